@@ -1,0 +1,52 @@
+//! Bytes: what travels between a PostgreSQL client and a server.
+//!
+//! This layer never touches a socket. It finds the bounds of messages ([`frame`]), reads the few whose content
+//! matters ([`startup`], [`front`]), writes those that pgsluice says itself ([`back`], [`front`]), and takes errors
+//! apart ([`fields`]). [`buffer`] holds bytes that are read once and, as a rule, sent on from where they lie.
+//!
+//! Everything is strict: a length is checked before memory is taken for it, a string ends with its NUL, and a message
+//! that holds more or less than it declares is refused with the texts and SQLSTATEs that PostgreSQL uses
+//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
+
+pub mod back;
+pub mod buffer;
+pub mod fields;
+pub mod frame;
+pub mod front;
+pub mod startup;
+
+pub use buffer::{Buffer, BufferPool};
+pub use fields::{ErrorFields, Report, Severity};
+pub use frame::{Header, WireError};
+
+/// Transaction status as ReadyForQuery tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxStatus {
+    /// `I`: not in a transaction block.
+    Idle,
+    /// `T`: in a transaction block.
+    Block,
+    /// `E`: in a failed transaction block; only its end is accepted.
+    Failed,
+}
+
+impl TxStatus {
+    /// Reads the status byte of a ReadyForQuery body.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            b'I' => Some(Self::Idle),
+            b'T' => Some(Self::Block),
+            b'E' => Some(Self::Failed),
+            _ => None,
+        }
+    }
+
+    /// The byte that stands for it in ReadyForQuery.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::Block => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
