@@ -1,0 +1,126 @@
+//! `pgsluice maintenance ...`: the options of the console's MAINTENANCE command.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+
+use crate::config::{MaintenanceReads, OnTimeout, Writes, parse_duration};
+
+/// The console of a pgsluice on this machine.
+const DEFAULT_ADMIN: &str = "postgres://127.0.0.1:6432/pgsluice";
+
+/// A URL that may hold a password: `Debug` does not show it. It is not parsed yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UpstreamUrl(String);
+
+impl UpstreamUrl {
+    /// The URL as it was typed, with its password.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UpstreamUrl {
+    type Err = Infallible;
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://...")
+    }
+}
+
+/// What to do with the gate.
+#[derive(Debug, Subcommand)]
+pub enum MaintenanceCommand {
+    /// Close the gate; returns once nothing can change the database any more.
+    On(MaintenanceOn),
+    /// Open the gate.
+    Off(MaintenanceTarget),
+    /// Tell what would be in the way; changes nothing.
+    Check(MaintenanceTarget),
+    /// Show the mode.
+    Status(MaintenanceTarget),
+}
+
+/// Which database of which pgsluice.
+#[derive(Debug, Args)]
+pub struct MaintenanceTarget {
+    /// The database as clients name it, or '*' for all.
+    #[arg(value_name = "DB", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub database: String,
+
+    /// The console to send the command to.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN, env = "PGSLUICE_ADMIN", hide_env_values = true)]
+    pub admin: UpstreamUrl,
+}
+
+/// `pgsluice maintenance on`; what is not given is as in the configuration.
+#[derive(Debug, Args)]
+pub struct MaintenanceOn {
+    /// Which database.
+    #[command(flatten)]
+    pub target: MaintenanceTarget,
+
+    /// What clients are told.
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+
+    /// When writes are expected back, such as '2026-12-01 14:00Z'; only told to clients.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+
+    /// How long open writing transactions may take to finish, such as 30s.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub drain_timeout: Option<Duration>,
+
+    /// What happens then.
+    #[arg(long, value_name = "WHAT", value_parser = on_timeout())]
+    pub on_timeout: Option<OnTimeout>,
+
+    /// What becomes of writes.
+    #[arg(long, value_name = "WHAT", value_parser = writes())]
+    pub writes: Option<Writes>,
+
+    /// How long a held write waits.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub hold_timeout: Option<Duration>,
+
+    /// Where reads go.
+    #[arg(long, value_name = "WHERE", value_parser = reads())]
+    pub reads: Option<MaintenanceReads>,
+
+    /// Open the gate again by itself after this time, such as 2h.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub expire: Option<Duration>,
+
+    /// Do not wait until nothing can change any more.
+    #[arg(long)]
+    pub nowait: bool,
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be more than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn on_timeout() -> impl TypedValueParser<Value = OnTimeout> {
+    PossibleValuesParser::new(OnTimeout::WORDS).try_map(|word| word.parse::<OnTimeout>())
+}
+
+fn writes() -> impl TypedValueParser<Value = Writes> {
+    PossibleValuesParser::new(Writes::WORDS).try_map(|word| word.parse::<Writes>())
+}
+
+fn reads() -> impl TypedValueParser<Value = MaintenanceReads> {
+    PossibleValuesParser::new(MaintenanceReads::WORDS).try_map(|word| word.parse::<MaintenanceReads>())
+}

@@ -1,0 +1,103 @@
+//! The command line: what a person types, as plain structs. Nothing is done here.
+
+mod maintenance;
+pub mod remote;
+pub mod run;
+
+pub use maintenance::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget, UpstreamUrl};
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ListenAddr, LogLevel, Overrides};
+
+/// Where the configuration is if nobody says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/pgsluice/pgsluice.toml";
+
+/// A PostgreSQL proxy and pooler for planned maintenance without taking the application down.
+#[derive(Debug, Parser)]
+#[command(name = "pgsluice", version, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy in the foreground.
+    Run(Run),
+    /// Tell everything that is wrong with a configuration; exit code 1 if anything is.
+    CheckConfig {
+        /// The file.
+        #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        file: PathBuf,
+    },
+    /// Print a commented configuration with every key.
+    ExampleConfig,
+    /// Close and open the gate of a running pgsluice.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
+}
+
+/// `pgsluice run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The configuration [default: /etc/pgsluice/pgsluice.toml].
+    #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
+    config: Option<PathBuf>,
+
+    /// Run without a file, in front of this server: postgres://user:password@host:5432/db?sslmode=prefer
+    ///
+    /// For a first try: every database name, nothing kept on disk. The environment variable keeps the password out
+    /// of the list of processes.
+    #[arg(long, value_name = "URL", env = "PGSLUICE_UPSTREAM", hide_env_values = true)]
+    upstream: Option<UpstreamUrl>,
+
+    /// Listen here, whatever the file says, such as 127.0.0.1:6432, [::1]:6432 or *:6432.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    listen: Option<(ListenAddr, u16)>,
+
+    /// Log this much, whatever the file says.
+    #[arg(long, value_name = "LEVEL", value_parser = log_level())]
+    log_level: Option<LogLevel>,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// From this file.
+    File(PathBuf),
+    /// From the URL of a server.
+    Upstream(UpstreamUrl),
+}
+
+impl Run {
+    /// Where the configuration comes from.
+    pub fn source(&self) -> Source {
+        match (&self.config, &self.upstream) {
+            (Some(file), _) => Source::File(file.clone()),
+            (None, Some(url)) => Source::Upstream(url.clone()),
+            (None, None) => Source::File(DEFAULT_CONFIG.into()),
+        }
+    }
+
+    /// What goes before the configuration, at every reload too.
+    pub fn overrides(&self) -> Overrides {
+        Overrides { listen: self.listen.clone(), log_level: self.log_level }
+    }
+}
+
+fn parse_listen(text: &str) -> Result<(ListenAddr, u16), String> {
+    ListenAddr::with_port(text)
+}
+
+fn log_level() -> impl TypedValueParser<Value = LogLevel> {
+    PossibleValuesParser::new(LogLevel::WORDS).try_map(|word| word.parse::<LogLevel>())
+}
+
+#[cfg(test)]
+mod tests;

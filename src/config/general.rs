@@ -1,0 +1,223 @@
+//! The keys at the top of the file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::address::ListenAddr;
+use super::section::settings;
+use super::setting::{Key, Kind, Setting, text};
+use super::values::{Limit, Size, SocketMode, Timeout};
+use super::words::{AuthType, LogFormat, LogLevel, PoolMode, SslMode};
+
+/// No count in the configuration needs to be larger, and sums of some cannot overflow.
+const COUNT: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000;
+const DAY: u64 = 86_400 * SECOND;
+const KB: u64 = 1 << 10;
+const MB: u64 = 1 << 20;
+const GB: u64 = 1 << 30;
+
+/// Where modes and epochs are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateFile {
+    /// In this file, written and fsynced before a change takes effect.
+    Path(PathBuf),
+    /// In memory alone: for a first try, forgotten with the process.
+    Ephemeral,
+}
+
+impl Setting for StateFile {
+    const KIND: Kind = Kind::new("path");
+    fn from_value(value: &DeValue<'_>, key: &Key, folder: &Path) -> Result<Self, String> {
+        if text(value)?.is_empty() {
+            return Ok(Self::Ephemeral);
+        }
+        PathBuf::from_value(value, key, folder).map(Self::Path)
+    }
+    fn plain(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Ephemeral => String::new(),
+        }
+    }
+}
+
+settings! {
+    /// Where clients connect.
+    pub struct Listen titled "Where clients connect" {
+        /// Addresses to listen on: one or several (a list, or one text with commas); "*" means all. Empty: no TCP.
+        listen_addr: Vec<ListenAddr> = vec![ListenAddr::Ip(std::net::Ipv4Addr::LOCALHOST.into())], { restart: true };
+        /// The port, also part of the unix socket's name. Sockets share it (SO_REUSEPORT), so a new process can start
+        /// before the old one has ended.
+        listen_port: u16 = 6432, { min: 1, max: 65535, restart: true };
+        /// The folder of the unix socket. Empty: no unix socket.
+        unix_socket_dir: Option<PathBuf> = None, { restart: true };
+        /// The unix socket's permissions.
+        unix_socket_mode: SocketMode = SocketMode::new(0o777), { restart: true };
+        /// Send TCP keepalive probes on both sides.
+        tcp_keepalive: bool = true;
+        /// Silence before the first probe. 0: the system's default.
+        tcp_keepidle: Timeout = Timeout::OFF, { max: DAY };
+        /// Time between probes. 0: the system's default.
+        tcp_keepintvl: Timeout = Timeout::OFF, { max: DAY };
+        /// Probes without an answer that end a connection. 0: the system's default.
+        tcp_keepcnt: u32 = 0, { max: 127 };
+    }
+}
+
+settings! {
+    /// The process itself.
+    pub struct Process titled "The process" {
+        /// Threads that serve clients. 0: one for each core.
+        workers: u32 = 0, { max: 1024, restart: true };
+        /// Where the mode of each database is kept, so that a restart does not open a closed gate.
+        /// Empty: in memory alone, which is only good for a try.
+        state_file: StateFile = StateFile::Path("/var/lib/pgsluice/state.json".into()), { restart: true };
+    }
+}
+
+settings! {
+    /// Who may come in, and who may do what.
+    pub struct Auth titled "Who may come in" {
+        /// How clients prove who they are.
+        auth_type: AuthType = AuthType::ScramSha256;
+        /// Users and their secrets in PgBouncer's format: "user" "password, md5 hash or SCRAM verifier" in each line.
+        /// Needed by every auth_type except trust.
+        auth_file: Option<PathBuf> = Some("/etc/pgsluice/userlist.txt".into());
+        /// Users who may run every command on the console (psql -d pgsluice).
+        admin_users: Vec<String> = Vec::new();
+        /// Users who may run SHOW commands on the console.
+        stats_users: Vec<String> = Vec::new();
+        /// Users whose sessions pass the gate in every mode, on the primary: those who run the migration.
+        operators: Vec<String> = Vec::new();
+    }
+}
+
+settings! {
+    /// Pools and limits.
+    pub struct Pooling titled "Pools and limits" {
+        /// When a server connection goes back to the pool.
+        pool_mode: PoolMode = PoolMode::Transaction;
+        /// Server connections for each pair of user and database.
+        default_pool_size: u32 = 20, { min: 1, max: COUNT };
+        /// Server connections of a pool that are kept open even when idle.
+        min_pool_size: u32 = 0, { max: COUNT };
+        /// Further connections of a pool, for clients that have waited for reserve_pool_timeout.
+        reserve_pool_size: u32 = 0, { max: COUNT };
+        /// How long a client waits before the reserve is opened for it. 0: the reserve is not used.
+        reserve_pool_timeout: Timeout = Timeout::secs(5), { max: DAY };
+        /// Server connections of each database that only operators get, beyond the pools.
+        operator_reserved: u32 = 3, { max: COUNT };
+        /// Client connections in total. Further ones are refused (53300).
+        max_client_conn: u32 = 10_000, { min: 1, max: COUNT };
+        /// Server connections of each database, over all users.
+        max_db_connections: Limit = Limit::NONE, { max: COUNT };
+        /// Server connections of each user, over all databases.
+        max_user_connections: Limit = Limit::NONE, { max: COUNT };
+        /// Server connections in total.
+        max_server_connections: Limit = Limit::NONE, { max: COUNT };
+        /// Named prepared statements that each server connection keeps in transaction mode; the least used goes first.
+        /// 0: named prepared statements are not shared.
+        max_prepared_statements: u32 = 200, { max: COUNT };
+        /// Sent to a server connection before another client gets it, in session mode. Empty: nothing is sent.
+        server_reset_query: String = "DISCARD ALL".into();
+    }
+}
+
+settings! {
+    /// How long things may take.
+    pub struct Timeouts titled "How long things may take" {
+        /// A client's wait for a server connection. Past it the client is disconnected.
+        query_wait_timeout: Timeout = Timeout::secs(120);
+        /// One statement. Past it the statement is cancelled and the client disconnected.
+        query_timeout: Timeout = Timeout::OFF;
+        /// One transaction, from its first statement to its end.
+        transaction_timeout: Timeout = Timeout::OFF;
+        /// A client's silence inside a transaction.
+        idle_transaction_timeout: Timeout = Timeout::OFF;
+        /// A client's silence outside a transaction.
+        client_idle_timeout: Timeout = Timeout::OFF;
+        /// A client's start: TLS, start-up packet and log-in.
+        client_login_timeout: Timeout = Timeout::secs(60);
+        /// A cancel request's wait for its turn.
+        cancel_wait_timeout: Timeout = Timeout::secs(10);
+        /// Connecting and logging in to a server.
+        server_connect_timeout: Duration = Duration::from_secs(15), { min: 1_000, max: DAY };
+        /// The pause after a server refused a connection or a log-in.
+        server_login_retry: Duration = Duration::from_secs(15), { max: DAY };
+        /// An idle server connection is closed after this.
+        server_idle_timeout: Timeout = Timeout::secs(600);
+        /// A server connection is closed when it is free and older than this.
+        server_lifetime: Timeout = Timeout::secs(3600);
+        /// A server connection that was idle for longer is checked before a client gets it. 0: always.
+        server_check_delay: Duration = Duration::from_secs(30), { max: DAY };
+    }
+}
+
+settings! {
+    /// Memory.
+    pub struct Memory titled "Memory" {
+        /// The largest statement (Query, Parse) that is held to be looked at. A larger one is refused.
+        max_message_size: Size = Size::new(256 * MB), { min: KB, max: GB };
+        /// Bytes that are read at once; a connection that is idle has no buffer.
+        buffer_size: Size = Size::new(64 * KB), { min: 4 * KB, max: 16 * MB };
+        /// Verdicts on statements that are remembered, for each worker. 0: none.
+        verdict_cache_size: Size = Size::new(8 * MB), { max: 4 * GB };
+    }
+}
+
+settings! {
+    /// TLS towards clients.
+    pub struct ClientTls titled "TLS towards clients" {
+        /// Whether clients may or must use TLS. verify-ca and verify-full also want a client certificate.
+        client_tls_sslmode: SslMode = SslMode::Disable;
+        /// The private key (PEM).
+        client_tls_key_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/server.key\"" };
+        /// The certificate and its chain (PEM).
+        client_tls_cert_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/server.crt\"" };
+        /// The authorities that sign client certificates (PEM).
+        client_tls_ca_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/clients-ca.crt\"" };
+    }
+}
+
+settings! {
+    /// TLS towards servers.
+    pub struct ServerTls titled "TLS towards servers" {
+        /// Whether servers may or must use TLS, as in libpq.
+        server_tls_sslmode: SslMode = SslMode::Prefer, { inherits: "server_tls_sslmode" };
+        /// The authorities that sign server certificates (PEM). Needed by verify-ca and verify-full.
+        server_tls_ca_file: Option<PathBuf> = None, { inherits: "server_tls_ca_file", example: "\"/etc/pgsluice/servers-ca.crt\"" };
+        /// The private key of the certificate that is shown to servers (PEM).
+        server_tls_key_file: Option<PathBuf> = None, { inherits: "server_tls_key_file", example: "\"/etc/pgsluice/client.key\"" };
+        /// The certificate that is shown to servers, and its chain (PEM).
+        server_tls_cert_file: Option<PathBuf> = None, { inherits: "server_tls_cert_file", example: "\"/etc/pgsluice/client.crt\"" };
+    }
+}
+
+settings! {
+    /// What is logged.
+    pub struct Log titled "The log" {
+        /// How much. Statements and parameters are never logged.
+        log_level: LogLevel = LogLevel::Info;
+        /// Lines for people, or one JSON object in each line.
+        log_format: LogFormat = LogFormat::Text;
+        /// Log each client that has logged in.
+        log_connections: bool = true;
+        /// Log each client that goes, and why.
+        log_disconnections: bool = true;
+        /// Log the errors that pgsluice itself sends to clients.
+        log_pooler_errors: bool = true;
+    }
+}
+
+settings! {
+    /// How start-up packets of clients are treated.
+    pub struct Startup titled "Start-up packets of clients" {
+        /// Add the client's address and port to its application_name.
+        application_name_add_host: bool = false;
+        /// Start-up parameters that are taken and dropped, where they would be refused.
+        ignore_startup_parameters: Vec<String> = Vec::new();
+    }
+}

@@ -1,0 +1,360 @@
+//! The configuration: one commented TOML file, read into plain typed structs in which everything is resolved.
+//!
+//! Each section of the file is declared once (`section`, `general`, `tables`): the struct, its defaults and its
+//! table of keys are the same lines. The TOML text becomes values with their places (`syntax`), one reader walks
+//! them (`reader`, `setting`), checks between keys follow (`check`, `files`), and all that is wrong is
+//! reported at once with file, line, key and what would be right (`error`). From the same tables come SHOW CONFIG
+//! (`entries`), what a RELOAD changes (`changes`), and the example file and documentation (`example`).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+mod address;
+mod changes;
+mod check;
+mod entries;
+mod error;
+mod example;
+mod files;
+mod general;
+mod hints;
+mod list;
+mod nearest;
+mod reader;
+mod report;
+mod section;
+mod setting;
+mod syntax;
+mod tables;
+mod units;
+mod url;
+mod values;
+mod words;
+
+pub use address::{ListenAddr, POSTGRES_PORT, Upstream};
+pub use changes::{Changes, KeyChange, NamesChanged};
+pub use entries::ConfigEntry;
+pub use error::{ConfigErrors, Finding, Place};
+pub use example::{documentation, example};
+pub use general::{Auth, ClientTls, Listen, Log, Memory, Pooling, Process, ServerTls, Startup, StateFile, Timeouts};
+pub use list::FunctionName;
+pub use setting::{Key, Kind};
+pub use tables::{Cluster, Database, Maintenance, Refusals, ServerLogin, User};
+pub use units::{parse_duration, parse_size, show_duration, show_size};
+pub use values::{Limit, Secret, Size, SocketMode, Timeout};
+pub use words::{AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, OnTimeout, PoolMode, Reads, SslMode, Writes};
+
+use reader::Reader;
+use report::Report;
+use section::Settings;
+use syntax::Parsed;
+
+/// Far more than any configuration; less than what would hurt.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// Everything that a person has decided, checked and resolved: a [`Database`] carries the values that hold for it,
+/// wherever they were written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from; none for a text or a URL.
+    pub file: Option<PathBuf>,
+    /// Where clients connect.
+    pub listen: Listen,
+    /// The process itself.
+    pub process: Process,
+    /// Who may come in.
+    pub auth: Auth,
+    /// Where the secrets of clients are.
+    pub credentials: Credentials,
+    /// Pools and limits; those of one database are in [`Database`].
+    pub pooling: Pooling,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Memory.
+    pub memory: Memory,
+    /// TLS towards clients.
+    pub client_tls: ClientTls,
+    /// TLS towards servers; what holds for a cluster is in [`Cluster`].
+    pub server_tls: ServerTls,
+    /// The log.
+    pub log: Log,
+    /// Start-up packets of clients.
+    pub startup: Startup,
+    /// Defaults of MAINTENANCE ON; those of one database are in [`Database`].
+    pub maintenance: Maintenance,
+    /// Changes to the list of refused functions.
+    pub refusals: Refusals,
+    /// By name; at least one.
+    pub clusters: BTreeMap<String, Cluster>,
+    /// By name, `*` among them; at least one. To find a client's, ask [`Config::database`].
+    pub databases: BTreeMap<String, Database>,
+    /// By name. To learn what holds for a session, ask [`Config::session`].
+    pub users: BTreeMap<String, User>,
+    /// What is doubtful in it, in the order of the file.
+    pub warnings: Vec<Finding>,
+}
+
+/// Where the secrets of clients are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nowhere: auth_type is trust and no file was named.
+    None,
+    /// In this file.
+    File(PathBuf),
+    /// One user with one password, from the URL of `--upstream`.
+    One {
+        /// The role.
+        user: String,
+        /// Its password in clear text.
+        password: Secret,
+    },
+}
+
+/// What the command line says and the file must not change back, at a reload neither.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Listen on this address and port instead.
+    pub listen: Option<(ListenAddr, u16)>,
+    /// Log this much instead.
+    pub log_level: Option<LogLevel>,
+}
+
+/// What holds for one session: the user's own values where there are any, the database's else.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionSettings {
+    /// When a server connection goes back to the pool.
+    pub pool_mode: PoolMode,
+    /// Server connections for this pair of user and database.
+    pub pool_size: u32,
+    /// Server connections of this user, over all databases.
+    pub max_user_connections: Limit,
+    /// Where reads go while the gate is open.
+    pub reads: Reads,
+    /// One statement.
+    pub query_timeout: Timeout,
+    /// Silence inside a transaction.
+    pub idle_transaction_timeout: Timeout,
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_with(path, &Overrides::default())
+    }
+
+    /// As [`Config::load`], with what the command line says put in the place of what the file says.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let text = read_file(path).map_err(|(place, reason)| ConfigErrors {
+            errors: vec![Finding { file: name.clone(), place, key: String::new(), reason }],
+            warnings: Vec::new(),
+        })?;
+        Self::parse(&text, &name, Some(path), overrides)
+    }
+
+    /// Reads and checks a text without looking at the files it names. Relative paths in it stay as they are.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place; `file_name` is the file named there.
+    #[allow(clippy::should_implement_trait, reason = "the trait has no place for the name of the file")]
+    pub fn from_str(text: &str, file_name: &str) -> Result<Self, ConfigErrors> {
+        Self::parse(text, file_name, None, &Overrides::default())
+    }
+
+    /// The configuration of `pgsluice run --upstream URL`: that server (or servers), every database name, nothing
+    /// kept on disk, listening on 127.0.0.1:6432. If the URL has a password, clients log in as its user with it
+    /// (SCRAM-SHA-256), and that user is admin; otherwise everybody is trusted.
+    ///
+    /// # Errors
+    /// What is wrong with the URL; its password is never repeated.
+    pub fn for_upstream(url: &str, overrides: &Overrides) -> Result<Self, ConfigErrors> {
+        url::config_for(url, overrides)
+    }
+
+    fn parse(text: &str, name: &str, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigErrors> {
+        let report = Report::new(name, text);
+        let Some(parsed) = Parsed::new(text, &report) else {
+            return Err(report.into_errors());
+        };
+        let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+        let reader = Reader::new(parsed.table.get_ref(), &report, folder);
+        let mut config = Self::read(reader, &report);
+        config.file = path.map(Path::to_path_buf);
+        config.apply(overrides);
+        check::check(&config, &report);
+        if path.is_some() {
+            files::check_files(&config, &report);
+        }
+        parsed.report_errors(text, &report);
+        config.warnings = report.finish()?;
+        Ok(config)
+    }
+
+    /// Defaults, and nothing to serve.
+    fn empty() -> Self {
+        Self {
+            file: None,
+            listen: Listen::default(),
+            process: Process::default(),
+            auth: Auth::default(),
+            credentials: Credentials::None,
+            pooling: Pooling::default(),
+            timeouts: Timeouts::default(),
+            memory: Memory::default(),
+            client_tls: ClientTls::default(),
+            server_tls: ServerTls::default(),
+            log: Log::default(),
+            startup: Startup::default(),
+            maintenance: Maintenance::default(),
+            refusals: Refusals::default(),
+            clusters: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            users: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn read(top: Reader<'_, '_>, report: &Report<'_>) -> Self {
+        let mut config = Self {
+            listen: Listen::default().read(&top),
+            process: Process::default().read(&top),
+            auth: Auth::default().read(&top),
+            pooling: Pooling::default().read(&top),
+            timeouts: Timeouts::default().read(&top),
+            memory: Memory::default().read(&top),
+            client_tls: ClientTls::default().read(&top),
+            server_tls: ServerTls::default().read(&top),
+            log: Log::default().read(&top),
+            startup: Startup::default().read(&top),
+            ..Self::empty()
+        };
+        config.maintenance = read_table(&top, "maintenance", Maintenance::default());
+        config.refusals = read_table(&top, "refusals", Refusals::default());
+        for (name, reader) in top.children("clusters") {
+            let mut cluster = Cluster::default().read(&reader);
+            cluster.server_tls = config.server_tls.clone().read(&reader);
+            reader.finish();
+            config.clusters.insert(name, cluster);
+        }
+        for (name, reader) in top.children("databases") {
+            let database = config.read_database(&name, reader);
+            config.databases.insert(name, database);
+        }
+        for (name, reader) in top.children("users") {
+            let user = User::default().read(&reader);
+            reader.finish();
+            config.users.insert(name, user);
+        }
+        top.finish();
+        let named = report.was_written("auth_file") || config.auth.auth_type.needs_secrets();
+        config.credentials = match &config.auth.auth_file {
+            Some(path) if named => Credentials::File(path.clone()),
+            _ => Credentials::None,
+        };
+        config
+    }
+
+    fn read_database(&self, name: &str, reader: Reader<'_, '_>) -> Database {
+        let mut base = Database::inherited(name, &self.pooling, &self.timeouts, &self.maintenance);
+        if let (Some(only), 1) = (self.clusters.keys().next(), self.clusters.len()) {
+            base.cluster.clone_from(only);
+        }
+        let mut database = base.read(&reader);
+        database.maintenance = read_table(&reader, "maintenance", database.maintenance);
+        reader.finish();
+        database
+    }
+
+    fn apply(&mut self, overrides: &Overrides) {
+        if let Some((addr, port)) = &overrides.listen {
+            self.listen.listen_addr = vec![addr.clone()];
+            self.listen.listen_port = *port;
+        }
+        if let Some(level) = overrides.log_level {
+            self.log.log_level = level;
+        }
+    }
+
+    /// The database that a client means: the one of that name, or `*`. Never the console's names.
+    pub fn database(&self, name: &str) -> Option<&Database> {
+        if check::RESERVED.contains(&name) || name == "*" {
+            return None;
+        }
+        self.databases.get(name).or_else(|| self.databases.get("*"))
+    }
+
+    /// What holds for a session of that user on that database.
+    pub fn session(&self, database: &Database, user: &str) -> SessionSettings {
+        let none = User::default();
+        let user = self.users.get(user).unwrap_or(&none);
+        SessionSettings {
+            pool_mode: user.pool_mode.unwrap_or(database.pool_mode),
+            pool_size: user.pool_size.unwrap_or(database.pool_size),
+            max_user_connections: user.max_user_connections.unwrap_or(self.pooling.max_user_connections),
+            reads: user.reads.unwrap_or(database.reads),
+            query_timeout: user.query_timeout.unwrap_or(self.timeouts.query_timeout),
+            idle_transaction_timeout: user.idle_transaction_timeout.unwrap_or(self.timeouts.idle_transaction_timeout),
+        }
+    }
+
+    /// Warnings for admins, stats users and operators of whom `exists` says that auth_file does not have them: they
+    /// could never log in.
+    pub fn check_roles(&self, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
+        let file = self.file.as_ref().map_or(String::new(), |f| f.display().to_string());
+        let lists = [
+            ("admin_users", &self.auth.admin_users),
+            ("stats_users", &self.auth.stats_users),
+            ("operators", &self.auth.operators),
+        ];
+        lists
+            .into_iter()
+            .flat_map(|(key, names)| names.iter().map(move |name| (key, name)))
+            .filter(|(_, name)| !exists(name))
+            .map(|(key, name)| Finding {
+                file: file.clone(),
+                place: None,
+                key: key.to_owned(),
+                reason: format!("{} is not in auth_file and cannot log in", units::quoted(name)),
+            })
+            .collect()
+    }
+}
+
+fn read_table<S: Settings>(above: &Reader<'_, '_>, name: &'static str, base: S) -> S {
+    match above.table(name) {
+        Some(reader) => {
+            let settings = base.read(&reader);
+            reader.finish();
+            settings
+        }
+        None => base,
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, (Option<Place>, String)> {
+    let cannot = |error: std::io::Error| (None, format!("cannot read it: {}", files::plain(&error)));
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(cannot)?.take(LARGEST_FILE + 1);
+    file.read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        let most = show_size(LARGEST_FILE);
+        return Err((None, format!("is larger than {most}: not a configuration")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
+        let place = Report::new("", &text).place(good);
+        (Some(place), "not valid TOML: not UTF-8 text".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests;

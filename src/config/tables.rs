@@ -1,0 +1,171 @@
+//! The tables of the file: maintenance, refusals, clusters, databases and users.
+
+use std::time::Duration;
+
+use super::address::Upstream;
+use super::general::{Pooling, ServerTls, Timeouts};
+use super::list::FunctionName;
+use super::section::settings;
+use super::values::{Limit, Secret, Size, Timeout};
+use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Writes};
+
+const COUNT: u64 = 1_000_000;
+const MILLISECOND: u64 = 1_000;
+const HOUR: u64 = 3_600_000_000;
+const DAY: u64 = 24 * HOUR;
+
+settings! {
+    /// The defaults of `MAINTENANCE ON ... WITH (...)`, for all databases or for one.
+    pub struct Maintenance titled "Defaults of MAINTENANCE ON ... WITH (...)" {
+        /// How long open writing transactions may take to finish.
+        drain_timeout: Duration = Duration::from_secs(30), { min: MILLISECOND, max: DAY };
+        /// What happens then: "revert" opens the gate again and tells what was in the way, "cancel" cancels what is left.
+        on_timeout: OnTimeout = OnTimeout::Revert;
+        /// What becomes of writes: "reject" gives PostgreSQL's read-only error (25006) at once, "hold" lets them wait.
+        writes: Writes = Writes::Reject;
+        /// How long a held write waits before it gets the error after all.
+        hold_timeout: Duration = Duration::from_secs(10), { min: MILLISECOND, max: HOUR };
+        /// Where reads go.
+        reads: MaintenanceReads = MaintenanceReads::Any;
+        /// What clients are told (DETAIL of the error).
+        message: String = String::new();
+    }
+}
+
+settings! {
+    /// Changes to the list of functions that are refused in maintenance although PostgreSQL would run them.
+    pub struct Refusals titled "Functions that are refused in maintenance although PostgreSQL would run them" {
+        /// Also refused: functions that write where PostgreSQL does not see it, such as by network.
+        add_functions: Vec<FunctionName> = Vec::new();
+        /// Not refused.
+        remove_functions: Vec<FunctionName> = Vec::new();
+    }
+}
+
+settings! {
+    /// A set of servers of which one takes writes; which one is found out, not configured.
+    pub struct Cluster titled "A set of servers" {
+        /// The servers: the primary and its replicas in any order. pgsluice finds out which is which.
+        upstreams: Vec<Upstream> = Vec::new(), { example: "[\"127.0.0.1:5432\", \"unix:/run/postgresql:5432\", \"[::1]:5433\"]" };
+        /// The role that watches the servers; needs no more than pg_monitor.
+        monitor_user: String = String::new(), { example: "\"pgsluice\"" };
+        /// Its password.
+        monitor_password: Secret = Secret::default();
+        /// The database it connects to.
+        monitor_database: String = "postgres".into();
+        /// How often each server is looked at.
+        monitor_interval: Duration = Duration::from_secs(1), { min: 50 * MILLISECOND, max: HOUR };
+        /// After this without an answer a look has failed.
+        monitor_timeout: Duration = Duration::from_secs(5), { min: 50 * MILLISECOND, max: HOUR };
+        /// A replica that is further behind than this in time gets no reads.
+        max_lag: Duration = Duration::from_secs(10), { min: MILLISECOND, max: DAY };
+        /// A replica that is further behind than this in bytes of WAL gets no reads.
+        max_lag_bytes: Size = Size::new(16 << 20), { min: 1 };
+    }
+    with {
+        /// TLS towards these servers: what is not written in the cluster comes from the top of the file.
+        server_tls: ServerTls = ServerTls::default();
+    }
+}
+
+/// The user that a database's server connections log in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerLogin<'c> {
+    /// The client's own.
+    Client,
+    /// Always this one.
+    Forced {
+        /// The role.
+        user: &'c str,
+        /// Its password; none: the secret that auth_file has for it.
+        password: Option<&'c Secret>,
+    },
+}
+
+settings! {
+    /// A database as clients see it, with everything that holds for it: what is not written here has been taken from
+    /// the top of the file.
+    pub struct Database titled "A database that clients can name" {
+        /// The cluster it is on. May be left out when there is only one.
+        cluster: String = String::new(), { inherits: "the only cluster", example: "\"main\"" };
+        /// Its name on the server. Empty: the name that the client gave.
+        dbname: String = String::new(), { inherits: "the same name" };
+        /// Log in to the server as this role, whoever the client is. Empty: as the client's user.
+        user: String = String::new();
+        /// The password of that role. Empty: the secret that auth_file has for it.
+        password: Secret = Secret::default();
+        /// When a server connection goes back to the pool.
+        pool_mode: PoolMode = Pooling::default().pool_mode, { inherits: "pool_mode" };
+        /// Server connections for each user.
+        pool_size: u32 = Pooling::default().default_pool_size, { min: 1, max: COUNT, inherits: "default_pool_size" };
+        /// Server connections of a pool that are kept open even when idle.
+        min_pool_size: u32 = Pooling::default().min_pool_size, { max: COUNT, inherits: "min_pool_size" };
+        /// Further connections for clients that have waited for reserve_pool_timeout.
+        reserve_pool_size: u32 = Pooling::default().reserve_pool_size, { max: COUNT, inherits: "reserve_pool_size" };
+        /// Server connections over all users.
+        max_db_connections: Limit = Pooling::default().max_db_connections, { max: COUNT, inherits: "max_db_connections" };
+        /// Where reads go while the gate is open.
+        reads: Reads = Reads::Primary;
+        /// A client's wait for a server connection.
+        query_wait_timeout: Timeout = Timeouts::default().query_wait_timeout, { inherits: "query_wait_timeout" };
+        /// Who may run DDL.
+        ddl: Ddl = Ddl::Anyone;
+    }
+    with {
+        /// The name that clients give, or `*`.
+        name: String = String::new();
+        /// The defaults of MAINTENANCE ON for it.
+        maintenance: Maintenance = Maintenance::default();
+    }
+}
+
+impl Database {
+    /// What holds for a database of which nothing is written.
+    pub(crate) fn inherited(name: &str, pooling: &Pooling, timeouts: &Timeouts, maintenance: &Maintenance) -> Self {
+        Self {
+            name: name.to_owned(),
+            pool_mode: pooling.pool_mode,
+            pool_size: pooling.default_pool_size,
+            min_pool_size: pooling.min_pool_size,
+            reserve_pool_size: pooling.reserve_pool_size,
+            max_db_connections: pooling.max_db_connections,
+            query_wait_timeout: timeouts.query_wait_timeout,
+            maintenance: maintenance.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The name of the database on the server, for a client that asked for `requested`.
+    pub fn server_dbname<'c>(&'c self, requested: &'c str) -> &'c str {
+        match self.dbname.as_str() {
+            "" => requested,
+            name => name,
+        }
+    }
+
+    /// Who logs in to the server.
+    pub fn server_login(&self) -> ServerLogin<'_> {
+        match self.user.as_str() {
+            "" => ServerLogin::Client,
+            user => ServerLogin::Forced { user, password: Some(&self.password).filter(|p| !p.is_empty()) },
+        }
+    }
+}
+
+settings! {
+    /// What is different for one user; `None` means as in the database.
+    pub struct User titled "What is different for one user" {
+        /// When a server connection goes back to the pool.
+        pool_mode: Option<PoolMode> = None, { inherits: "the database's", example: "\"session\"" };
+        /// Server connections for each database.
+        pool_size: Option<u32> = None, { min: 1, max: COUNT, inherits: "the database's", example: "5" };
+        /// Server connections over all databases.
+        max_user_connections: Option<Limit> = None, { max: COUNT, inherits: "max_user_connections", example: "10" };
+        /// Where reads go while the gate is open.
+        reads: Option<Reads> = None, { inherits: "the database's", example: "\"prefer_replica\"" };
+        /// One statement.
+        query_timeout: Option<Timeout> = None, { inherits: "query_timeout", example: "\"5min\"" };
+        /// A client's silence inside a transaction.
+        idle_transaction_timeout: Option<Timeout> = None, { inherits: "idle_transaction_timeout", example: "\"1min\"" };
+    }
+}

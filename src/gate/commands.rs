@@ -1,0 +1,312 @@
+//! Giving a command: find the databases, claim their gates, plan, save, then let a task for each go to its end.
+//!
+//! Everything up to the claims happens in the call, all or nothing, so that a conflict changes nothing. Everything after is a
+//! task that does not care whether the console is still there. All records of a command go to disk in one write, before the
+//! first gate moves.
+
+use super::database::{Claim, Gate, Move};
+use super::detail::Who;
+use super::error::GateError;
+use super::gates::{Gates, Origin, World};
+use super::hold;
+use super::mode::Mode;
+use super::options::{OnDefaults, OnOptions};
+use super::plan::{Order, Plan, plan};
+use super::progress::{Part, TransitionHandle, Verb, Wait};
+use super::state_file::Record;
+use super::transition::Transition;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// The databases of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    One(String),
+    /// `*`: every one, and every one that will be made on the fly or configured later.
+    All,
+}
+
+impl Gates {
+    /// MAINTENANCE ON. Errors here changed nothing: 3D000, 55006, 0A000 (`writes hold`); later ones come with the outcome.
+    pub fn maintenance_on(
+        &self,
+        target: Target,
+        options: OnOptions,
+        who: Who,
+        wait: Wait,
+    ) -> Result<TransitionHandle, GateError> {
+        self.command(Verb::On, target, options, who, wait)
+    }
+
+    /// MAINTENANCE OFF; calls off a MAINTENANCE ON that still drains.
+    pub fn maintenance_off(&self, target: Target, who: Who) -> Result<TransitionHandle, GateError> {
+        self.command(Verb::Off, target, OnOptions::new(OnDefaults::default()), who, Wait::Quiesced)
+    }
+
+    /// OFFLINE; the options are those of MAINTENANCE ON.
+    pub fn offline(
+        &self,
+        target: Target,
+        options: OnOptions,
+        who: Who,
+        wait: Wait,
+    ) -> Result<TransitionHandle, GateError> {
+        self.command(Verb::Offline, target, options, who, wait)
+    }
+
+    /// ONLINE; calls off an OFFLINE that still drains.
+    pub fn online(&self, target: Target, who: Who) -> Result<TransitionHandle, GateError> {
+        self.command(Verb::Online, target, OnOptions::new(OnDefaults::default()), who, Wait::Quiesced)
+    }
+
+    fn command(
+        &self,
+        verb: Verb,
+        target: Target,
+        options: OnOptions,
+        who: Who,
+        wait: Wait,
+    ) -> Result<TransitionHandle, GateError> {
+        if verb.opposite().is_some() {
+            hold::supported(options.writes.unwrap_or(options.defaults.writes))?;
+        }
+        let now = self.world().now();
+        give(self.world(), target, Order { verb, options, who, now, only_expired: false }, wait)
+    }
+}
+
+/// A gate that a command will change.
+enum Seat {
+    Claimed(Box<Claim>),
+    /// The opposite command holds it and is called off first.
+    CallsOff {
+        gate: Arc<Gate>,
+        other: Arc<Move>,
+        mv: Arc<Move>,
+    },
+    /// The same command holds it: wait for that one.
+    Joined,
+}
+
+fn take(gate: &Arc<Gate>, order: &Order) -> Result<(Seat, Part), GateError> {
+    let mv = Move::new(order.verb, order.who.clone(), order.now, Some(order.options.clone()));
+    match gate.claim(&mv) {
+        Ok(claim) => Ok((Seat::Claimed(Box::new(claim)), mv.part(gate, false))),
+        Err(other) if other.verb.opposite() == Some(order.verb) => {
+            let part = mv.part(gate, false);
+            Ok((Seat::CallsOff { gate: gate.clone(), other, mv }, part))
+        }
+        // Whoever lost the console gives the command again to wait for its end.
+        Err(other)
+            if other.verb == order.verb
+                && (order.options.is_bare() || other.options.as_ref() == Some(&order.options)) =>
+        {
+            Ok((Seat::Joined, other.part(gate, true)))
+        }
+        Err(other) => Err(other.conflict(gate.name())),
+    }
+}
+
+/// The right to change `*`; given back when dropped.
+struct ClaimAll {
+    world: Arc<World>,
+    mv: Arc<Move>,
+}
+
+impl ClaimAll {
+    fn take(world: &Arc<World>, order: &Order) -> Result<ClaimAll, GateError> {
+        let mv = Move::new(order.verb, order.who.clone(), order.now, None);
+        let mut map = world.map();
+        if let Some(other) = &map.all_under_way {
+            return Err(other.conflict("*"));
+        }
+        map.all_under_way = Some(mv.clone());
+        Ok(ClaimAll { world: world.clone(), mv })
+    }
+}
+
+impl Drop for ClaimAll {
+    fn drop(&mut self) {
+        let mut map = self.world.map();
+        if map.all_under_way.as_ref().is_some_and(|mv| Arc::ptr_eq(mv, &self.mv)) {
+            map.all_under_way = None;
+        }
+    }
+}
+
+/// The gates that the order is about.
+fn pick(world: &World, target: &Target, order: &Order) -> Result<Vec<Arc<Gate>>, GateError> {
+    let map = world.map();
+    let picked: Vec<_> = match target {
+        Target::All => map.gates.values().map(|entry| entry.gate.clone()).collect(),
+        Target::One(name) => {
+            let entry = map.gates.get(name).filter(|entry| order.only_expired || entry.origin != Origin::Removed);
+            vec![entry.ok_or_else(|| GateError::UnknownDatabase(name.clone()))?.gate.clone()]
+        }
+    };
+    // The clock must not even call off a drain that has time left.
+    let due = |gate: &Arc<Gate>| !order.only_expired || plan(&gate.desk().record, order).changed;
+    Ok(picked.into_iter().filter(due).collect())
+}
+
+pub(crate) fn give(
+    world: &Arc<World>,
+    target: Target,
+    order: Order,
+    wait: Wait,
+) -> Result<TransitionHandle, GateError> {
+    let all = if target == Target::All { Some(ClaimAll::take(world, &order)?) } else { None };
+    let gates = pick(world, &target, &order)?;
+    let mut seats = vec![];
+    let mut parts = vec![];
+    for gate in &gates {
+        let (seat, part) = take(gate, &order)?;
+        seats.push(seat);
+        parts.push(part);
+    }
+    let handle = TransitionHandle { parts, wait, who: order.who.clone() };
+    world.runtime.spawn(run(world.clone(), order, all, gates, seats));
+    Ok(handle)
+}
+
+async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec<Arc<Gate>>, seats: Vec<Seat>) {
+    let started = Instant::now();
+    let claims = claims(&order, seats).await;
+    let planned: Vec<_> = claims
+        .into_iter()
+        .map(|claim| {
+            let before = claim.gate.desk().record.clone();
+            (plan(&before, &order), before, claim)
+        })
+        .collect();
+    let records: Vec<_> = planned
+        .iter()
+        .filter(|(plan, before, _)| plan.after != *before)
+        .map(|(plan, _, claim)| (claim.gate.name().to_string(), plan.after.clone()))
+        .collect();
+    let after_all = all.as_ref().map(|_| plan(&world.map().all, &order).after);
+    let saved = match after_all.clone() {
+        Some(after) => world.save_all(after, records).await,
+        None => world.save(records).await,
+    };
+    if let Err(error) = saved {
+        for (_, _, claim) in planned {
+            let gate = claim.gate.clone();
+            claim.finish(Err(error.clone()));
+            // A drain that was called off for this has nobody now.
+            resume_if_unfinished(&world, &gate);
+        }
+        return;
+    }
+    let late = after_all.map(|after| put_all_in_force(&world, after, &listed)).unwrap_or_default();
+    drop(all);
+    for (plan, before, claim) in planned {
+        world.runtime.spawn(drive(world.clone(), plan, Some(before), claim, started));
+    }
+    if order.only_expired {
+        return;
+    }
+    for gate in late {
+        let mv = Move::new(order.verb, order.who.clone(), order.now, None);
+        let seat = match gate.claim(&mv) {
+            Ok(claim) => Seat::Claimed(Box::new(claim)),
+            Err(other) if other.verb == order.verb => continue,
+            Err(other) => Seat::CallsOff { gate, other, mv },
+        };
+        world.runtime.spawn(Box::pin(run_late(world.clone(), order.clone(), seat)));
+    }
+}
+
+/// As [`run`] for one gate; a function of its own since a future cannot contain itself.
+async fn run_late(world: Arc<World>, order: Order, seat: Seat) {
+    let started = Instant::now();
+    for claim in claims(&order, vec![seat]).await {
+        let before = claim.gate.desk().record.clone();
+        let plan = plan(&before, &order);
+        match world.save(vec![(claim.gate.name().to_string(), plan.after.clone())]).await {
+            Ok(()) => drive(world.clone(), plan, Some(before), claim, started).await,
+            Err(error) => claim.finish(Err(error)),
+        }
+    }
+}
+
+/// From here on new names are born with `after`; returns those that were born after the command had listed the names.
+fn put_all_in_force(world: &World, after: Record, listed: &[Arc<Gate>]) -> Vec<Arc<Gate>> {
+    let mut map = world.map();
+    map.all = after;
+    let known = |gate: &Arc<Gate>| listed.iter().any(|other| Arc::ptr_eq(other, gate));
+    map.gates.values().map(|entry| &entry.gate).filter(|gate| !known(gate)).cloned().collect()
+}
+
+/// Calls off what stands in the way and claims what is left.
+async fn claims(order: &Order, seats: Vec<Seat>) -> Vec<Claim> {
+    let mut claims = vec![];
+    let mut waiting = vec![];
+    for seat in seats {
+        match seat {
+            Seat::Claimed(claim) => claims.push(*claim),
+            Seat::CallsOff { gate, other, mv } => {
+                other.called_off.send_replace(Some(order.who.clone()));
+                waiting.push((gate, other, mv));
+            }
+            Seat::Joined => {}
+        }
+    }
+    for (gate, mut other, mv) in waiting {
+        // A third command may come first; it is called off too if it can be, but not for ever.
+        for attempt in 0.. {
+            let _ = other.report.subscribe().wait_for(|report| report.done.is_some()).await;
+            match gate.claim(&mv) {
+                Ok(claim) => {
+                    claims.push(claim);
+                    break;
+                }
+                Err(next) if next.verb.opposite() == Some(order.verb) && attempt < 3 => {
+                    next.called_off.send_replace(Some(order.who.clone()));
+                    other = next;
+                }
+                Err(next) => {
+                    mv.report.send_modify(|report| report.done = Some(Err(next.conflict(gate.name()))));
+                    break;
+                }
+            }
+        }
+    }
+    claims
+}
+
+async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim: Claim, started: Instant) {
+    let transition = Transition { world: &world, claim: &mut claim, before, plan, started, open_at_flip: 0 };
+    let answer = transition.run().await;
+    let gate = claim.gate.clone();
+    let reverted = matches!(answer, Err(GateError::StillBusy { .. }));
+    claim.finish(answer);
+    if reverted {
+        resume_if_unfinished(&world, &gate);
+    }
+}
+
+/// Nothing closed is left without a task that brings it to quiesced.
+fn resume_if_unfinished(world: &Arc<World>, gate: &Arc<Gate>) {
+    if gate.desk().record.quiesced.is_none() {
+        resume(world, gate);
+    }
+}
+
+/// Takes up what a crash, or a call-off that failed, left closed but not quiesced. For a gate that needs nothing, tells the
+/// world its mode.
+pub(crate) fn resume(world: &Arc<World>, gate: &Arc<Gate>) {
+    let record = gate.desk().record.clone();
+    let Some(terms) = record.switches.in_force() else { return };
+    let verb = if record.switches.mode() == Mode::Offline { Verb::Offline } else { Verb::On };
+    let mv = Move::new(verb, terms.who.clone(), world.now(), None);
+    let Ok(claim) = gate.claim(&mv) else { return };
+    let drive_on = record.quiesced.is_none_or(|quiesced| quiesced.lsn.is_none());
+    let world = world.clone();
+    world.clone().runtime.spawn(async move {
+        // `changed` makes the view be shown to the world once more.
+        let plan = Plan { after: record, changed: true, drive: drive_on };
+        drive(world, plan, None, claim, Instant::now()).await;
+    });
+}

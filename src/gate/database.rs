@@ -1,0 +1,177 @@
+//! The gate of one database: what sessions hold and ask.
+
+use super::detail::{Counters, GateView, Who};
+use super::error::GateError;
+use super::mode::{DrainTo, Mode, State};
+use super::options::OnOptions;
+use super::progress::{Outcome, Part, Report, Verb};
+use super::register::{Closed, Lane, Register, WriteTicket};
+use super::state_file::Record;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// The gate of one database. Sessions ask [`Gate::state`] before each statement and hold a [`WriteTicket`] for each
+/// write-capable transaction.
+#[derive(Debug)]
+pub struct Gate {
+    name: Arc<str>,
+    pub(crate) register: Register,
+    view: ArcSwap<GateView>,
+    desk: Mutex<Desk>,
+}
+
+/// What commands see of a gate; never held across an await.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) record: Record,
+    pub(crate) under_way: Option<Arc<Move>>,
+}
+
+/// A command that holds a gate.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) verb: Verb,
+    pub(crate) who: Who,
+    pub(crate) since: Timestamp,
+    pub(crate) options: Option<OnOptions>,
+    pub(crate) called_off: watch::Sender<Option<Who>>,
+    pub(crate) report: watch::Sender<Report>,
+}
+
+impl Move {
+    pub(crate) fn new(verb: Verb, who: Who, since: Timestamp, options: Option<OnOptions>) -> Arc<Move> {
+        let (called_off, report) = (watch::Sender::new(None), watch::Sender::new(Report::default()));
+        Arc::new(Move { verb, who, since, options, called_off, report })
+    }
+
+    pub(crate) fn part(&self, gate: &Gate, joined: bool) -> Part {
+        Part { database: gate.name.to_string(), verb: self.verb, joined, report: self.report.subscribe() }
+    }
+
+    pub(crate) fn conflict(&self, database: &str) -> GateError {
+        GateError::UnderWay { database: database.to_owned(), verb: self.verb, who: self.who.clone(), since: self.since }
+    }
+}
+
+/// What sessions are shown of a record: the mode itself once it is quiesced, the drain that leads to it before.
+pub(crate) fn view_of(name: &Arc<str>, record: &Record, counters: Counters) -> GateView {
+    let mode = match (record.switches.mode(), record.quiesced) {
+        (Mode::ReadOnly { writes }, None) => Mode::Draining { to: DrainTo::ReadOnly { writes } },
+        (Mode::Offline, None) => Mode::Draining { to: DrainTo::Offline },
+        (mode, _) => mode,
+    };
+    GateView {
+        database: name.clone(),
+        state: State { mode, epoch: record.epoch },
+        since: record.since,
+        switches: record.switches.clone(),
+        quiesced: record.quiesced,
+        counters,
+    }
+}
+
+impl Gate {
+    /// A gate that is open, with one register shard for each core.
+    pub fn new(name: &str, shards: usize) -> Gate {
+        Gate::with_record(name, shards, Record::fresh(Timestamp::UNIX_EPOCH))
+    }
+
+    pub(crate) fn with_record(name: &str, shards: usize, record: Record) -> Gate {
+        let name: Arc<str> = name.into();
+        let view = view_of(&name, &record, Counters::default());
+        Gate {
+            register: Register::new(shards, view.state),
+            view: ArcSwap::from_pointee(view),
+            desk: Mutex::new(Desk { record, under_way: None }),
+            name,
+        }
+    }
+
+    /// The name that clients connect to.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The mode and epoch, by one atomic load.
+    pub fn state(&self) -> State {
+        self.register.state()
+    }
+
+    /// Registers a write-capable transaction at that core's shard. Hold the ticket until the server has confirmed its end.
+    pub fn enter(&self, shard: usize) -> Result<WriteTicket, Closed> {
+        self.register.enter(shard)
+    }
+
+    /// A session's place at its core's shard: enter from it at the cost of one atomic add.
+    pub fn lane(&self, shard: usize) -> Lane {
+        self.register.lane(shard)
+    }
+
+    /// Write-capable transactions registered now.
+    pub fn in_flight(&self) -> usize {
+        self.register.in_flight()
+    }
+
+    /// What goes with the mode, lock-free. At least as new as the mode of a [`Closed`] or of a closed [`Gate::state`].
+    pub fn view(&self) -> arc_swap::Guard<Arc<GateView>> {
+        self.view.load()
+    }
+
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a record into force. Only the holder of a [`Claim`] calls it.
+    pub(crate) fn publish(&self, record: &Record, counters: Counters) -> Arc<GateView> {
+        let view = Arc::new(view_of(&self.name, record, counters));
+        // Whoever is refused must find the reason, so the view never lags behind a mode that refuses.
+        if view.state.mode == Mode::ReadWrite {
+            self.register.flip(view.state);
+            self.view.store(view.clone());
+        } else {
+            self.view.store(view.clone());
+            self.register.flip(view.state);
+        }
+        view
+    }
+
+    /// Makes `mv` the one command that may change this gate.
+    pub(crate) fn claim(self: &Arc<Gate>, mv: &Arc<Move>) -> Result<Claim, Arc<Move>> {
+        let mut desk = self.desk();
+        match &desk.under_way {
+            Some(other) => Err(other.clone()),
+            None => {
+                desk.under_way = Some(mv.clone());
+                Ok(Claim { gate: self.clone(), mv: mv.clone(), counters: Counters::default(), answer: None })
+            }
+        }
+    }
+}
+
+/// The right to change a gate; given back when dropped, however that happens.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) mv: Arc<Move>,
+    pub(crate) counters: Counters,
+    answer: Option<Result<Outcome, GateError>>,
+}
+
+impl Claim {
+    /// Gives the gate back, then answers: whoever reads the answer can give the next command at once.
+    pub(crate) fn finish(mut self, answer: Result<Outcome, GateError>) {
+        self.answer = Some(answer);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.gate.desk().under_way = None;
+        // Without an answer the task died: nobody may wait for it for ever.
+        let interrupted = || Err(GateError::Interrupted { database: self.gate.name.to_string(), verb: self.mv.verb });
+        let answer = self.answer.take().unwrap_or_else(interrupted);
+        self.mv.report.send_modify(|report| report.done = Some(answer));
+    }
+}

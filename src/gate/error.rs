@@ -1,0 +1,142 @@
+//! What a command of the gate can answer instead of a row; each error has PostgreSQL's SQLSTATE for its kind.
+
+use super::detail::Who;
+use super::field::OpenTransaction;
+use super::progress::Verb;
+use super::when;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// An error of the gate. `Display` is the primary message; [`GateError::sqlstate`], [`GateError::detail`] and
+/// [`GateError::hint`] are the other fields of the ErrorResponse.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GateError {
+    /// 3D000, in PostgreSQL's words.
+    #[error("database \"{0}\" does not exist")]
+    UnknownDatabase(String),
+    /// 55006: another command holds the database.
+    #[error("database \"{database}\": {verb} is under way, started by {who} at {}", when::print(*.since))]
+    UnderWay {
+        /// The database, or `*`.
+        database: String,
+        /// What is under way.
+        verb: Verb,
+        /// Who started it.
+        who: Who,
+        /// When it was started.
+        since: Timestamp,
+    },
+    /// 55P03: the drain timed out and the gate was set back (`on_timeout = revert`, or the cancel did not help in time).
+    #[error(
+        "database \"{database}\": {verb} gave up after {} ms with {left} transactions still open",
+        .waited.as_millis()
+    )]
+    StillBusy {
+        /// The database.
+        database: String,
+        /// The command that gave up.
+        verb: Verb,
+        /// How long it waited.
+        waited: Duration,
+        /// How many transactions were open at the end.
+        left: usize,
+        /// What they were, as far as the proxy could tell.
+        in_the_way: Vec<OpenTransaction>,
+    },
+    /// 57014: the opposite command came during the drain.
+    #[error("database \"{database}\": {verb} was called off by {by}")]
+    CalledOff {
+        /// The database.
+        database: String,
+        /// The command that was called off.
+        verb: Verb,
+        /// Who called it off.
+        by: Who,
+    },
+    /// 22023.
+    #[error("invalid value for option \"{option}\": \"{value}\"")]
+    InvalidOption {
+        /// The option's name.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// 22023.
+    #[error("unrecognized option \"{0}\"")]
+    UnknownOption(String),
+    /// 22023.
+    #[error("option \"{0}\" specified more than once")]
+    RepeatedOption(String),
+    /// 22007, in PostgreSQL's words.
+    #[error("invalid input syntax for type timestamp with time zone: \"{0}\"")]
+    InvalidTimestamp(String),
+    /// 0A000: the hold queue is not there yet.
+    #[error("writes = hold is not supported yet")]
+    HoldNotSupported,
+    /// 53400: more names than the proxy keeps gates for.
+    #[error("too many databases: this proxy keeps at most {0}")]
+    TooManyDatabases(usize),
+    /// 58030: the state could not be made durable, so nothing was changed.
+    #[error("could not save the state of the gate: {0}")]
+    StateFile(String),
+    /// 55006: another process has the state file.
+    #[error("state file \"{0}\" is in use by another pgsluice")]
+    StateFileInUse(String),
+    /// XX000: a transition ended without saying how (a defect, or the process is stopping).
+    #[error("database \"{database}\": {verb} was interrupted")]
+    Interrupted {
+        /// The database.
+        database: String,
+        /// The command.
+        verb: Verb,
+    },
+}
+
+impl GateError {
+    /// The SQLSTATE (PostgreSQL documentation, Appendix A).
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            GateError::UnknownDatabase(_) => "3D000",
+            GateError::UnderWay { .. } | GateError::StateFileInUse(_) => "55006",
+            // As when PostgreSQL itself gives up waiting for others (lock_timeout); 57014 is for what a person stopped.
+            GateError::StillBusy { .. } => "55P03",
+            GateError::CalledOff { .. } => "57014",
+            GateError::InvalidOption { .. } | GateError::UnknownOption(_) | GateError::RepeatedOption(_) => "22023",
+            GateError::InvalidTimestamp(_) => "22007",
+            GateError::HoldNotSupported => "0A000",
+            GateError::TooManyDatabases(_) => "53400",
+            GateError::StateFile(_) => "58030",
+            GateError::Interrupted { .. } => "XX000",
+        }
+    }
+
+    /// The DETAIL field.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            GateError::StillBusy { in_the_way, .. } if !in_the_way.is_empty() => {
+                Some(format!("In the way: {}.", OpenTransaction::list(in_the_way)))
+            }
+            GateError::StateFile(_) => Some("Nothing was changed.".into()),
+            _ => None,
+        }
+    }
+
+    /// The HINT field.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            GateError::InvalidOption { hint, .. } => Some(hint.clone()),
+            GateError::UnknownOption(_) => Some(super::options::KNOWN.into()),
+            GateError::InvalidTimestamp(_) => Some(when::HINT.into()),
+            GateError::HoldNotSupported => Some("Use writes = reject.".into()),
+            GateError::UnderWay { verb, .. } => {
+                verb.opposite().map(|back| format!("Wait for it, or call it off with {back}; SHOW MAINTENANCE tells."))
+            }
+            GateError::StillBusy { .. } => {
+                Some("Raise drain_timeout, or use on_timeout = cancel to have them cancelled.".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a transition needs from the world. The product answers from its pools and the network, tests from memory.
+
+use super::detail::GateView;
+use super::lsn::Lsn;
+use super::mode::{DrainTo, Epoch};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, future::Future, pin::Pin};
+
+/// A boxed future, so that the trait can be an object and the type of the world does not spread through the console.
+pub type Job<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The world as seen by a transition. Every call is bounded by the driver in time and may be dropped half way; a call may
+/// come again for the same epoch (after a restart or a retry).
+pub trait Field: Send + Sync + 'static {
+    /// A new view is in force: retire idle unguarded connections, push ParameterStatus, tell replicas' eligibility.
+    fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()>;
+
+    /// The transactions of application sessions that are open now, operators' excluded. With [`DrainTo::ReadOnly`] the
+    /// write-capable ones, for the report only; with [`DrainTo::Offline`] all of them, and the drain waits for the list to be
+    /// empty.
+    fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>>;
+
+    /// Cancel and roll back the transactions that [`Field::open_transactions`] names and that began before `epoch`; says how
+    /// many. Their tickets must be dropped only when the server has confirmed it, or its connection is gone.
+    fn cancel_open<'a>(&'a self, database: &'a str, epoch: Epoch, to: DrainTo) -> Job<'a, u64>;
+
+    /// Ask the primary for its LSN and for who else writes.
+    fn settle<'a>(&'a self, database: &'a str) -> Job<'a, Result<Settled, String>>;
+
+    /// FATAL 57P01 with this text as DETAIL to every application session left, and close it.
+    fn disconnect<'a>(&'a self, database: &'a str, text: &'a str) -> Job<'a, ()>;
+}
+
+/// An open transaction, for a person to recognise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// The role.
+    pub user: String,
+    /// As the client set it.
+    pub application_name: String,
+    /// The client's address, or `[local]`.
+    pub client_address: String,
+    /// Since its begin.
+    pub age: Duration,
+    /// The statement that runs, if one does; the implementor bounds its length.
+    pub statement: Option<String>,
+}
+
+impl OpenTransaction {
+    const LISTED: usize = 20;
+
+    pub(crate) fn list(all: &[OpenTransaction]) -> String {
+        let mut text = all.iter().take(Self::LISTED).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if let Some(more) = all.len().checked_sub(Self::LISTED).filter(|more| *more > 0) {
+            text.push_str(&format!("; and {more} more"));
+        }
+        text
+    }
+}
+
+impl fmt::Display for OpenTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user \"{}\"", self.user)?;
+        if !self.application_name.is_empty() {
+            write!(f, ", application \"{}\"", self.application_name)?;
+        }
+        write!(f, ", client {}, open for {} s", self.client_address, self.age.as_secs())?;
+        match &self.statement {
+            Some(statement) => write!(f, ", running: {statement}"),
+            None => f.write_str(", idle in transaction"),
+        }
+    }
+}
+
+/// Someone who writes to the database past this proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignWriter {
+    /// What it is: `backend`, `prepared transaction`, `logical replication worker`.
+    pub kind: String,
+    /// How a person finds it: pid, user, gid.
+    pub description: String,
+}
+
+/// What the primary said after the drain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Its `pg_current_wal_lsn()`: nothing that came through the proxy lies after it.
+    pub lsn: Lsn,
+    /// Who else writes.
+    pub foreign_writers: Vec<ForeignWriter>,
+}

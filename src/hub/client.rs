@@ -1,0 +1,249 @@
+//! A client as others see it: consoles, the janitor, a flip of the gate.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::database::Database;
+use super::statement::Statement;
+use crate::sql::cache::Cached;
+use crate::upstream::Pool;
+use crate::upstream::login::cancel;
+use crate::wire::Report;
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is under way.
+    Idle,
+    /// Waits for a server connection.
+    Waiting,
+    /// A statement runs.
+    Active,
+    /// In a transaction block, between statements.
+    IdleInTransaction,
+}
+
+/// What a session is asked to do at its next step.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Tell the client of the gate's new mode.
+    Flip,
+    /// End with this report once no transaction is open, or, if `now`, at once.
+    End {
+        /// What the client is told.
+        report: Report,
+        /// Whether an open transaction is broken off.
+        now: bool,
+    },
+    /// Roll back the write-capable transaction that is open; the drain has timed out.
+    RollBack,
+}
+
+/// Where a cancel request for this client would have to go.
+#[derive(Clone)]
+pub struct CancelTarget {
+    /// How to reach the server.
+    pub pool: Arc<Pool>,
+    /// Process id of the server connection.
+    pub pid: u32,
+    /// Its secret.
+    pub secret: Vec<u8>,
+}
+
+/// What runs.
+#[derive(Clone)]
+pub enum Running {
+    /// Text of a simple query.
+    Simple(Rc<Cached>),
+    /// A prepared statement.
+    Prepared(Rc<Statement>),
+}
+
+impl Running {
+    /// The statement's text, at most `most` bytes of it.
+    pub fn text(&self, most: usize) -> String {
+        let text: &[u8] = match self {
+            Self::Simple(cached) => &cached.text,
+            Self::Prepared(statement) => &statement.cached.text,
+        };
+        String::from_utf8_lossy(text.get(..most).unwrap_or(text)).into_owned()
+    }
+}
+
+/// See the module.
+pub struct Client {
+    /// Number of its own in this process, and the `pid` of its cancel key.
+    pub id: u64,
+    /// The secret of its cancel key.
+    pub secret: u32,
+    /// Where it comes from; None for a unix socket.
+    pub address: Option<SocketAddr>,
+    /// The role it logged in as.
+    pub user: Arc<str>,
+    /// The database; None on the console.
+    pub database: Option<Arc<Database>>,
+    /// The name it asked for.
+    pub database_name: Arc<str>,
+    /// Whether it is an operator.
+    pub operator: bool,
+    /// TLS version and cipher, if any.
+    pub tls: Option<String>,
+    /// When it connected.
+    pub since: SystemTime,
+    /// As the client has set it.
+    pub application_name: RefCell<String>,
+    /// What it does.
+    pub phase: Cell<Phase>,
+    /// When it began to do that.
+    pub phase_since: Cell<Instant>,
+    /// When its transaction began, if one is open.
+    pub transaction_since: Cell<Option<Instant>>,
+    /// Whether its transaction is registered with the gate.
+    pub write_capable: Cell<bool>,
+    /// What runs, or ran last in this transaction.
+    pub running: RefCell<Option<Running>>,
+    /// Why it keeps its server connection, in words.
+    pub pinned: Cell<&'static str>,
+    /// Where a cancel request goes now.
+    pub cancel: RefCell<Option<CancelTarget>>,
+    /// Cancel requests that are on their way: its server connection must not serve another client before they are over.
+    pub cancelling: Cell<u32>,
+    asks: RefCell<Vec<Ask>>,
+    asked: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Asks that may be waiting for a session.
+const ASKS: usize = 16;
+
+/// What is known of a client from its start.
+pub struct Identity {
+    /// See [`Client::id`].
+    pub id: u64,
+    /// See [`Client::secret`].
+    pub secret: u32,
+    /// See [`Client::address`].
+    pub address: Option<SocketAddr>,
+    /// See [`Client::user`].
+    pub user: Arc<str>,
+    /// See [`Client::database`].
+    pub database: Option<Arc<Database>>,
+    /// See [`Client::database_name`].
+    pub database_name: Arc<str>,
+    /// See [`Client::operator`].
+    pub operator: bool,
+    /// See [`Client::tls`].
+    pub tls: Option<String>,
+    /// See [`Client::application_name`].
+    pub application_name: String,
+}
+
+impl Client {
+    /// A client that has just logged in.
+    pub fn new(identity: Identity) -> Rc<Self> {
+        Rc::new(Self {
+            id: identity.id,
+            secret: identity.secret,
+            address: identity.address,
+            user: identity.user,
+            database: identity.database,
+            database_name: identity.database_name,
+            operator: identity.operator,
+            tls: identity.tls,
+            since: SystemTime::now(),
+            application_name: RefCell::new(identity.application_name),
+            phase: Cell::new(Phase::Idle),
+            phase_since: Cell::new(Instant::now()),
+            transaction_since: Cell::new(None),
+            write_capable: Cell::new(false),
+            running: RefCell::default(),
+            pinned: Cell::new(""),
+            cancel: RefCell::default(),
+            cancelling: Cell::new(0),
+            asks: RefCell::default(),
+            asked: Cell::new(false),
+            waker: RefCell::default(),
+        })
+    }
+
+    /// Notes what it does now.
+    pub fn enter(&self, phase: Phase) {
+        if self.phase.replace(phase) != phase {
+            self.phase_since.set(Instant::now());
+        }
+    }
+
+    /// Asks its session for something and wakes it. One that is already asked for is not asked for twice.
+    pub fn ask(&self, ask: Ask) {
+        let mut asks = self.asks.borrow_mut();
+        if asks.len() < ASKS {
+            asks.push(ask);
+        }
+        drop(asks);
+        self.asked.set(true);
+        self.wake();
+    }
+
+    /// Wakes its session.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether anything is asked of the session.
+    #[inline]
+    pub fn is_asked(&self) -> bool {
+        self.asked.get()
+    }
+
+    /// What is asked of the session, oldest first.
+    pub fn take_asks(&self) -> Vec<Ask> {
+        self.asked.set(false);
+        std::mem::take(&mut *self.asks.borrow_mut())
+    }
+
+    /// Puts back an ask whose time has not come, without waking.
+    pub fn put_back(&self, ask: Ask) {
+        self.asks.borrow_mut().push(ask);
+    }
+
+    /// Notes whom to wake.
+    #[inline]
+    pub fn wakes(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Sends a cancel request to the server that works for it, if one does. Its server connection stays its own until the
+    /// request has been taken. The receiver learns when that is.
+    pub fn send_cancel(self: &Rc<Self>) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        if let Some(target) = self.cancel.borrow().clone() {
+            let me = self.clone();
+            me.cancelling.set(me.cancelling.get() + 1);
+            tokio::task::spawn_local(async move {
+                if let Err(error) = cancel(target.pool.login(), target.pid, &target.secret).await {
+                    tracing::warn!(%error, "a cancel request could not be passed on");
+                }
+                me.cancelling.set(me.cancelling.get().saturating_sub(1));
+                me.wake();
+                let _ = tell.send(());
+            });
+        }
+        told
+    }
+
+    /// Address for tables and notices: `unix` for a unix socket.
+    pub fn address_words(&self) -> String {
+        self.address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+    }
+}

@@ -1,0 +1,94 @@
+//! What the sessions of one core share. One thread only: nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::client::Client;
+use super::statement::Statements;
+use super::{Hub, Setup};
+use crate::sql::Analyzer;
+use crate::sql::cache::VerdictCache;
+use crate::wire::BufferPool;
+
+/// See the module.
+pub struct Core {
+    /// Which core.
+    pub index: usize,
+    /// What all cores share.
+    pub hub: Arc<Hub>,
+    /// Memory for buffers.
+    pub buffers: Rc<BufferPool>,
+    /// Statements that were read before.
+    pub verdicts: RefCell<VerdictCache>,
+    /// Protocol-level prepared statements.
+    pub statements: Rc<Statements>,
+    clients: RefCell<HashMap<u64, Rc<Client>>>,
+    stopping: Cell<bool>,
+}
+
+impl Core {
+    /// The context of core number `index`.
+    pub fn new(index: usize, hub: Arc<Hub>) -> Rc<Self> {
+        let setup = hub.setup.load();
+        let config = &setup.config;
+        let buffers = BufferPool::new(config.memory.buffer_size.bytes(), 64);
+        let verdicts = RefCell::new(VerdictCache::new(Analyzer::clone(&setup.analyzer), config.memory.verdict_cache_size.bytes()));
+        drop(setup);
+        Rc::new(Self {
+            index,
+            hub,
+            buffers,
+            verdicts,
+            statements: Statements::new(index),
+            clients: RefCell::default(),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// The setup in force.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.hub.setup.load_full()
+    }
+
+    /// Makes a client known to who looks for it.
+    pub fn enter(&self, client: &Rc<Client>) {
+        self.clients.borrow_mut().insert(client.id, client.clone());
+    }
+
+    /// Forgets a client that has gone.
+    pub fn leave(&self, id: u64) {
+        let mut clients = self.clients.borrow_mut();
+        clients.remove(&id);
+        // Memory of a crowd that has left goes back.
+        if clients.capacity() > 1024 && clients.len() * 8 < clients.capacity() {
+            clients.shrink_to_fit();
+        }
+    }
+
+    /// A client by its number.
+    pub fn client(&self, id: u64) -> Option<Rc<Client>> {
+        self.clients.borrow().get(&id).cloned()
+    }
+
+    /// Its clients.
+    pub fn clients(&self) -> Vec<Rc<Client>> {
+        self.clients.borrow().values().cloned().collect()
+    }
+
+    /// How many clients it has.
+    pub fn client_count(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    /// From now on no client is taken in, and each that is idle is sent away.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// Whether [`Self::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+}

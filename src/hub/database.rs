@@ -1,0 +1,354 @@
+//! Databases as clients name them: the gate, the cluster and the pools of each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::Hub;
+use super::stats::DatabaseStats;
+use crate::auth::Credential;
+use crate::config;
+use crate::gate::Gate;
+use crate::tls::ServerTls;
+use crate::upstream::limit::Limit;
+use crate::upstream::login::Login;
+use crate::upstream::pool::{PoolSettings, Siblings};
+use crate::upstream::{Cluster, Pool, Role};
+
+/// What a reload may change of a database.
+pub struct DatabaseSetup {
+    /// Its settings.
+    pub settings: config::Database,
+    /// Where it lives.
+    pub cluster: Arc<Cluster>,
+    /// TLS towards the cluster's servers.
+    pub tls: Arc<ServerTls>,
+}
+
+/// Parameters that the server reported at a log-in: what a client is told when it connects.
+pub type Welcome = Vec<(String, String)>;
+
+/// Settings of a start-up packet as a server has read them.
+pub type Resolved = Vec<(String, crate::upstream::vars::Value)>;
+
+/// Start-up packets with settings of their own that are remembered.
+const MOST_RESOLVED: usize = 1000;
+
+/// A database.
+pub struct Database {
+    /// As clients name it.
+    pub name: Arc<str>,
+    /// Its gate.
+    pub gate: Arc<Gate>,
+    /// Its counters.
+    pub stats: Arc<DatabaseStats>,
+    /// Its server connections, over all users.
+    pub limit: Arc<Limit>,
+    setup: ArcSwap<DatabaseSetup>,
+    generation: AtomicU64,
+    paused: AtomicBool,
+    resumed: Notify,
+    pools: Mutex<BTreeMap<(Arc<str>, usize), Arc<Pool>>>,
+    welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
+    resolved: Mutex<HashMap<Vec<(String, String)>, Arc<Resolved>>>,
+    hub: Weak<Hub>,
+}
+
+impl Database {
+    /// What a reload may change.
+    pub fn setup(&self) -> Arc<DatabaseSetup> {
+        self.setup.load_full()
+    }
+
+    /// Grows with each change of the setup: what was taken from an older one is out of date.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    /// Puts another setup in the place of this one; the pools of the old one are retired.
+    pub fn change(&self, setup: DatabaseSetup) {
+        self.limit.set(limit_of(setup.settings.max_db_connections));
+        self.setup.store(Arc::new(setup));
+        self.generation.fetch_add(1, SeqCst);
+        let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
+        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        old.into_values().for_each(|pool| pool.retire());
+    }
+
+    /// The pool of a user on an upstream of the cluster; made at its first use, with that client's credential.
+    pub fn pool(&self, user: &Arc<str>, upstream: usize, credential: &Credential) -> Option<Arc<Pool>> {
+        let hub = self.hub.upgrade()?;
+        let setup = self.setup();
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&(user.clone(), upstream)) {
+            return Some(pool.clone());
+        }
+        let global = hub.setup.load();
+        let session = global.config.session(&setup.settings, user);
+        let address = setup.cluster.upstreams.get(upstream)?.address.clone();
+        let (server_user, credential): (Arc<str>, _) = match setup.settings.server_login() {
+            config::ServerLogin::Client => (user.clone(), credential.clone()),
+            config::ServerLogin::Forced { user, password: Some(password) } => {
+                (user.into(), Credential::password(password.expose()))
+            }
+            config::ServerLogin::Forced { user, password: None } => {
+                let known = global.userlist.get(user).map_or(Credential::None, |secret| secret.credential());
+                (user.into(), known)
+            }
+        };
+        let settings = PoolSettings {
+            login: Login {
+                address,
+                tls: setup.tls.clone(),
+                user: server_user,
+                credential,
+                dbname: setup.settings.server_dbname(&self.name).to_owned(),
+                parameters: Vec::new(),
+                timeout: global.config.timeouts.server_connect_timeout,
+            },
+            size: session.pool_size as usize,
+            reserve: setup.settings.reserve_pool_size as usize,
+            reserve_after: global.config.pooling.reserve_pool_timeout.get().unwrap_or(Duration::MAX / 4),
+        };
+        let user_limit = hub.databases.user_limit(user, limit_of(session.max_user_connections));
+        let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
+        let siblings: Weak<dyn Siblings> = self.hub.clone();
+        let pool = Pool::new(
+            self.name.clone(),
+            user.clone(),
+            upstream,
+            settings,
+            hub.cores(),
+            outer,
+            siblings,
+            hub.databases.ids.clone(),
+            hub.seed.clone(),
+        );
+        pools.insert((user.clone(), upstream), pool.clone());
+        Some(pool)
+    }
+
+    /// Its pools now.
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// What a server told that user at log-in, if one has.
+    pub fn welcome(&self, user: &str) -> Option<Arc<Welcome>> {
+        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned()
+    }
+
+    /// Notes what a server told that user at log-in.
+    pub fn remember_welcome(&self, user: &Arc<str>, welcome: Arc<Welcome>) {
+        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), welcome);
+    }
+
+    /// What a server made of these settings of a start-up packet before.
+    pub fn resolved(&self, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(wanted).cloned()
+    }
+
+    /// Notes what a server made of them.
+    pub fn remember_resolved(&self, wanted: Vec<(String, String)>, resolved: Resolved) {
+        let mut known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_RESOLVED {
+            known.clear();
+        }
+        known.insert(wanted, Arc::new(resolved));
+    }
+
+    /// Whether PAUSE holds new transactions back.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(SeqCst)
+    }
+
+    /// PAUSE: true if it was not paused before.
+    pub fn pause(&self) -> bool {
+        !self.paused.swap(true, SeqCst)
+    }
+
+    /// RESUME: true if it was paused before.
+    pub fn resume(&self) -> bool {
+        let was = self.paused.swap(false, SeqCst);
+        self.resumed.notify_waiters();
+        was
+    }
+
+    /// Waits for RESUME.
+    pub async fn until_resumed(&self) {
+        loop {
+            let resumed = self.resumed.notified();
+            if !self.is_paused() {
+                return;
+            }
+            resumed.await;
+        }
+    }
+
+    /// Closes idle connections to the primary that may write: nobody may take one while the gate is closed.
+    pub fn close_idle_unguarded(&self) -> usize {
+        self.pools().iter().map(|pool| pool.close_idle(|conn| conn.tag() == crate::upstream::KindTag::Unguarded)).sum()
+    }
+}
+
+/// 0 stands for no limit.
+pub fn limit_of(limit: config::Limit) -> usize {
+    limit.get().map_or(0, |most| most as usize)
+}
+
+/// All databases, those of `*` from their first use on.
+pub struct Databases {
+    hub: Weak<Hub>,
+    known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
+    changing: Mutex<()>,
+    clusters: ArcSwap<BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>>,
+    users: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
+    ids: Arc<AtomicU64>,
+}
+
+/// Databases that `*` may bring into being: names are the clients' to choose.
+const MOST_BY_WILDCARD: usize = 1000;
+
+impl Databases {
+    pub(super) fn new(hub: Weak<Hub>) -> Self {
+        Self {
+            hub,
+            known: ArcSwap::default(),
+            changing: Mutex::default(),
+            clusters: ArcSwap::default(),
+            users: Mutex::default(),
+            ids: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    /// The database that a client means.
+    pub fn get(&self, name: &str) -> Option<Arc<Database>> {
+        if let Some(known) = self.known.load().get(name) {
+            return Some(known.clone());
+        }
+        let hub = self.hub.upgrade()?;
+        let setup = hub.setup.load();
+        let settings = setup.config.database(name)?;
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.load_full();
+        if let Some(known) = known.get(name) {
+            return Some(known.clone());
+        }
+        if known.len() >= MOST_BY_WILDCARD + setup.config.databases.len() {
+            return None;
+        }
+        let database = self.make(&hub, name, settings)?;
+        let mut next = HashMap::clone(&known);
+        next.insert(database.name.clone(), database.clone());
+        self.known.store(Arc::new(next));
+        Some(database)
+    }
+
+    /// Every database known now, by name.
+    pub fn all(&self) -> Vec<Arc<Database>> {
+        let mut all: Vec<_> = self.known.load().values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// The clusters, by name.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.clusters.load().values().map(|(cluster, _)| cluster.clone()).collect()
+    }
+
+    /// TLS towards the servers of a cluster.
+    pub fn cluster_tls(&self, name: &str) -> Option<Arc<ServerTls>> {
+        self.clusters.load().get(name).map(|(_, tls)| tls.clone())
+    }
+
+    /// Takes over what a configuration says of clusters and databases. Pools of what has not changed are not touched.
+    pub fn apply(&self, clusters: BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>, names: &[String]) {
+        let Some(hub) = self.hub.upgrade() else { return };
+        self.clusters.store(Arc::new(clusters));
+        let setup = hub.setup.load_full();
+        {
+            let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = HashMap::new();
+            for (name, database) in self.known.load().iter() {
+                let Some(settings) = setup.config.database(name) else {
+                    database.pools().iter().for_each(|pool| pool.retire());
+                    continue;
+                };
+                let Some((cluster, tls)) = self.clusters.load().get(&settings.cluster).cloned() else { continue };
+                let old = database.setup();
+                if !(Arc::ptr_eq(&old.cluster, &cluster) && old.settings == *settings) {
+                    database.change(DatabaseSetup { settings: settings.clone(), cluster, tls });
+                }
+                next.insert(name.clone(), database.clone());
+            }
+            self.known.store(Arc::new(next));
+        }
+        for name in names.iter().filter(|name| *name != "*") {
+            let _ = self.get(name);
+        }
+    }
+
+    /// The limit of a user over all databases.
+    fn user_limit(&self, user: &Arc<str>, most: usize) -> Arc<Limit> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.entry(user.clone()).or_insert_with(|| Limit::new(most)).clone()
+    }
+
+    fn make(&self, hub: &Arc<Hub>, name: &str, settings: &config::Database) -> Option<Arc<Database>> {
+        let (cluster, tls) = self.clusters.load().get(&settings.cluster).cloned()?;
+        Some(Arc::new(Database {
+            name: name.into(),
+            gate: hub.gates.get_or_create(name).ok()?,
+            stats: hub.stats.database(),
+            limit: Limit::new(limit_of(settings.max_db_connections)),
+            setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
+            generation: AtomicU64::new(1),
+            paused: AtomicBool::new(false),
+            resumed: Notify::new(),
+            pools: Mutex::default(),
+            welcomes: Mutex::default(),
+            resolved: Mutex::default(),
+            hub: self.hub.clone(),
+        }))
+    }
+}
+
+impl Siblings for Hub {
+    fn evict_for(&self, of: &Pool) -> bool {
+        let full = |pool: &Pool| {
+            pool.outer().iter().zip(of.outer()).any(|(theirs, ours)| {
+                Arc::ptr_eq(theirs, ours) && ours.most() > 0 && ours.used() >= ours.most()
+            })
+        };
+        for database in self.databases.all() {
+            for pool in database.pools() {
+                let other = !std::ptr::eq(&raw const *pool, of);
+                if other && full(&pool) {
+                    let once = std::cell::Cell::new(true);
+                    if pool.close_idle(|_| once.replace(false)) > 0 {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn look_again(&self) {
+        for database in self.databases.all() {
+            database.pools().iter().for_each(|pool| pool.serve());
+        }
+    }
+}
+
+impl Cluster {
+    /// Whether any server of it was ever seen or looked for in vain: start-up has come that far.
+    pub fn is_explored(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.role() != Role::Unknown)
+    }
+}

@@ -1,0 +1,172 @@
+//! What the sessions of one process share, and what those of one core share.
+//!
+//! [`Hub`] is for all: databases with their gates and pools, and a way to every core. [`Core`] belongs to one thread:
+//! buffers, verdicts, prepared statements and its [`client::Client`]s. Whoever wants to know or do something about clients
+//! sends a closure to their core ([`Hub::on_core`]), so that a session's own state needs no locks.
+
+pub mod client;
+mod core;
+pub mod database;
+pub mod statement;
+pub mod stats;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::core::Core;
+pub use client::{Client, Phase};
+pub use database::{Database, Databases};
+pub use statement::Statement;
+
+use crate::auth::{Decoy, Userlist};
+use crate::config::Config;
+use crate::gate::Gates;
+use crate::sql::Analyzer;
+use crate::tls::ClientTls;
+use crate::upstream::limit::Limit;
+use crate::upstream::vars::Seed;
+
+/// A job for a core: runs on its thread, between the sessions' own steps.
+pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
+
+/// Jobs that may wait for a core. More are refused: a console must not be able to fill memory.
+const JOBS: usize = 1024;
+
+/// What is read from the configuration and may change at a reload.
+pub struct Setup {
+    /// The configuration.
+    pub config: Config,
+    /// Users and their secrets.
+    pub userlist: Userlist,
+    /// TLS towards clients; None when it is not offered.
+    pub tls: ClientTls,
+    /// The statement reader, with the list of refused functions.
+    pub analyzer: Arc<Analyzer>,
+}
+
+/// Shared by all cores.
+pub struct Hub {
+    /// The setup in force.
+    pub setup: ArcSwap<Setup>,
+    /// Databases, their gates and pools.
+    pub databases: Databases,
+    /// The gates of all databases.
+    pub gates: Arc<Gates>,
+    /// What an unknown user looks like.
+    pub decoy: Decoy,
+    /// For fingerprints of settings.
+    pub seed: Arc<Seed>,
+    /// All server connections of the proxy.
+    pub total: Arc<Limit>,
+    /// Clients connected now, the console's too.
+    pub clients: AtomicUsize,
+    /// Numbers for clients: the `pid` of their cancel keys.
+    pub client_ids: AtomicU64,
+    /// Guards that fell: server connections that reported to be writable in maintenance, and were closed.
+    pub guards_fallen: AtomicU64,
+    /// Counters of each core.
+    pub stats: stats::Stats,
+    /// To the proxy's main loop.
+    pub control: mpsc::Sender<Control>,
+    /// When the process began to serve.
+    pub began: std::time::SystemTime,
+    count: usize,
+    cores: ArcSwap<Vec<mpsc::Sender<Job>>>,
+}
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Transactions may end.
+    Drain,
+    /// They may not.
+    Now,
+}
+
+/// What the proxy's main loop is asked for.
+pub enum Control {
+    /// Take over the configuration file; the answer counts the keys that changed, or says what is wrong.
+    Reload(oneshot::Sender<Result<usize, String>>),
+    /// Stop.
+    Stop(Stop),
+}
+
+/// What a hub is made of.
+pub struct HubParts {
+    /// The setup to start with.
+    pub setup: Setup,
+    /// The gates, with the state that was found on disk.
+    pub gates: Arc<Gates>,
+    /// Number of cores.
+    pub cores: usize,
+    /// What an unknown user looks like.
+    pub decoy: Decoy,
+    /// To the proxy's main loop.
+    pub control: mpsc::Sender<Control>,
+}
+
+impl Hub {
+    /// Makes the hub and, for each core, the queue of its jobs.
+    pub fn new(parts: HubParts) -> (Arc<Self>, Vec<mpsc::Receiver<Job>>) {
+        let (senders, receivers) = (0..parts.cores).map(|_| mpsc::channel(JOBS)).unzip();
+        let total = Limit::new(database::limit_of(parts.setup.config.pooling.max_server_connections));
+        let hub = Arc::new_cyclic(|hub| Self {
+            databases: Databases::new(hub.clone()),
+            setup: ArcSwap::from_pointee(parts.setup),
+            gates: parts.gates,
+            decoy: parts.decoy,
+            control: parts.control,
+            began: std::time::SystemTime::now(),
+            count: parts.cores,
+            seed: Arc::default(),
+            total,
+            clients: AtomicUsize::new(0),
+            client_ids: AtomicU64::new(1),
+            guards_fallen: AtomicU64::new(0),
+            stats: stats::Stats::new(parts.cores),
+            cores: ArcSwap::from_pointee(senders),
+        });
+        (hub, receivers)
+    }
+
+    /// Number of cores.
+    pub fn cores(&self) -> usize {
+        self.count
+    }
+
+    /// Ends the cores: no more jobs.
+    pub fn close_cores(&self) {
+        self.cores.store(Arc::default());
+    }
+
+    /// Runs `job` on a core and gives its result; None when the core is gone or its queue is full.
+    pub async fn on_core<R: Send + 'static>(
+        &self,
+        core: usize,
+        job: impl FnOnce(&Rc<Core>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (tell, told) = oneshot::channel();
+        let job: Job = Box::new(move |core| _ = tell.send(job(core)));
+        let sender = self.cores.load().get(core)?.clone();
+        sender.send(job).await.ok()?;
+        drop(sender);
+        told.await.ok()
+    }
+
+    /// Runs `job` on every core and gives what they give.
+    pub async fn on_every_core<R: Send + 'static>(
+        &self,
+        job: impl Fn(&Rc<Core>) -> R + Clone + Send + 'static,
+    ) -> Vec<R> {
+        let mut results = Vec::with_capacity(self.count);
+        for core in 0..self.count {
+            let job = job.clone();
+            results.extend(self.on_core(core, move |core| job(core)).await);
+        }
+        results
+    }
+}

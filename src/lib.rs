@@ -1,0 +1,19 @@
+//! pgsluice: a PostgreSQL proxy and pooler with a gate for planned maintenance.
+//!
+//! The layers, from the ground up; each imports only those below it. `docs/ARCHITECTURE.md` holds the map.
+#![warn(missing_docs)]
+
+pub mod admin;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod gate;
+pub mod hub;
+pub mod net;
+pub mod route;
+pub mod serve;
+pub mod session;
+pub mod sql;
+pub mod tls;
+pub mod upstream;
+pub mod wire;

@@ -1,0 +1,7 @@
+//! Sockets: TCP or unix, plain or TLS, readable without a buffer at hand and movable from one core's reactor to another's.
+
+mod socket;
+mod stream;
+
+pub use socket::Socket;
+pub use stream::Stream;

@@ -1,0 +1,157 @@
+//! A socket with or without TLS over it.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{client, server};
+
+use super::Socket;
+
+/// A byte stream to a client or to a server.
+pub enum Stream {
+    /// No encryption.
+    Plain(Socket),
+    /// TLS towards a client.
+    FromClient(Box<server::TlsStream<Socket>>),
+    /// TLS towards an upstream.
+    ToServer(Box<client::TlsStream<Socket>>),
+}
+
+impl Stream {
+    /// Whether TLS is spoken.
+    pub fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::FromClient(tls) => tls.get_ref().0,
+            Self::ToServer(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// TLS version and cipher suite, `TLSv1.3/TLS_AES_256_GCM_SHA384` for one.
+    pub fn tls_words(&self) -> Option<String> {
+        let (version, suite) = match self {
+            Self::Plain(_) => return None,
+            Self::FromClient(tls) => (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite()),
+            Self::ToServer(tls) => (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite()),
+        };
+        Some(format!("{:?}/{:?}", version?, suite?.suite()))
+    }
+
+    /// Registers the socket with the reactor of this thread.
+    ///
+    /// # Errors
+    /// As [`Socket::rebind`].
+    pub fn rebind(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.rebind(),
+            Self::FromClient(tls) => tls.get_mut().0.rebind(),
+            Self::ToServer(tls) => tls.get_mut().0.rebind(),
+        }
+    }
+
+    /// Ready once a read may give something. After a read that was pending this costs no system call, so that an idle
+    /// peer needs no buffer.
+    #[inline]
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_read_ready(cx)
+    }
+
+    /// Reads into `room`: the number of bytes, 0 at the end of the stream.
+    #[inline]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(room);
+        ready!(match self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+            Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut buf),
+            Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut buf),
+        })?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Writes as much of `first` and then `second` as the socket takes, in one system call.
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+        match (first.is_empty(), second.is_empty()) {
+            (true, _) => self.poll_write_one(cx, second),
+            (_, true) => self.poll_write_one(cx, first),
+            _ => {
+                let both = [IoSlice::new(first), IoSlice::new(second)];
+                match self {
+                    Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, &both),
+                    Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
+                    Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_write_one(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+            Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    /// Pushes out what TLS still holds.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// The peer has gone.
+    pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let n = poll_fn(|cx| self.poll_write(cx, bytes, &[])).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(n..).unwrap_or_default();
+        }
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Reads some bytes and appends them to `into`; at most `most`.
+    ///
+    /// # Errors
+    /// The peer has gone, in order ([`io::ErrorKind::UnexpectedEof`]) or not.
+    pub async fn read_some(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<()> {
+        let held = into.len();
+        into.resize(held + most, 0);
+        let read = poll_fn(|cx| self.poll_read(cx, into.get_mut(held..).unwrap_or_default())).await;
+        into.truncate(held + *read.as_ref().unwrap_or(&0));
+        match read? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says goodbye as far as that takes no waiting.
+    pub fn close(&mut self, goodbye: &[u8]) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        if !goodbye.is_empty() {
+            let _ = self.poll_write(&mut cx, goodbye, &[]);
+        }
+        let _ = match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_shutdown(&mut cx),
+            Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_shutdown(&mut cx),
+        };
+    }
+}

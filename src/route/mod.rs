@@ -1,0 +1,98 @@
+//! Which upstream, and which kind of connection, for a transaction that starts now: a pure function of the gate's mode, of
+//! what was read in the statement, and of the session's wishes.
+
+use crate::config::Reads;
+use crate::gate::{Lsn, NewTransaction, Reads as MaintenanceReads, State};
+use crate::sql::{Analysis, Kind, Proven, TransactionVerb};
+use crate::upstream::Cluster;
+
+/// What is known of a transaction before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Every statement of it is a read that may run on any replica, or it is an explicit READ ONLY block.
+    Read,
+    /// Anything else.
+    Any,
+}
+
+/// What the first message of a transaction tells about it.
+pub fn nature(analysis: &Analysis) -> Nature {
+    if analysis.ambiguous || analysis.statements.is_empty() {
+        return Nature::Any;
+    }
+    if let [only] = &*analysis.statements
+        && let Kind::Transaction(TransactionVerb::Begin(modes)) = &only.kind
+    {
+        // SERIALIZABLE is not to be had on a standby.
+        let serializable = modes.isolation == Some(crate::sql::Isolation::Serializable);
+        return if modes.read_only == Some(true) && !serializable { Nature::Read } else { Nature::Any };
+    }
+    if analysis.statements.iter().all(|statement| statement.route == Proven::Read) { Nature::Read } else { Nature::Any }
+}
+
+/// Where a transaction goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To the primary, on an unguarded connection, registered with the gate.
+    Write,
+    /// On a guarded connection to this upstream, which is a replica.
+    Replica(usize),
+    /// On a guarded connection to the primary.
+    GuardedPrimary,
+    /// Nowhere for now: no server that could serve it is known to be up.
+    Wait,
+    /// The database is offline.
+    Offline,
+}
+
+/// What decides.
+pub struct Wish<'a> {
+    /// The gate's state.
+    pub state: State,
+    /// Where reads go while the gate is open.
+    pub reads: Reads,
+    /// Where reads go while it is closed.
+    pub maintenance_reads: MaintenanceReads,
+    /// The position that a replica must have replayed while the gate is closed; None: not quiesced yet.
+    pub quiesced: Option<Lsn>,
+    /// The servers.
+    pub cluster: &'a Cluster,
+    /// A server that has just failed this very transaction.
+    pub avoid: Option<usize>,
+}
+
+impl Wish<'_> {
+    /// The route for a transaction of that nature.
+    pub fn route(&self, nature: Nature) -> Route {
+        let primary = self.cluster.primary().is_some();
+        match self.state.mode.new_transaction() {
+            NewTransaction::Terminate => Route::Offline,
+            NewTransaction::WriteCapable => {
+                let replica = (nature == Nature::Read && self.reads != Reads::Primary)
+                    .then(|| self.cluster.replica(None, self.avoid))
+                    .flatten();
+                match (replica, self.reads) {
+                    (Some(at), _) => Route::Replica(at),
+                    (None, Reads::Replica) if nature == Nature::Read => Route::Wait,
+                    (None, _) if primary => Route::Write,
+                    (None, _) => Route::Wait,
+                }
+            }
+            NewTransaction::Guarded { .. } => {
+                let fit = || self.quiesced.and_then(|lsn| self.cluster.replica(Some(lsn), self.avoid));
+                match (nature, self.maintenance_reads) {
+                    (Nature::Read, MaintenanceReads::Any | MaintenanceReads::Replica) | (Nature::Any, MaintenanceReads::Replica) => {
+                        match fit() {
+                            Some(at) => Route::Replica(at),
+                            None if primary => Route::GuardedPrimary,
+                            None => Route::Wait,
+                        }
+                    }
+                    _ if primary => Route::GuardedPrimary,
+                    // The primary is away, for the very maintenance perhaps: what a replica allows goes on.
+                    _ => fit().map_or(Route::Wait, Route::Replica),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a transition of the gate needs from the world: sessions, pools, the primary.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use crate::gate::{DrainTo, Epoch, Field, ForeignWriter, GateView, Job, Lsn, OpenTransaction, Settled};
+use crate::hub::client::Ask;
+use crate::hub::{Client, Database, Hub, Phase};
+use crate::upstream::login::Login;
+use crate::upstream::quote::literal;
+use crate::upstream::{Cluster, Role};
+use crate::wire::Report;
+
+/// Bytes of a statement that are shown to a person.
+const SHOWN: usize = 200;
+/// How long replicas are looked at closely after a flip.
+const CLOSE_LOOK: Duration = Duration::from_secs(30);
+
+/// Gives logins for a cluster's servers by the monitor's role.
+pub type Logins = Arc<dyn Fn(&Cluster, usize) -> Option<Login> + Send + Sync>;
+
+/// The world of this process.
+#[derive(Default)]
+pub struct World {
+    hub: OnceLock<(Weak<Hub>, Logins)>,
+}
+
+impl World {
+    /// Tells where everything is; once, before the first transition.
+    pub fn is(&self, hub: &Arc<Hub>, logins: Logins) {
+        let _ = self.hub.set((Arc::downgrade(hub), logins));
+    }
+
+    fn hub(&self) -> Option<Arc<Hub>> {
+        self.hub.get()?.0.upgrade()
+    }
+
+    fn database(&self, name: &str) -> Option<(Arc<Hub>, Arc<Database>)> {
+        let hub = self.hub()?;
+        let database = hub.databases.get(name)?;
+        Some((hub, database))
+    }
+}
+
+fn is_of(client: &Client, database: &Arc<Database>) -> bool {
+    !client.operator && client.database.as_ref().is_some_and(|db| Arc::ptr_eq(db, database))
+}
+
+fn concerned(client: &Client, to: DrainTo) -> bool {
+    match to {
+        DrainTo::ReadOnly { .. } => client.write_capable.get(),
+        DrainTo::Offline => matches!(client.phase.get(), Phase::Active | Phase::IdleInTransaction),
+    }
+}
+
+impl Field for World {
+    fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()> {
+        Box::pin(async move {
+            let Some((hub, database)) = self.database(database) else { return };
+            if view.state.mode.reports_read_only() {
+                database.close_idle_unguarded();
+            }
+            hub.on_every_core(move |core| {
+                core.clients().iter().filter(|client| is_of(client, &database)).for_each(|client| client.ask(Ask::Flip));
+            })
+            .await;
+        })
+    }
+
+    fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>> {
+        Box::pin(async move {
+            let Some((hub, database)) = self.database(database) else { return Vec::new() };
+            let found = hub.on_every_core(move |core| {
+                let clients = core.clients();
+                let open = clients.iter().filter(|client| is_of(client, &database) && concerned(client, to));
+                open.map(|client| describe(client)).collect::<Vec<_>>()
+            });
+            found.await.into_iter().flatten().collect()
+        })
+    }
+
+    fn cancel_open<'a>(&'a self, database: &'a str, _: Epoch, to: DrainTo) -> Job<'a, u64> {
+        Box::pin(async move {
+            let Some((hub, database)) = self.database(database) else { return 0 };
+            let counts = hub.on_every_core(move |core| {
+                let clients = core.clients();
+                let open = clients.iter().filter(|client| is_of(client, &database) && concerned(client, to));
+                open.map(|client| match to {
+                    DrainTo::ReadOnly { .. } => client.ask(Ask::RollBack),
+                    DrainTo::Offline => client.ask(Ask::End { report: terminated(None), now: true }),
+                })
+                .count() as u64
+            });
+            counts.await.into_iter().sum()
+        })
+    }
+
+    fn settle<'a>(&'a self, database: &'a str) -> Job<'a, Result<Settled, String>> {
+        Box::pin(async move {
+            let (hub, database) = self.database(database).ok_or("the proxy is shutting down")?;
+            let setup = database.setup();
+            let cluster = setup.cluster.clone();
+            let at = cluster.primary().ok_or("no primary is known")?;
+            let login = self.hub.get().and_then(|(_, logins)| logins(&cluster, at)).ok_or("no way to log in")?;
+            let dbname = setup.settings.server_dbname(&database.name).to_owned();
+            let ours = hub.on_every_core(|core| {
+                let clients = core.clients();
+                let pids = clients.iter().filter(|client| client.operator);
+                pids.filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.pid)).collect::<Vec<_>>()
+            });
+            let ours: Vec<u32> = ours.await.into_iter().flatten().collect();
+            let settled = ask_primary(&login, &dbname, &ours).await?;
+            tokio::spawn(look_closely(cluster, settled.lsn));
+            Ok(settled)
+        })
+    }
+
+    fn disconnect<'a>(&'a self, database: &'a str, text: &'a str) -> Job<'a, ()> {
+        Box::pin(async move {
+            let Some((hub, database)) = self.database(database) else { return };
+            let text = text.to_owned();
+            hub.on_every_core(move |core| {
+                for client in core.clients().iter().filter(|client| is_of(client, &database)) {
+                    client.ask(Ask::End { report: terminated(Some(text.clone())), now: true });
+                }
+            })
+            .await;
+        })
+    }
+}
+
+fn terminated(detail: Option<String>) -> Report {
+    Report::fatal("57P01", "terminating connection due to administrator command").with_detail(detail)
+}
+
+fn describe(client: &Client) -> OpenTransaction {
+    let running = client.phase.get() == Phase::Active;
+    OpenTransaction {
+        user: client.user.to_string(),
+        application_name: client.application_name.borrow().clone(),
+        client_address: client.address.map_or_else(|| "[local]".to_owned(), |address| address.to_string()),
+        age: client.transaction_since.get().map_or(Duration::ZERO, |since| since.elapsed()),
+        statement: client.running.borrow().as_ref().filter(|_| running).map(|statement| statement.text(SHOWN)),
+    }
+}
+
+/// Asks for the position and for who else writes: backends with a transaction id, prepared transactions, logical
+/// replication. An operator's own backends are not reported.
+async fn ask_primary(login: &Login, dbname: &str, ours: &[u32]) -> Result<Settled, String> {
+    let name = literal(dbname);
+    let ours = ours.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let sql = format!(
+        "SELECT 'lsn', pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text \
+         UNION ALL SELECT 'backend', pid::text || ' of user ' || coalesce(usename, '?') || ', application ' || coalesce(application_name, ''), NULL \
+         FROM pg_stat_activity WHERE datname = {name} AND backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
+         AND backend_type = 'client backend' AND pid <> ALL ('{{{ours}}}'::int[]) \
+         UNION ALL SELECT backend_type, pid::text, NULL FROM pg_stat_activity \
+         WHERE datname = {name} AND backend_type LIKE 'logical replication %worker' \
+         UNION ALL SELECT 'prepared transaction', gid || ' of user ' || owner, NULL FROM pg_prepared_xacts WHERE database = {name}"
+    );
+    let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
+    let rows = tokio::time::timeout(login.timeout, fresh.rows(&sql)).await;
+    let rows = rows.map_err(|_| "the primary does not answer".to_owned())?.map_err(|error| error.to_string())?;
+    let mut lsn = None;
+    let mut foreign_writers = Vec::new();
+    for row in rows {
+        let mut fields = row.into_iter().map(Option::unwrap_or_default);
+        let (kind, description) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        if kind == "lsn" {
+            lsn = description.parse::<Lsn>().ok();
+        } else {
+            foreign_writers.push(ForeignWriter { kind, description });
+        }
+    }
+    let lsn = lsn.map(reachable).ok_or("the primary tells no position")?;
+    Ok(Settled { lsn, foreign_writers })
+}
+
+/// The insert position right behind a page's header is reached by no replica before more is written: the end of the page
+/// before it says the same. Pages have 8 kB, headers 24 bytes, 40 at the start of a segment.
+fn reachable(lsn: Lsn) -> Lsn {
+    const PAGE: u64 = 8192;
+    match lsn.0 % PAGE {
+        header @ (24 | 40) => Lsn(lsn.0 - header),
+        _ => lsn,
+    }
+}
+
+/// Has replicas looked at often until they have come as far as `lsn`.
+async fn look_closely(cluster: Arc<Cluster>, lsn: Lsn) {
+    let until = Instant::now() + CLOSE_LOOK;
+    while Instant::now() < until {
+        let behind: Vec<_> = cluster.upstreams.iter().filter(|one| one.role() == Role::Replica && one.lsn() < lsn).collect();
+        if behind.is_empty() {
+            return;
+        }
+        behind.iter().for_each(|upstream| upstream.look_now());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_behind_a_header_is_the_end_of_the_page_before() {
+        assert_eq!(reachable(Lsn(8192 * 5 + 24)), Lsn(8192 * 5));
+        assert_eq!(reachable(Lsn(1 << 24 | 40)), Lsn(1 << 24));
+        assert_eq!(reachable(Lsn(8192 * 5 + 48)), Lsn(8192 * 5 + 48));
+    }
+}

@@ -1,0 +1,98 @@
+//! What is looked after once a second: clients that take too long, server connections that are too old.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::interval;
+
+use crate::config::{Timeout, Timeouts};
+use crate::hub::client::Ask;
+use crate::hub::{Client, Core, Hub, Phase};
+use crate::upstream::KindTag;
+use crate::wire::Report;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Sends away the clients of a core that have used up their time.
+pub async fn watch_clients(core: Rc<Core>) {
+    let mut tick = interval(TICK);
+    loop {
+        tick.tick().await;
+        let setup = core.setup();
+        for client in core.clients() {
+            if client.operator || client.database.is_none() {
+                continue;
+            }
+            let idle_in_transaction = client.database.as_ref().map(|db| {
+                setup.config.session(&db.setup().settings, &client.user)
+            });
+            let (query, idle) = match idle_in_transaction {
+                Some(session) => (session.query_timeout, session.idle_transaction_timeout),
+                None => (Timeout::OFF, Timeout::OFF),
+            };
+            if let Some(report) = overdue(&client, &setup.config.timeouts, query, idle) {
+                if client.phase.get() == Phase::Active {
+                    drop(client.send_cancel());
+                }
+                client.ask(Ask::End { report, now: true });
+            }
+        }
+    }
+}
+
+/// What a client is told that has used up its time, in PostgreSQL's words where it has any.
+fn overdue(client: &Client, timeouts: &Timeouts, query: Timeout, idle: Timeout) -> Option<Report> {
+    let over = |since: Instant, limit: Timeout| limit.get().is_some_and(|limit| since.elapsed() > limit);
+    let in_phase = client.phase_since.get();
+    if client.transaction_since.get().is_some_and(|since| over(since, timeouts.transaction_timeout)) {
+        return Some(Report::fatal("25P04", "terminating connection due to transaction timeout"));
+    }
+    match client.phase.get() {
+        Phase::Active if over(in_phase, query) => Some(Report::fatal("57014", "query_timeout")),
+        Phase::IdleInTransaction if over(in_phase, idle) => {
+            Some(Report::fatal("25P03", "terminating connection due to idle-in-transaction timeout"))
+        }
+        Phase::Idle if over(in_phase, timeouts.client_idle_timeout) => {
+            Some(Report::fatal("57P05", "terminating connection due to idle-session timeout"))
+        }
+        _ => None,
+    }
+}
+
+/// Closes server connections that are too old or idle for too long, and keeps min_pool_size of them warm.
+pub async fn watch_pools(hub: Arc<Hub>) {
+    let mut tick = interval(TICK);
+    loop {
+        tick.tick().await;
+        let setup = hub.setup.load_full();
+        let timeouts = &setup.config.timeouts;
+        let old = |since: Instant, limit: Timeout| limit.get().is_some_and(|limit| since.elapsed() > limit);
+        for database in hub.databases.all() {
+            let open = !database.gate.state().mode.reports_read_only();
+            let least = database.setup().settings.min_pool_size as usize;
+            let primary = database.setup().cluster.primary();
+            for pool in database.pools() {
+                let keep = if Some(pool.upstream) == primary { least } else { 0 };
+                let spare = std::cell::Cell::new(pool.counts().open.saturating_sub(keep));
+                pool.close_idle(|conn| {
+                    let server = conn.peek();
+                    let idle = old(server.idle_since, timeouts.server_idle_timeout) && spare.get() > 0;
+                    let close = idle || old(server.opened, timeouts.server_lifetime);
+                    if close {
+                        spare.set(spare.get().saturating_sub(1));
+                    }
+                    close
+                });
+                if pool.counts().open < keep {
+                    // Opened on a core: its reactor has to know the socket.
+                    let tag = if open { KindTag::Unguarded } else { KindTag::Guarded };
+                    hub.on_core(0, move |_| {
+                        tokio::task::spawn_local(async move { while pool.warm(keep, tag, 0).await.unwrap_or(false) {} });
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+}

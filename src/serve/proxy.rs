@@ -1,0 +1,232 @@
+//! The whole proxy: started, reloaded, drained, stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle as Task;
+
+use super::field::{Logins, World};
+use super::setup::{Clusters, SetupError, cluster, monitor_login, setup};
+use super::worker::{Console, Worker};
+use super::{janitor, listen};
+use crate::auth::Decoy;
+use crate::config::{self, Config, Overrides};
+use crate::gate::{GateError, Gates, Limits, StateFile};
+use crate::hub::client::Ask;
+use crate::hub::{Control, Hub, HubParts, Stop};
+use crate::upstream::{Cluster, monitor};
+use crate::wire::Report;
+
+/// How long SIGTERM waits for transactions to end before it ends them.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// Why the proxy does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file of the configuration does not hold what it should.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The state file cannot be had.
+    #[error("{0}")]
+    Gate(#[from] GateError),
+    /// A socket or a thread cannot be had.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// No randomness.
+    #[error("{0}")]
+    Auth(#[from] crate::auth::AuthError),
+}
+
+struct Running {
+    hub: Arc<Hub>,
+    overrides: Overrides,
+    clusters: BTreeMap<String, Watched>,
+}
+
+struct Watched {
+    config: config::Cluster,
+    cluster: Arc<Cluster>,
+    tls: Arc<crate::tls::ServerTls>,
+    monitors: Vec<Task<()>>,
+}
+
+/// Runs until it is told to stop, by signal or from the console.
+///
+/// # Errors
+/// It could not be started.
+pub async fn run(config: Config, overrides: Overrides, console: Console) -> Result<(), StartError> {
+    let cores = match config.process.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n as usize,
+    };
+    let cores = cores.min(127);
+    let mut listeners = listen::open(&config, cores)?;
+    let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
+    let setup = setup(config, &decoy)?;
+    let names: Vec<String> = setup.config.databases.keys().filter(|name| *name != "*").cloned().collect();
+    let file = match &setup.config.process.state_file {
+        config::StateFile::Path(path) => StateFile::Path(path.clone()),
+        config::StateFile::Ephemeral => StateFile::Ephemeral,
+    };
+    let world = Arc::new(World::default());
+    let limits = Limits { shards: cores, ..Limits::default() };
+    let clock = Arc::new(jiff::Timestamp::now);
+    let (control, mut asked) = mpsc::channel(8);
+    // Transitions that are taken up again need the world: it is told below, before the first of them runs.
+    let gates = Gates::open(&file, &names, world.clone(), limits, clock, tokio::runtime::Handle::current())?;
+    if let Some(alarm) = gates.alarm() {
+        tracing::error!("{alarm}");
+    }
+    let (hub, jobs) = Hub::new(HubParts { setup, gates: Arc::new(gates), cores, decoy, control });
+    let mut running = Running { hub: hub.clone(), overrides, clusters: BTreeMap::new() };
+    running.apply_clusters()?;
+    world.is(&hub, logins(&hub));
+    let mut threads = Vec::with_capacity(cores);
+    for (index, jobs) in jobs.into_iter().enumerate() {
+        let listeners = std::mem::take(listeners.get_mut(index).unwrap_or(&mut Vec::new()));
+        let worker = Worker { index, hub: hub.clone(), jobs, listeners, console: console.clone() };
+        threads.push(worker.start()?);
+    }
+    let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
+    let config = hub.setup.load();
+    tracing::info!(
+        port = config.config.listen.listen_port, cores, databases = config.config.databases.len(),
+        version = env!("CARGO_PKG_VERSION"), "pgsluice is ready"
+    );
+    drop(config);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = loop {
+        tokio::select! {
+            _ = hangup.recv() => running.reload_and_log(),
+            _ = terminate.recv() => break Stop::Drain,
+            _ = interrupt.recv() => break Stop::Now,
+            control = asked.recv() => match control {
+                Some(Control::Reload(tell)) => _ = tell.send(running.reload()),
+                Some(Control::Stop(stop)) => break stop,
+                None => break Stop::Now,
+            },
+        }
+    };
+    pools.abort();
+    let patience = if stop == Stop::Drain { DRAIN } else { Duration::ZERO };
+    tokio::select! {
+        () = running.drain(patience) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    running.end(threads).await;
+    Ok(())
+}
+
+fn logins(hub: &Arc<Hub>) -> Logins {
+    let hub = Arc::downgrade(hub);
+    Arc::new(move |cluster, at| {
+        let hub = hub.upgrade()?;
+        let tls = hub.databases.cluster_tls(&cluster.name)?;
+        monitor_login(&hub.setup.load(), cluster, tls, at)
+    })
+}
+
+impl Running {
+    /// Makes new clusters, keeps those that have not changed, and starts and ends monitors.
+    fn apply_clusters(&mut self) -> Result<(), SetupError> {
+        let setup = self.hub.setup.load_full();
+        let mut next = BTreeMap::new();
+        for (name, config) in &setup.config.clusters {
+            if self.clusters.get(name).is_some_and(|known| known.config == *config) {
+                continue;
+            }
+            let (cluster, tls) = cluster(name, config)?;
+            next.insert(name.clone(), Watched { config: config.clone(), cluster, tls, monitors: Vec::new() });
+        }
+        for (name, mut watched) in next {
+            for at in 0..watched.cluster.upstreams.len() {
+                if let Some(login) = monitor_login(&setup, &watched.cluster, watched.tls.clone(), at) {
+                    let task = monitor::watch(watched.cluster.clone(), at, login, watched.config.monitor_interval);
+                    watched.monitors.push(tokio::spawn(task));
+                }
+            }
+            if let Some(old) = self.clusters.insert(name, watched) {
+                old.monitors.iter().for_each(Task::abort);
+            }
+        }
+        self.clusters.retain(|name, watched| {
+            let stays = setup.config.clusters.contains_key(name);
+            if !stays {
+                watched.monitors.iter().for_each(Task::abort);
+            }
+            stays
+        });
+        let clusters: Clusters = self
+            .clusters
+            .iter()
+            .map(|(name, watched)| (name.clone(), (watched.cluster.clone(), watched.tls.clone())))
+            .collect();
+        let names: Vec<String> = setup.config.databases.keys().cloned().collect();
+        self.hub.databases.apply(clusters, &names);
+        Ok(())
+    }
+
+    fn reload_and_log(&mut self) {
+        match self.reload() {
+            Ok(changed) => tracing::info!(changed, "configuration reloaded"),
+            Err(error) => tracing::error!("configuration not reloaded: {error}"),
+        }
+    }
+
+    /// Takes over the configuration file as it is now; nothing changes if anything in it is wrong.
+    fn reload(&mut self) -> Result<usize, String> {
+        let old = self.hub.setup.load_full();
+        let mut config = match &old.config.file {
+            Some(path) => Config::load_with(path, &self.overrides).map_err(|errors| errors.to_string())?,
+            None => old.config.clone(),
+        };
+        config.keep_fixed(&old.config);
+        let changes = config.diff(&old.config);
+        let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
+        next.userlist.inherit(&old.userlist);
+        let names: Vec<String> = next.config.databases.keys().filter(|name| *name != "*").cloned().collect();
+        self.hub.total.set(crate::hub::database::limit_of(next.config.pooling.max_server_connections));
+        self.hub.gates.sync_databases(&names);
+        self.hub.setup.store(Arc::new(next));
+        self.apply_clusters().map_err(|error| error.to_string())?;
+        Ok(changes.keys.len())
+    }
+
+    /// Lets nobody in, sends away who is idle, and waits for the others.
+    async fn drain(&self, patience: Duration) {
+        let now = patience.is_zero();
+        let report = Report::fatal("57P01", "terminating connection due to administrator command");
+        self.hub
+            .on_every_core(move |core| {
+                core.stop();
+                core.clients().iter().for_each(|client| client.ask(Ask::End { report: report.clone(), now }));
+            })
+            .await;
+        let until = Instant::now() + patience.max(Duration::from_secs(2));
+        while self.hub.clients.load(SeqCst) > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn end(self, threads: Vec<JoinHandle<()>>) {
+        self.hub.close_cores();
+        for database in self.hub.databases.all() {
+            database.pools().iter().for_each(|pool| pool.retire());
+        }
+        self.clusters.values().flat_map(|watched| &watched.monitors).for_each(Task::abort);
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
+        let _ = tokio::time::timeout(Duration::from_secs(5), joined).await;
+        if let Some(dir) = &self.hub.setup.load().config.listen.unix_socket_dir {
+            let _ = std::fs::remove_file(dir.join(format!(".s.PGSQL.{}", self.hub.setup.load().config.listen.listen_port)));
+        }
+        tracing::info!("pgsluice has stopped");
+    }
+}

@@ -1,0 +1,131 @@
+//! One core: a thread with a runtime of its own, its listeners, and the sessions it took in.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::janitor;
+use super::listen::{Accepted, Listener};
+use crate::hub::{Core, Hub, Job, Phase};
+use crate::session::startup::{CONSOLES, Greeted, Guest, greet};
+
+/// Serves a guest of the console; given by the layer above.
+pub type Console = Arc<dyn Fn(Rc<Core>, Box<Guest>) -> ConsoleTask + Send + Sync>;
+/// A console's whole life.
+pub type ConsoleTask = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// What a worker is made of.
+pub struct Worker {
+    /// Which core.
+    pub index: usize,
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// Its queue of jobs.
+    pub jobs: mpsc::Receiver<Job>,
+    /// Sockets to listen on.
+    pub listeners: Vec<Listener>,
+    /// Who serves the console.
+    pub console: Console,
+}
+
+impl Worker {
+    /// Starts the thread. It ends when the hub's side of the job queue is closed.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made.
+    pub fn start(self) -> std::io::Result<JoinHandle<()>> {
+        let runtime = move || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        std::thread::Builder::new().name(format!("core-{}", self.index)).spawn(move || match runtime() {
+            Ok(runtime) => runtime.block_on(self.run()),
+            Err(error) => tracing::error!(%error, "no runtime for a core"),
+        })
+    }
+
+    async fn run(mut self) {
+        let core = Core::new(self.index, self.hub.clone());
+        let mut listening = Vec::new();
+        for listener in std::mem::take(&mut self.listeners) {
+            listening.push(spawn_local(accept(core.clone(), listener, self.console.clone())));
+        }
+        let watch = spawn_local(janitor::watch_clients(core.clone()));
+        while let Some(job) = self.jobs.recv().await {
+            job(&core);
+            if core.is_stopping() {
+                listening.drain(..).for_each(|task| task.abort());
+            }
+        }
+        watch.abort();
+    }
+}
+
+async fn accept(core: Rc<Core>, listener: Listener, console: Console) {
+    let listener = match listener.register() {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "cannot listen");
+            return;
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => {
+                spawn_local(serve(core.clone(), accepted, console.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: some will come back.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct Counted(Arc<Hub>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, SeqCst);
+    }
+}
+
+async fn serve(core: Rc<Core>, accepted: Accepted, console: Console) {
+    core.hub.clients.fetch_add(1, SeqCst);
+    let _counted = Counted(core.hub.clone());
+    let setup = core.setup();
+    let patience = setup.config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
+    drop(setup);
+    let Accepted { socket, address } = accepted;
+    // Large and short: it must not stay part of what an idle session holds.
+    let greeted = timeout(patience, Box::pin(greet(&core, socket, address))).await;
+    match greeted {
+        Ok(Greeted::Guest(guest)) if CONSOLES.contains(&guest.database.as_str()) => console(core, guest).await,
+        Ok(Greeted::Guest(guest)) => crate::session::begin::run(core, guest).await,
+        Ok(Greeted::Cancel { pid, secret }) => cancel(&core, pid, secret).await,
+        Ok(Greeted::Over) | Err(_) => {}
+    }
+}
+
+/// Passes a cancel request on to the server that works for that client, if the secret is right.
+async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
+    let home = (pid >> 24 & 0x7f) as usize;
+    let sent = core.hub.on_core(home, move |core| {
+        let client = core.client(u64::from(pid))?;
+        let right: bool = subtle::ConstantTimeEq::ct_eq(client.secret.to_be_bytes().as_slice(), secret.as_slice()).into();
+        if !right || client.phase.get() != Phase::Active {
+            return None;
+        }
+        Some(client.send_cancel())
+    });
+    // The client that asked waits until its connection is closed: not before the request has been passed on.
+    if let Some(Some(done)) = sent.await {
+        let _ = timeout(Duration::from_secs(10), done).await;
+    }
+}

@@ -1,0 +1,524 @@
+//! Taking a server connection for a transaction, and giving it back.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::expect::{Expected, Hide, What};
+use super::lease::Lease;
+use super::state::Pin;
+use super::{End, Flow, Session};
+use crate::config::PoolMode;
+use crate::hub::Phase;
+use crate::hub::client::{Ask, CancelTarget};
+use crate::route::{Nature, Route, Wish};
+use crate::upstream::guard::{ARM, DISARM};
+use crate::upstream::login::LoginError;
+use crate::upstream::{AcquireError, AnyConn, Conn, Guarded, Pool, Server, Unguarded};
+use crate::wire::frame::peek_front;
+use crate::wire::{ErrorFields, Report, TxStatus, front};
+
+/// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
+const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long a server connection waits for cancel requests that are on their way to it.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the cleaning of a server connection may take.
+const CLEAN_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
+    pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
+        if let Some(moved) = self.reuse_bound()? {
+            return Ok(moved);
+        }
+        let began = Instant::now();
+        let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        self.me.enter(Phase::Waiting);
+        let taken = if self.me.operator { self.take_operator().await } else { self.take(nature, deadline).await };
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.wait_time.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+            stats.assignments.add(1);
+        }
+        match taken {
+            Ok(()) => {
+                self.begin_lease();
+                Ok(())
+            }
+            Err(Denied::End(end)) => Err(end),
+            Err(Denied::Asked) => {
+                self.me.enter(Phase::Idle);
+                self.answer_asks().await
+            }
+            Err(Denied::Refused(report)) => {
+                self.me.enter(Phase::Idle);
+                match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+                    Some(header) => {
+                        self.answer_error(header, &report);
+                        Ok(())
+                    }
+                    None => Err(report.into()),
+                }
+            }
+        }
+    }
+
+    /// A connection the session keeps is made ready for the next transaction: with a ticket if the gate is open, guarded in
+    /// place if it is closed.
+    fn reuse_bound(&mut self) -> Result<Option<()>, End> {
+        match self.lease.take() {
+            Lease::Bound { mut conn } => {
+                if !conn.server().still_lives() {
+                    conn.close();
+                    self.pins.only_mode();
+                    if self.pins.has(Pin::SessionMode) {
+                        return Ok(None);
+                    }
+                    return Err(Report::fatal("08006", "server closed the connection unexpectedly").into());
+                }
+                if let Some(ticket) = self.enter_gate() {
+                    self.lease = Lease::Write { conn, ticket };
+                    self.me.write_capable.set(true);
+                } else {
+                    let mut conn = conn.arm();
+                    self.arm(conn.server());
+                    self.lease = Lease::InPlace { conn };
+                }
+                Ok(Some(()))
+            }
+            Lease::InPlace { mut conn } => {
+                if let Some(ticket) = self.enter_gate() {
+                    let on = self.read_only_default;
+                    if !on {
+                        front::write_query(&mut self.io.to_server, DISARM.as_bytes());
+                    }
+                    self.lease = Lease::Write { conn: conn.disarm(), ticket };
+                    self.me.write_capable.set(true);
+                    if !on {
+                        self.expect(Expected::hidden(What::Query(None), Hide::All));
+                    }
+                } else {
+                    self.arm(conn.server());
+                    self.lease = Lease::InPlace { conn };
+                }
+                Ok(Some(()))
+            }
+            other => {
+                self.lease = other;
+                Ok(None)
+            }
+        }
+    }
+
+    fn arm(&mut self, server: &mut Server) {
+        front::write_query(&mut self.io.to_server, ARM.as_bytes());
+        self.flow.readies += 1;
+        self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));
+        // Taken for granted until the server says otherwise; it reports before ReadyForQuery.
+        server.default_read_only = Some(true);
+    }
+
+    fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
+        let lane = self.lane.take().unwrap_or_else(|| self.db.gate.lane(self.core.index));
+        match lane.enter() {
+            Ok(ticket) => Some(ticket),
+            Err((lane, _)) => {
+                self.lane = Some(lane);
+                None
+            }
+        }
+    }
+
+    async fn take(&mut self, nature: Nature, deadline: Instant) -> Result<(), Denied> {
+        let core = self.core.index;
+        loop {
+            if self.db.is_paused() {
+                let db = self.db.clone();
+                self.waiting(db.until_resumed(), deadline).await?;
+                continue;
+            }
+            let setup = self.db.setup();
+            let view = self.db.gate.view();
+            let wish = Wish {
+                state: self.db.gate.state(),
+                reads: self.manner.reads,
+                maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
+                quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
+                cluster: &setup.cluster,
+                avoid: self.avoid,
+            };
+            let route = wish.route(nature);
+            let maintenance = wish.state.mode.reports_read_only();
+            drop(view);
+            match route {
+                Route::Offline => return Err(Denied::Refused(self.offline_report())),
+                Route::Wait => {
+                    let mut changes = setup.cluster.changes();
+                    let wait = async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
+                    self.waiting(wait, deadline).await?;
+                }
+                Route::Write => {
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    let pool = self.pool(at)?;
+                    let conn: Conn<Unguarded> = match pool.try_take(core) {
+                        Some(conn) => conn,
+                        None => {
+                            let taker = pool.clone();
+                            let taken = async move { taker.take(core, deadline).await };
+                            self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?
+                        }
+                    };
+                    match self.enter_gate() {
+                        Some(ticket) => {
+                            self.lease = Lease::Write { conn, ticket };
+                            self.me.write_capable.set(true);
+                            return Ok(());
+                        }
+                        // The gate closed meanwhile: this kind of connection is not wanted any more.
+                        None => conn.close(),
+                    }
+                }
+                Route::GuardedPrimary => {
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    let pool = self.pool(at)?;
+                    let conn = self.take_guarded(&pool, deadline, true).await?;
+                    if let Some(conn) = conn {
+                        self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
+                        return Ok(());
+                    }
+                }
+                Route::Replica(at) => {
+                    let pool = self.pool(at)?;
+                    match self.take_guarded(&pool, deadline, false).await? {
+                        Some(conn) => {
+                            if let Some(upstream) = setup.cluster.upstreams.get(at) {
+                                upstream.busy.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                            }
+                            self.lease = Lease::Guarded { conn, replica: Some(at), maintenance };
+                            return Ok(());
+                        }
+                        None => setup.cluster.lost(at, "a connection could not be opened"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// None: the server cannot be reached.
+    async fn take_guarded(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+        insist: bool,
+    ) -> Result<Option<Conn<Guarded>>, Denied> {
+        let core = self.core.index;
+        if let Some(conn) = pool.try_take(core) {
+            return Ok(Some(conn));
+        }
+        let taker = pool.clone();
+        let taken = async move {
+            if insist { taker.take(core, deadline).await } else { taker.take_or_fail(core, deadline).await }
+        };
+        match self.waiting(taken, deadline).await? {
+            Ok(conn) => Ok(Some(conn)),
+            Err(AcquireError::Login(error)) if !insist && error.is_transient() => Ok(None),
+            Err(error) => Err(denied(&error)),
+        }
+    }
+
+    async fn take_operator(&mut self) -> Result<(), Denied> {
+        let deadline = Instant::now() + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        loop {
+            let setup = self.db.setup();
+            let Some(at) = setup.cluster.primary() else {
+                let mut changes = setup.cluster.changes();
+                let wait = async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
+                self.waiting(wait, deadline).await?;
+                continue;
+            };
+            let pool = self.pool(at)?;
+            let core = self.core.index;
+            let taken = self.waiting(async move { pool.open_reserved(core).await }, deadline).await?;
+            self.lease = Lease::Operator { conn: taken.map_err(|error| denied(&error))? };
+            self.pins.add(Pin::SessionMode);
+            return Ok(());
+        }
+    }
+
+    /// Waits for something while the client may go and others may ask.
+    async fn waiting<T>(&mut self, what: impl Future<Output = T>, deadline: Instant) -> Result<T, Denied> {
+        let mut what = Box::pin(tokio::time::timeout_at(deadline.into(), what));
+        poll_fn(|cx| {
+            if let std::task::Poll::Ready(done) = what.as_mut().poll(cx) {
+                let late = || Denied::End(Report::fatal("57014", "query_wait_timeout").into());
+                return std::task::Poll::Ready(done.map_err(|_| late()));
+            }
+            match self.poll_interrupt(cx) {
+                std::task::Poll::Pending => std::task::Poll::Pending,
+                std::task::Poll::Ready(Ok(())) => std::task::Poll::Ready(Err(Denied::Asked)),
+                std::task::Poll::Ready(Err(end)) => std::task::Poll::Ready(Err(Denied::End(end))),
+            }
+        })
+        .await
+    }
+
+    fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
+        let generation = self.db.generation();
+        if self.pools.generation != generation {
+            self.pools.generation = generation;
+            self.pools.by_upstream.clear();
+        }
+        if let Some(Some(pool)) = self.pools.by_upstream.get(upstream) {
+            return Ok(pool.clone());
+        }
+        let Some(pool) = self.db.pool(&self.user, upstream, &self.credential) else {
+            return Err(Denied::Refused(Report::error("57P01", "the proxy is shutting down")));
+        };
+        if self.pools.by_upstream.len() <= upstream {
+            self.pools.by_upstream.resize(upstream + 1, None);
+        }
+        if let Some(slot) = self.pools.by_upstream.get_mut(upstream) {
+            *slot = Some(pool.clone());
+        }
+        Ok(pool)
+    }
+
+    pub(super) fn offline_report(&self) -> Report {
+        let view = self.db.gate.view();
+        Report::error("57P03", view.offline_text()).with_hint(view.offline_hint())
+    }
+
+    /// Brings the settings of a connection that was just taken to what the client has.
+    fn begin_lease(&mut self) {
+        let quiet = self.io.to_client.is_empty() && self.io.from_server.is_empty();
+        let operator = self.lease.is_operator();
+        self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
+        self.replay.clear();
+        let wants_default = match self.lease {
+            Lease::Write { .. } | Lease::Operator { .. } => Some(self.read_only_default),
+            _ => None,
+        };
+        let Some(server) = self.lease.server() else { return };
+        let target = CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
+        let mut sql = String::new();
+        if server.vars.hash() != self.vars.hash() {
+            sql = server.vars.to_reach(&self.vars);
+            for (name, value) in self.vars.iter() {
+                server.vars.put(&self.core.hub.seed, name, Some(value.clone()));
+            }
+            let gone: Vec<String> = server
+                .vars
+                .iter()
+                .filter(|(name, value)| {
+                    self.vars.get(name).is_none() && matches!(value, crate::upstream::vars::Value::Spelled(_))
+                })
+                .map(|(name, _)| name.to_owned())
+                .collect();
+            for name in gone {
+                server.vars.put(&self.core.hub.seed, &name, None);
+            }
+        }
+        if let Some(wanted) = wants_default
+            && server.default_read_only.is_some_and(|is| is != wanted)
+        {
+            sql.push_str(if wanted { ARM } else { DISARM });
+            server.default_read_only = Some(wanted);
+        }
+        *self.me.cancel.borrow_mut() = Some(target);
+        if !sql.is_empty() {
+            front::write_query(&mut self.io.to_server, sql.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        }
+        if self.manner.pool_mode == PoolMode::Session && !operator {
+            self.pins.add(Pin::SessionMode);
+            self.me.pinned.set(self.pins.word());
+        }
+    }
+
+    /// Whether the lease has come to its end: the transaction is over and everything sent on.
+    pub(super) fn is_over(&self) -> bool {
+        let held = match &self.lease {
+            Lease::Write { .. } => true,
+            Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
+            _ => false,
+        };
+        held && self.is_between_transactions()
+            && self.io.server_rest == 0
+            && self.io.from_server.unscanned().is_empty()
+            && self.io.to_server.is_empty()
+            && self.io.from_client.ready().is_empty()
+            && self.me.transaction_since.get().is_none()
+    }
+
+    /// Gives the server connection back, or keeps it without the right to write.
+    pub(super) async fn release(&mut self) -> Result<(), End> {
+        if self.me.cancelling.get() > 0 {
+            self.await_cancels().await;
+        }
+        self.me.write_capable.set(false);
+        if !self.pins.is_empty() {
+            if let Lease::Write { conn, ticket } = self.lease.take() {
+                self.lane = ticket.leave();
+                self.lease = Lease::Bound { conn };
+            }
+            return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
+        }
+        self.note_gone();
+        match self.lease.take() {
+            Lease::Write { conn, ticket } => {
+                self.lane = ticket.leave();
+                give_back(conn.into());
+            }
+            Lease::Guarded { conn, .. } => give_back(conn.into()),
+            // It was made read-only by force, and is of neither kind now.
+            Lease::InPlace { conn } => conn.close(),
+            other => self.lease = other,
+        }
+        self.replay.clear();
+        self.avoid = None;
+        if self.me.is_asked() {
+            self.answer_asks().await?;
+        }
+        self.ending.take().map_or(Ok(()), |report| Err(report.into()))
+    }
+
+    /// Notes that the lease ends now.
+    fn note_gone(&mut self) {
+        *self.me.cancel.borrow_mut() = None;
+        *self.me.running.borrow_mut() = None;
+        if let Some(at) = self.lease.replica()
+            && let Some(upstream) = self.db.setup().cluster.upstreams.get(at)
+        {
+            upstream.busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    /// Closes the server connection.
+    pub(super) fn close_lease(&mut self) {
+        if self.lease.is_none() {
+            return;
+        }
+        self.note_gone();
+        self.me.write_capable.set(false);
+        self.me.transaction_since.set(None);
+        self.lease.close();
+    }
+
+    /// A cancel request on its way would hit the next client of this server connection.
+    async fn await_cancels(&mut self) {
+        let me = self.me.clone();
+        let over = poll_fn(|cx| {
+            me.wakes(cx);
+            if me.cancelling.get() == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        if tokio::time::timeout(CANCEL_PATIENCE, over).await.is_err() {
+            self.close_lease();
+        }
+    }
+
+    /// The session is over: its server connection is cleaned for the next one, or closed.
+    pub(super) async fn leave(&mut self) {
+        let clean = self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
+        if self.lease.is_none() {
+            return;
+        }
+        if self.me.cancelling.get() > 0 {
+            self.await_cancels().await;
+        }
+        self.note_gone();
+        match self.lease.take() {
+            Lease::Bound { conn } if clean => {
+                let reset = self.core.setup().config.pooling.server_reset_query.clone();
+                let seed = self.core.hub.seed.clone();
+                tokio::task::spawn_local(clean_up(conn, reset, seed));
+            }
+            other => {
+                self.lease = other;
+                self.lease.close();
+            }
+        }
+    }
+
+    /// Does what others have asked of the session.
+    pub(super) async fn answer_asks(&mut self) -> Result<(), End> {
+        for ask in self.me.take_asks() {
+            match ask {
+                Ask::Flip => self.tell_flip(),
+                Ask::End { report, now } => {
+                    if now || self.lease.is_none() || self.is_between_transactions() {
+                        return Err(report.into());
+                    }
+                    self.ending = Some(report);
+                }
+                Ask::RollBack => self.roll_back_for_gate()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Pushes the mode to the client; between messages only, which any moment outside of a half-passed one is.
+    pub(super) fn tell_flip(&mut self) {
+        let read_only = self.db.gate.state().mode.reports_read_only() && !self.me.operator || self.read_only_default;
+        if read_only == self.told_read_only {
+            return;
+        }
+        if self.io.server_rest > 0 || !self.flow.expects.is_empty() {
+            // Told with the next occasion: not in the middle of an answer.
+            return;
+        }
+        self.told_read_only = read_only;
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        let word = if read_only { "on" } else { "off" };
+        crate::wire::back::parameter_status(&mut io.to_client, "default_transaction_read_only", word);
+    }
+}
+
+/// Why no connection could be taken.
+pub(super) enum Denied {
+    /// The session is over.
+    End(End),
+    /// Something is asked of the session first.
+    Asked,
+    /// The client is told, and lives on.
+    Refused(Report),
+}
+
+fn denied(error: &AcquireError) -> Denied {
+    match error {
+        AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
+        AcquireError::Login(LoginError::Refused(body)) => {
+            let fields = ErrorFields::new(body);
+            let text = String::from_utf8_lossy(fields.message()).into_owned();
+            Denied::Refused(Report::error(known_code(fields.code()), text))
+        }
+        AcquireError::Login(error) => {
+            // Hosts and ports are nobody's business: the log has them.
+            tracing::warn!(%error, "no server connection");
+            Denied::Refused(Report::error("08006", "could not connect to the database server"))
+        }
+    }
+}
+
+/// SQLSTATEs with which a server refuses a log-in.
+pub(super) fn known_code(code: &[u8]) -> &'static str {
+    const KNOWN: [&str; 10] = ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
+    KNOWN.into_iter().find(|known| known.as_bytes() == code).unwrap_or("08006")
+}
+
+fn give_back(mut conn: AnyConn) {
+    let pool = conn.server().permit.pool().clone();
+    pool.give_back(conn);
+}
+
+async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::upstream::vars::Seed>) {
+    let cleaned = tokio::time::timeout(CLEAN_PATIENCE, conn.server().run_quietly(&reset)).await;
+    if !matches!(cleaned, Ok(Ok(TxStatus::Idle))) {
+        conn.close();
+        return;
+    }
+    let server = conn.server();
+    server.vars.forget_spelled(&seed);
+    server.prepared.clear();
+    server.unnamed = 0;
+    give_back(conn.into());
+}

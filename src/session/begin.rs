@@ -1,0 +1,340 @@
+//! The first words to a client that has logged in: what a server would tell it, and its settings.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use super::startup::{Guest, tell};
+use super::state::{Pins, Undo};
+use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
+use crate::config::Config;
+use crate::hub::client::Identity;
+use crate::hub::database::Welcome;
+use crate::hub::{Client, Core, Database};
+use crate::upstream::quote::{ident, literal};
+use crate::upstream::vars::{Value, Vars, reported_name};
+use crate::upstream::{AcquireError, Guarded, Unguarded};
+use crate::upstream::login::LoginError;
+use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
+
+/// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the whole session of a client.
+pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
+    let (user, database) = (guest.user.clone(), guest.database.clone());
+    let address = guest.address;
+    let began = Instant::now();
+    let session = match begin(&core, &mut guest).await {
+        Ok(prepared) => prepared.into_session(&core, *guest),
+        Err(report) => {
+            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            tell(&mut guest.stream, &report).await;
+            return;
+        }
+    };
+    let logs = core.setup().config.log.clone();
+    let from = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+    if logs.log_connections {
+        tracing::info!(%user, %database, client = %from, "log-in");
+    }
+    let me = session.me.clone();
+    let end = session.run().await;
+    core.leave(me.id);
+    if logs.log_disconnections {
+        let why = match &end {
+            End::Goodbye => "client close request".to_owned(),
+            End::ClientGone => "client unexpected eof".to_owned(),
+            End::ServerSaidFatal => "server closed the connection".to_owned(),
+            End::Report(report) => report.message.clone(),
+        };
+        tracing::info!(%user, %database, client = %from, age = ?began.elapsed(), "closing: {why}");
+    }
+}
+
+/// What a session starts from.
+struct Prepared {
+    me: Rc<Client>,
+    db: Arc<Database>,
+    manner: Manner,
+    vars: Vars,
+    read_only_default: bool,
+    told_read_only: bool,
+    greeting: Vec<u8>,
+}
+
+impl Prepared {
+    fn into_session(self, core: &Rc<Core>, guest: Guest) -> Session {
+        Session {
+            core: core.clone(),
+            me: self.me,
+            db: self.db,
+            user: guest.user,
+            credential: guest.credential,
+            stream: guest.stream,
+            io: Io { to_client: self.greeting, ..Io::default() },
+            flow: Flow::default(),
+            lease: Lease::None,
+            lane: None,
+            manner: self.manner,
+            vars: self.vars,
+            read_only_default: self.read_only_default,
+            told_read_only: self.told_read_only,
+            undo: Undo::default(),
+            pins: Pins::default(),
+            names: Names::default(),
+            inner: std::collections::HashMap::new(),
+            pools: PoolCache::default(),
+            replay: Vec::new(),
+            avoid: None,
+            asked_at: None,
+            ending: None,
+            breaking: super::drain::Breaking::No,
+        }
+    }
+}
+
+async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
+    let setup = core.setup();
+    let config = &setup.config;
+    let Some(db) = core.hub.databases.get(&guest.database) else {
+        return Err(Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database)));
+    };
+    let operator = config.auth.operators.iter().any(|name| **name == *guest.user);
+    let most = config.pooling.max_client_conn as usize;
+    if core.hub.clients.load(SeqCst) > most && !operator {
+        return Err(Report::fatal("53300", "sorry, too many clients already"));
+    }
+    let state = db.gate.state();
+    if !state.mode.admits_connections() && !operator {
+        let view = db.gate.view();
+        return Err(Report::fatal("57P03", view.offline_text()).with_hint(view.offline_hint()));
+    }
+    let settings = config.session(&db.setup().settings, &guest.user);
+    let welcome = match db.welcome(&guest.user) {
+        Some(welcome) => welcome,
+        None => learn_welcome(core, &db, guest).await?,
+    };
+    let mut vars = Vars::default();
+    for (name, value) in welcome.iter() {
+        if let Some(known) = reported_name(name) {
+            vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
+        }
+    }
+    let mut read_only_default = welcome.iter().any(|(n, v)| n == "default_transaction_read_only" && v == "on");
+    let mut wanted = wanted_settings(guest, config)?;
+    if let Some(at) = wanted.iter().rposition(|(name, _)| name.eq_ignore_ascii_case("default_transaction_read_only")) {
+        read_only_default = !matches!(wanted[at].1.as_str(), "off" | "false" | "no" | "0" | "f" | "n");
+        wanted.retain(|(name, _)| !name.eq_ignore_ascii_case("default_transaction_read_only"));
+    }
+    let mut application_name = String::new();
+    if let Some(at) = wanted.iter().rposition(|(name, _)| name == "application_name") {
+        // PostgreSQL replaces what is not printable ASCII.
+        application_name = wanted[at].1.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(63).collect();
+        wanted.retain(|(name, _)| name != "application_name");
+    }
+    if config.startup.application_name_add_host {
+        let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        application_name = format!("{application_name} - {from}");
+    }
+    vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.as_str().into())));
+    let same_encoding = |value: &str| {
+        let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+        let plain_value = if plain(value) == "UNICODE" { "UTF8".to_owned() } else { plain(value) };
+        vars.reported("client_encoding").is_some_and(|now| plain(now) == plain_value)
+    };
+    wanted.retain(|(name, value)| !(name == "client_encoding" && same_encoding(value)));
+    if !wanted.is_empty() {
+        resolve(core, &db, guest, &wanted, &mut vars).await?;
+    }
+    let mut secret = [0_u8; 4];
+    let _ = getrandom::fill(&mut secret);
+    let id = core.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (core.index as u64) << 24 & 0x7f00_0000;
+    let me = Client::new(Identity {
+        id,
+        secret: u32::from_be_bytes(secret),
+        address: guest.address,
+        user: guest.user.clone(),
+        database: Some(db.clone()),
+        database_name: db.name.clone(),
+        operator,
+        tls: guest.stream.tls_words(),
+        application_name,
+    });
+    core.enter(&me);
+    let told_read_only = read_only_default || state.mode.reports_read_only() && !operator;
+    let mut greeting = Vec::with_capacity(512);
+    back::authentication_ok(&mut greeting);
+    for (name, value) in welcome.iter() {
+        let value = match (name.as_str(), reported_name(name)) {
+            ("default_transaction_read_only", _) => if told_read_only { "on" } else { "off" },
+            ("in_hot_standby", _) => "off",
+            ("session_authorization", _) => value,
+            (_, Some(known)) => vars.reported(known).unwrap_or(value),
+            _ => value,
+        };
+        back::parameter_status(&mut greeting, name, value);
+    }
+    back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), me.secret);
+    back::ready(&mut greeting, TxStatus::Idle);
+    let manner = Manner {
+        pool_mode: settings.pool_mode,
+        reads: settings.reads,
+        query_wait: db.setup().settings.query_wait_timeout.get(),
+        most_prepared: config.pooling.max_prepared_statements as usize,
+        largest: config.memory.max_message_size.bytes(),
+    };
+    Ok(Prepared { me, db, manner, vars, read_only_default, told_read_only, greeting })
+}
+
+/// Settings that the start-up packet asks for, those in `options` first, as PostgreSQL takes them.
+fn wanted_settings(guest: &Guest, config: &Config) -> Result<Vec<(String, String)>, Report> {
+    let mut wanted = Vec::new();
+    if let Some(options) = guest.start.get("options") {
+        options_of(options, &mut wanted)?;
+    }
+    for (name, value) in &guest.start.parameters {
+        if !matches!(name.as_str(), "user" | "database" | "options" | "replication") && !name.starts_with("_pq_.") {
+            wanted.push((name.clone(), value.clone()));
+        }
+    }
+    wanted.retain(|(name, _)| !config.startup.ignore_startup_parameters.iter().any(|ignored| ignored == name));
+    Ok(wanted)
+}
+
+/// Reads `-c name=value` and `--name=value`; a backslash takes the next character as it is.
+fn options_of(options: &str, into: &mut Vec<(String, String)>) -> Result<(), Report> {
+    let mut words = vec![String::new()];
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match (c, words.last_mut()) {
+            ('\\', Some(word)) => word.extend(chars.next()),
+            (c, _) if c.is_ascii_whitespace() => words.push(String::new()),
+            (c, Some(word)) => word.push(c),
+            (_, None) => {}
+        }
+    }
+    let mut words = words.into_iter().filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
+            Some("") => words.next().unwrap_or_default(),
+            Some(rest) => rest.to_owned(),
+            None => return Err(Report::fatal("42601", format!("invalid command-line argument for server process: {word}"))),
+        };
+        match setting.split_once('=') {
+            Some((name, value)) => into.push((name.replace('-', "_"), value.to_owned())),
+            None => return Err(Report::fatal("42601", format!("-c {setting} requires a value"))),
+        }
+    }
+    Ok(())
+}
+
+/// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
+async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    loop {
+        let cluster = db.setup().cluster.clone();
+        let closed = db.gate.state().mode.reports_read_only();
+        let at = cluster.primary().or_else(|| cluster.replica(None, None));
+        if let Some(pool) = at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
+            let taken = if closed || at != cluster.primary() {
+                pool.take::<Guarded>(core.index, deadline).await.map(|conn| pool.clone().give_back(conn.into()))
+            } else {
+                pool.take::<Unguarded>(core.index, deadline).await.map(|conn| pool.clone().give_back(conn.into()))
+            };
+            taken.map_err(|error| fatal(&error))?;
+            if let Some(welcome) = pool.welcome() {
+                db.remember_welcome(&guest.user, welcome.clone());
+                return Ok(welcome);
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(Report::fatal("08006", "could not connect to the database server"));
+        }
+        let mut changes = cluster.changes();
+        let _ = tokio::time::timeout(Duration::from_millis(200), changes.changed()).await;
+    }
+}
+
+/// Has a server read the settings, so that what is wrong is refused as PostgreSQL does and what is right is spelled as it
+/// does. Guarded: a SET cannot write, but neither is this registered with the gate.
+async fn resolve(
+    core: &Rc<Core>,
+    db: &Arc<Database>,
+    guest: &Guest,
+    wanted: &[(String, String)],
+    vars: &mut Vars,
+) -> Result<(), Report> {
+    let key: Vec<(String, String)> = wanted.to_vec();
+    if let Some(known) = db.resolved(&key) {
+        for (name, value) in known.iter() {
+            vars.put(&core.hub.seed, name, Some(value.clone()));
+        }
+        return Ok(());
+    }
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    let cluster = db.setup().cluster.clone();
+    let at = cluster.primary().or_else(|| cluster.replica(None, None));
+    let Some(pool) = at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) else {
+        return Err(Report::fatal("08006", "could not connect to the database server"));
+    };
+    let mut conn = pool.take::<Guarded>(core.index, deadline).await.map_err(|error| fatal(&error))?;
+    let mut resolved = Vec::new();
+    let server = conn.server();
+    for (name, value) in wanted {
+        let sql = match reported_name(name) {
+            // A list of schemas: quoted whole it would be one name.
+            None if name.eq_ignore_ascii_case("search_path") => {
+                format!("SELECT set_config('search_path', {}, false)", literal(value))
+            }
+            _ => format!("SET {} TO {}", ident(&name.to_ascii_lowercase()), literal(value)),
+        };
+        if let Err(refusal) = server.run_quietly(&sql).await {
+            conn.close();
+            let inner = refusal.get_ref().and_then(|inner| inner.downcast_ref::<LoginError>());
+            return Err(match inner {
+                Some(LoginError::Refused(body)) => report_of(body),
+                _ => Report::fatal("08006", "server closed the connection unexpectedly"),
+            });
+        }
+        match reported_name(name).and_then(|known| Some((known, server.vars.get(known)?.clone()))) {
+            Some((known, value)) => resolved.push((known.to_owned(), value)),
+            None => {
+                let raw = if name.eq_ignore_ascii_case("search_path") { value.clone() } else { literal(value) };
+                resolved.push((name.to_ascii_lowercase(), Value::Spelled(raw.into())));
+            }
+        }
+    }
+    if server.run_quietly("RESET ALL").await.is_ok() {
+        pool.clone().give_back(conn.into());
+    } else {
+        conn.close();
+    }
+    for (name, value) in &resolved {
+        vars.put(&core.hub.seed, name, Some(value.clone()));
+    }
+    db.remember_resolved(key, resolved);
+    Ok(())
+}
+
+/// A server's refusal as the end of a log-in.
+fn report_of(body: &[u8]) -> Report {
+    let fields = ErrorFields::new(body);
+    let text = |code| fields.get(code).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let code = super::acquire::known_code(fields.code());
+    Report { severity: Severity::Fatal, ..Report::error(code, text(b'M').unwrap_or_default()) }
+        .with_detail(text(b'D'))
+        .with_hint(text(b'H'))
+}
+
+fn fatal(error: &AcquireError) -> Report {
+    match error {
+        AcquireError::Login(LoginError::Refused(body)) => report_of(body),
+        AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
+        AcquireError::Login(error) => {
+            tracing::warn!(%error, "no server connection");
+            Report::fatal("08006", "could not connect to the database server")
+        }
+    }
+}

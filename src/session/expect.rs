@@ -1,0 +1,95 @@
+//! What the server still owes for the messages that were sent to it, in order.
+
+use std::rc::Rc;
+
+use crate::hub::Statement;
+use crate::sql::cache::Cached;
+use crate::wire::Report;
+
+/// A message whose answer is awaited.
+pub enum What {
+    /// A simple query; ends with ReadyForQuery.
+    Query(Option<Rc<Cached>>),
+    /// A function call; ends with ReadyForQuery.
+    Call,
+    /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
+    Parse(u64),
+    /// Bind.
+    Bind,
+    /// Describe.
+    Describe,
+    /// Execute, with the statement that runs.
+    Execute(Option<Rc<Statement>>),
+    /// Close.
+    Close,
+    /// Sync; ends with ReadyForQuery.
+    Sync,
+    /// An answer of our own that belongs at this place.
+    Say(Say),
+}
+
+/// Answers that pgsluice gives for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// ParseComplete: the statement stands on the server already.
+    ParseComplete,
+    /// CloseComplete: the name was pgsluice's to forget.
+    CloseComplete,
+}
+
+/// How much of an answer the client is not to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hide {
+    /// It sees all.
+    Nothing,
+    /// It sees nothing: the message is our own.
+    All,
+    /// It sees an error only: a Parse that a message of its own needs.
+    Success,
+    /// It sees all but ReadyForQuery: more of the same message follows.
+    Ready,
+    /// It sees ReadyForQuery and errors: the end of a message that began earlier.
+    AllButReady,
+}
+
+/// See the module.
+pub struct Expected {
+    /// The message.
+    pub what: What,
+    /// What is hidden.
+    pub hide: Hide,
+    /// What the client is told in place of the error that the message was made to raise.
+    pub refusal: Option<Box<Report>>,
+}
+
+impl Expected {
+    /// An answer that the client sees.
+    pub fn seen(what: What) -> Self {
+        Self { what, hide: Hide::Nothing, refusal: None }
+    }
+
+    /// An answer of which `hide` is hidden.
+    pub fn hidden(what: What, hide: Hide) -> Self {
+        Self { what, hide, refusal: None }
+    }
+
+    /// Whether ReadyForQuery ends it.
+    pub fn ends_ready(&self) -> bool {
+        matches!(self.what, What::Query(_) | What::Call | What::Sync)
+    }
+
+    /// Whether its answers, ReadyForQuery left aside, go to the client.
+    pub fn shows(&self) -> bool {
+        matches!(self.hide, Hide::Nothing | Hide::Ready)
+    }
+
+    /// Whether its error goes to the client.
+    pub fn shows_error(&self) -> bool {
+        self.hide != Hide::All
+    }
+
+    /// Whether its ReadyForQuery goes to the client.
+    pub fn shows_ready(&self) -> bool {
+        matches!(self.hide, Hide::Nothing | Hide::AllButReady)
+    }
+}

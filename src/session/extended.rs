@@ -1,0 +1,296 @@
+//! The extended protocol: Parse, Bind, Describe, Execute, Close, Flush, Sync.
+//!
+//! Every prepared statement, the unnamed one too, is remembered with what was read in it, and the verdict is asked again
+//! when it is executed: its Parse may be older than the maintenance.
+
+use std::rc::Rc;
+
+use super::expect::{Expected, Hide, Say, What};
+use super::input::Handled;
+use super::{End, Session};
+use crate::hub::Statement;
+use crate::hub::client::Running;
+use crate::hub::statement::server_name;
+use crate::route::{Nature, nature};
+use crate::wire::frame::{HEADER, Header, peek_front};
+use crate::wire::front::{self, Target};
+use crate::wire::{Report, TxStatus, back};
+
+impl Session {
+    pub(super) fn extended(&mut self, header: Header) -> Result<Handled, End> {
+        if self.flow.copy_in {
+            // Flush and Sync mean nothing during COPY; the server has words for the rest.
+            self.pass(header, None);
+            return Ok(Handled::Done);
+        }
+        if !self.has_right_lease() {
+            match header.tag {
+                b'S' => {
+                    self.flow.skip = false;
+                    self.drop_bytes(header.total);
+                    let io = &mut self.io;
+                    io.from_server.move_ready(&mut io.to_client);
+                    back::ready(&mut io.to_client, TxStatus::Idle);
+                    return Ok(Handled::Done);
+                }
+                b'H' => {
+                    self.drop_bytes(header.total);
+                    return Ok(Handled::Done);
+                }
+                _ => return Ok(Handled::Needs(self.nature_of_batch()?)),
+            }
+        }
+        match header.tag {
+            b'P' => self.parse(header),
+            b'B' => self.bind(header),
+            b'D' => self.describe(header),
+            b'E' => self.execute(header),
+            b'C' => self.close(header),
+            b'S' => self.sync(header),
+            _ => {
+                self.pass(header, None);
+                Ok(Handled::Done)
+            }
+        }
+    }
+
+    /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
+    fn nature_of_batch(&self) -> Result<Nature, End> {
+        let mut bytes = self.io.from_client.unscanned();
+        let context = self.lex_context();
+        let mut verdict = None;
+        loop {
+            let Some(header) = peek_front(bytes, self.manner.largest)? else { return Ok(Nature::Any) };
+            let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else {
+                return Ok(Nature::Any);
+            };
+            let one = match header.tag {
+                b'P' => {
+                    let parse = front::parse(body)?;
+                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
+                    Some(nature(&cached.analysis))
+                }
+                b'B' => {
+                    let bind = front::bind(body)?;
+                    // A name that this very batch prepares has been looked at already.
+                    self.names.statement(bind.statement).map(|statement| nature(&statement.cached.analysis))
+                }
+                b'D' => match front::target(body)? {
+                    Target::Statement(name) => {
+                        self.names.statement(name).map(|statement| nature(&statement.cached.analysis))
+                    }
+                    Target::Portal(_) => None,
+                },
+                b'S' => return Ok(verdict.unwrap_or(Nature::Any)),
+                b'E' | b'C' | b'H' => None,
+                _ => return Ok(Nature::Any),
+            };
+            match one {
+                Some(Nature::Any) => return Ok(Nature::Any),
+                Some(Nature::Read) => verdict = Some(Nature::Read),
+                None => {}
+            }
+            bytes = rest;
+        }
+    }
+
+    /// Whether statements keep their names on the server: the connection is this session's alone.
+    fn keeps_names(&self) -> bool {
+        self.lease.is_operator()
+    }
+
+    fn parse(&mut self, header: Header) -> Result<Handled, End> {
+        let context = self.lex_context();
+        let parse = front::parse(self.body(header))?;
+        let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
+        let statement = self.core.statements.get(cached, parse.oids, context);
+        let name: Box<[u8]> = parse.name.into();
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.client_parses.add(1);
+        }
+        self.begin_work(Running::Prepared(statement.clone()));
+        self.flow.batch = true;
+        if self.keeps_names() {
+            self.pass(header, Some(Expected::seen(What::Parse(0))));
+            return Ok(Handled::Done);
+        }
+        if name.is_empty() {
+            let rewritten = self.deallocate_rewritten(&statement.cached);
+            match rewritten {
+                None => self.pass(header, Some(Expected::seen(What::Parse(0)))),
+                Some(text) => {
+                    self.drop_bytes(header.total);
+                    front::write_parse(&mut self.io.to_server, b"", &text, &statement.oids);
+                    self.expect(Expected::seen(What::Parse(0)));
+                }
+            }
+            if let Some(server) = self.lease.server() {
+                server.unnamed = statement.id;
+            }
+            self.names.prepare(b"", statement);
+            return Ok(Handled::Done);
+        }
+        if self.names.statement(&name).is_some() {
+            // PostgreSQL's own 42P05, with the client's name in it.
+            let text = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(&name));
+            return Ok(self.fail_in_place(header, Report::error("42P05", text)));
+        }
+        self.drop_bytes(header.total);
+        let known = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
+        if known {
+            self.say(Say::ParseComplete);
+        } else {
+            self.prepare_on_server(&statement, Hide::Nothing);
+        }
+        if !self.names.prepare(&name, statement) {
+            return Err(Report::fatal("54000", "too many prepared statements").into());
+        }
+        Ok(Handled::Done)
+    }
+
+    /// Sends the Parse of a named statement; one that was used longest ago makes room.
+    fn prepare_on_server(&mut self, statement: &Rc<Statement>, hide: Hide) {
+        let most = self.manner.most_prepared;
+        let Some(server) = self.lease.server() else { return };
+        let gone = server.prepared.add(statement.id, most);
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.server_parses.add(1);
+        }
+        if let Some(gone) = gone {
+            front::write_target(&mut self.io.to_server, b'C', Target::Statement(server_name(gone).as_bytes()));
+            self.expect(Expected::hidden(What::Close, Hide::Success));
+        }
+        let name = statement.server_name();
+        front::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, &statement.oids);
+        self.expect(Expected::hidden(What::Parse(statement.id), hide));
+    }
+
+    /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
+    fn make_stand(&mut self, name: &[u8], statement: &Rc<Statement>) -> String {
+        let Some(server) = self.lease.server() else { return String::new() };
+        if name.is_empty() {
+            if server.unnamed != statement.id {
+                server.unnamed = statement.id;
+                front::write_parse(&mut self.io.to_server, b"", &statement.cached.text, &statement.oids);
+                self.expect(Expected::hidden(What::Parse(0), Hide::Success));
+            }
+            return String::new();
+        }
+        if !server.prepared.touch(statement.id) {
+            self.prepare_on_server(statement, Hide::Success);
+        }
+        statement.server_name()
+    }
+
+    fn bind(&mut self, header: Header) -> Result<Handled, End> {
+        let bind = front::bind(self.body(header))?;
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.binds.add(1);
+        }
+        let Some(statement) = self.names.statement(bind.statement).cloned() else {
+            self.flow.batch = true;
+            // The server knows the name (SQL-level PREPARE) or has words for it.
+            self.pass(header, Some(Expected::seen(What::Bind)));
+            return Ok(Handled::Done);
+        };
+        let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+        self.flow.batch = true;
+        self.begin_work(Running::Prepared(statement.clone()));
+        let stands = self.keeps_names()
+            || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
+        if stands {
+            self.pass(header, Some(Expected::seen(What::Bind)));
+        } else {
+            // Our own words go before the message; its rest is copied once.
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            let server_name = self.make_stand(&name, &statement);
+            let whole = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+            let rest = front::bind(whole)?.rest;
+            front::write_bind(&mut self.io.to_server, &portal, server_name.as_bytes(), rest);
+            self.drop_bytes(header.total);
+            self.expect(Expected::seen(What::Bind));
+        }
+        if !self.names.bind(&portal, statement) {
+            return Err(Report::fatal("54000", "too many portals").into());
+        }
+        Ok(Handled::Done)
+    }
+
+    fn describe(&mut self, header: Header) -> Result<Handled, End> {
+        self.flow.batch = true;
+        if let Target::Statement(name) = front::target(self.body(header))?
+            && !self.keeps_names()
+            && let Some(statement) = self.names.statement(name).cloned()
+        {
+            let name: Box<[u8]> = name.into();
+            self.drop_bytes(header.total);
+            let server_name = self.make_stand(&name, &statement);
+            front::write_target(&mut self.io.to_server, b'D', Target::Statement(server_name.as_bytes()));
+            self.expect(Expected::seen(What::Describe));
+            return Ok(Handled::Done);
+        }
+        self.pass(header, Some(Expected::seen(What::Describe)));
+        Ok(Handled::Done)
+    }
+
+    fn execute(&mut self, header: Header) -> Result<Handled, End> {
+        let (portal, _) = front::execute(self.body(header))?;
+        let statement = self.names.portal(portal).cloned();
+        self.flow.batch = true;
+        if self.lease.in_maintenance()
+            && let Some(statement) = &statement
+            && let Some(handled) = self.guarded_execute(header, statement)
+        {
+            return Ok(handled);
+        }
+        self.pass(header, Some(Expected::seen(What::Execute(statement))));
+        Ok(Handled::Done)
+    }
+
+    fn close(&mut self, header: Header) -> Result<Handled, End> {
+        self.flow.batch = true;
+        if let Target::Statement(name) = front::target(self.body(header))?
+            && !self.keeps_names()
+            && self.names.statement(name).is_some()
+        {
+            // On the server it may serve others; the least used of all goes one day.
+            let name: Box<[u8]> = name.into();
+            self.names.forget(&name);
+            self.drop_bytes(header.total);
+            self.say(Say::CloseComplete);
+            return Ok(Handled::Done);
+        }
+        self.pass(header, Some(Expected::seen(What::Close)));
+        Ok(Handled::Done)
+    }
+
+    fn sync(&mut self, header: Header) -> Result<Handled, End> {
+        self.flow.skip = false;
+        self.flow.batch = false;
+        if self.flow.wrapped {
+            self.drop_bytes(header.total);
+            self.end_wrapped_batch();
+            return Ok(Handled::Done);
+        }
+        self.pass(header, Some(Expected::seen(What::Sync)));
+        Ok(Handled::Done)
+    }
+
+    /// An answer of our own, at its place among the server's.
+    fn say(&mut self, say: Say) {
+        self.flow.expects.push_back(Expected::seen(What::Say(say)));
+        self.say_what_is_due();
+    }
+
+    /// Makes the server raise an error at this place and puts ours in place of it, so that the transaction, and what follows
+    /// in the pipeline, is as after any error. The server has no portal of that name.
+    pub(super) fn fail_in_place(&mut self, header: Header, report: Report) -> Handled {
+        self.drop_bytes(header.total);
+        front::write_execute(&mut self.io.to_server, super::refuse::NO_SUCH_PORTAL);
+        let mut expected = Expected::seen(What::Execute(None));
+        expected.refusal = Some(Box::new(report));
+        self.expect(expected);
+        Handled::Done
+    }
+}

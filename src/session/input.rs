@@ -1,0 +1,250 @@
+//! What the client sends: each message is looked at once and mostly passed on as it lies.
+
+use std::rc::Rc;
+
+use super::expect::{Expected, What};
+use super::lease::Lease;
+use super::run::{BACKLOG, Next};
+use super::{End, Session};
+use crate::hub::client::Running;
+use crate::route::{Nature, nature};
+use crate::sql::cache::Cached;
+use crate::wire::frame::{HEADER, Header, WireError, peek_front};
+use crate::wire::{Report, TxStatus, back, front};
+
+impl From<WireError> for End {
+    fn from(error: WireError) -> Self {
+        Report::fatal("08P01", error.to_string()).into()
+    }
+}
+
+/// What became of a message.
+pub(super) enum Handled {
+    /// It is consumed; the next one may be looked at.
+    Done,
+    /// It needs a server connection first.
+    Needs(Nature),
+    /// It has to wait for what the server still owes.
+    Later,
+}
+
+impl Session {
+    /// Looks at what the client sent, as far as that is possible now.
+    pub(super) fn look_at_client(&mut self) -> Result<Next, End> {
+        loop {
+            if self.io.client_rest > 0 {
+                let n = self.io.client_rest.min(self.io.from_client.unscanned().len());
+                if n == 0 {
+                    return Ok(Next::Wait);
+                }
+                self.io.client_rest -= n;
+                if self.io.drop_rest { self.drop_bytes(n) } else { self.io.from_client.pass(n) }
+                continue;
+            }
+            if self.io.to_client.len() > BACKLOG || self.io.to_server.len() > BACKLOG || self.must_hold_back() {
+                self.io.client_wants = 0;
+                return Ok(Next::Wait);
+            }
+            let bytes = self.io.from_client.unscanned();
+            let Some(header) = peek_front(bytes, self.manner.largest)? else {
+                self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
+                return Ok(Next::Wait);
+            };
+            // COPY data is not looked at: it need not be whole.
+            if header.tag == b'd' {
+                self.io.client_rest = header.total;
+                self.io.drop_rest = !self.flow.copy_in;
+                continue;
+            }
+            if bytes.len() < header.total {
+                self.io.client_wants = header.total;
+                return Ok(Next::Wait);
+            }
+            self.io.client_wants = 0;
+            match self.look_at_message(header)? {
+                Handled::Done => {}
+                Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
+                Handled::Later => return Ok(Next::Wait),
+            }
+        }
+    }
+
+    fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {
+        if self.flow.skip && !matches!(header.tag, b'S' | b'X') {
+            self.drop_bytes(header.total);
+            return Ok(Handled::Done);
+        }
+        match header.tag {
+            b'Q' => self.query(header),
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
+            b'F' => self.function_call(header),
+            b'c' | b'f' => {
+                if self.flow.copy_in {
+                    self.flow.copy_in = false;
+                    self.io.from_client.pass(header.total);
+                } else {
+                    // After a COPY that failed the client finishes its data: PostgreSQL ignores that too.
+                    self.drop_bytes(header.total);
+                }
+                Ok(Handled::Done)
+            }
+            b'X' => Err(End::Goodbye),
+            other => Err(WireError::UnknownFrontend(other).into()),
+        }
+    }
+
+    fn query(&mut self, header: Header) -> Result<Handled, End> {
+        if self.flow.copy_in {
+            // The server has words for this: unexpected message during COPY.
+            self.pass(header, None);
+            return Ok(Handled::Done);
+        }
+        if self.lease.is_operator() {
+            self.pass(header, Some(Expected::seen(What::Query(None))));
+            return Ok(Handled::Done);
+        }
+        let cached = self.read_query(header)?;
+        if !self.has_right_lease() {
+            if self.refuses_at_once(&cached) {
+                self.drop_bytes(header.total);
+                return Ok(Handled::Done);
+            }
+            return Ok(Handled::Needs(nature(&cached.analysis)));
+        }
+        self.begin_work(Running::Simple(cached.clone()));
+        if self.lease.in_maintenance() {
+            return self.guarded_query(header, cached);
+        }
+        if let Some(text) = self.deallocate_rewritten(&cached) {
+            self.drop_bytes(header.total);
+            front::write_query(&mut self.io.to_server, &text);
+            self.expect(Expected::seen(What::Query(Some(cached))));
+        } else {
+            self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+        }
+        self.names.forget_unnamed();
+        Ok(Handled::Done)
+    }
+
+    fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {
+        let context = self.lex_context();
+        let text = front::query(self.body(header))?;
+        Ok(self.core.verdicts.borrow_mut().get_or_analyze(text, context))
+    }
+
+    fn function_call(&mut self, header: Header) -> Result<Handled, End> {
+        let oid = front::function_oid(self.body(header))?;
+        if !self.has_right_lease() {
+            return Ok(Handled::Needs(Nature::Any));
+        }
+        let mut expected = Expected::seen(What::Call);
+        if self.lease.in_maintenance() {
+            if let Some(report) = self.refused_function(oid) {
+                expected.refusal = Some(Box::new(report));
+                self.drop_bytes(header.total);
+                front::write_impossible_function_call(&mut self.io.to_server);
+                self.expect(expected);
+                return Ok(Handled::Done);
+            }
+        }
+        self.pass(header, Some(expected));
+        Ok(Handled::Done)
+    }
+
+    /// Body of the message at the front of what was read.
+    pub(super) fn body(&self, header: Header) -> &[u8] {
+        self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default()
+    }
+
+    /// Passes a message on as it lies.
+    pub(super) fn pass(&mut self, header: Header, expected: Option<Expected>) {
+        self.keep_for_replay(header.total);
+        self.io.from_client.pass(header.total);
+        if let Some(expected) = expected {
+            self.expect(expected);
+        }
+    }
+
+    /// Drops bytes of the client's: what stands before them goes into our own queue, so that order is kept.
+    pub(super) fn drop_bytes(&mut self, n: usize) {
+        self.keep_for_replay(n);
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        io.from_client.skip(n);
+    }
+
+    fn keep_for_replay(&mut self, n: usize) {
+        if self.flow.told || self.lease.replica().is_none() {
+            return;
+        }
+        if self.replay.len() + n > MOST_REPLAYED {
+            // Too much to ask again.
+            self.flow.told = true;
+            self.replay.clear();
+            return;
+        }
+        let bytes = self.io.from_client.unscanned();
+        self.replay.extend_from_slice(bytes.get(..n).unwrap_or(bytes));
+    }
+
+    /// Notes that an answer is awaited.
+    pub(super) fn expect(&mut self, expected: Expected) {
+        if expected.ends_ready() {
+            self.flow.readies += 1;
+        }
+        if matches!(expected.what, What::Query(_)) && let Some(server) = self.lease.server() {
+            // A simple query ends the unnamed statement.
+            server.unnamed = 0;
+        }
+        self.flow.expects.push_back(expected);
+    }
+
+    /// Whether the lease that there is serves what starts or goes on now.
+    pub(super) fn has_right_lease(&mut self) -> bool {
+        match &self.lease {
+            Lease::None => false,
+            Lease::Write { .. } | Lease::Guarded { .. } | Lease::Operator { .. } => true,
+            Lease::Bound { .. } => false,
+            Lease::InPlace { .. } => !self.is_between_transactions() || self.stands_in_place(),
+        }
+    }
+
+    /// Whether nothing is under way on the server connection.
+    pub(super) fn is_between_transactions(&self) -> bool {
+        self.flow.status == TxStatus::Idle && self.flow.expects.is_empty() && !self.flow.batch
+    }
+
+    /// Notes the start of a statement, for SHOW CLIENTS and the statistics.
+    pub(super) fn begin_work(&mut self, running: Running) {
+        let now = std::time::Instant::now();
+        self.asked_at.get_or_insert(now);
+        if self.me.transaction_since.get().is_none() {
+            self.me.transaction_since.set(Some(now));
+        }
+        *self.me.running.borrow_mut() = Some(running);
+        self.me.enter(crate::hub::Phase::Active);
+    }
+
+    /// Answers a message for which no server is needed or to be had with an error; in the extended protocol everything up to
+    /// Sync is dropped then. Only while no lease is held or nothing is under way on it.
+    pub(super) fn answer_error(&mut self, header: Header, report: &Report) {
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.refused.add(1);
+        }
+        self.drop_bytes(header.total);
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        report.write(&mut io.to_client);
+        match header.tag {
+            b'Q' | b'F' => back::ready(&mut io.to_client, TxStatus::Idle),
+            b'S' => {
+                self.flow.skip = false;
+                back::ready(&mut self.io.to_client, TxStatus::Idle);
+            }
+            _ => self.flow.skip = true,
+        }
+    }
+}
+
+/// Bytes of a transaction that are kept to be asked of another server (bytes).
+const MOST_REPLAYED: usize = 64 * 1024;

@@ -1,0 +1,100 @@
+//! The server connection a session holds, and by what right.
+
+use crate::gate::WriteTicket;
+use crate::upstream::{Conn, Guarded, InPlace, Server, Unguarded};
+
+/// See the module. The fencing of open transactions will add a state between `Write` and `InPlace`.
+pub enum Lease {
+    /// None: between transactions.
+    None,
+    /// A connection that may write, and the gate's ticket for one transaction on it.
+    Write {
+        /// The connection.
+        conn: Conn<Unguarded>,
+        /// The right to send anything over it.
+        ticket: WriteTicket,
+    },
+    /// A connection on which the server refuses writes.
+    Guarded {
+        /// The connection.
+        conn: Conn<Guarded>,
+        /// The replica it leads to; None for the primary.
+        replica: Option<usize>,
+        /// Whether the gate is why: then what PostgreSQL would let through is refused too.
+        maintenance: bool,
+    },
+    /// A connection in which the session's state lives, between transactions: nothing may be sent.
+    Bound {
+        /// The connection.
+        conn: Conn<Unguarded>,
+    },
+    /// The same in maintenance, guarded in place.
+    InPlace {
+        /// The connection.
+        conn: Conn<InPlace>,
+    },
+    /// An operator's: never gated.
+    Operator {
+        /// The connection.
+        conn: Conn<Unguarded>,
+    },
+}
+
+impl Lease {
+    /// The connection, if there is one.
+    #[inline]
+    pub fn server(&mut self) -> Option<&mut Server> {
+        match self {
+            Self::None => None,
+            Self::Write { conn, .. } | Self::Bound { conn } | Self::Operator { conn } => Some(conn.server()),
+            Self::Guarded { conn, .. } => Some(conn.server()),
+            Self::InPlace { conn } => Some(conn.server()),
+        }
+    }
+
+    /// Whether there is one.
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Whether statements on it are kept from writing because the gate is closed.
+    #[inline]
+    pub fn in_maintenance(&self) -> bool {
+        matches!(self, Self::Guarded { maintenance: true, .. } | Self::InPlace { .. })
+    }
+
+    /// Whether it is an operator's.
+    #[inline]
+    pub fn is_operator(&self) -> bool {
+        matches!(self, Self::Operator { .. })
+    }
+
+    /// The replica it leads to.
+    pub fn replica(&self) -> Option<usize> {
+        match self {
+            Self::Guarded { replica, .. } => *replica,
+            _ => None,
+        }
+    }
+
+    /// Takes it, leaving none.
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::None)
+    }
+
+    /// Closes the connection, if there is one.
+    pub fn close(&mut self) {
+        match self.take() {
+            Self::None => {}
+            Self::Write { conn, ticket } => {
+                // First the connection, then the ticket: the gate must not think the transaction over before it is.
+                conn.close();
+                drop(ticket);
+            }
+            Self::Bound { conn } | Self::Operator { conn } => conn.close(),
+            Self::Guarded { conn, .. } => conn.close(),
+            Self::InPlace { conn } => conn.close(),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One client's life, from its first byte to its last, driven by one task on one core.
+//!
+//! [`startup`] greets it and finds out who it is. From then on a [`Session`] runs a loop ([`run`]): read what the client and
+//! its server connection have sent, look at each message ([`input`], [`extended`] for the client's, [`reply`] for the
+//! server's), pass it on as it lies, and give the server connection back when the transaction is over. A server connection
+//! is taken by value for that time ([`lease`], [`acquire`]): this task reads and writes both sockets, so that no other
+//! task is woken on the way of a query.
+//!
+//! What is special to maintenance is in [`guarded`] (how a message is kept from ending its own guard) and [`refuse`] (how an
+//! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
+//! Session state that has to follow the client from one server connection to the next is in [`state`] and [`prepared`].
+
+mod acquire;
+pub mod begin;
+mod drain;
+mod expect;
+mod extended;
+mod guarded;
+mod input;
+mod lease;
+mod prepared;
+mod refuse;
+mod reply;
+mod run;
+pub mod startup;
+mod state;
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::auth::Credential;
+use crate::config::{PoolMode, Reads};
+use crate::gate::Lane;
+use crate::hub::{Client, Core, Database};
+use crate::net::Stream;
+use crate::sql::{Name, Refusal};
+use crate::upstream::Pool;
+use crate::upstream::vars::Vars;
+use crate::wire::{Buffer, Report, TxStatus};
+use expect::Expected;
+use lease::Lease;
+use prepared::Names;
+use state::{Pins, Undo};
+
+/// Why a session is over.
+#[derive(Debug)]
+pub enum End {
+    /// The client said goodbye.
+    Goodbye,
+    /// The client went without a word, or its socket failed.
+    ClientGone,
+    /// The client is told this, and the connection closed.
+    Report(Box<Report>),
+    /// The server sent a FATAL that the client has been given.
+    ServerSaidFatal,
+}
+
+impl From<Report> for End {
+    fn from(report: Report) -> Self {
+        Self::Report(Box::new(report))
+    }
+}
+
+/// Bytes on their way.
+#[derive(Default)]
+struct Io {
+    from_client: Buffer,
+    from_server: Buffer,
+    /// Our own words to the client; they go before what is ready in `from_server`.
+    to_client: Vec<u8>,
+    /// Our own words to the server; they go before what is ready in `from_client`.
+    to_server: Vec<u8>,
+    /// Bytes of the client's current message that are still to come.
+    client_rest: usize,
+    /// Whether those are passed on or dropped.
+    drop_rest: bool,
+    /// Bytes of the server's current message that are still to come.
+    server_rest: usize,
+    /// Bytes that the client's next message needs to be whole; 0 when any will do.
+    client_wants: usize,
+    /// The same for the server's.
+    server_wants: usize,
+}
+
+/// Where the conversation stands.
+struct Flow {
+    /// What the server still owes, in order.
+    expects: VecDeque<Expected>,
+    /// ReadyForQuery messages that are among it.
+    readies: usize,
+    /// As the server last said.
+    status: TxStatus,
+    /// Messages of the extended protocol have been sent since the last Sync.
+    batch: bool,
+    /// An error has been told; the client's messages are dropped until its Sync.
+    skip: bool,
+    /// The server expects the client's COPY data.
+    copy_in: bool,
+    /// Statements of the simple query under way that are complete.
+    nth: usize,
+    /// Whether an error came in the simple query under way.
+    failed: bool,
+    /// What is left of a simple query that is sent in parts.
+    parts: VecDeque<Vec<u8>>,
+    /// The batch has been put inside an explicit READ ONLY block.
+    wrapped: bool,
+    /// The client has been sent something since the lease began.
+    told: bool,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            expects: VecDeque::new(),
+            readies: 0,
+            status: TxStatus::Idle,
+            batch: false,
+            skip: false,
+            copy_in: false,
+            nth: 0,
+            failed: false,
+            parts: VecDeque::new(),
+            wrapped: false,
+            told: false,
+        }
+    }
+}
+
+/// What follows from the configuration for this user on this database.
+#[derive(Clone, Copy)]
+struct Manner {
+    pool_mode: PoolMode,
+    reads: Reads,
+    query_wait: Option<std::time::Duration>,
+    most_prepared: usize,
+    largest: usize,
+}
+
+/// See the module.
+pub struct Session {
+    core: Rc<Core>,
+    me: Rc<Client>,
+    db: Arc<Database>,
+    user: Arc<str>,
+    credential: Credential,
+    stream: Stream,
+    io: Io,
+    flow: Flow,
+    lease: Lease,
+    /// Place at the gate's door while no ticket is held.
+    lane: Option<Lane>,
+    manner: Manner,
+    /// Settings as the client has been told and has made them.
+    vars: Vars,
+    /// The client's own choice of default_transaction_read_only.
+    read_only_default: bool,
+    /// What default_transaction_read_only was last reported to the client.
+    told_read_only: bool,
+    undo: Undo,
+    pins: Pins,
+    names: Names,
+    /// What SQL-level PREPARE has prepared, and whether running it is refused.
+    inner: HashMap<Name, Refusal>,
+    pools: PoolCache,
+    /// Bytes of this transaction, so that a read can be asked of another server if this one dies.
+    replay: Vec<u8>,
+    avoid: Option<usize>,
+    asked_at: Option<Instant>,
+    /// What the client is told when its transaction is over, and it is sent away.
+    ending: Option<Report>,
+    breaking: drain::Breaking,
+}
+
+/// Pools by upstream, taken from the database at one generation of its setup.
+#[derive(Default)]
+struct PoolCache {
+    generation: u64,
+    by_upstream: Vec<Option<Arc<Pool>>>,
+}

@@ -1,0 +1,129 @@
+//! The client's prepared statements, and where they stand on servers.
+//!
+//! In transaction mode a client's name is the client's alone: on servers the statement has pgsluice's own name, and is
+//! prepared there when a Bind or a Describe needs it. The unnamed statement is followed the same way.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::Session;
+use super::expect::{Expected, Hide, What};
+use crate::hub::Statement;
+use crate::sql::SessionEffect;
+use crate::sql::cache::Cached;
+use crate::wire::front;
+
+/// Names that one client may hold prepared.
+const MOST_NAMES: usize = 100_000;
+
+/// A client's statements and portals by name.
+#[derive(Default)]
+pub struct Names {
+    statements: HashMap<Box<[u8]>, Rc<Statement>>,
+    unnamed: Option<Rc<Statement>>,
+    unnamed_portal: Option<Rc<Statement>>,
+    portals: HashMap<Box<[u8]>, Rc<Statement>>,
+}
+
+impl Names {
+    /// The statement of a name, the empty one too.
+    pub fn statement(&self, name: &[u8]) -> Option<&Rc<Statement>> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name) }
+    }
+
+    /// Notes a Parse. False if there are too many names.
+    pub fn prepare(&mut self, name: &[u8], statement: Rc<Statement>) -> bool {
+        if name.is_empty() {
+            self.unnamed = Some(statement);
+            return true;
+        }
+        if self.statements.len() >= MOST_NAMES {
+            return false;
+        }
+        self.statements.insert(name.into(), statement);
+        true
+    }
+
+    /// A simple query has ended the unnamed statement.
+    pub fn forget_unnamed(&mut self) {
+        self.unnamed = None;
+        self.unnamed_portal = None;
+    }
+
+    /// Forgets a name.
+    pub fn forget(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.unnamed = None;
+        } else {
+            self.statements.remove(name);
+        }
+    }
+
+    /// Forgets a statement whose Parse failed, by its number.
+    pub fn forget_id(&mut self, id: u64) {
+        self.statements.retain(|_, statement| statement.id != id);
+        if self.unnamed.as_ref().is_some_and(|statement| statement.id == id) {
+            self.unnamed = None;
+        }
+    }
+
+    /// Forgets every statement.
+    pub fn forget_all(&mut self) {
+        self.statements = HashMap::new();
+        self.unnamed = None;
+    }
+
+    /// Notes a Bind. False if there are too many portals.
+    pub fn bind(&mut self, portal: &[u8], statement: Rc<Statement>) -> bool {
+        if portal.is_empty() {
+            self.unnamed_portal = Some(statement);
+            return true;
+        }
+        if self.portals.len() >= MOST_NAMES {
+            return false;
+        }
+        self.portals.insert(portal.into(), statement);
+        true
+    }
+
+    /// The statement of a portal.
+    pub fn portal(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
+        if portal.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(portal) }
+    }
+
+    /// Portals end with their transaction.
+    pub fn end_portals(&mut self) {
+        self.unnamed_portal = None;
+        if !self.portals.is_empty() {
+            self.portals = HashMap::new();
+        }
+    }
+
+    /// How many named statements there are.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+}
+
+impl Session {
+    /// DEALLOCATE of a name that the client prepared by protocol: the text with the name that the statement has on the
+    /// server. There it is prepared anew if need be, so that the statement fails or succeeds as on a connection of its own.
+    pub(super) fn deallocate_rewritten(&mut self, cached: &Cached) -> Option<Vec<u8>> {
+        let statement = cached.analysis.single()?;
+        let [SessionEffect::Deallocate(Some(name))] = &*statement.effects else { return None };
+        if self.lease.is_operator() || self.inner.contains_key(name) {
+            return None;
+        }
+        let known = self.names.statement(name)?.clone();
+        let server = self.lease.server()?;
+        if !server.prepared.touch(known.id) {
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            front::write_parse(&mut io.to_server, known.server_name().as_bytes(), b"", &[]);
+            self.expect(Expected::hidden(What::Parse(0), Hide::Success));
+        } else {
+            server.prepared.remove(known.id);
+        }
+        Some(format!("DEALLOCATE {}", known.server_name()).into_bytes())
+    }
+}

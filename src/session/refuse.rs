@@ -1,0 +1,137 @@
+//! Refusing what the gate does not let through.
+//!
+//! Outside a transaction a single statement is refused here and at once, without a server. Everywhere else the protocol's
+//! state after an error is for the server to keep: the message is replaced by one that is certain to fail there
+//! ([`POISON`], [`NO_SUCH_PORTAL`]), and the error it raises by the gate's.
+
+use super::lease::Lease;
+use super::{End, Session};
+use crate::gate::NewTransaction;
+use crate::sql::cache::Cached;
+use crate::sql::{Refusal, SessionEffect, Statement};
+use crate::wire::fields::Change;
+use crate::wire::{ErrorFields, Report, TxStatus, back};
+
+/// A statement that fails in every database and in every transaction (22012; in a failed one, as any, 25P02).
+pub(super) const POISON: &[u8] = b"SELECT 1/0";
+/// A portal that never exists (34000).
+pub(super) const NO_SUCH_PORTAL: &[u8] = b"pgsluice_refused";
+/// What those raise, function 0 too (42883), and what breaking off a transaction does (57014, 25P02).
+const RAISED: [&[u8]; 5] = [b"22012", b"34000", b"42883", b"57014", b"25P02"];
+
+/// Functions that change large objects, by the OIDs of PostgreSQL's catalog, for function-call messages: lo_creat,
+/// lo_create, lo_import (2), lo_export, lo_unlink, lowrite, lo_truncate, lo_truncate64, lo_from_bytea, lo_put; and others
+/// that act outside of transactions: set_config, pg_logical_emit_message (2).
+const REFUSED_OIDS: &[(u32, &str)] = &[
+    (957, "lo_creat"),
+    (715, "lo_create"),
+    (764, "lo_import"),
+    (767, "lo_import"),
+    (765, "lo_export"),
+    (964, "lo_unlink"),
+    (955, "lowrite"),
+    (1004, "lo_truncate"),
+    (3172, "lo_truncate64"),
+    (3457, "lo_from_bytea"),
+    (3460, "lo_put"),
+    (2078, "set_config"),
+    (3577, "pg_logical_emit_message"),
+    (3578, "pg_logical_emit_message"),
+];
+
+impl Session {
+    /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
+    pub(super) fn is_ours_to_refuse(&self, statement: &Statement) -> bool {
+        matches!(statement.refusal, Refusal::ByPgsluice(_)) || self.prepared_refusal(statement).is_some()
+    }
+
+    fn prepared_refusal(&self, statement: &Statement) -> Option<&Refusal> {
+        statement.effects.iter().find_map(|effect| match effect {
+            SessionEffect::Execute(name) => {
+                self.inner.get(name).filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_)))
+            }
+            _ => None,
+        })
+    }
+
+    /// PostgreSQL's error for it, with the gate's DETAIL and HINT.
+    pub(super) fn refusal(&self, statement: &Statement) -> Report {
+        let message = self
+            .prepared_refusal(statement)
+            .and_then(|refusal| refusal.message(statement.tag))
+            .or_else(|| statement.refusal_message())
+            .unwrap_or_else(|| format!("cannot execute {} in a read-only transaction", statement.tag).into());
+        self.refused(message)
+    }
+
+    /// A 25006 with the gate's DETAIL and HINT.
+    pub(super) fn refused(&self, message: impl Into<String>) -> Report {
+        let view = self.db.gate.view();
+        Report::error("25006", message).with_detail(view.refusal_detail()).with_hint(view.refusal_hint())
+    }
+
+    /// Refuses a function-call message.
+    pub(super) fn refused_function(&self, oid: u32) -> Option<Report> {
+        let (_, name) = REFUSED_OIDS.iter().find(|(known, _)| *known == oid)?;
+        Some(self.refused(format!("cannot execute {name}() in a read-only transaction")))
+    }
+
+    /// Answers a simple query of one certain write without a server. True if it did.
+    pub(super) fn refuses_at_once(&mut self, cached: &Cached) -> bool {
+        let closed = matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. });
+        let Some(statement) = cached.analysis.single().filter(|_| closed && !cached.analysis.ambiguous) else { return false };
+        let certain = match &statement.refusal {
+            Refusal::Allowed => self.prepared_refusal(statement).is_some(),
+            Refusal::ByPostgres { unless_temporary } => !(*unless_temporary && self.pins.has(super::state::Pin::Temporary)),
+            Refusal::ByPgsluice(_) => true,
+        };
+        if !certain || !matches!(self.lease, Lease::None | Lease::Bound { .. } | Lease::InPlace { .. }) {
+            return false;
+        }
+        let report = self.refusal(statement);
+        self.count_refusal();
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        report.write(&mut io.to_client);
+        back::ready(&mut io.to_client, TxStatus::Idle);
+        true
+    }
+
+    pub(super) fn count_refusal(&self) {
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.refused.add(1);
+        }
+    }
+
+    /// Writes an error of the server to the client, as the gate wants it said. `refusal` takes the place of the error that a
+    /// message of ours was made to raise.
+    pub(super) fn write_error(&mut self, body: &[u8], refusal: Option<&Report>) -> Result<(), End> {
+        let fields = ErrorFields::new(body);
+        let out = &mut self.io.to_client;
+        if let Some(report) = refusal.filter(|_| RAISED.contains(&fields.code())) {
+            report.write(out);
+            self.count_refusal();
+            return Ok(());
+        }
+        let recovering = self.lease.replica().is_some() && is_refusal_in_recovery(fields);
+        if self.lease.in_maintenance() && (recovering || fields.code() == b"25006") {
+            let view = self.db.gate.view();
+            let (detail, hint) = (view.refusal_detail(), view.refusal_hint());
+            drop(view);
+            let change = Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
+            fields.write_with(out, &change);
+            self.count_refusal();
+            return Ok(());
+        }
+        back::message(out, b'E', |out| out.extend_from_slice(body));
+        if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
+    }
+}
+
+/// Whether a server in recovery refused a write, whatever SQLSTATE it chose.
+fn is_refusal_in_recovery(fields: ErrorFields<'_>) -> bool {
+    let message = fields.message();
+    let says = |text: &[u8]| memchr::memmem::find(message, text).is_some();
+    matches!(fields.code(), b"0A000" | b"55000" | b"XX000" | b"25006")
+        && (says(b"during recovery") || says(b"recovery is in progress"))
+}

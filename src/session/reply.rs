@@ -1,0 +1,351 @@
+//! What the server sends: rows pass as they lie; what tells of state is looked at.
+
+use std::io;
+
+use super::expect::{Expected, Hide, Say, What};
+use super::run::BACKLOG;
+use super::{End, Session};
+use crate::sql::{Kind, TransactionVerb};
+use crate::upstream::query::parameter;
+use crate::upstream::vars::{Value, reported_name};
+use crate::wire::frame::{HEADER, Header, peek_back};
+use crate::wire::{ErrorFields, TxStatus, back};
+
+/// An error or a notice longer than this is passed on without being looked at (bytes).
+const LONGEST_REPORT: usize = 1 << 20;
+
+fn broken(error: crate::wire::WireError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl Session {
+    /// Looks at what the server has sent. The inner error means that its connection is of no more use.
+    pub(super) fn look_at_server(&mut self) -> Result<Result<(), io::Error>, End> {
+        loop {
+            if self.io.server_rest > 0 {
+                let n = self.io.server_rest.min(self.io.from_server.unscanned().len());
+                if n == 0 {
+                    return Ok(Ok(()));
+                }
+                self.io.server_rest -= n;
+                self.io.from_server.pass(n);
+                continue;
+            }
+            if self.io.to_client.len() > BACKLOG || self.lease.is_none() {
+                return Ok(Ok(()));
+            }
+            let bytes = self.io.from_server.unscanned();
+            let header = match peek_back(bytes) {
+                Ok(Some(header)) => header,
+                Ok(None) => {
+                    self.io.server_wants = 0;
+                    return Ok(Ok(()));
+                }
+                Err(error) => return Ok(Err(broken(error))),
+            };
+            let shows = self.flow.expects.front().is_none_or(Expected::shows);
+            match header.tag {
+                // Rows and COPY data are most of all bytes: they need not even be whole.
+                b'D' | b'd' | b'c' if shows => {
+                    self.io.server_rest = header.total;
+                    continue;
+                }
+                b'T' if shows && bytes.len() >= header.total => {
+                    self.io.from_server.pass(header.total);
+                    self.answered_describe();
+                    continue;
+                }
+                b'E' | b'N' if header.total > LONGEST_REPORT => {
+                    self.io.server_rest = header.total;
+                    if header.tag == b'E' {
+                        self.skip_to_sync();
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            if bytes.len() < header.total {
+                self.io.server_wants = header.total;
+                return Ok(Ok(()));
+            }
+            self.io.server_wants = 0;
+            if let Err(error) = self.look_at_reply(header, shows)? {
+                return Ok(Err(error));
+            }
+        }
+    }
+
+    fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
+        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        match header.tag {
+            b'Z' => return self.ready_for_query(header),
+            b'E' => {
+                let body = body.to_vec();
+                self.take_reply(header);
+                return self.error_response(&body).map(Ok);
+            }
+            b'S' => {
+                let Ok((name, value)) = parameter(body) else {
+                    return Ok(Err(broken(crate::wire::WireError::Format)));
+                };
+                let (name, value) = (name.to_owned(), value.to_owned());
+                self.take_reply(header);
+                self.parameter_status(&name, &value);
+                return Ok(Ok(()));
+            }
+            b'C' => self.command_complete(header),
+            b'I' => self.answered_execute(),
+            b's' => self.answered_execute(),
+            b'1' => {
+                if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_), .. })) {
+                    self.flow.expects.pop_front();
+                }
+            }
+            b'2' | b'3' => {
+                if matches!(self.flow.expects.front(), Some(Expected { what: What::Bind | What::Close, .. })) {
+                    self.flow.expects.pop_front();
+                }
+            }
+            b'T' | b'n' => self.answered_describe(),
+            b'G' => {
+                self.flow.copy_in = true;
+                self.forget_ignored_syncs();
+            }
+            b'W' => return Ok(Err(io::Error::new(io::ErrorKind::Unsupported, "COPY BOTH outside of replication"))),
+            b'R' | b'K' | b'v' => return Ok(Err(broken(crate::wire::WireError::UnknownBackend(header.tag)))),
+            _ => {}
+        }
+        // Notices and notifications of our own statements are the client's all the same.
+        if shows || matches!(header.tag, b'N' | b'A') { self.io.from_server.pass(header.total) } else { self.take_reply(header) }
+        self.say_what_is_due();
+        Ok(Ok(()))
+    }
+
+    /// Takes a message of the server out of what is passed on.
+    fn take_reply(&mut self, header: Header) {
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        io.from_server.skip(header.total);
+    }
+
+    fn answered_describe(&mut self) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe, .. })) {
+            self.flow.expects.pop_front();
+        }
+    }
+
+    fn answered_execute(&mut self) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Execute(_), .. })) {
+            self.flow.expects.pop_front();
+        }
+    }
+
+    fn command_complete(&mut self, header: Header) {
+        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let rolled_back = body == b"ROLLBACK\0";
+        let cached = match self.flow.expects.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => cached.clone(),
+            Some(Expected { what: What::Execute(Some(statement)), .. }) => statement.cached.clone(),
+            Some(Expected { what: What::Execute(None), .. }) => {
+                self.flow.expects.pop_front();
+                return;
+            }
+            _ => return,
+        };
+        let nth = match self.flow.expects.front() {
+            Some(Expected { what: What::Execute(_), .. }) => {
+                self.flow.expects.pop_front();
+                0
+            }
+            _ => {
+                self.flow.nth += 1;
+                self.flow.nth - 1
+            }
+        };
+        let Some(statement) = cached.analysis.statements.get(nth) else { return };
+        match &statement.kind {
+            Kind::Transaction(TransactionVerb::Commit { .. }) => self.note_fate(!rolled_back),
+            Kind::Transaction(TransactionVerb::Rollback { .. } | TransactionVerb::PrepareTransaction) => self.note_fate(false),
+            Kind::Read | Kind::Write => {
+                if !statement.effects.is_empty() {
+                    self.note_effects(statement, &cached.text);
+                }
+            }
+            _ => self.note_effects(statement, &cached.text),
+        }
+    }
+
+    fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
+        let head = self.flow.expects.front_mut();
+        let (refusal, shows) = match head {
+            Some(expected) => (expected.refusal.take(), expected.shows_error()),
+            None => (None, true),
+        };
+        self.flow.failed = true;
+        let own = !shows;
+        if own && refusal.is_none() && !ErrorFields::new(body).is_fatal() {
+            tracing::warn!(database = %self.db.name, error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
+            self.pins.add(super::state::Pin::Settings);
+        }
+        let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
+        let result = if own { Ok(()) } else { self.write_error(body, refusal.as_deref()) };
+        // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
+        let extended = !matches!(self.flow.expects.front(), None | Some(Expected { what: What::Query(_) | What::Call, .. }));
+        self.flow.copy_in = false;
+        if extended {
+            self.skip_to_sync();
+        }
+        result
+    }
+
+    /// After an error in the extended protocol the server answers nothing up to the next Sync.
+    fn skip_to_sync(&mut self) {
+        self.flow.copy_in = false;
+        while let Some(expected) = self.flow.expects.front() {
+            match &expected.what {
+                What::Query(_) | What::Call => return,
+                What::Sync => {
+                    // A Sync of our own ends the server's skipping, but not the client's.
+                    self.flow.skip = expected.hide == Hide::All && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
+                    return;
+                }
+                What::Parse(id) if *id != 0 => {
+                    let id = *id;
+                    self.names.forget_id(id);
+                    if let Some(server) = self.lease.server() {
+                        server.prepared.remove(id);
+                    }
+                }
+                What::Parse(_) => {
+                    if let Some(server) = self.lease.server() {
+                        server.unnamed = 0;
+                    }
+                }
+                _ => {}
+            }
+            self.flow.expects.pop_front();
+        }
+        self.flow.skip = true;
+    }
+
+    /// COPY FROM STDIN has begun within a batch: a Sync that was sent before the data has no answer.
+    fn forget_ignored_syncs(&mut self) {
+        if !matches!(self.flow.expects.front(), Some(Expected { what: What::Execute(_), .. })) {
+            return;
+        }
+        while matches!(self.flow.expects.get(1), Some(Expected { what: What::Sync, .. })) {
+            self.flow.expects.remove(1);
+            self.flow.readies = self.flow.readies.saturating_sub(1);
+            self.flow.batch = true;
+        }
+    }
+
+    fn parameter_status(&mut self, name: &str, value: &str) {
+        if let Some(server) = self.lease.server() {
+            server.reported(name, value);
+        }
+        match name {
+            // A client is told of the whole, not of the server that happens to serve it.
+            "in_hot_standby" => return,
+            "default_transaction_read_only" => {
+                let own = self.flow.expects.front().is_some_and(|expected| expected.hide == Hide::All);
+                if self.lease.in_maintenance() || own {
+                    return;
+                }
+                self.read_only_default = value == "on";
+                self.told_read_only = self.read_only_default;
+            }
+            _ => {
+                if let Some(known) = reported_name(name) {
+                    if self.vars.reported(known) == Some(value) {
+                        return;
+                    }
+                    let seed = self.core.hub.seed.clone();
+                    self.vars.put(&seed, known, Some(Value::Reported(value.into())));
+                    if known == "application_name" {
+                        value.clone_into(&mut self.me.application_name.borrow_mut());
+                    }
+                }
+            }
+        }
+        back::parameter_status(&mut self.io.to_client, name, value);
+    }
+
+    fn ready_for_query(&mut self, header: Header) -> Result<Result<(), io::Error>, End> {
+        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let status = match body {
+            [byte] => TxStatus::from_byte(*byte),
+            _ => None,
+        };
+        let Some(status) = status else { return Ok(Err(broken(crate::wire::WireError::Format))) };
+        let Some(expected) = self.flow.expects.pop_front().filter(Expected::ends_ready) else {
+            return Ok(Err(io::Error::new(io::ErrorKind::InvalidData, "ReadyForQuery that nobody asked for")));
+        };
+        self.flow.readies = self.flow.readies.saturating_sub(1);
+        self.flow.status = status;
+        let failed = std::mem::take(&mut self.flow.failed);
+        let more = !self.flow.parts.is_empty();
+        let shows = match expected.hide {
+            Hide::Ready => more && failed || !more && !self.continues(&expected),
+            _ => expected.shows_ready(),
+        };
+        if shows { self.io.from_server.pass(header.total) } else { self.take_reply(header) }
+        if status == TxStatus::Idle {
+            self.note_fate(!failed);
+            self.names.end_portals();
+        }
+        if more && failed {
+            self.flow.parts.clear();
+        }
+        self.check_guard()?;
+        match expected.what {
+            What::Query(Some(cached)) if !self.flow.parts.is_empty() => self.send_next_part(cached),
+            _ => self.flow.nth = 0,
+        }
+        self.count_query(shows);
+        self.say_what_is_due();
+        self.note_broken_off();
+        self.break_off_if_quiet();
+        Ok(Ok(()))
+    }
+
+    /// Whether the message goes on with one of our own that will show its ReadyForQuery.
+    fn continues(&self, expected: &Expected) -> bool {
+        expected.hide == Hide::Ready
+            && self.flow.expects.front().is_some_and(|next| next.hide == Hide::AllButReady)
+    }
+
+    /// Says what pgsluice answers for the server, where its turn has come.
+    pub(super) fn say_what_is_due(&mut self) {
+        while let Some(Expected { what: What::Say(say), .. }) = self.flow.expects.front() {
+            let say = *say;
+            self.flow.expects.pop_front();
+            let io = &mut self.io;
+            io.from_server.move_ready(&mut io.to_client);
+            match say {
+                Say::ParseComplete => back::parse_complete(&mut io.to_client),
+                Say::CloseComplete => back::close_complete(&mut io.to_client),
+            }
+        }
+    }
+
+    fn count_query(&mut self, shows: bool) {
+        let Some(stats) = self.db.stats.of(self.core.index).filter(|_| shows) else { return };
+        stats.queries.add(1);
+        let now = std::time::Instant::now();
+        let micros = |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
+        if let Some(asked) = self.asked_at.take() {
+            stats.query_time.add(micros(asked));
+        }
+        if self.flow.status == TxStatus::Idle {
+            stats.xacts.add(1);
+            if let Some(since) = self.me.transaction_since.take() {
+                stats.xact_time.add(micros(since));
+            }
+            if self.lease.replica().is_some() {
+                stats.replica_xacts.add(1);
+            }
+        }
+        self.note_phase();
+    }
+}

@@ -1,0 +1,289 @@
+//! The loop of a session, and its input and output.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use super::{End, Session};
+use crate::hub::Phase;
+use crate::route::Nature;
+use crate::wire::Report;
+
+/// Bytes that may wait for a peer that does not read before nothing more is read for it.
+pub(super) const BACKLOG: usize = 256 * 1024;
+
+/// Capacity that an empty queue of our own words keeps.
+const KEEP: usize = 64 * 1024;
+
+/// What the loop does after it has looked at everything there is.
+pub(super) enum Next {
+    /// Wait for the sockets.
+    Wait,
+    /// Take a server connection for a transaction of that nature.
+    Acquire(Nature),
+    /// The lease is over.
+    Release,
+}
+
+/// What woke the loop.
+enum Woken {
+    Io,
+    Asked,
+    ServerLost(io::Error),
+}
+
+impl Session {
+    /// Runs until the client goes or is sent away.
+    pub async fn run(mut self) -> End {
+        let end = match self.serve().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        if let End::Report(report) = &end {
+            report.write(&mut self.io.to_client);
+        }
+        self.say_last_words().await;
+        self.leave().await;
+        end
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            match self.look()? {
+                Next::Wait => {}
+                Next::Release => {
+                    self.release().await?;
+                    continue;
+                }
+                Next::Acquire(nature) => {
+                    self.acquire(nature).await?;
+                    continue;
+                }
+            }
+            match poll_fn(|cx| self.poll_io(cx)).await? {
+                Woken::Io => {}
+                Woken::Asked => self.answer_asks().await?,
+                Woken::ServerLost(error) => self.server_lost(&error)?,
+            }
+        }
+    }
+
+    /// Looks at all that was read.
+    fn look(&mut self) -> Result<Next, End> {
+        if !self.lease.is_none()
+            && let Err(error) = self.look_at_server()?
+        {
+            self.server_lost(&error)?;
+        }
+        if self.is_over() {
+            return Ok(Next::Release);
+        }
+        self.look_at_client()
+    }
+
+    /// Moves bytes as far as the sockets let it: first out, so that there is room, then in. Ready when there is something
+    /// to look at.
+    fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Result<Woken, End>> {
+        self.me.wakes(cx);
+        if self.me.is_asked() {
+            return Poll::Ready(Ok(Woken::Asked));
+        }
+        let wrote_server = match self.write_server(cx) {
+            Ok(wrote) => wrote,
+            Err(error) => return Poll::Ready(Ok(Woken::ServerLost(error))),
+        };
+        let Ok(wrote_client) = self.write_client(cx) else { return Poll::Ready(Err(End::ClientGone)) };
+        match self.read_server(cx) {
+            Ok(false) => {}
+            Ok(true) => return Poll::Ready(Ok(Woken::Io)),
+            Err(error) => return Poll::Ready(Ok(Woken::ServerLost(error))),
+        }
+        match self.read_client(cx) {
+            Ok(true) => return Poll::Ready(Ok(Woken::Io)),
+            Ok(false) => {}
+            Err(_) => return Poll::Ready(Err(End::ClientGone)),
+        }
+        // Room has come for messages that were held back.
+        if (wrote_server || wrote_client) && !self.io.from_client.unscanned().is_empty() && self.io.client_wants == 0 {
+            return Poll::Ready(Ok(Woken::Io));
+        }
+        self.core.buffers.reclaim(&mut self.io.from_client);
+        self.core.buffers.reclaim(&mut self.io.from_server);
+        Poll::Pending
+    }
+
+    fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(server) = self.lease.server() else { return Ok(false) };
+        let io = &mut self.io;
+        let mut wrote = false;
+        while !(io.to_server.is_empty() && io.from_client.ready().is_empty()) {
+            match server.stream.poll_write(cx, &io.to_server, io.from_client.ready())? {
+                Poll::Pending => break,
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    wrote = true;
+                    let own = n.min(io.to_server.len());
+                    io.to_server.drain(..own);
+                    io.from_client.sent(n - own);
+                }
+            }
+        }
+        if wrote {
+            let _ = server.stream.poll_flush(cx)?;
+            if io.to_server.capacity() > KEEP && io.to_server.is_empty() {
+                io.to_server = Vec::new();
+            }
+        }
+        Ok(wrote)
+    }
+
+    fn write_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &mut self.io;
+        let mut sent = 0;
+        while !(io.to_client.is_empty() && io.from_server.ready().is_empty()) {
+            match self.stream.poll_write(cx, &io.to_client, io.from_server.ready())? {
+                Poll::Pending => break,
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    sent += n;
+                    let own = n.min(io.to_client.len());
+                    io.to_client.drain(..own);
+                    io.from_server.sent(n - own);
+                }
+            }
+        }
+        if sent > 0 {
+            let _ = self.stream.poll_flush(cx)?;
+            self.flow.told = true;
+            if let Some(stats) = self.db.stats.of(self.core.index) {
+                stats.sent.add(sent as u64);
+            }
+            if io.to_client.capacity() > KEEP && io.to_client.is_empty() {
+                io.to_client = Vec::new();
+            }
+        }
+        Ok(sent > 0)
+    }
+
+    /// True if something came.
+    fn read_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(server) = self.lease.server() else { return Ok(false) };
+        let io = &mut self.io;
+        if io.to_client.len() > BACKLOG || !server.stream.poll_readable(cx).is_ready() {
+            return Ok(false);
+        }
+        self.core.buffers.lend(&mut io.from_server);
+        let room = io.from_server.room(io.server_wants);
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match server.stream.poll_read(cx, room)? {
+            Poll::Pending => Ok(false),
+            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(n) => {
+                io.from_server.filled(n);
+                Ok(true)
+            }
+        }
+    }
+
+    /// True if something came.
+    fn read_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &mut self.io;
+        if io.to_server.len() > BACKLOG || io.to_client.len() > BACKLOG || !self.stream.poll_readable(cx).is_ready() {
+            return Ok(false);
+        }
+        self.core.buffers.lend(&mut io.from_client);
+        let room = io.from_client.room(io.client_wants);
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match self.stream.poll_read(cx, room)? {
+            Poll::Pending => Ok(false),
+            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(n) => {
+                io.from_client.filled(n);
+                if let Some(stats) = self.db.stats.of(self.core.index) {
+                    stats.received.add(n as u64);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Ready when the client has gone or something is asked of the session, while it waits for a server connection.
+    pub(super) fn poll_interrupt(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.me.wakes(cx);
+        if self.me.is_asked() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.write_client(cx).is_err() {
+            return Poll::Ready(Err(End::ClientGone));
+        }
+        loop {
+            match self.read_client(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(_) => return Poll::Ready(Err(End::ClientGone)),
+            }
+        }
+    }
+
+    /// The server connection has failed: the client is told, or its read is asked of another server.
+    pub(super) fn server_lost(&mut self, error: &io::Error) -> Result<(), End> {
+        let replica = self.lease.replica();
+        if let Some(at) = replica {
+            self.db.setup().cluster.lost(at, &error.to_string());
+        }
+        let idle = self.flow.expects.is_empty() && self.flow.status == crate::wire::TxStatus::Idle && !self.flow.batch;
+        self.close_lease();
+        if idle && self.pins.is_empty() {
+            return Ok(());
+        }
+        if replica.is_some() && self.replay_elsewhere(replica) {
+            return Ok(());
+        }
+        let text = "server closed the connection unexpectedly";
+        Err(Report::fatal("08006", text).with_detail(Some(error.to_string())).into())
+    }
+
+    /// Puts a transaction that only read, and of which the client has seen nothing yet, in front of the client's input.
+    fn replay_elsewhere(&mut self, failed: Option<usize>) -> bool {
+        if self.flow.told || self.replay.is_empty() || self.avoid.is_some() {
+            return false;
+        }
+        let io = &mut self.io;
+        io.to_server.clear();
+        io.to_client.clear();
+        let unsent = io.from_client.ready().len();
+        io.from_client.sent(unsent);
+        io.from_server.clear();
+        io.server_rest = 0;
+        io.server_wants = 0;
+        self.core.buffers.lend(&mut io.from_client);
+        io.from_client.put_back(&std::mem::take(&mut self.replay));
+        self.flow = super::Flow::default();
+        self.avoid = failed;
+        true
+    }
+
+    async fn say_last_words(&mut self) {
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        let words = std::mem::take(&mut io.to_client);
+        let patience = std::time::Duration::from_secs(1);
+        let _ = tokio::time::timeout(patience, self.stream.write_all(&words)).await;
+        self.stream.close(&[]);
+    }
+
+    /// Notes what the client does now, for SHOW CLIENTS.
+    pub(super) fn note_phase(&self) {
+        let phase = match (&self.lease, self.flow.expects.is_empty() && !self.flow.batch) {
+            (super::Lease::None, _) => Phase::Idle,
+            (_, false) => Phase::Active,
+            (_, true) if self.flow.status == crate::wire::TxStatus::Idle => Phase::Idle,
+            (_, true) => Phase::IdleInTransaction,
+        };
+        self.me.enter(phase);
+    }
+}

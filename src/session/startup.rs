@@ -1,0 +1,233 @@
+//! From a client's first byte to the session it gets: encryption, start-up packet, log-in.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use crate::auth::{ClientAuth, Credential, Secret, Step};
+use crate::config::{AuthType, Credentials};
+use crate::hub::Core;
+use crate::net::{Socket, Stream};
+use crate::tls::server::ClientTlsPolicy;
+use crate::wire::frame::{HEADER, peek_front};
+use crate::wire::startup::{First, Start, StartError, first, length};
+use crate::wire::{Report, back};
+
+/// Names of the console's database.
+pub const CONSOLES: [&str; 2] = ["pgsluice", "pgbouncer"];
+
+/// A client that has proven who it is.
+pub struct Guest {
+    /// Its stream.
+    pub stream: Stream,
+    /// Where it comes from; None for a unix socket.
+    pub address: Option<SocketAddr>,
+    /// The role.
+    pub user: Arc<str>,
+    /// The database it asked for.
+    pub database: String,
+    /// Its start-up packet.
+    pub start: Start,
+    /// What may be passed on to servers.
+    pub credential: Credential,
+}
+
+/// What a connection turned out to be.
+pub enum Greeted {
+    /// A client.
+    Guest(Box<Guest>),
+    /// A cancel request, to be served by whoever has that client.
+    Cancel {
+        /// The number of the client.
+        pid: u32,
+        /// Its secret.
+        secret: Vec<u8>,
+    },
+    /// Nothing more is to be done: it has gone, or has been told why not.
+    Over,
+}
+
+/// Greets a connection; the caller bounds the time.
+pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
+    let mut stream = Stream::Plain(socket);
+    match meet(core, &mut stream, address).await {
+        Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret },
+        Ok(Met::Client { user, database, start, credential }) => {
+            Greeted::Guest(Box::new(Guest { stream, address, user, database, start, credential }))
+        }
+        Err(Refused::Told(report)) => {
+            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            tell(&mut stream, &report).await;
+            Greeted::Over
+        }
+        Err(Refused::Gone) => Greeted::Over,
+    }
+}
+
+/// Tells a client why it is sent away, and closes.
+pub async fn tell(stream: &mut Stream, report: &Report) {
+    let mut out = Vec::with_capacity(128);
+    report.write(&mut out);
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&out)).await;
+    stream.close(&[]);
+}
+
+enum Met {
+    Cancel { pid: u32, secret: Vec<u8> },
+    Client { user: Arc<str>, database: String, start: Start, credential: Credential },
+}
+
+enum Refused {
+    Told(Report),
+    Gone,
+}
+
+impl From<Report> for Refused {
+    fn from(report: Report) -> Self {
+        Self::Told(report)
+    }
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(_: std::io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<StartError> for Refused {
+    fn from(error: StartError) -> Self {
+        Self::Told(Report::fatal(error.code(), error.to_string()))
+    }
+}
+
+async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>) -> Result<Met, Refused> {
+    let setup = core.setup();
+    let (mut asked_tls, mut asked_gss) = (false, false);
+    let start = loop {
+        match first(&read_first(stream).await?)? {
+            First::Ssl if !asked_tls && !stream.is_tls() => {
+                asked_tls = true;
+                // TLS on a unix socket protects nothing, PostgreSQL does not offer it either.
+                if setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none() {
+                    stream.write_all(b"N").await?;
+                    continue;
+                }
+                stream.write_all(b"S").await?;
+                // Exactly the request was read: what was sent early is still in the socket and fails the handshake.
+                let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::Lost)) else {
+                    return Err(Refused::Gone);
+                };
+                let tls = setup.tls.accept(socket).await?;
+                *stream = Stream::FromClient(Box::new(tls));
+            }
+            First::Gss if !asked_gss && !stream.is_tls() => {
+                asked_gss = true;
+                stream.write_all(b"N").await?;
+            }
+            First::Ssl | First::Gss => return Err(StartError::Layout.into()),
+            First::Cancel { pid, secret } => return Ok(Met::Cancel { pid, secret }),
+            First::Start(start) => break start,
+        }
+    };
+    if setup.tls.policy() == ClientTlsPolicy::Required && !stream.is_tls() && address.is_some() {
+        return Err(Report::fatal("28000", "TLS is required: connect with sslmode=require or stronger").into());
+    }
+    if start.get("replication").is_some_and(|value| !matches!(value, "false" | "off" | "no" | "0")) {
+        return Err(Report::fatal("0A000", "replication connections are not supported yet").into());
+    }
+    let Some(user) = start.get("user").filter(|user| !user.is_empty()) else {
+        return Err(Report::fatal("28000", "no PostgreSQL user name specified in startup packet").into());
+    };
+    let user: Arc<str> = user.into();
+    let database = start.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
+    let unknown = start.protocol_options();
+    if start.minor > 0 || !unknown.is_empty() {
+        let mut out = Vec::with_capacity(64);
+        back::negotiate_protocol_version(&mut out, 0, &unknown);
+        stream.write_all(&out).await?;
+    }
+    let credential = authenticate(core, stream, &user).await?;
+    Ok(Met::Client { user, database, start, credential })
+}
+
+/// Reads exactly one first packet, and not a byte more.
+async fn read_first(stream: &mut Stream) -> Result<Vec<u8>, Refused> {
+    let mut packet = Vec::with_capacity(256);
+    while packet.len() < 4 {
+        let missing = 4 - packet.len();
+        stream.read_some(&mut packet, missing).await?;
+    }
+    let whole = length(&packet)?.unwrap_or(usize::MAX);
+    while packet.len() < whole {
+        let missing = whole - packet.len();
+        stream.read_some(&mut packet, missing).await?;
+    }
+    Ok(packet)
+}
+
+async fn authenticate(core: &Rc<Core>, stream: &mut Stream, user: &str) -> Result<Credential, Refused> {
+    let setup = core.setup();
+    let secret = match &setup.config.credentials {
+        Credentials::One { user: known, password } if known == user => Some(Secret::from_text(password.expose())),
+        Credentials::One { .. } => None,
+        Credentials::None | Credentials::File(_) => setup.userlist.get(user).cloned(),
+    };
+    let method = match setup.config.auth.auth_type {
+        AuthType::Trust => crate::auth::Method::Trust,
+        AuthType::Md5 => crate::auth::Method::Md5,
+        AuthType::ScramSha256 => crate::auth::Method::ScramSha256,
+        AuthType::Plain => crate::auth::Method::Password,
+    };
+    let end_point = if stream.is_tls() { setup.tls.end_point().map(<[u8]>::to_vec) } else { None };
+    let known = secret.as_ref().map_or(Credential::None, Secret::credential);
+    let mut auth = ClientAuth::new(method, user, secret, &core.hub.decoy).with_channel_binding(end_point);
+    let mut step = auth.start();
+    let mut out = Vec::with_capacity(128);
+    let mut input = Vec::new();
+    loop {
+        match step {
+            Step::Send(body) => back::authentication(&mut out, &body),
+            Step::SendThenDone(body, done) => {
+                back::authentication(&mut out, &body);
+                stream.write_all(&out).await?;
+                return Ok(done.credential);
+            }
+            Step::Done(done) => {
+                // Trusted, it has proven nothing that could be passed on: what the list knows serves.
+                return Ok(if matches!(done.credential, Credential::None) { known } else { done.credential });
+            }
+            Step::Fail(error) => {
+                tracing::info!(user, detail = error.log_detail(), "log-in refused: {error}");
+                let detail = error.detail().map(str::to_owned);
+                return Err(Report::fatal(code_of(error.sqlstate()), error.to_string()).with_detail(detail).into());
+            }
+        }
+        stream.write_all(&out).await?;
+        out.clear();
+        let most = auth.max_body();
+        let body = loop {
+            match peek_front(&input, most.max(HEADER)) {
+                Ok(Some(header)) if header.tag != b'p' => {
+                    return Err(Report::fatal("08P01", format!("expected password response, got message type {}", header.tag)).into());
+                }
+                Ok(Some(header)) if header.body() > most => return Err(Report::fatal("08P01", "invalid message length").into()),
+                Ok(Some(header)) if header.total == input.len() => break input.split_off(HEADER),
+                Ok(Some(header)) if header.total < input.len() => {
+                    return Err(Report::fatal("08P01", "unexpected data after the password message").into());
+                }
+                Ok(_) => stream.read_some(&mut input, 2048).await?,
+                Err(error) => return Err(Report::fatal("08P01", error.to_string()).into()),
+            }
+        };
+        input.clear();
+        step = auth.receive(&body);
+    }
+}
+
+/// SQLSTATEs are five static characters in our reports.
+fn code_of(code: &str) -> &'static str {
+    const KNOWN: [&str; 5] = ["28P01", "28000", "08P01", "0A000", "XX000"];
+    KNOWN.into_iter().find(|known| *known == code).unwrap_or("28000")
+}

@@ -1,0 +1,136 @@
+//! From text to verdicts: bounds, encodings, the two readings of a backslash, and the split into statements.
+
+use super::classify;
+use super::encoding::{LexContext, StandardStrings, mask};
+use super::lexer::Lexer;
+use super::refused::RefusalList;
+use super::scan::scan;
+use super::statement::{Analysis, Kind, Proven, Refusal, Statement};
+use memchr::memchr;
+use std::sync::Arc;
+
+/// Bytes of text that are read; a longer text is one unknown statement. Reading costs about a millisecond a megabyte.
+pub const MAX_TEXT_BYTES: usize = 16 << 20;
+
+/// Statements that one text may have; a text with more is one unknown statement.
+pub const MAX_STATEMENTS: usize = 16_384;
+
+/// Constants that hold SQL are read this many levels deep.
+const NESTED_TEXTS: u8 = 3;
+
+/// What reading a statement needs besides its tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub list: &'a RefusalList,
+    levels: u8,
+}
+
+impl<'a> Scope<'a> {
+    /// For a text that lies in a constant of this one; `None` when that is too deep.
+    pub fn below(self) -> Option<Self> {
+        self.levels.checked_sub(1).map(|levels| Self { levels, ..self })
+    }
+}
+
+/// Reads statements; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Analyzer {
+    list: Arc<RefusalList>,
+}
+
+/// Reads a text with the refusal list as it comes.
+pub fn analyze(text: &[u8], ctx: LexContext) -> Analysis {
+    Analyzer::default().analyze(text, ctx)
+}
+
+impl Analyzer {
+    /// An analyzer with a configured refusal list.
+    pub fn new(list: Arc<RefusalList>) -> Self {
+        Self { list }
+    }
+
+    /// The list it refuses by.
+    pub fn list(&self) -> &RefusalList {
+        &self.list
+    }
+
+    /// Verdicts on every statement of the text of a Query or Parse message, without its final NUL. Linear in the
+    /// text, no recursion, at most [`MAX_TEXT_BYTES`] and [`MAX_STATEMENTS`].
+    pub fn analyze(&self, text: &[u8], ctx: LexContext) -> Analysis {
+        let text = memchr(0, text).and_then(|end| text.get(..end)).unwrap_or(text);
+        if text.len() > MAX_TEXT_BYTES {
+            return unreadable(text, true);
+        }
+        let scope = Scope { list: &self.list, levels: NESTED_TEXTS };
+        let (masked, sound) = mask(text, ctx.encoding);
+        let mut analysis = match ctx.strings {
+            StandardStrings::On => read(&masked, true, scope),
+            StandardStrings::Off => read(&masked, false, scope),
+            StandardStrings::Unknown if memchr(b'\\', &masked).is_none() => read(&masked, true, scope),
+            StandardStrings::Unknown => worse(read(&masked, true, scope), read(&masked, false, scope)),
+        };
+        analysis.ambiguous |= !sound;
+        analysis
+    }
+}
+
+/// Of two readings the one that weighs more; ambiguous unless they agree.
+fn worse(a: Analysis, b: Analysis) -> Analysis {
+    if a == b {
+        return a;
+    }
+    let weight = |analysis: &Analysis| analysis.worst().map_or(0, |s| s.refusal.weight());
+    let mut worse = if weight(&b) > weight(&a) { b } else { a };
+    worse.ambiguous = true;
+    worse
+}
+
+/// A text of which nothing can be said.
+fn unreadable(text: &[u8], ambiguous: bool) -> Analysis {
+    let whole = Statement {
+        span: 0..u32::try_from(text.len()).unwrap_or(u32::MAX),
+        kind: Kind::Unknown,
+        tag: "???",
+        refusal: Refusal::Allowed,
+        locks_rows: false,
+        route: Proven::Doubt,
+        contained: true,
+        effects: Box::default(),
+    };
+    Analysis { statements: Box::new([whole]), ambiguous }
+}
+
+/// Reads masked text one way.
+pub(super) fn read(text: &[u8], standard_strings: bool, scope: Scope<'_>) -> Analysis {
+    let mut lexer = Lexer::new(text, standard_strings);
+    let mut statements = Vec::new();
+    loop {
+        let facts = scan(&mut lexer, scope);
+        if lexer.broken {
+            // The server raises a syntax error for the text as a whole.
+            return unreadable(text, false);
+        }
+        if facts.tokens > 0 {
+            if statements.len() == MAX_STATEMENTS {
+                return unreadable(text, true);
+            }
+            if statements.is_empty() && !facts.terminated {
+                // The usual case, without room for more.
+                let only = classify::statement(&lexer, facts, scope, 0);
+                return Analysis { statements: Box::new([only]), ambiguous: false };
+            }
+            let terminated = facts.terminated;
+            statements.push(classify::statement(&lexer, facts, scope, 0));
+            if terminated {
+                continue;
+            }
+        } else if facts.terminated {
+            continue;
+        }
+        return Analysis { statements: statements.into_boxed_slice(), ambiguous: false };
+    }
+}
+
+#[cfg(test)]
+#[path = "analyzer_tests.rs"]
+mod tests;

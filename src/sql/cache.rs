@@ -1,0 +1,225 @@
+//! Verdicts by statement text, so that a repeated statement costs a hash and a comparison.
+//!
+//! One per core, without locks. Bounded in bytes; when full, the second-chance rule makes room: a hand goes round the
+//! entries, spares those used since it last came by, and drops the first that was not. The hash is keyed at random and
+//! the whole text is compared, because a fast hash can be collided on purpose.
+
+use super::analyzer::Analyzer;
+use super::encoding::LexContext;
+use super::statement::Analysis;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::rc::Rc;
+
+/// A text and its verdicts.
+#[derive(Debug)]
+pub struct Cached {
+    /// The text as the client sent it.
+    pub text: Box<[u8]>,
+    /// What it says.
+    pub analysis: Analysis,
+}
+
+/// Counters of a cache; they only grow, but for `bytes` and `entries`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CacheStats {
+    /// Texts found.
+    pub hits: u64,
+    /// Texts that had to be read.
+    pub misses: u64,
+    /// Entries dropped to make room.
+    pub evictions: u64,
+    /// Bytes held: texts, verdicts and the fixed cost of each entry.
+    pub bytes: usize,
+    /// Entries held.
+    pub entries: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    hash: u64,
+    ctx: LexContext,
+    value: Rc<Cached>,
+    bytes: usize,
+    /// Used since the hand last passed.
+    used: bool,
+}
+
+/// Bytes an entry costs beside its text and statements: its slot, the counted pointer and its share of the table.
+const ENTRY_OVERHEAD: usize = size_of::<Slot>() + size_of::<Cached>() + 48;
+
+/// A text longer than this part of the cache is read each time and not kept.
+const LARGEST_SHARE: usize = 16;
+
+/// The cache. Not shared between threads.
+#[derive(Debug)]
+pub struct VerdictCache {
+    analyzer: Analyzer,
+    limit: usize,
+    table: HashTable<usize>,
+    slots: Vec<Slot>,
+    hand: usize,
+    hasher: RandomState,
+    stats: CacheStats,
+}
+
+fn hash(hasher: &RandomState, text: &[u8], ctx: LexContext) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(text);
+    ctx.hash(&mut state);
+    state.finish()
+}
+
+impl VerdictCache {
+    /// A cache that holds at most `limit` bytes; 0 keeps nothing.
+    pub fn new(analyzer: Analyzer, limit: usize) -> Self {
+        let (table, slots, stats) = (HashTable::new(), Vec::new(), CacheStats::default());
+        Self { analyzer, limit, table, slots, hand: 0, hasher: RandomState::default(), stats }
+    }
+
+    /// The verdicts on a text: kept ones, or read now.
+    pub fn get_or_analyze(&mut self, text: &[u8], ctx: LexContext) -> Rc<Cached> {
+        let hash = hash(&self.hasher, text, ctx);
+        let slots = &mut self.slots;
+        let same = |at: &usize| {
+            slots.get(*at).is_some_and(|slot| slot.hash == hash && slot.ctx == ctx && *slot.value.text == *text)
+        };
+        let found = self.table.find(hash, same).copied();
+        if let Some(slot) = found.and_then(|at| slots.get_mut(at)) {
+            self.stats.hits += 1;
+            slot.used = true;
+            return Rc::clone(&slot.value);
+        }
+        self.stats.misses += 1;
+        let analysis = self.analyzer.analyze(text, ctx);
+        let bytes = ENTRY_OVERHEAD + text.len() + analysis.heap_bytes();
+        let value = Rc::new(Cached { text: text.into(), analysis });
+        if bytes <= self.limit / LARGEST_SHARE {
+            self.keep(Slot { hash, ctx, value: Rc::clone(&value), bytes, used: false });
+        }
+        value
+    }
+
+    /// Forgets everything and reads by another list from now on.
+    pub fn replace_analyzer(&mut self, analyzer: Analyzer) {
+        self.analyzer = analyzer;
+        self.table.clear();
+        self.slots.clear();
+        self.hand = 0;
+        self.stats.bytes = 0;
+        self.stats.entries = 0;
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> CacheStats {
+        self.stats
+    }
+
+    fn keep(&mut self, slot: Slot) {
+        while self.stats.bytes + slot.bytes > self.limit && !self.slots.is_empty() {
+            self.evict();
+        }
+        self.stats.bytes += slot.bytes;
+        self.stats.entries += 1;
+        let slots = &self.slots;
+        let rehash = |at: &usize| slots.get(*at).map_or(0, |slot| slot.hash);
+        self.table.insert_unique(slot.hash, slots.len(), rehash);
+        self.slots.push(slot);
+    }
+
+    /// Drops one entry. Each step of the hand clears a mark that a hit has set, so steps are paid for by hits.
+    fn evict(&mut self) {
+        loop {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            match self.slots.get_mut(self.hand) {
+                Some(slot) if slot.used => {
+                    slot.used = false;
+                    self.hand += 1;
+                }
+                Some(_) => break,
+                None => return,
+            }
+        }
+        let last = self.slots.len() - 1;
+        let gone = self.slots.swap_remove(self.hand);
+        self.forget(gone.hash, self.hand);
+        if let Some(moved) = self.slots.get(self.hand) {
+            if let Ok(entry) = self.table.find_entry(moved.hash, |at| *at == last) {
+                *entry.into_mut() = self.hand;
+            }
+            // The entry that took its place is the youngest: it has its turn when the hand comes round.
+            self.hand += 1;
+        }
+        self.stats.bytes -= gone.bytes;
+        self.stats.entries -= 1;
+        self.stats.evictions += 1;
+    }
+
+    fn forget(&mut self, hash: u64, slot: usize) {
+        if let Ok(entry) = self.table.find_entry(hash, |at| *at == slot) {
+            entry.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::encoding::StandardStrings;
+    use super::*;
+
+    fn cache(limit: usize) -> VerdictCache {
+        VerdictCache::new(Analyzer::default(), limit)
+    }
+
+    #[test]
+    fn a_text_is_read_once_for_each_context() {
+        let mut cache = cache(1 << 20);
+        let on = LexContext::default();
+        let off = LexContext { strings: StandardStrings::Off, ..on };
+        let first = cache.get_or_analyze(b"select 1", on);
+        assert!(Rc::ptr_eq(&first, &cache.get_or_analyze(b"select 1", on)));
+        assert!(!Rc::ptr_eq(&first, &cache.get_or_analyze(b"select 1", off)));
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses, stats.entries), (1, 2, 2));
+        cache.replace_analyzer(Analyzer::default());
+        assert_eq!((cache.stats().entries, cache.stats().bytes), (0, 0));
+        assert!(!Rc::ptr_eq(&first, &cache.get_or_analyze(b"select 1", on)));
+    }
+
+    #[test]
+    fn the_bound_in_bytes_holds_and_used_entries_stay() {
+        let limit = 64 << 10;
+        let mut cache = cache(limit);
+        let hot = cache.get_or_analyze(b"select 'hot'", LexContext::default());
+        for i in 0..5_000 {
+            let text = format!("select {i}");
+            let read = cache.get_or_analyze(text.as_bytes(), LexContext::default());
+            assert_eq!(*read.text, *text.as_bytes());
+            assert!(Rc::ptr_eq(&hot, &cache.get_or_analyze(b"select 'hot'", LexContext::default())), "{i}");
+            let held: usize = cache.slots.iter().map(|s| s.bytes).sum();
+            assert_eq!((held, cache.slots.len()), (cache.stats.bytes, cache.stats.entries));
+            assert!(held <= limit && cache.table.len() == cache.slots.len());
+        }
+        let stats = cache.stats();
+        assert!(stats.evictions > 4_000 && stats.entries > 50, "{stats:?}");
+        // Every entry can still be found: the table and the slots agree.
+        let texts: Vec<_> = cache.slots.iter().map(|s| Rc::clone(&s.value)).collect();
+        let before = cache.stats().misses;
+        for kept in texts {
+            assert!(Rc::ptr_eq(&kept, &cache.get_or_analyze(&kept.text, LexContext::default())));
+        }
+        assert_eq!(cache.stats().misses, before);
+    }
+
+    #[test]
+    fn a_long_text_is_read_but_not_kept() {
+        let mut cache = cache(64 << 10);
+        let long = format!("select '{}'", "x".repeat(8 << 10));
+        assert!(cache.get_or_analyze(long.as_bytes(), LexContext::default()).analysis.is_proven_read());
+        assert_eq!(cache.stats().entries, 0);
+        assert_eq!(super::VerdictCache::new(Analyzer::default(), 0).stats().bytes, 0);
+    }
+}

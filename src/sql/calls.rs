@@ -1,0 +1,333 @@
+//! Function calls: `identifier [. identifier]* (` wherever it stands, and the field notation that calls one too.
+//!
+//! A call costs one look-up when it is an unqualified built-in that is known to read; only others are looked into.
+
+use super::analyzer::Scope;
+use super::builtins;
+use super::keyword::Keyword;
+use super::lexer::{Lexer, Shape, Token};
+use super::literal::{decode, name, without_dotted_i};
+use super::refused::Rule;
+use super::settings;
+use super::statement::{Kind, Proven, Reason, Refusal, SessionEffect};
+
+/// What the calls of a statement amount to.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    pub refusal: Refusal,
+    pub effects: Vec<SessionEffect>,
+    /// Calls something that does not run in recovery, or must run on the primary to mean anything.
+    pub primary_only: bool,
+    /// Calls something that is not known to be a plain read.
+    pub unknown: bool,
+    /// Hands text to a function that runs it.
+    pub runs_text: bool,
+}
+
+impl Calls {
+    fn effect(&mut self, effect: SessionEffect) {
+        if !self.effects.contains(&effect) {
+            if self.effects.len() >= EFFECTS_MAX {
+                self.effects = vec![SessionEffect::Unknown];
+            }
+            self.effects.push(effect);
+        }
+    }
+}
+
+/// More distinct effects than this in one statement are one `Unknown`.
+const EFFECTS_MAX: usize = 16;
+
+/// Tokens looked at for constant arguments: three with casts, commas and names of parameters.
+const ARGUMENT_TOKENS: usize = 24;
+
+/// Functions that do not run in recovery or are about the primary alone, sorted.
+const PRIMARY_ONLY: [&str; 13] = [
+    "currval",
+    "lastval",
+    "nextval",
+    "pg_current_wal_flush_lsn",
+    "pg_current_wal_insert_lsn",
+    "pg_current_wal_lsn",
+    "pg_current_xact_id",
+    "pg_export_snapshot",
+    "pg_notify",
+    "pg_walfile_name",
+    "pg_walfile_name_offset",
+    "setval",
+    "txid_current",
+];
+
+/// Functions that run the SQL text they are given, sorted.
+const RUN_TEXT: [&str; 12] = [
+    "connectby",
+    "crosstab",
+    "crosstab2",
+    "crosstab3",
+    "crosstab4",
+    "crosstabn",
+    "query_to_xml",
+    "query_to_xml_and_xmlschema",
+    "query_to_xmlschema",
+    "ts_rewrite",
+    "ts_stat",
+    "xpath_table",
+];
+
+/// Settings that differ between a primary and its replicas.
+const SERVER_SETTINGS: [&str; 6] = [
+    "default_transaction_read_only",
+    "in_hot_standby",
+    "session_replication_role",
+    "transaction_isolation",
+    "transaction_read_only",
+    "wal_level",
+];
+
+/// Judges the call whose `(` the lexer has just passed; `before` are the tokens before it, youngest first.
+#[inline]
+pub(super) fn call(calls: &mut Calls, before: &[Token; 4], lexer: &Lexer, scope: Scope<'_>) {
+    let [function, dot, schema, _] = before;
+    let unqualified = !dot.is(b'.');
+    if function.shape == Shape::Word
+        && unqualified
+        && !scope.list.has_added()
+        && builtins::is_plain_read(function.text(lexer.text()))
+    {
+        return;
+    }
+    // A column list after an alias, a common table expression or INTO; a type with modifiers.
+    let names_columns =
+        matches!(dot.keyword, Keyword::As | Keyword::With | Keyword::Recursive | Keyword::Into | Keyword::Tablesample);
+    let names_type = dot.is(b':') && schema.is(b':') && dot.start == schema.end;
+    if names_columns || names_type {
+        return;
+    }
+    let schema = (!unqualified && schema.is_name()).then(|| name(*schema, lexer.text()));
+    judge(calls, *function, schema.as_deref(), Some(lexer.clone()), lexer.text(), scope);
+}
+
+/// Judges `(expression).name`, which calls a function where there is no such field.
+pub(super) fn field(calls: &mut Calls, function: Token, lexer: &Lexer, scope: Scope<'_>) {
+    judge(calls, function, None, None, lexer.text(), scope);
+}
+
+fn judge(
+    calls: &mut Calls,
+    function: Token,
+    schema: Option<&[u8]>,
+    arguments: Option<Lexer>,
+    text: &[u8],
+    scope: Scope<'_>,
+) {
+    let mut folded = name(function, text);
+    let in_catalog = schema.is_none_or(|schema| schema == b"pg_catalog");
+    if !folded.is_ascii() || folded.contains(&0xdd) {
+        folded = without_dotted_i(folded);
+        calls.unknown = true;
+    }
+    if let Some((why, rule)) = scope.list.function(&folded, schema) {
+        calls.unknown = true;
+        let plain =
+            rule == Rule::UnlessPlainRead && arguments.is_some_and(|lexer| remote_text_is_plain_read(lexer, scope));
+        if !plain {
+            let name = String::from_utf8_lossy(&folded).into();
+            calls.refusal.worsen(Refusal::ByPgsluice(Reason::Function { name, why }));
+        }
+        return;
+    }
+    let Ok(name) = std::str::from_utf8(&folded) else {
+        calls.unknown = true;
+        return;
+    };
+    if RUN_TEXT.binary_search(&name).is_ok() {
+        calls.runs_text = true;
+        calls.unknown = true;
+    } else if let Some(object) = ["dblink_connect", "dblink_connect_u", "setseed"].iter().find(|f| **f == name) {
+        calls.effect(SessionEffect::Holds(object));
+        calls.unknown = true;
+    } else if !in_catalog {
+        calls.unknown = true;
+    } else if PRIMARY_ONLY.binary_search(&name).is_ok() {
+        calls.primary_only = true;
+    } else if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") {
+        calls.primary_only = true;
+        if name.starts_with("pg_advisory_unlock") {
+            calls.effect(SessionEffect::AdvisoryUnlock);
+        } else if !name.contains("_xact_") {
+            calls.effect(SessionEffect::AdvisoryLock);
+        }
+    } else if name == "set_config" {
+        calls.unknown = true;
+        set_config(calls, arguments);
+    } else if name == "current_setting" {
+        calls.unknown |= !arguments.is_some_and(|lexer| reads_session_setting(lexer));
+    } else {
+        // A quoted name in capitals is another function.
+        let exact = !folded.iter().any(u8::is_ascii_uppercase);
+        calls.unknown |= !exact || !builtins::is_plain_read(&folded) || arguments.is_none();
+    }
+}
+
+/// An argument as far as it is a constant.
+#[derive(Debug, PartialEq)]
+enum Argument {
+    Text(Vec<u8>),
+    Bool(bool),
+    Null,
+    Computed,
+}
+
+/// Up to three arguments of the call the lexer stands in, and any constants seen in those that are computed.
+fn arguments(mut lexer: Lexer) -> (Vec<Argument>, Vec<Vec<u8>>) {
+    let text = lexer.text();
+    let (mut found, mut inside) = (Vec::new(), Vec::new());
+    let mut current: Option<Argument> = None;
+    let mut cast = false;
+    for _ in 0..ARGUMENT_TOKENS {
+        let token = lexer.next();
+        match token.shape {
+            Shape::Punct(b',' | b')') => {
+                found.extend(current.take());
+                if token.is(b')') || found.len() == 3 {
+                    return (found, inside);
+                }
+                cast = false;
+            }
+            // `'x'::text` is still a constant.
+            Shape::Punct(b':') if matches!(current, Some(Argument::Text(_))) => cast = true,
+            Shape::Word if cast && matches!(current, Some(Argument::Text(_))) => {}
+            Shape::Str(_) => {
+                let value = decode(token, text);
+                inside.push(value.clone());
+                current = Some(if current.is_none() { Argument::Text(value) } else { Argument::Computed });
+            }
+            Shape::Word if current.is_none() => {
+                current = Some(match token.keyword {
+                    Keyword::True => Argument::Bool(true),
+                    Keyword::False => Argument::Bool(false),
+                    Keyword::Null => Argument::Null,
+                    _ => Argument::Computed,
+                });
+            }
+            Shape::End => break,
+            _ => current = Some(Argument::Computed),
+        }
+    }
+    found.push(Argument::Computed);
+    (found, inside)
+}
+
+fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
+    let (given, constants) = lexer.map(arguments).unwrap_or_default();
+    let guarded = constants.iter().any(|c| settings::is_guard(c));
+    let turns_on = |value: &Argument| match value {
+        Argument::Text(value) => settings::is_on(value),
+        // The default of a guarded connection is on.
+        Argument::Null => true,
+        _ => false,
+    };
+    if guarded && !given.get(1).is_some_and(turns_on) {
+        calls.refusal.worsen(Refusal::ByPgsluice(Reason::LiftsGuard));
+    }
+    let local = |a: &Argument| match a {
+        Argument::Bool(local) => Some(*local),
+        Argument::Text(value) => Some(settings::is_on(value)),
+        _ => None,
+    };
+    let effect = match &*given {
+        [Argument::Text(name), value @ (Argument::Text(_) | Argument::Null), scope] => {
+            let name: Box<[u8]> = name.to_ascii_lowercase().into();
+            match (local(scope), &*name) {
+                (None, _) => SessionEffect::Unknown,
+                (Some(local), b"role") => SessionEffect::SetRole { local },
+                (Some(local), b"session_authorization") => SessionEffect::SetSessionAuthorization { local },
+                (Some(local), _) => {
+                    let value = if let Argument::Text(v) = value { Some(v.as_slice().into()) } else { None };
+                    SessionEffect::SetConfig { name, value, local }
+                }
+            }
+        }
+        _ => SessionEffect::Unknown,
+    };
+    calls.effect(effect);
+}
+
+/// `current_setting('app.tenant')` answers alike on every server, since the session's settings are replayed there.
+fn reads_session_setting(lexer: Lexer) -> bool {
+    match arguments(lexer).0.first() {
+        Some(Argument::Text(name)) => {
+            !SERVER_SETTINGS.iter().any(|setting| setting.as_bytes().eq_ignore_ascii_case(name))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the text that a dblink function would run elsewhere is a constant that only reads: the second argument if
+/// that is text, else the first.
+fn remote_text_is_plain_read(lexer: Lexer, scope: Scope<'_>) -> bool {
+    let Some(below) = scope.below() else { return false };
+    let sql = match arguments(lexer).0.as_slice() {
+        [_, Argument::Text(sql), ..] => sql.clone(),
+        [Argument::Text(sql)] | [Argument::Text(sql), Argument::Bool(_), ..] => sql.clone(),
+        _ => return false,
+    };
+    // Both readings of a backslash, because the other server's setting is not known.
+    [true, false].into_iter().all(|standard| {
+        let read = super::analyzer::read(&sql, standard, below);
+        !read.ambiguous
+            && !read.statements.is_empty()
+            && read.statements.iter().all(|s| s.kind == Kind::Read && s.route == Proven::Read)
+    })
+}
+
+/// The worst of what the string constants of a text would do if they were run as SQL, and the constants inside those.
+pub(super) fn refused_in_constants(mut lexer: Lexer, scope: Scope<'_>) -> Refusal {
+    let mut worst = Refusal::Allowed;
+    let Some(below) = scope.below() else { return worst };
+    let text = lexer.text();
+    loop {
+        let token = lexer.next();
+        match token.shape {
+            Shape::End => return worst,
+            Shape::Str(_) => {
+                let inner = decode(token, text);
+                if inner.contains(&b'(') || inner.contains(&b'.') {
+                    let mut statements = lexer.other(&inner);
+                    let start = statements.clone();
+                    loop {
+                        let facts = super::scan::scan(&mut statements, below);
+                        worst.worsen(facts.calls.refusal);
+                        if !facts.terminated {
+                            break;
+                        }
+                    }
+                    worst.worsen(refused_in_constants(start, below));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted() {
+        assert!(PRIMARY_ONLY.is_sorted() && RUN_TEXT.is_sorted() && SERVER_SETTINGS.is_sorted());
+    }
+
+    #[test]
+    fn constant_arguments() {
+        let read = |text: &'static str| arguments(Lexer::new(text.as_bytes(), true)).0;
+        assert_eq!(
+            read("'a', E'b'::text, true)"),
+            [Argument::Text(b"a".to_vec()), Argument::Text(b"b".to_vec()), Argument::Bool(true)]
+        );
+        assert_eq!(read("'a'||'b', $1)"), [Argument::Computed, Argument::Computed]);
+        assert_eq!(read("NULL)"), [Argument::Null]);
+        assert_eq!(read(")"), []);
+    }
+}

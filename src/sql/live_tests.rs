@@ -1,0 +1,141 @@
+//! The verdicts against the word of a live PostgreSQL 15, statement by statement.
+//!
+//! `PGSLUICE_TEST_DSN` names a throwaway server on which the user is a superuser; `readonly_corpus.txt` says what is
+//! run. The corpus alone is checked in every test run.
+
+use super::{Analyzer, LexContext, Refusal, Statement};
+use std::process::{Command, Stdio};
+
+const CORPUS: &str = include_str!("readonly_corpus.txt");
+
+const SETUP: &str = "
+    drop owned by r1, r2; drop role if exists r1, r2;
+    create extension if not exists dblink; create extension if not exists adminpack;
+    drop schema public cascade; create schema public; drop server if exists srv cascade;
+    drop foreign data wrapper if exists fdw cascade;
+    create extension if not exists dblink; create extension if not exists adminpack;
+    create role r1; create role r2; create foreign data wrapper fdw; create server srv foreign data wrapper fdw;
+    create table t (a int primary key, b text); create table u (a int, b text); insert into u values (1, 'x');
+    create index t_brin on t using brin (a); create index t_gin on t using gin (to_tsvector('simple', b));
+    create view v as select * from t; create materialized view mv as select 1 as a; create sequence s;
+    create foreign table ft (a int) server srv; create type ty as (a int); create type en as enum ('a');
+    create domain d as int; create aggregate ag (int) (sfunc = int4pl, stype = int);
+    create function f(int) returns int language sql immutable as 'select $1';
+    create function fw() returns int language sql as 'insert into t values (9) returning a';
+    create procedure p() language sql as 'select 1';
+    create procedure pw() language sql as 'insert into t values (9)';
+    create table big as select lo_from_bytea(0, 'abc') as loid;";
+
+#[derive(PartialEq, Debug)]
+enum Expect {
+    Same,
+    Server,
+    Pgsluice,
+}
+
+struct Case {
+    expect: Expect,
+    in_block: bool,
+    sql: &'static str,
+}
+
+fn cases() -> Vec<Case> {
+    let lines = CORPUS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let case = |line: &'static str| match line.split_at_checked(2) {
+        Some(("? ", sql)) => Case { expect: Expect::Server, in_block: false, sql },
+        Some(("! ", sql)) => Case { expect: Expect::Pgsluice, in_block: false, sql },
+        Some(("@ ", sql)) => Case { expect: Expect::Same, in_block: true, sql },
+        _ => Case { expect: Expect::Same, in_block: false, sql: line },
+    };
+    lines.map(case).collect()
+}
+
+/// The verdict on the first statement that has one, or the first.
+fn verdict(sql: &str) -> Statement {
+    let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
+    assert!(!analysis.ambiguous && !analysis.is_empty(), "{sql}");
+    analysis.worst().cloned().unwrap_or_else(|| panic!("{sql}"))
+}
+
+#[test]
+fn the_corpus_agrees_with_itself() {
+    let cases = cases();
+    assert!(cases.len() >= 300);
+    for case in cases {
+        let by_pgsluice = matches!(verdict(case.sql).refusal, Refusal::ByPgsluice(_));
+        assert_eq!(by_pgsluice, case.expect == Expect::Pgsluice, "{}", case.sql);
+        if case.expect == Expect::Server {
+            assert_eq!(verdict(case.sql).refusal, Refusal::Allowed, "{}", case.sql);
+        }
+        assert!(!matches!(verdict(case.sql).kind, super::Kind::Unknown), "{}", case.sql);
+    }
+}
+
+fn psql(dsn: &str, options: &str, sql: &str) -> String {
+    let out = Command::new("psql")
+        .args(["-X", "-q", "-At", "-v", "VERBOSITY=verbose", "-d", dsn, "-c", sql])
+        .env("PGOPTIONS", options)
+        .stdin(Stdio::null())
+        .output()
+        .expect("psql runs");
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+/// The error of a session that is read-only by its start-up packet: SQLSTATE and primary message.
+fn server_error(dsn: &str, sql: &str) -> Option<(String, String)> {
+    let stderr = psql(dsn, "-c default_transaction_read_only=on", sql);
+    assert!(!stderr.contains("could not connect") && !stderr.contains("FATAL"), "{sql}: {stderr}");
+    let line = stderr.lines().find_map(|line| line.strip_prefix("ERROR:  "))?;
+    line.split_once(": ").map(|(state, message)| (state.to_owned(), message.to_owned()))
+}
+
+#[test]
+fn verdicts_are_those_of_the_server() {
+    let Ok(dsn) = std::env::var("PGSLUICE_TEST_DSN") else {
+        eprintln!("skipped: PGSLUICE_TEST_DSN names no server");
+        return;
+    };
+    let mut wrong = Vec::new();
+    let (mut refused, mut allowed, mut left, mut ran, mut failed) = (0, 0, 0, 0, 0);
+    for part in SETUP.split_inclusive(';') {
+        let stderr = psql(&dsn, "", part);
+        assert!(!stderr.contains("ERROR") || part.contains("drop owned"), "{part}: {stderr}");
+    }
+    for Case { expect, in_block, sql } in cases() {
+        let said = if in_block { server_error(&dsn, &format!("begin; {sql}")) } else { server_error(&dsn, sql) };
+        let server = said.clone().filter(|(state, _)| state == "25006").map(|(_, message)| message);
+        let statement = verdict(sql);
+        let ours = statement.refusal_message().map(|message| message.into_owned());
+        let good = match (expect, &server) {
+            (Expect::Same, Some(_)) => {
+                refused += 1;
+                ours == server
+            }
+            (Expect::Same, None) => {
+                allowed += 1;
+                ours.is_none()
+            }
+            (Expect::Server, server) => {
+                left += 1;
+                server.is_some()
+            }
+            (Expect::Pgsluice, server) => {
+                if said.is_none() {
+                    ran += 1
+                } else {
+                    failed += 1
+                }
+                server.is_none()
+            }
+        };
+        if !good {
+            wrong.push(format!("{sql}\n   ours:   {ours:?} {:?}\n   server: {said:?}", statement.refusal));
+        }
+    }
+    eprintln!(
+        "refused alike {refused}, allowed alike {allowed}, left to the server and refused there {left}, refused by \
+         pgsluice alone {} (the server ran {ran} and gave {failed} another error)",
+        ran + failed
+    );
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -1,0 +1,41 @@
+//! Reading statements: from the text of a Query or Parse message to a verdict for each statement in it.
+//!
+//! `encoding` makes text of every client encoding safe to lex, `lexer` finds the tokens, `scan` walks over them once
+//! and gathers facts (with `calls` judging functions), and `classify` turns a statement's first words and its facts
+//! into a verdict, with the help of `session` (SET, BEGIN) and `ddl` (CREATE, ALTER, DROP). `refused` is the list of
+//! what PostgreSQL would run in a READ ONLY transaction although it writes. `analyzer` is the way in, `cache` keeps
+//! verdicts by text. `tree` stands apart: it names tables and functions where rules and routing need them, and decides
+//! nothing about safety.
+//!
+//! All of it is pure: no sockets, no modes, no clock. Nothing here recurses on what a client sends.
+
+mod analyzer;
+mod builtins;
+pub mod cache;
+mod calls;
+mod classify;
+mod cursor;
+mod ddl;
+mod encoding;
+mod keyword;
+mod lexer;
+mod literal;
+mod refused;
+mod scan;
+mod session;
+mod settings;
+mod statement;
+pub mod tree;
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod live_tests;
+
+pub use analyzer::{Analyzer, MAX_STATEMENTS, MAX_TEXT_BYTES, analyze};
+pub use encoding::{Encoding, LexContext, StandardStrings};
+pub use refused::{ListError, RefusalList, Why};
+pub use statement::{
+    Analysis, CopyDirection, Isolation, Kind, Name, Proven, Reason, Refusal, SessionEffect, Statement,
+    TransactionModes, TransactionVerb,
+};

@@ -1,0 +1,302 @@
+//! The refusal list: what PostgreSQL 15 runs in a READ ONLY transaction although it changes the database, its server
+//! or another server. This is the one place where that is written down; configuration can widen and narrow it.
+//!
+//! Decided from PostgreSQL 15's `pg_proc` (functions marked volatile) and `ClassifyUtilityCommandAsReadOnly`. Not on
+//! the list, because they change nothing that stays: pg_terminate_backend, pg_cancel_backend, pg_backup_start and
+//! pg_backup_stop, pg_stat_reset*, pg_export_snapshot, txid_current, advisory locks, pg_notify, lo_open, lo_get.
+//! Not on it because PostgreSQL refuses them itself: nextval, setval.
+
+use hashbrown::HashSet;
+
+/// What a refused thing changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Large objects.
+    LargeObject,
+    /// Replication slots.
+    ReplicationSlot,
+    /// Replication origins.
+    ReplicationOrigin,
+    /// Writes, switches or stops the write-ahead log.
+    Wal,
+    /// The server itself: its settings, its role, its log files.
+    Server,
+    /// A system catalog.
+    Catalog,
+    /// Pages of a table or an index.
+    Storage,
+    /// A file or a program of the server's machine.
+    ServerFile,
+    /// Runs SQL in another session.
+    Remote,
+    /// A prepared transaction.
+    TwoPhase,
+    /// EXPLAIN ANALYZE of something that creates a table.
+    Executes,
+    /// Added by configuration.
+    Configured,
+}
+
+/// Where a function lives, and so which schemas can be written before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Home {
+    /// pg_catalog: `public.lo_create` is another function.
+    Server,
+    /// Wherever the extension was installed.
+    Extension,
+}
+
+/// When a call of the function is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rule {
+    /// Whatever its arguments.
+    Always,
+    /// Unless the SQL text among its arguments is a constant that is a plain read.
+    UnlessPlainRead,
+}
+
+use Home::{Extension, Server};
+use Rule::{Always, UnlessPlainRead};
+
+/// Functions, sorted by name. `oids` are PostgreSQL's own, for function-call messages.
+#[rustfmt::skip]
+const FUNCTIONS: &[(&str, Why, Home, Rule, &[u32])] = &[
+    ("binary_upgrade_create_empty_extension", Why::Catalog, Server, Always, &[]),
+    ("brin_desummarize_range", Why::Storage, Server, Always, &[]),
+    ("brin_summarize_new_values", Why::Storage, Server, Always, &[]),
+    ("brin_summarize_range", Why::Storage, Server, Always, &[]),
+    ("dblink", Why::Remote, Extension, UnlessPlainRead, &[]),
+    ("dblink_exec", Why::Remote, Extension, Always, &[]),
+    ("dblink_open", Why::Remote, Extension, UnlessPlainRead, &[]),
+    ("dblink_send_query", Why::Remote, Extension, UnlessPlainRead, &[]),
+    ("gin_clean_pending_list", Why::Storage, Server, Always, &[]),
+    ("heap_force_freeze", Why::Storage, Extension, Always, &[]),
+    ("heap_force_kill", Why::Storage, Extension, Always, &[]),
+    ("lo_creat", Why::LargeObject, Server, Always, &[957]),
+    ("lo_create", Why::LargeObject, Server, Always, &[715]),
+    ("lo_export", Why::ServerFile, Server, Always, &[765]),
+    ("lo_from_bytea", Why::LargeObject, Server, Always, &[3457]),
+    ("lo_import", Why::LargeObject, Server, Always, &[764, 767]),
+    ("lo_put", Why::LargeObject, Server, Always, &[3460]),
+    ("lo_truncate", Why::LargeObject, Server, Always, &[1004]),
+    ("lo_truncate64", Why::LargeObject, Server, Always, &[3172]),
+    ("lo_unlink", Why::LargeObject, Server, Always, &[964]),
+    ("lowrite", Why::LargeObject, Server, Always, &[955]),
+    ("pg_clear_attribute_stats", Why::Catalog, Server, Always, &[]),
+    ("pg_clear_relation_stats", Why::Catalog, Server, Always, &[]),
+    ("pg_copy_logical_replication_slot", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_copy_physical_replication_slot", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_create_logical_replication_slot", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_create_physical_replication_slot", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_create_restore_point", Why::Wal, Server, Always, &[]),
+    ("pg_drop_replication_slot", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_extension_config_dump", Why::Catalog, Server, Always, &[]),
+    ("pg_file_rename", Why::ServerFile, Extension, Always, &[]),
+    ("pg_file_unlink", Why::ServerFile, Extension, Always, &[]),
+    ("pg_file_write", Why::ServerFile, Extension, Always, &[]),
+    ("pg_import_system_collations", Why::Catalog, Server, Always, &[]),
+    ("pg_log_standby_snapshot", Why::Wal, Server, Always, &[]),
+    ("pg_logical_emit_message", Why::Wal, Server, Always, &[]),
+    ("pg_logical_slot_get_binary_changes", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_logical_slot_get_changes", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_nextoid", Why::Catalog, Server, Always, &[]),
+    ("pg_promote", Why::Server, Server, Always, &[]),
+    ("pg_reload_conf", Why::Server, Server, Always, &[]),
+    ("pg_replication_origin_advance", Why::ReplicationOrigin, Server, Always, &[]),
+    ("pg_replication_origin_create", Why::ReplicationOrigin, Server, Always, &[]),
+    ("pg_replication_origin_drop", Why::ReplicationOrigin, Server, Always, &[]),
+    ("pg_replication_origin_session_reset", Why::ReplicationOrigin, Server, Always, &[]),
+    ("pg_replication_origin_session_setup", Why::ReplicationOrigin, Server, Always, &[]),
+    ("pg_replication_origin_xact_reset", Why::ReplicationOrigin, Server, Always, &[]),
+    ("pg_replication_origin_xact_setup", Why::ReplicationOrigin, Server, Always, &[]),
+    ("pg_replication_slot_advance", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_restore_attribute_stats", Why::Catalog, Server, Always, &[]),
+    ("pg_restore_relation_stats", Why::Catalog, Server, Always, &[]),
+    ("pg_rotate_logfile", Why::Server, Server, Always, &[]),
+    ("pg_rotate_logfile_old", Why::Server, Server, Always, &[]),
+    ("pg_stop_making_pinned_objects", Why::Catalog, Server, Always, &[]),
+    ("pg_switch_wal", Why::Wal, Server, Always, &[]),
+    ("pg_sync_replication_slots", Why::ReplicationSlot, Server, Always, &[]),
+    ("pg_truncate_visibility_map", Why::Storage, Extension, Always, &[]),
+    ("pg_wal_replay_pause", Why::Wal, Server, Always, &[]),
+    ("pg_wal_replay_resume", Why::Wal, Server, Always, &[]),
+];
+
+/// Statements by tag: what they change, and whether they are refused unless configured otherwise.
+const COMMANDS: &[(&str, Why, bool)] = &[
+    ("ALTER SYSTEM", Why::Server, true),
+    ("ANALYZE", Why::Storage, true),
+    ("CALL", Why::Configured, false),
+    ("CHECKPOINT", Why::Server, true),
+    ("CLUSTER", Why::Storage, true),
+    ("COMMIT PREPARED", Why::TwoPhase, true),
+    ("COPY TO", Why::ServerFile, true),
+    ("DECLARE CURSOR", Why::Configured, false),
+    ("DO", Why::Configured, false),
+    ("EXPLAIN ANALYZE", Why::Executes, true),
+    ("LISTEN", Why::Configured, false),
+    ("LOAD", Why::Configured, false),
+    ("LOCK TABLE", Why::Configured, false),
+    ("NOTIFY", Why::Configured, false),
+    ("PREPARE TRANSACTION", Why::TwoPhase, true),
+    ("REINDEX", Why::Storage, true),
+    ("REPACK", Why::Storage, true),
+    ("ROLLBACK PREPARED", Why::TwoPhase, true),
+    ("VACUUM", Why::Storage, true),
+];
+
+/// An entry of the configuration that the refusal list cannot take.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ListError {
+    /// Not a command of the list; functions are written with parentheses.
+    #[error("\"{0}\" is neither a function such as \"lo_create()\" nor one of: {known}", known = known_commands())]
+    Unknown(String),
+    /// Only what is refused can be taken off.
+    #[error("\"{0}\" is not refused, so it cannot be allowed")]
+    NotRefused(String),
+}
+
+fn known_commands() -> String {
+    COMMANDS.iter().map(|c| c.0).collect::<Vec<_>>().join(", ")
+}
+
+/// What pgsluice refuses in maintenance beyond what PostgreSQL does. Lifting the guard itself (`SET
+/// default_transaction_read_only = off` and its like) is not on the list: it is always refused.
+#[derive(Clone, Debug)]
+pub struct RefusalList {
+    /// Functions added by configuration.
+    added: HashSet<Box<str>, foldhash::fast::RandomState>,
+    /// Functions taken off by configuration.
+    removed: HashSet<Box<str>, foldhash::fast::RandomState>,
+    /// One flag for each of [`COMMANDS`].
+    commands: [bool; COMMANDS.len()],
+}
+
+impl Default for RefusalList {
+    fn default() -> Self {
+        let mut commands = [false; COMMANDS.len()];
+        commands.iter_mut().zip(COMMANDS).for_each(|(flag, command)| *flag = command.2);
+        Self { added: HashSet::default(), removed: HashSet::default(), commands }
+    }
+}
+
+/// What an entry of the configuration names.
+enum Entry {
+    Function(Box<str>),
+    Command(usize),
+}
+
+fn entry(text: &str) -> Result<Entry, ListError> {
+    if let Some(name) = text.trim().strip_suffix("()") {
+        let name = name.trim().to_ascii_lowercase();
+        if !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | 0x80..)) {
+            return Ok(Entry::Function(name.into()));
+        }
+    }
+    let command = COMMANDS.iter().position(|c| c.0.eq_ignore_ascii_case(text.trim()));
+    command.map(Entry::Command).ok_or_else(|| ListError::Unknown(text.to_owned()))
+}
+
+fn builtin(name: &[u8]) -> Option<&'static (&'static str, Why, Home, Rule, &'static [u32])> {
+    let at = FUNCTIONS.binary_search_by(|f| f.0.as_bytes().cmp(name)).ok()?;
+    FUNCTIONS.get(at)
+}
+
+impl RefusalList {
+    /// Refuses one more thing: `"name()"` for a function in any schema, or a command such as `"LOCK TABLE"`.
+    pub fn widen(&mut self, text: &str) -> Result<(), ListError> {
+        match entry(text)? {
+            Entry::Function(name) => {
+                self.removed.remove(&name);
+                self.added.insert(name);
+            }
+            Entry::Command(at) => self.commands.iter_mut().skip(at).take(1).for_each(|flag| *flag = true),
+        }
+        Ok(())
+    }
+
+    /// Allows one thing of the list, in the same spelling.
+    pub fn narrow(&mut self, text: &str) -> Result<(), ListError> {
+        let not_refused = || ListError::NotRefused(text.to_owned());
+        match entry(text)? {
+            Entry::Function(name) => {
+                if !self.added.remove(&name) && builtin(name.as_bytes()).is_none() {
+                    return Err(not_refused());
+                }
+                self.removed.insert(name);
+            }
+            Entry::Command(at) => {
+                let flag = self.commands.get_mut(at).filter(|flag| **flag).ok_or_else(not_refused)?;
+                *flag = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether configuration added functions, so that even known built-ins must be looked up.
+    #[inline]
+    pub(super) fn has_added(&self) -> bool {
+        !self.added.is_empty()
+    }
+
+    /// The verdict on a function by its folded name and the schema written before it.
+    pub(super) fn function(&self, name: &[u8], schema: Option<&[u8]>) -> Option<(Why, Rule)> {
+        let text = std::str::from_utf8(name).ok()?;
+        if self.added.contains(text) {
+            return Some((Why::Configured, Always));
+        }
+        let &(_, why, home, rule, _) = builtin(name)?;
+        let reachable = home == Extension || schema.is_none_or(|schema| schema == b"pg_catalog");
+        (reachable && !self.removed.contains(text)).then_some((why, rule))
+    }
+
+    /// The function of the list that a function-call message calls by this OID of PostgreSQL's own, if it does.
+    pub fn function_by_oid(&self, oid: u32) -> Option<&'static str> {
+        let &(name, ..) = FUNCTIONS.iter().find(|f| f.4.contains(&oid))?;
+        (!self.removed.contains(name)).then_some(name)
+    }
+
+    /// The verdict on a command by its tag.
+    pub(super) fn command(&self, tag: &str) -> Option<Why> {
+        let at = COMMANDS.iter().position(|c| c.0 == tag)?;
+        let &(_, why, _) = COMMANDS.get(at)?;
+        self.commands.get(at).copied().unwrap_or_default().then_some(why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_taken_apart_by_schema() {
+        assert!(FUNCTIONS.is_sorted_by_key(|f| f.0));
+        let list = RefusalList::default();
+        assert_eq!(list.function(b"lo_create", None), Some((Why::LargeObject, Always)));
+        assert!(list.function(b"lo_create", Some(b"pg_catalog")).is_some());
+        assert!(list.function(b"lo_create", Some(b"public")).is_none());
+        assert!(list.function(b"dblink_exec", Some(b"public")).is_some());
+        assert_eq!(list.function_by_oid(957), Some("lo_creat"));
+        assert_eq!(list.function_by_oid(952), None);
+    }
+
+    #[test]
+    fn configuration_widens_and_narrows() {
+        let mut list = RefusalList::default();
+        list.widen("My_Writer()").unwrap();
+        assert!(list.has_added() && list.function(b"my_writer", Some(b"app")).is_some());
+        list.narrow("my_writer()").unwrap();
+        assert!(list.function(b"my_writer", None).is_none());
+        list.narrow("lo_create()").unwrap();
+        assert!(list.function(b"lo_create", None).is_none() && list.function_by_oid(715).is_none());
+        list.widen("lo_create()").unwrap();
+        assert!(list.function(b"lo_create", None).is_some());
+        list.narrow("vacuum").unwrap();
+        assert!(list.command("VACUUM").is_none() && list.command("ANALYZE").is_some());
+        list.widen("LOCK TABLE").unwrap();
+        assert_eq!(list.command("LOCK TABLE"), Some(Why::Configured));
+        assert_eq!(list.narrow("NOTIFY"), Err(ListError::NotRefused("NOTIFY".into())));
+        assert_eq!(list.narrow("lower()"), Err(ListError::NotRefused("lower()".into())));
+        assert!(list.widen("VACUM").unwrap_err().to_string().contains("VACUUM"));
+    }
+}

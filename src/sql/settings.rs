@@ -1,0 +1,48 @@
+//! The settings that hold the guard, and how PostgreSQL reads a boolean.
+
+/// Whether a setting of this name (in any case) is one of the two that make transactions read-only.
+pub(super) fn is_guard(name: &[u8]) -> bool {
+    let folded;
+    let name = if name.is_ascii() {
+        name
+    } else {
+        folded = super::literal::without_dotted_i(name.to_vec());
+        &folded
+    };
+    name.eq_ignore_ascii_case(b"default_transaction_read_only") || is_transaction_read_only(name)
+}
+
+/// Whether it is the setting of the current transaction: its default is read-write whatever the session's is
+/// (measured), so RESET lifts the guard.
+pub(super) fn is_transaction_read_only(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"transaction_read_only")
+}
+
+/// Whether PostgreSQL's `parse_bool` takes the text for true: `on`, `1`, and every prefix of `true` and `yes`.
+pub(super) fn is_on(value: &[u8]) -> bool {
+    let prefix_of = |word: &[u8]| {
+        !value.is_empty() && word.get(..value.len()).is_some_and(|front| front.eq_ignore_ascii_case(value))
+    };
+    prefix_of(b"true") || prefix_of(b"yes") || value.eq_ignore_ascii_case(b"on") || value == b"1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_as_postgresql_reads_them() {
+        for on in ["on", "ON", "t", "tr", "true", "y", "YES", "1"] {
+            assert!(is_on(on.as_bytes()), "{on}");
+        }
+        for off in ["off", "of", "o", "0", "f", "false", "n", "no", "", "truer", "2", "01"] {
+            assert!(!is_on(off.as_bytes()), "{off}");
+        }
+    }
+
+    #[test]
+    fn names_in_any_case() {
+        assert!(is_guard(b"Default_Transaction_READ_ONLY") && is_guard("transact\u{130}on_read_only".as_bytes()));
+        assert!(!is_guard(b"transaction_isolation"));
+    }
+}

@@ -1,0 +1,202 @@
+//! A connection to an upstream, from nothing to its first ReadyForQuery.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Address;
+use crate::auth::{Credential, LoginStep, ServerLogin};
+use crate::net::{Socket, Stream};
+use crate::tls::ServerTls;
+use crate::tls::client::ServerTlsPolicy;
+use crate::wire::frame::{self, HEADER};
+use crate::wire::{ErrorFields, TxStatus, WireError, front, startup};
+
+/// Longest message that a server may send before it is ready (bytes).
+const LONGEST: usize = 64 * 1024;
+
+/// Who logs in where, and how.
+pub struct Login {
+    /// The server.
+    pub address: Address,
+    /// TLS towards it.
+    pub tls: Arc<ServerTls>,
+    /// The role.
+    pub user: Arc<str>,
+    /// What proves it.
+    pub credential: Credential,
+    /// The database on the server.
+    pub dbname: String,
+    /// Further parameters of the start-up packet.
+    pub parameters: Vec<(String, String)>,
+    /// How long it may take in all.
+    pub timeout: Duration,
+}
+
+/// A connection that has just become ready.
+pub struct Fresh {
+    /// The stream; nothing is left unread in it.
+    pub stream: Stream,
+    /// Parameters that the server reported.
+    pub parameters: Vec<(String, String)>,
+    /// Process id and secret for cancel requests.
+    pub key: (u32, Vec<u8>),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// Nobody listens, the network fails, or the server hung up.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It took longer than server_connect_timeout.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The server said no: the body of its ErrorResponse.
+    #[error("{}", ErrorFields::new(.0).summary())]
+    Refused(Vec<u8>),
+    /// TLS could not be agreed on, or the certificate is not good.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The server asks for a proof that cannot be given.
+    #[error("{0}")]
+    Auth(#[from] crate::auth::LoginError),
+    /// The server does not speak the protocol.
+    #[error("protocol violation: {0}")]
+    Protocol(#[from] WireError),
+}
+
+impl LoginError {
+    /// Whether waiting a little may help: nobody listens yet, the server starts up or has no room.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Timeout(_) => true,
+            Self::Refused(body) => {
+                matches!(ErrorFields::new(body).code(), b"57P03" | b"53300" | b"57P01" | b"57P02")
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Login {
+    /// Connects and logs in, with `more` parameters in the start-up packet.
+    ///
+    /// # Errors
+    /// As [`LoginError`] lists them.
+    pub async fn run(&self, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
+        timeout(self.timeout, self.connect(more)).await.map_err(|_| LoginError::Timeout(self.timeout))?
+    }
+
+    async fn connect(&self, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
+        let mut stream = self.secure(self.address.connect().await?).await?;
+        let mut out = Vec::with_capacity(128);
+        let parameters = self.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let who = [("user", &*self.user), ("database", &*self.dbname)];
+        startup::write_start(&mut out, who.into_iter().chain(parameters).chain(more.iter().copied()));
+        stream.write_all(&out).await?;
+
+        let mut login = ServerLogin::new(&self.user, self.credential.clone());
+        let mut fresh = Fresh { stream, parameters: Vec::new(), key: (0, Vec::new()) };
+        let mut input = Vec::with_capacity(1024);
+        let mut authenticated = false;
+        loop {
+            let header = next_frame(&mut fresh.stream, &mut input).await?;
+            let body = input.get(HEADER..header.total).unwrap_or_default();
+            match header.tag {
+                b'E' => return Err(LoginError::Refused(body.to_vec())),
+                b'R' => match login.receive(body)? {
+                    LoginStep::Send(answer) => {
+                        let mut out = Vec::with_capacity(answer.len() + HEADER);
+                        front::write_password(&mut out, &answer);
+                        fresh.stream.write_all(&out).await?;
+                    }
+                    LoginStep::Continue => {}
+                    LoginStep::Ok => authenticated = true,
+                },
+                b'S' if authenticated => {
+                    let (name, rest) = frame::take_str(body)?;
+                    let (value, _) = frame::take_str(rest)?;
+                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                    fresh.parameters.push((text(name), text(value)));
+                }
+                b'K' if authenticated => {
+                    let (pid, secret) = frame::take_u32(body)?;
+                    fresh.key = (pid, secret.to_vec());
+                }
+                b'Z' if authenticated => {
+                    // Anything behind the first ReadyForQuery was not asked for.
+                    return if body == [TxStatus::Idle.byte()] && input.len() == header.total {
+                        Ok(fresh)
+                    } else {
+                        Err(WireError::Format.into())
+                    };
+                }
+                b'N' | b'v' => {}
+                other => return Err(WireError::UnknownBackend(other).into()),
+            }
+            input.drain(..header.total);
+        }
+    }
+
+    async fn secure(&self, socket: Socket) -> Result<Stream, LoginError> {
+        let plain = Stream::Plain(socket);
+        let Some(host) = self.address.host() else { return Ok(plain) };
+        if matches!(self.tls.policy(), ServerTlsPolicy::Never | ServerTlsPolicy::PlainFirst) {
+            return Ok(plain);
+        }
+        let mut stream = plain;
+        let mut out = Vec::with_capacity(8);
+        startup::write_ssl_request(&mut out);
+        stream.write_all(&out).await?;
+        let mut answer = Vec::with_capacity(1);
+        // One byte only: what follows a yes belongs to the handshake, and must not be read as plain text.
+        stream.read_some(&mut answer, 1).await?;
+        match (answer.first(), stream) {
+            (Some(b'S'), Stream::Plain(socket)) => {
+                let stream = self.tls.connect(host, socket).await.map_err(|error| LoginError::Tls(error.to_string()))?;
+                Ok(Stream::ToServer(Box::new(stream)))
+            }
+            (Some(b'N'), stream) if self.tls.policy() != ServerTlsPolicy::Always => Ok(stream),
+            (Some(b'N'), _) => {
+                Err(LoginError::Tls("the server does not support TLS, but server_tls_sslmode demands it".into()))
+            }
+            _ => Err(WireError::Format.into()),
+        }
+    }
+}
+
+/// Reads until a whole message lies at the front of `input`.
+///
+/// # Errors
+/// The peer has gone, or what it sends is no message.
+pub async fn next_frame(stream: &mut Stream, input: &mut Vec<u8>) -> Result<frame::Header, LoginError> {
+    loop {
+        match frame::peek_back(input)? {
+            Some(header) if header.total > LONGEST => return Err(WireError::Length.into()),
+            Some(header) if header.total <= input.len() => return Ok(header),
+            _ => stream.read_some(input, 4096).await?,
+        }
+    }
+}
+
+/// Sends a cancel request and waits until the server has taken it.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn cancel(login: &Login, pid: u32, secret: &[u8]) -> Result<(), LoginError> {
+    timeout(login.timeout, async {
+        let mut stream = login.secure(login.address.connect().await?).await?;
+        let mut out = Vec::with_capacity(16);
+        startup::write_cancel(&mut out, pid, secret);
+        stream.write_all(&out).await?;
+        // The postmaster closes the connection once the signal has been sent.
+        let mut nothing = Vec::new();
+        let _ = stream.read_some(&mut nothing, 16).await;
+        Ok(())
+    })
+    .await
+    .map_err(|_| LoginError::Timeout(login.timeout))?
+}

@@ -1,0 +1,587 @@
+//! The server connections of one user to one database on one upstream, lent for a transaction at a time.
+//!
+//! A limit is one for all cores, but the idle connections lie with the core that used them last: taking one there and
+//! giving it back locks nothing that another core uses. Who finds none takes one from another core, opens one if the
+//! limits allow it, or waits. Waiting is fair: in order of arrival on a core, and across cores nobody who came earlier
+//! is passed over by more than [`SLACK`].
+//!
+//! No wake-up is lost: who gives something back puts it down first and then looks for waiters, who waits queues first and
+//! then looks for something put down. Whoever comes second sees the other.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout_at};
+
+use super::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use super::limit::Limit;
+use super::login::{Login, LoginError};
+use super::server::Server;
+use super::vars::Seed;
+
+/// How much later a waiter of the releasing core may have come and still be served before one of another core: a hand-over
+/// to another core costs a wake-up and two system calls.
+const SLACK: Duration = Duration::from_millis(2);
+
+/// What a pool needs to know to open connections.
+pub struct PoolSettings {
+    /// How to log in. Parameters that make a connection guarded are added to it.
+    pub login: Login,
+    /// Most connections, both kinds together.
+    pub size: usize,
+    /// Connections beyond `size` for those who wait longer than `reserve_after`.
+    pub reserve: usize,
+    /// See `reserve`.
+    pub reserve_after: Duration,
+}
+
+/// Why no connection could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AcquireError {
+    /// query_wait_timeout is over.
+    #[error("query_wait_timeout")]
+    Timeout,
+    /// The server cannot be reached or says no.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+}
+
+/// See the module.
+pub struct Pool {
+    me: Weak<Self>,
+    /// The database's name as clients know it.
+    pub database: Arc<str>,
+    /// The role as clients know it.
+    pub user: Arc<str>,
+    /// Which upstream of the cluster.
+    pub upstream: usize,
+    settings: PoolSettings,
+    shards: Box<[Shard]>,
+    waiting: AtomicUsize,
+    serving: AtomicUsize,
+    own: Limit,
+    outer: Vec<Arc<Limit>>,
+    siblings: Weak<dyn Siblings>,
+    generation: AtomicU64,
+    closed: AtomicBool,
+    ids: Arc<AtomicU64>,
+    seed: Arc<Seed>,
+    welcome: Mutex<Option<Arc<Vec<(String, String)>>>>,
+}
+
+/// The other pools, for when a limit that is shared with them is reached.
+pub trait Siblings: Send + Sync {
+    /// Closes an idle connection of another pool that counts towards a limit that is full for `of`.
+    fn evict_for(&self, of: &Pool) -> bool;
+    /// Lets every pool with waiters look again.
+    fn look_again(&self);
+}
+
+#[repr(align(128))]
+#[derive(Default)]
+struct Shard {
+    inner: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    idle: Vec<AnyConn>,
+    waiters: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    came: Instant,
+    wants: KindTag,
+    id: u64,
+    tell: oneshot::Sender<Grant>,
+}
+
+enum Grant {
+    Conn(AnyConn),
+    Place(Permit),
+}
+
+/// A place within the limits. Dropping it frees the place and serves who waits for one.
+pub struct Permit {
+    pool: Arc<Pool>,
+}
+
+impl Permit {
+    /// The pool it belongs to.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.pool.own.give();
+        let pressed = self.pool.outer.iter().fold(false, |pressed, limit| limit.give() | pressed);
+        self.pool.serve();
+        if pressed && let Some(siblings) = self.pool.siblings.upgrade() {
+            siblings.look_again();
+        }
+    }
+}
+
+/// Leaves the queue when dropped; what was granted in the last moment goes back to the pool.
+struct Place<'a> {
+    pool: &'a Arc<Pool>,
+    core: usize,
+    id: u64,
+    told: oneshot::Receiver<Grant>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.pool.queue(self.core);
+        if let Some(at) = queue.waiters.iter().position(|waiter| waiter.id == self.id) {
+            queue.waiters.remove(at);
+            self.pool.waiting.fetch_sub(1, SeqCst);
+        }
+        drop(queue);
+        self.told.close();
+        if let Ok(Grant::Conn(conn)) = self.told.try_recv() {
+            self.pool.clone().give_back(conn);
+        }
+    }
+}
+
+/// Numbers for SHOW POOLS.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PoolCounts {
+    /// Idle unguarded connections.
+    pub idle_unguarded: usize,
+    /// Idle guarded connections.
+    pub idle_guarded: usize,
+    /// Connections in all, those being opened too.
+    pub open: usize,
+    /// Clients that wait.
+    pub waiting: usize,
+    /// How long the oldest of them has waited.
+    pub oldest: Duration,
+}
+
+impl Pool {
+    /// A pool without connections.
+    #[expect(clippy::too_many_arguments, reason = "each is one fact, given once")]
+    pub fn new(
+        database: Arc<str>,
+        user: Arc<str>,
+        upstream: usize,
+        settings: PoolSettings,
+        cores: usize,
+        outer: Vec<Arc<Limit>>,
+        siblings: Weak<dyn Siblings>,
+        ids: Arc<AtomicU64>,
+        seed: Arc<Seed>,
+    ) -> Arc<Self> {
+        let own = Limit::default();
+        own.set(settings.size.max(1));
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            database,
+            user,
+            upstream,
+            settings,
+            shards: (0..cores.max(1)).map(|_| Shard::default()).collect(),
+            waiting: AtomicUsize::new(0),
+            serving: AtomicUsize::new(0),
+            own,
+            outer,
+            siblings,
+            generation: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            ids,
+            seed,
+            welcome: Mutex::default(),
+        })
+    }
+
+    /// How it logs in.
+    pub fn login(&self) -> &Login {
+        &self.settings.login
+    }
+
+    /// What the server reported at the last log-in.
+    pub fn welcome(&self) -> Option<Arc<Vec<(String, String)>>> {
+        self.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The limits beyond its own that it counts towards.
+    pub fn outer(&self) -> &[Arc<Limit>] {
+        &self.outer
+    }
+
+    /// Takes an idle connection of this core, if that is possible without waiting or passing anybody over.
+    #[inline]
+    pub fn try_take<K: Kind>(&self, core: usize) -> Option<Conn<K>> {
+        if self.waiting.load(SeqCst) != 0 {
+            return None;
+        }
+        loop {
+            let mut conn = K::from_any(self.pop_idle(core, K::TAG)?).ok()?;
+            if self.is_good(conn.server()) {
+                return Some(conn);
+            }
+            conn.close();
+        }
+    }
+
+    /// Takes an idle connection, opens one, or waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// The deadline passes, or a connection cannot be opened for a reason that waiting does not cure.
+    pub async fn take<K: Kind>(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Conn<K>, AcquireError> {
+        let reserve_at = Instant::now() + self.settings.reserve_after;
+        let mut delay = Duration::from_millis(20);
+        loop {
+            let place = match self.take_now::<K>(core) {
+                Some(Grant::Conn(conn)) => match self.settle::<K>(conn, core) {
+                    Some(conn) => return Ok(conn),
+                    None => continue,
+                },
+                Some(Grant::Place(permit)) => permit,
+                None => match self.wait::<K>(core, deadline, reserve_at).await? {
+                    Grant::Conn(conn) => match self.settle::<K>(conn, core) {
+                        Some(conn) => return Ok(conn),
+                        None => continue,
+                    },
+                    Grant::Place(permit) => permit,
+                },
+            };
+            match self.open(place, K::TAG, core).await {
+                Ok(conn) => match K::from_any(conn) {
+                    Ok(conn) => return Ok(conn),
+                    Err(other) => self.clone().give_back(other),
+                },
+                Err(error) if error.is_transient() && self.settings.login.timeout > Duration::ZERO => {
+                    // The place was given up meanwhile: others may have better luck with it.
+                    if Instant::now() + delay >= deadline {
+                        return Err(error.into());
+                    }
+                    sleep(delay).await;
+                    delay = (delay * 2).min(Duration::from_secs(1));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// As [`Self::take`], but gives up at the first failure to connect: for when there is another upstream to go to.
+    ///
+    /// # Errors
+    /// As [`Self::take`], and whenever a connection cannot be opened.
+    pub async fn take_or_fail<K: Kind>(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Conn<K>, AcquireError> {
+        loop {
+            let grant = match self.take_now::<K>(core) {
+                Some(grant) => grant,
+                None => self.wait::<K>(core, deadline, deadline).await?,
+            };
+            match grant {
+                Grant::Conn(conn) => {
+                    if let Some(conn) = self.settle::<K>(conn, core) {
+                        return Ok(conn);
+                    }
+                }
+                Grant::Place(permit) => {
+                    if let Ok(conn) = K::from_any(self.open(permit, K::TAG, core).await?) {
+                        return Ok(conn);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens one beyond every limit, for an operator.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_reserved(self: &Arc<Self>, core: usize) -> Result<Conn<Unguarded>, AcquireError> {
+        self.own.take(usize::MAX / 2);
+        for limit in &self.outer {
+            limit.take(usize::MAX / 2);
+        }
+        let permit = Permit { pool: self.clone() };
+        match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core).await?) {
+            Ok(conn) => Ok(conn),
+            Err(_) => Err(AcquireError::Timeout),
+        }
+    }
+
+    /// Puts a connection back; who waits longest gets it.
+    pub fn give_back(self: Arc<Self>, mut conn: AnyConn) {
+        let core = conn.server().core;
+        conn.server().idle_since = Instant::now();
+        if conn.server().generation != self.generation.load(SeqCst) || self.closed.load(SeqCst) {
+            conn.close();
+            return;
+        }
+        if self.waiting.load(SeqCst) == 0 {
+            self.queue(core).idle.push(conn);
+            if self.waiting.load(SeqCst) != 0 {
+                self.serve();
+            }
+            return;
+        }
+        let mut conn = Some(conn);
+        if self.next_is_here(core) {
+            let mut queue = self.queue(core);
+            while let Some(waiter) = queue.waiters.pop_front() {
+                let Some(own) = conn.take() else { break };
+                if waiter.wants != own.tag() {
+                    queue.waiters.push_front(waiter);
+                    conn = Some(own);
+                    break;
+                }
+                self.waiting.fetch_sub(1, SeqCst);
+                match waiter.tell.send(Grant::Conn(own)) {
+                    Ok(()) => return,
+                    Err(Grant::Conn(back)) => conn = Some(back),
+                    Err(Grant::Place(_)) => return,
+                }
+            }
+        }
+        if let Some(conn) = conn {
+            self.queue(core).idle.push(conn);
+            self.serve();
+        }
+    }
+
+    /// Closes idle connections that `which` names; how many there were.
+    pub fn close_idle(&self, which: impl Fn(&AnyConn) -> bool) -> usize {
+        let mut closing = Vec::new();
+        for core in 0..self.shards.len() {
+            let mut queue = self.queue(core);
+            let (go, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut queue.idle).into_iter().partition(&which);
+            queue.idle = stay;
+            closing.extend(go);
+        }
+        let count = closing.len();
+        // Outside the locks: closing serves who waits.
+        closing.into_iter().for_each(AnyConn::close);
+        count
+    }
+
+    /// RECONNECT: idle connections close now, those in use when they come back.
+    pub fn reconnect(&self) {
+        self.generation.fetch_add(1, SeqCst);
+        self.close_idle(|_| true);
+    }
+
+    /// The pool is not used any more: as [`Self::reconnect`], and nothing is kept from now on.
+    pub fn retire(&self) {
+        self.closed.store(true, SeqCst);
+        self.reconnect();
+    }
+
+    /// Opens an idle connection if there are fewer than `least`: true if one was opened.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn warm(self: &Arc<Self>, least: usize, tag: KindTag, core: usize) -> Result<bool, LoginError> {
+        if self.own.used() >= least {
+            return Ok(false);
+        }
+        let Some(permit) = self.permit(0) else { return Ok(false) };
+        let conn = self.open(permit, tag, core).await?;
+        self.clone().give_back(conn);
+        Ok(true)
+    }
+
+    /// Numbers for SHOW POOLS.
+    pub fn counts(&self) -> PoolCounts {
+        let mut counts =
+            PoolCounts { open: self.own.used(), waiting: self.waiting.load(SeqCst), ..PoolCounts::default() };
+        for core in 0..self.shards.len() {
+            let queue = self.queue(core);
+            let guarded = queue.idle.iter().filter(|conn| conn.tag() == KindTag::Guarded).count();
+            counts.idle_guarded += guarded;
+            counts.idle_unguarded += queue.idle.len() - guarded;
+            if let Some(first) = queue.waiters.front() {
+                counts.oldest = counts.oldest.max(first.came.elapsed());
+            }
+        }
+        counts
+    }
+
+    /// Shows each idle connection to `see`.
+    pub fn each_idle(&self, mut see: impl FnMut(&AnyConn)) {
+        for core in 0..self.shards.len() {
+            self.queue(core).idle.iter().for_each(&mut see);
+        }
+    }
+
+    /// Lets who waits have what lies there.
+    pub fn serve(&self) {
+        if self.waiting.load(SeqCst) == 0 {
+            return;
+        }
+        // One at a time, as a waiter is out of its queue for a moment; who comes meanwhile makes that one go round again.
+        if self.serving.fetch_add(1, SeqCst) != 0 {
+            return;
+        }
+        loop {
+            let seen = self.serving.load(SeqCst);
+            self.serve_round();
+            if self.serving.compare_exchange(seen, 0, SeqCst, SeqCst).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn serve_round(&self) {
+        while let Some((core, waiter)) = self.pop_oldest() {
+            let Some(grant) = self.anything(core, waiter.wants) else {
+                self.queue(core).waiters.push_front(waiter);
+                return;
+            };
+            self.waiting.fetch_sub(1, SeqCst);
+            if let Err(Grant::Conn(conn)) = waiter.tell.send(grant) {
+                let core = conn.peek().core;
+                self.queue(core).idle.push(conn);
+            }
+        }
+    }
+
+    fn queue(&self, core: usize) -> MutexGuard<'_, Queue> {
+        let shard = self.shards.get(core).or_else(|| self.shards.first());
+        match shard {
+            Some(shard) => shard.inner.lock().unwrap_or_else(PoisonError::into_inner),
+            None => unreachable!("a pool has at least one shard"),
+        }
+    }
+
+    fn is_good(&self, server: &mut Server) -> bool {
+        server.generation == self.generation.load(SeqCst) && server.still_lives()
+    }
+
+    /// A granted connection, at home on this core and alive; None if it turned out dead.
+    fn settle<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
+        let server = conn.server();
+        if server.core != core {
+            if server.stream.rebind().is_err() {
+                conn.close();
+                return None;
+            }
+            server.core = core;
+        }
+        if !self.is_good(conn.server()) {
+            conn.close();
+            return None;
+        }
+        match K::from_any(conn) {
+            Ok(conn) => Some(conn),
+            Err(other) => {
+                other.close();
+                None
+            }
+        }
+    }
+
+    fn take_now<K: Kind>(self: &Arc<Self>, core: usize) -> Option<Grant> {
+        if self.waiting.load(SeqCst) != 0 { None } else { self.anything(core, K::TAG) }
+    }
+
+    /// An idle connection of any core, own first, or else a place to open one.
+    fn anything(&self, core: usize, tag: KindTag) -> Option<Grant> {
+        let cores = self.shards.len();
+        if let Some(conn) = (0..cores).find_map(|step| self.pop_idle((core + step) % cores, tag)) {
+            return Some(Grant::Conn(conn));
+        }
+        self.permit_or_evict(core).map(Grant::Place)
+    }
+
+    fn permit_or_evict(&self, core: usize) -> Option<Permit> {
+        if let Some(permit) = self.permit(0) {
+            return Some(permit);
+        }
+        // An idle connection of the other kind makes room within this pool's own limit.
+        let cores = self.shards.len();
+        let other = (0..cores).find_map(|step| self.queue((core + step) % cores).idle.pop());
+        if let Some(conn) = other {
+            return Some(conn.into_permit());
+        }
+        let siblings = self.siblings.upgrade()?;
+        if self.own.used() < self.own.most() && siblings.evict_for(self) { self.permit(0) } else { None }
+    }
+
+    fn permit(&self, extra: usize) -> Option<Permit> {
+        let pool = self.me.upgrade()?;
+        if !self.own.take(extra) {
+            return None;
+        }
+        for (at, limit) in self.outer.iter().enumerate() {
+            if !limit.take(0) {
+                self.outer.iter().take(at).for_each(|limit| _ = limit.give());
+                self.own.give();
+                return None;
+            }
+        }
+        Some(Permit { pool })
+    }
+
+    fn pop_idle(&self, core: usize, tag: KindTag) -> Option<AnyConn> {
+        let mut queue = self.queue(core);
+        // Last in, first out: connections beyond the need grow old and close.
+        let at = queue.idle.iter().rposition(|conn| conn.tag() == tag)?;
+        Some(queue.idle.swap_remove(at))
+    }
+
+    fn next_is_here(&self, core: usize) -> bool {
+        let Some(own) = self.queue(core).waiters.front().map(|waiter| waiter.came) else { return false };
+        (0..self.shards.len())
+            .filter(|other| *other != core)
+            .all(|other| self.queue(other).waiters.front().is_none_or(|waiter| waiter.came + SLACK > own))
+    }
+
+    fn pop_oldest(&self) -> Option<(usize, Waiter)> {
+        let front = |core: usize| self.queue(core).waiters.front().map(|waiter| waiter.came);
+        let core = (0..self.shards.len()).filter_map(|core| Some((front(core)?, core))).min()?.1;
+        let waiter = self.queue(core).waiters.pop_front()?;
+        Some((core, waiter))
+    }
+
+    async fn wait<K: Kind>(
+        self: &Arc<Self>,
+        core: usize,
+        deadline: Instant,
+        reserve_at: Instant,
+    ) -> Result<Grant, AcquireError> {
+        let (tell, told) = oneshot::channel();
+        let id = self.ids.fetch_add(1, SeqCst);
+        let mut place = Place { pool: self, core, id, told };
+        self.waiting.fetch_add(1, SeqCst);
+        self.queue(core).waiters.push_back(Waiter { came: Instant::now(), wants: K::TAG, id, tell });
+        self.serve();
+        if self.settings.reserve > 0 && reserve_at < deadline {
+            match timeout_at(reserve_at.into(), &mut place.told).await {
+                Ok(grant) => return grant.map_err(|_| AcquireError::Timeout),
+                Err(_) => {
+                    if let Some(permit) = self.permit(self.settings.reserve) {
+                        return Ok(Grant::Place(permit));
+                    }
+                }
+            }
+        }
+        match timeout_at(deadline.into(), &mut place.told).await {
+            Ok(grant) => grant.map_err(|_| AcquireError::Timeout),
+            Err(_) => Err(AcquireError::Timeout),
+        }
+    }
+
+    async fn open(self: &Arc<Self>, permit: Permit, tag: KindTag, core: usize) -> Result<AnyConn, LoginError> {
+        let generation = self.generation.load(SeqCst);
+        let fresh = match tag {
+            KindTag::Unguarded => self.settings.login.run(&[]).await?,
+            KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
+        };
+        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fresh.parameters.clone()));
+        let id = self.ids.fetch_add(1, SeqCst);
+        let server = Server::new(fresh, permit, id, core, generation, self.seed.clone());
+        Ok(AnyConn::opened(server, tag))
+    }
+}

@@ -1,0 +1,67 @@
+//! Statements that pgsluice runs for itself, over the simple protocol.
+
+use super::login::{Fresh, LoginError, next_frame};
+use crate::wire::frame::{HEADER, take_str, take_u16, take_u32};
+use crate::wire::{ErrorFields, WireError, front};
+
+/// A row in text form, None for NULL.
+pub type Row = Vec<Option<String>>;
+
+impl Fresh {
+    /// Runs `sql` and gives the rows of its results.
+    ///
+    /// # Errors
+    /// The server refuses it ([`LoginError::Refused`]) or has gone. After a refusal the connection can be used again.
+    pub async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, LoginError> {
+        let mut out = Vec::with_capacity(sql.len() + HEADER + 1);
+        front::write_query(&mut out, sql.as_bytes());
+        self.stream.write_all(&out).await?;
+        let (mut rows, mut refusal) = (Vec::new(), None);
+        let mut input = Vec::with_capacity(1024);
+        loop {
+            let header = next_frame(&mut self.stream, &mut input).await?;
+            let body = input.get(HEADER..header.total).unwrap_or_default();
+            match header.tag {
+                b'D' => rows.push(row(body)?),
+                b'E' => {
+                    let fatal = ErrorFields::new(body).is_fatal();
+                    refusal = Some(LoginError::Refused(body.to_vec()));
+                    if fatal {
+                        break;
+                    }
+                }
+                b'Z' => break,
+                _ => {}
+            }
+            input.drain(..header.total);
+        }
+        refusal.map_or(Ok(rows), Err)
+    }
+}
+
+fn row(body: &[u8]) -> Result<Row, WireError> {
+    let (count, mut rest) = take_u16(body)?;
+    let mut row = Vec::with_capacity(usize::from(count).min(64));
+    for _ in 0..count {
+        let (length, tail) = take_u32(rest)?;
+        if length == u32::MAX {
+            row.push(None);
+            rest = tail;
+        } else {
+            let (value, tail) = tail.split_at_checked(length as usize).ok_or(WireError::Format)?;
+            row.push(Some(String::from_utf8_lossy(value).into_owned()));
+            rest = tail;
+        }
+    }
+    Ok(row)
+}
+
+/// Name and value of a ParameterStatus body.
+///
+/// # Errors
+/// It is not two strings.
+pub fn parameter(body: &[u8]) -> Result<(&str, &str), WireError> {
+    let (name, rest) = take_str(body)?;
+    let (value, _) = take_str(rest)?;
+    Ok((std::str::from_utf8(name).map_err(|_| WireError::String)?, std::str::from_utf8(value).map_err(|_| WireError::String)?))
+}

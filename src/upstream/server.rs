@@ -1,0 +1,235 @@
+//! One server connection and what is known of its state.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::login::{Fresh, LoginError, next_frame};
+use super::pool::Permit;
+use super::query::parameter;
+use super::vars::{Seed, Value, Vars, reported_name};
+use crate::net::Stream;
+use crate::wire::frame::{HEADER, peek_back};
+use crate::wire::{TxStatus, front};
+
+/// Prepared statements that stand on a server connection under pgsluice's names: the newest used last, at most as many
+/// as `max_prepared_statements`.
+#[derive(Default)]
+pub struct Prepared {
+    order: VecDeque<u64>,
+}
+
+impl Prepared {
+    /// Whether a statement is there; it counts as used now.
+    pub fn touch(&mut self, id: u64) -> bool {
+        // Hits are mostly near the end; a list of some hundred numbers is scanned faster than a map is kept.
+        match self.order.iter().rposition(|known| *known == id) {
+            None => false,
+            Some(at) => {
+                if at + 16 < self.order.len() {
+                    self.order.remove(at);
+                    self.order.push_back(id);
+                }
+                true
+            }
+        }
+    }
+
+    /// Adds one; gives the one that has to go for it.
+    pub fn add(&mut self, id: u64, most: usize) -> Option<u64> {
+        self.order.push_back(id);
+        if self.order.len() > most.max(1) { self.order.pop_front() } else { None }
+    }
+
+    /// Forgets one.
+    pub fn remove(&mut self, id: u64) {
+        self.order.retain(|known| *known != id);
+    }
+
+    /// Forgets all: DISCARD ALL and DEALLOCATE ALL have run.
+    pub fn clear(&mut self) {
+        self.order.clear();
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+/// A server connection: its stream, and what the server has told about its session.
+pub struct Server {
+    /// The stream. It holds no unread bytes while the connection is pooled.
+    pub stream: Stream,
+    /// Settings as they are now.
+    pub vars: Vars,
+    /// `default_transaction_read_only` as the server last reported it; None before PostgreSQL 14, which does not.
+    pub default_read_only: Option<bool>,
+    /// Named statements that stand on it.
+    pub prepared: Prepared,
+    /// The statement in the unnamed slot, 0 when it is not one of a client's that is known.
+    pub unnamed: u64,
+    /// Process id and secret for cancel requests.
+    pub key: (u32, Vec<u8>),
+    /// Number of its own in this process.
+    pub id: u64,
+    /// When it was opened.
+    pub opened: Instant,
+    /// When it was last given back.
+    pub idle_since: Instant,
+    /// Generation of its pool when it was opened: RECONNECT makes older ones close when they come back.
+    pub generation: u64,
+    /// Core whose reactor knows its socket.
+    pub core: usize,
+    /// Its place within the limits.
+    pub permit: Permit,
+    pub(super) seed: Arc<Seed>,
+}
+
+impl Server {
+    /// Makes a connection out of one that has just logged in.
+    pub fn new(fresh: Fresh, permit: Permit, id: u64, core: usize, generation: u64, seed: Arc<Seed>) -> Box<Self> {
+        let now = Instant::now();
+        let mut server = Box::new(Self {
+            stream: fresh.stream,
+            vars: Vars::default(),
+            default_read_only: None,
+            prepared: Prepared::default(),
+            unnamed: 0,
+            key: fresh.key,
+            id,
+            opened: now,
+            idle_since: now,
+            generation,
+            core,
+            permit,
+            seed,
+        });
+        for (name, value) in &fresh.parameters {
+            server.reported(name, value);
+        }
+        server
+    }
+
+    /// Notes a ParameterStatus.
+    pub fn reported(&mut self, name: &str, value: &str) {
+        if name == "default_transaction_read_only" {
+            self.default_read_only = Some(value == "on");
+        } else if let Some(name) = reported_name(name) {
+            self.vars.put(&self.seed, name, Some(Value::Reported(value.into())));
+        }
+    }
+
+    /// Looks, without waiting and mostly without a system call, whether a pooled connection still lives. What the
+    /// server says on its own (settings reloaded, notices) is taken in.
+    pub fn still_lives(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.stream.poll_readable(&mut cx).is_pending() {
+            return true;
+        }
+        let mut input = Vec::new();
+        let mut room = [0_u8; 2048];
+        loop {
+            match self.stream.poll_read(&mut cx, &mut room) {
+                Poll::Pending => return input.is_empty() || self.take_unasked(&input),
+                Poll::Ready(Ok(n)) if n > 0 && input.len() < 64 * 1024 => {
+                    input.extend_from_slice(room.get(..n).unwrap_or_default());
+                }
+                Poll::Ready(_) => return false,
+            }
+        }
+    }
+
+    fn take_unasked(&mut self, mut input: &[u8]) -> bool {
+        while let Ok(Some(header)) = peek_back(input) {
+            let (Some(body), Some(rest)) = (input.get(HEADER..header.total), input.get(header.total..)) else { return false };
+            match (header.tag, parameter(body)) {
+                (b'S', Ok((name, value))) => {
+                    let (name, value) = (name.to_owned(), value.to_owned());
+                    self.reported(&name, &value);
+                }
+                (b'N' | b'A', _) => {}
+                _ => return false,
+            }
+            input = rest;
+        }
+        input.is_empty()
+    }
+
+    /// Runs a statement of the proxy's own and gives the status after it; its results are dropped.
+    ///
+    /// # Errors
+    /// The server has gone, refuses the statement, or does not speak the protocol.
+    pub async fn run_quietly(&mut self, sql: &str) -> std::io::Result<TxStatus> {
+        let refused = |text: String| std::io::Error::other(text);
+        if sql.is_empty() {
+            return Ok(TxStatus::Idle);
+        }
+        let mut out = Vec::with_capacity(sql.len() + HEADER + 1);
+        front::write_query(&mut out, sql.as_bytes());
+        self.stream.write_all(&out).await?;
+        let mut input = Vec::with_capacity(256);
+        loop {
+            let header = next_frame(&mut self.stream, &mut input).await.map_err(|error| refused(error.to_string()))?;
+            let body = input.get(HEADER..header.total).unwrap_or_default();
+            match header.tag {
+                b'E' => return Err(std::io::Error::other(LoginError::Refused(body.to_vec()))),
+                b'Z' => {
+                    let status = body.first().copied().and_then(TxStatus::from_byte);
+                    return status.ok_or_else(|| refused("no transaction status".into()));
+                }
+                b'S' => {
+                    if let Ok((name, value)) = parameter(body) {
+                        let (name, value) = (name.to_owned(), value.to_owned());
+                        self.reported(&name, &value);
+                    }
+                }
+                _ => {}
+            }
+            input.drain(..header.total);
+        }
+    }
+
+    /// Says goodbye and closes; its place within the limits is free once this returns.
+    pub fn close(self: Box<Self>) {
+        drop(self.into_permit());
+    }
+
+    /// Says goodbye and closes; gives its place within the limits.
+    pub fn into_permit(mut self: Box<Self>) -> Permit {
+        let mut bye = Vec::with_capacity(HEADER);
+        front::write_terminate(&mut bye);
+        self.stream.close(&bye);
+        self.permit
+    }
+
+    /// Waits until the server says something on its own or goes.
+    pub async fn gone(&mut self) {
+        let _ = poll_fn(|cx| self.stream.poll_readable(cx)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_used_longest_ago_goes_first() {
+        let mut prepared = Prepared::default();
+        for id in 1..=20 {
+            assert_eq!(prepared.add(id, 20), None);
+        }
+        assert!(prepared.touch(1));
+        assert_eq!(prepared.add(21, 20), Some(2));
+        assert!(!prepared.touch(2));
+        prepared.remove(3);
+        assert_eq!(prepared.len(), 19);
+    }
+}

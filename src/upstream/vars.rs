@@ -1,0 +1,199 @@
+//! Settings of a session that follow a client from one server connection to the next.
+
+use std::fmt::Write as _;
+use std::hash::BuildHasher;
+
+use super::quote::{ident, literal};
+
+/// Settings that a server reports and a session may set. Others it reports are facts about the server.
+/// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC>
+const REPORTED: &[&str] = &[
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "IntervalStyle",
+    "search_path",
+    "standard_conforming_strings",
+    "TimeZone",
+];
+
+/// The reported name that `name` is a spelling of, if a session may set it.
+pub fn reported_name(name: &str) -> Option<&'static str> {
+    REPORTED.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A value as the server reports it.
+    Reported(Box<str>),
+    /// The right-hand side of a SET as the client wrote it.
+    Spelled(Box<str>),
+}
+
+/// The settings of one session, or those that a server connection has now. Two that are equal have equal hashes, so
+/// that the common case at check-out is one comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vars {
+    /// Sorted by name.
+    entries: Vec<(Box<str>, Value)>,
+    hash: u64,
+}
+
+/// Seeded once a process, so that nobody can make two states look alike.
+#[derive(Clone, Debug, Default)]
+pub struct Seed(foldhash::quality::RandomState);
+
+impl Vars {
+    /// Its fingerprint.
+    #[inline]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Current value of a setting.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(_, value)| value)
+    }
+
+    /// A reported setting's value.
+    pub fn reported(&self, name: &str) -> Option<&str> {
+        match self.get(name) {
+            Some(Value::Reported(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Every setting.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.entries.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Sets or, with None, forgets one.
+    pub fn put(&mut self, seed: &Seed, name: &str, value: Option<Value>) {
+        let at = self.find(name);
+        if let Some((name, old)) = at.ok().and_then(|at| self.entries.get(at)) {
+            self.hash ^= print(seed, name, old);
+        }
+        if let Some(value) = &value {
+            self.hash ^= print(seed, name, value);
+        }
+        match (at, value) {
+            (Ok(at), Some(value)) => {
+                if let Some(entry) = self.entries.get_mut(at) {
+                    entry.1 = value;
+                }
+            }
+            (Ok(at), None) => {
+                self.entries.remove(at);
+            }
+            (Err(at), Some(value)) => self.entries.insert(at, (name.into(), value)),
+            (Err(_), None) => {}
+        }
+    }
+
+    /// Forgets every setting that the server does not report.
+    pub fn forget_spelled(&mut self, seed: &Seed) {
+        let names: Vec<Box<str>> = self
+            .entries
+            .iter()
+            .filter(|(_, value)| matches!(value, Value::Spelled(_)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            self.put(seed, &name, None);
+        }
+    }
+
+    /// The statements that turn a server connection with these settings into one with those of `wanted`.
+    pub fn to_reach(&self, wanted: &Self) -> String {
+        let mut sql = String::new();
+        // A role decides what may be set: it is left first and taken last.
+        let is_role = |name: &str| matches!(name, "role" | "session_authorization");
+        for role in [true, false] {
+            for (name, value) in &self.entries {
+                if wanted.get(name).is_none() && matches!(value, Value::Spelled(_)) && is_role(name) == role {
+                    let _ = match &**name {
+                        "role" => write!(sql, "RESET ROLE;"),
+                        "session_authorization" => write!(sql, "RESET SESSION AUTHORIZATION;"),
+                        name => write!(sql, "RESET {};", ident(name)),
+                    };
+                }
+            }
+        }
+        for role in [false, true] {
+            for (name, value) in &wanted.entries {
+                if self.get(name) == Some(value) || is_role(name) != role {
+                    continue;
+                }
+                let _ = match (&**name, value) {
+                    ("role", Value::Spelled(value)) => write!(sql, "SET ROLE {value};"),
+                    ("session_authorization", Value::Spelled(value)) => write!(sql, "SET SESSION AUTHORIZATION {value};"),
+                    (name, Value::Spelled(value)) => write!(sql, "SET {} TO {value};", ident(name)),
+                    // Its value is a list already; quoted it would be one long name.
+                    ("search_path", Value::Reported(value)) if value.is_empty() => write!(sql, "SET search_path TO '';"),
+                    ("search_path", Value::Reported(value)) => write!(sql, "SET search_path TO {value};"),
+                    (name, Value::Reported(value)) => write!(sql, "SET {} TO {};", ident(name), literal(value)),
+                };
+            }
+        }
+        sql
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+}
+
+fn print(seed: &Seed, name: &str, value: &Value) -> u64 {
+    let (kind, text) = match value {
+        Value::Reported(text) => (0_u8, text),
+        Value::Spelled(text) => (1, text),
+    };
+    seed.0.hash_one((name, kind, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reported(text: &str) -> Option<Value> {
+        Some(Value::Reported(text.into()))
+    }
+
+    fn spelled(text: &str) -> Option<Value> {
+        Some(Value::Spelled(text.into()))
+    }
+
+    #[test]
+    fn equal_settings_have_equal_hashes_whatever_way_they_came() {
+        let seed = Seed::default();
+        let (mut a, mut b) = (Vars::default(), Vars::default());
+        a.put(&seed, "TimeZone", reported("UTC"));
+        a.put(&seed, "work_mem", spelled("'1MB'"));
+        b.put(&seed, "work_mem", spelled("'2MB'"));
+        b.put(&seed, "TimeZone", reported("UTC"));
+        assert_ne!(a.hash(), b.hash());
+        b.put(&seed, "work_mem", spelled("'1MB'"));
+        assert_eq!(a, b);
+        b.put(&seed, "work_mem", None);
+        b.put(&seed, "TimeZone", None);
+        assert_eq!(b, Vars::default());
+    }
+
+    #[test]
+    fn the_way_from_one_state_to_another_is_the_least() {
+        let seed = Seed::default();
+        let (mut have, mut want) = (Vars::default(), Vars::default());
+        have.put(&seed, "TimeZone", reported("UTC"));
+        have.put(&seed, "work_mem", spelled("'1MB'"));
+        have.put(&seed, "role", spelled("bob"));
+        want.put(&seed, "TimeZone", reported("Europe/Berlin"));
+        want.put(&seed, "my.key", spelled("'it''s'"));
+        assert_eq!(
+            have.to_reach(&want),
+            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';".replace("timezone", "\"TimeZone\"")
+        );
+        assert_eq!(want.to_reach(&want), "");
+    }
+}

@@ -1,0 +1,171 @@
+//! Messages that a server sends, as pgsluice writes them itself.
+
+use super::TxStatus;
+
+/// Appends a message whose body `fill` writes.
+pub fn message(out: &mut Vec<u8>, tag: u8, fill: impl FnOnce(&mut Vec<u8>)) {
+    out.push(tag);
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    fill(out);
+    let length = u32::try_from(out.len() - at).unwrap_or(u32::MAX);
+    if let Some(field) = out.get_mut(at..at + 4) {
+        field.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.extend(text.bytes().filter(|byte| *byte != 0));
+    out.push(0);
+}
+
+/// Authentication request `R` with a body that starts with its code.
+pub fn authentication(out: &mut Vec<u8>, body: &[u8]) {
+    message(out, b'R', |out| out.extend_from_slice(body));
+}
+
+/// AuthenticationOk.
+pub fn authentication_ok(out: &mut Vec<u8>) {
+    authentication(out, &0_u32.to_be_bytes());
+}
+
+/// ParameterStatus.
+pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
+    message(out, b'S', |out| {
+        string(out, name);
+        string(out, value);
+    });
+}
+
+/// BackendKeyData with a secret of four bytes (protocol 3.0).
+pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: u32) {
+    message(out, b'K', |out| {
+        out.extend_from_slice(&pid.to_be_bytes());
+        out.extend_from_slice(&secret.to_be_bytes());
+    });
+}
+
+/// NegotiateProtocolVersion: the newest minor version that is spoken, and the `_pq_.` options that are not known.
+pub fn negotiate_protocol_version(out: &mut Vec<u8>, minor: u32, unknown: &[String]) {
+    message(out, b'v', |out| {
+        // PostgreSQL 18 sends the whole version number, before it only the minor part was defined: 3.0 is 0 in both
+        // readings of libpq, as its high half is compared with 3 << 16 or ignored.
+        out.extend_from_slice(&(3 << 16 | minor).to_be_bytes());
+        out.extend_from_slice(&u32::try_from(unknown.len()).unwrap_or(u32::MAX).to_be_bytes());
+        for name in unknown {
+            string(out, name);
+        }
+    });
+}
+
+/// ReadyForQuery.
+pub fn ready(out: &mut Vec<u8>, status: TxStatus) {
+    message(out, b'Z', |out| out.push(status.byte()));
+}
+
+/// CommandComplete.
+pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
+    message(out, b'C', |out| string(out, tag));
+}
+
+/// EmptyQueryResponse.
+pub fn empty_query(out: &mut Vec<u8>) {
+    message(out, b'I', |_| ());
+}
+
+/// ParseComplete.
+pub fn parse_complete(out: &mut Vec<u8>) {
+    message(out, b'1', |_| ());
+}
+
+/// BindComplete.
+pub fn bind_complete(out: &mut Vec<u8>) {
+    message(out, b'2', |_| ());
+}
+
+/// CloseComplete.
+pub fn close_complete(out: &mut Vec<u8>) {
+    message(out, b'3', |_| ());
+}
+
+/// NoData.
+pub fn no_data(out: &mut Vec<u8>) {
+    message(out, b'n', |_| ());
+}
+
+/// ParameterDescription of type OIDs.
+pub fn parameter_description(out: &mut Vec<u8>, oids: &[u32]) {
+    message(out, b't', |out| {
+        out.extend_from_slice(&u16::try_from(oids.len()).unwrap_or(u16::MAX).to_be_bytes());
+        for oid in oids {
+            out.extend_from_slice(&oid.to_be_bytes());
+        }
+    });
+}
+
+/// A column of a result that pgsluice makes itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its type's OID: 25 text, 23 int4, 20 int8, 16 bool.
+    pub oid: u32,
+}
+
+/// RowDescription; every column is in text form.
+pub fn row_description(out: &mut Vec<u8>, columns: &[Column<'_>]) {
+    message(out, b'T', |out| {
+        out.extend_from_slice(&u16::try_from(columns.len()).unwrap_or(u16::MAX).to_be_bytes());
+        for column in columns {
+            let size: i16 = match column.oid {
+                16 => 1,
+                23 => 4,
+                20 => 8,
+                _ => -1,
+            };
+            string(out, column.name);
+            out.extend_from_slice(&0_u32.to_be_bytes());
+            out.extend_from_slice(&0_u16.to_be_bytes());
+            out.extend_from_slice(&column.oid.to_be_bytes());
+            out.extend_from_slice(&size.to_be_bytes());
+            out.extend_from_slice(&(-1_i32).to_be_bytes());
+            out.extend_from_slice(&0_u16.to_be_bytes());
+        }
+    });
+}
+
+/// DataRow of text values, None for NULL.
+pub fn data_row<'a>(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = Option<&'a [u8]>>) {
+    message(out, b'D', |out| {
+        out.extend_from_slice(&u16::try_from(values.len()).unwrap_or(u16::MAX).to_be_bytes());
+        for value in values {
+            match value {
+                None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+                Some(bytes) => {
+                    out.extend_from_slice(&i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_be_bytes());
+                    out.extend_from_slice(bytes);
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_the_bytes_of_the_protocol() {
+        let mut out = Vec::new();
+        ready(&mut out, TxStatus::Failed);
+        command_complete(&mut out, "SELECT 1");
+        assert_eq!(out, b"Z\0\0\0\x05EC\0\0\0\x0dSELECT 1\0");
+    }
+
+    #[test]
+    fn null_and_empty_are_told_apart() {
+        let mut out = Vec::new();
+        data_row(&mut out, [None, Some(&b""[..])].into_iter());
+        assert_eq!(out, b"D\0\0\0\x0e\0\x02\xff\xff\xff\xff\0\0\0\0");
+    }
+}
