@@ -341,7 +341,8 @@ impl Session {
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
             _ => false,
         };
-        held && self.is_between_transactions()
+        held && self.flow.begun
+            && self.is_between_transactions()
             && self.io.server_rest == 0
             && self.io.from_server.unscanned().is_empty()
             && self.io.to_server.is_empty()

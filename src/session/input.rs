@@ -24,8 +24,6 @@ pub(super) enum Handled {
     Done,
     /// It needs a server connection first.
     Needs(Nature),
-    /// It has to wait for what the server still owes.
-    Later,
 }
 
 impl Session {
@@ -64,7 +62,6 @@ impl Session {
             match self.look_at_message(header)? {
                 Handled::Done => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
-                Handled::Later => return Ok(Next::Wait),
             }
         }
     }
@@ -192,6 +189,7 @@ impl Session {
         if expected.ends_ready() {
             self.flow.readies += 1;
         }
+        self.flow.begun |= expected.hide != super::expect::Hide::All;
         if matches!(expected.what, What::Query(_)) && let Some(server) = self.lease.server() {
             // A simple query ends the unnamed statement.
             server.unnamed = 0;

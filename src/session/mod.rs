@@ -108,6 +108,8 @@ struct Flow {
     wrapped: bool,
     /// The client has been sent something since the lease began.
     told: bool,
+    /// The client's first message has been sent over the lease.
+    begun: bool,
 }
 
 impl Default for Flow {
@@ -124,6 +126,7 @@ impl Default for Flow {
             parts: VecDeque::new(),
             wrapped: false,
             told: false,
+            begun: false,
         }
     }
 }

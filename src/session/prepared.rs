@@ -99,10 +99,6 @@ impl Names {
         }
     }
 
-    /// How many named statements there are.
-    pub fn len(&self) -> usize {
-        self.statements.len()
-    }
 }
 
 impl Session {

@@ -215,6 +215,16 @@ mod tests {
     }
 
     #[test]
+    fn a_collision_of_hashes_is_not_a_hit() {
+        let mut cache = cache(1 << 20);
+        let ctx = LexContext::default();
+        let harmless = cache.get_or_analyze(b"select 1", ctx);
+        let hash = hash(&cache.hasher, b"delete from t", ctx);
+        cache.keep(Slot { hash, ctx, value: harmless, bytes: 100, used: false });
+        assert_eq!(cache.get_or_analyze(b"delete from t", ctx).analysis.statements[0].tag, "DELETE");
+    }
+
+    #[test]
     fn a_long_text_is_read_but_not_kept() {
         let mut cache = cache(64 << 10);
         let long = format!("select '{}'", "x".repeat(8 << 10));

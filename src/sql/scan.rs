@@ -125,7 +125,7 @@ pub(super) fn scan(lexer: &mut Lexer, scope: Scope<'_>) -> Facts {
         let token = lexer.step();
         match token.shape {
             Shape::End => break,
-            Shape::Punct(b';') if scan.depth == 0 => {
+            Shape::Punct(b';') if scan.depth == 0 && scan.bodies == 0 => {
                 scan.facts.terminated = true;
                 break;
             }
