@@ -93,6 +93,7 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
         threads.push(worker.start()?);
     }
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
+    let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let config = hub.setup.load();
     tracing::info!(
         port = config.config.listen.listen_port, cores, databases = config.config.databases.len(),
@@ -115,6 +116,7 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
         }
     };
     pools.abort();
+    stats.abort();
     let patience = if stop == Stop::Drain { DRAIN } else { Duration::ZERO };
     tokio::select! {
         () = running.drain(patience) => {}
