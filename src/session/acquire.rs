@@ -87,7 +87,7 @@ impl Session {
             }
             Lease::InPlace { mut conn } => {
                 if let Some(ticket) = self.enter_gate() {
-                    let on = self.read_only_default;
+                    let on = self.read_only_default == Some(true);
                     if !on {
                         front::write_query(&mut self.io.to_server, DISARM.as_bytes());
                     }
@@ -153,7 +153,8 @@ impl Session {
                 Route::Offline => return Err(Denied::Refused(self.offline_report())),
                 Route::Wait => {
                     let mut changes = setup.cluster.changes();
-                    let wait = async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
+                    let wait =
+                        async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
                     self.waiting(wait, deadline).await?;
                 }
                 Route::Write => {
@@ -293,12 +294,10 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
-        let wants_default = match self.lease {
-            Lease::Write { .. } | Lease::Operator { .. } => Some(self.read_only_default),
-            _ => None,
-        };
+        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
-        let target = CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
+        let target =
+            CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -317,11 +316,15 @@ impl Session {
                 server.vars.put(&self.core.hub.seed, &name, None);
             }
         }
-        if let Some(wanted) = wants_default
-            && server.default_read_only.is_some_and(|is| is != wanted)
-        {
-            sql.push_str(if wanted { ARM } else { DISARM });
-            server.default_read_only = Some(wanted);
+        if may_write {
+            match self.read_only_default {
+                Some(wanted) if server.default_read_only.is_some_and(|is| is != wanted) => {
+                    sql.push_str(if wanted { ARM } else { DISARM });
+                    server.default_read_only = Some(wanted);
+                }
+                Some(_) => {}
+                None => self.read_only_default = server.default_read_only,
+            }
         }
         *self.me.cancel.borrow_mut() = Some(target);
         if !sql.is_empty() {
@@ -418,7 +421,8 @@ impl Session {
 
     /// The session is over: its server connection is cleaned for the next one, or closed.
     pub(super) async fn leave(&mut self) {
-        let clean = self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
+        let clean =
+            self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
         if self.lease.is_none() {
             return;
         }
@@ -458,7 +462,8 @@ impl Session {
 
     /// Pushes the mode to the client; between messages only, which any moment outside of a half-passed one is.
     pub(super) fn tell_flip(&mut self) {
-        let read_only = self.db.gate.state().mode.reports_read_only() && !self.me.operator || self.read_only_default;
+        let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
+        let read_only = closed || self.read_only_default == Some(true);
         if read_only == self.told_read_only {
             return;
         }
@@ -502,7 +507,8 @@ fn denied(error: &AcquireError) -> Denied {
 
 /// SQLSTATEs with which a server refuses a log-in.
 pub(super) fn known_code(code: &[u8]) -> &'static str {
-    const KNOWN: [&str; 10] = ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
+    const KNOWN: [&str; 10] =
+        ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
     KNOWN.into_iter().find(|known| known.as_bytes() == code).unwrap_or("08006")
 }
 
