@@ -31,6 +31,8 @@ impl Session {
         if let Some(moved) = self.reuse_bound()? {
             return Ok(moved);
         }
+        // A session that keeps its connection keeps one to the primary.
+        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
         let began = Instant::now();
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
         self.me.enter(Phase::Waiting);
@@ -178,6 +180,18 @@ impl Session {
                         None => conn.close(),
                     }
                 }
+                Route::GuardedPrimary if self.manner.pool_mode == PoolMode::Session => {
+                    // It will be the session's own for longer than the maintenance: of the kind that can be opened again.
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    let pool = self.pool(at)?;
+                    let taker = pool.clone();
+                    let taken = async move { taker.take::<Unguarded>(core, deadline).await };
+                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let mut conn = conn.arm();
+                    conn.server().default_read_only = Some(false);
+                    self.lease = Lease::InPlace { conn };
+                    return Ok(());
+                }
                 Route::GuardedPrimary => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
@@ -316,6 +330,12 @@ impl Session {
                 server.vars.put(&self.core.hub.seed, &name, None);
             }
         }
+        let in_place = matches!(self.lease, Lease::InPlace { .. });
+        let Some(server) = self.lease.server() else { return };
+        if in_place && server.default_read_only != Some(true) {
+            sql.push_str(ARM);
+            server.default_read_only = Some(true);
+        }
         if may_write {
             match self.read_only_default {
                 Some(wanted) if server.default_read_only.is_some_and(|is| is != wanted) => {
@@ -341,6 +361,7 @@ impl Session {
     pub(super) fn is_over(&self) -> bool {
         let held = match &self.lease {
             Lease::Write { .. } => true,
+            Lease::Guarded { replica: None, .. } => true,
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
             _ => false,
         };
@@ -360,10 +381,14 @@ impl Session {
         }
         self.me.write_capable.set(false);
         if !self.pins.is_empty() {
-            if let Lease::Write { conn, ticket } = self.lease.take() {
-                self.lane = ticket.leave();
-                self.lease = Lease::Bound { conn };
-            }
+            self.lease = match self.lease.take() {
+                Lease::Write { conn, ticket } => {
+                    self.lane = ticket.leave();
+                    Lease::Bound { conn }
+                }
+                Lease::Guarded { conn, replica: None, .. } => Lease::InPlace { conn: conn.bind() },
+                other => other,
+            };
             return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
         }
         self.note_gone();
@@ -430,8 +455,9 @@ impl Session {
             self.await_cancels().await;
         }
         self.note_gone();
+        let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
-            Lease::Bound { conn } if clean => {
+            Lease::Bound { conn } if clean && poolable => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn, reset, seed));

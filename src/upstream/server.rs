@@ -80,6 +80,8 @@ pub struct Server {
     pub key: (u32, Vec<u8>),
     /// Number of its own in this process.
     pub id: u64,
+    /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
+    pub born_guarded: bool,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
@@ -105,6 +107,7 @@ impl Server {
             unnamed: 0,
             key: fresh.key,
             id,
+            born_guarded: false,
             opened: now,
             idle_since: now,
             generation,
