@@ -49,6 +49,16 @@ pub enum AcquireError {
     Login(#[from] LoginError),
 }
 
+/// What a server reports at a log-in.
+#[derive(Debug)]
+pub struct Welcome {
+    /// Every parameter, in the server's order.
+    pub parameters: Vec<(String, String)>,
+    /// The role's own default_transaction_read_only. None when the connection was opened with another, or the server does
+    /// not report it.
+    pub read_only: Option<bool>,
+}
+
 /// See the module.
 pub struct Pool {
     me: Weak<Self>,
@@ -70,7 +80,7 @@ pub struct Pool {
     closed: AtomicBool,
     ids: Arc<AtomicU64>,
     seed: Arc<Seed>,
-    welcome: Mutex<Option<Arc<Vec<(String, String)>>>>,
+    welcome: Mutex<Option<Arc<Welcome>>>,
 }
 
 /// The other pools, for when a limit that is shared with them is reached.
@@ -227,7 +237,7 @@ impl Pool {
     }
 
     /// What the server reported at the last log-in.
-    pub fn welcome(&self) -> Option<Arc<Vec<(String, String)>>> {
+    pub fn welcome(&self) -> Option<Arc<Welcome>> {
         self.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -295,7 +305,11 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Self::take`], and whenever a connection cannot be opened.
-    pub async fn take_or_fail<K: Kind>(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Conn<K>, AcquireError> {
+    pub async fn take_or_fail<K: Kind>(
+        self: &Arc<Self>,
+        core: usize,
+        deadline: Instant,
+    ) -> Result<Conn<K>, AcquireError> {
         loop {
             let grant = match self.take_now::<K>(core) {
                 Some(grant) => grant,
@@ -605,7 +619,10 @@ impl Pool {
             KindTag::Unguarded => self.settings.login.run(&[]).await?,
             KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
         };
-        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fresh.parameters.clone()));
+        let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
+        let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
+        let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
+        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         Ok(AnyConn::opened(server, tag))
