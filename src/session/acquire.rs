@@ -310,8 +310,13 @@ impl Session {
         self.replay.clear();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
-        let target =
-            CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
+        let target = CancelTarget {
+            pool: server.permit.pool().clone(),
+            pid: server.key.0,
+            secret: server.key.1.clone(),
+            server: server.facts.clone(),
+            prepared: server.prepared.len(),
+        };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -481,6 +486,7 @@ impl Session {
                     self.ending = Some(report);
                 }
                 Ask::RollBack => self.roll_back_for_gate()?,
+                Ask::Cancel => {}
             }
         }
         Ok(())
