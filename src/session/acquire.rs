@@ -29,6 +29,7 @@ impl Session {
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
         if let Some(moved) = self.reuse_bound()? {
+            self.flow.begun = false;
             return Ok(moved);
         }
         // A session that keeps its connection keeps one to the primary.
