@@ -245,8 +245,10 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
             };
             taken.map_err(|error| fatal(&error))?;
             if let Some(welcome) = pool.welcome() {
-                db.remember_welcome(&guest.user, welcome.clone());
-                return Ok(welcome);
+                if welcome.exact {
+                    db.remember_welcome(&guest.user, welcome.parameters.clone());
+                }
+                return Ok(welcome.parameters);
             }
         }
         if Instant::now() >= deadline {

@@ -21,6 +21,7 @@ use super::limit::Limit;
 use super::login::{Login, LoginError};
 use super::server::Server;
 use super::vars::Seed;
+use super::welcome::{self, Welcome};
 
 /// How much later a waiter of the releasing core may have come and still be served before one of another core: a hand-over
 /// to another core costs a wake-up and two system calls.
@@ -69,7 +70,7 @@ pub struct Pool {
     closed: AtomicBool,
     ids: Arc<AtomicU64>,
     seed: Arc<Seed>,
-    welcome: Mutex<Option<Arc<Vec<(String, String)>>>>,
+    welcome: Mutex<Option<Welcome>>,
 }
 
 /// The other pools, for when a limit that is shared with them is reached.
@@ -207,7 +208,7 @@ impl Pool {
     }
 
     /// What the server reported at the last log-in.
-    pub fn welcome(&self) -> Option<Arc<Vec<(String, String)>>> {
+    pub fn welcome(&self) -> Option<Welcome> {
         self.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -577,9 +578,12 @@ impl Pool {
         let generation = self.generation.load(SeqCst);
         let fresh = match tag {
             KindTag::Unguarded => self.settings.login.run(&[]).await?,
-            KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
+            KindTag::Guarded => self.settings.login.run(&[(welcome::READ_ONLY, "on")]).await?,
         };
-        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fresh.parameters.clone()));
+        {
+            let mut welcome = self.welcome.lock().unwrap_or_else(PoisonError::into_inner);
+            *welcome = Some(Welcome::new(fresh.parameters.clone(), tag, welcome.as_ref()));
+        }
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, permit, id, core, generation, self.seed.clone());
         Ok(AnyConn::opened(server, tag))
