@@ -51,6 +51,7 @@ pub struct Database {
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
     paused: AtomicBool,
+    disabled: AtomicBool,
     resumed: Notify,
     pools: Mutex<BTreeMap<(Arc<str>, usize), Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
@@ -179,6 +180,16 @@ impl Database {
         was
     }
 
+    /// DISABLE (true) and ENABLE: whether new clients are refused.
+    pub fn disable(&self, disabled: bool) {
+        self.disabled.store(disabled, SeqCst);
+    }
+
+    /// Whether new clients are refused.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(SeqCst)
+    }
+
     /// Waits for RESUME.
     pub async fn until_resumed(&self) {
         loop {
@@ -208,6 +219,8 @@ pub struct Databases {
     changing: Mutex<()>,
     clusters: ArcSwap<BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>>,
     users: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
+    /// PAUSE of all: databases that come into being later are born paused.
+    paused: AtomicBool,
     ids: Arc<AtomicU64>,
 }
 
@@ -222,6 +235,7 @@ impl Databases {
             changing: Mutex::default(),
             clusters: ArcSwap::default(),
             users: Mutex::default(),
+            paused: AtomicBool::new(false),
             ids: Arc::new(AtomicU64::new(1)),
         }
     }
@@ -254,6 +268,25 @@ impl Databases {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// PAUSE of all databases, those that come into being later too.
+    pub fn pause_all(&self) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.paused.store(true, SeqCst);
+        self.all().iter().for_each(|database| _ = database.pause());
+    }
+
+    /// RESUME of all databases: false if none was paused.
+    pub fn resume_all(&self) -> bool {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let was = self.paused.swap(false, SeqCst);
+        self.all().iter().fold(was, |was, database| database.resume() | was)
+    }
+
+    /// Whether PAUSE holds all databases.
+    pub fn are_paused(&self) -> bool {
+        self.paused.load(SeqCst)
     }
 
     /// The clusters, by name.
@@ -308,7 +341,8 @@ impl Databases {
             limit: Limit::new(limit_of(settings.max_db_connections)),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
-            paused: AtomicBool::new(false),
+            paused: AtomicBool::new(self.paused.load(SeqCst)),
+            disabled: AtomicBool::new(false),
             resumed: Notify::new(),
             pools: Mutex::default(),
             welcomes: Mutex::default(),

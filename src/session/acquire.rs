@@ -298,7 +298,7 @@ impl Session {
             _ => None,
         };
         let Some(server) = self.lease.server() else { return };
-        let target = CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
+        let target = CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone(), server: server.facts.clone(), prepared: server.prepared.len() };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -451,6 +451,7 @@ impl Session {
                     self.ending = Some(report);
                 }
                 Ask::RollBack => self.roll_back_for_gate()?,
+                Ask::Cancel => {}
             }
         }
         Ok(())

@@ -101,6 +101,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     let Some(db) = core.hub.databases.get(&guest.database) else {
         return Err(Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database)));
     };
+    if db.is_disabled() {
+        let text = format!("database \"{}\" is not currently accepting connections", db.name);
+        return Err(Report::fatal("55000", text));
+    }
     let operator = config.auth.operators.iter().any(|name| **name == *guest.user);
     let most = config.pooling.max_client_conn as usize;
     if core.hub.clients.load(SeqCst) > most && !operator {
@@ -155,6 +159,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         id,
         secret: u32::from_be_bytes(secret),
         address: guest.address,
+        local: guest.stream.socket().local_addr(),
         user: guest.user.clone(),
         database: Some(db.clone()),
         database_name: db.name.clone(),
@@ -234,6 +239,9 @@ fn options_of(options: &str, into: &mut Vec<(String, String)>) -> Result<(), Rep
 async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {
+        if tokio::time::timeout_at(deadline.into(), db.until_resumed()).await.is_err() {
+            return Err(Report::fatal("57014", "query_wait_timeout"));
+        }
         let cluster = db.setup().cluster.clone();
         let closed = db.gate.state().mode.reports_read_only();
         let at = cluster.primary().or_else(|| cluster.replica(None, None));

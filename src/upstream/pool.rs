@@ -63,6 +63,7 @@ pub struct Pool {
     shards: Box<[Shard]>,
     waiting: AtomicUsize,
     serving: AtomicUsize,
+    opening: AtomicUsize,
     own: Limit,
     outer: Vec<Arc<Limit>>,
     siblings: Weak<dyn Siblings>,
@@ -151,6 +152,22 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Counts a log-in for as long as it takes.
+struct Opening<'a>(&'a AtomicUsize);
+
+impl<'a> Opening<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 /// Numbers for SHOW POOLS.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PoolCounts {
@@ -160,6 +177,8 @@ pub struct PoolCounts {
     pub idle_guarded: usize,
     /// Connections in all, those being opened too.
     pub open: usize,
+    /// Connections that are being opened.
+    pub opening: usize,
     /// Clients that wait.
     pub waiting: usize,
     /// How long the oldest of them has waited.
@@ -191,6 +210,7 @@ impl Pool {
             shards: (0..cores.max(1)).map(|_| Shard::default()).collect(),
             waiting: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
+            opening: AtomicUsize::new(0),
             own,
             outer,
             siblings,
@@ -373,6 +393,11 @@ impl Pool {
         self.close_idle(|_| true);
     }
 
+    /// Whether a connection of that generation is closed as soon as it comes back.
+    pub fn closes(&self, generation: u64) -> bool {
+        self.closed.load(SeqCst) || generation != self.generation.load(SeqCst)
+    }
+
     /// The pool is not used any more: as [`Self::reconnect`], and nothing is kept from now on.
     pub fn retire(&self) {
         self.closed.store(true, SeqCst);
@@ -396,7 +421,7 @@ impl Pool {
     /// Numbers for SHOW POOLS.
     pub fn counts(&self) -> PoolCounts {
         let mut counts =
-            PoolCounts { open: self.own.used(), waiting: self.waiting.load(SeqCst), ..PoolCounts::default() };
+            PoolCounts { open: self.own.used(), opening: self.opening.load(SeqCst), waiting: self.waiting.load(SeqCst), ..PoolCounts::default() };
         for core in 0..self.shards.len() {
             let queue = self.queue(core);
             let guarded = queue.idle.iter().filter(|conn| conn.tag() == KindTag::Guarded).count();
@@ -576,6 +601,7 @@ impl Pool {
 
     async fn open(self: &Arc<Self>, permit: Permit, tag: KindTag, core: usize) -> Result<AnyConn, LoginError> {
         let generation = self.generation.load(SeqCst);
+        let _opening = Opening::of(&self.opening);
         let fresh = match tag {
             KindTag::Unguarded => self.settings.login.run(&[]).await?,
             KindTag::Guarded => self.settings.login.run(&[(welcome::READ_ONLY, "on")]).await?,
@@ -585,7 +611,7 @@ impl Pool {
             *welcome = Some(Welcome::new(fresh.parameters.clone(), tag, welcome.as_ref()));
         }
         let id = self.ids.fetch_add(1, SeqCst);
-        let server = Server::new(fresh, permit, id, core, generation, self.seed.clone());
+        let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         Ok(AnyConn::opened(server, tag))
     }
 }
