@@ -99,6 +99,10 @@ impl Names {
         }
     }
 
+    /// How many named statements there are.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
 }
 
 impl Session {
