@@ -321,9 +321,10 @@ impl Databases {
 impl Siblings for Hub {
     fn evict_for(&self, of: &Pool) -> bool {
         let full = |pool: &Pool| {
-            pool.outer().iter().zip(of.outer()).any(|(theirs, ours)| {
-                Arc::ptr_eq(theirs, ours) && ours.most() > 0 && ours.used() >= ours.most()
-            })
+            pool.outer()
+                .iter()
+                .zip(of.outer())
+                .any(|(theirs, ours)| Arc::ptr_eq(theirs, ours) && ours.most() > 0 && ours.used() >= ours.most())
         };
         for database in self.databases.all() {
             for pool in database.pools() {

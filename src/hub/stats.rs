@@ -60,8 +60,19 @@ macro_rules! counters {
 }
 
 counters!(
-    assignments, xacts, queries, received, sent, xact_time, query_time, wait_time, client_parses, server_parses, binds,
-    refused, replica_xacts
+    assignments,
+    xacts,
+    queries,
+    received,
+    sent,
+    xact_time,
+    query_time,
+    wait_time,
+    client_parses,
+    server_parses,
+    binds,
+    refused,
+    replica_xacts
 );
 
 /// A number that one thread counts up.

@@ -153,7 +153,8 @@ impl Session {
                 Route::Offline => return Err(Denied::Refused(self.offline_report())),
                 Route::Wait => {
                     let mut changes = setup.cluster.changes();
-                    let wait = async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
+                    let wait =
+                        async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
                     self.waiting(wait, deadline).await?;
                 }
                 Route::Write => {
@@ -298,7 +299,8 @@ impl Session {
             _ => None,
         };
         let Some(server) = self.lease.server() else { return };
-        let target = CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
+        let target =
+            CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -418,7 +420,8 @@ impl Session {
 
     /// The session is over: its server connection is cleaned for the next one, or closed.
     pub(super) async fn leave(&mut self) {
-        let clean = self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
+        let clean =
+            self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
         if self.lease.is_none() {
             return;
         }
@@ -502,7 +505,8 @@ fn denied(error: &AcquireError) -> Denied {
 
 /// SQLSTATEs with which a server refuses a log-in.
 pub(super) fn known_code(code: &[u8]) -> &'static str {
-    const KNOWN: [&str; 10] = ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
+    const KNOWN: [&str; 10] =
+        ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
     KNOWN.into_iter().find(|known| known.as_bytes() == code).unwrap_or("08006")
 }
 

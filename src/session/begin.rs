@@ -12,10 +12,10 @@ use crate::config::Config;
 use crate::hub::client::Identity;
 use crate::hub::database::Welcome;
 use crate::hub::{Client, Core, Database};
+use crate::upstream::login::LoginError;
 use crate::upstream::quote::{ident, literal};
 use crate::upstream::vars::{Value, Vars, reported_name};
 use crate::upstream::{AcquireError, Guarded, Unguarded};
-use crate::upstream::login::LoginError;
 use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
 
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
@@ -131,7 +131,8 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     let mut application_name = String::new();
     if let Some(at) = wanted.iter().rposition(|(name, _)| name == "application_name") {
         // PostgreSQL replaces what is not printable ASCII.
-        application_name = wanted[at].1.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(63).collect();
+        application_name =
+            wanted[at].1.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(63).collect();
         wanted.retain(|(name, _)| name != "application_name");
     }
     if config.startup.application_name_add_host {
@@ -140,7 +141,8 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     }
     vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.as_str().into())));
     let same_encoding = |value: &str| {
-        let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+        let plain =
+            |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
         let plain_value = if plain(value) == "UNICODE" { "UTF8".to_owned() } else { plain(value) };
         vars.reported("client_encoding").is_some_and(|now| plain(now) == plain_value)
     };
@@ -168,7 +170,13 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     back::authentication_ok(&mut greeting);
     for (name, value) in welcome.iter() {
         let value = match (name.as_str(), reported_name(name)) {
-            ("default_transaction_read_only", _) => if told_read_only { "on" } else { "off" },
+            ("default_transaction_read_only", _) => {
+                if told_read_only {
+                    "on"
+                } else {
+                    "off"
+                }
+            }
             ("in_hot_standby", _) => "off",
             ("session_authorization", _) => value,
             (_, Some(known)) => vars.reported(known).unwrap_or(value),
@@ -220,7 +228,9 @@ fn options_of(options: &str, into: &mut Vec<(String, String)>) -> Result<(), Rep
         let setting = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
             Some("") => words.next().unwrap_or_default(),
             Some(rest) => rest.to_owned(),
-            None => return Err(Report::fatal("42601", format!("invalid command-line argument for server process: {word}"))),
+            None => {
+                return Err(Report::fatal("42601", format!("invalid command-line argument for server process: {word}")));
+            }
         };
         match setting.split_once('=') {
             Some((name, value)) => into.push((name.replace('-', "_"), value.to_owned())),

@@ -98,7 +98,6 @@ impl Names {
             self.portals = HashMap::new();
         }
     }
-
 }
 
 impl Session {

@@ -79,10 +79,14 @@ impl Session {
     /// Answers a simple query of one certain write without a server. True if it did.
     pub(super) fn refuses_at_once(&mut self, cached: &Cached) -> bool {
         let closed = matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. });
-        let Some(statement) = cached.analysis.single().filter(|_| closed && !cached.analysis.ambiguous) else { return false };
+        let Some(statement) = cached.analysis.single().filter(|_| closed && !cached.analysis.ambiguous) else {
+            return false;
+        };
         let certain = match &statement.refusal {
             Refusal::Allowed => self.prepared_refusal(statement).is_some(),
-            Refusal::ByPostgres { unless_temporary } => !(*unless_temporary && self.pins.has(super::state::Pin::Temporary)),
+            Refusal::ByPostgres { unless_temporary } => {
+                !(*unless_temporary && self.pins.has(super::state::Pin::Temporary))
+            }
             Refusal::ByPgsluice(_) => true,
         };
         if !certain || !matches!(self.lease, Lease::None | Lease::Bound { .. } | Lease::InPlace { .. }) {
@@ -118,7 +122,8 @@ impl Session {
             let view = self.db.gate.view();
             let (detail, hint) = (view.refusal_detail(), view.refusal_hint());
             drop(view);
-            let change = Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
+            let change =
+                Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
             fields.write_with(out, &change);
             self.count_refusal();
             return Ok(());

@@ -275,7 +275,11 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Self::take`], and whenever a connection cannot be opened.
-    pub async fn take_or_fail<K: Kind>(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Conn<K>, AcquireError> {
+    pub async fn take_or_fail<K: Kind>(
+        self: &Arc<Self>,
+        core: usize,
+        deadline: Instant,
+    ) -> Result<Conn<K>, AcquireError> {
         loop {
             let grant = match self.take_now::<K>(core) {
                 Some(grant) => grant,

@@ -149,7 +149,9 @@ impl Server {
 
     fn take_unasked(&mut self, mut input: &[u8]) -> bool {
         while let Ok(Some(header)) = peek_back(input) {
-            let (Some(body), Some(rest)) = (input.get(HEADER..header.total), input.get(header.total..)) else { return false };
+            let (Some(body), Some(rest)) = (input.get(HEADER..header.total), input.get(header.total..)) else {
+                return false;
+            };
             match (header.tag, parameter(body)) {
                 (b'S', Ok((name, value))) => {
                     let (name, value) = (name.to_owned(), value.to_owned());
