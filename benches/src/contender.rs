@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgsluice_fixtures::{Address, Cluster, Login, Proxy, Raw, Role};
 
@@ -24,6 +24,11 @@ const PGBOUNCER_PREPARES: (u32, u32) = (1, 21);
 const SCALE: &str = "10";
 /// Rows of a kilobyte that make one result of 10 MB.
 const BIG_TABLE: &str = "create table big as select repeat(md5(n::text), 32) as line from generate_series(1, 10240) n";
+
+/// How often a server has read the small table from end to end.
+const SCANS: &str = "select coalesce(sum(seq_scan), 0) from pg_stat_user_tables where relname = 'pgbench_branches'";
+/// For a proxy to come to the state it is to be measured in.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What stands between pgbench and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,14 +161,14 @@ impl Contender {
             let results = raw.query(sql, Duration::from_secs(5)).map_err(|error| error.to_string())?;
             Ok(results.first().map(|result| format!("{result:?}")).unwrap_or_default())
         };
-        let deadline = std::time::Instant::now() + Duration::from_secs(15);
+        let until = Instant::now() + PATIENCE;
         loop {
             let last = match look() {
                 Ok(answer) if answer.contains(expected) => return Ok(()),
                 Ok(answer) => answer,
                 Err(error) => error,
             };
-            if std::time::Instant::now() > deadline {
+            if Instant::now() > until {
                 return Err(format!("{sql}: {last}").into());
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -283,12 +288,21 @@ fn guarded(binary: &Path, options: &Options, cluster: &Cluster) -> Result<Conten
     let contender = pgsluice("pgsluice, read_only", Kind::ReadsOnly, binary, options, cluster, "primary")?;
     let mut console = Raw::connect(&Address::local(contender.port), &Login::new(USER, "pgsluice"))?;
     console.query(&format!("MAINTENANCE ON {DATABASE} WITH (reads 'primary')"), Duration::from_secs(40))?;
-    contender.wait_for("show transaction_read_only", "[111, 110]")?;
+    contender.wait_for("show transaction_read_only", "\"on\"")?;
     Ok(contender)
 }
 
 fn routed(binary: &Path, options: &Options, cluster: &Cluster) -> Result<Contender, Failure> {
     let contender = pgsluice("pgsluice, replica reads", Kind::ReadsOnly, binary, options, cluster, "replica")?;
-    contender.wait_for("select pg_is_in_recovery()", "[116]")?;
+    let scans = || cluster.replica(0).psql_in(DATABASE, SCANS);
+    let before = scans()?;
+    // The replica's statistics tell where reads go: answers are the same everywhere.
+    let until = Instant::now() + PATIENCE;
+    while scans()? == before {
+        if Instant::now() > until {
+            return Err("reads do not reach the replica".into());
+        }
+        contender.wait_for("select count(*) from pgbench_branches", "")?;
+    }
     Ok(contender)
 }

@@ -154,7 +154,7 @@ impl Workload {
         let latencies = take_latencies(&stage.folder);
         let (told, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() {
-            return Err(words.lines().rev().find(|line| line.contains("error")).unwrap_or("pgbench failed").into());
+            return Err(words.lines().find(|line| line.contains("error")).unwrap_or("pgbench failed").into());
         }
         let transactions = number_after(&told, "number of transactions actually processed: ")
             .filter(|&n| n > 0.0)

@@ -229,7 +229,10 @@ fn options_of(options: &str, into: &mut Vec<(String, String)>) -> Result<(), Rep
             Some("") => words.next().unwrap_or_default(),
             Some(rest) => rest.to_owned(),
             None => {
-                return Err(Report::fatal("42601", format!("invalid command-line argument for server process: {word}")));
+                return Err(Report::fatal(
+                    "42601",
+                    format!("invalid command-line argument for server process: {word}"),
+                ));
             }
         };
         match setting.split_once('=') {
