@@ -1,6 +1,293 @@
-//! The console's conversation.
-use crate::hub::Core;
-use crate::session::startup::Guest;
+//! One conversation on the console.
+
 use std::rc::Rc;
-/// Serves a console.
-pub async fn serve(_core: Rc<Core>, _guest: Box<Guest>) {}
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Instant;
+
+use super::command::{Command, Polite};
+use super::control;
+use super::extended::Names;
+use super::link::{Broken, End, Link};
+use super::table::{Column, Formats, Table, describe, row};
+use super::words::statements;
+use super::{maintenance, parser, settings, show};
+use crate::gate::Who;
+use crate::hub::client::Identity;
+use crate::hub::{Client, Core, Phase};
+use crate::session::startup::{Guest, tell};
+use crate::wire::{Report, TxStatus, back, front};
+
+/// What a user may do here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// Everything: it is one of admin_users.
+    All,
+    /// SHOW: it is one of stats_users.
+    Look,
+    /// Nothing.
+    None,
+}
+
+fn rights(core: &Core, user: &str) -> Rights {
+    let setup = core.setup();
+    let named = |list: &[String]| list.iter().any(|name| name == user);
+    if named(&setup.config.auth.admin_users) {
+        Rights::All
+    } else if named(&setup.config.auth.stats_users) {
+        Rights::Look
+    } else {
+        Rights::None
+    }
+}
+
+/// A conversation.
+pub(super) struct Console {
+    pub core: Rc<Core>,
+    pub me: Rc<Client>,
+    pub link: Link,
+    pub names: Names,
+    /// BEGIN and COMMIT are taken for drivers' sake; commands take effect at once all the same.
+    pub status: TxStatus,
+    /// An error was told in the extended protocol: everything up to Sync is dropped.
+    pub skip: bool,
+}
+
+/// Why a command has no answer.
+pub(super) enum Failed {
+    /// The client is told, and lives on.
+    Told(Box<Report>),
+    /// The conversation ends.
+    End(End),
+}
+
+impl From<Report> for Failed {
+    fn from(report: Report) -> Self {
+        Self::Told(Box::new(report))
+    }
+}
+
+impl From<End> for Failed {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl From<Broken> for Failed {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::End(end) => Self::End(end),
+            Broken::Cancelled => Report::error("57014", "canceling statement due to user request").into(),
+        }
+    }
+}
+
+/// Serves a console, from its greeting to its end.
+pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
+    let me = match enter(&core, &guest) {
+        Ok(me) => me,
+        Err(report) => {
+            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            tell(&mut guest.stream, &report).await;
+            return;
+        }
+    };
+    let logs = core.setup().config.log.clone();
+    let (user, from, began) = (me.user.clone(), me.address_words(), Instant::now());
+    if logs.log_connections {
+        tracing::info!(%user, database = guest.database, client = %from, "console log-in");
+    }
+    core.enter(&me);
+    let mut console = Console {
+        link: Link::new(me.clone(), guest.stream),
+        names: Names::default(),
+        status: TxStatus::Idle,
+        skip: false,
+        core: core.clone(),
+        me,
+    };
+    let end = match console.converse().await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    core.leave(console.me.id);
+    console.link.close(&end).await;
+    if logs.log_disconnections {
+        let why = match &end {
+            End::Gone => "client has gone",
+            End::Report(report) => &report.message,
+        };
+        tracing::info!(%user, client = %from, age = ?began.elapsed(), "console closing: {why}");
+    }
+}
+
+/// Lets a guest in who may be here. The limit of clients is not for consoles: they are needed when it is reached.
+fn enter(core: &Rc<Core>, guest: &Guest) -> Result<Rc<Client>, Report> {
+    if rights(core, &guest.user) == Rights::None {
+        let detail = format!("User \"{}\" is neither in admin_users nor in stats_users.", guest.user);
+        return Err(Report::fatal("42501", "not allowed").with_detail(Some(detail)));
+    }
+    let (id, secret) = core.new_key().map_err(|_| Report::fatal("58000", "no randomness for a cancel key"))?;
+    Ok(Client::new(Identity {
+        id,
+        secret,
+        address: guest.address,
+        local: guest.stream.socket().local_addr(),
+        user: guest.user.clone(),
+        database: None,
+        database_name: guest.database.as_str().into(),
+        operator: false,
+        tls: guest.stream.tls_words(),
+        application_name: guest.start.get("application_name").unwrap_or_default().chars().take(63).collect(),
+    }))
+}
+
+impl Console {
+    async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
+        self.greet();
+        loop {
+            let (tag, body) = self.link.message().await?;
+            if self.skip && !matches!(tag, b'S' | b'X') {
+                continue;
+            }
+            match tag {
+                b'Q' => {
+                    let text = front::query(&body)?;
+                    self.names.forget_unnamed();
+                    if let Err(failed) = self.query(text).await {
+                        self.tell(failed)?;
+                    }
+                    self.ready();
+                }
+                b'P' | b'B' | b'D' | b'E' | b'C' => {
+                    if let Err(failed) = self.extended(tag, &body).await {
+                        self.tell(failed)?;
+                        self.skip = true;
+                    }
+                }
+                b'S' => {
+                    self.skip = false;
+                    self.names.end_portals(self.status);
+                    self.ready();
+                }
+                b'H' => self.link.flush().await?,
+                b'F' => {
+                    front::function_oid(&body)?;
+                    Report::error("0A000", "the console has no functions").write(&mut self.link.out);
+                    self.ready();
+                }
+                // Left over from a COPY that never was: PostgreSQL ignores that too.
+                b'd' | b'c' | b'f' => {}
+                b'X' => return Err(End::Gone),
+                other => return Err(crate::wire::WireError::UnknownFrontend(other).into()),
+            }
+            self.me.enter(Phase::Idle);
+            self.link.flush_if_much().await?;
+        }
+    }
+
+    fn greet(&mut self) {
+        let out = &mut self.link.out;
+        back::authentication_ok(out);
+        for (name, value) in settings::REPORTED {
+            back::parameter_status(out, name, value);
+        }
+        back::parameter_status(out, "application_name", &self.me.application_name.borrow());
+        back::parameter_status(out, "session_authorization", &self.me.user);
+        back::backend_key(out, u32::try_from(self.me.id).unwrap_or(u32::MAX), self.me.secret);
+        self.ready();
+    }
+
+    fn ready(&mut self) {
+        back::ready(&mut self.link.out, self.status);
+    }
+
+    /// Tells the client of an error; it may be the last thing that is told.
+    fn tell(&mut self, failed: Failed) -> Result<(), End> {
+        match failed {
+            Failed::Told(report) => report.write(&mut self.link.out),
+            Failed::End(end) => return Err(end),
+        }
+        Ok(())
+    }
+
+    /// A simple query: everything in it is read before anything runs.
+    async fn query(&mut self, text: &[u8]) -> Result<(), Failed> {
+        let all = statements(utf8(text)?)?;
+        if all.is_empty() {
+            back::empty_query(&mut self.link.out);
+            return Ok(());
+        }
+        let commands = all.iter().map(|tokens| parser::parse(tokens)).collect::<Result<Vec<_>, _>>()?;
+        for command in &commands {
+            let table = self.run(command).await?;
+            if let Some(table) = table {
+                let out = &mut self.link.out;
+                describe(out, table.columns, &Formats::TEXT);
+                for cells in &table.rows {
+                    row(out, table.columns, cells, &Formats::TEXT);
+                }
+            }
+            back::command_complete(&mut self.link.out, command.tag());
+            self.link.flush_if_much().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a command. With a table, it has [`columns`] of the command.
+    pub async fn run(&mut self, command: &Command) -> Result<Option<Table>, Failed> {
+        match rights(&self.core, &self.me.user) {
+            Rights::All => {}
+            Rights::Look if command.only_looks() => {}
+            Rights::Look | Rights::None => return Err(Report::error("42501", "admin access needed").into()),
+        }
+        self.me.enter(Phase::Active);
+        match command {
+            Command::Show(command) => show::run(self, command).await,
+            Command::Gate(command) => maintenance::run(self, command).await.map(Some),
+            Command::Control(command) => {
+                tracing::info!(user = %self.me.user, client = %self.me.address_words(), ?command, "console command");
+                control::run(self, command).await.map(|()| None)
+            }
+            Command::Unavailable(name) => Err(Report::error("0A000", format!("{name} is not implemented yet")).into()),
+            Command::Polite(polite) => {
+                match polite {
+                    Polite::Begin(_) => self.status = TxStatus::Block,
+                    Polite::End(_) => self.status = TxStatus::Idle,
+                    Polite::Other("DISCARD ALL" | "DEALLOCATE ALL") => self.names.forget_statements(),
+                    Polite::Other(_) => {}
+                }
+                Ok(None)
+            }
+            Command::Scalar(scalar) => {
+                let mut table = Table::new(scalar.columns());
+                table.push([scalar.value(&self.me.user, &self.me.database_name, self.me.id)]);
+                Ok(Some(table))
+            }
+            Command::Catalog => Ok(Some(Table::new(&[]))),
+        }
+    }
+
+    /// Who gives the commands.
+    pub fn who(&self) -> Who {
+        Who { user: self.me.user.to_string(), address: Some(self.me.address_words()) }
+    }
+}
+
+/// The columns of what a command gives; None if it gives no table.
+pub(super) fn columns(command: &Command) -> Option<&'static [Column]> {
+    match command {
+        Command::Show(command) => show::columns(command),
+        Command::Gate(_) => Some(maintenance::OUTCOME),
+        Command::Scalar(scalar) => Some(scalar.columns()),
+        Command::Catalog => Some(&[]),
+        Command::Control(_) | Command::Unavailable(_) | Command::Polite(_) => None,
+    }
+}
+
+/// The text of a message.
+///
+/// # Errors
+/// 22021, in PostgreSQL's words.
+pub(super) fn utf8(text: &[u8]) -> Result<&str, Report> {
+    std::str::from_utf8(text).map_err(|_| Report::error("22021", "invalid byte sequence for encoding \"UTF8\""))
+}

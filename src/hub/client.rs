@@ -14,6 +14,7 @@ use super::statement::Statement;
 use crate::sql::cache::Cached;
 use crate::upstream::Pool;
 use crate::upstream::login::cancel;
+use crate::upstream::server::Facts;
 use crate::wire::Report;
 
 /// What a client does.
@@ -41,6 +42,8 @@ pub enum Ask {
         /// Whether an open transaction is broken off.
         now: bool,
     },
+    /// Give up the command that runs: a cancel request has come. Only consoles are asked this.
+    Cancel,
     /// Roll back the write-capable transaction that is open; the drain has timed out.
     RollBack,
 }
@@ -54,6 +57,10 @@ pub struct CancelTarget {
     pub pid: u32,
     /// Its secret.
     pub secret: Vec<u8>,
+    /// What tables show of the server connection.
+    pub server: Arc<Facts>,
+    /// Statements that stood prepared on it when it was taken.
+    pub prepared: usize,
 }
 
 /// What runs.
@@ -84,6 +91,8 @@ pub struct Client {
     pub secret: u32,
     /// Where it comes from; None for a unix socket.
     pub address: Option<SocketAddr>,
+    /// Our end of its connection; None for a unix socket.
+    pub local: Option<SocketAddr>,
     /// The role it logged in as.
     pub user: Arc<str>,
     /// The database; None on the console.
@@ -102,6 +111,10 @@ pub struct Client {
     pub phase: Cell<Phase>,
     /// When it began to do that.
     pub phase_since: Cell<Instant>,
+    /// When it last asked for something; at first, when it connected.
+    pub requested: Cell<Instant>,
+    /// Statements it has prepared, as far as is known.
+    pub prepared: Cell<usize>,
     /// When its transaction began, if one is open.
     pub transaction_since: Cell<Option<Instant>>,
     /// Whether its transaction is registered with the gate.
@@ -130,6 +143,8 @@ pub struct Identity {
     pub secret: u32,
     /// See [`Client::address`].
     pub address: Option<SocketAddr>,
+    /// See [`Client::local`].
+    pub local: Option<SocketAddr>,
     /// See [`Client::user`].
     pub user: Arc<str>,
     /// See [`Client::database`].
@@ -151,6 +166,7 @@ impl Client {
             id: identity.id,
             secret: identity.secret,
             address: identity.address,
+            local: identity.local,
             user: identity.user,
             database: identity.database,
             database_name: identity.database_name,
@@ -160,6 +176,8 @@ impl Client {
             application_name: RefCell::new(identity.application_name),
             phase: Cell::new(Phase::Idle),
             phase_since: Cell::new(Instant::now()),
+            requested: Cell::new(Instant::now()),
+            prepared: Cell::new(0),
             transaction_since: Cell::new(None),
             write_capable: Cell::new(false),
             running: RefCell::default(),
@@ -174,8 +192,14 @@ impl Client {
 
     /// Notes what it does now.
     pub fn enter(&self, phase: Phase) {
-        if self.phase.replace(phase) != phase {
-            self.phase_since.set(Instant::now());
+        let before = self.phase.replace(phase);
+        if before == phase {
+            return;
+        }
+        let now = Instant::now();
+        self.phase_since.set(now);
+        if matches!(before, Phase::Idle | Phase::IdleInTransaction) && matches!(phase, Phase::Waiting | Phase::Active) {
+            self.requested.set(now);
         }
     }
 
@@ -223,10 +247,13 @@ impl Client {
         }
     }
 
-    /// Sends a cancel request to the server that works for it, if one does. Its server connection stays its own until the
+    /// Sends a cancel request to the server that works for it, if one does; a console is asked to give up its command. Its server connection stays its own until the
     /// request has been taken. The receiver learns when that is.
     pub fn send_cancel(self: &Rc<Self>) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
+        if self.database.is_none() {
+            self.ask(Ask::Cancel);
+        }
         if let Some(target) = self.cancel.borrow().clone() {
             let me = self.clone();
             me.cancelling.set(me.cancelling.get() + 1);

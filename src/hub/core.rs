@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use super::client::Client;
 use super::statement::Statements;
@@ -51,6 +52,17 @@ impl Core {
     /// The setup in force.
     pub fn setup(&self) -> Arc<Setup> {
         self.hub.setup.load_full()
+    }
+
+    /// A number that no other client has, with this core in it, and a secret: the cancel key of a new client.
+    ///
+    /// # Errors
+    /// The kernel gives no randomness.
+    pub fn new_key(&self) -> Result<(u64, u32), getrandom::Error> {
+        let mut secret = [0; 4];
+        getrandom::fill(&mut secret)?;
+        let id = self.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (self.index as u64) << 24 & 0x7f00_0000;
+        Ok((id, u32::from_be_bytes(secret)))
     }
 
     /// Makes a client known to who looks for it.

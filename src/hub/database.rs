@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::Hub;
@@ -16,8 +16,9 @@ use crate::gate::Gate;
 use crate::tls::ServerTls;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::Login;
-use crate::upstream::pool::{PoolSettings, Siblings};
+use crate::upstream::pool::{PoolSettings, Siblings, Welcome};
 use crate::upstream::{Cluster, Pool, Role};
+use crate::wire::fields::Place;
 
 /// What a reload may change of a database.
 pub struct DatabaseSetup {
@@ -28,9 +29,6 @@ pub struct DatabaseSetup {
     /// TLS towards the cluster's servers.
     pub tls: Arc<ServerTls>,
 }
-
-/// Parameters that the server reported at a log-in: what a client is told when it connects.
-pub type Welcome = Vec<(String, String)>;
 
 /// Settings of a start-up packet as a server has read them.
 pub type Resolved = Vec<(String, crate::upstream::vars::Value)>;
@@ -51,10 +49,12 @@ pub struct Database {
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
     paused: AtomicBool,
+    disabled: AtomicBool,
     resumed: Notify,
     pools: Mutex<BTreeMap<(Arc<str>, usize), Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
     resolved: Mutex<HashMap<Vec<(String, String)>, Arc<Resolved>>>,
+    refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
 }
 
@@ -77,6 +77,7 @@ impl Database {
         self.generation.fetch_add(1, SeqCst);
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.refusal_place.store(None);
         old.into_values().for_each(|pool| pool.retire());
     }
 
@@ -148,6 +149,16 @@ impl Database {
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), welcome);
     }
 
+    /// Where in its source the server refuses writes, once it has done so.
+    pub fn refusal_place(&self) -> Option<Arc<Place>> {
+        self.refusal_place.load_full()
+    }
+
+    /// Notes where the server refuses writes.
+    pub fn remember_refusal_place(&self, place: Place) {
+        self.refusal_place.store(Some(Arc::new(place)));
+    }
+
     /// What a server made of these settings of a start-up packet before.
     pub fn resolved(&self, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(wanted).cloned()
@@ -179,6 +190,16 @@ impl Database {
         was
     }
 
+    /// DISABLE (true) and ENABLE: whether new clients are refused.
+    pub fn disable(&self, disabled: bool) {
+        self.disabled.store(disabled, SeqCst);
+    }
+
+    /// Whether new clients are refused.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(SeqCst)
+    }
+
     /// Waits for RESUME.
     pub async fn until_resumed(&self) {
         loop {
@@ -208,6 +229,8 @@ pub struct Databases {
     changing: Mutex<()>,
     clusters: ArcSwap<BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>>,
     users: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
+    /// PAUSE of all: databases that come into being later are born paused.
+    paused: AtomicBool,
     ids: Arc<AtomicU64>,
 }
 
@@ -222,6 +245,7 @@ impl Databases {
             changing: Mutex::default(),
             clusters: ArcSwap::default(),
             users: Mutex::default(),
+            paused: AtomicBool::new(false),
             ids: Arc::new(AtomicU64::new(1)),
         }
     }
@@ -254,6 +278,25 @@ impl Databases {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// PAUSE of all databases, those that come into being later too.
+    pub fn pause_all(&self) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.paused.store(true, SeqCst);
+        self.all().iter().for_each(|database| _ = database.pause());
+    }
+
+    /// RESUME of all databases: false if none was paused.
+    pub fn resume_all(&self) -> bool {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let was = self.paused.swap(false, SeqCst);
+        self.all().iter().fold(was, |was, database| database.resume() | was)
+    }
+
+    /// Whether PAUSE holds all databases.
+    pub fn are_paused(&self) -> bool {
+        self.paused.load(SeqCst)
     }
 
     /// The clusters, by name.
@@ -308,11 +351,13 @@ impl Databases {
             limit: Limit::new(limit_of(settings.max_db_connections)),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
-            paused: AtomicBool::new(false),
+            paused: AtomicBool::new(self.paused.load(SeqCst)),
+            disabled: AtomicBool::new(false),
             resumed: Notify::new(),
             pools: Mutex::default(),
             welcomes: Mutex::default(),
             resolved: Mutex::default(),
+            refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),
         }))
     }

@@ -81,6 +81,8 @@ pub struct Hub {
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
+    /// Clients leave by themselves, when they like.
+    Leave,
     /// Transactions may end.
     Drain,
     /// They may not.

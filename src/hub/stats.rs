@@ -1,7 +1,8 @@
 //! Counters for SHOW STATS, kept by each core on lines of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Counters of one database, PgBouncer's names; times in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,28 +93,59 @@ impl Counter {
     }
 }
 
+/// How long the period is over which averages are taken (PgBouncer's default of stats_period).
+pub const PERIOD: Duration = Duration::from_secs(60);
+
 /// The counters of one database, one for each core.
 #[derive(Debug)]
-pub struct DatabaseStats(Box<[Counters]>);
+pub struct DatabaseStats {
+    cores: Box<[Counters]>,
+    period: Mutex<Period>,
+}
+
+/// The counters at the bounds of the last whole period.
+#[derive(Clone, Copy, Debug)]
+struct Period {
+    began: (Instant, Totals),
+    /// None before the first one is over.
+    ended: Option<(Instant, Totals)>,
+}
 
 impl DatabaseStats {
     /// Zeros.
     pub fn new(cores: usize) -> Arc<Self> {
-        Arc::new(Self((0..cores.max(1)).map(|_| Counters::default()).collect()))
+        Arc::new(Self {
+            cores: (0..cores.max(1)).map(|_| Counters::default()).collect(),
+            period: Mutex::new(Period { began: (Instant::now(), Totals::default()), ended: None }),
+        })
     }
 
     /// The counters of a core.
     #[inline]
     pub fn of(&self, core: usize) -> Option<&Counters> {
-        self.0.get(core)
+        self.cores.get(core)
     }
 
     /// The sum over all cores.
     pub fn totals(&self) -> Totals {
-        self.0.iter().fold(Totals::default(), |mut sum, counters| {
+        self.cores.iter().fold(Totals::default(), |mut sum, counters| {
             sum += counters.totals();
             sum
         })
+    }
+
+    /// Ends a period; called once in each [`PERIOD`].
+    pub fn end_period(&self) {
+        let now = (Instant::now(), self.totals());
+        let mut period = self.period.lock().unwrap_or_else(PoisonError::into_inner);
+        *period = Period { began: period.ended.unwrap_or(period.began), ended: Some(now) };
+    }
+
+    /// What was counted in the last whole period, and how long that was; before the end of the first one, since its begin.
+    pub fn last_period(&self) -> (Totals, Duration) {
+        let period = *self.period.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, counted) = period.ended.unwrap_or_else(|| (Instant::now(), self.totals()));
+        (counted - period.began.1, at.duration_since(period.began.0))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A TCP or unix socket.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -34,6 +35,22 @@ impl Socket {
             Self::Lost => return Err(lost()),
         };
         Ok(())
+    }
+
+    /// Our end of a TCP connection; None for a unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) | Self::Lost => None,
+        }
+    }
+
+    /// The other end of a TCP connection; None for a unix socket.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().ok(),
+            Self::Unix(_) | Self::Lost => None,
+        }
     }
 
     /// Ready once the peer has sent something or has gone. No system call.

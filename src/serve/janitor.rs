@@ -8,6 +8,7 @@ use tokio::time::interval;
 
 use crate::config::{Timeout, Timeouts};
 use crate::hub::client::Ask;
+use crate::hub::stats::PERIOD;
 use crate::hub::{Client, Core, Hub, Phase};
 use crate::upstream::KindTag;
 use crate::wire::Report;
@@ -59,6 +60,17 @@ fn overdue(client: &Client, timeouts: &Timeouts, query: Timeout, idle: Timeout) 
     }
 }
 
+/// Ends the periods over which averages are taken.
+pub async fn watch_stats(hub: Arc<Hub>) {
+    let mut period = interval(PERIOD);
+    // The first tick comes at once, and ends nothing.
+    period.tick().await;
+    loop {
+        period.tick().await;
+        hub.databases.all().iter().for_each(|database| database.stats.end_period());
+    }
+}
+
 /// Closes server connections that are too old or idle for too long, and keeps min_pool_size of them warm.
 pub async fn watch_pools(hub: Arc<Hub>) {
     let mut tick = interval(TICK);
@@ -83,7 +95,7 @@ pub async fn watch_pools(hub: Arc<Hub>) {
                     }
                     close
                 });
-                if pool.counts().open < keep {
+                if pool.counts().open < keep && !database.is_paused() {
                     // Opened on a core: its reactor has to know the socket.
                     let tag = if open { KindTag::Unguarded } else { KindTag::Guarded };
                     hub.on_core(0, move |_| {

@@ -93,6 +93,7 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
         threads.push(worker.start()?);
     }
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
+    let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let config = hub.setup.load();
     tracing::info!(
         port = config.config.listen.listen_port,
@@ -105,7 +106,7 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = loop {
+    let mut stop = loop {
         tokio::select! {
             _ = hangup.recv() => running.reload_and_log(),
             _ = terminate.recv() => break Stop::Drain,
@@ -118,11 +119,19 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
         }
     };
     pools.abort();
-    let patience = if stop == Stop::Drain { DRAIN } else { Duration::ZERO };
-    tokio::select! {
-        () = running.drain(patience) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    stats.abort();
+    loop {
+        tokio::select! {
+            () = running.drain(stop) => break,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // Who finds the first way too slow chooses another one.
+            control = asked.recv() => match control {
+                Some(Control::Stop(other)) => stop = other,
+                Some(Control::Reload(tell)) => _ = tell.send(Err("pgsluice is shutting down".to_owned())),
+                None => break,
+            },
+        }
     }
     running.end(threads).await;
     Ok(())
@@ -204,8 +213,12 @@ impl Running {
     }
 
     /// Lets nobody in, sends away who is idle, and waits for the others.
-    async fn drain(&self, patience: Duration) {
-        let now = patience.is_zero();
+    async fn drain(&self, stop: Stop) {
+        if stop == Stop::Leave {
+            self.until_clients_left().await;
+        }
+        let now = stop == Stop::Now;
+        let patience = if now { Duration::ZERO } else { DRAIN };
         let report = Report::fatal("57P01", "terminating connection due to administrator command");
         self.hub
             .on_every_core(move |core| {
@@ -216,6 +229,20 @@ impl Running {
         let until = Instant::now() + patience.max(Duration::from_secs(2));
         while self.hub.clients.load(SeqCst) > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Lets nobody in and waits until nobody but consoles is left.
+    async fn until_clients_left(&self) {
+        loop {
+            let left = self.hub.on_every_core(|core| {
+                core.stop();
+                core.clients().iter().any(|client| client.database.is_some())
+            });
+            if !left.await.contains(&true) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -31,6 +31,8 @@ impl Session {
         if let Some(moved) = self.reuse_bound()? {
             return Ok(moved);
         }
+        // A session that keeps its connection keeps one to the primary.
+        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
         let began = Instant::now();
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
         self.me.enter(Phase::Waiting);
@@ -87,7 +89,7 @@ impl Session {
             }
             Lease::InPlace { mut conn } => {
                 if let Some(ticket) = self.enter_gate() {
-                    let on = self.read_only_default;
+                    let on = self.read_only_default == Some(true);
                     if !on {
                         front::write_query(&mut self.io.to_server, DISARM.as_bytes());
                     }
@@ -177,6 +179,18 @@ impl Session {
                         // The gate closed meanwhile: this kind of connection is not wanted any more.
                         None => conn.close(),
                     }
+                }
+                Route::GuardedPrimary if self.manner.pool_mode == PoolMode::Session => {
+                    // It will be the session's own for longer than the maintenance: of the kind that can be opened again.
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    let pool = self.pool(at)?;
+                    let taker = pool.clone();
+                    let taken = async move { taker.take::<Unguarded>(core, deadline).await };
+                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let mut conn = conn.arm();
+                    conn.server().default_read_only = Some(false);
+                    self.lease = Lease::InPlace { conn };
+                    return Ok(());
                 }
                 Route::GuardedPrimary => {
                     let Some(at) = setup.cluster.primary() else { continue };
@@ -294,13 +308,15 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
-        let wants_default = match self.lease {
-            Lease::Write { .. } | Lease::Operator { .. } => Some(self.read_only_default),
-            _ => None,
-        };
+        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
-        let target =
-            CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone() };
+        let target = CancelTarget {
+            pool: server.permit.pool().clone(),
+            pid: server.key.0,
+            secret: server.key.1.clone(),
+            server: server.facts.clone(),
+            prepared: server.prepared.len(),
+        };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -319,11 +335,21 @@ impl Session {
                 server.vars.put(&self.core.hub.seed, &name, None);
             }
         }
-        if let Some(wanted) = wants_default
-            && server.default_read_only.is_some_and(|is| is != wanted)
-        {
-            sql.push_str(if wanted { ARM } else { DISARM });
-            server.default_read_only = Some(wanted);
+        let in_place = matches!(self.lease, Lease::InPlace { .. });
+        let Some(server) = self.lease.server() else { return };
+        if in_place && server.default_read_only != Some(true) {
+            sql.push_str(ARM);
+            server.default_read_only = Some(true);
+        }
+        if may_write {
+            match self.read_only_default {
+                Some(wanted) if server.default_read_only.is_some_and(|is| is != wanted) => {
+                    sql.push_str(if wanted { ARM } else { DISARM });
+                    server.default_read_only = Some(wanted);
+                }
+                Some(_) => {}
+                None => self.read_only_default = server.default_read_only,
+            }
         }
         *self.me.cancel.borrow_mut() = Some(target);
         if !sql.is_empty() {
@@ -340,6 +366,7 @@ impl Session {
     pub(super) fn is_over(&self) -> bool {
         let held = match &self.lease {
             Lease::Write { .. } => true,
+            Lease::Guarded { replica: None, .. } => true,
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
             _ => false,
         };
@@ -359,10 +386,14 @@ impl Session {
         }
         self.me.write_capable.set(false);
         if !self.pins.is_empty() {
-            if let Lease::Write { conn, ticket } = self.lease.take() {
-                self.lane = ticket.leave();
-                self.lease = Lease::Bound { conn };
-            }
+            self.lease = match self.lease.take() {
+                Lease::Write { conn, ticket } => {
+                    self.lane = ticket.leave();
+                    Lease::Bound { conn }
+                }
+                Lease::Guarded { conn, replica: None, .. } => Lease::InPlace { conn: conn.bind() },
+                other => other,
+            };
             return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
         }
         self.note_gone();
@@ -429,8 +460,9 @@ impl Session {
             self.await_cancels().await;
         }
         self.note_gone();
+        let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
-            Lease::Bound { conn } if clean => {
+            Lease::Bound { conn } if clean && poolable => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn, reset, seed));
@@ -454,6 +486,7 @@ impl Session {
                     self.ending = Some(report);
                 }
                 Ask::RollBack => self.roll_back_for_gate()?,
+                Ask::Cancel => {}
             }
         }
         Ok(())
@@ -461,7 +494,8 @@ impl Session {
 
     /// Pushes the mode to the client; between messages only, which any moment outside of a half-passed one is.
     pub(super) fn tell_flip(&mut self) {
-        let read_only = self.db.gate.state().mode.reports_read_only() && !self.me.operator || self.read_only_default;
+        let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
+        let read_only = closed || self.read_only_default == Some(true);
         if read_only == self.told_read_only {
             return;
         }

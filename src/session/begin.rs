@@ -10,9 +10,9 @@ use super::state::{Pins, Undo};
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
 use crate::config::Config;
 use crate::hub::client::Identity;
-use crate::hub::database::Welcome;
 use crate::hub::{Client, Core, Database};
 use crate::upstream::login::LoginError;
+use crate::upstream::pool::Welcome;
 use crate::upstream::quote::{ident, literal};
 use crate::upstream::vars::{Value, Vars, reported_name};
 use crate::upstream::{AcquireError, Guarded, Unguarded};
@@ -59,7 +59,7 @@ struct Prepared {
     db: Arc<Database>,
     manner: Manner,
     vars: Vars,
-    read_only_default: bool,
+    read_only_default: Option<bool>,
     told_read_only: bool,
     greeting: Vec<u8>,
 }
@@ -101,6 +101,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     let Some(db) = core.hub.databases.get(&guest.database) else {
         return Err(Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database)));
     };
+    if db.is_disabled() {
+        let text = format!("database \"{}\" is not currently accepting connections", db.name);
+        return Err(Report::fatal("55000", text));
+    }
     let operator = config.auth.operators.iter().any(|name| **name == *guest.user);
     let most = config.pooling.max_client_conn as usize;
     if core.hub.clients.load(SeqCst) > most && !operator {
@@ -117,15 +121,15 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         None => learn_welcome(core, &db, guest).await?,
     };
     let mut vars = Vars::default();
-    for (name, value) in welcome.iter() {
+    for (name, value) in &welcome.parameters {
         if let Some(known) = reported_name(name) {
             vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
         }
     }
-    let mut read_only_default = welcome.iter().any(|(n, v)| n == "default_transaction_read_only" && v == "on");
+    let mut read_only_default = welcome.read_only;
     let mut wanted = wanted_settings(guest, config)?;
     if let Some(at) = wanted.iter().rposition(|(name, _)| name.eq_ignore_ascii_case("default_transaction_read_only")) {
-        read_only_default = !matches!(wanted[at].1.as_str(), "off" | "false" | "no" | "0" | "f" | "n");
+        read_only_default = Some(!matches!(wanted[at].1.as_str(), "off" | "false" | "no" | "0" | "f" | "n"));
         wanted.retain(|(name, _)| !name.eq_ignore_ascii_case("default_transaction_read_only"));
     }
     let mut application_name = String::new();
@@ -157,6 +161,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         id,
         secret: u32::from_be_bytes(secret),
         address: guest.address,
+        local: guest.stream.socket().local_addr(),
         user: guest.user.clone(),
         database: Some(db.clone()),
         database_name: db.name.clone(),
@@ -165,10 +170,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         application_name,
     });
     core.enter(&me);
-    let told_read_only = read_only_default || state.mode.reports_read_only() && !operator;
+    let told_read_only = read_only_default == Some(true) || state.mode.reports_read_only() && !operator;
     let mut greeting = Vec::with_capacity(512);
     back::authentication_ok(&mut greeting);
-    for (name, value) in welcome.iter() {
+    for (name, value) in &welcome.parameters {
         let value = match (name.as_str(), reported_name(name)) {
             ("default_transaction_read_only", _) => {
                 if told_read_only {
@@ -247,6 +252,9 @@ fn options_of(options: &str, into: &mut Vec<(String, String)>) -> Result<(), Rep
 async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {
+        if tokio::time::timeout_at(deadline.into(), db.until_resumed()).await.is_err() {
+            return Err(Report::fatal("57014", "query_wait_timeout"));
+        }
         let cluster = db.setup().cluster.clone();
         let closed = db.gate.state().mode.reports_read_only();
         let at = cluster.primary().or_else(|| cluster.replica(None, None));

@@ -81,6 +81,9 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
             self.drop_bytes(header.total);
+            let last = cached.analysis.statements.last();
+            let alone = cached.analysis.statements.iter().rev().nth(1).is_some_and(ends_transaction);
+            self.flow.wrap_last = on_primary && alone && last.is_some_and(|statement| statement.contained);
             self.send_in_parts(&cuts, cached);
         }
         Ok(Handled::Done)
@@ -106,9 +109,13 @@ impl Session {
     fn wrap_query(&mut self, header: Header, cached: Rc<Cached>) {
         let text: Box<[u8]> = cached.text.clone();
         self.drop_bytes(header.total);
+        self.send_wrapped(&text, cached);
+    }
+
+    fn send_wrapped(&mut self, text: &[u8], cached: Rc<Cached>) {
         let out = &mut self.io.to_server;
         front::write_query(out, BEGIN);
-        front::write_query(out, &text);
+        front::write_query(out, text);
         front::write_query(out, COMMIT);
         self.expect(Expected::hidden(What::Query(None), Hide::All));
         self.expect(Expected::hidden(What::Query(Some(cached)), Hide::Ready));
@@ -129,8 +136,13 @@ impl Session {
     /// Sends the next part of a divided query.
     pub(super) fn send_next_part(&mut self, cached: Rc<Cached>) {
         let Some(part) = self.flow.parts.pop_front() else { return };
+        let last = self.flow.parts.is_empty();
+        if last && self.flow.wrap_last && self.flow.status == TxStatus::Idle {
+            self.send_wrapped(&part, cached);
+            return;
+        }
         front::write_query(&mut self.io.to_server, &part);
-        let hide = if self.flow.parts.is_empty() { Hide::Nothing } else { Hide::Ready };
+        let hide = if last { Hide::Nothing } else { Hide::Ready };
         self.expect(Expected::hidden(What::Query(Some(cached)), hide));
     }
 
@@ -186,7 +198,7 @@ impl Session {
     pub(super) fn end_wrapped_batch(&mut self) {
         self.flow.wrapped = false;
         front::write_sync(&mut self.io.to_server);
-        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.expect(Expected::hidden(What::Sync, Hide::Ready));
         front::write_query(&mut self.io.to_server, COMMIT);
         self.expect(Expected::hidden(What::Query(None), Hide::AllButReady));
     }

@@ -115,8 +115,8 @@ impl Session {
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::wire::WireError::UnknownBackend(header.tag)))),
             _ => {}
         }
-        // Notices and notifications of our own statements are the client's all the same.
-        if shows || matches!(header.tag, b'N' | b'A') {
+        // Notifications have nothing to do with the statement they come with.
+        if shows || header.tag == b'A' {
             self.io.from_server.pass(header.total)
         } else {
             self.take_reply(header)
@@ -260,8 +260,8 @@ impl Session {
                 if self.lease.in_maintenance() || own {
                     return;
                 }
-                self.read_only_default = value == "on";
-                self.told_read_only = self.read_only_default;
+                self.told_read_only = value == "on";
+                self.read_only_default = Some(self.told_read_only);
             }
             _ => {
                 if let Some(known) = reported_name(name) {

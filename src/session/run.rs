@@ -285,5 +285,6 @@ impl Session {
             (_, true) => Phase::IdleInTransaction,
         };
         self.me.enter(phase);
+        self.me.prepared.set(self.names.len());
     }
 }

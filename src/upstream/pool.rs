@@ -49,6 +49,16 @@ pub enum AcquireError {
     Login(#[from] LoginError),
 }
 
+/// What a server reports at a log-in.
+#[derive(Debug)]
+pub struct Welcome {
+    /// Every parameter, in the server's order.
+    pub parameters: Vec<(String, String)>,
+    /// The role's own default_transaction_read_only. None when the connection was opened with another, or the server does
+    /// not report it.
+    pub read_only: Option<bool>,
+}
+
 /// See the module.
 pub struct Pool {
     me: Weak<Self>,
@@ -62,6 +72,7 @@ pub struct Pool {
     shards: Box<[Shard]>,
     waiting: AtomicUsize,
     serving: AtomicUsize,
+    opening: AtomicUsize,
     own: Limit,
     outer: Vec<Arc<Limit>>,
     siblings: Weak<dyn Siblings>,
@@ -69,7 +80,7 @@ pub struct Pool {
     closed: AtomicBool,
     ids: Arc<AtomicU64>,
     seed: Arc<Seed>,
-    welcome: Mutex<Option<Arc<Vec<(String, String)>>>>,
+    welcome: Mutex<Option<Arc<Welcome>>>,
 }
 
 /// The other pools, for when a limit that is shared with them is reached.
@@ -150,6 +161,22 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Counts a log-in for as long as it takes.
+struct Opening<'a>(&'a AtomicUsize);
+
+impl<'a> Opening<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 /// Numbers for SHOW POOLS.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PoolCounts {
@@ -159,6 +186,8 @@ pub struct PoolCounts {
     pub idle_guarded: usize,
     /// Connections in all, those being opened too.
     pub open: usize,
+    /// Connections that are being opened.
+    pub opening: usize,
     /// Clients that wait.
     pub waiting: usize,
     /// How long the oldest of them has waited.
@@ -190,6 +219,7 @@ impl Pool {
             shards: (0..cores.max(1)).map(|_| Shard::default()).collect(),
             waiting: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
+            opening: AtomicUsize::new(0),
             own,
             outer,
             siblings,
@@ -207,7 +237,7 @@ impl Pool {
     }
 
     /// What the server reported at the last log-in.
-    pub fn welcome(&self) -> Option<Arc<Vec<(String, String)>>> {
+    pub fn welcome(&self) -> Option<Arc<Welcome>> {
         self.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -376,6 +406,11 @@ impl Pool {
         self.close_idle(|_| true);
     }
 
+    /// Whether a connection of that generation is closed as soon as it comes back.
+    pub fn closes(&self, generation: u64) -> bool {
+        self.closed.load(SeqCst) || generation != self.generation.load(SeqCst)
+    }
+
     /// The pool is not used any more: as [`Self::reconnect`], and nothing is kept from now on.
     pub fn retire(&self) {
         self.closed.store(true, SeqCst);
@@ -398,8 +433,12 @@ impl Pool {
 
     /// Numbers for SHOW POOLS.
     pub fn counts(&self) -> PoolCounts {
-        let mut counts =
-            PoolCounts { open: self.own.used(), waiting: self.waiting.load(SeqCst), ..PoolCounts::default() };
+        let mut counts = PoolCounts {
+            open: self.own.used(),
+            opening: self.opening.load(SeqCst),
+            waiting: self.waiting.load(SeqCst),
+            ..PoolCounts::default()
+        };
         for core in 0..self.shards.len() {
             let queue = self.queue(core);
             let guarded = queue.idle.iter().filter(|conn| conn.tag() == KindTag::Guarded).count();
@@ -579,13 +618,17 @@ impl Pool {
 
     async fn open(self: &Arc<Self>, permit: Permit, tag: KindTag, core: usize) -> Result<AnyConn, LoginError> {
         let generation = self.generation.load(SeqCst);
+        let _opening = Opening::of(&self.opening);
         let fresh = match tag {
             KindTag::Unguarded => self.settings.login.run(&[]).await?,
             KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
         };
-        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fresh.parameters.clone()));
+        let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
+        let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
+        let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
+        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
         let id = self.ids.fetch_add(1, SeqCst);
-        let server = Server::new(fresh, permit, id, core, generation, self.seed.clone());
+        let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         Ok(AnyConn::opened(server, tag))
     }
 }

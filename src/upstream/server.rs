@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use super::guard::KindTag;
 use super::login::{Fresh, LoginError, next_frame};
 use super::pool::Permit;
 use super::query::parameter;
@@ -64,6 +66,27 @@ impl Prepared {
     }
 }
 
+/// What does not change of a server connection as long as it lives: for tables, also while a session has it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Number of its own in this process.
+    pub id: u64,
+    /// Process id of the backend.
+    pub pid: u32,
+    /// How it was opened.
+    pub kind: KindTag,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Generation of its pool at that time.
+    pub generation: u64,
+    /// Our end; None for a unix socket.
+    pub local: Option<SocketAddr>,
+    /// The server's end; None for a unix socket.
+    pub remote: Option<SocketAddr>,
+    /// TLS version and cipher, if any.
+    pub tls: Option<String>,
+}
+
 /// A server connection: its stream, and what the server has told about its session.
 pub struct Server {
     /// The stream. It holds no unread bytes while the connection is pooled.
@@ -80,6 +103,8 @@ pub struct Server {
     pub key: (u32, Vec<u8>),
     /// Number of its own in this process.
     pub id: u64,
+    /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
+    pub born_guarded: bool,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
@@ -88,6 +113,8 @@ pub struct Server {
     pub generation: u64,
     /// Core whose reactor knows its socket.
     pub core: usize,
+    /// What tables show of it.
+    pub facts: Arc<Facts>,
     /// Its place within the limits.
     pub permit: Permit,
     pub(super) seed: Arc<Seed>,
@@ -95,8 +122,27 @@ pub struct Server {
 
 impl Server {
     /// Makes a connection out of one that has just logged in.
-    pub fn new(fresh: Fresh, permit: Permit, id: u64, core: usize, generation: u64, seed: Arc<Seed>) -> Box<Self> {
+    pub fn new(
+        fresh: Fresh,
+        permit: Permit,
+        id: u64,
+        core: usize,
+        generation: u64,
+        kind: KindTag,
+        seed: Arc<Seed>,
+    ) -> Box<Self> {
         let now = Instant::now();
+        let socket = fresh.stream.socket();
+        let facts = Arc::new(Facts {
+            id,
+            pid: fresh.key.0,
+            kind,
+            opened: now,
+            generation,
+            local: socket.local_addr(),
+            remote: socket.peer_addr(),
+            tls: fresh.stream.tls_words(),
+        });
         let mut server = Box::new(Self {
             stream: fresh.stream,
             vars: Vars::default(),
@@ -105,10 +151,12 @@ impl Server {
             unnamed: 0,
             key: fresh.key,
             id,
+            born_guarded: false,
             opened: now,
             idle_since: now,
             generation,
             core,
+            facts,
             permit,
             seed,
         });

@@ -1,0 +1,225 @@
+//! MAINTENANCE ON and OFF, OFFLINE and ONLINE: the gate does the work, this tells of it. The transition does not need the
+//! console that asked for it.
+
+use super::command::GateCommand;
+use super::console::{Console, Failed};
+use super::table::{Cell, Column, Table, columns};
+use crate::config;
+use crate::gate::{
+    ForeignWriter, GateError, Given, OnDefaults, OnOptions, OnTimeout, Outcome, Reads, Row, Target, Terms, Verb, Writes,
+};
+use crate::wire::{Report, Severity};
+
+/// Columns of the answer.
+pub(super) const OUTCOME: &[Column] = columns![
+    database Text, mode Text, changed Bool, epoch Int8, since Time, quiesced_at Time, quiesced_lsn Text, waited_ms Int8,
+    finished Int8, fenced Int8, cancelled Int8, foreign_writers Text, message Text,
+];
+
+/// Columns of SHOW MAINTENANCE.
+pub(super) const STATUS: &[Column] = columns![
+    database Text, mode Text, epoch Int8, since Time, message Text, until Time, expire_at Time, writes Text, reads Text,
+    on_timeout Text, drain_timeout Text, quiesced_at Time, quiesced_lsn Text, in_flight Int8, under_way Text, progress Text,
+    who Text, address Text, maintenance Bool,
+];
+
+/// Runs a command of the gate to its end.
+pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<Table, Failed> {
+    let gates = console.core.hub.gates.clone();
+    let options = options(console, command).map_err(report)?;
+    let (target, who) = (command.target.clone(), console.who());
+    let handle = match command.verb {
+        Verb::On => gates.maintenance_on(target, options, who, command.wait),
+        Verb::Off => gates.maintenance_off(target, who),
+        Verb::Offline => gates.offline(target, options, who, command.wait),
+        Verb::Online => gates.online(target, who),
+    };
+    let mut handle = handle.map_err(report)?;
+    while let Some(waits_for) = console.link.wait(handle.progress()).await? {
+        for progress in waits_for {
+            Report::notice(progress.to_string()).write(&mut console.link.out);
+        }
+    }
+    let outcomes = console.link.wait(handle.outcome()).await?;
+    answer(console, outcomes)
+}
+
+fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateError>)>) -> Result<Table, Failed> {
+    let out = &mut console.link.out;
+    let mut table = Table::new(OUTCOME);
+    let mut failed: Vec<GateError> = Vec::new();
+    for (_, outcome) in outcomes {
+        match outcome {
+            Ok(outcome) => {
+                warnings(&outcome).iter().for_each(|warning| warning.write(out));
+                table.push(row(outcome));
+            }
+            Err(error) => failed.push(error),
+        }
+    }
+    let mut failed = failed.into_iter();
+    let Some(first) = failed.next() else { return Ok(table) };
+    // Rows are lost behind an error: what became of the other databases has to be told before it.
+    for other in failed {
+        Report { severity: Severity::Warning, ..report(other) }.write(out);
+    }
+    if !table.rows.is_empty() {
+        warning(format!("{} other databases are done; SHOW MAINTENANCE tells", table.rows.len())).write(out);
+    }
+    Err(report(first).into())
+}
+
+fn warning(text: String) -> Report {
+    Report { severity: Severity::Warning, ..Report::error("01000", text) }
+}
+
+fn warnings(outcome: &Outcome) -> Vec<Report> {
+    let mut warnings = Vec::new();
+    if let Some(text) = &outcome.warning {
+        warnings.push(warning(format!("database \"{}\": {text}", outcome.database)));
+    }
+    if !outcome.foreign_writers.is_empty() {
+        let text = format!(
+            "database \"{}\": {} others write to it past this proxy",
+            outcome.database,
+            outcome.foreign_writers.len()
+        );
+        warnings.push(warning(text).with_detail(Some(list(&outcome.foreign_writers))));
+    }
+    warnings
+}
+
+fn list(writers: &[ForeignWriter]) -> String {
+    let words: Vec<_> = writers.iter().map(|writer| format!("{} {}", writer.kind, writer.description)).collect();
+    words.join("; ")
+}
+
+fn row(outcome: Outcome) -> [Cell; 13] {
+    [
+        outcome.database.into(),
+        outcome.mode.as_str().into(),
+        outcome.changed.into(),
+        outcome.epoch.0.into(),
+        outcome.since.into(),
+        outcome.quiesced_at.into(),
+        outcome.quiesced_lsn.map(|lsn| lsn.to_string()).into(),
+        outcome.waited_ms.into(),
+        outcome.finished.into(),
+        outcome.fenced.into(),
+        outcome.cancelled.into(),
+        list(&outcome.foreign_writers).into(),
+        outcome.message.into(),
+    ]
+}
+
+fn report(error: GateError) -> Report {
+    Report::error(error.sqlstate(), error.to_string()).with_detail(error.detail()).with_hint(error.hint())
+}
+
+/// What the command says, with the configuration's word where it does not.
+fn options(console: &Console, command: &GateCommand) -> Result<OnOptions, GateError> {
+    let hub = &console.core.hub;
+    let setup = hub.setup.load();
+    let (settings, open) = match &command.target {
+        Target::One(name) => {
+            // A database that only `*` knows comes into being with its first use.
+            let Some(database) = hub.databases.get(name) else { return Err(GateError::UnknownDatabase(name.clone())) };
+            let open = database.gate.view().switches.maintenance.is_none();
+            (database.setup().settings.maintenance.clone(), open)
+        }
+        Target::All => {
+            let open = !hub.gates.show().iter().any(|row| row.database == "*" && row.maintenance);
+            (setup.config.maintenance.clone(), open)
+        }
+    };
+    let mut options = OnOptions::from_pairs(&command.options, defaults(&settings))?;
+    // In a maintenance that goes on, a command without a message leaves the one that is there.
+    if command.verb == Verb::On && open && options.message == Given::Not && !settings.message.is_empty() {
+        options.message = Given::Value(settings.message);
+    }
+    Ok(options)
+}
+
+fn defaults(settings: &config::Maintenance) -> OnDefaults {
+    OnDefaults {
+        writes: match settings.writes {
+            config::Writes::Reject => Writes::Reject,
+            config::Writes::Hold => Writes::Hold,
+        },
+        hold_timeout: settings.hold_timeout,
+        drain_timeout: settings.drain_timeout,
+        on_timeout: match settings.on_timeout {
+            config::OnTimeout::Cancel => OnTimeout::Cancel,
+            config::OnTimeout::Revert => OnTimeout::Revert,
+        },
+        reads: match settings.reads {
+            config::MaintenanceReads::Any => Reads::Any,
+            config::MaintenanceReads::Replica => Reads::Replica,
+            config::MaintenanceReads::Primary => Reads::Primary,
+        },
+    }
+}
+
+/// SHOW MAINTENANCE, of all databases or of one.
+pub(super) fn show(console: &Console, only: Option<&str>) -> Result<Table, Report> {
+    let rows = console.core.hub.gates.show();
+    if let Some(name) = only
+        && !rows.iter().any(|row| row.database == name)
+    {
+        return Err(report(GateError::UnknownDatabase(name.to_owned())));
+    }
+    let mut table = Table::new(STATUS);
+    for row in rows.into_iter().filter(|row| only.is_none_or(|name| row.database == name)) {
+        table.push(status(row));
+    }
+    Ok(table)
+}
+
+fn status(row: Row) -> [Cell; 19] {
+    let terms = row.terms.as_ref();
+    let of = |get: fn(&Terms) -> Cell| terms.map_or(Cell::Null, get);
+    [
+        row.database.into(),
+        row.mode.as_str().into(),
+        row.epoch.0.into(),
+        // A database that was never closed has been open since nobody knows when.
+        if row.epoch.0 == 0 { Cell::Null } else { row.since.into() },
+        of(|terms| terms.message.clone().into()),
+        of(|terms| terms.until.into()),
+        of(|terms| terms.expire_at.into()),
+        of(|terms| writes_word(terms.writes).into()),
+        of(|terms| reads_word(terms.reads).into()),
+        of(|terms| on_timeout_word(terms.on_timeout).into()),
+        of(|terms| config::show_duration(terms.drain_timeout).into()),
+        row.quiesced.map(|quiesced| quiesced.at).into(),
+        row.quiesced.and_then(|quiesced| quiesced.lsn).map(|lsn| lsn.to_string()).into(),
+        row.in_flight.into(),
+        row.under_way.as_ref().map(|(verb, who)| format!("{verb} by {who}")).into(),
+        row.progress.as_ref().map(ToString::to_string).into(),
+        of(|terms| terms.who.user.clone().into()),
+        of(|terms| terms.who.address.clone().into()),
+        row.maintenance.into(),
+    ]
+}
+
+fn writes_word(writes: Writes) -> &'static str {
+    match writes {
+        Writes::Reject => "reject",
+        Writes::Hold => "hold",
+    }
+}
+
+fn reads_word(reads: Reads) -> &'static str {
+    match reads {
+        Reads::Any => "any",
+        Reads::Replica => "replica",
+        Reads::Primary => "primary",
+    }
+}
+
+fn on_timeout_word(on_timeout: OnTimeout) -> &'static str {
+    match on_timeout {
+        OnTimeout::Cancel => "cancel",
+        OnTimeout::Revert => "revert",
+    }
+}

@@ -1,0 +1,380 @@
+//! From words to a command.
+
+use super::command::{Command, Control, GateCommand, Polite, Show, Shutdown};
+use super::settings::{self, Scalar};
+use super::show::nothing;
+use super::words::{Token, syntax};
+use crate::gate::{Target, Verb, Wait};
+use crate::wire::Report;
+
+/// Options in one WITH (…): no command has so many.
+const MOST_OPTIONS: usize = 32;
+
+/// Reads one statement.
+///
+/// # Errors
+/// 42601: it is no command. 0A000: it is one of SQL's, or wants to change a setting.
+pub fn parse(tokens: &[Token]) -> Result<Command, Report> {
+    let mut parser = Parser { tokens, at: 0 };
+    let command = parser.command()?;
+    match parser.peek() {
+        None => Ok(command),
+        Some(_) => Err(parser.unexpected()),
+    }
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token],
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn unexpected(&self) -> Report {
+        syntax(match self.peek() {
+            Some(token) => format!("syntax error at or near \"{}\"", token.shown()),
+            None => "syntax error at end of input".to_owned(),
+        })
+    }
+
+    /// The next word in lower case, if one is next; it is consumed.
+    fn word(&mut self) -> Option<String> {
+        match self.peek() {
+            Some(Token::Word(word)) => {
+                let word = word.to_ascii_lowercase();
+                self.at += 1;
+                Some(word)
+            }
+            _ => None,
+        }
+    }
+
+    /// Consumes this keyword, if it is next.
+    fn keyword(&mut self, keyword: &str) -> bool {
+        let next = matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword));
+        self.at += usize::from(next);
+        next
+    }
+
+    fn mark(&mut self, mark: char) -> bool {
+        let next = self.peek() == Some(&Token::Mark(mark));
+        self.at += usize::from(next);
+        next
+    }
+
+    /// Takes everything to the end.
+    fn rest(&mut self) {
+        self.at = self.tokens.len();
+    }
+
+    /// A database's name; bare words are folded to lower case, as identifiers are in PostgreSQL.
+    fn name(&mut self) -> Result<String, Report> {
+        let name = match self.peek() {
+            Some(Token::Word(word)) => word.to_ascii_lowercase(),
+            Some(Token::Quoted(name)) if !name.is_empty() => name.clone(),
+            _ => return Err(self.unexpected()),
+        };
+        self.at += 1;
+        Ok(name)
+    }
+
+    fn optional_name(&mut self) -> Result<Option<String>, Report> {
+        if self.peek().is_none() { Ok(None) } else { self.name().map(Some) }
+    }
+
+    fn target(&mut self) -> Result<Target, Report> {
+        if self.mark('*') { Ok(Target::All) } else { self.name().map(Target::One) }
+    }
+
+    fn command(&mut self) -> Result<Command, Report> {
+        let Some(first) = self.word() else { return Err(self.unexpected()) };
+        let control = |control| Ok(Command::Control(control));
+        match first.as_str() {
+            "show" => self.show(),
+            "maintenance" => self.maintenance(),
+            "offline" => self.gate(Verb::Offline),
+            "online" => self.gate(Verb::Online),
+            "pause" => control(Control::Pause(self.optional_name()?)),
+            "resume" => control(Control::Resume(self.optional_name()?)),
+            "kill" => control(Control::Kill(self.optional_name()?)),
+            "reconnect" => control(Control::Reconnect(self.optional_name()?)),
+            "wait_close" => control(Control::WaitClose(self.optional_name()?)),
+            "disable" => control(Control::Disable(self.name()?)),
+            "enable" => control(Control::Enable(self.name()?)),
+            "kill_client" => self.kill_client(),
+            "reload" => control(Control::Reload),
+            "shutdown" => self.shutdown(),
+            "suspend" => Ok(Command::Unavailable("SUSPEND")),
+            "set" => self.set(),
+            "select" | "with" | "table" | "values" => self.select(),
+            other => match polite(other) {
+                Some(polite) => {
+                    self.rest();
+                    Ok(Command::Polite(polite))
+                }
+                None => {
+                    self.at = 0;
+                    let shown = self.peek().map(Token::shown).unwrap_or_default();
+                    Err(syntax(format!("invalid command \"{shown}\"")))
+                }
+            },
+        }
+    }
+
+    fn show(&mut self) -> Result<Command, Report> {
+        let Some(what) = self.word() else { return Err(self.unexpected()) };
+        let show = match what.as_str() {
+            "help" => Show::Help,
+            "version" => Show::Version,
+            "databases" => Show::Databases,
+            "pools" => Show::Pools,
+            "clients" => Show::Clients,
+            "servers" => Show::Servers,
+            "stats" => Show::Stats,
+            "stats_totals" => Show::StatsTotals,
+            "stats_averages" => Show::StatsAverages,
+            "totals" => Show::Totals,
+            "lists" => Show::Lists,
+            "config" => Show::Config,
+            "state" => Show::State,
+            "users" => Show::Users,
+            "mem" => Show::Mem,
+            "upstreams" => Show::Upstreams,
+            "maintenance" => {
+                let all = self.mark('*');
+                Show::Maintenance(if all { None } else { self.optional_name()? })
+            }
+            "dns_hosts" => Show::Nothing(nothing::DNS_HOSTS),
+            "dns_zones" => Show::Nothing(nothing::DNS_ZONES),
+            "peers" => Show::Nothing(nothing::PEERS),
+            "peer_pools" => Show::Nothing(nothing::PEER_POOLS),
+            "rehearsal" => return Ok(Command::Unavailable("SHOW REHEARSAL")),
+            "transaction" if self.keyword("isolation") && self.keyword("level") => {
+                Show::Setting(settings::TRANSACTION_ISOLATION)
+            }
+            "time" if self.keyword("zone") => Show::Setting(settings::TIME_ZONE),
+            other => match settings::setting(other) {
+                Some(setting) => Show::Setting(setting),
+                None => {
+                    self.at = 1;
+                    return Err(self.unexpected());
+                }
+            },
+        };
+        Ok(Command::Show(show))
+    }
+
+    fn maintenance(&mut self) -> Result<Command, Report> {
+        match self.word().as_deref() {
+            Some("on") => self.gate(Verb::On),
+            Some("off") => self.gate(Verb::Off),
+            Some("check") => {
+                self.target()?;
+                Ok(Command::Unavailable("MAINTENANCE CHECK"))
+            }
+            Some("rehearse") => {
+                self.rest();
+                Ok(Command::Unavailable("MAINTENANCE REHEARSE"))
+            }
+            Some(_) => {
+                self.at = 1;
+                Err(self.unexpected())
+            }
+            None => Err(self.unexpected()),
+        }
+    }
+
+    fn gate(&mut self, verb: Verb) -> Result<Command, Report> {
+        let target = self.target()?;
+        let closes = verb.opposite().is_some();
+        let options = if closes && self.keyword("with") { self.options()? } else { Vec::new() };
+        let wait = if closes && self.keyword("nowait") { Wait::Flipped } else { Wait::Quiesced };
+        Ok(Command::Gate(GateCommand { verb, target, options, wait }))
+    }
+
+    /// `(name [=] value, …)`
+    fn options(&mut self) -> Result<Vec<(String, String)>, Report> {
+        if !self.mark('(') {
+            return Err(self.unexpected());
+        }
+        let mut options = Vec::new();
+        loop {
+            let name = self.name()?;
+            self.mark('=');
+            let value = match self.peek() {
+                Some(Token::Word(value) | Token::Text(value) | Token::Quoted(value)) => value.clone(),
+                _ => return Err(self.unexpected()),
+            };
+            self.at += 1;
+            options.push((name, value));
+            if self.mark(')') {
+                return Ok(options);
+            }
+            if !self.mark(',') || options.len() >= MOST_OPTIONS {
+                return Err(self.unexpected());
+            }
+        }
+    }
+
+    fn kill_client(&mut self) -> Result<Command, Report> {
+        let id = match self.peek() {
+            Some(Token::Word(id) | Token::Text(id) | Token::Quoted(id)) => id.parse().ok(),
+            _ => None,
+        };
+        let Some(id) = id else { return Err(self.unexpected()) };
+        self.at += 1;
+        Ok(Command::Control(Control::KillClient(id)))
+    }
+
+    fn shutdown(&mut self) -> Result<Command, Report> {
+        let how = if self.keyword("wait_for_servers") {
+            Shutdown::WaitForServers
+        } else if self.keyword("wait_for_clients") {
+            Shutdown::WaitForClients
+        } else {
+            Shutdown::Immediate
+        };
+        Ok(Command::Control(Control::Shutdown(how)))
+    }
+
+    /// SET of what belongs to a session of PostgreSQL does nothing; of a key of the configuration it is refused, since it would
+    /// be thought to have worked.
+    fn set(&mut self) -> Result<Command, Report> {
+        let _ = self.keyword("session") || self.keyword("local");
+        let Some(name) = self.word() else { return Err(self.unexpected()) };
+        if settings::is_configuration(&name) {
+            return Err(Report::error("0A000", format!("\"{name}\" cannot be changed on the console"))
+                .with_hint(Some("Change it in the configuration file, then RELOAD.".into())));
+        }
+        self.rest();
+        Ok(Command::Polite(Polite::Other("SET")))
+    }
+
+    fn select(&mut self) -> Result<Command, Report> {
+        let known = Scalar::of(self.tokens);
+        self.rest();
+        match known {
+            Some(scalar) => Ok(Command::Scalar(scalar)),
+            None if settings::asks_catalog(self.tokens) => Ok(Command::Catalog),
+            None => Err(Report::error("0A000", "the console runs commands, not queries")
+                .with_hint(Some("SHOW HELP lists the commands.".into()))),
+        }
+    }
+}
+
+fn polite(word: &str) -> Option<Polite> {
+    Some(match word {
+        "begin" => Polite::Begin("BEGIN"),
+        "start" => Polite::Begin("START TRANSACTION"),
+        "commit" | "end" => Polite::End("COMMIT"),
+        "rollback" | "abort" => Polite::End("ROLLBACK"),
+        "savepoint" => Polite::Other("SAVEPOINT"),
+        "release" => Polite::Other("RELEASE"),
+        "reset" => Polite::Other("RESET"),
+        "discard" => Polite::Other("DISCARD ALL"),
+        "deallocate" => Polite::Other("DEALLOCATE ALL"),
+        "close" => Polite::Other("CLOSE CURSOR ALL"),
+        "unlisten" => Polite::Other("UNLISTEN"),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::words::statements;
+
+    fn read(text: &str) -> Result<Command, Report> {
+        parse(statements(text)?.first().unwrap())
+    }
+
+    fn gate(verb: Verb, target: Target, options: &[(&str, &str)], wait: Wait) -> Command {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Command::Gate(GateCommand { verb, target, options, wait })
+    }
+
+    #[test]
+    fn the_gate() {
+        let app = || Target::One("app".to_owned());
+        let on = |options: &[(&str, &str)], wait| gate(Verb::On, app(), options, wait);
+        for (text, command) in [
+            ("MAINTENANCE ON app", on(&[], Wait::Quiesced)),
+            ("maintenance on APP nowait", on(&[], Wait::Flipped)),
+            ("MAINTENANCE ON \"app\" WITH (writes reject)", on(&[("writes", "reject")], Wait::Quiesced)),
+            (
+                "MAINTENANCE ON app WITH (message = 'it''s on, (soon)', Drain_Timeout 30s, until '2026-12-01 14:00Z') NOWAIT",
+                on(
+                    &[("message", "it's on, (soon)"), ("drain_timeout", "30s"), ("until", "2026-12-01 14:00Z")],
+                    Wait::Flipped,
+                ),
+            ),
+            ("MAINTENANCE OFF *", gate(Verb::Off, Target::All, &[], Wait::Quiesced)),
+            ("OFFLINE app WITH (message 'x')", gate(Verb::Offline, app(), &[("message", "x")], Wait::Quiesced)),
+            ("ONLINE \"My-App\"", gate(Verb::Online, Target::One("My-App".into()), &[], Wait::Quiesced)),
+        ] {
+            assert_eq!(read(text).unwrap(), command, "{text}");
+        }
+        assert_eq!(read("MAINTENANCE CHECK app").unwrap(), Command::Unavailable("MAINTENANCE CHECK"));
+        assert_eq!(read("MAINTENANCE REHEARSE app FOR '10min'").unwrap(), Command::Unavailable("MAINTENANCE REHEARSE"));
+    }
+
+    #[test]
+    fn the_rest() {
+        let control = Command::Control;
+        for (text, command) in [
+            ("PAUSE", control(Control::Pause(None))),
+            ("PAUSE app", control(Control::Pause(Some("app".into())))),
+            ("resume \"App\"", control(Control::Resume(Some("App".into())))),
+            ("KILL_CLIENT 17", control(Control::KillClient(17))),
+            ("SHUTDOWN WAIT_FOR_CLIENTS", control(Control::Shutdown(Shutdown::WaitForClients))),
+            ("SHOW MAINTENANCE", Command::Show(Show::Maintenance(None))),
+            ("SHOW MAINTENANCE app", Command::Show(Show::Maintenance(Some("app".into())))),
+            ("sHoW STATS_TOTALS", Command::Show(Show::StatsTotals)),
+            ("BEGIN ISOLATION LEVEL SERIALIZABLE", Command::Polite(Polite::Begin("BEGIN"))),
+            ("SET extra_float_digits = 3", Command::Polite(Polite::Other("SET"))),
+            ("SELECT c.oid FROM pg_catalog.pg_class c", Command::Catalog),
+        ] {
+            assert_eq!(read(text).unwrap(), command, "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_say_where_and_where_to_look() {
+        for (text, code, words) in [
+            ("FOO", "42601", "invalid command \"FOO\""),
+            ("SHOW", "42601", "end of input"),
+            ("SHOW FOO", "42601", "near \"FOO\""),
+            ("SHOW STATS please", "42601", "near \"please\""),
+            ("SHOW 'stats'", "42601", "near \"'stats'\""),
+            ("MAINTENANCE", "42601", "end of input"),
+            ("MAINTENANCE ON", "42601", "end of input"),
+            ("MAINTENANCE UP app", "42601", "near \"UP\""),
+            ("MAINTENANCE ON app WITH", "42601", "end of input"),
+            ("MAINTENANCE ON app WITH ()", "42601", "near \")\""),
+            ("MAINTENANCE ON app WITH (message)", "42601", "near \")\""),
+            ("MAINTENANCE ON app WITH (message 'a' 'b')", "42601", "near \"'b'\""),
+            ("MAINTENANCE ON app NOWAIT WITH (a b)", "42601", "near \"WITH\""),
+            ("MAINTENANCE OFF app WITH (a b)", "42601", "near \"WITH\""),
+            ("MAINTENANCE ON app, other", "42601", "near \",\""),
+            ("PAUSE 'app'", "42601", "near \"'app'\""),
+            ("DISABLE", "42601", "end of input"),
+            ("KILL_CLIENT x", "42601", "near \"x\""),
+            ("SHUTDOWN NOW", "42601", "near \"NOW\""),
+            ("SET default_pool_size = 3", "0A000", "cannot be changed"),
+            ("SELECT * FROM accounts", "0A000", "not queries"),
+            ("INSERT INTO t VALUES (1)", "42601", "invalid command \"INSERT\""),
+            ("\"SHOW\" stats", "42601", "near \"\"SHOW\"\""),
+        ] {
+            let report = read(text).unwrap_err();
+            assert_eq!(report.code, code, "{text}");
+            assert!(report.message.contains(words), "{text}: {}", report.message);
+            assert!(report.hint.is_some(), "{text}");
+        }
+        let many = format!("MAINTENANCE ON app WITH ({})", vec!["a b"; 1000].join(","));
+        assert!(read(&many).is_err());
+        assert!(read(&"x".repeat(50_000)).unwrap_err().message.len() < 200);
+    }
+}

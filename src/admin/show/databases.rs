@@ -1,0 +1,62 @@
+//! SHOW DATABASES
+
+use super::seen::Seen;
+use crate::admin::table::{Cell, Column, Table, columns};
+use crate::config::ServerLogin;
+use crate::hub::database::limit_of;
+use crate::hub::{Database, Hub};
+
+/// After `disabled`: what is pgsluice's own, and `reserve_pool`, the name that exporters know from before PgBouncer 1.24.
+pub const COLUMNS: &[Column] = columns![
+    name Text, host Text, port Int4, database Text, force_user Text, pool_size Int4, min_pool_size Int4, reserve_pool_size Int4,
+    server_lifetime Int4, pool_mode Text, load_balance_hosts Text, max_connections Int4, current_connections Int4,
+    max_client_connections Int4, current_client_connections Int4, paused Int4, disabled Int4, reserve_pool Int4, cluster Text,
+    mode Text,
+];
+
+/// The rows.
+pub fn table(hub: &Hub, seen: &Seen) -> Table {
+    let mut table = Table::new(COLUMNS);
+    for database in hub.databases.all() {
+        table.push(row(hub, seen, &database));
+    }
+    table
+}
+
+fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
+    let config = &hub.setup.load().config;
+    let setup = database.setup();
+    let settings = &setup.settings;
+    // The server that takes writes; before it is known, the first that could be it.
+    let at = setup.cluster.primary().unwrap_or(0);
+    let address = setup.cluster.upstreams.get(at).map(|upstream| &upstream.address);
+    let clients = seen.clients.iter().filter(|client| !client.console && client.database == database.name).count();
+    let forced = match settings.server_login() {
+        ServerLogin::Client => None,
+        ServerLogin::Forced { user, .. } => Some(user),
+    };
+    let lifetime = config.timeouts.server_lifetime.get().map_or(0, |lifetime| lifetime.as_secs());
+    let other_mode = (settings.pool_mode != config.pooling.pool_mode).then(|| settings.pool_mode.as_str());
+    [
+        (*database.name).into(),
+        address.map(|address| address.host_words()).into(),
+        u64::from(address.map_or(0, |address| address.port())).into(),
+        settings.server_dbname(&database.name).into(),
+        forced.into(),
+        u64::from(settings.pool_size).into(),
+        u64::from(settings.min_pool_size).into(),
+        u64::from(settings.reserve_pool_size).into(),
+        lifetime.into(),
+        other_mode.into(),
+        Cell::Null,
+        limit_of(settings.max_db_connections).into(),
+        database.limit.used().into(),
+        Cell::Int(0),
+        clients.into(),
+        Cell::Int(database.is_paused().into()),
+        Cell::Int(database.is_disabled().into()),
+        u64::from(settings.reserve_pool_size).into(),
+        setup.cluster.name.as_str().into(),
+        database.gate.state().mode.as_str().into(),
+    ]
+}

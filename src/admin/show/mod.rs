@@ -1,0 +1,128 @@
+//! SHOW: each table in a file of its own, over what all cores know of their clients ([`seen`]).
+
+mod clients;
+mod databases;
+mod lists;
+pub(super) mod nothing;
+mod pools;
+pub(super) mod seen;
+mod servers;
+mod stats;
+mod upstreams;
+
+use super::command::Show;
+use super::console::{Console, Failed};
+use super::maintenance;
+use super::table::{Cell, Column, Table, columns};
+use crate::wire::{Report, Severity};
+
+const VERSION: &[Column] = columns![version Text];
+const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text];
+const STATE: &[Column] = columns![key Text, value Text];
+
+const HELP: &str = "
+\tMAINTENANCE ON db|* [WITH (message 'text', until 'time', writes reject, drain_timeout '30s',
+\t    on_timeout cancel|revert, reads any|replica|primary, expire '2h')] [NOWAIT]
+\tMAINTENANCE OFF db|*
+\tOFFLINE db|* [WITH (...)] [NOWAIT]
+\tONLINE db|*
+\tSHOW MAINTENANCE [db]
+\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|UPSTREAMS|USERS|VERSION
+\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS|LISTS|STATE|MEM
+\tSHOW DNS_HOSTS|DNS_ZONES|PEERS|PEER_POOLS
+\tRELOAD
+\tPAUSE [db]
+\tRESUME [db]
+\tDISABLE db
+\tENABLE db
+\tRECONNECT [db]
+\tKILL [db]
+\tKILL_CLIENT id
+\tWAIT_CLOSE [db]
+\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]
+Names of databases are folded to lower case unless they stand in double quotes.";
+
+/// The columns of a SHOW; None for HELP, which is a notice.
+pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
+    Some(match show {
+        Show::Help => return None,
+        Show::Version => VERSION,
+        Show::Databases => databases::COLUMNS,
+        Show::Pools => pools::COLUMNS,
+        Show::Clients => clients::COLUMNS,
+        Show::Servers => servers::COLUMNS,
+        Show::Stats => stats::COLUMNS,
+        Show::StatsTotals => stats::TOTALS,
+        Show::StatsAverages => stats::AVERAGES,
+        Show::Totals => stats::SUMS,
+        Show::Lists => lists::LISTS,
+        Show::Config => CONFIG,
+        Show::State => STATE,
+        Show::Users => lists::USERS,
+        Show::Mem => lists::MEM,
+        Show::Maintenance(_) => maintenance::STATUS,
+        Show::Upstreams => upstreams::COLUMNS,
+        Show::Nothing(columns) => columns,
+        Show::Setting(setting) => setting.column,
+    })
+}
+
+/// Runs a SHOW.
+pub(super) async fn run(console: &mut Console, show: &Show) -> Result<Option<Table>, Failed> {
+    let hub = console.core.hub.clone();
+    let gathers = matches!(
+        show,
+        Show::Databases | Show::Pools | Show::Clients | Show::Servers | Show::Lists | Show::Users | Show::Mem
+    );
+    let seen = if gathers { console.link.wait(seen::gather(&hub)).await? } else { seen::Seen::default() };
+    Ok(Some(match show {
+        Show::Help => {
+            let usage = Report { severity: Severity::Notice, ..Report::error("00000", "Console usage") };
+            usage.with_detail(Some(HELP.to_owned())).write(&mut console.link.out);
+            return Ok(None);
+        }
+        Show::Version => one(VERSION, concat!("pgsluice ", env!("CARGO_PKG_VERSION")).into()),
+        Show::Databases => databases::table(&hub, &seen),
+        Show::Pools => pools::table(&hub, &seen),
+        Show::Clients => clients::table(&hub, &seen),
+        Show::Servers => servers::table(&hub, &seen),
+        Show::Stats => stats::table(&hub),
+        Show::StatsTotals => stats::totals(&hub),
+        Show::StatsAverages => stats::averages(&hub),
+        Show::Totals => stats::sums(&hub),
+        Show::Lists => lists::lists(&hub, &seen),
+        Show::Config => config(console),
+        Show::State => state(console),
+        Show::Users => lists::users(&hub, &seen),
+        Show::Mem => lists::mem(&seen),
+        Show::Maintenance(only) => maintenance::show(console, only.as_deref())?,
+        Show::Upstreams => upstreams::table(&hub),
+        Show::Nothing(columns) => Table::new(columns),
+        Show::Setting(setting) => one(setting.column, setting.value.into()),
+    }))
+}
+
+fn one(columns: &'static [Column], value: Cell) -> Table {
+    let mut table = Table::new(columns);
+    table.push([value]);
+    table
+}
+
+fn config(console: &Console) -> Table {
+    let mut table = Table::new(CONFIG);
+    for entry in console.core.setup().config.entries() {
+        let changeable = if entry.changeable { "yes" } else { "no" };
+        table.push([entry.key.into(), entry.value.into(), entry.default.into(), changeable.into()]);
+    }
+    table
+}
+
+fn state(console: &Console) -> Table {
+    let paused = console.core.hub.databases.are_paused();
+    let word = |is: bool| if is { "yes" } else { "no" };
+    let mut table = Table::new(STATE);
+    table.push(["active".into(), word(!paused).into()]);
+    table.push(["paused".into(), word(paused).into()]);
+    table.push(["suspended".into(), "no".into()]);
+    table
+}

@@ -1,0 +1,40 @@
+//! SHOW UPSTREAMS: what the monitor last saw of each server.
+
+use crate::admin::table::{Cell, Column, Table, columns};
+use crate::hub::Hub;
+use crate::upstream::{Role, Upstream};
+
+/// All of it pgsluice's own.
+pub const COLUMNS: &[Column] = columns![
+    cluster Text, upstream Text, role Text, lsn Text, lag_bytes Int8, lag_ms Int8, version Int4, read_only Bool, error Text,
+];
+
+/// The rows.
+pub fn table(hub: &Hub) -> Table {
+    let mut table = Table::new(COLUMNS);
+    for cluster in hub.databases.clusters() {
+        for upstream in &cluster.upstreams {
+            table.push(row(&cluster.name, upstream));
+        }
+    }
+    table
+}
+
+fn row(cluster: &str, upstream: &Upstream) -> [Cell; 9] {
+    let role = upstream.role();
+    let seen = upstream.version() > 0;
+    let up = matches!(role, Role::Primary | Role::Replica);
+    let when = |condition: bool, cell: Cell| if condition { cell } else { Cell::Null };
+    let error = upstream.error();
+    [
+        cluster.into(),
+        upstream.address.to_string().into(),
+        role.word().into(),
+        when(seen, upstream.lsn().to_string().into()),
+        when(up, upstream.lag_bytes().into()),
+        when(up, u64::try_from(upstream.lag().as_millis()).unwrap_or(u64::MAX).into()),
+        when(seen, upstream.version().into()),
+        when(seen, upstream.is_read_only().into()),
+        when(!error.is_empty(), error.into()),
+    ]
+}
