@@ -5,8 +5,8 @@ use pgsluice::auth::error::Refusal;
 use pgsluice::auth::md5::Md5Hash;
 use pgsluice::auth::scram::ScramVerifier;
 use pgsluice::auth::{
-    AuthError, Authenticated, ClientAuth, Credential, Decoy, LoginError, LoginStep, Method, Secret,
-    SecretKind, ServerLogin, Step, code,
+    AuthError, Authenticated, ClientAuth, Credential, Decoy, LoginError, LoginStep, Method, Secret, SecretKind,
+    ServerLogin, Step, code,
 };
 use proptest::prelude::*;
 
@@ -31,10 +31,7 @@ enum Failure {
 }
 
 /// Runs both machines to the end.
-fn converse(
-    mut server: ClientAuth,
-    mut client: ServerLogin,
-) -> Result<(Authenticated, Vec<i32>), Failure> {
+fn converse(mut server: ClientAuth, mut client: ServerLogin) -> Result<(Authenticated, Vec<i32>), Failure> {
     let mut codes = Vec::new();
     let mut step = server.start();
     for _ in 0..10 {
@@ -43,10 +40,7 @@ fn converse(
             Step::Done(done) => (code::OK.to_be_bytes().to_vec(), Some(done)),
             Step::SendThenDone(body, done) => {
                 codes.push(i32::from_be_bytes(body[..4].try_into().unwrap()));
-                assert_eq!(
-                    client.receive(&body).map_err(Failure::Client)?,
-                    LoginStep::Continue
-                );
+                assert_eq!(client.receive(&body).map_err(Failure::Client)?, LoginStep::Continue);
                 (code::OK.to_be_bytes().to_vec(), Some(done))
             }
             Step::Fail(error) => return Err(Failure::Server(error)),
@@ -66,10 +60,7 @@ fn attempt(
     secret: Option<Secret>,
     credential: Credential,
 ) -> Result<(Authenticated, Vec<i32>), Failure> {
-    converse(
-        ClientAuth::new(method, "alice", secret, &decoy()),
-        ServerLogin::new("alice", credential),
-    )
+    converse(ClientAuth::new(method, "alice", secret, &decoy()), ServerLogin::new("alice", credential))
 }
 
 #[test]
@@ -89,64 +80,36 @@ fn every_method_with_every_secret() {
         (Md5, md5("secret"), hash, "Md5Hash(Md5Hash(..))"),
         (Md5, scram("secret"), sasl, "ScramKeys(ScramKeys(..))"),
         (ScramSha256, plain(), sasl, "Password(Password(..))"),
-        (
-            ScramSha256,
-            scram("secret"),
-            sasl,
-            "ScramKeys(ScramKeys(..))",
-        ),
+        (ScramSha256, scram("secret"), sasl, "ScramKeys(ScramKeys(..))"),
     ] {
         let what = format!("{method} with {secret:?}");
-        let (done, seen) =
-            attempt(method, Some(secret.clone()), Credential::password("secret")).unwrap();
+        let (done, seen) = attempt(method, Some(secret.clone()), Credential::password("secret")).unwrap();
         assert_eq!(seen, codes, "{what}");
         assert_eq!(format!("{:?}", done.credential), passes_on, "{what}");
         if method == Trust {
             continue;
         }
-        let Err(Failure::Server(error)) =
-            attempt(method, Some(secret), Credential::password("wrong"))
-        else {
+        let Err(Failure::Server(error)) = attempt(method, Some(secret), Credential::password("wrong")) else {
             panic!("{what}: a wrong password was accepted");
         };
-        assert_eq!(
-            error.to_string(),
-            "password authentication failed for user \"alice\""
-        );
+        assert_eq!(error.to_string(), "password authentication failed for user \"alice\"");
         assert_eq!(error.sqlstate(), "28P01");
-        assert_eq!(
-            error.log_detail().unwrap(),
-            "Password does not match for user \"alice\"."
-        );
+        assert_eq!(error.log_detail().unwrap(), "Password does not match for user \"alice\".");
     }
 }
 
 #[test]
 fn scram_keys_that_a_log_in_uncovers_open_the_next_server() {
-    let (done, _) = attempt(
-        Method::ScramSha256,
-        Some(scram("secret")),
-        Credential::password("secret"),
-    )
-    .unwrap();
+    let (done, _) = attempt(Method::ScramSha256, Some(scram("secret")), Credential::password("secret")).unwrap();
     let keys = done.credential;
     let (again, _) = attempt(Method::ScramSha256, Some(scram("secret")), keys.clone()).unwrap();
     assert!(matches!(again.credential, Credential::ScramKeys(_)));
     // Another salt is another verifier: keys do not fit, and no other method takes them.
-    let other =
-        Secret::from_text(&ScramVerifier::derive(b"secret", b"another salt", 64).to_secret_text());
-    assert!(matches!(
-        attempt(Method::ScramSha256, Some(other), keys.clone()),
-        Err(Failure::Server(_))
-    ));
+    let other = Secret::from_text(&ScramVerifier::derive(b"secret", b"another salt", 64).to_secret_text());
+    assert!(matches!(attempt(Method::ScramSha256, Some(other), keys.clone()), Err(Failure::Server(_))));
     let error = attempt(Method::Md5, Some(md5("secret")), keys).unwrap_err();
-    let Failure::Client(error) = error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(
-        error.to_string(),
-        "the server asks for md5, but for this user there is only SCRAM keys"
-    );
+    let Failure::Client(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.to_string(), "the server asks for md5, but for this user there is only SCRAM keys");
 }
 
 #[test]
@@ -155,56 +118,28 @@ fn who_does_not_exist_looks_like_who_does() {
         (Method::ScramSha256, None, Refusal::UnknownUser),
         (Method::Md5, None, Refusal::UnknownUser),
         (Method::Password, None, Refusal::UnknownUser),
-        (
-            Method::ScramSha256,
-            Some(Secret::Empty),
-            Refusal::NoPassword,
-        ),
-        (
-            Method::ScramSha256,
-            Some(md5("secret")),
-            Refusal::UnsuitableSecret,
-        ),
+        (Method::ScramSha256, Some(Secret::Empty), Refusal::NoPassword),
+        (Method::ScramSha256, Some(md5("secret")), Refusal::UnsuitableSecret),
     ] {
         let result = attempt(method, secret, Credential::password("secret"));
-        let Err(Failure::Server(error)) = result else {
-            panic!("{method}: {result:?}")
-        };
-        assert_eq!(
-            error,
-            AuthError::Refused {
-                user: "alice".into(),
-                why
-            }
-        );
-        assert_eq!(
-            error.to_string(),
-            "password authentication failed for user \"alice\""
-        );
+        let Err(Failure::Server(error)) = result else { panic!("{method}: {result:?}") };
+        assert_eq!(error, AuthError::Refused { user: "alice".into(), why });
+        assert_eq!(error.to_string(), "password authentication failed for user \"alice\"");
     }
 
     // The challenge: same shape, same salt each time, another one per user and per key, no change by a reload.
     let challenge = |user: &str, secret: Option<Secret>, decoy: &Decoy| {
         let mut server = ClientAuth::new(Method::ScramSha256, user, secret, decoy);
         let mut client = ServerLogin::new(user, Credential::password("x"));
-        let Step::Send(offer) = server.start() else {
-            panic!()
-        };
-        let Ok(LoginStep::Send(first)) = client.receive(&offer) else {
-            panic!()
-        };
-        let Step::Send(challenge) = server.receive(&first) else {
-            panic!()
-        };
+        let Step::Send(offer) = server.start() else { panic!() };
+        let Ok(LoginStep::Send(first)) = client.receive(&offer) else { panic!() };
+        let Step::Send(challenge) = server.receive(&first) else { panic!() };
         let text = String::from_utf8(challenge[4..].to_vec()).unwrap();
         (text.len(), text.split_once(",s=").unwrap().1.to_owned())
     };
     let unknown = challenge("bob", None, &decoy());
     assert_eq!(unknown, challenge("bob", None, &decoy()));
-    assert_eq!(
-        unknown,
-        challenge("bob", Some(Secret::from_text("secret")), &decoy())
-    );
+    assert_eq!(unknown, challenge("bob", Some(Secret::from_text("secret")), &decoy()));
     assert_ne!(unknown, challenge("eve", None, &decoy()));
     let (length, salt) = challenge("bob", None, &Decoy::random(SecretKind::Scram).unwrap());
     assert_eq!(length, unknown.0);
@@ -218,34 +153,20 @@ fn an_independent_client_gets_in() {
         (Binding::unsupported(), "SCRAM-SHA-256", None),
         (Binding::unrequested(), "SCRAM-SHA-256", None),
         (Binding::unsupported(), "SCRAM-SHA-256", Some(vec![5; 32])),
-        (
-            Binding::tls_server_end_point(vec![5; 32]),
-            "SCRAM-SHA-256-PLUS",
-            Some(vec![5; 32]),
-        ),
+        (Binding::tls_server_end_point(vec![5; 32]), "SCRAM-SHA-256-PLUS", Some(vec![5; 32])),
     ] {
-        let mut server = ClientAuth::new(
-            Method::ScramSha256,
-            "alice",
-            Some(Secret::from_text("pässwörd\u{ad}")),
-            &decoy(),
-        )
-        .with_channel_binding(end_point);
+        let mut server =
+            ClientAuth::new(Method::ScramSha256, "alice", Some(Secret::from_text("pässwörd\u{ad}")), &decoy())
+                .with_channel_binding(end_point);
         let mut client = ScramSha256::new("pässwörd\u{ad}".as_bytes(), binding);
-        let Step::Send(_) = server.start() else {
-            panic!()
-        };
+        let Step::Send(_) = server.start() else { panic!() };
         let mut initial = mechanism.as_bytes().to_vec();
         initial.push(0);
         initial.extend_from_slice(&i32::try_from(client.message().len()).unwrap().to_be_bytes());
         initial.extend_from_slice(client.message());
-        let Step::Send(challenge) = server.receive(&initial) else {
-            panic!()
-        };
+        let Step::Send(challenge) = server.receive(&initial) else { panic!() };
         client.update(&challenge[4..]).unwrap();
-        let Step::SendThenDone(last, _) = server.receive(client.message()) else {
-            panic!()
-        };
+        let Step::SendThenDone(last, _) = server.receive(client.message()) else { panic!() };
         client.finish(&last[4..]).unwrap();
     }
 }
@@ -255,8 +176,7 @@ fn channel_binding_between_the_halves() {
     let secret = || Some(Secret::from_text("secret"));
     let run = |ours: Option<Vec<u8>>, theirs: ChannelBinding| {
         converse(
-            ClientAuth::new(Method::ScramSha256, "alice", secret(), &decoy())
-                .with_channel_binding(ours),
+            ClientAuth::new(Method::ScramSha256, "alice", secret(), &decoy()).with_channel_binding(ours),
             ServerLogin::new("alice", Credential::password("secret")).with_channel_binding(theirs),
         )
     };
@@ -264,27 +184,17 @@ fn channel_binding_between_the_halves() {
     assert!(run(Some(vec![1]), ChannelBinding::Impossible).is_ok());
     assert!(run(None, ChannelBinding::EndPoint(vec![1])).is_ok());
     let between = run(Some(vec![1]), ChannelBinding::EndPoint(vec![2]));
-    assert!(
-        matches!(
-            between,
-            Err(Failure::Server(AuthError::ChannelBindingMismatch))
-        ),
-        "{between:?}"
-    );
+    assert!(matches!(between, Err(Failure::Server(AuthError::ChannelBindingMismatch))), "{between:?}");
 }
 
 #[test]
 fn malformed_password_and_sasl_messages() {
     let refused = |method, message: &[u8]| {
-        let mut server =
-            ClientAuth::new(method, "alice", Some(Secret::from_text("secret")), &decoy());
+        let mut server = ClientAuth::new(method, "alice", Some(Secret::from_text("secret")), &decoy());
         assert!(matches!(server.start(), Step::Send(_)));
         match server.receive(message) {
             Step::Fail(error) => {
-                assert!(
-                    matches!(server.receive(b"secret\0"), Step::Fail(_)),
-                    "goes on after a failure"
-                );
+                assert!(matches!(server.receive(b"secret\0"), Step::Fail(_)), "goes on after a failure");
                 format!("{} {error}", error.sqlstate())
             }
             _ => "accepted".into(),
@@ -294,32 +204,12 @@ fn malformed_password_and_sasl_messages() {
     for (method, message, expected) in [
         (Method::Password, &b"secret\0"[..], "accepted"),
         (Method::Password, b"", "08P01 invalid password packet size"),
-        (
-            Method::Password,
-            b"secret",
-            "08P01 invalid password packet size",
-        ),
-        (
-            Method::Password,
-            b"secret\0x\0",
-            "08P01 invalid password packet size",
-        ),
-        (
-            Method::Password,
-            b"\0",
-            "28P01 empty password returned by client",
-        ),
+        (Method::Password, b"secret", "08P01 invalid password packet size"),
+        (Method::Password, b"secret\0x\0", "08P01 invalid password packet size"),
+        (Method::Password, b"\0", "28P01 empty password returned by client"),
         (Method::Password, &long, "08P01 invalid message length"),
-        (
-            Method::Md5,
-            b"\0",
-            "28P01 empty password returned by client",
-        ),
-        (
-            Method::Md5,
-            b"md5\0",
-            "28P01 password authentication failed for user \"alice\"",
-        ),
+        (Method::Md5, b"\0", "28P01 empty password returned by client"),
+        (Method::Md5, b"md5\0", "28P01 password authentication failed for user \"alice\""),
         (Method::ScramSha256, b"", "08P01 invalid string in message"),
         (
             Method::ScramSha256,
@@ -331,53 +221,16 @@ fn malformed_password_and_sasl_messages() {
             b"SCRAM-SHA-256-PLUS\0\0\0\0\0",
             "08P01 client selected an invalid SASL authentication mechanism",
         ),
-        (
-            Method::ScramSha256,
-            b"SCRAM-SHA-256\0\0\0",
-            "08P01 insufficient data left in message",
-        ),
-        (
-            Method::ScramSha256,
-            b"SCRAM-SHA-256\0\0\0\0\x05abc",
-            "08P01 insufficient data left in message",
-        ),
-        (
-            Method::ScramSha256,
-            b"SCRAM-SHA-256\0\x80\0\0\0abc",
-            "08P01 insufficient data left in message",
-        ),
-        (
-            Method::ScramSha256,
-            b"SCRAM-SHA-256\0\0\0\0\x01abc",
-            "08P01 invalid message format",
-        ),
-        (
-            Method::ScramSha256,
-            b"SCRAM-SHA-256\0\xff\xff\xff\xffabc",
-            "08P01 invalid message format",
-        ),
-        (
-            Method::ScramSha256,
-            b"SCRAM-SHA-256\0\xff\xff\xff\xff",
-            "accepted",
-        ),
-        (
-            Method::ScramSha256,
-            b"SCRAM-SHA-256\0\0\0\0\0",
-            "08P01 malformed SCRAM message",
-        ),
-        (
-            Method::ScramSha256,
-            &long[..2000],
-            "08P01 invalid message length",
-        ),
+        (Method::ScramSha256, b"SCRAM-SHA-256\0\0\0", "08P01 insufficient data left in message"),
+        (Method::ScramSha256, b"SCRAM-SHA-256\0\0\0\0\x05abc", "08P01 insufficient data left in message"),
+        (Method::ScramSha256, b"SCRAM-SHA-256\0\x80\0\0\0abc", "08P01 insufficient data left in message"),
+        (Method::ScramSha256, b"SCRAM-SHA-256\0\0\0\0\x01abc", "08P01 invalid message format"),
+        (Method::ScramSha256, b"SCRAM-SHA-256\0\xff\xff\xff\xffabc", "08P01 invalid message format"),
+        (Method::ScramSha256, b"SCRAM-SHA-256\0\xff\xff\xff\xff", "accepted"),
+        (Method::ScramSha256, b"SCRAM-SHA-256\0\0\0\0\0", "08P01 malformed SCRAM message"),
+        (Method::ScramSha256, &long[..2000], "08P01 invalid message length"),
     ] {
-        assert_eq!(
-            refused(method, message),
-            expected,
-            "{method} {:?}",
-            message.get(..40).unwrap_or(message)
-        );
+        assert_eq!(refused(method, message), expected, "{method} {:?}", message.get(..40).unwrap_or(message));
     }
 }
 
@@ -418,21 +271,47 @@ fn a_server_that_cheats_is_not_logged_in_to() {
     let malformed = "malformed authentication message from the server: ";
     for (bodies, expected) in [
         (vec![ok.clone()], "let in".to_owned()),
-        (vec![offer.clone(), ok.clone()], "unexpected authentication message from the server: AuthenticationOk before the server has proven itself".into()),
-        (vec![offer.clone(), fine.clone(), ok.clone()], "unexpected authentication message from the server: AuthenticationOk before the server has proven itself".into()),
-        (vec![offer.clone(), fine.clone(), body(12, format!("v={}", "A".repeat(43) + "=").as_bytes())], "incorrect server signature: the server could not prove that it knows the user".into()),
-        (vec![offer.clone(), fine.clone(), body(12, b"e=other-error")], "the server ended the SCRAM exchange: other-error".into()),
-        (vec![offer.clone(), fine.clone(), body(12, b"v=AAAA")], format!("{malformed}server-final-message: no signature")),
+        (
+            vec![offer.clone(), ok.clone()],
+            "unexpected authentication message from the server: AuthenticationOk before the server has proven itself"
+                .into(),
+        ),
+        (
+            vec![offer.clone(), fine.clone(), ok.clone()],
+            "unexpected authentication message from the server: AuthenticationOk before the server has proven itself"
+                .into(),
+        ),
+        (
+            vec![offer.clone(), fine.clone(), body(12, format!("v={}", "A".repeat(43) + "=").as_bytes())],
+            "incorrect server signature: the server could not prove that it knows the user".into(),
+        ),
+        (
+            vec![offer.clone(), fine.clone(), body(12, b"e=other-error")],
+            "the server ended the SCRAM exchange: other-error".into(),
+        ),
+        (
+            vec![offer.clone(), fine.clone(), body(12, b"v=AAAA")],
+            format!("{malformed}server-final-message: no signature"),
+        ),
         (vec![offer.clone(), cont("r=NONCE,s=AAAA,i=4096")], format!("{malformed}the nonce does not continue ours")),
         (vec![offer.clone(), cont("r=abc,s=AAAA,i=4096")], format!("{malformed}the nonce does not continue ours")),
         (vec![offer.clone(), cont("r=NONCEx,s=AAAA,i=0")], format!("{malformed}invalid iteration count")),
         (vec![offer.clone(), cont("r=NONCEx,s=AAAA,i=+5")], format!("{malformed}invalid iteration count")),
-        (vec![offer.clone(), cont("r=NONCEx,s=AAAA,i=1000001")], "the server asks for more than 1000000 SCRAM iterations".into()),
-        (vec![offer.clone(), cont("r=NONCEx,s=AAAA,i=99999999999999999999")], "the server asks for more than 1000000 SCRAM iterations".into()),
+        (
+            vec![offer.clone(), cont("r=NONCEx,s=AAAA,i=1000001")],
+            "the server asks for more than 1000000 SCRAM iterations".into(),
+        ),
+        (
+            vec![offer.clone(), cont("r=NONCEx,s=AAAA,i=99999999999999999999")],
+            "the server asks for more than 1000000 SCRAM iterations".into(),
+        ),
         (vec![offer.clone(), cont("r=NONCEx,s=,i=4096")], format!("{malformed}invalid salt")),
         (vec![offer.clone(), cont("r=NONCEx,s=AAAA,i=4096,x=1")], format!("{malformed}garbage at the end")),
         (vec![offer.clone(), cont("m=x,r=NONCEx,s=AAAA,i=4096")], format!("{malformed}no nonce")),
-        (vec![body(10, b"SCRAM-SHA-1\0OTHER\0\0")], "the server asks for SASL mechanisms SCRAM-SHA-1, OTHER authentication, which is not supported".into()),
+        (
+            vec![body(10, b"SCRAM-SHA-1\0OTHER\0\0")],
+            "the server asks for SASL mechanisms SCRAM-SHA-1, OTHER authentication, which is not supported".into(),
+        ),
         (vec![body(10, b"SCRAM-SHA-256\0")], format!("{malformed}AuthenticationSASL without a list of mechanisms")),
         (vec![body(5, b"abc")], format!("{malformed}AuthenticationMD5Password without four bytes of salt")),
         (vec![body(3, b""), body(3, b"")], "unexpected authentication message from the server: out of order".into()),
@@ -449,18 +328,13 @@ fn a_server_that_cheats_is_not_logged_in_to() {
 fn heavy_iterations_are_told_before_they_are_done() {
     let credential = Credential::password("secret");
     let mut login = ServerLogin::new("alice", credential);
-    let Ok(LoginStep::Send(first)) = login.receive(&body(10, b"SCRAM-SHA-256\0\0")) else {
-        panic!()
-    };
+    let Ok(LoginStep::Send(first)) = login.receive(&body(10, b"SCRAM-SHA-256\0\0")) else { panic!() };
     let first = String::from_utf8_lossy(&first).into_owned();
     let nonce = first.split_once("n=,r=").unwrap().1;
     let challenge = |rounds| body(11, format!("r={nonce}x,s=AAAA,i={rounds}").as_bytes());
     assert!(!login.is_heavy(&challenge(4096)));
     assert!(login.is_heavy(&challenge(100_000)));
-    assert!(
-        !login.is_heavy(&challenge(100_000_000)),
-        "refused, not computed"
-    );
+    assert!(!login.is_heavy(&challenge(100_000_000)), "refused, not computed");
 }
 
 #[test]

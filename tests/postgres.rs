@@ -9,12 +9,9 @@ use std::time::{Duration, Instant};
 
 use pgsluice::auth::client::ChannelBinding;
 use pgsluice::auth::scram::ScramVerifier;
-use pgsluice::auth::{
-    ClientAuth, Credential, Decoy, LoginStep, Method, Secret, SecretKind, ServerLogin, Step,
-};
+use pgsluice::auth::{ClientAuth, Credential, Decoy, LoginStep, Method, Secret, SecretKind, ServerLogin, Step};
 use pgsluice::tls::{
-    CaSource, ClientTls, ClientTlsConfig, ServerTls, ServerTlsConfig, SslMode, TlsFiles,
-    server_end_point,
+    CaSource, ClientTls, ClientTlsConfig, ServerTls, ServerTlsConfig, SslMode, TlsFiles, server_end_point,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,8 +26,7 @@ struct Server {
 
 /// PostgreSQL refuses to run as root.
 fn command(program: &str) -> Command {
-    let root = fs::metadata("/proc/self")
-        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     if root {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
@@ -43,31 +39,19 @@ fn command(program: &str) -> Command {
 
 fn done(command: &mut Command) -> Output {
     let output = command.current_dir("/").output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
 fn free_port() -> u16 {
-    StdListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
     fn start() -> Self {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("auth-test-{}-{port}", std::process::id()));
-        done(
-            command("initdb")
-                .args(["-U", "postgres", "--auth=trust", "-N", "-D"])
-                .arg(&folder),
-        );
+        done(command("initdb").args(["-U", "postgres", "--auth=trust", "-N", "-D"]).arg(&folder));
         let server = Self { folder, port };
         let pem = certificate();
         server.write("server.crt", &pem.cert.pem());
@@ -88,11 +72,7 @@ impl Server {
         );
         let log = server.folder.join("log");
         done(
-            command("pg_ctl")
-                .args(["start", "-w", "-s", "-o", &options, "-D"])
-                .arg(&server.folder)
-                .arg("-l")
-                .arg(log),
+            command("pg_ctl").args(["start", "-w", "-s", "-o", &options, "-D"]).arg(&server.folder).arg("-l").arg(log),
         );
         server.sql(
             "create role trusted login; create role clear login password 'secret'; \
@@ -173,9 +153,7 @@ async fn log_in(io: &mut impl Io, user: &str, mut login: ServerLogin) -> Result<
     let mut start = 196_608u32.to_be_bytes().to_vec();
     start.extend_from_slice(format!("user\0{user}\0database\0postgres\0\0").as_bytes());
     let length = u32::try_from(start.len() + 4).unwrap();
-    io.write_all(&[&length.to_be_bytes()[..], &start].concat())
-        .await
-        .unwrap();
+    io.write_all(&[&length.to_be_bytes()[..], &start].concat()).await.unwrap();
     io.flush().await.unwrap();
     loop {
         let (tag, body) = read_message(io).await.map_err(|error| error.to_string())?;
@@ -189,9 +167,7 @@ async fn log_in(io: &mut impl Io, user: &str, mut login: ServerLogin) -> Result<
             other => panic!("message {other}"),
         }
     }
-    write_message(io, b'Q', b"select current_user\0")
-        .await
-        .unwrap();
+    write_message(io, b'Q', b"select current_user\0").await.unwrap();
     loop {
         let (tag, body) = read_message(io).await.map_err(|error| error.to_string())?;
         match tag {
@@ -203,9 +179,7 @@ async fn log_in(io: &mut impl Io, user: &str, mut login: ServerLogin) -> Result<
 }
 
 async fn plain(server: &Server, user: &str, credential: Credential) -> Result<String, String> {
-    let mut socket = TcpStream::connect(("127.0.0.1", server.port))
-        .await
-        .unwrap();
+    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
     log_in(&mut socket, user, ServerLogin::new(user, credential)).await
 }
 
@@ -216,28 +190,16 @@ async fn over_tls(
     credential: Credential,
     tamper: bool,
 ) -> Result<String, String> {
-    let mut socket = TcpStream::connect(("127.0.0.1", server.port))
-        .await
-        .unwrap();
-    socket
-        .write_all(&[0, 0, 0, 8, 4, 210, 22, 47])
-        .await
-        .unwrap();
+    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    socket.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await.unwrap();
     assert_eq!(socket.read_u8().await.unwrap(), b'S');
     let mut stream = tls.connect("localhost", socket).await.unwrap();
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .unwrap()
-        .first()
-        .unwrap();
+    let certificate = stream.get_ref().1.peer_certificates().unwrap().first().unwrap();
     let mut hash = server_end_point(certificate).unwrap();
     if tamper {
         hash[0] ^= 1;
     }
-    let login =
-        ServerLogin::new(user, credential).with_channel_binding(ChannelBinding::EndPoint(hash));
+    let login = ServerLogin::new(user, credential).with_channel_binding(ChannelBinding::EndPoint(hash));
     log_in(&mut stream, user, login).await
 }
 
@@ -247,80 +209,37 @@ async fn our_log_in_at_a_real_server() {
     let password = || Credential::password("secret");
     for user in ["clear", "hashed", "mixed", "scram"] {
         assert_eq!(plain(&server, user, password()).await.as_deref(), Ok(user));
-        let refused = plain(&server, user, Credential::password("wrong"))
-            .await
-            .unwrap_err();
+        let refused = plain(&server, user, Credential::password("wrong")).await.unwrap_err();
         assert!(
             refused.contains("C28P01")
-                && refused.contains(&format!(
-                    "password authentication failed for user \"{user}\""
-                )),
+                && refused.contains(&format!("password authentication failed for user \"{user}\"")),
             "{refused}"
         );
-        assert!(
-            plain(&server, user, Credential::None)
-                .await
-                .unwrap_err()
-                .starts_with("the server asks for")
-        );
+        assert!(plain(&server, user, Credential::None).await.unwrap_err().starts_with("the server asks for"));
     }
-    assert_eq!(
-        plain(&server, "trusted", Credential::None).await.as_deref(),
-        Ok("trusted")
-    );
+    assert_eq!(plain(&server, "trusted", Credential::None).await.as_deref(), Ok("trusted"));
     let unicode = Credential::password("p\u{e4}ss\u{ad}w\u{2168}rd");
-    assert_eq!(
-        plain(&server, "unicode", unicode).await.as_deref(),
-        Ok("unicode")
-    );
+    assert_eq!(plain(&server, "unicode", unicode).await.as_deref(), Ok("unicode"));
 
     // One password, many connections: derived once for the first, then looked up.
     let shared = password();
     for _ in 0..3 {
-        assert_eq!(
-            plain(&server, "scram", shared.clone()).await.as_deref(),
-            Ok("scram")
-        );
+        assert_eq!(plain(&server, "scram", shared.clone()).await.as_deref(), Ok("scram"));
     }
 
     // The MD5 hash that the server stores is enough, and so are the keys that a client's proof uncovers.
-    let stored = |user: &str| {
-        server.sql(&format!(
-            "select rolpassword from pg_authid where rolname = '{user}'"
-        ))
-    };
-    let Secret::Md5(hash) = Secret::from_text(&stored("hashed")) else {
-        panic!()
-    };
-    assert_eq!(
-        plain(&server, "hashed", Credential::Md5Hash(hash))
-            .await
-            .as_deref(),
-        Ok("hashed")
-    );
+    let stored = |user: &str| server.sql(&format!("select rolpassword from pg_authid where rolname = '{user}'"));
+    let Secret::Md5(hash) = Secret::from_text(&stored("hashed")) else { panic!() };
+    assert_eq!(plain(&server, "hashed", Credential::Md5Hash(hash)).await.as_deref(), Ok("hashed"));
     let keys = proven_keys("scram", &stored("scram"));
-    assert_eq!(
-        plain(&server, "scram", keys.clone()).await.as_deref(),
-        Ok("scram")
-    );
-    assert!(
-        plain(&server, "mixed", keys)
-            .await
-            .unwrap_err()
-            .contains("28P01"),
-        "keys of another salt"
-    );
+    assert_eq!(plain(&server, "scram", keys.clone()).await.as_deref(), Ok("scram"));
+    assert!(plain(&server, "mixed", keys).await.unwrap_err().contains("28P01"), "keys of another salt");
 
     // A verifier that we made is one that PostgreSQL takes.
     let ours = ScramVerifier::derive(b"mine", b"0123456789abcdef", 5000).to_secret_text();
     server.sql(&format!("create role made login password '{ours}'"));
     assert_eq!(stored("made"), ours);
-    assert_eq!(
-        plain(&server, "made", Credential::password("mine"))
-            .await
-            .as_deref(),
-        Ok("made")
-    );
+    assert_eq!(plain(&server, "made", Credential::password("mine")).await.as_deref(), Ok("made"));
 
     // SCRAM-SHA-256-PLUS, by password and by keys, and with somebody in between.
     let tls = ServerTlsConfig {
@@ -329,37 +248,17 @@ async fn our_log_in_at_a_real_server() {
         ..Default::default()
     };
     let tls = tls.load().unwrap();
-    assert_eq!(
-        over_tls(&server, &tls, "bound", password(), false)
-            .await
-            .as_deref(),
-        Ok("bound")
-    );
+    assert_eq!(over_tls(&server, &tls, "bound", password(), false).await.as_deref(), Ok("bound"));
     let keys = proven_keys("bound", &stored("bound"));
-    assert_eq!(
-        over_tls(&server, &tls, "bound", keys, false)
-            .await
-            .as_deref(),
-        Ok("bound")
-    );
-    let tampered = over_tls(&server, &tls, "bound", password(), true)
-        .await
-        .unwrap_err();
-    assert!(
-        tampered.contains("SCRAM channel binding check failed"),
-        "{tampered}"
-    );
+    assert_eq!(over_tls(&server, &tls, "bound", keys, false).await.as_deref(), Ok("bound"));
+    let tampered = over_tls(&server, &tls, "bound", password(), true).await.unwrap_err();
+    assert!(tampered.contains("SCRAM channel binding check failed"), "{tampered}");
 }
 
 /// Lets a client with the password log in to us, who have only the verifier.
 fn proven_keys(user: &str, verifier: &str) -> Credential {
     let decoy = Decoy::random(SecretKind::Scram).unwrap();
-    let mut us = ClientAuth::new(
-        Method::ScramSha256,
-        user,
-        Some(Secret::from_text(verifier)),
-        &decoy,
-    );
+    let mut us = ClientAuth::new(Method::ScramSha256, user, Some(Secret::from_text(verifier)), &decoy);
     let mut client = ServerLogin::new(user, Credential::password("secret"));
     let mut step = us.start();
     loop {
@@ -393,8 +292,8 @@ async fn serve(
         let mut stream = tls.accept(socket).await?;
         let mut start = vec![0; usize::try_from(stream.read_u32().await?).unwrap() - 4];
         stream.read_exact(&mut start).await?;
-        let auth = ClientAuth::new(method, "alice", secret, decoy)
-            .with_channel_binding(tls.end_point().map(<[u8]>::to_vec));
+        let auth =
+            ClientAuth::new(method, "alice", secret, decoy).with_channel_binding(tls.end_point().map(<[u8]>::to_vec));
         return authenticate(&mut stream, auth).await;
     }
     authenticate(&mut socket, ClientAuth::new(method, "alice", secret, decoy)).await
@@ -466,52 +365,25 @@ async fn psql_at_our_side() {
         (Method::Md5, verifier.clone(), none, password, ""),
         (Method::ScramSha256, plain.clone(), none, password, ""),
         (Method::ScramSha256, verifier.clone(), none, password, ""),
-        (
-            Method::ScramSha256,
-            verifier.clone(),
-            full.as_str(),
-            password,
-            "",
-        ),
-        (
-            Method::ScramSha256,
-            verifier.clone(),
-            bound.as_str(),
-            password,
-            "",
-        ),
-        (
-            Method::ScramSha256,
-            plain.clone(),
-            bound.as_str(),
-            password,
-            "",
-        ),
-        (
-            Method::ScramSha256,
-            verifier.clone(),
-            bound.as_str(),
-            "wrong",
-            refused,
-        ),
+        (Method::ScramSha256, verifier.clone(), full.as_str(), password, ""),
+        (Method::ScramSha256, verifier.clone(), bound.as_str(), password, ""),
+        (Method::ScramSha256, plain.clone(), bound.as_str(), password, ""),
+        (Method::ScramSha256, verifier.clone(), bound.as_str(), "wrong", refused),
         (Method::ScramSha256, None, none, password, refused),
         (Method::Md5, plain.clone(), none, "wrong", refused),
         (Method::Password, None, none, password, refused),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let conninfo = format!(
-            "host=localhost hostaddr=127.0.0.1 port={port} user=alice dbname=app connect_timeout=10 {options}"
-        );
+        let conninfo =
+            format!("host=localhost hostaddr=127.0.0.1 port={port} user=alice dbname=app connect_timeout=10 {options}");
         let psql = async {
             let mut command = Command::new(format!("{BIN}/psql"));
             command
                 .args(["-X", "-w", "-c", "select", &conninfo])
                 .env("PGPASSWORD", password)
                 .env("PGCLIENTENCODING", "UTF8");
-            tokio::task::spawn_blocking(move || command.output().unwrap())
-                .await
-                .unwrap()
+            tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
         };
         tokio::pin!(psql);
         let began = Instant::now();
@@ -526,11 +398,7 @@ async fn psql_at_our_side() {
             assert!(began.elapsed() < Duration::from_secs(30), "{what}: no end");
         };
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(
-            output.status.success(),
-            expected.is_empty(),
-            "{what}: {errors}"
-        );
+        assert_eq!(output.status.success(), expected.is_empty(), "{what}: {errors}");
         assert!(errors.contains(expected), "{what}: {errors}");
     }
     fs::remove_dir_all(&folder).unwrap();

@@ -5,12 +5,12 @@ mod certificates;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use certificates::{Folder, Pem, ca, expired, issue, params};
 use pgsluice::tls::reload::Reload;
 use pgsluice::tls::{
-    CaSource, ClientTls, ClientTlsConfig, ClientTlsPolicy, Reloadable, ServerTls, ServerTlsConfig,
-    ServerTlsPolicy, SslMode, TlsFiles, server_end_point,
+    CaSource, ClientTls, ClientTlsConfig, ClientTlsPolicy, Reloadable, ServerTls, ServerTlsConfig, ServerTlsPolicy,
+    SslMode, TlsFiles, server_end_point,
 };
-use certificates::{Folder, Pem, ca, expired, issue, params};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,10 +38,7 @@ async fn shake(accepting: &ClientTls, connecting: &ServerTls, host: &str) -> Res
         let (_, session) = stream.get_ref();
         assert_eq!(session.alpn_protocol(), Some(pgsluice::tls::ALPN));
         let certificate = session.peer_certificates().unwrap().first().unwrap();
-        assert_eq!(
-            server_end_point(certificate).as_deref(),
-            accepting.end_point()
-        );
+        assert_eq!(server_end_point(certificate).as_deref(), accepting.end_point());
         stream.write_u8(1).await?;
         stream.flush().await?;
         assert_eq!(stream.read_u8().await?, 2);
@@ -79,226 +76,41 @@ async fn every_sslmode_against_every_certificate() {
 
     let table = [
         ("prefer, good", Prefer, &good, None, "localhost", GOOD),
-        (
-            "prefer, foreign, CA not used",
-            Prefer,
-            &foreign,
-            root,
-            "localhost",
-            GOOD,
-        ),
+        ("prefer, foreign, CA not used", Prefer, &foreign, root, "localhost", GOOD),
         ("require, good", Require, &good, None, "localhost", GOOD),
-        (
-            "require, self-signed",
-            Require,
-            &self_signed,
-            None,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "require, wrong host",
-            Require,
-            &wrong_host,
-            None,
-            "localhost",
-            GOOD,
-        ),
+        ("require, self-signed", Require, &self_signed, None, "localhost", GOOD),
+        ("require, wrong host", Require, &wrong_host, None, "localhost", GOOD),
         ("require, expired", Require, &late, None, "localhost", GOOD),
-        (
-            "require, foreign",
-            Require,
-            &foreign,
-            None,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "require with CA, good",
-            Require,
-            &good,
-            root,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "require with CA, wrong host",
-            Require,
-            &wrong_host,
-            root,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "require with CA, foreign",
-            Require,
-            &foreign,
-            root,
-            "localhost",
-            unknown,
-        ),
-        (
-            "require with CA, expired",
-            Require,
-            &late,
-            root,
-            "localhost",
-            old,
-        ),
+        ("require, foreign", Require, &foreign, None, "localhost", GOOD),
+        ("require with CA, good", Require, &good, root, "localhost", GOOD),
+        ("require with CA, wrong host", Require, &wrong_host, root, "localhost", GOOD),
+        ("require with CA, foreign", Require, &foreign, root, "localhost", unknown),
+        ("require with CA, expired", Require, &late, root, "localhost", old),
         ("verify-ca, good", VerifyCa, &good, root, "localhost", GOOD),
-        (
-            "verify-ca, wrong host",
-            VerifyCa,
-            &wrong_host,
-            root,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "verify-ca, self-signed",
-            VerifyCa,
-            &self_signed,
-            root,
-            "localhost",
-            ca_as_leaf,
-        ),
-        (
-            "verify-ca, self-signed is the CA file",
-            VerifyCa,
-            &self_signed,
-            own,
-            "elsewhere",
-            GOOD,
-        ),
-        (
-            "verify-ca, expired is the CA file",
-            VerifyCa,
-            &pinned_expired,
-            own_expired,
-            "localhost",
-            old,
-        ),
-        (
-            "verify-ca, expired",
-            VerifyCa,
-            &late,
-            root,
-            "localhost",
-            old,
-        ),
-        (
-            "verify-ca, foreign",
-            VerifyCa,
-            &foreign,
-            root,
-            "localhost",
-            unknown,
-        ),
-        (
-            "verify-full, good",
-            VerifyFull,
-            &good,
-            root,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "verify-full, good, trailing dot",
-            VerifyFull,
-            &good,
-            root,
-            "localhost.",
-            GOOD,
-        ),
-        (
-            "verify-full, good, address",
-            VerifyFull,
-            &good,
-            root,
-            "127.0.0.1",
-            GOOD,
-        ),
-        (
-            "verify-full, good, other address",
-            VerifyFull,
-            &good,
-            root,
-            "127.0.0.2",
-            name,
-        ),
-        (
-            "verify-full, wrong host though CN is right",
-            VerifyFull,
-            &wrong_host,
-            root,
-            "localhost",
-            name,
-        ),
-        (
-            "verify-full, CN only",
-            VerifyFull,
-            &cn_only,
-            root,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "verify-full, CN only, wrong",
-            VerifyFull,
-            &cn_only,
-            root,
-            "elsewhere",
-            name,
-        ),
-        (
-            "verify-full, CN only, address",
-            VerifyFull,
-            &cn_address,
-            root,
-            "127.0.0.1",
-            GOOD,
-        ),
-        (
-            "verify-full, expired",
-            VerifyFull,
-            &late,
-            root,
-            "localhost",
-            old,
-        ),
-        (
-            "verify-full, foreign",
-            VerifyFull,
-            &foreign,
-            root,
-            "localhost",
-            unknown,
-        ),
-        (
-            "verify-full, self-signed is the CA file",
-            VerifyFull,
-            &self_signed,
-            own,
-            "localhost",
-            GOOD,
-        ),
-        (
-            "verify-full, pinned, wrong host",
-            VerifyFull,
-            &self_signed,
-            own,
-            "elsewhere",
-            name,
-        ),
+        ("verify-ca, wrong host", VerifyCa, &wrong_host, root, "localhost", GOOD),
+        ("verify-ca, self-signed", VerifyCa, &self_signed, root, "localhost", ca_as_leaf),
+        ("verify-ca, self-signed is the CA file", VerifyCa, &self_signed, own, "elsewhere", GOOD),
+        ("verify-ca, expired is the CA file", VerifyCa, &pinned_expired, own_expired, "localhost", old),
+        ("verify-ca, expired", VerifyCa, &late, root, "localhost", old),
+        ("verify-ca, foreign", VerifyCa, &foreign, root, "localhost", unknown),
+        ("verify-full, good", VerifyFull, &good, root, "localhost", GOOD),
+        ("verify-full, good, trailing dot", VerifyFull, &good, root, "localhost.", GOOD),
+        ("verify-full, good, address", VerifyFull, &good, root, "127.0.0.1", GOOD),
+        ("verify-full, good, other address", VerifyFull, &good, root, "127.0.0.2", name),
+        ("verify-full, wrong host though CN is right", VerifyFull, &wrong_host, root, "localhost", name),
+        ("verify-full, CN only", VerifyFull, &cn_only, root, "localhost", GOOD),
+        ("verify-full, CN only, wrong", VerifyFull, &cn_only, root, "elsewhere", name),
+        ("verify-full, CN only, address", VerifyFull, &cn_address, root, "127.0.0.1", GOOD),
+        ("verify-full, expired", VerifyFull, &late, root, "localhost", old),
+        ("verify-full, foreign", VerifyFull, &foreign, root, "localhost", unknown),
+        ("verify-full, self-signed is the CA file", VerifyFull, &self_signed, own, "localhost", GOOD),
+        ("verify-full, pinned, wrong host", VerifyFull, &self_signed, own, "elsewhere", name),
     ];
     for (what, mode, pem, ca, host, expected) in table {
         let folder = Folder::new();
         let accepting = listener(&folder, pem, Require, None).load().unwrap();
-        let connecting = ServerTlsConfig {
-            mode,
-            ca: ca.map(|ca| CaSource::File(folder.write("ca.crt", ca))),
-            ..Default::default()
-        };
+        let connecting =
+            ServerTlsConfig { mode, ca: ca.map(|ca| CaSource::File(folder.write("ca.crt", ca))), ..Default::default() };
         let result = shake(&accepting, &connecting.load().unwrap(), host).await;
         match result {
             Ok(()) => assert_eq!(expected, GOOD, "{what}: accepted"),
@@ -330,9 +142,7 @@ async fn client_certificates_are_asked_for_in_the_verify_modes() {
     ] {
         let folder = Folder::new();
         let ca_file = folder.write("ca.crt", &trusted.pem);
-        let accepting = listener(&folder, &server, mode, Some(ca_file))
-            .load()
-            .unwrap();
+        let accepting = listener(&folder, &server, mode, Some(ca_file)).load().unwrap();
         let connecting = ServerTlsConfig {
             mode: SslMode::Require,
             ca: None,
@@ -342,10 +152,7 @@ async fn client_certificates_are_asked_for_in_the_verify_modes() {
         let result = shake(&accepting, &connecting.load().unwrap(), "localhost").await;
         match result {
             Ok(()) => assert_eq!(expected, GOOD, "{mode}"),
-            Err(error) => assert!(
-                expected != GOOD && error.contains(expected),
-                "{mode}: {error}"
-            ),
+            Err(error) => assert!(expected != GOOD && error.contains(expected), "{mode}: {error}"),
         }
     }
 }
@@ -356,49 +163,17 @@ fn modes_and_policies() {
     let pem = issue(params(&["localhost"], "x"), None);
     let ca = Some(folder.write("ca.crt", &pem.certificate));
     for (mode, towards_clients, towards_upstreams) in [
-        (
-            SslMode::Disable,
-            ClientTlsPolicy::Refused,
-            ServerTlsPolicy::Never,
-        ),
-        (
-            SslMode::Allow,
-            ClientTlsPolicy::Offered,
-            ServerTlsPolicy::PlainFirst,
-        ),
-        (
-            SslMode::Prefer,
-            ClientTlsPolicy::Offered,
-            ServerTlsPolicy::TlsFirst,
-        ),
-        (
-            SslMode::Require,
-            ClientTlsPolicy::Required,
-            ServerTlsPolicy::Always,
-        ),
-        (
-            SslMode::VerifyCa,
-            ClientTlsPolicy::Required,
-            ServerTlsPolicy::Always,
-        ),
-        (
-            SslMode::VerifyFull,
-            ClientTlsPolicy::Required,
-            ServerTlsPolicy::Always,
-        ),
+        (SslMode::Disable, ClientTlsPolicy::Refused, ServerTlsPolicy::Never),
+        (SslMode::Allow, ClientTlsPolicy::Offered, ServerTlsPolicy::PlainFirst),
+        (SslMode::Prefer, ClientTlsPolicy::Offered, ServerTlsPolicy::TlsFirst),
+        (SslMode::Require, ClientTlsPolicy::Required, ServerTlsPolicy::Always),
+        (SslMode::VerifyCa, ClientTlsPolicy::Required, ServerTlsPolicy::Always),
+        (SslMode::VerifyFull, ClientTlsPolicy::Required, ServerTlsPolicy::Always),
     ] {
         let listening = listener(&folder, &pem, mode, ca.clone()).load().unwrap();
         assert_eq!(listening.policy(), towards_clients, "{mode}");
-        let connecting = ServerTlsConfig {
-            mode,
-            ca: ca.clone().map(CaSource::File),
-            ..Default::default()
-        };
-        assert_eq!(
-            connecting.load().unwrap().policy(),
-            towards_upstreams,
-            "{mode}"
-        );
+        let connecting = ServerTlsConfig { mode, ca: ca.clone().map(CaSource::File), ..Default::default() };
+        assert_eq!(connecting.load().unwrap().policy(), towards_upstreams, "{mode}");
     }
 }
 
@@ -407,15 +182,10 @@ fn bad_configurations_name_the_file_and_the_reason() {
     let folder = Folder::new();
     let one = issue(params(&["localhost"], "x"), None);
     let two = issue(params(&["localhost"], "x"), None);
-    let junk = folder.write(
-        "junk.pem",
-        "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n",
-    );
+    let junk = folder.write("junk.pem", "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n");
     let empty = folder.write("empty.pem", "");
-    let locked = folder.write(
-        "locked.key",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    );
+    let locked = folder
+        .write("locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let good = listener(&folder, &one, SslMode::Require, None);
     let two_key = folder.write("two.key", &two.key);
     let missing = Path::new("/nonexistent/x.crt").to_owned();
@@ -426,64 +196,27 @@ fn bad_configurations_name_the_file_and_the_reason() {
         config.load().unwrap_err().to_string()
     };
     let upstream = |mode, ca: Option<&str>| {
-        let config = ServerTlsConfig {
-            mode,
-            ca: ca.map(CaSource::from),
-            ..Default::default()
-        };
+        let config = ServerTlsConfig { mode, ca: ca.map(CaSource::from), ..Default::default() };
         config.load().unwrap_err().to_string()
     };
     for (error, parts) in [
         (
             edit(&|c| c.cert_file = Some(missing.clone())),
-            [
-                "could not load certificate file \"/nonexistent/x.crt\"",
-                "No such file",
-            ],
+            ["could not load certificate file \"/nonexistent/x.crt\"", "No such file"],
         ),
-        (
-            edit(&|c| c.cert_file = Some(empty.clone())),
-            ["empty.pem", "no certificate in PEM format"],
-        ),
-        (
-            edit(&|c| c.cert_file = Some(junk.clone())),
-            ["junk.pem", "base64"],
-        ),
+        (edit(&|c| c.cert_file = Some(empty.clone())), ["empty.pem", "no certificate in PEM format"]),
+        (edit(&|c| c.cert_file = Some(junk.clone())), ["junk.pem", "base64"]),
         (
             edit(&|c| c.key_file = Some(empty.clone())),
-            [
-                "could not load private key file",
-                "no private key in PEM format",
-            ],
+            ["could not load private key file", "no private key in PEM format"],
         ),
-        (
-            edit(&|c| c.key_file = Some(locked.clone())),
-            ["locked.key", "without a passphrase"],
-        ),
-        (
-            edit(&|c| c.key_file = Some(two_key.clone())),
-            ["two.key", "keys may not be consistent"],
-        ),
-        (
-            edit(&|c| c.key_file = None),
-            ["sslmode require", "private key file"],
-        ),
-        (
-            edit(&|c| c.cert_file = None),
-            ["sslmode require", "certificate file"],
-        ),
-        (
-            edit(&|c| c.mode = SslMode::VerifyCa),
-            ["sslmode verify-ca", "CA file"],
-        ),
-        (
-            upstream(SslMode::VerifyFull, None),
-            ["sslmode verify-full", "\"system\""],
-        ),
-        (
-            upstream(SslMode::VerifyCa, Some("system")),
-            ["weak sslmode \"verify-ca\"", "verify-full"],
-        ),
+        (edit(&|c| c.key_file = Some(locked.clone())), ["locked.key", "without a passphrase"]),
+        (edit(&|c| c.key_file = Some(two_key.clone())), ["two.key", "keys may not be consistent"]),
+        (edit(&|c| c.key_file = None), ["sslmode require", "private key file"]),
+        (edit(&|c| c.cert_file = None), ["sslmode require", "certificate file"]),
+        (edit(&|c| c.mode = SslMode::VerifyCa), ["sslmode verify-ca", "CA file"]),
+        (upstream(SslMode::VerifyFull, None), ["sslmode verify-full", "\"system\""]),
+        (upstream(SslMode::VerifyCa, Some("system")), ["weak sslmode \"verify-ca\"", "verify-full"]),
         (
             upstream(SslMode::VerifyCa, Some("/nonexistent/ca")),
             ["could not load root certificate file", "No such file"],
@@ -522,9 +255,7 @@ async fn changed_files_are_picked_up_and_broken_ones_are_not() {
         ..Default::default()
     };
     let connecting = pinned.load().unwrap();
-    shake(&held.current(), &connecting, "localhost")
-        .await
-        .unwrap();
+    shake(&held.current(), &connecting, "localhost").await.unwrap();
     assert!(shake(&first, &connecting, "localhost").await.is_err());
 }
 
@@ -554,21 +285,13 @@ async fn a_certificate_without_its_key_is_refused_in_every_mode() {
                 .unwrap()
                 .with_no_client_auth()
                 .with_cert_resolver(Arc::new(resolver));
-            let connecting = ServerTlsConfig {
-                mode,
-                ca,
-                ..Default::default()
-            };
+            let connecting = ServerTlsConfig { mode, ca, ..Default::default() };
             let connecting = connecting.load().unwrap();
             let (near, far) = tokio::io::duplex(1 << 16);
             let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(impostor));
-            let (_, connected) =
-                tokio::join!(acceptor.accept(far), connecting.connect("localhost", near));
+            let (_, connected) = tokio::join!(acceptor.accept(far), connecting.connect("localhost", near));
             let error = connected.unwrap_err().to_string();
-            assert!(
-                error.contains("BadSignature"),
-                "{mode} {version:?}: {error}"
-            );
+            assert!(error.contains("BadSignature"), "{mode} {version:?}: {error}");
         }
     }
 }

@@ -60,10 +60,7 @@ pub enum LoginError {
 
 impl LoginError {
     pub(crate) fn missing(have: &Credential, method: &'static str) -> Self {
-        Self::Missing {
-            method,
-            have: have.noun(),
-        }
+        Self::Missing { method, have: have.noun() }
     }
 }
 
@@ -95,12 +92,7 @@ impl ServerLogin {
     /// A log-in as `user`.
     #[must_use]
     pub fn new(user: &str, credential: Credential) -> Self {
-        Self {
-            user: user.to_owned(),
-            credential,
-            binding: ChannelBinding::Impossible,
-            state: State::Start,
-        }
+        Self { user: user.to_owned(), credential, binding: ChannelBinding::Impossible, state: State::Start }
     }
 
     /// Uses SCRAM-SHA-256-PLUS where the server offers it.
@@ -115,9 +107,7 @@ impl ServerLogin {
     #[must_use]
     pub fn is_heavy(&self, body: &[u8]) -> bool {
         match (&self.state, split(body)) {
-            (State::ScramBegun(exchange), Ok((code::SASL_CONTINUE, data))) => {
-                exchange.is_heavy(data)
-            }
+            (State::ScramBegun(exchange), Ok((code::SASL_CONTINUE, data))) => exchange.is_heavy(data),
             _ => false,
         }
     }
@@ -149,9 +139,9 @@ impl ServerLogin {
                 self.state = State::ScramVerified;
                 Ok(LoginStep::Continue)
             }
-            (State::ScramBegun(_) | State::ScramProven(_), code::OK) => Err(
-                LoginError::Unexpected("AuthenticationOk before the server has proven itself"),
-            ),
+            (State::ScramBegun(_) | State::ScramProven(_), code::OK) => {
+                Err(LoginError::Unexpected("AuthenticationOk before the server has proven itself"))
+            }
             (State::Start, code) => Err(LoginError::Unsupported(match code {
                 2 => "Kerberos V5".to_owned(),
                 6 => "SCM credential".to_owned(),
@@ -165,15 +155,10 @@ impl ServerLogin {
 
     fn cleartext(&mut self, data: &[u8]) -> Result<LoginStep, LoginError> {
         if !data.is_empty() {
-            return Err(LoginError::Malformed(
-                "AuthenticationCleartextPassword with data",
-            ));
+            return Err(LoginError::Malformed("AuthenticationCleartextPassword with data"));
         }
         let Credential::Password(password) = &self.credential else {
-            return Err(LoginError::missing(
-                &self.credential,
-                "a clear-text password",
-            ));
+            return Err(LoginError::missing(&self.credential, "a clear-text password"));
         };
         let body = string(password.as_bytes());
         self.state = State::Answered;
@@ -181,9 +166,9 @@ impl ServerLogin {
     }
 
     fn md5(&mut self, data: &[u8]) -> Result<LoginStep, LoginError> {
-        let salt = data.try_into().map_err(|_| {
-            LoginError::Malformed("AuthenticationMD5Password without four bytes of salt")
-        })?;
+        let salt = data
+            .try_into()
+            .map_err(|_| LoginError::Malformed("AuthenticationMD5Password without four bytes of salt"))?;
         let hash = match &self.credential {
             Credential::Md5Hash(hash) => hash.clone(),
             Credential::Password(password) => Md5Hash::of(password.as_bytes(), &self.user),
@@ -204,8 +189,7 @@ impl ServerLogin {
         }
         let offered = mechanisms(data)?;
         let (mechanism, first, exchange) = begin(&offered, self.credential.clone(), &self.binding)?;
-        let length = i32::try_from(first.len())
-            .map_err(|_| LoginError::Malformed("the exchange grew too long"))?;
+        let length = i32::try_from(first.len()).map_err(|_| LoginError::Malformed("the exchange grew too long"))?;
         let mut body = string(mechanism.as_bytes());
         body.extend_from_slice(&length.to_be_bytes());
         body.extend_from_slice(&first);
@@ -239,10 +223,7 @@ fn mechanisms(data: &[u8]) -> Result<Vec<&str>, LoginError> {
     if data.len() > 1024 {
         return Err(malformed);
     }
-    names
-        .split(|&c| c == 0)
-        .map(|name| std::str::from_utf8(name).map_err(|_| malformed.clone()))
-        .collect()
+    names.split(|&c| c == 0).map(|name| std::str::from_utf8(name).map_err(|_| malformed.clone())).collect()
 }
 
 fn string(text: &[u8]) -> Vec<u8> {

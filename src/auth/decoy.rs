@@ -39,10 +39,7 @@ impl Decoy {
     /// The same salts with another kind: for a reloaded userlist.
     #[must_use]
     pub fn with_kind(&self, kind: SecretKind) -> Self {
-        Self {
-            key: self.key,
-            kind,
-        }
+        Self { key: self.key, kind }
     }
 
     pub(crate) fn kind(&self) -> SecretKind {
@@ -68,8 +65,6 @@ impl Decoy {
 
 impl fmt::Debug for Decoy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decoy")
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+        f.debug_struct("Decoy").field("kind", &self.kind).finish_non_exhaustive()
     }
 }

@@ -67,9 +67,7 @@ impl AuthError {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             Self::Refused { .. } | Self::EmptyPassword => "28P01",
-            Self::NoSuchRole(_) | Self::ChannelBindingDowngrade | Self::ChannelBindingMismatch => {
-                "28000"
-            }
+            Self::NoSuchRole(_) | Self::ChannelBindingDowngrade | Self::ChannelBindingMismatch => "28000",
             Self::MalformedScram { .. } | Self::NonceMismatch | Self::Protocol(_) => "08P01",
             Self::Unsupported(_) => "0A000",
             Self::NoRandomness => "XX000",
@@ -107,9 +105,7 @@ impl AuthError {
     }
 
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
-        Self::MalformedScram {
-            detail: detail.into(),
-        }
+        Self::MalformedScram { detail: detail.into() }
     }
 
     pub(crate) fn protocol(text: impl Into<String>) -> Self {

@@ -23,10 +23,7 @@ impl Md5Hash {
     #[must_use]
     pub fn parse(secret: &str) -> Option<Self> {
         let digits: [u8; 32] = secret.strip_prefix("md5")?.as_bytes().try_into().ok()?;
-        digits
-            .iter()
-            .all(|digit| HEX.contains(digit))
-            .then_some(Self(digits))
+        digits.iter().all(|digit| HEX.contains(digit)).then_some(Self(digits))
     }
 
     /// The answer to a challenge, without the NUL that ends it on the wire.

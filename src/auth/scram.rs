@@ -33,10 +33,7 @@ impl ScramKeys {
     /// Keys known from elsewhere.
     #[must_use]
     pub fn new(client_key: [u8; 32], server_key: [u8; 32]) -> Self {
-        Self {
-            client_key,
-            server_key,
-        }
+        Self { client_key, server_key }
     }
 
     /// Derives the keys of a password: `iterations` rounds of HMAC, about 2.5 milliseconds for 4096 of them.
@@ -45,10 +42,7 @@ impl ScramKeys {
         let prepared = saslprep(password);
         let mut salted = [0; 32];
         pbkdf2::pbkdf2_hmac::<Sha256>(&prepared, salt, iterations, &mut salted);
-        let keys = Self {
-            client_key: hmac(&salted, &[b"Client Key"]),
-            server_key: hmac(&salted, &[b"Server Key"]),
-        };
+        let keys = Self { client_key: hmac(&salted, &[b"Client Key"]), server_key: hmac(&salted, &[b"Server Key"]) };
         salted.zeroize();
         keys
     }
@@ -90,12 +84,7 @@ impl ScramVerifier {
     #[must_use]
     pub fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Self {
         let keys = ScramKeys::derive(password, salt, iterations);
-        Self {
-            iterations,
-            salt: salt.to_vec(),
-            stored_key: keys.stored_key(),
-            server_key: keys.server_key,
-        }
+        Self { iterations, salt: salt.to_vec(), stored_key: keys.stored_key(), server_key: keys.server_key }
     }
 
     /// Reads `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`; `None` if any part is not as PostgreSQL writes it.
@@ -139,8 +128,7 @@ impl ScramVerifier {
     /// needed to log in elsewhere as this user.
     pub(crate) fn verify_proof(&self, proof: &Key, auth_message: &[&[u8]]) -> Option<ScramKeys> {
         let client_key = xor(proof, &hmac(&self.stored_key, auth_message));
-        bool::from(sha256(&client_key).ct_eq(&self.stored_key))
-            .then(|| ScramKeys::new(client_key, self.server_key))
+        bool::from(sha256(&client_key).ct_eq(&self.stored_key)).then(|| ScramKeys::new(client_key, self.server_key))
     }
 
     /// The signature by which we prove ourselves to the client.
@@ -151,9 +139,7 @@ impl ScramVerifier {
 
 impl fmt::Debug for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScramVerifier")
-            .field("iterations", &self.iterations)
-            .finish_non_exhaustive()
+        f.debug_struct("ScramVerifier").field("iterations", &self.iterations).finish_non_exhaustive()
     }
 }
 
@@ -178,9 +164,7 @@ pub(crate) fn nonce() -> Option<String> {
 
 /// RFC 5802's `attr-val` values: `None` where a nonce holds a comma, a blank or something that is not ASCII.
 pub(crate) fn is_printable(nonce: &[u8]) -> bool {
-    nonce
-        .iter()
-        .all(|&c| (0x21..=0x7e).contains(&c) && c != b',')
+    nonce.iter().all(|&c| (0x21..=0x7e).contains(&c) && c != b',')
 }
 
 pub(crate) fn hmac(key: &Key, parts: &[&[u8]]) -> Key {
@@ -237,14 +221,8 @@ mod tests {
             r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
             c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"];
         let proof = keys.proof(&auth_message);
-        assert_eq!(
-            encode(&proof),
-            "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-        );
-        assert_eq!(
-            encode(&keys.server_signature(&auth_message)),
-            "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
-        );
+        assert_eq!(encode(&proof), "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        assert_eq!(encode(&keys.server_signature(&auth_message)), "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
 
         let verifier = ScramVerifier::derive(b"pencil", &salt, 4096);
         let recovered = verifier.verify_proof(&proof, &auth_message).unwrap();
@@ -293,9 +271,6 @@ mod tests {
         let keys = ScramKeys::new([7; 32], [9; 32]);
         assert_eq!(format!("{keys:?}"), "ScramKeys(..)");
         let verifier = ScramVerifier::derive(b"x", b"0123456789abcdef", 1);
-        assert_eq!(
-            format!("{verifier:?}"),
-            "ScramVerifier { iterations: 1, .. }"
-        );
+        assert_eq!(format!("{verifier:?}"), "ScramVerifier { iterations: 1, .. }");
     }
 }

@@ -5,8 +5,7 @@ use subtle::ConstantTimeEq;
 
 use super::client::LoginError;
 use super::scram::{
-    CHANNEL_BINDING_TYPE, MECHANISM, MECHANISM_PLUS, ScramKeys, decode, decode_key, encode,
-    is_printable, nonce,
+    CHANNEL_BINDING_TYPE, MECHANISM, MECHANISM_PLUS, ScramKeys, decode, decode_key, encode, is_printable, nonce,
 };
 use super::secret::Credential;
 
@@ -55,27 +54,18 @@ pub(crate) fn begin(
     let nonce = nonce().ok_or(LoginError::NoRandomness)?;
     let plus = offered.contains(&MECHANISM_PLUS);
     let (mechanism, header, hash): (_, String, &[u8]) = match binding {
-        ChannelBinding::EndPoint(hash) if plus => {
-            (MECHANISM_PLUS, format!("p={CHANNEL_BINDING_TYPE},,"), hash)
-        }
+        ChannelBinding::EndPoint(hash) if plus => (MECHANISM_PLUS, format!("p={CHANNEL_BINDING_TYPE},,"), hash),
         // We could and the server did not offer: it will know if somebody took the offer away.
         ChannelBinding::EndPoint(_) => (MECHANISM, "y,,".to_owned(), &[]),
         ChannelBinding::Impossible => (MECHANISM, "n,,".to_owned(), &[]),
     };
     if !offered.contains(&mechanism) {
-        return Err(LoginError::Unsupported(format!(
-            "SASL mechanisms {}",
-            offered.join(", ").escape_debug()
-        )));
+        return Err(LoginError::Unsupported(format!("SASL mechanisms {}", offered.join(", ").escape_debug())));
     }
     let first = format!("{header}n=,r={nonce}").into_bytes();
     let mut binding_input = header.into_bytes();
     binding_input.extend_from_slice(hash);
-    let exchange = ScramClient {
-        credential,
-        binding_input,
-        nonce,
-    };
+    let exchange = ScramClient { credential, binding_input, nonce };
     Ok((mechanism, first, exchange))
 }
 
@@ -105,11 +95,7 @@ impl<'a> ServerFirst<'a> {
             }
             _ => return Err(broken("invalid iteration count")),
         };
-        Ok(Self {
-            nonce,
-            salt,
-            iterations,
-        })
+        Ok(Self { nonce, salt, iterations })
     }
 }
 
@@ -119,9 +105,8 @@ impl ScramClient {
         let Credential::Password(password) = &self.credential else {
             return false;
         };
-        ServerFirst::parse(message).is_ok_and(|first| {
-            first.iterations > CHEAP_ITERATIONS && !password.has_keys(&first.salt, first.iterations)
-        })
+        ServerFirst::parse(message)
+            .is_ok_and(|first| first.iterations > CHEAP_ITERATIONS && !password.has_keys(&first.salt, first.iterations))
     }
 
     /// Answers the server's first message.
@@ -141,17 +126,9 @@ impl ScramClient {
         };
         let without_proof = format!("c={},r={}", encode(&self.binding_input), first.nonce);
         let client_first_bare = format!("n=,r={}", self.nonce);
-        let auth_message: [&[u8]; 5] = [
-            client_first_bare.as_bytes(),
-            b",",
-            message,
-            b",",
-            without_proof.as_bytes(),
-        ];
+        let auth_message: [&[u8]; 5] = [client_first_bare.as_bytes(), b",", message, b",", without_proof.as_bytes()];
         let proof = encode(&keys.proof(&auth_message));
-        let expected = ExpectSignature {
-            signature: keys.server_signature(&auth_message),
-        };
+        let expected = ExpectSignature { signature: keys.server_signature(&auth_message) };
         Ok((format!("{without_proof},p={proof}").into_bytes(), expected))
     }
 }
@@ -167,11 +144,7 @@ impl ExpectSignature {
             .strip_prefix(b"v=")
             .and_then(decode_key)
             .ok_or(LoginError::Malformed("server-final-message: no signature"))?;
-        if bool::from(signature.ct_eq(&self.signature)) {
-            Ok(())
-        } else {
-            Err(LoginError::WrongServerSignature)
-        }
+        if bool::from(signature.ct_eq(&self.signature)) { Ok(()) } else { Err(LoginError::WrongServerSignature) }
     }
 }
 

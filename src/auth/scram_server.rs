@@ -3,9 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::error::AuthError;
-use super::scram::{
-    CHANNEL_BINDING_TYPE, Key, ScramKeys, ScramVerifier, decode_key, encode, is_printable, nonce,
-};
+use super::scram::{CHANNEL_BINDING_TYPE, Key, ScramKeys, ScramVerifier, decode_key, encode, is_printable, nonce};
 
 /// Which mechanism was agreed on, and over what kind of line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +59,7 @@ pub(crate) enum Outcome {
 
 impl ScramServer {
     pub(crate) fn new(verifier: ScramVerifier, binding: Binding) -> Self {
-        Self {
-            verifier,
-            binding,
-            state: State::Start,
-        }
+        Self { verifier, binding, state: State::Start }
     }
 
     pub(crate) fn receive(&mut self, message: &[u8]) -> Result<Outcome, AuthError> {
@@ -73,9 +67,7 @@ impl ScramServer {
             return Err(AuthError::malformed("The message is empty."));
         }
         if message.contains(&0) {
-            return Err(AuthError::malformed(
-                "Message length does not match input length.",
-            ));
+            return Err(AuthError::malformed("Message length does not match input length."));
         }
         match std::mem::replace(&mut self.state, State::Over) {
             State::Start => self.first(message),
@@ -88,9 +80,7 @@ impl ScramServer {
         let mut input = Input(message);
         let flag = self.binding_flag(&mut input)?;
         if input.peek() == b'a' {
-            return Err(AuthError::Unsupported(
-                "client uses authorization identity, but it is not supported",
-            ));
+            return Err(AuthError::Unsupported("client uses authorization identity, but it is not supported"));
         }
         if input.peek() != b',' {
             return Err(AuthError::malformed(format!(
@@ -102,17 +92,13 @@ impl ScramServer {
 
         let client_first_bare = input.0.to_vec();
         if input.peek() == b'm' {
-            return Err(AuthError::Unsupported(
-                "client requires an unsupported SCRAM extension",
-            ));
+            return Err(AuthError::Unsupported("client requires an unsupported SCRAM extension"));
         }
         // The user name is that of the start-up packet, whatever stands here.
         input.attribute(b'n')?;
         let client_nonce = input.attribute(b'r')?;
         if !is_printable(client_nonce) {
-            return Err(AuthError::protocol(
-                "non-printable characters in SCRAM nonce",
-            ));
+            return Err(AuthError::protocol("non-printable characters in SCRAM nonce"));
         }
         while !input.is_empty() {
             input.any_attribute()?;
@@ -127,12 +113,8 @@ impl ScramServer {
             encode(&self.verifier.salt),
             self.verifier.iterations
         );
-        self.state = State::Challenged(Challenge {
-            flag,
-            client_first_bare,
-            server_first: server_first.clone(),
-            nonce: agreed,
-        });
+        self.state =
+            State::Challenged(Challenge { flag, client_first_bare, server_first: server_first.clone(), nonce: agreed });
         Ok(Outcome::Challenge(server_first.into_bytes()))
     }
 
@@ -166,10 +148,7 @@ impl ScramServer {
                 return Ok(BindingFlag::Used);
             }
             other => {
-                return Err(AuthError::malformed(format!(
-                    "Unexpected channel-binding flag \"{}\".",
-                    show_char(other)
-                )));
+                return Err(AuthError::malformed(format!("Unexpected channel-binding flag \"{}\".", show_char(other))));
             }
         };
         input.skip();
@@ -194,24 +173,17 @@ impl ScramServer {
                 break (message.get(..before).unwrap_or_default(), value);
             }
         };
-        let proof: Key = decode_key(proof)
-            .ok_or_else(|| AuthError::malformed("Malformed proof in client-final-message."))?;
+        let proof: Key =
+            decode_key(proof).ok_or_else(|| AuthError::malformed("Malformed proof in client-final-message."))?;
         if !input.is_empty() {
-            return Err(AuthError::malformed(
-                "Garbage found at the end of client-final-message.",
-            ));
+            return Err(AuthError::malformed("Garbage found at the end of client-final-message."));
         }
         if !bool::from(final_nonce.ct_eq(&challenge.nonce)) {
             return Err(AuthError::NonceMismatch);
         }
 
-        let auth_message: [&[u8]; 5] = [
-            &challenge.client_first_bare,
-            b",",
-            challenge.server_first.as_bytes(),
-            b",",
-            without_proof,
-        ];
+        let auth_message: [&[u8]; 5] =
+            [&challenge.client_first_bare, b",", challenge.server_first.as_bytes(), b",", without_proof];
         Ok(match self.verifier.verify_proof(&proof, &auth_message) {
             Some(keys) => {
                 let signature = encode(&self.verifier.server_signature(&auth_message));
@@ -239,9 +211,7 @@ impl ScramServer {
         if right {
             Ok(())
         } else {
-            Err(AuthError::protocol(
-                "unexpected SCRAM channel-binding attribute in client-final-message",
-            ))
+            Err(AuthError::protocol("unexpected SCRAM channel-binding attribute in client-final-message"))
         }
     }
 }
@@ -278,9 +248,7 @@ impl<'a> Input<'a> {
     fn any_attribute(&mut self) -> Result<(u8, &'a [u8]), AuthError> {
         let name = self.peek();
         if name == 0 {
-            return Err(AuthError::malformed(
-                "Attribute expected, but found end of string.",
-            ));
+            return Err(AuthError::malformed("Attribute expected, but found end of string."));
         }
         if !name.is_ascii_alphabetic() {
             return Err(AuthError::malformed(format!(
@@ -309,21 +277,13 @@ impl<'a> Input<'a> {
 
 /// PostgreSQL's `sanitize_char`.
 fn show_char(c: u8) -> String {
-    if (0x21..=0x7e).contains(&c) {
-        format!("'{}'", char::from(c))
-    } else {
-        format!("0x{c:02x}")
-    }
+    if (0x21..=0x7e).contains(&c) { format!("'{}'", char::from(c)) } else { format!("0x{c:02x}") }
 }
 
 /// PostgreSQL's `sanitize_str`.
 fn show_text(text: &[u8]) -> String {
     let show = |&c: &u8| {
-        if (0x21..=0x7e).contains(&c) {
-            char::from(c)
-        } else {
-            '?'
-        }
+        if (0x21..=0x7e).contains(&c) { char::from(c) } else { '?' }
     };
     text.iter().take(30).map(show).collect()
 }
@@ -335,19 +295,12 @@ mod tests {
     use super::*;
 
     fn server(binding: Binding) -> ScramServer {
-        ScramServer::new(
-            ScramVerifier::derive(b"pencil", b"0123456789abcdef", 2),
-            binding,
-        )
+        ScramServer::new(ScramVerifier::derive(b"pencil", b"0123456789abcdef", 2), binding)
     }
 
     fn complaint(outcome: Result<Outcome, AuthError>) -> String {
         match outcome {
-            Err(error) => format!(
-                "{} {error} {}",
-                error.sqlstate(),
-                error.detail().unwrap_or_default()
-            ),
+            Err(error) => format!("{} {error} {}", error.sqlstate(), error.detail().unwrap_or_default()),
             Ok(_) => "accepted".into(),
         }
     }
@@ -389,11 +342,7 @@ mod tests {
     fn final_messages_are_refused_in_the_words_of_postgresql() {
         let zeros = encode(&[0; 32]);
         for (first, message, expected) in [
-            (
-                "n",
-                "r=NONCE".to_owned(),
-                format!("{MALFORMED}Expected attribute \"c\" but found \"'r'\"."),
-            ),
+            ("n", "r=NONCE".to_owned(), format!("{MALFORMED}Expected attribute \"c\" but found \"'r'\".")),
             (
                 "n",
                 format!("c=eSws,r=NONCE,p={zeros}"),
@@ -404,54 +353,25 @@ mod tests {
                 format!("c=biws,r=NONCE,p={zeros}"),
                 "08P01 unexpected SCRAM channel-binding attribute in client-final-message ".into(),
             ),
-            (
-                "n",
-                "c=biws,r=NONCE".into(),
-                format!("{MALFORMED}Attribute expected, but found end of string."),
-            ),
-            (
-                "n",
-                "c=biws,r=NONCE,p=AAAA".into(),
-                format!("{MALFORMED}Malformed proof in client-final-message."),
-            ),
+            ("n", "c=biws,r=NONCE".into(), format!("{MALFORMED}Attribute expected, but found end of string.")),
+            ("n", "c=biws,r=NONCE,p=AAAA".into(), format!("{MALFORMED}Malformed proof in client-final-message.")),
             (
                 "n",
                 format!("c=biws,r=NONCE,p={zeros},x=1"),
                 format!("{MALFORMED}Garbage found at the end of client-final-message."),
             ),
-            (
-                "n",
-                format!("c=biws,r=NONCEx,p={zeros}"),
-                "08P01 invalid SCRAM response Nonce does not match.".into(),
-            ),
-            (
-                "n",
-                format!("c=biws,r=mine,p={zeros}"),
-                "08P01 invalid SCRAM response Nonce does not match.".into(),
-            ),
+            ("n", format!("c=biws,r=NONCEx,p={zeros}"), "08P01 invalid SCRAM response Nonce does not match.".into()),
+            ("n", format!("c=biws,r=mine,p={zeros}"), "08P01 invalid SCRAM response Nonce does not match.".into()),
         ] {
             let mut server = server(Binding::NotOffered);
-            let Ok(Outcome::Challenge(challenge)) =
-                server.receive(format!("{first},,n=,r=mine").as_bytes())
-            else {
+            let Ok(Outcome::Challenge(challenge)) = server.receive(format!("{first},,n=,r=mine").as_bytes()) else {
                 panic!("first message refused");
             };
             let challenge = String::from_utf8(challenge).unwrap();
-            let nonce = challenge
-                .split(',')
-                .next()
-                .unwrap()
-                .trim_start_matches("r=");
+            let nonce = challenge.split(',').next().unwrap().trim_start_matches("r=");
             let message = message.replace("NONCE", nonce);
-            assert_eq!(
-                complaint(server.receive(message.as_bytes())),
-                expected,
-                "{message}"
-            );
-            assert_eq!(
-                complaint(server.receive(b"n,,n=,r=a")),
-                "08P01 unexpected SASL response message "
-            );
+            assert_eq!(complaint(server.receive(message.as_bytes())), expected, "{message}");
+            assert_eq!(complaint(server.receive(b"n,,n=,r=a")), "08P01 unexpected SASL response message ");
         }
     }
 
@@ -462,10 +382,7 @@ mod tests {
         assert!(matches!(server.receive(first), Ok(Outcome::Challenge(_))));
         let cbind = encode(b"p=tls-server-end-point,,theirs");
         let last = format!("c={cbind},r=x,p={}", encode(&[0; 32]));
-        assert_eq!(
-            complaint(server.receive(last.as_bytes())),
-            "28000 SCRAM channel binding check failed "
-        );
+        assert_eq!(complaint(server.receive(last.as_bytes())), "28000 SCRAM channel binding check failed ");
     }
 
     proptest! {

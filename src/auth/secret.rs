@@ -31,11 +31,7 @@ impl Password {
     /// Takes a password as a person would type it.
     #[must_use]
     pub fn new(text: impl Into<Vec<u8>>) -> Self {
-        Self {
-            text: Zeroizing::new(text.into()),
-            verifier: OnceLock::new(),
-            keys: Mutex::new(Vec::new()),
-        }
+        Self { text: Zeroizing::new(text.into()), verifier: OnceLock::new(), keys: Mutex::new(Vec::new()) }
     }
 
     /// The password itself.
@@ -47,9 +43,7 @@ impl Password {
     /// The verifier clients are checked against, derived on first use. Its salt is the decoy's for this user, so that a
     /// user with a plain password shows the same salt after a reload and looks like one who does not exist.
     pub(crate) fn verifier(&self, user: &str, decoy: &Decoy) -> &ScramVerifier {
-        self.verifier.get_or_init(|| {
-            ScramVerifier::derive(&self.text, &decoy.salt(user), DEFAULT_ITERATIONS)
-        })
+        self.verifier.get_or_init(|| ScramVerifier::derive(&self.text, &decoy.salt(user), DEFAULT_ITERATIONS))
     }
 
     /// The keys under an upstream's salt. Whoever asks for the same ones meanwhile waits instead of deriving them too.
@@ -62,11 +56,7 @@ impl Password {
         if cached.len() >= CACHED_KEYS {
             cached.remove(0);
         }
-        cached.push(CachedKeys {
-            salt: salt.to_vec(),
-            iterations,
-            keys: keys.clone(),
-        });
+        cached.push(CachedKeys { salt: salt.to_vec(), iterations, keys: keys.clone() });
         keys
     }
 
@@ -82,10 +72,7 @@ impl Password {
 }
 
 fn find<'a>(cached: &'a [CachedKeys], salt: &[u8], iterations: u32) -> Option<&'a ScramKeys> {
-    cached
-        .iter()
-        .find(|entry| entry.iterations == iterations && entry.salt == salt)
-        .map(|entry| &entry.keys)
+    cached.iter().find(|entry| entry.iterations == iterations && entry.salt == salt).map(|entry| &entry.keys)
 }
 
 impl fmt::Debug for Password {
@@ -223,9 +210,6 @@ mod tests {
             Secret::from_text("md5d96c1b2ff9b1d9c9a4ab5b1c0e8a1f11"),
             Credential::password("hunter2"),
         );
-        assert!(
-            !shown.contains("hunter2") && !shown.contains("d96c"),
-            "{shown}"
-        );
+        assert!(!shown.contains("hunter2") && !shown.contains("d96c"), "{shown}");
     }
 }

@@ -110,14 +110,7 @@ impl ClientAuth {
     /// in the words of [`AuthError::NoSuchRole`].
     #[must_use]
     pub fn new(method: Method, user: &str, secret: Option<Secret>, decoy: &Decoy) -> Self {
-        Self {
-            method,
-            user: user.to_owned(),
-            secret,
-            decoy: decoy.clone(),
-            end_point: None,
-            state: State::New,
-        }
+        Self { method, user: user.to_owned(), secret, decoy: decoy.clone(), end_point: None, state: State::New }
     }
 
     /// Offers SCRAM-SHA-256-PLUS. `end_point` is our certificate's `tls-server-end-point` hash (RFC 5929); `None`
@@ -209,10 +202,7 @@ impl ClientAuth {
             Some(Secret::Empty) => Refusal::NoPassword,
             Some(_) => why,
         };
-        AuthError::Refused {
-            user: self.user.clone(),
-            why,
-        }
+        AuthError::Refused { user: self.user.clone(), why }
     }
 
     fn password(&self, message: &[u8]) -> Result<Step, AuthError> {
@@ -247,43 +237,34 @@ impl ClientAuth {
         let hash = match &self.secret {
             Some(Secret::Md5(hash)) => hash.clone(),
             Some(Secret::Plain(password)) => Md5Hash::of(password.as_bytes(), &self.user),
-            None | Some(Secret::Empty | Secret::Scram(_)) => {
-                Md5Hash::of(&self.decoy.salt(&self.user), &self.user)
-            }
+            None | Some(Secret::Empty | Secret::Scram(_)) => Md5Hash::of(&self.decoy.salt(&self.user), &self.user),
         };
         let right = hash.verify(salt, sent);
         match &self.secret {
             Some(secret @ (Secret::Plain(_) | Secret::Md5(_))) if right => {
-                Ok(Step::Done(Authenticated {
-                    credential: secret.credential(),
-                }))
+                Ok(Step::Done(Authenticated { credential: secret.credential() }))
             }
             _ => Err(self.refused(Refusal::WrongPassword)),
         }
     }
 
     fn sasl_initial(&mut self, message: &[u8]) -> Result<Step, AuthError> {
-        let nul = message
-            .iter()
-            .position(|&c| c == 0)
-            .ok_or_else(|| AuthError::protocol("invalid string in message"))?;
+        let nul =
+            message.iter().position(|&c| c == 0).ok_or_else(|| AuthError::protocol("invalid string in message"))?;
         let (mechanism, rest) = message.split_at(nul);
         let binding = match (mechanism, self.end_point.take()) {
             (name, Some(hash)) if name == MECHANISM_PLUS.as_bytes() => Binding::Bound(hash),
             (name, Some(_)) if name == MECHANISM.as_bytes() => Binding::Declined,
             (name, None) if name == MECHANISM.as_bytes() => Binding::NotOffered,
             _ => {
-                return Err(AuthError::protocol(
-                    "client selected an invalid SASL authentication mechanism",
-                ));
+                return Err(AuthError::protocol("client selected an invalid SASL authentication mechanism"));
             }
         };
         let exchange = Box::new(ScramServer::new(self.verifier(), binding));
 
         let rest = rest.get(1..).unwrap_or_default();
-        let (length, data) = rest
-            .split_first_chunk::<4>()
-            .ok_or_else(|| AuthError::protocol("insufficient data left in message"))?;
+        let (length, data) =
+            rest.split_first_chunk::<4>().ok_or_else(|| AuthError::protocol("insufficient data left in message"))?;
         match i32::from_be_bytes(*length) {
             // No initial response: RFC 4422 has the server ask for it with an empty challenge.
             -1 if data.is_empty() => {
@@ -292,9 +273,7 @@ impl ClientAuth {
             }
             length => match usize::try_from(length) {
                 Ok(length) if length == data.len() => self.scram(exchange, data),
-                Ok(length) if length < data.len() => {
-                    Err(AuthError::protocol("invalid message format"))
-                }
+                Ok(length) if length < data.len() => Err(AuthError::protocol("invalid message format")),
                 _ if length == -1 => Err(AuthError::protocol("invalid message format")),
                 _ => Err(AuthError::protocol("insufficient data left in message")),
             },
@@ -316,10 +295,7 @@ impl ClientAuth {
                         return Err(self.refused(Refusal::UnsuitableSecret));
                     }
                 };
-                Ok(Step::SendThenDone(
-                    body(code::SASL_FINAL, &proof),
-                    Authenticated { credential },
-                ))
+                Ok(Step::SendThenDone(body(code::SASL_FINAL, &proof), Authenticated { credential }))
             }
             Outcome::Refused => Err(self.refused(match &self.secret {
                 Some(Secret::Md5(_)) => Refusal::UnsuitableSecret,
@@ -339,10 +315,7 @@ impl ClientAuth {
 
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientAuth")
-            .field("method", &self.method)
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientAuth").field("method", &self.method).field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -355,9 +328,7 @@ fn body(code: i32, data: &[u8]) -> Vec<u8> {
 /// The password in a `p` message: one string, ended by the body's only NUL.
 fn password_of(message: &[u8]) -> Result<&[u8], AuthError> {
     match message.split_last() {
-        Some((0, password)) if password.contains(&0) => {
-            Err(AuthError::protocol("invalid password packet size"))
-        }
+        Some((0, password)) if password.contains(&0) => Err(AuthError::protocol("invalid password packet size")),
         Some((0, [])) => Err(AuthError::EmptyPassword),
         Some((0, password)) => Ok(password),
         _ => Err(AuthError::protocol("invalid password packet size")),

@@ -85,9 +85,7 @@ pub enum Problem {
     )]
     BrokenScram,
     /// Begins like an MD5 hash and is none.
-    #[error(
-        "the secret is not a valid MD5 hash; expected md5 and 32 lower-case hexadecimal digits"
-    )]
+    #[error("the secret is not a valid MD5 hash; expected md5 and 32 lower-case hexadecimal digits")]
     BrokenMd5,
 }
 
@@ -99,10 +97,7 @@ impl Userlist {
     pub fn parse(text: &str) -> Result<Self, UserlistError> {
         let mut list = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
-            let parsed = parse_line(line).map_err(|problem| UserlistError {
-                line: number,
-                problem,
-            })?;
+            let parsed = parse_line(line).map_err(|problem| UserlistError { line: number, problem })?;
             if let Some((user, secret)) = parsed {
                 list.insert(user, secret, number);
             }
@@ -115,11 +110,7 @@ impl Userlist {
         let text = zeroize::Zeroizing::new(text);
         let entry = Entry { text, secret, line };
         if let Some(old) = self.users.insert(user.clone(), entry) {
-            self.repeated.push(RepeatedUser {
-                user,
-                overridden_line: old.line,
-                line,
-            });
+            self.repeated.push(RepeatedUser { user, overridden_line: old.line, line });
         }
     }
 
@@ -187,9 +178,7 @@ impl Userlist {
 
 impl fmt::Debug for Userlist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Userlist")
-            .field("users", &self.users.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Userlist").field("users", &self.users.len()).finish_non_exhaustive()
     }
 }
 
@@ -215,11 +204,7 @@ fn parse_line(line: &str) -> Result<Option<(String, String)>, Problem> {
 }
 
 /// The field up to its closing quote, and what follows it.
-fn quoted<'a>(
-    text: &'a str,
-    field: &'static str,
-    limit: usize,
-) -> Result<(String, &'a str), Problem> {
+fn quoted<'a>(text: &'a str, field: &'static str, limit: usize) -> Result<(String, &'a str), Problem> {
     let mut value = String::new();
     let mut rest = text;
     loop {
@@ -261,9 +246,7 @@ mod tests {
 
     fn plain(list: &Userlist, user: &str) -> String {
         match list.get(user) {
-            Some(Secret::Plain(password)) => {
-                String::from_utf8(password.as_bytes().to_vec()).unwrap()
-            }
+            Some(Secret::Plain(password)) => String::from_utf8(password.as_bytes().to_vec()).unwrap(),
             other => panic!("{user}: {other:?}"),
         }
     }
@@ -297,35 +280,21 @@ mod tests {
             ("\"\" \"b\"", 1, Problem::EmptyUser),
             ("\"a\" \"b\0c\"", 1, Problem::Nul("secret")),
             ("\"a\" \"SCRAM-SHA-256$4096:AAAA\"", 1, Problem::BrokenScram),
-            (
-                "\"a\" \"md5D96C1B2FF9B1D9C9A4AB5B1C0E8A1F11\"",
-                1,
-                Problem::BrokenMd5,
-            ),
+            ("\"a\" \"md5D96C1B2FF9B1D9C9A4AB5B1C0E8A1F11\"", 1, Problem::BrokenMd5),
         ] {
             let error = Userlist::parse(text).unwrap_err();
             assert_eq!(error, UserlistError { line, problem }, "{text}");
         }
         let long = format!("\"{}\" \"x\"", "u".repeat(MAX_USER_LEN + 1));
         let error = Userlist::parse(&long).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "line 1: the user name is longer than 127 bytes"
-        );
+        assert_eq!(error.to_string(), "line 1: the user name is longer than 127 bytes");
     }
 
     #[test]
     fn the_last_of_repeated_lines_counts_and_is_told() {
         let list = Userlist::parse("\"a\" \"1\"\n\"a\" \"2\"").unwrap();
         assert_eq!(plain(&list, "a"), "2");
-        assert_eq!(
-            list.repeated(),
-            [RepeatedUser {
-                user: "a".into(),
-                overridden_line: 1,
-                line: 2
-            }]
-        );
+        assert_eq!(list.repeated(), [RepeatedUser { user: "a".into(), overridden_line: 1, line: 2 }]);
     }
 
     #[test]
@@ -346,10 +315,7 @@ mod tests {
         let kind = |text: &str| Userlist::parse(text).unwrap().common_kind();
         assert_eq!(kind(""), SecretKind::Scram);
         assert_eq!(kind("\"a\" \"x\"\n\"b\" \"y\""), SecretKind::Plain);
-        assert_eq!(
-            kind(&format!("\"a\" \"x\"\n\"b\" \"{SCRAM}\"")),
-            SecretKind::Scram
-        );
+        assert_eq!(kind(&format!("\"a\" \"x\"\n\"b\" \"{SCRAM}\"")), SecretKind::Scram);
     }
 
     proptest! {

@@ -43,9 +43,9 @@ fn check(file: &std::path::Path) -> ExitCode {
         Ok(config) => {
             config.warnings.iter().for_each(|warning| eprintln!("{warning}"));
             let decoy = crate::auth::Decoy::random(crate::auth::SecretKind::Scram);
-            let read = decoy.map_err(|error| error.to_string()).and_then(|decoy| {
-                crate::serve::setup::setup(config, &decoy).map_err(|error| error.to_string())
-            });
+            let read = decoy
+                .map_err(|error| error.to_string())
+                .and_then(|decoy| crate::serve::setup::setup(config, &decoy).map_err(|error| error.to_string()));
             match read {
                 Ok(setup) => {
                     for finding in setup.config.check_roles(|name| setup.userlist.get(name).is_some()) {

@@ -35,7 +35,8 @@ impl Core {
         let setup = hub.setup.load();
         let config = &setup.config;
         let buffers = BufferPool::new(config.memory.buffer_size.bytes(), 64);
-        let verdicts = RefCell::new(VerdictCache::new(Analyzer::clone(&setup.analyzer), config.memory.verdict_cache_size.bytes()));
+        let verdicts =
+            RefCell::new(VerdictCache::new(Analyzer::clone(&setup.analyzer), config.memory.verdict_cache_size.bytes()));
         drop(setup);
         Rc::new(Self {
             index,

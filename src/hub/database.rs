@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::Hub;
@@ -16,8 +16,9 @@ use crate::gate::Gate;
 use crate::tls::ServerTls;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::Login;
-use crate::upstream::pool::{PoolSettings, Siblings};
+use crate::upstream::pool::{PoolSettings, Siblings, Welcome};
 use crate::upstream::{Cluster, Pool, Role};
+use crate::wire::fields::Place;
 
 /// What a reload may change of a database.
 pub struct DatabaseSetup {
@@ -28,9 +29,6 @@ pub struct DatabaseSetup {
     /// TLS towards the cluster's servers.
     pub tls: Arc<ServerTls>,
 }
-
-/// Parameters that the server reported at a log-in: what a client is told when it connects.
-pub type Welcome = Vec<(String, String)>;
 
 /// Settings of a start-up packet as a server has read them.
 pub type Resolved = Vec<(String, crate::upstream::vars::Value)>;
@@ -56,6 +54,7 @@ pub struct Database {
     pools: Mutex<BTreeMap<(Arc<str>, usize), Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
     resolved: Mutex<HashMap<Vec<(String, String)>, Arc<Resolved>>>,
+    refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
 }
 
@@ -78,6 +77,7 @@ impl Database {
         self.generation.fetch_add(1, SeqCst);
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.refusal_place.store(None);
         old.into_values().for_each(|pool| pool.retire());
     }
 
@@ -147,6 +147,16 @@ impl Database {
     /// Notes what a server told that user at log-in.
     pub fn remember_welcome(&self, user: &Arc<str>, welcome: Arc<Welcome>) {
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), welcome);
+    }
+
+    /// Where in its source the server refuses writes, once it has done so.
+    pub fn refusal_place(&self) -> Option<Arc<Place>> {
+        self.refusal_place.load_full()
+    }
+
+    /// Notes where the server refuses writes.
+    pub fn remember_refusal_place(&self, place: Place) {
+        self.refusal_place.store(Some(Arc::new(place)));
     }
 
     /// What a server made of these settings of a start-up packet before.
@@ -347,6 +357,7 @@ impl Databases {
             pools: Mutex::default(),
             welcomes: Mutex::default(),
             resolved: Mutex::default(),
+            refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),
         }))
     }
@@ -355,9 +366,10 @@ impl Databases {
 impl Siblings for Hub {
     fn evict_for(&self, of: &Pool) -> bool {
         let full = |pool: &Pool| {
-            pool.outer().iter().zip(of.outer()).any(|(theirs, ours)| {
-                Arc::ptr_eq(theirs, ours) && ours.most() > 0 && ours.used() >= ours.most()
-            })
+            pool.outer()
+                .iter()
+                .zip(of.outer())
+                .any(|(theirs, ours)| Arc::ptr_eq(theirs, ours) && ours.most() > 0 && ours.used() >= ours.most())
         };
         for database in self.databases.all() {
             for pool in database.pools() {

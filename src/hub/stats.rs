@@ -1,7 +1,7 @@
 //! Counters for SHOW STATS, kept by each core on lines of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Counters of one database, PgBouncer's names; times in microseconds.
@@ -61,8 +61,19 @@ macro_rules! counters {
 }
 
 counters!(
-    assignments, xacts, queries, received, sent, xact_time, query_time, wait_time, client_parses, server_parses, binds,
-    refused, replica_xacts
+    assignments,
+    xacts,
+    queries,
+    received,
+    sent,
+    xact_time,
+    query_time,
+    wait_time,
+    client_parses,
+    server_parses,
+    binds,
+    refused,
+    replica_xacts
 );
 
 /// A number that one thread counts up.

@@ -61,7 +61,13 @@ impl Stream {
     /// peer needs no buffer.
     #[inline]
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_read_ready(cx)
+        // TLS takes records from the socket whole: what did not fit into the last read waits there, not in the socket.
+        let holds_more = match self {
+            Self::Plain(_) => false,
+            Self::FromClient(tls) => !tls.get_ref().1.wants_read(),
+            Self::ToServer(tls) => !tls.get_ref().1.wants_read(),
+        };
+        if holds_more { Poll::Ready(Ok(())) } else { self.socket().poll_read_ready(cx) }
     }
 
     /// Reads into `room`: the number of bytes, 0 at the end of the stream.
@@ -102,13 +108,13 @@ impl Stream {
         }
     }
 
-    /// Pushes out what TLS still holds.
+    /// Pushes out what TLS still holds. Pending: to be called again when woken, nobody else does.
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
-            Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
-            Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            Self::FromClient(tls) if tls.get_ref().1.wants_write() => Pin::new(tls.as_mut()).poll_flush(cx),
+            Self::ToServer(tls) if tls.get_ref().1.wants_write() => Pin::new(tls.as_mut()).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 

@@ -81,13 +81,12 @@ impl Wish<'_> {
             NewTransaction::Guarded { .. } => {
                 let fit = || self.quiesced.and_then(|lsn| self.cluster.replica(Some(lsn), self.avoid));
                 match (nature, self.maintenance_reads) {
-                    (Nature::Read, MaintenanceReads::Any | MaintenanceReads::Replica) | (Nature::Any, MaintenanceReads::Replica) => {
-                        match fit() {
-                            Some(at) => Route::Replica(at),
-                            None if primary => Route::GuardedPrimary,
-                            None => Route::Wait,
-                        }
-                    }
+                    (Nature::Read, MaintenanceReads::Any | MaintenanceReads::Replica)
+                    | (Nature::Any, MaintenanceReads::Replica) => match fit() {
+                        Some(at) => Route::Replica(at),
+                        None if primary => Route::GuardedPrimary,
+                        None => Route::Wait,
+                    },
                     _ if primary => Route::GuardedPrimary,
                     // The primary is away, for the very maintenance perhaps: what a replica allows goes on.
                     _ => fit().map_or(Route::Wait, Route::Replica),

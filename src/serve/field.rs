@@ -62,7 +62,10 @@ impl Field for World {
                 database.close_idle_unguarded();
             }
             hub.on_every_core(move |core| {
-                core.clients().iter().filter(|client| is_of(client, &database)).for_each(|client| client.ask(Ask::Flip));
+                core.clients()
+                    .iter()
+                    .filter(|client| is_of(client, &database))
+                    .for_each(|client| client.ask(Ask::Flip));
             })
             .await;
         })
@@ -200,7 +203,8 @@ fn reachable(lsn: Lsn) -> Lsn {
 async fn look_closely(cluster: Arc<Cluster>, lsn: Lsn) {
     let until = Instant::now() + CLOSE_LOOK;
     while Instant::now() < until {
-        let behind: Vec<_> = cluster.upstreams.iter().filter(|one| one.role() == Role::Replica && one.lsn() < lsn).collect();
+        let behind: Vec<_> =
+            cluster.upstreams.iter().filter(|one| one.role() == Role::Replica && one.lsn() < lsn).collect();
         if behind.is_empty() {
             return;
         }

@@ -25,9 +25,8 @@ pub async fn watch_clients(core: Rc<Core>) {
             if client.operator || client.database.is_none() {
                 continue;
             }
-            let idle_in_transaction = client.database.as_ref().map(|db| {
-                setup.config.session(&db.setup().settings, &client.user)
-            });
+            let idle_in_transaction =
+                client.database.as_ref().map(|db| setup.config.session(&db.setup().settings, &client.user));
             let (query, idle) = match idle_in_transaction {
                 Some(session) => (session.query_timeout, session.idle_transaction_timeout),
                 None => (Timeout::OFF, Timeout::OFF),
@@ -100,7 +99,9 @@ pub async fn watch_pools(hub: Arc<Hub>) {
                     // Opened on a core: its reactor has to know the socket.
                     let tag = if open { KindTag::Unguarded } else { KindTag::Guarded };
                     hub.on_core(0, move |_| {
-                        tokio::task::spawn_local(async move { while pool.warm(keep, tag, 0).await.unwrap_or(false) {} });
+                        tokio::task::spawn_local(
+                            async move { while pool.warm(keep, tag, 0).await.unwrap_or(false) {} },
+                        );
                     })
                     .await;
                 }

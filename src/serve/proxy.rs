@@ -96,8 +96,11 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let config = hub.setup.load();
     tracing::info!(
-        port = config.config.listen.listen_port, cores, databases = config.config.databases.len(),
-        version = env!("CARGO_PKG_VERSION"), "pgsluice is ready"
+        port = config.config.listen.listen_port,
+        cores,
+        databases = config.config.databases.len(),
+        version = env!("CARGO_PKG_VERSION"),
+        "pgsluice is ready"
     );
     drop(config);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -252,7 +255,8 @@ impl Running {
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
         let _ = tokio::time::timeout(Duration::from_secs(5), joined).await;
         if let Some(dir) = &self.hub.setup.load().config.listen.unix_socket_dir {
-            let _ = std::fs::remove_file(dir.join(format!(".s.PGSQL.{}", self.hub.setup.load().config.listen.listen_port)));
+            let _ =
+                std::fs::remove_file(dir.join(format!(".s.PGSQL.{}", self.hub.setup.load().config.listen.listen_port)));
         }
         tracing::info!("pgsluice has stopped");
     }

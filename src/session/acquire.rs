@@ -29,8 +29,11 @@ impl Session {
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
         if let Some(moved) = self.reuse_bound()? {
+            self.flow.begun = false;
             return Ok(moved);
         }
+        // A session that keeps its connection keeps one to the primary.
+        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
         let began = Instant::now();
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
         self.me.enter(Phase::Waiting);
@@ -87,7 +90,7 @@ impl Session {
             }
             Lease::InPlace { mut conn } => {
                 if let Some(ticket) = self.enter_gate() {
-                    let on = self.read_only_default;
+                    let on = self.read_only_default == Some(true);
                     if !on {
                         front::write_query(&mut self.io.to_server, DISARM.as_bytes());
                     }
@@ -153,7 +156,8 @@ impl Session {
                 Route::Offline => return Err(Denied::Refused(self.offline_report())),
                 Route::Wait => {
                     let mut changes = setup.cluster.changes();
-                    let wait = async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
+                    let wait =
+                        async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
                     self.waiting(wait, deadline).await?;
                 }
                 Route::Write => {
@@ -176,6 +180,18 @@ impl Session {
                         // The gate closed meanwhile: this kind of connection is not wanted any more.
                         None => conn.close(),
                     }
+                }
+                Route::GuardedPrimary if self.manner.pool_mode == PoolMode::Session => {
+                    // It will be the session's own for longer than the maintenance: of the kind that can be opened again.
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    let pool = self.pool(at)?;
+                    let taker = pool.clone();
+                    let taken = async move { taker.take::<Unguarded>(core, deadline).await };
+                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let mut conn = conn.arm();
+                    conn.server().default_read_only = Some(false);
+                    self.lease = Lease::InPlace { conn };
+                    return Ok(());
                 }
                 Route::GuardedPrimary => {
                     let Some(at) = setup.cluster.primary() else { continue };
@@ -293,12 +309,15 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
-        let wants_default = match self.lease {
-            Lease::Write { .. } | Lease::Operator { .. } => Some(self.read_only_default),
-            _ => None,
-        };
+        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
-        let target = CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone(), server: server.facts.clone(), prepared: server.prepared.len() };
+        let target = CancelTarget {
+            pool: server.permit.pool().clone(),
+            pid: server.key.0,
+            secret: server.key.1.clone(),
+            server: server.facts.clone(),
+            prepared: server.prepared.len(),
+        };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -317,11 +336,21 @@ impl Session {
                 server.vars.put(&self.core.hub.seed, &name, None);
             }
         }
-        if let Some(wanted) = wants_default
-            && server.default_read_only.is_some_and(|is| is != wanted)
-        {
-            sql.push_str(if wanted { ARM } else { DISARM });
-            server.default_read_only = Some(wanted);
+        let in_place = matches!(self.lease, Lease::InPlace { .. });
+        let Some(server) = self.lease.server() else { return };
+        if in_place && server.default_read_only != Some(true) {
+            sql.push_str(ARM);
+            server.default_read_only = Some(true);
+        }
+        if may_write {
+            match self.read_only_default {
+                Some(wanted) if server.default_read_only.is_some_and(|is| is != wanted) => {
+                    sql.push_str(if wanted { ARM } else { DISARM });
+                    server.default_read_only = Some(wanted);
+                }
+                Some(_) => {}
+                None => self.read_only_default = server.default_read_only,
+            }
         }
         *self.me.cancel.borrow_mut() = Some(target);
         if !sql.is_empty() {
@@ -338,6 +367,7 @@ impl Session {
     pub(super) fn is_over(&self) -> bool {
         let held = match &self.lease {
             Lease::Write { .. } => true,
+            Lease::Guarded { replica: None, .. } => true,
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
             _ => false,
         };
@@ -357,10 +387,14 @@ impl Session {
         }
         self.me.write_capable.set(false);
         if !self.pins.is_empty() {
-            if let Lease::Write { conn, ticket } = self.lease.take() {
-                self.lane = ticket.leave();
-                self.lease = Lease::Bound { conn };
-            }
+            self.lease = match self.lease.take() {
+                Lease::Write { conn, ticket } => {
+                    self.lane = ticket.leave();
+                    Lease::Bound { conn }
+                }
+                Lease::Guarded { conn, replica: None, .. } => Lease::InPlace { conn: conn.bind() },
+                other => other,
+            };
             return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
         }
         self.note_gone();
@@ -418,7 +452,8 @@ impl Session {
 
     /// The session is over: its server connection is cleaned for the next one, or closed.
     pub(super) async fn leave(&mut self) {
-        let clean = self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
+        let clean =
+            self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
         if self.lease.is_none() {
             return;
         }
@@ -426,8 +461,9 @@ impl Session {
             self.await_cancels().await;
         }
         self.note_gone();
+        let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
-            Lease::Bound { conn } if clean => {
+            Lease::Bound { conn } if clean && poolable => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn, reset, seed));
@@ -459,7 +495,8 @@ impl Session {
 
     /// Pushes the mode to the client; between messages only, which any moment outside of a half-passed one is.
     pub(super) fn tell_flip(&mut self) {
-        let read_only = self.db.gate.state().mode.reports_read_only() && !self.me.operator || self.read_only_default;
+        let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
+        let read_only = closed || self.read_only_default == Some(true);
         if read_only == self.told_read_only {
             return;
         }
@@ -503,7 +540,8 @@ fn denied(error: &AcquireError) -> Denied {
 
 /// SQLSTATEs with which a server refuses a log-in.
 pub(super) fn known_code(code: &[u8]) -> &'static str {
-    const KNOWN: [&str; 10] = ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
+    const KNOWN: [&str; 10] =
+        ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
     KNOWN.into_iter().find(|known| known.as_bytes() == code).unwrap_or("08006")
 }
 

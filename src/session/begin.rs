@@ -10,12 +10,12 @@ use super::state::{Pins, Undo};
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
 use crate::config::Config;
 use crate::hub::client::Identity;
-use crate::hub::database::Welcome;
 use crate::hub::{Client, Core, Database};
+use crate::upstream::login::LoginError;
+use crate::upstream::pool::Welcome;
 use crate::upstream::quote::{ident, literal};
 use crate::upstream::vars::{Value, Vars, reported_name};
 use crate::upstream::{AcquireError, Guarded, Unguarded};
-use crate::upstream::login::LoginError;
 use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
 
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
@@ -59,7 +59,7 @@ struct Prepared {
     db: Arc<Database>,
     manner: Manner,
     vars: Vars,
-    read_only_default: bool,
+    read_only_default: Option<bool>,
     told_read_only: bool,
     greeting: Vec<u8>,
 }
@@ -121,21 +121,22 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         None => learn_welcome(core, &db, guest).await?,
     };
     let mut vars = Vars::default();
-    for (name, value) in welcome.iter() {
+    for (name, value) in &welcome.parameters {
         if let Some(known) = reported_name(name) {
             vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
         }
     }
-    let mut read_only_default = welcome.iter().any(|(n, v)| n == "default_transaction_read_only" && v == "on");
+    let mut read_only_default = welcome.read_only;
     let mut wanted = wanted_settings(guest, config)?;
     if let Some(at) = wanted.iter().rposition(|(name, _)| name.eq_ignore_ascii_case("default_transaction_read_only")) {
-        read_only_default = !matches!(wanted[at].1.as_str(), "off" | "false" | "no" | "0" | "f" | "n");
+        read_only_default = Some(!matches!(wanted[at].1.as_str(), "off" | "false" | "no" | "0" | "f" | "n"));
         wanted.retain(|(name, _)| !name.eq_ignore_ascii_case("default_transaction_read_only"));
     }
     let mut application_name = String::new();
     if let Some(at) = wanted.iter().rposition(|(name, _)| name == "application_name") {
         // PostgreSQL replaces what is not printable ASCII.
-        application_name = wanted[at].1.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(63).collect();
+        application_name =
+            wanted[at].1.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(63).collect();
         wanted.retain(|(name, _)| name != "application_name");
     }
     if config.startup.application_name_add_host {
@@ -144,7 +145,8 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     }
     vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.as_str().into())));
     let same_encoding = |value: &str| {
-        let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+        let plain =
+            |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
         let plain_value = if plain(value) == "UNICODE" { "UTF8".to_owned() } else { plain(value) };
         vars.reported("client_encoding").is_some_and(|now| plain(now) == plain_value)
     };
@@ -168,12 +170,18 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         application_name,
     });
     core.enter(&me);
-    let told_read_only = read_only_default || state.mode.reports_read_only() && !operator;
+    let told_read_only = read_only_default == Some(true) || state.mode.reports_read_only() && !operator;
     let mut greeting = Vec::with_capacity(512);
     back::authentication_ok(&mut greeting);
-    for (name, value) in welcome.iter() {
+    for (name, value) in &welcome.parameters {
         let value = match (name.as_str(), reported_name(name)) {
-            ("default_transaction_read_only", _) => if told_read_only { "on" } else { "off" },
+            ("default_transaction_read_only", _) => {
+                if told_read_only {
+                    "on"
+                } else {
+                    "off"
+                }
+            }
             ("in_hot_standby", _) => "off",
             ("session_authorization", _) => value,
             (_, Some(known)) => vars.reported(known).unwrap_or(value),
@@ -225,7 +233,12 @@ fn options_of(options: &str, into: &mut Vec<(String, String)>) -> Result<(), Rep
         let setting = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
             Some("") => words.next().unwrap_or_default(),
             Some(rest) => rest.to_owned(),
-            None => return Err(Report::fatal("42601", format!("invalid command-line argument for server process: {word}"))),
+            None => {
+                return Err(Report::fatal(
+                    "42601",
+                    format!("invalid command-line argument for server process: {word}"),
+                ));
+            }
         };
         match setting.split_once('=') {
             Some((name, value)) => into.push((name.replace('-', "_"), value.to_owned())),
@@ -253,10 +266,8 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
             };
             taken.map_err(|error| fatal(&error))?;
             if let Some(welcome) = pool.welcome() {
-                if welcome.exact {
-                    db.remember_welcome(&guest.user, welcome.parameters.clone());
-                }
-                return Ok(welcome.parameters);
+                db.remember_welcome(&guest.user, welcome.clone());
+                return Ok(welcome);
             }
         }
         if Instant::now() >= deadline {

@@ -18,9 +18,15 @@ pub enum Breaking {
     #[default]
     No,
     /// Asked for; what runs has been cancelled.
-    Asked,
+    Asked {
+        /// The client has had its error.
+        told: bool,
+    },
     /// The statements that do it are on their way.
-    Sent,
+    Sent {
+        /// The client has had its error.
+        told: bool,
+    },
     /// Done; the client has not been told yet.
     Untold,
 }
@@ -32,7 +38,7 @@ impl Session {
         if !wanted || self.db.gate.state().mode == Mode::ReadWrite {
             return Ok(());
         }
-        self.breaking = Breaking::Asked;
+        self.breaking = Breaking::Asked { told: false };
         if self.flow.copy_in && self.io.client_rest == 0 {
             // The server waits for data, not for signals.
             self.flow.copy_in = false;
@@ -49,7 +55,8 @@ impl Session {
     /// Sends the statements that break the transaction off, once nothing is under way.
     pub(super) fn break_off_if_quiet(&mut self) {
         let quiet = self.flow.expects.is_empty() && self.io.client_rest == 0 && self.io.server_rest == 0;
-        if self.breaking != Breaking::Asked || !quiet {
+        let Breaking::Asked { told } = self.breaking else { return };
+        if !quiet {
             return;
         }
         if !matches!(self.lease, Lease::Write { .. }) || self.is_between_transactions() {
@@ -57,7 +64,7 @@ impl Session {
             self.breaking = Breaking::No;
             return;
         }
-        self.breaking = Breaking::Sent;
+        self.breaking = Breaking::Sent { told };
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         for text in ["ROLLBACK", ARM, "BEGIN"] {
@@ -72,10 +79,11 @@ impl Session {
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.
     pub(super) fn note_broken_off(&mut self) {
-        if self.breaking != Breaking::Sent || !self.flow.expects.is_empty() {
+        let Breaking::Sent { told } = self.breaking else { return };
+        if !self.flow.expects.is_empty() {
             return;
         }
-        self.breaking = Breaking::Untold;
+        self.breaking = if told { Breaking::No } else { Breaking::Untold };
         self.undo.roll_back();
         self.me.write_capable.set(false);
         match self.lease.take() {
@@ -92,17 +100,11 @@ impl Session {
 
     /// The gate's error in place of the one that the breaking off has raised; once.
     pub(super) fn take_broken_off(&mut self, code: &[u8]) -> Option<Report> {
-        let due = match self.breaking {
-            Breaking::Asked => code == b"57014",
-            Breaking::Untold => code == b"25P02",
-            _ => false,
+        self.breaking = match self.breaking {
+            Breaking::Asked { told: false } if code == b"57014" => Breaking::Asked { told: true },
+            Breaking::Untold if code == b"25P02" => Breaking::No,
+            _ => return None,
         };
-        if !due {
-            return None;
-        }
-        if self.breaking == Breaking::Untold {
-            self.breaking = Breaking::No;
-        }
         Some(self.broken_off())
     }
 

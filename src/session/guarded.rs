@@ -14,7 +14,7 @@ use super::refuse::POISON;
 use super::{End, Session};
 use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
-use crate::sql::{Kind, Statement};
+use crate::sql::{Kind, SessionEffect, Statement};
 use crate::upstream::guard::ARM;
 use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
@@ -27,6 +27,11 @@ const WRAPPER: &[u8] = b"pgsluice_wrapper";
 /// Whether the transaction is over after the statement.
 fn ends_transaction(statement: &Statement) -> bool {
     matches!(&statement.kind, Kind::Transaction(verb) if verb.ends_transaction())
+}
+
+/// Whether it is committed by itself, though other statements stand around it in a batch.
+fn commits_at_once(statement: &Statement) -> bool {
+    statement.effects.contains(&SessionEffect::DiscardAll)
 }
 
 impl Session {
@@ -81,6 +86,9 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
             self.drop_bytes(header.total);
+            let last = cached.analysis.statements.last();
+            let alone = cached.analysis.statements.iter().rev().nth(1).is_some_and(ends_transaction);
+            self.flow.wrap_last = on_primary && alone && last.is_some_and(|statement| statement.contained);
             self.send_in_parts(&cuts, cached);
         }
         Ok(Handled::Done)
@@ -106,9 +114,13 @@ impl Session {
     fn wrap_query(&mut self, header: Header, cached: Rc<Cached>) {
         let text: Box<[u8]> = cached.text.clone();
         self.drop_bytes(header.total);
+        self.send_wrapped(&text, cached);
+    }
+
+    fn send_wrapped(&mut self, text: &[u8], cached: Rc<Cached>) {
         let out = &mut self.io.to_server;
         front::write_query(out, BEGIN);
-        front::write_query(out, &text);
+        front::write_query(out, text);
         front::write_query(out, COMMIT);
         self.expect(Expected::hidden(What::Query(None), Hide::All));
         self.expect(Expected::hidden(What::Query(Some(cached)), Hide::Ready));
@@ -129,8 +141,13 @@ impl Session {
     /// Sends the next part of a divided query.
     pub(super) fn send_next_part(&mut self, cached: Rc<Cached>) {
         let Some(part) = self.flow.parts.pop_front() else { return };
+        let last = self.flow.parts.is_empty();
+        if last && self.flow.wrap_last && self.flow.status == TxStatus::Idle {
+            self.send_wrapped(&part, cached);
+            return;
+        }
         front::write_query(&mut self.io.to_server, &part);
-        let hide = if self.flow.parts.is_empty() { Hide::Nothing } else { Hide::Ready };
+        let hide = if last { Hide::Nothing } else { Hide::Ready };
         self.expect(Expected::hidden(What::Query(Some(cached)), hide));
     }
 
@@ -150,7 +167,8 @@ impl Session {
         if statement.contained && on_primary && self.flow.status == TxStatus::Idle && !self.flow.wrapped {
             self.begin_wrapped_batch();
         }
-        if ends_transaction(statement) && !self.flow.wrapped {
+        if ends_transaction(statement) || commits_at_once(statement) {
+            self.flow.wrapped = false;
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
             self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
             let io = &mut self.io;
@@ -186,7 +204,7 @@ impl Session {
     pub(super) fn end_wrapped_batch(&mut self) {
         self.flow.wrapped = false;
         front::write_sync(&mut self.io.to_server);
-        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.expect(Expected::hidden(What::Sync, Hide::Ready));
         front::write_query(&mut self.io.to_server, COMMIT);
         self.expect(Expected::hidden(What::Query(None), Hide::AllButReady));
     }
@@ -206,10 +224,11 @@ impl Session {
         }
         if matches!(self.lease, Lease::InPlace { .. }) {
             // RESET ALL and its like: the guard is put up again before anything else runs.
-            if !self.flow.parts.is_empty() {
-                front::write_query(&mut self.io.to_server, ARM.as_bytes());
-                self.expect(Expected::hidden(What::Query(None), Hide::All));
+            if let Some(server) = self.lease.server() {
+                server.default_read_only = Some(true);
             }
+            front::write_query(&mut self.io.to_server, ARM.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
             return Ok(());
         }
         self.core.hub.guards_fallen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

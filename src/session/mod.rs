@@ -104,6 +104,8 @@ struct Flow {
     failed: bool,
     /// What is left of a simple query that is sent in parts.
     parts: VecDeque<Vec<u8>>,
+    /// The last of them is a statement that has to run within a READ ONLY block.
+    wrap_last: bool,
     /// The batch has been put inside an explicit READ ONLY block.
     wrapped: bool,
     /// The client has been sent something since the lease began.
@@ -124,6 +126,7 @@ impl Default for Flow {
             nth: 0,
             failed: false,
             parts: VecDeque::new(),
+            wrap_last: false,
             wrapped: false,
             told: false,
             begun: false,
@@ -157,8 +160,8 @@ pub struct Session {
     manner: Manner,
     /// Settings as the client has been told and has made them.
     vars: Vars,
-    /// The client's own choice of default_transaction_read_only.
-    read_only_default: bool,
+    /// The session's own default_transaction_read_only; None while it is the server's, which is not known yet.
+    read_only_default: Option<bool>,
     /// What default_transaction_read_only was last reported to the client.
     told_read_only: bool,
     undo: Undo,

@@ -91,17 +91,17 @@ impl Names {
         if portal.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(portal) }
     }
 
+    /// How many named statements there are.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
     /// Portals end with their transaction.
     pub fn end_portals(&mut self) {
         self.unnamed_portal = None;
         if !self.portals.is_empty() {
             self.portals = HashMap::new();
         }
-    }
-
-    /// How many named statements there are.
-    pub fn len(&self) -> usize {
-        self.statements.len()
     }
 }
 

@@ -79,16 +79,30 @@ impl Session {
     /// Answers a simple query of one certain write without a server. True if it did.
     pub(super) fn refuses_at_once(&mut self, cached: &Cached) -> bool {
         let closed = matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. });
-        let Some(statement) = cached.analysis.single().filter(|_| closed && !cached.analysis.ambiguous) else { return false };
+        let Some(statement) = cached.analysis.single().filter(|_| closed && !cached.analysis.ambiguous) else {
+            return false;
+        };
         let certain = match &statement.refusal {
             Refusal::Allowed => self.prepared_refusal(statement).is_some(),
-            Refusal::ByPostgres { unless_temporary } => !(*unless_temporary && self.pins.has(super::state::Pin::Temporary)),
+            Refusal::ByPostgres { unless_temporary } => {
+                !(*unless_temporary && self.pins.has(super::state::Pin::Temporary))
+            }
             Refusal::ByPgsluice(_) => true,
         };
+        // The first refusal is the server's, so that ours can say the same to the last byte. Without a server it must do without.
+        let place = self.db.refusal_place();
+        let served = || {
+            let cluster = self.db.setup().cluster.clone();
+            cluster.primary().is_some() || cluster.replica(None, None).is_some()
+        };
+        let by_postgres = matches!(statement.refusal, Refusal::ByPostgres { .. });
+        if by_postgres && place.is_none() && served() {
+            return false;
+        }
         if !certain || !matches!(self.lease, Lease::None | Lease::Bound { .. } | Lease::InPlace { .. }) {
             return false;
         }
-        let report = self.refusal(statement);
+        let report = self.refusal(statement).with_place(place);
         self.count_refusal();
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
@@ -115,10 +129,15 @@ impl Session {
         }
         let recovering = self.lease.replica().is_some() && is_refusal_in_recovery(fields);
         if self.lease.in_maintenance() && (recovering || fields.code() == b"25006") {
+            let place = fields.place().filter(|place| place.routine == b"PreventCommandIfReadOnly");
+            if let Some(place) = place.filter(|_| self.db.refusal_place().is_none()) {
+                self.db.remember_refusal_place(place);
+            }
             let view = self.db.gate.view();
             let (detail, hint) = (view.refusal_detail(), view.refusal_hint());
             drop(view);
-            let change = Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
+            let change =
+                Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
             fields.write_with(out, &change);
             self.count_refusal();
             return Ok(());

@@ -115,8 +115,12 @@ impl Session {
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::wire::WireError::UnknownBackend(header.tag)))),
             _ => {}
         }
-        // Notices and notifications of our own statements are the client's all the same.
-        if shows || matches!(header.tag, b'N' | b'A') { self.io.from_server.pass(header.total) } else { self.take_reply(header) }
+        // Notifications have nothing to do with the statement they come with.
+        if shows || header.tag == b'A' {
+            self.io.from_server.pass(header.total)
+        } else {
+            self.take_reply(header)
+        }
         self.say_what_is_due();
         Ok(Ok(()))
     }
@@ -165,7 +169,9 @@ impl Session {
         let Some(statement) = cached.analysis.statements.get(nth) else { return };
         match &statement.kind {
             Kind::Transaction(TransactionVerb::Commit { .. }) => self.note_fate(!rolled_back),
-            Kind::Transaction(TransactionVerb::Rollback { .. } | TransactionVerb::PrepareTransaction) => self.note_fate(false),
+            Kind::Transaction(TransactionVerb::Rollback { .. } | TransactionVerb::PrepareTransaction) => {
+                self.note_fate(false)
+            }
             Kind::Read | Kind::Write => {
                 if !statement.effects.is_empty() {
                     self.note_effects(statement, &cached.text);
@@ -190,7 +196,8 @@ impl Session {
         let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
         let result = if own { Ok(()) } else { self.write_error(body, refusal.as_deref()) };
         // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
-        let extended = !matches!(self.flow.expects.front(), None | Some(Expected { what: What::Query(_) | What::Call, .. }));
+        let extended =
+            !matches!(self.flow.expects.front(), None | Some(Expected { what: What::Query(_) | What::Call, .. }));
         self.flow.copy_in = false;
         if extended {
             self.skip_to_sync();
@@ -206,7 +213,8 @@ impl Session {
                 What::Query(_) | What::Call => return,
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
-                    self.flow.skip = expected.hide == Hide::All && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
+                    self.flow.skip = expected.hide == Hide::All
+                        && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
                     return;
                 }
                 What::Parse(id) if *id != 0 => {
@@ -252,8 +260,8 @@ impl Session {
                 if self.lease.in_maintenance() || own {
                     return;
                 }
-                self.read_only_default = value == "on";
-                self.told_read_only = self.read_only_default;
+                self.told_read_only = value == "on";
+                self.read_only_default = Some(self.told_read_only);
             }
             _ => {
                 if let Some(known) = reported_name(name) {
@@ -289,7 +297,11 @@ impl Session {
             Hide::Ready => more && failed || !more && !self.continues(&expected),
             _ => expected.shows_ready(),
         };
-        if shows { self.io.from_server.pass(header.total) } else { self.take_reply(header) }
+        if shows {
+            self.io.from_server.pass(header.total)
+        } else {
+            self.take_reply(header)
+        }
         if status == TxStatus::Idle {
             self.note_fate(!failed);
             self.names.end_portals();
@@ -311,8 +323,7 @@ impl Session {
 
     /// Whether the message goes on with one of our own that will show its ReadyForQuery.
     fn continues(&self, expected: &Expected) -> bool {
-        expected.hide == Hide::Ready
-            && self.flow.expects.front().is_some_and(|next| next.hide == Hide::AllButReady)
+        expected.hide == Hide::Ready && self.flow.expects.front().is_some_and(|next| next.hide == Hide::AllButReady)
     }
 
     /// Says what pgsluice answers for the server, where its turn has come.
@@ -333,7 +344,8 @@ impl Session {
         let Some(stats) = self.db.stats.of(self.core.index).filter(|_| shows) else { return };
         stats.queries.add(1);
         let now = std::time::Instant::now();
-        let micros = |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
+        let micros =
+            |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
         if let Some(asked) = self.asked_at.take() {
             stats.query_time.add(micros(asked));
         }

@@ -128,8 +128,9 @@ impl Session {
                 }
             }
         }
+        // Also if nothing was written: TLS may hold what the socket did not take the last time.
+        let _ = server.stream.poll_flush(cx)?;
         if wrote {
-            let _ = server.stream.poll_flush(cx)?;
             if io.to_server.capacity() > KEEP && io.to_server.is_empty() {
                 io.to_server = Vec::new();
             }
@@ -152,8 +153,8 @@ impl Session {
                 }
             }
         }
+        let _ = self.stream.poll_flush(cx)?;
         if sent > 0 {
-            let _ = self.stream.poll_flush(cx)?;
             self.flow.told = true;
             if let Some(stats) = self.db.stats.of(self.core.index) {
                 stats.sent.add(sent as u64);

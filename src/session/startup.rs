@@ -210,9 +210,15 @@ async fn authenticate(core: &Rc<Core>, stream: &mut Stream, user: &str) -> Resul
         let body = loop {
             match peek_front(&input, most.max(HEADER)) {
                 Ok(Some(header)) if header.tag != b'p' => {
-                    return Err(Report::fatal("08P01", format!("expected password response, got message type {}", header.tag)).into());
+                    return Err(Report::fatal(
+                        "08P01",
+                        format!("expected password response, got message type {}", header.tag),
+                    )
+                    .into());
                 }
-                Ok(Some(header)) if header.body() > most => return Err(Report::fatal("08P01", "invalid message length").into()),
+                Ok(Some(header)) if header.body() > most => {
+                    return Err(Report::fatal("08P01", "invalid message length").into());
+                }
                 Ok(Some(header)) if header.total == input.len() => break input.split_off(HEADER),
                 Ok(Some(header)) if header.total < input.len() => {
                     return Err(Report::fatal("08P01", "unexpected data after the password message").into());

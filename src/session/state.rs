@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use crate::sql::{
-    Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb,
-};
+use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
 use crate::upstream::quote::literal;
 use crate::upstream::vars::{Value, Vars, reported_name};
 
@@ -264,7 +262,10 @@ impl super::Session {
     /// Reads statements the way the server will.
     pub(super) fn lex_context(&self) -> LexContext {
         LexContext {
-            strings: self.vars.reported("standard_conforming_strings").map_or(StandardStrings::Unknown, StandardStrings::from_setting),
+            strings: self
+                .vars
+                .reported("standard_conforming_strings")
+                .map_or(StandardStrings::Unknown, StandardStrings::from_setting),
             encoding: self.vars.reported("client_encoding").map_or_else(Encoding::default, Encoding::from_name),
         }
     }

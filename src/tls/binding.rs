@@ -64,16 +64,10 @@ mod tests {
             (&rcgen::PKCS_ED25519, None),
         ] {
             let key = KeyPair::generate_for(algorithm).unwrap();
-            let certificate = CertificateParams::new(["db".to_owned()])
-                .unwrap()
-                .self_signed(&key)
-                .unwrap();
+            let certificate = CertificateParams::new(["db".to_owned()]).unwrap().self_signed(&key).unwrap();
             let hash = server_end_point(certificate.der());
             assert_eq!(hash.map(|hash| hash.len()), length);
         }
-        assert_eq!(
-            server_end_point(&CertificateDer::from(vec![0x30, 0x80])),
-            None
-        );
+        assert_eq!(server_end_point(&CertificateDer::from(vec![0x30, 0x80])), None);
     }
 }

@@ -82,10 +82,7 @@ impl ServerTls {
     /// No TLS.
     #[must_use]
     pub fn disabled() -> Self {
-        Self {
-            policy: ServerTlsPolicy::Never,
-            config: None,
-        }
+        Self { policy: ServerTlsPolicy::Never, config: None }
     }
 
     /// What to try in which order. Never TLS over a unix socket, as in libpq: that is the caller's to know.
@@ -113,11 +110,8 @@ impl ServerTls {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.config().ok_or(io::ErrorKind::Unsupported)?;
-        let name = server_name(host)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        TlsConnector::from(Arc::clone(config))
-            .connect(name, io)
-            .await
+        let name = server_name(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        TlsConnector::from(Arc::clone(config)).connect(name, io).await
     }
 }
 
@@ -139,10 +133,7 @@ impl ServerTlsConfig {
                 return Ok(Trust::Anybody);
             }
             (SslMode::VerifyCa | SslMode::VerifyFull, None) => {
-                return Err(TlsError::Needs {
-                    mode,
-                    what: "CA file (\"system\" for the system's trusted roots)",
-                });
+                return Err(TlsError::Needs { mode, what: "CA file (\"system\" for the system's trusted roots)" });
             }
             (SslMode::VerifyFull, Some(_)) => Names::Checked,
             (_, Some(CaSource::System)) => return Err(TlsError::WeakWithSystemRoots(mode)),
@@ -152,11 +143,7 @@ impl ServerTlsConfig {
             Some(CaSource::File(path)) => files::roots(path)?,
             _ => (system_roots()?, Vec::new()),
         };
-        Ok(Trust::Roots {
-            roots,
-            pinned,
-            names,
-        })
+        Ok(Trust::Roots { roots, pinned, names })
     }
 }
 
@@ -194,33 +181,22 @@ impl TlsFiles for ServerTlsConfig {
             (Some(cert_file), Some(key_file)) => {
                 let chain = files::chain(cert_file)?;
                 let key = files::key(key_file)?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| TlsError::Pair {
-                        certificate: cert_file.clone(),
-                        key: key_file.clone(),
-                        reason: error.to_string(),
-                    })?
+                builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::Pair {
+                    certificate: cert_file.clone(),
+                    key: key_file.clone(),
+                    reason: error.to_string(),
+                })?
             }
             (Some(_), None) => {
-                return Err(TlsError::Half {
-                    have: "certificate file",
-                    missing: "private key file",
-                });
+                return Err(TlsError::Half { have: "certificate file", missing: "private key file" });
             }
             (None, Some(_)) => {
-                return Err(TlsError::Half {
-                    have: "private key file",
-                    missing: "certificate file",
-                });
+                return Err(TlsError::Half { have: "private key file", missing: "certificate file" });
             }
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(ServerTls {
-            policy,
-            config: Some(Arc::new(config)),
-        })
+        Ok(ServerTls { policy, config: Some(Arc::new(config)) })
     }
 }
 
@@ -231,9 +207,7 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let reason = found.errors.first().map(ToString::to_string);
-        return Err(TlsError::SystemRoots(
-            reason.unwrap_or_else(|| "none found".to_owned()),
-        ));
+        return Err(TlsError::SystemRoots(reason.unwrap_or_else(|| "none found".to_owned())));
     }
     Ok(roots)
 }

@@ -61,9 +61,7 @@ pub enum TlsError {
         missing: &'static str,
     },
     /// libpq's rule: whoever trusts the public CAs must check the host name, since anybody can have a certificate.
-    #[error(
-        "weak sslmode \"{0}\" may not be used with the CA file \"system\" (use \"verify-full\")"
-    )]
+    #[error("weak sslmode \"{0}\" may not be used with the CA file \"system\" (use \"verify-full\")")]
     WeakWithSystemRoots(SslMode),
     /// The operating system has no root certificates, or they cannot be read.
     #[error("could not load the system's root certificates: {0}")]

@@ -16,9 +16,7 @@ const MAX_FILE: u64 = 4 << 20;
 
 pub(crate) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)?;
+    let read = File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if u64::try_from(read).is_ok_and(|read| read > MAX_FILE) {
         return Err(io::Error::other("the file is larger than 4 MiB"));
     }
@@ -27,17 +25,11 @@ pub(crate) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// A certificate chain, leaf first.
 pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    certificates(path).map_err(|reason| TlsError::Certificate {
-        path: path.to_owned(),
-        reason,
-    })
+    certificates(path).map_err(|reason| TlsError::Certificate { path: path.to_owned(), reason })
 }
 
 pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let failed = |reason: String| TlsError::Key {
-        path: path.to_owned(),
-        reason,
-    };
+    let failed = |reason: String| TlsError::Key { path: path.to_owned(), reason };
     let pem = read(path).map_err(|error| failed(error.to_string()))?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
         PemError::NoItemsFound if contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY") => {
@@ -49,28 +41,20 @@ pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 /// Trusted certificates, as the store that chains are built on and as they stand in the file.
-pub(crate) fn roots(
-    path: &Path,
-) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
-    let failed = |reason: String| TlsError::Root {
-        path: path.to_owned(),
-        reason,
-    };
+pub(crate) fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+    let failed = |reason: String| TlsError::Root { path: path.to_owned(), reason };
     let certificates = certificates(path).map_err(failed)?;
     let mut store = RootCertStore::empty();
     for (number, certificate) in (1..).zip(&certificates) {
-        store
-            .add(certificate.clone())
-            .map_err(|error| failed(format!("certificate {number}: {error}")))?;
+        store.add(certificate.clone()).map_err(|error| failed(format!("certificate {number}: {error}")))?;
     }
     Ok((store, certificates))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = read(path).map_err(|error| error.to_string())?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| error.to_string())?;
+    let certificates =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
     if certificates.is_empty() {
         return Err("no certificate in PEM format found".to_owned());
     }
@@ -78,7 +62,5 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+    haystack.windows(needle.len()).any(|window| window == needle)
 }

@@ -55,9 +55,7 @@ pub enum SslMode {
 
 /// A word that is no sslmode.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "invalid sslmode value: \"{0}\"; expected one of disable, allow, prefer, require, verify-ca, verify-full"
-)]
+#[error("invalid sslmode value: \"{0}\"; expected one of disable, allow, prefer, require, verify-ca, verify-full")]
 pub struct UnknownSslMode(String);
 
 impl FromStr for SslMode {
@@ -99,20 +97,10 @@ mod tests {
 
     #[test]
     fn sslmode_words_round_trip_and_others_are_told_what_is_right() {
-        for word in [
-            "disable",
-            "allow",
-            "prefer",
-            "require",
-            "verify-ca",
-            "verify-full",
-        ] {
+        for word in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
             assert_eq!(word.parse::<SslMode>().unwrap().to_string(), word);
         }
         let error = "verify_full".parse::<SslMode>().unwrap_err().to_string();
-        assert!(
-            error.contains("\"verify_full\"") && error.contains("verify-full"),
-            "{error}"
-        );
+        assert!(error.contains("\"verify_full\"") && error.contains("verify-full"), "{error}");
     }
 }

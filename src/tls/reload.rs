@@ -57,12 +57,7 @@ impl<C: TlsFiles> Reloadable<C> {
         let hasher = RandomState::new();
         let seen = contents(&files, &hasher);
         let current = ArcSwap::from_pointee(files.load()?);
-        Ok(Self {
-            files,
-            hasher,
-            seen: Mutex::new(seen),
-            current,
-        })
+        Ok(Self { files, hasher, seen: Mutex::new(seen), current })
     }
 
     /// What a new connection is to use.

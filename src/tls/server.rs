@@ -122,33 +122,24 @@ impl TlsFiles for ClientTlsConfig {
         let end_point = chain.first().and_then(binding::server_end_point);
 
         let provider = provider();
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let builder = match mode {
             SslMode::VerifyCa | SslMode::VerifyFull => {
-                let ca_file = self
-                    .ca_file
-                    .as_ref()
-                    .ok_or(needs("CA file for client certificates"))?;
+                let ca_file = self.ca_file.as_ref().ok_or(needs("CA file for client certificates"))?;
                 let (roots, _) = files::roots(ca_file)?;
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|error| TlsError::Root {
-                            path: ca_file.clone(),
-                            reason: error.to_string(),
-                        })?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|error| TlsError::Root { path: ca_file.clone(), reason: error.to_string() })?;
                 builder.with_client_cert_verifier(verifier)
             }
             _ => builder.with_no_client_auth(),
         };
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| TlsError::Pair {
-                certificate: cert_file.clone(),
-                key: key_file.clone(),
-                reason: error.to_string(),
-            })?;
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| TlsError::Pair {
+            certificate: cert_file.clone(),
+            key: key_file.clone(),
+            reason: error.to_string(),
+        })?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         // Like PostgreSQL: a resumed session would outlive the certificates that it was opened with.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -48,10 +46,7 @@ pub(crate) struct UpstreamVerifier {
 
 impl UpstreamVerifier {
     pub(crate) fn new(trust: Trust, provider: &Arc<CryptoProvider>) -> Self {
-        Self {
-            trust,
-            algorithms: provider.signature_verification_algorithms,
-        }
+        Self { trust, algorithms: provider.signature_verification_algorithms }
     }
 }
 
@@ -64,33 +59,22 @@ impl ServerCertVerifier for UpstreamVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Trust::Roots {
-            roots,
-            pinned,
-            names,
-        } = &self.trust
-        else {
+        let Trust::Roots { roots, pinned, names } = &self.trust else {
             return Ok(ServerCertVerified::assertion());
         };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         if pinned.iter().any(|trusted| trusted == end_entity) {
             check_validity(end_entity, now)?;
         } else {
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                roots,
-                intermediates,
-                now,
-                self.algorithms.all,
-            )?;
+            verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all)?;
         }
         if *names == Names::Checked {
-            verify_server_name(&certificate, server_name).or_else(
-                |error| match common_name_matches(end_entity, server_name) {
+            verify_server_name(&certificate, server_name).or_else(|error| {
+                match common_name_matches(end_entity, server_name) {
                     true => Ok(()),
                     false => Err(error),
-                },
-            )?;
+                }
+            })?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -119,9 +103,7 @@ impl ServerCertVerifier for UpstreamVerifier {
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
-    X509Certificate::from_der(certificate)
-        .ok()
-        .map(|(_, parsed)| parsed)
+    X509Certificate::from_der(certificate).ok().map(|(_, parsed)| parsed)
 }
 
 fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
@@ -135,17 +117,9 @@ fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(),
     let not_before = seconds(parsed.validity().not_before);
     let not_after = seconds(parsed.validity().not_after);
     if now < not_before {
-        Err(CertificateError::NotValidYetContext {
-            time: now,
-            not_before,
-        }
-        .into())
+        Err(CertificateError::NotValidYetContext { time: now, not_before }.into())
     } else if now > not_after {
-        Err(CertificateError::ExpiredContext {
-            time: now,
-            not_after,
-        }
-        .into())
+        Err(CertificateError::ExpiredContext { time: now, not_after }.into())
     } else {
         Ok(())
     }
@@ -167,18 +141,12 @@ fn common_name_matches(certificate: &CertificateDer<'_>, server_name: &ServerNam
             .iter()
             .any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
     });
-    let common_name = parsed
-        .subject()
-        .iter_common_name()
-        .next()
-        .and_then(|name| name.as_str().ok());
+    let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     match (common_name, server_name) {
-        (Some(pattern), ServerName::DnsName(host)) if !has_names => {
-            name_matches(pattern, host.as_ref())
+        (Some(pattern), ServerName::DnsName(host)) if !has_names => name_matches(pattern, host.as_ref()),
+        (Some(address), ServerName::IpAddress(host)) if !has_names => {
+            address.parse::<IpAddr>().is_ok_and(|address| address == IpAddr::from(*host))
         }
-        (Some(address), ServerName::IpAddress(host)) if !has_names => address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address == IpAddr::from(*host)),
         _ => false,
     }
 }

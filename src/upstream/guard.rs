@@ -145,6 +145,14 @@ impl Conn<Unguarded> {
     }
 }
 
+impl Conn<Guarded> {
+    /// Keeps it for one session, whose state lives in it now. It never goes back to the pool.
+    pub fn bind(mut self) -> Conn<InPlace> {
+        self.server.born_guarded = true;
+        Conn { server: self.server, kind: PhantomData }
+    }
+}
+
 impl Conn<InPlace> {
     /// Takes the guard off. The caller holds a ticket of the gate and sends [`DISARM`] before anything else.
     pub fn disarm(self) -> Conn<Unguarded> {

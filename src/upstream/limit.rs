@@ -36,7 +36,8 @@ impl Limit {
     /// Takes a place; `extra` of them may be had beyond the limit.
     pub fn take(&self, extra: usize) -> bool {
         let most = self.most.load(SeqCst);
-        let taken = self.used.fetch_update(SeqCst, SeqCst, |used| (most == 0 || used < most + extra).then_some(used + 1));
+        let taken =
+            self.used.fetch_update(SeqCst, SeqCst, |used| (most == 0 || used < most + extra).then_some(used + 1));
         if taken.is_err() {
             self.pressed.store(true, SeqCst);
         }

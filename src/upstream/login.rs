@@ -156,7 +156,8 @@ impl Login {
         stream.read_some(&mut answer, 1).await?;
         match (answer.first(), stream) {
             (Some(b'S'), Stream::Plain(socket)) => {
-                let stream = self.tls.connect(host, socket).await.map_err(|error| LoginError::Tls(error.to_string()))?;
+                let stream =
+                    self.tls.connect(host, socket).await.map_err(|error| LoginError::Tls(error.to_string()))?;
                 Ok(Stream::ToServer(Box::new(stream)))
             }
             (Some(b'N'), stream) if self.tls.policy() != ServerTlsPolicy::Always => Ok(stream),

@@ -1,5 +1,5 @@
 //! Server connections: how they are opened ([`login`]), what kind they are ([`guard`]), how they are shared ([`pool`],
-//! [`limit`]), what state they carry ([`server`], [`vars`], [`Welcome`]), and what is known of the servers they lead to ([`cluster`],
+//! [`limit`]), what state they carry ([`server`], [`vars`]), and what is known of the servers they lead to ([`cluster`],
 //! [`monitor`]). Nothing here knows of clients.
 
 mod address;
@@ -13,11 +13,9 @@ pub mod query;
 pub mod quote;
 pub mod server;
 pub mod vars;
-mod welcome;
 
 pub use address::Address;
 pub use cluster::{Cluster, Role, Upstream};
 pub use guard::{AnyConn, Conn, Guarded, InPlace, KindTag, Unguarded};
 pub use pool::{AcquireError, Pool};
 pub use server::Server;
-pub use welcome::Welcome;

@@ -21,7 +21,6 @@ use super::limit::Limit;
 use super::login::{Login, LoginError};
 use super::server::Server;
 use super::vars::Seed;
-use super::welcome::{self, Welcome};
 
 /// How much later a waiter of the releasing core may have come and still be served before one of another core: a hand-over
 /// to another core costs a wake-up and two system calls.
@@ -50,6 +49,16 @@ pub enum AcquireError {
     Login(#[from] LoginError),
 }
 
+/// What a server reports at a log-in.
+#[derive(Debug)]
+pub struct Welcome {
+    /// Every parameter, in the server's order.
+    pub parameters: Vec<(String, String)>,
+    /// The role's own default_transaction_read_only. None when the connection was opened with another, or the server does
+    /// not report it.
+    pub read_only: Option<bool>,
+}
+
 /// See the module.
 pub struct Pool {
     me: Weak<Self>,
@@ -71,7 +80,7 @@ pub struct Pool {
     closed: AtomicBool,
     ids: Arc<AtomicU64>,
     seed: Arc<Seed>,
-    welcome: Mutex<Option<Welcome>>,
+    welcome: Mutex<Option<Arc<Welcome>>>,
 }
 
 /// The other pools, for when a limit that is shared with them is reached.
@@ -228,7 +237,7 @@ impl Pool {
     }
 
     /// What the server reported at the last log-in.
-    pub fn welcome(&self) -> Option<Welcome> {
+    pub fn welcome(&self) -> Option<Arc<Welcome>> {
         self.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -296,7 +305,11 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Self::take`], and whenever a connection cannot be opened.
-    pub async fn take_or_fail<K: Kind>(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Conn<K>, AcquireError> {
+    pub async fn take_or_fail<K: Kind>(
+        self: &Arc<Self>,
+        core: usize,
+        deadline: Instant,
+    ) -> Result<Conn<K>, AcquireError> {
         loop {
             let grant = match self.take_now::<K>(core) {
                 Some(grant) => grant,
@@ -420,8 +433,12 @@ impl Pool {
 
     /// Numbers for SHOW POOLS.
     pub fn counts(&self) -> PoolCounts {
-        let mut counts =
-            PoolCounts { open: self.own.used(), opening: self.opening.load(SeqCst), waiting: self.waiting.load(SeqCst), ..PoolCounts::default() };
+        let mut counts = PoolCounts {
+            open: self.own.used(),
+            opening: self.opening.load(SeqCst),
+            waiting: self.waiting.load(SeqCst),
+            ..PoolCounts::default()
+        };
         for core in 0..self.shards.len() {
             let queue = self.queue(core);
             let guarded = queue.idle.iter().filter(|conn| conn.tag() == KindTag::Guarded).count();
@@ -604,12 +621,12 @@ impl Pool {
         let _opening = Opening::of(&self.opening);
         let fresh = match tag {
             KindTag::Unguarded => self.settings.login.run(&[]).await?,
-            KindTag::Guarded => self.settings.login.run(&[(welcome::READ_ONLY, "on")]).await?,
+            KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
         };
-        {
-            let mut welcome = self.welcome.lock().unwrap_or_else(PoisonError::into_inner);
-            *welcome = Some(Welcome::new(fresh.parameters.clone(), tag, welcome.as_ref()));
-        }
+        let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
+        let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
+        let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
+        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         Ok(AnyConn::opened(server, tag))

@@ -98,5 +98,8 @@ fn row(body: &[u8]) -> Result<Row, WireError> {
 pub fn parameter(body: &[u8]) -> Result<(&str, &str), WireError> {
     let (name, rest) = take_str(body)?;
     let (value, _) = take_str(rest)?;
-    Ok((std::str::from_utf8(name).map_err(|_| WireError::String)?, std::str::from_utf8(value).map_err(|_| WireError::String)?))
+    Ok((
+        std::str::from_utf8(name).map_err(|_| WireError::String)?,
+        std::str::from_utf8(value).map_err(|_| WireError::String)?,
+    ))
 }

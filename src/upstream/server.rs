@@ -103,6 +103,8 @@ pub struct Server {
     pub key: (u32, Vec<u8>),
     /// Number of its own in this process.
     pub id: u64,
+    /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
+    pub born_guarded: bool,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
@@ -149,6 +151,7 @@ impl Server {
             unnamed: 0,
             key: fresh.key,
             id,
+            born_guarded: false,
             opened: now,
             idle_since: now,
             generation,
@@ -194,7 +197,9 @@ impl Server {
 
     fn take_unasked(&mut self, mut input: &[u8]) -> bool {
         while let Ok(Some(header)) = peek_back(input) {
-            let (Some(body), Some(rest)) = (input.get(HEADER..header.total), input.get(header.total..)) else { return false };
+            let (Some(body), Some(rest)) = (input.get(HEADER..header.total), input.get(header.total..)) else {
+                return false;
+            };
             match (header.tag, parameter(body)) {
                 (b'S', Ok((name, value))) => {
                     let (name, value) = (name.to_owned(), value.to_owned());

@@ -128,10 +128,14 @@ impl Vars {
                 }
                 let _ = match (&**name, value) {
                     ("role", Value::Spelled(value)) => write!(sql, "SET ROLE {value};"),
-                    ("session_authorization", Value::Spelled(value)) => write!(sql, "SET SESSION AUTHORIZATION {value};"),
+                    ("session_authorization", Value::Spelled(value)) => {
+                        write!(sql, "SET SESSION AUTHORIZATION {value};")
+                    }
                     (name, Value::Spelled(value)) => write!(sql, "SET {} TO {value};", ident(name)),
                     // Its value is a list already; quoted it would be one long name.
-                    ("search_path", Value::Reported(value)) if value.is_empty() => write!(sql, "SET search_path TO '';"),
+                    ("search_path", Value::Reported(value)) if value.is_empty() => {
+                        write!(sql, "SET search_path TO '';")
+                    }
                     ("search_path", Value::Reported(value)) => write!(sql, "SET search_path TO {value};"),
                     (name, Value::Reported(value)) => write!(sql, "SET {} TO {};", ident(name), literal(value)),
                 };
@@ -192,7 +196,8 @@ mod tests {
         want.put(&seed, "my.key", spelled("'it''s'"));
         assert_eq!(
             have.to_reach(&want),
-            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';".replace("timezone", "\"TimeZone\"")
+            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';"
+                .replace("timezone", "\"TimeZone\"")
         );
         assert_eq!(want.to_reach(&want), "");
     }

@@ -1,6 +1,8 @@
 //! ErrorResponse and NoticeResponse: their fields, read and written.
 //! <https://www.postgresql.org/docs/current/protocol-error-fields.html>
 
+use std::sync::Arc;
+
 use super::frame::take_str;
 
 /// How bad it is: decides whether the connection lives on.
@@ -40,12 +42,25 @@ pub struct Report {
     pub detail: Option<String>,
     /// What stands under HINT.
     pub hint: Option<String>,
+    /// Where in PostgreSQL's source such an error comes from, in the fields `F`, `L` and `R`.
+    pub place: Option<Arc<Place>>,
+}
+
+/// A place in PostgreSQL's source, as errors name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Field `F`.
+    pub file: Vec<u8>,
+    /// Field `L`.
+    pub line: Vec<u8>,
+    /// Field `R`.
+    pub routine: Vec<u8>,
 }
 
 impl Report {
     /// An ERROR with an SQLSTATE and a message.
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
+        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None, place: None }
     }
 
     /// A FATAL with an SQLSTATE and a message.
@@ -72,6 +87,13 @@ impl Report {
         self
     }
 
+    /// The same with the place in PostgreSQL's source that such an error comes from.
+    #[must_use]
+    pub fn with_place(mut self, place: Option<Arc<Place>>) -> Self {
+        self.place = place;
+        self
+    }
+
     /// Appends the whole message, an ErrorResponse or a NoticeResponse by its severity.
     pub fn write(&self, out: &mut Vec<u8>) {
         let tag = match self.severity {
@@ -88,6 +110,9 @@ impl Report {
                 (b'M', Some(self.message.as_bytes())),
                 (b'D', self.detail.as_deref().map(str::as_bytes)),
                 (b'H', self.hint.as_deref().map(str::as_bytes)),
+                (b'F', self.place.as_deref().map(|place| place.file.as_slice())),
+                (b'L', self.place.as_deref().map(|place| place.line.as_slice())),
+                (b'R', self.place.as_deref().map(|place| place.routine.as_slice())),
             ],
         );
     }
@@ -151,6 +176,12 @@ impl<'a> ErrorFields<'a> {
     /// Whether the connection ends with it (FATAL or PANIC in the field that is never translated).
     pub fn is_fatal(self) -> bool {
         matches!(self.get(b'V').or_else(|| self.get(b'S')), Some(b"FATAL" | b"PANIC"))
+    }
+
+    /// Where in PostgreSQL's source it comes from.
+    pub fn place(self) -> Option<Place> {
+        let field = |code| self.get(code).map(<[u8]>::to_vec);
+        Some(Place { file: field(b'F')?, line: field(b'L')?, routine: field(b'R')? })
     }
 
     /// `SEVERITY: message (SQLSTATE)`, for logs.

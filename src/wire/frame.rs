@@ -72,8 +72,28 @@ pub fn peek_front(bytes: &[u8], largest: usize) -> Result<Option<Header>, WireEr
 pub fn peek_back(bytes: &[u8]) -> Result<Option<Header>, WireError> {
     let Some(header) = peek(bytes)? else { return Ok(None) };
     match header.tag {
-        b'1'..=b'3' | b'A' | b'C' | b'D' | b'E' | b'G' | b'H' | b'I' | b'K' | b'N' | b'R' | b'S' | b'T' | b'V'
-        | b'W' | b'Z' | b'c' | b'd' | b'n' | b's' | b't' | b'v' => Ok(Some(header)),
+        b'1'..=b'3'
+        | b'A'
+        | b'C'
+        | b'D'
+        | b'E'
+        | b'G'
+        | b'H'
+        | b'I'
+        | b'K'
+        | b'N'
+        | b'R'
+        | b'S'
+        | b'T'
+        | b'V'
+        | b'W'
+        | b'Z'
+        | b'c'
+        | b'd'
+        | b'n'
+        | b's'
+        | b't'
+        | b'v' => Ok(Some(header)),
         other => Err(WireError::UnknownBackend(other)),
     }
 }

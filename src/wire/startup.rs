@@ -111,7 +111,9 @@ pub fn first(packet: &[u8]) -> Result<First, StartError> {
                 Err(StartError::Length)
             }
         }
-        version if version >> 16 == 3 => Ok(First::Start(Start { minor: version & 0xffff, parameters: parameters(body)? })),
+        version if version >> 16 == 3 => {
+            Ok(First::Start(Start { minor: version & 0xffff, parameters: parameters(body)? }))
+        }
         version => Err(StartError::Protocol(version >> 16, version & 0xffff)),
     }
 }

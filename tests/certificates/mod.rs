@@ -4,9 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use time::{Duration, OffsetDateTime};
 
 /// A folder that goes away with its owner.
@@ -50,19 +48,14 @@ pub fn ca(name: &str) -> Ca {
     params.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
-    Ca {
-        pem,
-        issuer: Issuer::new(params, key),
-    }
+    Ca { pem, issuer: Issuer::new(params, key) }
 }
 
 pub fn params(names: &[&str], common_name: &str) -> CertificateParams {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params
 }
 
@@ -82,8 +75,5 @@ pub fn issue(mut params: CertificateParams, ca: Option<&Ca>) -> Pem {
             params.self_signed(&key).unwrap()
         }
     };
-    Pem {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    }
+    Pem { certificate: certificate.pem(), key: key.serialize_pem() }
 }

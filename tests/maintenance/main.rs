@@ -1,0 +1,7 @@
+//! A maintenance on real servers: a primary, a replica, and the built binary in front of them.
+
+mod differential;
+mod flips;
+mod stand;
+mod survives;
+mod ways_around;
