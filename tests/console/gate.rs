@@ -16,12 +16,14 @@ fn on_and_off() {
     let proxy = proxy();
     let mut console = console(&proxy);
     let mut app = client(&proxy);
-    let on = table(&mut console, "MAINTENANCE ON app WITH (message 'upgrade', until '2026-12-01 14:00Z', drain_timeout 5s)");
+    let on =
+        table(&mut console, "MAINTENANCE ON app WITH (message 'upgrade', until '2026-12-01 14:00Z', drain_timeout 5s)");
     let columns = "database|mode|changed|epoch|since|quiesced_at|quiesced_lsn|waited_ms|finished|fenced|cancelled|\
                    foreign_writers|message";
     assert_eq!(on.columns.join("|"), columns);
     let app_row = [("database", "app")];
-    let facts = ["mode", "changed", "epoch", "message", "finished", "cancelled"].map(|column| on.value(&app_row, column));
+    let facts =
+        ["mode", "changed", "epoch", "message", "finished", "cancelled"].map(|column| on.value(&app_row, column));
     assert_eq!(facts, ["read_only", "t", "1", "upgrade", "0", "0"]);
     assert!(on.value(&app_row, "quiesced_lsn").contains('/') && on.value(&app_row, "quiesced_at").ends_with("+00"));
     assert_eq!(refusal(&mut app, "insert into t values (1)"), "25006");

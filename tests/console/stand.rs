@@ -126,7 +126,10 @@ impl Named {
     }
 
     fn at(&self, column: &str) -> usize {
-        self.columns.iter().position(|name| name == column).unwrap_or_else(|| panic!("no {column} in {:?}", self.columns))
+        self.columns
+            .iter()
+            .position(|name| name == column)
+            .unwrap_or_else(|| panic!("no {column} in {:?}", self.columns))
     }
 }
 
