@@ -292,7 +292,7 @@ impl Pool {
         core: usize,
         reserved: usize,
     ) -> Result<Conn<Unguarded>, AcquireError> {
-        let permit = self.permit(reserved).ok_or(AcquireError::NoPlace)?;
+        let permit = self.permit(reserved, reserved).ok_or(AcquireError::NoPlace)?;
         match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core).await?) {
             Ok(conn) => Ok(conn),
             Err(_) => Err(AcquireError::Timeout),
@@ -378,7 +378,7 @@ impl Pool {
         if self.own.used() >= least {
             return Ok(false);
         }
-        let Some(permit) = self.permit(0) else { return Ok(false) };
+        let Some(permit) = self.permit(0, 0) else { return Ok(false) };
         let conn = self.open(permit, tag, core).await?;
         self.clone().give_back(conn);
         Ok(true)
@@ -460,7 +460,7 @@ impl Pool {
     }
 
     fn permit_or_evict(&self, core: usize) -> Option<Permit> {
-        if let Some(permit) = self.permit(0) {
+        if let Some(permit) = self.permit(0, 0) {
             return Some(permit);
         }
         // An idle connection of the other kind makes room within this pool's own limit.
@@ -470,16 +470,17 @@ impl Pool {
             return Some(conn.into_permit());
         }
         let siblings = self.siblings.upgrade()?;
-        if self.own.used() < self.own.most() && siblings.evict_for(self) { self.permit(0) } else { None }
+        if self.own.used() < self.own.most() && siblings.evict_for(self) { self.permit(0, 0) } else { None }
     }
 
-    fn permit(&self, extra: usize) -> Option<Permit> {
+    /// A place, of which `extra` may be had beyond the pool's own limit and `beyond` beyond those it shares.
+    fn permit(&self, extra: usize, beyond: usize) -> Option<Permit> {
         let pool = self.me.upgrade()?;
         if !self.own.take(extra) {
             return None;
         }
         for (at, limit) in self.outer.iter().enumerate() {
-            if !limit.take(extra) {
+            if !limit.take(beyond) {
                 self.outer.iter().take(at).for_each(|limit| _ = limit.give());
                 self.own.give();
                 return None;

@@ -125,7 +125,7 @@ impl Pool {
             match timeout_at(reserve_at.into(), &mut place.told).await {
                 Ok(grant) => return grant.map_err(|_| AcquireError::Timeout),
                 Err(_) => {
-                    if let Some(permit) = self.permit(self.settings.reserve) {
+                    if let Some(permit) = self.permit(self.settings.reserve, 0) {
                         return Ok(Grant::Place(permit));
                     }
                 }
