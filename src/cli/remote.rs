@@ -1,11 +1,250 @@
 //! `pgsluice maintenance …`: the console's commands from the command line.
 
+use std::env;
 use std::process::ExitCode;
 
-use super::MaintenanceCommand;
+use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
+use crate::auth::Credential;
+use crate::config::{Config, Overrides, show_duration};
+use crate::serve::setup::cluster;
+use crate::session::startup::CONSOLES;
+use crate::upstream::login::{Login, LoginError};
+use crate::upstream::query::{Answer, Row};
+use crate::wire::ErrorFields;
 
-/// Sends the command to the console of a running proxy and prints its answer.
-pub fn main(_command: &MaintenanceCommand) -> ExitCode {
-    eprintln!("not wired yet");
+/// Sends the command to the console of a running proxy and prints its answer. 1: it was refused, or nobody answers.
+pub fn main(command: &MaintenanceCommand) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&error.to_string()),
+    };
+    let (target, sql) = statement(command);
+    match runtime.block_on(run(target, &sql)) {
+        Ok(answer) => {
+            print!("{}", printed(&answer));
+            ExitCode::SUCCESS
+        }
+        Err(words) => failure(&words),
+    }
+}
+
+fn failure(words: &str) -> ExitCode {
+    eprintln!("pgsluice: {words}");
     ExitCode::FAILURE
+}
+
+async fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, String> {
+    let login = login(target.admin.expose())?;
+    let place = format!("the console at {}", login.address);
+    let mut console = match login.run(&[("application_name", "pgsluice maintenance")]).await {
+        Ok(console) => console,
+        Err(LoginError::Refused(body)) => return Err(described(ErrorFields::new(&body))),
+        Err(error) => return Err(format!("cannot connect to {place}: {error}")),
+    };
+    let answer = console.ask(sql, |notice| eprintln!("{}", described(notice))).await;
+    answer.map_err(|error| match error {
+        LoginError::Refused(body) => described(ErrorFields::new(&body)),
+        error => format!("lost {place}: {error}; what was begun goes on, \"pgsluice maintenance status\" tells"),
+    })
+}
+
+/// How to log in to the console of that URL; what it does not say comes from PGUSER, the user's own name, and PGPASSWORD.
+fn login(url: &str) -> Result<Login, String> {
+    let own =
+        || ["PGUSER", "USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok()).filter(|name| !name.is_empty());
+    let url = with_user(url, own);
+    let config = Config::for_upstream(&url, &Overrides::default()).map_err(|errors| {
+        let words: Vec<_> = errors.errors.iter().map(|finding| finding.reason.clone()).collect();
+        format!("--admin: {}", words.join("; "))
+    })?;
+    let (name, settings) = config.clusters.iter().next().ok_or("--admin: names no console")?;
+    let (cluster, tls) = cluster(name, settings).map_err(|error| format!("--admin: {error}"))?;
+    let address = cluster.upstreams.first().map(|upstream| upstream.address.clone()).ok_or("--admin: names no host")?;
+    let password = match settings.monitor_password.expose() {
+        "" => env::var("PGPASSWORD").unwrap_or_default(),
+        password => password.to_owned(),
+    };
+    let database = settings.monitor_database.as_str();
+    Ok(Login {
+        address,
+        tls,
+        user: settings.monitor_user.as_str().into(),
+        credential: if password.is_empty() { Credential::None } else { Credential::password(password) },
+        dbname: if CONSOLES.contains(&database) { database } else { CONSOLES[0] }.to_owned(),
+        parameters: Vec::new(),
+        timeout: config.timeouts.server_connect_timeout,
+    })
+}
+
+/// The URL with a user in it.
+fn with_user(url: &str, own: impl FnOnce() -> Option<String>) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') || rest.contains("user=") {
+        return url.to_owned();
+    }
+    let user = own().unwrap_or_else(|| "postgres".to_owned());
+    let escaped: String = user
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    format!("{scheme}://{escaped}@{rest}")
+}
+
+fn name(database: &str) -> String {
+    if database == "*" { "*".to_owned() } else { format!("\"{}\"", database.replace('"', "\"\"")) }
+}
+
+fn text(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+/// Where the command goes, and its words.
+fn statement(command: &MaintenanceCommand) -> (&MaintenanceTarget, String) {
+    match command {
+        MaintenanceCommand::On(on) => (&on.target, on_statement(on)),
+        MaintenanceCommand::Off(target) => (target, format!("MAINTENANCE OFF {}", name(&target.database))),
+        MaintenanceCommand::Check(target) => (target, format!("MAINTENANCE CHECK {}", name(&target.database))),
+        MaintenanceCommand::Status(target) => (target, format!("SHOW MAINTENANCE {}", name(&target.database))),
+    }
+}
+
+fn on_statement(on: &MaintenanceOn) -> String {
+    let duration = |value: Option<std::time::Duration>| value.map(show_duration);
+    let word = |value: Option<&'static str>| value.map(str::to_owned);
+    let options = [
+        ("message", on.message.clone()),
+        ("until", on.until.clone()),
+        ("drain_timeout", duration(on.drain_timeout)),
+        ("on_timeout", word(on.on_timeout.map(|choice| choice.as_str()))),
+        ("writes", word(on.writes.map(|choice| choice.as_str()))),
+        ("hold_timeout", duration(on.hold_timeout)),
+        ("reads", word(on.reads.map(|choice| choice.as_str()))),
+        ("expire", duration(on.expire)),
+    ];
+    let given: Vec<_> =
+        options.iter().filter_map(|(name, value)| Some(format!("{name} {}", text(value.as_ref()?)))).collect();
+    let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
+    let nowait = if on.nowait { " NOWAIT" } else { "" };
+    format!("MAINTENANCE ON {}{with}{nowait}", name(&on.target.database))
+}
+
+/// An error or a notice as psql prints it.
+fn described(fields: ErrorFields<'_>) -> String {
+    let field = |code| fields.get(code).map(|text| String::from_utf8_lossy(text).into_owned());
+    let mut words = format!("{}:  {}", field(b'S').unwrap_or_default(), field(b'M').unwrap_or_default());
+    for (code, name) in [(b'D', "DETAIL"), (b'H', "HINT")] {
+        if let Some(text) = field(code) {
+            words.push_str(&format!("\n{name}:  {text}"));
+        }
+    }
+    words
+}
+
+/// One row is printed as a list, since it is wide; several as a table.
+fn printed(answer: &Answer) -> String {
+    match answer.rows.as_slice() {
+        [row] => list(&answer.columns, row),
+        rows => table(&answer.columns, rows),
+    }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn list(columns: &[String], row: &Row) -> String {
+    let widest = columns.iter().map(|column| width(column)).max().unwrap_or(0);
+    let lines = columns.iter().zip(row).map(|(column, value)| {
+        let line = format!("{column:widest$} | {}", value.as_deref().unwrap_or_default());
+        format!("{}\n", line.trim_end())
+    });
+    lines.collect()
+}
+
+fn table(columns: &[String], rows: &[Row]) -> String {
+    let value = |row: &Row, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+    let widths: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| rows.iter().map(|row| width(&value(row, at))).chain([width(column)]).max().unwrap_or(0))
+        .collect();
+    let line = |cells: Vec<String>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", padded.collect::<Vec<_>>().join(" | ").trim_end())
+    };
+    let rule: Vec<_> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    let mut text = line(columns.to_vec());
+    text.push_str(&format!("{}\n", rule.join("-+-")));
+    for row in rows {
+        text.push_str(&line((0..columns.len()).map(|at| value(row, at)).collect()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn words(line: &[&str]) -> String {
+        let cli = Cli::try_parse_from(["pgsluice", "maintenance"].iter().chain(line)).unwrap();
+        let Command::Maintenance(command) = cli.command else { panic!("{line:?}") };
+        statement(&command).1
+    }
+
+    #[test]
+    fn commands_are_the_consoles() {
+        assert_eq!(words(&["off", "*"]), "MAINTENANCE OFF *");
+        assert_eq!(words(&["status", "My \"db\""]), "SHOW MAINTENANCE \"My \"\"db\"\"\"");
+        assert_eq!(words(&["on", "app"]), "MAINTENANCE ON \"app\"");
+        assert_eq!(
+            words(&[
+                "on",
+                "app",
+                "--message",
+                "it's on",
+                "--drain-timeout",
+                "90s",
+                "--on-timeout",
+                "cancel",
+                "--nowait"
+            ]),
+            "MAINTENANCE ON \"app\" WITH (message 'it''s on', drain_timeout '90s', on_timeout 'cancel') NOWAIT"
+        );
+    }
+
+    #[test]
+    fn a_user_is_put_in_where_there_is_none() {
+        let own = || Some("o b".to_owned());
+        for (url, full) in [
+            ("postgres://h:1/pgsluice", "postgres://o%20b@h:1/pgsluice"),
+            ("postgres://u@h/pgsluice", "postgres://u@h/pgsluice"),
+            ("postgres://h/x?user=u", "postgres://h/x?user=u"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(with_user(url, own), full);
+        }
+        let login = login("postgres://u:p@127.0.0.1:7000/pgbouncer").unwrap();
+        assert_eq!((&*login.user, login.dbname.as_str(), login.address.port()), ("u", "pgbouncer", 7000));
+        assert_eq!(super::login("postgres://u@h").unwrap().dbname, "pgsluice");
+        assert!(super::login("http://u@h").err().unwrap().contains("--admin"));
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let columns = ["database".to_owned(), "mode".to_owned()];
+        let row = |database: &str, mode: Option<&str>| vec![Some(database.to_owned()), mode.map(str::to_owned)];
+        let answer = |rows| Answer { columns: columns.to_vec(), rows, tag: String::new() };
+        assert_eq!(printed(&answer(vec![row("é", None)])), "database | é\nmode     |\n");
+        assert_eq!(
+            printed(&answer(vec![row("a", Some("read_only")), row("b", None)])),
+            "database | mode\n---------+----------\na        | read_only\nb        |\n"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! Counters for SHOW STATS, kept by each core on lines of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Counters of one database, PgBouncer's names; times in microseconds.

@@ -29,7 +29,6 @@ impl Session {
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
         if let Some(moved) = self.reuse_bound()? {
-            // The lease has not been used for this transaction yet, or it would be over before it began.
             self.flow.begun = false;
             return Ok(moved);
         }
@@ -254,7 +253,8 @@ impl Session {
             };
             let pool = self.pool(at)?;
             let core = self.core.index;
-            let taken = self.waiting(async move { pool.open_reserved(core).await }, deadline).await?;
+            let reserved = self.core.setup().config.pooling.operator_reserved as usize;
+            let taken = self.waiting(async move { pool.open_reserved(core, reserved).await }, deadline).await?;
             self.lease = Lease::Operator { conn: taken.map_err(|error| denied(&error))? };
             self.pins.add(Pin::SessionMode);
             return Ok(());
@@ -312,7 +312,13 @@ impl Session {
         self.replay.clear();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
-        let target = CancelTarget { pool: server.permit.pool().clone(), pid: server.key.0, secret: server.key.1.clone(), server: server.facts.clone(), prepared: server.prepared.len() };
+        let target = CancelTarget {
+            pool: server.permit.pool().clone(),
+            pid: server.key.0,
+            secret: server.key.1.clone(),
+            server: server.facts.clone(),
+            prepared: server.prepared.len(),
+        };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -519,6 +525,9 @@ pub(super) enum Denied {
 
 fn denied(error: &AcquireError) -> Denied {
     match error {
+        AcquireError::NoPlace => {
+            Denied::Refused(Report::error("53300", "too many server connections, those kept for operators too"))
+        }
         AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
         AcquireError::Login(LoginError::Refused(body)) => {
             let fields = ErrorFields::new(body);

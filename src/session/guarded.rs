@@ -14,7 +14,7 @@ use super::refuse::POISON;
 use super::{End, Session};
 use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
-use crate::sql::{Kind, Statement};
+use crate::sql::{Kind, SessionEffect, Statement};
 use crate::upstream::guard::ARM;
 use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
@@ -27,6 +27,11 @@ const WRAPPER: &[u8] = b"pgsluice_wrapper";
 /// Whether the transaction is over after the statement.
 fn ends_transaction(statement: &Statement) -> bool {
     matches!(&statement.kind, Kind::Transaction(verb) if verb.ends_transaction())
+}
+
+/// Whether it is committed by itself, though other statements stand around it in a batch.
+fn commits_at_once(statement: &Statement) -> bool {
+    statement.effects.contains(&SessionEffect::DiscardAll)
 }
 
 impl Session {
@@ -55,6 +60,7 @@ impl Session {
             let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
             return Ok(self.send_poisoned(header, Vec::new(), cached, report));
         }
+        cached.analysis.statements.iter().for_each(|statement| self.note_dangerous_prepare(statement));
         if let Some(statement) = cached.analysis.statements.iter().find(|one| self.is_ours_to_refuse(one)) {
             let before = cached.text.get(..statement.span.start as usize).unwrap_or_default().to_vec();
             let report = self.refusal(statement);
@@ -155,6 +161,7 @@ impl Session {
             return Some(self.fail_in_place(header, report));
         }
         let statement = cached.analysis.statements.first()?;
+        self.note_dangerous_prepare(statement);
         if self.is_ours_to_refuse(statement) {
             let report = self.refusal(statement);
             return Some(self.fail_in_place(header, report));
@@ -162,7 +169,8 @@ impl Session {
         if statement.contained && on_primary && self.flow.status == TxStatus::Idle && !self.flow.wrapped {
             self.begin_wrapped_batch();
         }
-        if ends_transaction(statement) && !self.flow.wrapped {
+        if ends_transaction(statement) || commits_at_once(statement) {
+            self.flow.wrapped = false;
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
             self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
             let io = &mut self.io;
@@ -218,10 +226,11 @@ impl Session {
         }
         if matches!(self.lease, Lease::InPlace { .. }) {
             // RESET ALL and its like: the guard is put up again before anything else runs.
-            if !self.flow.parts.is_empty() {
-                front::write_query(&mut self.io.to_server, ARM.as_bytes());
-                self.expect(Expected::hidden(What::Query(None), Hide::All));
+            if let Some(server) = self.lease.server() {
+                server.default_read_only = Some(true);
             }
+            front::write_query(&mut self.io.to_server, ARM.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
             return Ok(());
         }
         self.core.hub.guards_fallen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

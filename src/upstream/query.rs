@@ -7,22 +7,44 @@ use crate::wire::{ErrorFields, WireError, front};
 /// A row in text form, None for NULL.
 pub type Row = Vec<Option<String>>;
 
+/// The last result of a message: the columns' names and the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Names; none if no statement gave rows.
+    pub columns: Vec<String>,
+    /// Rows of all results.
+    pub rows: Vec<Row>,
+    /// The last command's tag.
+    pub tag: String,
+}
+
 impl Fresh {
     /// Runs `sql` and gives the rows of its results.
     ///
     /// # Errors
     /// The server refuses it ([`LoginError::Refused`]) or has gone. After a refusal the connection can be used again.
     pub async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, LoginError> {
+        self.ask(sql, |_| ()).await.map(|answer| answer.rows)
+    }
+
+    /// Runs `sql` and gives its whole answer; notices are shown to `notice` as they come.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub async fn ask(&mut self, sql: &str, mut notice: impl FnMut(ErrorFields<'_>)) -> Result<Answer, LoginError> {
         let mut out = Vec::with_capacity(sql.len() + HEADER + 1);
         front::write_query(&mut out, sql.as_bytes());
         self.stream.write_all(&out).await?;
-        let (mut rows, mut refusal) = (Vec::new(), None);
+        let (mut answer, mut refusal) = (Answer::default(), None);
         let mut input = Vec::with_capacity(1024);
         loop {
             let header = next_frame(&mut self.stream, &mut input).await?;
             let body = input.get(HEADER..header.total).unwrap_or_default();
             match header.tag {
-                b'D' => rows.push(row(body)?),
+                b'T' => answer.columns = columns(body)?,
+                b'D' => answer.rows.push(row(body)?),
+                b'C' => answer.tag = String::from_utf8_lossy(take_str(body)?.0).into_owned(),
+                b'N' => notice(ErrorFields::new(body)),
                 b'E' => {
                     let fatal = ErrorFields::new(body).is_fatal();
                     refusal = Some(LoginError::Refused(body.to_vec()));
@@ -35,8 +57,21 @@ impl Fresh {
             }
             input.drain(..header.total);
         }
-        refusal.map_or(Ok(rows), Err)
+        refusal.map_or(Ok(answer), Err)
     }
+}
+
+fn columns(body: &[u8]) -> Result<Vec<String>, WireError> {
+    /// What stands behind each name: table, column, type, length, modifier and format.
+    const REST: usize = 18;
+    let (count, mut rest) = take_u16(body)?;
+    let mut columns = Vec::with_capacity(usize::from(count).min(64));
+    for _ in 0..count {
+        let (name, tail) = take_str(rest)?;
+        columns.push(String::from_utf8_lossy(name).into_owned());
+        rest = tail.get(REST..).ok_or(WireError::Format)?;
+    }
+    Ok(columns)
 }
 
 fn row(body: &[u8]) -> Result<Row, WireError> {

@@ -1,0 +1,40 @@
+# The one place of commands. Works with plain `make`, as root and as an ordinary user.
+
+CARGO ?= cargo
+# Where cargo builds: its own answer, whatever sets it.
+target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench build postgres lint fmt
+
+help:
+	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
+	@echo 'make test   all tests, against real PostgreSQL servers'
+	@echo 'make bench  pgsluice, PgBouncer and a direct connection side by side'
+	@echo 'make build  the release binary, target/release/pgsluice'
+	@echo 'make lint   formatting and clippy, as .ci/run checks them'
+	@echo 'make fmt    formats'
+
+build:
+	$(CARGO) build --locked --release --bin pgsluice
+
+# Server binaries from the system's packages, unless some are found.
+postgres:
+	@fixtures/get-postgres
+
+demo: postgres build
+	$(CARGO) build --locked --release -p pgsluice-fixtures --example demo
+	@exec "$(target)/release/examples/demo" "$(target)/release/pgsluice"
+
+test: postgres
+	$(CARGO) test --locked --workspace
+
+bench: postgres build
+	benches/run
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all

@@ -1,0 +1,8 @@
+//! The admin console of the real program, in front of a real primary and its replica.
+mod control;
+mod drivers;
+mod gate;
+mod protocol;
+mod remote;
+mod show;
+mod stand;

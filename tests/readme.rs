@@ -1,0 +1,254 @@
+//! What README and docs show is true: every command in them is run here, in the order in which a reader meets them.
+//!
+//! Blocks of `sh` are run line by line, blocks of `sql` on the console, and so is code in a sentence that begins with
+//! `pgsluice`; the README's `toml` is the configuration. Only places are changed: ports, folders, the password.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pgsluice_fixtures::cluster::{SUPERUSER, SUPERUSER_PASSWORD};
+use pgsluice_fixtures::{Cluster, Proxy, Role};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pgsluice");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Something to run.
+struct Shown {
+    file: String,
+    line: usize,
+    what: What,
+}
+
+#[derive(Clone, PartialEq)]
+enum What {
+    Shell(String),
+    Console(String),
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (What::Shell(text) | What::Console(text)) = &self.what;
+        write!(f, "{}:{}: {text}", self.file, self.line)
+    }
+}
+
+fn pages() -> Vec<(String, String)> {
+    let docs = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut docs: Vec<_> = docs.map(|name| format!("docs/{}", name.to_str().unwrap())).collect();
+    docs.retain(|name| name.ends_with(".md"));
+    docs.sort();
+    let names = std::iter::once("README.md".to_owned()).chain(docs);
+    names.map(|name| (name.clone(), fs::read_to_string(Path::new(ROOT).join(&name)).unwrap())).collect()
+}
+
+/// Everything that a page shows to be run, and the text of its `toml` blocks.
+fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
+    let (mut shown, mut tomls) = (Vec::new(), Vec::new());
+    let mut block: Option<(&str, String)> = None;
+    for (at, line) in page.lines().enumerate() {
+        let mut show = |what| shown.push(Shown { file: file.to_owned(), line: at + 1, what });
+        match (&mut block, line.strip_prefix("```")) {
+            (None, Some(language)) => {
+                assert!(["sh", "sql", "toml", "text"].contains(&language), "{file}:{}: ```{language}", at + 1);
+                block = Some((language, String::new()));
+            }
+            (Some((language, text)), Some(_)) => {
+                if *language == "toml" {
+                    tomls.push(std::mem::take(text));
+                }
+                block = None;
+            }
+            (Some((language, text)), None) => match *language {
+                "sh" => show(What::Shell(line.to_owned())),
+                "sql" => {
+                    text.push_str(line);
+                    if text.ends_with(';') {
+                        show(What::Console(std::mem::take(text)));
+                    }
+                }
+                _ => text.extend([line, "\n"]),
+            },
+            (None, None) => {
+                let code = line.split('`').skip(1).step_by(2).filter(|code| code.starts_with("pgsluice "));
+                code.for_each(|code| show(What::Shell(code.replace(" FILE", " /etc/pgsluice/pgsluice.toml"))));
+            }
+        }
+    }
+    assert!(block.is_none(), "{file}: a block without an end");
+    (shown, tomls)
+}
+
+struct World {
+    cluster: Cluster,
+    config: String,
+    bin: PathBuf,
+    _folder: tempfile::TempDir,
+    /// What runs, and whose console it has.
+    proxy: Option<(Proxy, &'static str, &'static str)>,
+}
+
+impl World {
+    fn new(config: &str) -> Self {
+        let cluster = Cluster::builder()
+            .replicas(1)
+            .roles([
+                Role::new("app").password("app"),
+                Role::new("dba").password("dba").superuser(),
+                Role::new("pgsluice").password("pgsluice").option("IN ROLE pg_monitor"),
+            ])
+            .databases(["app"])
+            .init_sql("CREATE TABLE orders (id int PRIMARY KEY)")
+            .start()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        symlink(BINARY, bin.join("pgsluice")).unwrap();
+        if let Ok(psql) = cluster.installation().program("psql") {
+            symlink(psql, bin.join("psql")).unwrap();
+        }
+        World { cluster, config: config.to_owned(), bin, _folder: folder, proxy: None }
+    }
+
+    /// The text with this world's places in it.
+    fn placed(&self, text: &str) -> String {
+        text.replace("127.0.0.1:5432", &format!("127.0.0.1:{}", self.cluster.primary().port()))
+            .replace("127.0.0.1:5433", &format!("127.0.0.1:{}", self.cluster.replica(0).port()))
+            .replace("/etc/pgsluice/pgsluice.toml", "{config}")
+            .replace("/etc/pgsluice", "{dir}")
+            .replace("/var/lib/pgsluice", "{dir}")
+            .replace("secret", SUPERUSER_PASSWORD)
+            .replace("6432", "{port}")
+    }
+
+    /// Starts what `pgsluice run …` starts, in place of what runs.
+    fn start(&mut self, command: &str) {
+        self.proxy = None;
+        let (_, arguments) = command.split_once("pgsluice ").unwrap();
+        let mut arguments: Vec<_> = self.placed(arguments).split_whitespace().map(str::to_owned).collect();
+        let from_url = command.contains("--upstream");
+        if from_url {
+            arguments.extend(["--listen", "127.0.0.1:{port}"].map(str::to_owned));
+        }
+        let users = "\"app\" \"app\"\n\"dba\" \"dba\"\n\"pgsluice\" \"pgsluice\"\n";
+        let proxy = Proxy::builder(BINARY).args(arguments).config(self.placed(&self.config));
+        let proxy = proxy.file("userlist.txt", users).start().unwrap();
+        let (user, password) = if from_url { (SUPERUSER, SUPERUSER_PASSWORD) } else { ("dba", "dba") };
+        self.proxy = Some((proxy, user, password));
+    }
+
+    fn run(&self, shown: &Shown) {
+        let (proxy, user, password) = self.proxy.as_ref().unwrap();
+        let in_place = |text: &str| {
+            self.placed(text)
+                .replace("{port}", &proxy.port().to_string())
+                .replace("{config}", proxy.dir().join("pgsluice.toml").to_str().unwrap())
+                .replace("{dir}", proxy.dir().to_str().unwrap())
+        };
+        let mut command = match &shown.what {
+            What::Shell(text) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-euc", &in_place(text)]);
+                shell
+            }
+            What::Console(text) => {
+                let mut psql = Command::new("psql");
+                psql.args([
+                    "-h",
+                    "127.0.0.1",
+                    "-d",
+                    "pgsluice",
+                    "-U",
+                    user,
+                    "-p",
+                    &proxy.port().to_string(),
+                    "-c",
+                    text,
+                ]);
+                psql
+            }
+        };
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env("PATH", format!("{}:{path}", self.bin.display()))
+            .env("PGPASSWORD", password)
+            .env("PGSLUICE_ADMIN", format!("postgres://{user}@127.0.0.1:{}/pgsluice", proxy.port()))
+            .env("PSQLRC", "/dev/null")
+            .env("PGCONNECT_TIMEOUT", "30")
+            .current_dir(proxy.dir());
+        let output = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("{shown}\n{out}{err}");
+        assert!(output.status.success() && !err.contains("ERROR"), "{shown}\n{out}{err}\n{}", proxy.log());
+    }
+}
+
+#[test]
+fn every_command_that_is_shown_works() {
+    let pages: Vec<_> = pages().iter().map(|(file, page)| read(file, page)).collect();
+    let [config] = pages[0].1.as_slice() else { panic!("README has one configuration") };
+    let mut world = World::new(config);
+    let mut seen = 0;
+    for (shown, _) in &pages {
+        // Each page begins with what the README's configuration makes; its own `run` commands replace it.
+        world.start("pgsluice run --config /etc/pgsluice/pgsluice.toml");
+        for (at, one) in shown.iter().enumerate() {
+            match &one.what {
+                What::Shell(command) if command.starts_with("make ") => has_target(one, &command["make ".len()..]),
+                What::Shell(command) if command.contains("pgsluice run") => world.start(command),
+                _ => world.run(one),
+            }
+            seen = seen.max(at);
+        }
+        let (proxy, user, password) = world.proxy.as_ref().unwrap();
+        let login = pgsluice_fixtures::Login::new(user, "pgsluice").password(password);
+        let mut console = pgsluice_fixtures::Raw::connect(&proxy.tcp(), &login).unwrap();
+        let modes = console.query("SHOW MAINTENANCE", std::time::Duration::from_secs(10)).unwrap();
+        let closed = modes[0].rows.iter().flatten().flatten().any(|value| value == "read_only" || value == "offline");
+        assert!(!closed, "a page leaves a gate closed: {modes:?}");
+    }
+    assert!(seen > 5, "commands are found");
+}
+
+/// These are too slow to be run by what they run: that they exist and hang together is asked of make.
+fn has_target(shown: &Shown, target: &str) {
+    let output = Command::new("make").args(["-n", "-C", ROOT]).args(target.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{shown}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What `make demo` runs, in a hurry.
+#[test]
+fn the_demo_tells_its_story_and_finds_everything_as_it_must_be() {
+    let output = Command::new(demo()).args(["--quick", BINARY]).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    for line in ["reads failed", "connections dropped", "checksum equal, all but the migration"] {
+        assert!(out.lines().any(|found| found.starts_with(line) && found.ends_with("  ok")), "{line}\n{out}");
+    }
+    let refusal =
+        ["ERROR:  cannot execute ", "DETAIL:  database \"shop\" is in maintenance: ", "HINT:  Writes are expected"];
+    assert!(refusal.iter().all(|text| out.contains(text)), "{out}");
+    assert!(!out.contains('\x1b'), "no colours in a file");
+}
+
+/// The demo's binary. `cargo test --workspace` has built it; if not, it is built.
+fn demo() -> PathBuf {
+    let profile = Path::new(BINARY).parent().unwrap();
+    let demo = profile.join("examples/demo");
+    let age = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    let sources = fs::read_dir(Path::new(ROOT).join("fixtures/examples/demo")).unwrap();
+    let newest = sources.filter_map(|entry| age(&entry.unwrap().path())).max();
+    if age(&demo) < newest {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--locked", "-p", "pgsluice-fixtures", "--example", "demo", "--target-dir"]);
+        cargo.arg(profile.parent().unwrap()).current_dir(ROOT);
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success());
+    }
+    demo
+}
