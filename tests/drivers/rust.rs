@@ -159,7 +159,7 @@ async fn tokio_postgres() {
     // Transactions.
     let mut outer = client.transaction().await.unwrap();
     outer.execute("insert into t values (1, 'one')", &[]).await.unwrap();
-    let inner = outer.savepoint("inner").await.unwrap();
+    let inner = outer.savepoint("a_savepoint").await.unwrap();
     inner.execute("insert into t values (2, 'two')", &[]).await.unwrap();
     inner.rollback().await.unwrap();
     let inner = outer.transaction().await.unwrap();

@@ -84,7 +84,7 @@ revoke execute on function shop.revenue(date) from public;
 alter default privileges in schema shop grant select on tables to monitor;
 
 insert into shop.customers (mail, name, home, tags, born)
-    select format('c%s@example.org', n), format('Customer %s ü€', n), row(format('Way %s', n), 'Town', '12345'),
+    select format('c%s@example.org', n), format('Customer %s ü€', n), row(format('Way %s', n), 'Town', '12345')::shop.address,
            array['a', format('tag "%s"', n), null], date '1980-01-01' + n
     from generate_series(1, 500) n;
 insert into shop.orders (customer, state, total, ordered, during)
