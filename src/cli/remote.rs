@@ -50,7 +50,8 @@ async fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, String> {
 
 /// How to log in to the console of that URL; what it does not say comes from PGUSER, the user's own name, and PGPASSWORD.
 fn login(url: &str) -> Result<Login, String> {
-    let own = || ["PGUSER", "USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok()).filter(|name| !name.is_empty());
+    let own =
+        || ["PGUSER", "USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok()).filter(|name| !name.is_empty());
     let url = with_user(url, own);
     let config = Config::for_upstream(&url, &Overrides::default()).map_err(|errors| {
         let words: Vec<_> = errors.errors.iter().map(|finding| finding.reason.clone()).collect();
@@ -203,7 +204,17 @@ mod tests {
         assert_eq!(words(&["status", "My \"db\""]), "SHOW MAINTENANCE \"My \"\"db\"\"\"");
         assert_eq!(words(&["on", "app"]), "MAINTENANCE ON \"app\"");
         assert_eq!(
-            words(&["on", "app", "--message", "it's on", "--drain-timeout", "90s", "--on-timeout", "cancel", "--nowait"]),
+            words(&[
+                "on",
+                "app",
+                "--message",
+                "it's on",
+                "--drain-timeout",
+                "90s",
+                "--on-timeout",
+                "cancel",
+                "--nowait"
+            ]),
             "MAINTENANCE ON \"app\" WITH (message 'it''s on', drain_timeout '90s', on_timeout 'cancel') NOWAIT"
         );
     }

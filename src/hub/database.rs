@@ -30,6 +30,15 @@ pub struct DatabaseSetup {
     pub tls: Arc<ServerTls>,
 }
 
+/// Clusters by name, with TLS towards their servers.
+pub type Clusters = BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>;
+
+/// A user and the number of an upstream.
+type PoolKey = (Arc<str>, usize);
+
+/// Names and values of settings, as a start-up packet has them.
+type Wanted = Vec<(String, String)>;
+
 /// Settings of a start-up packet as a server has read them.
 pub type Resolved = Vec<(String, crate::upstream::vars::Value)>;
 
@@ -51,9 +60,9 @@ pub struct Database {
     paused: AtomicBool,
     disabled: AtomicBool,
     resumed: Notify,
-    pools: Mutex<BTreeMap<(Arc<str>, usize), Arc<Pool>>>,
+    pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
-    resolved: Mutex<HashMap<Vec<(String, String)>, Arc<Resolved>>>,
+    resolved: Mutex<HashMap<Wanted, Arc<Resolved>>>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
 }
@@ -227,7 +236,7 @@ pub struct Databases {
     hub: Weak<Hub>,
     known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
     changing: Mutex<()>,
-    clusters: ArcSwap<BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>>,
+    clusters: ArcSwap<Clusters>,
     users: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
     /// PAUSE of all: databases that come into being later are born paused.
     paused: AtomicBool,
@@ -310,7 +319,7 @@ impl Databases {
     }
 
     /// Takes over what a configuration says of clusters and databases. Pools of what has not changed are not touched.
-    pub fn apply(&self, clusters: BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>, names: &[String]) {
+    pub fn apply(&self, clusters: Clusters, names: &[String]) {
         let Some(hub) = self.hub.upgrade() else { return };
         self.clusters.store(Arc::new(clusters));
         let setup = hub.setup.load_full();

@@ -36,7 +36,11 @@ pub fn server_name(id: u64) -> String {
 impl Drop for Statement {
     fn drop(&mut self) {
         if let Some(home) = self.home.upgrade() {
-            home.known.borrow_mut().remove(&self.key);
+            let mut known = home.known.borrow_mut();
+            // After a renewal the place is another's.
+            if known.get(&self.key).is_some_and(|place| place.strong_count() == 0) {
+                known.remove(&self.key);
+            }
         }
     }
 }
@@ -65,6 +69,15 @@ impl Statements {
             Rc::new(Statement { id, cached, oids: oids.into(), key: key.clone(), home: Rc::downgrade(self) });
         self.known.borrow_mut().insert(key, Rc::downgrade(&statement));
         statement
+    }
+
+    /// Who prepares this text from now on gets a statement with a number, and on servers a name, of its own: what stands
+    /// there under the old one has been overtaken by a change of the schema.
+    pub fn renew(&self, statement: &Rc<Statement>) {
+        let mut known = self.known.borrow_mut();
+        if known.get(&statement.key).is_some_and(|place| std::ptr::eq(place.as_ptr(), Rc::as_ptr(statement))) {
+            known.remove(&statement.key);
+        }
     }
 
     /// How many there are.

@@ -11,13 +11,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle as Task;
 
 use super::field::{Logins, World};
-use super::setup::{Clusters, SetupError, cluster, monitor_login, setup};
+use super::setup::{SetupError, cluster, monitor_login, setup};
 use super::worker::{Console, Worker};
 use super::{janitor, listen};
 use crate::auth::Decoy;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{GateError, Gates, Limits, StateFile};
 use crate::hub::client::Ask;
+use crate::hub::database::Clusters;
 use crate::hub::{Control, Hub, HubParts, Stop};
 use crate::upstream::{Cluster, monitor};
 use crate::wire::Report;

@@ -1,6 +1,5 @@
 //! From a configuration to what the proxy works with.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::auth::{Credential, Decoy, Secret, Userlist};
@@ -106,6 +105,3 @@ pub fn monitor_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: 
         timeout: config.monitor_timeout,
     })
 }
-
-/// Clusters by name, with TLS towards their servers.
-pub type Clusters = BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>;

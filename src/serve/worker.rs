@@ -108,7 +108,11 @@ async fn serve(core: Rc<Core>, accepted: Accepted, console: Console) {
     match greeted {
         Ok(Greeted::Guest(guest)) if CONSOLES.contains(&guest.database.as_str()) => console(core, guest).await,
         Ok(Greeted::Guest(guest)) => crate::session::begin::run(core, guest).await,
-        Ok(Greeted::Cancel { pid, secret }) => cancel(&core, pid, secret).await,
+        Ok(Greeted::Cancel { pid, secret, mut stream }) => {
+            cancel(&core, pid, secret).await;
+            // libpq takes TLS that ends without a goodbye for a failure.
+            stream.close(&[]);
+        }
         Ok(Greeted::Over) | Err(_) => {}
     }
 }

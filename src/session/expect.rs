@@ -14,10 +14,10 @@ pub enum What {
     Call,
     /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
     Parse(u64),
-    /// Bind.
-    Bind,
-    /// Describe.
-    Describe,
+    /// Bind, of that statement.
+    Bind(Option<Rc<Statement>>),
+    /// Describe, of that statement.
+    Describe(Option<Rc<Statement>>),
     /// Execute, with the statement that runs.
     Execute(Option<Rc<Statement>>),
     /// Close.

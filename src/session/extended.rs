@@ -190,7 +190,7 @@ impl Session {
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
             self.flow.batch = true;
             // The server knows the name (SQL-level PREPARE) or has words for it.
-            self.pass(header, Some(Expected::seen(What::Bind)));
+            self.pass(header, Some(Expected::seen(What::Bind(None))));
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
@@ -199,7 +199,7 @@ impl Session {
         let stands = self.keeps_names()
             || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
         if stands {
-            self.pass(header, Some(Expected::seen(What::Bind)));
+            self.pass(header, Some(Expected::seen(What::Bind(Some(statement.clone())))));
         } else {
             // Our own words go before the message; its rest is copied once.
             let io = &mut self.io;
@@ -209,7 +209,7 @@ impl Session {
             let rest = front::bind(whole)?.rest;
             front::write_bind(&mut self.io.to_server, &portal, server_name.as_bytes(), rest);
             self.drop_bytes(header.total);
-            self.expect(Expected::seen(What::Bind));
+            self.expect(Expected::seen(What::Bind(Some(statement.clone()))));
         }
         if !self.names.bind(&portal, statement) {
             return Err(Report::fatal("54000", "too many portals").into());
@@ -227,10 +227,10 @@ impl Session {
             self.drop_bytes(header.total);
             let server_name = self.make_stand(&name, &statement);
             front::write_target(&mut self.io.to_server, b'D', Target::Statement(server_name.as_bytes()));
-            self.expect(Expected::seen(What::Describe));
+            self.expect(Expected::seen(What::Describe(Some(statement))));
             return Ok(Handled::Done);
         }
-        self.pass(header, Some(Expected::seen(What::Describe)));
+        self.pass(header, Some(Expected::seen(What::Describe(None))));
         Ok(Handled::Done)
     }
 

@@ -139,14 +139,13 @@ impl Session {
             return Ok(Handled::Needs(Nature::Any));
         }
         let mut expected = Expected::seen(What::Call);
-        if self.lease.in_maintenance() {
-            if let Some(report) = self.refused_function(oid) {
-                expected.refusal = Some(Box::new(report));
-                self.drop_bytes(header.total);
-                front::write_impossible_function_call(&mut self.io.to_server);
-                self.expect(expected);
-                return Ok(Handled::Done);
-            }
+        let refused = if self.lease.in_maintenance() { self.refused_function(oid) } else { None };
+        if let Some(report) = refused {
+            expected.refusal = Some(Box::new(report));
+            self.drop_bytes(header.total);
+            front::write_impossible_function_call(&mut self.io.to_server);
+            self.expect(expected);
+            return Ok(Handled::Done);
         }
         self.pass(header, Some(expected));
         Ok(Handled::Done)

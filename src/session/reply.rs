@@ -102,7 +102,7 @@ impl Session {
                 }
             }
             b'2' | b'3' => {
-                if matches!(self.flow.expects.front(), Some(Expected { what: What::Bind | What::Close, .. })) {
+                if matches!(self.flow.expects.front(), Some(Expected { what: What::Bind(_) | What::Close, .. })) {
                     self.flow.expects.pop_front();
                 }
             }
@@ -133,7 +133,7 @@ impl Session {
     }
 
     fn answered_describe(&mut self) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe, .. })) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(_), .. })) {
             self.flow.expects.pop_front();
         }
     }
@@ -189,6 +189,13 @@ impl Session {
         };
         self.flow.failed = true;
         let own = !shows;
+        if ErrorFields::new(body).code() == b"0A000"
+            && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =
+                self.flow.expects.front()
+        {
+            // `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
+            self.core.statements.renew(statement);
+        }
         if own && refusal.is_none() && !ErrorFields::new(body).is_fatal() {
             tracing::warn!(database = %self.db.name, error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
             self.pins.add(super::state::Pin::Settings);

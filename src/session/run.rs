@@ -130,10 +130,8 @@ impl Session {
         }
         // Also if nothing was written: TLS may hold what the socket did not take the last time.
         let _ = server.stream.poll_flush(cx)?;
-        if wrote {
-            if io.to_server.capacity() > KEEP && io.to_server.is_empty() {
-                io.to_server = Vec::new();
-            }
+        if wrote && io.to_server.capacity() > KEEP && io.to_server.is_empty() {
+            io.to_server = Vec::new();
         }
         Ok(wrote)
     }

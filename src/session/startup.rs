@@ -44,6 +44,8 @@ pub enum Greeted {
         pid: u32,
         /// Its secret.
         secret: Vec<u8>,
+        /// To be closed, in order, once the request has been passed on: that is the answer.
+        stream: Stream,
     },
     /// Nothing more is to be done: it has gone, or has been told why not.
     Over,
@@ -53,7 +55,7 @@ pub enum Greeted {
 pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
     let mut stream = Stream::Plain(socket);
     match meet(core, &mut stream, address).await {
-        Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret },
+        Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
         Ok(Met::Client { user, database, start, credential }) => {
             Greeted::Guest(Box::new(Guest { stream, address, user, database, start, credential }))
         }

@@ -49,22 +49,33 @@ async fn tokio_postgres_runs_every_command() {
     let row = stats.iter().find(|row| row.get::<_, String>("database") == "app").unwrap();
     assert!(row.get::<_, Numeric>("total_received").0 > 0);
 
-    for what in
-        ["VERSION", "DATABASES", "CLIENTS", "SERVERS", "LISTS", "CONFIG", "STATE", "USERS", "MEM", "UPSTREAMS", "TOTALS", "MAINTENANCE"]
-    {
+    for what in [
+        "VERSION",
+        "DATABASES",
+        "CLIENTS",
+        "SERVERS",
+        "LISTS",
+        "CONFIG",
+        "STATE",
+        "USERS",
+        "MEM",
+        "UPSTREAMS",
+        "TOTALS",
+        "MAINTENANCE",
+    ] {
         let rows = admin.query(&format!("SHOW {what}"), &[]).await.unwrap();
         assert!(!rows.is_empty(), "SHOW {what}");
     }
-    let on = admin
-        .query_one("MAINTENANCE ON app WITH (message $1, drain_timeout '10s')", &[&"it's \"on\""])
-        .await
-        .unwrap();
+    let on =
+        admin.query_one("MAINTENANCE ON app WITH (message $1, drain_timeout '10s')", &[&"it's \"on\""]).await.unwrap();
     assert_eq!(on.get::<_, String>("message"), "it's \"on\"");
     assert_eq!((on.get::<_, bool>("changed"), on.get::<_, i64>("epoch")), (true, 1));
     let since: std::time::SystemTime = on.get("since");
     assert!(since.elapsed().unwrap() < crate::stand::SOON);
     admin.execute("MAINTENANCE OFF app", &[]).await.unwrap();
-    for sql in ["PAUSE app", "RESUME app", "RECONNECT", "WAIT_CLOSE", "DISABLE app", "ENABLE app", "RELOAD", "SET a = 'b'"] {
+    for sql in
+        ["PAUSE app", "RESUME app", "RECONNECT", "WAIT_CLOSE", "DISABLE app", "ENABLE app", "RELOAD", "SET a = 'b'"]
+    {
         admin.execute(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     let error = admin.query("FOO", &[]).await.unwrap_err();
@@ -85,15 +96,33 @@ const NUMBERS: &[(&str, &[&str])] = &[
     (
         "STATS_TOTALS",
         &[
-            "query_count", "query_time", "bytes_received", "bytes_sent", "wait_time", "xact_count", "xact_time",
-            "client_parse_count", "server_parse_count", "bind_count",
+            "query_count",
+            "query_time",
+            "bytes_received",
+            "bytes_sent",
+            "wait_time",
+            "xact_count",
+            "xact_time",
+            "client_parse_count",
+            "server_parse_count",
+            "bind_count",
         ],
     ),
     (
         "POOLS",
         &[
-            "cl_active", "cl_active_cancel_req", "cl_waiting", "cl_waiting_cancel_req", "sv_active", "sv_active_cancel",
-            "sv_being_canceled", "sv_idle", "sv_used", "sv_tested", "sv_login", "maxwait",
+            "cl_active",
+            "cl_active_cancel_req",
+            "cl_waiting",
+            "cl_waiting_cancel_req",
+            "sv_active",
+            "sv_active_cancel",
+            "sv_being_canceled",
+            "sv_idle",
+            "sv_used",
+            "sv_tested",
+            "sv_login",
+            "maxwait",
         ],
     ),
 ];
@@ -117,7 +146,9 @@ async fn an_exporter_finds_what_it_reads() {
     assert_eq!((version.len(), version[0].len(), version[0].columns()[0].name()), (1, 1, "version"));
     let lists = rows("SHOW LISTS;").await;
     assert!(lists.iter().all(|row| row.len() == 2 && row.get(1).unwrap().parse::<f64>().is_ok()));
-    for name in ["databases", "users", "pools", "free_clients", "used_clients", "login_clients", "free_servers", "used_servers"] {
+    for name in
+        ["databases", "users", "pools", "free_clients", "used_clients", "login_clients", "free_servers", "used_servers"]
+    {
         assert!(lists.iter().any(|row| row.get(0) == Some(name)), "{name}");
     }
     let config = rows("SHOW CONFIG;").await;

@@ -1,6 +1,6 @@
 //! MAINTENANCE and OFFLINE from the console.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgsluice_fixtures::raw::message::query;
 use pgsluice_fixtures::{Frame, wait};
@@ -16,12 +16,14 @@ fn on_and_off() {
     let proxy = proxy();
     let mut console = console(&proxy);
     let mut app = client(&proxy);
-    let on = table(&mut console, "MAINTENANCE ON app WITH (message 'upgrade', until '2026-12-01 14:00Z', drain_timeout 5s)");
+    let on =
+        table(&mut console, "MAINTENANCE ON app WITH (message 'upgrade', until '2026-12-01 14:00Z', drain_timeout 5s)");
     let columns = "database|mode|changed|epoch|since|quiesced_at|quiesced_lsn|waited_ms|finished|fenced|cancelled|\
                    foreign_writers|message";
     assert_eq!(on.columns.join("|"), columns);
     let app_row = [("database", "app")];
-    let facts = ["mode", "changed", "epoch", "message", "finished", "cancelled"].map(|column| on.value(&app_row, column));
+    let facts =
+        ["mode", "changed", "epoch", "message", "finished", "cancelled"].map(|column| on.value(&app_row, column));
     assert_eq!(facts, ["read_only", "t", "1", "upgrade", "0", "0"]);
     assert!(on.value(&app_row, "quiesced_lsn").contains('/') && on.value(&app_row, "quiesced_at").ends_with("+00"));
     assert_eq!(refusal(&mut app, "insert into t values (1)"), "25006");
@@ -40,7 +42,9 @@ fn on_and_off() {
     rows(&mut app, "insert into t values (1)");
     assert_eq!(table(&mut console, "MAINTENANCE OFF app").value(&app_row, "changed"), "f");
     let log = proxy.log();
-    assert!(log.contains("mode: read_only") && log.contains("mode: read_write"), "{log}");
+    for line in ["MAINTENANCE ON app", "mode: read_only", "MAINTENANCE OFF app", "mode: read_write"] {
+        assert!(log.lines().any(|logged| logged.contains("WARN") && logged.contains(line)), "{line}: {log}");
+    }
 }
 
 #[test]
@@ -198,5 +202,4 @@ fn mistakes_change_nothing() {
     // Read as a whole before anything runs.
     assert_eq!(refusal(&mut console, "MAINTENANCE ON app; MAINTENANCE UP app"), "42601");
     assert_eq!(table(&mut console, "SHOW MAINTENANCE").matching(&[("epoch", "0")]).len(), 2);
-    assert!(Duration::ZERO < SOON);
 }

@@ -43,7 +43,8 @@ fn who_may_do_what() {
     assert_eq!(wrong.sqlstate(), Some("28P01"));
     let mut stats = raw(&proxy, "stats", "pgbouncer");
     rows(&mut stats, "SHOW STATS; SHOW POOLS; SHOW MAINTENANCE; SELECT 1; SET x = 1");
-    for sql in ["PAUSE", "RELOAD", "SHUTDOWN", "KILL app", "MAINTENANCE ON app", "ONLINE app", "MAINTENANCE CHECK app"] {
+    for sql in ["PAUSE", "RELOAD", "SHUTDOWN", "KILL app", "MAINTENANCE ON app", "ONLINE app", "MAINTENANCE CHECK app"]
+    {
         assert_eq!(refusal(&mut stats, sql), "42501", "{sql}");
     }
     rows(&mut stats, "SHOW STATS");
@@ -85,7 +86,8 @@ fn the_extended_protocol() {
     let mut console = console(&proxy);
     let mut talk = |messages: &[Vec<u8>]| console.round_trip(&messages.concat(), SOON).unwrap();
     let none: &[Option<&[u8]>] = &[];
-    let frames = talk(&[parse("", "SHOW VERSION", &[]), bind("", "", none), describe_portal(""), execute("", 0), sync()]);
+    let frames =
+        talk(&[parse("", "SHOW VERSION", &[]), bind("", "", none), describe_portal(""), execute("", 0), sync()]);
     assert_eq!(tags(&frames), "12TDCZ");
     let frames = talk(&[parse("s", "SHOW STATE", &[]), describe_statement("s"), sync()]);
     assert_eq!(tags(&frames), "1tTZ");
@@ -116,7 +118,14 @@ fn the_extended_protocol() {
     assert_eq!(tags(&frames), "EZ");
     let frames = talk(&[describe_statement("x"), sync()]);
     assert_eq!(code(&frames), "26000");
-    let frames = talk(&[close_statement("s"), close_statement("s"), parse("s", "", &[]), bind("", "s", none), execute("", 0), sync()]);
+    let frames = talk(&[
+        close_statement("s"),
+        close_statement("s"),
+        parse("s", "", &[]),
+        bind("", "s", none),
+        execute("", 0),
+        sync(),
+    ]);
     assert_eq!(tags(&frames), "3312IZ");
     let frames = talk(&[parse("", "PAUSE $1", &[]), bind("", "", &[Some(b"app")]), execute("", 0), sync()]);
     assert_eq!(tags(&frames), "12CZ");

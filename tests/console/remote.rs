@@ -29,7 +29,10 @@ fn the_whole_way() {
     let on = admin(&["on", "app", "--message", "it's on", "--drain-timeout", "9s", "--expire", "2h"]);
     assert!(on.status.success(), "{on:?}");
     let printed = text(&on.stdout);
-    assert!(printed.contains("mode            | read_only\n") && printed.contains("message         | it's on\n"), "{printed}");
+    assert!(
+        printed.contains("mode            | read_only\n") && printed.contains("message         | it's on\n"),
+        "{printed}"
+    );
     assert_eq!(refusal(&mut app, "insert into t values (8)"), "25006");
     let status = text(&admin(&["status", "*"]).stdout);
     assert!(status.starts_with("database | mode") && status.lines().count() == 4, "{status}");
