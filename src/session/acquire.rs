@@ -253,7 +253,8 @@ impl Session {
             };
             let pool = self.pool(at)?;
             let core = self.core.index;
-            let taken = self.waiting(async move { pool.open_reserved(core).await }, deadline).await?;
+            let reserved = self.core.setup().config.pooling.operator_reserved as usize;
+            let taken = self.waiting(async move { pool.open_reserved(core, reserved).await }, deadline).await?;
             self.lease = Lease::Operator { conn: taken.map_err(|error| denied(&error))? };
             self.pins.add(Pin::SessionMode);
             return Ok(());
@@ -524,6 +525,9 @@ pub(super) enum Denied {
 
 fn denied(error: &AcquireError) -> Denied {
     match error {
+        AcquireError::NoPlace => {
+            Denied::Refused(Report::error("53300", "too many server connections, those kept for operators too"))
+        }
         AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
         AcquireError::Login(LoginError::Refused(body)) => {
             let fields = ErrorFields::new(body);

@@ -352,6 +352,7 @@ fn report_of(body: &[u8]) -> Report {
 fn fatal(error: &AcquireError) -> Report {
     match error {
         AcquireError::Login(LoginError::Refused(body)) => report_of(body),
+        AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
         AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
         AcquireError::Login(error) => {
             tracing::warn!(%error, "no server connection");

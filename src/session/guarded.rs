@@ -60,6 +60,7 @@ impl Session {
             let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
             return Ok(self.send_poisoned(header, Vec::new(), cached, report));
         }
+        cached.analysis.statements.iter().for_each(|statement| self.note_dangerous_prepare(statement));
         if let Some(statement) = cached.analysis.statements.iter().find(|one| self.is_ours_to_refuse(one)) {
             let before = cached.text.get(..statement.span.start as usize).unwrap_or_default().to_vec();
             let report = self.refusal(statement);
@@ -160,6 +161,7 @@ impl Session {
             return Some(self.fail_in_place(header, report));
         }
         let statement = cached.analysis.statements.first()?;
+        self.note_dangerous_prepare(statement);
         if self.is_ours_to_refuse(statement) {
             let report = self.refusal(statement);
             return Some(self.fail_in_place(header, report));

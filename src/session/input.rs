@@ -9,6 +9,7 @@ use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
+use crate::sql::{CopyDirection, Kind};
 use crate::wire::frame::{HEADER, Header, WireError, peek_front};
 use crate::wire::{Report, TxStatus, back, front};
 
@@ -52,6 +53,11 @@ impl Session {
                 self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
                 return Ok(Next::Wait);
             };
+            if matches!(header.tag, b'd' | b'c' | b'f') && self.may_begin_copy() {
+                // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
+                self.io.client_wants = 0;
+                return Ok(Next::Wait);
+            }
             // COPY data is not looked at: it need not be whole.
             if header.tag == b'd' {
                 self.io.client_rest = header.total;
@@ -68,6 +74,21 @@ impl Session {
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
             }
         }
+    }
+
+    /// Whether something is under way that may ask for the client's COPY data and has not yet.
+    fn may_begin_copy(&self) -> bool {
+        let copies = |cached: &Cached| {
+            let kinds = [Kind::Copy(CopyDirection::FromClient), Kind::Unknown];
+            cached.analysis.ambiguous || cached.analysis.statements.iter().any(|one| kinds.contains(&one.kind))
+        };
+        let waits = |expected: &Expected| match &expected.what {
+            What::Query(None) | What::Execute(None) => true,
+            What::Query(Some(cached)) => copies(cached),
+            What::Execute(Some(statement)) => copies(&statement.cached),
+            _ => false,
+        };
+        !self.flow.copy_in && !self.flow.skip && self.flow.expects.iter().any(|one| one.shows() && waits(one))
     }
 
     fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {

@@ -5,10 +5,11 @@
 //! ([`POISON`], [`NO_SUCH_PORTAL`]), and the error it raises by the gate's.
 
 use super::lease::Lease;
+use super::state::MOST_PREPARED;
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::sql::cache::Cached;
-use crate::sql::{Refusal, SessionEffect, Statement};
+use crate::sql::{Reason, Refusal, SessionEffect, Statement};
 use crate::wire::fields::Change;
 use crate::wire::{ErrorFields, Report, TxStatus, back};
 
@@ -39,6 +40,9 @@ const REFUSED_OIDS: &[(u32, &str)] = &[
     (3578, "pg_logical_emit_message"),
 ];
 
+/// What an EXECUTE is taken for whose statement is not known.
+static UNKNOWN: Refusal = Refusal::ByPgsluice(Reason::LiftsGuard);
+
 impl Session {
     /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
     pub(super) fn is_ours_to_refuse(&self, statement: &Statement) -> bool {
@@ -47,11 +51,25 @@ impl Session {
 
     fn prepared_refusal(&self, statement: &Statement) -> Option<&Refusal> {
         statement.effects.iter().find_map(|effect| match effect {
-            SessionEffect::Execute(name) => {
-                self.inner.get(name).filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_)))
-            }
+            SessionEffect::Execute(name) => match self.inner.get(name) {
+                // There are more names than are remembered: any may stand for anything.
+                None if self.inner.len() >= MOST_PREPARED => Some(&UNKNOWN),
+                known => known.filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_))),
+            },
             _ => None,
         })
+    }
+
+    /// A PREPARE whose EXECUTE is to be refused counts from the moment it is sent: the EXECUTE may stand right behind it.
+    pub(super) fn note_dangerous_prepare(&mut self, statement: &Statement) {
+        for effect in &statement.effects {
+            if let SessionEffect::Prepare { name, inner } = effect
+                && matches!(inner.refusal, Refusal::ByPgsluice(_))
+                && self.inner.len() < MOST_PREPARED
+            {
+                self.inner.insert(name.clone(), inner.refusal.clone());
+            }
+        }
     }
 
     /// PostgreSQL's error for it, with the gate's DETAIL and HINT.

@@ -130,7 +130,7 @@ impl Pins {
 }
 
 /// SQL-level prepared statements of one session whose refusal is remembered.
-const MOST_PREPARED: usize = 10_000;
+pub(super) const MOST_PREPARED: usize = 10_000;
 
 impl super::Session {
     /// Takes in what a statement that has run does to the session.

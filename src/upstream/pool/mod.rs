@@ -3,28 +3,25 @@
 //! A limit is one for all cores, but the idle connections lie with the core that used them last: taking one there and
 //! giving it back locks nothing that another core uses. Who finds none takes one from another core, opens one if the
 //! limits allow it, or waits. Waiting is fair: in order of arrival on a core, and across cores nobody who came earlier
-//! is passed over by more than [`SLACK`].
+//! is passed over by more than [`queue::SLACK`].
 //!
 //! No wake-up is lost: who gives something back puts it down first and then looks for waiters, who waits queues first and
 //! then looks for something put down. Whoever comes second sees the other.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::sleep;
 
-use super::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
-use super::limit::Limit;
-use super::login::{Login, LoginError};
-use super::server::Server;
-use super::vars::Seed;
-
-/// How much later a waiter of the releasing core may have come and still be served before one of another core: a hand-over
-/// to another core costs a wake-up and two system calls.
-const SLACK: Duration = Duration::from_millis(2);
+use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::upstream::limit::Limit;
+use crate::upstream::login::{Login, LoginError};
+use crate::upstream::server::Server;
+use crate::upstream::vars::Seed;
+use queue::{Grant, Queue, Shard};
 
 /// What a pool needs to know to open connections.
 pub struct PoolSettings {
@@ -41,6 +38,9 @@ pub struct PoolSettings {
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
 pub enum AcquireError {
+    /// Every place is taken, the operators' too.
+    #[error("too many server connections")]
+    NoPlace,
     /// query_wait_timeout is over.
     #[error("query_wait_timeout")]
     Timeout,
@@ -91,30 +91,6 @@ pub trait Siblings: Send + Sync {
     fn look_again(&self);
 }
 
-#[repr(align(128))]
-#[derive(Default)]
-struct Shard {
-    inner: Mutex<Queue>,
-}
-
-#[derive(Default)]
-struct Queue {
-    idle: Vec<AnyConn>,
-    waiters: VecDeque<Waiter>,
-}
-
-struct Waiter {
-    came: Instant,
-    wants: KindTag,
-    id: u64,
-    tell: oneshot::Sender<Grant>,
-}
-
-enum Grant {
-    Conn(AnyConn),
-    Place(Permit),
-}
-
 /// A place within the limits. Dropping it frees the place and serves who waits for one.
 pub struct Permit {
     pool: Arc<Pool>,
@@ -134,29 +110,6 @@ impl Drop for Permit {
         self.pool.serve();
         if pressed && let Some(siblings) = self.pool.siblings.upgrade() {
             siblings.look_again();
-        }
-    }
-}
-
-/// Leaves the queue when dropped; what was granted in the last moment goes back to the pool.
-struct Place<'a> {
-    pool: &'a Arc<Pool>,
-    core: usize,
-    id: u64,
-    told: oneshot::Receiver<Grant>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut queue = self.pool.queue(self.core);
-        if let Some(at) = queue.waiters.iter().position(|waiter| waiter.id == self.id) {
-            queue.waiters.remove(at);
-            self.pool.waiting.fetch_sub(1, SeqCst);
-        }
-        drop(queue);
-        self.told.close();
-        if let Ok(Grant::Conn(conn)) = self.told.try_recv() {
-            self.pool.clone().give_back(conn);
         }
     }
 }
@@ -330,16 +283,16 @@ impl Pool {
         }
     }
 
-    /// Opens one beyond every limit, for an operator.
+    /// Opens one for an operator, who may have `reserved` places beyond every limit.
     ///
     /// # Errors
-    /// It cannot be opened.
-    pub async fn open_reserved(self: &Arc<Self>, core: usize) -> Result<Conn<Unguarded>, AcquireError> {
-        self.own.take(usize::MAX / 2);
-        for limit in &self.outer {
-            limit.take(usize::MAX / 2);
-        }
-        let permit = Permit { pool: self.clone() };
+    /// Those are taken too, or it cannot be opened.
+    pub async fn open_reserved(
+        self: &Arc<Self>,
+        core: usize,
+        reserved: usize,
+    ) -> Result<Conn<Unguarded>, AcquireError> {
+        let permit = self.permit(reserved, reserved).ok_or(AcquireError::NoPlace)?;
         match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core).await?) {
             Ok(conn) => Ok(conn),
             Err(_) => Err(AcquireError::Timeout),
@@ -425,7 +378,7 @@ impl Pool {
         if self.own.used() >= least {
             return Ok(false);
         }
-        let Some(permit) = self.permit(0) else { return Ok(false) };
+        let Some(permit) = self.permit(0, 0) else { return Ok(false) };
         let conn = self.open(permit, tag, core).await?;
         self.clone().give_back(conn);
         Ok(true)
@@ -455,38 +408,6 @@ impl Pool {
     pub fn each_idle(&self, mut see: impl FnMut(&AnyConn)) {
         for core in 0..self.shards.len() {
             self.queue(core).idle.iter().for_each(&mut see);
-        }
-    }
-
-    /// Lets who waits have what lies there.
-    pub fn serve(&self) {
-        if self.waiting.load(SeqCst) == 0 {
-            return;
-        }
-        // One at a time, as a waiter is out of its queue for a moment; who comes meanwhile makes that one go round again.
-        if self.serving.fetch_add(1, SeqCst) != 0 {
-            return;
-        }
-        loop {
-            let seen = self.serving.load(SeqCst);
-            self.serve_round();
-            if self.serving.compare_exchange(seen, 0, SeqCst, SeqCst).is_ok() {
-                return;
-            }
-        }
-    }
-
-    fn serve_round(&self) {
-        while let Some((core, waiter)) = self.pop_oldest() {
-            let Some(grant) = self.anything(core, waiter.wants) else {
-                self.queue(core).waiters.push_front(waiter);
-                return;
-            };
-            self.waiting.fetch_sub(1, SeqCst);
-            if let Err(Grant::Conn(conn)) = waiter.tell.send(grant) {
-                let core = conn.peek().core;
-                self.queue(core).idle.push(conn);
-            }
         }
     }
 
@@ -539,7 +460,7 @@ impl Pool {
     }
 
     fn permit_or_evict(&self, core: usize) -> Option<Permit> {
-        if let Some(permit) = self.permit(0) {
+        if let Some(permit) = self.permit(0, 0) {
             return Some(permit);
         }
         // An idle connection of the other kind makes room within this pool's own limit.
@@ -549,16 +470,17 @@ impl Pool {
             return Some(conn.into_permit());
         }
         let siblings = self.siblings.upgrade()?;
-        if self.own.used() < self.own.most() && siblings.evict_for(self) { self.permit(0) } else { None }
+        if self.own.used() < self.own.most() && siblings.evict_for(self) { self.permit(0, 0) } else { None }
     }
 
-    fn permit(&self, extra: usize) -> Option<Permit> {
+    /// A place, of which `extra` may be had beyond the pool's own limit and `beyond` beyond those it shares.
+    fn permit(&self, extra: usize, beyond: usize) -> Option<Permit> {
         let pool = self.me.upgrade()?;
         if !self.own.take(extra) {
             return None;
         }
         for (at, limit) in self.outer.iter().enumerate() {
-            if !limit.take(0) {
+            if !limit.take(beyond) {
                 self.outer.iter().take(at).for_each(|limit| _ = limit.give());
                 self.own.give();
                 return None;
@@ -572,48 +494,6 @@ impl Pool {
         // Last in, first out: connections beyond the need grow old and close.
         let at = queue.idle.iter().rposition(|conn| conn.tag() == tag)?;
         Some(queue.idle.swap_remove(at))
-    }
-
-    fn next_is_here(&self, core: usize) -> bool {
-        let Some(own) = self.queue(core).waiters.front().map(|waiter| waiter.came) else { return false };
-        (0..self.shards.len())
-            .filter(|other| *other != core)
-            .all(|other| self.queue(other).waiters.front().is_none_or(|waiter| waiter.came + SLACK > own))
-    }
-
-    fn pop_oldest(&self) -> Option<(usize, Waiter)> {
-        let front = |core: usize| self.queue(core).waiters.front().map(|waiter| waiter.came);
-        let core = (0..self.shards.len()).filter_map(|core| Some((front(core)?, core))).min()?.1;
-        let waiter = self.queue(core).waiters.pop_front()?;
-        Some((core, waiter))
-    }
-
-    async fn wait<K: Kind>(
-        self: &Arc<Self>,
-        core: usize,
-        deadline: Instant,
-        reserve_at: Instant,
-    ) -> Result<Grant, AcquireError> {
-        let (tell, told) = oneshot::channel();
-        let id = self.ids.fetch_add(1, SeqCst);
-        let mut place = Place { pool: self, core, id, told };
-        self.waiting.fetch_add(1, SeqCst);
-        self.queue(core).waiters.push_back(Waiter { came: Instant::now(), wants: K::TAG, id, tell });
-        self.serve();
-        if self.settings.reserve > 0 && reserve_at < deadline {
-            match timeout_at(reserve_at.into(), &mut place.told).await {
-                Ok(grant) => return grant.map_err(|_| AcquireError::Timeout),
-                Err(_) => {
-                    if let Some(permit) = self.permit(self.settings.reserve) {
-                        return Ok(Grant::Place(permit));
-                    }
-                }
-            }
-        }
-        match timeout_at(deadline.into(), &mut place.told).await {
-            Ok(grant) => grant.map_err(|_| AcquireError::Timeout),
-            Err(_) => Err(AcquireError::Timeout),
-        }
     }
 
     async fn open(self: &Arc<Self>, permit: Permit, tag: KindTag, core: usize) -> Result<AnyConn, LoginError> {
