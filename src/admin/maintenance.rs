@@ -28,6 +28,11 @@ pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<
     let gates = console.core.hub.gates.clone();
     let options = options(console, command).map_err(report)?;
     let (target, who) = (command.target.clone(), console.who());
+    let name = match &target {
+        Target::One(name) => name,
+        Target::All => "*",
+    };
+    tracing::warn!(by = %who.user, client = %console.me.address_words(), "{} {name}", command.verb);
     let handle = match command.verb {
         Verb::On => gates.maintenance_on(target, options, who, command.wait),
         Verb::Off => gates.maintenance_off(target, who),

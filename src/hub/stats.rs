@@ -168,3 +168,24 @@ impl Stats {
         DatabaseStats::new(self.cores)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_come_from_the_last_whole_period() {
+        let stats = DatabaseStats::new(2);
+        let count = |core: usize, n| stats.of(core).unwrap().xacts.add(n);
+        let counted = || stats.last_period().0.xacts;
+        count(0, 3);
+        assert_eq!(counted(), 3, "before the first period is over, what there is");
+        stats.end_period();
+        count(1, 4);
+        assert_eq!(counted(), 3);
+        stats.end_period();
+        assert_eq!(counted(), 4);
+        stats.end_period();
+        assert_eq!((counted(), stats.totals().xacts), (0, 7));
+    }
+}

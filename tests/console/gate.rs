@@ -1,6 +1,6 @@
 //! MAINTENANCE and OFFLINE from the console.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgsluice_fixtures::raw::message::query;
 use pgsluice_fixtures::{Frame, wait};
@@ -42,7 +42,9 @@ fn on_and_off() {
     rows(&mut app, "insert into t values (1)");
     assert_eq!(table(&mut console, "MAINTENANCE OFF app").value(&app_row, "changed"), "f");
     let log = proxy.log();
-    assert!(log.contains("mode: read_only") && log.contains("mode: read_write"), "{log}");
+    for line in ["MAINTENANCE ON app", "mode: read_only", "MAINTENANCE OFF app", "mode: read_write"] {
+        assert!(log.lines().any(|logged| logged.contains("WARN") && logged.contains(line)), "{line}: {log}");
+    }
 }
 
 #[test]
@@ -200,5 +202,4 @@ fn mistakes_change_nothing() {
     // Read as a whole before anything runs.
     assert_eq!(refusal(&mut console, "MAINTENANCE ON app; MAINTENANCE UP app"), "42601");
     assert_eq!(table(&mut console, "SHOW MAINTENANCE").matching(&[("epoch", "0")]).len(), 2);
-    assert!(Duration::ZERO < SOON);
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role};
+use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, wait};
 
 /// Patience with what should be quick; the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -62,7 +62,14 @@ pub fn proxy_with(config: &str) -> Proxy {
 "stats" "stats"
 "nobody" "nobody"
 "#;
-    Proxy::builder(env!("CARGO_BIN_EXE_pgsluice")).config(config).file("users", users).start().unwrap()
+    let proxy = Proxy::builder(env!("CARGO_BIN_EXE_pgsluice")).config(config).file("users", users).start().unwrap();
+    // Before the roles are known a greeting may be learnt from either server, and counts differ.
+    let mut console = raw(&proxy, "admin", "pgsluice");
+    wait::until(SOON, "the servers' roles", || {
+        let seen = table(&mut console, "SHOW UPSTREAMS");
+        ["primary", "replica"].iter().all(|role| seen.matching(&[("role", role)]).len() == 1).then_some(())
+    });
+    proxy
 }
 
 /// A proxy.

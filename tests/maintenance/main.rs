@@ -2,6 +2,7 @@
 
 mod differential;
 mod flips;
+mod greeting;
 mod stand;
 mod survives;
 mod ways_around;
