@@ -20,8 +20,8 @@ pub enum What {
     Describe(Option<Rc<Statement>>),
     /// Execute, with the statement that runs.
     Execute(Option<Rc<Statement>>),
-    /// Close.
-    Close,
+    /// Close of the statement that stands on the server under this number, 0 for any other Close.
+    Close(u64),
     /// Sync; ends with ReadyForQuery.
     Sync,
     /// An answer of our own that belongs at this place.
@@ -52,6 +52,14 @@ pub enum Hide {
     AllButReady,
 }
 
+/// What the client's names were before a message that changed them, in case the server never gets to it.
+pub struct NameBefore {
+    /// The statement's name.
+    pub name: Box<[u8]>,
+    /// What it stood for.
+    pub stood_for: Option<Rc<Statement>>,
+}
+
 /// See the module.
 pub struct Expected {
     /// The message.
@@ -60,17 +68,25 @@ pub struct Expected {
     pub hide: Hide,
     /// What the client is told in place of the error that the message was made to raise.
     pub refusal: Option<Box<Report>>,
+    /// What the message changed among the client's names.
+    pub before: Option<Box<NameBefore>>,
 }
 
 impl Expected {
     /// An answer that the client sees.
     pub fn seen(what: What) -> Self {
-        Self { what, hide: Hide::Nothing, refusal: None }
+        Self::hidden(what, Hide::Nothing)
     }
 
     /// An answer of which `hide` is hidden.
     pub fn hidden(what: What, hide: Hide) -> Self {
-        Self { what, hide, refusal: None }
+        Self { what, hide, refusal: None, before: None }
+    }
+
+    /// Notes what the client's name stood for before this message.
+    pub fn renaming(mut self, name: &[u8], stood_for: Option<Rc<Statement>>) -> Self {
+        self.before = Some(Box::new(NameBefore { name: name.into(), stood_for }));
+        self
     }
 
     /// Whether ReadyForQuery ends it.

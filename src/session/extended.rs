@@ -116,12 +116,13 @@ impl Session {
         }
         if name.is_empty() {
             let rewritten = self.deallocate_rewritten(&statement.cached);
+            let expected = Expected::seen(What::Parse(0)).renaming(b"", self.names.statement(b"").cloned());
             match rewritten {
-                None => self.pass(header, Some(Expected::seen(What::Parse(0)))),
+                None => self.pass(header, Some(expected)),
                 Some(text) => {
                     self.drop_bytes(header.total);
                     front::write_parse(&mut self.io.to_server, b"", &text, &statement.oids);
-                    self.expect(Expected::seen(What::Parse(0)));
+                    self.expect(expected);
                 }
             }
             if let Some(server) = self.lease.server() {
@@ -138,9 +139,9 @@ impl Session {
         self.drop_bytes(header.total);
         let known = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
         if known {
-            self.say(Say::ParseComplete);
+            self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, None));
         } else {
-            self.prepare_on_server(&statement, Hide::Nothing);
+            self.prepare_on_server(&statement, Expected::seen(What::Parse(statement.id)).renaming(&name, None));
         }
         if !self.names.prepare(&name, statement) {
             return Err(Report::fatal("54000", "too many prepared statements").into());
@@ -149,7 +150,7 @@ impl Session {
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
-    fn prepare_on_server(&mut self, statement: &Rc<Statement>, hide: Hide) {
+    fn prepare_on_server(&mut self, statement: &Rc<Statement>, expected: Expected) {
         let most = self.manner.most_prepared;
         let Some(server) = self.lease.server() else { return };
         let gone = server.prepared.add(statement.id, most);
@@ -158,11 +159,11 @@ impl Session {
         }
         if let Some(gone) = gone {
             front::write_target(&mut self.io.to_server, b'C', Target::Statement(server_name(gone).as_bytes()));
-            self.expect(Expected::hidden(What::Close, Hide::Success));
+            self.expect(Expected::hidden(What::Close(gone), Hide::Success));
         }
         let name = statement.server_name();
         front::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, &statement.oids);
-        self.expect(Expected::hidden(What::Parse(statement.id), hide));
+        self.expect(expected);
     }
 
     /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
@@ -177,7 +178,7 @@ impl Session {
             return String::new();
         }
         if !server.prepared.touch(statement.id) {
-            self.prepare_on_server(statement, Hide::Success);
+            self.prepare_on_server(statement, Expected::hidden(What::Parse(statement.id), Hide::Success));
         }
         statement.server_name()
     }
@@ -256,12 +257,13 @@ impl Session {
         {
             // On the server it may serve others; the least used of all goes one day.
             let name: Box<[u8]> = name.into();
+            let before = self.names.statement(&name).cloned();
             self.names.forget(&name);
             self.drop_bytes(header.total);
-            self.say(Say::CloseComplete);
+            self.say(Expected::seen(What::Say(Say::CloseComplete)).renaming(&name, before));
             return Ok(Handled::Done);
         }
-        self.pass(header, Some(Expected::seen(What::Close)));
+        self.pass(header, Some(Expected::seen(What::Close(0))));
         Ok(Handled::Done)
     }
 
@@ -278,8 +280,8 @@ impl Session {
     }
 
     /// An answer of our own, at its place among the server's.
-    fn say(&mut self, say: Say) {
-        self.flow.expects.push_back(Expected::seen(What::Say(say)));
+    fn say(&mut self, say: Expected) {
+        self.flow.expects.push_back(say);
         self.say_what_is_due();
     }
 

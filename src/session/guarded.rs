@@ -191,7 +191,7 @@ impl Session {
         front::write_execute(out, WRAPPER);
         front::write_target(out, b'C', front::Target::Portal(WRAPPER));
         front::write_target(out, b'C', front::Target::Statement(WRAPPER));
-        for what in [What::Parse(0), What::Bind(None), What::Execute(None), What::Close, What::Close] {
+        for what in [What::Parse(0), What::Bind(None), What::Execute(None), What::Close(0), What::Close(0)] {
             self.expect(Expected::hidden(what, Hide::Success));
         }
     }

@@ -59,14 +59,6 @@ impl Names {
         }
     }
 
-    /// Forgets a statement whose Parse failed, by its number.
-    pub fn forget_id(&mut self, id: u64) {
-        self.statements.retain(|_, statement| statement.id != id);
-        if self.unnamed.as_ref().is_some_and(|statement| statement.id == id) {
-            self.unnamed = None;
-        }
-    }
-
     /// Forgets every statement.
     pub fn forget_all(&mut self) {
         self.statements = HashMap::new();
@@ -121,8 +113,6 @@ impl Session {
             io.from_client.move_ready(&mut io.to_server);
             front::write_parse(&mut io.to_server, known.server_name().as_bytes(), b"", &[]);
             self.expect(Expected::hidden(What::Parse(0), Hide::Success));
-        } else {
-            server.prepared.remove(known.id);
         }
         Some(format!("DEALLOCATE {}", known.server_name()).into_bytes())
     }

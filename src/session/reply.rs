@@ -102,7 +102,7 @@ impl Session {
                 }
             }
             b'2' | b'3' => {
-                if matches!(self.flow.expects.front(), Some(Expected { what: What::Bind(_) | What::Close, .. })) {
+                if matches!(self.flow.expects.front(), Some(Expected { what: What::Bind(_) | What::Close(_), .. })) {
                     self.flow.expects.pop_front();
                 }
             }
@@ -215,6 +215,7 @@ impl Session {
     /// After an error in the extended protocol the server answers nothing up to the next Sync.
     fn skip_to_sync(&mut self) {
         self.flow.copy_in = false;
+        let mut failed = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
                 What::Query(_) | What::Call => return,
@@ -224,23 +225,30 @@ impl Session {
                         && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
                     return;
                 }
-                What::Parse(id) if *id != 0 => {
-                    let id = *id;
-                    self.names.forget_id(id);
-                    if let Some(server) = self.lease.server() {
-                        server.prepared.remove(id);
-                    }
-                }
-                What::Parse(_) => {
-                    if let Some(server) = self.lease.server() {
-                        server.unnamed = 0;
-                    }
-                }
                 _ => {}
             }
-            self.flow.expects.pop_front();
+            if let Some(expected) = self.flow.expects.pop_front() {
+                self.take_back(expected, std::mem::take(&mut failed));
+            }
         }
         self.flow.skip = true;
+    }
+
+    /// A message has failed or, after one that did, been skipped: what was taken for granted when it was sent is not so.
+    fn take_back(&mut self, expected: Expected, failed: bool) {
+        match (expected.what, self.lease.server()) {
+            (What::Parse(0), Some(server)) => server.unnamed = 0,
+            (What::Parse(id), Some(server)) => server.prepared.remove(id),
+            (What::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
+            _ => {}
+        }
+        if let Some(before) = expected.before {
+            self.names.forget(&before.name);
+            // A Parse that fails has ended the unnamed statement all the same.
+            if let Some(statement) = before.stood_for.filter(|_| !failed) {
+                self.names.prepare(&before.name, statement);
+            }
+        }
     }
 
     /// COPY FROM STDIN has begun within a batch: a Sync that was sent before the data has no answer.

@@ -194,6 +194,10 @@ impl super::Session {
                 self.forget_prepared();
             }
             Effect::Deallocate(Some(name)) => {
+                let gone = self.names.statement(name).map(|statement| statement.id);
+                if let (Some(gone), Some(server)) = (gone, self.lease.server()) {
+                    server.prepared.remove(gone);
+                }
                 self.names.forget(name);
                 self.inner.remove(name);
             }

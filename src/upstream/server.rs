@@ -45,6 +45,11 @@ impl Prepared {
         if self.order.len() > most.max(1) { self.order.pop_front() } else { None }
     }
 
+    /// It did not have to go after all: the Close was not carried out.
+    pub fn put_back(&mut self, id: u64) {
+        self.order.push_front(id);
+    }
+
     /// Forgets one.
     pub fn remove(&mut self, id: u64) {
         self.order.retain(|known| *known != id);
