@@ -96,14 +96,16 @@ copied\t2
     std::fs::write(&file, script.to_owned() + &more).unwrap();
     let said = succeed(psql(&stand).arg("-q").arg("-f").arg(&file));
     let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("Asynchronous")).collect();
-    let expected = [
-        "1|1", "a", "42", "8", "6", "7", "6", "1", "2", "7", "t", "1", "a", "copied 1", "copied\\t2", "1", "2", "end",
-    ];
+    let expected =
+        ["1|1", "a", "42", "8", "6", "7", "6", "1", "2", "7", "t", "1", "a", "copied 1", "copied\\t2", "1", "2", "end"];
     assert_eq!(lines, expected, "{said}");
     assert!(said.contains("Asynchronous notification \"news\" with payload \"payload\" received"), "{said}");
     assert_eq!(std::fs::read_to_string(data).unwrap().lines().count(), 3);
     let wrong = fail(psql(&stand).args(["-c", "select * from nowhere"]));
-    assert!(wrong.starts_with("ERROR:  42P01: relation \"nowhere\" does not exist\nLINE 1: select * from nowhere"), "{wrong}");
+    assert!(
+        wrong.starts_with("ERROR:  42P01: relation \"nowhere\" does not exist\nLINE 1: select * from nowhere"),
+        "{wrong}"
+    );
 }
 
 /// A session that keeps its server connection used to be given back before it was used, for ever.

@@ -29,7 +29,8 @@ impl Tls {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(stand.ca()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         Tls(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
     }
 }
@@ -249,7 +250,12 @@ async fn maintenance(stand: &Stand, mut client: Client) {
     let portal = transaction.bind(&read, &[&60000]).await.unwrap();
     assert_eq!(transaction.query_portal(&portal, 10).await.unwrap().len(), 1);
     transaction.commit().await.unwrap();
-    refused(client.copy_in::<_, io::Cursor<Vec<u8>>>("copy t from stdin").await.map(drop), "COPY FROM");
+    {
+        // After a COPY that is refused tokio-postgres sends a Sync too many, and trips over its answer: on a direct
+        // connection too. This one is not used any more.
+        let copying = connect(stand, "rust").await;
+        refused(copying.copy_in::<_, io::Cursor<Vec<u8>>>("copy t from stdin").await.map(drop), "COPY FROM");
+    }
     cancel(stand, &client).await;
     let late = connect(stand, "rust").await;
     refused(late.execute("delete from t", &[]).await, "DELETE");

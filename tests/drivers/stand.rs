@@ -11,8 +11,8 @@ use std::time::Duration;
 use pgsluice_fixtures::{Cluster, Proxy, Role, Tls};
 
 /// A database for each test that shares the stand.
-const DATABASES: [&str; 9] =
-    ["app", "psql", "pgbench", "dump", "restored", "psycopg", "asyncpg", "node", "rust"];
+const DATABASES: [&str; 10] =
+    ["app", "raw", "psql", "pgbench", "dump", "restored", "psycopg", "asyncpg", "node", "rust"];
 
 /// The role of applications: owner of the databases, no superuser.
 pub const USER: &str = "app";
@@ -84,7 +84,10 @@ pub fn cluster(databases: &[&str], replicas: usize) -> Cluster {
 
 /// The program under test.
 pub fn binary() -> PathBuf {
-    std::env::var_os("PGSLUICE_BINARY").map_or_else(|| PathBuf::from(option_env!("CARGO_BIN_EXE_pgsluice").unwrap_or("target/debug/pgsluice")), PathBuf::from)
+    std::env::var_os("PGSLUICE_BINARY").map_or_else(
+        || PathBuf::from(option_env!("CARGO_BIN_EXE_pgsluice").unwrap_or("target/debug/pgsluice")),
+        PathBuf::from,
+    )
 }
 
 impl Stand {
