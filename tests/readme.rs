@@ -213,6 +213,25 @@ fn every_command_that_is_shown_works() {
     assert!(seen > 5, "commands are found");
 }
 
+/// Links, and paths in code, from the page's folder or the project's.
+#[test]
+fn every_file_that_is_named_is_there() {
+    let mut named = 0;
+    for (file, page) in pages() {
+        let page_dir = Path::new(ROOT).join(&file).parent().unwrap().to_owned();
+        let links = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        let code = page.split('`').skip(1).step_by(2);
+        let paths = code.filter(|code| ["src/", "tests/", "docs/", "benches/"].iter().any(|top| code.starts_with(top)));
+        for path in links.filter(|link| !link.contains("://") && !link.starts_with('#')).chain(paths) {
+            let path = path.split('#').next().unwrap_or_default();
+            let there = [&page_dir, Path::new(ROOT)].iter().any(|dir| dir.join(path).exists());
+            assert!(there, "{file} names {path}, which is not there");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "paths are found");
+}
+
 /// These are too slow to be run by what they run: that they exist and hang together is asked of make.
 fn has_target(shown: &Shown, target: &str) {
     let output = Command::new("make").args(["-n", "-C", ROOT]).args(target.split_whitespace()).output().unwrap();
