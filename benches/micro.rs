@@ -76,13 +76,8 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 
 fn frames(c: &mut Criterion) {
     // The answer to `pgbench -S`, and a buffer full of rows of 60 bytes.
-    let answer = [
-        message(b'T', &[0; 32]),
-        message(b'D', &[0; 11]),
-        message(b'C', b"SELECT 1\0"),
-        message(b'Z', b"I"),
-    ]
-    .concat();
+    let answer =
+        [message(b'T', &[0; 32]), message(b'D', &[0; 11]), message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat();
     let rows = message(b'D', &[0; 55]).repeat(1000);
     let batch = [
         message(b'P', format!("\0{SHORT}\0\0\0").as_bytes()),
