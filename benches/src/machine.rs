@@ -19,6 +19,13 @@ pub fn load() -> String {
     load.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
+/// Whether others used more than half of the cores, going by load averages of before.
+pub fn is_busy(load: &str) -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let last_minute: f64 = load.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    last_minute > cores as f64 / 2.0
+}
+
 /// Today.
 pub fn date() -> String {
     said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_default()

@@ -50,6 +50,12 @@ impl Report<'_> {
             self.load.0,
             self.load.1
         );
+        if machine::is_busy(&self.load.0) {
+            text.push_str(
+                "- Other programs kept the machine busy meanwhile: transactions per second and latencies say little, and \
+                 processor time for each transaction is higher than on a quiet machine, for all alike\n",
+            );
+        }
         let names: Vec<&str> = self.contenders.iter().map(|contender| contender.name.as_str()).collect();
         let _ = writeln!(text, "- PostgreSQL {}; {}", self.server, names.join("; "));
         let args: Vec<String> = std::env::args().skip(1).collect();

@@ -14,6 +14,8 @@ use crate::options::Options;
 const CLIENTS: u32 = 32;
 /// Clients that each fetch 10 MB at a time.
 const FETCHERS: u32 = 4;
+/// Transactions for each client below which a load does not count.
+const LEAST_FOR_EACH: u32 = 2;
 const BIG_RESULT: &str = "select line from big;\n";
 
 /// How a client speaks.
@@ -156,9 +158,12 @@ impl Workload {
         if !output.status.success() {
             return Err(words.lines().find(|line| line.contains("error")).unwrap_or("pgbench failed").into());
         }
-        let transactions = number_after(&told, "number of transactions actually processed: ")
-            .filter(|&n| n > 0.0)
-            .ok_or("no transaction")?;
+        let transactions =
+            number_after(&told, "number of transactions actually processed: ").ok_or("no number of transactions")?;
+        if transactions < f64::from(self.clients * LEAST_FOR_EACH) {
+            // Log-ins would be most of what is measured, and a ratio to it would be wild.
+            return Err(format!("only {transactions} transactions in {seconds} s: the machine had no time"));
+        }
         Ok(Sample {
             transactions,
             per_second: number_after(&told, "tps = ").ok_or("no tps")?,
