@@ -223,7 +223,7 @@ fn every_file_that_is_named_is_there() {
         let code = page.split('`').skip(1).step_by(2);
         let paths = code.filter(|code| ["src/", "tests/", "docs/", "benches/"].iter().any(|top| code.starts_with(top)));
         for path in links.filter(|link| !link.contains("://") && !link.starts_with('#')).chain(paths) {
-            let path = path.split('#').next().unwrap_or_default();
+            let path = path.split(['#', ' ']).next().unwrap_or_default();
             let there = [&page_dir, Path::new(ROOT)].iter().any(|dir| dir.join(path).exists());
             assert!(there, "{file} names {path}, which is not there");
             named += 1;
