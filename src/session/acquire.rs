@@ -198,6 +198,11 @@ impl Session {
                     let pool = self.pool(at)?;
                     let conn = self.take_guarded(&pool, deadline, true).await?;
                     if let Some(conn) = conn {
+                        if !self.db.gate.state().mode.reports_read_only() {
+                            // The gate opened while this waited: what came to write may write.
+                            give_back(conn.into());
+                            continue;
+                        }
                         self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
                         return Ok(());
                     }
