@@ -117,7 +117,7 @@ fn flips_under_load_in_transaction_mode() {
 
 #[test]
 fn flips_under_load_in_session_mode() {
-    flip(&Stand::new("default_pool_size = 60\npool_mode = \"session\""), flips(), 18);
+    flip(&Stand::new("default_pool_size = 60\npool_mode = \"session\""), flips().min(4), 18);
 }
 
 /// pgbench's own clients beside them: it ends a client at the first error or lost connection, so that it is still there
