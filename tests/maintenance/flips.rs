@@ -5,6 +5,7 @@ use crate::stand::{LONG, Stand};
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Raw, wait};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 #[derive(Default)]
 struct Tally {
@@ -19,6 +20,12 @@ fn flips() -> usize {
     std::env::var("PGSLUICE_TEST_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
 }
 
+/// What a client thinks before its next script. Without it the clients fill every core, and Linux's autogroup scheduling
+/// then leaves PostgreSQL's backends, each a session of its own, without processor time for 20 seconds and more.
+const THINKS: Duration = Duration::from_millis(1);
+/// The same where each client has a backend of its own, all of them awake at once.
+const THINKS_LONGER: Duration = Duration::from_millis(10);
+
 /// What one client does over and over; half of it writes.
 const SCRIPTS: &[&[&str]] = &[
     &["SELECT count(*) FROM t"],
@@ -29,9 +36,10 @@ const SCRIPTS: &[&[&str]] = &[
     &["INSERT INTO t VALUES (2000 + (random() * 100000)::int, 'new') ON CONFLICT DO NOTHING; SELECT 2"],
 ];
 
-fn client(stand: &Stand, script: &[&str], extended: bool, over: &AtomicBool, tally: &Tally) {
+fn client(stand: &Stand, script: &[&str], extended: bool, thinks: Duration, over: &AtomicBool, tally: &Tally) {
     let mut raw: Raw = stand.app();
     while !over.load(SeqCst) {
+        std::thread::sleep(thinks);
         for sql in script {
             let bytes = if extended && !sql.contains(';') {
                 [message::parse("", sql, &[]), message::bind("", "", &[]), message::execute("", 0), message::sync()]
@@ -71,13 +79,13 @@ fn client(stand: &Stand, script: &[&str], extended: bool, over: &AtomicBool, tal
     }
 }
 
-fn flip(stand: &Stand, flips: usize, clients: usize) {
+fn flip(stand: &Stand, flips: usize, clients: usize, thinks: Duration) {
     let tally = Tally::default();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for at in 0..clients {
             let (tally, over) = (&tally, &over);
-            scope.spawn(move || client(stand, SCRIPTS[at % SCRIPTS.len()], at % 2 == 0, over, tally));
+            scope.spawn(move || client(stand, SCRIPTS[at % SCRIPTS.len()], at % 2 == 0, thinks, over, tally));
         }
         for flip in 0..flips {
             let row = stand.on();
@@ -112,12 +120,12 @@ fn flip(stand: &Stand, flips: usize, clients: usize) {
 
 #[test]
 fn flips_under_load_in_transaction_mode() {
-    flip(&Stand::new("default_pool_size = 12"), flips(), 24);
+    flip(&Stand::new("default_pool_size = 12"), flips(), 24, THINKS);
 }
 
 #[test]
 fn flips_under_load_in_session_mode() {
-    flip(&Stand::new("default_pool_size = 60\npool_mode = \"session\""), flips().min(4), 18);
+    flip(&Stand::new("default_pool_size = 60\npool_mode = \"session\""), flips(), 18, THINKS_LONGER);
 }
 
 /// pgbench's own clients beside them: it ends a client at the first error or lost connection, so that it is still there
@@ -137,7 +145,7 @@ fn flips_beside_pgbench() {
         .stderr(std::fs::File::create(&errors).expect("a file"))
         .spawn()
         .expect("pgbench");
-    flip(&stand, flips(), 6);
+    flip(&stand, flips(), 6, THINKS);
     let still_there = bench.try_wait().expect("a status").is_none();
     let _ = bench.kill();
     let _ = bench.wait();
