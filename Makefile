@@ -5,11 +5,12 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench build postgres lint fmt
+.PHONY: help demo test conformance conformance-release bench build postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
 	@echo 'make test   all tests, against real PostgreSQL servers'
+	@echo 'make conformance  the long runs, one target each: figures go to docs/CONFORMANCE.md'
 	@echo 'make bench  pgsluice, PgBouncer and a direct connection side by side'
 	@echo 'make build  the release binary, target/release/pgsluice'
 	@echo 'make lint   formatting and clippy, as .ci/run checks them'
@@ -28,6 +29,14 @@ demo: postgres build
 
 test: postgres
 	$(CARGO) test --locked --workspace
+
+# The long runs.
+conformance: conformance-release
+
+# All suites again, through the release binary, with 50 flips.
+conformance-release: postgres build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_FLIPS=50 \
+		$(CARGO) test --locked --workspace --no-fail-fast -- --nocapture --test-threads=2
 
 bench: postgres build
 	benches/run

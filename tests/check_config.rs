@@ -1,5 +1,6 @@
 //! Every bad configuration of the table, through the built binary: file, line, key, reason, and exit code 1.
 
+use pgsluice_fixtures::proxy::binary;
 use std::process::Command;
 
 const TABLE: &str = include_str!("../src/config/tests/bad.txt");
@@ -28,7 +29,7 @@ fn every_bad_configuration_is_told_with_its_line() {
         let (name, rest) = case.split_once('\n').expect("a name");
         let Some((text, expected)) = rest.split_once("---\n") else { continue };
         std::fs::write(&file, text.replace("+LEAST\n", LEAST).replace("{long}", &"x".repeat(100))).expect("written");
-        let output = Command::new(env!("CARGO_BIN_EXE_pgsluice"))
+        let output = Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")))
             .args(["check-config", "t.toml"])
             .current_dir(folder.path())
             .output()
@@ -50,7 +51,11 @@ fn a_good_one_is_ok_and_the_example_is_good() {
     let file = folder.path().join("good.toml");
     std::fs::write(&file, GOOD).expect("written");
     let run = |args: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_pgsluice")).args(args).current_dir(folder.path()).output().expect("run")
+        Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")))
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .expect("run")
     };
     let output = run(&["check-config", "good.toml"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pgsluice_fixtures::cluster::{SUPERUSER, SUPERUSER_PASSWORD};
+use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::{Cluster, Proxy, Role};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pgsluice");
@@ -106,7 +107,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
-        symlink(BINARY, bin.join("pgsluice")).unwrap();
+        symlink(binary(BINARY), bin.join("pgsluice")).unwrap();
         if let Ok(psql) = cluster.installation().program("psql") {
             symlink(psql, bin.join("psql")).unwrap();
         }
@@ -134,7 +135,7 @@ impl World {
             arguments.extend(["--listen", "127.0.0.1:{port}"].map(str::to_owned));
         }
         let users = "\"app\" \"app\"\n\"dba\" \"dba\"\n\"pgsluice\" \"pgsluice\"\n";
-        let proxy = Proxy::builder(BINARY).args(arguments).config(self.placed(&self.config));
+        let proxy = Proxy::builder(binary(BINARY)).args(arguments).config(self.placed(&self.config));
         let proxy = proxy.file("userlist.txt", users).start().unwrap();
         let (user, password) = if from_url { (SUPERUSER, SUPERUSER_PASSWORD) } else { ("dba", "dba") };
         self.proxy = Some((proxy, user, password));
@@ -241,7 +242,7 @@ fn has_target(shown: &Shown, target: &str) {
 /// What `make demo` runs, in a hurry.
 #[test]
 fn the_demo_tells_its_story_and_finds_everything_as_it_must_be() {
-    let output = Command::new(demo()).args(["--quick", BINARY]).output().unwrap();
+    let output = Command::new(demo()).arg("--quick").arg(binary(BINARY)).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
     for line in ["reads failed", "connections dropped", "checksum equal, all but the migration"] {

@@ -3,12 +3,13 @@
 use std::process::{Command, Output};
 
 use pgsluice_fixtures::Proxy;
+use pgsluice_fixtures::proxy::binary;
 
 use crate::stand::{client, console, proxy, refusal, rows, table};
 
 fn maintenance(proxy: &Proxy, user: &str, password: &str, args: &[&str]) -> Output {
     let url = format!("postgres://{user}@127.0.0.1:{}/pgsluice", proxy.port());
-    Command::new(env!("CARGO_BIN_EXE_pgsluice"))
+    Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")))
         .arg("maintenance")
         .args(args)
         .env("PGSLUICE_ADMIN", url)
@@ -66,7 +67,7 @@ fn what_waits_is_told_and_what_fails_has_a_code() {
         assert_eq!(refused.status.code(), Some(1), "{args:?}");
         assert!(text(&refused.stderr).contains(words), "{args:?}: {}", text(&refused.stderr));
     }
-    let nobody = Command::new(env!("CARGO_BIN_EXE_pgsluice"))
+    let nobody = Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")))
         .args(["maintenance", "status", "app", "--admin", "postgres://admin@127.0.0.1:1/pgsluice"])
         .output()
         .unwrap();

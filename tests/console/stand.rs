@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, wait};
 
 /// Patience with what should be quick; the machine may be busy.
@@ -62,7 +63,8 @@ pub fn proxy_with(config: &str) -> Proxy {
 "stats" "stats"
 "nobody" "nobody"
 "#;
-    let proxy = Proxy::builder(env!("CARGO_BIN_EXE_pgsluice")).config(config).file("users", users).start().unwrap();
+    let proxy =
+        Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice"))).config(config).file("users", users).start().unwrap();
     // Before the roles are known a greeting may be learnt from either server, and counts differ.
     let mut console = raw(&proxy, "admin", "pgsluice");
     wait::until(SOON, "the servers' roles", || {

@@ -84,10 +84,7 @@ pub fn cluster(databases: &[&str], replicas: usize) -> Cluster {
 
 /// The program under test.
 pub fn binary() -> PathBuf {
-    std::env::var_os("PGSLUICE_BINARY").map_or_else(
-        || PathBuf::from(option_env!("CARGO_BIN_EXE_pgsluice").unwrap_or("target/debug/pgsluice")),
-        PathBuf::from,
-    )
+    pgsluice_fixtures::proxy::binary(env!("CARGO_BIN_EXE_pgsluice"))
 }
 
 impl Stand {

@@ -1,5 +1,6 @@
 //! What every test here stands on.
 
+use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Address, Cluster, Frame, Login, Proxy, Raw, Role};
 use std::cell::Cell;
@@ -48,7 +49,7 @@ monitor_interval = "100ms"
 "#
         );
         let users = "\"app\" \"app\"\n\"dba\" \"dba\"\n";
-        let proxy = Proxy::builder(env!("CARGO_BIN_EXE_pgsluice"))
+        let proxy = Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice")))
             .config(&config)
             .file("userlist.txt", users)
             .start()
