@@ -11,6 +11,8 @@ use crate::upstream::Cluster;
 pub enum Nature {
     /// Every statement of it is a read that may run on any replica, or it is an explicit READ ONLY block.
     Read,
+    /// Something in it means nothing on a replica, or does not run there.
+    Primary,
     /// Anything else.
     Any,
 }
@@ -27,7 +29,14 @@ pub fn nature(analysis: &Analysis) -> Nature {
         let serializable = modes.isolation == Some(crate::sql::Isolation::Serializable);
         return if modes.read_only == Some(true) && !serializable { Nature::Read } else { Nature::Any };
     }
-    if analysis.statements.iter().all(|statement| statement.route == Proven::Read) { Nature::Read } else { Nature::Any }
+    let statements = &analysis.statements;
+    if statements.iter().all(|statement| statement.route == Proven::Read) {
+        Nature::Read
+    } else if statements.iter().any(|statement| statement.route == Proven::PrimaryOnly) {
+        Nature::Primary
+    } else {
+        Nature::Any
+    }
 }
 
 /// Where a transaction goes.

@@ -499,22 +499,12 @@ impl Session {
         Ok(())
     }
 
-    /// Pushes the mode to the client; between messages only, which any moment outside of a half-passed one is.
+    /// Tells the client of the mode: at once, or just before the ReadyForQuery of what runs.
     pub(super) fn tell_flip(&mut self) {
-        let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
-        let read_only = closed || self.read_only_default == Some(true);
-        if read_only == self.told_read_only {
-            return;
+        self.untold = self.io.server_rest > 0 || !self.flow.expects.is_empty();
+        if !self.untold {
+            self.tell_mode();
         }
-        if self.io.server_rest > 0 || !self.flow.expects.is_empty() {
-            // Told with the next occasion: not in the middle of an answer.
-            return;
-        }
-        self.told_read_only = read_only;
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
-        let word = if read_only { "on" } else { "off" };
-        crate::wire::back::parameter_status(&mut io.to_client, "default_transaction_read_only", word);
     }
 }
 

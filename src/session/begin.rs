@@ -81,6 +81,7 @@ impl Prepared {
             vars: self.vars,
             read_only_default: self.read_only_default,
             told_read_only: self.told_read_only,
+            untold: false,
             undo: Undo::default(),
             pins: Pins::default(),
             names: Names::default(),
@@ -170,6 +171,8 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         application_name,
     });
     core.enter(&me);
+    // Only now is it known to whoever tells of a flip: one that came before has to be seen here.
+    let state = db.gate.state();
     let told_read_only = read_only_default == Some(true) || state.mode.reports_read_only() && !operator;
     let mut greeting = Vec::with_capacity(512);
     back::authentication_ok(&mut greeting);

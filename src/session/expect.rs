@@ -35,6 +35,8 @@ pub enum Say {
     ParseComplete,
     /// CloseComplete: the name was pgsluice's to forget.
     CloseComplete,
+    /// Part of an answer to SHOW of a setting of pgsluice's own.
+    Own(super::own::Part),
 }
 
 /// How much of an answer the client is not to see.

@@ -23,10 +23,14 @@ impl Session {
             self.pass(header, None);
             return Ok(Handled::Done);
         }
+        if let Some(handled) = self.own_extended(header)? {
+            return Ok(handled);
+        }
         if !self.has_right_lease() {
             match header.tag {
                 b'S' => {
                     self.flow.skip = false;
+                    self.names.end_portals();
                     self.drop_bytes(header.total);
                     let io = &mut self.io;
                     io.from_server.move_ready(&mut io.to_client);
@@ -86,7 +90,7 @@ impl Session {
                 _ => return Ok(Nature::Any),
             };
             match one {
-                Some(Nature::Any) => return Ok(Nature::Any),
+                Some(nature @ (Nature::Any | Nature::Primary)) => return Ok(nature),
                 Some(Nature::Read) => verdict = Some(Nature::Read),
                 None => {}
             }
@@ -95,7 +99,7 @@ impl Session {
     }
 
     /// Whether statements keep their names on the server: the connection is this session's alone.
-    fn keeps_names(&self) -> bool {
+    pub(super) fn keeps_names(&self) -> bool {
         self.lease.is_operator()
     }
 
@@ -111,6 +115,7 @@ impl Session {
         self.begin_work(Running::Prepared(statement.clone()));
         self.flow.batch = true;
         if self.keeps_names() {
+            self.names.forget(&name);
             self.pass(header, Some(Expected::seen(What::Parse(0))));
             return Ok(Handled::Done);
         }
@@ -189,6 +194,8 @@ impl Session {
             stats.binds.add(1);
         }
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
+            let portal: Box<[u8]> = bind.portal.into();
+            self.names.forget_portal(&portal);
             self.flow.batch = true;
             // The server knows the name (SQL-level PREPARE) or has words for it.
             self.pass(header, Some(Expected::seen(What::Bind(None))));
@@ -280,7 +287,7 @@ impl Session {
     }
 
     /// An answer of our own, at its place among the server's.
-    fn say(&mut self, say: Expected) {
+    pub(super) fn say(&mut self, say: Expected) {
         self.flow.expects.push_back(say);
         self.say_what_is_due();
     }

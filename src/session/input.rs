@@ -25,6 +25,8 @@ pub(super) enum Handled {
     Done,
     /// It needs a server connection first.
     Needs(Nature),
+    /// It has to wait for answers that are owed.
+    Later,
 }
 
 impl Session {
@@ -72,6 +74,7 @@ impl Session {
             match self.look_at_message(header)? {
                 Handled::Done => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
+                Handled::Later => return Ok(Next::Wait),
             }
         }
     }
@@ -121,11 +124,18 @@ impl Session {
             self.pass(header, None);
             return Ok(Handled::Done);
         }
-        if self.lease.is_operator() {
+        if self.lease.is_operator() && !self.may_be_own_query(header) {
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
         let cached = self.read_query(header)?;
+        if let Some(handled) = self.own_query(header, &cached) {
+            return Ok(handled);
+        }
+        if self.lease.is_operator() {
+            self.pass(header, Some(Expected::seen(What::Query(None))));
+            return Ok(Handled::Done);
+        }
         if !self.has_right_lease() {
             if !self.me.operator && self.refuses_at_once(&cached) {
                 self.drop_bytes(header.total);
@@ -148,7 +158,7 @@ impl Session {
         Ok(Handled::Done)
     }
 
-    fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {
+    pub(super) fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {
         let context = self.lex_context();
         let text = front::query(self.body(header))?;
         Ok(self.core.verdicts.borrow_mut().get_or_analyze(text, context))

@@ -8,6 +8,7 @@
 //!
 //! What is special to maintenance is in [`guarded`] (how a message is kept from ending its own guard) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
+//! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`] and [`prepared`].
 
 mod acquire;
@@ -18,10 +19,12 @@ mod extended;
 mod guarded;
 mod input;
 mod lease;
+mod own;
 mod prepared;
 mod refuse;
 mod reply;
 mod run;
+mod seen;
 pub mod startup;
 mod state;
 
@@ -164,6 +167,8 @@ pub struct Session {
     read_only_default: Option<bool>,
     /// What default_transaction_read_only was last reported to the client.
     told_read_only: bool,
+    /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
+    untold: bool,
     undo: Undo,
     pins: Pins,
     names: Names,

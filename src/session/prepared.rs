@@ -16,6 +16,9 @@ use crate::wire::front;
 /// Names that one client may hold prepared.
 const MOST_NAMES: usize = 100_000;
 
+/// Portals of pgsluice's own statements that one client may hold with results in binary form.
+const MOST_BINARY: usize = 100;
+
 /// A client's statements and portals by name.
 #[derive(Default)]
 pub struct Names {
@@ -23,6 +26,8 @@ pub struct Names {
     unnamed: Option<Rc<Statement>>,
     unnamed_portal: Option<Rc<Statement>>,
     portals: HashMap<Box<[u8]>, Rc<Statement>>,
+    /// Portals of pgsluice's own statements whose result was asked for in binary form.
+    binary: Vec<Box<[u8]>>,
 }
 
 impl Names {
@@ -78,6 +83,29 @@ impl Names {
         true
     }
 
+    /// Notes a Bind of one of pgsluice's own statements. False if there are too many portals.
+    pub fn bind_own(&mut self, portal: &[u8], statement: Rc<Statement>, binary: bool) -> bool {
+        self.binary.retain(|known| **known != *portal);
+        if binary {
+            self.binary.push(portal.into());
+        }
+        self.bind(portal, statement) && self.binary.len() <= MOST_BINARY
+    }
+
+    /// Whether the result of one of pgsluice's own portals was asked for in binary form.
+    pub fn is_binary(&self, portal: &[u8]) -> bool {
+        self.binary.iter().any(|known| **known == *portal)
+    }
+
+    /// What the portal of that name runs is not known.
+    pub fn forget_portal(&mut self, portal: &[u8]) {
+        if portal.is_empty() {
+            self.unnamed_portal = None;
+        } else {
+            self.portals.remove(portal);
+        }
+    }
+
     /// The statement of a portal.
     pub fn portal(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
         if portal.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(portal) }
@@ -91,6 +119,7 @@ impl Names {
     /// Portals end with their transaction.
     pub fn end_portals(&mut self) {
         self.unnamed_portal = None;
+        self.binary = Vec::new();
         if !self.portals.is_empty() {
             self.portals = HashMap::new();
         }

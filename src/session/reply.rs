@@ -93,6 +93,12 @@ impl Session {
                 self.parameter_status(&name, &value);
                 return Ok(Ok(()));
             }
+            b'C' if self.completes_own() => {
+                self.command_complete(header);
+                self.take_reply(header);
+                back::command_complete(&mut self.io.to_client, "SHOW");
+                return Ok(Ok(()));
+            }
             b'C' => self.command_complete(header),
             b'I' => self.answered_execute(),
             b's' => self.answered_execute(),
@@ -201,7 +207,14 @@ impl Session {
             self.pins.add(super::state::Pin::Settings);
         }
         let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
-        let result = if own { Ok(()) } else { self.write_error(body, refusal.as_deref()) };
+        let result = match self.own_refusal(ErrorFields::new(body).code()) {
+            Some(report) => {
+                report.write(&mut self.io.to_client);
+                Ok(())
+            }
+            None if own => Ok(()),
+            None => self.write_error(body, refusal.as_deref()),
+        };
         // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
         let extended =
             !matches!(self.flow.expects.front(), None | Some(Expected { what: What::Query(_) | What::Call, .. }));
@@ -312,6 +325,9 @@ impl Session {
             Hide::Ready => more && failed || !more && !self.continues(&expected),
             _ => expected.shows_ready(),
         };
+        if shows && std::mem::take(&mut self.untold) {
+            self.tell_mode();
+        }
         if shows {
             self.io.from_server.pass(header.total)
         } else {
@@ -333,6 +349,9 @@ impl Session {
         self.say_what_is_due();
         self.note_broken_off();
         self.break_off_if_quiet();
+        if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
+            self.tell_mode();
+        }
         Ok(Ok(()))
     }
 
@@ -351,6 +370,7 @@ impl Session {
             match say {
                 Say::ParseComplete => back::parse_complete(&mut io.to_client),
                 Say::CloseComplete => back::close_complete(&mut io.to_client),
+                Say::Own(part) => self.say_own(part),
             }
         }
     }

@@ -42,7 +42,7 @@ const EFFECTS_MAX: usize = 16;
 const ARGUMENT_TOKENS: usize = 24;
 
 /// Functions that do not run in recovery or are about the primary alone, sorted.
-const PRIMARY_ONLY: [&str; 13] = [
+const PRIMARY_ONLY: [&str; 14] = [
     "currval",
     "lastval",
     "nextval",
@@ -51,6 +51,8 @@ const PRIMARY_ONLY: [&str; 13] = [
     "pg_current_wal_lsn",
     "pg_current_xact_id",
     "pg_export_snapshot",
+    // A client asks for the whole, which is not in recovery while there is a primary.
+    "pg_is_in_recovery",
     "pg_notify",
     "pg_walfile_name",
     "pg_walfile_name_offset",

@@ -248,7 +248,12 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         }
         K::Fetch => plain(Kind::Read, "FETCH"),
         K::Move => plain(Kind::Read, "MOVE"),
-        K::Show => plain(Kind::Utility, "SHOW"),
+        K::Show => {
+            let draft = Draft::new(Kind::Utility, "SHOW");
+            // As pg_is_in_recovery(): drivers ask for the whole, not for a replica that answers for it.
+            let of_whole = super::literal::name(second, c.text()) == b"in_hot_standby";
+            Some(if of_whole { draft.primary_only() } else { draft })
+        }
         K::Load => Some(Draft::new(Kind::Session, "LOAD").effect(E::Load)),
         K::Listen => {
             c.bump();

@@ -3,6 +3,8 @@
 mod differential;
 mod flips;
 mod greeting;
+mod seen;
+mod shown;
 mod stand;
 mod survives;
 mod ways_around;

@@ -1,0 +1,392 @@
+//! `SHOW pgsluice.mode` and its like, answered without a server.
+//!
+//! In the simple protocol the answer takes its place among those that the server still owes, and is made when its turn has
+//! come: then the state of the transaction is known, and with it whether the answer is 25P02. Several statements in one
+//! message become one text in which each SHOW is a SELECT of the value, and each SET one that cannot succeed. In the extended protocol these statements and their
+//! portals are pgsluice's alone; who pipelines is held back until the batches before have been answered. Only in a failed
+//! transaction the server is asked, since it refuses everything.
+
+use std::rc::Rc;
+
+use super::expect::{Expected, Say, What};
+use super::input::Handled;
+use super::{End, Session};
+use crate::gate::print_timestamp;
+use crate::hub::Statement;
+use crate::sql::cache::Cached;
+use crate::sql::{Own, OwnUse, may_use_own, own_use};
+use crate::upstream::quote::literal;
+use crate::wire::frame::{Header, take_u16};
+use crate::wire::front::{self, Target};
+use crate::wire::{Report, TxStatus, back};
+
+/// What stands in place of a SHOW among other statements begins with this: its tag is to be SHOW.
+const SHOW: &[u8] = b"SELECT/*pgsluice SHOW*/ ";
+/// What stands in place of a SET begins with this: it fails in every database with 55P02.
+const SET: &[u8] = b"SET/*pgsluice*/server_version TO ";
+/// text
+const TEXT: u32 = 25;
+/// An operator's query that is longer is not looked at.
+const LONGEST_OPERATOR: usize = 300;
+
+/// Part of an answer of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The whole answer to a simple query, with ReadyForQuery.
+    Whole(Own),
+    /// BindComplete.
+    Bound,
+    /// The answer to Describe of a statement.
+    Statement(OwnUse),
+    /// The answer to Describe of a portal.
+    Portal {
+        /// What it runs.
+        used: OwnUse,
+        /// Its result was asked for in binary form.
+        binary: bool,
+    },
+    /// The answer to Execute.
+    Row(Own),
+}
+
+fn aborted() -> Report {
+    Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+}
+
+fn cannot_be_changed(own: Own) -> Report {
+    Report::error("55P02", format!("parameter \"{}\" cannot be changed", own.name()))
+}
+
+/// Number of parameters and whether the result is wanted in binary form, from what follows the names in a Bind.
+fn bound(rest: &[u8]) -> Option<(u16, bool)> {
+    let (formats, rest) = take_u16(rest).ok()?;
+    let (parameters, rest) = take_u16(rest.get(usize::from(formats) * 2..)?).ok()?;
+    if parameters > 0 {
+        return Some((parameters, false));
+    }
+    let (results, rest) = take_u16(rest).ok()?;
+    Some((0, results > 0 && take_u16(rest).ok()?.0 == 1))
+}
+
+impl Session {
+    fn own_use_of(&self, cached: &Cached) -> Option<OwnUse> {
+        own_use(cached.analysis.single()?, &cached.text, self.lex_context())
+    }
+
+    /// Whether an operator's query is worth being read for this.
+    pub(super) fn may_be_own_query(&self, header: Header) -> bool {
+        header.total < LONGEST_OPERATOR && may_use_own(self.body(header))
+    }
+
+    /// Looks for settings of our own in a simple query. None: there are none.
+    pub(super) fn own_query(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Handled> {
+        if let Some(statement) = cached.analysis.single() {
+            match own_use(statement, &cached.text, self.lex_context())? {
+                OwnUse::Shows(own) => {
+                    self.drop_bytes(header.total);
+                    self.say(Expected::seen(What::Say(Say::Own(Part::Whole(own)))));
+                    return Some(Handled::Done);
+                }
+                OwnUse::Sets(own) if self.lease.is_none() || self.is_between_transactions() => {
+                    self.answer_error(header, &cannot_be_changed(own));
+                    return Some(Handled::Done);
+                }
+                // The transaction has to fail with it.
+                OwnUse::Sets(_) => {}
+            }
+        }
+        let text = self.own_spliced(cached)?;
+        // Read anew, as if the client had written it so.
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        io.from_client.skip(header.total);
+        let mut message = Vec::with_capacity(text.len() + 6);
+        front::write_query(&mut message, &text);
+        io.from_client.put_back(&message);
+        Some(Handled::Done)
+    }
+
+    /// The text with a SELECT in place of each SHOW of ours, and in place of each SET one that fails in the same way.
+    fn own_spliced(&self, cached: &Cached) -> Option<Vec<u8>> {
+        let context = self.lex_context();
+        let mut uses = cached.analysis.statements.iter().filter_map(|statement| {
+            let span = statement.span.start as usize..statement.span.end as usize;
+            Some((span, own_use(statement, &cached.text, context)?))
+        });
+        let first = uses.next()?;
+        let (mut text, mut from) = (Vec::with_capacity(cached.text.len() + 64), 0);
+        for (span, used) in std::iter::once(first).chain(uses) {
+            text.extend_from_slice(cached.text.get(from..span.start).unwrap_or_default());
+            match used {
+                OwnUse::Sets(own) => {
+                    text.extend_from_slice(SET);
+                    text.extend_from_slice(literal(own.name()).as_bytes());
+                }
+                OwnUse::Shows(own) => {
+                    text.extend_from_slice(SHOW);
+                    text.extend_from_slice(ascii_literal(&self.own_value(own)).as_bytes());
+                    text.extend_from_slice(format!(" AS \"{}\"", own.name()).as_bytes());
+                }
+            }
+            from = span.end;
+        }
+        text.extend_from_slice(cached.text.get(from..).unwrap_or_default());
+        Some(text)
+    }
+
+    /// The statement of a simple query that the server's next word is about.
+    fn under_way(&self) -> Option<&[u8]> {
+        match self.flow.expects.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => {
+                cached.analysis.statements.get(self.flow.nth).map(|statement| statement.text(&cached.text))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the CommandComplete that has come is of a SELECT that stands for a SHOW.
+    pub(super) fn completes_own(&self) -> bool {
+        self.under_way().is_some_and(|text| text.starts_with(SHOW))
+    }
+
+    /// The error in place of one that a statement was made to raise which stands for a SET.
+    pub(super) fn own_refusal(&self, code: &[u8]) -> Option<Report> {
+        let name = self.under_way().filter(|_| code == b"55P02")?.strip_prefix(SET)?;
+        let name = name.strip_prefix(b"'")?.strip_suffix(b"'")?;
+        Some(cannot_be_changed(Own::of(name)?))
+    }
+
+    /// Looks for settings of our own in a message of the extended protocol.
+    pub(super) fn own_extended(&mut self, header: Header) -> Result<Option<Handled>, End> {
+        let Some((used, message)) = self.own_message(header)? else { return Ok(None) };
+        if self.flow.readies > 0 {
+            return Ok(Some(Handled::Later));
+        }
+        let failed = self.flow.status == TxStatus::Failed && !self.lease.is_none();
+        let part = match message {
+            Message::Parse(..) | Message::Bind { .. } | Message::DescribeStatement if failed => return Ok(None),
+            Message::DescribePortal | Message::Execute if failed => {
+                return Ok(Some(self.own_error(header, aborted())));
+            }
+            Message::Parse(statement, name) => {
+                if !name.is_empty() && self.names.statement(&name).is_some() {
+                    return Ok(None);
+                }
+                self.drop_bytes(header.total);
+                let before = self.names.statement(&name).cloned();
+                self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, before));
+                if !self.names.prepare(&name, statement) {
+                    return Err(Report::fatal("54000", "too many prepared statements").into());
+                }
+                return Ok(Some(Handled::Done));
+            }
+            Message::Bind { portal, name, statement } => {
+                let bind = front::bind(self.body(header))?;
+                let (parameters, binary) = bound(bind.rest).ok_or(crate::wire::WireError::Format)?;
+                if parameters > 0 {
+                    let name = String::from_utf8_lossy(&name).into_owned();
+                    let text = format!(
+                        "bind message supplies {parameters} parameters, but prepared statement \"{name}\" requires 0"
+                    );
+                    return Ok(Some(self.own_error(header, Report::error("08P01", text))));
+                }
+                if !self.names.bind_own(&portal, statement, binary) {
+                    return Err(Report::fatal("54000", "too many portals").into());
+                }
+                Part::Bound
+            }
+            Message::Close(name) => {
+                self.drop_bytes(header.total);
+                let mut said = Expected::seen(What::Say(Say::CloseComplete));
+                match name {
+                    Named::Statement(name) => {
+                        said = said.renaming(&name, self.names.statement(&name).cloned());
+                        self.names.forget(&name);
+                    }
+                    Named::Portal(name) => self.names.forget_portal(&name),
+                }
+                self.say(said);
+                return Ok(Some(Handled::Done));
+            }
+            Message::DescribeStatement => Part::Statement(used),
+            Message::DescribePortal => {
+                let binary = match front::target(self.body(header))? {
+                    Target::Portal(name) => self.names.is_binary(name),
+                    Target::Statement(_) => false,
+                };
+                Part::Portal { used, binary }
+            }
+            Message::Execute => match used {
+                OwnUse::Shows(own) => Part::Row(own),
+                OwnUse::Sets(own) => return Ok(Some(self.own_error(header, cannot_be_changed(own)))),
+            },
+        };
+        self.drop_bytes(header.total);
+        self.say(Expected::seen(What::Say(Say::Own(part))));
+        Ok(Some(Handled::Done))
+    }
+
+    /// What a message is if it is about a setting of our own.
+    fn own_message(&self, header: Header) -> Result<Option<(OwnUse, Message)>, End> {
+        let body = self.body(header);
+        let (statement, message) = match header.tag {
+            b'P' => {
+                let parse = front::parse(body)?;
+                if !may_use_own(parse.text) {
+                    return Ok(None);
+                }
+                let context = self.lex_context();
+                let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
+                let statement = self.core.statements.get(cached, parse.oids, context);
+                (statement.clone(), Message::Parse(statement, parse.name.into()))
+            }
+            b'B' => {
+                let bind = front::bind(body)?;
+                let Some(statement) = self.names.statement(bind.statement) else { return Ok(None) };
+                if !is_candidate(statement) {
+                    return Ok(None);
+                }
+                let (portal, name) = (bind.portal.into(), bind.statement.into());
+                (statement.clone(), Message::Bind { portal, name, statement: statement.clone() })
+            }
+            b'D' | b'C' => {
+                let (named, statement, describes) = match front::target(body)? {
+                    Target::Statement(name) => {
+                        (Named::Statement(name.into()), self.names.statement(name), Message::DescribeStatement)
+                    }
+                    Target::Portal(name) => {
+                        (Named::Portal(name.into()), self.names.portal(name), Message::DescribePortal)
+                    }
+                };
+                let Some(statement) = statement.filter(|statement| is_candidate(statement)) else { return Ok(None) };
+                (statement.clone(), if header.tag == b'D' { describes } else { Message::Close(named) })
+            }
+            b'E' => match self.names.portal(front::execute(body)?.0) {
+                Some(statement) if is_candidate(statement) => (statement.clone(), Message::Execute),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        Ok(self.own_use_of(&statement.cached).map(|used| (used, message)))
+    }
+
+    /// An error at this place of a batch.
+    fn own_error(&mut self, header: Header, report: Report) -> Handled {
+        if self.has_right_lease() {
+            self.flow.batch = true;
+            return self.fail_in_place(header, report);
+        }
+        self.answer_error(header, &report);
+        Handled::Done
+    }
+
+    /// Says an answer whose turn has come.
+    pub(super) fn say_own(&mut self, part: Part) {
+        match part {
+            Part::Whole(own) => {
+                let status = self.flow.status;
+                if status == TxStatus::Failed {
+                    aborted().write(&mut self.io.to_client);
+                } else {
+                    describe(&mut self.io.to_client, OwnUse::Shows(own), false);
+                    self.say_row(own);
+                }
+                back::ready(&mut self.io.to_client, status);
+            }
+            Part::Bound => back::bind_complete(&mut self.io.to_client),
+            Part::Statement(used) => {
+                back::parameter_description(&mut self.io.to_client, &[]);
+                describe(&mut self.io.to_client, used, false);
+            }
+            Part::Portal { used, binary } => describe(&mut self.io.to_client, used, binary),
+            Part::Row(own) => self.say_row(own),
+        }
+    }
+
+    fn say_row(&mut self, own: Own) {
+        let mut value = self.own_value(own);
+        if !matches!(self.vars.reported("client_encoding"), None | Some("UTF8" | "SQL_ASCII")) {
+            value = value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+        }
+        let out = &mut self.io.to_client;
+        back::data_row(out, std::iter::once(Some(value.as_bytes())));
+        back::command_complete(out, "SHOW");
+    }
+
+    /// The value now.
+    fn own_value(&self, own: Own) -> String {
+        let view = self.db.gate.view();
+        let terms = view.switches.in_force();
+        match own {
+            Own::Mode => view.state.mode.as_str().to_owned(),
+            Own::Message => terms.and_then(|terms| terms.message.clone()).unwrap_or_default(),
+            Own::Until => terms.and_then(|terms| terms.until).map(print_timestamp).unwrap_or_default(),
+            Own::Epoch => view.state.epoch.to_string(),
+        }
+    }
+}
+
+/// A message about a setting of our own, with what is needed of its names.
+enum Message {
+    Parse(Rc<Statement>, Box<[u8]>),
+    Bind { portal: Box<[u8]>, name: Box<[u8]>, statement: Rc<Statement> },
+    DescribeStatement,
+    DescribePortal,
+    Execute,
+    Close(Named),
+}
+
+enum Named {
+    Statement(Box<[u8]>),
+    Portal(Box<[u8]>),
+}
+
+/// Whether it is worth asking what it does with a setting of ours: most statements are not even of the kind.
+#[inline]
+fn is_candidate(statement: &Statement) -> bool {
+    use crate::sql::Kind;
+    statement.cached.analysis.single().is_some_and(|one| matches!(one.kind, Kind::Utility | Kind::Session))
+}
+
+/// The answer to Describe: one column of text, or none.
+fn describe(out: &mut Vec<u8>, used: OwnUse, binary: bool) {
+    let OwnUse::Shows(own) = used else { return back::no_data(out) };
+    back::row_description(out, &[back::Column { name: own.name(), oid: TEXT }]);
+    if binary && let Some(format) = out.last_mut() {
+        // Text is the same in both forms; only the last field of the description tells which was asked for.
+        *format = 1;
+    }
+}
+
+/// A string constant that reads the same in every client encoding.
+fn ascii_literal(text: &str) -> String {
+    if text.is_ascii() {
+        return literal(text);
+    }
+    let escaped = text.chars().map(|c| match c {
+        '\'' => "''".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        c if c.is_ascii() => c.to_string(),
+        c => format!("\\U{:08X}", u32::from(c)),
+    });
+    format!("E'{}'", escaped.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_ascii() {
+        assert_eq!(ascii_literal("it's"), "'it''s'");
+        assert_eq!(ascii_literal("ü'\\"), "E'\\U000000FC''\\\\'");
+    }
+
+    #[test]
+    fn the_tail_of_a_bind() {
+        assert_eq!(bound(front::NO_PARAMETERS), Some((0, false)));
+        assert_eq!(bound(&[0, 0, 0, 0, 0, 1, 0, 1]), Some((0, true)));
+        assert_eq!(bound(&[0, 1, 0, 1, 0, 2]), Some((2, false)));
+        assert_eq!(bound(&[0, 9, 0]), None);
+    }
+}
