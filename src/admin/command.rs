@@ -1,5 +1,7 @@
 //! The commands of the console, as values.
 
+use std::time::Duration;
+
 use super::settings::{Scalar, Setting};
 use super::table::Column;
 use crate::gate::{Target, Verb, Wait};
@@ -11,6 +13,10 @@ pub enum Command {
     Show(Show),
     /// MAINTENANCE ON and OFF, OFFLINE and ONLINE.
     Gate(GateCommand),
+    /// MAINTENANCE CHECK.
+    Check(Target),
+    /// MAINTENANCE REHEARSE: for how long; None ends it.
+    Rehearse(Target, Option<Duration>),
     /// PAUSE, RESUME and their like.
     Control(Control),
     /// Known, but not there yet: its name.
@@ -73,6 +79,8 @@ pub enum Show {
     Maintenance(Option<String>),
     /// UPSTREAMS
     Upstreams,
+    /// REHEARSAL
+    Rehearsal,
     /// What PgBouncer has and pgsluice does not: DNS caches, peers.
     Nothing(&'static [Column]),
     /// A setting of PostgreSQL that drivers ask for.
@@ -136,6 +144,7 @@ impl Command {
                 Verb::Offline => "OFFLINE",
                 Verb::Online => "ONLINE",
             },
+            Self::Check(_) | Self::Rehearse(..) => "MAINTENANCE",
             Self::Control(control) => control.tag(),
             Self::Unavailable(name) => name,
             Self::Polite(Polite::Begin(tag) | Polite::End(tag) | Polite::Other(tag)) => tag,
@@ -146,7 +155,7 @@ impl Command {
 
     /// Whether it only looks: stats_users may run it.
     pub fn only_looks(&self) -> bool {
-        !matches!(self, Self::Gate(_) | Self::Control(_) | Self::Unavailable(_))
+        !matches!(self, Self::Gate(_) | Self::Check(_) | Self::Rehearse(..) | Self::Control(_) | Self::Unavailable(_))
     }
 }
 

@@ -1,9 +1,13 @@
 //! From words to a command.
 
+use std::time::Duration;
+
 use super::command::{Command, Control, GateCommand, Polite, Show, Shutdown};
+use super::rehearse;
 use super::settings::{self, Scalar};
 use super::show::nothing;
 use super::words::{Token, syntax};
+use crate::config::{parse_duration, show_duration};
 use crate::gate::{Target, Verb, Wait};
 use crate::wire::Report;
 
@@ -151,7 +155,7 @@ impl Parser<'_> {
             "dns_zones" => Show::Nothing(nothing::DNS_ZONES),
             "peers" => Show::Nothing(nothing::PEERS),
             "peer_pools" => Show::Nothing(nothing::PEER_POOLS),
-            "rehearsal" => return Ok(Command::Unavailable("SHOW REHEARSAL")),
+            "rehearsal" => Show::Rehearsal,
             "transaction" if self.keyword("isolation") && self.keyword("level") => {
                 Show::Setting(settings::TRANSACTION_ISOLATION)
             }
@@ -171,20 +175,35 @@ impl Parser<'_> {
         match self.word().as_deref() {
             Some("on") => self.gate(Verb::On),
             Some("off") => self.gate(Verb::Off),
-            Some("check") => {
-                self.target()?;
-                Ok(Command::Unavailable("MAINTENANCE CHECK"))
-            }
-            Some("rehearse") => {
-                self.rest();
-                Ok(Command::Unavailable("MAINTENANCE REHEARSE"))
-            }
+            Some("check") => self.target().map(Command::Check),
+            Some("rehearse") => self.rehearse(),
             Some(_) => {
                 self.at = 1;
                 Err(self.unexpected())
             }
             None => Err(self.unexpected()),
         }
+    }
+
+    /// `db FOR '10min'`, `db STOP`
+    fn rehearse(&mut self) -> Result<Command, Report> {
+        let target = self.target()?;
+        if self.keyword("stop") {
+            return Ok(Command::Rehearse(target, None));
+        }
+        let text = match (self.keyword("for"), self.peek()) {
+            (true, Some(Token::Word(text) | Token::Text(text) | Token::Quoted(text))) => text.clone(),
+            _ => return Err(self.unexpected()),
+        };
+        let wrong = |reason: String| {
+            Report::error("22023", format!("invalid time for a rehearsal: \"{text}\"")).with_detail(Some(reason))
+        };
+        let lasts = if text == "0" { Duration::ZERO } else { parse_duration(&text).map_err(wrong)? };
+        if lasts > rehearse::LONGEST {
+            return Err(wrong(format!("The longest is {}.", show_duration(rehearse::LONGEST))));
+        }
+        self.at += 1;
+        Ok(Command::Rehearse(target, Some(lasts).filter(|lasts| !lasts.is_zero())))
     }
 
     fn gate(&mut self, verb: Verb) -> Result<Command, Report> {
@@ -317,8 +336,12 @@ mod tests {
         ] {
             assert_eq!(read(text).unwrap(), command, "{text}");
         }
-        assert_eq!(read("MAINTENANCE CHECK app").unwrap(), Command::Unavailable("MAINTENANCE CHECK"));
-        assert_eq!(read("MAINTENANCE REHEARSE app FOR '10min'").unwrap(), Command::Unavailable("MAINTENANCE REHEARSE"));
+        assert_eq!(read("MAINTENANCE CHECK app").unwrap(), Command::Check(app()));
+        let rehearse = |lasts| Command::Rehearse(app(), lasts);
+        let ten = Some(Duration::from_secs(600));
+        assert_eq!(read("MAINTENANCE REHEARSE app FOR '10min'").unwrap(), rehearse(ten));
+        assert_eq!(read("maintenance rehearse app for '0'").unwrap(), rehearse(None));
+        assert_eq!(read("MAINTENANCE REHEARSE app STOP").unwrap(), rehearse(None));
     }
 
     #[test]

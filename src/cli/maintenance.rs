@@ -44,7 +44,7 @@ pub enum MaintenanceCommand {
     On(MaintenanceOn),
     /// Open the gate.
     Off(MaintenanceTarget),
-    /// Tell what would be in the way; changes nothing.
+    /// Tell what would be in the way; changes nothing. Exit code 1: something would make it fail.
     Check(MaintenanceTarget),
     /// Show the mode.
     Status(MaintenanceTarget),

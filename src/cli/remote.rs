@@ -22,6 +22,9 @@ pub fn main(command: &MaintenanceCommand) -> ExitCode {
     match runtime.block_on(run(target, &sql)) {
         Ok(answer) => {
             print!("{}", printed(&answer));
+            if matches!(command, MaintenanceCommand::Check(_)) && fails(&answer) {
+                return ExitCode::FAILURE;
+            }
             ExitCode::SUCCESS
         }
         Err(words) => failure(&words),
@@ -142,6 +145,13 @@ fn described(fields: ErrorFields<'_>) -> String {
         }
     }
     words
+}
+
+/// Whether a check has found what a maintenance would fail at.
+fn fails(answer: &Answer) -> bool {
+    let status = answer.columns.iter().position(|column| column == "status");
+    let fail = |row: &Row| status.and_then(|at| row.get(at)?.as_deref()) == Some("fail");
+    answer.rows.iter().any(fail)
 }
 
 /// One row is printed as a list, since it is wide; several as a table.

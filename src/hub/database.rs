@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::Hub;
+use super::rehearsal::Rehearsal;
 use super::stats::DatabaseStats;
 use crate::auth::Credential;
 use crate::config;
@@ -53,6 +54,8 @@ pub struct Database {
     pub gate: Arc<Gate>,
     /// Its counters.
     pub stats: Arc<DatabaseStats>,
+    /// What a rehearsal of a maintenance has counted.
+    pub rehearsal: Rehearsal,
     /// Its server connections, over all users.
     pub limit: Arc<Limit>,
     setup: ArcSwap<DatabaseSetup>,
@@ -357,6 +360,7 @@ impl Databases {
             name: name.into(),
             gate: hub.gates.get_or_create(name).ok()?,
             stats: hub.stats.database(),
+            rehearsal: Rehearsal::default(),
             limit: Limit::new(limit_of(settings.max_db_connections)),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),

@@ -7,6 +7,7 @@
 pub mod client;
 mod core;
 pub mod database;
+pub mod rehearsal;
 pub mod statement;
 pub mod stats;
 

@@ -246,6 +246,11 @@ impl Session {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
+        if self.db.rehearsal.is_on()
+            && let Some(statement) = &statement
+        {
+            self.rehearse(&statement.cached);
+        }
         if self.lease.in_maintenance()
             && let Some(statement) = &statement
             && let Some(handled) = self.guarded_execute(header, statement)

@@ -144,6 +144,9 @@ impl Session {
             return Ok(Handled::Needs(nature(&cached.analysis)));
         }
         self.begin_work(Running::Simple(cached.clone()));
+        if self.db.rehearsal.is_on() {
+            self.rehearse(&cached);
+        }
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
@@ -170,6 +173,9 @@ impl Session {
             return Ok(Handled::Needs(Nature::Any));
         }
         let mut expected = Expected::seen(What::Call);
+        if self.db.rehearsal.is_on() {
+            self.rehearse_function(oid);
+        }
         let refused = if self.lease.in_maintenance() { self.refused_function(oid) } else { None };
         if let Some(report) = refused {
             expected.refusal = Some(Box::new(report));

@@ -22,6 +22,7 @@ mod lease;
 mod own;
 mod prepared;
 mod refuse;
+mod rehearse;
 mod reply;
 mod run;
 mod seen;

@@ -90,7 +90,7 @@ impl Session {
 
     /// Refuses a function-call message.
     pub(super) fn refused_function(&self, oid: u32) -> Option<Report> {
-        let (_, name) = REFUSED_OIDS.iter().find(|(known, _)| *known == oid)?;
+        let name = refused_function_name(oid)?;
         Some(self.refused(format!("cannot execute {name}() in a read-only transaction")))
     }
 
@@ -163,6 +163,11 @@ impl Session {
         back::message(out, b'E', |out| out.extend_from_slice(body));
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }
+}
+
+/// The function of that OID, if function-call messages may not call it in maintenance.
+pub(super) fn refused_function_name(oid: u32) -> Option<&'static str> {
+    REFUSED_OIDS.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name)
 }
 
 /// Whether a server in recovery refused a write, whatever SQLSTATE it chose.

@@ -87,6 +87,8 @@ fn proven_reads() {
         "lock table t in share row exclusive mode",
         "begin isolation level serializable",
         "select pg_advisory_xact_lock(1)",
+        "select pg_catalog.pg_is_in_recovery()",
+        "show in_hot_standby",
     ] {
         assert_eq!(one(text).route, Proven::PrimaryOnly, "{text}");
     }
@@ -96,13 +98,13 @@ fn proven_reads() {
         "select \"Lower\"('x')",
         "select random()",
         "select * from t for update",
-        "select pg_is_in_recovery()",
         "select current_setting('transaction_read_only')",
         "select current_setting($1)",
         "select * from pg_stat_replication",
         "select * from \"pg_locks\"",
         "select (a).b from t",
         "show all",
+        "show transaction_read_only",
         "fetch all from c",
         "select 1 into t",
         "lock t in row share mode",

@@ -4,7 +4,7 @@
 //! and gathers facts (with `calls` judging functions), and `classify` turns a statement's first words and its facts
 //! into a verdict, with the help of `session` (SET, BEGIN) and `ddl` (CREATE, ALTER, DROP). `refused` is the list of
 //! what PostgreSQL would run in a READ ONLY transaction although it writes. `analyzer` is the way in, `cache` keeps
-//! verdicts by text. `own` knows pgsluice's own settings. `tree` stands apart: it names tables and functions where rules and routing need them, and decides
+//! verdicts by text. `own` knows pgsluice's own settings, `normal` takes the constants out of a statement. `tree` stands apart: it names tables and functions where rules and routing need them, and decides
 //! nothing about safety.
 //!
 //! All of it is pure: no sockets, no modes, no clock. Nothing here recurses on what a client sends.
@@ -20,6 +20,7 @@ mod encoding;
 mod keyword;
 mod lexer;
 mod literal;
+mod normal;
 mod own;
 mod refused;
 mod scan;
@@ -35,6 +36,7 @@ mod live_tests;
 
 pub use analyzer::{Analyzer, MAX_STATEMENTS, MAX_TEXT_BYTES, analyze};
 pub use encoding::{Encoding, LexContext, StandardStrings};
+pub use normal::normalised;
 pub use own::{Own, OwnUse, may_use_own, own_use};
 pub use refused::{ListError, RefusalList, Why};
 pub use statement::{

@@ -60,7 +60,7 @@ fn what_waits_is_told_and_what_fails_has_a_code() {
         ("stats", "stats", &["off", "app"], "admin access needed"),
         ("nobody", "nobody", &["status", "app"], "not allowed"),
         ("admin", "secret", &["status", "nosuch"], "database \"nosuch\" does not exist"),
-        ("admin", "secret", &["check", "app"], "not implemented yet"),
+        ("admin", "secret", &["check", "nosuch"], "database \"nosuch\" does not exist"),
         ("admin", "secret", &["on", "app", "--until", "tomorrow"], "invalid input syntax"),
     ] {
         let refused = maintenance(&proxy, user, password, args);

@@ -18,12 +18,21 @@ pub struct Stand {
 impl Stand {
     /// With tables to write to, and what a way around the guard may need.
     pub fn new(extra: &str) -> Stand {
+        Stand::start(extra, "SUPERUSER", "10s")
+    }
+
+    /// With a monitor of that right, and a drain_timeout of a second.
+    pub fn with_monitor(extra: &str, right: &str) -> Stand {
+        Stand::start(extra, right, "1s")
+    }
+
+    fn start(extra: &str, right: &str, drain_timeout: &str) -> Stand {
         let cluster = Cluster::builder()
             .replicas(1)
             .roles([
                 Role::new("app").password("app").option("CREATEROLE"),
                 Role::new("dba").password("dba").superuser(),
-                Role::new("monitor").password("monitor").superuser(),
+                Role::new("monitor").password("monitor").option(right),
             ])
             .databases(["app"])
             .setting("max_prepared_transactions", "5")
@@ -38,7 +47,7 @@ admin_users = ["dba"]
 operators = ["dba"]
 {extra}
 [maintenance]
-drain_timeout = "10s"
+drain_timeout = "{drain_timeout}"
 on_timeout = "cancel"
 [clusters.main]
 upstreams = ["127.0.0.1:{primary}", "127.0.0.1:{replica}"]

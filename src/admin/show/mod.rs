@@ -13,6 +13,7 @@ mod upstreams;
 use super::command::Show;
 use super::console::{Console, Failed};
 use super::maintenance;
+use super::rehearse;
 use super::table::{Cell, Column, Table, columns};
 use crate::wire::{Report, Severity};
 
@@ -24,9 +25,12 @@ const HELP: &str = "
 \tMAINTENANCE ON db|* [WITH (message 'text', until 'time', writes reject, drain_timeout '30s',
 \t    on_timeout cancel|revert, reads any|replica|primary, expire '2h')] [NOWAIT]
 \tMAINTENANCE OFF db|*
+\tMAINTENANCE CHECK db|*
+\tMAINTENANCE REHEARSE db|* FOR '10min'|STOP
 \tOFFLINE db|* [WITH (...)] [NOWAIT]
 \tONLINE db|*
 \tSHOW MAINTENANCE [db]
+\tSHOW REHEARSAL
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|UPSTREAMS|USERS|VERSION
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS|LISTS|STATE|MEM
 \tSHOW DNS_HOSTS|DNS_ZONES|PEERS|PEER_POOLS
@@ -62,6 +66,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Mem => lists::MEM,
         Show::Maintenance(_) => maintenance::STATUS,
         Show::Upstreams => upstreams::COLUMNS,
+        Show::Rehearsal => rehearse::COLUMNS,
         Show::Nothing(columns) => columns,
         Show::Setting(setting) => setting.column,
     })
@@ -97,6 +102,7 @@ pub(super) async fn run(console: &mut Console, show: &Show) -> Result<Option<Tab
         Show::Mem => lists::mem(&seen),
         Show::Maintenance(only) => maintenance::show(console, only.as_deref())?,
         Show::Upstreams => upstreams::table(&hub),
+        Show::Rehearsal => rehearse::table(&hub),
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),
     }))

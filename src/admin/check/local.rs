@@ -1,0 +1,160 @@
+//! What this process knows by itself: its state file, the gate, the monitor's view of the servers, its sessions.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::show::seen::Seen;
+use super::Findings;
+use crate::config::{StateFile, show_duration, show_size};
+use crate::gate::Mode;
+use crate::hub::{Database, Hub};
+use crate::upstream::{Cluster, Role};
+
+/// PostgreSQL 14 is the first that reports a guard that fell.
+const FIRST_REPORTING: u64 = 140_000;
+
+/// Whether the mode can be saved: without that no flip happens.
+pub(super) async fn state_file(hub: &Hub, findings: &mut Findings) {
+    const CHECK: &str = "state file";
+    let path = match &hub.setup.load().config.process.state_file {
+        StateFile::Path(path) => path.clone(),
+        StateFile::Ephemeral => {
+            findings.warn(CHECK, "the mode is kept in memory alone: a restart opens the gate", "Set state_file.");
+            return;
+        }
+    };
+    let shown = path.display().to_string();
+    // A disk may be slow, and on this thread clients are served.
+    let tried = tokio::task::spawn_blocking(move || try_beside(&path)).await;
+    match tried.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(()) => findings.ok(CHECK, format!("{shown} can be written")),
+        Err(error) => findings.fail(
+            CHECK,
+            format!("{shown} cannot be written: {error}"),
+            "Give pgsluice's user the right to write into that folder, and room on the disk.",
+        ),
+    }
+}
+
+/// Makes a file beside the state file, as saving does, and takes it away again.
+fn try_beside(path: &Path) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".check.{}", std::process::id()));
+    let probe: PathBuf = path.with_file_name(name);
+    fs::write(&probe, b"\n")?;
+    fs::remove_file(&probe)
+}
+
+/// Whether the gate is open, and nobody moves it.
+pub(super) fn gate(hub: &Hub, database: &Database, findings: &mut Findings) {
+    const CHECK: &str = "gate";
+    let under_way =
+        hub.gates.show().into_iter().find(|row| *row.database == *database.name).and_then(|row| row.under_way);
+    match (under_way, database.gate.state().mode) {
+        (Some((verb, who)), _) => {
+            findings.warn(CHECK, format!("{verb} by {who} is under way"), "Wait for it: SHOW MAINTENANCE tells.")
+        }
+        (None, Mode::ReadWrite) => findings.ok(CHECK, "open"),
+        (None, mode) => {
+            findings.warn(CHECK, format!("closed already: {mode}"), "SHOW MAINTENANCE tells who closed it.")
+        }
+    }
+}
+
+/// The servers as the monitor sees them; gives the primary.
+pub(super) fn servers(database: &Database, findings: &mut Findings) -> Option<usize> {
+    let cluster = database.setup().cluster.clone();
+    let claim = cluster.upstreams.iter().filter(|upstream| upstream.role() == Role::Primary).count();
+    let primary = cluster.primary();
+    match primary.and_then(|at| cluster.upstreams.get(at)) {
+        Some(upstream) if upstream.is_read_only() => findings.warn(
+            "primary",
+            format!("{} is read-only by its own default_transaction_read_only", upstream.address),
+            "ALTER SYSTEM or ALTER DATABASE … RESET default_transaction_read_only, if that is not intended.",
+        ),
+        Some(upstream) => findings.ok("primary", upstream.address.to_string()),
+        None if claim > 1 => findings.fail(
+            "primary",
+            format!("{claim} servers claim to be the primary"),
+            "Stop or demote all but one: until then nothing is written anywhere.",
+        ),
+        None => {
+            findings.fail("primary", "none is known", "SHOW UPSTREAMS tells why: start it, or let the monitor log in.")
+        }
+    }
+    replicas(&cluster, findings);
+    for upstream in &cluster.upstreams {
+        if (1..FIRST_REPORTING).contains(&upstream.version()) {
+            findings.fail(
+                "unguardable",
+                format!(
+                    "{} has version {}, which does not report a guard that fell",
+                    upstream.address,
+                    upstream.version()
+                ),
+                "Use PostgreSQL 14 or newer.",
+            );
+        }
+    }
+    primary
+}
+
+fn replicas(cluster: &Cluster, findings: &mut Findings) {
+    const CHECK: &str = "replica";
+    const LATE: &str = "Let it catch up: until it has replayed the last write, the primary serves the reads.";
+    let mut found = false;
+    for upstream in &cluster.upstreams {
+        let address = &upstream.address;
+        match upstream.role() {
+            Role::Primary => continue,
+            Role::Replica => {
+                let (bytes, time) = (upstream.lag_bytes(), upstream.lag());
+                let detail = format!("{address} is {} and {} behind", show_size(bytes), show_duration(time));
+                let late = cluster.max_lag_bytes > 0 && bytes > cluster.max_lag_bytes
+                    || !cluster.max_lag.is_zero() && time > cluster.max_lag;
+                if late { findings.warn(CHECK, detail, LATE) } else { findings.ok(CHECK, detail) }
+            }
+            Role::Down => findings.warn(
+                CHECK,
+                format!("{address} cannot be reached: {}", upstream.error()),
+                "Start it, or take it out of upstreams.",
+            ),
+            Role::Unknown => {
+                findings.warn(CHECK, format!("{address} has not been seen yet"), "Look again in a moment.")
+            }
+        }
+        found = true;
+    }
+    if !found {
+        findings.warn(
+            CHECK,
+            "none: the primary serves the reads, and nobody does while it is stopped",
+            "Add a replica to upstreams if the primary is to be stopped.",
+        );
+    }
+}
+
+/// Sessions that are not like the others.
+pub(super) fn sessions(database: &Database, seen: &Seen, findings: &mut Findings) {
+    let ours = || seen.clients.iter().filter(|client| !client.console && client.database == database.name);
+    let mut pinned: BTreeMap<&str, usize> = BTreeMap::new();
+    for client in ours().filter(|client| !client.operator && !client.pinned.is_empty()) {
+        *pinned.entry(client.pinned).or_default() += 1;
+    }
+    let pinned: Vec<_> = pinned.into_iter().map(|(why, count)| format!("{count} by {why}")).collect();
+    findings.warn_of(
+        "pinned sessions",
+        &pinned,
+        "none",
+        "They stay, guarded in place on the primary: if that is to be stopped, they are lost. SHOW CLIENTS names them.",
+    );
+    match ours().filter(|client| client.operator).count() {
+        0 => findings.ok("operators", "none connected"),
+        count => findings.warn(
+            "operators",
+            format!("{count} connected: the gate does not stop them"),
+            "See that no application uses a role in operators. SHOW CLIENTS names them.",
+        ),
+    }
+}

@@ -1,0 +1,118 @@
+//! MAINTENANCE CHECK: what would be in the way of a maintenance now. Nothing is changed by it.
+//!
+//! What this process knows by itself is judged in [`local`], what the primary has to be asked for in [`primary`]. Each check
+//! gives at least one row, so that a person sees that it was made.
+
+mod local;
+mod primary;
+
+use std::sync::Arc;
+
+use super::console::{Console, Failed};
+use super::show::seen;
+use super::table::{Column, Table, columns};
+use crate::gate::Target;
+use crate::hub::Database;
+use crate::wire::Report;
+
+/// Columns of the answer.
+pub(super) const COLUMNS: &[Column] = columns![database Text, check Text, status Text, detail Text, remedy Text];
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// Nothing in the way.
+    Ok,
+    /// It would make the maintenance slower, or worse for somebody.
+    Warn,
+    /// MAINTENANCE ON would fail, or not hold what it promises.
+    Fail,
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// A row.
+struct Finding {
+    check: &'static str,
+    status: Status,
+    detail: String,
+    remedy: &'static str,
+}
+
+/// The rows of one database.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn ok(&mut self, check: &'static str, detail: impl Into<String>) {
+        self.0.push(Finding { check, status: Status::Ok, detail: detail.into(), remedy: "" });
+    }
+
+    fn warn(&mut self, check: &'static str, detail: impl Into<String>, remedy: &'static str) {
+        self.0.push(Finding { check, status: Status::Warn, detail: detail.into(), remedy });
+    }
+
+    fn fail(&mut self, check: &'static str, detail: impl Into<String>, remedy: &'static str) {
+        self.0.push(Finding { check, status: Status::Fail, detail: detail.into(), remedy });
+    }
+
+    /// `ok` with `none` if there is nothing, else a warning that names the first few.
+    fn warn_of(&mut self, check: &'static str, found: &[String], none: &str, remedy: &'static str) {
+        match found {
+            [] => self.ok(check, none),
+            found => self.warn(check, some(found), remedy),
+        }
+    }
+}
+
+/// The first few of a list, and how many more there are.
+fn some(all: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if all.len() > SHOWN {
+        text.push_str(&format!("; and {} more", all.len() - SHOWN));
+    }
+    text
+}
+
+/// Runs MAINTENANCE CHECK.
+pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table, Failed> {
+    let hub = console.core.hub.clone();
+    let databases: Vec<Arc<Database>> = match target {
+        Target::All => hub.databases.all(),
+        Target::One(name) => {
+            let missing = || Report::error("3D000", format!("database \"{name}\" does not exist"));
+            vec![hub.databases.get(name).ok_or_else(missing)?]
+        }
+    };
+    let mut table = Table::new(COLUMNS);
+    let seen = console.link.wait(seen::gather(&hub)).await?;
+    for database in databases {
+        let mut findings = Findings::default();
+        console.link.wait(local::state_file(&hub, &mut findings)).await?;
+        local::gate(&hub, &database, &mut findings);
+        let primary = local::servers(&database, &mut findings);
+        if let Some(at) = primary {
+            console.link.wait(primary::check(&hub, &database, at, &seen, &mut findings)).await?;
+        }
+        local::sessions(&database, &seen, &mut findings);
+        for finding in findings.0 {
+            table.push([
+                (*database.name).into(),
+                finding.check.into(),
+                finding.status.word().into(),
+                finding.detail.into(),
+                finding.remedy.into(),
+            ]);
+        }
+    }
+    Ok(table)
+}

@@ -1,0 +1,222 @@
+//! What only the primary knows: who has what open on it, past this proxy too.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::super::show::seen::Seen;
+use super::Findings;
+use crate::config::show_duration;
+use crate::hub::{Database, Hub};
+use crate::serve::setup::monitor_login;
+use crate::upstream::query::Row;
+use crate::upstream::quote::literal;
+
+/// Sessions that are looked at, those with the oldest transactions first.
+const MOST: usize = 500;
+
+/// Asks the primary, number `at` of its cluster, and judges.
+pub(super) async fn check(hub: &Hub, database: &Database, at: usize, seen: &Seen, findings: &mut Findings) {
+    let rows = match ask(hub, database, at).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            findings.fail(
+                "primary answers",
+                format!("the monitor cannot ask it: {error}"),
+                "Let monitor_user log in to it: MAINTENANCE ON asks it for its position in the same way.",
+            );
+            return;
+        }
+    };
+    let ours = our_pids(hub, database, at, seen);
+    let facts = Facts::read(&rows, &ours);
+    findings.ok("primary answers", format!("PostgreSQL {}", facts.version));
+    if facts.sees_all {
+        findings.ok("monitor's rights", format!("\"{}\" sees the activity of all", facts.user));
+    } else {
+        findings.warn(
+            "monitor's rights",
+            format!("\"{}\" does not see the activity of others: what follows is incomplete", facts.user),
+            "GRANT pg_monitor to it.",
+        );
+    }
+    transactions(database, &facts, findings);
+    foreign(&facts, findings);
+    prepared(&facts, findings);
+}
+
+fn transactions(database: &Database, facts: &Facts, findings: &mut Findings) {
+    let patience = database.setup().settings.maintenance.drain_timeout;
+    let open = || facts.sessions.iter().filter_map(|session| Some((session, session.open?)));
+    match open().max_by_key(|(_, age)| *age) {
+        None => findings.ok("longest transaction", "none is open"),
+        Some((session, age)) if age <= patience => findings.ok("longest transaction", session.words()),
+        Some((session, _)) => findings.warn(
+            "longest transaction",
+            format!("{}, longer than drain_timeout ({})", session.words(), show_duration(patience)),
+            "End it, or give a longer drain_timeout, or on_timeout cancel.",
+        ),
+    }
+    // Half of the patience: what has run that long may well run as long again.
+    let long = |age: Duration| age > patience / 2;
+    let writers: Vec<_> = open().filter(|(one, age)| one.writes && long(*age)).map(|(one, _)| one.words()).collect();
+    findings.warn_of(
+        "long writers",
+        &writers,
+        "none",
+        "MAINTENANCE ON waits for them up to drain_timeout: let them end first.",
+    );
+    let locks: Vec<_> = open().filter(|(one, _)| one.strong_locks).map(|(one, _)| one.words()).collect();
+    findings.warn_of(
+        "DDL under way",
+        &locks,
+        "none",
+        "Let it end first: it holds locks that readers may queue behind, and MAINTENANCE ON waits for it.",
+    );
+}
+
+fn foreign(facts: &Facts, findings: &mut Findings) {
+    let others = || facts.sessions.iter().filter(|session| !session.ours);
+    let writers: Vec<_> =
+        others().filter(|one| one.writes).map(Session::words).chain(facts.workers.iter().cloned()).collect();
+    findings.warn_of("foreign writers", &writers, "none", "The gate does not stop them: stop them yourself.");
+    let users: std::collections::BTreeSet<_> =
+        others().map(|one| format!("user \"{}\", application \"{}\"", one.user, one.application)).collect();
+    let users: Vec<_> = users.into_iter().collect();
+    findings.warn_of(
+        "sessions past pgsluice",
+        &users,
+        "none",
+        "Have them connect through pgsluice, or see that they only read.",
+    );
+}
+
+fn prepared(facts: &Facts, findings: &mut Findings) {
+    findings.warn_of(
+        "prepared transactions",
+        &facts.prepared,
+        "none",
+        "COMMIT PREPARED or ROLLBACK PREPARED them first: in maintenance both are refused.",
+    );
+    match facts.most_prepared.as_str() {
+        "0" => findings.ok("max_prepared_transactions", "0: none can be made"),
+        most => findings.ok(
+            "max_prepared_transactions",
+            format!("{most}: whoever uses two-phase commit is refused PREPARE TRANSACTION in maintenance"),
+        ),
+    }
+}
+
+/// What the primary told.
+#[derive(Default)]
+struct Facts {
+    version: String,
+    user: String,
+    sees_all: bool,
+    most_prepared: String,
+    sessions: Vec<Session>,
+    workers: Vec<String>,
+    prepared: Vec<String>,
+}
+
+struct Session {
+    pid: String,
+    user: String,
+    application: String,
+    address: String,
+    state: String,
+    /// How long its transaction is open.
+    open: Option<Duration>,
+    writes: bool,
+    strong_locks: bool,
+    ours: bool,
+}
+
+impl Session {
+    fn words(&self) -> String {
+        let way = if self.ours { "through pgsluice" } else { "past pgsluice" };
+        let open = self.open.map(|age| format!(", open for {} s", age.as_secs())).unwrap_or_default();
+        format!(
+            "pid {} of user \"{}\", application \"{}\", from {}, {way}{open}, {}",
+            self.pid, self.user, self.application, self.address, self.state
+        )
+    }
+}
+
+impl Facts {
+    fn read(rows: &[Row], ours: &HashSet<u32>) -> Self {
+        let mut facts = Self::default();
+        for row in rows {
+            let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+            match field(0).as_str() {
+                "server" => {
+                    (facts.version, facts.user) = (field(1), field(2));
+                    (facts.sees_all, facts.most_prepared) = (field(3) == "true", field(4));
+                }
+                "session" => facts.sessions.push(Session {
+                    ours: field(1).parse().is_ok_and(|pid| ours.contains(&pid)),
+                    pid: field(1),
+                    user: field(2),
+                    application: field(3),
+                    address: field(4),
+                    open: field(5).parse().ok().map(Duration::from_secs),
+                    state: field(6),
+                    writes: field(7) == "true",
+                    strong_locks: field(8) == "true",
+                }),
+                "worker" => facts.workers.push(format!("{} with pid {}", field(2), field(1))),
+                "prepared" => {
+                    facts.prepared.push(format!("'{}' of user \"{}\", {} s old", field(1), field(2), field(5)))
+                }
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
+/// Backends of this primary that serve this proxy.
+fn our_pids(hub: &Hub, database: &Database, at: usize, seen: &Seen) -> HashSet<u32> {
+    let cluster = database.setup().cluster.clone();
+    let mut pids: HashSet<u32> = HashSet::new();
+    let same = |name: &str| {
+        hub.databases.get(name).is_some_and(|other| std::sync::Arc::ptr_eq(&other.setup().cluster, &cluster))
+    };
+    let held = seen.clients.iter().filter_map(|client| client.server.as_ref());
+    pids.extend(held.filter(|held| held.pool.upstream == at && same(&held.pool.database)).map(|held| held.facts.pid));
+    for pool in hub.databases.all().iter().filter(|one| same(&one.name)).flat_map(|one| one.pools()) {
+        if pool.upstream == at {
+            pool.each_idle(|conn| _ = pids.insert(conn.peek().facts.pid));
+        }
+    }
+    pids
+}
+
+async fn ask(hub: &Hub, database: &Database, at: usize) -> Result<Vec<Row>, String> {
+    let setup = database.setup();
+    let tls = hub.databases.cluster_tls(&setup.cluster.name).ok_or("the cluster is gone")?;
+    let login = monitor_login(&hub.setup.load(), &setup.cluster, tls, at).ok_or("no way to log in")?;
+    let sql = question(setup.settings.server_dbname(&database.name));
+    let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
+    let rows = tokio::time::timeout(login.timeout, fresh.rows(&sql)).await;
+    rows.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())
+}
+
+fn question(dbname: &str) -> String {
+    let name = literal(dbname);
+    format!(
+        "SELECT 'server', current_setting('server_version'), current_user::text, \
+         pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::text, current_setting('max_prepared_transactions'), \
+         NULL, NULL, NULL, NULL \
+         UNION ALL (SELECT 'session', pid::text, usename::text, application_name, coalesce(host(client_addr), 'local'), \
+         extract(epoch FROM clock_timestamp() - xact_start)::bigint::text, state, (backend_xid IS NOT NULL)::text, \
+         EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted AND l.locktype = 'relation' AND l.mode IN \
+         ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock'))::text \
+         FROM pg_stat_activity a WHERE datname = {name} AND backend_type = 'client backend' AND pid <> pg_backend_pid() \
+         AND application_name <> 'pgsluice monitor' ORDER BY xact_start NULLS LAST LIMIT {MOST}) \
+         UNION ALL SELECT 'worker', pid::text, backend_type, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_stat_activity \
+         WHERE datname = {name} AND backend_type LIKE 'logical replication %worker' \
+         UNION ALL SELECT 'prepared', gid, owner::text, NULL, NULL, \
+         extract(epoch FROM clock_timestamp() - prepared)::bigint::text, NULL, NULL, NULL \
+         FROM pg_prepared_xacts WHERE database = {name}"
+    )
+}

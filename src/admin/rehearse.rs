@@ -1,0 +1,74 @@
+//! MAINTENANCE REHEARSE and SHOW REHEARSAL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::console::{Console, Failed};
+use super::table::{Cell, Column, Table, columns};
+use crate::gate::Target;
+use crate::hub::{Database, Hub};
+use crate::wire::Report;
+
+/// Columns of the answer.
+pub(super) const ANSWER: &[Column] = columns![database Text, rehearsing Bool, until Time];
+/// Columns of SHOW REHEARSAL.
+pub(super) const COLUMNS: &[Column] = columns![
+    database Text, user Text, application_name Text, tag Text, statement Text, count Int8, first Time, last Time,
+];
+
+/// Nobody rehearses for longer.
+pub(super) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+
+/// Starts one that lasts so long, or, without a time, ends it.
+pub(super) fn run(console: &Console, target: &Target, lasts: Option<Duration>) -> Result<Table, Failed> {
+    let hub = console.core.hub.clone();
+    let mut table = Table::new(ANSWER);
+    for database in targets(&hub, target)? {
+        match lasts {
+            Some(lasts) => database.rehearsal.start(lasts),
+            None => database.rehearsal.stop(),
+        }
+        tracing::info!(by = %console.me.user, database = %database.name, ?lasts, "rehearsal");
+        let until = lasts.and_then(|lasts| Timestamp::now().checked_add(lasts).ok());
+        table.push([(*database.name).into(), lasts.is_some().into(), until.into()]);
+    }
+    Ok(table)
+}
+
+fn targets(hub: &Hub, target: &Target) -> Result<Vec<Arc<Database>>, Report> {
+    match target {
+        Target::All => Ok(hub.databases.all()),
+        Target::One(name) => {
+            let missing = || Report::error("3D000", format!("database \"{name}\" does not exist"));
+            hub.databases.get(name).map(|database| vec![database]).ok_or_else(missing)
+        }
+    }
+}
+
+/// The rows of SHOW REHEARSAL.
+pub(super) fn table(hub: &Hub) -> Table {
+    let mut table = Table::new(COLUMNS);
+    for database in hub.databases.all() {
+        let (counts, others) = database.rehearsal.counts();
+        for (refused, count) in counts {
+            table.push([
+                (*database.name).into(),
+                (*refused.user).into(),
+                refused.application_name.into(),
+                refused.tag.into(),
+                refused.statement.into(),
+                count.count.into(),
+                count.first.into(),
+                count.last.into(),
+            ]);
+        }
+        if let Some(count) = others {
+            let (first, last) = (count.first.into(), count.last.into());
+            let name = (*database.name).into();
+            table.push([name, Cell::Null, Cell::Null, Cell::Null, "(others)".into(), count.count.into(), first, last]);
+        }
+    }
+    table
+}
