@@ -8,6 +8,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod gate;
+pub mod http;
 pub mod hub;
 pub mod net;
 pub mod route;

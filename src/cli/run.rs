@@ -82,7 +82,8 @@ fn serve(run: &Run) -> ExitCode {
     };
     let console: crate::serve::worker::Console =
         Arc::new(|core, guest| Box::pin(crate::admin::console::serve(core, guest)));
-    match runtime.block_on(proxy::run(config, run.overrides(), console)) {
+    let surfaces = proxy::Surfaces { console, http: crate::http::serve };
+    match runtime.block_on(proxy::run(config, run.overrides(), surfaces)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

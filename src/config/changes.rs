@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::Config;
 use super::entries::rows_of;
 use super::section::Settings;
-use super::tables::{Maintenance, Refusals};
+use super::tables::{Http, Maintenance, Refusals};
 
 /// The difference between two configurations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Keys at the top of the file and in `[maintenance]` and `[refusals]`.
+    /// Keys at the top of the file and in `[maintenance]`, `[http]` and `[refusals]`.
     pub keys: Vec<KeyChange>,
     /// A cluster is changed when anything that holds for it is.
     pub clusters: NamesChanged,
@@ -79,6 +79,7 @@ impl Config {
         let rows = |config: &Self| {
             let mut rows = config.general_entries();
             rows.extend(rows_of("maintenance", &config.maintenance, &Maintenance::default()));
+            rows.extend(rows_of("http", &config.http, &Http::default()));
             rows.extend(rows_of("refusals", &config.refusals, &Refusals::default()));
             rows
         };
@@ -96,6 +97,7 @@ impl Config {
     /// At a reload: takes the values that only a restart changes from the `running` configuration, so that what
     /// SHOW CONFIG says is what holds. Ask [`Config::diff`] before, to tell the operator.
     pub fn keep_fixed(&mut self, running: &Self) {
+        self.http.keep_fixed(&running.http);
         self.listen.keep_fixed(&running.listen);
         self.process.keep_fixed(&running.process);
         self.auth.keep_fixed(&running.auth);

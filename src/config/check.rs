@@ -24,6 +24,7 @@ pub(crate) fn check(config: &Config, report: &Report<'_>) {
     roles(config, report);
     limits(config, report);
     client_tls(config, report);
+    http(config, report);
     refusals(config, report);
     clusters(config, report);
     databases(config, report);
@@ -151,6 +152,19 @@ fn server_tls(path: &str, tls: &ServerTls, report: &Report<'_>) {
     if mode.verifies() && tls.server_tls_ca_file.is_none() && report.is_sound(&ca) {
         let needs = format!("\"{mode}\" needs server_tls_ca_file");
         report.error(&join(path, "server_tls_sslmode"), needs);
+    }
+}
+
+fn http(config: &Config, report: &Report<'_>) {
+    let http = &config.http;
+    if http.listen.0.is_some() && !http.banner_public && http.token.is_empty() {
+        report.warn("http.listen", "nobody can read the banners: give a token, or set banner_public");
+    }
+    if let Some((addr, port)) = &http.listen.0
+        && *port == config.listen.listen_port
+        && config.listen.listen_addr.iter().any(|other| other == addr || *other == ListenAddr::All)
+    {
+        report.error("http.listen", "this is where clients connect (listen_port): choose another port");
     }
 }
 

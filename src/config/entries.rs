@@ -3,7 +3,7 @@
 use super::reader::join;
 use super::section::{Section, Shown};
 use super::setting::Key;
-use super::tables::{Cluster, Database, Refusals, User};
+use super::tables::{Cluster, Database, Http, Refusals, User};
 use super::{
     Auth, ClientTls, Config, Listen, Log, Maintenance, Memory, Pooling, Process, ServerTls, Startup, Timeouts,
 };
@@ -26,6 +26,7 @@ impl Config {
     pub fn entries(&self) -> Vec<ConfigEntry> {
         let mut rows = self.general_entries();
         rows.extend(rows_of("maintenance", &self.maintenance, &Maintenance::default()));
+        rows.extend(rows_of("http", &self.http, &Http::default()));
         rows.extend(rows_of("refusals", &self.refusals, &Refusals::default()));
         for (name, cluster) in &self.clusters {
             let path = join("clusters", name);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Config;
 use super::section::{Section, Shown};
 use super::setting::Key;
-use super::tables::{Cluster, Database, Maintenance, Refusals, User};
+use super::tables::{Cluster, Database, Http, Maintenance, Refusals, User};
 use super::units::show_size;
 
 /// The introduction of the example file.
@@ -30,6 +30,9 @@ pub fn example() -> String {
     heading(&mut out, Maintenance::default().title());
     out.push_str("[maintenance]\n");
     keys(&mut out, &Maintenance::default(), &[], Where::Table);
+    heading(&mut out, Http::default().title());
+    out.push_str("[http]\n");
+    keys(&mut out, &Http::default(), &[], Where::Table);
     heading(&mut out, Refusals::default().title());
     out.push_str("[refusals]\n");
     keys(&mut out, &Refusals::default(), &[], Where::Table);
@@ -74,6 +77,7 @@ pub fn documentation() -> String {
         table(&mut out, section.title(), "", section, Where::Top);
     }
     table(&mut out, "`[maintenance]`", Maintenance::default().title(), &Maintenance::default(), Where::Table);
+    table(&mut out, "`[http]`", Http::default().title(), &Http::default(), Where::Table);
     table(&mut out, "`[refusals]`", Refusals::default().title(), &Refusals::default(), Where::Table);
     let cluster = Cluster::default();
     table(

@@ -62,7 +62,7 @@ pub(crate) fn unknown_key(path: &str, key: &str, known: &[&'static str]) -> Stri
 /// The table that has this key.
 fn home_of(key: &str) -> Option<&'static str> {
     let has = |keys: &[super::setting::Key]| keys.iter().any(|k| k.name == key);
-    if matches!(key, "clusters" | "databases" | "users" | "maintenance" | "refusals")
+    if matches!(key, "clusters" | "databases" | "users" | "maintenance" | "http" | "refusals")
         || Config::general_keys().any(|k| k.name == key)
     {
         Some("at the top of the file, before the first [table]")

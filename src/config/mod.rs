@@ -41,7 +41,7 @@ pub use example::{documentation, example};
 pub use general::{Auth, ClientTls, Listen, Log, Memory, Pooling, Process, ServerTls, Startup, StateFile, Timeouts};
 pub use list::FunctionName;
 pub use setting::{Key, Kind};
-pub use tables::{Cluster, Database, Maintenance, Refusals, ServerLogin, User};
+pub use tables::{Cluster, Database, Http, HttpListen, Maintenance, Refusals, ServerLogin, User};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 pub use values::{Limit, Secret, Size, SocketMode, Timeout};
 pub use words::{AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, OnTimeout, PoolMode, Reads, SslMode, Writes};
@@ -84,6 +84,8 @@ pub struct Config {
     pub startup: Startup,
     /// Defaults of MAINTENANCE ON; those of one database are in [`Database`].
     pub maintenance: Maintenance,
+    /// The HTTP endpoint.
+    pub http: Http,
     /// Changes to the list of refused functions.
     pub refusals: Refusals,
     /// By name; at least one.
@@ -214,6 +216,7 @@ impl Config {
             log: Log::default(),
             startup: Startup::default(),
             maintenance: Maintenance::default(),
+            http: Http::default(),
             refusals: Refusals::default(),
             clusters: BTreeMap::new(),
             databases: BTreeMap::new(),
@@ -237,6 +240,7 @@ impl Config {
             ..Self::empty()
         };
         config.maintenance = read_table(&top, "maintenance", Maintenance::default());
+        config.http = read_table(&top, "http", Http::default());
         config.refusals = read_table(&top, "refusals", Refusals::default());
         for (name, reader) in top.children("clusters") {
             let mut cluster = Cluster::default().read(&reader);

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use super::address::Upstream;
+use std::net::IpAddr;
+use std::path::Path;
+
+use toml::de::DeValue;
+
+use super::address::{ListenAddr, Upstream};
 use super::general::{Pooling, ServerTls, Timeouts};
 use super::list::FunctionName;
 use super::section::settings;
+use super::setting::{Key, Kind, Setting, text};
 use super::values::{Limit, Secret, Size, Timeout};
 use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Writes};
 
@@ -29,6 +35,43 @@ settings! {
         reads: MaintenanceReads = MaintenanceReads::Any;
         /// What clients are told (DETAIL of the error).
         message: String = String::new();
+        /// Send a WARNING (01000) to every client that is connected when the gate closes, and when it opens again.
+        notice: bool = false;
+    }
+}
+
+/// Address and port of the HTTP endpoint; None for no such endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct HttpListen(pub Option<(ListenAddr, u16)>);
+
+impl Setting for HttpListen {
+    const KIND: Kind = Kind::new("address:port");
+    fn from_value(value: &DeValue<'_>, _: &Key, _: &Path) -> Result<Self, String> {
+        match text(value)? {
+            "" => Ok(Self(None)),
+            text => ListenAddr::with_port(text).map(|listen| Self(Some(listen))),
+        }
+    }
+    fn plain(&self) -> String {
+        match &self.0 {
+            Some((ListenAddr::Ip(IpAddr::V6(ip)), port)) => format!("[{ip}]:{port}"),
+            Some((addr, port)) => format!("{addr}:{port}"),
+            None => String::new(),
+        }
+    }
+}
+
+settings! {
+    /// The HTTP endpoint: `/livez`, `/readyz` and the banner of each database.
+    pub struct Http titled "HTTP: health, and the banner for web sites" {
+        /// Where it listens, such as "127.0.0.1:6433". Empty: there is none.
+        listen: HttpListen = HttpListen(None), { restart: true };
+        /// Everybody who reaches it may read the banners: mode, message and until. Else the token is needed.
+        banner_public: bool = false;
+        /// The token: requests have it in a header, Authorization: Bearer TOKEN. Empty: there is none.
+        token: Secret = Secret::default();
+        /// Pages of which site may read the banner (Access-Control-Allow-Origin). Empty: only pages of the same site.
+        banner_origin: String = "*".into();
     }
 }
 

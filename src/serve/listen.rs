@@ -98,6 +98,16 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Vec<Vec<Listener>>> {
     Ok(per_core)
 }
 
+/// Opens the listener of the HTTP endpoint, one for each address of its name; none if there is no such endpoint.
+///
+/// # Errors
+/// An address cannot be had; it is named.
+pub fn open_http(config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
+    let Some((address, port)) = &config.http.listen.0 else { return Ok(Vec::new()) };
+    let open = |address: SocketAddr| tcp(address).map_err(|error| named(&error, &address.to_string()));
+    resolve(address, *port)?.into_iter().map(open).collect()
+}
+
 fn named(error: &io::Error, what: &str) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {what}: {error}"))
 }
@@ -106,17 +116,21 @@ fn addresses(config: &Config) -> io::Result<Vec<SocketAddr>> {
     let port = config.listen.listen_port;
     let mut found = Vec::new();
     for address in &config.listen.listen_addr {
-        match address {
-            // One socket for both families: IPv4 comes mapped.
-            ListenAddr::All => found.push(SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))),
-            ListenAddr::Ip(ip) => found.push(SocketAddr::from((*ip, port))),
-            ListenAddr::Name(name) => {
-                found.extend((name.as_str(), port).to_socket_addrs().map_err(|error| named(&error, name))?);
-            }
-        }
+        found.extend(resolve(address, port)?);
     }
     found.dedup();
     Ok(found)
+}
+
+fn resolve(address: &ListenAddr, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(match address {
+        // One socket for both families: IPv4 comes mapped.
+        ListenAddr::All => vec![SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))],
+        ListenAddr::Ip(ip) => vec![SocketAddr::from((*ip, port))],
+        ListenAddr::Name(name) => {
+            (name.as_str(), port).to_socket_addrs().map_err(|error| named(&error, name))?.collect()
+        }
+    })
 }
 
 fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {

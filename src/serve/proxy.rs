@@ -43,6 +43,17 @@ pub enum StartError {
     Auth(#[from] crate::auth::AuthError),
 }
 
+/// Serves a listener of the HTTP endpoint; given by the layer above.
+pub type Http = fn(Arc<Hub>, std::net::TcpListener) -> std::io::Result<Task<()>>;
+
+/// What the layers above have put on top of it.
+pub struct Surfaces {
+    /// Serves guests of the console.
+    pub console: Console,
+    /// Serves the HTTP endpoint.
+    pub http: Http,
+}
+
 struct Running {
     hub: Arc<Hub>,
     overrides: Overrides,
@@ -60,13 +71,14 @@ struct Watched {
 ///
 /// # Errors
 /// It could not be started.
-pub async fn run(config: Config, overrides: Overrides, console: Console) -> Result<(), StartError> {
+pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Result<(), StartError> {
     let cores = match config.process.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n as usize,
     };
     let cores = cores.min(127);
     let mut listeners = listen::open(&config, cores)?;
+    let http = listen::open_http(&config)?;
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
     let setup = setup(config, &decoy)?;
     let names: Vec<String> = setup.config.databases.keys().filter(|name| *name != "*").cloned().collect();
@@ -90,9 +102,11 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
     let mut threads = Vec::with_capacity(cores);
     for (index, jobs) in jobs.into_iter().enumerate() {
         let listeners = std::mem::take(listeners.get_mut(index).unwrap_or(&mut Vec::new()));
-        let worker = Worker { index, hub: hub.clone(), jobs, listeners, console: console.clone() };
+        let worker = Worker { index, hub: hub.clone(), jobs, listeners, console: surfaces.console.clone() };
         threads.push(worker.start()?);
     }
+    let http: Vec<Task<()>> =
+        http.into_iter().map(|listener| (surfaces.http)(hub.clone(), listener)).collect::<Result<_, _>>()?;
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let config = hub.setup.load();
@@ -134,6 +148,7 @@ pub async fn run(config: Config, overrides: Overrides, console: Console) -> Resu
             },
         }
     }
+    http.iter().for_each(Task::abort);
     running.end(threads).await;
     Ok(())
 }

@@ -61,6 +61,7 @@ struct Prepared {
     vars: Vars,
     read_only_default: Option<bool>,
     told_read_only: bool,
+    told_closed: bool,
     greeting: Vec<u8>,
 }
 
@@ -81,6 +82,7 @@ impl Prepared {
             vars: self.vars,
             read_only_default: self.read_only_default,
             told_read_only: self.told_read_only,
+            told_closed: self.told_closed,
             untold: false,
             undo: Undo::default(),
             pins: Pins::default(),
@@ -173,7 +175,8 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     core.enter(&me);
     // Only now is it known to whoever tells of a flip: one that came before has to be seen here.
     let state = db.gate.state();
-    let told_read_only = read_only_default == Some(true) || state.mode.reports_read_only() && !operator;
+    let told_closed = state.mode.reports_read_only() && !operator;
+    let told_read_only = read_only_default == Some(true) || told_closed;
     let mut greeting = Vec::with_capacity(512);
     back::authentication_ok(&mut greeting);
     for (name, value) in &welcome.parameters {
@@ -201,7 +204,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         most_prepared: config.pooling.max_prepared_statements as usize,
         largest: config.memory.max_message_size.bytes(),
     };
-    Ok(Prepared { me, db, manner, vars, read_only_default, told_read_only, greeting })
+    Ok(Prepared { me, db, manner, vars, read_only_default, told_read_only, told_closed, greeting })
 }
 
 /// Settings that the start-up packet asks for, those in `options` first, as PostgreSQL takes them.

@@ -1,21 +1,35 @@
 //! What a client is told of the mode without asking: ParameterStatus `default_transaction_read_only`, which drivers'
-//! `target_session_attrs` go by.
+//! `target_session_attrs` go by, and, where it is configured, a warning.
 
 use super::Session;
-use crate::wire::back;
+use crate::gate::GateView;
+use crate::wire::{Report, Severity, back};
 
 impl Session {
-    /// Tells the client whether transactions are read-only now, if that is news. Only between two messages of the server's.
+    /// Tells the client of the mode, as far as that is news. Only between two messages of the server's.
     pub(super) fn tell_mode(&mut self) {
         let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
         let read_only = closed || self.read_only_default == Some(true);
-        if read_only == self.told_read_only {
+        let (news, flipped) = (read_only != self.told_read_only, closed != self.told_closed);
+        if !news && !flipped {
             return;
         }
-        self.told_read_only = read_only;
+        self.told_closed = closed;
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
-        let word = if read_only { "on" } else { "off" };
-        back::parameter_status(&mut io.to_client, "default_transaction_read_only", word);
+        if news {
+            self.told_read_only = read_only;
+            let word = if read_only { "on" } else { "off" };
+            back::parameter_status(&mut io.to_client, "default_transaction_read_only", word);
+        }
+        if flipped && self.db.setup().settings.maintenance.notice {
+            notice(&self.db.gate.view()).write(&mut io.to_client);
+        }
     }
+}
+
+/// The warning of a flip, in the words of a refused write.
+fn notice(view: &GateView) -> Report {
+    let text = view.refusal_detail().unwrap_or_else(|| format!("database \"{}\" takes writes again", view.database));
+    Report { severity: Severity::Warning, ..Report::error("01000", text) }.with_hint(view.refusal_hint())
 }

@@ -1,5 +1,6 @@
 //! A maintenance on real servers: a primary, a replica, and the built binary in front of them.
 
+mod banner;
 mod beforehand;
 mod differential;
 mod flips;

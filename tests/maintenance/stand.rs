@@ -13,6 +13,7 @@ pub const LONG: Duration = Duration::from_secs(30);
 pub struct Stand {
     pub cluster: Cluster,
     pub proxy: Proxy,
+    config: String,
 }
 
 impl Stand {
@@ -63,10 +64,15 @@ monitor_interval = "100ms"
             .file("userlist.txt", users)
             .start()
             .expect("a proxy");
-        let stand = Stand { cluster, proxy };
+        let stand = Stand { cluster, proxy, config };
         stand.operator().query(SCHEMA, LONG).expect("the schema");
         stand.cluster.wait_for_replay(LONG).expect("a replica that follows");
         stand
+    }
+
+    /// Writes the configuration again with this at its end, for the next RELOAD.
+    pub fn configure(&mut self, end: &str) {
+        self.proxy.reconfigure(&format!("{}{end}\n", self.config)).expect("a configuration");
     }
 
     pub fn address(&self) -> Address {

@@ -158,7 +158,7 @@ impl Facts {
                     user: field(2),
                     application: field(3),
                     address: field(4),
-                    open: field(5).parse().ok().map(Duration::from_secs),
+                    open: field(5).parse().ok().and_then(|age: f64| Duration::try_from_secs_f64(age).ok()),
                     state: field(6),
                     writes: field(7) == "true",
                     strong_locks: field(8) == "true",
@@ -208,7 +208,7 @@ fn question(dbname: &str) -> String {
          pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::text, current_setting('max_prepared_transactions'), \
          NULL, NULL, NULL, NULL \
          UNION ALL (SELECT 'session', pid::text, usename::text, application_name, coalesce(host(client_addr), 'local'), \
-         extract(epoch FROM clock_timestamp() - xact_start)::bigint::text, state, (backend_xid IS NOT NULL)::text, \
+         round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 3)::text, state, (backend_xid IS NOT NULL)::text, \
          EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted AND l.locktype = 'relation' AND l.mode IN \
          ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock'))::text \
          FROM pg_stat_activity a WHERE datname = {name} AND backend_type = 'client backend' AND pid <> pg_backend_pid() \

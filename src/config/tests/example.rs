@@ -47,7 +47,7 @@ fn every_commented_key_says_its_default() {
 #[test]
 fn the_example_and_the_documentation_have_every_key() {
     let (text, docs) = (uncommented(), documentation());
-    let tables = [Maintenance::KEYS, Refusals::KEYS, Cluster::KEYS, Database::KEYS, User::KEYS];
+    let tables = [Maintenance::KEYS, Http::KEYS, Refusals::KEYS, Cluster::KEYS, Database::KEYS, User::KEYS];
     for key in Config::general_keys().chain(tables.into_iter().flatten()) {
         assert!(text.lines().any(|l| l.starts_with(&format!("{} = ", key.name))), "{}", key.name);
         assert!(docs.contains(&format!("| `{}` |", key.name)), "{}", key.name);

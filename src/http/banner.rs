@@ -1,0 +1,170 @@
+//! What a web site shows its visitors during a maintenance: JSON for scripts, a fragment of HTML to be put into a page.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, VARY, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::access::may_see_banner;
+use crate::gate::{GateView, Mode};
+use crate::hub::Hub;
+
+/// The mode of a database, as a visitor may know it: not who closed it.
+#[derive(Serialize)]
+struct Banner<'a> {
+    database: &'a str,
+    mode: &'static str,
+    /// Whether there is anything to show.
+    maintenance: bool,
+    message: Option<&'a str>,
+    /// RFC 3339.
+    until: Option<String>,
+    epoch: u64,
+}
+
+impl<'a> Banner<'a> {
+    fn of(view: &'a GateView) -> Self {
+        let maintenance = view.state.mode != Mode::ReadWrite;
+        let terms = view.switches.in_force().filter(|_| maintenance);
+        Self {
+            database: &view.database,
+            mode: view.state.mode.as_str(),
+            maintenance,
+            message: terms.and_then(|terms| terms.message.as_deref()),
+            until: terms.and_then(|terms| terms.until).map(|until| until.to_string()),
+            epoch: view.state.epoch.0,
+        }
+    }
+
+    /// Nothing while there is nothing to show, so that it can always be put in.
+    fn html(&self) -> String {
+        if !self.maintenance {
+            return String::new();
+        }
+        let words = match (self.message, self.mode) {
+            (Some(message), _) => escaped(message),
+            (None, "offline") => "This service is being maintained.".to_owned(),
+            (None, _) => "This service is being maintained: nothing can be changed for now.".to_owned(),
+        };
+        let until = self.until.as_ref().map(|until| {
+            let until = escaped(until);
+            format!(" <time datetime=\"{until}\">{until}</time>")
+        });
+        format!(
+            "<div class=\"pgsluice-banner\" role=\"status\" data-mode=\"{}\"><span>{words}</span>{}</div>\n",
+            self.mode,
+            until.unwrap_or_default()
+        )
+    }
+}
+
+/// Text in HTML, in an attribute too.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// `GET /v1/databases/NAME/banner`
+pub async fn get(
+    State(hub): State<Arc<Hub>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let setup = hub.setup.load();
+    let config = &setup.config.http;
+    let mut response = if may_see_banner(config, &headers) {
+        // Names are not made up by asking for them: only a gate that is there already.
+        match hub.gates.get(&name) {
+            Some(gate) => answer(&Banner::of(&gate.view()), wants_html(query.as_deref(), &headers)),
+            None => error(StatusCode::NOT_FOUND, "no such database"),
+        }
+    } else {
+        let mut response = error(StatusCode::UNAUTHORIZED, "a token is needed");
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Authorization"));
+    if let Some(origin) = HeaderValue::from_str(&config.banner_origin).ok().filter(|origin| !origin.is_empty()) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    response
+}
+
+/// `?format=html` or `?format=json`; without it, what the request accepts first.
+fn wants_html(query: Option<&str>, headers: &HeaderMap) -> bool {
+    let format = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("format=")));
+    match format {
+        Some(format) => format == "html",
+        None => {
+            let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let at = |kind: &str| accept.find(kind).unwrap_or(usize::MAX);
+            at("text/html") < at("application/json")
+        }
+    }
+}
+
+fn answer(banner: &Banner<'_>, html: bool) -> Response {
+    if html {
+        return ([(CONTENT_TYPE, "text/html; charset=utf-8")], banner.html()).into_response();
+    }
+    json(StatusCode::OK, banner)
+}
+
+fn error(status: StatusCode, words: &str) -> Response {
+    json(status, &serde_json::json!({ "error": words }))
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    (status, [(CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_be_markup() {
+        let banner = Banner {
+            database: "app",
+            mode: "read_only",
+            maintenance: true,
+            message: Some("<script>\"'&"),
+            until: Some("2026-12-01T14:00:00Z".into()),
+            epoch: 1,
+        };
+        assert_eq!(
+            banner.html(),
+            "<div class=\"pgsluice-banner\" role=\"status\" data-mode=\"read_only\">\
+             <span>&lt;script&gt;&quot;&#39;&amp;</span> \
+             <time datetime=\"2026-12-01T14:00:00Z\">2026-12-01T14:00:00Z</time></div>\n"
+        );
+        assert_eq!(Banner { maintenance: false, ..banner }.html(), "");
+    }
+
+    #[test]
+    fn the_form_is_chosen() {
+        let accept = |text: &str| HeaderMap::from_iter([(ACCEPT, text.parse().unwrap())]);
+        assert!(wants_html(Some("x=1&format=html"), &HeaderMap::new()));
+        assert!(!wants_html(Some("format=json"), &accept("text/html")));
+        assert!(wants_html(None, &accept("text/html,application/xhtml+xml,*/*;q=0.8")));
+        assert!(!wants_html(None, &accept("application/json, text/html")));
+        assert!(!wants_html(None, &accept("*/*")) && !wants_html(None, &HeaderMap::new()));
+    }
+}
