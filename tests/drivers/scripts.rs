@@ -9,7 +9,7 @@ use crate::stand::{ADMIN, Stand, succeed};
 
 /// Runs a script to its last word.
 #[track_caller]
-fn run(stand: &Stand, mut command: Command, script: &str) {
+pub fn run(stand: &Stand, mut command: Command, script: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers");
     command
         .arg(folder.join(script))

@@ -11,8 +11,21 @@ use std::time::Duration;
 use pgsluice_fixtures::{Cluster, Proxy, Role, Tls};
 
 /// A database for each test that shares the stand.
-const DATABASES: [&str; 10] =
-    ["app", "raw", "psql", "pgbench", "dump", "restored", "psycopg", "asyncpg", "node", "rust"];
+const DATABASES: [&str; 13] = [
+    "app",
+    "raw",
+    "psql",
+    "pgbench",
+    "dump",
+    "restored",
+    "psycopg",
+    "asyncpg",
+    "node",
+    "rust",
+    "attrs",
+    "attrs_py",
+    "attrs_java",
+];
 
 /// The role of applications: owner of the databases, no superuser.
 pub const USER: &str = "app";
