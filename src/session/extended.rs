@@ -194,9 +194,13 @@ impl Session {
             stats.binds.add(1);
         }
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
+            let refused = self.refused_bind(bind.statement);
             let portal: Box<[u8]> = bind.portal.into();
             self.names.forget_portal(&portal);
             self.flow.batch = true;
+            if let Some(report) = refused {
+                return Ok(self.fail_in_place(header, report));
+            }
             // The server knows the name (SQL-level PREPARE) or has words for it.
             self.pass(header, Some(Expected::seen(What::Bind(None))));
             return Ok(Handled::Done);

@@ -51,13 +51,24 @@ impl Session {
 
     fn prepared_refusal(&self, statement: &Statement) -> Option<&Refusal> {
         statement.effects.iter().find_map(|effect| match effect {
-            SessionEffect::Execute(name) => match self.inner.get(name) {
-                // There are more names than are remembered: any may stand for anything.
-                None if self.inner.len() >= MOST_PREPARED => Some(&UNKNOWN),
-                known => known.filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_))),
-            },
+            SessionEffect::Execute(name) => self.refusal_by_name(name),
             _ => None,
         })
+    }
+
+    /// Why what SQL-level PREPARE has prepared under that name is refused though the server would run it.
+    fn refusal_by_name(&self, name: &[u8]) -> Option<&Refusal> {
+        match self.inner.get(name) {
+            // There are more names than are remembered: any may stand for anything.
+            None if self.inner.len() >= MOST_PREPARED => Some(&UNKNOWN),
+            known => known.filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_))),
+        }
+    }
+
+    /// The error for a Bind of such a statement: the protocol runs it as EXECUTE does.
+    pub(super) fn refused_bind(&self, name: &[u8]) -> Option<Report> {
+        let refusal = self.refusal_by_name(name).filter(|_| self.lease.in_maintenance())?;
+        Some(self.refused(refusal.message("EXECUTE")?))
     }
 
     /// A PREPARE whose EXECUTE is to be refused counts from the moment it is sent: the EXECUTE may stand right behind it.

@@ -2,6 +2,7 @@
 
 mod banner;
 mod beforehand;
+mod bound;
 mod differential;
 mod flips;
 mod greeting;
