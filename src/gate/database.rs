@@ -9,6 +9,7 @@ use super::register::{Closed, Lane, Register, WriteTicket};
 use super::state_file::Record;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -19,6 +20,7 @@ pub struct Gate {
     name: Arc<str>,
     pub(crate) register: Register,
     view: ArcSwap<GateView>,
+    fenced: AtomicU64,
     desk: Mutex<Desk>,
 }
 
@@ -84,6 +86,7 @@ impl Gate {
         Gate {
             register: Register::new(shards, view.state),
             view: ArcSwap::from_pointee(view),
+            fenced: AtomicU64::new(0),
             desk: Mutex::new(Desk { record, under_way: None }),
             name,
         }
@@ -112,6 +115,16 @@ impl Gate {
     /// Write-capable transactions registered now.
     pub fn in_flight(&self) -> usize {
         self.register.in_flight()
+    }
+
+    /// A transaction was made read-only in its middle. Call it before its ticket is given back, so that the drain counts it.
+    pub fn count_fenced(&self) {
+        self.fenced.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Transactions fenced since the last call.
+    pub(crate) fn take_fenced(&self) -> u64 {
+        self.fenced.swap(0, Ordering::AcqRel)
     }
 
     /// What goes with the mode, lock-free. At least as new as the mode of a [`Closed`] or of a closed [`Gate::state`].

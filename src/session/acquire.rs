@@ -485,7 +485,10 @@ impl Session {
     pub(super) async fn answer_asks(&mut self) -> Result<(), End> {
         for ask in self.me.take_asks() {
             match ask {
-                Ask::Flip => self.tell_flip(),
+                Ask::Flip => {
+                    self.tell_flip();
+                    self.fence_if_due();
+                }
                 Ask::End { report, now } => {
                     if now || self.lease.is_none() || self.is_between_transactions() {
                         return Err(report.into());

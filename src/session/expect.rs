@@ -10,6 +10,8 @@ use crate::wire::Report;
 pub enum What {
     /// A simple query; ends with ReadyForQuery.
     Query(Option<Rc<Cached>>),
+    /// The question whether a transaction has written; ends with ReadyForQuery.
+    Fence,
     /// A function call; ends with ReadyForQuery.
     Call,
     /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
@@ -91,7 +93,7 @@ impl Expected {
 
     /// Whether ReadyForQuery ends it.
     pub fn ends_ready(&self) -> bool {
-        matches!(self.what, What::Query(_) | What::Call | What::Sync)
+        matches!(self.what, What::Query(_) | What::Fence | What::Call | What::Sync)
     }
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.

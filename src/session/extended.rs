@@ -109,6 +109,7 @@ impl Session {
             stats.client_parses.add(1);
         }
         self.begin_work(Running::Prepared(statement.clone()));
+        self.flow.past.sends(&statement.cached);
         self.flow.batch = true;
         if self.keeps_names() {
             self.pass(header, Some(Expected::seen(What::Parse(0))));
@@ -190,12 +191,14 @@ impl Session {
         }
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
             self.flow.batch = true;
+            self.flow.past.sends_unknown();
             // The server knows the name (SQL-level PREPARE) or has words for it.
             self.pass(header, Some(Expected::seen(What::Bind(None))));
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         self.flow.batch = true;
+        self.flow.past.sends(&statement.cached);
         self.begin_work(Running::Prepared(statement.clone()));
         let stands = self.keeps_names()
             || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);

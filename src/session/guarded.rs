@@ -37,7 +37,9 @@ fn commits_at_once(statement: &Statement) -> bool {
 impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
-        !self.flow.parts.is_empty() || self.lease.in_maintenance() && self.flow.readies > 0
+        !self.flow.parts.is_empty()
+            || self.flow.fencing == super::fence::Fencing::Asked
+            || self.lease.in_maintenance() && self.flow.readies > 0
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.

@@ -134,6 +134,7 @@ impl Session {
             return Ok(Handled::Needs(nature(&cached.analysis)));
         }
         self.begin_work(Running::Simple(cached.clone()));
+        self.flow.past.sends(&cached);
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
@@ -159,6 +160,7 @@ impl Session {
         if !self.has_right_lease() {
             return Ok(Handled::Needs(Nature::Any));
         }
+        self.flow.past.sends_unknown();
         let mut expected = Expected::seen(What::Call);
         let refused = if self.lease.in_maintenance() { self.refused_function(oid) } else { None };
         if let Some(report) = refused {

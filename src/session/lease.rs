@@ -3,7 +3,7 @@
 use crate::gate::WriteTicket;
 use crate::upstream::{Conn, Guarded, InPlace, Server, Unguarded};
 
-/// See the module. The fencing of open transactions will add a state between `Write` and `InPlace`.
+/// See the module. Fencing turns `Write` into `InPlace` in the middle of a transaction.
 pub enum Lease {
     /// None: between transactions.
     None,

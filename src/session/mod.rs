@@ -15,9 +15,11 @@ pub mod begin;
 mod drain;
 mod expect;
 mod extended;
+mod fence;
 mod guarded;
 mod input;
 mod lease;
+mod past;
 mod prepared;
 mod refuse;
 mod reply;
@@ -112,6 +114,9 @@ struct Flow {
     told: bool,
     /// The client's first message has been sent over the lease.
     begun: bool,
+    /// What ran in the open transaction.
+    past: past::Past,
+    fencing: fence::Fencing,
 }
 
 impl Default for Flow {
@@ -130,6 +135,8 @@ impl Default for Flow {
             wrapped: false,
             told: false,
             begun: false,
+            past: past::Past::default(),
+            fencing: fence::Fencing::No,
         }
     }
 }

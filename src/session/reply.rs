@@ -146,6 +146,11 @@ impl Session {
 
     fn command_complete(&mut self, header: Header) {
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Fence, .. })) {
+            let tag = body.to_vec();
+            self.answered_fence(&tag);
+            return;
+        }
         let rolled_back = body == b"ROLLBACK\0";
         let cached = match self.flow.expects.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) => cached.clone(),
@@ -167,6 +172,7 @@ impl Session {
             }
         };
         let Some(statement) = cached.analysis.statements.get(nth) else { return };
+        self.flow.past.done(statement);
         match &statement.kind {
             Kind::Transaction(TransactionVerb::Commit { .. }) => self.note_fate(!rolled_back),
             Kind::Transaction(TransactionVerb::Rollback { .. } | TransactionVerb::PrepareTransaction) => {
@@ -203,8 +209,10 @@ impl Session {
         let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
         let result = if own { Ok(()) } else { self.write_error(body, refusal.as_deref()) };
         // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
-        let extended =
-            !matches!(self.flow.expects.front(), None | Some(Expected { what: What::Query(_) | What::Call, .. }));
+        let extended = !matches!(
+            self.flow.expects.front(),
+            None | Some(Expected { what: What::Query(_) | What::Fence | What::Call, .. })
+        );
         self.flow.copy_in = false;
         if extended {
             self.skip_to_sync();
@@ -218,7 +226,7 @@ impl Session {
         let mut failed = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
-                What::Query(_) | What::Call => return,
+                What::Query(_) | What::Fence | What::Call => return,
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
                     self.flow.skip = expected.hide == Hide::All
@@ -320,6 +328,8 @@ impl Session {
         if status == TxStatus::Idle {
             self.note_fate(!failed);
             self.names.end_portals();
+            self.flow.past.end(!self.flow.expects.is_empty());
+            self.flow.fencing = super::fence::Fencing::No;
         }
         if more && failed {
             self.flow.parts.clear();
@@ -332,6 +342,8 @@ impl Session {
         self.count_query(shows);
         self.say_what_is_due();
         self.note_broken_off();
+        self.note_fence();
+        self.fence_if_due();
         self.break_off_if_quiet();
         Ok(Ok(()))
     }

@@ -1,6 +1,7 @@
 //! A maintenance on real servers: a primary, a replica, and the built binary in front of them.
 
 mod differential;
+mod fence;
 mod flips;
 mod greeting;
 mod stand;

@@ -104,6 +104,13 @@ monitor_interval = "100ms"
         rows.into_iter().next().expect("one row")
     }
 
+    /// The mode that SHOW MAINTENANCE tells.
+    pub fn mode(&self) -> String {
+        let rows = self.console("SHOW MAINTENANCE");
+        let row = rows.into_iter().find(|row| row[0].as_deref() == Some("app")).expect("a row for app");
+        row[1].clone().unwrap_or_default()
+    }
+
     /// Opens the gate.
     pub fn off(&self) {
         self.console("MAINTENANCE OFF app");
