@@ -25,6 +25,8 @@ settings! {
         writes: Writes = Writes::Reject;
         /// How long a held write waits before it gets the error after all.
         hold_timeout: Duration = Duration::from_secs(10), { min: MILLISECOND, max: HOUR };
+        /// How many writes of a database may be held at a time; one more gets the error at once.
+        hold_limit: u32 = 1000, { max: COUNT };
         /// Where reads go.
         reads: MaintenanceReads = MaintenanceReads::Any;
         /// What clients are told (DETAIL of the error).

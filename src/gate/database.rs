@@ -2,6 +2,7 @@
 
 use super::detail::{Counters, GateView, Who};
 use super::error::GateError;
+use super::hold::Holding;
 use super::mode::{DrainTo, Mode, State};
 use super::options::OnOptions;
 use super::progress::{Outcome, Part, Report, Verb};
@@ -21,6 +22,8 @@ pub struct Gate {
     pub(crate) register: Register,
     view: ArcSwap<GateView>,
     fenced: AtomicU64,
+    /// Writes that wait for it to open.
+    pub holding: Holding,
     desk: Mutex<Desk>,
 }
 
@@ -87,6 +90,7 @@ impl Gate {
             register: Register::new(shards, view.state),
             view: ArcSwap::from_pointee(view),
             fenced: AtomicU64::new(0),
+            holding: Holding::default(),
             desk: Mutex::new(Desk { record, under_way: None }),
             name,
         }

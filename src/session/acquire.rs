@@ -30,6 +30,7 @@ impl Session {
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
         if let Some(moved) = self.reuse_bound()? {
             self.flow.begun = false;
+            self.begin_anew();
             return Ok(moved);
         }
         // A session that keeps its connection keeps one to the primary.
@@ -45,6 +46,7 @@ impl Session {
         match taken {
             Ok(()) => {
                 self.begin_lease();
+                self.begin_anew();
                 Ok(())
             }
             Err(Denied::End(end)) => Err(end),
@@ -54,6 +56,7 @@ impl Session {
             }
             Err(Denied::Refused(report)) => {
                 self.me.enter(Phase::Idle);
+                self.forget_held();
                 match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
                     Some(header) => {
                         self.answer_error(header, &report);
@@ -496,7 +499,7 @@ impl Session {
                     self.ending = Some(report);
                 }
                 Ask::RollBack => self.roll_back_for_gate()?,
-                Ask::Cancel => {}
+                Ask::Cancel => self.holding.cancelled = true,
             }
         }
         Ok(())

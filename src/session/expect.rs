@@ -12,6 +12,8 @@ pub enum What {
     Query(Option<Rc<Cached>>),
     /// The question whether a transaction has written; ends with ReadyForQuery.
     Fence,
+    /// The question for a transaction's isolation level; ends with ReadyForQuery.
+    Isolation,
     /// A function call; ends with ReadyForQuery.
     Call,
     /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
@@ -93,7 +95,7 @@ impl Expected {
 
     /// Whether ReadyForQuery ends it.
     pub fn ends_ready(&self) -> bool {
-        matches!(self.what, What::Query(_) | What::Fence | What::Call | What::Sync)
+        matches!(self.what, What::Query(_) | What::Fence | What::Isolation | What::Call | What::Sync)
     }
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.

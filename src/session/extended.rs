@@ -27,6 +27,7 @@ impl Session {
             match header.tag {
                 b'S' => {
                     self.flow.skip = false;
+                    self.is_held_no_more();
                     self.drop_bytes(header.total);
                     let io = &mut self.io;
                     io.from_server.move_ready(&mut io.to_client);
@@ -37,8 +38,18 @@ impl Session {
                     self.drop_bytes(header.total);
                     return Ok(Handled::Done);
                 }
-                _ => return Ok(Handled::Needs(self.nature_of_batch()?)),
+                _ if self.holds_batch()? => return Ok(Handled::Hold),
+                _ => {
+                    if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
+                        self.answer_error(header, &report);
+                        return Ok(Handled::Done);
+                    }
+                    return Ok(Handled::Needs(self.nature_of_batch()?));
+                }
             }
+        }
+        if self.lease.in_maintenance() && self.holds_batch()? {
+            return Ok(Handled::Hold);
         }
         match header.tag {
             b'P' => self.parse(header),
@@ -243,6 +254,11 @@ impl Session {
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
         if self.lease.in_maintenance()
+            && let Some(report) = self.cancelled_hold()
+        {
+            return Ok(self.fail_in_place(header, report));
+        }
+        if self.lease.in_maintenance()
             && let Some(statement) = &statement
             && let Some(handled) = self.guarded_execute(header, statement)
         {
@@ -273,6 +289,7 @@ impl Session {
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
         self.flow.skip = false;
         self.flow.batch = false;
+        self.is_held_no_more();
         if self.flow.wrapped {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();

@@ -25,6 +25,8 @@ pub(super) enum Handled {
     Done,
     /// It needs a server connection first.
     Needs(Nature),
+    /// It waits for the gate.
+    Hold,
 }
 
 impl Session {
@@ -72,6 +74,7 @@ impl Session {
             match self.look_at_message(header)? {
                 Handled::Done => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
+                Handled::Hold => return Ok(Next::Hold),
             }
         }
     }
@@ -127,11 +130,23 @@ impl Session {
         }
         let cached = self.read_query(header)?;
         if !self.has_right_lease() {
+            if self.holds_query(&cached) {
+                return Ok(Handled::Hold);
+            }
+            if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
+                self.is_held_no_more();
+                self.answer_error(header, &report);
+                return Ok(Handled::Done);
+            }
             if !self.me.operator && self.refuses_at_once(&cached) {
+                self.is_held_no_more();
                 self.drop_bytes(header.total);
                 return Ok(Handled::Done);
             }
             return Ok(Handled::Needs(nature(&cached.analysis)));
+        }
+        if self.lease.in_maintenance() && self.holds_query(&cached) {
+            return Ok(Handled::Hold);
         }
         self.begin_work(Running::Simple(cached.clone()));
         self.flow.past.sends(&cached);

@@ -17,6 +17,7 @@ mod expect;
 mod extended;
 mod fence;
 mod guarded;
+mod hold;
 mod input;
 mod lease;
 mod past;
@@ -184,6 +185,7 @@ pub struct Session {
     /// What the client is told when its transaction is over, and it is sent away.
     ending: Option<Report>,
     breaking: drain::Breaking,
+    holding: hold::Holding,
 }
 
 /// Pools by upstream, taken from the database at one generation of its setup.

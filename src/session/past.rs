@@ -26,11 +26,13 @@ pub struct Past {
     /// Something ran that may have taken a snapshot.
     queried: bool,
     savepoints: Savepoints,
+    /// Whether its isolation level is READ COMMITTED, once that was asked.
+    pub read_committed: Option<bool>,
 }
 
 impl Default for Past {
     fn default() -> Self {
-        Self { begun: None, queried: false, savepoints: Savepoints::Known(Vec::new()) }
+        Self { begun: None, queried: false, savepoints: Savepoints::Known(Vec::new()), read_committed: None }
     }
 }
 
@@ -68,7 +70,7 @@ impl Past {
 
     /// A message is sent of which nothing is known.
     pub fn sends_unknown(&mut self) {
-        *self = Self { begun: None, queried: true, savepoints: Savepoints::Unknown };
+        *self = Self { queried: true, savepoints: Savepoints::Unknown, ..Self::default() };
     }
 
     /// A statement has been executed.
@@ -102,7 +104,7 @@ impl Past {
 
     /// The message that began the block, if the block can be begun anew and nobody could tell.
     pub fn begun(&self) -> Option<&Rc<Cached>> {
-        self.begun.as_ref().filter(|_| !self.in_savepoint())
+        self.begun.as_ref().filter(|_| !self.in_savepoint() && self.read_committed != Some(false))
     }
 }
 

@@ -146,10 +146,17 @@ impl Session {
 
     fn command_complete(&mut self, header: Header) {
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Fence, .. })) {
-            let tag = body.to_vec();
-            self.answered_fence(&tag);
-            return;
+        match self.flow.expects.front() {
+            Some(Expected { what: What::Fence, .. }) => {
+                let tag = body.to_vec();
+                self.answered_fence(&tag);
+                return;
+            }
+            Some(Expected { what: What::Isolation, .. }) => {
+                self.flow.past.read_committed = Some(body == b"SELECT 1\0");
+                return;
+            }
+            _ => {}
         }
         let rolled_back = body == b"ROLLBACK\0";
         let cached = match self.flow.expects.front() {
@@ -211,7 +218,7 @@ impl Session {
         // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
         let extended = !matches!(
             self.flow.expects.front(),
-            None | Some(Expected { what: What::Query(_) | What::Fence | What::Call, .. })
+            None | Some(Expected { what: What::Query(_) | What::Fence | What::Isolation | What::Call, .. })
         );
         self.flow.copy_in = false;
         if extended {
@@ -226,7 +233,7 @@ impl Session {
         let mut failed = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
-                What::Query(_) | What::Fence | What::Call => return,
+                What::Query(_) | What::Fence | What::Isolation | What::Call => return,
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
                     self.flow.skip = expected.hide == Hide::All

@@ -4,6 +4,7 @@ mod differential;
 mod fence;
 mod flips;
 mod greeting;
+mod hold;
 mod stand;
 mod survives;
 mod ways_around;
