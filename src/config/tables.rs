@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::address::Upstream;
 use super::general::{Pooling, ServerTls, Timeouts};
 use super::list::FunctionName;
+use super::rules::WriteRule;
 use super::section::settings;
 use super::values::{Limit, Secret, Size, Timeout};
 use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Writes};
@@ -27,6 +28,11 @@ settings! {
         hold_timeout: Duration = Duration::from_secs(10), { min: MILLISECOND, max: HOUR };
         /// How many writes of a database may be held at a time; one more gets the error at once.
         hold_limit: u32 = 1000, { max: COUNT };
+        /// What becomes of certain writes instead, by the first rule that matches: `ACTION [STATEMENT, ...] [on TABLE, ...]
+        /// [by USER, ...] [from APPLICATION, ...]`, the action being "reject", "hold", "discard" (answered as done with no
+        /// row, never sent anywhere) or "allow" (run all the same), the statements insert, update and delete. Such as
+        /// ["discard update on auth_user", "discard on django_session", "hold by batch from 'nightly import'"].
+        write_rules: Vec<WriteRule> = Vec::new();
         /// Where reads go.
         reads: MaintenanceReads = MaintenanceReads::Any;
         /// What clients are told (DETAIL of the error).

@@ -22,6 +22,8 @@ pub struct Gate {
     pub(crate) register: Register,
     view: ArcSwap<GateView>,
     fenced: AtomicU64,
+    discarded: AtomicU64,
+    allowed: AtomicU64,
     /// Writes that wait for it to open.
     pub holding: Holding,
     desk: Mutex<Desk>,
@@ -90,6 +92,8 @@ impl Gate {
             register: Register::new(shards, view.state),
             view: ArcSwap::from_pointee(view),
             fenced: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
+            allowed: AtomicU64::new(0),
             holding: Holding::default(),
             desk: Mutex::new(Desk { record, under_way: None }),
             name,
@@ -124,6 +128,21 @@ impl Gate {
     /// A transaction was made read-only in its middle. Call it before its ticket is given back, so that the drain counts it.
     pub fn count_fenced(&self) {
         self.fenced.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A write was answered as done and sent nowhere, by a rule.
+    pub fn count_discarded(&self) {
+        self.discarded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A write was run though the gate is closed, by a rule.
+    pub fn count_allowed(&self) {
+        self.allowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes discarded and allowed by rules since the start.
+    pub fn ruled(&self) -> (u64, u64) {
+        (self.discarded.load(Ordering::Relaxed), self.allowed.load(Ordering::Relaxed))
     }
 
     /// Transactions fenced since the last call.

@@ -11,6 +11,8 @@ use crate::upstream::Cluster;
 pub enum Nature {
     /// Every statement of it is a read that may run on any replica, or it is an explicit READ ONLY block.
     Read,
+    /// A write that a rule lets through while the gate is closed.
+    Allowed,
     /// Anything else.
     Any,
 }
@@ -39,6 +41,8 @@ pub enum Route {
     Replica(usize),
     /// On a guarded connection to the primary.
     GuardedPrimary,
+    /// To the primary, on an unguarded connection, though the gate is closed: for one message that a rule allows.
+    Allowed,
     /// Nowhere for now: no server that could serve it is known to be up.
     Wait,
     /// The database is offline.
@@ -76,6 +80,13 @@ impl Wish<'_> {
                     (None, Reads::Replica) if nature == Nature::Read => Route::Wait,
                     (None, _) if primary => Route::Write,
                     (None, _) => Route::Wait,
+                }
+            }
+            NewTransaction::Guarded { .. } if nature == Nature::Allowed => {
+                if primary {
+                    Route::Allowed
+                } else {
+                    Route::Wait
                 }
             }
             NewTransaction::Guarded { .. } => {

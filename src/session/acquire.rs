@@ -184,6 +184,15 @@ impl Session {
                         None => conn.close(),
                     }
                 }
+                Route::Allowed => {
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    let pool = self.pool(at)?;
+                    let taken = async move { pool.take::<Unguarded>(core, deadline).await };
+                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    self.db.gate.count_allowed();
+                    self.lease = Lease::Allowed { conn };
+                    return Ok(());
+                }
                 Route::GuardedPrimary if self.manner.pool_mode == PoolMode::Session => {
                     // It will be the session's own for longer than the maintenance: of the kind that can be opened again.
                     let Some(at) = setup.cluster.primary() else { continue };
@@ -318,7 +327,7 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
-        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Operator { .. });
+        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
         let target = CancelTarget {
             pool: server.permit.pool().clone(),
@@ -375,7 +384,7 @@ impl Session {
     /// Whether the lease has come to its end: the transaction is over and everything sent on.
     pub(super) fn is_over(&self) -> bool {
         let held = match &self.lease {
-            Lease::Write { .. } => true,
+            Lease::Write { .. } | Lease::Allowed { .. } => true,
             Lease::Guarded { replica: None, .. } => true,
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
             _ => false,
@@ -413,6 +422,7 @@ impl Session {
                 give_back(conn.into());
             }
             Lease::Guarded { conn, .. } => give_back(conn.into()),
+            Lease::Allowed { conn } => give_back(conn.into()),
             // It was made read-only by force, and is of neither kind now.
             Lease::InPlace { conn } => conn.close(),
             other => self.lease = other,

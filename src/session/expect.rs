@@ -39,6 +39,8 @@ pub enum Say {
     ParseComplete,
     /// CloseComplete: the name was pgsluice's to forget.
     CloseComplete,
+    /// CommandComplete of a statement that was discarded.
+    Done(&'static str),
 }
 
 /// How much of an answer the client is not to see.

@@ -44,6 +44,9 @@ impl Session {
                         self.answer_error(header, &report);
                         return Ok(Handled::Done);
                     }
+                    if self.allows_batch()? {
+                        return Ok(Handled::Needs(Nature::Allowed));
+                    }
                     return Ok(Handled::Needs(self.nature_of_batch()?));
                 }
             }
@@ -97,7 +100,7 @@ impl Session {
                 _ => return Ok(Nature::Any),
             };
             match one {
-                Some(Nature::Any) => return Ok(Nature::Any),
+                Some(Nature::Any | Nature::Allowed) => return Ok(Nature::Any),
                 Some(Nature::Read) => verdict = Some(Nature::Read),
                 None => {}
             }
@@ -253,6 +256,17 @@ impl Session {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
+        match &statement {
+            Some(statement) => {
+                if let Some(handled) = self.rule_for_execute(header, statement) {
+                    return Ok(handled);
+                }
+            }
+            None if matches!(self.lease, super::lease::Lease::Allowed { .. }) => {
+                return Ok(self.refuse_on_allowed(header, "statement"));
+            }
+            None => {}
+        }
         if self.lease.in_maintenance()
             && let Some(report) = self.cancelled_hold()
         {

@@ -8,6 +8,7 @@
 use std::rc::Rc;
 
 use super::expect::{Expected, Hide, What};
+use super::fence::Fencing;
 use super::input::Handled;
 use super::lease::Lease;
 use super::refuse::POISON;
@@ -37,9 +38,8 @@ fn commits_at_once(statement: &Statement) -> bool {
 impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
-        !self.flow.parts.is_empty()
-            || self.flow.fencing == super::fence::Fencing::Asked
-            || self.lease.in_maintenance() && self.flow.readies > 0
+        let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
+        !self.flow.parts.is_empty() || self.flow.fencing == Fencing::Asked || special && self.flow.readies > 0
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.
@@ -108,7 +108,13 @@ impl Session {
     }
 
     /// Sends what stands before a refused statement, and in its place one that fails.
-    fn send_poisoned(&mut self, header: Header, mut text: Vec<u8>, cached: Rc<Cached>, report: Report) -> Handled {
+    pub(super) fn send_poisoned(
+        &mut self,
+        header: Header,
+        mut text: Vec<u8>,
+        cached: Rc<Cached>,
+        report: Report,
+    ) -> Handled {
         // What ends a transaction before it would leave the poison in one of its own: as it should be.
         text.extend_from_slice(POISON);
         self.drop_bytes(header.total);

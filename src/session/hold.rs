@@ -10,8 +10,9 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::expect::{Expected, Hide, What};
+use super::rules::Treatment;
 use super::{End, Session};
-use crate::gate::{NewTransaction, Writes};
+use crate::gate::NewTransaction;
 use crate::hub::Phase;
 use crate::sql::cache::Cached;
 use crate::sql::{Refusal, Statement};
@@ -59,8 +60,7 @@ impl Session {
         let mut bytes = self.io.from_client.unscanned();
         let (mut prepares, mut runs) = (Vec::new(), false);
         let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
-        loop {
-            let Some(header) = peek_front(bytes, self.manner.largest)? else { break };
+        while let Some(header) = peek_front(bytes, self.manner.largest)? {
             let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
             match header.tag {
                 b'P' => {
@@ -87,18 +87,17 @@ impl Session {
 
     /// Whether this is a place where a message can be held: between transactions, or in a block that can be begun anew.
     fn may_hold(&self) -> bool {
-        let closed = matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. });
         let quiet = self.flow.expects.is_empty() && !self.flow.batch && !self.flow.skip;
         let place = match self.flow.status {
             TxStatus::Idle => true,
             TxStatus::Block => self.flow.past.begun().is_some() && self.names.no_portals(),
             TxStatus::Failed => false,
         };
-        closed && quiet && place && !self.me.operator && self.holding.over.is_none()
+        quiet && place && self.holding.over.is_none() && self.treats_writes()
     }
 
     fn holds_statement(&self, statement: &Statement, cached: &Cached) -> bool {
-        self.is_certain_write(statement) && self.treatment(statement, cached) == Writes::Hold
+        self.is_certain_write(statement) && self.treatment(statement, cached) == Treatment::Hold
     }
 
     /// Whether it is refused whatever the server says.
@@ -109,14 +108,6 @@ impl Session {
                 !(*unless_temporary && self.pins.has(super::state::Pin::Temporary))
             }
             Refusal::ByPgsluice(_) => true,
-        }
-    }
-
-    /// What becomes of a write while the gate is closed.
-    pub(super) fn treatment(&self, _statement: &Statement, _cached: &Cached) -> Writes {
-        match self.db.gate.state().mode.new_transaction() {
-            NewTransaction::Guarded { writes } => writes,
-            _ => Writes::Reject,
         }
     }
 

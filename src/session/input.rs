@@ -129,6 +129,9 @@ impl Session {
             return Ok(Handled::Done);
         }
         let cached = self.read_query(header)?;
+        if let Some(handled) = self.rule_for_query(header, &cached) {
+            return Ok(handled);
+        }
         if !self.has_right_lease() {
             if self.holds_query(&cached) {
                 return Ok(Handled::Hold);
@@ -147,6 +150,11 @@ impl Session {
         }
         if self.lease.in_maintenance() && self.holds_query(&cached) {
             return Ok(Handled::Hold);
+        }
+        if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
+            // The rules have changed between two looks.
+            let report = self.refused("cannot execute this statement in a read-only transaction");
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
         }
         self.begin_work(Running::Simple(cached.clone()));
         self.flow.past.sends(&cached);
@@ -177,7 +185,11 @@ impl Session {
         }
         self.flow.past.sends_unknown();
         let mut expected = Expected::seen(What::Call);
-        let refused = if self.lease.in_maintenance() { self.refused_function(oid) } else { None };
+        let refused = match self.lease {
+            Lease::Allowed { .. } => Some(self.refused("cannot execute a function call in a read-only transaction")),
+            _ if self.lease.in_maintenance() => self.refused_function(oid),
+            _ => None,
+        };
         if let Some(report) = refused {
             expected.refusal = Some(Box::new(report));
             self.drop_bytes(header.total);
@@ -244,7 +256,7 @@ impl Session {
     pub(super) fn has_right_lease(&mut self) -> bool {
         match &self.lease {
             Lease::None => false,
-            Lease::Write { .. } | Lease::Guarded { .. } | Lease::Operator { .. } => true,
+            Lease::Write { .. } | Lease::Guarded { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
             Lease::Bound { .. } => false,
             Lease::InPlace { .. } => !self.is_between_transactions() || self.stands_in_place(),
         }

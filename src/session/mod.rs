@@ -24,6 +24,7 @@ mod past;
 mod prepared;
 mod refuse;
 mod reply;
+mod rules;
 mod run;
 pub mod startup;
 mod state;

@@ -53,6 +53,7 @@ impl Session {
                 b'T' if shows && bytes.len() >= header.total => {
                     self.io.from_server.pass(header.total);
                     self.answered_describe();
+                    self.say_what_is_due();
                     continue;
                 }
                 b'E' | b'N' if header.total > LONGEST_REPORT => {
@@ -370,6 +371,7 @@ impl Session {
             match say {
                 Say::ParseComplete => back::parse_complete(&mut io.to_client),
                 Say::CloseComplete => back::close_complete(&mut io.to_client),
+                Say::Done(tag) => back::command_complete(&mut io.to_client, tag),
             }
         }
     }

@@ -5,6 +5,7 @@ mod fence;
 mod flips;
 mod greeting;
 mod hold;
+mod rules;
 mod stand;
 mod survives;
 mod ways_around;
