@@ -37,6 +37,9 @@ fn rows(stand: &Stand, condition: &str) -> String {
     stand.cluster.primary().psql_in("app", &format!("SELECT count(*) FROM t WHERE {condition}")).expect("a count")
 }
 
+/// A client, what it says before, what is held, how many ReadyForQuery that gets, and the tags.
+type Case<'a> = (Raw, &'a [&'a str], Vec<u8>, usize, &'a [&'a str]);
+
 #[test]
 fn writes_wait_in_every_form_while_reads_flow() {
     for mode in MODES {
@@ -45,9 +48,8 @@ fn writes_wait_in_every_form_while_reads_flow() {
         let prepare = [message::parse("ins", "INSERT INTO t VALUES ($1, 'named')", &[23]), message::sync()].concat();
         talk(&mut named, &prepare, 1);
         stand.on_with_hold("60s");
-        // Each with what it sends while it is held, how many ReadyForQuery it gets, and the tags.
         let bind = [message::bind("", "ins", &[Some(b"704")]), message::execute("", 0), message::sync()].concat();
-        let cases: Vec<(Raw, &[&str], Vec<u8>, usize, &[&str])> = vec![
+        let mut cases: Vec<Case<'_>> = vec![
             (stand.app(), &[], message::query("INSERT INTO t VALUES (700, 'simple')"), 1, &["INSERT 0 1"]),
             (
                 stand.app(),
@@ -81,7 +83,6 @@ fn writes_wait_in_every_form_while_reads_flow() {
             (stand.app(), &[], message::query("CREATE TABLE made ()"), 1, &["CREATE TABLE"]),
             (stand.app(), &[], message::query("BEGIN READ WRITE"), 1, &["BEGIN"]),
         ];
-        let mut cases = cases;
         for (raw, before, bytes, ..) in &mut cases {
             for sql in *before {
                 ok(raw, sql);

@@ -124,7 +124,7 @@ fn a_rule_matches_only_what_can_be_named() {
         "UPDATE other.auth_user SET id = 2; ",
     ] {
         let state = sqlstate(&query(&mut raw, sql));
-        assert!(state == "25006" || sql.contains("other.") && state == "", "{sql}: {state}");
+        assert!(state == "25006" || sql.contains("other.") && state.is_empty(), "{sql}: {state}");
     }
     query(&mut raw, "SET application_name = 'counter'");
     assert_eq!(said(&query(&mut raw, "UPDATE t SET v = 'x'")), "UPDATE 0, ZI");
