@@ -58,6 +58,10 @@ impl Past {
         for statement in &cached.analysis.statements {
             match &statement.kind {
                 Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.queried = true,
+                // `done` follows those.
+                Kind::Transaction(
+                    TransactionVerb::Savepoint(_) | TransactionVerb::Release(_) | TransactionVerb::RollbackTo(_),
+                ) => {}
                 Kind::Transaction(TransactionVerb::SetTransaction { snapshot: false, .. }) => self.begun = None,
                 Kind::Session if statement.effects.iter().all(|e| matches!(e, SessionEffect::Set { .. })) => {
                     self.begun = None;
@@ -154,6 +158,7 @@ mod tests {
             (&["BEGIN", "DECLARE c CURSOR FOR SELECT 1"], false),
             (&["BEGIN", "SELECT 1", "LOCK t"], false),
             (&["BEGIN", "SAVEPOINT a"], false),
+            (&["BEGIN", "SAVEPOINT a", "SELECT 1", "RELEASE a"], true),
             (&["BEGIN; SELECT 1"], false),
         ] {
             assert_eq!(after(texts).begun().is_some(), anew, "{texts:?}");

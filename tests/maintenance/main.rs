@@ -1,5 +1,6 @@
 //! A maintenance on real servers: a primary, a replica, and the built binary in front of them.
 
+mod commits;
 mod differential;
 mod fence;
 mod flips;
