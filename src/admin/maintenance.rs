@@ -6,8 +6,10 @@ use super::console::{Console, Failed};
 use super::table::{Cell, Column, Table, columns};
 use crate::config;
 use crate::gate::{
-    ForeignWriter, GateError, Given, OnDefaults, OnOptions, OnTimeout, Outcome, Reads, Row, Target, Terms, Verb, Writes,
+    ForeignWriter, GateError, Given, Mode, OnDefaults, OnOptions, OnTimeout, Outcome, Reads, Row, Target, Terms, Verb,
+    Writes,
 };
+use crate::hub::Core;
 use crate::wire::{Report, Severity};
 
 /// Columns of the answer.
@@ -20,7 +22,7 @@ pub(super) const OUTCOME: &[Column] = columns![
 pub(super) const STATUS: &[Column] = columns![
     database Text, mode Text, epoch Int8, since Time, message Text, until Time, expire_at Time, writes Text, reads Text,
     on_timeout Text, drain_timeout Text, quiesced_at Time, quiesced_lsn Text, in_flight Int8, under_way Text, progress Text,
-    who Text, address Text, maintenance Bool,
+    who Text, address Text, maintenance Bool, held Int8, discarded Int8, allowed Int8,
 ];
 
 /// Runs a command of the gate to its end.
@@ -56,7 +58,8 @@ fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateErro
     for (_, outcome) in outcomes {
         match outcome {
             Ok(outcome) => {
-                warnings(&outcome).iter().for_each(|warning| warning.write(out));
+                let allowed = allowing_rules(&console.core, &outcome);
+                warnings(&outcome).iter().chain(&allowed).for_each(|warning| warning.write(out));
                 table.push(row(outcome));
             }
             Err(error) => failed.push(error),
@@ -92,6 +95,17 @@ fn warnings(outcome: &Outcome) -> Vec<Report> {
         warnings.push(warning(text).with_detail(Some(list(&outcome.foreign_writers))));
     }
     warnings
+}
+
+/// A closed database that rules let some write to is not fully still: whoever closed it is told.
+fn allowing_rules(core: &Core, outcome: &Outcome) -> Option<Report> {
+    let database = core.hub.databases.get(&outcome.database)?;
+    let setup = database.setup();
+    let rules = setup.settings.maintenance.write_rules.iter().filter(|rule| rule.action == config::RuleAction::Allow);
+    let rules: Vec<_> = rules.map(|rule| rule.as_str()).collect();
+    let closed = matches!(outcome.mode, Mode::ReadOnly { .. } | Mode::Draining { .. }) && !rules.is_empty();
+    let text = format!("database \"{}\" is not fully still: rules let some writes through", outcome.database);
+    closed.then(|| warning(text).with_detail(Some(rules.join("; "))))
 }
 
 fn list(writers: &[ForeignWriter]) -> String {
@@ -180,7 +194,7 @@ pub(super) fn show(console: &Console, only: Option<&str>) -> Result<Table, Repor
     Ok(table)
 }
 
-fn status(row: Row) -> [Cell; 19] {
+fn status(row: Row) -> [Cell; 22] {
     let terms = row.terms.as_ref();
     let of = |get: fn(&Terms) -> Cell| terms.map_or(Cell::Null, get);
     [
@@ -204,6 +218,9 @@ fn status(row: Row) -> [Cell; 19] {
         of(|terms| terms.who.user.clone().into()),
         of(|terms| terms.who.address.clone().into()),
         row.maintenance.into(),
+        row.held.into(),
+        row.discarded.into(),
+        row.allowed.into(),
     ]
 }
 

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use super::address::{ListenAddr, Upstream};
 use super::general::{Pooling, ServerTls, Timeouts};
 use super::list::FunctionName;
+use super::rules::WriteRule;
 use super::section::settings;
 use super::setting::{Key, Kind, Setting, text};
 use super::values::{Limit, Secret, Size, Timeout};
@@ -31,6 +32,13 @@ settings! {
         writes: Writes = Writes::Reject;
         /// How long a held write waits before it gets the error after all.
         hold_timeout: Duration = Duration::from_secs(10), { min: MILLISECOND, max: HOUR };
+        /// How many writes of a database may be held at a time; one more gets the error at once.
+        hold_limit: u32 = 1000, { max: COUNT };
+        /// What becomes of certain writes instead, by the first rule that matches: `ACTION [STATEMENT, ...] [on TABLE, ...]
+        /// [by USER, ...] [from APPLICATION, ...]`, the action being "reject", "hold", "discard" (answered as done with no
+        /// row, never sent anywhere) or "allow" (run all the same), the statements insert, update and delete. Such as
+        /// ["discard update on auth_user", "discard on django_session", "hold by batch from 'nightly import'"].
+        write_rules: Vec<WriteRule> = Vec::new();
         /// Where reads go.
         reads: MaintenanceReads = MaintenanceReads::Any;
         /// What clients are told (DETAIL of the error).

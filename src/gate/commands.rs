@@ -8,7 +8,6 @@ use super::database::{Claim, Gate, Move};
 use super::detail::Who;
 use super::error::GateError;
 use super::gates::{Gates, Origin, World};
-use super::hold;
 use super::mode::Mode;
 use super::options::{OnDefaults, OnOptions};
 use super::plan::{Order, Plan, plan};
@@ -28,7 +27,7 @@ pub enum Target {
 }
 
 impl Gates {
-    /// MAINTENANCE ON. Errors here changed nothing: 3D000, 55006, 0A000 (`writes hold`); later ones come with the outcome.
+    /// MAINTENANCE ON. Errors here changed nothing: 3D000, 55006; later ones come with the outcome.
     pub fn maintenance_on(
         &self,
         target: Target,
@@ -68,9 +67,6 @@ impl Gates {
         who: Who,
         wait: Wait,
     ) -> Result<TransitionHandle, GateError> {
-        if verb.opposite().is_some() {
-            hold::supported(options.writes.unwrap_or(options.defaults.writes))?;
-        }
         let now = self.world().now();
         give(self.world(), target, Order { verb, options, who, now, only_expired: false }, wait)
     }

@@ -2,6 +2,7 @@
 
 use super::detail::{Counters, GateView, Who};
 use super::error::GateError;
+use super::hold::Holding;
 use super::mode::{DrainTo, Mode, State};
 use super::options::OnOptions;
 use super::progress::{Outcome, Part, Report, Verb};
@@ -9,6 +10,7 @@ use super::register::{Closed, Lane, Register, WriteTicket};
 use super::state_file::Record;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -19,6 +21,11 @@ pub struct Gate {
     name: Arc<str>,
     pub(crate) register: Register,
     view: ArcSwap<GateView>,
+    fenced: AtomicU64,
+    discarded: AtomicU64,
+    allowed: AtomicU64,
+    /// Writes that wait for it to open.
+    pub holding: Holding,
     desk: Mutex<Desk>,
 }
 
@@ -84,6 +91,10 @@ impl Gate {
         Gate {
             register: Register::new(shards, view.state),
             view: ArcSwap::from_pointee(view),
+            fenced: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
+            allowed: AtomicU64::new(0),
+            holding: Holding::default(),
             desk: Mutex::new(Desk { record, under_way: None }),
             name,
         }
@@ -112,6 +123,31 @@ impl Gate {
     /// Write-capable transactions registered now.
     pub fn in_flight(&self) -> usize {
         self.register.in_flight()
+    }
+
+    /// A transaction was made read-only in its middle. Call it before its ticket is given back, so that the drain counts it.
+    pub fn count_fenced(&self) {
+        self.fenced.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A write was answered as done and sent nowhere, by a rule.
+    pub fn count_discarded(&self) {
+        self.discarded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A write was run though the gate is closed, by a rule.
+    pub fn count_allowed(&self) {
+        self.allowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes discarded and allowed by rules since the start.
+    pub fn ruled(&self) -> (u64, u64) {
+        (self.discarded.load(Ordering::Relaxed), self.allowed.load(Ordering::Relaxed))
+    }
+
+    /// Transactions fenced since the last call.
+    pub(crate) fn take_fenced(&self) -> u64 {
+        self.fenced.swap(0, Ordering::AcqRel)
     }
 
     /// What goes with the mode, lock-free. At least as new as the mode of a [`Closed`] or of a closed [`Gate::state`].

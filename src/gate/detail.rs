@@ -135,7 +135,7 @@ pub struct Quiesced {
 /// What the last transition met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Transactions made read-only in their middle; 0 until fencing is built.
+    /// Transactions made read-only in their middle.
     pub fenced: u64,
     /// Transactions cancelled at drain_timeout.
     pub cancelled: u64,

@@ -72,9 +72,6 @@ pub enum GateError {
     /// 22007, in PostgreSQL's words.
     #[error("invalid input syntax for type timestamp with time zone: \"{0}\"")]
     InvalidTimestamp(String),
-    /// 0A000: the hold queue is not there yet.
-    #[error("writes = hold is not supported yet")]
-    HoldNotSupported,
     /// 53400: more names than the proxy keeps gates for.
     #[error("too many databases: this proxy keeps at most {0}")]
     TooManyDatabases(usize),
@@ -105,7 +102,6 @@ impl GateError {
             GateError::CalledOff { .. } => "57014",
             GateError::InvalidOption { .. } | GateError::UnknownOption(_) | GateError::RepeatedOption(_) => "22023",
             GateError::InvalidTimestamp(_) => "22007",
-            GateError::HoldNotSupported => "0A000",
             GateError::TooManyDatabases(_) => "53400",
             GateError::StateFile(_) => "58030",
             GateError::Interrupted { .. } => "XX000",
@@ -129,7 +125,6 @@ impl GateError {
             GateError::InvalidOption { hint, .. } => Some(hint.clone()),
             GateError::UnknownOption(_) => Some(super::options::KNOWN.into()),
             GateError::InvalidTimestamp(_) => Some(when::HINT.into()),
-            GateError::HoldNotSupported => Some("Use writes = reject.".into()),
             GateError::UnderWay { verb, .. } => {
                 verb.opposite().map(|back| format!("Wait for it, or call it off with {back}; SHOW MAINTENANCE tells."))
             }

@@ -102,6 +102,12 @@ pub struct Row {
     pub quiesced: Option<Quiesced>,
     /// Write-capable transactions registered.
     pub in_flight: usize,
+    /// Writes that are held now.
+    pub held: usize,
+    /// Writes that rules have discarded since the proxy started.
+    pub discarded: u64,
+    /// Writes that rules have let through since then.
+    pub allowed: u64,
     /// The command under way and who gave it.
     pub under_way: Option<(Verb, Who)>,
     /// What that waits for.
@@ -263,6 +269,9 @@ impl Gates {
             maintenance: map.all.switches.maintenance.is_some(),
             quiesced: None,
             in_flight: 0,
+            held: 0,
+            discarded: 0,
+            allowed: 0,
             under_way: map.all_under_way.as_ref().map(|mv| (mv.verb, mv.who.clone())),
             progress: None,
         });
@@ -274,6 +283,7 @@ impl Gates {
 fn row(gate: &Gate) -> Row {
     let view = gate.view().clone();
     let under_way = gate.desk().under_way.clone();
+    let (discarded, allowed) = gate.ruled();
     Row {
         database: view.database.to_string(),
         mode: view.state.mode,
@@ -283,6 +293,9 @@ fn row(gate: &Gate) -> Row {
         maintenance: view.switches.maintenance.is_some(),
         quiesced: view.quiesced,
         in_flight: gate.in_flight(),
+        held: gate.holding.count(),
+        discarded,
+        allowed,
         progress: under_way.as_ref().and_then(|mv| mv.report.borrow().progress.clone()),
         under_way: under_way.map(|mv| (mv.verb, mv.who.clone())),
     }

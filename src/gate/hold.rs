@@ -1,23 +1,48 @@
-//! The place of the hold queue: where writes wait for the gate in `writes = hold`.
-//!
-//! Not filled yet. Until it is, [`supported`] refuses every command that asks for it, so that hold never acts as reject.
+//! Where writes wait for the gate in `writes = hold`: a count with a bound. What is held stays with its session, unread and
+//! unsent, so that nothing can be lost, sent twice, or sent after its client has gone; a flip wakes every session.
 
-use super::error::GateError;
-use super::mode::Writes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How a held write ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// The gate opened: run it.
-    Released,
-    /// `hold_timeout` passed: PostgreSQL's error 25006.
-    TimedOut,
+/// How many writes of a database are held now.
+#[derive(Debug, Default)]
+pub struct Holding(Arc<AtomicUsize>);
+
+impl Holding {
+    /// A place, unless `most` are taken.
+    pub fn enter(&self, most: usize) -> Option<Held> {
+        let more = |now: usize| (now < most).then_some(now + 1);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Held(self.0.clone()))
+    }
+
+    /// How many places are taken.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
-/// Whether this build can do that with writes; 0A000 if not.
-pub fn supported(writes: Writes) -> Result<(), GateError> {
-    match writes {
-        Writes::Reject => Ok(()),
-        Writes::Hold => Err(GateError::HoldNotSupported),
+/// A place among the held; given back when dropped.
+#[derive(Debug)]
+pub struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_so_many_places_and_no_more() {
+        let holding = Holding::default();
+        let (first, second) = (holding.enter(2), holding.enter(2));
+        assert!(first.is_some() && second.is_some() && holding.enter(2).is_none());
+        drop(first);
+        assert_eq!(holding.count(), 1);
+        assert!(holding.enter(2).is_some() && holding.enter(0).is_none());
     }
 }

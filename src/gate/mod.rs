@@ -29,7 +29,7 @@ mod error;
 mod expiry;
 mod field;
 mod gates;
-pub mod hold;
+mod hold;
 mod lsn;
 mod mode;
 mod options;
@@ -47,6 +47,7 @@ pub use detail::{Cause, Counters, GateView, OnTimeout, Quiesced, Reads, Switches
 pub use error::GateError;
 pub use field::{Field, ForeignWriter, Job, OpenTransaction, Settled};
 pub use gates::{Clock, Gates, Limits, Row};
+pub use hold::{Held, Holding};
 pub use lsn::{InvalidLsn, Lsn};
 pub use mode::{DrainTo, Epoch, Mode, NewTransaction, State, Writes};
 pub use options::{Given, LONGEST_MESSAGE, OnDefaults, OnOptions};

@@ -39,6 +39,7 @@ impl Transition<'_> {
         if !self.plan.changed && !self.plan.drive {
             return Ok(self.outcome(vec![], None));
         }
+        let open_before = self.claim.gate.in_flight() as u64;
         self.show().await;
         let flipped = self.outcome(vec![], None);
         self.claim.mv.report.send_modify(|report| report.flipped = Some(flipped));
@@ -46,8 +47,10 @@ impl Transition<'_> {
             return Ok(self.outcome(vec![], None));
         };
         if self.plan.after.quiesced.is_none() {
-            self.open_at_flip = self.count_open(to).await;
-            self.drain(to).await?;
+            self.open_at_flip = self.count_open(to).await.max(open_before);
+            let drained = self.drain(to).await;
+            self.claim.counters.fenced += self.claim.gate.take_fenced();
+            drained?;
             let at = self.world.now();
             self.plan.after.quiesced = Some(Quiesced { at, lsn: None });
         }
@@ -236,7 +239,11 @@ impl Transition<'_> {
             quiesced_at: view.quiesced.map(|q| q.at),
             quiesced_lsn: view.quiesced.and_then(|q| q.lsn),
             waited_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            finished: if view.quiesced.is_some() { self.open_at_flip.saturating_sub(counters.cancelled) } else { 0 },
+            finished: if view.quiesced.is_some() {
+                self.open_at_flip.saturating_sub(counters.cancelled + counters.fenced)
+            } else {
+                0
+            },
             fenced: counters.fenced,
             cancelled: counters.cancelled,
             foreign_writers,

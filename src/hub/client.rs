@@ -24,6 +24,8 @@ pub enum Phase {
     Idle,
     /// Waits for a server connection.
     Waiting,
+    /// A write waits for the gate.
+    Held,
     /// A statement runs.
     Active,
     /// In a transaction block, between statements.
@@ -42,7 +44,7 @@ pub enum Ask {
         /// Whether an open transaction is broken off.
         now: bool,
     },
-    /// Give up the command that runs: a cancel request has come. Only consoles are asked this.
+    /// Give up the command that runs, or the write that is held: a cancel request has come.
     Cancel,
     /// Roll back the write-capable transaction that is open; the drain has timed out.
     RollBack,
@@ -198,7 +200,9 @@ impl Client {
         }
         let now = Instant::now();
         self.phase_since.set(now);
-        if matches!(before, Phase::Idle | Phase::IdleInTransaction) && matches!(phase, Phase::Waiting | Phase::Active) {
+        if matches!(before, Phase::Idle | Phase::IdleInTransaction)
+            && matches!(phase, Phase::Waiting | Phase::Held | Phase::Active)
+        {
             self.requested.set(now);
         }
     }
@@ -247,12 +251,14 @@ impl Client {
         }
     }
 
-    /// Sends a cancel request to the server that works for it, if one does; a console is asked to give up its command. Its server connection stays its own until the
-    /// request has been taken. The receiver learns when that is.
+    /// Sends a cancel request to the server that works for it, if one does; a console is asked to give up its command, who is
+    /// held to give up the wait. Its server connection stays its own until the request has been taken. The receiver learns
+    /// when that is.
     pub fn send_cancel(self: &Rc<Self>) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
-        if self.database.is_none() {
+        if self.database.is_none() || self.phase.get() == Phase::Held {
             self.ask(Ask::Cancel);
+            return told;
         }
         if let Some(target) = self.cancel.borrow().clone() {
             let me = self.clone();

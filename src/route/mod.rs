@@ -13,6 +13,8 @@ pub enum Nature {
     Read,
     /// Something in it means nothing on a replica, or does not run there.
     Primary,
+    /// A write that a rule lets through while the gate is closed.
+    Allowed,
     /// Anything else.
     Any,
 }
@@ -48,6 +50,8 @@ pub enum Route {
     Replica(usize),
     /// On a guarded connection to the primary.
     GuardedPrimary,
+    /// To the primary, on an unguarded connection, though the gate is closed: for one message that a rule allows.
+    Allowed,
     /// Nowhere for now: no server that could serve it is known to be up.
     Wait,
     /// The database is offline.
@@ -85,6 +89,13 @@ impl Wish<'_> {
                     (None, Reads::Replica) if nature == Nature::Read => Route::Wait,
                     (None, _) if primary => Route::Write,
                     (None, _) => Route::Wait,
+                }
+            }
+            NewTransaction::Guarded { .. } if nature == Nature::Allowed => {
+                if primary {
+                    Route::Allowed
+                } else {
+                    Route::Wait
                 }
             }
             NewTransaction::Guarded { .. } => {

@@ -124,7 +124,7 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
         let client = core.client(u64::from(pid))?;
         let right: bool =
             subtle::ConstantTimeEq::ct_eq(client.secret.to_be_bytes().as_slice(), secret.as_slice()).into();
-        if !right || client.phase.get() != Phase::Active {
+        if !right || !matches!(client.phase.get(), Phase::Active | Phase::Held) {
             return None;
         }
         Some(client.send_cancel())

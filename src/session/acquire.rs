@@ -30,6 +30,7 @@ impl Session {
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
         if let Some(moved) = self.reuse_bound()? {
             self.flow.begun = false;
+            self.begin_anew();
             return Ok(moved);
         }
         // A session that keeps its connection keeps one to the primary.
@@ -45,6 +46,7 @@ impl Session {
         match taken {
             Ok(()) => {
                 self.begin_lease();
+                self.begin_anew();
                 Ok(())
             }
             Err(Denied::End(end)) => Err(end),
@@ -54,6 +56,7 @@ impl Session {
             }
             Err(Denied::Refused(report)) => {
                 self.me.enter(Phase::Idle);
+                self.forget_held();
                 match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
                     Some(header) => {
                         self.answer_error(header, &report);
@@ -180,6 +183,15 @@ impl Session {
                         // The gate closed meanwhile: this kind of connection is not wanted any more.
                         None => conn.close(),
                     }
+                }
+                Route::Allowed => {
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    let pool = self.pool(at)?;
+                    let taken = async move { pool.take::<Unguarded>(core, deadline).await };
+                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    self.db.gate.count_allowed();
+                    self.lease = Lease::Allowed { conn };
+                    return Ok(());
                 }
                 Route::GuardedPrimary if self.manner.pool_mode == PoolMode::Session => {
                     // It will be the session's own for longer than the maintenance: of the kind that can be opened again.
@@ -315,7 +327,7 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
-        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Operator { .. });
+        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
         let target = CancelTarget {
             pool: server.permit.pool().clone(),
@@ -372,7 +384,7 @@ impl Session {
     /// Whether the lease has come to its end: the transaction is over and everything sent on.
     pub(super) fn is_over(&self) -> bool {
         let held = match &self.lease {
-            Lease::Write { .. } => true,
+            Lease::Write { .. } | Lease::Allowed { .. } => true,
             Lease::Guarded { replica: None, .. } => true,
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
             _ => false,
@@ -410,6 +422,7 @@ impl Session {
                 give_back(conn.into());
             }
             Lease::Guarded { conn, .. } => give_back(conn.into()),
+            Lease::Allowed { conn } => give_back(conn.into()),
             // It was made read-only by force, and is of neither kind now.
             Lease::InPlace { conn } => conn.close(),
             other => self.lease = other,
@@ -485,7 +498,10 @@ impl Session {
     pub(super) async fn answer_asks(&mut self) -> Result<(), End> {
         for ask in self.me.take_asks() {
             match ask {
-                Ask::Flip => self.tell_flip(),
+                Ask::Flip => {
+                    self.tell_flip();
+                    self.fence_if_due();
+                }
                 Ask::End { report, now } => {
                     if now || self.lease.is_none() || self.is_between_transactions() {
                         return Err(report.into());
@@ -493,7 +509,7 @@ impl Session {
                     self.ending = Some(report);
                 }
                 Ask::RollBack => self.roll_back_for_gate()?,
-                Ask::Cancel => {}
+                Ask::Cancel => self.holding.cancelled = true,
             }
         }
         Ok(())

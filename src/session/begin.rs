@@ -94,6 +94,7 @@ impl Prepared {
             asked_at: None,
             ending: None,
             breaking: super::drain::Breaking::No,
+            holding: super::hold::Holding::default(),
         }
     }
 }

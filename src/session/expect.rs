@@ -10,6 +10,10 @@ use crate::wire::Report;
 pub enum What {
     /// A simple query; ends with ReadyForQuery.
     Query(Option<Rc<Cached>>),
+    /// The question whether a transaction has written; ends with ReadyForQuery.
+    Fence,
+    /// The question for a transaction's isolation level; ends with ReadyForQuery.
+    Isolation,
     /// A function call; ends with ReadyForQuery.
     Call,
     /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
@@ -37,6 +41,8 @@ pub enum Say {
     CloseComplete,
     /// Part of an answer to SHOW of a setting of pgsluice's own.
     Own(super::own::Part),
+    /// CommandComplete of a statement that was discarded.
+    Done(&'static str),
 }
 
 /// How much of an answer the client is not to see.
@@ -93,7 +99,7 @@ impl Expected {
 
     /// Whether ReadyForQuery ends it.
     pub fn ends_ready(&self) -> bool {
-        matches!(self.what, What::Query(_) | What::Call | What::Sync)
+        matches!(self.what, What::Query(_) | What::Fence | What::Isolation | What::Call | What::Sync)
     }
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.

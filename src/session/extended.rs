@@ -31,6 +31,7 @@ impl Session {
                 b'S' => {
                     self.flow.skip = false;
                     self.names.end_portals();
+                    self.is_held_no_more();
                     self.drop_bytes(header.total);
                     let io = &mut self.io;
                     io.from_server.move_ready(&mut io.to_client);
@@ -41,8 +42,21 @@ impl Session {
                     self.drop_bytes(header.total);
                     return Ok(Handled::Done);
                 }
-                _ => return Ok(Handled::Needs(self.nature_of_batch()?)),
+                _ if self.holds_batch()? => return Ok(Handled::Hold),
+                _ => {
+                    if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
+                        self.answer_error(header, &report);
+                        return Ok(Handled::Done);
+                    }
+                    if self.allows_batch()? {
+                        return Ok(Handled::Needs(Nature::Allowed));
+                    }
+                    return Ok(Handled::Needs(self.nature_of_batch()?));
+                }
             }
+        }
+        if self.lease.in_maintenance() && self.holds_batch()? {
+            return Ok(Handled::Hold);
         }
         match header.tag {
             b'P' => self.parse(header),
@@ -90,7 +104,8 @@ impl Session {
                 _ => return Ok(Nature::Any),
             };
             match one {
-                Some(nature @ (Nature::Any | Nature::Primary)) => return Ok(nature),
+                Some(Nature::Any | Nature::Allowed) => return Ok(Nature::Any),
+                Some(Nature::Primary) => return Ok(Nature::Primary),
                 Some(Nature::Read) => verdict = Some(Nature::Read),
                 None => {}
             }
@@ -113,6 +128,7 @@ impl Session {
             stats.client_parses.add(1);
         }
         self.begin_work(Running::Prepared(statement.clone()));
+        self.flow.past.sends(&statement.cached);
         self.flow.batch = true;
         if self.keeps_names() {
             self.names.forget(&name);
@@ -201,12 +217,14 @@ impl Session {
             if let Some(report) = refused {
                 return Ok(self.fail_in_place(header, report));
             }
+            self.flow.past.sends_unknown();
             // The server knows the name (SQL-level PREPARE) or has words for it.
             self.pass(header, Some(Expected::seen(What::Bind(None))));
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         self.flow.batch = true;
+        self.flow.past.sends(&statement.cached);
         self.begin_work(Running::Prepared(statement.clone()));
         let stands = self.keeps_names()
             || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
@@ -255,6 +273,22 @@ impl Session {
         {
             self.rehearse(&statement.cached);
         }
+        match &statement {
+            Some(statement) => {
+                if let Some(handled) = self.rule_for_execute(header, statement) {
+                    return Ok(handled);
+                }
+            }
+            None if matches!(self.lease, super::lease::Lease::Allowed { .. }) => {
+                return Ok(self.refuse_on_allowed(header, "statement"));
+            }
+            None => {}
+        }
+        if self.lease.in_maintenance()
+            && let Some(report) = self.cancelled_hold()
+        {
+            return Ok(self.fail_in_place(header, report));
+        }
         if self.lease.in_maintenance()
             && let Some(statement) = &statement
             && let Some(handled) = self.guarded_execute(header, statement)
@@ -286,6 +320,7 @@ impl Session {
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
         self.flow.skip = false;
         self.flow.batch = false;
+        self.is_held_no_more();
         if self.flow.wrapped {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();

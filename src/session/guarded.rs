@@ -8,6 +8,7 @@
 use std::rc::Rc;
 
 use super::expect::{Expected, Hide, What};
+use super::fence::Fencing;
 use super::input::Handled;
 use super::lease::Lease;
 use super::refuse::POISON;
@@ -37,7 +38,8 @@ fn commits_at_once(statement: &Statement) -> bool {
 impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
-        !self.flow.parts.is_empty() || self.lease.in_maintenance() && self.flow.readies > 0
+        let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
+        !self.flow.parts.is_empty() || self.flow.fencing == Fencing::Asked || special && self.flow.readies > 0
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.
@@ -49,6 +51,11 @@ impl Session {
     /// Sends a simple query in a way that cannot undo the guard.
     pub(super) fn guarded_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
         let single = cached.analysis.single().is_some();
+        let cancelled = self.cancelled_hold();
+        self.is_held_no_more();
+        if let Some(report) = cancelled {
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
         if self.flow.status == TxStatus::Idle && single && self.refuses_in_place(&cached) {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
@@ -101,7 +108,13 @@ impl Session {
     }
 
     /// Sends what stands before a refused statement, and in its place one that fails.
-    fn send_poisoned(&mut self, header: Header, mut text: Vec<u8>, cached: Rc<Cached>, report: Report) -> Handled {
+    pub(super) fn send_poisoned(
+        &mut self,
+        header: Header,
+        mut text: Vec<u8>,
+        cached: Rc<Cached>,
+        report: Report,
+    ) -> Handled {
         // What ends a transaction before it would leave the poison in one of its own: as it should be.
         text.extend_from_slice(POISON);
         self.drop_bytes(header.total);

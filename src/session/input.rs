@@ -27,6 +27,8 @@ pub(super) enum Handled {
     Needs(Nature),
     /// It has to wait for answers that are owed.
     Later,
+    /// It waits for the gate.
+    Hold,
 }
 
 impl Session {
@@ -75,6 +77,7 @@ impl Session {
                 Handled::Done => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
                 Handled::Later => return Ok(Next::Wait),
+                Handled::Hold => return Ok(Next::Hold),
             }
         }
     }
@@ -136,17 +139,38 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
+        if let Some(handled) = self.rule_for_query(header, &cached) {
+            return Ok(handled);
+        }
         if !self.has_right_lease() {
+            if self.holds_query(&cached) {
+                return Ok(Handled::Hold);
+            }
+            if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
+                self.is_held_no_more();
+                self.answer_error(header, &report);
+                return Ok(Handled::Done);
+            }
             if !self.me.operator && self.refuses_at_once(&cached) {
+                self.is_held_no_more();
                 self.drop_bytes(header.total);
                 return Ok(Handled::Done);
             }
             return Ok(Handled::Needs(nature(&cached.analysis)));
         }
+        if self.lease.in_maintenance() && self.holds_query(&cached) {
+            return Ok(Handled::Hold);
+        }
+        if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
+            // The rules have changed between two looks.
+            let report = self.refused("cannot execute this statement in a read-only transaction");
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
         self.begin_work(Running::Simple(cached.clone()));
         if self.db.rehearsal.is_on() {
             self.rehearse(&cached);
         }
+        self.flow.past.sends(&cached);
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
@@ -172,11 +196,16 @@ impl Session {
         if !self.has_right_lease() {
             return Ok(Handled::Needs(Nature::Any));
         }
+        self.flow.past.sends_unknown();
         let mut expected = Expected::seen(What::Call);
         if self.db.rehearsal.is_on() {
             self.rehearse_function(oid);
         }
-        let refused = if self.lease.in_maintenance() { self.refused_function(oid) } else { None };
+        let refused = match self.lease {
+            Lease::Allowed { .. } => Some(self.refused("cannot execute a function call in a read-only transaction")),
+            _ if self.lease.in_maintenance() => self.refused_function(oid),
+            _ => None,
+        };
         if let Some(report) = refused {
             expected.refusal = Some(Box::new(report));
             self.drop_bytes(header.total);
@@ -243,7 +272,7 @@ impl Session {
     pub(super) fn has_right_lease(&mut self) -> bool {
         match &self.lease {
             Lease::None => false,
-            Lease::Write { .. } | Lease::Guarded { .. } | Lease::Operator { .. } => true,
+            Lease::Write { .. } | Lease::Guarded { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
             Lease::Bound { .. } => false,
             Lease::InPlace { .. } => !self.is_between_transactions() || self.stands_in_place(),
         }

@@ -3,7 +3,7 @@
 use crate::gate::WriteTicket;
 use crate::upstream::{Conn, Guarded, InPlace, Server, Unguarded};
 
-/// See the module. The fencing of open transactions will add a state between `Write` and `InPlace`.
+/// See the module. Fencing turns `Write` into `InPlace` in the middle of a transaction.
 pub enum Lease {
     /// None: between transactions.
     None,
@@ -33,6 +33,11 @@ pub enum Lease {
         /// The connection.
         conn: Conn<InPlace>,
     },
+    /// One that may write what a rule allows while the gate is closed, for one message.
+    Allowed {
+        /// The connection.
+        conn: Conn<Unguarded>,
+    },
     /// An operator's: never gated.
     Operator {
         /// The connection.
@@ -46,7 +51,9 @@ impl Lease {
     pub fn server(&mut self) -> Option<&mut Server> {
         match self {
             Self::None => None,
-            Self::Write { conn, .. } | Self::Bound { conn } | Self::Operator { conn } => Some(conn.server()),
+            Self::Write { conn, .. } | Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn } => {
+                Some(conn.server())
+            }
             Self::Guarded { conn, .. } => Some(conn.server()),
             Self::InPlace { conn } => Some(conn.server()),
         }
@@ -92,7 +99,7 @@ impl Lease {
                 conn.close();
                 drop(ticket);
             }
-            Self::Bound { conn } | Self::Operator { conn } => conn.close(),
+            Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn } => conn.close(),
             Self::Guarded { conn, .. } => conn.close(),
             Self::InPlace { conn } => conn.close(),
         }

@@ -16,14 +16,18 @@ pub mod begin;
 mod drain;
 mod expect;
 mod extended;
+mod fence;
 mod guarded;
+mod hold;
 mod input;
 mod lease;
 mod own;
+mod past;
 mod prepared;
 mod refuse;
 mod rehearse;
 mod reply;
+mod rules;
 mod run;
 mod seen;
 pub mod startup;
@@ -116,6 +120,9 @@ struct Flow {
     told: bool,
     /// The client's first message has been sent over the lease.
     begun: bool,
+    /// What ran in the open transaction.
+    past: past::Past,
+    fencing: fence::Fencing,
 }
 
 impl Default for Flow {
@@ -134,6 +141,8 @@ impl Default for Flow {
             wrapped: false,
             told: false,
             begun: false,
+            past: past::Past::default(),
+            fencing: fence::Fencing::No,
         }
     }
 }
@@ -185,6 +194,7 @@ pub struct Session {
     /// What the client is told when its transaction is over, and it is sent away.
     ending: Option<Report>,
     breaking: drain::Breaking,
+    holding: hold::Holding,
 }
 
 /// Pools by upstream, taken from the database at one generation of its setup.

@@ -116,6 +116,11 @@ impl Names {
         self.statements.len()
     }
 
+    /// Whether no named portal is open.
+    pub fn no_portals(&self) -> bool {
+        self.portals.is_empty()
+    }
+
     /// Portals end with their transaction.
     pub fn end_portals(&mut self) {
         self.unnamed_portal = None;

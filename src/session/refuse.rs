@@ -111,13 +111,7 @@ impl Session {
         let Some(statement) = cached.analysis.single().filter(|_| closed && !cached.analysis.ambiguous) else {
             return false;
         };
-        let certain = match &statement.refusal {
-            Refusal::Allowed => self.prepared_refusal(statement).is_some(),
-            Refusal::ByPostgres { unless_temporary } => {
-                !(*unless_temporary && self.pins.has(super::state::Pin::Temporary))
-            }
-            Refusal::ByPgsluice(_) => true,
-        };
+        let certain = self.is_certain_write(statement) && !self.has_to_begin();
         // The first refusal is the server's, so that ours can say the same to the last byte. Without a server it must do without.
         let place = self.db.refusal_place();
         let served = || {

@@ -1,10 +1,11 @@
 //! Counting, for a rehearsal, what would be refused if the gate were closed.
 //!
 //! Only what the classifier is certain of: a SELECT of a function that writes would be refused by the server, and is not
-//! known before.
+//! known before. What a rule would discard or allow is not refused.
 
 use super::Session;
 use super::lease::Lease;
+use super::rules::Treatment;
 use super::state::Pin;
 use crate::hub::rehearsal::Refused;
 use crate::sql::cache::Cached;
@@ -25,6 +26,10 @@ impl Session {
         }
         for (at, statement) in cached.analysis.statements.iter().enumerate() {
             let earlier = cached.analysis.statements.get(..at).unwrap_or_default();
+            let alone = cached.analysis.statements.len() == 1;
+            if alone && matches!(self.treatment(statement, cached), Treatment::Discard { .. } | Treatment::Allow) {
+                continue;
+            }
             if self.would_be_refused(&statement.refusal) || self.executes_refused(statement, earlier) {
                 self.note_rehearsed(statement.tag, statement.text(&cached.text));
             }

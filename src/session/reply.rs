@@ -53,6 +53,7 @@ impl Session {
                 b'T' if shows && bytes.len() >= header.total => {
                     self.io.from_server.pass(header.total);
                     self.answered_describe();
+                    self.say_what_is_due();
                     continue;
                 }
                 b'E' | b'N' if header.total > LONGEST_REPORT => {
@@ -152,6 +153,18 @@ impl Session {
 
     fn command_complete(&mut self, header: Header) {
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        match self.flow.expects.front() {
+            Some(Expected { what: What::Fence, .. }) => {
+                let tag = body.to_vec();
+                self.answered_fence(&tag);
+                return;
+            }
+            Some(Expected { what: What::Isolation, .. }) => {
+                self.flow.past.read_committed = Some(body == b"SELECT 1\0");
+                return;
+            }
+            _ => {}
+        }
         let rolled_back = body == b"ROLLBACK\0";
         let cached = match self.flow.expects.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) => cached.clone(),
@@ -173,6 +186,7 @@ impl Session {
             }
         };
         let Some(statement) = cached.analysis.statements.get(nth) else { return };
+        self.flow.past.done(statement);
         match &statement.kind {
             Kind::Transaction(TransactionVerb::Commit { .. }) => self.note_fate(!rolled_back),
             Kind::Transaction(TransactionVerb::Rollback { .. } | TransactionVerb::PrepareTransaction) => {
@@ -216,8 +230,10 @@ impl Session {
             None => self.write_error(body, refusal.as_deref()),
         };
         // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
-        let extended =
-            !matches!(self.flow.expects.front(), None | Some(Expected { what: What::Query(_) | What::Call, .. }));
+        let extended = !matches!(
+            self.flow.expects.front(),
+            None | Some(Expected { what: What::Query(_) | What::Fence | What::Isolation | What::Call, .. })
+        );
         self.flow.copy_in = false;
         if extended {
             self.skip_to_sync();
@@ -231,7 +247,7 @@ impl Session {
         let mut failed = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
-                What::Query(_) | What::Call => return,
+                What::Query(_) | What::Fence | What::Isolation | What::Call => return,
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
                     self.flow.skip = expected.hide == Hide::All
@@ -336,6 +352,8 @@ impl Session {
         if status == TxStatus::Idle {
             self.note_fate(!failed);
             self.names.end_portals();
+            self.flow.past.end(!self.flow.expects.is_empty());
+            self.flow.fencing = super::fence::Fencing::No;
         }
         if more && failed {
             self.flow.parts.clear();
@@ -348,6 +366,8 @@ impl Session {
         self.count_query(shows);
         self.say_what_is_due();
         self.note_broken_off();
+        self.note_fence();
+        self.fence_if_due();
         self.break_off_if_quiet();
         if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
             self.tell_mode();
@@ -371,6 +391,7 @@ impl Session {
                 Say::ParseComplete => back::parse_complete(&mut io.to_client),
                 Say::CloseComplete => back::close_complete(&mut io.to_client),
                 Say::Own(part) => self.say_own(part),
+                Say::Done(tag) => back::command_complete(&mut io.to_client, tag),
             }
         }
     }

@@ -23,6 +23,8 @@ pub(super) enum Next {
     Acquire(Nature),
     /// The lease is over.
     Release,
+    /// Hold the message at hand.
+    Hold,
 }
 
 /// What woke the loop.
@@ -53,6 +55,10 @@ impl Session {
                 Next::Wait => {}
                 Next::Release => {
                     self.release().await?;
+                    continue;
+                }
+                Next::Hold => {
+                    self.hold().await?;
                     continue;
                 }
                 Next::Acquire(nature) => {

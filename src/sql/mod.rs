@@ -27,6 +27,7 @@ mod scan;
 mod session;
 mod settings;
 mod statement;
+pub mod target;
 pub mod tree;
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn fold(part: &ObjectNamePart) -> Option<Box<str>> {
     Some(folded.unwrap_or_else(|| ident.value.clone()).into())
 }
 
-fn qualified(name: &ObjectName) -> Option<QualifiedName> {
+pub(super) fn qualified(name: &ObjectName) -> Option<QualifiedName> {
     let (last, before) = name.0.split_last()?;
     let schema = match before.last() {
         Some(part) => Some(fold(part)?),

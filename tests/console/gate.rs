@@ -191,7 +191,6 @@ fn mistakes_change_nothing() {
         ("MAINTENANCE ON app WITH (colour 'red')", "22023"),
         ("MAINTENANCE ON app WITH (drain_timeout '30')", "22023"),
         ("MAINTENANCE ON app WITH (until 'tomorrow')", "22007"),
-        ("MAINTENANCE ON app WITH (writes hold)", "0A000"),
         ("MAINTENANCE CHECK nosuch", "3D000"),
         ("MAINTENANCE CHECK app now", "42601"),
         ("MAINTENANCE REHEARSE nosuch FOR '10min'", "3D000"),

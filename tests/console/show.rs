@@ -61,7 +61,7 @@ const COLUMNS: &[(&str, &str)] = &[
     (
         "MAINTENANCE",
         "database|mode|epoch|since|message|until|expire_at|writes|reads|on_timeout|drain_timeout|quiesced_at|quiesced_lsn|\
-         in_flight|under_way|progress|who|address|maintenance",
+         in_flight|under_way|progress|who|address|maintenance|held|discarded|allowed",
     ),
     ("DNS_HOSTS", "hostname|ttl|addrs"),
     ("DNS_ZONES", "zonename|serial|count"),

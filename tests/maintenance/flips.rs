@@ -16,7 +16,7 @@ struct Tally {
 }
 
 /// Flips of each test; 50 are the acceptance's, fewer find what there is to find in most runs.
-fn flips() -> usize {
+pub fn flips() -> usize {
     std::env::var("PGSLUICE_TEST_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
 }
 

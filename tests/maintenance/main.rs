@@ -3,9 +3,13 @@
 mod banner;
 mod beforehand;
 mod bound;
+mod commits;
 mod differential;
+mod fence;
 mod flips;
 mod greeting;
+mod hold;
+mod rules;
 mod seen;
 mod shown;
 mod stand;

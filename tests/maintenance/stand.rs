@@ -40,14 +40,16 @@ impl Stand {
             .start()
             .expect("a cluster");
         let (primary, replica) = (cluster.primary().port(), cluster.replica(0).port());
+        let (top, maintenance) = extra.split_once("[maintenance]").unwrap_or((extra, ""));
         let config = format!(
             r#"listen_port = {{port}}
 state_file = "{{dir}}/state.json"
 auth_file = "userlist.txt"
 admin_users = ["dba"]
 operators = ["dba"]
-{extra}
+{top}
 [maintenance]
+{maintenance}
 drain_timeout = "{drain_timeout}"
 on_timeout = "cancel"
 [clusters.main]
@@ -117,6 +119,26 @@ monitor_interval = "100ms"
     pub fn on(&self) -> Vec<Option<String>> {
         let rows = self.console("MAINTENANCE ON app WITH (message 'moving house', until '2031-12-01 14:00Z')");
         rows.into_iter().next().expect("one row")
+    }
+
+    /// Closes the gate, holding writes for so long.
+    pub fn on_with_hold(&self, timeout: &str) {
+        self.console(&format!(
+            "MAINTENANCE ON app WITH (message 'moving house', writes hold, hold_timeout '{timeout}')"
+        ));
+    }
+
+    /// Clients in that state, as SHOW CLIENTS tells.
+    pub fn clients(&self, state: &str) -> usize {
+        let rows = self.console("SHOW CLIENTS");
+        rows.iter().filter(|row| row.iter().any(|value| value.as_deref() == Some(state))).count()
+    }
+
+    /// The mode that SHOW MAINTENANCE tells.
+    pub fn mode(&self) -> String {
+        let rows = self.console("SHOW MAINTENANCE");
+        let row = rows.into_iter().find(|row| row[0].as_deref() == Some("app")).expect("a row for app");
+        row[1].clone().unwrap_or_default()
     }
 
     /// Opens the gate.

@@ -21,6 +21,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
         let (local, local_port) = address(client.local, port);
         let state = match (client.phase, client.server.is_some() || client.console) {
             (Phase::Waiting, _) => "waiting",
+            (Phase::Held, _) => "held",
             (_, true) => "active",
             (_, false) => "idle",
         };

@@ -38,7 +38,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
     for client in seen.clients.iter().filter(|client| !client.console) {
         let counts = pools.entry((client.database.clone(), client.user.clone())).or_default();
         match client.phase {
-            Phase::Waiting => counts.waiting += 1,
+            Phase::Waiting | Phase::Held => counts.waiting += 1,
             _ => counts.clients += 1,
         }
         counts.cancelling += client.cancelling as usize;

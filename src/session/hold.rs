@@ -1,0 +1,199 @@
+//! Holding: a write waits for the gate to open while its client hears nothing.
+//!
+//! The message stays where it was read, so that nothing is sent before the gate is open and everything is sent once. The session
+//! keeps no server connection meanwhile. A block that has only read so far is rolled back and begun anew when its write
+//! may run: at READ COMMITTED each statement sees the newest data anyway. A block that has done more cannot be moved, and its
+//! writes are refused.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use super::expect::{Expected, Hide, What};
+use super::rules::Treatment;
+use super::{End, Session};
+use crate::gate::NewTransaction;
+use crate::hub::Phase;
+use crate::sql::cache::Cached;
+use crate::sql::{Refusal, Statement};
+use crate::wire::frame::{HEADER, peek_front};
+use crate::wire::front::{self, Target};
+use crate::wire::{Report, TxStatus};
+
+/// A row if another transaction, begun alike, would do as well.
+const ISOLATION: &[u8] = b"SELECT 1 WHERE pg_catalog.current_setting('transaction_isolation') \
+    IN ('read committed', 'read uncommitted')";
+
+/// What a session knows of its held message.
+#[derive(Default)]
+pub struct Holding {
+    /// The block that has to be begun before the message is sent.
+    anew: Option<std::rc::Rc<Cached>>,
+    /// It has waited enough: it gets its error now.
+    over: Option<Over>,
+    /// A cancel request has come.
+    pub cancelled: bool,
+}
+
+/// Why a message is held no longer although the gate is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// hold_timeout, or too many are held: PostgreSQL's 25006.
+    Refuse,
+    /// 57014.
+    Cancel,
+}
+
+impl Session {
+    /// Whether a simple query is to be held instead of being looked at further.
+    pub(super) fn holds_query(&self, cached: &Cached) -> bool {
+        self.may_hold() && cached.analysis.statements.iter().any(|statement| self.holds_statement(statement, cached))
+    }
+
+    /// Whether the batch whose first message is at hand is to be held. One that is not here whole counts as executing what
+    /// it prepares.
+    pub(super) fn holds_batch(&self) -> Result<bool, End> {
+        if !self.may_hold() {
+            return Ok(false);
+        }
+        let context = self.lex_context();
+        let mut bytes = self.io.from_client.unscanned();
+        let (mut prepares, mut runs) = (Vec::new(), false);
+        let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
+        while let Some(header) = peek_front(bytes, self.manner.largest)? {
+            let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
+            match header.tag {
+                b'P' => {
+                    let parse = front::parse(body)?;
+                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
+                    if holds(&cached) {
+                        prepares.push(parse.name);
+                    }
+                }
+                b'B' => {
+                    let name = front::bind(body)?.statement;
+                    runs |= prepares.contains(&name)
+                        || self.names.statement(name).is_some_and(|statement| holds(&statement.cached));
+                }
+                b'D' => _ = front::target(body).map(|target| matches!(target, Target::Portal(_)))?,
+                b'S' => return Ok(runs),
+                b'E' | b'C' | b'H' => {}
+                _ => break,
+            }
+            bytes = rest;
+        }
+        Ok(runs || !prepares.is_empty())
+    }
+
+    /// Whether this is a place where a message can be held: between transactions, or in a block that can be begun anew.
+    fn may_hold(&self) -> bool {
+        let quiet = self.flow.expects.is_empty() && !self.flow.batch && !self.flow.skip;
+        let place = match self.flow.status {
+            TxStatus::Idle => true,
+            TxStatus::Block => self.flow.past.begun().is_some() && self.names.no_portals(),
+            TxStatus::Failed => false,
+        };
+        quiet && place && self.holding.over.is_none() && self.treats_writes()
+    }
+
+    fn holds_statement(&self, statement: &Statement, cached: &Cached) -> bool {
+        self.is_certain_write(statement) && self.treatment(statement, cached) == Treatment::Hold
+    }
+
+    /// Whether it is refused whatever the server says.
+    pub(super) fn is_certain_write(&self, statement: &Statement) -> bool {
+        match &statement.refusal {
+            Refusal::Allowed => self.is_ours_to_refuse(statement),
+            Refusal::ByPostgres { unless_temporary } => {
+                !(*unless_temporary && self.pins.has(super::state::Pin::Temporary))
+            }
+            Refusal::ByPgsluice(_) => true,
+        }
+    }
+
+    /// Holds the message at hand. In a block that is first rolled back: the loop comes here again when that is done.
+    pub(super) async fn hold(&mut self) -> Result<(), End> {
+        if self.flow.status == TxStatus::Block {
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            if self.flow.past.read_committed.is_none() {
+                front::write_query(&mut io.to_server, ISOLATION);
+                self.expect(Expected::hidden(What::Isolation, Hide::All));
+            } else {
+                front::write_query(&mut io.to_server, b"ROLLBACK");
+                self.holding.anew = self.flow.past.begun().cloned();
+                self.me.transaction_since.set(None);
+                self.expect(Expected::hidden(What::Query(None), Hide::All));
+            }
+            return Ok(());
+        }
+        let most = self.db.setup().settings.maintenance.hold_limit as usize;
+        match self.db.gate.holding.enter(most) {
+            Some(place) => {
+                self.me.enter(Phase::Held);
+                self.holding.over = self.until_open().await?;
+                drop(place);
+                self.note_phase();
+            }
+            None => self.holding.over = Some(Over::Refuse),
+        }
+        if self.holding.over.is_some() && !self.lease.is_none() {
+            self.begin_anew();
+        }
+        Ok(())
+    }
+
+    /// Waits until the gate opens, or something ends the wait before.
+    async fn until_open(&mut self) -> Result<Option<Over>, End> {
+        let patience = self.db.gate.view().switches.in_force().map(|terms| terms.hold_timeout).unwrap_or_default();
+        let mut sleep = Box::pin(tokio::time::sleep_until((Instant::now() + patience).into()));
+        self.holding.cancelled = false;
+        while matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. }) {
+            let timed_out = poll_fn(|cx| {
+                if sleep.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(true));
+                }
+                self.poll_interrupt(cx).map_ok(|()| false)
+            })
+            .await?;
+            if timed_out {
+                return Ok(Some(Over::Refuse));
+            }
+            self.answer_asks().await?;
+            if std::mem::take(&mut self.holding.cancelled) {
+                return Ok(Some(Over::Cancel));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The block of a held message is begun anew on the connection that was just taken.
+    pub(super) fn begin_anew(&mut self) {
+        let Some(begun) = self.holding.anew.take() else { return };
+        front::write_query(&mut self.io.to_server, &begun.text);
+        self.flow.past.sends(&begun);
+        self.expect(Expected::hidden(What::Query(Some(begun)), Hide::All));
+    }
+
+    /// Whether a block has to be begun before anything else.
+    pub(super) fn has_to_begin(&self) -> bool {
+        self.holding.anew.is_some()
+    }
+
+    /// The message is over, whatever became of it: the next one may be held again.
+    pub(super) fn is_held_no_more(&mut self) {
+        self.holding.over = None;
+    }
+
+    /// Forgets the block that was to be begun anew.
+    pub(super) fn forget_held(&mut self) {
+        self.holding.anew = None;
+        self.holding.over = None;
+    }
+
+    /// The error of a held message that its client has cancelled.
+    pub(super) fn cancelled_hold(&self) -> Option<Report> {
+        (self.holding.over == Some(Over::Cancel))
+            .then(|| Report::error("57014", "canceling statement due to user request"))
+    }
+}

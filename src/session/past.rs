@@ -1,0 +1,174 @@
+//! What has run in the open transaction, as far as the gate has to know: whether it can be fenced, and whether it can be begun
+//! anew elsewhere.
+
+use std::rc::Rc;
+
+use crate::sql::cache::Cached;
+use crate::sql::{Isolation, Kind, Name, Proven, SessionEffect, Statement, TransactionVerb};
+
+/// Savepoints that are followed by name; with more the transaction is waited for.
+const MOST_SAVEPOINTS: usize = 64;
+
+/// Savepoints that are open now.
+#[derive(Debug, PartialEq, Eq)]
+enum Savepoints {
+    /// By name, the outermost first.
+    Known(Vec<Name>),
+    /// Some may be.
+    Unknown,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Past {
+    /// The message that began the block, while nothing ran in it that could not run again in another one.
+    begun: Option<Rc<Cached>>,
+    /// Something ran that may have taken a snapshot.
+    queried: bool,
+    savepoints: Savepoints,
+    /// Whether its isolation level is READ COMMITTED, once that was asked.
+    pub read_committed: Option<bool>,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self { begun: None, queried: false, savepoints: Savepoints::Known(Vec::new()), read_committed: None }
+    }
+}
+
+impl Past {
+    /// The transaction is over; if anything of the next one is `under_way` already, it is not known what.
+    pub fn end(&mut self, under_way: bool) {
+        *self = Self { queried: under_way, ..Self::default() };
+    }
+
+    /// A message is sent.
+    pub fn sends(&mut self, cached: &Rc<Cached>) {
+        if let Some(Statement { kind: Kind::Transaction(TransactionVerb::Begin(modes)), .. }) =
+            cached.analysis.single().filter(|_| !cached.analysis.ambiguous)
+        {
+            let same = matches!(modes.isolation, None | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted));
+            self.begun = (same && !self.queried && modes.read_only != Some(true)).then(|| cached.clone());
+            return;
+        }
+        if cached.analysis.ambiguous {
+            self.sends_unknown();
+            return;
+        }
+        for statement in &cached.analysis.statements {
+            match &statement.kind {
+                Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.queried = true,
+                // `done` follows those.
+                Kind::Transaction(
+                    TransactionVerb::Savepoint(_) | TransactionVerb::Release(_) | TransactionVerb::RollbackTo(_),
+                ) => {}
+                Kind::Transaction(TransactionVerb::SetTransaction { snapshot: false, .. }) => self.begun = None,
+                Kind::Session if statement.effects.iter().all(|e| matches!(e, SessionEffect::Set { .. })) => {
+                    self.begun = None;
+                }
+                Kind::Unknown => self.sends_unknown(),
+                _ => (self.begun, self.queried) = (None, true),
+            }
+        }
+    }
+
+    /// A message is sent of which nothing is known.
+    pub fn sends_unknown(&mut self) {
+        *self = Self { queried: true, savepoints: Savepoints::Unknown, ..Self::default() };
+    }
+
+    /// A statement has been executed.
+    pub fn done(&mut self, statement: &Statement) {
+        let Kind::Transaction(verb) = &statement.kind else { return };
+        let Savepoints::Known(names) = &mut self.savepoints else { return };
+        match verb {
+            TransactionVerb::Savepoint(_) if names.len() >= MOST_SAVEPOINTS => self.savepoints = Savepoints::Unknown,
+            TransactionVerb::Savepoint(name) => names.push(name.clone()),
+            TransactionVerb::Release(name) => {
+                let at = names.iter().rposition(|known| known == name).unwrap_or(names.len());
+                names.truncate(at);
+            }
+            TransactionVerb::RollbackTo(name) => {
+                let at = names.iter().rposition(|known| known == name).map_or(names.len(), |at| at + 1);
+                names.truncate(at);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a snapshot may have been taken.
+    pub fn queried(&self) -> bool {
+        self.queried
+    }
+
+    /// Whether a savepoint may be open.
+    pub fn in_savepoint(&self) -> bool {
+        !matches!(&self.savepoints, Savepoints::Known(names) if names.is_empty())
+    }
+
+    /// The message that began the block, if the block can be begun anew and nobody could tell.
+    pub fn begun(&self) -> Option<&Rc<Cached>> {
+        self.begun.as_ref().filter(|_| !self.in_savepoint() && self.read_committed != Some(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::cache::VerdictCache;
+    use crate::sql::{Analyzer, LexContext};
+
+    fn after(texts: &[&str]) -> Past {
+        let mut cache = VerdictCache::new(Analyzer::default(), 1 << 20);
+        let mut past = Past::default();
+        for text in texts {
+            let cached = cache.get_or_analyze(text.as_bytes(), LexContext::default());
+            past.sends(&cached);
+            cached.analysis.statements.iter().for_each(|statement| past.done(statement));
+        }
+        past
+    }
+
+    #[test]
+    fn savepoints_open_and_close() {
+        for (texts, open) in [
+            (&["BEGIN", "SAVEPOINT a"][..], true),
+            (&["BEGIN", "SAVEPOINT a", "RELEASE a"], false),
+            (&["BEGIN", "SAVEPOINT a", "ROLLBACK TO a"], true),
+            (&["BEGIN", "SAVEPOINT a", "SAVEPOINT b", "RELEASE a"], false),
+            (&["BEGIN", "SAVEPOINT a", "SAVEPOINT b", "RELEASE b"], true),
+            (&["BEGIN", "SAVEPOINT a", "SAVEPOINT a", "RELEASE a"], true),
+            (&["BEGIN", "SAVEPOINT a; SELECT 1", "RELEASE SAVEPOINT a"], false),
+            (&["BEGIN", "FROBNICATE"], true),
+        ] {
+            assert_eq!(after(texts).in_savepoint(), open, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_can_be_begun_anew_while_it_has_only_read() {
+        for (texts, anew) in [
+            (&["BEGIN"][..], true),
+            (&["BEGIN", "SELECT v FROM t"], true),
+            (&["START TRANSACTION ISOLATION LEVEL READ COMMITTED", "SELECT 1"], true),
+            (&["BEGIN ISOLATION LEVEL REPEATABLE READ"], false),
+            (&["BEGIN READ ONLY"], false),
+            (&["BEGIN", "SET LOCAL search_path = x"], false),
+            (&["BEGIN", "SELECT f(1)"], false),
+            (&["BEGIN", "DECLARE c CURSOR FOR SELECT 1"], false),
+            (&["BEGIN", "SELECT 1", "LOCK t"], false),
+            (&["BEGIN", "SAVEPOINT a"], false),
+            (&["BEGIN", "SAVEPOINT a", "SELECT 1", "RELEASE a"], true),
+            (&["BEGIN; SELECT 1"], false),
+        ] {
+            assert_eq!(after(texts).begun().is_some(), anew, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn what_takes_a_snapshot() {
+        assert!(!after(&["BEGIN", "SET search_path = x", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"]).queried());
+        assert!(after(&["BEGIN", "SELECT 1"]).queried());
+        assert!(after(&["BEGIN", "LOCK t"]).queried());
+    }
+}

@@ -1,0 +1,222 @@
+//! Holding: writes wait for the gate while reads flow, and nothing held is lost, sent twice, or sent after its client is gone.
+
+use crate::stand::{LONG, Stand, query, sqlstate, talk};
+use pgsluice_fixtures::raw::message;
+use pgsluice_fixtures::{Frame, Raw, wait};
+use std::time::Duration;
+
+const MODES: [&str; 2] = ["default_pool_size = 20", "default_pool_size = 20\npool_mode = \"session\""];
+
+fn ok(raw: &mut Raw, sql: &str) -> Vec<Frame> {
+    let frames = query(raw, sql);
+    assert_eq!(sqlstate(&frames), "", "{sql}");
+    frames
+}
+
+fn status(frames: &[Frame]) -> u8 {
+    frames.last().expect("ReadyForQuery").body[0]
+}
+
+fn tags(frames: &[Frame]) -> Vec<String> {
+    frames.iter().filter(|frame| frame.tag == b'C').map(|frame| frame.strings().concat()).collect()
+}
+
+fn parts(sql: &str) -> Vec<u8> {
+    [message::parse("", sql, &[]), message::bind("", "", &[]), message::execute("", 0), message::sync()].concat()
+}
+
+fn held(stand: &Stand, count: usize) {
+    wait::until(LONG, "writes to be held", || (stand.clients("held") == count).then_some(()));
+}
+
+fn answer(raw: &mut Raw, readies: usize) -> Vec<Frame> {
+    (0..readies).flat_map(|_| raw.frames_until_ready(LONG).expect("an answer")).collect()
+}
+
+fn rows(stand: &Stand, condition: &str) -> String {
+    stand.cluster.primary().psql_in("app", &format!("SELECT count(*) FROM t WHERE {condition}")).expect("a count")
+}
+
+/// A client, what it says before, what is held, how many ReadyForQuery that gets, and the tags.
+type Case<'a> = (Raw, &'a [&'a str], Vec<u8>, usize, &'a [&'a str]);
+
+#[test]
+fn writes_wait_in_every_form_while_reads_flow() {
+    for mode in MODES {
+        let stand = Stand::new(mode);
+        let mut named = stand.app();
+        let prepare = [message::parse("ins", "INSERT INTO t VALUES ($1, 'named')", &[23]), message::sync()].concat();
+        talk(&mut named, &prepare, 1);
+        stand.on_with_hold("60s");
+        let bind = [message::bind("", "ins", &[Some(b"704")]), message::execute("", 0), message::sync()].concat();
+        let mut cases: Vec<Case<'_>> = vec![
+            (stand.app(), &[], message::query("INSERT INTO t VALUES (700, 'simple')"), 1, &["INSERT 0 1"]),
+            (
+                stand.app(),
+                &[],
+                message::query("SELECT 1; INSERT INTO t VALUES (701, 'multi')"),
+                1,
+                &["SELECT 1", "INSERT 0 1"],
+            ),
+            (stand.app(), &[], parts("INSERT INTO t VALUES (702, 'extended')"), 1, &["INSERT 0 1"]),
+            (
+                stand.app(),
+                &[],
+                [
+                    parts("SELECT 1"),
+                    parts("INSERT INTO t VALUES (703, 'a')"),
+                    parts("UPDATE t SET v = 'pipeline' WHERE id = 703"),
+                ]
+                .concat(),
+                3,
+                &["SELECT 1", "INSERT 0 1", "UPDATE 1"],
+            ),
+            (named, &[], bind, 1, &["INSERT 0 1"]),
+            (stand.app(), &["BEGIN"], message::query("INSERT INTO t VALUES (705, 'block')"), 1, &["INSERT 0 1"]),
+            (
+                stand.app(),
+                &["BEGIN", "SELECT count(*) FROM t"],
+                parts("INSERT INTO t VALUES (706, 'block')"),
+                1,
+                &["INSERT 0 1"],
+            ),
+            (stand.app(), &[], message::query("CREATE TABLE made ()"), 1, &["CREATE TABLE"]),
+            (stand.app(), &[], message::query("BEGIN READ WRITE"), 1, &["BEGIN"]),
+        ];
+        for (raw, before, bytes, ..) in &mut cases {
+            for sql in *before {
+                ok(raw, sql);
+            }
+            raw.send(bytes).expect("sent");
+        }
+        held(&stand, cases.len());
+        let before = stand.everything();
+        let mut reader = stand.app();
+        for _ in 0..100 {
+            ok(&mut reader, "SELECT count(*) FROM t");
+        }
+        assert_eq!(stand.everything(), before);
+        stand.off();
+        for (raw, before, _, readies, expected) in &mut cases {
+            let frames = answer(raw, *readies);
+            assert_eq!(sqlstate(&frames), "", "{mode}: {expected:?}");
+            assert_eq!(tags(&frames), *expected, "{mode}");
+            let open = !before.is_empty() || expected[0] == "BEGIN";
+            assert_eq!(status(&frames), if open { b'T' } else { b'I' }, "{expected:?}");
+            if open {
+                ok(raw, "SELECT v FROM t WHERE id = 1");
+                assert_eq!(tags(&query(raw, "COMMIT")), ["COMMIT"]);
+            }
+        }
+        assert_eq!(rows(&stand, "id BETWEEN 700 AND 706"), "7", "{mode}");
+        assert_eq!(rows(&stand, "v = 'pipeline'"), "1");
+        assert_eq!(stand.clients("held"), 0);
+    }
+}
+
+#[test]
+fn after_hold_timeout_the_error_comes_as_if_at_once() {
+    for mode in MODES {
+        let stand = Stand::new(mode);
+        stand.on_with_hold("50ms");
+        let before = stand.everything();
+        let mut raw = stand.app();
+        let frames = query(&mut raw, "INSERT INTO t VALUES (710, 'x')");
+        let error = frames.iter().find_map(Frame::error).expect("an error");
+        assert_eq!(error.message(), "cannot execute INSERT in a read-only transaction", "{mode}");
+        assert_eq!(error.detail(), Some("database \"app\" is in maintenance: moving house"));
+        assert_eq!(status(&frames), b'I');
+        let frames = talk(&mut raw, &parts("INSERT INTO t VALUES (711, 'x')"), 1);
+        assert_eq!((sqlstate(&frames).as_str(), status(&frames)), ("25006", b'I'));
+        for bytes in [message::query("UPDATE t SET v = 'x'"), parts("UPDATE t SET v = 'x'")] {
+            ok(&mut raw, "BEGIN");
+            ok(&mut raw, "SELECT 1");
+            let frames = talk(&mut raw, &bytes, 1);
+            assert_eq!((sqlstate(&frames).as_str(), status(&frames)), ("25006", b'E'), "{mode}");
+            assert_eq!(sqlstate(&query(&mut raw, "SELECT 1")), "25P02");
+            assert_eq!(tags(&query(&mut raw, "COMMIT")), ["ROLLBACK"]);
+        }
+        assert_eq!(stand.everything(), before);
+    }
+}
+
+/// A block that cannot be begun anew without somebody noticing is not held.
+#[test]
+fn what_cannot_be_moved_is_refused() {
+    let stand = Stand::new("");
+    stand.operator().query("ALTER ROLE app SET default_transaction_isolation = 'repeatable read'", LONG).expect("set");
+    let mut repeatable = stand.app();
+    stand.operator().query("ALTER ROLE app RESET default_transaction_isolation", LONG).expect("reset");
+    ok(&mut repeatable, "SET default_transaction_isolation = 'repeatable read'");
+    stand.on_with_hold("60s");
+    for (mut raw, before) in [
+        (stand.app(), &["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT 1"][..]),
+        (repeatable, &["BEGIN", "SELECT 1"]),
+        (stand.app(), &["BEGIN", "SAVEPOINT a"]),
+        (stand.app(), &["BEGIN", "DECLARE c CURSOR FOR SELECT 1"]),
+        (stand.app(), &["BEGIN", "SET LOCAL work_mem = '1MB'"]),
+    ] {
+        for sql in before {
+            ok(&mut raw, sql);
+        }
+        let frames = query(&mut raw, "UPDATE t SET v = 'x'");
+        assert_eq!((sqlstate(&frames).as_str(), status(&frames)), ("25006", b'E'), "{before:?}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_takes_its_write_along_and_a_cancelled_one_is_told() {
+    for mode in MODES {
+        let stand = Stand::new(mode);
+        stand.on_with_hold("60s");
+        let (mut gone, mut cancelled, mut nested) = (stand.app(), stand.app(), stand.app());
+        gone.send(&message::query("INSERT INTO t VALUES (720, 'gone')")).expect("sent");
+        cancelled.send(&message::query("INSERT INTO t VALUES (721, 'cancelled')")).expect("sent");
+        ok(&mut nested, "BEGIN");
+        nested.send(&message::query("INSERT INTO t VALUES (722, 'nested')")).expect("sent");
+        held(&stand, 3);
+        drop(gone);
+        for (raw, left) in [(&mut cancelled, b'I'), (&mut nested, b'E')] {
+            raw.cancel(LONG).expect("a cancel request");
+            let frames = answer(raw, 1);
+            assert_eq!((sqlstate(&frames).as_str(), status(&frames)), ("57014", left), "{mode}");
+        }
+        held(&stand, 0);
+        ok(&mut cancelled, "SELECT 1");
+        assert_eq!(tags(&query(&mut nested, "COMMIT")), ["ROLLBACK"]);
+        stand.off();
+        ok(&mut cancelled, "INSERT INTO t VALUES (723, 'after')");
+        assert_eq!(rows(&stand, "id BETWEEN 720 AND 723"), "1");
+    }
+}
+
+#[test]
+fn only_so_many_are_held() {
+    let stand = Stand::new("[maintenance]\nhold_limit = 2");
+    stand.on_with_hold("60s");
+    let mut waiting: Vec<Raw> = (0..2).map(|_| stand.app()).collect();
+    for (at, raw) in waiting.iter_mut().enumerate() {
+        raw.send(&message::query(&format!("INSERT INTO t VALUES ({}, 'x')", 730 + at))).expect("sent");
+    }
+    held(&stand, 2);
+    assert_eq!(sqlstate(&query(&mut stand.app(), "INSERT INTO t VALUES (739, 'x')")), "25006");
+    stand.off();
+    for raw in &mut waiting {
+        assert_eq!(sqlstate(&answer(raw, 1)), "");
+    }
+    assert_eq!(rows(&stand, "id >= 730"), "2");
+}
+
+/// From hold to offline: who is held is told like anybody else.
+#[test]
+fn offline_ends_the_wait() {
+    let stand = Stand::new("");
+    stand.on_with_hold("60s");
+    let mut raw = stand.app();
+    raw.send(&message::query("INSERT INTO t VALUES (740, 'x')")).expect("sent");
+    held(&stand, 1);
+    stand.console("OFFLINE app WITH (drain_timeout '1s')");
+    let frames = raw.frames_until_closed(Duration::from_secs(20)).expect("its end");
+    assert!(["57P01", "57P03"].contains(&sqlstate(&frames).as_str()), "{frames:?}");
+    assert_eq!(rows(&stand, "id = 740"), "0");
+}
