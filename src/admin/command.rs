@@ -15,6 +15,8 @@ pub enum Command {
     Gate(GateCommand),
     /// MAINTENANCE CHECK.
     Check(Target),
+    /// MAINTENANCE ANNOUNCE: what clients are told.
+    Announce(Target, String),
     /// MAINTENANCE REHEARSE: for how long; None ends it.
     Rehearse(Target, Option<Duration>),
     /// PAUSE, RESUME and their like.
@@ -144,7 +146,7 @@ impl Command {
                 Verb::Offline => "OFFLINE",
                 Verb::Online => "ONLINE",
             },
-            Self::Check(_) | Self::Rehearse(..) => "MAINTENANCE",
+            Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) => "MAINTENANCE",
             Self::Control(control) => control.tag(),
             Self::Unavailable(name) => name,
             Self::Polite(Polite::Begin(tag) | Polite::End(tag) | Polite::Other(tag)) => tag,
@@ -155,7 +157,15 @@ impl Command {
 
     /// Whether it only looks: stats_users may run it.
     pub fn only_looks(&self) -> bool {
-        !matches!(self, Self::Gate(_) | Self::Check(_) | Self::Rehearse(..) | Self::Control(_) | Self::Unavailable(_))
+        !matches!(
+            self,
+            Self::Gate(_)
+                | Self::Check(_)
+                | Self::Announce(..)
+                | Self::Rehearse(..)
+                | Self::Control(_)
+                | Self::Unavailable(_)
+        )
     }
 }
 

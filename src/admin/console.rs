@@ -10,7 +10,7 @@ use super::extended::Names;
 use super::link::{Broken, End, Link};
 use super::table::{Column, Formats, Table, describe, row};
 use super::words::statements;
-use super::{check, maintenance, parser, rehearse, settings, show};
+use super::{announce, check, maintenance, parser, rehearse, settings, show};
 use crate::gate::Who;
 use crate::hub::client::Identity;
 use crate::hub::{Client, Core, Phase};
@@ -245,6 +245,7 @@ impl Console {
             Command::Show(command) => show::run(self, command).await,
             Command::Gate(command) => maintenance::run(self, command).await.map(Some),
             Command::Check(target) => check::run(self, target).await.map(Some),
+            Command::Announce(target, text) => announce::run(self, target, text).await.map(Some),
             Command::Rehearse(target, lasts) => rehearse::run(self, target, *lasts).map(Some),
             Command::Control(command) => {
                 tracing::info!(user = %self.me.user, client = %self.me.address_words(), ?command, "console command");
@@ -281,6 +282,7 @@ pub(super) fn columns(command: &Command) -> Option<&'static [Column]> {
         Command::Show(command) => show::columns(command),
         Command::Gate(_) => Some(maintenance::OUTCOME),
         Command::Check(_) => Some(check::COLUMNS),
+        Command::Announce(..) => Some(announce::COLUMNS),
         Command::Rehearse(..) => Some(rehearse::ANSWER),
         Command::Scalar(scalar) => Some(scalar.columns()),
         Command::Catalog => Some(&[]),

@@ -8,7 +8,7 @@ use super::settings::{self, Scalar};
 use super::show::nothing;
 use super::words::{Token, syntax};
 use crate::config::{parse_duration, show_duration};
-use crate::gate::{Target, Verb, Wait};
+use crate::gate::{LONGEST_MESSAGE, Target, Verb, Wait};
 use crate::wire::Report;
 
 /// Options in one WITH (…): no command has so many.
@@ -177,12 +177,28 @@ impl Parser<'_> {
             Some("off") => self.gate(Verb::Off),
             Some("check") => self.target().map(Command::Check),
             Some("rehearse") => self.rehearse(),
+            Some("announce") => self.announce(),
             Some(_) => {
                 self.at = 1;
                 Err(self.unexpected())
             }
             None => Err(self.unexpected()),
         }
+    }
+
+    /// `db 'text'`
+    fn announce(&mut self) -> Result<Command, Report> {
+        let target = self.target()?;
+        let Some(Token::Text(text)) = self.peek().filter(|token| **token != Token::Text(String::new())) else {
+            return Err(self.unexpected());
+        };
+        if text.chars().count() > LONGEST_MESSAGE {
+            let text = format!("an announcement has at most {LONGEST_MESSAGE} characters");
+            return Err(Report::error("22023", text));
+        }
+        let text = text.clone();
+        self.at += 1;
+        Ok(Command::Announce(target, text))
     }
 
     /// `db FOR '10min'`, `db STOP`
@@ -337,6 +353,8 @@ mod tests {
             assert_eq!(read(text).unwrap(), command, "{text}");
         }
         assert_eq!(read("MAINTENANCE CHECK app").unwrap(), Command::Check(app()));
+        assert_eq!(read("MAINTENANCE ANNOUNCE app 'soon'").unwrap(), Command::Announce(app(), "soon".into()));
+        assert!(read("MAINTENANCE ANNOUNCE app ''").is_err() && read("MAINTENANCE ANNOUNCE app").is_err());
         let rehearse = |lasts| Command::Rehearse(app(), lasts);
         let ten = Some(Duration::from_secs(600));
         assert_eq!(read("MAINTENANCE REHEARSE app FOR '10min'").unwrap(), rehearse(ten));

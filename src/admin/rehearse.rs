@@ -37,7 +37,8 @@ pub(super) fn run(console: &Console, target: &Target, lasts: Option<Duration>) -
     Ok(table)
 }
 
-fn targets(hub: &Hub, target: &Target) -> Result<Vec<Arc<Database>>, Report> {
+/// The databases of a command.
+pub(super) fn targets(hub: &Hub, target: &Target) -> Result<Vec<Arc<Database>>, Report> {
     match target {
         Target::All => Ok(hub.databases.all()),
         Target::One(name) => {

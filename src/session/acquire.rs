@@ -508,6 +508,7 @@ impl Session {
                     }
                     self.ending = Some(report);
                 }
+                Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
                 Ask::Cancel => self.holding.cancelled = true,
             }

@@ -84,6 +84,7 @@ impl Prepared {
             told_read_only: self.told_read_only,
             told_closed: self.told_closed,
             untold: false,
+            notice: None,
             undo: Undo::default(),
             pins: Pins::default(),
             names: Names::default(),

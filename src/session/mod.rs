@@ -177,6 +177,8 @@ pub struct Session {
     read_only_default: Option<bool>,
     /// What default_transaction_read_only was last reported to the client.
     told_read_only: bool,
+    /// A warning that waits for the same moment; of several the last.
+    notice: Option<Arc<Report>>,
     /// Whether the gate was closed when the client was last told of it.
     told_closed: bool,
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.

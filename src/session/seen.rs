@@ -1,5 +1,7 @@
 //! What a client is told of the mode without asking: ParameterStatus `default_transaction_read_only`, which drivers'
-//! `target_session_attrs` go by, and, where it is configured, a warning.
+//! `target_session_attrs` go by, where it is configured a warning, and what an administrator announces.
+
+use std::sync::Arc;
 
 use super::Session;
 use crate::gate::GateView;
@@ -8,6 +10,11 @@ use crate::wire::{Report, Severity, back};
 impl Session {
     /// Tells the client of the mode, as far as that is news. Only between two messages of the server's.
     pub(super) fn tell_mode(&mut self) {
+        if let Some(report) = self.notice.take() {
+            let io = &mut self.io;
+            io.from_server.move_ready(&mut io.to_client);
+            report.write(&mut io.to_client);
+        }
         let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
         let read_only = closed || self.read_only_default == Some(true);
         let (news, flipped) = (read_only != self.told_read_only, closed != self.told_closed);
@@ -24,6 +31,18 @@ impl Session {
         }
         if flipped && self.db.setup().settings.maintenance.notice {
             notice(&self.db.gate.view()).write(&mut io.to_client);
+        }
+    }
+}
+
+impl Session {
+    /// Tells the client what was announced: at once, or just before the ReadyForQuery of what runs.
+    pub(super) fn tell_notice(&mut self, report: Arc<Report>) {
+        let busy = self.io.server_rest > 0 || !self.flow.expects.is_empty();
+        self.untold |= busy;
+        self.notice = Some(report);
+        if !busy {
+            self.tell_mode();
         }
     }
 }

@@ -123,3 +123,34 @@ fn a_warning_at_the_flip_where_it_is_wanted() {
     assert!(String::from_utf8_lossy(&notice.body).contains("database \"app\" takes writes again"));
     assert!(operator.frames_so_far().unwrap().is_empty());
 }
+
+#[test]
+fn an_announcement_reaches_everybody() {
+    use crate::stand::query;
+    use pgsluice_fixtures::raw::message;
+    let stand = Stand::new("");
+    let (mut idle, mut busy) = (stand.app(), stand.app());
+    busy.send(&message::query("SELECT pg_sleep(0.7), repeat('x', 300000)")).unwrap();
+    stand
+        .cluster
+        .primary()
+        .wait_until(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'",
+            "1",
+            LONG,
+        )
+        .unwrap();
+    let answer = stand.console("MAINTENANCE ANNOUNCE app 'read-only from 14:00 UTC on'");
+    assert_eq!(answer, [[Some("app".to_owned()), Some("2".to_owned())]]);
+    let words = "Mdatabase \"app\": read-only from 14:00 UTC on\0";
+    let warns =
+        |frame: &pgsluice_fixtures::Frame| frame.tag == b'N' && String::from_utf8_lossy(&frame.body).contains(words);
+    assert!(warns(&idle.frame(LONG).unwrap()));
+    let frames = busy.frames_until_ready(LONG).unwrap();
+    let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
+    assert_eq!(tags, "TDCNZ");
+    assert!(warns(&frames[3]));
+    for raw in [&mut idle, &mut busy] {
+        assert!(query(raw, "SELECT 1").iter().all(|frame| frame.tag != b'N'), "once");
+    }
+}

@@ -170,3 +170,15 @@ fn a_rehearsal_counts_what_would_be_refused_and_refuses_nothing() {
     assert_eq!(sqlstate(&query(&mut app, "UPDATE t SET v = 'x' WHERE id = 501")), "25006");
     stand.off();
 }
+
+#[test]
+fn what_a_rule_would_discard_or_allow_is_not_refused() {
+    let stand = Stand::new("[maintenance]\nwrite_rules = [\"discard update on t\", \"hold delete on t\"]");
+    let mut app = stand.app();
+    stand.console("MAINTENANCE REHEARSE * FOR '1min'");
+    for sql in ["UPDATE t SET v = 'x' WHERE id = 1", "DELETE FROM t WHERE id = 2", "INSERT INTO t VALUES (600, 'x')"] {
+        assert_eq!(sqlstate(&query(&mut app, sql)), "", "{sql}");
+    }
+    let tags: Vec<_> = rehearsed(&stand).into_iter().map(|(tag, ..)| tag).collect();
+    assert_eq!(tags, ["DELETE", "INSERT"]);
+}

@@ -6,14 +6,11 @@
 mod local;
 mod primary;
 
-use std::sync::Arc;
-
 use super::console::{Console, Failed};
+use super::rehearse::targets;
 use super::show::seen;
 use super::table::{Column, Table, columns};
 use crate::gate::Target;
-use crate::hub::Database;
-use crate::wire::Report;
 
 /// Columns of the answer.
 pub(super) const COLUMNS: &[Column] = columns![database Text, check Text, status Text, detail Text, remedy Text];
@@ -86,13 +83,7 @@ fn some(all: &[String]) -> String {
 /// Runs MAINTENANCE CHECK.
 pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table, Failed> {
     let hub = console.core.hub.clone();
-    let databases: Vec<Arc<Database>> = match target {
-        Target::All => hub.databases.all(),
-        Target::One(name) => {
-            let missing = || Report::error("3D000", format!("database \"{name}\" does not exist"));
-            vec![hub.databases.get(name).ok_or_else(missing)?]
-        }
-    };
+    let databases = targets(&hub, target)?;
     let mut table = Table::new(COLUMNS);
     let seen = console.link.wait(seen::gather(&hub)).await?;
     for database in databases {

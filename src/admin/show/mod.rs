@@ -26,6 +26,7 @@ const HELP: &str = "
 \t    on_timeout cancel|revert, reads any|replica|primary, expire '2h')] [NOWAIT]
 \tMAINTENANCE OFF db|*
 \tMAINTENANCE CHECK db|*
+\tMAINTENANCE ANNOUNCE db|* 'text'
 \tMAINTENANCE REHEARSE db|* FOR '10min'|STOP
 \tOFFLINE db|* [WITH (...)] [NOWAIT]
 \tONLINE db|*

@@ -1,0 +1,33 @@
+//! MAINTENANCE ANNOUNCE: a warning to every client that is connected, before a maintenance that is planned.
+
+use std::sync::Arc;
+
+use super::console::{Console, Failed};
+use super::rehearse::targets;
+use super::table::{Column, Table, columns};
+use crate::gate::Target;
+use crate::hub::client::Ask;
+use crate::wire::{Report, Severity};
+
+/// Columns of the answer.
+pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];
+
+/// Runs it. A client that is busy is told at the end of what runs.
+pub(super) async fn run(console: &mut Console, target: &Target, text: &str) -> Result<Table, Failed> {
+    let hub = console.core.hub.clone();
+    tracing::warn!(by = %console.me.user, client = %console.me.address_words(), text, "MAINTENANCE ANNOUNCE");
+    let mut table = Table::new(COLUMNS);
+    for database in targets(&hub, target)? {
+        let words = format!("database \"{}\": {text}", database.name);
+        let report = Arc::new(Report { severity: Severity::Warning, ..Report::error("01000", words) });
+        let name = database.name.clone();
+        let told = hub.on_every_core(move |core| {
+            let clients = core.clients();
+            let of = clients.iter().filter(|one| one.database.as_ref().is_some_and(|db| Arc::ptr_eq(db, &database)));
+            of.map(|client| client.ask(Ask::Notice(report.clone()))).count()
+        });
+        let told: usize = console.link.wait(told).await?.into_iter().sum();
+        table.push([(*name).into(), told.into()]);
+    }
+    Ok(table)
+}
