@@ -146,7 +146,11 @@ impl Session {
 
     /// Whether the CommandComplete that has come is of a SELECT that stands for a SHOW.
     pub(super) fn completes_own(&self) -> bool {
-        self.under_way().is_some_and(|text| text.starts_with(SHOW))
+        let among_others = match self.flow.expects.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => cached.analysis.statements.len() > 1,
+            _ => false,
+        };
+        among_others && self.under_way().is_some_and(|text| text.starts_with(SHOW))
     }
 
     /// The error in place of one that a statement was made to raise which stands for a SET.
@@ -158,6 +162,9 @@ impl Session {
 
     /// Looks for settings of our own in a message of the extended protocol.
     pub(super) fn own_extended(&mut self, header: Header) -> Result<Option<Handled>, End> {
+        if header.tag != b'P' && !self.names.has_own() {
+            return Ok(None);
+        }
         let Some((used, message)) = self.own_message(header)? else { return Ok(None) };
         if self.flow.readies > 0 {
             return Ok(Some(Handled::Later));
@@ -175,7 +182,7 @@ impl Session {
                 self.drop_bytes(header.total);
                 let before = self.names.statement(&name).cloned();
                 self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, before));
-                if !self.names.prepare(&name, statement) {
+                if !self.names.prepare_own(&name, statement) {
                     return Err(Report::fatal("54000", "too many prepared statements").into());
                 }
                 return Ok(Some(Handled::Done));

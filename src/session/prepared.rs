@@ -26,6 +26,8 @@ pub struct Names {
     unnamed: Option<Rc<Statement>>,
     unnamed_portal: Option<Rc<Statement>>,
     portals: HashMap<Box<[u8]>, Rc<Statement>>,
+    /// Some statement was pgsluice's own.
+    own: bool,
     /// Portals of pgsluice's own statements whose result was asked for in binary form.
     binary: Vec<Box<[u8]>>,
 }
@@ -81,6 +83,18 @@ impl Names {
         }
         self.portals.insert(portal.into(), statement);
         true
+    }
+
+    /// Notes a Parse of one of pgsluice's own statements. False if there are too many names.
+    pub fn prepare_own(&mut self, name: &[u8], statement: Rc<Statement>) -> bool {
+        self.own = true;
+        self.prepare(name, statement)
+    }
+
+    /// Whether any statement may be pgsluice's own: those of most clients never are.
+    #[inline]
+    pub fn has_own(&self) -> bool {
+        self.own
     }
 
     /// Notes a Bind of one of pgsluice's own statements. False if there are too many portals.

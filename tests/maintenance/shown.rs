@@ -2,7 +2,7 @@
 
 use crate::stand::{LONG, Stand, query, sqlstate, talk};
 use pgsluice_fixtures::raw::message::{
-    bind, close_statement, describe_portal, describe_statement, execute, parse, sync,
+    bind, close_statement, describe_portal, describe_statement, execute, flush, parse, sync,
 };
 use pgsluice_fixtures::{Frame, Raw, wait};
 
@@ -97,6 +97,16 @@ fn extended(raw: &mut Raw, mode: &str) {
     assert_eq!(batch(raw, &set, 2), "1 2 n C[BEGIN] 1 2 n E55P02 ZE 1 2 n C[ROLLBACK] ZI");
     assert_eq!(batch(raw, &[whole("SET pgsluice.until = 1"), whole(MODE), sync()], 1), "1 2 n E55P02 ZI");
     assert_eq!(batch(raw, &[close_statement("s"), sync()], 1), "3 ZI");
+    assert_eq!(batch(raw, &[bind("", "s", &[]), sync()], 1), "E26000 ZI");
+    // With Flush the answers come before any Sync.
+    raw.send(&[parse("s", MODE, &[]), describe_statement("s"), flush()].concat()).unwrap();
+    assert_eq!(told(&raw.frames_until(LONG, |frame| frame.tag == b'T').unwrap()), "1 t T");
+    assert_eq!(batch(raw, &[bind("", "s", &[]), execute("", 0), sync()], 1), format!("2 {row} ZI"));
+    // By SQL it is dropped as any other.
+    assert_eq!(ask(raw, "DEALLOCATE s"), "C[DEALLOCATE] ZI");
+    assert_eq!(batch(raw, &[bind("", "s", &[]), sync()], 1), "E26000 ZI");
+    assert_eq!(batch(raw, &[parse("s", MODE, &[]), sync()], 1), "1 ZI");
+    assert_eq!(ask(raw, "DEALLOCATE ALL"), "C[DEALLOCATE ALL] ZI");
     assert_eq!(batch(raw, &[bind("", "s", &[]), sync()], 1), "E26000 ZI");
     // Skipped, so it has not happened.
     let skipped = [parse("", "no sql", &[]), parse("t", MODE, &[]), sync(), bind("", "t", &[]), sync()];
