@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::hub::Statement;
 use crate::sql::cache::Cached;
+use crate::sql::target::Verb;
 use crate::wire::Report;
 
 /// A message whose answer is awaited.
@@ -40,7 +41,7 @@ pub enum Say {
     /// CloseComplete: the name was pgsluice's to forget.
     CloseComplete,
     /// CommandComplete of a statement that was discarded.
-    Done(&'static str),
+    Done(Verb, u32),
 }
 
 /// How much of an answer the client is not to see.

@@ -371,7 +371,7 @@ impl Session {
             match say {
                 Say::ParseComplete => back::parse_complete(&mut io.to_client),
                 Say::CloseComplete => back::close_complete(&mut io.to_client),
-                Say::Done(tag) => back::command_complete(&mut io.to_client, tag),
+                Say::Done(verb, rows) => back::command_complete(&mut io.to_client, &verb.tag(rows)),
             }
         }
     }

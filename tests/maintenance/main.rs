@@ -2,6 +2,7 @@
 
 mod commits;
 mod differential;
+mod django;
 mod fence;
 mod flips;
 mod greeting;
