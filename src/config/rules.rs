@@ -11,8 +11,11 @@ pub enum RuleAction {
     Reject,
     /// It waits for the gate.
     Hold,
-    /// It is answered as done, with no row, and sent nowhere.
-    Discard,
+    /// It is answered as done and sent nowhere.
+    Discard {
+        /// The rows that the answer counts: some frameworks take an UPDATE of none for a failure.
+        rows: u32,
+    },
     /// It is run.
     Allow,
 }
@@ -28,12 +31,22 @@ pub enum RuleStatement {
     Delete,
 }
 
-const ACTIONS: [(&str, RuleAction); 4] = [
-    ("reject", RuleAction::Reject),
-    ("hold", RuleAction::Hold),
-    ("discard", RuleAction::Discard),
-    ("allow", RuleAction::Allow),
-];
+/// `reject`, `hold`, `discard`, `discard(ROWS)` or `allow`.
+fn action(word: &str) -> Option<RuleAction> {
+    let lower = word.to_ascii_lowercase();
+    match lower.as_str() {
+        "reject" => Some(RuleAction::Reject),
+        "hold" => Some(RuleAction::Hold),
+        "discard" => Some(RuleAction::Discard { rows: 0 }),
+        "allow" => Some(RuleAction::Allow),
+        other => {
+            let rows = other.strip_prefix("discard(")?.strip_suffix(')')?;
+            let digits = !rows.is_empty() && rows.bytes().all(|byte| byte.is_ascii_digit());
+            rows.parse().ok().filter(|_| digits).map(|rows| RuleAction::Discard { rows })
+        }
+    }
+}
+
 const STATEMENTS: [(&str, RuleStatement); 3] =
     [("insert", RuleStatement::Insert), ("update", RuleStatement::Update), ("delete", RuleStatement::Delete)];
 
@@ -118,8 +131,7 @@ impl Item for WriteRule {
         let all = words(text)?;
         let example = "such as \"discard update on auth_user by web\"";
         let mut rest = all.iter().map(String::as_str).peekable();
-        let known = |word: &str| ACTIONS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, a)| *a);
-        let Some(action) = rest.next().and_then(known) else {
+        let Some(action) = rest.next().and_then(action) else {
             return Err(format!("must begin with reject, hold, discard or allow, {example}, found {}", quoted(text)));
         };
         let mut rule = Self {
@@ -174,7 +186,7 @@ impl Item for WriteRule {
         if comma && (!part.is_empty() || !rule.statements.is_empty()) {
             return Err(format!("ends too early, {example}, found {}", quoted(text)));
         }
-        if matches!(action, RuleAction::Discard | RuleAction::Allow) && rule.tables.is_empty() {
+        if matches!(action, RuleAction::Discard { .. } | RuleAction::Allow) && rule.tables.is_empty() {
             return Err(format!("must name a table, {example}, found {}", quoted(text)));
         }
         Ok(rule)
@@ -193,7 +205,9 @@ mod tests {
     fn a_rule_in_all_its_parts() {
         let text = "Discard update, insert on Auth_User, \"Session\", s.t by web, 'the app' from 'gunicorn: worker'";
         let rule = WriteRule::from_text(text).unwrap();
-        assert_eq!(rule.action, RuleAction::Discard);
+        assert_eq!(rule.action, RuleAction::Discard { rows: 0 });
+        let counted = WriteRule::from_text("discard(1) update on t").unwrap();
+        assert_eq!(counted.action, RuleAction::Discard { rows: 1 });
         assert_eq!(rule.statements, [RuleStatement::Update, RuleStatement::Insert]);
         let table = |schema: Option<&str>, name: &str| RuleTable { schema: schema.map(Into::into), name: name.into() };
         assert_eq!(rule.tables, [table(None, "auth_user"), table(None, "Session"), table(Some("s"), "t")]);
@@ -211,6 +225,8 @@ mod tests {
         for (text, words) in [
             ("", "must begin with"),
             ("drop on t", "must begin with"),
+            ("discard(+1) on t", "must begin with"),
+            ("discard(99999999999) on t", "must begin with"),
             ("discard", "must name a table"),
             ("allow insert by web", "must name a table"),
             ("discard truncate on t", "knows insert, update and delete"),

@@ -35,9 +35,9 @@ settings! {
         /// How many writes of a database may be held at a time; one more gets the error at once.
         hold_limit: u32 = 1000, { max: COUNT };
         /// What becomes of certain writes instead, by the first rule that matches: `ACTION [STATEMENT, ...] [on TABLE, ...]
-        /// [by USER, ...] [from APPLICATION, ...]`, the action being "reject", "hold", "discard" (answered as done with no
-        /// row, never sent anywhere) or "allow" (run all the same), the statements insert, update and delete. Such as
-        /// ["discard update on auth_user", "discard on django_session", "hold by batch from 'nightly import'"].
+        /// [by USER, ...] [from APPLICATION, ...]`, the statements being insert, update and delete. The action is "reject",
+        /// "hold", "discard" (answered as done, with no row, or as with one in "discard(1)", and never sent anywhere) or
+        /// "allow" (run all the same). Such as ["discard(1) update on auth_user", "hold by batch from 'nightly import'"].
         write_rules: Vec<WriteRule> = Vec::new();
         /// Where reads go.
         reads: MaintenanceReads = MaintenanceReads::Any;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::hub::Statement;
 use crate::sql::cache::Cached;
+use crate::sql::target::Verb;
 use crate::wire::Report;
 
 /// A message whose answer is awaited.
@@ -42,7 +43,7 @@ pub enum Say {
     /// Part of an answer to SHOW of a setting of pgsluice's own.
     Own(super::own::Part),
     /// CommandComplete of a statement that was discarded.
-    Done(&'static str),
+    Done(Verb, u32),
 }
 
 /// How much of an answer the client is not to see.

@@ -96,9 +96,8 @@ impl Session {
             }
             Fencing::Fenced if self.flow.status == TxStatus::Block => match self.lease.take() {
                 Lease::Write { conn, ticket } => {
-                    let mut conn = conn.arm();
-                    conn.server().default_read_only = Some(true);
-                    self.lease = Lease::InPlace { conn };
+                    // The server has reported its new default, where it reports it at all.
+                    self.lease = Lease::InPlace { conn: conn.arm() };
                     self.me.write_capable.set(false);
                     self.db.gate.count_fenced();
                     self.lane = ticket.leave();

@@ -391,7 +391,7 @@ impl Session {
                 Say::ParseComplete => back::parse_complete(&mut io.to_client),
                 Say::CloseComplete => back::close_complete(&mut io.to_client),
                 Say::Own(part) => self.say_own(part),
-                Say::Done(tag) => back::command_complete(&mut io.to_client, tag),
+                Say::Done(verb, rows) => back::command_complete(&mut io.to_client, &verb.tag(rows)),
             }
         }
     }

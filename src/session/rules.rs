@@ -26,8 +26,10 @@ pub enum Treatment {
     Hold,
     /// Answered as done.
     Discard {
-        /// CommandComplete.
-        tag: &'static str,
+        /// What it would have done.
+        verb: Verb,
+        /// Rows that the answer counts.
+        rows: u32,
         /// It has RETURNING.
         returning: bool,
     },
@@ -67,8 +69,10 @@ impl Session {
         let Some(rule) = rules.iter().find(|rule| self.matches(rule, target.as_ref())) else { return otherwise };
         match (rule.action, &target) {
             (RuleAction::Hold, _) => Treatment::Hold,
-            (RuleAction::Discard, Some(target)) => {
-                Treatment::Discard { tag: target.verb.nothing_done(), returning: target.returning }
+            (RuleAction::Discard { rows }, Some(target)) => {
+                // Rows that RETURNING does not give are not counted either.
+                let rows = if target.returning { 0 } else { rows };
+                Treatment::Discard { verb: target.verb, rows, returning: target.returning }
             }
             (RuleAction::Allow, Some(_)) => Treatment::Allow,
             _ => Treatment::Reject,
@@ -118,17 +122,17 @@ impl Session {
         let leased = self.lease.in_maintenance();
         match self.single(cached) {
             Treatment::Discard { .. } if self.flow.status == TxStatus::Failed => None,
-            Treatment::Discard { tag, returning: false } => {
+            Treatment::Discard { verb, rows, returning: false } => {
                 self.db.gate.count_discarded();
                 self.drop_bytes(header.total);
                 let io = &mut self.io;
                 io.from_server.move_ready(&mut io.to_client);
-                back::command_complete(&mut io.to_client, tag);
+                back::command_complete(&mut io.to_client, &verb.tag(rows));
                 back::ready(&mut io.to_client, self.flow.status);
                 Some(Handled::Done)
             }
-            Treatment::Discard { tag, returning: true } if leased => {
-                self.describe_discarded(header, cached, tag);
+            Treatment::Discard { verb, returning: true, .. } if leased => {
+                self.describe_discarded(header, cached, verb);
                 Some(Handled::Done)
             }
             Treatment::Discard { .. } => Some(Handled::Needs(crate::route::Nature::Any)),
@@ -138,7 +142,7 @@ impl Session {
     }
 
     /// Has the server describe the rows of RETURNING, and says that there are none.
-    fn describe_discarded(&mut self, header: Header, cached: &Cached, tag: &'static str) {
+    fn describe_discarded(&mut self, header: Header, cached: &Cached, verb: Verb) {
         self.db.gate.count_discarded();
         self.drop_bytes(header.total);
         let out = &mut self.io.to_server;
@@ -152,7 +156,7 @@ impl Session {
             (What::Parse(0), Hide::Success),
             (What::Bind(None), Hide::Success),
             (What::Describe(None), Hide::Nothing),
-            (What::Say(Say::Done(tag)), Hide::Nothing),
+            (What::Say(Say::Done(verb, 0)), Hide::Nothing),
             (What::Close(0), Hide::Success),
             (What::Close(0), Hide::Success),
             (What::Sync, Hide::AllButReady),
@@ -168,10 +172,10 @@ impl Session {
             return None;
         }
         match self.single(&prepared.cached) {
-            Treatment::Discard { tag, .. } => {
+            Treatment::Discard { verb, rows, .. } => {
                 self.db.gate.count_discarded();
                 self.drop_bytes(header.total);
-                self.flow.expects.push_back(Expected::seen(What::Say(Say::Done(tag))));
+                self.flow.expects.push_back(Expected::seen(What::Say(Say::Done(verb, rows))));
                 self.flow.begun = true;
                 self.say_what_is_due();
                 Some(Handled::Done)

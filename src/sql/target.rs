@@ -24,12 +24,12 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// CommandComplete of such a statement that found nothing to do.
-    pub fn nothing_done(self) -> &'static str {
+    /// CommandComplete of such a statement, for so many rows.
+    pub fn tag(self, rows: u32) -> String {
         match self {
-            Self::Insert => "INSERT 0 0",
-            Self::Update => "UPDATE 0",
-            Self::Delete => "DELETE 0",
+            Self::Insert => format!("INSERT 0 {rows}"),
+            Self::Update => format!("UPDATE {rows}"),
+            Self::Delete => format!("DELETE {rows}"),
         }
     }
 }
@@ -117,11 +117,7 @@ mod tests {
             let target = target(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));
             let schema = target.table.schema.map(|schema| format!("{schema}.")).unwrap_or_default();
             let returning = if target.returning { " returning" } else { "" };
-            assert_eq!(
-                format!("{} {schema}{}{returning}", target.verb.nothing_done(), target.table.name),
-                found,
-                "{text}"
-            );
+            assert_eq!(format!("{} {schema}{}{returning}", target.verb.tag(0), target.table.name), found, "{text}");
         }
     }
 

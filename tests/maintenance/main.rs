@@ -5,6 +5,7 @@ mod beforehand;
 mod bound;
 mod commits;
 mod differential;
+mod django;
 mod fence;
 mod flips;
 mod greeting;

@@ -53,7 +53,7 @@ fn transactions(database: &Database, facts: &Facts, findings: &mut Findings) {
         Some((session, _)) => findings.warn(
             "longest transaction",
             format!("{}, longer than drain_timeout ({})", session.words(), show_duration(patience)),
-            "End it, or give a longer drain_timeout, or on_timeout cancel.",
+            "MAINTENANCE ON waits for it if it has written or runs a statement, a migration of its tables in any case: end it first.",
         ),
     }
     // Half of the patience: what has run that long may well run as long again.
