@@ -24,6 +24,9 @@ use crate::wire::{Report, TxStatus, back};
 const SHOW: &[u8] = b"SELECT/*pgsluice SHOW*/ ";
 /// What stands in place of a SET begins with this: it fails in every database with 55P02.
 const SET: &[u8] = b"SET/*pgsluice*/server_version TO ";
+/// SHOWs of one message that are answered; of others the server knows nothing. A value may be long, and a client must not be
+/// able to have it written without end.
+const MOST: usize = 100;
 /// text
 const TEXT: u32 = 25;
 /// An operator's query that is longer is not looked at.
@@ -115,13 +118,14 @@ impl Session {
         });
         let first = uses.next()?;
         let (mut text, mut from) = (Vec::with_capacity(cached.text.len() + 64), 0);
-        for (span, used) in std::iter::once(first).chain(uses) {
+        for (at, (span, used)) in std::iter::once(first).chain(uses).enumerate() {
             text.extend_from_slice(cached.text.get(from..span.start).unwrap_or_default());
             match used {
                 OwnUse::Sets(own) => {
                     text.extend_from_slice(SET);
                     text.extend_from_slice(literal(own.name()).as_bytes());
                 }
+                OwnUse::Shows(_) if at >= MOST => text.extend_from_slice(b"SHOW pgsluice.too_many"),
                 OwnUse::Shows(own) => {
                     text.extend_from_slice(SHOW);
                     text.extend_from_slice(ascii_literal(&self.own_value(own)).as_bytes());

@@ -174,3 +174,13 @@ fn session_mode_and_no_server_at_all() {
     assert_eq!(ask(&mut fresh, MODE), "T D[read_only] C[SHOW] ZI");
     assert_eq!(batch(&mut fresh, &[whole(MODE), sync()], 1), "1 2 T D[read_only] C[SHOW] ZI");
 }
+
+#[test]
+fn a_message_of_nothing_else_is_bounded() {
+    let stand = Stand::new("");
+    let mut app = stand.app();
+    let frames = query(&mut app, &"SHOW pgsluice.mode;".repeat(150));
+    assert_eq!(frames.iter().filter(|frame| frame.tag == b'D').count(), 100);
+    assert_eq!(sqlstate(&frames), "42704");
+    assert_eq!(ask(&mut app, MODE), "T D[read_write] C[SHOW] ZI");
+}

@@ -169,3 +169,15 @@ fn ten_thousand_databases_are_read_at_once() {
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     println!("{:?}", started.elapsed());
 }
+
+#[test]
+fn the_http_endpoint() {
+    let config = with("[http]\nlisten = '[::1]:6433'\ntoken = 'open'");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let entries = config.entries();
+    let shown = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
+    assert_eq!((shown("http.listen"), shown("http.token")), (Some("[::1]:6433"), Some("********")));
+    let closed = with("[http]\nlisten = '*:6433'");
+    let warned = warnings(&closed);
+    assert!(warned.len() == 1 && warned[0].contains("nobody can read the banners"), "{warned:?}");
+}
