@@ -110,6 +110,8 @@ pub struct Tally {
     pub unknown: Vec<Difference>,
     /// Statements through the proxy after which the write-ahead log had rows of theirs.
     pub written: Vec<String>,
+    /// Those of them that are known, see `rules::known_to_write`.
+    pub known_written: Vec<String>,
 }
 
 impl Tally {
@@ -130,11 +132,11 @@ impl Tally {
         }
     }
 
-    /// Prints everything; `loud` with one example for each rule.
+    /// Prints everything, of each rule two examples.
     pub fn report(&self, name: &str) {
         println!(
             "{name}: {} statements: {} ran alike, {} refused alike (25006), {} with the same other error, {} listed \
-             differences, {} others; written through: {}",
+             differences, {} others; written through: {}, and {} known",
             self.statements,
             self.same_done,
             self.same_refusal,
@@ -142,6 +144,7 @@ impl Tally {
             self.known.values().map(Vec::len).sum::<usize>(),
             self.unknown.len(),
             self.written.len(),
+            self.known_written.len(),
         );
         for (rule, differences) in &self.known {
             println!("  {:5} {rule}", differences.len());
@@ -151,6 +154,9 @@ impl Tally {
         }
         for difference in &self.unknown {
             println!("  UNLISTED {difference}");
+        }
+        for written in &self.known_written {
+            println!("  written, known: {written}");
         }
         for written in &self.written {
             println!("  WRITTEN {written}");

@@ -11,13 +11,19 @@ use crate::rules;
 use crate::source::{File, regression_suite};
 use crate::split::{Statement, Step};
 use crate::stand::{Stand, ask};
-use pgsluice_fixtures::Raw;
+use pgsluice_fixtures::{Frame, Raw};
 use std::time::Instant;
 
 /// Statements after which a preparer, or everybody, would be gone.
 fn skipped(sql: &str) -> bool {
     let lower = sql.to_lowercase();
     lower.contains("pg_terminate_backend") || lower.contains("default_transaction_read_only") && lower.contains("alter")
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Proxy,
+    Truth,
 }
 
 struct Trio<'a> {
@@ -51,8 +57,15 @@ impl<'a> Trio<'a> {
         self.diverged = None;
     }
 
-    /// Statements in their order, on the truth and then through the proxy.
+    /// Statements in their order, through the proxy and then on the truth, which may write what PostgreSQL lets it.
     fn both(&mut self, file: &str, statements: &[&Statement]) {
+        let mark = self.watch.mark();
+        let proxy: Vec<_> = statements.iter().map(|statement| run(&mut self.proxied, statement)).collect();
+        if proxy.last().is_some_and(|answer| answer.state != b'I') {
+            leave_block(&mut self.proxied);
+        }
+        let written = self.watch.written_since(&mark);
+        self.let_advisory_locks_go(statements, Side::Proxy);
         let direct: Vec<_> = statements.iter().map(|statement| run(&mut self.truth, statement)).collect();
         if direct.last().is_some_and(|answer| answer.state != b'I') {
             leave_block(&mut self.truth);
@@ -60,14 +73,12 @@ impl<'a> Trio<'a> {
         if self.truth.parameters().get("default_transaction_read_only").is_some_and(|value| value == "off") {
             let _ = ask(&mut self.truth, "SET default_transaction_read_only = on");
         }
-        let mark = self.watch.mark();
-        let proxy: Vec<_> = statements.iter().map(|statement| run(&mut self.proxied, statement)).collect();
-        if proxy.last().is_some_and(|answer| answer.state != b'I') {
-            leave_block(&mut self.proxied);
-        }
+        self.let_advisory_locks_go(statements, Side::Truth);
         let place = |statement: &Statement| format!("{file}.sql:{}", statement.line);
-        if let (Some(rows), [first, ..]) = (self.watch.written_since(&mark), statements) {
-            self.tally.written.push(format!("{}: {}: {rows}", place(first), first.sql));
+        if let (Some(rows), [first, ..]) = (written, statements) {
+            let line = format!("{}: {}: {rows}", place(first), first.sql);
+            let known = rules::known_to_write(&first.sql, self.temporary_first());
+            if known { &mut self.tally.known_written } else { &mut self.tally.written }.push(line);
         }
         let before = self.diverged.clone();
         for (statement, (direct, proxy)) in statements.iter().zip(direct.into_iter().zip(proxy)) {
@@ -78,6 +89,22 @@ impl<'a> Trio<'a> {
             self.diverged = before;
         } else {
             self.diverged = None;
+        }
+    }
+
+    fn temporary_first(&mut self) -> bool {
+        let frames = ask(&mut self.proxied, "SHOW search_path").unwrap_or_default();
+        frames.iter().flat_map(Frame::values).flatten().any(|path| path.starts_with(b"pg_temp"))
+    }
+
+    /// Locks that both sessions take would keep one of them waiting for the other.
+    fn let_advisory_locks_go(&mut self, statements: &[&Statement], side: Side) {
+        if statements.iter().any(|statement| statement.sql.contains("pg_advisory")) {
+            let raw = match side {
+                Side::Proxy => &mut self.proxied,
+                Side::Truth => &mut self.truth,
+            };
+            let _ = ask(raw, "SELECT pg_advisory_unlock_all()");
         }
     }
 

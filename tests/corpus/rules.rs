@@ -36,9 +36,14 @@ pub fn rule(direct: &Answer, proxy: &Answer, so_far: Option<&str>) -> Option<Str
         }
         match what {
             Some(function) if function.ends_with("()") => return Some(function.to_owned()),
+            Some("DO") => return Some("DO of one of these commands".to_owned()),
             Some(command) if COMMANDS.contains(&command) => return Some(command.to_owned()),
             _ => {}
         }
+    }
+    if direct.refused() && proxy.refused() && ["INSERT", "UPDATE", "DELETE"].iter().any(|tag| message.contains(tag)) {
+        // Only the catalog knows.
+        return Some("a rule rewrites it: PostgreSQL names what it becomes".to_owned());
     }
     so_far.map(|rule| format!("in what follows: {rule}"))
 }
@@ -63,4 +68,10 @@ pub fn lifts(proxy: &Answer) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What is written all the same, and is meant by neither: PostgreSQL makes the schema of a session's temporary tables
+/// when `pg_temp` comes first in its search_path and it asks for `current_schema()`. Nothing lies in it.
+pub fn known_to_write(sql: &str, search_path_begins_with_temp: bool) -> bool {
+    search_path_begins_with_temp && sql.contains("current_schema")
 }
