@@ -2,7 +2,7 @@
 
 use crate::split::Statement;
 use crate::stand::LONG;
-use pgsluice_fixtures::raw::message::{copy_data, copy_done, query};
+use pgsluice_fixtures::raw::message::{bind, copy_data, copy_done, describe_portal, execute, parse, query, sync};
 use pgsluice_fixtures::{Frame, Raw, RawError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,21 +49,40 @@ impl Answer {
     }
 }
 
-/// Runs one statement, with the data of its COPY.
+/// How a statement is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    Simple,
+    /// Parse, Bind, Describe, Execute, Sync.
+    Extended,
+}
+
+/// Runs one statement as a simple query, with the data of its COPY.
 pub fn run(raw: &mut Raw, statement: &Statement) -> Answer {
+    run_by(Protocol::Simple, raw, statement)
+}
+
+/// Runs one statement, with the data of its COPY.
+pub fn run_by(protocol: Protocol, raw: &mut Raw, statement: &Statement) -> Answer {
     let lost = |error: RawError| {
         let mut why = error.to_string();
         why.truncate(200);
         Answer { outcome: Outcome::Lost(why), state: b'?' }
     };
-    match try_run(raw, statement) {
+    match try_run(protocol, raw, statement) {
         Ok(frames) => Answer::of(&frames),
         Err(error) => lost(error),
     }
 }
 
-fn try_run(raw: &mut Raw, statement: &Statement) -> Result<Vec<Frame>, RawError> {
-    raw.send(&query(&statement.sql))?;
+fn try_run(protocol: Protocol, raw: &mut Raw, statement: &Statement) -> Result<Vec<Frame>, RawError> {
+    let sql = &statement.sql;
+    raw.send(&match protocol {
+        Protocol::Simple => query(sql),
+        Protocol::Extended => {
+            [parse("", sql, &[]), bind("", "", &[]), describe_portal(""), execute("", 0), sync()].concat()
+        }
+    })?;
     let mut all = Vec::new();
     loop {
         let frames = raw.frames_until(LONG, |frame| matches!(frame.tag, b'Z' | b'G'))?;
@@ -72,7 +91,13 @@ fn try_run(raw: &mut Raw, statement: &Statement) -> Result<Vec<Frame>, RawError>
         if !copying {
             return Ok(all);
         }
-        raw.send(&[copy_data(statement.data.as_deref().unwrap_or_default().as_bytes()), copy_done()].concat())?;
+        let data = statement.data.as_deref().unwrap_or_default().as_bytes();
+        let mut bytes = [copy_data(data), copy_done()].concat();
+        if protocol == Protocol::Extended {
+            // The server has skipped the one that stood before the data.
+            bytes.extend(sync());
+        }
+        raw.send(&bytes)?;
     }
 }
 

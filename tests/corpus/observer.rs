@@ -3,6 +3,7 @@
 use crate::stand::{DATABASE, Stand};
 use pgsluice_fixtures::Raw;
 use pgsluice_fixtures::raw::QueryResult;
+use std::process::Command;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -57,3 +58,89 @@ impl WriteWatch {
         self.row(&sql).pop().filter(|kinds| !kinds.is_empty())
     }
 }
+
+/// Holds a logical slot: every row that anybody changes in the database from its making on.
+pub struct Slot<'a> {
+    stand: &'a Stand,
+}
+
+impl<'a> Slot<'a> {
+    pub fn new(stand: &'a Stand) -> Slot<'a> {
+        stand.psql("SELECT 1 FROM pg_create_logical_replication_slot('observer', 'test_decoding')");
+        Slot { stand }
+    }
+
+    /// Rows changed, sequences aside, which test_decoding does not show, and messages written, since the last look.
+    pub fn changes(&self) -> Vec<String> {
+        let sql = "SELECT data FROM pg_logical_slot_get_changes('observer', NULL, NULL) \
+                   WHERE data NOT LIKE 'BEGIN %' AND data NOT LIKE 'COMMIT %'";
+        self.stand.psql(sql).lines().map(str::to_owned).collect()
+    }
+}
+
+/// All that can be read of the server: what the dump tools write, and what they leave out.
+#[derive(PartialEq)]
+pub struct Snapshot {
+    parts: Vec<(&'static str, String)>,
+}
+
+impl Snapshot {
+    pub fn take(stand: &Stand) -> Snapshot {
+        let mut parts = vec![
+            ("pg_dump", dump(stand, "pg_dump", &["-d", DATABASE])),
+            ("pg_dumpall --globals-only", dump(stand, "pg_dumpall", &["--globals-only"])),
+        ];
+        for (name, sql) in BESIDE_THE_DUMP {
+            parts.push((name, stand.psql(sql)));
+        }
+        Snapshot { parts }
+    }
+
+    /// The parts that are not as in the other one, with the first line that differs.
+    pub fn differences(&self, other: &Snapshot) -> Vec<String> {
+        let pairs = self.parts.iter().zip(&other.parts).filter(|(a, b)| a != b);
+        let first = |(a, b): (&(&str, String), &(&str, String))| {
+            let mut lines = a.1.lines().zip(b.1.lines()).filter(|(a, b)| a != b);
+            format!("{}: {:?}", a.0, lines.next())
+        };
+        pairs.map(first).collect()
+    }
+
+    /// How much was compared.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.1.len()).sum()
+    }
+}
+
+fn dump(stand: &Stand, program: &str, args: &[&str]) -> String {
+    let path = stand.cluster.installation().program(program).expect("the dump tools");
+    let port = stand.cluster.primary().port().to_string();
+    let output = Command::new(path)
+        .args(["-h", "127.0.0.1", "-U", "dba", "-p", &port])
+        .args(args)
+        .env("PGPASSWORD", "dba")
+        .output()
+        .expect("a dump");
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Newer ones guard a dump against hostile names with a word of their own each time.
+    text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+}
+
+const BESIDE_THE_DUMP: [(&str, &str); 8] = [
+    ("sequences", "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"),
+    (
+        "pg_largeobject",
+        "SELECT loid, pageno, md5(data) FROM pg_largeobject ORDER BY 1, 2",
+    ),
+    ("pg_largeobject_metadata", "SELECT oid, lomowner::regrole, lomacl FROM pg_largeobject_metadata ORDER BY 1"),
+    ("prepared transactions", "SELECT gid FROM pg_prepared_xacts ORDER BY 1"),
+    ("replication slots", "SELECT slot_name FROM pg_replication_slots ORDER BY 1"),
+    ("replication origins", "SELECT roname FROM pg_replication_origin ORDER BY 1"),
+    ("settings of the server's files", "SELECT name, setting FROM pg_file_settings ORDER BY seqno"),
+    (
+        "relations and their files",
+        "SELECT oid, relname, relfilenode FROM pg_class WHERE relnamespace NOT IN \
+         (SELECT oid FROM pg_namespace WHERE nspname LIKE 'pg_%temp%') ORDER BY 1",
+    ),
+];
