@@ -53,6 +53,24 @@ fn prepare(stand: &Stand) {
     assert_eq!(stand.psql("SELECT count(*) FROM big"), "1", "the setup");
 }
 
+/// Each case in both protocols.
+fn each(cases: &[Case]) -> impl Iterator<Item = (&Case, Protocol)> {
+    cases.iter().flat_map(|case| [Protocol::Simple, Protocol::Extended].map(|protocol| (case, protocol)))
+}
+
+/// The answers to all of them; some end their connection.
+fn answers(connect: impl Fn() -> Raw, cases: &[Case]) -> Vec<Answer> {
+    let mut raw = connect();
+    let mut one = |(case, protocol): (&Case, Protocol)| {
+        let said = answer(&mut raw, protocol, case);
+        if said.state == b'?' {
+            raw = connect();
+        }
+        said
+    };
+    each(cases).map(&mut one).collect()
+}
+
 fn against_the_truth(extra: &str, name: &str) {
     let stand = Stand::new(extra);
     prepare(&stand);
@@ -61,25 +79,16 @@ fn against_the_truth(extra: &str, name: &str) {
     let before = Snapshot::take(&stand);
     assert_eq!(slot.changes(), [""; 0], "before anything was sent");
     let cases = cases();
-    let protocols = [Protocol::Simple, Protocol::Extended];
-    let each = || cases.iter().flat_map(|case| protocols.map(|protocol| (case, protocol)));
-    // Some statements end their connection, others leave something in it.
-    let mut raw = stand.proxied();
-    let mut through = |case, protocol| {
-        let said = answer(&mut raw, protocol, case);
-        if said.state == b'?' {
-            raw = stand.proxied();
-        }
-        said
-    };
-    let proxy: Vec<_> = each().map(|(case, protocol)| through(case, protocol)).collect();
+    let proxy = answers(|| stand.proxied(), &cases);
     assert_eq!(slot.changes(), [""; 0], "rows were changed");
     assert_eq!(Snapshot::take(&stand).differences(&before), [""; 0], "something was changed");
     stand.off();
 
     let mut tally = Tally::default();
-    for ((case, protocol), proxy) in each().zip(proxy) {
-        let direct = answer(&mut stand.truth(), protocol, case);
+    let direct = answers(|| stand.truth(), &cases);
+    let seen = (slot.changes(), Snapshot::take(&stand).differences(&before));
+    assert!(!seen.0.is_empty() && !seen.1.is_empty(), "the observer is blind to what READ ONLY lets through: {seen:?}");
+    for (((case, protocol), direct), proxy) in each(&cases).zip(direct).zip(proxy) {
         if direct.outcome == proxy.outcome {
             tally.same(&direct);
             continue;
