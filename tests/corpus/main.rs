@@ -4,6 +4,7 @@
 //! `make conformance-corpus`.
 
 mod compare;
+mod observed;
 mod observer;
 mod own;
 mod regression;

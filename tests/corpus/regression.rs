@@ -15,7 +15,7 @@ use pgsluice_fixtures::{Frame, Raw};
 use std::time::Instant;
 
 /// Statements after which a preparer, or everybody, would be gone.
-fn skipped(sql: &str) -> bool {
+pub fn skipped(sql: &str) -> bool {
     let lower = sql.to_lowercase();
     lower.contains("pg_terminate_backend") || lower.contains("default_transaction_read_only") && lower.contains("alter")
 }
