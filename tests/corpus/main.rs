@@ -4,6 +4,8 @@
 //! `make conformance-corpus`.
 
 mod compare;
+mod mutate;
+mod mutations;
 mod observed;
 mod observer;
 mod own;

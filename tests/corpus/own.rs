@@ -31,6 +31,11 @@ fn cases() -> Vec<Case> {
     lines.map(case).collect()
 }
 
+/// Their texts.
+pub fn statements() -> Vec<String> {
+    cases().into_iter().map(|case| case.statement.sql).collect()
+}
+
 /// The statement by itself, as a session finds it that did nothing before.
 fn answer(raw: &mut Raw, protocol: Protocol, case: &Case) -> Answer {
     if case.in_block {
