@@ -84,7 +84,7 @@ pub fn mutant<S: AsRef<str>>(seeds: &[S], dice: &mut Dice) -> String {
 fn change<S: AsRef<str>>(text: &str, seeds: &[S], dice: &mut Dice) -> String {
     let mut words = words(text);
     if words.is_empty() {
-        return dice.of(SPICE).to_string();
+        return (*dice.of::<&str>(SPICE)).to_owned();
     }
     let at = dice.below(words.len());
     match dice.below(12) {
@@ -94,8 +94,8 @@ fn change<S: AsRef<str>>(text: &str, seeds: &[S], dice: &mut Dice) -> String {
             let other = dice.below(words.len());
             words.swap(at, other);
         }
-        3 | 4 => words.splice(at..at, [" ", *dice.of(SPICE), " "]).for_each(drop),
-        5 => words[at] = dice.of(SPICE),
+        3 | 4 => words.splice(at..at, [" ", *dice.of::<&str>(SPICE), " "]).for_each(drop),
+        5 => words[at] = *dice.of::<&str>(SPICE),
         6 => words.truncate(at),
         7 => drop(words.drain(..at)),
         8 => return words.iter().map(|word| if dice.below(3) == 0 { word.to_uppercase() } else { (*word).to_owned() }).collect(),

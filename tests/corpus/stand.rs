@@ -41,7 +41,7 @@ state_file = "{{dir}}/state.json"
 auth_file = "userlist.txt"
 admin_users = ["dba"]
 operators = ["dba"]
-default_pool_size = 20
+default_pool_size = 40
 {extra}
 [maintenance]
 drain_timeout = "10s"
@@ -83,6 +83,7 @@ monitor_password = "monitor"
     }
 
     /// Directly, free to write.
+    #[allow(dead_code)] // the fuzzer borrows this file and prepares nothing
     pub fn preparer(&self) -> Raw {
         let mut raw = Raw::connect(&Address::local(self.cluster.primary().port()), &Stand::login(DATABASE)).unwrap();
         ask(&mut raw, "SET lock_timeout = '5s'").unwrap();

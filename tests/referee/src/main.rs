@@ -7,6 +7,7 @@
 #[path = "../../corpus/mutate.rs"]
 mod mutate;
 #[path = "../../corpus/split.rs"]
+#[allow(dead_code)] // blocks are of no interest here
 mod split;
 mod tree;
 
