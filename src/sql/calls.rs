@@ -283,35 +283,6 @@ fn remote_text_is_plain_read(lexer: Lexer, scope: Scope<'_>) -> bool {
     })
 }
 
-/// The worst of what the string constants of a text would do if they were run as SQL, and the constants inside those.
-pub(super) fn refused_in_constants(mut lexer: Lexer, scope: Scope<'_>) -> Refusal {
-    let mut worst = Refusal::Allowed;
-    let Some(below) = scope.below() else { return worst };
-    let text = lexer.text();
-    loop {
-        let token = lexer.next();
-        match token.shape {
-            Shape::End => return worst,
-            Shape::Str(_) => {
-                let inner = decode(token, text);
-                if inner.contains(&b'(') || inner.contains(&b'.') {
-                    let mut statements = lexer.other(&inner);
-                    let start = statements.clone();
-                    loop {
-                        let facts = super::scan::scan(&mut statements, below);
-                        worst.worsen(facts.calls.refusal);
-                        if !facts.terminated {
-                            break;
-                        }
-                    }
-                    worst.worsen(refused_in_constants(start, below));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 //! `CreateCommandTag`. Checked against a live server by `live_tests`.
 
 use super::analyzer::Scope;
-use super::calls::refused_in_constants;
+use super::constants::refused_in_constants;
 use super::cursor::Cursor;
 use super::keyword::Keyword as K;
 use super::lexer::{Lexer, Shape};

@@ -1,6 +1,6 @@
 //! The verdicts against the word of a live PostgreSQL 15, statement by statement.
 //!
-//! `readonly_corpus.txt` says what is run. It is checked against itself in every test run; against a server with
+//! `readonly_corpus.txt` says what is run, `readonly_setup.sql` on what. It is checked against itself in every test run; against a server with
 //! `cargo test -- --ignored` and `PGSLUICE_TEST_DSN`, which must name a throwaway server on this machine on which the
 //! user is a superuser: the corpus empties the schema `public` and changes the server's settings.
 
@@ -9,23 +9,7 @@ use std::process::{Command, Stdio};
 
 const CORPUS: &str = include_str!("readonly_corpus.txt");
 
-const SETUP: &str = "
-    drop owned by r1, r2; drop role if exists r1, r2;
-    create extension if not exists dblink; create extension if not exists adminpack;
-    drop schema public cascade; create schema public; drop server if exists srv cascade;
-    drop foreign data wrapper if exists fdw cascade;
-    create extension if not exists dblink; create extension if not exists adminpack;
-    create role r1; create role r2; create foreign data wrapper fdw; create server srv foreign data wrapper fdw;
-    create table t (a int primary key, b text); create table u (a int, b text); insert into u values (1, 'x');
-    create index t_brin on t using brin (a); create index t_gin on t using gin (to_tsvector('simple', b));
-    create view v as select * from t; create materialized view mv as select 1 as a; create sequence s;
-    create foreign table ft (a int) server srv; create type ty as (a int); create type en as enum ('a');
-    create domain d as int; create aggregate ag (int) (sfunc = int4pl, stype = int);
-    create function f(int) returns int language sql immutable as 'select $1';
-    create function fw() returns int language sql as 'insert into t values (9) returning a';
-    create procedure p() language sql as 'select 1';
-    create procedure pw() language sql as 'insert into t values (9)';
-    create table big as select lo_from_bytea(0, 'abc') as loid;";
+const SETUP: &str = include_str!("readonly_setup.sql");
 
 #[derive(PartialEq, Debug)]
 enum Expect {

@@ -1,7 +1,7 @@
 //! Reading statements: from the text of a Query or Parse message to a verdict for each statement in it.
 //!
 //! `encoding` makes text of every client encoding safe to lex, `lexer` finds the tokens, `scan` walks over them once
-//! and gathers facts (with `calls` judging functions), and `classify` turns a statement's first words and its facts
+//! and gathers facts (with `calls` judging functions and `constants` what text they are given), and `classify` turns a statement's first words and its facts
 //! into a verdict, with the help of `session` (SET, BEGIN) and `ddl` (CREATE, ALTER, DROP). `refused` is the list of
 //! what PostgreSQL would run in a READ ONLY transaction although it writes. `analyzer` is the way in, `cache` keeps
 //! verdicts by text. `own` knows pgsluice's own settings, `normal` takes the constants out of a statement. `tree` stands apart: it names tables and functions where rules and routing need them, and decides
@@ -14,6 +14,7 @@ mod builtins;
 pub mod cache;
 mod calls;
 mod classify;
+mod constants;
 mod cursor;
 mod ddl;
 mod encoding;

@@ -81,6 +81,10 @@ pub struct Statement {
 impl Statement {
     /// The primary message to refuse it with (SQLSTATE 25006), where it is to be refused: PostgreSQL's own words.
     pub fn refusal_message(&self) -> Option<Cow<'static, str>> {
+        if let (Kind::Write, Refusal::ByPgsluice(Reason::Function { .. })) = (&self.kind, &self.refusal) {
+            // It writes by itself: PostgreSQL stops it before it calls anything.
+            return Refusal::ByPostgres { unless_temporary: false }.message(self.tag);
+        }
         self.refusal.message(self.tag)
     }
 

@@ -1,0 +1,77 @@
+//! The differences that are meant: what PostgreSQL 15 runs in READ ONLY although it writes or lifts READ ONLY.
+//!
+//! Every difference has to fall under one of these; docs/CONFORMANCE.md lists them with their reasons.
+
+use crate::compare::{Answer, Outcome};
+
+/// Statements that pgsluice alone refuses, by PostgreSQL's tag.
+const COMMANDS: &[&str] = &[
+    "ALTER SYSTEM",
+    "ANALYZE",
+    "CHECKPOINT",
+    "CLUSTER",
+    "COMMIT PREPARED",
+    "COPY TO",
+    "CREATE MATERIALIZED VIEW",
+    "CREATE TABLE AS",
+    "PREPARE TRANSACTION",
+    "REINDEX",
+    "ROLLBACK PREPARED",
+    "SELECT INTO",
+    "VACUUM",
+];
+
+/// The rule under which the proxy may say this where PostgreSQL says that; `so_far` is the rule of an earlier
+/// difference since when both sessions are no longer in the same state.
+pub fn rule(direct: &Answer, proxy: &Answer, so_far: Option<&str>) -> Option<String> {
+    let Outcome::Error(code, message) = &proxy.outcome else {
+        return so_far.map(|rule| format!("in what follows: {rule}"));
+    };
+    if code == "25006" && !direct.refused() {
+        let what = message.strip_prefix("cannot execute ")?.strip_suffix(" in a read-only transaction");
+        match (what, &direct.outcome) {
+            // Refused at once, before a server has seen that it is wrong besides: nothing would have run.
+            (Some(_), Outcome::Error(code, _)) => return Some(format!("wrong in itself too ({})", class(code))),
+            _ => {}
+        }
+        match what {
+            Some(function) if function.ends_with("()") => return Some(function.to_owned()),
+            Some("DO") => return Some("DO of one of these commands".to_owned()),
+            Some(command) if COMMANDS.contains(&command) => return Some(command.to_owned()),
+            _ => {}
+        }
+    }
+    if direct.refused() && proxy.refused() && ["INSERT", "UPDATE", "DELETE"].iter().any(|tag| message.contains(tag)) {
+        // Only the catalog knows.
+        return Some("a rule rewrites it: PostgreSQL names what it becomes".to_owned());
+    }
+    so_far.map(|rule| format!("in what follows: {rule}"))
+}
+
+/// What a SQLSTATE's class says.
+fn class(code: &str) -> &'static str {
+    match code.get(..2) {
+        Some("42") => "42, syntax, names or rights",
+        Some("22") => "22, data",
+        Some("0A") => "0A, not supported",
+        Some("25") => "25, transaction state",
+        Some("55") => "55, lock or object state",
+        _ => "another class",
+    }
+}
+
+/// The rule for what lifts READ ONLY.
+pub fn lifts(proxy: &Answer) -> Option<String> {
+    match &proxy.outcome {
+        Outcome::Error(code, message) if code == "25006" && message.starts_with("cannot set transaction read-write") => {
+            Some("lifting READ ONLY".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What is written all the same, and is meant by neither: PostgreSQL makes the schema of a session's temporary tables
+/// when `pg_temp` comes first in its search_path and it asks for `current_schema()`. Nothing lies in it.
+pub fn known_to_write(sql: &str, search_path_begins_with_temp: bool) -> bool {
+    search_path_begins_with_temp && sql.contains("current_schema")
+}

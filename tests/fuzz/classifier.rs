@@ -1,0 +1,89 @@
+//! Any text in any context gets a verdict, soon, that is true to the text it is about.
+
+use crate::cases;
+use crate::mutate::{Dice, mutant};
+use pgsluice::sql::{Analysis, Encoding, LexContext, StandardStrings, analyze, tree};
+use std::time::{Duration, Instant};
+
+const CORPUS: &str = include_str!("../../src/sql/readonly_corpus.txt");
+
+const ENCODINGS: [Encoding; 9] = [
+    Encoding::AsciiSafe,
+    Encoding::Sjis,
+    Encoding::ShiftJis2004,
+    Encoding::Big5,
+    Encoding::Gbk,
+    Encoding::Uhc,
+    Encoding::Johab,
+    Encoding::Gb18030,
+    Encoding::Unknown,
+];
+
+/// Bytes that mean something to a lexer, more often than others.
+fn noise(dice: &mut Dice) -> Vec<u8> {
+    let telling = b"'\"$\\;()-/*,.:EeUuNnBbXx&a_0 \n\0\x95\x5c\x81\xff\xc3\xa4";
+    (0..dice.below(300)).map(|_| if dice.below(4) == 0 { dice.next() as u8 } else { *dice.of(telling) }).collect()
+}
+
+fn text(seeds: &[&str], dice: &mut Dice) -> Vec<u8> {
+    let mut text = match dice.below(4) {
+        0 => noise(dice),
+        _ => mutant(seeds, dice).into_bytes(),
+    };
+    if dice.below(4) == 0 {
+        let at = dice.below(text.len() + 1);
+        let noise = noise(dice);
+        text.splice(at..at, noise.into_iter().take(8));
+    }
+    if dice.below(50) == 0 {
+        text = text.repeat(1 + dice.below(200));
+        text.truncate(1 << 18);
+    }
+    text
+}
+
+fn check(text: &[u8], analysis: &Analysis) {
+    let mut last = 0;
+    for statement in &analysis.statements {
+        let span = &statement.span;
+        assert!(span.start >= last && span.start < span.end && span.end as usize <= text.len(), "{span:?}");
+        last = span.end;
+        assert_eq!(statement.refusal == pgsluice::sql::Refusal::Allowed, statement.refusal_message().is_none());
+    }
+}
+
+#[test]
+fn any_text_gets_a_verdict() {
+    let seeds: Vec<_> = CORPUS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    cases("classifier", |dice| {
+        let text = text(&seeds, dice);
+        let encoding = *dice.of(&ENCODINGS);
+        let began = Instant::now();
+        let [on, off, unknown] = [StandardStrings::On, StandardStrings::Off, StandardStrings::Unknown].map(|strings| {
+            let analysis = analyze(&text, LexContext { strings, encoding });
+            check(&text, &analysis);
+            analysis
+        });
+        // Wall time on a busy machine, of a build without optimisation: only what is out of all proportion.
+        let allowed = Duration::from_millis(500) + Duration::from_micros(20) * u32::try_from(text.len()).unwrap();
+        assert!(began.elapsed() < allowed, "{:?} for {}", began.elapsed(), text.escape_ascii());
+        if unknown.is_proven_read() {
+            assert!(on.is_proven_read() && off.is_proven_read(), "{}", text.escape_ascii());
+        }
+        // After a comment the statements are the same, further on.
+        if encoding == Encoding::AsciiSafe && !text.contains(&0) {
+            let later = analyze(&[b"/*x*/ ", text.as_slice()].concat(), LexContext { strings: StandardStrings::On, encoding });
+            assert_eq!(later.ambiguous, on.ambiguous, "{}", text.escape_ascii());
+            if !on.ambiguous {
+                let shape = |analysis: &Analysis| {
+                    let statements = analysis.statements.iter();
+                    statements.map(|s| (s.kind.clone(), s.tag, s.refusal.clone(), s.route, s.contained)).collect::<Vec<_>>()
+                };
+                assert_eq!(shape(&later), shape(&on), "{}", text.escape_ascii());
+            }
+        }
+        if let Ok(text) = std::str::from_utf8(&text) {
+            let _ = tree::relations_and_functions(text);
+        }
+    });
+}
