@@ -190,11 +190,13 @@ impl Session {
         }
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
             self.flow.batch = true;
+            self.note_doubt(None, false);
             // The server knows the name (SQL-level PREPARE) or has words for it.
             self.pass(header, Some(Expected::seen(What::Bind(None))));
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+        self.note_doubt(statement.cached.analysis.statements.first(), true);
         self.flow.batch = true;
         self.begin_work(Running::Prepared(statement.clone()));
         let stands = self.keeps_names()
@@ -239,6 +241,9 @@ impl Session {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
+        if statement.is_none() {
+            self.note_doubt(None, false);
+        }
         if self.lease.in_maintenance()
             && let Some(statement) = &statement
             && let Some(handled) = self.guarded_execute(header, statement)
@@ -268,8 +273,11 @@ impl Session {
     }
 
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
-        self.flow.skip = false;
+        let skipped = std::mem::take(&mut self.flow.skip);
         self.flow.batch = false;
+        if !skipped && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && self.must_prove() {
+            self.prove_in_batch(None);
+        }
         if self.flow.wrapped {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();

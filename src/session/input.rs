@@ -168,6 +168,10 @@ impl Session {
             self.expect(expected);
             return Ok(Handled::Done);
         }
+        if self.must_prove() {
+            self.guarded_call(header);
+            return Ok(Handled::Done);
+        }
         self.pass(header, Some(expected));
         Ok(Handled::Done)
     }

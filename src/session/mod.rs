@@ -6,7 +6,8 @@
 //! is taken by value for that time ([`lease`], [`acquire`]): this task reads and writes both sockets, so that no other
 //! task is woken on the way of a query.
 //!
-//! What is special to maintenance is in [`guarded`] (how a message is kept from ending its own guard) and [`refuse`] (how an
+//! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
+//! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! Session state that has to follow the client from one server connection to the next is in [`state`] and [`prepared`].
 
@@ -18,7 +19,9 @@ mod extended;
 mod guarded;
 mod input;
 mod lease;
+mod parts;
 mod prepared;
+mod proof;
 mod refuse;
 mod reply;
 mod run;
@@ -103,9 +106,21 @@ struct Flow {
     /// Whether an error came in the simple query under way.
     failed: bool,
     /// What is left of a simple query that is sent in parts.
-    parts: VecDeque<Vec<u8>>,
-    /// The last of them is a statement that has to run within a READ ONLY block.
-    wrap_last: bool,
+    parts: VecDeque<parts::Part>,
+    /// The query they are parts of.
+    divided: Option<Rc<crate::sql::cache::Cached>>,
+    /// An error came in the client's message under way, parts and what was put around them taken together.
+    broken: bool,
+    /// The open transaction, or a part of it, has been rolled back: it may have left its counts of changes.
+    stale: bool,
+    /// It has been asked for its proof.
+    asked: bool,
+    /// What the open transaction may have done unseen.
+    doubt: proof::Doubt,
+    /// The proof that it has written nothing has failed.
+    unproved: bool,
+    /// What the client is told once a transaction has been proved: the end of its last statement's answer.
+    held: Vec<u8>,
     /// The batch has been put inside an explicit READ ONLY block.
     wrapped: bool,
     /// The client has been sent something since the lease began.
@@ -126,7 +141,13 @@ impl Default for Flow {
             nth: 0,
             failed: false,
             parts: VecDeque::new(),
-            wrap_last: false,
+            divided: None,
+            broken: false,
+            stale: false,
+            asked: false,
+            doubt: proof::Doubt::default(),
+            unproved: false,
+            held: Vec::new(),
             wrapped: false,
             told: false,
             begun: false,

@@ -8,6 +8,7 @@ use super::lease::Lease;
 use super::state::MOST_PREPARED;
 use super::{End, Session};
 use crate::gate::NewTransaction;
+use crate::hub::Layer;
 use crate::sql::cache::Cached;
 use crate::sql::{Reason, Refusal, SessionEffect, Statement};
 use crate::wire::fields::Change;
@@ -46,7 +47,9 @@ static UNKNOWN: Refusal = Refusal::ByPgsluice(Reason::LiftsGuard);
 impl Session {
     /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
     pub(super) fn is_ours_to_refuse(&self, statement: &Statement) -> bool {
-        matches!(statement.refusal, Refusal::ByPgsluice(_)) || self.prepared_refusal(statement).is_some()
+        matches!(statement.refusal, Refusal::ByPgsluice(_))
+            || self.prepared_refusal(statement).is_some()
+            || self.holds_in_doubt(statement)
     }
 
     fn prepared_refusal(&self, statement: &Statement) -> Option<&Refusal> {
@@ -122,6 +125,7 @@ impl Session {
         }
         let report = self.refusal(statement).with_place(place);
         self.count_refusal();
+        self.count_layer(Layer::Reader);
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
         report.write(&mut io.to_client);
@@ -158,8 +162,13 @@ impl Session {
                 Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
             fields.write_with(out, &change);
             self.count_refusal();
+            self.count_layer(Layer::Server);
             return Ok(());
         }
+        if self.lease.in_maintenance() && fields.code() == b"2D000" {
+            self.count_layer(Layer::Block);
+        }
+        let out = &mut self.io.to_client;
         back::message(out, b'E', |out| out.extend_from_slice(body));
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }

@@ -14,6 +14,7 @@ use super::command::Show;
 use super::console::{Console, Failed};
 use super::maintenance;
 use super::table::{Cell, Column, Table, columns};
+use crate::hub::Layers;
 use crate::wire::{Report, Severity};
 
 const VERSION: &[Column] = columns![version Text];
@@ -124,5 +125,8 @@ fn state(console: &Console) -> Table {
     table.push(["active".into(), word(!paused).into()]);
     table.push(["paused".into(), word(paused).into()]);
     table.push(["suspended".into(), "no".into()]);
+    for (layer, word) in Layers::WORDS {
+        table.push([word.into(), console.core.hub.layers.get(layer).to_string().into()]);
+    }
     table
 }
