@@ -61,6 +61,8 @@ pub enum Proof {
     Subject,
     /// It is the question, which fails if the transaction has written.
     Question,
+    /// It belongs to the trial of a cursor: an error is the answer to the statement that declares it.
+    Trial,
     /// It ends the transaction that was proved.
     End,
 }

@@ -62,8 +62,16 @@ impl Session {
             return Ok(self.send_poisoned(header, Vec::new(), cached, report));
         }
         cached.analysis.statements.iter().for_each(|statement| self.note_dangerous_prepare(statement));
-        if let Some(at) = cached.analysis.statements.iter().position(|one| self.is_ours_to_refuse(one)) {
+        if let Some(at) = cached
+            .analysis
+            .statements
+            .iter()
+            .position(|one| self.is_ours_to_refuse(one) || self.cannot_try(one, Some(&cached)))
+        {
             return Ok(self.poison(header, cached, at));
+        }
+        if self.try_cursor(header, &cached) {
+            return Ok(Handled::Done);
         }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
         if let Some(text) = self.deallocate_rewritten(&cached) {
@@ -132,7 +140,7 @@ impl Session {
         }
         let statement = cached.analysis.statements.first()?;
         self.note_dangerous_prepare(statement);
-        if self.is_ours_to_refuse(statement) {
+        if self.is_ours_to_refuse(statement) || self.cannot_try(statement, None) {
             let report = self.refusal(statement);
             return Some(self.fail_in_place(header, report));
         }
@@ -142,6 +150,9 @@ impl Session {
         {
             // The block lives again, or what follows in the batch is skipped.
             self.flow.status = TxStatus::Block;
+        }
+        if self.try_executed_cursor(header, prepared) {
+            return Some(Handled::Done);
         }
         if statement.contained && on_primary && self.flow.status == TxStatus::Idle && !self.flow.wrapped {
             self.begin_wrapped_batch();
@@ -165,7 +176,7 @@ impl Session {
     }
 
     /// Runs a statement of ours in the client's batch; `refusal` is for one that is there to fail.
-    pub(super) fn run_own(&mut self, text: &[u8], refusal: Option<Report>) {
+    pub(super) fn run_own(&mut self, text: &[u8], proof: Proof, refusal: Option<Report>) {
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         let out = &mut io.to_server;
@@ -177,10 +188,8 @@ impl Session {
         self.expect(Expected::hidden(What::Parse(0), Hide::Success));
         self.expect(Expected::hidden(What::Bind(None), Hide::Success));
         let mut execute = Expected::hidden(What::Execute(None), Hide::Success);
-        if let Some(report) = refusal {
-            execute.refusal = Some(Box::new(report));
-            execute.proof = Proof::Question;
-        }
+        execute.proof = proof;
+        execute.refusal = refusal.map(Box::new);
         self.expect(execute);
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
@@ -188,7 +197,7 @@ impl Session {
 
     fn begin_wrapped_batch(&mut self) {
         self.flow.wrapped = true;
-        self.run_own(BEGIN, None);
+        self.run_own(BEGIN, Proof::None, None);
     }
 
     /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,

@@ -17,6 +17,7 @@ mod drain;
 mod expect;
 mod extended;
 mod guarded;
+mod held_cursor;
 mod input;
 mod lease;
 mod parts;

@@ -8,7 +8,7 @@ use super::expect::{Expected, Hide, Proof, What};
 use super::proof::Doubt;
 use crate::sql::cache::Cached;
 use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb};
-use crate::wire::{Report, TxStatus, front};
+use crate::wire::{Report, TxStatus};
 
 /// Some statements of a simple query.
 #[derive(Debug)]
@@ -145,11 +145,6 @@ impl Session {
     fn send_in_block(&mut self, text: &[u8], cached: Rc<Cached>) {
         self.send_query(super::guarded::BEGIN, Expected::hidden(What::Query(None), Hide::All));
         self.send_query(text, Expected::hidden(What::Query(Some(cached)), Hide::Ready).proof(Proof::Subject));
-    }
-
-    fn send_query(&mut self, text: &[u8], expected: Expected) {
-        front::write_query(&mut self.io.to_server, text);
-        self.expect(expected);
     }
 }
 

@@ -47,9 +47,7 @@ static UNKNOWN: Refusal = Refusal::ByPgsluice(Reason::LiftsGuard);
 impl Session {
     /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
     pub(super) fn is_ours_to_refuse(&self, statement: &Statement) -> bool {
-        matches!(statement.refusal, Refusal::ByPgsluice(_))
-            || self.prepared_refusal(statement).is_some()
-            || self.holds_in_doubt(statement)
+        matches!(statement.refusal, Refusal::ByPgsluice(_)) || self.prepared_refusal(statement).is_some()
     }
 
     fn prepared_refusal(&self, statement: &Statement) -> Option<&Refusal> {

@@ -214,13 +214,17 @@ impl Session {
         self.flow.failed = true;
         let shows = match proof {
             Proof::None | Proof::Subject => shows,
-            Proof::Question | Proof::End => self.proof_failed(ErrorFields::new(body)),
+            Proof::Question | Proof::Trial | Proof::End => self.proof_failed(proof, ErrorFields::new(body)),
         };
         self.flow.broken |= shows;
         self.flow.stale |= shows;
         let own = !shows;
         if !own && refusal.is_some() {
-            self.count_layer(if proof == Proof::Question { Layer::Proof } else { Layer::Reader });
+            self.count_layer(if matches!(proof, Proof::Question | Proof::Trial) {
+                Layer::Proof
+            } else {
+                Layer::Reader
+            });
         }
         if ErrorFields::new(body).code() == b"0A000"
             && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =

@@ -373,9 +373,7 @@ fn declare(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
     // Without a refusal of its own the cursor goes by its own name.
     let tag = if inner.refusal == Refusal::Allowed { "DECLARE CURSOR" } else { inner.tag };
     let route = if inner.route == Proven::PrimaryOnly { Proven::PrimaryOnly } else { Proven::Doubt };
-    // Its query runs within COMMIT, behind every check: only what is certain to read may.
-    let contained = inner.contained || hold && inner.route != Proven::Read;
-    let draft = Draft { kind: Kind::Session, tag, route, contained, ..Draft::runs(inner) };
+    let draft = Draft { kind: Kind::Session, tag, route, ..Draft::runs(inner) };
     Some(if hold { draft.effect(SessionEffect::DeclareWithHold(name)) } else { draft })
 }
 
