@@ -38,7 +38,8 @@ fn commits_at_once(statement: &Statement) -> bool {
 impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
-        !self.flow.parts.is_empty() || self.lease.in_maintenance() && self.flow.readies > 0
+        // The server asks for COPY data: that is part of the message under way.
+        !self.flow.copy_in && (!self.flow.parts.is_empty() || self.lease.in_maintenance() && self.flow.readies > 0)
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.
@@ -180,11 +181,14 @@ impl Session {
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         let out = &mut io.to_server;
+        // One that failed has left its statement behind.
+        front::write_target(out, b'C', front::Target::Statement(WRAPPER));
         front::write_parse(out, WRAPPER, text, &[]);
         front::write_bind(out, WRAPPER, WRAPPER, front::NO_PARAMETERS);
         front::write_execute(out, WRAPPER);
         front::write_target(out, b'C', front::Target::Portal(WRAPPER));
         front::write_target(out, b'C', front::Target::Statement(WRAPPER));
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
         self.expect(Expected::hidden(What::Parse(0), Hide::Success));
         self.expect(Expected::hidden(What::Bind(None), Hide::Success));
         let mut execute = Expected::hidden(What::Execute(None), Hide::Success);

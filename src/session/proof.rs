@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use super::Session;
 use super::expect::{Expected, Hide, Proof, What};
 use super::lease::Lease;
+use super::state::Pin;
 use crate::hub::Layer;
 use crate::sql::{Kind, Proven, Refusal, SessionEffect, Statement};
 use crate::wire::frame::Header;
@@ -120,6 +121,9 @@ const CHANGED: &str = "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_cl
     AND (oid OPERATOR(pg_catalog.>=) 16384 \
     OR oid OPERATOR(pg_catalog.=) ANY ($q${2613,2995,6000}$q$::pg_catalog.oid[])))";
 
+/// Deferred triggers, which only a temporary table can have set off, run within COMMIT: before the question instead.
+const RUN_DEFERRED: &[u8] = b"SET CONSTRAINTS ALL IMMEDIATE";
+
 /// The question. ts_stat() stands there for a sub-query that costs nothing as long as it is not needed: it is planned only
 /// when it runs.
 fn question(doubt: Doubt) -> String {
@@ -190,6 +194,9 @@ impl Session {
     pub(super) fn prove(&mut self, doubt: Doubt, tag: &str) {
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
+        if self.pins.has(Pin::Temporary) {
+            self.send_query(RUN_DEFERRED, Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question));
+        }
         front::write_query(&mut self.io.to_server, question.as_bytes());
         let mut expected = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question);
         expected.refusal = Some(Box::new(self.unproven(tag)));
@@ -209,6 +216,9 @@ impl Session {
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
         let report = self.unproven(tag.unwrap_or(doubt.tag));
+        if self.pins.has(Pin::Temporary) {
+            self.run_own(RUN_DEFERRED, Proof::Question, None);
+        }
         self.run_own(question.as_bytes(), Proof::Question, Some(report));
     }
 
