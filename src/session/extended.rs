@@ -12,6 +12,7 @@ use crate::hub::Statement;
 use crate::hub::client::Running;
 use crate::hub::statement::server_name;
 use crate::route::{Nature, nature};
+use crate::sql::{CopyDirection, Kind};
 use crate::wire::frame::{HEADER, Header, peek_front};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus, back};
@@ -241,6 +242,7 @@ impl Session {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
+        self.flow.copied = false;
         if statement.is_none() {
             self.note_doubt(None, false);
         }
@@ -275,7 +277,9 @@ impl Session {
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
         let skipped = std::mem::take(&mut self.flow.skip);
         self.flow.batch = false;
-        if !skipped && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && self.must_prove() {
+        let proves = !self.awaits_copy_data() && self.must_prove();
+        self.flow.copied = false;
+        if !skipped && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && proves {
             self.prove_in_batch(None);
         }
         if self.flow.wrapped {
@@ -285,6 +289,18 @@ impl Session {
         }
         self.pass(header, Some(Expected::seen(What::Sync)));
         Ok(Handled::Done)
+    }
+
+    /// Whether a COPY FROM STDIN is under way that still lacks its data: the server ignores a Sync before that.
+    fn awaits_copy_data(&self) -> bool {
+        let copies = |expected: &Expected| match &expected.what {
+            What::Execute(Some(prepared)) => {
+                let single = prepared.cached.analysis.single();
+                single.is_some_and(|statement| statement.kind == Kind::Copy(CopyDirection::FromClient))
+            }
+            _ => false,
+        };
+        !self.flow.copied && self.flow.expects.iter().any(copies)
     }
 
     /// An answer of our own, at its place among the server's.

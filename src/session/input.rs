@@ -103,6 +103,7 @@ impl Session {
             b'c' | b'f' => {
                 if self.flow.copy_in {
                     self.flow.copy_in = false;
+                    self.flow.copied = true;
                     self.io.from_client.pass(header.total);
                 } else {
                     // After a COPY that failed the client finishes its data: PostgreSQL ignores that too.

@@ -102,6 +102,8 @@ struct Flow {
     skip: bool,
     /// The server expects the client's COPY data.
     copy_in: bool,
+    /// The client has finished its COPY data since the last Sync.
+    copied: bool,
     /// Statements of the simple query under way that are complete.
     nth: usize,
     /// Whether an error came in the simple query under way.
@@ -139,6 +141,7 @@ impl Default for Flow {
             batch: false,
             skip: false,
             copy_in: false,
+            copied: false,
             nth: 0,
             failed: false,
             parts: VecDeque::new(),

@@ -153,20 +153,31 @@ fn extended(sql: &str) -> Vec<u8> {
 }
 
 fn plain(frames: &[Frame]) -> Vec<String> {
-    // Transaction ids, process ids and settings of the whole are each server's own.
-    frames.iter().filter(|frame| frame.tag != b'S').map(normal).collect()
+    // Both listen to the same channels: notifications have a test of their own.
+    frames.iter().filter(|frame| !matches!(frame.tag, b'S' | b'A')).map(normal).collect()
 }
 
 fn normal(frame: &Frame) -> String {
     match frame.tag {
         b'E' | b'N' => {
             let mut fields = frame.error_fields();
-            fields.retain(|letter, _| !matches!(letter, 'D' | 'H' | 'F' | 'L' | 'R'));
+            fields.retain(|letter, _| !matches!(letter, 'D' | 'H' | 'F' | 'L' | 'R' | 's'));
             format!("{} {fields:?}", frame.tag as char)
         }
-        b'A' => format!("A {:?}", frame.strings()),
+        b'T' => format!("T {:?}", columns(&frame.body)),
         _ => format!("{frame:?}"),
     }
+}
+
+/// A row description without the numbers of tables, which are each session's own.
+fn columns(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rest = &body[2..];
+    let mut columns = Vec::new();
+    while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+        columns.push((rest[..end].to_vec(), rest[end + 5..end + 19].to_vec()));
+        rest = &rest[end + 19..];
+    }
+    columns
 }
 
 /// Both connections do the same; a difference is told.
