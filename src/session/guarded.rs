@@ -214,6 +214,14 @@ impl Session {
         self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
     }
 
+    fn guard_fell(&self, what: &str) {
+        self.count_layer(Layer::Guard);
+        tracing::warn!(
+            database = %self.db.name, user = %self.user, client = %self.me.address_words(),
+            "a guard fell: a statement made its server connection writable; {what}"
+        );
+    }
+
     /// ReadyForQuery has come: whether the guard still stands. Only between transactions does it have to.
     pub(super) fn check_guard(&mut self) -> Result<(), End> {
         if self.flow.status != TxStatus::Idle {
@@ -228,7 +236,10 @@ impl Session {
             return Ok(());
         }
         if matches!(self.lease, Lease::InPlace { .. }) {
-            // RESET ALL and its like: the guard is put up again before anything else runs.
+            // The guard is put up again before anything else runs. RESET ALL and its like are no attempt to lift it.
+            if !std::mem::take(&mut self.flow.resets) {
+                self.guard_fell("it is made read-only again");
+            }
             if let Some(server) = self.lease.server() {
                 server.default_read_only = Some(true);
             }
@@ -236,11 +247,7 @@ impl Session {
             self.expect(Expected::hidden(What::Query(None), Hide::All));
             return Ok(());
         }
-        self.count_layer(Layer::Guard);
-        tracing::warn!(
-            database = %self.db.name, user = %self.user, client = %self.me.address_words(),
-            "a guard fell: a statement made its server connection writable; the connection is closed"
-        );
+        self.guard_fell("the connection is closed");
         if !self.flow.parts.is_empty() {
             self.flow.parts.clear();
             let message = "cannot set transaction read-write mode inside a read-only transaction";

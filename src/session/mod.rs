@@ -116,6 +116,8 @@ struct Flow {
     broken: bool,
     /// The open transaction, or a part of it, has been rolled back: it may have left its counts of changes.
     stale: bool,
+    /// It has put settings back: those that a guard is made of too.
+    resets: bool,
     /// It has been asked for its proof.
     asked: bool,
     /// What the open transaction may have done unseen.
@@ -149,6 +151,7 @@ impl Default for Flow {
             broken: false,
             stale: false,
             asked: false,
+            resets: false,
             doubt: proof::Doubt::default(),
             unproved: false,
             held: Vec::new(),

@@ -2,7 +2,7 @@
 //! stopped it is the one that `ways_around.expected` names.
 //!
 //! Letters: R the reader refused it, S the server, B the block that it could not end, P the proof before COMMIT, G the guard
-//! fell and the server connection was closed, e another error of PostgreSQL's, . it ran and did no harm, - no such form.
+//! fell and the server connection was closed, or a pinned session's made read-only again, e another error of PostgreSQL's, . it ran and did no harm, - no such form.
 //! `PGSLUICE_TEST_UPDATE=1` writes the file anew, for reading the difference.
 
 use crate::stand::{Stand, query};
@@ -86,7 +86,7 @@ const WAYS: &[&str] = &[
 
 type Form = (&'static str, fn(&mut Raw, &str) -> Option<bool>);
 
-/// Forms in which a way is tried on a new connection. None: there is no such form. Whether PostgreSQL had an error.
+/// Forms in which a way is tried, on a connection that has nothing of its own. None: there is no such form. Whether PostgreSQL had an error.
 const FORMS: &[Form] = &[
     ("simple", |raw, way| Some(errs(raw, &q(way), 1))),
     ("message", |raw, way| Some(errs(raw, &q(&format!("SELECT 1; {way}; SELECT 2")), 1))),
@@ -162,22 +162,19 @@ struct Trial {
 
 impl Trial {
     /// Tries one cell; then whether that has opened the gate for what comes behind it.
-    fn cell(&mut self, name: &str, mut raw: Raw, try_it: impl FnOnce(&mut Raw) -> Option<bool>) -> String {
-        let Some(failed) = try_it(&mut raw) else { return "-".into() };
+    fn cell(&mut self, name: &str, raw: &mut Raw, try_it: impl FnOnce(&mut Raw) -> Option<bool>) -> String {
+        let Some(failed) = try_it(raw) else { return "-".into() };
         let mut letters = self.layers.since(&mut self.counts);
         if letters.is_empty() {
             letters.push(if failed { 'e' } else { '.' });
         }
-        self.unchanged(name);
-        attempt(&mut raw, &[q("ROLLBACK"), q("SELECT hidden()"), q("SELECT writes()")].concat(), 3);
-        self.unchanged(&format!("{name}, behind it"));
+        let behind = ["ROLLBACK", "SELECT hidden()", "SELECT writes()", "DISCARD ALL"].map(q).concat();
+        if attempt(raw, &behind, 4).is_none() {
+            *raw = self.stand.app();
+        }
+        assert_eq!(self.observer.everything(), self.everything, "{name} has written, or what came behind it");
         self.counts = self.layers.counts();
         letters
-    }
-
-    fn unchanged(&mut self, name: &str) {
-        let now = self.observer.everything();
-        assert_eq!(now, self.everything, "{name} has written");
     }
 }
 
@@ -201,8 +198,8 @@ fn matrix(mode: &str) -> String {
     let mut early_cells: Vec<Vec<String>> = Vec::new();
     for (form, _, try_it) in BEFORE {
         let cells = WAYS.iter().filter(early).step_by(2).map(|way| {
-            let raw = prepared.next().expect("one for each");
-            trial.cell(&format!("{mode}, {form}: {way}"), raw, |raw| Some(try_it(raw)))
+            let mut raw = prepared.next().expect("one for each");
+            trial.cell(&format!("{mode}, {form}: {way}"), &mut raw, |raw| Some(try_it(raw)))
         });
         early_cells.push(cells.collect());
     }
@@ -210,11 +207,11 @@ fn matrix(mode: &str) -> String {
     let mut table = format!("{mode}: {}\n", names.collect::<Vec<_>>().join(" "));
     let mut early_cells: Vec<_> = early_cells.into_iter().map(Vec::into_iter).collect();
     let mut nth_early = 0;
+    let mut raw = trial.stand.app();
     for way in WAYS {
         let mut cells: Vec<String> = Vec::new();
         for (form, try_it) in FORMS {
-            let raw = trial.stand.app();
-            cells.push(trial.cell(&format!("{mode}, {form}: {way}"), raw, |raw| try_it(raw, way)));
+            cells.push(trial.cell(&format!("{mode}, {form}: {way}"), &mut raw, |raw| try_it(raw, way)));
         }
         let has_early = early(&&way) && nth_early % 2 == 0;
         nth_early += usize::from(early(&&way));
