@@ -71,6 +71,7 @@ impl Session {
         {
             return Ok(self.poison(header, cached, at));
         }
+        self.prove_open_batch();
         if self.try_cursor(header, &cached) {
             return Ok(Handled::Done);
         }
@@ -98,6 +99,7 @@ impl Session {
 
     /// Refuses statement number `at`; transactions that end before it are as they would be without it.
     fn poison(&mut self, header: Header, cached: Rc<Cached>, at: usize) -> Handled {
+        self.prove_open_batch();
         let (before, rest) = cached.analysis.statements.split_at(at);
         let Some(statement) = rest.first() else { return Handled::Done };
         let report = self.refusal(statement);

@@ -222,6 +222,13 @@ impl Session {
         self.run_own(question.as_bytes(), Proof::Question, Some(report));
     }
 
+    /// A simple query or a function call, not a Sync, ends a batch: it commits what stands before it too.
+    pub(super) fn prove_open_batch(&mut self) {
+        if self.flow.batch && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && self.must_prove() {
+            self.prove_in_batch(None);
+        }
+    }
+
     /// An error has come for the question or for the COMMIT behind it. Whether the client is to see it.
     pub(super) fn proof_failed(&mut self, proof: Proof, fields: ErrorFields<'_>) -> bool {
         // The statement itself has failed, and its error been told.
@@ -275,8 +282,9 @@ impl Session {
 
     /// Wraps a function call, whose code nobody has read, in a block that is proved.
     pub(super) fn guarded_call(&mut self, header: Header) {
+        self.prove_open_batch();
         self.note_doubt(None, false);
-        if self.flow.status != TxStatus::Idle || self.flow.batch {
+        if self.flow.status != TxStatus::Idle {
             self.pass(header, Some(Expected::seen(What::Call)));
             return;
         }

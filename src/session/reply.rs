@@ -255,7 +255,12 @@ impl Session {
         let mut failed = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
-                What::Query(_) | What::Call => return,
+                What::Query(_) | What::Call if failed => return,
+                // Sent in the midst of a batch: it is skipped like anything else.
+                What::Query(_) | What::Call => {
+                    self.flow.readies = self.flow.readies.saturating_sub(1);
+                    self.flow.parts.clear();
+                }
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
                     self.flow.skip = expected.hide == Hide::All

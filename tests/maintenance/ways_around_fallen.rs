@@ -2,7 +2,8 @@
 
 use crate::stand::{query, sqlstate};
 use crate::ways_around_schema::{Layers, Observer, attempt, close, stand};
-use pgsluice_fixtures::raw::message::{bind, execute, parse, query as q, sync};
+use pgsluice_fixtures::Frame;
+use pgsluice_fixtures::raw::message::{bind, execute, function_call, parse, query as q, sync};
 
 fn extended(sql: &str) -> Vec<u8> {
     [parse("", sql, &[]), bind("", "", &[]), execute("", 0), sync()].concat()
@@ -23,7 +24,7 @@ fn a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it() {
         let bytes = [form(pid), form("SELECT lifts()"), form("SELECT writes()"), form("SELECT hidden()"), form(pid)];
         let frames = attempt(&mut raw, &bytes.concat(), 5).expect("the client stays connected");
         assert_eq!(sqlstate(&frames), "25006", "what writes is refused");
-        let row = |frame: &&pgsluice_fixtures::Frame| frame.tag == b'D';
+        let row = |frame: &&Frame| frame.tag == b'D';
         let (first, last) = (frames.iter().find(row).unwrap(), frames.iter().rfind(row).unwrap());
         assert_ne!(first.values(), last.values(), "the server connection is another one");
         assert_eq!(layers.since(&mut counts), "SPG", "form {nth}");
@@ -95,4 +96,82 @@ fn a_trigger_on_a_temporary_table_does_not_write() {
         assert_eq!(observer.everything(), before);
         assert_eq!(sqlstate(&query(&mut raw, "INSERT INTO mine VALUES (4, 4)")), "", "and the harmless goes on");
     }
+}
+
+/// What ends a transaction so that no question could stand ahead of it, tried in odd orders.
+#[test]
+fn no_order_of_messages_dodges_the_proof() {
+    let stand = stand("transaction");
+    let oid: u32 =
+        stand.cluster.primary().psql_in("app", "SELECT 'hidden'::regproc::oid").unwrap().trim().parse().unwrap();
+    close(&stand);
+    let mut observer = Observer::new(&stand);
+    let before = observer.everything();
+    let run = |sql: &str| [parse("", sql, &[]), bind("", "", &[]), execute("", 0)].concat();
+    let call = || function_call(oid, &[]);
+    let in_savepoint = ["BEGIN", "SELECT hidden()", "SAVEPOINT a", "SELECT 1/0", "SELECT 1"].map(q).concat();
+    let rows = [parse("", "SELECT hidden() FROM t", &[]), bind("p", "", &[]), execute("p", 1)].concat();
+    let planned = [parse("", "SELECT hidden_immutable()", &[]), bind("", "", &[]), sync()].concat();
+    let hold = "DECLARE c CURSOR WITH HOLD FOR SELECT * FROM hidden_view";
+    let ways: Vec<(&str, Vec<u8>, usize)> = vec![
+        ("a savepoint", [in_savepoint.clone(), q("ROLLBACK TO a"), q("COMMIT")].concat(), 7),
+        ("a savepoint, one query", [in_savepoint.clone(), q("ROLLBACK TO a; COMMIT")].concat(), 6),
+        ("a savepoint, one batch", [in_savepoint, run("ROLLBACK TO a"), run("COMMIT"), sync()].concat(), 6),
+        ("a refused statement behind", q("SELECT hidden(); COMMIT; SELECT lo_create(0)"), 1),
+        ("only planned", planned, 1),
+        ("some rows only", [rows.clone(), sync()].concat(), 1),
+        ("some rows only, in a block", [q("BEGIN"), rows, sync(), q("END")].concat(), 3),
+        ("SET behind a batch", [run("SELECT hidden()"), q("SET a.b = 1"), sync()].concat(), 1),
+        ("COMMIT behind a batch", [run("SELECT hidden()"), q("COMMIT"), sync()].concat(), 1),
+        (
+            "a function call behind a batch",
+            [run("SELECT hidden()"), function_call(1397, &[Some(&[0, 0, 0, 7])]), sync()].concat(),
+            1,
+        ),
+        ("a function call", call(), 1),
+        ("a function call in a block", [q("BEGIN"), call(), q("COMMIT")].concat(), 3),
+        ("a function call in a batch", [run("SELECT 1"), call(), sync()].concat(), 1),
+        ("a cursor", q(hold), 1),
+        ("a cursor in a block", [q("BEGIN"), q(hold), q("COMMIT")].concat(), 3),
+        ("a cursor in a batch", [run(hold), sync()].concat(), 1),
+        ("a cursor in a block of a batch", [run("BEGIN"), run(hold), run("COMMIT"), sync()].concat(), 1),
+        ("a cursor among others", q(&format!("SELECT 1; {hold}")), 1),
+        ("a cursor in a function", q("SELECT runs('DECLARE c CURSOR WITH HOLD FOR SELECT hidden()')"), 1),
+        (
+            "two cursors",
+            q("DECLARE d CURSOR WITH HOLD FOR SELECT runs('DECLARE c CURSOR WITH HOLD FOR SELECT hidden()')"),
+            1,
+        ),
+        ("chained", [q("BEGIN"), q("SELECT hidden()"), q("COMMIT AND CHAIN"), q("COMMIT")].concat(), 4),
+    ];
+    for (name, bytes, readies) in ways {
+        let mut raw = stand.app();
+        let frames = attempt(&mut raw, &bytes, readies).unwrap_or_default();
+        let codes: Vec<String> = frames.iter().filter_map(Frame::error).map(|error| error.code().to_owned()).collect();
+        assert!(codes.iter().any(|code| code == "25006"), "{name}: {codes:?} {frames:?}");
+        assert_eq!(observer.everything(), before, "{name} has written");
+        drop(raw);
+        assert_eq!(observer.everything(), before, "{name} has written at its end");
+    }
+}
+
+/// What the client sees in place of COMMIT is what PostgreSQL shows when a COMMIT fails.
+#[test]
+fn a_commit_that_is_not_proved_is_one_that_failed() {
+    let stand = stand("transaction");
+    close(&stand);
+    let mut raw = stand.app();
+    for commit in ["COMMIT", "END", "COMMIT AND CHAIN"] {
+        attempt(&mut raw, &[q("BEGIN"), q("SELECT hidden()")].concat(), 2).unwrap();
+        let frames = query(&mut raw, commit);
+        let shape: String = frames.iter().map(|frame| frame.tag as char).collect();
+        assert_eq!((shape.as_str(), frames.last().unwrap().body.as_slice()), ("EZ", &b"I"[..]), "{commit}: {frames:?}");
+        let error = frames[0].error().unwrap();
+        assert_eq!((error.code(), error.message()), ("25006", "cannot execute COMMIT in a read-only transaction"));
+        assert!(error.detail().unwrap().starts_with("database \"app\" is in maintenance: moving house\n"));
+        assert_eq!(sqlstate(&query(&mut raw, "SELECT txid_current() > 0")), "", "nothing is left of it");
+    }
+    let frames = query(&mut raw, "SELECT 1; SELECT hidden(); SELECT 2");
+    let shape: String = frames.iter().map(|frame| frame.tag as char).collect();
+    assert_eq!(shape, "TDCTDCTDEZ", "the last CommandComplete gives way to the error");
 }
