@@ -1,19 +1,16 @@
 //! The server tells of a guard that fell: its connection is closed before anything else runs on it, logged and counted.
 
-use crate::stand::{query, sqlstate};
+use crate::stand::{Stand, query, sqlstate};
 use crate::ways_around_schema::{Layers, Observer, attempt, close, stand};
-use pgsluice_fixtures::Frame;
 use pgsluice_fixtures::raw::message::{bind, execute, function_call, parse, query as q, sync};
+use pgsluice_fixtures::{Frame, Raw};
 
 fn extended(sql: &str) -> Vec<u8> {
     [parse("", sql, &[]), bind("", "", &[]), execute("", 0), sync()].concat()
 }
 
-#[test]
-fn a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it() {
-    let stand = stand("transaction");
-    close(&stand);
-    let (mut layers, mut observer) = (Layers::new(&stand), Observer::new(&stand));
+fn a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it(stand: &Stand) {
+    let (mut layers, mut observer) = (Layers::new(stand), Observer::new(stand));
     let before = observer.everything();
     let pid = "SELECT pg_backend_pid()";
     let send: [fn(&str) -> Vec<u8>; 2] = [q, extended];
@@ -34,6 +31,19 @@ fn a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it() {
     assert!(log.contains("a guard fell") && log.contains("WARN"), "{log}");
 }
 
+/// One cluster for all of them: it is what takes the time.
+#[test]
+fn nothing_gets_past_the_guard_and_the_proof() {
+    let stand = stand("transaction");
+    let raw = temporary_table(&stand);
+    close(&stand);
+    a_trigger_on_a_temporary_table_does_not_write(&stand, raw);
+    a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it(&stand);
+    ddl_does_not_reach_an_event_trigger(&stand);
+    a_commit_that_is_not_proved_is_one_that_failed(&stand);
+    no_order_of_messages_dodges_the_proof(&stand);
+}
+
 #[test]
 fn in_a_pinned_session_it_is_put_up_again_before_anything_runs() {
     let stand = stand("session");
@@ -49,11 +59,8 @@ fn in_a_pinned_session_it_is_put_up_again_before_anything_runs() {
     assert_eq!(sqlstate(&query(&mut raw, "SELECT count(*) FROM t")), "");
 }
 
-#[test]
-fn ddl_does_not_reach_an_event_trigger() {
-    let stand = stand("transaction");
-    close(&stand);
-    let mut observer = Observer::new(&stand);
+fn ddl_does_not_reach_an_event_trigger(stand: &Stand) {
+    let mut observer = Observer::new(stand);
     let before = observer.everything();
     let mut raw = stand.app();
     for sql in [
@@ -68,9 +75,8 @@ fn ddl_does_not_reach_an_event_trigger() {
     assert_eq!(observer.everything(), before);
 }
 
-#[test]
-fn a_trigger_on_a_temporary_table_does_not_write() {
-    let stand = stand("transaction");
+/// A session's own table, with code that writes around it.
+fn temporary_table(stand: &Stand) -> Raw {
     let mut raw = stand.app();
     for sql in [
         "CREATE TEMP TABLE mine (a int, b int DEFAULT hidden())",
@@ -80,8 +86,11 @@ fn a_trigger_on_a_temporary_table_does_not_write() {
     ] {
         assert_eq!(sqlstate(&query(&mut raw, sql)), "", "{sql}");
     }
-    close(&stand);
-    let (mut layers, mut observer) = (Layers::new(&stand), Observer::new(&stand));
+    raw
+}
+
+fn a_trigger_on_a_temporary_table_does_not_write(stand: &Stand, mut raw: Raw) {
+    let (mut layers, mut observer) = (Layers::new(stand), Observer::new(stand));
     let (mut counts, before) = (layers.counts(), observer.everything());
     for sql in ["INSERT INTO mine (a) VALUES (2)", "UPDATE mine SET a = 3", "INSERT INTO mine VALUES (5, 5)"] {
         for bytes in [q(sql), extended(sql)] {
@@ -99,13 +108,10 @@ fn a_trigger_on_a_temporary_table_does_not_write() {
 }
 
 /// What ends a transaction so that no question could stand ahead of it, tried in odd orders.
-#[test]
-fn no_order_of_messages_dodges_the_proof() {
-    let stand = stand("transaction");
+fn no_order_of_messages_dodges_the_proof(stand: &Stand) {
     let oid: u32 =
         stand.cluster.primary().psql_in("app", "SELECT 'hidden'::regproc::oid").unwrap().trim().parse().unwrap();
-    close(&stand);
-    let mut observer = Observer::new(&stand);
+    let mut observer = Observer::new(stand);
     let before = observer.everything();
     let run = |sql: &str| [parse("", sql, &[]), bind("", "", &[]), execute("", 0)].concat();
     let call = || function_call(oid, &[]);
@@ -156,10 +162,7 @@ fn no_order_of_messages_dodges_the_proof() {
 }
 
 /// What the client sees in place of COMMIT is what PostgreSQL shows when a COMMIT fails.
-#[test]
-fn a_commit_that_is_not_proved_is_one_that_failed() {
-    let stand = stand("transaction");
-    close(&stand);
+fn a_commit_that_is_not_proved_is_one_that_failed(stand: &Stand) {
     let mut raw = stand.app();
     for commit in ["COMMIT", "END", "COMMIT AND CHAIN"] {
         attempt(&mut raw, &[q("BEGIN"), q("SELECT hidden()")].concat(), 2).unwrap();
