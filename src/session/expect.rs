@@ -57,6 +57,8 @@ pub enum Hide {
 pub enum Proof {
     /// None.
     None,
+    /// It opens the block for that. Where that fails nothing behind it runs.
+    Begin,
     /// It is what has to be proved: the end of its answer is held back.
     Subject,
     /// It is the question, which fails if the transaction has written.

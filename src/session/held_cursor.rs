@@ -37,7 +37,7 @@ impl Session {
         self.drop_bytes(header.total);
         let own_block = self.flow.status == TxStatus::Idle;
         if own_block {
-            self.send_query(super::guarded::BEGIN, Expected::hidden(What::Query(None), Hide::All));
+            self.begin_block();
         }
         self.flow.doubt.add(statement);
         let declared = Expected::hidden(What::Query(Some(cached.clone())), Hide::Ready).proof(Proof::Subject);

@@ -8,7 +8,7 @@ use super::expect::{Expected, Hide, Proof, What};
 use super::proof::Doubt;
 use crate::sql::cache::Cached;
 use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb};
-use crate::wire::{Report, TxStatus};
+use crate::wire::{Report, TxStatus, front};
 
 /// Some statements of a simple query.
 #[derive(Debug)]
@@ -142,8 +142,32 @@ impl Session {
         }
     }
 
+    /// Opens a block of ours. By messages of the extended protocol: if it fails (a cancel request may have come a moment too
+    /// early), the server skips what stands behind it up to a Sync, where behind a simple query it would run it in no block.
+    pub(super) fn begin_block(&mut self) {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        front::write_parse(&mut io.to_server, b"", super::guarded::BEGIN, &[]);
+        front::write_bind(&mut io.to_server, b"", b"", front::NO_PARAMETERS);
+        front::write_execute(&mut io.to_server, b"");
+        for what in [What::Parse(0), What::Bind(None), What::Execute(None)] {
+            self.expect(Expected::hidden(what, Hide::Success).proof(Proof::Begin));
+        }
+        if let Some(server) = self.lease.server() {
+            server.unnamed = 0;
+        }
+    }
+
+    /// It could not be opened: the client has the error, and has to have its ReadyForQuery.
+    pub(super) fn block_failed(&mut self) {
+        self.flow.skip = false;
+        self.flow.parts.clear();
+        front::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::AllButReady));
+    }
+
     fn send_in_block(&mut self, text: &[u8], cached: Rc<Cached>) {
-        self.send_query(super::guarded::BEGIN, Expected::hidden(What::Query(None), Hide::All));
+        self.begin_block();
         self.send_query(text, Expected::hidden(What::Query(Some(cached)), Hide::Ready).proof(Proof::Subject));
     }
 }

@@ -288,10 +288,7 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Call)));
             return;
         }
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        front::write_query(&mut io.to_server, super::guarded::BEGIN);
-        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        self.begin_block();
         let whole = self.io.from_client.unscanned().get(..header.total).unwrap_or_default().to_vec();
         self.io.to_server.extend_from_slice(&whole);
         self.drop_bytes(header.total);

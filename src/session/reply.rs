@@ -83,6 +83,7 @@ impl Session {
     }
 
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
+        let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         match header.tag {
             b'Z' => return self.ready_for_query(header),
@@ -122,9 +123,8 @@ impl Session {
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::wire::WireError::UnknownBackend(header.tag)))),
             _ => {}
         }
-        let holds = matches!(header.tag, b'C' | b'I' | b'V')
-            && self.flow.expects.front().is_some_and(|expected| expected.proof == Proof::Subject);
-        let ends = !self.flow.broken && self.flow.expects.front().is_some_and(|expected| expected.proof == Proof::End);
+        let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject;
+        let ends = !self.flow.broken && part == Proof::End;
         let message = (shows || ends) && header.tag == b'N' || header.tag == b'A';
         if holds || message && !self.flow.held.is_empty() {
             let whole = self.io.from_server.unscanned().get(..header.total).unwrap_or_default();
@@ -213,7 +213,7 @@ impl Session {
         };
         self.flow.failed = true;
         let shows = match proof {
-            Proof::None | Proof::Subject => shows,
+            Proof::None | Proof::Begin | Proof::Subject => shows,
             Proof::Question | Proof::Trial | Proof::End => self.proof_failed(proof, ErrorFields::new(body)),
         };
         self.flow.broken |= shows;
@@ -245,6 +245,9 @@ impl Session {
         self.flow.copy_in = false;
         if extended {
             self.skip_to_sync();
+        }
+        if proof == Proof::Begin {
+            self.block_failed();
         }
         result
     }

@@ -121,8 +121,11 @@ const FORMS: &[Form] = &[
     ("hold", |raw, way| is_query(way).then(|| errs(raw, &q(&format!("DECLARE c CURSOR WITH HOLD FOR {way}")), 1))),
 ];
 
+/// Its name, what is done before the gate closes, and what after.
+type EarlyForm = (&'static str, fn(&mut Raw, &str), fn(&mut Raw) -> bool);
+
 /// Forms in which something is done before the gate closes.
-const BEFORE: &[(&str, fn(&mut Raw, &str), fn(&mut Raw) -> bool)] = &[
+const BEFORE: &[EarlyForm] = &[
     (
         "parsed",
         |raw, way| _ = attempt(raw, &[parse("p", way, &[]), sync()].concat(), 1),
@@ -213,8 +216,8 @@ fn matrix(mode: &str) -> String {
         for (form, try_it) in FORMS {
             cells.push(trial.cell(&format!("{mode}, {form}: {way}"), &mut raw, |raw| try_it(raw, way)));
         }
-        let has_early = early(&&way) && nth_early % 2 == 0;
-        nth_early += usize::from(early(&&way));
+        let has_early = early(&way) && nth_early % 2 == 0;
+        nth_early += usize::from(early(&way));
         for column in &mut early_cells {
             cells.push(if has_early { column.next().expect("one for each") } else { "-".into() });
         }
