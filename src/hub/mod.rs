@@ -7,6 +7,7 @@
 pub mod client;
 mod core;
 pub mod database;
+mod layers;
 pub mod rehearsal;
 pub mod statement;
 pub mod stats;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::core::Core;
 pub use client::{Client, Phase};
 pub use database::{Database, Databases};
+pub use layers::{Layer, Layers};
 pub use statement::Statement;
 
 use crate::auth::{Decoy, Userlist};
@@ -67,8 +69,8 @@ pub struct Hub {
     pub clients: AtomicUsize,
     /// Numbers for clients: the `pid` of their cancel keys.
     pub client_ids: AtomicU64,
-    /// Guards that fell: server connections that reported to be writable in maintenance, and were closed.
-    pub guards_fallen: AtomicU64,
+    /// What has kept writes from databases in maintenance.
+    pub layers: Layers,
     /// Counters of each core.
     pub stats: stats::Stats,
     /// To the proxy's main loop.
@@ -129,7 +131,7 @@ impl Hub {
             total,
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(1),
-            guards_fallen: AtomicU64::new(0),
+            layers: Layers::default(),
             stats: stats::Stats::new(parts.cores),
             cores: ArcSwap::from_pointee(senders),
         });

@@ -88,6 +88,7 @@ impl Session {
                     let mut conn = conn.arm();
                     self.arm(conn.server());
                     self.lease = Lease::InPlace { conn };
+                    self.forget_counts();
                 }
                 Ok(Some(()))
             }

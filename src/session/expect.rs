@@ -61,6 +61,23 @@ pub enum Hide {
     AllButReady,
 }
 
+/// The part of a message in the proof that its transaction has written nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// None.
+    None,
+    /// It opens the block for that. Where that fails nothing behind it runs.
+    Begin,
+    /// It is what has to be proved: the end of its answer is held back.
+    Subject,
+    /// It is the question, which fails if the transaction has written.
+    Question,
+    /// It belongs to the trial of a cursor: an error is the answer to the statement that declares it.
+    Trial,
+    /// It ends the transaction that was proved.
+    End,
+}
+
 /// What the client's names were before a message that changed them, in case the server never gets to it.
 pub struct NameBefore {
     /// The statement's name.
@@ -77,6 +94,8 @@ pub struct Expected {
     pub hide: Hide,
     /// What the client is told in place of the error that the message was made to raise.
     pub refusal: Option<Box<Report>>,
+    /// Its part in a proof.
+    pub proof: Proof,
     /// What the message changed among the client's names.
     pub before: Option<Box<NameBefore>>,
 }
@@ -89,7 +108,13 @@ impl Expected {
 
     /// An answer of which `hide` is hidden.
     pub fn hidden(what: What, hide: Hide) -> Self {
-        Self { what, hide, refusal: None, before: None }
+        Self { what, hide, refusal: None, proof: Proof::None, before: None }
+    }
+
+    /// Gives it a part in a proof.
+    pub fn proof(mut self, proof: Proof) -> Self {
+        self.proof = proof;
+        self
     }
 
     /// Notes what the client's name stood for before this message.

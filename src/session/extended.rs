@@ -12,6 +12,7 @@ use crate::hub::Statement;
 use crate::hub::client::Running;
 use crate::hub::statement::server_name;
 use crate::route::{Nature, nature};
+use crate::sql::{CopyDirection, Kind};
 use crate::wire::frame::{HEADER, Header, peek_front};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus, back};
@@ -218,11 +219,13 @@ impl Session {
                 return Ok(self.fail_in_place(header, report));
             }
             self.flow.past.sends_unknown();
+            self.note_doubt(None, false);
             // The server knows the name (SQL-level PREPARE) or has words for it.
             self.pass(header, Some(Expected::seen(What::Bind(None))));
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+        self.note_doubt(statement.cached.analysis.statements.first(), true);
         self.flow.batch = true;
         self.flow.past.sends(&statement.cached);
         self.begin_work(Running::Prepared(statement.clone()));
@@ -268,6 +271,7 @@ impl Session {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
+        self.flow.copied = false;
         if self.db.rehearsal.is_on()
             && let Some(statement) = &statement
         {
@@ -282,7 +286,7 @@ impl Session {
             None if matches!(self.lease, super::lease::Lease::Allowed { .. }) => {
                 return Ok(self.refuse_on_allowed(header, "statement"));
             }
-            None => {}
+            None => self.note_doubt(None, false),
         }
         if self.lease.in_maintenance()
             && let Some(report) = self.cancelled_hold()
@@ -318,9 +322,14 @@ impl Session {
     }
 
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
-        self.flow.skip = false;
+        let skipped = std::mem::take(&mut self.flow.skip);
         self.flow.batch = false;
         self.is_held_no_more();
+        let proves = !self.awaits_copy_data() && self.must_prove();
+        self.flow.copied = false;
+        if !skipped && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && proves {
+            self.prove_in_batch(None);
+        }
         if self.flow.wrapped {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();
@@ -328,6 +337,18 @@ impl Session {
         }
         self.pass(header, Some(Expected::seen(What::Sync)));
         Ok(Handled::Done)
+    }
+
+    /// Whether a COPY FROM STDIN is under way that still lacks its data: the server ignores a Sync before that.
+    fn awaits_copy_data(&self) -> bool {
+        let copies = |expected: &Expected| match &expected.what {
+            What::Execute(Some(prepared)) => {
+                let single = prepared.cached.analysis.single();
+                single.is_some_and(|statement| statement.kind == Kind::Copy(CopyDirection::FromClient))
+            }
+            _ => false,
+        };
+        !self.flow.copied && self.flow.expects.iter().any(copies)
     }
 
     /// An answer of our own, at its place among the server's.

@@ -3,7 +3,7 @@
 //! Between two statements the server is asked for the transaction's id. A transaction without one has written nothing; with the
 //! same statement it becomes READ ONLY, which nothing can lift once a snapshot is taken, and goes on as one that is guarded in
 //! place. With an id it may finish; so may one within a savepoint, whose end would undo the setting: it is asked again when
-//! the savepoint is gone.
+//! the savepoint is gone. So may one that has declared a cursor WITH HOLD, whose query runs within COMMIT.
 
 use super::expect::{Expected, Hide, What};
 use super::lease::Lease;
@@ -50,7 +50,7 @@ impl Session {
             && self.io.client_rest == 0
             && self.io.server_rest == 0
             && self.breaking == drain::Breaking::No;
-        if !quiet || self.flow.past.in_savepoint() {
+        if !quiet || self.flow.past.in_savepoint() || self.flow.past.holds() {
             return;
         }
         if self.flow.status == TxStatus::Failed {
@@ -98,6 +98,7 @@ impl Session {
                 Lease::Write { conn, ticket } => {
                     // The server has reported its new default, where it reports it at all.
                     self.lease = Lease::InPlace { conn: conn.arm() };
+                    self.note_doubt(None, false);
                     self.me.write_capable.set(false);
                     self.db.gate.count_fenced();
                     self.lane = ticket.leave();

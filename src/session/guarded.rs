@@ -7,21 +7,22 @@
 
 use std::rc::Rc;
 
-use super::expect::{Expected, Hide, What};
+use super::expect::{Expected, Hide, Proof, What};
 use super::fence::Fencing;
 use super::input::Handled;
 use super::lease::Lease;
+use super::parts::Part;
+use super::proof::{COMMIT, Doubt};
 use super::refuse::POISON;
 use super::{End, Session};
-use crate::hub::Statement as Prepared;
+use crate::hub::{Layer, Statement as Prepared};
 use crate::sql::cache::Cached;
-use crate::sql::{Kind, SessionEffect, Statement};
+use crate::sql::{Kind, SessionEffect, Statement, TransactionVerb};
 use crate::upstream::guard::ARM;
 use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
 
-const BEGIN: &[u8] = b"BEGIN READ ONLY";
-const COMMIT: &[u8] = b"COMMIT";
+pub(super) const BEGIN: &[u8] = b"BEGIN READ ONLY";
 /// Name of the statements and portals that are put around a batch.
 const WRAPPER: &[u8] = b"pgsluice_wrapper";
 
@@ -39,7 +40,10 @@ impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
-        !self.flow.parts.is_empty() || self.flow.fencing == Fencing::Asked || special && self.flow.readies > 0
+        let waits =
+            !self.flow.parts.is_empty() || self.flow.fencing == Fencing::Asked || special && self.flow.readies > 0;
+        // The server asks for COPY data: that is part of the message under way.
+        waits && !self.flow.copy_in
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.
@@ -68,36 +72,31 @@ impl Session {
             return Ok(self.send_poisoned(header, Vec::new(), cached, report));
         }
         cached.analysis.statements.iter().for_each(|statement| self.note_dangerous_prepare(statement));
-        if let Some(statement) = cached.analysis.statements.iter().find(|one| self.is_ours_to_refuse(one)) {
-            let before = cached.text.get(..statement.span.start as usize).unwrap_or_default().to_vec();
-            let report = self.refusal(statement);
-            return Ok(self.send_poisoned(header, before, cached, report));
+        if let Some(at) = cached
+            .analysis
+            .statements
+            .iter()
+            .position(|one| self.is_ours_to_refuse(one) || self.cannot_try(one, Some(&cached)))
+        {
+            return Ok(self.poison(header, cached, at));
         }
-        let statements = &cached.analysis.statements;
-        if on_primary && single && self.flow.status == TxStatus::Idle && statements.iter().any(|one| one.contained) {
-            self.wrap_query(header, cached);
+        self.prove_open_batch();
+        if self.try_cursor(header, &cached) {
             return Ok(Handled::Done);
         }
-        let cuts: Vec<usize> = statements
-            .split_last()
-            .map(|(_, all_but_last)| all_but_last)
-            .unwrap_or_default()
-            .iter()
-            .filter(|statement| ends_transaction(statement))
-            .map(|statement| statement.span.end as usize)
-            .collect();
+        let mut parts = self.divide(&cached.text, &cached.analysis.statements);
         if let Some(text) = self.deallocate_rewritten(&cached) {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);
             self.expect(Expected::seen(What::Query(Some(cached))));
-        } else if cuts.is_empty() {
+        } else if let [Part::Plain(_, doubt)] = parts.make_contiguous() {
+            self.flow.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
             self.drop_bytes(header.total);
-            let last = cached.analysis.statements.last();
-            let alone = cached.analysis.statements.iter().rev().nth(1).is_some_and(ends_transaction);
-            self.flow.wrap_last = on_primary && alone && last.is_some_and(|statement| statement.contained);
-            self.send_in_parts(&cuts, cached);
+            self.flow.divided = Some(cached);
+            self.flow.parts = parts;
+            self.send_next_part();
         }
         Ok(Handled::Done)
     }
@@ -105,6 +104,30 @@ impl Session {
     /// As [`Self::refuses_at_once`], on a connection that is held but idle.
     fn refuses_in_place(&mut self, cached: &Cached) -> bool {
         self.flow.expects.is_empty() && !self.flow.batch && self.refuses_at_once(cached)
+    }
+
+    /// Refuses statement number `at`; transactions that end before it are as they would be without it.
+    fn poison(&mut self, header: Header, cached: Rc<Cached>, at: usize) -> Handled {
+        self.prove_open_batch();
+        let (before, rest) = cached.analysis.statements.split_at(at);
+        let Some(statement) = rest.first() else { return Handled::Done };
+        let report = self.refusal(statement);
+        let start = statement.span.start as usize;
+        let Some(last_end) = before.iter().rposition(ends_transaction) else {
+            let text = cached.text.get(..start).unwrap_or_default().to_vec();
+            return self.send_poisoned(header, text, cached, report);
+        };
+        let ended = before.get(..=last_end).unwrap_or_default();
+        let cut = ended.last().map_or(0, |statement| statement.span.end as usize);
+        let mut parts = self.divide(cached.text.get(..cut).unwrap_or_default(), ended);
+        let mut text = cached.text.get(cut..start).unwrap_or_default().to_vec();
+        text.extend_from_slice(POISON);
+        parts.push_back(Part::Poisoned(text, Box::new(report)));
+        self.drop_bytes(header.total);
+        self.flow.divided = Some(cached);
+        self.flow.parts = parts;
+        self.send_next_part();
+        Handled::Done
     }
 
     /// Sends what stands before a refused statement, and in its place one that fails.
@@ -125,65 +148,40 @@ impl Session {
         Handled::Done
     }
 
-    fn wrap_query(&mut self, header: Header, cached: Rc<Cached>) {
-        let text: Box<[u8]> = cached.text.clone();
-        self.drop_bytes(header.total);
-        self.send_wrapped(&text, cached);
-    }
-
-    fn send_wrapped(&mut self, text: &[u8], cached: Rc<Cached>) {
-        let out = &mut self.io.to_server;
-        front::write_query(out, BEGIN);
-        front::write_query(out, text);
-        front::write_query(out, COMMIT);
-        self.expect(Expected::hidden(What::Query(None), Hide::All));
-        self.expect(Expected::hidden(What::Query(Some(cached)), Hide::Ready));
-        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady));
-    }
-
-    fn send_in_parts(&mut self, cuts: &[usize], cached: Rc<Cached>) {
-        let mut from = 0;
-        for cut in cuts.iter().copied().chain([cached.text.len()]) {
-            let part = cached.text.get(from..cut).unwrap_or_default();
-            // The semicolon after the cut stands at the head of the next part, an empty statement.
-            self.flow.parts.push_back(part.to_vec());
-            from = cut;
-        }
-        self.send_next_part(cached);
-    }
-
-    /// Sends the next part of a divided query.
-    pub(super) fn send_next_part(&mut self, cached: Rc<Cached>) {
-        let Some(part) = self.flow.parts.pop_front() else { return };
-        let last = self.flow.parts.is_empty();
-        if last && self.flow.wrap_last && self.flow.status == TxStatus::Idle {
-            self.send_wrapped(&part, cached);
-            return;
-        }
-        front::write_query(&mut self.io.to_server, &part);
-        let hide = if last { Hide::Nothing } else { Hide::Ready };
-        self.expect(Expected::hidden(What::Query(Some(cached)), hide));
-    }
-
     /// Looks at an Execute. None: it may pass as it is.
     pub(super) fn guarded_execute(&mut self, header: Header, prepared: &Rc<Prepared>) -> Option<Handled> {
         let cached = prepared.cached.clone();
-        let on_primary = self.lease.replica().is_none();
+        let on_primary = self.must_prove();
         if cached.analysis.ambiguous && on_primary {
             let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
             return Some(self.fail_in_place(header, report));
         }
         let statement = cached.analysis.statements.first()?;
         self.note_dangerous_prepare(statement);
-        if self.is_ours_to_refuse(statement) {
+        if self.is_ours_to_refuse(statement) || self.cannot_try(statement, None) {
             let report = self.refusal(statement);
             return Some(self.fail_in_place(header, report));
+        }
+        self.note_doubt(Some(statement), false);
+        if matches!(statement.kind, Kind::Transaction(TransactionVerb::RollbackTo(_)))
+            && self.flow.status == TxStatus::Failed
+        {
+            // The block lives again, or what follows in the batch is skipped.
+            self.flow.status = TxStatus::Block;
+        }
+        if self.try_executed_cursor(header, prepared) {
+            return Some(Handled::Done);
         }
         if statement.contained && on_primary && self.flow.status == TxStatus::Idle && !self.flow.wrapped {
             self.begin_wrapped_batch();
         }
         if ends_transaction(statement) || commits_at_once(statement) {
             self.flow.wrapped = false;
+            let commits = matches!(statement.kind, Kind::Transaction(TransactionVerb::Commit { .. }));
+            if commits && self.must_prove() && self.flow.status != TxStatus::Failed {
+                self.prove_in_batch(Some("COMMIT"));
+            }
+            self.flow.doubt = Doubt::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
             self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
             let io = &mut self.io;
@@ -195,23 +193,32 @@ impl Session {
         None
     }
 
-    fn run_own(&mut self, text: &[u8]) {
+    /// Runs a statement of ours in the client's batch; `refusal` is for one that is there to fail.
+    pub(super) fn run_own(&mut self, text: &[u8], proof: Proof, refusal: Option<Report>) {
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         let out = &mut io.to_server;
+        // One that failed has left its statement behind.
+        front::write_target(out, b'C', front::Target::Statement(WRAPPER));
         front::write_parse(out, WRAPPER, text, &[]);
         front::write_bind(out, WRAPPER, WRAPPER, front::NO_PARAMETERS);
         front::write_execute(out, WRAPPER);
         front::write_target(out, b'C', front::Target::Portal(WRAPPER));
         front::write_target(out, b'C', front::Target::Statement(WRAPPER));
-        for what in [What::Parse(0), What::Bind(None), What::Execute(None), What::Close(0), What::Close(0)] {
-            self.expect(Expected::hidden(what, Hide::Success));
-        }
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+        self.expect(Expected::hidden(What::Parse(0), Hide::Success));
+        self.expect(Expected::hidden(What::Bind(None), Hide::Success));
+        let mut execute = Expected::hidden(What::Execute(None), Hide::Success);
+        execute.proof = proof;
+        execute.refusal = refusal.map(Box::new);
+        self.expect(execute);
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
     }
 
     fn begin_wrapped_batch(&mut self) {
         self.flow.wrapped = true;
-        self.run_own(BEGIN);
+        self.run_own(BEGIN, Proof::None, None);
     }
 
     /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
@@ -221,7 +228,15 @@ impl Session {
         front::write_sync(&mut self.io.to_server);
         self.expect(Expected::hidden(What::Sync, Hide::Ready));
         front::write_query(&mut self.io.to_server, COMMIT);
-        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady));
+        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
+    }
+
+    fn guard_fell(&self, what: &str) {
+        self.count_layer(Layer::Guard);
+        tracing::warn!(
+            database = %self.db.name, user = %self.user, client = %self.me.address_words(),
+            "a guard fell: a statement made its server connection writable; {what}"
+        );
     }
 
     /// ReadyForQuery has come: whether the guard still stands. Only between transactions does it have to.
@@ -238,7 +253,10 @@ impl Session {
             return Ok(());
         }
         if matches!(self.lease, Lease::InPlace { .. }) {
-            // RESET ALL and its like: the guard is put up again before anything else runs.
+            // The guard is put up again before anything else runs. RESET ALL and its like are no attempt to lift it.
+            if !std::mem::take(&mut self.flow.resets) {
+                self.guard_fell("it is made read-only again");
+            }
             if let Some(server) = self.lease.server() {
                 server.default_read_only = Some(true);
             }
@@ -246,11 +264,7 @@ impl Session {
             self.expect(Expected::hidden(What::Query(None), Hide::All));
             return Ok(());
         }
-        self.core.hub.guards_fallen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tracing::warn!(
-            database = %self.db.name, user = %self.user, client = %self.me.address_words(),
-            "a guard fell: a statement made its server connection writable; the connection is closed"
-        );
+        self.guard_fell("the connection is closed");
         if !self.flow.parts.is_empty() {
             self.flow.parts.clear();
             let message = "cannot set transaction read-write mode inside a read-only transaction";

@@ -6,7 +6,8 @@
 //! is taken by value for that time ([`lease`], [`acquire`]): this task reads and writes both sockets, so that no other
 //! task is woken on the way of a query.
 //!
-//! What is special to maintenance is in [`guarded`] (how a message is kept from ending its own guard) and [`refuse`] (how an
+//! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
+//! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`] and [`prepared`].
@@ -18,12 +19,15 @@ mod expect;
 mod extended;
 mod fence;
 mod guarded;
+mod held_cursor;
 mod hold;
 mod input;
 mod lease;
 mod own;
+mod parts;
 mod past;
 mod prepared;
+mod proof;
 mod refuse;
 mod rehearse;
 mod reply;
@@ -106,14 +110,30 @@ struct Flow {
     skip: bool,
     /// The server expects the client's COPY data.
     copy_in: bool,
+    /// The client has finished its COPY data since the last Sync.
+    copied: bool,
     /// Statements of the simple query under way that are complete.
     nth: usize,
     /// Whether an error came in the simple query under way.
     failed: bool,
     /// What is left of a simple query that is sent in parts.
-    parts: VecDeque<Vec<u8>>,
-    /// The last of them is a statement that has to run within a READ ONLY block.
-    wrap_last: bool,
+    parts: VecDeque<parts::Part>,
+    /// The query they are parts of.
+    divided: Option<Rc<crate::sql::cache::Cached>>,
+    /// An error came in the client's message under way, parts and what was put around them taken together.
+    broken: bool,
+    /// The open transaction, or a part of it, has been rolled back: it may have left its counts of changes.
+    stale: bool,
+    /// It has put settings back: those that a guard is made of too.
+    resets: bool,
+    /// It has been asked for its proof.
+    asked: bool,
+    /// What the open transaction may have done unseen.
+    doubt: proof::Doubt,
+    /// The proof that it has written nothing has failed.
+    unproved: bool,
+    /// What the client is told once a transaction has been proved: the end of its last statement's answer.
+    held: Vec<u8>,
     /// The batch has been put inside an explicit READ ONLY block.
     wrapped: bool,
     /// The client has been sent something since the lease began.
@@ -134,10 +154,18 @@ impl Default for Flow {
             batch: false,
             skip: false,
             copy_in: false,
+            copied: false,
             nth: 0,
             failed: false,
             parts: VecDeque::new(),
-            wrap_last: false,
+            divided: None,
+            broken: false,
+            stale: false,
+            asked: false,
+            resets: false,
+            doubt: proof::Doubt::default(),
+            unproved: false,
+            held: Vec::new(),
             wrapped: false,
             told: false,
             begun: false,

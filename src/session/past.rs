@@ -26,13 +26,21 @@ pub struct Past {
     /// Something ran that may have taken a snapshot.
     queried: bool,
     savepoints: Savepoints,
+    /// A cursor WITH HOLD may have been declared: its query runs within COMMIT.
+    holds: bool,
     /// Whether its isolation level is READ COMMITTED, once that was asked.
     pub read_committed: Option<bool>,
 }
 
 impl Default for Past {
     fn default() -> Self {
-        Self { begun: None, queried: false, savepoints: Savepoints::Known(Vec::new()), read_committed: None }
+        Self {
+            begun: None,
+            queried: false,
+            savepoints: Savepoints::Known(Vec::new()),
+            holds: false,
+            read_committed: None,
+        }
     }
 }
 
@@ -56,6 +64,7 @@ impl Past {
             return;
         }
         for statement in &cached.analysis.statements {
+            self.holds |= statement.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
             match &statement.kind {
                 Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.queried = true,
                 // `done` follows those.
@@ -74,7 +83,7 @@ impl Past {
 
     /// A message is sent of which nothing is known.
     pub fn sends_unknown(&mut self) {
-        *self = Self { queried: true, savepoints: Savepoints::Unknown, ..Self::default() };
+        *self = Self { queried: true, savepoints: Savepoints::Unknown, holds: true, ..Self::default() };
     }
 
     /// A statement has been executed.
@@ -99,6 +108,11 @@ impl Past {
     /// Whether a snapshot may have been taken.
     pub fn queried(&self) -> bool {
         self.queried
+    }
+
+    /// Whether a cursor WITH HOLD may have been declared.
+    pub fn holds(&self) -> bool {
+        self.holds
     }
 
     /// Whether a savepoint may be open.

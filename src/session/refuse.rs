@@ -8,6 +8,7 @@ use super::lease::Lease;
 use super::state::MOST_PREPARED;
 use super::{End, Session};
 use crate::gate::NewTransaction;
+use crate::hub::Layer;
 use crate::sql::cache::Cached;
 use crate::sql::{Reason, Refusal, SessionEffect, Statement};
 use crate::wire::fields::Change;
@@ -127,6 +128,7 @@ impl Session {
         }
         let report = self.refusal(statement).with_place(place);
         self.count_refusal();
+        self.count_layer(Layer::Reader);
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
         report.write(&mut io.to_client);
@@ -163,8 +165,13 @@ impl Session {
                 Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
             fields.write_with(out, &change);
             self.count_refusal();
+            self.count_layer(Layer::Server);
             return Ok(());
         }
+        if self.lease.in_maintenance() && fields.code() == b"2D000" {
+            self.count_layer(Layer::Block);
+        }
+        let out = &mut self.io.to_client;
         back::message(out, b'E', |out| out.extend_from_slice(body));
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }

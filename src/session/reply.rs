@@ -2,9 +2,11 @@
 
 use std::io;
 
-use super::expect::{Expected, Hide, Say, What};
+use super::expect::{Expected, Hide, Proof, Say, What};
+use super::parts::Part;
 use super::run::BACKLOG;
 use super::{End, Session};
+use crate::hub::Layer;
 use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
@@ -44,6 +46,11 @@ impl Session {
                 Err(error) => return Ok(Err(broken(error))),
             };
             let shows = self.flow.expects.front().is_none_or(Expected::shows);
+            if !self.flow.held.is_empty() && shows && !matches!(header.tag, b'S' | b'N' | b'A' | b'Z') {
+                // Not the last statement after all.
+                self.release_held();
+                continue;
+            }
             match header.tag {
                 // Rows and COPY data are most of all bytes: they need not even be whole.
                 b'D' | b'd' | b'c' if shows => {
@@ -77,6 +84,7 @@ impl Session {
     }
 
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
+        let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         match header.tag {
             b'Z' => return self.ready_for_query(header),
@@ -122,8 +130,19 @@ impl Session {
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::wire::WireError::UnknownBackend(header.tag)))),
             _ => {}
         }
+        let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject;
+        let ends = !self.flow.broken && part == Proof::End;
+        let message = (shows || ends) && header.tag == b'N' || header.tag == b'A';
+        if holds || message && !self.flow.held.is_empty() {
+            let whole = self.io.from_server.unscanned().get(..header.total).unwrap_or_default();
+            self.flow.held.extend_from_slice(whole);
+            self.take_reply(header);
+            return Ok(Ok(()));
+        }
+        // After a proof that failed the COMMIT behind it has said ROLLBACK.
+        let shows = shows && !(self.flow.unproved && header.tag == b'C');
         // Notifications have nothing to do with the statement they come with.
-        if shows || header.tag == b'A' {
+        if shows || message {
             self.io.from_server.pass(header.total)
         } else {
             self.take_reply(header)
@@ -166,6 +185,11 @@ impl Session {
             _ => {}
         }
         let rolled_back = body == b"ROLLBACK\0";
+        self.flow.stale |= rolled_back;
+        if let Some(Expected { what: What::Query(None), proof: Proof::End, .. }) = self.flow.expects.front() {
+            self.note_fate(!rolled_back);
+            return;
+        }
         let cached = match self.flow.expects.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) => cached.clone(),
             Some(Expected { what: What::Execute(Some(statement)), .. }) => statement.cached.clone(),
@@ -203,12 +227,25 @@ impl Session {
 
     fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
         let head = self.flow.expects.front_mut();
-        let (refusal, shows) = match head {
-            Some(expected) => (expected.refusal.take(), expected.shows_error()),
-            None => (None, true),
+        let (refusal, shows, proof) = match head {
+            Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
+            None => (None, true, Proof::None),
         };
         self.flow.failed = true;
+        let shows = match proof {
+            Proof::None | Proof::Begin | Proof::Subject => shows,
+            Proof::Question | Proof::Trial | Proof::End => self.proof_failed(proof, ErrorFields::new(body)),
+        };
+        self.flow.broken |= shows;
+        self.flow.stale |= shows;
         let own = !shows;
+        if !own && refusal.is_some() {
+            self.count_layer(if matches!(proof, Proof::Question | Proof::Trial) {
+                Layer::Proof
+            } else {
+                Layer::Reader
+            });
+        }
         if ErrorFields::new(body).code() == b"0A000"
             && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =
                 self.flow.expects.front()
@@ -216,7 +253,7 @@ impl Session {
             // `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
             self.core.statements.renew(statement);
         }
-        if own && refusal.is_none() && !ErrorFields::new(body).is_fatal() {
+        if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
             tracing::warn!(database = %self.db.name, error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
             self.pins.add(super::state::Pin::Settings);
         }
@@ -238,6 +275,9 @@ impl Session {
         if extended {
             self.skip_to_sync();
         }
+        if proof == Proof::Begin {
+            self.block_failed();
+        }
         result
     }
 
@@ -247,7 +287,12 @@ impl Session {
         let mut failed = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
-                What::Query(_) | What::Fence | What::Isolation | What::Call => return,
+                What::Query(_) | What::Fence | What::Isolation | What::Call if failed => return,
+                // Sent in the midst of a batch: it is skipped like anything else.
+                What::Query(_) | What::Fence | What::Isolation | What::Call => {
+                    self.flow.readies = self.flow.readies.saturating_sub(1);
+                    self.flow.parts.clear();
+                }
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
                     self.flow.skip = expected.hide == Hide::All
@@ -320,7 +365,8 @@ impl Session {
                 }
             }
         }
-        back::parameter_status(&mut self.io.to_client, name, value);
+        let held = !self.flow.held.is_empty();
+        back::parameter_status(if held { &mut self.flow.held } else { &mut self.io.to_client }, name, value);
     }
 
     fn ready_for_query(&mut self, header: Header) -> Result<Result<(), io::Error>, End> {
@@ -336,11 +382,16 @@ impl Session {
         self.flow.readies = self.flow.readies.saturating_sub(1);
         self.flow.status = status;
         let failed = std::mem::take(&mut self.flow.failed);
+        let rolls_back = self.ends_unproved(expected.hide);
         let more = !self.flow.parts.is_empty();
-        let shows = match expected.hide {
-            Hide::Ready => more && failed || !more && !self.continues(&expected),
-            _ => expected.shows_ready(),
-        };
+        let shows = !rolls_back
+            && match expected.hide {
+                Hide::Ready | Hide::AllButReady => (self.flow.broken || !more) && !self.continues(),
+                _ => expected.shows_ready(),
+            };
+        if shows || expected.proof == Proof::End {
+            self.release_held();
+        }
         if shows && std::mem::take(&mut self.untold) {
             self.tell_mode();
         }
@@ -349,19 +400,23 @@ impl Session {
         } else {
             self.take_reply(header)
         }
+        if more && self.flow.broken && !self.continues() {
+            self.flow.parts.clear();
+        }
         if status == TxStatus::Idle {
             self.note_fate(!failed);
             self.names.end_portals();
             self.flow.past.end(!self.flow.expects.is_empty());
             self.flow.fencing = super::fence::Fencing::No;
         }
-        if more && failed {
-            self.flow.parts.clear();
-        }
         self.check_guard()?;
-        match expected.what {
-            What::Query(Some(cached)) if !self.flow.parts.is_empty() => self.send_next_part(cached),
-            _ => self.flow.nth = 0,
+        if self.flow.parts.is_empty() {
+            self.flow.nth = if matches!(expected.what, What::Query(None)) { self.flow.nth } else { 0 };
+        } else if self.flow.expects.is_empty() {
+            self.send_next_part();
+        }
+        if shows {
+            self.end_message();
         }
         self.count_query(shows);
         self.say_what_is_due();
@@ -376,8 +431,21 @@ impl Session {
     }
 
     /// Whether the message goes on with one of our own that will show its ReadyForQuery.
-    fn continues(&self, expected: &Expected) -> bool {
-        expected.hide == Hide::Ready && self.flow.expects.front().is_some_and(|next| next.hide == Hide::AllButReady)
+    fn continues(&self) -> bool {
+        matches!(self.flow.parts.front(), Some(Part::Finish(_)))
+            || self.flow.expects.iter().any(|next| next.hide == Hide::AllButReady)
+    }
+
+    /// The client has its ReadyForQuery.
+    fn end_message(&mut self) {
+        self.flow.broken = false;
+        if self.flow.status != TxStatus::Idle {
+            return;
+        }
+        let doubt = std::mem::take(&mut self.flow.doubt).is_any() | std::mem::take(&mut self.flow.asked);
+        if std::mem::take(&mut self.flow.stale) && doubt && self.must_prove() {
+            self.forget_counts();
+        }
     }
 
     /// Says what pgsluice answers for the server, where its turn has come.

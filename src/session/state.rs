@@ -139,6 +139,11 @@ impl super::Session {
             self.undo.savepoint();
         }
         for effect in &statement.effects {
+            use SessionEffect as Effect;
+            self.flow.resets |= matches!(
+                effect,
+                Effect::Reset(_) | Effect::ResetAll | Effect::DiscardAll | Effect::Set { default: true, .. }
+            );
             self.note_effect(effect, statement, text);
         }
         self.me.pinned.set(self.pins.word());

@@ -37,9 +37,8 @@ pub struct Answer {
 impl Answer {
     fn of(frames: &[Frame]) -> Answer {
         let error = frames.iter().find_map(Frame::error);
-        let outcome = error.map_or(Outcome::Done, |error| {
-            Outcome::Error(error.code().to_owned(), error.message().to_owned())
-        });
+        let outcome =
+            error.map_or(Outcome::Done, |error| Outcome::Error(error.code().to_owned(), error.message().to_owned()));
         let ready = frames.iter().rev().find(|frame| frame.tag == b'Z');
         Answer { outcome, state: ready.and_then(|frame| frame.body.first().copied()).unwrap_or(b'?') }
     }

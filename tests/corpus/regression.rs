@@ -119,8 +119,7 @@ impl<'a> Trio<'a> {
             self.diverged.clone_from(&rule);
         }
         let gone = (lost(&direct), lost(&proxy));
-        let difference =
-            Difference { place, sql: statement.sql.clone(), direct: direct.outcome, proxy: proxy.outcome };
+        let difference = Difference { place, sql: statement.sql.clone(), direct: direct.outcome, proxy: proxy.outcome };
         self.tally.differs(rule, difference);
         if gone.0 {
             self.truth = self.stand.truth();

@@ -72,12 +72,15 @@ fn any_text_gets_a_verdict() {
         }
         // After a comment the statements are the same, further on.
         if encoding == Encoding::AsciiSafe && !text.contains(&0) {
-            let later = analyze(&[b"/*x*/ ", text.as_slice()].concat(), LexContext { strings: StandardStrings::On, encoding });
+            let later =
+                analyze(&[b"/*x*/ ", text.as_slice()].concat(), LexContext { strings: StandardStrings::On, encoding });
             assert_eq!(later.ambiguous, on.ambiguous, "{}", text.escape_ascii());
             if !on.ambiguous {
                 let shape = |analysis: &Analysis| {
                     let statements = analysis.statements.iter();
-                    statements.map(|s| (s.kind.clone(), s.tag, s.refusal.clone(), s.route, s.contained)).collect::<Vec<_>>()
+                    statements
+                        .map(|s| (s.kind.clone(), s.tag, s.refusal.clone(), s.route, s.contained))
+                        .collect::<Vec<_>>()
                 };
                 assert_eq!(shape(&later), shape(&on), "{}", text.escape_ascii());
             }

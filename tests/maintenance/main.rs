@@ -16,3 +16,7 @@ mod shown;
 mod stand;
 mod survives;
 mod ways_around;
+mod ways_around_exact;
+mod ways_around_fallen;
+mod ways_around_matrix;
+mod ways_around_schema;

@@ -196,7 +196,7 @@ ALTER MATERIALIZED VIEW m OWNER TO app;
 ALTER LARGE OBJECT 4711 OWNER TO app;
 ";
 
-const EVERYTHING: [&str; 12] = [
+pub const EVERYTHING: [&str; 12] = [
     "SELECT concat_ws(' ', count(*), md5(string_agg(t::text, '|' ORDER BY id))) FROM t",
     "SELECT concat_ws(' ', last_value, is_called) FROM s",
     "SELECT concat_ws(' ', count(*), md5(string_agg(oid::text, '|' ORDER BY oid))) FROM pg_largeobject_metadata",

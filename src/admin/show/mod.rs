@@ -15,6 +15,7 @@ use super::console::{Console, Failed};
 use super::maintenance;
 use super::rehearse;
 use super::table::{Cell, Column, Table, columns};
+use crate::hub::Layers;
 use crate::wire::{Report, Severity};
 
 const VERSION: &[Column] = columns![version Text];
@@ -131,5 +132,8 @@ fn state(console: &Console) -> Table {
     table.push(["active".into(), word(!paused).into()]);
     table.push(["paused".into(), word(paused).into()]);
     table.push(["suspended".into(), "no".into()]);
+    for (layer, word) in Layers::WORDS {
+        table.push([word.into(), console.core.hub.layers.get(layer).to_string().into()]);
+    }
     table
 }

@@ -1,0 +1,45 @@
+//! What has kept a write from the database in maintenance, counted: SHOW STATE tells.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What stands between a statement and the database, from the outside in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// pgsluice has read the statement and refused it.
+    Reader,
+    /// The server has, in its READ ONLY transaction.
+    Server,
+    /// The server has kept it from ending the block it was put in (2D000).
+    Block,
+    /// The transaction had written, and was rolled back in place of its COMMIT.
+    Proof,
+    /// The guard fell, and the server connection was closed before anything else ran on it.
+    Guard,
+}
+
+/// One counter for each.
+#[derive(Debug, Default)]
+pub struct Layers([AtomicU64; 5]);
+
+impl Layers {
+    /// The layers, with the words that SHOW STATE has for them.
+    pub const WORDS: [(Layer, &'static str); 5] = [
+        (Layer::Reader, "refused_by_reader"),
+        (Layer::Server, "refused_by_server"),
+        (Layer::Block, "refused_by_block"),
+        (Layer::Proof, "refused_by_proof"),
+        (Layer::Guard, "guards_fallen"),
+    ];
+
+    /// Counts one.
+    pub fn count(&self, layer: Layer) {
+        if let Some(counter) = self.0.get(layer as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many there were.
+    pub fn get(&self, layer: Layer) -> u64 {
+        self.0.get(layer as usize).map_or(0, |counter| counter.load(Relaxed))
+    }
+}

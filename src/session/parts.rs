@@ -1,0 +1,221 @@
+//! A simple query in maintenance, cut where one of its transactions ends.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::Session;
+use super::expect::{Expected, Hide, Proof, What};
+use super::proof::Doubt;
+use crate::sql::cache::Cached;
+use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb};
+use crate::wire::{Report, TxStatus, front};
+
+/// Some statements of a simple query.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// As they are; what they leave in doubt if a block is open behind them.
+    Plain(Vec<u8>, Doubt),
+    /// A transaction of their own, which has to be proved.
+    Proved(Vec<u8>, Doubt),
+    /// The same, but the server may ask for COPY data before it can take anything else.
+    Begun(Vec<u8>),
+    /// The end of that.
+    Finish(Doubt),
+    /// The client's COMMIT, with the proof ahead of it.
+    Commit(Vec<u8>, Doubt),
+    /// What is made to fail, and what the client is told then.
+    Poisoned(Vec<u8>, Box<Report>),
+}
+
+/// Cuts a query. `open` is what a block that is open is in doubt of, `failed` whether it has failed; `proves` whether
+/// anything has to be proved.
+fn divide(
+    text: &[u8],
+    statements: &[Statement],
+    open: Option<Doubt>,
+    mut failed: bool,
+    proves: bool,
+) -> VecDeque<Part> {
+    let slice = |from: usize, to: usize| text.get(from..to).unwrap_or_default().to_vec();
+    let mut parts = VecDeque::new();
+    let mut in_block = open.is_some();
+    let mut doubt = open.unwrap_or_default();
+    let (mut from, mut savepoint) = (0, false);
+    let mut group: Vec<&Statement> = Vec::new();
+    for statement in statements {
+        let (start, end) = (statement.span.start as usize, statement.span.end as usize);
+        let Kind::Transaction(verb) = &statement.kind else {
+            doubt.add(statement);
+            group.push(statement);
+            continue;
+        };
+        match verb {
+            TransactionVerb::Commit { .. } if proves && doubt.is_any() && !failed => {
+                if !group.is_empty() {
+                    push_group(&mut parts, slice(from, start), &group, doubt, in_block || savepoint);
+                }
+                parts.push_back(match in_block {
+                    true => Part::Commit(slice(start, end), doubt),
+                    // The server has a warning for it.
+                    false => Part::Plain(slice(start, end), Doubt::default()),
+                });
+            }
+            _ if verb.ends_transaction() => parts.push_back(Part::Plain(slice(from, end), Doubt::default())),
+            _ => {
+                in_block |= matches!(verb, TransactionVerb::Begin(_));
+                failed &= !matches!(verb, TransactionVerb::RollbackTo(_));
+                // In no block they fail, and everything with them.
+                savepoint |= !in_block
+                    && matches!(
+                        verb,
+                        TransactionVerb::Savepoint(_) | TransactionVerb::Release(_) | TransactionVerb::RollbackTo(_)
+                    );
+                group.push(statement);
+                continue;
+            }
+        }
+        let chains = |verb: &TransactionVerb| {
+            matches!(verb, TransactionVerb::Commit { chain: true } | TransactionVerb::Rollback { chain: true })
+        };
+        in_block &= chains(verb);
+        failed = false;
+        (from, savepoint, doubt) = (end, false, Doubt::default());
+        group.clear();
+    }
+    if !group.is_empty() || parts.is_empty() {
+        let plain = in_block || savepoint || !proves || fails_alone(statements);
+        push_group(&mut parts, slice(from, text.len()), &group, doubt, plain);
+    }
+    parts
+}
+
+/// DECLARE CURSOR needs a block: it must not be given one.
+fn fails_alone(statements: &[Statement]) -> bool {
+    let holds = |one: &Statement| one.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
+    matches!(statements, [only] if only.kind == Kind::Session && !only.contained && !holds(only))
+}
+
+fn push_group(parts: &mut VecDeque<Part>, text: Vec<u8>, group: &[&Statement], doubt: Doubt, plain: bool) {
+    let copies = |one: &&Statement| matches!(one.kind, Kind::Copy(CopyDirection::FromClient) | Kind::Unknown);
+    if plain || !doubt.is_any() {
+        parts.push_back(Part::Plain(text, doubt));
+    } else if group.iter().any(copies) {
+        parts.push_back(Part::Begun(text));
+        parts.push_back(Part::Finish(doubt));
+    } else {
+        parts.push_back(Part::Proved(text, doubt));
+    }
+}
+
+impl Session {
+    /// Cuts a query for the lease that there is.
+    pub(super) fn divide(&self, text: &[u8], statements: &[Statement]) -> VecDeque<Part> {
+        let status = self.flow.status;
+        let open = (status != TxStatus::Idle).then_some(self.flow.doubt);
+        divide(text, statements, open, status == TxStatus::Failed, self.must_prove())
+    }
+
+    /// Sends the next part of a divided query.
+    pub(super) fn send_next_part(&mut self) {
+        let (Some(part), Some(cached)) = (self.flow.parts.pop_front(), self.flow.divided.clone()) else { return };
+        let hide = if self.flow.parts.is_empty() { Hide::Nothing } else { Hide::Ready };
+        match part {
+            Part::Plain(text, doubt) => {
+                self.flow.doubt = doubt;
+                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide));
+            }
+            Part::Proved(text, doubt) => {
+                self.send_in_block(&text, cached);
+                self.prove_and_commit(doubt);
+            }
+            Part::Begun(text) => self.send_in_block(&text, cached),
+            Part::Finish(doubt) => self.prove_and_commit(doubt),
+            Part::Poisoned(text, report) => {
+                let mut expected = Expected::hidden(What::Query(Some(cached)), hide);
+                expected.refusal = Some(report);
+                self.send_query(&text, expected);
+            }
+            Part::Commit(text, doubt) => {
+                self.prove(doubt, "COMMIT");
+                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide).proof(Proof::End));
+            }
+        }
+    }
+
+    /// Opens a block of ours. By messages of the extended protocol: if it fails (a cancel request may have come a moment too
+    /// early), the server skips what stands behind it up to a Sync, where behind a simple query it would run it in no block.
+    pub(super) fn begin_block(&mut self) {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        front::write_parse(&mut io.to_server, b"", super::guarded::BEGIN, &[]);
+        front::write_bind(&mut io.to_server, b"", b"", front::NO_PARAMETERS);
+        front::write_execute(&mut io.to_server, b"");
+        for what in [What::Parse(0), What::Bind(None), What::Execute(None)] {
+            self.expect(Expected::hidden(what, Hide::Success).proof(Proof::Begin));
+        }
+        if let Some(server) = self.lease.server() {
+            server.unnamed = 0;
+        }
+    }
+
+    /// It could not be opened: the client has the error, and has to have its ReadyForQuery.
+    pub(super) fn block_failed(&mut self) {
+        self.flow.skip = false;
+        self.flow.parts.clear();
+        front::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::AllButReady));
+    }
+
+    fn send_in_block(&mut self, text: &[u8], cached: Rc<Cached>) {
+        self.begin_block();
+        self.send_query(text, Expected::hidden(What::Query(Some(cached)), Hide::Ready).proof(Proof::Subject));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Analyzer, LexContext};
+
+    fn cut(sql: &str, open: Option<Doubt>) -> Vec<String> {
+        let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
+        let word = |text: &[u8]| String::from_utf8_lossy(text).trim_matches([';', ' ']).to_owned();
+        let parts = divide(sql.as_bytes(), &analysis.statements, open, false, true);
+        let words = parts.iter().map(|part| match part {
+            Part::Plain(text, doubt) => format!("{}{}", word(text), if doubt.is_any() { " ?" } else { "" }),
+            Part::Proved(text, _) => format!("[{}]", word(text)),
+            Part::Begun(text) => format!("[{}", word(text)),
+            Part::Finish(_) => "]".into(),
+            Part::Poisoned(..) => "poison".into(),
+            Part::Commit(text, _) => format!("proof, {}", word(text)),
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn every_transaction_in_doubt_is_proved_before_it_ends() {
+        for (sql, parts) in [
+            ("SELECT f()", &["[SELECT f()]"][..]),
+            ("SHOW all", &["SHOW all"]),
+            ("", &[""]),
+            ("DECLARE c CURSOR FOR SELECT f()", &["DECLARE c CURSOR FOR SELECT f() ?"]),
+            ("SELECT f(); SELECT 1", &["[SELECT f(); SELECT 1]"]),
+            ("BEGIN; SELECT f()", &["BEGIN; SELECT f() ?"]),
+            ("BEGIN; SELECT f(); COMMIT", &["BEGIN; SELECT f() ?", "proof, COMMIT"]),
+            ("BEGIN; SELECT f(); ROLLBACK; SELECT g()", &["BEGIN; SELECT f(); ROLLBACK", "[SELECT g()]"]),
+            ("SELECT f(); COMMIT; SELECT g()", &["[SELECT f()]", "COMMIT", "[SELECT g()]"]),
+            ("SELECT f(); SAVEPOINT a", &["SELECT f(); SAVEPOINT a ?"]),
+            ("COPY t FROM STDIN", &["[COPY t FROM STDIN", "]"]),
+            (
+                "BEGIN; SELECT f(); COMMIT AND CHAIN; SELECT g()",
+                &["BEGIN; SELECT f() ?", "proof, COMMIT AND CHAIN", "SELECT g() ?"],
+            ),
+        ] {
+            assert_eq!(cut(sql, None), parts, "{sql}");
+        }
+        let mut doubt = Doubt::default();
+        doubt.add_unknown();
+        assert_eq!(cut("COMMIT", Some(doubt)), ["proof, COMMIT"]);
+        assert_eq!(cut("COMMIT", Some(Doubt::default())), ["COMMIT"]);
+    }
+}

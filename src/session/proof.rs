@@ -1,0 +1,342 @@
+//! A transaction on a guarded primary is committed only after the server has said that it has written nothing.
+//!
+//! PostgreSQL 15 lets some writers run in a READ ONLY transaction: large objects, ANALYZE and REINDEX out of a function,
+//! EXPLAIN ANALYZE of CREATE TABLE AS. Where they are spelled out the reader of statements refuses them; hidden in a function,
+//! a view, a rule, a policy or text that is put together at run time nobody can see them. So a transaction that may have run
+//! such code is asked, behind its last statement and ahead of its COMMIT, whether it has a transaction id, and, if it has,
+//! whether it has changed a row of a table that is not temporary; the question is one that fails (22012) if it has. That it is
+//! all sent at once costs no round trip.
+//!
+//! What a transaction id alone does not tell: writing to a temporary table, LOCK TABLE and txid_current() assign one too.
+//! NOTIFY does only at COMMIT. What the question cannot see: what leaves no trace in tables (docs/GUIDE.md).
+
+use std::fmt::Write as _;
+
+use super::Session;
+use super::expect::{Expected, Hide, Proof, What};
+use super::lease::Lease;
+use super::state::Pin;
+use crate::hub::Layer;
+use crate::sql::{Kind, Proven, Refusal, SessionEffect, Statement};
+use crate::wire::frame::Header;
+use crate::wire::{ErrorFields, Report, TxStatus, front};
+
+/// How far a transaction has to be looked into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Care {
+    /// It ran nothing that could write.
+    #[default]
+    None,
+    /// It named built-in functions only. A view, an operator or a policy may still have led elsewhere.
+    Plain,
+    /// It may have run anything, a DECLARE CURSOR WITH HOLD too: that one's query runs within COMMIT, behind the question.
+    Full,
+}
+
+/// What a transaction may have done, as far as its statements tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Doubt {
+    care: Care,
+    /// Holdable cursors that it declared in words, with queries that are known to read.
+    holds: u16,
+    /// It holds something that could end the transaction from inside.
+    contained: bool,
+    /// Tag of the statement that is in doubt most.
+    tag: &'static str,
+}
+
+impl Doubt {
+    /// Whether there is any.
+    pub(super) fn is_any(self) -> bool {
+        self.care > Care::None || self.contained
+    }
+
+    /// Adds a statement that is about to run.
+    pub(super) fn add(&mut self, statement: &Statement) {
+        let care = care(statement);
+        if care > self.care || self.tag.is_empty() {
+            self.tag = statement.tag;
+        }
+        self.care = self.care.max(care);
+        self.contained |= statement.contained;
+        self.holds = self.holds.saturating_add(u16::from(declares_hold(statement)));
+    }
+
+    /// Adds a statement that is planned, perhaps never run: planning runs what is called immutable.
+    pub(super) fn add_planned(&mut self, statement: &Statement) {
+        let holds = self.holds;
+        self.add(statement);
+        self.holds = holds;
+    }
+
+    /// Adds the call of a function by its number, or of a statement that only the server knows.
+    pub(super) fn add_unknown(&mut self) {
+        self.care = Care::Full;
+        self.tag = "SELECT";
+    }
+}
+
+/// Whether it declares a cursor WITH HOLD.
+pub(super) fn declares_hold(statement: &Statement) -> bool {
+    statement.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)))
+}
+
+/// Statements that run no code but PostgreSQL's own, and VACUUM and its like, which come here only where the configuration
+/// lets them write.
+const PLAIN_UTILITIES: [&str; 11] = [
+    "SHOW",
+    "NOTIFY",
+    "LOCK TABLE",
+    "VACUUM",
+    "ANALYZE",
+    "REINDEX",
+    "CLUSTER",
+    "CHECKPOINT",
+    "COMMIT PREPARED",
+    "ROLLBACK PREPARED",
+    "ALTER SYSTEM",
+];
+
+fn care(statement: &Statement) -> Care {
+    match (&statement.kind, &statement.refusal) {
+        // Refused before anything of it runs.
+        (_, Refusal::ByPostgres { unless_temporary: false }) | (Kind::Transaction(_), _) => Care::None,
+        (Kind::Session, _) if statement.tag.starts_with("DECLARE") || statement.contained => Care::Full,
+        (Kind::Session, _) => Care::None,
+        (Kind::Utility, _) if PLAIN_UTILITIES.contains(&statement.tag) => Care::None,
+        (Kind::Read, _) if statement.route == Proven::Read => Care::Plain,
+        _ => Care::Full,
+    }
+}
+
+/// Rows for tables, permanent ones, in which the open transaction has changed a row. Rows of catalogs that only went are those
+/// of temporary tables (DISCARD TEMP), but for large objects and replication origins. Every name has its schema: a session can
+/// put operators of its own before the system's.
+const CHANGED: &str = "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_class \
+    WHERE relkind OPERATOR(pg_catalog.=) ANY ($q${r,m,t}$q$::pg_catalog.char[]) \
+    AND relpersistence OPERATOR(pg_catalog.<>) $q$t$q$ \
+    AND (pg_catalog.pg_stat_get_xact_tuples_inserted(oid) OPERATOR(pg_catalog.>) 0 \
+    OR pg_catalog.pg_stat_get_xact_tuples_updated(oid) OPERATOR(pg_catalog.>) 0 \
+    OR pg_catalog.pg_stat_get_xact_tuples_deleted(oid) OPERATOR(pg_catalog.>) 0 \
+    AND (oid OPERATOR(pg_catalog.>=) 16384 \
+    OR oid OPERATOR(pg_catalog.=) ANY ($q${2613,2995,6000}$q$::pg_catalog.oid[])))";
+
+/// Deferred triggers, which only a temporary table can have set off, run within COMMIT: before the question instead.
+const RUN_DEFERRED: &[u8] = b"SET CONSTRAINTS ALL IMMEDIATE";
+
+/// The question. ts_stat() stands there for a sub-query that costs nothing as long as it is not needed: it is planned only
+/// when it runs.
+fn question(doubt: Doubt) -> String {
+    let mut sql = String::with_capacity(CHANGED.len() + 400);
+    sql.push_str("SELECT 1 OPERATOR(pg_catalog./) CASE");
+    if doubt.care == Care::Full {
+        let _ = write!(
+            sql,
+            " WHEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursor() WHERE is_holdable \
+             AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()) \
+             OPERATOR(pg_catalog.>) {} THEN 0",
+            doubt.holds
+        );
+    }
+    let _ = write!(
+        sql,
+        " WHEN pg_catalog.txid_current_if_assigned() IS NULL THEN 1 \
+         WHEN EXISTS (SELECT FROM pg_catalog.ts_stat($w${CHANGED}$w$)) THEN 0 ELSE 1 END"
+    );
+    sql
+}
+
+/// Makes the server forget, with the next ReadyForQuery, what earlier transactions have changed: its counts hold those of
+/// the last second or so too.
+const FORGET_COUNTS: &[u8] = b"SELECT pg_catalog.pg_stat_force_next_flush()";
+/// The first version that has it.
+const HAS_FORGET_COUNTS: u64 = 150_000;
+
+pub(super) const COMMIT: &[u8] = b"COMMIT";
+const ROLLBACK: &[u8] = b"ROLLBACK";
+
+impl Session {
+    /// Whether transactions of this lease have to prove that they have written nothing.
+    pub(super) fn must_prove(&self) -> bool {
+        self.lease.in_maintenance() && self.lease.replica().is_none()
+    }
+
+    /// Notes what is about to run in the open transaction.
+    pub(super) fn note_doubt(&mut self, statement: Option<&Statement>, planned: bool) {
+        if !self.must_prove() {
+            return;
+        }
+        match statement {
+            Some(statement) if planned => self.flow.doubt.add_planned(statement),
+            Some(statement) => self.flow.doubt.add(statement),
+            None => self.flow.doubt.add_unknown(),
+        }
+    }
+
+    /// The question in doubt; None where the configuration lets functions write that it would find.
+    pub(super) fn question(&self, doubt: Doubt) -> Option<String> {
+        let allows =
+            |name: &str| ["lo", "pg_import_", "pg_replication_origin"].iter().any(|known| name.starts_with(known));
+        let setup = self.core.hub.setup.load();
+        let allowed = setup.config.refusals.remove_functions.iter().any(|name| allows(name.as_str()));
+        (doubt.care > Care::None && !allowed).then(|| question(doubt))
+    }
+
+    /// What a transaction that has written is told.
+    pub(super) fn unproven(&self, tag: &str) -> Report {
+        let mut report = self.refused(format!("cannot execute {tag} in a read-only transaction"));
+        let what = "It called something that has written, and was rolled back.";
+        report.detail = Some(report.detail.map_or_else(|| what.to_owned(), |detail| format!("{detail}\n{what}")));
+        report
+    }
+
+    /// Sends the question as a simple query.
+    pub(super) fn prove(&mut self, doubt: Doubt, tag: &str) {
+        let Some(question) = self.question(doubt) else { return };
+        self.flow.asked = true;
+        if self.pins.has(Pin::Temporary) {
+            self.send_query(RUN_DEFERRED, Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question));
+        }
+        front::write_query(&mut self.io.to_server, question.as_bytes());
+        let mut expected = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question);
+        expected.refusal = Some(Box::new(self.unproven(tag)));
+        self.expect(expected);
+    }
+
+    /// Sends the question and COMMIT behind a statement that runs in a block of ours.
+    pub(super) fn prove_and_commit(&mut self, doubt: Doubt) {
+        self.prove(doubt, doubt.tag);
+        front::write_query(&mut self.io.to_server, COMMIT);
+        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
+    }
+
+    /// The same question within a batch of the extended protocol.
+    pub(super) fn prove_in_batch(&mut self, tag: Option<&str>) {
+        let doubt = self.flow.doubt;
+        let Some(question) = self.question(doubt) else { return };
+        self.flow.asked = true;
+        let report = self.unproven(tag.unwrap_or(doubt.tag));
+        if self.pins.has(Pin::Temporary) {
+            self.run_own(RUN_DEFERRED, Proof::Question, None);
+        }
+        self.run_own(question.as_bytes(), Proof::Question, Some(report));
+    }
+
+    /// A simple query or a function call, not a Sync, ends a batch: it commits what stands before it too.
+    pub(super) fn prove_open_batch(&mut self) {
+        if self.flow.batch && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && self.must_prove() {
+            self.prove_in_batch(None);
+        }
+    }
+
+    /// An error has come for the question or for the COMMIT behind it. Whether the client is to see it.
+    pub(super) fn proof_failed(&mut self, proof: Proof, fields: ErrorFields<'_>) -> bool {
+        // The statement itself has failed, and its error been told.
+        if self.flow.broken || fields.code() == b"25P02" {
+            return false;
+        }
+        self.flow.held.clear();
+        self.flow.unproved = proof != Proof::Trial;
+        true
+    }
+
+    /// ReadyForQuery has come behind a proof that failed in a block: as after a COMMIT that failed, there is no block any more.
+    pub(super) fn ends_unproved(&mut self, hide: Hide) -> bool {
+        if !std::mem::take(&mut self.flow.unproved) || self.flow.status == TxStatus::Idle {
+            return false;
+        }
+        if !self.flow.expects.is_empty() {
+            // The COMMIT behind it, or the Sync, comes first.
+            self.flow.unproved = true;
+            return false;
+        }
+        front::write_query(&mut self.io.to_server, ROLLBACK);
+        let hide = if hide == Hide::All { Hide::All } else { Hide::AllButReady };
+        self.expect(Expected::hidden(What::Query(None), hide).proof(Proof::End));
+        true
+    }
+
+    /// The server's counts of changes hold some that are none of the next transaction's.
+    pub(super) fn forget_counts(&mut self) {
+        let setup = self.db.setup();
+        let primary = setup.cluster.primary().and_then(|at| setup.cluster.upstreams.get(at));
+        if !matches!(self.lease, Lease::None) && primary.is_some_and(|primary| primary.version() >= HAS_FORGET_COUNTS) {
+            front::write_query(&mut self.io.to_server, FORGET_COUNTS);
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        }
+    }
+
+    /// Releases what was held back of the last statement's answer.
+    pub(super) fn release_held(&mut self) {
+        if !self.flow.held.is_empty() {
+            let io = &mut self.io;
+            io.from_server.move_ready(&mut io.to_client);
+            io.to_client.append(&mut self.flow.held);
+        }
+    }
+
+    /// Counts a refusal by what has refused it.
+    pub(super) fn count_layer(&self, layer: Layer) {
+        self.core.hub.layers.count(layer);
+    }
+
+    /// Wraps a function call, whose code nobody has read, in a block that is proved.
+    pub(super) fn guarded_call(&mut self, header: Header) {
+        self.prove_open_batch();
+        self.note_doubt(None, false);
+        if self.flow.status != TxStatus::Idle {
+            self.pass(header, Some(Expected::seen(What::Call)));
+            return;
+        }
+        self.begin_block();
+        let whole = self.io.from_client.unscanned().get(..header.total).unwrap_or_default().to_vec();
+        self.io.to_server.extend_from_slice(&whole);
+        self.drop_bytes(header.total);
+        self.expect(Expected::hidden(What::Call, Hide::Ready).proof(Proof::Subject));
+        self.prove_and_commit(self.flow.doubt);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Analyzer, LexContext};
+
+    fn doubt(sql: &str) -> Doubt {
+        let mut doubt = Doubt::default();
+        let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
+        analysis.statements.iter().for_each(|statement| doubt.add(statement));
+        doubt
+    }
+
+    #[test]
+    fn only_what_runs_no_code_is_beyond_doubt() {
+        for sql in
+            ["SHOW all", "SET a.b = 1", "LISTEN x", "NOTIFY x", "LOCK TABLE t", "BEGIN", "PREPARE x AS SELECT f()"]
+        {
+            assert!(!doubt(sql).is_any(), "{sql}");
+        }
+        assert_eq!(doubt("SELECT lower(v) FROM t").care, Care::Plain);
+        for sql in [
+            "SELECT f()",
+            "EXECUTE x",
+            "DO 'x'",
+            "CALL x()",
+            "EXPLAIN SELECT f()",
+            "COPY t TO STDOUT",
+            "FETCH c",
+            "DECLARE c CURSOR FOR SELECT 1",
+            "INSERT INTO t VALUES (1)",
+            "what is this",
+        ] {
+            assert_eq!(doubt(sql).care, Care::Full, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_outlives_its_transaction_is_known_to_the_question() {
+        let held = doubt("DECLARE c CURSOR WITH HOLD FOR SELECT lower(v) FROM t");
+        assert_eq!(held.holds, 1);
+        assert!(question(held).contains(" 1 THEN 0"));
+    }
+}
