@@ -16,6 +16,7 @@ pub mod begin;
 mod drain;
 mod expect;
 mod extended;
+mod failed;
 mod guarded;
 mod held_cursor;
 mod input;
