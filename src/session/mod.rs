@@ -17,6 +17,7 @@ pub mod begin;
 mod drain;
 mod expect;
 mod extended;
+mod failed;
 mod fence;
 mod guarded;
 mod held_cursor;

@@ -6,12 +6,11 @@ use super::expect::{Expected, Hide, Proof, Say, What};
 use super::parts::Part;
 use super::run::BACKLOG;
 use super::{End, Session};
-use crate::hub::Layer;
 use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::{HEADER, Header, peek_back};
-use crate::wire::{ErrorFields, TxStatus, back};
+use crate::wire::{TxStatus, back};
 
 /// An error or a notice longer than this is passed on without being looked at (bytes).
 const LONGEST_REPORT: usize = 1 << 20;
@@ -222,106 +221,6 @@ impl Session {
                 }
             }
             _ => self.note_effects(statement, &cached.text),
-        }
-    }
-
-    fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
-        let head = self.flow.expects.front_mut();
-        let (refusal, shows, proof) = match head {
-            Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
-            None => (None, true, Proof::None),
-        };
-        self.flow.failed = true;
-        let shows = match proof {
-            Proof::None | Proof::Begin | Proof::Subject => shows,
-            Proof::Question | Proof::Trial | Proof::End => self.proof_failed(proof, ErrorFields::new(body)),
-        };
-        self.flow.broken |= shows;
-        self.flow.stale |= shows;
-        let own = !shows;
-        if !own && refusal.is_some() {
-            self.count_layer(if matches!(proof, Proof::Question | Proof::Trial) {
-                Layer::Proof
-            } else {
-                Layer::Reader
-            });
-        }
-        if ErrorFields::new(body).code() == b"0A000"
-            && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =
-                self.flow.expects.front()
-        {
-            // `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
-            self.core.statements.renew(statement);
-        }
-        if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
-            tracing::warn!(database = %self.db.name, error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
-            self.pins.add(super::state::Pin::Settings);
-        }
-        let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
-        let result = match self.own_refusal(ErrorFields::new(body).code()) {
-            Some(report) => {
-                report.write(&mut self.io.to_client);
-                Ok(())
-            }
-            None if own => Ok(()),
-            None => self.write_error(body, refusal.as_deref()),
-        };
-        // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
-        let extended = !matches!(
-            self.flow.expects.front(),
-            None | Some(Expected { what: What::Query(_) | What::Fence | What::Isolation | What::Call, .. })
-        );
-        self.flow.copy_in = false;
-        if extended {
-            self.skip_to_sync();
-        }
-        if proof == Proof::Begin {
-            self.block_failed();
-        }
-        result
-    }
-
-    /// After an error in the extended protocol the server answers nothing up to the next Sync.
-    fn skip_to_sync(&mut self) {
-        self.flow.copy_in = false;
-        let mut failed = true;
-        while let Some(expected) = self.flow.expects.front() {
-            match &expected.what {
-                What::Query(_) | What::Fence | What::Isolation | What::Call if failed => return,
-                // Sent in the midst of a batch: it is skipped like anything else.
-                What::Query(_) | What::Fence | What::Isolation | What::Call => {
-                    self.flow.readies = self.flow.readies.saturating_sub(1);
-                    self.flow.parts.clear();
-                }
-                What::Sync => {
-                    // A Sync of our own ends the server's skipping, but not the client's.
-                    self.flow.skip = expected.hide == Hide::All
-                        && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
-                    return;
-                }
-                _ => {}
-            }
-            if let Some(expected) = self.flow.expects.pop_front() {
-                self.take_back(expected, std::mem::take(&mut failed));
-            }
-        }
-        self.flow.skip = true;
-    }
-
-    /// A message has failed or, after one that did, been skipped: what was taken for granted when it was sent is not so.
-    fn take_back(&mut self, expected: Expected, failed: bool) {
-        match (expected.what, self.lease.server()) {
-            (What::Parse(0), Some(server)) => server.unnamed = 0,
-            (What::Parse(id), Some(server)) => server.prepared.remove(id),
-            (What::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
-            _ => {}
-        }
-        if let Some(before) = expected.before {
-            self.names.forget(&before.name);
-            // A Parse that fails has ended the unnamed statement all the same.
-            if let Some(statement) = before.stood_for.filter(|_| !failed) {
-                self.names.prepare(&before.name, statement);
-            }
         }
     }
 
