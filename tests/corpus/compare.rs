@@ -37,9 +37,8 @@ pub struct Answer {
 impl Answer {
     fn of(frames: &[Frame]) -> Answer {
         let error = frames.iter().find_map(Frame::error);
-        let outcome = error.map_or(Outcome::Done, |error| {
-            Outcome::Error(error.code().to_owned(), error.message().to_owned())
-        });
+        let outcome =
+            error.map_or(Outcome::Done, |error| Outcome::Error(error.code().to_owned(), error.message().to_owned()));
         let ready = frames.iter().rev().find(|frame| frame.tag == b'Z');
         Answer { outcome, state: ready.and_then(|frame| frame.body.first().copied()).unwrap_or(b'?') }
     }
@@ -155,6 +154,21 @@ impl Tally {
             Some(rule) => self.known.entry(rule).or_default().push(difference),
             None => self.unknown.push(difference),
         }
+    }
+
+    /// All places of all rules, for the docs.
+    pub fn list(&self) -> String {
+        let mut list = String::new();
+        for (rule, differences) in &self.known {
+            list += &format!("{rule} ({})\n", differences.len());
+            let mut places: Vec<_> = differences.iter().map(|difference| difference.place.as_str()).collect();
+            // A statement of a block is tried with it and by itself.
+            places.dedup();
+            for line in places.chunks(6) {
+                list += &format!("    {}\n", line.join(" "));
+            }
+        }
+        list
     }
 
     /// Prints everything, of each rule two examples.

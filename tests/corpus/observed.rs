@@ -112,7 +112,9 @@ fn observe(extra: &str, name: &str) {
     thread::scope(|scope| {
         let load = scope.spawn(|| writers(&stand, &done));
         // The gate closes under writers.
-        pgsluice_fixtures::wait::until(crate::stand::LONG, "pgbench to write", || (slot.changes().len() > 100).then_some(()));
+        pgsluice_fixtures::wait::until(crate::stand::LONG, "pgbench to write", || {
+            (slot.changes().len() > 100).then_some(())
+        });
         stand.on();
         let before = Snapshot::take(&stand);
         slot.changes();

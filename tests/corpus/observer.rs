@@ -124,15 +124,15 @@ fn dump(stand: &Stand, program: &str, args: &[&str]) -> String {
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // Newer ones guard a dump against hostile names with a word of their own each time.
-    text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 const BESIDE_THE_DUMP: [(&str, &str); 8] = [
     ("sequences", "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"),
-    (
-        "pg_largeobject",
-        "SELECT loid, pageno, md5(data) FROM pg_largeobject ORDER BY 1, 2",
-    ),
+    ("pg_largeobject", "SELECT loid, pageno, md5(data) FROM pg_largeobject ORDER BY 1, 2"),
     ("pg_largeobject_metadata", "SELECT oid, lomowner::regrole, lomacl FROM pg_largeobject_metadata ORDER BY 1"),
     ("prepared transactions", "SELECT gid FROM pg_prepared_xacts ORDER BY 1"),
     ("replication slots", "SELECT slot_name FROM pg_replication_slots ORDER BY 1"),

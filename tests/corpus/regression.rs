@@ -119,8 +119,7 @@ impl<'a> Trio<'a> {
             self.diverged.clone_from(&rule);
         }
         let gone = (lost(&direct), lost(&proxy));
-        let difference =
-            Difference { place, sql: statement.sql.clone(), direct: direct.outcome, proxy: proxy.outcome };
+        let difference = Difference { place, sql: statement.sql.clone(), direct: direct.outcome, proxy: proxy.outcome };
         self.tally.differs(rule, difference);
         if gone.0 {
             self.truth = self.stand.truth();
@@ -173,6 +172,13 @@ impl<'a> Trio<'a> {
     }
 }
 
+const LIST: &str = "\
+Statements of PostgreSQL 15's regression suite that pgsluice answers differently in maintenance than PostgreSQL does in a
+READ ONLY transaction, by the rule that each falls under (file and line in src/test/regress/sql). docs/CONFORMANCE.md gives
+the reasons. Written by `make conformance-corpus`.
+
+";
+
 /// Files of the suite that PGSLUICE_TEST_FILES names, all if it names none.
 fn chosen(files: Vec<File>) -> Vec<File> {
     let named = std::env::var("PGSLUICE_TEST_FILES").unwrap_or_default();
@@ -194,6 +200,10 @@ fn compare(extra: &str, name: &str) {
     }
     stand.off();
     tally.report(name);
+    // The mode that is most used speaks for the docs.
+    if let Some(path) = std::env::var_os("PGSLUICE_TEST_DIFFERENCES").filter(|_| extra.is_empty()) {
+        std::fs::write(path, format!("{LIST}{}", tally.list())).expect("the list is written");
+    }
     assert!(tally.written.is_empty() && tally.unknown.is_empty(), "{} differences", tally.unknown.len());
 }
 

@@ -63,7 +63,9 @@ fn class(code: &str) -> &'static str {
 /// The rule for what lifts READ ONLY.
 pub fn lifts(proxy: &Answer) -> Option<String> {
     match &proxy.outcome {
-        Outcome::Error(code, message) if code == "25006" && message.starts_with("cannot set transaction read-write") => {
+        Outcome::Error(code, message)
+            if code == "25006" && message.starts_with("cannot set transaction read-write") =>
+        {
             Some("lifting READ ONLY".to_owned())
         }
         _ => None,

@@ -2,6 +2,8 @@
 //! `make conformance-fuzz`. A case is a number; `seeds.txt` keeps those that once found something.
 
 mod classifier;
+#[path = "../corpus/clock.rs"]
+mod clock;
 #[path = "../corpus/mutate.rs"]
 mod mutate;
 mod protocol;
@@ -19,7 +21,8 @@ const SEEDS: &str = include_str!("seeds.txt");
 fn cases(target: &str, mut case: impl FnMut(&mut Dice)) {
     let seconds = std::env::var("PGSLUICE_TEST_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let deadline = Instant::now() + Duration::from_secs(seconds.unwrap_or(2));
-    let kept = SEEDS.lines().filter_map(|line| line.split('#').next()?.trim().strip_prefix(target)?.trim().parse().ok());
+    let kept =
+        SEEDS.lines().filter_map(|line| line.split('#').next()?.trim().strip_prefix(target)?.trim().parse().ok());
     // Every run looks elsewhere.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let fresh = (0u64..).map(|n| now.as_micros() as u64 + n).take_while(|_| Instant::now() < deadline);

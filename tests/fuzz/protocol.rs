@@ -54,13 +54,15 @@ const TEXTS: &[&str] = &[
     "FETCH 1 FROM c",
     "FETCH 1 FROM h",
     "CLOSE ALL",
-    "DO $$ BEGIN PERFORM 1; END $$",
-    "DO $$ BEGIN INSERT INTO t VALUES (104, 'x'); END $$",
     "LISTEN x",
     "NOTIFY x",
     "DISCARD ALL",
     "LOCK TABLE t IN ACCESS SHARE MODE",
 ];
+
+/// Sent by themselves: in a pipeline they are put into a transaction block, which the client's own words could end.
+const ALONE: &[&str] =
+    &["DO $$ BEGIN PERFORM 1; END $$", "DO $$ BEGIN INSERT INTO t VALUES (104, 'x'); END $$", "not sql"];
 
 /// Names of portals. Not the unnamed one: PostgreSQL 15.18 crashes when an Execute asks, in an aborted transaction, for
 /// the one that a failed simple query has left.
@@ -71,7 +73,8 @@ fn message(dice: &mut Dice, parsed: &mut usize) -> Vec<u8> {
     let text = *dice.of::<&str>(TEXTS);
     let (name, portal) = (format!("s{}", dice.below(*parsed + 1)), *dice.of::<&str>(PORTALS));
     match dice.below(20) {
-        0..=5 => query(text),
+        0 => query(dice.of::<&str>(ALONE)),
+        1..=5 => query(text),
         // A message that ends its transaction is sent in parts, and what follows alone is in no implicit block.
         6 if text.starts_with("COMMIT") || text.starts_with("ROLLBACK") => query(&format!("{text}; SELECT 1")),
         6 => query(&format!("{text}; {}", dice.of::<&str>(TEXTS))),
@@ -107,7 +110,8 @@ fn batch(dice: &mut Dice, parsed: &mut usize) -> Batch {
     for _ in 0..1 + dice.below(5) {
         let message = message(dice, parsed);
         // A Query that a server skips, because something before it failed and no Sync came between, is not tried.
-        if message.first() == Some(&b'Q') && batch.last().is_some_and(|last| !matches!(last.first(), Some(b'Q' | b'S'))) {
+        if message.first() == Some(&b'Q') && batch.last().is_some_and(|last| !matches!(last.first(), Some(b'Q' | b'S')))
+        {
             batch.push(sync());
         }
         batch.push(message);

@@ -12,7 +12,9 @@ fn expected_total(bytes: &[u8]) -> Option<usize> {
 }
 
 fn some_bytes(dice: &mut Dice, longest: usize) -> Vec<u8> {
-    (0..dice.below(longest)).map(|_| if dice.below(3) == 0 { dice.next() as u8 } else { *dice.of(b"\0\0\0\x04SPQab'") }).collect()
+    (0..dice.below(longest))
+        .map(|_| if dice.below(3) == 0 { dice.next() as u8 } else { *dice.of(b"\0\0\0\x04SPQab'") })
+        .collect()
 }
 
 /// A message that may be sound: a tag of the protocol, a length that is right most of the time.
