@@ -81,7 +81,9 @@ fn message(dice: &mut Dice, parsed: &mut usize) -> Vec<u8> {
         // Never a name that is taken: that is told before a transaction is said to be aborted.
         7 | 8 => {
             *parsed += 1;
-            parse(&format!("s{}", *parsed - 1), text, &[])
+            // Nor a text that the server knows: its Parse is not sent again, and nothing says that a transaction is aborted.
+            let name = format!("s{}", *parsed - 1);
+            parse(&name, &format!("{text} /* {name} {} */", dice.next()), &[])
         }
         9 | 10 => [parse("", text, &[]), bind("", "", &[]), execute("", 0)].concat(),
         // A Query that is refused without a server leaves the unnamed statement in its place: it is not asked for later.
