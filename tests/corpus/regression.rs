@@ -114,7 +114,8 @@ impl<'a> Trio<'a> {
             self.tally.same(&direct);
             return;
         }
-        let rule = rules::lifts(&proxy).or_else(|| rules::rule(&direct, &proxy, self.diverged.as_deref()));
+        let rule =
+            rules::lifts(&proxy).or_else(|| rules::rule(&statement.sql, &direct, &proxy, self.diverged.as_deref()));
         if self.diverged.is_none() {
             self.diverged.clone_from(&rule);
         }
