@@ -5,12 +5,16 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release bench build postgres lint fmt
+.PHONY: help demo test conformance conformance-release conformance-corpus conformance-referee conformance-fuzz bench build postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
 	@echo 'make test   all tests, against real PostgreSQL servers'
-	@echo 'make conformance  the long runs, one target each: figures go to docs/CONFORMANCE.md'
+	@echo 'make conformance  the long runs, one target each: figures go to docs/CONFORMANCE.md:'
+	@echo '  make conformance-release  all suites through the release binary'
+	@echo '  make conformance-corpus   PostgreSQL 15 regression suite through a closed gate, with an outside observer'
+	@echo '  make conformance-referee  the classifier against PostgreSQL'"'"'s grammar: the suite and a million mutants'
+	@echo '  make conformance-fuzz     random input, ten minutes a target (PGSLUICE_TEST_FUZZ_SECONDS)'
 	@echo 'make bench  pgsluice, PgBouncer and a direct connection side by side'
 	@echo 'make build  the release binary, target/release/pgsluice'
 	@echo 'make lint   formatting and clippy, as .ci/run checks them'
@@ -31,12 +35,24 @@ test: postgres
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release
+conformance: conformance-release conformance-corpus conformance-referee conformance-fuzz
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_FLIPS=50 \
 		$(CARGO) test --locked --workspace --no-fail-fast -- --nocapture --test-threads=2
+
+# PostgreSQL's own statements, each in maintenance and in a READ ONLY transaction; what differs goes to the docs.
+conformance-corpus: postgres
+	PGSLUICE_TEST_DIFFERENCES=docs/conformance-differences.txt \
+		$(CARGO) test --locked --test corpus -- --ignored --nocapture --test-threads=1
+
+conformance-referee:
+	tests/referee/run
+
+conformance-fuzz: postgres
+	PGSLUICE_TEST_FUZZ_SECONDS=$${PGSLUICE_TEST_FUZZ_SECONDS:-600} \
+		$(CARGO) test --locked --test fuzz -- --nocapture --test-threads=1
 
 bench: postgres build
 	benches/run

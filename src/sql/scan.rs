@@ -150,7 +150,8 @@ impl Scan {
                 self.name(token);
                 if token.keyword == Keyword::None {
                     self.local_name(token.text(lexer.text()));
-                } else {
+                } else if !prev.is(b'.') {
+                    // Behind a dot every word is a name.
                     self.keyword(token);
                 }
             }
@@ -273,9 +274,8 @@ impl Scan {
                 (Keyword::Key, Keyword::For) => self.lock("SELECT FOR KEY SHARE"),
                 _ => {}
             },
-            Keyword::Into
-                if self.select & self.bit() != 0 && !matches!(prev.keyword, Keyword::Insert | Keyword::Merge) =>
-            {
+            // INSERT INTO stands before its SELECT; behind one, INSERT is the name of a column.
+            Keyword::Into if self.select & self.bit() != 0 => {
                 self.facts.into.get_or_insert(false);
             }
             Keyword::Temp | Keyword::Temporary

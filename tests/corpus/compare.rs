@@ -156,6 +156,21 @@ impl Tally {
         }
     }
 
+    /// All places of all rules, for the docs.
+    pub fn list(&self) -> String {
+        let mut list = String::new();
+        for (rule, differences) in &self.known {
+            list += &format!("{rule} ({})\n", differences.len());
+            let mut places: Vec<_> = differences.iter().map(|difference| difference.place.as_str()).collect();
+            // A statement of a block is tried with it and by itself.
+            places.dedup();
+            for line in places.chunks(6) {
+                list += &format!("    {}\n", line.join(" "));
+            }
+        }
+        list
+    }
+
     /// Prints everything, of each rule two examples.
     pub fn report(&self, name: &str) {
         println!(

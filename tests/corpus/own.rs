@@ -98,7 +98,7 @@ fn against_the_truth(extra: &str, name: &str) {
             tally.same(&direct);
             continue;
         }
-        let rule = rules::lifts(&proxy).or_else(|| rules::rule(&direct, &proxy, None));
+        let rule = rules::lifts(&proxy).or_else(|| rules::rule(&case.statement.sql, &direct, &proxy, None));
         let place = format!("readonly_corpus.txt:{} {protocol:?}", case.statement.line);
         let sql = case.statement.sql.clone();
         tally.differs(rule, Difference { place, sql, direct: direct.outcome, proxy: proxy.outcome });

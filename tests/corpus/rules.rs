@@ -23,16 +23,18 @@ const COMMANDS: &[&str] = &[
 
 /// The rule under which the proxy may say this where PostgreSQL says that; `so_far` is the rule of an earlier
 /// difference since when both sessions are no longer in the same state.
-pub fn rule(direct: &Answer, proxy: &Answer, so_far: Option<&str>) -> Option<String> {
+pub fn rule(sql: &str, direct: &Answer, proxy: &Answer, so_far: Option<&str>) -> Option<String> {
     let Outcome::Error(code, message) = &proxy.outcome else {
         return so_far.map(|rule| format!("in what follows: {rule}"));
     };
     if code == "25006" && !direct.refused() {
         let what = message.strip_prefix("cannot execute ")?.strip_suffix(" in a read-only transaction");
-        match (what, &direct.outcome) {
-            // Refused at once, before a server has seen that it is wrong besides: nothing would have run.
-            (Some(_), Outcome::Error(code, _)) => return Some(format!("wrong in itself too ({})", class(code))),
-            _ => {}
+        // Refused at once, before a server has seen that it is wrong besides: nothing would have run. A query has to
+        // have something in it that writes.
+        if let (Some(what), Outcome::Error(code, _)) = (what, &direct.outcome) {
+            let writes =
+                ["insert", "update", "delete", "merge", "into"].iter().any(|word| sql.to_lowercase().contains(word));
+            return (what != "SELECT" || writes).then(|| format!("wrong in itself too ({})", class(code)));
         }
         match what {
             Some(function) if function.ends_with("()") => return Some(function.to_owned()),

@@ -2,6 +2,8 @@
 //! `make conformance-fuzz`. A case is a number; `seeds.txt` keeps those that once found something.
 
 mod classifier;
+#[path = "../corpus/clock.rs"]
+mod clock;
 #[path = "../corpus/mutate.rs"]
 mod mutate;
 mod protocol;

@@ -4,6 +4,8 @@
 //! be a write taken for a read, and nothing refused in PostgreSQL's name that the grammar knows to be none. Where the
 //! grammar fails there is nothing to compare; a server fails there as well.
 
+#[path = "../../corpus/clock.rs"]
+mod clock;
 #[path = "../../corpus/mutate.rs"]
 mod mutate;
 #[path = "../../corpus/split.rs"]
@@ -11,6 +13,7 @@ mod mutate;
 mod split;
 mod tree;
 
+use clock::processor_time;
 use mutate::{Dice, mutant};
 use pgsluice::sql::{Analysis, Kind, LexContext, Proven, Refusal, StandardStrings, analyze};
 use split::Step;
@@ -39,14 +42,6 @@ struct Findings {
     slowest: Duration,
     /// What the grammar reads and we do not.
     not_known: usize,
-}
-
-/// Processor time of this thread.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of ours, which the call fills in.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 impl Findings {
@@ -145,7 +140,8 @@ fn main() -> ExitCode {
     print!("corpus: ");
     let mut sound = findings.report();
     let mut findings = Findings::default();
-    let mut dice = Dice::new(15);
+    let seed = args.next().and_then(|seed| seed.parse().ok()).unwrap_or(15);
+    let mut dice = Dice::new(seed);
     // Large texts would be most of the time and nothing new.
     let small: Vec<_> = seeds.iter().filter(|text| text.len() < 2_000).collect();
     for _ in 0..mutants {

@@ -36,7 +36,9 @@ fn nature(node: &NodeEnum) -> Nature {
             }
             match inner(explain.query.as_deref()) {
                 // Switched off, perhaps; and of CREATE it depends.
-                Nature::Write if explain.options.iter().any(|o| format!("{o:?}").contains("arg: Some")) => Nature::Other,
+                Nature::Write if explain.options.iter().any(|o| format!("{o:?}").contains("arg: Some")) => {
+                    Nature::Other
+                }
                 nature => nature,
             }
         }
