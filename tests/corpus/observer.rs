@@ -36,6 +36,11 @@ impl WriteWatch {
         Mark { next, lsn }
     }
 
+    /// Whether the server process with that pid has ended.
+    pub fn is_gone(&mut self, pid: i32) -> bool {
+        self.row(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) == ["0"]
+    }
+
     /// What transactions with an id have written since, apart from the id itself, locks and messages to other
     /// sessions: kinds of records, with their number.
     pub fn written_since(&mut self, mark: &Mark) -> Option<String> {

@@ -10,8 +10,9 @@ use crate::observer::WriteWatch;
 use crate::rules;
 use crate::source::{File, regression_suite};
 use crate::split::{Statement, Step};
-use crate::stand::{Stand, ask};
-use pgsluice_fixtures::{Frame, Raw};
+use crate::stand::{LONG, Stand, ask};
+use pgsluice_fixtures::raw::message::terminate;
+use pgsluice_fixtures::{Frame, Raw, wait};
 use std::time::Instant;
 
 /// Statements after which a preparer, or everybody, would be gone.
@@ -50,7 +51,17 @@ impl<'a> Trio<'a> {
         }
     }
 
+    /// Ends the preparer's session and waits until its temporary tables are gone too: a server removes them after the
+    /// client has left, and that must not be taken for the work of what comes next.
+    fn dismiss_preparer(&mut self) {
+        let pid = self.preparer.key().map(|key| key.pid).unwrap_or_default();
+        if self.preparer.send(&terminate()).is_ok() {
+            wait::until(LONG, "the preparer's server process to end", || self.watch.is_gone(pid).then_some(()));
+        }
+    }
+
     fn reconnect(&mut self) {
+        self.dismiss_preparer();
         self.preparer = self.stand.preparer();
         self.truth = self.stand.truth();
         self.proxied = self.stand.proxied();
@@ -170,6 +181,7 @@ impl<'a> Trio<'a> {
             }
         }
         self.unit(&file.name, &block);
+        self.dismiss_preparer();
     }
 }
 
