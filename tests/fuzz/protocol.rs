@@ -50,7 +50,6 @@ const TEXTS: &[&str] = &[
     "EXECUTE y",
     "DEALLOCATE x",
     "DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id",
-    "DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id",
     "FETCH 1 FROM c",
     "FETCH 1 FROM h",
     "CLOSE ALL",
@@ -60,9 +59,14 @@ const TEXTS: &[&str] = &[
     "LOCK TABLE t IN ACCESS SHARE MODE",
 ];
 
-/// Sent by themselves: in a pipeline they are put into a transaction block, which the client's own words could end.
-const ALONE: &[&str] =
-    &["DO $$ BEGIN PERFORM 1; END $$", "DO $$ BEGIN INSERT INTO t VALUES (104, 'x'); END $$", "not sql"];
+/// Sent by themselves: in a pipeline they are put into a transaction block, which the client's own words could end; and a
+/// cursor WITH HOLD is refused among other statements of one message.
+const ALONE: &[&str] = &[
+    "DO $$ BEGIN PERFORM 1; END $$",
+    "DO $$ BEGIN INSERT INTO t VALUES (104, 'x'); END $$",
+    "not sql",
+    "DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id",
+];
 
 /// Names of portals. Not the unnamed one: PostgreSQL 15.18 crashes when an Execute asks, in an aborted transaction, for
 /// the one that a failed simple query has left.
