@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release conformance-corpus conformance-referee conformance-fuzz bench build postgres lint fmt
+.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz bench build postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -35,12 +35,17 @@ test: postgres
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-corpus conformance-referee conformance-fuzz
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_FLIPS=50 \
 		$(CARGO) test --locked --workspace --no-fail-fast -- --nocapture --test-threads=2
+
+# 200 flips under writers that verify their own commits, with writes rejected and held.
+conformance-flips: postgres build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_FLIPS=200 \
+		$(CARGO) test --locked --test maintenance commits -- --nocapture --test-threads=1
 
 # PostgreSQL's own statements, each in maintenance and in a READ ONLY transaction; what differs goes to the docs.
 conformance-corpus: postgres
