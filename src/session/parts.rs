@@ -84,7 +84,13 @@ fn divide(
     }
     if !group.is_empty() || parts.is_empty() {
         let plain = in_block || savepoint || !proves || fails_alone(statements);
-        push_group(&mut parts, slice(from, text.len()), &group, doubt, plain);
+        let rest = slice(from, text.len());
+        if from > 0 && group.len() == 1 && !plain && !doubt.is_any() {
+            // Whole, the message would run it in an implicit block, as LOCK and SET LOCAL need.
+            parts.push_back(Part::Proved(rest, doubt));
+        } else {
+            push_group(&mut parts, rest, &group, doubt, plain);
+        }
     }
     parts
 }
@@ -204,6 +210,7 @@ mod tests {
             ("BEGIN; SELECT f(); COMMIT", &["BEGIN; SELECT f() ?", "proof, COMMIT"]),
             ("BEGIN; SELECT f(); ROLLBACK; SELECT g()", &["BEGIN; SELECT f(); ROLLBACK", "[SELECT g()]"]),
             ("SELECT f(); COMMIT; SELECT g()", &["[SELECT f()]", "COMMIT", "[SELECT g()]"]),
+            ("COMMIT; LOCK TABLE t", &["COMMIT", "[LOCK TABLE t]"]),
             ("SELECT f(); SAVEPOINT a", &["SELECT f(); SAVEPOINT a ?"]),
             ("COPY t FROM STDIN", &["[COPY t FROM STDIN", "]"]),
             (

@@ -79,8 +79,6 @@ fn message(dice: &mut Dice, parsed: &mut usize) -> Vec<u8> {
     match dice.below(20) {
         0 => query(dice.of::<&str>(ALONE)),
         1..=5 => query(text),
-        // A message that ends its transaction is sent in parts, and what follows alone is in no implicit block.
-        6 if text.starts_with("COMMIT") || text.starts_with("ROLLBACK") => query(&format!("{text}; SELECT 1")),
         6 => query(&format!("{text}; {}", dice.of::<&str>(TEXTS))),
         // Never a name that is taken: that is told before a transaction is said to be aborted.
         7 | 8 => {
