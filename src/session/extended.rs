@@ -212,9 +212,10 @@ impl Session {
         }
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
             let refused = self.refused_bind(bind.statement);
-            let portal: Box<[u8]> = bind.portal.into();
+            let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
             self.names.forget_portal(&portal);
             self.flow.batch = true;
+            let refused = refused.or_else(|| self.lacks_unnamed(&name));
             if let Some(report) = refused {
                 return Ok(self.fail_in_place(header, report));
             }
@@ -263,8 +264,19 @@ impl Session {
             self.expect(Expected::seen(What::Describe(Some(statement))));
             return Ok(Handled::Done);
         }
+        if let Target::Statement(name) = front::target(self.body(header))?
+            && let Some(report) = self.lacks_unnamed(name)
+        {
+            return Ok(self.fail_in_place(header, report));
+        }
         self.pass(header, Some(Expected::seen(What::Describe(None))));
         Ok(Handled::Done)
+    }
+
+    /// PostgreSQL's error where the client has no unnamed statement: the one on the server is somebody else's.
+    fn lacks_unnamed(&self, name: &[u8]) -> Option<Report> {
+        (name.is_empty() && !self.keeps_names())
+            .then(|| Report::error("26000", "unnamed prepared statement does not exist"))
     }
 
     fn execute(&mut self, header: Header) -> Result<Handled, End> {

@@ -120,7 +120,7 @@ impl Session {
         let ended = before.get(..=last_end).unwrap_or_default();
         let cut = ended.last().map_or(0, |statement| statement.span.end as usize);
         let mut parts = self.divide(cached.text.get(..cut).unwrap_or_default(), ended);
-        let mut text = cached.text.get(cut..start).unwrap_or_default().to_vec();
+        let mut text = super::parts::part_of(&cached.text, cut, start);
         text.extend_from_slice(POISON);
         parts.push_back(Part::Poisoned(text, Box::new(report)));
         self.drop_bytes(header.total);

@@ -36,7 +36,7 @@ fn divide(
     mut failed: bool,
     proves: bool,
 ) -> VecDeque<Part> {
-    let slice = |from: usize, to: usize| text.get(from..to).unwrap_or_default().to_vec();
+    let slice = |from: usize, to: usize| part_of(text, from, to);
     let mut parts = VecDeque::new();
     let mut in_block = open.is_some();
     let mut doubt = open.unwrap_or_default();
@@ -93,6 +93,18 @@ fn divide(
         }
     }
     parts
+}
+
+/// How far into a message (bytes) its parts keep their place: each is sent with as much white space ahead.
+const MOST_PADDED: usize = 4096;
+
+/// A part of a message. What stood ahead of it is white space now, so that an error's position is the whole message's, in
+/// characters.
+pub(super) fn part_of(text: &[u8], from: usize, to: usize) -> Vec<u8> {
+    let ahead = text.get(..from).filter(|ahead| ahead.len() <= MOST_PADDED).unwrap_or_default();
+    let mut part = vec![b' '; std::str::from_utf8(ahead).map_or(ahead.len(), |ahead| ahead.chars().count())];
+    part.extend_from_slice(text.get(from..to).unwrap_or_default());
+    part
 }
 
 /// DECLARE CURSOR needs a block: it must not be given one.

@@ -66,10 +66,9 @@ impl Names {
         }
     }
 
-    /// Forgets every statement.
+    /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
     pub fn forget_all(&mut self) {
         self.statements = HashMap::new();
-        self.unnamed = None;
     }
 
     /// Notes a Bind. False if there are too many portals.

@@ -127,6 +127,7 @@ impl Session {
             return false;
         }
         let report = self.refusal(statement).with_place(place);
+        self.names.forget_unnamed();
         self.count_refusal();
         self.count_layer(Layer::Reader);
         let io = &mut self.io;

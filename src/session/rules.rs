@@ -123,6 +123,7 @@ impl Session {
         match self.single(cached) {
             Treatment::Discard { .. } if self.flow.status == TxStatus::Failed => None,
             Treatment::Discard { verb, rows, returning: false } => {
+                self.names.forget_unnamed();
                 self.db.gate.count_discarded();
                 self.drop_bytes(header.total);
                 let io = &mut self.io;
@@ -144,6 +145,7 @@ impl Session {
     /// Has the server describe the rows of RETURNING, and says that there are none.
     fn describe_discarded(&mut self, header: Header, cached: &Cached, verb: Verb) {
         self.db.gate.count_discarded();
+        self.names.forget_unnamed();
         self.drop_bytes(header.total);
         let out = &mut self.io.to_server;
         front::write_parse(out, DESCRIBED, &cached.text, &[]);

@@ -264,7 +264,6 @@ impl super::Session {
         self.inner.clear();
         if let Some(server) = self.lease.server() {
             server.prepared.clear();
-            server.unnamed = 0;
         }
     }
 

@@ -88,8 +88,9 @@ fn message(dice: &mut Dice, parsed: &mut usize) -> Vec<u8> {
             parse(&name, &format!("{text} /* {name} {} */", dice.next()), &[])
         }
         9 | 10 => [parse("", text, &[]), bind("", "", &[]), execute("", 0)].concat(),
-        // A Query that is refused without a server leaves the unnamed statement in its place: it is not asked for later.
+        11 | 12 if dice.below(4) == 0 => bind(portal, "", &[]),
         11 | 12 => bind(portal, &name, &[]),
+        13 if dice.below(4) == 0 => describe_statement(""),
         13 => describe_statement(&name),
         14 => describe_portal(portal),
         15 | 16 => execute(portal, dice.below(3) as i32),

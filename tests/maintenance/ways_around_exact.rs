@@ -139,6 +139,7 @@ const SEQUENCES: &[&[&str]] = &[
     &["SELECT counts(); COMMIT; SELECT counts()"],
     &["COMMIT; LOCK TABLE t IN ACCESS SHARE MODE", "SELECT 1"],
     &["BEGIN; ROLLBACK; SET LOCAL work_mem = '1MB'", "SHOW work_mem"],
+    &["COMMIT; /* é */ SELECT no_such_column FROM t"],
     &["COMMIT; DECLARE c CURSOR FOR SELECT 1", "FETCH c"],
     &["BEGIN; SELECT counts(); COMMIT; BEGIN; SELECT counts(); ROLLBACK; SELECT counts()"],
     &["SELECT counts(); SELECT 1/0; SELECT 2"],
