@@ -66,10 +66,11 @@ impl Session {
     /// After an error in the extended protocol the server answers nothing up to the next Sync.
     pub(super) fn skip_to_sync(&mut self) {
         self.flow.copy_in = false;
-        let mut failed = true;
+        let mut gone = Vec::new();
+        let mut skip = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
-                What::Query(_) | What::Fence | What::Isolation | What::Call if failed => return,
+                What::Query(_) | What::Fence | What::Isolation | What::Call if gone.is_empty() => return,
                 // Sent in the midst of a batch: it is skipped like anything else.
                 What::Query(_) | What::Fence | What::Isolation | What::Call => {
                     self.flow.readies = self.flow.readies.saturating_sub(1);
@@ -77,17 +78,19 @@ impl Session {
                 }
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
-                    self.flow.skip = expected.hide == Hide::All
+                    skip = expected.hide == Hide::All
                         && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
-                    return;
+                    break;
                 }
                 _ => {}
             }
-            if let Some(expected) = self.flow.expects.pop_front() {
-                self.take_back(expected, std::mem::take(&mut failed));
-            }
+            gone.extend(self.flow.expects.pop_front());
         }
-        self.flow.skip = true;
+        self.flow.skip = skip;
+        // The last first, so that a name that was changed twice is what it was before both.
+        for (at, expected) in gone.into_iter().enumerate().rev() {
+            self.take_back(expected, at == 0);
+        }
     }
 
     /// A message has failed or, after one that did, been skipped: what was taken for granted when it was sent is not so.

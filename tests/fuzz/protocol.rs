@@ -94,8 +94,7 @@ fn message(dice: &mut Dice, parsed: &mut usize) -> Vec<u8> {
         13 => describe_statement(&name),
         14 => describe_portal(portal),
         15 | 16 => execute(portal, dice.below(3) as i32),
-        // Between two Syncs, where nothing skips it.
-        17 if dice.below(2) == 0 => [sync(), close_statement(&name), sync()].concat(),
+        17 if dice.below(2) == 0 => close_statement(&name),
         17 => close_portal(portal),
         18 => match dice.below(4) {
             0 => copy_data(b"1\tx\n"),
