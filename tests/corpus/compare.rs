@@ -134,8 +134,6 @@ pub struct Tally {
     pub unknown: Vec<Difference>,
     /// Statements through the proxy after which the write-ahead log had rows of theirs.
     pub written: Vec<String>,
-    /// Those of them that are known, see `rules::known_to_write`.
-    pub known_written: Vec<String>,
 }
 
 impl Tally {
@@ -175,7 +173,7 @@ impl Tally {
     pub fn report(&self, name: &str) {
         println!(
             "{name}: {} statements: {} ran alike, {} refused alike (25006), {} with the same other error, {} listed \
-             differences, {} others; written through: {}, and {} known",
+             differences, {} others; written through: {}",
             self.statements,
             self.same_done,
             self.same_refusal,
@@ -183,7 +181,6 @@ impl Tally {
             self.known.values().map(Vec::len).sum::<usize>(),
             self.unknown.len(),
             self.written.len(),
-            self.known_written.len(),
         );
         for (rule, differences) in &self.known {
             println!("  {:5} {rule}", differences.len());
@@ -193,9 +190,6 @@ impl Tally {
         }
         for difference in &self.unknown {
             println!("  UNLISTED {difference}");
-        }
-        for written in &self.known_written {
-            println!("  written, known: {written}");
         }
         for written in &self.written {
             println!("  WRITTEN {written}");

@@ -12,7 +12,7 @@ use crate::source::{File, regression_suite};
 use crate::split::{Statement, Step};
 use crate::stand::{LONG, Stand, ask};
 use pgsluice_fixtures::raw::message::terminate;
-use pgsluice_fixtures::{Frame, Raw, wait};
+use pgsluice_fixtures::{Raw, wait};
 use std::time::Instant;
 
 /// Statements after which a preparer, or everybody, would be gone.
@@ -87,9 +87,7 @@ impl<'a> Trio<'a> {
         self.let_advisory_locks_go(statements, Side::Truth);
         let place = |statement: &Statement| format!("{file}.sql:{}", statement.line);
         if let (Some(rows), [first, ..]) = (written, statements) {
-            let line = format!("{}: {}: {rows}", place(first), first.sql);
-            let known = rules::known_to_write(&first.sql, self.temporary_first());
-            if known { &mut self.tally.known_written } else { &mut self.tally.written }.push(line);
+            self.tally.written.push(format!("{}: {}: {rows}", place(first), first.sql));
         }
         let before = self.diverged.clone();
         for (statement, (direct, proxy)) in statements.iter().zip(direct.into_iter().zip(proxy)) {
@@ -101,11 +99,6 @@ impl<'a> Trio<'a> {
         } else {
             self.diverged = None;
         }
-    }
-
-    fn temporary_first(&mut self) -> bool {
-        let frames = ask(&mut self.proxied, "SHOW search_path").unwrap_or_default();
-        frames.iter().flat_map(Frame::values).flatten().any(|path| path.starts_with(b"pg_temp"))
     }
 
     /// Locks that both sessions take would keep one of them waiting for the other.

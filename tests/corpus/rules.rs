@@ -38,6 +38,10 @@ pub fn rule(sql: &str, direct: &Answer, proxy: &Answer, so_far: Option<&str>) ->
         }
         match what {
             Some(function) if function.ends_with("()") => return Some(function.to_owned()),
+            // With `pg_temp` first in the search_path PostgreSQL makes the schema of the session's temporary tables for it.
+            Some("SELECT") if sql.contains("current_schema") => {
+                return Some("current_schema() that makes a schema".to_owned());
+            }
             Some("DO") => return Some("DO of one of these commands".to_owned()),
             Some(command) if COMMANDS.contains(&command) => return Some(command.to_owned()),
             _ => {}
@@ -72,10 +76,4 @@ pub fn lifts(proxy: &Answer) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// What is written all the same, and is meant by neither: PostgreSQL makes the schema of a session's temporary tables
-/// when `pg_temp` comes first in its search_path and it asks for `current_schema()`. Nothing lies in it.
-pub fn known_to_write(sql: &str, search_path_begins_with_temp: bool) -> bool {
-    search_path_begins_with_temp && sql.contains("current_schema")
 }
