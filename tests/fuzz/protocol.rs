@@ -90,8 +90,8 @@ fn message(dice: &mut Dice, parsed: &mut usize) -> Vec<u8> {
         9 | 10 => [parse("", text, &[]), bind("", "", &[]), execute("", 0)].concat(),
         11 | 12 if dice.below(4) == 0 => bind(portal, "", &[]),
         11 | 12 => bind(portal, &name, &[]),
-        13 if dice.below(4) == 0 => describe_statement(""),
-        13 => describe_statement(&name),
+        // None with a name: in an aborted transaction, one that has to be prepared anew on another connection cannot be.
+        13 => describe_statement(""),
         14 => describe_portal(portal),
         15 | 16 => execute(portal, dice.below(3) as i32),
         17 if dice.below(2) == 0 => close_statement(&name),
