@@ -13,9 +13,13 @@ impl Session {
             Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
             None => (None, true, Proof::None),
         };
+        if proof == Proof::Spelling {
+            self.answered_spelling(ErrorFields::new(body));
+            return Ok(());
+        }
         self.flow.failed = true;
         let shows = match proof {
-            Proof::None | Proof::Begin | Proof::Subject => shows,
+            Proof::None | Proof::Begin | Proof::Subject | Proof::Spelling => shows,
             Proof::Question | Proof::Trial | Proof::End => self.proof_failed(proof, ErrorFields::new(body)),
         };
         self.flow.broken |= shows;

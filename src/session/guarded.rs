@@ -94,10 +94,7 @@ impl Session {
             self.flow.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
-            self.drop_bytes(header.total);
-            self.flow.divided = Some(cached);
-            self.flow.parts = parts;
-            self.send_next_part();
+            self.send_parts(header, cached, parts);
         }
         Ok(Handled::Done)
     }
@@ -124,10 +121,7 @@ impl Session {
         let mut text = super::parts::part_of(&cached.text, cut, start);
         text.extend_from_slice(POISON);
         parts.push_back(Part::Poisoned(text, Box::new(report)));
-        self.drop_bytes(header.total);
-        self.flow.divided = Some(cached);
-        self.flow.parts = parts;
-        self.send_next_part();
+        self.send_parts(header, cached, parts);
         Handled::Done
     }
 
