@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::expect::{Expected, Hide, What};
 use super::lease::Lease;
 use super::state::Pin;
-use super::{End, Flow, Session};
+use super::{End, Flow, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::{Ask, CancelTarget};
@@ -375,11 +375,27 @@ impl Session {
         if !sql.is_empty() {
             front::write_query(&mut self.io.to_server, sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
+            if self.vars.has_role() {
+                self.flow.settling = Settling::Asked;
+            }
         }
         if self.manner.pool_mode == PoolMode::Session && !operator {
             self.pins.add(Pin::SessionMode);
             self.me.pinned.set(self.pins.word());
         }
+    }
+
+    /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
+    pub(super) fn settle(&mut self) -> Result<(), End> {
+        if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
+            self.close_lease();
+            self.flow = Flow { skip: self.flow.skip, told: self.flow.told, ..Flow::default() };
+            match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+                Some(header) => self.answer_error(header, &report),
+                None => return Err((*report).into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether the lease has come to its end: the transaction is over and everything sent on.

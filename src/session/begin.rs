@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::startup::{Guest, tell};
-use super::state::{Pins, Undo};
+use super::state::Pins;
+use super::undo::Undo;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
 use crate::config::Config;
 use crate::hub::client::Identity;
@@ -323,7 +324,7 @@ async fn resolve(
             conn.close();
             let inner = refusal.get_ref().and_then(|inner| inner.downcast_ref::<LoginError>());
             return Err(match inner {
-                Some(LoginError::Refused(body)) => report_of(body),
+                Some(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
                 _ => Report::fatal("08006", "server closed the connection unexpectedly"),
             });
         }
@@ -347,19 +348,19 @@ async fn resolve(
     Ok(())
 }
 
-/// A server's refusal as the end of a log-in.
-fn report_of(body: &[u8]) -> Report {
+/// A server's error in words of our own, without its position in a text that the client does not know.
+pub(super) fn report_of(body: &[u8], severity: Severity) -> Report {
     let fields = ErrorFields::new(body);
     let text = |code| fields.get(code).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let code = super::acquire::known_code(fields.code());
-    Report { severity: Severity::Fatal, ..Report::error(code, text(b'M').unwrap_or_default()) }
+    Report { severity, ..Report::error(code, text(b'M').unwrap_or_default()) }
         .with_detail(text(b'D'))
         .with_hint(text(b'H'))
 }
 
 fn fatal(error: &AcquireError) -> Report {
     match error {
-        AcquireError::Login(LoginError::Refused(body)) => report_of(body),
+        AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
         AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
         AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
         AcquireError::Login(error) => {

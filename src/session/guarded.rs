@@ -14,7 +14,7 @@ use super::lease::Lease;
 use super::parts::Part;
 use super::proof::{COMMIT, Doubt};
 use super::refuse::POISON;
-use super::{End, Session};
+use super::{End, Session, Settling};
 use crate::hub::{Layer, Statement as Prepared};
 use crate::sql::cache::Cached;
 use crate::sql::{Kind, SessionEffect, Statement, TransactionVerb};
@@ -40,8 +40,10 @@ impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
-        let waits =
-            !self.flow.parts.is_empty() || self.flow.fencing == Fencing::Asked || special && self.flow.readies > 0;
+        let waits = !self.flow.parts.is_empty()
+            || self.flow.fencing == Fencing::Asked
+            || special && self.flow.readies > 0
+            || !matches!(self.flow.settling, Settling::No);
         // The server asks for COPY data: that is part of the message under way.
         waits && !self.flow.copy_in
     }

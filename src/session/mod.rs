@@ -10,7 +10,7 @@
 //! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
-//! Session state that has to follow the client from one server connection to the next is in [`state`] and [`prepared`].
+//! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and [`prepared`].
 
 mod acquire;
 pub mod begin;
@@ -37,6 +37,7 @@ mod run;
 mod seen;
 pub mod startup;
 mod state;
+mod undo;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -55,7 +56,8 @@ use crate::wire::{Buffer, Report, TxStatus};
 use expect::Expected;
 use lease::Lease;
 use prepared::Names;
-use state::{Pins, Undo};
+use state::Pins;
+use undo::Undo;
 
 /// Why a session is over.
 #[derive(Debug)]
@@ -144,6 +146,20 @@ struct Flow {
     /// What ran in the open transaction.
     past: past::Past,
     fencing: fence::Fencing,
+    /// The role that the session has taken is being taken on this server connection: nothing may run before it is.
+    settling: Settling,
+}
+
+/// See [`Flow::settling`].
+#[derive(Default)]
+enum Settling {
+    /// It need not, or has.
+    #[default]
+    No,
+    /// The server has been asked for it.
+    Asked,
+    /// It said no.
+    Refused(Box<Report>),
 }
 
 impl Default for Flow {
@@ -172,6 +188,7 @@ impl Default for Flow {
             begun: false,
             past: past::Past::default(),
             fencing: fence::Fencing::No,
+            settling: Settling::No,
         }
     }
 }

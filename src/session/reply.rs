@@ -5,7 +5,7 @@ use std::io;
 use super::expect::{Expected, Hide, Proof, Say, What};
 use super::parts::Part;
 use super::run::BACKLOG;
-use super::{End, Session};
+use super::{End, Session, Settling};
 use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
@@ -280,6 +280,12 @@ impl Session {
         };
         self.flow.readies = self.flow.readies.saturating_sub(1);
         self.flow.status = status;
+        if !matches!(self.flow.settling, Settling::No) && expected.hide == Hide::All {
+            self.take_reply(header);
+            self.flow.failed = false;
+            self.check_guard()?;
+            return self.settle().map(Ok);
+        }
         let failed = std::mem::take(&mut self.flow.failed);
         let rolls_back = self.ends_unproved(expected.hide);
         let more = !self.flow.parts.is_empty();

@@ -4,63 +4,7 @@ use std::ops::Range;
 
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
 use crate::upstream::quote::literal;
-use crate::upstream::vars::{Value, Vars, reported_name};
-
-/// Settings made in the open transaction, so that they share its fate.
-#[derive(Default)]
-pub struct Undo {
-    /// In order; None forgets a setting.
-    made: Vec<Made>,
-    /// Savepoints were used: which of the settings stay cannot be told.
-    uncertain: bool,
-}
-
-enum Made {
-    Put(Box<str>, Option<Box<str>>),
-    ForgetAll,
-}
-
-/// Settings of one transaction that are remembered; who makes more gets a connection of its own.
-const MOST_MADE: usize = 256;
-
-impl Undo {
-    /// Whether nothing was set.
-    pub fn is_empty(&self) -> bool {
-        self.made.is_empty()
-    }
-
-    /// Notes that a savepoint came into play.
-    pub fn savepoint(&mut self) {
-        self.uncertain |= !self.made.is_empty();
-    }
-
-    /// The transaction has been committed: its settings hold. True if it cannot be told which.
-    pub fn commit(&mut self, mut to: [&mut Vars; 2], seed: &crate::upstream::vars::Seed) -> bool {
-        for made in self.made.drain(..) {
-            for vars in &mut to {
-                match &made {
-                    Made::Put(name, value) => vars.put(seed, name, value.clone().map(Value::Spelled)),
-                    Made::ForgetAll => vars.forget_spelled(seed),
-                }
-            }
-        }
-        std::mem::take(&mut self.uncertain)
-    }
-
-    /// The transaction has been rolled back. True if it cannot be told what the server made of it.
-    pub fn roll_back(&mut self) -> bool {
-        self.made.clear();
-        std::mem::take(&mut self.uncertain)
-    }
-
-    fn put(&mut self, name: &str, value: Option<&str>) -> bool {
-        if self.made.len() >= MOST_MADE {
-            return false;
-        }
-        self.made.push(Made::Put(name.into(), value.map(Into::into)));
-        true
-    }
-}
+use crate::upstream::vars::reported_name;
 
 /// What binds a session to its server connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,8 +79,14 @@ pub(super) const MOST_PREPARED: usize = 10_000;
 impl super::Session {
     /// Takes in what a statement that has run does to the session.
     pub(super) fn note_effects(&mut self, statement: &Statement, text: &[u8]) {
-        if let Kind::Transaction(TransactionVerb::Savepoint(_) | TransactionVerb::RollbackTo(_)) = statement.kind {
-            self.undo.savepoint();
+        match &statement.kind {
+            Kind::Transaction(TransactionVerb::Savepoint(name)) => {
+                let remembered = self.undo.savepoint(name);
+                self.pin_unless(remembered);
+            }
+            Kind::Transaction(TransactionVerb::Release(name)) => self.undo.release(name),
+            Kind::Transaction(TransactionVerb::RollbackTo(name)) => self.undo.roll_back_to(name),
+            _ => {}
         }
         for effect in &statement.effects {
             use SessionEffect as Effect;
@@ -179,9 +129,13 @@ impl super::Session {
                 }
             }
             Effect::Reset(name) => self.note_set(name, None),
-            Effect::ResetAll => self.undo.made.push(Made::ForgetAll),
+            Effect::ResetAll => {
+                let remembered = self.undo.reset_all();
+                self.pin_unless(remembered);
+            }
             Effect::DiscardAll => {
-                self.undo.made.push(Made::ForgetAll);
+                // Whatever else it forgets, it has forgotten this.
+                let _ = self.undo.forget_all();
                 self.pins.only_mode();
                 self.forget_prepared();
             }
@@ -225,6 +179,17 @@ impl super::Session {
             self.pins.add(Pin::Settings);
         } else {
             self.note_set(name, (!resets).then_some(last));
+            if name == b"session_authorization" {
+                // Whoever the session is from now on, it has no other role.
+                self.note_set(b"role", None);
+            }
+        }
+    }
+
+    /// What cannot be remembered stays where it is.
+    fn pin_unless(&mut self, remembered: bool) {
+        if !remembered {
+            self.pins.add(Pin::Settings);
         }
     }
 
@@ -234,13 +199,12 @@ impl super::Session {
             return;
         };
         // What the server reports needs no following: its reports are exact.
-        let exact = reported_name(name).is_some_and(|known| self.vars.get(known).is_some());
+        let exact = reported_name(name).is_some_and(|known| self.vars.reported(known).is_some());
         if exact || name.ends_with("transaction_read_only") {
             return;
         }
-        if !self.undo.put(name, value) {
-            self.pins.add(Pin::Settings);
-        }
+        let remembered = self.undo.put(name, value);
+        self.pin_unless(remembered);
     }
 
     /// The transaction is over; settings made in it hold or do not.
@@ -249,13 +213,9 @@ impl super::Session {
             return;
         }
         let seed = self.core.hub.seed.clone();
-        let uncertain = match (committed, self.lease.server()) {
+        match (committed, self.lease.server()) {
             (true, Some(server)) => self.undo.commit([&mut self.vars, &mut server.vars], &seed),
             _ => self.undo.roll_back(),
-        };
-        if uncertain {
-            self.pins.add(Pin::Settings);
-            self.me.pinned.set(self.pins.word());
         }
     }
 

@@ -427,7 +427,8 @@ impl Pool {
     fn settle<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
         let server = conn.server();
         if server.core != core {
-            if server.stream.rebind().is_err() {
+            // Before it moves: a reactor that has just been told of a socket knows nothing of it yet, a goodbye neither.
+            if !server.still_lives() || server.stream.rebind().is_err() {
                 conn.close();
                 return None;
             }
