@@ -1,0 +1,7 @@
+//! Session state in transaction mode: an application cannot tell that its server connection is not its own.
+//!
+//! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
+
+mod roles;
+mod settings;
+mod stand;
