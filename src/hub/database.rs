@@ -292,6 +292,16 @@ impl Databases {
         all
     }
 
+    /// Closes the idle connections to a database of the cluster, whatever clients call it.
+    pub fn close_idle_in(&self, cluster: &Arc<Cluster>, dbname: &str) {
+        for database in self.all() {
+            let setup = database.setup();
+            if Arc::ptr_eq(&setup.cluster, cluster) && setup.settings.server_dbname(&database.name) == dbname {
+                database.pools().iter().for_each(|pool| _ = pool.close_idle(|_| true));
+            }
+        }
+    }
+
     /// PAUSE of all databases, those that come into being later too.
     pub fn pause_all(&self) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -175,6 +175,7 @@ impl Session {
                             self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?
                         }
                     };
+                    let Some(conn) = self.fit(conn) else { continue };
                     match self.enter_gate() {
                         Some(ticket) => {
                             self.lease = Lease::Write { conn, ticket };
@@ -201,6 +202,7 @@ impl Session {
                     let taker = pool.clone();
                     let taken = async move { taker.take::<Unguarded>(core, deadline).await };
                     let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let Some(conn) = self.fit(conn) else { continue };
                     let mut conn = conn.arm();
                     conn.server().default_read_only = Some(false);
                     self.lease = Lease::InPlace { conn };
@@ -235,6 +237,15 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// One that another client has used is closed if this one wants its own.
+    fn fit(&self, mut conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
+        if self.manner.fresh && conn.server().used {
+            conn.close();
+            return None;
+        }
+        Some(conn)
     }
 
     /// None: the server cannot be reached.
@@ -330,6 +341,7 @@ impl Session {
         self.replay.clear();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
+        server.used = true;
         let target = CancelTarget {
             pool: server.permit.pool().clone(),
             pid: server.key.0,
@@ -499,7 +511,7 @@ impl Session {
         self.note_gone();
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
-            Lease::Bound { conn } if clean && poolable => {
+            Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn, reset, seed));

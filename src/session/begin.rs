@@ -9,7 +9,7 @@ use super::startup::{Guest, tell};
 use super::state::Pins;
 use super::undo::Undo;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
-use crate::config::Config;
+use crate::config::{Config, PoolMode};
 use crate::hub::client::Identity;
 use crate::hub::{Client, Core, Database};
 use crate::upstream::login::LoginError;
@@ -206,6 +206,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         query_wait: db.setup().settings.query_wait_timeout.get(),
         most_prepared: config.pooling.max_prepared_statements as usize,
         largest: config.memory.max_message_size.bytes(),
+        fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
     Ok(Prepared { me, db, manner, vars, read_only_default, told_read_only, told_closed, greeting })
 }

@@ -311,6 +311,9 @@ impl Session {
         {
             return Ok(handled);
         }
+        if let Some(statement) = &statement {
+            self.leave_databases(&statement.cached);
+        }
         self.pass(header, Some(Expected::seen(What::Execute(statement))));
         Ok(Handled::Done)
     }

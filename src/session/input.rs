@@ -129,6 +129,10 @@ impl Session {
             return Ok(Handled::Done);
         }
         if self.lease.is_operator() && !self.may_be_own_query(header) {
+            if self.may_empty_database(header) {
+                let cached = self.read_query(header)?;
+                self.leave_databases(&cached);
+            }
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
@@ -137,6 +141,7 @@ impl Session {
             return Ok(handled);
         }
         if self.lease.is_operator() {
+            self.leave_databases(&cached);
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
@@ -175,6 +180,7 @@ impl Session {
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
+        self.leave_databases(&cached);
         if let Some(text) = self.deallocate_rewritten(&cached) {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);

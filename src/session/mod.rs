@@ -201,6 +201,8 @@ struct Manner {
     query_wait: Option<std::time::Duration>,
     most_prepared: usize,
     largest: usize,
+    /// The session wants a server connection that nobody has used, and leaves it to nobody.
+    fresh: bool,
 }
 
 /// See the module.

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use crate::sql::cache::Cached;
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
 use crate::upstream::quote::literal;
 use crate::upstream::vars::reported_name;
+use crate::wire::frame::Header;
 
 /// What binds a session to its server connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,10 +75,29 @@ impl Pins {
     }
 }
 
+/// An operator's text that is longer than this is no single command (bytes).
+const LONGEST_UNREAD: usize = 8 * 1024;
+
 /// SQL-level prepared statements of one session whose refusal is remembered.
 pub(super) const MOST_PREPARED: usize = 10_000;
 
 impl super::Session {
+    /// Whether a text is to be read for [`Self::leave_databases`] where it would not be read at all.
+    pub(super) fn may_empty_database(&self, header: Header) -> bool {
+        header.total < LONGEST_UNREAD && self.body(header).windows(8).any(|word| word.eq_ignore_ascii_case(b"database"))
+    }
+
+    /// A statement is about to run that fails while anybody is in a database: idle connections are not anybody.
+    pub(super) fn leave_databases(&self, cached: &Cached) {
+        for effect in cached.analysis.statements.iter().flat_map(|statement| &statement.effects) {
+            if let SessionEffect::Empties(name) = effect
+                && let Ok(name) = str::from_utf8(name)
+            {
+                self.core.hub.databases.close_idle_in(&self.db.setup().cluster, name);
+            }
+        }
+    }
+
     /// Takes in what a statement that has run does to the session.
     pub(super) fn note_effects(&mut self, statement: &Statement, text: &[u8]) {
         match &statement.kind {
@@ -103,6 +124,8 @@ impl super::Session {
         use SessionEffect as Effect;
         let words = |range: &Range<u32>| text.get(range.start as usize..range.end as usize).unwrap_or_default();
         match effect {
+            // That was seen to before it ran.
+            Effect::Empties(_) => {}
             Effect::None | Effect::Execute(_) | Effect::Unknown | Effect::DiscardPlans | Effect::DiscardSequences => {}
             Effect::Set { local: true, .. } | Effect::SetConfig { local: true, .. } => {}
             Effect::SetRole { local: true } | Effect::SetSessionAuthorization { local: true } => {}
@@ -175,7 +198,12 @@ impl super::Session {
         let last = statement.rsplit(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or_default();
         let resets = [&b"default"[..], b"none"].iter().any(|word| last.eq_ignore_ascii_case(word))
             || statement.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"reset"));
-        if statement.contains(&b'=') || last.ends_with(b"*/") {
+        let sets = [&b"set"[..], b"reset"].iter().any(|word| {
+            let (verb, rest) = statement.split_at_checked(word.len()).unwrap_or_default();
+            verb.eq_ignore_ascii_case(word) && rest.first().is_some_and(u8::is_ascii_whitespace)
+        });
+        // Spelled as an assignment, with a comment, or by set_config.
+        if !sets || statement.contains(&b'=') || last.ends_with(b"*/") || last.ends_with(b";") {
             self.pins.add(Pin::Settings);
         } else {
             self.note_set(name, (!resets).then_some(last));

@@ -115,7 +115,10 @@ mod tests {
                 ("-", savepoint) => undo.release(&name(savepoint)),
                 ("<", savepoint) => undo.roll_back_to(&name(savepoint)),
                 ("!", _) => assert!(undo.reset_all()),
-                (setting, value) => assert!(undo.put(setting, value.strip_prefix('='))),
+                _ => {
+                    let (setting, value) = step.split_once('=').unwrap();
+                    assert!(undo.put(setting, Some(value)));
+                }
             }
         }
         let (mut vars, mut other) = (Vars::default(), Vars::default());

@@ -28,15 +28,18 @@ impl Calls {
     fn effect(&mut self, effect: SessionEffect) {
         if !self.effects.contains(&effect) {
             if self.effects.len() >= EFFECTS_MAX {
-                self.effects = vec![SessionEffect::Unknown];
+                self.effects = vec![TOO_MANY];
             }
             self.effects.push(effect);
         }
     }
 }
 
-/// More distinct effects than this in one statement are one `Unknown`.
+/// More distinct effects than this in one statement are [`TOO_MANY`].
 const EFFECTS_MAX: usize = 16;
+
+/// The session has to stay where it is: which of them to follow would be too much to know.
+const TOO_MANY: SessionEffect = SessionEffect::Holds("set_config");
 
 /// Tokens looked at for constant arguments: three with casts, commas and names of parameters.
 const ARGUMENT_TOKENS: usize = 24;
@@ -241,7 +244,7 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
         [Argument::Text(name), value @ (Argument::Text(_) | Argument::Null), scope] => {
             let name: Box<[u8]> = name.to_ascii_lowercase().into();
             match (local(scope), &*name) {
-                (None, _) => SessionEffect::Unknown,
+                (None, _) => SessionEffect::Holds("set_config"),
                 (Some(local), b"role") => SessionEffect::SetRole { local },
                 (Some(local), b"session_authorization") => SessionEffect::SetSessionAuthorization { local },
                 (Some(local), _) => {
@@ -250,7 +253,9 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
                 }
             }
         }
-        _ => SessionEffect::Unknown,
+        // What is computed may be anything, but it goes with its transaction.
+        [.., scope] if given.len() == 3 && local(scope) == Some(true) => SessionEffect::Unknown,
+        _ => SessionEffect::Holds("set_config"),
     };
     calls.effect(effect);
 }

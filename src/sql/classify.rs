@@ -267,7 +267,12 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Notify => Some(Draft::new(Kind::Utility, "NOTIFY").primary_only()),
         K::Lock => Some(lock_table(c)),
         K::Call => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "CALL").effect(E::Unknown) }),
-        K::Do => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(E::Unknown) }),
+        K::Do => {
+            let body = lexer.text().get(c.now.start as usize..end as usize).unwrap_or_default();
+            let sets = body.windows(10).any(|word| word.eq_ignore_ascii_case(b"set_config"));
+            let effect = if sets { E::Holds("set_config") } else { E::Unknown };
+            Some(Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) })
+        }
         K::Checkpoint => plain(Kind::Utility, "CHECKPOINT"),
         K::Vacuum => plain(Kind::Utility, "VACUUM"),
         K::Analyze | K::Analyse => plain(Kind::Utility, "ANALYZE"),

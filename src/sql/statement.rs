@@ -353,6 +353,8 @@ pub enum SessionEffect {
     },
     /// Leaves something else in the server's session: the function that does it.
     Holds(&'static str),
+    /// Wants no session in a database but its own: DROP DATABASE and its like.
+    Empties(Name),
     /// May do any of these: DO, CALL, `set_config` with computed arguments.
     Unknown,
 }
@@ -361,7 +363,7 @@ impl SessionEffect {
     /// How much it binds the session to its server connection.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::None => 0,
+            Self::None | Self::Empties(_) => 0,
             Self::CloseCursor(_) | Self::AdvisoryUnlock | Self::Unlisten(_) | Self::Deallocate(_) => 1,
             Self::DiscardPlans | Self::DiscardSequences | Self::DiscardTemp | Self::DiscardAll => 2,
             Self::Execute(_) => 3,

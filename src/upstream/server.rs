@@ -110,6 +110,8 @@ pub struct Server {
     pub id: u64,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
     pub born_guarded: bool,
+    /// A client has had it.
+    pub used: bool,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
@@ -157,6 +159,7 @@ impl Server {
             key: fresh.key,
             id,
             born_guarded: false,
+            used: false,
             opened: now,
             idle_since: now,
             generation,

@@ -2,6 +2,8 @@
 //!
 //! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
 
+mod databases;
+mod fresh;
 mod roles;
 mod settings;
 mod stand;

@@ -3,6 +3,30 @@
 use crate::stand::Place;
 
 #[test]
+fn a_setting_whose_name_is_computed_stays_where_it_is() {
+    let place = Place::new();
+    let (mut one, mut other) = (place.client(), place.client());
+    one.ask("SELECT set_config('work' || '_mem', '1MB', true)");
+    one.ask("BEGIN; SELECT set_config('work' || '_mem', '1MB', true); COMMIT");
+    assert!(place.pins().is_empty(), "{:?}", place.pins());
+    one.ask("SELECT set_config('role', 'alice', false)");
+    assert_eq!(place.pins(), ["settings"]);
+    assert_eq!(one.value("SELECT current_user"), "alice");
+    one.ask("DISCARD ALL");
+    assert_eq!(other.value("SELECT current_user"), "dba");
+    for computed in [
+        "SELECT set_config('work' || '_mem', '1MB', false)",
+        "DO $$BEGIN PERFORM set_config('work_mem', '1MB', false); END$$",
+    ] {
+        one.ask(computed);
+        assert_eq!(place.pins(), ["settings"], "{computed}");
+        assert_eq!(one.value("SHOW work_mem"), "1MB");
+        one.ask("DISCARD ALL");
+        assert_eq!(other.value("SHOW work_mem"), "4MB", "{computed}");
+    }
+}
+
+#[test]
 fn a_setting_that_the_server_does_not_report_may_be_set_twice() {
     let place = Place::new();
     let (mut one, mut other) = (place.client(), place.client());

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role};
 
 /// Long enough for anything here on a busy machine.
@@ -32,7 +33,8 @@ const PINS: [&str; 8] = [
 pub struct Stand {
     // Before the cluster, so that it goes first.
     pub proxy: Proxy,
-    pub cluster: Cluster,
+    #[expect(dead_code, reason = "it runs for as long as the stand does")]
+    cluster: Cluster,
     used: AtomicUsize,
 }
 
@@ -84,11 +86,6 @@ impl Stand {
     pub fn client(&self, user: &str, database: &str) -> Client {
         Client(Raw::connect(&self.proxy.tcp(), &Login::new(user, database)).unwrap())
     }
-
-    /// What the console says.
-    pub fn console(&self, sql: &str) -> Vec<String> {
-        self.client(USER, "pgsluice").ask(sql)
-    }
 }
 
 impl Place {
@@ -121,6 +118,16 @@ impl Client {
         self.try_ask(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// Runs a statement by the extended protocol.
+    #[track_caller]
+    pub fn prepared(&mut self, sql: &str) {
+        let bytes =
+            [message::parse("", sql, &[]), message::bind("", "", &[]), message::execute("", 0), message::sync()];
+        let frames = self.0.round_trip(&bytes.concat(), SOON).unwrap();
+        let failed = frames.iter().find(|frame| frame.error().is_some());
+        assert!(failed.is_none(), "{sql}: {failed:?}");
+    }
+
     /// The only value of the last statement.
     #[track_caller]
     pub fn value(&mut self, sql: &str) -> String {
@@ -136,7 +143,8 @@ impl Client {
     fn try_ask(&mut self, sql: &str) -> Result<Vec<String>, String> {
         let results = self.0.query(sql, SOON).map_err(|error| error.to_string())?;
         let last = results.into_iter().next_back().map(|result| result.rows).unwrap_or_default();
-        let line = |row: Vec<Option<String>>| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join("|");
+        let line =
+            |row: Vec<Option<String>>| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join("|");
         Ok(last.into_iter().map(line).collect())
     }
 }
