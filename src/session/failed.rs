@@ -23,11 +23,11 @@ impl Session {
         self.flow.stale |= shows;
         let own = !shows;
         if !own && refusal.is_some() {
-            self.count_layer(if matches!(proof, Proof::Question | Proof::Trial) {
-                Layer::Proof
-            } else {
-                Layer::Reader
-            });
+            match proof {
+                Proof::Question | Proof::Trial => self.count_layer(Layer::Proof),
+                _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),
+                _ => {}
+            }
         }
         if ErrorFields::new(body).code() == b"0A000"
             && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =

@@ -102,6 +102,9 @@ impl Session {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
         }
+        if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
+            return Ok(Handled::Later);
+        }
         match header.tag {
             b'Q' => self.query(header),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
@@ -276,6 +279,7 @@ impl Session {
             // A simple query ends the unnamed statement.
             server.unnamed = 0;
         }
+        self.flow.flushed = false;
         self.flow.expects.push_back(expected);
     }
 
