@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
-use crate::upstream::quote::literal;
 use crate::upstream::vars::{Value, Vars, reported_name};
 
 /// Settings made in the open transaction, so that they share its fate.
@@ -16,7 +15,7 @@ pub struct Undo {
 }
 
 enum Made {
-    Put(Box<str>, Option<Box<str>>),
+    Put(Box<str>, Option<Value>),
     ForgetAll,
 }
 
@@ -39,8 +38,8 @@ impl Undo {
         for made in self.made.drain(..) {
             for vars in &mut to {
                 match &made {
-                    Made::Put(name, value) => vars.put(seed, name, value.clone().map(Value::Spelled)),
-                    Made::ForgetAll => vars.forget_spelled(seed),
+                    Made::Put(name, value) => vars.put(seed, name, value.clone()),
+                    Made::ForgetAll => vars.forget_unreported(seed),
                 }
             }
         }
@@ -53,11 +52,11 @@ impl Undo {
         std::mem::take(&mut self.uncertain)
     }
 
-    fn put(&mut self, name: &str, value: Option<&str>) -> bool {
+    pub(super) fn put(&mut self, name: &str, value: Option<Value>) -> bool {
         if self.made.len() >= MOST_MADE {
             return false;
         }
-        self.made.push(Made::Put(name.into(), value.map(Into::into)));
+        self.made.push(Made::Put(name.into(), value));
         true
     }
 }
@@ -158,8 +157,7 @@ impl super::Session {
             Effect::SetRole { local: true } | Effect::SetSessionAuthorization { local: true } => {}
             Effect::Set { name, value, default, .. } => self.note_set(name, (!default).then(|| words(value))),
             Effect::SetConfig { name, value, .. } => {
-                let value = value.as_deref().map(|value| literal(&String::from_utf8_lossy(value)));
-                self.note_set(name, value.as_deref().map(str::as_bytes));
+                self.note_value(name, value.as_deref(), Value::Flat);
             }
             Effect::SetRole { .. } => self.note_role(b"role", statement.text(text)),
             Effect::SetSessionAuthorization { .. } => self.note_role(b"session_authorization", statement.text(text)),
@@ -229,16 +227,20 @@ impl super::Session {
     }
 
     fn note_set(&mut self, name: &[u8], value: Option<&[u8]>) {
+        self.note_value(name, value, Value::Spelled);
+    }
+
+    fn note_value(&mut self, name: &[u8], value: Option<&[u8]>, kind: fn(Box<str>) -> Value) {
         let (Ok(name), Ok(value)) = (str::from_utf8(name), value.map(str::from_utf8).transpose()) else {
             self.pins.add(Pin::Settings);
             return;
         };
         // What the server reports needs no following: its reports are exact.
-        let exact = reported_name(name).is_some_and(|known| self.vars.get(known).is_some());
+        let exact = reported_name(name).is_some_and(|known| self.vars.reported(known).is_some());
         if exact || name.ends_with("transaction_read_only") {
             return;
         }
-        if !self.undo.put(name, value) {
+        if !self.undo.put(name, value.map(|value| kind(value.into()))) {
             self.pins.add(Pin::Settings);
         }
     }

@@ -29,6 +29,15 @@ pub enum Value {
     Reported(Box<str>),
     /// The right-hand side of a SET as the client wrote it.
     Spelled(Box<str>),
+    /// The value itself, as `set_config()` takes it and SHOW tells it.
+    Flat(Box<str>),
+}
+
+impl Value {
+    /// Whether the server tells of it by itself.
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Self::Reported(_))
+    }
 }
 
 /// The settings of one session, or those that a server connection has now. Two that are equal have equal hashes, so
@@ -93,13 +102,9 @@ impl Vars {
     }
 
     /// Forgets every setting that the server does not report.
-    pub fn forget_spelled(&mut self, seed: &Seed) {
-        let names: Vec<Box<str>> = self
-            .entries
-            .iter()
-            .filter(|(_, value)| matches!(value, Value::Spelled(_)))
-            .map(|(name, _)| name.clone())
-            .collect();
+    pub fn forget_unreported(&mut self, seed: &Seed) {
+        let names: Vec<Box<str>> =
+            self.entries.iter().filter(|(_, value)| !value.is_reported()).map(|(name, _)| name.clone()).collect();
         for name in names {
             self.put(seed, &name, None);
         }
@@ -112,7 +117,7 @@ impl Vars {
         let is_role = |name: &str| matches!(name, "role" | "session_authorization");
         for role in [true, false] {
             for (name, value) in &self.entries {
-                if wanted.get(name).is_none() && matches!(value, Value::Spelled(_)) && is_role(name) == role {
+                if wanted.get(name).is_none() && !value.is_reported() && is_role(name) == role {
                     let _ = match &**name {
                         "role" => write!(sql, "RESET ROLE;"),
                         "session_authorization" => write!(sql, "RESET SESSION AUTHORIZATION;"),
@@ -132,6 +137,9 @@ impl Vars {
                         write!(sql, "SET SESSION AUTHORIZATION {value};")
                     }
                     (name, Value::Spelled(value)) => write!(sql, "SET {} TO {value};", ident(name)),
+                    (name, Value::Flat(value)) => {
+                        write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", literal(name), literal(value))
+                    }
                     // Its value is a list already; quoted it would be one long name.
                     ("search_path", Value::Reported(value)) if value.is_empty() => {
                         write!(sql, "SET search_path TO '';")
@@ -153,6 +161,7 @@ fn print(seed: &Seed, name: &str, value: &Value) -> u64 {
     let (kind, text) = match value {
         Value::Reported(text) => (0_u8, text),
         Value::Spelled(text) => (1, text),
+        Value::Flat(text) => (2, text),
     };
     seed.0.hash_one((name, kind, text))
 }
@@ -194,9 +203,11 @@ mod tests {
         have.put(&seed, "role", spelled("bob"));
         want.put(&seed, "TimeZone", reported("Europe/Berlin"));
         want.put(&seed, "my.key", spelled("'it''s'"));
+        want.put(&seed, "search_path", Some(Value::Flat("a, \"B\"".into())));
         assert_eq!(
             have.to_reach(&want),
-            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';"
+            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';\
+             SELECT pg_catalog.set_config('search_path', 'a, \"B\"', false);"
                 .replace("timezone", "\"TimeZone\"")
         );
         assert_eq!(want.to_reach(&want), "");
