@@ -43,6 +43,8 @@ type Parameters = Vec<(String, String)>;
 /// Settings of a start-up packet as a server has read them: names in lower case, values as `set_config()` takes them.
 pub type Resolved = Vec<(Box<str>, Box<str>)>;
 
+type ResolvedOfUser = HashMap<Parameters, Arc<Resolved>>;
+
 /// Start-up packets with settings of their own that are remembered.
 const MOST_RESOLVED: usize = 1000;
 
@@ -65,7 +67,7 @@ pub struct Database {
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
-    resolved: Mutex<HashMap<Arc<str>, HashMap<Parameters, Arc<Resolved>>>>,
+    resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
 }

@@ -2,4 +2,5 @@
 //! connections are others' too. Most tests ask a direct connection the same and compare.
 
 mod defaults;
+mod errors;
 mod stand;
