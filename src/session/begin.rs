@@ -6,10 +6,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::defaults::Defaults;
+use super::replication::Replication;
+use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
 use super::state::{Pins, Undo};
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
+use crate::config::Config;
 use crate::hub::client::Identity;
 use crate::hub::database::Resolved;
 use crate::hub::{Client, Core, Database};
@@ -22,15 +25,19 @@ use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it waits for a server that cannot be reached now.
-const RETRY: Duration = Duration::from_millis(200);
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs the whole session of a client.
 pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
     let (user, database) = (guest.user.clone(), guest.database.clone());
     let address = guest.address;
     let began = Instant::now();
-    let session = match begin(&core, &mut guest).await {
-        Ok(prepared) => prepared.into_session(&core, *guest),
+    let began_as = match guest.replication {
+        None => begin(&core, &mut guest).await.map(Begun::Session),
+        Some(kind) => replicate(&core, &guest, kind).await,
+    };
+    let begun = match began_as {
+        Ok(begun) => begun,
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
             tell(&mut guest.stream, &report).await;
@@ -42,9 +49,14 @@ pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
     if logs.log_connections {
         tracing::info!(%user, %database, client = %from, "log-in");
     }
-    let me = session.me.clone();
-    let end = session.run().await;
-    core.leave(me.id);
+    let (id, end) = match begun {
+        Begun::Session(prepared) => {
+            let session = prepared.into_session(&core, *guest);
+            (session.me.id, session.run().await)
+        }
+        Begun::Relay(relay, greeting) => (relay.me.id, Box::pin(relay.run(guest.stream, greeting)).await),
+    };
+    core.leave(id);
     if logs.log_disconnections {
         let why = match &end {
             End::Goodbye => "client close request".to_owned(),
@@ -54,6 +66,12 @@ pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
         };
         tracing::info!(%user, %database, client = %from, age = ?began.elapsed(), "closing: {why}");
     }
+}
+
+/// Who has been let in.
+enum Begun {
+    Session(Prepared),
+    Relay(Box<Relay>, Vec<u8>),
 }
 
 /// What a session starts from.
@@ -107,26 +125,50 @@ impl Prepared {
     }
 }
 
-async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
+/// Whether a client that has logged in may come in, and where to.
+fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
     let setup = core.setup();
     let config = &setup.config;
     let Some(db) = core.hub.databases.get(&guest.database) else {
-        return Err(Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database)));
+        let report = Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database));
+        // What pg_basebackup and its like ask for.
+        let hint = (guest.replication == Some(Replication::Physical) && guest.database == "replication").then(|| {
+            "Add a database of that name to the configuration of pgsluice: it tells which cluster is meant.".to_owned()
+        });
+        return Err(report.with_hint(hint));
     };
     if db.is_disabled() {
         let text = format!("database \"{}\" is not currently accepting connections", db.name);
         return Err(Report::fatal("55000", text));
     }
-    let operator = config.auth.operators.iter().any(|name| **name == *guest.user);
+    let operator = is_operator(config, guest);
     let most = config.pooling.max_client_conn as usize;
     if core.hub.clients.load(SeqCst) > most && !operator {
         return Err(Report::fatal("53300", "sorry, too many clients already"));
     }
-    let state = db.gate.state();
-    if !state.mode.admits_connections() && !operator {
+    if !db.gate.state().mode.admits_connections() && !operator {
         let view = db.gate.view();
         return Err(Report::fatal("57P03", view.offline_text()).with_hint(view.offline_hint()));
     }
+    Ok(db)
+}
+
+fn is_operator(config: &Config, guest: &Guest) -> bool {
+    config.auth.operators.iter().any(|name| **name == *guest.user)
+}
+
+async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<Begun, Report> {
+    let db = admit(core, guest)?;
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    let (relay, greeting) = super::replication::begin(core, guest, &db, kind, deadline).await?;
+    Ok(Begun::Relay(Box::new(relay), greeting))
+}
+
+async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
+    let db = admit(core, guest)?;
+    let setup = core.setup();
+    let config = &setup.config;
+    let operator = is_operator(config, guest);
     let settings = config.session(&db.setup().settings, &guest.user);
     let welcome = match db.welcome(&guest.user) {
         Some(welcome) => welcome,
@@ -279,7 +321,7 @@ fn report_of(body: &[u8]) -> Report {
         .with_place(fields.place().map(Arc::new))
 }
 
-fn fatal(error: &AcquireError) -> Report {
+pub(super) fn fatal(error: &AcquireError) -> Report {
     match error {
         AcquireError::Login(LoginError::Refused(body)) => report_of(body),
         AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),

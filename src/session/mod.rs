@@ -33,6 +33,7 @@ mod prepared;
 mod proof;
 mod refuse;
 mod rehearse;
+pub mod replication;
 mod reply;
 mod rules;
 mod run;

@@ -128,7 +128,7 @@ fn escape(word: &str, out: &mut String) {
 }
 
 /// A truth value in any of PostgreSQL's spellings, which may be cut short.
-fn truth(text: &str) -> Option<bool> {
+pub(super) fn truth(text: &str) -> Option<bool> {
     let text = text.trim_ascii().to_ascii_lowercase();
     let begins = |word: &str, least: usize| text.len() >= least && word.starts_with(&text);
     if begins("true", 1) || begins("yes", 1) || text == "on" || text == "1" {

@@ -3,4 +3,5 @@
 
 mod defaults;
 mod errors;
+mod replication;
 mod stand;

@@ -311,22 +311,49 @@ impl Pool {
         deadline: Instant,
         parameters: &[(String, String)],
     ) -> Result<(Fresh, Permit), AcquireError> {
-        let place = match self.permit(0, 0) {
-            Some(place) => place,
-            None => match self.take_now::<Guarded>(core) {
-                Some(Grant::Conn(conn)) => conn.into_permit(),
-                Some(Grant::Place(place)) => place,
-                None => match self.wait::<Guarded>(core, deadline, deadline).await? {
-                    Grant::Conn(conn) => conn.into_permit(),
-                    Grant::Place(place) => place,
-                },
-            },
-        };
+        let place = self.place(core, deadline).await?;
         let _opening = Opening::of(&self.opening);
         let more = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // The last of a name counts, and what stands in the packet itself counts for more than `options`.
         let more: Vec<_> = more.chain([("default_transaction_read_only", "on")]).collect();
         Ok((self.settings.login.run(&more).await?, place))
+    }
+
+    /// Opens one that is a client's own for all its life and never becomes one of the pool's, with parameters for its
+    /// start-up packet; gives what the server reported, too.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn open_apart(
+        self: &Arc<Self>,
+        core: usize,
+        deadline: Instant,
+        parameters: &[(String, String)],
+    ) -> Result<(Box<Server>, Vec<(String, String)>), AcquireError> {
+        let place = self.place(core, deadline).await?;
+        let _opening = Opening::of(&self.opening);
+        let generation = self.generation.load(SeqCst);
+        let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let fresh = self.settings.login.run(&more).await?;
+        let reported = fresh.parameters.clone();
+        let id = self.ids.fetch_add(1, SeqCst);
+        let server = Server::new(fresh, place, id, core, generation, KindTag::Unguarded, self.seed.clone());
+        Ok((server, reported))
+    }
+
+    /// A place within the limits, waited for if need be; an idle connection is closed for it.
+    async fn place(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Permit, AcquireError> {
+        match self.permit(0, 0) {
+            Some(place) => Ok(place),
+            None => match self.take_now::<Guarded>(core) {
+                Some(Grant::Conn(conn)) => Ok(conn.into_permit()),
+                Some(Grant::Place(place)) => Ok(place),
+                None => match self.wait::<Guarded>(core, deadline, deadline).await? {
+                    Grant::Conn(conn) => Ok(conn.into_permit()),
+                    Grant::Place(place) => Ok(place),
+                },
+            },
+        }
     }
 
     /// Puts a connection back; who waits longest gets it.
