@@ -81,13 +81,7 @@ pub async fn tell(stream: &mut Stream, report: &Report) {
 
 enum Met {
     Cancel { pid: u32, secret: Vec<u8> },
-    Client {
-        user: Arc<str>,
-        database: String,
-        start: Start,
-        replication: Option<Replication>,
-        credential: Credential,
-    },
+    Client { user: Arc<str>, database: String, start: Start, replication: Option<Replication>, credential: Credential },
 }
 
 enum Refused {

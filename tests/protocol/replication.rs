@@ -103,7 +103,9 @@ fn postgresql_s_programs_work_through_the_proxy_and_in_maintenance() {
         std::fs::create_dir(into(name)).unwrap();
         let mut command = stand.program("pg_receivewal");
         command.args(["--no-loop", "--synchronous", "-D"]).arg(into(name));
-        stream(command, || holds_files(&into(name), 1));
+        // Where nothing is written there is nothing to receive.
+        let write = || stand.cluster.primary().psql("SELECT pg_logical_emit_message(true, 'test', 'x')").unwrap();
+        stream(command, || !write().is_empty() && holds_files(&into(name), 1));
     };
     let decode = |name: &str, row: u32| {
         let mut command = stand.program("pg_recvlogical");
@@ -121,7 +123,12 @@ fn postgresql_s_programs_work_through_the_proxy_and_in_maintenance() {
             stand.console("MAINTENANCE ON app");
             stand.console("MAINTENANCE ON replication");
         }
-        succeed(stand.program("pg_basebackup").args(["-c", "fast", "-X", "stream", "-D"]).arg(into(&format!("base{round}"))));
+        succeed(
+            stand
+                .program("pg_basebackup")
+                .args(["-c", "fast", "-X", "stream", "-D"])
+                .arg(into(&format!("base{round}"))),
+        );
         assert!(into(&format!("base{round}")).join("PG_VERSION").exists());
         receive(&format!("wal{round}"));
         decode(&format!("changes{round}"), round);
@@ -138,7 +145,8 @@ fn postgresql_s_programs_work_through_the_proxy_and_in_maintenance() {
 #[test]
 fn sql_of_replication_connections_does_not_pass_a_closed_gate() {
     let stand = Stand::new();
-    let error = |frames: &[Frame]| frames.iter().find_map(Frame::error).map(|error| error.to_string()).unwrap_or_default();
+    let error =
+        |frames: &[Frame]| frames.iter().find_map(Frame::error).map(|error| error.to_string()).unwrap_or_default();
     let mut before = stand.connect("database");
     assert_eq!(error(&simple(&mut before, "INSERT INTO t VALUES (1)")), "");
     // A transaction that has written is waited for, a connection that streams or is idle is not.

@@ -98,7 +98,7 @@ pub fn refusal(address: &Address, login: &Login) -> Vec<(char, String)> {
 pub fn ask(raw: &mut Raw, sql: &str) -> String {
     match raw.query(sql, SOON) {
         Ok(results) => {
-            let last = results.into_iter().filter(|result| !result.rows.is_empty()).next_back();
+            let last = results.into_iter().rfind(|result| !result.rows.is_empty());
             let row = last.and_then(|result| result.rows.into_iter().next_back()).unwrap_or_default();
             row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join("|")
         }
