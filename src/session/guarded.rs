@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::expect::{Expected, Hide, Proof, What};
 use super::fence::Fencing;
 use super::input::Handled;
-use super::lease::Lease;
+use super::lease::{InPlaceGuard, Lease};
 use super::parts::Part;
 use super::proof::{COMMIT, Doubt};
 use super::refuse::POISON;
@@ -24,7 +24,9 @@ use crate::wire::{Report, TxStatus, front};
 
 pub(super) const BEGIN: &[u8] = b"BEGIN READ ONLY";
 /// Name of the statements and portals that are put around a batch.
-const WRAPPER: &[u8] = b"pgsluice_wrapper";
+pub(super) const WRAPPER: &[u8] = b"pgsluice_wrapper";
+/// Told to a session whose own connection had to be closed.
+const FELL: &str = "A statement of this session made its server connection writable.";
 
 /// Whether the transaction is over after the statement.
 fn ends_transaction(statement: &Statement) -> bool {
@@ -248,22 +250,20 @@ impl Session {
         }
         let fallen = match &mut self.lease {
             Lease::Guarded { conn, replica: None, maintenance: true } => conn.server().default_read_only != Some(true),
-            Lease::InPlace { conn } => conn.server().default_read_only != Some(true),
+            Lease::InPlace { conn, .. } => conn.server().default_read_only != Some(true),
             _ => return Ok(()),
         };
-        if !fallen {
-            return Ok(());
+        let resets = std::mem::take(&mut self.flow.resets);
+        if let Lease::InPlace { guard, .. } = &mut self.lease {
+            let due = std::mem::replace(guard, InPlaceGuard::Up) == InPlaceGuard::Due;
+            return match fallen {
+                false => Ok(()),
+                // RESET ALL and its like, which PostgreSQL allows, take it down in passing.
+                true if due || resets => self.put_up_again(),
+                true => self.in_place_fallen(),
+            };
         }
-        if matches!(self.lease, Lease::InPlace { .. }) {
-            // The guard is put up again before anything else runs. RESET ALL and its like are no attempt to lift it.
-            if !std::mem::take(&mut self.flow.resets) {
-                self.guard_fell("it is made read-only again");
-            }
-            if let Some(server) = self.lease.server() {
-                server.default_read_only = Some(true);
-            }
-            front::write_query(&mut self.io.to_server, ARM.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        if !fallen {
             return Ok(());
         }
         self.guard_fell("the connection is closed");
@@ -275,5 +275,29 @@ impl Session {
         }
         self.close_lease();
         Ok(())
+    }
+
+    /// The guard of a connection guarded in place, before anything else runs on it.
+    fn put_up_again(&mut self) -> Result<(), End> {
+        if let Some(server) = self.lease.server() {
+            server.default_read_only = Some(true);
+        }
+        front::write_query(&mut self.io.to_server, ARM.as_bytes());
+        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        Ok(())
+    }
+
+    /// A statement has taken it down. The session ends with its connection, in which its state lies.
+    fn in_place_fallen(&mut self) -> Result<(), End> {
+        self.guard_fell("the connection is closed, and the session that it belonged to");
+        self.close_lease();
+        let view = self.db.gate.view();
+        let detail = match view.refusal_detail() {
+            Some(detail) => format!("{detail}\n{FELL}"),
+            None => FELL.into(),
+        };
+        Err(Report::fatal("57P01", "terminating connection due to administrator command")
+            .with_detail(Some(detail))
+            .into())
     }
 }
