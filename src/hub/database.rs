@@ -37,11 +37,13 @@ pub type Clusters = BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>;
 /// A user and the number of an upstream.
 type PoolKey = (Arc<str>, usize);
 
-/// Names and values of settings, as a start-up packet has them.
-type Wanted = Vec<(String, String)>;
+/// Parameters of a start-up packet.
+type Parameters = Vec<(String, String)>;
 
-/// Settings of a start-up packet as a server has read them.
-pub type Resolved = Vec<(String, crate::upstream::vars::Value)>;
+/// Settings of a start-up packet as a server has read them: names in lower case, values as `set_config()` takes them.
+pub type Resolved = Vec<(Box<str>, Box<str>)>;
+
+type ResolvedOfUser = HashMap<Parameters, Arc<Resolved>>;
 
 /// Start-up packets with settings of their own that are remembered.
 const MOST_RESOLVED: usize = 1000;
@@ -65,7 +67,7 @@ pub struct Database {
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
-    resolved: Mutex<HashMap<Wanted, Arc<Resolved>>>,
+    resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
 }
@@ -89,6 +91,7 @@ impl Database {
         self.generation.fetch_add(1, SeqCst);
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.refusal_place.store(None);
         old.into_values().for_each(|pool| pool.retire());
     }
@@ -171,18 +174,20 @@ impl Database {
         self.refusal_place.store(Some(Arc::new(place)));
     }
 
-    /// What a server made of these settings of a start-up packet before.
-    pub fn resolved(&self, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(wanted).cloned()
+    /// What a server made of these parameters of that user's start-up packet before.
+    pub fn resolved(&self, user: &str, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(user)?.get(wanted).cloned()
     }
 
     /// Notes what a server made of them.
-    pub fn remember_resolved(&self, wanted: Vec<(String, String)>, resolved: Resolved) {
+    pub fn remember_resolved(&self, user: &Arc<str>, wanted: &[(String, String)], resolved: Resolved) -> Arc<Resolved> {
+        let resolved = Arc::new(resolved);
         let mut known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_RESOLVED {
+        if known.values().map(HashMap::len).sum::<usize>() >= MOST_RESOLVED {
             known.clear();
         }
-        known.insert(wanted, Arc::new(resolved));
+        known.entry(user.clone()).or_default().insert(wanted.to_vec(), resolved.clone());
+        resolved
     }
 
     /// Whether PAUSE holds new transactions back.

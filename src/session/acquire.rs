@@ -283,7 +283,10 @@ impl Session {
             let pool = self.pool(at)?;
             let core = self.core.index;
             let reserved = self.core.setup().config.pooling.operator_reserved as usize;
-            let taken = self.waiting(async move { pool.open_reserved(core, reserved).await }, deadline).await?;
+            // Its connection is its own: opened with its start-up packet, and never given to anybody else.
+            let asked = self.startup.clone();
+            let taken = async move { pool.open_reserved(core, reserved, &asked).await };
+            let taken = self.waiting(taken, deadline).await?;
             self.lease = Lease::Operator { conn: taken.map_err(|error| denied(&error))? };
             self.pins.add(Pin::SessionMode);
             return Ok(());
@@ -358,9 +361,7 @@ impl Session {
             let gone: Vec<String> = server
                 .vars
                 .iter()
-                .filter(|(name, value)| {
-                    self.vars.get(name).is_none() && matches!(value, crate::upstream::vars::Value::Spelled(_))
-                })
+                .filter(|(name, value)| self.vars.get(name).is_none() && !value.is_reported())
                 .map(|(name, _)| name.to_owned())
                 .collect();
             for name in gone {
@@ -575,7 +576,7 @@ fn denied(error: &AcquireError) -> Denied {
         AcquireError::Login(LoginError::Refused(body)) => {
             let fields = ErrorFields::new(body);
             let text = String::from_utf8_lossy(fields.message()).into_owned();
-            Denied::Refused(Report::error(known_code(fields.code()), text))
+            Denied::Refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
         }
         AcquireError::Login(error) => {
             // Hosts and ports are nobody's business: the log has them.
@@ -587,8 +588,10 @@ fn denied(error: &AcquireError) -> Denied {
 
 /// SQLSTATEs with which a server refuses a log-in.
 pub(super) fn known_code(code: &[u8]) -> &'static str {
-    const KNOWN: [&str; 10] =
-        ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
+    const KNOWN: [&str; 18] = [
+        "28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02", "42601", "42602",
+        "22021", "22P05", "0A000", "08P01", "58P01", "XX000",
+    ];
     KNOWN.into_iter().find(|known| known.as_bytes() == code).unwrap_or("08006")
 }
 
@@ -604,7 +607,7 @@ async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::ups
         return;
     }
     let server = conn.server();
-    server.vars.forget_spelled(&seed);
+    server.vars.forget_unreported(&seed);
     server.prepared.clear();
     server.unnamed = 0;
     give_back(conn.into());

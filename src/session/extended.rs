@@ -332,7 +332,10 @@ impl Session {
         if let Some(statement) = &statement {
             self.leave_databases(&statement.cached);
         }
-        self.pass(header, Some(Expected::seen(What::Execute(statement))));
+        self.pass(header, Some(Expected::seen(What::Execute(statement.clone()))));
+        if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
+            self.keep_defaults_in_batch(statement);
+        }
         Ok(Handled::Done)
     }
 

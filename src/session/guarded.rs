@@ -88,6 +88,7 @@ impl Session {
             return Ok(Handled::Done);
         }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
+        parts.extend(self.after_discard(&cached).map(Part::Defaults));
         if let Some(text) = self.deallocate_rewritten(&cached) {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);
@@ -200,6 +201,7 @@ impl Session {
             io.from_client.move_ready(&mut io.to_server);
             front::write_sync(&mut io.to_server);
             self.expect(Expected::hidden(What::Sync, Hide::All));
+            self.keep_defaults_in_batch(statement);
             return Some(Handled::Done);
         }
         None

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use super::expect::{Expected, What};
 use super::lease::Lease;
+use super::parts::Part;
+use super::proof::Doubt;
 use super::run::{BACKLOG, Next};
 use super::{End, Session};
 use crate::hub::client::Running;
@@ -170,6 +172,9 @@ impl Session {
         if self.lease.in_maintenance() && self.holds_query(&cached) {
             return Ok(Handled::Hold);
         }
+        if self.keeps_defaults(header, &cached) {
+            return Ok(Handled::Done);
+        }
         if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
             // The rules have changed between two looks.
             let report = self.refused("cannot execute this statement in a read-only transaction");
@@ -188,6 +193,11 @@ impl Session {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);
             self.expect(Expected::seen(What::Query(Some(cached))));
+        } else if let Some(defaults) = self.after_discard(&cached) {
+            self.drop_bytes(header.total);
+            self.flow.parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)].into();
+            self.flow.divided = Some(cached);
+            self.send_next_part();
         } else {
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         }

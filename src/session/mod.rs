@@ -10,10 +10,12 @@
 //! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
-//! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and [`prepared`].
+//! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
+//! [`prepared`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
 
 mod acquire;
 pub mod begin;
+mod defaults;
 mod drain;
 mod expect;
 mod extended;
@@ -31,6 +33,7 @@ mod prepared;
 mod proof;
 mod refuse;
 mod rehearse;
+pub mod replication;
 mod reply;
 mod rules;
 mod run;
@@ -38,6 +41,7 @@ mod seen;
 pub mod startup;
 mod state;
 mod undo;
+mod wanted;
 mod wrapped;
 
 use std::collections::{HashMap, VecDeque};
@@ -128,6 +132,8 @@ struct Flow {
     broken: bool,
     /// The open transaction, or a part of it, has been rolled back: it may have left its counts of changes.
     stale: bool,
+    /// Statements of ours stand in the client's messages, that put its defaults in the place of the server's.
+    restores: bool,
     /// It has put settings back: those that a guard is made of too.
     resets: bool,
     /// It has been asked for its proof.
@@ -180,6 +186,7 @@ impl Default for Flow {
             divided: None,
             broken: false,
             stale: false,
+            restores: false,
             asked: false,
             resets: false,
             doubt: proof::Doubt::default(),
@@ -224,6 +231,10 @@ pub struct Session {
     manner: Manner,
     /// Settings as the client has been told and has made them.
     vars: Vars,
+    /// What they go back to.
+    defaults: defaults::Defaults,
+    /// Parameters of its start-up packet, where a connection of its own is opened with them.
+    startup: Arc<[(String, String)]>,
     /// The session's own default_transaction_read_only; None while it is the server's, which is not known yet.
     read_only_default: Option<bool>,
     /// What default_transaction_read_only was last reported to the client.

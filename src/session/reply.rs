@@ -44,7 +44,7 @@ impl Session {
                 }
                 Err(error) => return Ok(Err(broken(error))),
             };
-            let shows = self.flow.expects.front().is_none_or(Expected::shows);
+            let shows = self.flow.expects.front().is_none_or(Expected::shows) && !self.hides_defaults();
             if !self.flow.held.is_empty() && shows && !matches!(header.tag, b'S' | b'N' | b'A' | b'Z') {
                 // Not the last statement after all.
                 self.release_held();
@@ -131,7 +131,7 @@ impl Session {
         }
         let shows =
             shows && !(header.tag == b'N' && self.flow.expects.front().is_some_and(|one| one.hide == Hide::Notices));
-        let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject;
+        let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject && shows;
         let ends = !self.flow.broken && part == Proof::End;
         let message = (shows || ends) && header.tag == b'N' || header.tag == b'A';
         if holds || message && !self.flow.held.is_empty() {
@@ -242,6 +242,11 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.reported(name, value);
         }
+        // DISCARD ALL has run, and the client's defaults are about to be in force again.
+        let back = matches!(self.flow.parts.front(), Some(Part::Defaults(_)))
+            && matches!(self.flow.expects.front(), Some(Expected { what: What::Query(Some(_)), .. }));
+        let default = self.defaults.reported(name).filter(|_| back).map(str::to_owned);
+        let value = default.as_deref().unwrap_or(value);
         match name {
             // A client is told of the whole, not of the server that happens to serve it.
             "in_hot_standby" => return,

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use crate::sql::cache::Cached;
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
-use crate::upstream::quote::literal;
-use crate::upstream::vars::reported_name;
+use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::Header;
 
 /// What binds a session to its server connection.
@@ -131,8 +130,7 @@ impl super::Session {
             Effect::SetRole { local: true } | Effect::SetSessionAuthorization { local: true } => {}
             Effect::Set { name, value, default, .. } => self.note_set(name, (!default).then(|| words(value))),
             Effect::SetConfig { name, value, .. } => {
-                let value = value.as_deref().map(|value| literal(&String::from_utf8_lossy(value)));
-                self.note_set(name, value.as_deref().map(str::as_bytes));
+                self.note_value(name, value.as_deref(), Value::Flat);
             }
             Effect::SetRole { .. } => self.note_role(b"role", statement.text(text)),
             Effect::SetSessionAuthorization { .. } => self.note_role(b"session_authorization", statement.text(text)),
@@ -222,6 +220,10 @@ impl super::Session {
     }
 
     fn note_set(&mut self, name: &[u8], value: Option<&[u8]>) {
+        self.note_value(name, value, Value::Spelled);
+    }
+
+    fn note_value(&mut self, name: &[u8], value: Option<&[u8]>, kind: fn(Box<str>) -> Value) {
         let (Ok(name), Ok(value)) = (str::from_utf8(name), value.map(str::from_utf8).transpose()) else {
             self.pins.add(Pin::Settings);
             return;
@@ -231,7 +233,7 @@ impl super::Session {
         if exact || name.ends_with("transaction_read_only") {
             return;
         }
-        let remembered = self.undo.put(name, value);
+        let remembered = self.undo.put(name, value.map(|value| kind(value.into())));
         self.pin_unless(remembered);
     }
 

@@ -12,7 +12,7 @@ pub struct Undo {
 
 enum Made {
     /// A setting's new value; None: its default.
-    Put(Box<str>, Option<Box<str>>),
+    Put(Box<str>, Option<Value>),
     /// RESET ALL, which leaves the role alone.
     ResetAll,
     /// DISCARD ALL.
@@ -31,8 +31,8 @@ impl Undo {
     }
 
     /// A setting has a new value, or with None its default. False if there are too many to remember.
-    pub fn put(&mut self, name: &str, value: Option<&str>) -> bool {
-        self.note(Made::Put(name.into(), value.map(Into::into)))
+    pub fn put(&mut self, name: &str, value: Option<Value>) -> bool {
+        self.note(Made::Put(name.into(), value))
     }
 
     /// RESET ALL has run. False as for [`Self::put`].
@@ -70,9 +70,9 @@ impl Undo {
         for made in self.made.drain(..) {
             for vars in &mut to {
                 match &made {
-                    Made::Put(name, value) => vars.put(seed, name, value.clone().map(Value::Spelled)),
-                    Made::ResetAll => vars.reset_spelled(seed),
-                    Made::ForgetAll => vars.forget_spelled(seed),
+                    Made::Put(name, value) => vars.put(seed, name, value.clone()),
+                    Made::ResetAll => vars.reset_unreported(seed),
+                    Made::ForgetAll => vars.forget_unreported(seed),
                     Made::Savepoint(_) => {}
                 }
             }
@@ -117,7 +117,7 @@ mod tests {
                 ("!", _) => assert!(undo.reset_all()),
                 _ => {
                     let (setting, value) = step.split_once('=').unwrap();
-                    assert!(undo.put(setting, Some(value)));
+                    assert!(undo.put(setting, Some(Value::Spelled(value.into()))));
                 }
             }
         }
@@ -126,7 +126,7 @@ mod tests {
         assert!(undo.is_empty());
         assert_eq!(vars, other);
         let set = vars.iter().map(|(name, value)| match value {
-            Value::Spelled(value) | Value::Reported(value) => format!("{name}={value}"),
+            Value::Spelled(value) | Value::Reported(value) | Value::Flat(value) => format!("{name}={value}"),
         });
         set.collect::<Vec<_>>().join(" ")
     }
@@ -150,8 +150,8 @@ mod tests {
     #[test]
     fn what_is_remembered_has_a_bound() {
         let mut undo = Undo::default();
-        assert!((0..MOST_MADE).all(|at| undo.put(&format!("a.b{at}"), Some("1"))));
-        assert!(!undo.put("a.b", Some("1")));
+        assert!((0..MOST_MADE).all(|at| undo.put(&format!("a.b{at}"), None)));
+        assert!(!undo.put("a.b", None));
         assert!(!undo.savepoint(&name("s")));
     }
 }

@@ -36,6 +36,15 @@ pub enum Value {
     Reported(Box<str>),
     /// The right-hand side of a SET as the client wrote it.
     Spelled(Box<str>),
+    /// The value itself, as `set_config()` takes it and SHOW tells it.
+    Flat(Box<str>),
+}
+
+impl Value {
+    /// Whether the server tells of it by itself.
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Self::Reported(_))
+    }
 }
 
 /// The settings of one session, or those that a server connection has now. Two that are equal have equal hashes, so
@@ -100,12 +109,12 @@ impl Vars {
     }
 
     /// Forgets every setting that the server does not report: DISCARD ALL.
-    pub fn forget_spelled(&mut self, seed: &Seed) {
+    pub fn forget_unreported(&mut self, seed: &Seed) {
         self.forget(seed, |_| true);
     }
 
     /// The same but for the role: RESET ALL.
-    pub fn reset_spelled(&mut self, seed: &Seed) {
+    pub fn reset_unreported(&mut self, seed: &Seed) {
         self.forget(seed, |name| !is_role(name));
     }
 
@@ -118,7 +127,7 @@ impl Vars {
         let names: Vec<Box<str>> = self
             .entries
             .iter()
-            .filter(|(name, value)| matches!(value, Value::Spelled(_)) && which(name))
+            .filter(|(name, value)| !value.is_reported() && which(name))
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
@@ -141,7 +150,7 @@ impl Vars {
             }
         }
         for (name, value) in self.entries.iter().filter(|(name, _)| !is_role(name)) {
-            if wanted.get(name).is_none() && matches!(value, Value::Spelled(_)) {
+            if wanted.get(name).is_none() && !value.is_reported() {
                 let _ = write!(sql, "RESET {};", ident(name));
             }
         }
@@ -151,6 +160,9 @@ impl Vars {
             }
             let _ = match (&**name, value) {
                 (name, Value::Spelled(value)) => write!(sql, "SET {} TO {value};", ident(name)),
+                (name, Value::Flat(value)) => {
+                    write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", literal(name), literal(value))
+                }
                 // Its value is a list already; quoted it would be one long name.
                 ("search_path", Value::Reported(value)) if value.is_empty() => {
                     write!(sql, "SET search_path TO '';")
@@ -160,9 +172,11 @@ impl Vars {
             };
         }
         for (name, what) in [(AUTHORIZATION, "SESSION AUTHORIZATION"), (ROLE, "ROLE")] {
-            if let Some(Value::Spelled(value)) = wanted.get(name) {
-                let _ = write!(sql, "SET {what} {value};");
-            }
+            let _ = match wanted.get(name) {
+                Some(Value::Flat(value)) => write!(sql, "SET {what} {};", literal(value)),
+                Some(Value::Spelled(value) | Value::Reported(value)) => write!(sql, "SET {what} {value};"),
+                None => Ok(()),
+            };
         }
         sql
     }
@@ -176,6 +190,7 @@ fn print(seed: &Seed, name: &str, value: &Value) -> u64 {
     let (kind, text) = match value {
         Value::Reported(text) => (0_u8, text),
         Value::Spelled(text) => (1, text),
+        Value::Flat(text) => (2, text),
     };
     seed.0.hash_one((name, kind, text))
 }
@@ -217,9 +232,11 @@ mod tests {
         have.put(&seed, "role", spelled("bob"));
         want.put(&seed, "TimeZone", reported("Europe/Berlin"));
         want.put(&seed, "my.key", spelled("'it''s'"));
+        want.put(&seed, "search_path", Some(Value::Flat("a, \"B\"".into())));
         assert_eq!(
             have.to_reach(&want),
-            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';"
+            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';\
+             SELECT pg_catalog.set_config('search_path', 'a, \"B\"', false);"
                 .replace("timezone", "\"TimeZone\"")
         );
         assert_eq!(want.to_reach(&want), "");
@@ -238,9 +255,9 @@ mod tests {
             "RESET ROLE;SET work_mem TO '1MB';SET SESSION AUTHORIZATION alice;SET ROLE carol;"
         );
         assert!(want.has_role());
-        want.reset_spelled(&seed);
+        want.reset_unreported(&seed);
         assert!(want.has_role() && want.get("work_mem").is_none());
-        want.forget_spelled(&seed);
+        want.forget_unreported(&seed);
         assert!(!want.has_role());
     }
 }
