@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::sequences::{FORGET, PAUSE, TRIES, are_anothers};
 use super::state::Pin;
 use super::{End, Flow, Session, Settling};
 use crate::config::PoolMode;
@@ -167,7 +168,7 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match pool.try_take(core) {
+                    let conn: Conn<Unguarded> = match self.take_for_sequences(&pool, deadline).await? {
                         Some(conn) => conn,
                         None => {
                             let taker = pool.clone();
@@ -237,6 +238,23 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// An idle connection of this core; for a question about a sequence the one that has the answer, which is worth a wait.
+    async fn take_for_sequences(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+        let core = self.core.index;
+        let Some(wanted) = self.sequences.wanted() else { return Ok(pool.try_take(core)) };
+        for _ in 0..TRIES {
+            if let Some(conn) = pool.take_this(core, wanted) {
+                return Ok(Some(conn));
+            }
+            self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+        }
+        Ok(pool.try_take(core))
     }
 
     /// One that another client has used is closed if this one wants its own.
@@ -343,6 +361,7 @@ impl Session {
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
+        let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
         server.used = true;
         let target = CancelTarget {
@@ -367,6 +386,10 @@ impl Session {
             for name in gone {
                 server.vars.put(&self.core.hub.seed, &name, None);
             }
+        }
+        if asks && are_anothers(server, self.me.id) {
+            sql.push_str(FORGET);
+            server.sequences = None;
         }
         let in_place = matches!(self.lease, Lease::InPlace { .. });
         let Some(server) = self.lease.server() else { return };
@@ -607,6 +630,7 @@ async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::ups
         return;
     }
     let server = conn.server();
+    server.sequences = None;
     server.vars.forget_unreported(&seed);
     server.prepared.clear();
     server.unnamed = 0;

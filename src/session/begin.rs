@@ -112,6 +112,7 @@ impl Prepared {
             untold: false,
             notice: None,
             undo: Undo::default(),
+            sequences: super::sequences::Sequences::default(),
             pins: Pins::default(),
             names: Names::default(),
             inner: std::collections::HashMap::new(),

@@ -7,6 +7,7 @@ use super::lease::Lease;
 use super::parts::Part;
 use super::proof::Doubt;
 use super::run::{BACKLOG, Next};
+use super::sequences::asks;
 use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
@@ -167,6 +168,7 @@ impl Session {
                 self.drop_bytes(header.total);
                 return Ok(Handled::Done);
             }
+            self.sequences.asks_next = asks(&cached.analysis);
             return Ok(Handled::Needs(nature(&cached.analysis)));
         }
         if self.lease.in_maintenance() && self.holds_query(&cached) {
@@ -189,6 +191,7 @@ impl Session {
             return self.guarded_query(header, cached);
         }
         self.leave_databases(&cached);
+        self.note_sequences(&cached, false);
         if let Some(text) = self.deallocate_rewritten(&cached) {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);

@@ -38,6 +38,7 @@ mod reply;
 mod rules;
 mod run;
 mod seen;
+mod sequences;
 pub mod startup;
 mod state;
 mod undo;
@@ -246,6 +247,7 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
+    sequences: sequences::Sequences,
     pins: Pins,
     names: Names,
     /// What SQL-level PREPARE has prepared, and whether running it is refused.

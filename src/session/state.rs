@@ -28,10 +28,12 @@ pub enum Pin {
     Prepared,
     /// LOAD, or settings that cannot be followed.
     Settings,
+    /// Sequences moved on by a program that asks for `currval()`.
+    Sequence,
 }
 
 impl Pin {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::SessionMode, "session mode"),
         (Self::Listen, "listen"),
         (Self::Temporary, "temporary table"),
@@ -39,6 +41,7 @@ impl Pin {
         (Self::AdvisoryLock, "advisory lock"),
         (Self::Prepared, "prepare"),
         (Self::Settings, "settings"),
+        (Self::Sequence, "sequence"),
     ];
 }
 
@@ -125,7 +128,8 @@ impl super::Session {
         match effect {
             // That was seen to before it ran.
             Effect::Empties(_) => {}
-            Effect::None | Effect::Execute(_) | Effect::Unknown | Effect::DiscardPlans | Effect::DiscardSequences => {}
+            Effect::None | Effect::Execute(_) | Effect::Unknown | Effect::DiscardPlans | Effect::AsksSequence => {}
+            Effect::DiscardSequences => self.forget_sequences(),
             Effect::Set { local: true, .. } | Effect::SetConfig { local: true, .. } => {}
             Effect::SetRole { local: true } | Effect::SetSessionAuthorization { local: true } => {}
             Effect::Set { name, value, default, .. } => self.note_set(name, (!default).then(|| words(value))),
@@ -159,6 +163,7 @@ impl super::Session {
                 let _ = self.undo.forget_all();
                 self.pins.only_mode();
                 self.forget_prepared();
+                self.forget_sequences();
             }
             Effect::DiscardTemp => self.pins.remove(Pin::Temporary),
             Effect::Listen(_) => self.pins.add(Pin::Listen),

@@ -18,6 +18,10 @@ pub(super) struct Calls {
     pub effects: Vec<SessionEffect>,
     /// Calls something that does not run in recovery, or must run on the primary to mean anything.
     pub primary_only: bool,
+    /// Names `nextval()` or `setval()`.
+    pub moves_sequence: bool,
+    /// Names `currval()` or `lastval()`.
+    pub asks_sequence: bool,
     /// Calls something that is not known to be a plain read.
     pub unknown: bool,
     /// Hands text to a function that runs it.
@@ -155,6 +159,8 @@ fn judge(
         calls.unknown = true;
     } else if PRIMARY_ONLY.binary_search(&name).is_ok() {
         calls.primary_only = true;
+        calls.moves_sequence |= matches!(name, "nextval" | "setval");
+        calls.asks_sequence |= matches!(name, "currval" | "lastval");
     } else if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") {
         calls.primary_only = true;
         if name.starts_with("pg_advisory_unlock") {

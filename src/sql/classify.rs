@@ -115,6 +115,14 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
             route = Proven::PrimaryOnly;
         }
     }
+    let moves_sequences = match draft.kind {
+        Kind::Write | Kind::Unknown | Kind::Copy(CopyDirection::FromClient | CopyDirection::FromServer) => true,
+        Kind::Utility if matches!(draft.tag, "DO" | "CALL" | "EXECUTE") => true,
+        _ => draft.executes && (facts.calls.moves_sequence || facts.calls.unknown),
+    };
+    if facts.calls.asks_sequence {
+        effects.push(SessionEffect::AsksSequence);
+    }
     if refusal == Refusal::Allowed
         && let Some(why) = scope.list.command(draft.tag)
     {
@@ -128,6 +136,7 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
         locks_rows: facts.lock.is_some(),
         route,
         contained: draft.contained,
+        moves_sequences,
         effects: effects.into_boxed_slice(),
     }
 }

@@ -112,6 +112,8 @@ pub struct Server {
     pub born_guarded: bool,
     /// A client has had it.
     pub used: bool,
+    /// Number of the client that may last have moved a sequence on: `currval()` tells of that one's.
+    pub sequences: Option<u64>,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
@@ -160,6 +162,7 @@ impl Server {
             id,
             born_guarded: false,
             used: false,
+            sequences: None,
             opened: now,
             idle_since: now,
             generation,

@@ -5,5 +5,6 @@
 mod databases;
 mod fresh;
 mod roles;
+mod sequences;
 mod settings;
 mod stand;

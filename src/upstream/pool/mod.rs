@@ -214,6 +214,19 @@ impl Pool {
         }
     }
 
+    /// Takes that very connection if it is idle on any core and nobody waits.
+    pub fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+        if self.waiting.load(SeqCst) != 0 {
+            return None;
+        }
+        let found = (0..self.shards.len()).find_map(|shard| {
+            let mut queue = self.queue(shard);
+            let at = queue.idle.iter().position(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
+            Some(queue.idle.swap_remove(at))
+        });
+        self.settle(found?, core)
+    }
+
     /// Takes an idle connection, opens one, or waits for one until `deadline`.
     ///
     /// # Errors
