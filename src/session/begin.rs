@@ -10,6 +10,7 @@ use super::replication::Replication;
 use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
 use super::state::Pins;
+use super::told::Told;
 use super::undo::Undo;
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
@@ -84,6 +85,7 @@ struct Prepared {
     defaults: Defaults,
     startup: Vec<(String, String)>,
     read_only_default: Option<bool>,
+    told: Told,
     told_read_only: bool,
     told_closed: bool,
     greeting: Vec<u8>,
@@ -107,6 +109,7 @@ impl Prepared {
             defaults: self.defaults,
             startup: self.startup.into(),
             read_only_default: self.read_only_default,
+            told: self.told,
             told_read_only: self.told_read_only,
             told_closed: self.told_closed,
             untold: false,
@@ -258,7 +261,20 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
     let startup = if operator { wanted.parameters } else { Vec::new() };
-    Ok(Prepared { me, db, manner, vars, defaults, startup, read_only_default, told_read_only, told_closed, greeting })
+    let told = Told::new(welcome);
+    Ok(Prepared {
+        me,
+        db,
+        manner,
+        vars,
+        defaults,
+        startup,
+        read_only_default,
+        told,
+        told_read_only,
+        told_closed,
+        greeting,
+    })
 }
 
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.

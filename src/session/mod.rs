@@ -41,6 +41,7 @@ mod seen;
 mod sequences;
 pub mod startup;
 mod state;
+mod told;
 mod undo;
 mod wanted;
 mod wrapped;
@@ -238,6 +239,7 @@ pub struct Session {
     startup: Arc<[(String, String)]>,
     /// The session's own default_transaction_read_only; None while it is the server's, which is not known yet.
     read_only_default: Option<bool>,
+    told: told::Told,
     /// What default_transaction_read_only was last reported to the client.
     told_read_only: bool,
     /// A warning that waits for the same moment; of several the last.

@@ -268,6 +268,8 @@ impl Session {
                     if known == "application_name" {
                         value.clone_into(&mut self.me.application_name.borrow_mut());
                     }
+                } else if !self.told.is_news(name, value) {
+                    return;
                 }
             }
         }
