@@ -24,6 +24,7 @@ mod fence;
 mod guarded;
 mod held_cursor;
 mod hold;
+mod identity;
 mod input;
 mod lease;
 mod own;
@@ -247,6 +248,8 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
+    /// The server process id in the key that the client was told; None: its own number.
+    told_pid: Option<u32>,
     sequences: sequences::Sequences,
     pins: Pins,
     names: Names,

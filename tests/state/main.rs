@@ -4,6 +4,7 @@
 
 mod databases;
 mod fresh;
+mod identity;
 mod roles;
 mod sequences;
 mod settings;

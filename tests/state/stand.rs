@@ -54,7 +54,7 @@ impl Stand {
         if let Some(stand) = shared.upgrade() {
             return stand;
         }
-        let stand = Arc::new(Stand::start("", DATABASES));
+        let stand = Arc::new(Stand::start("default_pool_size = 1", DATABASES));
         *shared = Arc::downgrade(&stand);
         stand
     }
@@ -70,7 +70,7 @@ impl Stand {
             .unwrap();
         let mut config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
-             query_wait_timeout = \"20s\"\ndefault_pool_size = 1\n{top}\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
+             query_wait_timeout = \"20s\"\n{top}\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
              monitor_user = \"monitor\"\nmonitor_interval = \"200ms\"\n",
             cluster.primary().port()
         );
