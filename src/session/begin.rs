@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::defaults::Defaults;
+use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
-use super::state::Pins;
 use super::undo::Undo;
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
@@ -115,6 +115,7 @@ impl Prepared {
             told_pid: None,
             sequences: super::sequences::Sequences::default(),
             pins: Pins::default(),
+            doubted: Pins::default(),
             names: Names::default(),
             inner: std::collections::HashMap::new(),
             pools: PoolCache::default(),

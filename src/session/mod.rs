@@ -30,6 +30,7 @@ mod lease;
 mod own;
 mod parts;
 mod past;
+mod pins;
 mod prepared;
 mod proof;
 mod refuse;
@@ -62,8 +63,8 @@ use crate::upstream::vars::Vars;
 use crate::wire::{Buffer, Report, TxStatus};
 use expect::Expected;
 use lease::Lease;
+use pins::Pins;
 use prepared::Names;
-use state::Pins;
 use undo::Undo;
 
 /// Why a session is over.
@@ -252,6 +253,8 @@ pub struct Session {
     told_pid: Option<u32>,
     sequences: sequences::Sequences,
     pins: Pins,
+    /// What of that may have ended in the transactions since the server was last asked.
+    doubted: Pins,
     names: Names,
     /// What SQL-level PREPARE has prepared, and whether running it is refused.
     inner: HashMap<Name, Refusal>,

@@ -5,6 +5,7 @@
 mod databases;
 mod fresh;
 mod identity;
+mod pins;
 mod roles;
 mod sequences;
 mod settings;

@@ -33,7 +33,6 @@ const PINS: [&str; 8] = [
 pub struct Stand {
     // Before the cluster, so that it goes first.
     pub proxy: Proxy,
-    #[expect(dead_code, reason = "it runs for as long as the stand does")]
     cluster: Cluster,
     used: AtomicUsize,
 }
@@ -100,6 +99,11 @@ impl Place {
     /// A client, superuser on the server.
     pub fn client(&self) -> Client {
         self.stand.client(USER, &self.database)
+    }
+
+    /// A client of the server itself.
+    pub fn direct(&self) -> Client {
+        Client(Raw::connect(&self.stand.cluster.primary().tcp(), &Login::new(USER, &self.database)).unwrap())
     }
 
     /// Why each client of this database that keeps its server connection does so.
