@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::pins::Pin;
 use super::sequences::{FORGET, PAUSE, TRIES, are_anothers};
-use super::state::Pin;
 use super::{End, Flow, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::defaults::Defaults;
+use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
-use super::state::Pins;
 use super::told::Told;
 use super::undo::Undo;
 use super::wanted::Wanted;
@@ -115,8 +115,10 @@ impl Prepared {
             untold: false,
             notice: None,
             undo: Undo::default(),
+            told_pid: None,
             sequences: super::sequences::Sequences::default(),
             pins: Pins::default(),
+            doubted: Pins::default(),
             names: Names::default(),
             inner: std::collections::HashMap::new(),
             pools: PoolCache::default(),
@@ -128,6 +130,11 @@ impl Prepared {
             holding: super::hold::Holding::default(),
         }
     }
+}
+
+/// Whether a session has a server connection of its own from the beginning: the greeting waits for it.
+pub(super) fn has_own_server(mode: PoolMode, operator: bool) -> bool {
+    mode == PoolMode::Session && !operator
 }
 
 /// Whether a client that has logged in may come in, and where to.
@@ -250,8 +257,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         };
         back::parameter_status(&mut greeting, name, value);
     }
-    back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), me.secret);
-    back::ready(&mut greeting, TxStatus::Idle);
+    if !has_own_server(settings.pool_mode, operator) {
+        back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), me.secret);
+        back::ready(&mut greeting, TxStatus::Idle);
+    }
     let manner = Manner {
         pool_mode: settings.pool_mode,
         reads: settings.reads,

@@ -286,7 +286,7 @@ impl Session {
             self.flow.readies += 1;
         }
         self.flow.begun |= expected.hide != super::expect::Hide::All;
-        if matches!(expected.what, What::Query(_))
+        if matches!(expected.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_))
             && let Some(server) = self.lease.server()
         {
             // A simple query ends the unnamed statement.

@@ -24,11 +24,13 @@ mod fence;
 mod guarded;
 mod held_cursor;
 mod hold;
+mod identity;
 mod input;
 mod lease;
 mod own;
 mod parts;
 mod past;
+mod pins;
 mod prepared;
 mod proof;
 mod refuse;
@@ -62,8 +64,8 @@ use crate::upstream::vars::Vars;
 use crate::wire::{Buffer, Report, TxStatus};
 use expect::Expected;
 use lease::Lease;
+use pins::Pins;
 use prepared::Names;
-use state::Pins;
 use undo::Undo;
 
 /// Why a session is over.
@@ -249,8 +251,12 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
+    /// The server process id in the key that the client was told; None: its own number.
+    told_pid: Option<u32>,
     sequences: sequences::Sequences,
     pins: Pins,
+    /// What of that may have ended in the transactions since the server was last asked.
+    doubted: Pins,
     names: Names,
     /// What SQL-level PREPARE has prepared, and whether running it is refused.
     inner: HashMap<Name, Refusal>,

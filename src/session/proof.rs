@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use super::Session;
 use super::expect::{Expected, Hide, Proof, What};
 use super::lease::Lease;
-use super::state::Pin;
+use super::pins::Pin;
 use crate::hub::Layer;
 use crate::sql::{Kind, Proven, Refusal, SessionEffect, Statement};
 use crate::wire::frame::Header;

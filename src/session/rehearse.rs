@@ -5,8 +5,8 @@
 
 use super::Session;
 use super::lease::Lease;
+use super::pins::Pin;
 use super::rules::Treatment;
-use super::state::Pin;
 use crate::hub::rehearsal::Refused;
 use crate::sql::cache::Cached;
 use crate::sql::{Name, Refusal, SessionEffect, Statement, normalised};
