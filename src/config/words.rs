@@ -115,6 +115,16 @@ impl AuthType {
 }
 
 words! {
+    /// How TLS begins, in libpq's words (`sslnegotiation`).
+    pub enum Negotiation {
+        /// After an SSLRequest that the server has granted.
+        Postgres = "postgres",
+        /// At once.
+        Direct = "direct",
+    }
+}
+
+words! {
     /// TLS, in libpq's words: <https://www.postgresql.org/docs/current/libpq-ssl.html>
     pub enum SslMode {
         /// Never.

@@ -5,3 +5,5 @@ mod defaults;
 mod errors;
 mod replication;
 mod stand;
+mod tls;
+mod versions;

@@ -23,6 +23,9 @@ use crate::upstream::server::Server;
 use crate::upstream::vars::Seed;
 use queue::{Grant, Queue, Shard};
 
+/// The first PostgreSQL that speaks protocol 3.2.
+const FIRST_WITH_3_2: u32 = 18;
+
 /// What a pool needs to know to open connections.
 pub struct PoolSettings {
     /// How to log in. Parameters that make a connection guarded are added to it.
@@ -553,6 +556,14 @@ impl Pool {
         Some(queue.idle.swap_remove(at))
     }
 
+    /// The minor version of the protocol that its server is known to speak: from 3.2 on cancel keys are long.
+    fn minor(&self) -> u32 {
+        let welcome = self.welcome();
+        let version = welcome.iter().flat_map(|welcome| &welcome.parameters).find(|(name, _)| name == "server_version");
+        let major = version.and_then(|(_, version)| version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+        if major.is_some_and(|major: u32| major >= FIRST_WITH_3_2) { 2 } else { 0 }
+    }
+
     async fn open(
         self: &Arc<Self>,
         permit: Permit,
@@ -562,12 +573,13 @@ impl Pool {
     ) -> Result<AnyConn, LoginError> {
         let generation = self.generation.load(SeqCst);
         let _opening = Opening::of(&self.opening);
+        let minor = self.minor();
         let fresh = match tag {
             KindTag::Unguarded => {
                 let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                self.settings.login.run(&more).await?
+                self.settings.login.run_as(minor, &more).await?
             }
-            KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
+            KindTag::Guarded => self.settings.login.run_as(minor, &[("default_transaction_read_only", "on")]).await?,
         };
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
