@@ -254,11 +254,11 @@ impl Client {
     }
 
     /// Sends a cancel request to the server that works for it, if one does; a console is asked to give up its command, who is
-    /// held to give up the wait. Its server connection stays its own until the request has been taken. The receiver learns
+    /// held, or waits for a server connection, to give up the wait. Its server connection stays its own until the request has been taken. The receiver learns
     /// when that is.
     pub fn send_cancel(self: &Rc<Self>) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
-        if self.database.is_none() || self.phase.get() == Phase::Held {
+        if self.database.is_none() || matches!(self.phase.get(), Phase::Held | Phase::Waiting) {
             self.ask(Ask::Cancel);
             return told;
         }

@@ -37,6 +37,7 @@ impl Session {
         let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
         let began = Instant::now();
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        self.holding.cancelled = false;
         self.me.enter(Phase::Waiting);
         let taken = if self.me.operator { self.take_operator().await } else { self.take(nature, deadline).await };
         if let Some(stats) = self.db.stats.of(self.core.index) {
@@ -51,20 +52,28 @@ impl Session {
             }
             Err(Denied::End(end)) => Err(end),
             Err(Denied::Asked) => {
-                self.me.enter(Phase::Idle);
-                self.answer_asks().await
-            }
-            Err(Denied::Refused(report)) => {
-                self.me.enter(Phase::Idle);
-                self.forget_held();
-                match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
-                    Some(header) => {
-                        self.answer_error(header, &report);
-                        Ok(())
-                    }
-                    None => Err(report.into()),
+                self.answer_asks().await?;
+                if std::mem::take(&mut self.holding.cancelled) && !self.has_to_begin() {
+                    let report = Report::error("57014", "canceling statement due to user request");
+                    return self.refuse_waiting(&report);
                 }
+                self.me.enter(Phase::Idle);
+                Ok(())
             }
+            Err(Denied::Refused(report)) => self.refuse_waiting(&report),
+        }
+    }
+
+    /// The message that waits for a server connection is answered with an error.
+    fn refuse_waiting(&mut self, report: &Report) -> Result<(), End> {
+        self.me.enter(Phase::Idle);
+        self.forget_held();
+        match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+            Some(header) => {
+                self.answer_error(header, report);
+                Ok(())
+            }
+            None => Err(report.clone().into()),
         }
     }
 
@@ -514,6 +523,8 @@ impl Session {
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
+                // It has got its server connection meanwhile.
+                Ask::Cancel if self.me.phase.get() == Phase::Active => drop(self.me.send_cancel()),
                 Ask::Cancel => self.holding.cancelled = true,
             }
         }
