@@ -123,6 +123,12 @@ settings! {
         max_prepared_statements: u32 = 200, { max: COUNT };
         /// Sent to a server connection before another client gets it, in session mode. Empty: nothing is sent.
         server_reset_query: String = "DISCARD ALL".into();
+        /// Send server_reset_query in the other pool modes too, each time a server connection comes back. Not needed: what a
+        /// client leaves in its session is followed.
+        server_reset_query_always: bool = false;
+        /// Sent to a server connection that was idle for longer than server_check_delay before a client gets it; one that does
+        /// not answer is closed. Empty: it is seen without asking whether the server has closed its end.
+        server_check_query: String = String::new(), { example: "\"SELECT 1\"" };
     }
 }
 

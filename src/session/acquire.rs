@@ -432,10 +432,10 @@ impl Session {
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lane = ticket.leave();
-                give_back(conn.into());
+                self.give_back(conn.into());
             }
-            Lease::Guarded { conn, .. } => give_back(conn.into()),
-            Lease::Allowed { conn } => give_back(conn.into()),
+            Lease::Guarded { conn, .. } => self.give_back(conn.into()),
+            Lease::Allowed { conn } => self.give_back(conn.into()),
             // It was made read-only by force, and is of neither kind now.
             Lease::InPlace { conn, .. } => conn.close(),
             other => self.lease = other,
@@ -446,6 +446,17 @@ impl Session {
             self.answer_asks().await?;
         }
         self.ending.take().map_or(Ok(()), |report| Err(report.into()))
+    }
+
+    fn give_back(&self, conn: AnyConn) {
+        let setup = self.core.setup();
+        let pooling = &setup.config.pooling;
+        if pooling.server_reset_query_always && !pooling.server_reset_query.is_empty() {
+            let (reset, seed) = (pooling.server_reset_query.clone(), self.core.hub.seed.clone());
+            tokio::task::spawn_local(clean_up(conn, reset, seed));
+        } else {
+            give_back(conn);
+        }
     }
 
     /// Notes that the lease ends now.
@@ -498,7 +509,7 @@ impl Session {
             Lease::Bound { conn } if clean && poolable => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
-                tokio::task::spawn_local(clean_up(conn, reset, seed));
+                tokio::task::spawn_local(clean_up(conn.into(), reset, seed));
             }
             other => {
                 self.lease = other;
@@ -583,7 +594,7 @@ fn give_back(mut conn: AnyConn) {
     pool.give_back(conn);
 }
 
-async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::upstream::vars::Seed>) {
+async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::vars::Seed>) {
     let cleaned = tokio::time::timeout(CLEAN_PATIENCE, conn.server().run_quietly(&reset)).await;
     if !matches!(cleaned, Ok(Ok(TxStatus::Idle))) {
         conn.close();
@@ -593,5 +604,5 @@ async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::ups
     server.vars.forget_unreported(&seed);
     server.prepared.clear();
     server.unnamed = 0;
-    give_back(conn.into());
+    give_back(conn);
 }

@@ -142,6 +142,9 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
+        if let Some(handled) = self.refuses_block(header, &cached) {
+            return Ok(handled);
+        }
         if let Some(handled) = self.rule_for_query(header, &cached) {
             return Ok(handled);
         }

@@ -38,6 +38,7 @@ mod reply;
 mod rules;
 mod run;
 mod seen;
+mod single;
 pub mod startup;
 mod state;
 mod wanted;

@@ -5,6 +5,7 @@ mod cancel;
 mod defaults;
 mod errors;
 mod replication;
+mod single;
 mod stand;
 mod tls;
 mod versions;

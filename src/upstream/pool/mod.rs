@@ -21,6 +21,7 @@ use crate::upstream::limit::Limit;
 use crate::upstream::login::{Fresh, Login, LoginError};
 use crate::upstream::server::Server;
 use crate::upstream::vars::Seed;
+use crate::wire::TxStatus;
 use queue::{Grant, Queue, Shard};
 
 /// The first PostgreSQL that speaks protocol 3.2.
@@ -36,6 +37,34 @@ pub struct PoolSettings {
     pub reserve: usize,
     /// See `reserve`.
     pub reserve_after: Duration,
+    /// What a connection is asked before it is lent.
+    pub check: Check,
+}
+
+/// Whether a connection is asked for a sign of life before it is lent.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// What it is asked; empty: nothing.
+    pub query: String,
+    /// Only if it was idle for longer than this.
+    pub after: Duration,
+    /// How long it may take.
+    pub patience: Duration,
+}
+
+impl Check {
+    fn is_due(&self, server: &Server) -> bool {
+        !self.query.is_empty() && server.idle_since.elapsed() >= self.after
+    }
+
+    /// Whether the connection is good: nobody asks, or it answers.
+    async fn passes(&self, server: &mut Server) -> bool {
+        if !self.is_due(server) {
+            return true;
+        }
+        let answer = tokio::time::timeout(self.patience, server.run_quietly(&self.query)).await;
+        matches!(answer, Ok(Ok(TxStatus::Idle)))
+    }
 }
 
 /// Why no connection could be had.
@@ -204,12 +233,20 @@ impl Pool {
 
     /// Takes an idle connection of this core, if that is possible without waiting or passing anybody over.
     #[inline]
-    pub fn try_take<K: Kind>(&self, core: usize) -> Option<Conn<K>> {
+    pub fn try_take<K: Kind>(&self, core: usize) -> Option<Conn<K>>
+    where
+        AnyConn: From<Conn<K>>,
+    {
         if self.waiting.load(SeqCst) != 0 {
             return None;
         }
         loop {
             let mut conn = K::from_any(self.pop_idle(core, K::TAG)?).ok()?;
+            if self.settings.check.is_due(conn.server()) {
+                // That takes time: not here.
+                self.queue(core).idle.push(conn.into());
+                return None;
+            }
             if self.is_good(conn.server()) {
                 return Some(conn);
             }
@@ -226,13 +263,13 @@ impl Pool {
         let mut delay = Duration::from_millis(20);
         loop {
             let place = match self.take_now::<K>(core) {
-                Some(Grant::Conn(conn)) => match self.settle::<K>(conn, core) {
+                Some(Grant::Conn(conn)) => match self.settle::<K>(conn, core).await {
                     Some(conn) => return Ok(conn),
                     None => continue,
                 },
                 Some(Grant::Place(permit)) => permit,
                 None => match self.wait::<K>(core, deadline, reserve_at).await? {
-                    Grant::Conn(conn) => match self.settle::<K>(conn, core) {
+                    Grant::Conn(conn) => match self.settle::<K>(conn, core).await {
                         Some(conn) => return Ok(conn),
                         None => continue,
                     },
@@ -273,7 +310,7 @@ impl Pool {
             };
             match grant {
                 Grant::Conn(conn) => {
-                    if let Some(conn) = self.settle::<K>(conn, core) {
+                    if let Some(conn) = self.settle::<K>(conn, core).await {
                         return Ok(conn);
                     }
                 }
@@ -484,7 +521,7 @@ impl Pool {
     }
 
     /// A granted connection, at home on this core and alive; None if it turned out dead.
-    fn settle<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
+    async fn settle<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
         let server = conn.server();
         if server.core != core {
             if server.stream.rebind().is_err() {
@@ -493,7 +530,7 @@ impl Pool {
             }
             server.core = core;
         }
-        if !self.is_good(conn.server()) {
+        if !self.is_good(conn.server()) || !self.settings.check.passes(conn.server()).await {
             conn.close();
             return None;
         }
