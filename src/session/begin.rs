@@ -119,6 +119,7 @@ impl Prepared {
             avoid: None,
             asked_at: None,
             ending: None,
+            half_closed: false,
             breaking: super::drain::Breaking::No,
             holding: super::hold::Holding::default(),
         }

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod defaults;
+mod ends;
 mod errors;
 mod replication;
 mod single;
