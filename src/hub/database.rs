@@ -1,9 +1,9 @@
 //! Databases as clients name them: the gate, the cluster and the pools of each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
@@ -48,6 +48,12 @@ type ResolvedOfUser = HashMap<Parameters, Arc<Resolved>>;
 /// Start-up packets with settings of their own that are remembered.
 const MOST_RESOLVED: usize = 1000;
 
+/// How long a program is known to ask for `currval()`: one who did so by hand is not to change how a role is pooled for good.
+const ASKER_IS_KNOWN: Duration = Duration::from_secs(600);
+
+/// Programs that are known to ask.
+const MOST_ASKERS: usize = 1000;
+
 /// A database.
 pub struct Database {
     /// As clients name it.
@@ -67,6 +73,8 @@ pub struct Database {
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
+    askers: Mutex<HashMap<(Arc<str>, Box<str>), Instant>>,
+    any_asks: AtomicBool,
     resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
@@ -195,6 +203,27 @@ impl Database {
         resolved
     }
 
+    /// Whether sessions of that program have asked what a sequence last gave them.
+    pub fn asks_sequences(&self, user: &Arc<str>, application_name: &str) -> bool {
+        if !self.any_asks.load(Relaxed) {
+            return false;
+        }
+        let askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        askers.get(&(user.clone(), application_name.into())).is_some_and(|last| last.elapsed() < ASKER_IS_KNOWN)
+    }
+
+    /// Notes that a session of that program asks.
+    pub fn remember_asks_sequences(&self, user: &Arc<str>, application_name: &str) {
+        let mut askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        if askers.len() >= MOST_ASKERS {
+            askers.retain(|_, last| last.elapsed() < ASKER_IS_KNOWN);
+        }
+        if askers.len() < MOST_ASKERS {
+            askers.insert((user.clone(), application_name.into()), Instant::now());
+        }
+        self.any_asks.store(true, Relaxed);
+    }
+
     /// Whether PAUSE holds new transactions back.
     pub fn is_paused(&self) -> bool {
         self.paused.load(SeqCst)
@@ -302,6 +331,16 @@ impl Databases {
         all
     }
 
+    /// Closes the idle connections to a database of the cluster, whatever clients call it.
+    pub fn close_idle_in(&self, cluster: &Arc<Cluster>, dbname: &str) {
+        for database in self.all() {
+            let setup = database.setup();
+            if Arc::ptr_eq(&setup.cluster, cluster) && setup.settings.server_dbname(&database.name) == dbname {
+                database.pools().iter().for_each(|pool| _ = pool.close_idle(|_| true));
+            }
+        }
+    }
+
     /// PAUSE of all databases, those that come into being later too.
     pub fn pause_all(&self) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -379,6 +418,8 @@ impl Databases {
             resumed: Notify::new(),
             pools: Mutex::default(),
             welcomes: Mutex::default(),
+            askers: Mutex::default(),
+            any_asks: AtomicBool::new(false),
             resolved: Mutex::default(),
             refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::sequences::{FORGET, PAUSE, TRIES, are_anothers};
 use super::state::Pin;
-use super::{End, Flow, Session};
+use super::{End, Flow, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::{Ask, CancelTarget};
@@ -176,7 +177,7 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match pool.try_take(core) {
+                    let conn: Conn<Unguarded> = match self.take_for_sequences(&pool, deadline).await? {
                         Some(conn) => conn,
                         None => {
                             let taker = pool.clone();
@@ -184,6 +185,7 @@ impl Session {
                             self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?
                         }
                     };
+                    let Some(conn) = self.fit(conn) else { continue };
                     match self.enter_gate() {
                         Some(ticket) => {
                             self.lease = Lease::Write { conn, ticket };
@@ -210,6 +212,7 @@ impl Session {
                     let taker = pool.clone();
                     let taken = async move { taker.take::<Unguarded>(core, deadline).await };
                     let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let Some(conn) = self.fit(conn) else { continue };
                     let mut conn = conn.arm();
                     conn.server().default_read_only = Some(false);
                     self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
@@ -244,6 +247,32 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// An idle connection of this core; for a question about a sequence the one that has the answer, which is worth a wait.
+    async fn take_for_sequences(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+        let core = self.core.index;
+        let Some(wanted) = self.sequences.wanted() else { return Ok(pool.try_take(core)) };
+        for _ in 0..TRIES {
+            if let Some(conn) = pool.take_this(core, wanted) {
+                return Ok(Some(conn));
+            }
+            self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+        }
+        Ok(pool.try_take(core))
+    }
+
+    /// One that another client has used is closed if this one wants its own.
+    fn fit(&self, mut conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
+        if self.manner.fresh && conn.server().used {
+            conn.close();
+            return None;
+        }
+        Some(conn)
     }
 
     /// None: the server cannot be reached.
@@ -341,7 +370,9 @@ impl Session {
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
+        let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
+        server.used = true;
         let target = CancelTarget {
             pool: server.permit.pool().clone(),
             pid: server.key.0,
@@ -365,6 +396,10 @@ impl Session {
                 server.vars.put(&self.core.hub.seed, &name, None);
             }
         }
+        if asks && are_anothers(server, self.me.id) {
+            sql.push_str(FORGET);
+            server.sequences = None;
+        }
         let in_place = matches!(self.lease, Lease::InPlace { .. });
         let Some(server) = self.lease.server() else { return };
         if in_place && server.default_read_only != Some(true) {
@@ -385,11 +420,27 @@ impl Session {
         if !sql.is_empty() {
             front::write_query(&mut self.io.to_server, sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
+            if self.vars.has_role() {
+                self.flow.settling = Settling::Asked;
+            }
         }
         if self.manner.pool_mode == PoolMode::Session && !operator {
             self.pins.add(Pin::SessionMode);
             self.me.pinned.set(self.pins.word());
         }
+    }
+
+    /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
+    pub(super) fn settle(&mut self) -> Result<(), End> {
+        if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
+            self.close_lease();
+            self.flow = Flow { skip: self.flow.skip, told: self.flow.told, ..Flow::default() };
+            match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+                Some(header) => self.answer_error(header, &report),
+                None => return Err((*report).into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether the lease has come to its end: the transaction is over and everything sent on.
@@ -506,7 +557,7 @@ impl Session {
         self.note_gone();
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
-            Lease::Bound { conn } if clean && poolable => {
+            Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn.into(), reset, seed));
@@ -601,6 +652,7 @@ async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::v
         return;
     }
     let server = conn.server();
+    server.sequences = None;
     server.vars.forget_unreported(&seed);
     server.prepared.clear();
     server.unnamed = 0;

@@ -9,10 +9,11 @@ use super::defaults::Defaults;
 use super::replication::Replication;
 use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
-use super::state::{Pins, Undo};
+use super::state::Pins;
+use super::undo::Undo;
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
-use crate::config::Config;
+use crate::config::{Config, PoolMode};
 use crate::hub::client::Identity;
 use crate::hub::database::Resolved;
 use crate::hub::{Client, Core, Database};
@@ -111,6 +112,7 @@ impl Prepared {
             untold: false,
             notice: None,
             undo: Undo::default(),
+            sequences: super::sequences::Sequences::default(),
             pins: Pins::default(),
             names: Names::default(),
             inner: std::collections::HashMap::new(),
@@ -253,6 +255,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         query_wait: db.setup().settings.query_wait_timeout.get(),
         most_prepared: config.pooling.max_prepared_statements as usize,
         largest: config.memory.max_message_size.bytes(),
+        fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
     let startup = if operator { wanted.parameters } else { Vec::new() };
     Ok(Prepared { me, db, manner, vars, defaults, startup, read_only_default, told_read_only, told_closed, greeting })
@@ -310,12 +313,12 @@ async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wa
     }
 }
 
-/// A server's refusal as the end of a log-in.
-fn report_of(body: &[u8]) -> Report {
+/// A server's error in words of our own, without its position in a text that the client does not know.
+pub(super) fn report_of(body: &[u8], severity: Severity) -> Report {
     let fields = ErrorFields::new(body);
     let text = |code| fields.get(code).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let code = super::acquire::known_code(fields.code());
-    Report { severity: Severity::Fatal, ..Report::error(code, text(b'M').unwrap_or_default()) }
+    Report { severity, ..Report::error(code, text(b'M').unwrap_or_default()) }
         .with_detail(text(b'D'))
         .with_hint(text(b'H'))
         .with_place(fields.place().map(Arc::new))
@@ -323,7 +326,7 @@ fn report_of(body: &[u8]) -> Report {
 
 pub(super) fn fatal(error: &AcquireError) -> Report {
     match error {
-        AcquireError::Login(LoginError::Refused(body)) => report_of(body),
+        AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
         AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
         AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
         AcquireError::Login(error) => {

@@ -12,9 +12,10 @@ use super::fence::Fencing;
 use super::input::Handled;
 use super::lease::{InPlaceGuard, Lease};
 use super::parts::Part;
-use super::proof::{COMMIT, Doubt};
+use super::proof::Doubt;
 use super::refuse::POISON;
-use super::{End, Session};
+use super::wrapped::WRAPPER;
+use super::{End, Session, Settling};
 use crate::hub::{Layer, Statement as Prepared};
 use crate::sql::cache::Cached;
 use crate::sql::{Kind, SessionEffect, Statement, TransactionVerb};
@@ -23,8 +24,6 @@ use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
 
 pub(super) const BEGIN: &[u8] = b"BEGIN READ ONLY";
-/// Name of the statements and portals that are put around a batch.
-pub(super) const WRAPPER: &[u8] = b"pgsluice_wrapper";
 /// Told to a session whose own connection had to be closed.
 const FELL: &str = "A statement of this session made its server connection writable.";
 
@@ -42,8 +41,10 @@ impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
-        let waits =
-            !self.flow.parts.is_empty() || self.flow.fencing == Fencing::Asked || special && self.flow.readies > 0;
+        let waits = !self.flow.parts.is_empty()
+            || self.flow.fencing == Fencing::Asked
+            || special && self.flow.readies > 0
+            || !matches!(self.flow.settling, Settling::No);
         // The server asks for COPY data: that is part of the message under way.
         waits && !self.flow.copy_in
     }
@@ -96,10 +97,7 @@ impl Session {
             self.flow.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
-            self.drop_bytes(header.total);
-            self.flow.divided = Some(cached);
-            self.flow.parts = parts;
-            self.send_next_part();
+            self.send_parts(header, cached, parts);
         }
         Ok(Handled::Done)
     }
@@ -126,10 +124,7 @@ impl Session {
         let mut text = super::parts::part_of(&cached.text, cut, start);
         text.extend_from_slice(POISON);
         parts.push_back(Part::Poisoned(text, Box::new(report)));
-        self.drop_bytes(header.total);
-        self.flow.divided = Some(cached);
-        self.flow.parts = parts;
-        self.send_next_part();
+        self.send_parts(header, cached, parts);
         Handled::Done
     }
 
@@ -175,14 +170,23 @@ impl Session {
         if self.try_executed_cursor(header, prepared) {
             return Some(Handled::Done);
         }
-        if statement.contained && on_primary && self.flow.status == TxStatus::Idle && !self.flow.wrapped {
+        if statement.contained && on_primary && self.is_outside_blocks() {
             self.begin_wrapped_batch();
         }
+        let verb = match &statement.kind {
+            Kind::Transaction(verb) => Some(verb),
+            _ => None,
+        };
+        if let Some(handled) = verb.and_then(|verb| self.verb_in_batch(header, verb, prepared)) {
+            return Some(handled);
+        }
         if ends_transaction(statement) || commits_at_once(statement) {
-            self.flow.wrapped = false;
-            let commits = matches!(statement.kind, Kind::Transaction(TransactionVerb::Commit { .. }));
+            let commits = matches!(verb, Some(TransactionVerb::Commit { .. }));
             if commits && self.must_prove() && self.flow.status != TxStatus::Failed {
                 self.prove_in_batch(Some("COMMIT"));
+            }
+            if verb.is_some() {
+                self.leave_wrapping();
             }
             self.flow.doubt = Doubt::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
@@ -218,21 +222,6 @@ impl Session {
         self.expect(execute);
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
-    }
-
-    fn begin_wrapped_batch(&mut self) {
-        self.flow.wrapped = true;
-        self.run_own(BEGIN, Proof::None, None);
-    }
-
-    /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
-    /// then a ROLLBACK, of the simple query behind it ends the block.
-    pub(super) fn end_wrapped_batch(&mut self) {
-        self.flow.wrapped = false;
-        front::write_sync(&mut self.io.to_server);
-        self.expect(Expected::hidden(What::Sync, Hide::Ready));
-        front::write_query(&mut self.io.to_server, COMMIT);
-        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
     }
 
     fn guard_fell(&self, what: &str) {

@@ -7,6 +7,7 @@ use super::lease::Lease;
 use super::parts::Part;
 use super::proof::Doubt;
 use super::run::{BACKLOG, Next};
+use super::sequences::asks;
 use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
@@ -109,6 +110,9 @@ impl Session {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
         }
+        if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
+            return Ok(Handled::Later);
+        }
         match header.tag {
             b'Q' => self.query(header),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
@@ -138,6 +142,10 @@ impl Session {
             return Ok(Handled::Done);
         }
         if self.lease.is_operator() && !self.may_be_own_query(header) {
+            if self.may_empty_database(header) {
+                let cached = self.read_query(header)?;
+                self.leave_databases(&cached);
+            }
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
@@ -146,6 +154,7 @@ impl Session {
             return Ok(handled);
         }
         if self.lease.is_operator() {
+            self.leave_databases(&cached);
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
@@ -169,6 +178,7 @@ impl Session {
                 self.drop_bytes(header.total);
                 return Ok(Handled::Done);
             }
+            self.sequences.asks_next = asks(&cached.analysis);
             return Ok(Handled::Needs(nature(&cached.analysis)));
         }
         if self.lease.in_maintenance() && self.holds_query(&cached) {
@@ -190,6 +200,8 @@ impl Session {
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
+        self.leave_databases(&cached);
+        self.note_sequences(&cached, false);
         if let Some(text) = self.deallocate_rewritten(&cached) {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);
@@ -290,6 +302,7 @@ impl Session {
             // A simple query ends the unnamed statement.
             server.unnamed = 0;
         }
+        self.flow.flushed = false;
         self.flow.expects.push_back(expected);
     }
 

@@ -10,8 +10,8 @@
 //! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
-//! Session state that has to follow the client from one server connection to the next is in [`state`] and [`prepared`];
-//! what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
+//! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
+//! [`prepared`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
 
 mod acquire;
 pub mod begin;
@@ -38,10 +38,13 @@ mod reply;
 mod rules;
 mod run;
 mod seen;
+mod sequences;
 mod single;
 pub mod startup;
 mod state;
+mod undo;
 mod wanted;
+mod wrapped;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -60,7 +63,8 @@ use crate::wire::{Buffer, Report, TxStatus};
 use expect::Expected;
 use lease::Lease;
 use prepared::Names;
-use state::{Pins, Undo};
+use state::Pins;
+use undo::Undo;
 
 /// Why a session is over.
 #[derive(Debug)]
@@ -142,8 +146,9 @@ struct Flow {
     unproved: bool,
     /// What the client is told once a transaction has been proved: the end of its last statement's answer.
     held: Vec<u8>,
-    /// The batch has been put inside an explicit READ ONLY block.
-    wrapped: bool,
+    around: wrapped::Around,
+    /// Behind the last message that is owed an answer went a Flush of ours.
+    flushed: bool,
     /// The client has been sent something since the lease began.
     told: bool,
     /// The client's first message has been sent over the lease.
@@ -151,6 +156,20 @@ struct Flow {
     /// What ran in the open transaction.
     past: past::Past,
     fencing: fence::Fencing,
+    /// The role that the session has taken is being taken on this server connection: nothing may run before it is.
+    settling: Settling,
+}
+
+/// See [`Flow::settling`].
+#[derive(Default)]
+enum Settling {
+    /// It need not, or has.
+    #[default]
+    No,
+    /// The server has been asked for it.
+    Asked,
+    /// It said no.
+    Refused(Box<Report>),
 }
 
 impl Default for Flow {
@@ -175,11 +194,13 @@ impl Default for Flow {
             doubt: proof::Doubt::default(),
             unproved: false,
             held: Vec::new(),
-            wrapped: false,
+            around: wrapped::Around::Nothing,
+            flushed: false,
             told: false,
             begun: false,
             past: past::Past::default(),
             fencing: fence::Fencing::No,
+            settling: Settling::No,
         }
     }
 }
@@ -192,6 +213,8 @@ struct Manner {
     query_wait: Option<std::time::Duration>,
     most_prepared: usize,
     largest: usize,
+    /// The session wants a server connection that nobody has used, and leaves it to nobody.
+    fresh: bool,
 }
 
 /// See the module.
@@ -225,6 +248,7 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
+    sequences: sequences::Sequences,
     pins: Pins,
     names: Names,
     /// What SQL-level PREPARE has prepared, and whether running it is refused.

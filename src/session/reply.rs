@@ -5,12 +5,12 @@ use std::io;
 use super::expect::{Expected, Hide, Proof, Say, What};
 use super::parts::Part;
 use super::run::BACKLOG;
-use super::{End, Session};
+use super::{End, Session, Settling};
 use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::{HEADER, Header, peek_back};
-use crate::wire::{TxStatus, back};
+use crate::wire::{Report, TxStatus, back};
 
 /// An error or a notice longer than this is passed on without being looked at (bytes).
 const LONGEST_REPORT: usize = 1 << 20;
@@ -129,6 +129,8 @@ impl Session {
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::wire::WireError::UnknownBackend(header.tag)))),
             _ => {}
         }
+        let shows =
+            shows && !(header.tag == b'N' && self.flow.expects.front().is_some_and(|one| one.hide == Hide::Notices));
         let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject && shows;
         let ends = !self.flow.broken && part == Proof::End;
         let message = (shows || ends) && header.tag == b'N' || header.tag == b'A';
@@ -285,6 +287,12 @@ impl Session {
         };
         self.flow.readies = self.flow.readies.saturating_sub(1);
         self.flow.status = status;
+        if !matches!(self.flow.settling, Settling::No) && expected.hide == Hide::All {
+            self.take_reply(header);
+            self.flow.failed = false;
+            self.check_guard()?;
+            return self.settle().map(Ok);
+        }
         let failed = std::mem::take(&mut self.flow.failed);
         let rolls_back = self.ends_unproved(expected.hide);
         let more = !self.flow.parts.is_empty();
@@ -365,6 +373,9 @@ impl Session {
             match say {
                 Say::ParseComplete => back::parse_complete(&mut io.to_client),
                 Say::CloseComplete => back::close_complete(&mut io.to_client),
+                Say::NoTransaction => {
+                    Report::warning("25P01", "there is no transaction in progress").write(&mut io.to_client);
+                }
                 Say::Own(part) => self.say_own(part),
                 Say::Done(verb, rows) => back::command_complete(&mut io.to_client, &verb.tag(rows)),
             }

@@ -254,6 +254,19 @@ impl Pool {
         }
     }
 
+    /// Takes that very connection if it is idle on any core and nobody waits.
+    pub fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+        if self.waiting.load(SeqCst) != 0 {
+            return None;
+        }
+        let found = (0..self.shards.len()).find_map(|shard| {
+            let mut queue = self.queue(shard);
+            let at = queue.idle.iter().position(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
+            Some(queue.idle.swap_remove(at))
+        });
+        self.settle_now(found?, core)
+    }
+
     /// Takes an idle connection, opens one, or waits for one until `deadline`.
     ///
     /// # Errors
@@ -521,16 +534,17 @@ impl Pool {
     }
 
     /// A granted connection, at home on this core and alive; None if it turned out dead.
-    async fn settle<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
+    fn settle_now<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
         let server = conn.server();
         if server.core != core {
-            if server.stream.rebind().is_err() {
+            // Before it moves: a reactor that has just been told of a socket knows nothing of it yet, a goodbye neither.
+            if !server.still_lives() || server.stream.rebind().is_err() {
                 conn.close();
                 return None;
             }
             server.core = core;
         }
-        if !self.is_good(conn.server()) || !self.settings.check.passes(conn.server()).await {
+        if !self.is_good(conn.server()) {
             conn.close();
             return None;
         }
@@ -541,6 +555,16 @@ impl Pool {
                 None
             }
         }
+    }
+
+    /// As [`Self::settle_now`], and asked for a sign of life where that is wanted.
+    async fn settle<K: Kind>(&self, conn: AnyConn, core: usize) -> Option<Conn<K>> {
+        let mut conn = self.settle_now::<K>(conn, core)?;
+        if self.settings.check.passes(conn.server()).await {
+            return Some(conn);
+        }
+        conn.close();
+        None
     }
 
     fn take_now<K: Kind>(self: &Arc<Self>, core: usize) -> Option<Grant> {
