@@ -17,7 +17,7 @@ use crate::gate::Gate;
 use crate::tls::ServerTls;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::Login;
-use crate::upstream::pool::{PoolSettings, Siblings, Welcome};
+use crate::upstream::pool::{Check, PoolSettings, Siblings, Welcome};
 use crate::upstream::{Cluster, Pool, Role};
 use crate::wire::fields::Place;
 
@@ -138,6 +138,11 @@ impl Database {
             size: session.pool_size as usize,
             reserve: setup.settings.reserve_pool_size as usize,
             reserve_after: global.config.pooling.reserve_pool_timeout.get().unwrap_or(Duration::MAX / 4),
+            check: Check {
+                query: global.config.pooling.server_check_query.clone(),
+                after: global.config.timeouts.server_check_delay,
+                patience: global.config.timeouts.server_connect_timeout,
+            },
         };
         let user_limit = hub.databases.user_limit(user, limit_of(session.max_user_connections));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];

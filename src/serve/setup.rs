@@ -76,6 +76,7 @@ pub fn cluster(name: &str, config: &config::Cluster) -> Result<(Arc<Cluster>, Ar
         ca: config.server_tls.server_tls_ca_file.clone().map(CaSource::File),
         cert_file: config.server_tls.server_tls_cert_file.clone(),
         key_file: config.server_tls.server_tls_key_file.clone(),
+        direct: config.server_tls.server_tls_negotiation == config::Negotiation::Direct,
     };
     Ok((Arc::new(cluster), Arc::new(files.load().map_err(error)?)))
 }

@@ -126,6 +126,7 @@ impl Prepared {
             avoid: None,
             asked_at: None,
             ending: None,
+            half_closed: false,
             breaking: super::drain::Breaking::No,
             holding: super::hold::Holding::default(),
         }
@@ -219,12 +220,11 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     }
     read_only_default = wanted.read_only.or(read_only_default);
     let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
-    let mut secret = [0_u8; 4];
-    let _ = getrandom::fill(&mut secret);
-    let id = core.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (core.index as u64) << 24 & 0x7f00_0000;
+    let (id, secret) =
+        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
     let me = Client::new(Identity {
         id,
-        secret: u32::from_be_bytes(secret),
+        secret,
         address: guest.address,
         local: guest.stream.socket().local_addr(),
         user: guest.user.clone(),
@@ -258,7 +258,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         back::parameter_status(&mut greeting, name, value);
     }
     if !has_own_server(settings.pool_mode, operator) {
-        back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), me.secret);
+        back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), &me.secret);
         back::ready(&mut greeting, TxStatus::Idle);
     }
     let manner = Manner {

@@ -326,6 +326,9 @@ impl Session {
         }
         match &statement {
             Some(statement) => {
+                if let Some(handled) = self.refuses_block_in_batch(header, &statement.cached) {
+                    return Ok(handled);
+                }
                 if let Some(handled) = self.rule_for_execute(header, statement) {
                     return Ok(handled);
                 }

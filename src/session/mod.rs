@@ -41,6 +41,7 @@ mod rules;
 mod run;
 mod seen;
 mod sequences;
+mod single;
 pub mod startup;
 mod state;
 mod told;
@@ -267,6 +268,8 @@ pub struct Session {
     asked_at: Option<Instant>,
     /// What the client is told when its transaction is over, and it is sent away.
     ending: Option<Report>,
+    /// The client has closed its side of the connection: it says nothing more.
+    half_closed: bool,
     breaking: drain::Breaking,
     holding: hold::Holding,
 }

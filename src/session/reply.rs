@@ -308,6 +308,9 @@ impl Session {
                 Hide::Ready | Hide::AllButReady => (self.flow.broken || !more) && !self.continues(),
                 _ => expected.shows_ready(),
             };
+        if shows && let Some(report) = self.forbidden_block(status) {
+            return Err(report.into());
+        }
         if shows || expected.proof == Proof::End {
             self.release_held();
         }
