@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::Hub;
+use super::knowledge::{Catalog, Knowledge};
 use super::rehearsal::Rehearsal;
 use super::stats::DatabaseStats;
 use crate::auth::Credential;
@@ -58,6 +59,8 @@ pub struct Database {
     pub rehearsal: Rehearsal,
     /// Its server connections, over all users.
     pub limit: Arc<Limit>,
+    /// What its own functions lead to.
+    pub catalog: Catalog,
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
     paused: AtomicBool,
@@ -90,6 +93,7 @@ impl Database {
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.refusal_place.store(None);
+        self.catalog.learn(Knowledge::Pending);
         old.into_values().for_each(|pool| pool.retire());
     }
 
@@ -362,6 +366,7 @@ impl Databases {
             stats: hub.stats.database(),
             rehearsal: Rehearsal::default(),
             limit: Limit::new(limit_of(settings.max_db_connections)),
+            catalog: Catalog::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),

@@ -7,6 +7,7 @@
 pub mod client;
 mod core;
 pub mod database;
+pub mod knowledge;
 mod layers;
 pub mod rehearsal;
 pub mod statement;

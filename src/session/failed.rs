@@ -21,7 +21,7 @@ impl Session {
         self.flow.broken |= shows;
         self.flow.stale |= shows;
         let own = !shows;
-        if !own && refusal.is_some() {
+        if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
             self.count_layer(if matches!(proof, Proof::Question | Proof::Trial) {
                 Layer::Proof
             } else {

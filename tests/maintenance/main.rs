@@ -9,6 +9,7 @@ mod django;
 mod fence;
 mod flips;
 mod greeting;
+mod hidden;
 mod hold;
 mod rules;
 mod seen;

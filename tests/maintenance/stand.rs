@@ -121,6 +121,18 @@ monitor_interval = "100ms"
         rows.into_iter().next().expect("one row")
     }
 
+    /// Closes the gate; reads stay on the primary.
+    pub fn on_primary(&self) {
+        self.console("MAINTENANCE ON app WITH (message 'moving house', reads primary)");
+    }
+
+    /// A counter of SHOW STATE.
+    pub fn layer(&self, word: &str) -> u64 {
+        let rows = self.console("SHOW STATE");
+        let row = rows.iter().find(|row| row[0].as_deref() == Some(word)).expect("a counter of that name");
+        row[1].as_deref().unwrap_or_default().parse().expect("a number")
+    }
+
     /// Closes the gate, holding writes for so long.
     pub fn on_with_hold(&self, timeout: &str) {
         self.console(&format!(
