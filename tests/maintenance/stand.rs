@@ -37,6 +37,7 @@ impl Stand {
             ])
             .databases(["app"])
             .setting("max_prepared_transactions", "5")
+            .setting("wal_level", "logical")
             .start()
             .expect("a cluster");
         let (primary, replica) = (cluster.primary().port(), cluster.replica(0).port());
