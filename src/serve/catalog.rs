@@ -90,6 +90,14 @@ impl Link {
     }
 }
 
+/// What the catalog says now, without anything being kept of it. Says why it could not be asked.
+pub async fn look(hub: &Hub, database: &Database) -> Result<unseen::Unseen, String> {
+    let at = whom(database).ok_or("no server is known")?;
+    let asked = async { Link::open(hub, database, at).await?.look().await };
+    let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
+    Ok(answer.unwrap_or_default())
+}
+
 /// Reads the catalog over a connection of its own. Says why it could not.
 pub(super) async fn read(hub: &Hub, database: &Database) -> Result<(), String> {
     let Some(at) = whom(database) else { return Err("no server is known".into()) };

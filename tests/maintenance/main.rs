@@ -10,6 +10,7 @@ mod fence;
 mod flips;
 mod greeting;
 mod hidden;
+mod hidden_reach;
 mod hold;
 mod rules;
 mod seen;

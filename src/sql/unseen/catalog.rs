@@ -6,13 +6,12 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use super::super::analyzer::{Analyzer, Scope};
-use super::super::calls;
 use super::super::lexer::Lexer;
 use super::super::refused::{Rule, Why};
 use super::extensions;
 use super::mentions::{Depth, Mention, mentions};
 use super::question::MOST_ROWS;
-use super::verdict::Unseen;
+use super::verdict::{Unseen, leaves_no_row};
 
 /// Executable by everybody by default, and it changes no table: not enough to suspect all text that is put together.
 const EVERYBODYS: &str = "pg_logical_emit_message";
@@ -95,10 +94,7 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
     };
     let mut tell = |mention: Mention<'_, '_>| match mention {
         Mention::Call(schema, name, arguments) => {
-            if let Some((why, rule)) = scope.list.function(name, schema)
-                && why != Why::LargeObject
-                && !(rule == Rule::UnlessPlainRead && calls::remote_text_is_plain_read(arguments, scope))
-            {
+            if leaves_no_row(scope, schema, name, arguments) {
                 found(&String::from_utf8_lossy(name));
             }
             named.calls.push((schema.map(Into::into), name.into()));

@@ -364,7 +364,7 @@ mod tests {
         for (sql, names) in [
             ("SELECT v FROM t", &["t"][..]),
             ("SELECT a.v, b FROM s.t a, u AS b JOIN w ON a.x = f(b.y, z), q WHERE c, d", &["t", "u", "w", "=", "f()", "q"]),
-            ("SELECT * FROM (a JOIN (b JOIN c ON true) ON true), LATERAL g(a.x)", &["*", "a", "b", "c", "g()"]),
+            ("SELECT * FROM (a JOIN (b JOIN c ON true) ON true), LATERAL g(a.x)", &["*", "a", "join()", "::join", "b", "c", "g()"]),
             ("SELECT x IS DISTINCT FROM v", &[]),
             ("INSERT INTO t (a) VALUES (s.f(1))", &["t", "s.f()"]),
             ("COPY t (a) FROM STDIN", &["t", "stdin"]),
@@ -384,7 +384,7 @@ mod tests {
             ("BEGIN EXECUTE 'select ' || x; END", &["builds", "||"]),
             ("BEGIN FOR r IN EXECUTE $1 LOOP END LOOP; END", &["builds"]),
             ("BEGIN FOR r IN EXECUTE 'select 1' LOOP END LOOP; END", &[]),
-            ("BEGIN EXECUTE 'select $1' INTO x USING y; END", &[]),
+            ("BEGIN EXECUTE 'select $1' INTO x USING y; END", &["x", "y"]),
             ("BEGIN COPY t TO '/tmp/x'; END", &["/", "COPY TO", "t"]),
             ("BEGIN EXECUTE 'copy t to program ''x'''; END", &["x", "COPY TO", "t"]),
             ("SELECT query_to_xml(x, true, true, '')", &["builds", "query_to_xml()"]),

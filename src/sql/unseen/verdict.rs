@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use super::super::analyzer::Analyzer;
+use super::super::analyzer::{Analyzer, Scope};
+use super::super::calls;
 use super::super::encoding::{LexContext, StandardStrings, mask};
 use super::super::lexer::Lexer;
+use super::super::refused::{Rule, Why};
 use super::super::statement::{Kind, Proven, SessionEffect, Statement};
 use super::mentions::{Depth, Mention, mentions};
 
@@ -146,12 +148,15 @@ impl Unseen {
 
     fn read(&self, analyzer: &Analyzer, lexer: Lexer<'_>, one: &Statement) -> Option<Found> {
         let body = one.tag == "DO";
-        let mut look = Look { unseen: self, found: None, relation: false, writes: false, runs_text: body };
+        let scope = analyzer.scope();
+        let mut look =
+            Look { unseen: self, scope, found: None, relation: false, writes: false, runs_text: body, handed: false };
         let first = if body { Depth::Constants } else { Depth::Words };
-        mentions(lexer.clone(), analyzer.scope(), false, first, &mut |mention| look.see(mention));
+        mentions(lexer.clone(), scope, false, first, &mut |mention| look.see(mention));
         if look.runs_text && !body {
-            // What it hands to something that runs text is read as well.
-            mentions(lexer, analyzer.scope(), false, Depth::Constants, &mut |mention| look.see(mention));
+            // What it hands to something that runs text is read as well, for what the refusal list names too.
+            look.handed = true;
+            mentions(lexer, scope, false, Depth::Constants, &mut |mention| look.see(mention));
         }
         look.found.or_else(|| (look.writes && look.relation).then_some(Found::Statement))
     }
@@ -159,21 +164,25 @@ impl Unseen {
 
 struct Look<'a> {
     unseen: &'a Unseen,
+    scope: Scope<'a>,
     found: Option<Found>,
     /// Names a relation that must not be written.
     relation: bool,
     writes: bool,
     runs_text: bool,
+    /// Constants are read that a function may run.
+    handed: bool,
 }
 
 impl Look<'_> {
     fn see(&mut self, mention: Mention<'_, '_>) {
         let unseen = self.unseen;
         let found = match mention {
-            Mention::Call(schema, name, _) => {
+            Mention::Call(schema, name, arguments) => {
+                let listed = self.handed && leaves_no_row(self.scope, schema, name, arguments);
                 self.runs_text |= unseen.builders.has(schema, name);
                 let wide = unseen.wide && !name.is_ascii();
-                (unseen.functions.has(schema, name) || wide)
+                (listed || unseen.functions.has(schema, name) || wide)
                     .then(|| Found::Function(String::from_utf8_lossy(name).into()))
             }
             Mention::Field(name) => {
@@ -200,14 +209,22 @@ impl Look<'_> {
                 self.runs_text = true;
                 None
             }
-            // The reader of statements knows those.
-            Mention::Command(_) => None,
+            // Spelled out, the reader of statements knows those.
+            Mention::Command(_) => self.handed.then_some(Found::Statement),
         };
         if self.found.is_none() {
             self.found = found;
         }
     }
 
+}
+
+/// Whether a call is on the refusal list, and nobody could tell from the tables that it has been made.
+pub(super) fn leaves_no_row(scope: Scope<'_>, schema: Option<&[u8]>, name: &[u8], arguments: Lexer<'_>) -> bool {
+    scope.list.function(name, schema).is_some_and(|(why, rule)| {
+        why != Why::LargeObject
+            && !(rule == Rule::UnlessPlainRead && calls::remote_text_is_plain_read(arguments, scope))
+    })
 }
 
 /// The operators in a run of their characters: PostgreSQL ends one before a `+` or `-` at its end, unless it has a character
@@ -276,6 +293,7 @@ mod tests {
             ("DO $$ BEGIN PERFORM logs(1); END $$", "logs()"),
             ("DO $$ BEGIN EXECUTE 'SELECT logs(1)'; END $$", "logs()"),
             ("SELECT runs('SELECT logs(1)')", "logs()"),
+            ("SELECT runs('SELECT pg_logical_emit_message(false, $1, $2)')", "pg_logical_emit_message()"),
             ("SELECT query_to_xml('SELECT * FROM journal', true, true, '')", "SELECT"),
             ("SELECT table_to_xml('journal', true, true, '')", "SELECT"),
             ("SELECT * FROM t, journal j", "SELECT"),
@@ -311,6 +329,7 @@ mod tests {
             "SELECT 1 <~ 2, 1 ~> 2",
             "SELECT f('SELECT logs(1)')",
             "SELECT runs('SELECT 1')",
+            "SELECT runs('SELECT lo_create(0)')",
             "PREPARE x AS SELECT logs(1)",
             "BEGIN",
         ] {
