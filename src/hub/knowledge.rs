@@ -16,7 +16,7 @@ pub enum Knowledge {
     /// It could not be read, and why.
     Unknown(String),
     /// What it says.
-    Known(Unseen),
+    Known(Box<Unseen>),
 }
 
 /// One database's.

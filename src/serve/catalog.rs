@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const MOST_BYTES: usize = 64 << 20;
 
 /// The catalog is read as if nothing in the database could change how.
-const PARAMETERS: [(&str, &str); 4] = [
+const PARAMETERS: [(&str, &str); 5] = [
+    ("standard_conforming_strings", "on"),
     ("client_encoding", "UTF8"),
     ("search_path", "pg_catalog, pg_temp"),
     ("default_transaction_read_only", "on"),
@@ -119,7 +120,7 @@ fn learn(database: &Database, answer: Result<Option<unseen::Unseen>, String>) ->
     match answer {
         Ok(None) => Ok(()),
         Ok(Some(found)) => {
-            database.catalog.learn(Knowledge::Known(found));
+            database.catalog.learn(Knowledge::Known(Box::new(found)));
             Ok(())
         }
         Err(why) => {

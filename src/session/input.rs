@@ -102,6 +102,9 @@ impl Session {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
         }
+        if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
+            self.lease.enter_maintenance();
+        }
         match header.tag {
             b'Q' => self.query(header),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),

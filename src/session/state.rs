@@ -191,7 +191,8 @@ impl super::Session {
             Effect::Prepare { name, inner } => {
                 self.pins.add(Pin::Prepared);
                 if self.inner.len() < MOST_PREPARED {
-                    let prepared = super::unseen::Inner::new(inner.refusal.clone(), statement.text(text), self.lex_context());
+                    let prepared =
+                        super::unseen::Inner::new(inner.refusal.clone(), statement.text(text), self.lex_context());
                     self.inner.insert(name.clone(), prepared);
                 }
             }

@@ -78,10 +78,9 @@ impl Session {
             Knowledge::Known(unseen) => {
                 self.found_by_name(unseen, name).map(|found| self.refused_by_catalog(found, "EXECUTE"))
             }
-            Knowledge::Pending | Knowledge::Unknown(_) => self
-                .inner
-                .contains_key(name)
-                .then(|| self.refused_by_catalog(Found::Statement, "EXECUTE")),
+            Knowledge::Pending | Knowledge::Unknown(_) => {
+                self.inner.contains_key(name).then(|| self.refused_by_catalog(Found::Statement, "EXECUTE"))
+            }
         }
     }
 

@@ -171,7 +171,10 @@ fn refused(name: &str, raw: &mut Raw, bytes: &[u8], readies: usize, told: &mut V
     let frames = attempt(raw, bytes, readies).unwrap_or_default();
     let code = sqlstate(&frames);
     if code != "25006" {
-        told.push(format!("{name}: {code:?} {:?}", frames.iter().find_map(Frame::error).map(|error| error.message().to_owned())));
+        told.push(format!(
+            "{name}: {code:?} {:?}",
+            frames.iter().find_map(Frame::error).map(|error| error.message().to_owned())
+        ));
     }
 }
 
@@ -185,14 +188,19 @@ fn nothing_hidden_runs(mode: &str, writer: &str) {
     let (mut simple, mut batches) = (own(&stand), own(&stand));
     let mut early = own(&stand);
     let single: Vec<&str> = WAYS.iter().copied().filter(|way| !way.contains("; SELECT h_plain()")).collect();
-    let prepares: Vec<&str> = single.iter().copied().filter(|way| way.starts_with("SELECT") || way.starts_with("INSERT")).collect();
+    let prepares: Vec<&str> =
+        single.iter().copied().filter(|way| way.starts_with("SELECT") || way.starts_with("INSERT")).collect();
     for (at, way) in single.iter().enumerate() {
         must(&talk(&mut early, &[parse(&format!("p{at}"), way, &[]), sync()].concat(), 1), way);
     }
     for (at, way) in prepares.iter().enumerate() {
         run(&mut early, &format!("PREPARE x{at} AS {way}"));
     }
-    stand.cluster.primary().psql_in("app", "SELECT pg_create_logical_replication_slot('watch', 'test_decoding')").expect("a slot");
+    stand
+        .cluster
+        .primary()
+        .psql_in("app", "SELECT pg_create_logical_replication_slot('watch', 'test_decoding')")
+        .expect("a slot");
     stand.on_primary();
     let before = (written(&stand), messages(&stand));
     let mut told = Vec::new();
@@ -217,17 +225,29 @@ fn nothing_hidden_runs(mode: &str, writer: &str) {
         refused(&format!("prepared and executed: {way}"), &mut simple, &q(&both), 1, &mut told);
     }
     for name in ["h_plain()", "h_sql()", "dblink_exec(text)", "dblink(text)"] {
-        let oid = stand.cluster.primary().psql_in("app", &format!("SELECT '{name}'::regprocedure::oid")).expect("a number");
-        let arguments: &[Option<&[u8]>] = if name.ends_with("(text)") { &[Some(b"INSERT INTO t VALUES (1)")] } else { &[] };
+        let oid =
+            stand.cluster.primary().psql_in("app", &format!("SELECT '{name}'::regprocedure::oid")).expect("a number");
+        let arguments: &[Option<&[u8]>] =
+            if name.ends_with("(text)") { &[Some(b"INSERT INTO t VALUES (1)")] } else { &[] };
         let call = function_call(oid.trim().parse().expect("a number"), arguments);
         refused(&format!("by number: {name}"), &mut simple, &call, 1, &mut told);
     }
     run(&mut simple, "BEGIN");
-    refused("a cursor", &mut simple, &[q("DECLARE c CURSOR FOR SELECT h_plain()"), q("ROLLBACK")].concat(), 2, &mut told);
+    refused(
+        "a cursor",
+        &mut simple,
+        &[q("DECLARE c CURSOR FOR SELECT h_plain()"), q("ROLLBACK")].concat(),
+        2,
+        &mut told,
+    );
     assert_eq!((written(&stand), messages(&stand)), before, "{mode}: something was written");
     for sql in HARMLESS {
         if !sql.contains("later") {
-            let frames = attempt(&mut batches, &if sql.starts_with("BEGIN") { q(sql) } else { [extended(sql), sync()].concat() }, 1);
+            let frames = attempt(
+                &mut batches,
+                &if sql.starts_with("BEGIN") { q(sql) } else { [extended(sql), sync()].concat() },
+                1,
+            );
             must(&frames.expect("an answer"), sql);
         }
         must(&query(&mut simple, sql), sql);

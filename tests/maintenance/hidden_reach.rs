@@ -48,7 +48,10 @@ fn text_put_together_is_refused_where_a_writer_is_within_reach() {
     assert_eq!(said(&mut app, dynamic), "");
     assert_eq!(said(&mut app, "SELECT emits()"), "cannot execute emits() in a read-only transaction");
     assert!(said(&mut app, "SELECT builds('emits()')").starts_with("cannot execute "), "what is handed to it is read");
-    assert!(said(&mut app, "SELECT lends('counts()')").starts_with("cannot execute lends()"), "a superuser's rights are lent");
+    assert!(
+        said(&mut app, "SELECT lends('counts()')").starts_with("cannot execute lends()"),
+        "a superuser's rights are lent"
+    );
     near.off();
     drop(app);
     run(&mut near.operator(), "GRANT EXECUTE ON FUNCTION dblink_exec(text, text) TO app");
@@ -62,9 +65,29 @@ fn text_put_together_is_refused_where_a_writer_is_within_reach() {
 
 #[test]
 fn a_replica_is_no_way_around_either() {
-    let stand = stand("", "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO PUBLIC");
+    let mut stand = stand("", "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO PUBLIC");
+    stand.configure("reads = \"prefer_replica\"");
+    stand.console("RELOAD");
     let before = rows(&stand);
+    // A block that is on the replica already when the gate closes.
+    let mut early = stand.app();
+    let replica = stand.cluster.replica(0).port().to_string();
+    wait::until(LONG, "a block on the replica", || {
+        run(&mut early, "BEGIN READ ONLY");
+        let frames = query(&mut early, "SELECT setting FROM pg_settings WHERE name = 'port'");
+        let there =
+            frames.iter().any(|frame| frame.tag == b'D' && frame.values()[0].as_deref() == Some(replica.as_bytes()));
+        there.then_some(()).or_else(|| {
+            run(&mut early, "ROLLBACK");
+            None
+        })
+    });
     stand.console("MAINTENANCE ON app WITH (reads replica)");
+    for sql in ["SELECT loops()", "SELECT dblink_exec('x', 'y')"] {
+        run(&mut early, "SAVEPOINT a");
+        assert!(said(&mut early, sql).starts_with("cannot execute "), "in a block from before: {sql}");
+        run(&mut early, "ROLLBACK TO a");
+    }
     let mut app = stand.app();
     for sql in ["SELECT loops()", "SELECT loops() FROM t", "SELECT builds('loops()')"] {
         assert!(said(&mut app, sql).starts_with("cannot execute "), "{sql}");
@@ -80,7 +103,10 @@ fn what_operators_change_counts_at_once_and_a_restart_forgets_nothing() {
     let mut app = stand.app();
     assert_eq!(said(&mut app, "SELECT loops()"), REFUSED);
     let mut operator = stand.operator();
-    run(&mut operator, "CREATE FUNCTION late() RETURNS text LANGUAGE sql AS 'SELECT loops()'; CREATE VIEW late_view AS SELECT late()");
+    run(
+        &mut operator,
+        "CREATE FUNCTION late() RETURNS text LANGUAGE sql AS 'SELECT loops()'; CREATE VIEW late_view AS SELECT late()",
+    );
     run(&mut operator, "GRANT SELECT ON late_view TO app");
     let refused = |app: &mut Raw, sql: &str| said(app, sql).starts_with("cannot execute ").then_some(());
     // Until it is known the function fails otherwise: dblink is not the application's to call.
@@ -115,7 +141,9 @@ fn the_configuration_widens_and_narrows() {
     assert_eq!(said(&mut app, "SELECT counts()"), "cannot execute counts() in a read-only transaction");
     stand.configure("[refusals]\nremove_functions = [\"loops\"]");
     stand.console("RELOAD");
-    wait::until(LONG, "the other list", || (said(&mut app, "SELECT loops()") == "permission denied for function dblink_exec").then_some(()));
+    wait::until(LONG, "the other list", || {
+        (said(&mut app, "SELECT loops()") == "permission denied for function dblink_exec").then_some(())
+    });
 }
 
 #[test]

@@ -21,6 +21,12 @@ type Node = (u8, u32);
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
+/// A name in a body, with its schema if that is written.
+type Mentioned = (Option<Box<[u8]>>, Box<[u8]>);
+
+/// Who names something: in which schema it is sought, and by which function.
+type User<'a> = (Option<&'a [u8]>, u32);
+
 /// A row in text form.
 type Row = Vec<Option<String>>;
 
@@ -33,6 +39,8 @@ struct Routine {
     flags: String,
     /// A writer by itself.
     writer: Option<Writer>,
+    /// Its body is SQL, or another language's text that calls SQL: it has its caller's rights or its owner's.
+    by_body: bool,
     builds: bool,
     named: Named,
 }
@@ -48,9 +56,9 @@ struct Writer {
 /// What a body names.
 #[derive(Debug, Default)]
 struct Named {
-    calls: Vec<(Option<Box<[u8]>>, Box<[u8]>)>,
+    calls: Vec<Mentioned>,
     fields: Vec<Box<[u8]>>,
-    relations: Vec<(Option<Box<[u8]>>, Box<[u8]>)>,
+    relations: Vec<Mentioned>,
     types: HashSet<Box<[u8]>, RandomState>,
     operators: Vec<Box<[u8]>>,
     writes: bool,
@@ -156,14 +164,19 @@ impl Graph {
             (_, "c") if field(6).is_empty() => writer("code in C"),
             (_, "c") if has('v') && !extensions::is_known(field(6)) => writer("code in C"),
             (_, "c" | "internal") => None,
-            (_, "sql" | "plpgsql") => look_through(field(7), scope, &mut one.named, &mut one.builds),
+            (_, "sql" | "plpgsql") => {
+                one.by_body = true;
+                look_through(field(7), scope, &mut one.named, &mut one.builds)
+            }
             _ => {
                 // Nobody here reads that language: any of its words may be in a text that it runs.
-                one.builds = true;
+                (one.by_body, one.builds) = (true, true);
                 let words = field(7).split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
                 let words: HashSet<&str, RandomState> = words.filter(|word| !word.is_empty()).collect();
                 one.named.calls.extend(words.iter().map(|word| (None, word.to_lowercase().into_bytes().into())));
-                let listed = |word: &&&str| scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why != Why::LargeObject);
+                let listed = |word: &&&str| {
+                    scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why != Why::LargeObject)
+                };
                 words.iter().find(listed).and_then(|word| writer(word))
             }
         };
@@ -177,22 +190,18 @@ impl Graph {
         let has = |one: &Routine, flag: char| one.flags.contains(flag);
         self.roles
             || self.routines.iter().any(|one| {
-                let by_itself = one.writer.as_ref().is_some_and(|writer| !writer.weak) || self.by_text.contains(&one.oid);
+                let by_itself =
+                    one.writer.as_ref().is_some_and(|writer| !writer.weak) || self.by_text.contains(&one.oid);
                 match (has(one, 'b'), strong.contains_key(&(b'f', one.oid))) {
                     (true, _) => by_itself && has(one, 'g'),
                     (false, tainted) => {
                         let text_alone = one.writer.is_none() && one.builds;
                         // With the rights of who calls it, it reaches what they reach anyway.
-                        let own_rights = tainted && has(one, 'd') && !text_alone || by_itself && !self.is_by_body(one);
+                        let own_rights = tainted && has(one, 'd') && !text_alone || by_itself && !one.by_body;
                         own_rights && has(one, 'x') || self.by_text.contains(&one.oid) && has(one, 'x')
                     }
                 }
             })
-    }
-
-    /// Whether a function is a writer by what it calls, not by what it is.
-    fn is_by_body(&self, one: &Routine) -> bool {
-        !one.named.calls.is_empty()
     }
 
     /// All that `writers` lead from, with the first reason that was found for each.
@@ -285,9 +294,10 @@ impl Graph {
 /// Functions by what their bodies name.
 struct Index<'a> {
     by_oid: Map<u32, usize>,
-    calls: Map<&'a [u8], Vec<(Option<&'a [u8]>, u32)>>,
+    calls: Map<&'a [u8], Vec<User<'a>>>,
     fields: Map<&'a [u8], Vec<u32>>,
-    relations: Map<&'a [u8], Vec<(Option<&'a [u8]>, u32, bool)>>,
+    /// And whether it writes to tables.
+    relations: Map<&'a [u8], Vec<(User<'a>, bool)>>,
     types: Map<&'a [u8], Vec<u32>>,
     operators: Map<&'a [u8], Vec<u32>>,
 }
@@ -308,7 +318,7 @@ impl<'a> Index<'a> {
                 index.calls.entry(&**name).or_default().push((schema.as_deref(), one.oid));
             }
             for (schema, name) in &one.named.relations {
-                let user = (schema.as_deref(), one.oid, one.named.writes);
+                let user = ((schema.as_deref(), one.oid), one.named.writes);
                 index.relations.entry(&**name).or_default().push(user);
             }
             one.named.fields.iter().for_each(|name| index.fields.entry(&**name).or_default().push(one.oid));
@@ -344,8 +354,9 @@ impl<'a> Index<'a> {
         match kind {
             b'r' | b'w' => {
                 let users = self.relations.get(name).into_iter().flatten();
-                let users = users.filter(|(wanted, _, writes)| in_schema(*wanted, schema) && (*writes || kind == b'r'));
-                users.map(|(_, user, _)| *user).collect()
+                let users =
+                    users.filter(|((wanted, _), writes)| in_schema(*wanted, schema) && (*writes || kind == b'r'));
+                users.map(|((_, user), _)| *user).collect()
             }
             b'o' => self.operators.get(name).cloned().unwrap_or_default(),
             _ => self.types.get(name).cloned().unwrap_or_default(),

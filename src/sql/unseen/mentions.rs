@@ -74,17 +74,8 @@ pub(super) fn mentions<'a>(
     if depth == Depth::Constants {
         constants(lexer.clone(), scope, tell);
     }
-    let mut walk = Walk {
-        lexer,
-        scope,
-        body,
-        before: [Token::NONE; 6],
-        depth: 0,
-        from: 0,
-        cast: 0,
-        head: K::None,
-        tell,
-    };
+    let mut walk =
+        Walk { lexer, scope, body, before: [Token::NONE; 6], depth: 0, from: 0, cast: 0, head: K::None, tell };
     let mut token = walk.lexer.next();
     while token.shape != Shape::End {
         let next = walk.lexer.next();
@@ -118,7 +109,9 @@ fn whole_name(mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) {
     let tokens: [Token; 4] = std::array::from_fn(|_| lexer.next());
     let end = |token: Token| token.shape == Shape::End;
     match tokens {
-        [one, next, ..] if one.is_name() && one.keyword.callable() && end(next) => tell(Mention::Relation(None, &name(one, text))),
+        [one, next, ..] if one.is_name() && one.keyword.callable() && end(next) => {
+            tell(Mention::Relation(None, &name(one, text)))
+        }
         [schema, dot, one, next] if schema.is_name() && dot.is(b'.') && one.is_name() && end(next) => {
             tell(Mention::Relation(Some(&name(schema, text)), &name(one, text)));
         }
@@ -130,8 +123,22 @@ fn whole_name(mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) {
 fn is_function_word(keyword: K) -> bool {
     matches!(
         keyword,
-        K::Authorization | K::Binary | K::Cross | K::Full | K::Ilike | K::Inner | K::Is | K::Isnull | K::Join | K::Like
-            | K::Natural | K::Notnull | K::Outer | K::Similar | K::Tablesample | K::Verbose
+        K::Authorization
+            | K::Binary
+            | K::Cross
+            | K::Full
+            | K::Ilike
+            | K::Inner
+            | K::Is
+            | K::Isnull
+            | K::Join
+            | K::Like
+            | K::Natural
+            | K::Notnull
+            | K::Outer
+            | K::Similar
+            | K::Tablesample
+            | K::Verbose
     )
 }
 
@@ -163,7 +170,9 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                 if !self.before[0].is(b'.') {
                     self.keyword(token, next);
                 }
-                let names = token.keyword.callable() || self.before[0].is(b'.') || is_function_word(token.keyword) && next.is(b'(');
+                let names = token.keyword.callable()
+                    || self.before[0].is(b'.')
+                    || is_function_word(token.keyword) && next.is(b'(');
                 if names && !next.is(b'.') {
                     self.name(token, next);
                 }
@@ -205,8 +214,22 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         match token.keyword {
             K::From if prev.keyword == K::Distinct => (self.tell)(Mention::Implied("=")),
             K::From | K::Join => self.from |= bit,
-            K::Where | K::Group | K::Having | K::Window | K::Order | K::Limit | K::Offset | K::Fetch | K::For
-            | K::Union | K::Intersect | K::Except | K::Returning | K::Select | K::Set | K::Values
+            K::Where
+            | K::Group
+            | K::Having
+            | K::Window
+            | K::Order
+            | K::Limit
+            | K::Offset
+            | K::Fetch
+            | K::For
+            | K::Union
+            | K::Intersect
+            | K::Except
+            | K::Returning
+            | K::Select
+            | K::Set
+            | K::Values
                 if bit != u64::MAX =>
             {
                 self.from &= !bit;
@@ -329,68 +352,5 @@ fn gives_constant(mut lexer: Lexer) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sql::Analyzer;
-
-    fn found(sql: &str, body: bool) -> Vec<String> {
-        let analyzer = Analyzer::default();
-        let mut found = Vec::new();
-        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        let depth = if body { Depth::Constants } else { Depth::Words };
-        mentions(Lexer::new(sql.as_bytes(), true), analyzer.scope(), body, depth, &mut |mention| {
-            found.extend(match mention {
-                Mention::Call(None, name, _) => Some(format!("{}()", text(name))),
-                Mention::Call(Some(schema), name, _) => Some(format!("{}.{}()", text(schema), text(name))),
-                Mention::Relation(_, name) => Some(text(name)),
-                Mention::Type(_, name) if !body => Some(format!("::{}", text(name))),
-                Mention::Operator(run) => Some(text(run)),
-                Mention::Builds => Some("builds".into()),
-                Mention::Command(tag) => Some(tag.into()),
-                _ => None,
-            });
-        });
-        found.retain(|one| !one.starts_with("::") || !found_call(one, sql));
-        found
-    }
-
-    /// `f(` may be a cast too; the tests below are about other things.
-    fn found_call(one: &str, sql: &str) -> bool {
-        sql.contains(&format!("{}(", &one[2..]))
-    }
-
-    #[test]
-    fn names_are_found_where_they_count() {
-        for (sql, names) in [
-            ("SELECT v FROM t", &["t"][..]),
-            ("SELECT a.v, b FROM s.t a, u AS b JOIN w ON a.x = f(b.y, z), q WHERE c, d", &["t", "u", "w", "=", "f()", "q"]),
-            ("SELECT * FROM (a JOIN (b JOIN c ON true) ON true), LATERAL g(a.x)", &["*", "a", "join()", "::join", "b", "c", "g()"]),
-            ("SELECT x IS DISTINCT FROM v", &[]),
-            ("INSERT INTO t (a) VALUES (s.f(1))", &["t", "s.f()"]),
-            ("COPY t (a) FROM STDIN", &["t", "stdin"]),
-            ("TABLE v", &["v"]),
-            ("SELECT '1'::odd, CAST(x AS s.odd), odd '2', 1 AS odd", &["::odd", "::odd", "::odd"]),
-            ("SELECT 1 <~> 2, -1, a<@-b, 1 -- <!>\n, 3 OPERATOR(s.<#>) 4", &["<~>", "-", "<@-", "<#>"]),
-            ("WITH f(a) AS (SELECT 1) SELECT * FROM f", &["*", "f"]),
-        ] {
-            assert_eq!(found(sql, false), names, "{sql}");
-        }
-    }
-
-    #[test]
-    fn bodies_are_looked_through() {
-        for (sql, names) in [
-            ("BEGIN PERFORM f(); EXECUTE 'select g()'; END", &["g()", "f()"][..]),
-            ("BEGIN EXECUTE 'select ' || x; END", &["builds", "||"]),
-            ("BEGIN FOR r IN EXECUTE $1 LOOP END LOOP; END", &["builds"]),
-            ("BEGIN FOR r IN EXECUTE 'select 1' LOOP END LOOP; END", &[]),
-            ("BEGIN EXECUTE 'select $1' INTO x USING y; END", &["x", "y"]),
-            ("BEGIN COPY t TO '/tmp/x'; END", &["/", "COPY TO", "t"]),
-            ("BEGIN EXECUTE 'copy t to program ''x'''; END", &["x", "COPY TO", "t"]),
-            ("SELECT query_to_xml(x, true, true, '')", &["builds", "query_to_xml()"]),
-            ("SELECT query_to_xml('select g()', true, true, '')", &["g()", "query_to_xml()"]),
-        ] {
-            assert_eq!(found(sql, true), names, "{sql}");
-        }
-    }
-}
+#[path = "mentions_tests.rs"]
+mod tests;

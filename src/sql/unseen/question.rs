@@ -120,7 +120,8 @@ const FOREIGN: &str = "\
 
 /// The question to a server of that version (`server_version`).
 pub fn question(list: &RefusalList, version: &str) -> String {
-    let major: u32 = version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    let major: u32 =
+        version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0);
     let (own, soft) = list.names_of_functions();
     let body = if major >= 14 { "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
     format!(
@@ -171,8 +172,22 @@ pub fn question(list: &RefusalList, version: &str) -> String {
 /// A cheap question, one value, whose answer changes with what [`question`] looks at.
 pub fn fingerprint() -> String {
     const TABLES: [&str; 16] = [
-        "pg_proc", "pg_class", "pg_rewrite", "pg_policy", "pg_trigger", "pg_constraint", "pg_attrdef", "pg_operator",
-        "pg_cast", "pg_type", "pg_extension", "pg_foreign_server", "pg_language", "pg_amproc", "pg_amop", "pg_index",
+        "pg_proc",
+        "pg_class",
+        "pg_rewrite",
+        "pg_policy",
+        "pg_trigger",
+        "pg_constraint",
+        "pg_attrdef",
+        "pg_operator",
+        "pg_cast",
+        "pg_type",
+        "pg_extension",
+        "pg_foreign_server",
+        "pg_language",
+        "pg_amproc",
+        "pg_amop",
+        "pg_index",
     ];
     let mut parts: Vec<String> = TABLES
         .iter()
@@ -185,8 +200,5 @@ pub fn fingerprint() -> String {
     parts.push("SELECT ftrelid::int8, xmin::text::int8 FROM pg_foreign_table".into());
     parts.push("SELECT member::int8, xmin::text::int8 FROM pg_auth_members".into());
     parts.push("SELECT oid::int8, 0 FROM pg_roles WHERE rolsuper".into());
-    format!(
-        "SELECT concat_ws(' ', count(*), sum(hashint8extended(id, x))) FROM ({}) x",
-        parts.join(" UNION ALL ")
-    )
+    format!("SELECT concat_ws(' ', count(*), sum(hashint8extended(id, x))) FROM ({}) x", parts.join(" UNION ALL "))
 }

@@ -138,7 +138,8 @@ impl Unseen {
             return Some(Found::Statement);
         }
         let (masked, _) = mask(text, context.encoding);
-        let read = |standard| self.read(analyzer, Lexer::new(&masked, standard).part(one.span.start, one.span.end), one);
+        let read =
+            |standard| self.read(analyzer, Lexer::new(&masked, standard).part(one.span.start, one.span.end), one);
         match context.strings {
             StandardStrings::On => read(true),
             StandardStrings::Off => read(false),
@@ -196,9 +197,7 @@ impl Look<'_> {
             Mention::Operator(run) => {
                 operators(run).any(|one| unseen.operators.contains(one)).then_some(Found::Statement)
             }
-            Mention::Implied(operator) => {
-                unseen.operators.contains(operator.as_bytes()).then_some(Found::Statement)
-            }
+            Mention::Implied(operator) => unseen.operators.contains(operator.as_bytes()).then_some(Found::Statement),
             Mention::AnyRelation => (!unseen.read.is_empty()).then_some(Found::Statement),
             Mention::Builds => unseen.within_reach.then_some(Found::Statement),
             Mention::Writes => {
@@ -216,7 +215,6 @@ impl Look<'_> {
             self.found = found;
         }
     }
-
 }
 
 /// Whether a call is on the refusal list, and nobody could tell from the tables that it has been made.
@@ -350,7 +348,8 @@ mod tests {
 
     #[test]
     fn runs_of_operator_characters_are_cut_as_postgresql_cuts_them() {
-        let cut = |run: &'static str| operators(run.as_bytes()).map(|one| str::from_utf8(one).unwrap()).collect::<Vec<_>>();
+        let cut =
+            |run: &'static str| operators(run.as_bytes()).map(|one| str::from_utf8(one).unwrap()).collect::<Vec<_>>();
         assert_eq!(cut("<~>-"), ["<~>-"]);
         assert_eq!(cut("<-"), ["<", "-"]);
         assert_eq!(cut("=+-"), ["=", "+", "-"]);
