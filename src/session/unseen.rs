@@ -50,6 +50,10 @@ impl Session {
         let found = ambiguous
             .or_else(|| unseen.find(&analyzer, &cached.text, context, one))
             .or_else(|| self.found_in_prepared(unseen, one))?;
+        if self.is_ours_to_refuse(one) {
+            // The reader has better words for it.
+            return Some(self.refusal(one));
+        }
         let plain = one.kind == Kind::Write;
         Some(self.refused_by_catalog(if plain { Found::Statement } else { found }, one.tag))
     }
