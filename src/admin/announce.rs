@@ -7,7 +7,7 @@ use super::rehearse::targets;
 use super::table::{Column, Table, columns};
 use crate::gate::Target;
 use crate::hub::client::Ask;
-use crate::wire::{Report, Severity};
+use crate::wire::Report;
 
 /// Columns of the answer.
 pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];
@@ -19,7 +19,7 @@ pub(super) async fn run(console: &mut Console, target: &Target, text: &str) -> R
     let mut table = Table::new(COLUMNS);
     for database in targets(&hub, target)? {
         let words = format!("database \"{}\": {text}", database.name);
-        let report = Arc::new(Report { severity: Severity::Warning, ..Report::error("01000", words) });
+        let report = Arc::new(Report::warning("01000", words));
         let name = database.name.clone();
         let told = hub.on_every_core(move |core| {
             let clients = core.clients();

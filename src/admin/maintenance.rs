@@ -78,7 +78,7 @@ fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateErro
 }
 
 fn warning(text: String) -> Report {
-    Report { severity: Severity::Warning, ..Report::error("01000", text) }
+    Report::warning("01000", text)
 }
 
 fn warnings(outcome: &Outcome) -> Vec<Report> {

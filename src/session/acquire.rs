@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
-use super::lease::Lease;
+use super::lease::{InPlaceGuard, Lease};
 use super::state::Pin;
 use super::{End, Flow, Session};
 use crate::config::PoolMode;
@@ -92,12 +92,12 @@ impl Session {
                 } else {
                     let mut conn = conn.arm();
                     self.arm(conn.server());
-                    self.lease = Lease::InPlace { conn };
+                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
                     self.forget_counts();
                 }
                 Ok(Some(()))
             }
-            Lease::InPlace { mut conn } => {
+            Lease::InPlace { mut conn, .. } => {
                 if let Some(ticket) = self.enter_gate() {
                     let on = self.read_only_default == Some(true);
                     if !on {
@@ -110,7 +110,7 @@ impl Session {
                     }
                 } else {
                     self.arm(conn.server());
-                    self.lease = Lease::InPlace { conn };
+                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
                 }
                 Ok(Some(()))
             }
@@ -208,7 +208,7 @@ impl Session {
                     let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
                     let mut conn = conn.arm();
                     conn.server().default_read_only = Some(false);
-                    self.lease = Lease::InPlace { conn };
+                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
                     return Ok(());
                 }
                 Route::GuardedPrimary => {
@@ -416,7 +416,9 @@ impl Session {
                     self.lane = ticket.leave();
                     Lease::Bound { conn }
                 }
-                Lease::Guarded { conn, replica: None, .. } => Lease::InPlace { conn: conn.bind() },
+                Lease::Guarded { conn, replica: None, .. } => {
+                    Lease::InPlace { conn: conn.bind(), guard: InPlaceGuard::Up }
+                }
                 other => other,
             };
             return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
@@ -430,7 +432,7 @@ impl Session {
             Lease::Guarded { conn, .. } => give_back(conn.into()),
             Lease::Allowed { conn } => give_back(conn.into()),
             // It was made read-only by force, and is of neither kind now.
-            Lease::InPlace { conn } => conn.close(),
+            Lease::InPlace { conn, .. } => conn.close(),
             other => self.lease = other,
         }
         self.replay.clear();

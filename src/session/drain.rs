@@ -5,7 +5,7 @@
 //! transaction, until the client ends it. The first error the client meets is the gate's 25006.
 
 use super::expect::{Expected, Hide, What};
-use super::lease::Lease;
+use super::lease::{InPlaceGuard, Lease};
 use super::{End, Session};
 use crate::gate::Mode;
 use crate::upstream::guard::ARM;
@@ -88,7 +88,7 @@ impl Session {
         self.me.write_capable.set(false);
         match self.lease.take() {
             Lease::Write { conn, ticket } if self.flow.status == TxStatus::Failed => {
-                self.lease = Lease::InPlace { conn: conn.arm() };
+                self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
                 self.lane = ticket.leave();
             }
             other => {

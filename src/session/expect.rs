@@ -40,6 +40,8 @@ pub enum Say {
     ParseComplete,
     /// CloseComplete: the name was pgsluice's to forget.
     CloseComplete,
+    /// The warning that a COMMIT or ROLLBACK has found no transaction block.
+    NoTransaction,
     /// Part of an answer to SHOW of a setting of pgsluice's own.
     Own(super::own::Part),
     /// CommandComplete of a statement that was discarded.
@@ -55,6 +57,8 @@ pub enum Hide {
     All,
     /// It sees an error only: a Parse that a message of its own needs.
     Success,
+    /// It sees all but notices.
+    Notices,
     /// It sees all but ReadyForQuery: more of the same message follows.
     Ready,
     /// It sees ReadyForQuery and errors: the end of a message that began earlier.
@@ -76,6 +80,8 @@ pub enum Proof {
     Trial,
     /// It ends the transaction that was proved.
     End,
+    /// It is the question whether a query can be read.
+    Spelling,
 }
 
 /// What the client's names were before a message that changed them, in case the server never gets to it.
@@ -130,7 +136,7 @@ impl Expected {
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.
     pub fn shows(&self) -> bool {
-        matches!(self.hide, Hide::Nothing | Hide::Ready)
+        matches!(self.hide, Hide::Nothing | Hide::Notices | Hide::Ready)
     }
 
     /// Whether its error goes to the client.
@@ -140,6 +146,6 @@ impl Expected {
 
     /// Whether its ReadyForQuery goes to the client.
     pub fn shows_ready(&self) -> bool {
-        matches!(self.hide, Hide::Nothing | Hide::AllButReady)
+        matches!(self.hide, Hide::Nothing | Hide::Notices | Hide::AllButReady)
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::expect::{Expected, Hide, Say, What};
 use super::input::Handled;
+use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
 use crate::hub::Statement;
 use crate::hub::client::Running;
@@ -154,13 +155,19 @@ impl Session {
             return Ok(Handled::Done);
         }
         if self.names.statement(&name).is_some() {
-            // PostgreSQL's own 42P05, with the client's name in it.
-            let text = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(&name));
-            return Ok(self.fail_in_place(header, Report::error("42P05", text)));
+            self.drop_bytes(header.total);
+            // The server reads the text before it looks for the name.
+            self.parse_for_errors(&statement);
+            self.fail_here(taken(&name));
+            return Ok(Handled::Done);
         }
         self.drop_bytes(header.total);
         let known = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
         if known {
+            if self.flow.status == TxStatus::Failed || self.flow.readies > 0 {
+                // The transaction may be aborted, which is the server's to say.
+                self.parse_for_errors(&statement);
+            }
             self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, None));
         } else {
             self.prepare_on_server(&statement, Expected::seen(What::Parse(statement.id)).renaming(&name, None));
@@ -169,6 +176,17 @@ impl Session {
             return Err(Report::fatal("54000", "too many prepared statements").into());
         }
         Ok(Handled::Done)
+    }
+
+    /// Sends a Parse of which the client sees only an error.
+    fn parse_for_errors(&mut self, statement: &Statement) {
+        let out = &mut self.io.to_server;
+        front::write_target(out, b'C', Target::Statement(WRAPPER));
+        front::write_parse(out, WRAPPER, &statement.cached.text, &statement.oids);
+        front::write_target(out, b'C', Target::Statement(WRAPPER));
+        for what in [What::Close(0), What::Parse(0), What::Close(0)] {
+            self.expect(Expected::hidden(what, Hide::Success));
+        }
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
@@ -342,12 +360,12 @@ impl Session {
         let skipped = std::mem::take(&mut self.flow.skip);
         self.flow.batch = false;
         self.is_held_no_more();
-        let proves = !self.awaits_copy_data() && self.must_prove();
-        self.flow.copied = false;
-        if !skipped && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && proves {
-            self.prove_in_batch(None);
+        if skipped {
+            self.flow.copied = false;
+        } else {
+            self.prove_batch();
         }
-        if self.flow.wrapped {
+        if std::mem::take(&mut self.flow.around) == Around::Ours {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();
             return Ok(Handled::Done);
@@ -357,7 +375,7 @@ impl Session {
     }
 
     /// Whether a COPY FROM STDIN is under way that still lacks its data: the server ignores a Sync before that.
-    fn awaits_copy_data(&self) -> bool {
+    pub(super) fn awaits_copy_data(&self) -> bool {
         let copies = |expected: &Expected| match &expected.what {
             What::Execute(Some(prepared)) => {
                 let single = prepared.cached.analysis.single();
@@ -378,10 +396,19 @@ impl Session {
     /// in the pipeline, is as after any error. The server has no portal of that name.
     pub(super) fn fail_in_place(&mut self, header: Header, report: Report) -> Handled {
         self.drop_bytes(header.total);
+        self.fail_here(report);
+        Handled::Done
+    }
+
+    fn fail_here(&mut self, report: Report) {
         front::write_execute(&mut self.io.to_server, super::refuse::NO_SUCH_PORTAL);
         let mut expected = Expected::seen(What::Execute(None));
         expected.refusal = Some(Box::new(report));
         self.expect(expected);
-        Handled::Done
     }
+}
+
+/// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.
+pub(super) fn taken(name: &[u8]) -> Report {
+    Report::error("42P05", format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name)))
 }

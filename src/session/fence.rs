@@ -6,7 +6,7 @@
 //! the savepoint is gone. So may one that has declared a cursor WITH HOLD, whose query runs within COMMIT.
 
 use super::expect::{Expected, Hide, What};
-use super::lease::Lease;
+use super::lease::{InPlaceGuard, Lease};
 use super::{Session, drain};
 use crate::gate::{DrainTo, Mode};
 use crate::upstream::guard::ARM;
@@ -103,7 +103,7 @@ impl Session {
             Fencing::Fenced if self.flow.status == TxStatus::Block => match self.lease.take() {
                 Lease::Write { conn, ticket } => {
                     // The server has reported its new default, where it reports it at all.
-                    self.lease = Lease::InPlace { conn: conn.arm() };
+                    self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
                     self.note_doubt(None, false);
                     self.me.write_capable.set(false);
                     self.db.gate.count_fenced();

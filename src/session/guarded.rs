@@ -10,10 +10,11 @@ use std::rc::Rc;
 use super::expect::{Expected, Hide, Proof, What};
 use super::fence::Fencing;
 use super::input::Handled;
-use super::lease::Lease;
+use super::lease::{InPlaceGuard, Lease};
 use super::parts::Part;
-use super::proof::{COMMIT, Doubt};
+use super::proof::Doubt;
 use super::refuse::POISON;
+use super::wrapped::WRAPPER;
 use super::{End, Session};
 use crate::hub::{Layer, Statement as Prepared};
 use crate::sql::cache::Cached;
@@ -23,8 +24,8 @@ use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
 
 pub(super) const BEGIN: &[u8] = b"BEGIN READ ONLY";
-/// Name of the statements and portals that are put around a batch.
-const WRAPPER: &[u8] = b"pgsluice_wrapper";
+/// Told to a session whose own connection had to be closed.
+const FELL: &str = "A statement of this session made its server connection writable.";
 
 /// Whether the transaction is over after the statement.
 fn ends_transaction(statement: &Statement) -> bool {
@@ -95,10 +96,7 @@ impl Session {
             self.flow.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
-            self.drop_bytes(header.total);
-            self.flow.divided = Some(cached);
-            self.flow.parts = parts;
-            self.send_next_part();
+            self.send_parts(header, cached, parts);
         }
         Ok(Handled::Done)
     }
@@ -124,10 +122,7 @@ impl Session {
         let mut text = super::parts::part_of(&cached.text, cut, start);
         text.extend_from_slice(POISON);
         parts.push_back(Part::Poisoned(text, Box::new(report)));
-        self.drop_bytes(header.total);
-        self.flow.divided = Some(cached);
-        self.flow.parts = parts;
-        self.send_next_part();
+        self.send_parts(header, cached, parts);
         Handled::Done
     }
 
@@ -176,14 +171,23 @@ impl Session {
         if self.try_executed_cursor(header, prepared) {
             return Some(Handled::Done);
         }
-        if statement.contained && on_primary && self.flow.status == TxStatus::Idle && !self.flow.wrapped {
+        if statement.contained && on_primary && self.is_outside_blocks() {
             self.begin_wrapped_batch();
         }
+        let verb = match &statement.kind {
+            Kind::Transaction(verb) => Some(verb),
+            _ => None,
+        };
+        if let Some(handled) = verb.and_then(|verb| self.verb_in_batch(header, verb, prepared)) {
+            return Some(handled);
+        }
         if ends_transaction(statement) || commits_at_once(statement) {
-            self.flow.wrapped = false;
-            let commits = matches!(statement.kind, Kind::Transaction(TransactionVerb::Commit { .. }));
+            let commits = matches!(verb, Some(TransactionVerb::Commit { .. }));
             if commits && self.must_prove() && self.flow.status != TxStatus::Failed {
                 self.prove_in_batch(Some("COMMIT"));
+            }
+            if verb.is_some() {
+                self.leave_wrapping();
             }
             self.flow.doubt = Doubt::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
@@ -220,21 +224,6 @@ impl Session {
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
     }
 
-    fn begin_wrapped_batch(&mut self) {
-        self.flow.wrapped = true;
-        self.run_own(BEGIN, Proof::None, None);
-    }
-
-    /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
-    /// then a ROLLBACK, of the simple query behind it ends the block.
-    pub(super) fn end_wrapped_batch(&mut self) {
-        self.flow.wrapped = false;
-        front::write_sync(&mut self.io.to_server);
-        self.expect(Expected::hidden(What::Sync, Hide::Ready));
-        front::write_query(&mut self.io.to_server, COMMIT);
-        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
-    }
-
     fn guard_fell(&self, what: &str) {
         self.count_layer(Layer::Guard);
         tracing::warn!(
@@ -250,22 +239,20 @@ impl Session {
         }
         let fallen = match &mut self.lease {
             Lease::Guarded { conn, replica: None, maintenance: true } => conn.server().default_read_only != Some(true),
-            Lease::InPlace { conn } => conn.server().default_read_only != Some(true),
+            Lease::InPlace { conn, .. } => conn.server().default_read_only != Some(true),
             _ => return Ok(()),
         };
-        if !fallen {
-            return Ok(());
+        let resets = std::mem::take(&mut self.flow.resets);
+        if let Lease::InPlace { guard, .. } = &mut self.lease {
+            let due = std::mem::replace(guard, InPlaceGuard::Up) == InPlaceGuard::Due;
+            return match fallen {
+                false => Ok(()),
+                // RESET ALL and its like, which PostgreSQL allows, take it down in passing.
+                true if due || resets => self.put_up_again(),
+                true => self.in_place_fallen(),
+            };
         }
-        if matches!(self.lease, Lease::InPlace { .. }) {
-            // The guard is put up again before anything else runs. RESET ALL and its like are no attempt to lift it.
-            if !std::mem::take(&mut self.flow.resets) {
-                self.guard_fell("it is made read-only again");
-            }
-            if let Some(server) = self.lease.server() {
-                server.default_read_only = Some(true);
-            }
-            front::write_query(&mut self.io.to_server, ARM.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        if !fallen {
             return Ok(());
         }
         self.guard_fell("the connection is closed");
@@ -277,5 +264,29 @@ impl Session {
         }
         self.close_lease();
         Ok(())
+    }
+
+    /// The guard of a connection guarded in place, before anything else runs on it.
+    fn put_up_again(&mut self) -> Result<(), End> {
+        if let Some(server) = self.lease.server() {
+            server.default_read_only = Some(true);
+        }
+        front::write_query(&mut self.io.to_server, ARM.as_bytes());
+        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        Ok(())
+    }
+
+    /// A statement has taken it down. The session ends with its connection, in which its state lies.
+    fn in_place_fallen(&mut self) -> Result<(), End> {
+        self.guard_fell("the connection is closed, and the session that it belonged to");
+        self.close_lease();
+        let view = self.db.gate.view();
+        let detail = match view.refusal_detail() {
+            Some(detail) => format!("{detail}\n{FELL}"),
+            None => FELL.into(),
+        };
+        Err(Report::fatal("57P01", "terminating connection due to administrator command")
+            .with_detail(Some(detail))
+            .into())
     }
 }

@@ -105,6 +105,9 @@ impl Session {
         if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
             self.lease.enter_maintenance();
         }
+        if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
+            return Ok(Handled::Later);
+        }
         match header.tag {
             b'Q' => self.query(header),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
@@ -273,6 +276,7 @@ impl Session {
             // A simple query ends the unnamed statement.
             server.unnamed = 0;
         }
+        self.flow.flushed = false;
         self.flow.expects.push_back(expected);
     }
 

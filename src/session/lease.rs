@@ -32,6 +32,8 @@ pub enum Lease {
     InPlace {
         /// The connection.
         conn: Conn<InPlace>,
+        /// Its guard.
+        guard: InPlaceGuard,
     },
     /// One that may write what a rule allows while the gate is closed, for one message.
     Allowed {
@@ -45,6 +47,15 @@ pub enum Lease {
     },
 }
 
+/// The guard of a connection guarded in place, `default_transaction_read_only`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InPlaceGuard {
+    /// It is put up once the transaction that is open, READ ONLY by itself or aborted, has ended.
+    Due,
+    /// It stands, or its SET has been sent.
+    Up,
+}
+
 impl Lease {
     /// The connection, if there is one.
     #[inline]
@@ -55,7 +66,7 @@ impl Lease {
                 Some(conn.server())
             }
             Self::Guarded { conn, .. } => Some(conn.server()),
-            Self::InPlace { conn } => Some(conn.server()),
+            Self::InPlace { conn, .. } => Some(conn.server()),
         }
     }
 
@@ -108,7 +119,7 @@ impl Lease {
             }
             Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn } => conn.close(),
             Self::Guarded { conn, .. } => conn.close(),
-            Self::InPlace { conn } => conn.close(),
+            Self::InPlace { conn, .. } => conn.close(),
         }
     }
 }

@@ -39,6 +39,7 @@ mod seen;
 pub mod startup;
 mod state;
 mod unseen;
+mod wrapped;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -137,8 +138,9 @@ struct Flow {
     unproved: bool,
     /// What the client is told once a transaction has been proved: the end of its last statement's answer.
     held: Vec<u8>,
-    /// The batch has been put inside an explicit READ ONLY block.
-    wrapped: bool,
+    around: wrapped::Around,
+    /// Behind the last message that is owed an answer went a Flush of ours.
+    flushed: bool,
     /// The client has been sent something since the lease began.
     told: bool,
     /// The client's first message has been sent over the lease.
@@ -169,7 +171,8 @@ impl Default for Flow {
             doubt: proof::Doubt::default(),
             unproved: false,
             held: Vec::new(),
-            wrapped: false,
+            around: wrapped::Around::Nothing,
+            flushed: false,
             told: false,
             begun: false,
             past: past::Past::default(),

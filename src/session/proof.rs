@@ -224,13 +224,6 @@ impl Session {
         self.run_own(question.as_bytes(), Proof::Question, Some(report));
     }
 
-    /// A simple query or a function call, not a Sync, ends a batch: it commits what stands before it too.
-    pub(super) fn prove_open_batch(&mut self) {
-        if self.flow.batch && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && self.must_prove() {
-            self.prove_in_batch(None);
-        }
-    }
-
     /// An error has come for the question or for the COMMIT behind it. Whether the client is to see it.
     pub(super) fn proof_failed(&mut self, proof: Proof, fields: ErrorFields<'_>) -> bool {
         // The statement itself has failed, and its error been told.

@@ -153,7 +153,9 @@ impl Session {
         let out = &mut self.io.to_client;
         if let Some(report) = refusal.filter(|_| RAISED.contains(&fields.code())) {
             report.write(out);
-            self.count_refusal();
+            if report.code == "25006" {
+                self.count_refusal();
+            }
             return Ok(());
         }
         let recovering = self.lease.replica().is_some() && is_refusal_in_recovery(fields);

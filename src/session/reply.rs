@@ -10,7 +10,7 @@ use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::{HEADER, Header, peek_back};
-use crate::wire::{TxStatus, back};
+use crate::wire::{Report, TxStatus, back};
 
 /// An error or a notice longer than this is passed on without being looked at (bytes).
 const LONGEST_REPORT: usize = 1 << 20;
@@ -129,6 +129,8 @@ impl Session {
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::wire::WireError::UnknownBackend(header.tag)))),
             _ => {}
         }
+        let shows =
+            shows && !(header.tag == b'N' && self.flow.expects.front().is_some_and(|one| one.hide == Hide::Notices));
         let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject;
         let ends = !self.flow.broken && part == Proof::End;
         let message = (shows || ends) && header.tag == b'N' || header.tag == b'A';
@@ -357,6 +359,9 @@ impl Session {
             match say {
                 Say::ParseComplete => back::parse_complete(&mut io.to_client),
                 Say::CloseComplete => back::close_complete(&mut io.to_client),
+                Say::NoTransaction => {
+                    Report::warning("25P01", "there is no transaction in progress").write(&mut io.to_client);
+                }
                 Say::Own(part) => self.say_own(part),
                 Say::Done(verb, rows) => back::command_complete(&mut io.to_client, &verb.tag(rows)),
             }

@@ -42,6 +42,7 @@ impl Session {
             Err(end) => end,
         };
         if let End::Report(report) = &end {
+            self.io.from_server.move_ready(&mut self.io.to_client);
             report.write(&mut self.io.to_client);
         }
         self.say_last_words().await;

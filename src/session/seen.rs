@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Session;
 use crate::gate::GateView;
-use crate::wire::{Report, Severity, back};
+use crate::wire::{Report, back};
 
 impl Session {
     /// Tells the client of the mode, as far as that is news. Only between two messages of the server's.
@@ -50,5 +50,5 @@ impl Session {
 /// The warning of a flip, in the words of a refused write.
 fn notice(view: &GateView) -> Report {
     let text = view.refusal_detail().unwrap_or_else(|| format!("database \"{}\" takes writes again", view.database));
-    Report { severity: Severity::Warning, ..Report::error("01000", text) }.with_hint(view.refusal_hint())
+    Report::warning("01000", text).with_hint(view.refusal_hint())
 }

@@ -78,6 +78,11 @@ impl Report {
         Self { severity: Severity::Fatal, ..Self::error(code, message) }
     }
 
+    /// A WARNING with an SQLSTATE and a message.
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
     /// A NOTICE (SQLSTATE 00000) with a message.
     pub fn notice(message: impl Into<String>) -> Self {
         Self { severity: Severity::Notice, ..Self::error("00000", message) }

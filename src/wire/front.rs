@@ -157,6 +157,11 @@ pub fn write_sync(out: &mut Vec<u8>) {
     message(out, b'S', |_| ());
 }
 
+/// Appends a Flush.
+pub fn write_flush(out: &mut Vec<u8>) {
+    message(out, b'H', |_| ());
+}
+
 /// Appends a CopyFail with a reason.
 pub fn write_copy_fail(out: &mut Vec<u8>, reason: &str) {
     message(out, b'f', |out| bytes(out, reason.as_bytes()));

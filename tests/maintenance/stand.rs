@@ -159,6 +159,11 @@ monitor_interval = "100ms"
         self.console("MAINTENANCE OFF app");
     }
 
+    /// Whether every session keeps its server connection.
+    pub fn pins_all(&self) -> bool {
+        self.config.contains("pool_mode = \"session\"")
+    }
+
     /// Everything that may change in the database, as the superuser sees it on a direct connection.
     pub fn everything(&self) -> Vec<String> {
         let sql = EVERYTHING.map(|sql| format!("SELECT ({sql})")).join(" UNION ALL ");

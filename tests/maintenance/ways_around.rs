@@ -1,8 +1,9 @@
 //! Every way around `default_transaction_read_only = on` that one client can type, tried in maintenance: nothing is written.
 
-use crate::stand::{Stand, query, sqlstate, talk};
+use crate::stand::{LONG, Stand, query, sqlstate, talk};
 use pgsluice_fixtures::raw::message::{bind, execute, function_call, parse, query as q, sync};
-use pgsluice_fixtures::{Login, Raw};
+use pgsluice_fixtures::{Frame, Login, Raw, RawError};
+use std::cell::Cell;
 
 const W: &str = "INSERT INTO t VALUES (900, 'through')";
 
@@ -122,7 +123,6 @@ fn all(stand: &Stand, form: &str, mut try_it: impl FnMut(&[&str])) {
 }
 
 fn attempt(raw: &mut Raw, sql: &str) {
-    // What it answers is for other tests; that it answers, and goes on, is for this one.
     talk(raw, &q(sql), 1);
 }
 
@@ -141,40 +141,54 @@ fn closed(mode: &str) -> Stand {
     stand
 }
 
+/// Sends each of `messages` and awaits its answer, as long as the session lives. Only one whose guard fell may end, and only
+/// where the server connection was its own.
+fn lives(raw: &mut Raw, stand: &Stand, messages: impl IntoIterator<Item = (Vec<u8>, usize)>) -> bool {
+    messages.into_iter().all(|(bytes, readies)| {
+        let seen = Cell::new(0);
+        let all = |frame: &Frame| {
+            seen.set(seen.get() + usize::from(frame.tag == b'Z'));
+            seen.get() >= readies
+        };
+        match raw.send(&bytes).and_then(|()| raw.frames_until(LONG, all)) {
+            Ok(_) => true,
+            Err(RawError::Closed { frames }) => {
+                let end = frames.last().and_then(Frame::error).map(|error| error.code().to_owned());
+                assert_eq!((end.as_deref(), stand.pins_all()), (Some("57P01"), true), "{}", bytes.escape_ascii());
+                false
+            }
+            Err(error) => panic!("{}: {error}", bytes.escape_ascii()),
+        }
+    })
+}
+
 fn try_all_ways(stand: &Stand) {
+    let whole = |sql: &&str| (q(sql), 1);
+    let synced = |sql: &&str| ([extended(sql), sync()].concat(), 1);
+    let rest = ["ROLLBACK", "SELECT count(*) FROM t"];
     all(stand, "simple", |way| {
         let mut raw = stand.app();
-        way.iter().for_each(|sql| attempt(&mut raw, sql));
-        assert_eq!(sqlstate(&query(&mut raw, "ROLLBACK")), "");
-        assert_eq!(sqlstate(&query(&mut raw, "SELECT count(*) FROM t")), "", "{way:?} broke the connection");
+        if lives(&mut raw, stand, way.iter().map(whole)) {
+            rest.iter().for_each(|sql| assert_eq!(sqlstate(&query(&mut raw, sql)), "", "{way:?} broke the connection"));
+        }
     });
     all(stand, "extended", |way| {
         let mut raw = stand.app();
-        for sql in way {
-            talk(&mut raw, &[extended(sql), sync()].concat(), 1);
+        if lives(&mut raw, stand, way.iter().map(synced)) {
+            rest.iter().for_each(|sql| assert_eq!(sqlstate(&query(&mut raw, sql)), "", "{way:?} broke the connection"));
         }
-        assert_eq!(sqlstate(&query(&mut raw, "ROLLBACK")), "");
-        assert_eq!(sqlstate(&query(&mut raw, "SELECT 1")), "", "{way:?} broke the connection");
     });
     all(stand, "one pipeline", |way| {
-        let mut raw = stand.app();
-        let bytes: Vec<u8> = way.iter().flat_map(|sql| extended(sql)).collect();
-        talk(&mut raw, &[bytes, sync()].concat(), 1);
-        talk(
-            &mut raw,
-            &[way.iter().flat_map(|sql| [extended(sql), sync()].concat()).collect::<Vec<u8>>()].concat(),
-            way.len(),
-        );
+        let one = way.iter().flat_map(|sql| extended(sql)).chain(sync()).collect();
+        let many = way.iter().flat_map(|sql| synced(sql).0).collect();
+        lives(&mut stand.app(), stand, [(one, 1), (many, way.len())]);
     });
     all(stand, "pipelined queries", |way| {
-        let mut raw = stand.app();
-        let bytes: Vec<u8> = way.iter().flat_map(|sql| q(sql)).collect();
-        talk(&mut raw, &bytes, way.len());
+        lives(&mut stand.app(), stand, [(way.iter().flat_map(|sql| q(sql)).collect(), way.len())]);
     });
     all(stand, "one message", |way| {
-        let mut raw = stand.app();
-        attempt(&mut raw, &way.join("; "));
-        attempt(&mut raw, &format!("COMMIT; {}", way.join("; COMMIT; ")));
+        let texts = [way.join("; "), format!("COMMIT; {}", way.join("; COMMIT; "))];
+        lives(&mut stand.app(), stand, texts.map(|text| (q(&text), 1)));
     });
 }
 

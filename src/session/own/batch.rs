@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::super::expect::{Expected, Say, What};
+use super::super::extended::taken;
 use super::super::input::Handled;
 use super::super::{End, Session};
 use super::{Part, aborted, cannot_be_changed};
@@ -62,7 +63,7 @@ impl Session {
             }
             Message::Parse(statement, name) => {
                 if !name.is_empty() && self.names.statement(&name).is_some() {
-                    return Ok(None);
+                    return Ok(Some(self.own_error(header, taken(&name))));
                 }
                 self.drop_bytes(header.total);
                 let before = self.names.statement(&name).cloned();
