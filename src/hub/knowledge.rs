@@ -24,8 +24,8 @@ pub enum Knowledge {
 pub struct Catalog {
     known: ArcSwap<Knowledge>,
     changed: Notify,
-    /// One question at a time, so that the youngest answer stands.
-    pub asking: Mutex<()>,
+    /// One question at a time, so that the youngest answer stands; and the fingerprint of what was read.
+    pub asking: Mutex<Option<String>>,
 }
 
 impl Default for Catalog {

@@ -39,8 +39,6 @@ struct Link {
     at: usize,
     database: Arc<DatabaseSetup>,
     setup: Arc<Setup>,
-    /// What the catalog's fingerprint was when it was read.
-    read: Option<String>,
 }
 
 /// The server to ask: the primary, or a replica while there is none.
@@ -62,7 +60,7 @@ impl Link {
         let login = login(hub, &setup, &of, &database.name, at)?;
         let fresh = timeout(PATIENCE, login.run(&PARAMETERS)).await.map_err(|_| "it does not answer".to_owned())?;
         let fresh = fresh.map_err(|error| error.to_string())?;
-        Ok(Self { fresh, at, database: of, setup, read: None })
+        Ok(Self { fresh, at, database: of, setup })
     }
 
     fn is_for(&self, hub: &Hub, database: &Database) -> bool {
@@ -71,22 +69,25 @@ impl Link {
             && Arc::ptr_eq(&self.setup, &hub.setup.load())
     }
 
-    /// Reads the catalog if it is not as it was; None if it is.
-    async fn look(&mut self) -> Result<Option<unseen::Unseen>, String> {
+    /// Reads the catalog if it is not as it was when it had the fingerprint `read`; None if it is.
+    async fn look(&mut self, read: &mut Option<String>) -> Result<Option<unseen::Unseen>, String> {
         let ask = |error: crate::upstream::login::LoginError| error.to_string();
         let print = self.fresh.rows(&unseen::fingerprint()).await.map_err(ask)?;
-        let print = print.into_iter().flatten().next().flatten();
-        if self.read.is_some() && self.read == print {
+        let print = print.into_iter().flatten().next().flatten().unwrap_or_default();
+        // The same catalog says something else of another cluster, and by another list.
+        let print = format!("{print} {:p} {:p} {}", self.database, self.setup, self.at);
+        if read.as_ref() == Some(&print) {
             return Ok(None);
         }
+        *read = None;
         let version = self.fresh.parameters.iter().find(|(name, _)| name == "server_version");
         let sql = unseen::question(self.setup.analyzer.list(), version.map_or("", |(_, value)| value));
         let rows = self.fresh.rows_within(&sql, MOST_BYTES).await.map_err(ask)?;
         let analyzer = self.setup.analyzer.clone();
         // Long bodies take a while to read, and others run on this thread.
-        let read = tokio::task::spawn_blocking(move || unseen::read(&rows, &analyzer)).await;
-        let found = read.map_err(|error| error.to_string())??;
-        self.read = print;
+        let found = tokio::task::spawn_blocking(move || unseen::read(&rows, &analyzer)).await;
+        let found = found.map_err(|error| error.to_string())??;
+        *read = Some(print);
         Ok(Some(found))
     }
 }
@@ -94,7 +95,7 @@ impl Link {
 /// What the catalog says now, without anything being kept of it. Says why it could not be asked.
 pub async fn look(hub: &Hub, database: &Database) -> Result<unseen::Unseen, String> {
     let at = whom(database).ok_or("no server is known")?;
-    let asked = async { Link::open(hub, database, at).await?.look().await };
+    let asked = async { Link::open(hub, database, at).await?.look(&mut None).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     Ok(answer.unwrap_or_default())
 }
@@ -102,10 +103,18 @@ pub async fn look(hub: &Hub, database: &Database) -> Result<unseen::Unseen, Stri
 /// Reads the catalog over a connection of its own. Says why it could not.
 pub(super) async fn read(hub: &Hub, database: &Database) -> Result<(), String> {
     let Some(at) = whom(database) else { return Err("no server is known".into()) };
-    let _one = database.catalog.asking.lock().await;
-    let asked = async { Link::open(hub, database, at).await?.look().await };
+    let mut last = database.catalog.asking.lock().await;
+    forget_unless_known(database, &mut last);
+    let asked = async { Link::open(hub, database, at).await?.look(&mut last).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
     learn(database, answer)
+}
+
+/// A fingerprint is of no use without what was read.
+fn forget_unless_known(database: &Database, last: &mut Option<String>) {
+    if !matches!(**database.catalog.known(), Knowledge::Known(_)) {
+        *last = None;
+    }
 }
 
 /// Reads it ahead of a flip. What was known of an earlier one is forgotten if it cannot be read now.
@@ -113,6 +122,7 @@ pub(super) async fn prepare(hub: &Hub, database: &Database) {
     if whom(database).is_none() {
         database.catalog.learn(Knowledge::Pending);
     }
+    *database.catalog.asking.lock().await = None;
     let _ = read(hub, database).await;
 }
 
@@ -164,13 +174,14 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
             sleep(TICK).await;
             continue;
         };
-        let one = database.catalog.asking.lock().await;
+        let mut last = database.catalog.asking.lock().await;
+        forget_unless_known(&database, &mut last);
         let asked = async {
             if link.as_ref().is_none_or(|link| !link.is_for(&hub, &database)) {
                 link = Some(Link::open(&hub, &database, at).await?);
             }
             match &mut link {
-                Some(link) => link.look().await,
+                Some(link) => link.look(&mut last).await,
                 None => Ok(None),
             }
         };
@@ -183,7 +194,7 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
         if answer.is_ok() || !known {
             let _ = learn(&database, answer);
         }
-        drop(one);
+        drop(last);
         drop(hub);
         sleep(LOOK).await;
     }
