@@ -123,6 +123,9 @@ settings! {
         max_prepared_statements: u32 = 200, { max: COUNT };
         /// Sent to a server connection before another client gets it, in session mode. Empty: nothing is sent.
         server_reset_query: String = "DISCARD ALL".into();
+        /// In session mode: each client gets a server connection that was opened for it and is closed when it leaves.
+        /// No reset undoes everything: loaded libraries, what they remember, and the server's statistics stay.
+        server_fresh: bool = false;
     }
 }
 

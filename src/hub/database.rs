@@ -1,9 +1,9 @@
 //! Databases as clients name them: the gate, the cluster and the pools of each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
@@ -38,14 +38,22 @@ pub type Clusters = BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>;
 /// A user and the number of an upstream.
 type PoolKey = (Arc<str>, usize);
 
-/// Names and values of settings, as a start-up packet has them.
-type Wanted = Vec<(String, String)>;
+/// Parameters of a start-up packet.
+type Parameters = Vec<(String, String)>;
 
-/// Settings of a start-up packet as a server has read them.
-pub type Resolved = Vec<(String, crate::upstream::vars::Value)>;
+/// Settings of a start-up packet as a server has read them: names in lower case, values as `set_config()` takes them.
+pub type Resolved = Vec<(Box<str>, Box<str>)>;
+
+type ResolvedOfUser = HashMap<Parameters, Arc<Resolved>>;
 
 /// Start-up packets with settings of their own that are remembered.
 const MOST_RESOLVED: usize = 1000;
+
+/// How long a program is known to ask for `currval()`: one who did so by hand is not to change how a role is pooled for good.
+const ASKER_IS_KNOWN: Duration = Duration::from_secs(600);
+
+/// Programs that are known to ask.
+const MOST_ASKERS: usize = 1000;
 
 /// A database.
 pub struct Database {
@@ -68,7 +76,9 @@ pub struct Database {
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
-    resolved: Mutex<HashMap<Wanted, Arc<Resolved>>>,
+    askers: Mutex<HashMap<(Arc<str>, Box<str>), Instant>>,
+    any_asks: AtomicBool,
+    resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
 }
@@ -92,6 +102,7 @@ impl Database {
         self.generation.fetch_add(1, SeqCst);
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.refusal_place.store(None);
         self.catalog.learn(Knowledge::Pending);
         old.into_values().for_each(|pool| pool.retire());
@@ -175,18 +186,41 @@ impl Database {
         self.refusal_place.store(Some(Arc::new(place)));
     }
 
-    /// What a server made of these settings of a start-up packet before.
-    pub fn resolved(&self, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(wanted).cloned()
+    /// What a server made of these parameters of that user's start-up packet before.
+    pub fn resolved(&self, user: &str, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(user)?.get(wanted).cloned()
     }
 
     /// Notes what a server made of them.
-    pub fn remember_resolved(&self, wanted: Vec<(String, String)>, resolved: Resolved) {
+    pub fn remember_resolved(&self, user: &Arc<str>, wanted: &[(String, String)], resolved: Resolved) -> Arc<Resolved> {
+        let resolved = Arc::new(resolved);
         let mut known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_RESOLVED {
+        if known.values().map(HashMap::len).sum::<usize>() >= MOST_RESOLVED {
             known.clear();
         }
-        known.insert(wanted, Arc::new(resolved));
+        known.entry(user.clone()).or_default().insert(wanted.to_vec(), resolved.clone());
+        resolved
+    }
+
+    /// Whether sessions of that program have asked what a sequence last gave them.
+    pub fn asks_sequences(&self, user: &Arc<str>, application_name: &str) -> bool {
+        if !self.any_asks.load(Relaxed) {
+            return false;
+        }
+        let askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        askers.get(&(user.clone(), application_name.into())).is_some_and(|last| last.elapsed() < ASKER_IS_KNOWN)
+    }
+
+    /// Notes that a session of that program asks.
+    pub fn remember_asks_sequences(&self, user: &Arc<str>, application_name: &str) {
+        let mut askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        if askers.len() >= MOST_ASKERS {
+            askers.retain(|_, last| last.elapsed() < ASKER_IS_KNOWN);
+        }
+        if askers.len() < MOST_ASKERS {
+            askers.insert((user.clone(), application_name.into()), Instant::now());
+        }
+        self.any_asks.store(true, Relaxed);
     }
 
     /// Whether PAUSE holds new transactions back.
@@ -296,6 +330,16 @@ impl Databases {
         all
     }
 
+    /// Closes the idle connections to a database of the cluster, whatever clients call it.
+    pub fn close_idle_in(&self, cluster: &Arc<Cluster>, dbname: &str) {
+        for database in self.all() {
+            let setup = database.setup();
+            if Arc::ptr_eq(&setup.cluster, cluster) && setup.settings.server_dbname(&database.name) == dbname {
+                database.pools().iter().for_each(|pool| _ = pool.close_idle(|_| true));
+            }
+        }
+    }
+
     /// PAUSE of all databases, those that come into being later too.
     pub fn pause_all(&self) {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,6 +418,8 @@ impl Databases {
             resumed: Notify::new(),
             pools: Mutex::default(),
             welcomes: Mutex::default(),
+            askers: Mutex::default(),
+            any_asks: AtomicBool::new(false),
             resolved: Mutex::default(),
             refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),

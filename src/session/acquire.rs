@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::sequences::{FORGET, PAUSE, TRIES, are_anothers};
 use super::state::Pin;
-use super::{End, Flow, Session};
+use super::{End, Flow, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::{Ask, CancelTarget};
@@ -172,7 +173,7 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match pool.try_take(core) {
+                    let conn: Conn<Unguarded> = match self.take_for_sequences(&pool, deadline).await? {
                         Some(conn) => conn,
                         None => {
                             let taker = pool.clone();
@@ -180,6 +181,7 @@ impl Session {
                             self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?
                         }
                     };
+                    let Some(conn) = self.fit(conn) else { continue };
                     match self.enter_gate() {
                         Some(ticket) => {
                             self.lease = Lease::Write { conn, ticket };
@@ -206,6 +208,7 @@ impl Session {
                     let taker = pool.clone();
                     let taken = async move { taker.take::<Unguarded>(core, deadline).await };
                     let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let Some(conn) = self.fit(conn) else { continue };
                     let mut conn = conn.arm();
                     conn.server().default_read_only = Some(false);
                     self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
@@ -240,6 +243,32 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// An idle connection of this core; for a question about a sequence the one that has the answer, which is worth a wait.
+    async fn take_for_sequences(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+        let core = self.core.index;
+        let Some(wanted) = self.sequences.wanted() else { return Ok(pool.try_take(core)) };
+        for _ in 0..TRIES {
+            if let Some(conn) = pool.take_this(core, wanted) {
+                return Ok(Some(conn));
+            }
+            self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+        }
+        Ok(pool.try_take(core))
+    }
+
+    /// One that another client has used is closed if this one wants its own.
+    fn fit(&self, mut conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
+        if self.manner.fresh && conn.server().used {
+            conn.close();
+            return None;
+        }
+        Some(conn)
     }
 
     /// None: the server cannot be reached.
@@ -277,7 +306,10 @@ impl Session {
             let pool = self.pool(at)?;
             let core = self.core.index;
             let reserved = self.core.setup().config.pooling.operator_reserved as usize;
-            let taken = self.waiting(async move { pool.open_reserved(core, reserved).await }, deadline).await?;
+            // Its connection is its own: opened with its start-up packet, and never given to anybody else.
+            let asked = self.startup.clone();
+            let taken = async move { pool.open_reserved(core, reserved, &asked).await };
+            let taken = self.waiting(taken, deadline).await?;
             self.lease = Lease::Operator { conn: taken.map_err(|error| denied(&error))? };
             self.pins.add(Pin::SessionMode);
             return Ok(());
@@ -334,7 +366,9 @@ impl Session {
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
+        let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
+        server.used = true;
         let target = CancelTarget {
             pool: server.permit.pool().clone(),
             pid: server.key.0,
@@ -351,14 +385,16 @@ impl Session {
             let gone: Vec<String> = server
                 .vars
                 .iter()
-                .filter(|(name, value)| {
-                    self.vars.get(name).is_none() && matches!(value, crate::upstream::vars::Value::Spelled(_))
-                })
+                .filter(|(name, value)| self.vars.get(name).is_none() && !value.is_reported())
                 .map(|(name, _)| name.to_owned())
                 .collect();
             for name in gone {
                 server.vars.put(&self.core.hub.seed, &name, None);
             }
+        }
+        if asks && are_anothers(server, self.me.id) {
+            sql.push_str(FORGET);
+            server.sequences = None;
         }
         let in_place = matches!(self.lease, Lease::InPlace { .. });
         let Some(server) = self.lease.server() else { return };
@@ -380,11 +416,27 @@ impl Session {
         if !sql.is_empty() {
             front::write_query(&mut self.io.to_server, sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
+            if self.vars.has_role() {
+                self.flow.settling = Settling::Asked;
+            }
         }
         if self.manner.pool_mode == PoolMode::Session && !operator {
             self.pins.add(Pin::SessionMode);
             self.me.pinned.set(self.pins.word());
         }
+    }
+
+    /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
+    pub(super) fn settle(&mut self) -> Result<(), End> {
+        if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
+            self.close_lease();
+            self.flow = Flow { skip: self.flow.skip, told: self.flow.told, ..Flow::default() };
+            match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+                Some(header) => self.answer_error(header, &report),
+                None => return Err((*report).into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether the lease has come to its end: the transaction is over and everything sent on.
@@ -490,7 +542,7 @@ impl Session {
         self.note_gone();
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
-            Lease::Bound { conn } if clean && poolable => {
+            Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn, reset, seed));
@@ -552,7 +604,7 @@ fn denied(error: &AcquireError) -> Denied {
         AcquireError::Login(LoginError::Refused(body)) => {
             let fields = ErrorFields::new(body);
             let text = String::from_utf8_lossy(fields.message()).into_owned();
-            Denied::Refused(Report::error(known_code(fields.code()), text))
+            Denied::Refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
         }
         AcquireError::Login(error) => {
             // Hosts and ports are nobody's business: the log has them.
@@ -564,8 +616,10 @@ fn denied(error: &AcquireError) -> Denied {
 
 /// SQLSTATEs with which a server refuses a log-in.
 pub(super) fn known_code(code: &[u8]) -> &'static str {
-    const KNOWN: [&str; 10] =
-        ["28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02"];
+    const KNOWN: [&str; 18] = [
+        "28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02", "42601", "42602",
+        "22021", "22P05", "0A000", "08P01", "58P01", "XX000",
+    ];
     KNOWN.into_iter().find(|known| known.as_bytes() == code).unwrap_or("08006")
 }
 
@@ -581,7 +635,8 @@ async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::ups
         return;
     }
     let server = conn.server();
-    server.vars.forget_spelled(&seed);
+    server.sequences = None;
+    server.vars.forget_unreported(&seed);
     server.prepared.clear();
     server.unnamed = 0;
     give_back(conn.into());

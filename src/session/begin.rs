@@ -5,29 +5,40 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use super::defaults::Defaults;
+use super::replication::Replication;
+use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
-use super::state::{Pins, Undo};
+use super::state::Pins;
+use super::undo::Undo;
+use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
-use crate::config::Config;
+use crate::config::{Config, PoolMode};
 use crate::hub::client::Identity;
+use crate::hub::database::Resolved;
 use crate::hub::{Client, Core, Database};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::Welcome;
-use crate::upstream::quote::{ident, literal};
 use crate::upstream::vars::{Value, Vars, reported_name};
 use crate::upstream::{AcquireError, Guarded, Unguarded};
 use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
 
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it waits for a server that cannot be reached now.
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs the whole session of a client.
 pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
     let (user, database) = (guest.user.clone(), guest.database.clone());
     let address = guest.address;
     let began = Instant::now();
-    let session = match begin(&core, &mut guest).await {
-        Ok(prepared) => prepared.into_session(&core, *guest),
+    let began_as = match guest.replication {
+        None => begin(&core, &mut guest).await.map(Begun::Session),
+        Some(kind) => replicate(&core, &guest, kind).await,
+    };
+    let begun = match began_as {
+        Ok(begun) => begun,
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
             tell(&mut guest.stream, &report).await;
@@ -39,9 +50,14 @@ pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
     if logs.log_connections {
         tracing::info!(%user, %database, client = %from, "log-in");
     }
-    let me = session.me.clone();
-    let end = session.run().await;
-    core.leave(me.id);
+    let (id, end) = match begun {
+        Begun::Session(prepared) => {
+            let session = prepared.into_session(&core, *guest);
+            (session.me.id, session.run().await)
+        }
+        Begun::Relay(relay, greeting) => (relay.me.id, Box::pin(relay.run(guest.stream, greeting)).await),
+    };
+    core.leave(id);
     if logs.log_disconnections {
         let why = match &end {
             End::Goodbye => "client close request".to_owned(),
@@ -53,12 +69,20 @@ pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
     }
 }
 
+/// Who has been let in.
+enum Begun {
+    Session(Prepared),
+    Relay(Box<Relay>, Vec<u8>),
+}
+
 /// What a session starts from.
 struct Prepared {
     me: Rc<Client>,
     db: Arc<Database>,
     manner: Manner,
     vars: Vars,
+    defaults: Defaults,
+    startup: Vec<(String, String)>,
     read_only_default: Option<bool>,
     told_read_only: bool,
     told_closed: bool,
@@ -80,12 +104,15 @@ impl Prepared {
             lane: None,
             manner: self.manner,
             vars: self.vars,
+            defaults: self.defaults,
+            startup: self.startup.into(),
             read_only_default: self.read_only_default,
             told_read_only: self.told_read_only,
             told_closed: self.told_closed,
             untold: false,
             notice: None,
             undo: Undo::default(),
+            sequences: super::sequences::Sequences::default(),
             pins: Pins::default(),
             names: Names::default(),
             inner: std::collections::HashMap::new(),
@@ -100,26 +127,50 @@ impl Prepared {
     }
 }
 
-async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
+/// Whether a client that has logged in may come in, and where to.
+fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
     let setup = core.setup();
     let config = &setup.config;
     let Some(db) = core.hub.databases.get(&guest.database) else {
-        return Err(Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database)));
+        let report = Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database));
+        // What pg_basebackup and its like ask for.
+        let hint = (guest.replication == Some(Replication::Physical) && guest.database == "replication").then(|| {
+            "Add a database of that name to the configuration of pgsluice: it tells which cluster is meant.".to_owned()
+        });
+        return Err(report.with_hint(hint));
     };
     if db.is_disabled() {
         let text = format!("database \"{}\" is not currently accepting connections", db.name);
         return Err(Report::fatal("55000", text));
     }
-    let operator = config.auth.operators.iter().any(|name| **name == *guest.user);
+    let operator = is_operator(config, guest);
     let most = config.pooling.max_client_conn as usize;
     if core.hub.clients.load(SeqCst) > most && !operator {
         return Err(Report::fatal("53300", "sorry, too many clients already"));
     }
-    let state = db.gate.state();
-    if !state.mode.admits_connections() && !operator {
+    if !db.gate.state().mode.admits_connections() && !operator {
         let view = db.gate.view();
         return Err(Report::fatal("57P03", view.offline_text()).with_hint(view.offline_hint()));
     }
+    Ok(db)
+}
+
+fn is_operator(config: &Config, guest: &Guest) -> bool {
+    config.auth.operators.iter().any(|name| **name == *guest.user)
+}
+
+async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<Begun, Report> {
+    let db = admit(core, guest)?;
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    let (relay, greeting) = super::replication::begin(core, guest, &db, kind, deadline).await?;
+    Ok(Begun::Relay(Box::new(relay), greeting))
+}
+
+async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
+    let db = admit(core, guest)?;
+    let setup = core.setup();
+    let config = &setup.config;
+    let operator = is_operator(config, guest);
     let settings = config.session(&db.setup().settings, &guest.user);
     let welcome = match db.welcome(&guest.user) {
         Some(welcome) => welcome,
@@ -132,33 +183,32 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         }
     }
     let mut read_only_default = welcome.read_only;
-    let mut wanted = wanted_settings(guest, config)?;
-    if let Some(at) = wanted.iter().rposition(|(name, _)| name.eq_ignore_ascii_case("default_transaction_read_only")) {
-        read_only_default = Some(!matches!(wanted[at].1.as_str(), "off" | "false" | "no" | "0" | "f" | "n"));
-        wanted.retain(|(name, _)| !name.eq_ignore_ascii_case("default_transaction_read_only"));
-    }
+    let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     let mut application_name = String::new();
-    if let Some(at) = wanted.iter().rposition(|(name, _)| name == "application_name") {
+    if let Some(name) = &wanted.application_name {
         // PostgreSQL replaces what is not printable ASCII.
         application_name =
-            wanted[at].1.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(63).collect();
-        wanted.retain(|(name, _)| name != "application_name");
+            name.bytes().map(|b| if (b' '..=b'~').contains(&b) { char::from(b) } else { '?' }).take(63).collect();
     }
     if config.startup.application_name_add_host {
         let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
         application_name = format!("{application_name} - {from}");
     }
     vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.as_str().into())));
-    let same_encoding = |value: &str| {
-        let plain =
-            |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
-        let plain_value = if plain(value) == "UNICODE" { "UTF8".to_owned() } else { plain(value) };
-        vars.reported("client_encoding").is_some_and(|now| plain(now) == plain_value)
-    };
-    wanted.retain(|(name, value)| !(name == "client_encoding" && same_encoding(value)));
-    if !wanted.is_empty() {
-        resolve(core, &db, guest, &wanted, &mut vars).await?;
+    let mut resolved = None;
+    if !wanted.parameters.is_empty() {
+        let settings = resolve(core, &db, guest, &wanted).await?;
+        for (name, value) in settings.iter() {
+            let (name, value): (&str, Box<str>) = (name, value.clone());
+            match reported_name(name).filter(|known| vars.reported(known).is_some()) {
+                Some(known) => vars.put(&core.hub.seed, known, Some(Value::Reported(value))),
+                None => vars.put(&core.hub.seed, name, Some(Value::Flat(value))),
+            }
+        }
+        resolved = Some(settings).filter(|settings| !settings.is_empty());
     }
+    read_only_default = wanted.read_only.or(read_only_default);
+    let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
     let mut secret = [0_u8; 4];
     let _ = getrandom::fill(&mut secret);
     let id = core.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (core.index as u64) << 24 & 0x7f00_0000;
@@ -205,55 +255,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         query_wait: db.setup().settings.query_wait_timeout.get(),
         most_prepared: config.pooling.max_prepared_statements as usize,
         largest: config.memory.max_message_size.bytes(),
+        fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
-    Ok(Prepared { me, db, manner, vars, read_only_default, told_read_only, told_closed, greeting })
-}
-
-/// Settings that the start-up packet asks for, those in `options` first, as PostgreSQL takes them.
-fn wanted_settings(guest: &Guest, config: &Config) -> Result<Vec<(String, String)>, Report> {
-    let mut wanted = Vec::new();
-    if let Some(options) = guest.start.get("options") {
-        options_of(options, &mut wanted)?;
-    }
-    for (name, value) in &guest.start.parameters {
-        if !matches!(name.as_str(), "user" | "database" | "options" | "replication") && !name.starts_with("_pq_.") {
-            wanted.push((name.clone(), value.clone()));
-        }
-    }
-    wanted.retain(|(name, _)| !config.startup.ignore_startup_parameters.iter().any(|ignored| ignored == name));
-    Ok(wanted)
-}
-
-/// Reads `-c name=value` and `--name=value`; a backslash takes the next character as it is.
-fn options_of(options: &str, into: &mut Vec<(String, String)>) -> Result<(), Report> {
-    let mut words = vec![String::new()];
-    let mut chars = options.chars();
-    while let Some(c) = chars.next() {
-        match (c, words.last_mut()) {
-            ('\\', Some(word)) => word.extend(chars.next()),
-            (c, _) if c.is_ascii_whitespace() => words.push(String::new()),
-            (c, Some(word)) => word.push(c),
-            (_, None) => {}
-        }
-    }
-    let mut words = words.into_iter().filter(|word| !word.is_empty());
-    while let Some(word) = words.next() {
-        let setting = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
-            Some("") => words.next().unwrap_or_default(),
-            Some(rest) => rest.to_owned(),
-            None => {
-                return Err(Report::fatal(
-                    "42601",
-                    format!("invalid command-line argument for server process: {word}"),
-                ));
-            }
-        };
-        match setting.split_once('=') {
-            Some((name, value)) => into.push((name.replace('-', "_"), value.to_owned())),
-            None => return Err(Report::fatal("42601", format!("-c {setting} requires a value"))),
-        }
-    }
-    Ok(())
+    let startup = if operator { wanted.parameters } else { Vec::new() };
+    Ok(Prepared { me, db, manner, vars, defaults, startup, read_only_default, told_read_only, told_closed, greeting })
 }
 
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
@@ -282,84 +287,46 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
             return Err(Report::fatal("08006", "could not connect to the database server"));
         }
         let mut changes = cluster.changes();
-        let _ = tokio::time::timeout(Duration::from_millis(200), changes.changed()).await;
+        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
     }
 }
 
-/// Has a server read the settings, so that what is wrong is refused as PostgreSQL does and what is right is spelled as it
-/// does. Guarded: a SET cannot write, but neither is this registered with the gate.
-async fn resolve(
-    core: &Rc<Core>,
-    db: &Arc<Database>,
-    guest: &Guest,
-    wanted: &[(String, String)],
-    vars: &mut Vars,
-) -> Result<(), Report> {
-    let key: Vec<(String, String)> = wanted.to_vec();
-    if let Some(known) = db.resolved(&key) {
-        for (name, value) in known.iter() {
-            vars.put(&core.hub.seed, name, Some(value.clone()));
-        }
-        return Ok(());
-    }
+/// Has a server read the settings.
+async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wanted) -> Result<Arc<Resolved>, Report> {
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
-    let cluster = db.setup().cluster.clone();
-    let at = cluster.primary().or_else(|| cluster.replica(None, None));
-    let Some(pool) = at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) else {
-        return Err(Report::fatal("08006", "could not connect to the database server"));
-    };
-    let mut conn = pool.take::<Guarded>(core.index, deadline).await.map_err(|error| fatal(&error))?;
-    let mut resolved = Vec::new();
-    let server = conn.server();
-    for (name, value) in wanted {
-        let sql = match reported_name(name) {
-            // A list of schemas: quoted whole it would be one name.
-            None if name.eq_ignore_ascii_case("search_path") => {
-                format!("SELECT set_config('search_path', {}, false)", literal(value))
-            }
-            _ => format!("SET {} TO {}", ident(&name.to_ascii_lowercase()), literal(value)),
+    loop {
+        let cluster = db.setup().cluster.clone();
+        let at = cluster.primary().or_else(|| cluster.replica(None, None));
+        let refusal = match at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
+            Some(pool) => match super::defaults::resolve(core, db, &pool, wanted, deadline).await {
+                Ok(resolved) => return Ok(resolved),
+                Err(error) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => fatal(&error),
+                Err(error) => return Err(fatal(&error)),
+            },
+            None => Report::fatal("08006", "could not connect to the database server"),
         };
-        if let Err(refusal) = server.run_quietly(&sql).await {
-            conn.close();
-            let inner = refusal.get_ref().and_then(|inner| inner.downcast_ref::<LoginError>());
-            return Err(match inner {
-                Some(LoginError::Refused(body)) => report_of(body),
-                _ => Report::fatal("08006", "server closed the connection unexpectedly"),
-            });
+        if Instant::now() + RETRY >= deadline {
+            return Err(refusal);
         }
-        match reported_name(name).and_then(|known| Some((known, server.vars.get(known)?.clone()))) {
-            Some((known, value)) => resolved.push((known.to_owned(), value)),
-            None => {
-                let raw = if name.eq_ignore_ascii_case("search_path") { value.clone() } else { literal(value) };
-                resolved.push((name.to_ascii_lowercase(), Value::Spelled(raw.into())));
-            }
-        }
+        let mut changes = cluster.changes();
+        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
     }
-    if server.run_quietly("RESET ALL").await.is_ok() {
-        pool.clone().give_back(conn.into());
-    } else {
-        conn.close();
-    }
-    for (name, value) in &resolved {
-        vars.put(&core.hub.seed, name, Some(value.clone()));
-    }
-    db.remember_resolved(key, resolved);
-    Ok(())
 }
 
-/// A server's refusal as the end of a log-in.
-fn report_of(body: &[u8]) -> Report {
+/// A server's error in words of our own, without its position in a text that the client does not know.
+pub(super) fn report_of(body: &[u8], severity: Severity) -> Report {
     let fields = ErrorFields::new(body);
     let text = |code| fields.get(code).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let code = super::acquire::known_code(fields.code());
-    Report { severity: Severity::Fatal, ..Report::error(code, text(b'M').unwrap_or_default()) }
+    Report { severity, ..Report::error(code, text(b'M').unwrap_or_default()) }
         .with_detail(text(b'D'))
         .with_hint(text(b'H'))
+        .with_place(fields.place().map(Arc::new))
 }
 
-fn fatal(error: &AcquireError) -> Report {
+pub(super) fn fatal(error: &AcquireError) -> Report {
     match error {
-        AcquireError::Login(LoginError::Refused(body)) => report_of(body),
+        AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
         AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
         AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
         AcquireError::Login(error) => {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::expect::{Expected, Hide, Say, What};
 use super::input::Handled;
+use super::sequences::asks;
 use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
 use crate::hub::Statement;
@@ -53,6 +54,7 @@ impl Session {
                     if self.allows_batch()? {
                         return Ok(Handled::Needs(Nature::Allowed));
                     }
+                    self.sequences.asks_next = self.batch_asks(header)?;
                     return Ok(Handled::Needs(self.nature_of_batch()?));
                 }
             }
@@ -72,6 +74,21 @@ impl Session {
                 Ok(Handled::Done)
             }
         }
+    }
+
+    /// Whether a batch that begins with this message asks what a sequence last gave.
+    fn batch_asks(&self, header: Header) -> Result<bool, End> {
+        let body = self.body(header);
+        let named = |name: &[u8]| self.names.statement(name).is_some_and(|one| asks(&one.cached.analysis));
+        Ok(match header.tag {
+            b'P' => {
+                let context = self.lex_context();
+                let cached = self.core.verdicts.borrow_mut().get_or_analyze(front::parse(body)?.text, context);
+                asks(&cached.analysis)
+            }
+            b'B' => named(front::bind(body)?.statement),
+            _ => false,
+        })
     }
 
     /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
@@ -334,7 +351,14 @@ impl Session {
         {
             return Ok(handled);
         }
-        self.pass(header, Some(Expected::seen(What::Execute(statement))));
+        if let Some(statement) = &statement {
+            self.leave_databases(&statement.cached);
+            self.note_sequences(&statement.cached, true);
+        }
+        self.pass(header, Some(Expected::seen(What::Execute(statement.clone()))));
+        if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
+            self.keep_defaults_in_batch(statement);
+        }
         Ok(Handled::Done)
     }
 

@@ -1,9 +1,10 @@
 //! An error of the server's: who is told of it, and what is not as it was taken for granted any more.
 
 use super::expect::{Expected, Hide, Proof, What};
-use super::{End, Session};
+use super::{End, Session, Settling};
 use crate::hub::Layer;
 use crate::wire::ErrorFields;
+use crate::wire::fields::Severity;
 
 impl Session {
     /// Takes in an error of the server's, and tells the client of it if it is for it.
@@ -39,7 +40,11 @@ impl Session {
             // `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
             self.core.statements.renew(statement);
         }
-        if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
+        if matches!(self.flow.settling, Settling::Asked) {
+            let report = super::begin::report_of(body, Severity::Error);
+            tracing::warn!(database = %self.db.name, error = report.message, "a session's role could not be taken");
+            self.flow.settling = Settling::Refused(Box::new(report));
+        } else if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
             tracing::warn!(database = %self.db.name, error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
             self.pins.add(super::state::Pin::Settings);
         }

@@ -15,7 +15,7 @@ use super::parts::Part;
 use super::proof::Doubt;
 use super::refuse::POISON;
 use super::wrapped::WRAPPER;
-use super::{End, Session};
+use super::{End, Session, Settling};
 use crate::hub::{Layer, Statement as Prepared};
 use crate::sql::cache::Cached;
 use crate::sql::{Kind, SessionEffect, Statement, TransactionVerb};
@@ -41,8 +41,10 @@ impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(super) fn must_hold_back(&self) -> bool {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
-        let waits =
-            !self.flow.parts.is_empty() || self.flow.fencing == Fencing::Asked || special && self.flow.readies > 0;
+        let waits = !self.flow.parts.is_empty()
+            || self.flow.fencing == Fencing::Asked
+            || special && self.flow.readies > 0
+            || !matches!(self.flow.settling, Settling::No);
         // The server asks for COPY data: that is part of the message under way.
         waits && !self.flow.copy_in
     }
@@ -88,6 +90,7 @@ impl Session {
             return Ok(Handled::Done);
         }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
+        parts.extend(self.after_discard(&cached).map(Part::Defaults));
         if let Some(text) = self.deallocate_rewritten(&cached) {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);
@@ -196,6 +199,7 @@ impl Session {
             io.from_client.move_ready(&mut io.to_server);
             front::write_sync(&mut io.to_server);
             self.expect(Expected::hidden(What::Sync, Hide::All));
+            self.keep_defaults_in_batch(statement);
             return Some(Handled::Done);
         }
         None

@@ -4,7 +4,10 @@ use std::rc::Rc;
 
 use super::expect::{Expected, What};
 use super::lease::Lease;
+use super::parts::Part;
+use super::proof::Doubt;
 use super::run::{BACKLOG, Next};
+use super::sequences::asks;
 use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
@@ -135,6 +138,10 @@ impl Session {
             return Ok(Handled::Done);
         }
         if self.lease.is_operator() && !self.may_be_own_query(header) {
+            if self.may_empty_database(header) {
+                let cached = self.read_query(header)?;
+                self.leave_databases(&cached);
+            }
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
@@ -143,6 +150,7 @@ impl Session {
             return Ok(handled);
         }
         if self.lease.is_operator() {
+            self.leave_databases(&cached);
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
@@ -163,10 +171,14 @@ impl Session {
                 self.drop_bytes(header.total);
                 return Ok(Handled::Done);
             }
+            self.sequences.asks_next = asks(&cached.analysis);
             return Ok(Handled::Needs(nature(&cached.analysis)));
         }
         if self.lease.in_maintenance() && self.holds_query(&cached) {
             return Ok(Handled::Hold);
+        }
+        if self.keeps_defaults(header, &cached) {
+            return Ok(Handled::Done);
         }
         if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
             // The rules have changed between two looks.
@@ -181,10 +193,17 @@ impl Session {
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
+        self.leave_databases(&cached);
+        self.note_sequences(&cached, false);
         if let Some(text) = self.deallocate_rewritten(&cached) {
             self.drop_bytes(header.total);
             front::write_query(&mut self.io.to_server, &text);
             self.expect(Expected::seen(What::Query(Some(cached))));
+        } else if let Some(defaults) = self.after_discard(&cached) {
+            self.drop_bytes(header.total);
+            self.flow.parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)].into();
+            self.flow.divided = Some(cached);
+            self.send_next_part();
         } else {
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         }

@@ -11,10 +11,12 @@
 //! statement names) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
-//! Session state that has to follow the client from one server connection to the next is in [`state`] and [`prepared`].
+//! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
+//! [`prepared`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
 
 mod acquire;
 pub mod begin;
+mod defaults;
 mod drain;
 mod expect;
 mod extended;
@@ -32,13 +34,17 @@ mod prepared;
 mod proof;
 mod refuse;
 mod rehearse;
+pub mod replication;
 mod reply;
 mod rules;
 mod run;
 mod seen;
+mod sequences;
 pub mod startup;
 mod state;
+mod undo;
 mod unseen;
+mod wanted;
 mod wrapped;
 
 use std::collections::{HashMap, VecDeque};
@@ -58,7 +64,8 @@ use crate::wire::{Buffer, Report, TxStatus};
 use expect::Expected;
 use lease::Lease;
 use prepared::Names;
-use state::{Pins, Undo};
+use state::Pins;
+use undo::Undo;
 
 /// Why a session is over.
 #[derive(Debug)]
@@ -128,6 +135,8 @@ struct Flow {
     broken: bool,
     /// The open transaction, or a part of it, has been rolled back: it may have left its counts of changes.
     stale: bool,
+    /// Statements of ours stand in the client's messages, that put its defaults in the place of the server's.
+    restores: bool,
     /// It has put settings back: those that a guard is made of too.
     resets: bool,
     /// It has been asked for its proof.
@@ -148,6 +157,20 @@ struct Flow {
     /// What ran in the open transaction.
     past: past::Past,
     fencing: fence::Fencing,
+    /// The role that the session has taken is being taken on this server connection: nothing may run before it is.
+    settling: Settling,
+}
+
+/// See [`Flow::settling`].
+#[derive(Default)]
+enum Settling {
+    /// It need not, or has.
+    #[default]
+    No,
+    /// The server has been asked for it.
+    Asked,
+    /// It said no.
+    Refused(Box<Report>),
 }
 
 impl Default for Flow {
@@ -166,6 +189,7 @@ impl Default for Flow {
             divided: None,
             broken: false,
             stale: false,
+            restores: false,
             asked: false,
             resets: false,
             doubt: proof::Doubt::default(),
@@ -177,6 +201,7 @@ impl Default for Flow {
             begun: false,
             past: past::Past::default(),
             fencing: fence::Fencing::No,
+            settling: Settling::No,
         }
     }
 }
@@ -189,6 +214,8 @@ struct Manner {
     query_wait: Option<std::time::Duration>,
     most_prepared: usize,
     largest: usize,
+    /// The session wants a server connection that nobody has used, and leaves it to nobody.
+    fresh: bool,
 }
 
 /// See the module.
@@ -207,6 +234,10 @@ pub struct Session {
     manner: Manner,
     /// Settings as the client has been told and has made them.
     vars: Vars,
+    /// What they go back to.
+    defaults: defaults::Defaults,
+    /// Parameters of its start-up packet, where a connection of its own is opened with them.
+    startup: Arc<[(String, String)]>,
     /// The session's own default_transaction_read_only; None while it is the server's, which is not known yet.
     read_only_default: Option<bool>,
     /// What default_transaction_read_only was last reported to the client.
@@ -218,6 +249,7 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
+    sequences: sequences::Sequences,
     pins: Pins,
     names: Names,
     /// What SQL-level PREPARE has prepared.

@@ -25,6 +25,8 @@ pub(super) enum Part {
     Finish(Doubt),
     /// The client's COMMIT, with the proof ahead of it.
     Commit(Vec<u8>, Doubt),
+    /// What puts the client's defaults in the place of the server's.
+    Defaults(Vec<u8>),
     /// What is made to fail, and what the client is told then.
     Poisoned(Vec<u8>, Box<Report>),
     /// The question whether the whole can be read: the server reads it all before it runs any of it.
@@ -202,6 +204,10 @@ impl Session {
             }
             Part::Begun(text) => self.send_in_block(&text, cached),
             Part::Finish(doubt) => self.prove_and_commit(doubt),
+            Part::Defaults(text) => {
+                self.note_defaults();
+                self.send_query(&text, Expected::hidden(What::Query(None), Hide::AllButReady));
+            }
             Part::Poisoned(text, report) => {
                 let mut expected = Expected::hidden(What::Query(Some(cached)), hide);
                 expected.refusal = Some(report);
@@ -258,6 +264,7 @@ mod tests {
             Part::Proved(text, _) => format!("[{}]", word(text)),
             Part::Begun(text) => format!("[{}", word(text)),
             Part::Finish(_) => "]".into(),
+            Part::Defaults(_) => "defaults".into(),
             Part::Poisoned(..) => "poison".into(),
             Part::Spelling => "?".into(),
             Part::Commit(text, _) => format!("proof, {}", word(text)),

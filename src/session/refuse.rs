@@ -167,8 +167,15 @@ impl Session {
             let view = self.db.gate.view();
             let (detail, hint) = (view.refusal_detail(), view.refusal_hint());
             drop(view);
-            let change =
-                Change { code: Some("25006"), message: None, detail: detail.as_deref(), hint: hint.as_deref() };
+            let moved = self.place_in_clients_text(fields);
+            let change = Change {
+                code: Some("25006"),
+                detail: detail.as_deref(),
+                hint: hint.as_deref(),
+                position: moved.as_deref(),
+                ..Change::default()
+            };
+            let out = &mut self.io.to_client;
             fields.write_with(out, &change);
             self.count_refusal();
             self.count_layer(Layer::Server);
@@ -177,8 +184,12 @@ impl Session {
         if self.lease.in_maintenance() && fields.code() == b"2D000" {
             self.count_layer(Layer::Block);
         }
+        let moved = self.place_in_clients_text(fields);
         let out = &mut self.io.to_client;
-        back::message(out, b'E', |out| out.extend_from_slice(body));
+        match moved {
+            Some(position) => fields.write_with(out, &Change { position: Some(&position), ..Change::default() }),
+            None => back::message(out, b'E', |out| out.extend_from_slice(body)),
+        }
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }
 }

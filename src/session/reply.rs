@@ -5,7 +5,7 @@ use std::io;
 use super::expect::{Expected, Hide, Proof, Say, What};
 use super::parts::Part;
 use super::run::BACKLOG;
-use super::{End, Session};
+use super::{End, Session, Settling};
 use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
@@ -44,7 +44,7 @@ impl Session {
                 }
                 Err(error) => return Ok(Err(broken(error))),
             };
-            let shows = self.flow.expects.front().is_none_or(Expected::shows);
+            let shows = self.flow.expects.front().is_none_or(Expected::shows) && !self.hides_defaults();
             if !self.flow.held.is_empty() && shows && !matches!(header.tag, b'S' | b'N' | b'A' | b'Z') {
                 // Not the last statement after all.
                 self.release_held();
@@ -131,7 +131,7 @@ impl Session {
         }
         let shows =
             shows && !(header.tag == b'N' && self.flow.expects.front().is_some_and(|one| one.hide == Hide::Notices));
-        let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject;
+        let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject && shows;
         let ends = !self.flow.broken && part == Proof::End;
         let message = (shows || ends) && header.tag == b'N' || header.tag == b'A';
         if holds || message && !self.flow.held.is_empty() {
@@ -242,6 +242,11 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.reported(name, value);
         }
+        // DISCARD ALL has run, and the client's defaults are about to be in force again.
+        let back = matches!(self.flow.parts.front(), Some(Part::Defaults(_)))
+            && matches!(self.flow.expects.front(), Some(Expected { what: What::Query(Some(_)), .. }));
+        let default = self.defaults.reported(name).filter(|_| back).map(str::to_owned);
+        let value = default.as_deref().unwrap_or(value);
         match name {
             // A client is told of the whole, not of the server that happens to serve it.
             "in_hot_standby" => return,
@@ -282,6 +287,12 @@ impl Session {
         };
         self.flow.readies = self.flow.readies.saturating_sub(1);
         self.flow.status = status;
+        if !matches!(self.flow.settling, Settling::No) && expected.hide == Hide::All {
+            self.take_reply(header);
+            self.flow.failed = false;
+            self.check_guard()?;
+            return self.settle().map(Ok);
+        }
         let failed = std::mem::take(&mut self.flow.failed);
         let rolls_back = self.ends_unproved(expected.hide);
         let more = !self.flow.parts.is_empty();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::replication::Replication;
 use crate::auth::{ClientAuth, Credential, Secret, Step};
 use crate::config::{AuthType, Credentials};
 use crate::hub::Core;
@@ -30,6 +31,8 @@ pub struct Guest {
     pub database: String,
     /// Its start-up packet.
     pub start: Start,
+    /// The kind of replication it is for, if any.
+    pub replication: Option<Replication>,
     /// What may be passed on to servers.
     pub credential: Credential,
 }
@@ -56,8 +59,8 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
     let mut stream = Stream::Plain(socket);
     match meet(core, &mut stream, address).await {
         Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
-        Ok(Met::Client { user, database, start, credential }) => {
-            Greeted::Guest(Box::new(Guest { stream, address, user, database, start, credential }))
+        Ok(Met::Client { user, database, start, replication, credential }) => {
+            Greeted::Guest(Box::new(Guest { stream, address, user, database, start, replication, credential }))
         }
         Err(Refused::Told(report)) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
@@ -78,7 +81,7 @@ pub async fn tell(stream: &mut Stream, report: &Report) {
 
 enum Met {
     Cancel { pid: u32, secret: Vec<u8> },
-    Client { user: Arc<str>, database: String, start: Start, credential: Credential },
+    Client { user: Arc<str>, database: String, start: Start, replication: Option<Replication>, credential: Credential },
 }
 
 enum Refused {
@@ -136,9 +139,7 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
     if setup.tls.policy() == ClientTlsPolicy::Required && !stream.is_tls() && address.is_some() {
         return Err(Report::fatal("28000", "TLS is required: connect with sslmode=require or stronger").into());
     }
-    if start.get("replication").is_some_and(|value| !matches!(value, "false" | "off" | "no" | "0")) {
-        return Err(Report::fatal("0A000", "replication connections are not supported yet").into());
-    }
+    let replication = Replication::read(start.get("replication"))?;
     let Some(user) = start.get("user").filter(|user| !user.is_empty()) else {
         return Err(Report::fatal("28000", "no PostgreSQL user name specified in startup packet").into());
     };
@@ -151,7 +152,7 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
         stream.write_all(&out).await?;
     }
     let credential = authenticate(core, stream, &user).await?;
-    Ok(Met::Client { user, database, start, credential })
+    Ok(Met::Client { user, database, start, replication, credential })
 }
 
 /// Reads exactly one first packet, and not a byte more.

@@ -2,65 +2,10 @@
 
 use std::ops::Range;
 
+use crate::sql::cache::Cached;
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
-use crate::upstream::quote::literal;
-use crate::upstream::vars::{Value, Vars, reported_name};
-
-/// Settings made in the open transaction, so that they share its fate.
-#[derive(Default)]
-pub struct Undo {
-    /// In order; None forgets a setting.
-    made: Vec<Made>,
-    /// Savepoints were used: which of the settings stay cannot be told.
-    uncertain: bool,
-}
-
-enum Made {
-    Put(Box<str>, Option<Box<str>>),
-    ForgetAll,
-}
-
-/// Settings of one transaction that are remembered; who makes more gets a connection of its own.
-const MOST_MADE: usize = 256;
-
-impl Undo {
-    /// Whether nothing was set.
-    pub fn is_empty(&self) -> bool {
-        self.made.is_empty()
-    }
-
-    /// Notes that a savepoint came into play.
-    pub fn savepoint(&mut self) {
-        self.uncertain |= !self.made.is_empty();
-    }
-
-    /// The transaction has been committed: its settings hold. True if it cannot be told which.
-    pub fn commit(&mut self, mut to: [&mut Vars; 2], seed: &crate::upstream::vars::Seed) -> bool {
-        for made in self.made.drain(..) {
-            for vars in &mut to {
-                match &made {
-                    Made::Put(name, value) => vars.put(seed, name, value.clone().map(Value::Spelled)),
-                    Made::ForgetAll => vars.forget_spelled(seed),
-                }
-            }
-        }
-        std::mem::take(&mut self.uncertain)
-    }
-
-    /// The transaction has been rolled back. True if it cannot be told what the server made of it.
-    pub fn roll_back(&mut self) -> bool {
-        self.made.clear();
-        std::mem::take(&mut self.uncertain)
-    }
-
-    fn put(&mut self, name: &str, value: Option<&str>) -> bool {
-        if self.made.len() >= MOST_MADE {
-            return false;
-        }
-        self.made.push(Made::Put(name.into(), value.map(Into::into)));
-        true
-    }
-}
+use crate::upstream::vars::{Value, reported_name};
+use crate::wire::frame::Header;
 
 /// What binds a session to its server connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,10 +28,12 @@ pub enum Pin {
     Prepared,
     /// LOAD, or settings that cannot be followed.
     Settings,
+    /// Sequences moved on by a program that asks for `currval()`.
+    Sequence,
 }
 
 impl Pin {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::SessionMode, "session mode"),
         (Self::Listen, "listen"),
         (Self::Temporary, "temporary table"),
@@ -94,6 +41,7 @@ impl Pin {
         (Self::AdvisoryLock, "advisory lock"),
         (Self::Prepared, "prepare"),
         (Self::Settings, "settings"),
+        (Self::Sequence, "sequence"),
     ];
 }
 
@@ -129,14 +77,39 @@ impl Pins {
     }
 }
 
+/// An operator's text that is longer than this is no single command (bytes).
+const LONGEST_UNREAD: usize = 8 * 1024;
+
 /// SQL-level prepared statements of one session whose refusal is remembered.
 pub(super) const MOST_PREPARED: usize = 10_000;
 
 impl super::Session {
+    /// Whether a text is to be read for [`Self::leave_databases`] where it would not be read at all.
+    pub(super) fn may_empty_database(&self, header: Header) -> bool {
+        header.total < LONGEST_UNREAD && self.body(header).windows(8).any(|word| word.eq_ignore_ascii_case(b"database"))
+    }
+
+    /// A statement is about to run that fails while anybody is in a database: idle connections are not anybody.
+    pub(super) fn leave_databases(&self, cached: &Cached) {
+        for effect in cached.analysis.statements.iter().flat_map(|statement| &statement.effects) {
+            if let SessionEffect::Empties(name) = effect
+                && let Ok(name) = str::from_utf8(name)
+            {
+                self.core.hub.databases.close_idle_in(&self.db.setup().cluster, name);
+            }
+        }
+    }
+
     /// Takes in what a statement that has run does to the session.
     pub(super) fn note_effects(&mut self, statement: &Statement, text: &[u8]) {
-        if let Kind::Transaction(TransactionVerb::Savepoint(_) | TransactionVerb::RollbackTo(_)) = statement.kind {
-            self.undo.savepoint();
+        match &statement.kind {
+            Kind::Transaction(TransactionVerb::Savepoint(name)) => {
+                let remembered = self.undo.savepoint(name);
+                self.pin_unless(remembered);
+            }
+            Kind::Transaction(TransactionVerb::Release(name)) => self.undo.release(name),
+            Kind::Transaction(TransactionVerb::RollbackTo(name)) => self.undo.roll_back_to(name),
+            _ => {}
         }
         for effect in &statement.effects {
             use SessionEffect as Effect;
@@ -153,13 +126,15 @@ impl super::Session {
         use SessionEffect as Effect;
         let words = |range: &Range<u32>| text.get(range.start as usize..range.end as usize).unwrap_or_default();
         match effect {
-            Effect::None | Effect::Execute(_) | Effect::Unknown | Effect::DiscardPlans | Effect::DiscardSequences => {}
+            // That was seen to before it ran.
+            Effect::Empties(_) => {}
+            Effect::None | Effect::Execute(_) | Effect::Unknown | Effect::DiscardPlans | Effect::AsksSequence => {}
+            Effect::DiscardSequences => self.forget_sequences(),
             Effect::Set { local: true, .. } | Effect::SetConfig { local: true, .. } => {}
             Effect::SetRole { local: true } | Effect::SetSessionAuthorization { local: true } => {}
             Effect::Set { name, value, default, .. } => self.note_set(name, (!default).then(|| words(value))),
             Effect::SetConfig { name, value, .. } => {
-                let value = value.as_deref().map(|value| literal(&String::from_utf8_lossy(value)));
-                self.note_set(name, value.as_deref().map(str::as_bytes));
+                self.note_value(name, value.as_deref(), Value::Flat);
             }
             Effect::SetRole { .. } => self.note_role(b"role", statement.text(text)),
             Effect::SetSessionAuthorization { .. } => self.note_role(b"session_authorization", statement.text(text)),
@@ -179,11 +154,16 @@ impl super::Session {
                 }
             }
             Effect::Reset(name) => self.note_set(name, None),
-            Effect::ResetAll => self.undo.made.push(Made::ForgetAll),
+            Effect::ResetAll => {
+                let remembered = self.undo.reset_all();
+                self.pin_unless(remembered);
+            }
             Effect::DiscardAll => {
-                self.undo.made.push(Made::ForgetAll);
+                // Whatever else it forgets, it has forgotten this.
+                let _ = self.undo.forget_all();
                 self.pins.only_mode();
                 self.forget_prepared();
+                self.forget_sequences();
             }
             Effect::DiscardTemp => self.pins.remove(Pin::Temporary),
             Effect::Listen(_) => self.pins.add(Pin::Listen),
@@ -223,26 +203,45 @@ impl super::Session {
         let last = statement.rsplit(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or_default();
         let resets = [&b"default"[..], b"none"].iter().any(|word| last.eq_ignore_ascii_case(word))
             || statement.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"reset"));
-        if statement.contains(&b'=') || last.ends_with(b"*/") {
+        let sets = [&b"set"[..], b"reset"].iter().any(|word| {
+            let (verb, rest) = statement.split_at_checked(word.len()).unwrap_or_default();
+            verb.eq_ignore_ascii_case(word) && rest.first().is_some_and(u8::is_ascii_whitespace)
+        });
+        // Spelled as an assignment, with a comment, or by set_config.
+        if !sets || statement.contains(&b'=') || last.ends_with(b"*/") || last.ends_with(b";") {
             self.pins.add(Pin::Settings);
         } else {
             self.note_set(name, (!resets).then_some(last));
+            if name == b"session_authorization" {
+                // Whoever the session is from now on, it has no other role.
+                self.note_set(b"role", None);
+            }
+        }
+    }
+
+    /// What cannot be remembered stays where it is.
+    fn pin_unless(&mut self, remembered: bool) {
+        if !remembered {
+            self.pins.add(Pin::Settings);
         }
     }
 
     fn note_set(&mut self, name: &[u8], value: Option<&[u8]>) {
+        self.note_value(name, value, Value::Spelled);
+    }
+
+    fn note_value(&mut self, name: &[u8], value: Option<&[u8]>, kind: fn(Box<str>) -> Value) {
         let (Ok(name), Ok(value)) = (str::from_utf8(name), value.map(str::from_utf8).transpose()) else {
             self.pins.add(Pin::Settings);
             return;
         };
         // What the server reports needs no following: its reports are exact.
-        let exact = reported_name(name).is_some_and(|known| self.vars.get(known).is_some());
+        let exact = reported_name(name).is_some_and(|known| self.vars.reported(known).is_some());
         if exact || name.ends_with("transaction_read_only") {
             return;
         }
-        if !self.undo.put(name, value) {
-            self.pins.add(Pin::Settings);
-        }
+        let remembered = self.undo.put(name, value.map(|value| kind(value.into())));
+        self.pin_unless(remembered);
     }
 
     /// The transaction is over; settings made in it hold or do not.
@@ -251,13 +250,9 @@ impl super::Session {
             return;
         }
         let seed = self.core.hub.seed.clone();
-        let uncertain = match (committed, self.lease.server()) {
+        match (committed, self.lease.server()) {
             (true, Some(server)) => self.undo.commit([&mut self.vars, &mut server.vars], &seed),
             _ => self.undo.roll_back(),
-        };
-        if uncertain {
-            self.pins.add(Pin::Settings);
-            self.me.pinned.set(self.pins.word());
         }
     }
 

@@ -100,6 +100,7 @@ fn unreadable(text: &[u8], ambiguous: bool) -> Analysis {
         locks_rows: false,
         route: Proven::Doubt,
         contained: true,
+        moves_sequences: true,
         effects: Box::default(),
     };
     Analysis { statements: Box::new([whole]), ambiguous }

@@ -308,9 +308,17 @@ fn effects_are_never_lost() {
     assert_eq!(both.effect(), &SessionEffect::AdvisoryLock);
     let many: String = (0..40).map(|i| format!("set_config('a.b{i}', 'c', false),")).collect();
     let many = one(&format!("select {many} pg_try_advisory_lock(1)"));
-    assert!(many.effects.contains(&SessionEffect::Unknown) && many.effects.contains(&SessionEffect::AdvisoryLock));
+    assert!(
+        many.effects.contains(&SessionEffect::Holds("set_config"))
+            && many.effects.contains(&SessionEffect::AdvisoryLock)
+    );
     assert_eq!(one("select pg_advisory_xact_lock(1)").effects.len(), 0);
     assert_eq!(one("select set_config($1, 'x', true)").effect(), &SessionEffect::Unknown);
+    for holds in
+        ["select set_config($1, 'x', false)", "select set_config('a.b', x, y)", "do $$ perform Set_Config(x) $$"]
+    {
+        assert_eq!(one(holds).effect(), &SessionEffect::Holds("set_config"), "{holds}");
+    }
     assert_eq!(one("do 'x'").effect(), &SessionEffect::Unknown);
     for text in [
         "create temporary view v as select 1",

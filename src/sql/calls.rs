@@ -18,6 +18,10 @@ pub(super) struct Calls {
     pub effects: Vec<SessionEffect>,
     /// Calls something that does not run in recovery, or must run on the primary to mean anything.
     pub primary_only: bool,
+    /// Names `nextval()` or `setval()`.
+    pub moves_sequence: bool,
+    /// Names `currval()` or `lastval()`.
+    pub asks_sequence: bool,
     /// Calls something that is not known to be a plain read.
     pub unknown: bool,
     /// Hands text to a function that runs it.
@@ -28,15 +32,18 @@ impl Calls {
     fn effect(&mut self, effect: SessionEffect) {
         if !self.effects.contains(&effect) {
             if self.effects.len() >= EFFECTS_MAX {
-                self.effects = vec![SessionEffect::Unknown];
+                self.effects = vec![TOO_MANY];
             }
             self.effects.push(effect);
         }
     }
 }
 
-/// More distinct effects than this in one statement are one `Unknown`.
+/// More distinct effects than this in one statement are [`TOO_MANY`].
 const EFFECTS_MAX: usize = 16;
+
+/// The session has to stay where it is: which of them to follow would be too much to know.
+const TOO_MANY: SessionEffect = SessionEffect::Holds("set_config");
 
 /// Tokens looked at for constant arguments: three with casts, commas and names of parameters.
 const ARGUMENT_TOKENS: usize = 24;
@@ -157,6 +164,8 @@ fn judge(
         calls.unknown = true;
     } else if PRIMARY_ONLY.binary_search(&name).is_ok() {
         calls.primary_only = true;
+        calls.moves_sequence |= matches!(name, "nextval" | "setval");
+        calls.asks_sequence |= matches!(name, "currval" | "lastval");
     } else if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") {
         calls.primary_only = true;
         if name.starts_with("pg_advisory_unlock") {
@@ -246,7 +255,7 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
         [Argument::Text(name), value @ (Argument::Text(_) | Argument::Null), scope] => {
             let name: Box<[u8]> = name.to_ascii_lowercase().into();
             match (local(scope), &*name) {
-                (None, _) => SessionEffect::Unknown,
+                (None, _) => SessionEffect::Holds("set_config"),
                 (Some(local), b"role") => SessionEffect::SetRole { local },
                 (Some(local), b"session_authorization") => SessionEffect::SetSessionAuthorization { local },
                 (Some(local), _) => {
@@ -255,7 +264,9 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
                 }
             }
         }
-        _ => SessionEffect::Unknown,
+        // What is computed may be anything, but it goes with its transaction.
+        [.., scope] if given.len() == 3 && local(scope) == Some(true) => SessionEffect::Unknown,
+        _ => SessionEffect::Holds("set_config"),
     };
     calls.effect(effect);
 }

@@ -115,6 +115,14 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
             route = Proven::PrimaryOnly;
         }
     }
+    let moves_sequences = match draft.kind {
+        Kind::Write | Kind::Unknown | Kind::Copy(CopyDirection::FromClient | CopyDirection::FromServer) => true,
+        Kind::Utility if matches!(draft.tag, "DO" | "CALL" | "EXECUTE") => true,
+        _ => draft.executes && (facts.calls.moves_sequence || facts.calls.unknown),
+    };
+    if facts.calls.asks_sequence {
+        effects.push(SessionEffect::AsksSequence);
+    }
     if refusal == Refusal::Allowed
         && let Some(why) = scope.list.command(draft.tag)
     {
@@ -128,6 +136,7 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
         locks_rows: facts.lock.is_some(),
         route,
         contained: draft.contained,
+        moves_sequences,
         effects: effects.into_boxed_slice(),
     }
 }
@@ -267,7 +276,12 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Notify => Some(Draft::new(Kind::Utility, "NOTIFY").primary_only()),
         K::Lock => Some(lock_table(c)),
         K::Call => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "CALL").effect(E::Unknown) }),
-        K::Do => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(E::Unknown) }),
+        K::Do => {
+            let body = lexer.text().get(c.now.start as usize..end as usize).unwrap_or_default();
+            let sets = body.windows(10).any(|word| word.eq_ignore_ascii_case(b"set_config"));
+            let effect = if sets { E::Holds("set_config") } else { E::Unknown };
+            Some(Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) })
+        }
         K::Checkpoint => plain(Kind::Utility, "CHECKPOINT"),
         K::Vacuum => plain(Kind::Utility, "VACUUM"),
         K::Analyze | K::Analyse => plain(Kind::Utility, "ANALYZE"),

@@ -4,8 +4,9 @@
 use super::classify::Draft;
 use super::cursor::Cursor;
 use super::keyword::Keyword as K;
+use super::literal::{decode, name};
 use super::scan::Facts;
-use super::statement::{Kind, SessionEffect};
+use super::statement::{Kind, Name, SessionEffect};
 
 /// The tag of each verb for one kind of object.
 struct Tags {
@@ -64,10 +65,40 @@ pub(super) fn read(mut c: Cursor, facts: &Facts) -> Option<Draft> {
     };
     let mut draft = Draft::refused(Kind::Ddl, tag);
     draft.executes = executes;
+    if object == K::Database {
+        draft.effects.extend(emptied(&mut c, verb).map(SessionEffect::Empties));
+    }
     if verb == K::Create && (temporary || facts.temp_schema) {
         draft.effects.push(SessionEffect::CreateTemp);
     }
     Some(draft)
+}
+
+/// The database in which nobody else may be while it is dropped, renamed, moved or copied; the cursor stands behind DATABASE.
+fn emptied(c: &mut Cursor, verb: K) -> Option<Name> {
+    if verb == K::Drop && c.eat(K::If) {
+        c.eat(K::Exists);
+    }
+    let named = c.name()?;
+    match verb {
+        K::Drop => Some(named),
+        K::Alter => {
+            let renames = name(c.now, c.text()) == b"rename";
+            (renames || c.eat(K::Set) && c.at(K::Tablespace)).then_some(named)
+        }
+        _ => {
+            while !c.at_end() {
+                if c.bump().keyword == K::Template {
+                    c.eat_punct(b'=');
+                    let template = c.now;
+                    let quoted = template.is_str().then(|| decode(template, c.text()).into());
+                    return quoted.or_else(|| c.name()).filter(|name| **name != *b"default");
+                }
+            }
+            // What PostgreSQL copies when it is not told.
+            Some(b"template1"[..].into())
+        }
+    }
 }
 
 /// Reads the rest of the object's kind, whose first word has been taken.

@@ -14,6 +14,25 @@ fn n(text: &str) -> Name {
 }
 
 #[test]
+fn a_database_that_must_be_empty() {
+    for (text, name) in [
+        ("drop database a", Some("a")),
+        ("DROP DATABASE IF EXISTS \"B c\" WITH (FORCE)", Some("B c")),
+        ("alter database A rename to b", Some("a")),
+        ("alter database a set tablespace b", Some("a")),
+        ("alter database a set work_mem = '1MB'", None),
+        ("alter database a owner to b", None),
+        ("create database a", Some("template1")),
+        ("create database a owner b template c strategy file_copy", Some("c")),
+        ("create database a template = 'D'", Some("D")),
+        ("create table database (n int)", None),
+    ] {
+        let wanted: Vec<E> = name.map(n).map(E::Empties).into_iter().collect();
+        assert_eq!(*one(text).effects, *wanted, "{text}");
+    }
+}
+
+#[test]
 fn set_in_its_forms() {
     for (text, name, value, local, default) in [
         ("SET Work_Mem = '1MB'", "work_mem", "'1MB'", false, false),

@@ -74,6 +74,8 @@ pub struct Statement {
     /// It could end its own transaction inside (CALL, DO), or cannot be read: on a guarded server it must run inside
     /// an explicit BEGIN READ ONLY.
     pub contained: bool,
+    /// It may move a sequence on: by its own words, a default, a trigger, or what it calls.
+    pub moves_sequences: bool,
     /// What it does to the session, each effect once; empty for most statements.
     pub effects: Box<[SessionEffect]>,
 }
@@ -353,6 +355,11 @@ pub enum SessionEffect {
     },
     /// Leaves something else in the server's session: the function that does it.
     Holds(&'static str),
+    /// Asks what a sequence last gave in this session: `currval()`, `lastval()`. Where they are only named (as a column's
+    /// default) too.
+    AsksSequence,
+    /// Wants no session in a database but its own: DROP DATABASE and its like.
+    Empties(Name),
     /// May do any of these: DO, CALL, `set_config` with computed arguments.
     Unknown,
 }
@@ -361,7 +368,7 @@ impl SessionEffect {
     /// How much it binds the session to its server connection.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::None => 0,
+            Self::None | Self::Empties(_) | Self::AsksSequence => 0,
             Self::CloseCursor(_) | Self::AdvisoryUnlock | Self::Unlisten(_) | Self::Deallocate(_) => 1,
             Self::DiscardPlans | Self::DiscardSequences | Self::DiscardTemp | Self::DiscardAll => 2,
             Self::Execute(_) => 3,

@@ -110,6 +110,10 @@ pub struct Server {
     pub id: u64,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
     pub born_guarded: bool,
+    /// A client has had it.
+    pub used: bool,
+    /// Number of the client that may last have moved a sequence on: `currval()` tells of that one's.
+    pub sequences: Option<u64>,
     /// When it was opened.
     pub opened: Instant,
     /// When it was last given back.
@@ -157,6 +161,8 @@ impl Server {
             key: fresh.key,
             id,
             born_guarded: false,
+            used: false,
+            sequences: None,
             opened: now,
             idle_since: now,
             generation,

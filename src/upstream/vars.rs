@@ -22,6 +22,13 @@ pub fn reported_name(name: &str) -> Option<&'static str> {
     REPORTED.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
 }
 
+const ROLE: &str = "role";
+const AUTHORIZATION: &str = "session_authorization";
+
+fn is_role(name: &str) -> bool {
+    matches!(name, ROLE | AUTHORIZATION)
+}
+
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -29,6 +36,15 @@ pub enum Value {
     Reported(Box<str>),
     /// The right-hand side of a SET as the client wrote it.
     Spelled(Box<str>),
+    /// The value itself, as `set_config()` takes it and SHOW tells it.
+    Flat(Box<str>),
+}
+
+impl Value {
+    /// Whether the server tells of it by itself.
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Self::Reported(_))
+    }
 }
 
 /// The settings of one session, or those that a server connection has now. Two that are equal have equal hashes, so
@@ -92,12 +108,26 @@ impl Vars {
         }
     }
 
-    /// Forgets every setting that the server does not report.
-    pub fn forget_spelled(&mut self, seed: &Seed) {
+    /// Forgets every setting that the server does not report: DISCARD ALL.
+    pub fn forget_unreported(&mut self, seed: &Seed) {
+        self.forget(seed, |_| true);
+    }
+
+    /// The same but for the role: RESET ALL.
+    pub fn reset_unreported(&mut self, seed: &Seed) {
+        self.forget(seed, |name| !is_role(name));
+    }
+
+    /// Whether a role other than the one that logged in is in force, by SET ROLE or SET SESSION AUTHORIZATION.
+    pub fn has_role(&self) -> bool {
+        self.get(ROLE).is_some() || self.get(AUTHORIZATION).is_some()
+    }
+
+    fn forget(&mut self, seed: &Seed, which: impl Fn(&str) -> bool) {
         let names: Vec<Box<str>> = self
             .entries
             .iter()
-            .filter(|(_, value)| matches!(value, Value::Spelled(_)))
+            .filter(|(name, value)| !value.is_reported() && which(name))
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
@@ -106,40 +136,47 @@ impl Vars {
     }
 
     /// The statements that turn a server connection with these settings into one with those of `wanted`.
+    ///
+    /// A role decides what may be set, and what role may be taken: it is left first and taken last, the role that speaks for
+    /// the session before the one that it took.
     pub fn to_reach(&self, wanted: &Self) -> String {
         let mut sql = String::new();
-        // A role decides what may be set: it is left first and taken last.
-        let is_role = |name: &str| matches!(name, "role" | "session_authorization");
-        for role in [true, false] {
-            for (name, value) in &self.entries {
-                if wanted.get(name).is_none() && matches!(value, Value::Spelled(_)) && is_role(name) == role {
-                    let _ = match &**name {
-                        "role" => write!(sql, "RESET ROLE;"),
-                        "session_authorization" => write!(sql, "RESET SESSION AUTHORIZATION;"),
-                        name => write!(sql, "RESET {};", ident(name)),
-                    };
-                }
+        if self.hash == wanted.hash && self == wanted {
+            return sql;
+        }
+        for (name, what) in [(ROLE, "ROLE"), (AUTHORIZATION, "SESSION AUTHORIZATION")] {
+            if self.get(name).is_some() {
+                let _ = write!(sql, "RESET {what};");
             }
         }
-        for role in [false, true] {
-            for (name, value) in &wanted.entries {
-                if self.get(name) == Some(value) || is_role(name) != role {
-                    continue;
-                }
-                let _ = match (&**name, value) {
-                    ("role", Value::Spelled(value)) => write!(sql, "SET ROLE {value};"),
-                    ("session_authorization", Value::Spelled(value)) => {
-                        write!(sql, "SET SESSION AUTHORIZATION {value};")
-                    }
-                    (name, Value::Spelled(value)) => write!(sql, "SET {} TO {value};", ident(name)),
-                    // Its value is a list already; quoted it would be one long name.
-                    ("search_path", Value::Reported(value)) if value.is_empty() => {
-                        write!(sql, "SET search_path TO '';")
-                    }
-                    ("search_path", Value::Reported(value)) => write!(sql, "SET search_path TO {value};"),
-                    (name, Value::Reported(value)) => write!(sql, "SET {} TO {};", ident(name), literal(value)),
-                };
+        for (name, value) in self.entries.iter().filter(|(name, _)| !is_role(name)) {
+            if wanted.get(name).is_none() && !value.is_reported() {
+                let _ = write!(sql, "RESET {};", ident(name));
             }
+        }
+        for (name, value) in wanted.entries.iter().filter(|(name, _)| !is_role(name)) {
+            if self.get(name) == Some(value) {
+                continue;
+            }
+            let _ = match (&**name, value) {
+                (name, Value::Spelled(value)) => write!(sql, "SET {} TO {value};", ident(name)),
+                (name, Value::Flat(value)) => {
+                    write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", literal(name), literal(value))
+                }
+                // Its value is a list already; quoted it would be one long name.
+                ("search_path", Value::Reported(value)) if value.is_empty() => {
+                    write!(sql, "SET search_path TO '';")
+                }
+                ("search_path", Value::Reported(value)) => write!(sql, "SET search_path TO {value};"),
+                (name, Value::Reported(value)) => write!(sql, "SET {} TO {};", ident(name), literal(value)),
+            };
+        }
+        for (name, what) in [(AUTHORIZATION, "SESSION AUTHORIZATION"), (ROLE, "ROLE")] {
+            let _ = match wanted.get(name) {
+                Some(Value::Flat(value)) => write!(sql, "SET {what} {};", literal(value)),
+                Some(Value::Spelled(value) | Value::Reported(value)) => write!(sql, "SET {what} {value};"),
+                None => Ok(()),
+            };
         }
         sql
     }
@@ -153,6 +190,7 @@ fn print(seed: &Seed, name: &str, value: &Value) -> u64 {
     let (kind, text) = match value {
         Value::Reported(text) => (0_u8, text),
         Value::Spelled(text) => (1, text),
+        Value::Flat(text) => (2, text),
     };
     seed.0.hash_one((name, kind, text))
 }
@@ -194,11 +232,32 @@ mod tests {
         have.put(&seed, "role", spelled("bob"));
         want.put(&seed, "TimeZone", reported("Europe/Berlin"));
         want.put(&seed, "my.key", spelled("'it''s'"));
+        want.put(&seed, "search_path", Some(Value::Flat("a, \"B\"".into())));
         assert_eq!(
             have.to_reach(&want),
-            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';"
+            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';\
+             SELECT pg_catalog.set_config('search_path', 'a, \"B\"', false);"
                 .replace("timezone", "\"TimeZone\"")
         );
         assert_eq!(want.to_reach(&want), "");
+    }
+
+    #[test]
+    fn a_role_is_left_first_and_taken_last() {
+        let seed = Seed::default();
+        let (mut have, mut want) = (Vars::default(), Vars::default());
+        have.put(&seed, "role", spelled("bob"));
+        want.put(&seed, "role", spelled("carol"));
+        want.put(&seed, "session_authorization", spelled("alice"));
+        want.put(&seed, "work_mem", spelled("'1MB'"));
+        assert_eq!(
+            have.to_reach(&want),
+            "RESET ROLE;SET work_mem TO '1MB';SET SESSION AUTHORIZATION alice;SET ROLE carol;"
+        );
+        assert!(want.has_role());
+        want.reset_unreported(&seed);
+        assert!(want.has_role() && want.get("work_mem").is_none());
+        want.forget_unreported(&seed);
+        assert!(!want.has_role());
     }
 }

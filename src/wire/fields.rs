@@ -212,6 +212,7 @@ impl<'a> ErrorFields<'a> {
             let value = match code {
                 b'C' => change.code.map_or(value, str::as_bytes),
                 b'M' => change.message.map_or(value, str::as_bytes),
+                b'P' => change.position.map_or(value, str::as_bytes),
                 _ => value,
             };
             fields.push((code, Some(value)));
@@ -239,6 +240,8 @@ pub struct Change<'a> {
     pub detail: Option<&'a str>,
     /// HINT, if the error has none.
     pub hint: Option<&'a str>,
+    /// Another place in the statement's text.
+    pub position: Option<&'a str>,
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::upstream::guard::{AnyConn, Conn, Guarded, Kind, KindTag, Unguarded};
 use crate::upstream::limit::Limit;
-use crate::upstream::login::{Login, LoginError};
+use crate::upstream::login::{Fresh, Login, LoginError};
 use crate::upstream::server::Server;
 use crate::upstream::vars::Seed;
 use queue::{Grant, Queue, Shard};
@@ -214,6 +214,19 @@ impl Pool {
         }
     }
 
+    /// Takes that very connection if it is idle on any core and nobody waits.
+    pub fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+        if self.waiting.load(SeqCst) != 0 {
+            return None;
+        }
+        let found = (0..self.shards.len()).find_map(|shard| {
+            let mut queue = self.queue(shard);
+            let at = queue.idle.iter().position(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
+            Some(queue.idle.swap_remove(at))
+        });
+        self.settle(found?, core)
+    }
+
     /// Takes an idle connection, opens one, or waits for one until `deadline`.
     ///
     /// # Errors
@@ -236,7 +249,7 @@ impl Pool {
                     Grant::Place(permit) => permit,
                 },
             };
-            match self.open(place, K::TAG, core).await {
+            match self.open(place, K::TAG, core, &[]).await {
                 Ok(conn) => match K::from_any(conn) {
                     Ok(conn) => return Ok(conn),
                     Err(other) => self.clone().give_back(other),
@@ -275,7 +288,7 @@ impl Pool {
                     }
                 }
                 Grant::Place(permit) => {
-                    if let Ok(conn) = K::from_any(self.open(permit, K::TAG, core).await?) {
+                    if let Ok(conn) = K::from_any(self.open(permit, K::TAG, core, &[]).await?) {
                         return Ok(conn);
                     }
                 }
@@ -291,11 +304,68 @@ impl Pool {
         self: &Arc<Self>,
         core: usize,
         reserved: usize,
+        parameters: &[(String, String)],
     ) -> Result<Conn<Unguarded>, AcquireError> {
         let permit = self.permit(reserved, reserved).ok_or(AcquireError::NoPlace)?;
-        match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core).await?) {
+        match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core, parameters).await?) {
             Ok(conn) => Ok(conn),
             Err(_) => Err(AcquireError::Timeout),
+        }
+    }
+
+    /// Logs in with parameters that a client asks for, guarded, to learn what the server makes of them. The place is kept
+    /// for as long as the connection is looked at; it never becomes one of the pool's.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn try_parameters(
+        self: &Arc<Self>,
+        core: usize,
+        deadline: Instant,
+        parameters: &[(String, String)],
+    ) -> Result<(Fresh, Permit), AcquireError> {
+        let place = self.place(core, deadline).await?;
+        let _opening = Opening::of(&self.opening);
+        let more = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // The last of a name counts, and what stands in the packet itself counts for more than `options`.
+        let more: Vec<_> = more.chain([("default_transaction_read_only", "on")]).collect();
+        Ok((self.settings.login.run(&more).await?, place))
+    }
+
+    /// Opens one that is a client's own for all its life and never becomes one of the pool's, with parameters for its
+    /// start-up packet; gives what the server reported, too.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn open_apart(
+        self: &Arc<Self>,
+        core: usize,
+        deadline: Instant,
+        parameters: &[(String, String)],
+    ) -> Result<(Box<Server>, Vec<(String, String)>), AcquireError> {
+        let place = self.place(core, deadline).await?;
+        let _opening = Opening::of(&self.opening);
+        let generation = self.generation.load(SeqCst);
+        let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let fresh = self.settings.login.run(&more).await?;
+        let reported = fresh.parameters.clone();
+        let id = self.ids.fetch_add(1, SeqCst);
+        let server = Server::new(fresh, place, id, core, generation, KindTag::Unguarded, self.seed.clone());
+        Ok((server, reported))
+    }
+
+    /// A place within the limits, waited for if need be; an idle connection is closed for it.
+    async fn place(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Permit, AcquireError> {
+        match self.permit(0, 0) {
+            Some(place) => Ok(place),
+            None => match self.take_now::<Guarded>(core) {
+                Some(Grant::Conn(conn)) => Ok(conn.into_permit()),
+                Some(Grant::Place(place)) => Ok(place),
+                None => match self.wait::<Guarded>(core, deadline, deadline).await? {
+                    Grant::Conn(conn) => Ok(conn.into_permit()),
+                    Grant::Place(place) => Ok(place),
+                },
+            },
         }
     }
 
@@ -379,7 +449,7 @@ impl Pool {
             return Ok(false);
         }
         let Some(permit) = self.permit(0, 0) else { return Ok(false) };
-        let conn = self.open(permit, tag, core).await?;
+        let conn = self.open(permit, tag, core, &[]).await?;
         self.clone().give_back(conn);
         Ok(true)
     }
@@ -427,7 +497,8 @@ impl Pool {
     fn settle<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
         let server = conn.server();
         if server.core != core {
-            if server.stream.rebind().is_err() {
+            // Before it moves: a reactor that has just been told of a socket knows nothing of it yet, a goodbye neither.
+            if !server.still_lives() || server.stream.rebind().is_err() {
                 conn.close();
                 return None;
             }
@@ -496,17 +567,28 @@ impl Pool {
         Some(queue.idle.swap_remove(at))
     }
 
-    async fn open(self: &Arc<Self>, permit: Permit, tag: KindTag, core: usize) -> Result<AnyConn, LoginError> {
+    async fn open(
+        self: &Arc<Self>,
+        permit: Permit,
+        tag: KindTag,
+        core: usize,
+        parameters: &[(String, String)],
+    ) -> Result<AnyConn, LoginError> {
         let generation = self.generation.load(SeqCst);
         let _opening = Opening::of(&self.opening);
         let fresh = match tag {
-            KindTag::Unguarded => self.settings.login.run(&[]).await?,
+            KindTag::Unguarded => {
+                let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                self.settings.login.run(&more).await?
+            }
             KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
         };
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
         let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
-        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
+        if parameters.is_empty() {
+            *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
+        }
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         Ok(AnyConn::opened(server, tag))

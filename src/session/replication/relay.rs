@@ -1,0 +1,357 @@
+//! Two sockets and what passes between them, one query at a time.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::Replication;
+use super::command::{self, Command};
+use crate::gate::{Lane, WriteTicket};
+use crate::hub::client::{Ask, Running};
+use crate::hub::{Client, Core, Database, Phase};
+use crate::net::Stream;
+use crate::session::End;
+use crate::session::refuse::POISON;
+use crate::sql::LexContext;
+use crate::upstream::Server;
+use crate::wire::frame::{HEADER, Header, peek_back, peek_front};
+use crate::wire::{Report, TxStatus, back, front};
+
+/// Bytes that may wait for a peer before nothing more is read for it.
+const BACKLOG: usize = 256 * 1024;
+/// Bytes read at once.
+const ROOM: usize = 64 * 1024;
+
+/// See the module.
+pub(in crate::session) struct Relay {
+    core: Rc<Core>,
+    pub(in crate::session) me: Rc<Client>,
+    db: Arc<Database>,
+    server: Option<Box<Server>>,
+    kind: Replication,
+    largest: usize,
+    from_client: Vec<u8>,
+    from_server: Vec<u8>,
+    to_client: Vec<u8>,
+    to_server: Vec<u8>,
+    /// Bytes of the server's current message that are still to come.
+    rest: usize,
+    /// A query is under way.
+    busy: bool,
+    status: TxStatus,
+    /// Registered with the gate until the transaction ends.
+    ticket: Option<WriteTicket>,
+    lane: Option<Lane>,
+    /// What takes the place of the next error: the query was one of ours, made to fail.
+    refusal: Option<Report>,
+    server_gone: bool,
+}
+
+impl Relay {
+    pub(super) fn new(
+        core: Rc<Core>,
+        me: Rc<Client>,
+        db: Arc<Database>,
+        server: Box<Server>,
+        kind: Replication,
+        largest: usize,
+    ) -> Self {
+        Self {
+            core,
+            me,
+            db,
+            server: Some(server),
+            kind,
+            largest,
+            from_client: Vec::new(),
+            from_server: Vec::new(),
+            to_client: Vec::new(),
+            to_server: Vec::new(),
+            rest: 0,
+            busy: false,
+            status: TxStatus::Idle,
+            ticket: None,
+            lane: None,
+            refusal: None,
+            server_gone: false,
+        }
+    }
+
+    /// Runs until one of the two goes or the client is sent away.
+    pub(in crate::session) async fn run(mut self, mut stream: Stream, greeting: Vec<u8>) -> End {
+        self.to_client = greeting;
+        let end = loop {
+            if let Err(end) = self.look() {
+                break end;
+            }
+            if self.server_gone && self.to_client.is_empty() {
+                break End::ServerSaidFatal;
+            }
+            match poll_fn(|cx| self.poll_io(cx, &mut stream)).await {
+                Ok(()) => {}
+                Err(end) => break end,
+            }
+        };
+        if let End::Report(report) = &end {
+            report.write(&mut self.to_client);
+        }
+        let patience = std::time::Duration::from_secs(1);
+        let _ = tokio::time::timeout(patience, stream.write_all(&self.to_client)).await;
+        stream.close(&[]);
+        // First the connection, then the ticket: the gate must not think the transaction over before it is.
+        *self.me.cancel.borrow_mut() = None;
+        if let Some(server) = self.server.take() {
+            server.close();
+        }
+        drop(self.ticket.take());
+        end
+    }
+
+    fn look(&mut self) -> Result<(), End> {
+        if self.me.is_asked() {
+            self.answer_asks()?;
+        }
+        self.look_at_server().map_err(|error| {
+            let text = "server closed the connection unexpectedly";
+            End::from(Report::fatal("08006", text).with_detail(Some(error.to_string())))
+        })?;
+        self.look_at_client()
+    }
+
+    fn answer_asks(&mut self) -> Result<(), End> {
+        for ask in self.me.take_asks() {
+            match ask {
+                Ask::End { report, now } if now || self.ticket.is_none() => return Err(report.into()),
+                // The drain waits for the transaction, and breaks it off in the end.
+                Ask::End { .. } => {}
+                Ask::RollBack if self.ticket.is_some() => {
+                    let view = self.db.gate.view();
+                    let text = "terminating connection due to administrator command";
+                    return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
+                }
+                Ask::Notice(report) if !self.busy => report.write(&mut self.to_client),
+                Ask::RollBack | Ask::Notice(_) | Ask::Flip | Ask::Cancel => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_server(&mut self) -> io::Result<()> {
+        let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut at = 0;
+        loop {
+            let bytes = self.from_server.get(at..).unwrap_or_default();
+            if self.rest > 0 {
+                let n = self.rest.min(bytes.len());
+                self.to_client.extend_from_slice(bytes.get(..n).unwrap_or_default());
+                self.rest -= n;
+                at += n;
+                if n == 0 {
+                    break;
+                }
+                continue;
+            }
+            let Some(header) = peek_back(bytes).map_err(broken)? else { break };
+            let short = header.tag == b'Z' || header.tag == b'E' && self.refusal.is_some();
+            if !short {
+                self.rest = header.total;
+                continue;
+            }
+            let Some(message) = bytes.get(..header.total) else { break };
+            match self.refusal.take_if(|_| header.tag == b'E') {
+                Some(report) => report.write(&mut self.to_client),
+                None => self.to_client.extend_from_slice(message),
+            }
+            let status = message.get(HEADER).copied().and_then(TxStatus::from_byte).filter(|_| header.tag == b'Z');
+            at += header.total;
+            if let Some(status) = status {
+                self.answered(status);
+            }
+        }
+        self.from_server.drain(..at);
+        Ok(())
+    }
+
+    /// ReadyForQuery has come.
+    fn answered(&mut self, status: TxStatus) {
+        self.busy = false;
+        self.status = status;
+        self.refusal = None;
+        if status == TxStatus::Idle {
+            self.lane = self.ticket.take().and_then(WriteTicket::leave).or(self.lane.take());
+            self.me.write_capable.set(false);
+            self.me.transaction_since.set(None);
+            *self.me.running.borrow_mut() = None;
+        }
+        self.me.enter(if status == TxStatus::Idle { Phase::Idle } else { Phase::IdleInTransaction });
+    }
+
+    fn look_at_client(&mut self) -> Result<(), End> {
+        while self.to_server.len() <= BACKLOG {
+            let Some(header) = peek_front(&self.from_client, self.largest)? else { break };
+            if self.from_client.len() < header.total {
+                break;
+            }
+            match header.tag {
+                b'Q' if self.busy => break,
+                b'Q' => self.query(header)?,
+                b'X' => return Err(End::Goodbye),
+                tag => {
+                    // The server has words for what is not spoken here. Their end is a ReadyForQuery too.
+                    self.busy |= matches!(tag, b'S' | b'F');
+                    self.pass(header);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, header: Header) {
+        self.to_server.extend(self.from_client.drain(..header.total));
+    }
+
+    fn query(&mut self, header: Header) -> Result<(), End> {
+        let body = self.from_client.get(HEADER..header.total).unwrap_or_default();
+        let text = front::query(body)?;
+        let cached = self.core.verdicts.borrow_mut().get_or_analyze(text, LexContext::default());
+        let plain = text.trim_ascii();
+        let plain = plain.strip_suffix(b";").unwrap_or(plain) == command::SECURES_SEARCH_PATH;
+        let command = if plain { Command::Harmless } else { command::read(text, &cached.analysis) };
+        *self.me.running.borrow_mut() = Some(Running::Simple(cached));
+        let name = match command {
+            Command::Changes(name) | Command::Sql(name) => name,
+            Command::Streams | Command::Harmless => {
+                self.send(header);
+                return Ok(());
+            }
+        };
+        if self.me.operator || self.ticket.is_some() || self.enter_gate() {
+            self.send(header);
+            return Ok(());
+        }
+        let view = self.db.gate.view();
+        let report = Report::error("25006", format!("cannot execute {name} in a read-only transaction"))
+            .with_detail(view.refusal_detail())
+            .with_hint(view.refusal_hint());
+        drop(view);
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.refused.add(1);
+        }
+        self.from_client.drain(..header.total);
+        if self.status == TxStatus::Idle || self.kind == Replication::Physical {
+            report.write(&mut self.to_client);
+            back::ready(&mut self.to_client, self.status);
+        } else {
+            // The server is made to fail in its place, so that the block is as after any error.
+            front::write_query(&mut self.to_server, POISON);
+            self.busy = true;
+            self.refusal = Some(report).filter(|_| self.status == TxStatus::Block);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, header: Header) {
+        self.busy = true;
+        self.me.enter(Phase::Active);
+        self.pass(header);
+    }
+
+    fn enter_gate(&mut self) -> bool {
+        let lane = self.lane.take().unwrap_or_else(|| self.db.gate.lane(self.core.index));
+        match lane.enter() {
+            Ok(ticket) => {
+                self.ticket = Some(ticket);
+                self.me.write_capable.set(true);
+                self.me.transaction_since.set(Some(Instant::now()));
+                true
+            }
+            Err((lane, _)) => {
+                self.lane = Some(lane);
+                false
+            }
+        }
+    }
+
+    /// Ready when something has come or is asked.
+    fn poll_io(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), End>> {
+        self.me.wakes(cx);
+        if self.me.is_asked() {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(server) = self.server.as_mut() else { return Poll::Ready(Err(End::ServerSaidFatal)) };
+        let sent = self.to_client.len();
+        if push(stream, cx, &mut self.to_client).is_err() {
+            return Poll::Ready(Err(End::ClientGone));
+        }
+        if push(&mut server.stream, cx, &mut self.to_server).is_err() {
+            self.server_gone = true;
+        }
+        if self.server_gone && self.to_client.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.sent.add((sent - self.to_client.len()) as u64);
+        }
+        if !self.server_gone && self.to_client.len() <= BACKLOG {
+            match pull(&mut server.stream, cx, &mut self.from_server) {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
+                Err(_) => {
+                    self.server_gone = true;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+        // A query that waits for its turn stays within what one message may have.
+        if self.to_server.len() <= BACKLOG && self.from_client.len() <= self.largest.saturating_add(HEADER) {
+            match pull(stream, cx, &mut self.from_client) {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
+                Err(_) => return Poll::Ready(Err(End::ClientGone)),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Writes what the socket takes.
+fn push(stream: &mut Stream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match stream.poll_write(cx, bytes.get(done..).unwrap_or_default(), &[])? {
+            Poll::Pending => break,
+            Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(n) => done += n,
+        }
+    }
+    bytes.drain(..done);
+    if bytes.is_empty() && bytes.capacity() > BACKLOG {
+        *bytes = Vec::new();
+    }
+    let _ = stream.poll_flush(cx)?;
+    Ok(())
+}
+
+/// Reads what there is: whether anything came.
+fn pull(stream: &mut Stream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    if stream.poll_readable(cx).is_pending() {
+        return Ok(false);
+    }
+    let held = bytes.len();
+    bytes.resize(held + ROOM, 0);
+    let read = stream.poll_read(cx, bytes.get_mut(held..).unwrap_or_default());
+    let n = match &read {
+        Poll::Ready(Ok(n)) => *n,
+        _ => 0,
+    };
+    bytes.truncate(held + n);
+    match read {
+        Poll::Pending => Ok(false),
+        Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Poll::Ready(Ok(_)) => Ok(true),
+        Poll::Ready(Err(error)) => Err(error),
+    }
+}

@@ -1,0 +1,96 @@
+//! `currval()` and `lastval()`: what a sequence last gave in this session is state of the session, and lies in its server
+//! process alone.
+//!
+//! Most applications never ask: they take an identifier with `nextval()` or RETURNING and know it then. To keep the server
+//! connection of each client that inserts a row would end pooling for the sake of the few that do. So:
+//!
+//! - A program (a role and an application_name on a database) that has asked once is known as one that asks. From then on its
+//!   sessions keep their server connection from whatever may move a sequence on, until they go or run DISCARD.
+//! - One that asks for the first time gets the server connection on which it last did such a thing, if that can be had.
+//! - Nobody is ever told of another's: a server connection whose sequences another client has moved on forgets them before it
+//!   answers such a question. It has PostgreSQL's own error then: `currval of sequence … is not yet defined in this session`.
+
+use std::time::Duration;
+
+use super::Session;
+use super::expect::{Expected, Hide, What};
+use super::state::Pin;
+use crate::sql::cache::Cached;
+use crate::sql::{Analysis, SessionEffect};
+use crate::upstream::Server;
+use crate::wire::front;
+
+/// How often, and for how long each time, a server connection is waited for that another client has.
+pub(super) const TRIES: u32 = 50;
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
+
+/// What is known of a session's sequences.
+#[derive(Default)]
+pub(super) struct Sequences {
+    /// The server connection on which it may last have moved one on.
+    on: Option<u64>,
+    /// What comes next asks.
+    pub asks_next: bool,
+}
+
+impl Sequences {
+    /// The server connection that would have the answer.
+    pub(super) fn wanted(&self) -> Option<u64> {
+        self.asks_next.then_some(self.on).flatten()
+    }
+}
+
+/// Whether a text asks what a sequence last gave.
+pub(super) fn asks(analysis: &Analysis) -> bool {
+    analysis.statements.iter().any(|statement| statement.effects.contains(&SessionEffect::AsksSequence))
+}
+
+impl Session {
+    /// A text is about to be sent. In the midst of a batch of the extended protocol nothing of ours may go ahead of it.
+    pub(super) fn note_sequences(&mut self, cached: &Cached, in_batch: bool) {
+        let asks = asks(&cached.analysis);
+        let moves = cached.analysis.statements.iter().any(|statement| statement.moves_sequences);
+        if !asks && !moves {
+            return;
+        }
+        let me = self.me.id;
+        let known = asks || self.db.asks_sequences(&self.user, &self.me.application_name.borrow());
+        if asks {
+            self.db.remember_asks_sequences(&self.user, &self.me.application_name.borrow());
+        }
+        let Some(server) = self.lease.server() else { return };
+        if asks && !in_batch && are_anothers(server, me) {
+            server.sequences = None;
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            front::write_query(&mut io.to_server, FORGET.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        }
+        let Some(server) = self.lease.server() else { return };
+        if moves {
+            server.sequences = Some(me);
+            self.sequences.on = Some(server.id);
+        }
+        if known && server.sequences == Some(me) {
+            self.pins.add(Pin::Sequence);
+            self.me.pinned.set(self.pins.word());
+        }
+    }
+
+    /// DISCARD ALL or DISCARD SEQUENCES has run.
+    pub(super) fn forget_sequences(&mut self) {
+        self.pins.remove(Pin::Sequence);
+        self.sequences = Sequences::default();
+        if let Some(server) = self.lease.server() {
+            server.sequences = None;
+        }
+    }
+}
+
+/// Makes a server process forget what its sequences last gave.
+pub(super) const FORGET: &str = "DISCARD SEQUENCES;";
+
+/// Whether another client may have moved on sequences of this server connection.
+pub(super) fn are_anothers(server: &Server, me: u64) -> bool {
+    server.sequences.is_some_and(|whose| whose != me)
+}

@@ -1,0 +1,39 @@
+//! Idle server connections are not in the way of who wants a database for itself.
+
+use crate::stand::Stand;
+
+#[test]
+fn idle_connections_leave_a_database_that_is_dropped_renamed_or_copied() {
+    // Databases of its own: the names of the shared stand's are other tests'.
+    let stand = Stand::start("", 3);
+    let mut client = stand.client("dba", "d0");
+    let visit = |database: &str| stand.client("dba", database).value("SELECT current_database()");
+    assert_eq!(visit("d1"), "d1");
+    client.ask("CREATE DATABASE copy TEMPLATE d1");
+    assert_eq!(visit("d1"), "d1");
+    client.ask("ALTER DATABASE d1 RENAME TO gone");
+    client.ask("ALTER DATABASE gone RENAME TO d1");
+    assert_eq!(visit("d1"), "d1");
+    assert_eq!(visit("d2"), "d2");
+    client.ask("DROP DATABASE d1");
+    client.ask("CREATE DATABASE d1");
+    assert_eq!(visit("d1"), "d1");
+
+    // Who is in the midst of something is somebody: PostgreSQL's own answer.
+    let mut busy = stand.client("dba", "d2");
+    busy.ask("BEGIN");
+    let refused = client.refused("DROP DATABASE d2");
+    assert!(refused.contains("is being accessed by other users"), "{refused}");
+    assert_eq!(busy.value("SELECT current_database()"), "d2");
+    busy.ask("COMMIT");
+    client.ask("DROP DATABASE d2");
+}
+
+#[test]
+fn the_same_by_the_extended_protocol() {
+    let stand = Stand::start("", 2);
+    let mut client = stand.client("dba", "d0");
+    assert_eq!(stand.client("dba", "d1").value("SELECT 1"), "1");
+    client.prepared("DROP DATABASE d1");
+    assert_eq!(client.value("SELECT count(*) FROM pg_database WHERE datname = 'd1'"), "0");
+}

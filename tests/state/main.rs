@@ -1,0 +1,10 @@
+//! Session state in transaction mode: an application cannot tell that its server connection is not its own.
+//!
+//! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
+
+mod databases;
+mod fresh;
+mod roles;
+mod sequences;
+mod settings;
+mod stand;
