@@ -6,11 +6,14 @@ use std::sync::{Mutex, PoisonError};
 
 use subtle::ConstantTimeEq;
 
+/// A secret, and the client that was told it.
+type Told = (Box<[u8]>, u64);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Keys {
     /// By process id: clients of several clusters may be told the same.
-    known: Mutex<HashMap<u32, Vec<(Box<[u8]>, u64)>>>,
+    known: Mutex<HashMap<u32, Vec<Told>>>,
 }
 
 impl Keys {

@@ -26,7 +26,7 @@ impl Session {
         self.flow.broken |= shows;
         self.flow.stale |= shows;
         let own = !shows;
-        if !own && refusal.is_some() {
+        if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
             match proof {
                 Proof::Question | Proof::Trial => self.count_layer(Layer::Proof),
                 _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),

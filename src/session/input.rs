@@ -110,6 +110,9 @@ impl Session {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
         }
+        if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
+            self.lease.enter_maintenance();
+        }
         if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
             return Ok(Handled::Later);
         }

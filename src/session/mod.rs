@@ -7,7 +7,8 @@
 //! task is woken on the way of a query.
 //!
 //! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
-//! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
+//! (how a transaction is asked whether it has written, before it is committed), [`unseen`] (what the catalog says of what a
+//! statement names) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
@@ -46,6 +47,7 @@ pub mod startup;
 mod state;
 mod told;
 mod undo;
+mod unseen;
 mod wanted;
 mod wrapped;
 
@@ -59,7 +61,7 @@ use crate::config::{PoolMode, Reads};
 use crate::gate::Lane;
 use crate::hub::{Client, Core, Database};
 use crate::net::Stream;
-use crate::sql::{Name, Refusal};
+use crate::sql::Name;
 use crate::upstream::Pool;
 use crate::upstream::vars::Vars;
 use crate::wire::{Buffer, Report, TxStatus};
@@ -259,8 +261,8 @@ pub struct Session {
     /// What of that may have ended in the transactions since the server was last asked.
     doubted: Pins,
     names: Names,
-    /// What SQL-level PREPARE has prepared, and whether running it is refused.
-    inner: HashMap<Name, Refusal>,
+    /// What SQL-level PREPARE has prepared.
+    inner: HashMap<Name, unseen::Inner>,
     pools: PoolCache,
     /// Bytes of this transaction, so that a read can be asked of another server if this one dies.
     replay: Vec<u8>,
