@@ -7,6 +7,8 @@
 pub mod client;
 mod core;
 pub mod database;
+mod keys;
+pub mod knowledge;
 mod layers;
 pub mod rehearsal;
 pub mod statement;
@@ -22,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::core::Core;
 pub use client::{Client, Phase};
 pub use database::{Database, Databases};
+pub use keys::Keys;
 pub use layers::{Layer, Layers};
 pub use statement::Statement;
 
@@ -69,6 +72,8 @@ pub struct Hub {
     pub clients: AtomicUsize,
     /// Numbers for clients: the `pid` of their cancel keys.
     pub client_ids: AtomicU64,
+    /// Cancel keys that have a server process's id.
+    pub keys: Keys,
     /// What has kept writes from databases in maintenance.
     pub layers: Layers,
     /// Counters of each core.
@@ -131,6 +136,7 @@ impl Hub {
             total,
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(1),
+            keys: Keys::default(),
             layers: Layers::default(),
             stats: stats::Stats::new(parts.cores),
             cores: ArcSwap::from_pointee(senders),

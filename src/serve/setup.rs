@@ -53,7 +53,8 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
     };
     let tls: ClientTls = files.load().map_err(error)?;
     let mut list = RefusalList::default();
-    let names = |names: &[config::FunctionName]| names.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>();
+    let names =
+        |names: &[config::FunctionName]| names.iter().map(|name| format!("{}()", name.as_str())).collect::<Vec<_>>();
     for name in names(&config.refusals.add_functions) {
         list.widen(&name).map_err(error)?;
     }

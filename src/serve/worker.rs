@@ -119,9 +119,10 @@ async fn serve(core: Rc<Core>, accepted: Accepted, console: Console) {
 
 /// Passes a cancel request on to the server that works for that client, if the secret is right.
 async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
-    let home = (pid >> 24 & 0x7f) as usize;
+    let id = core.hub.keys.client(pid, &secret).unwrap_or(u64::from(pid));
+    let home = (id >> 24 & 0x7f) as usize;
     let sent = core.hub.on_core(home, move |core| {
-        let client = core.client(u64::from(pid))?;
+        let client = core.client(id)?;
         let right: bool = subtle::ConstantTimeEq::ct_eq(&*client.secret, secret.as_slice()).into();
         if !right || matches!(client.phase.get(), Phase::Idle | Phase::IdleInTransaction) {
             return None;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::pins::Pin;
 use super::sequences::{FORGET, PAUSE, TRIES, are_anothers};
-use super::state::Pin;
 use super::{End, Flow, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
@@ -21,6 +21,8 @@ use crate::wire::{ErrorFields, Report, TxStatus, front};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a server connection waits for cancel requests that are on their way to it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the cleaning of a server connection may take.
@@ -40,6 +42,9 @@ impl Session {
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
         self.holding.cancelled = false;
         self.me.enter(Phase::Waiting);
+        if !self.me.operator && self.db.gate.state().mode.reports_read_only() {
+            self.db.catalog.answered(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
+        }
         let taken = if self.me.operator { self.take_operator().await } else { self.take(nature, deadline).await };
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.wait_time.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));

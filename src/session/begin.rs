@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::defaults::Defaults;
+use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
-use super::state::Pins;
+use super::told::Told;
 use super::undo::Undo;
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
@@ -84,6 +85,7 @@ struct Prepared {
     defaults: Defaults,
     startup: Vec<(String, String)>,
     read_only_default: Option<bool>,
+    told: Told,
     told_read_only: bool,
     told_closed: bool,
     greeting: Vec<u8>,
@@ -107,13 +109,16 @@ impl Prepared {
             defaults: self.defaults,
             startup: self.startup.into(),
             read_only_default: self.read_only_default,
+            told: self.told,
             told_read_only: self.told_read_only,
             told_closed: self.told_closed,
             untold: false,
             notice: None,
             undo: Undo::default(),
+            told_pid: None,
             sequences: super::sequences::Sequences::default(),
             pins: Pins::default(),
+            doubted: Pins::default(),
             names: Names::default(),
             inner: std::collections::HashMap::new(),
             pools: PoolCache::default(),
@@ -126,6 +131,11 @@ impl Prepared {
             holding: super::hold::Holding::default(),
         }
     }
+}
+
+/// Whether a session has a server connection of its own from the beginning: the greeting waits for it.
+pub(super) fn has_own_server(mode: PoolMode, operator: bool) -> bool {
+    mode == PoolMode::Session && !operator
 }
 
 /// Whether a client that has logged in may come in, and where to.
@@ -247,8 +257,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         };
         back::parameter_status(&mut greeting, name, value);
     }
-    back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), &me.secret);
-    back::ready(&mut greeting, TxStatus::Idle);
+    if !has_own_server(settings.pool_mode, operator) {
+        back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), &me.secret);
+        back::ready(&mut greeting, TxStatus::Idle);
+    }
     let manner = Manner {
         pool_mode: settings.pool_mode,
         reads: settings.reads,
@@ -258,7 +270,20 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
     let startup = if operator { wanted.parameters } else { Vec::new() };
-    Ok(Prepared { me, db, manner, vars, defaults, startup, read_only_default, told_read_only, told_closed, greeting })
+    let told = Told::new(welcome);
+    Ok(Prepared {
+        me,
+        db,
+        manner,
+        vars,
+        defaults,
+        startup,
+        read_only_default,
+        told,
+        told_read_only,
+        told_closed,
+        greeting,
+    })
 }
 
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.

@@ -15,6 +15,8 @@ pub enum What {
     Fence,
     /// The question for a transaction's isolation level; ends with ReadyForQuery.
     Isolation,
+    /// The question whether anything is left that binds the session; ends with ReadyForQuery.
+    Left(super::pins::Pin),
     /// A function call; ends with ReadyForQuery.
     Call,
     /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
@@ -131,7 +133,7 @@ impl Expected {
 
     /// Whether ReadyForQuery ends it.
     pub fn ends_ready(&self) -> bool {
-        matches!(self.what, What::Query(_) | What::Fence | What::Isolation | What::Call | What::Sync)
+        matches!(self.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call | What::Sync)
     }
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.

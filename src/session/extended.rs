@@ -263,6 +263,11 @@ impl Session {
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         self.note_doubt(statement.cached.analysis.statements.first(), true);
         self.flow.batch = true;
+        // Planning it runs what is called immutable.
+        if let Some(report) = self.refused_unseen_prepared(&statement) {
+            self.names.forget_portal(&portal);
+            return Ok(self.fail_in_place(header, report));
+        }
         self.flow.past.sends(&statement.cached);
         self.begin_work(Running::Prepared(statement.clone()));
         let stands = self.keeps_names()

@@ -26,7 +26,7 @@ impl Session {
         self.flow.broken |= shows;
         self.flow.stale |= shows;
         let own = !shows;
-        if !own && refusal.is_some() {
+        if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
             match proof {
                 Proof::Question | Proof::Trial => self.count_layer(Layer::Proof),
                 _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),
@@ -46,7 +46,7 @@ impl Session {
             self.flow.settling = Settling::Refused(Box::new(report));
         } else if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
             tracing::warn!(database = %self.db.name, error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
-            self.pins.add(super::state::Pin::Settings);
+            self.pins.add(super::pins::Pin::Settings);
         }
         let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
         let result = match self.own_refusal(ErrorFields::new(body).code()) {
@@ -60,7 +60,10 @@ impl Session {
         // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
         let extended = !matches!(
             self.flow.expects.front(),
-            None | Some(Expected { what: What::Query(_) | What::Fence | What::Isolation | What::Call, .. })
+            None | Some(Expected {
+                what: What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call,
+                ..
+            })
         );
         self.flow.copy_in = false;
         if extended {
@@ -79,9 +82,11 @@ impl Session {
         let mut skip = true;
         while let Some(expected) = self.flow.expects.front() {
             match &expected.what {
-                What::Query(_) | What::Fence | What::Isolation | What::Call if gone.is_empty() => return,
+                What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call if gone.is_empty() => {
+                    return;
+                }
                 // Sent in the midst of a batch: it is skipped like anything else.
-                What::Query(_) | What::Fence | What::Isolation | What::Call => {
+                What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call => {
                     self.flow.readies = self.flow.readies.saturating_sub(1);
                     self.flow.parts.clear();
                 }

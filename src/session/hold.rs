@@ -105,7 +105,7 @@ impl Session {
         match &statement.refusal {
             Refusal::Allowed => self.is_ours_to_refuse(statement),
             Refusal::ByPostgres { unless_temporary } => {
-                !(*unless_temporary && self.pins.has(super::state::Pin::Temporary))
+                !(*unless_temporary && self.pins.has(super::pins::Pin::Temporary))
             }
             Refusal::ByPgsluice(_) => true,
         }

@@ -110,6 +110,9 @@ impl Session {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
         }
+        if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
+            self.lease.enter_maintenance();
+        }
         if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
             return Ok(Handled::Later);
         }
@@ -296,7 +299,7 @@ impl Session {
             self.flow.readies += 1;
         }
         self.flow.begun |= expected.hide != super::expect::Hide::All;
-        if matches!(expected.what, What::Query(_))
+        if matches!(expected.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_))
             && let Some(server) = self.lease.server()
         {
             // A simple query ends the unnamed statement.

@@ -7,7 +7,8 @@
 //! task is woken on the way of a query.
 //!
 //! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
-//! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
+//! (how a transaction is asked whether it has written, before it is committed), [`unseen`] (what the catalog says of what a
+//! statement names) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
@@ -24,11 +25,13 @@ mod fence;
 mod guarded;
 mod held_cursor;
 mod hold;
+mod identity;
 mod input;
 mod lease;
 mod own;
 mod parts;
 mod past;
+mod pins;
 mod prepared;
 mod proof;
 mod refuse;
@@ -42,7 +45,9 @@ mod sequences;
 mod single;
 pub mod startup;
 mod state;
+mod told;
 mod undo;
+mod unseen;
 mod wanted;
 mod wrapped;
 
@@ -56,14 +61,14 @@ use crate::config::{PoolMode, Reads};
 use crate::gate::Lane;
 use crate::hub::{Client, Core, Database};
 use crate::net::Stream;
-use crate::sql::{Name, Refusal};
+use crate::sql::Name;
 use crate::upstream::Pool;
 use crate::upstream::vars::Vars;
 use crate::wire::{Buffer, Report, TxStatus};
 use expect::Expected;
 use lease::Lease;
+use pins::Pins;
 use prepared::Names;
-use state::Pins;
 use undo::Undo;
 
 /// Why a session is over.
@@ -239,6 +244,7 @@ pub struct Session {
     startup: Arc<[(String, String)]>,
     /// The session's own default_transaction_read_only; None while it is the server's, which is not known yet.
     read_only_default: Option<bool>,
+    told: told::Told,
     /// What default_transaction_read_only was last reported to the client.
     told_read_only: bool,
     /// A warning that waits for the same moment; of several the last.
@@ -248,11 +254,15 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
+    /// The server process id in the key that the client was told; None: its own number.
+    told_pid: Option<u32>,
     sequences: sequences::Sequences,
     pins: Pins,
+    /// What of that may have ended in the transactions since the server was last asked.
+    doubted: Pins,
     names: Names,
-    /// What SQL-level PREPARE has prepared, and whether running it is refused.
-    inner: HashMap<Name, Refusal>,
+    /// What SQL-level PREPARE has prepared.
+    inner: HashMap<Name, unseen::Inner>,
     pools: PoolCache,
     /// Bytes of this transaction, so that a read can be asked of another server if this one dies.
     replay: Vec<u8>,

@@ -179,6 +179,11 @@ impl Session {
                 self.answered_fence(&tag);
                 return;
             }
+            Some(Expected { what: What::Left(pin), .. }) => {
+                let (pin, tag) = (*pin, body.to_vec());
+                self.answered_left(pin, &tag);
+                return;
+            }
             Some(Expected { what: What::Isolation, .. }) => {
                 self.flow.past.read_committed = Some(body == b"SELECT 1\0");
                 return;
@@ -268,6 +273,8 @@ impl Session {
                     if known == "application_name" {
                         value.clone_into(&mut self.me.application_name.borrow_mut());
                     }
+                } else if !self.told.is_news(name, value) {
+                    return;
                 }
             }
         }
@@ -339,6 +346,7 @@ impl Session {
         self.note_fence();
         self.fence_if_due();
         self.break_off_if_quiet();
+        self.ask_what_is_left();
         if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
             self.tell_mode();
         }

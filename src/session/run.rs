@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
+use super::begin::has_own_server;
 use super::{End, Session};
 use crate::hub::Phase;
 use crate::route::Nature;
@@ -37,7 +38,14 @@ enum Woken {
 impl Session {
     /// Runs until the client goes or is sent away.
     pub async fn run(mut self) -> End {
-        let end = match self.serve().await {
+        let begun =
+            if has_own_server(self.manner.pool_mode, self.me.operator) { self.begin_as_own().await } else { Ok(()) };
+        let served = match begun {
+            Ok(()) => self.serve().await,
+            Err(end) => Err(end),
+        };
+        self.forget_key();
+        let end = match served {
             Ok(never) => match never {},
             Err(end) => end,
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Session;
 use super::expect::{Expected, Hide, What};
-use super::state::Pin;
+use super::pins::Pin;
 use crate::sql::cache::Cached;
 use crate::sql::{Analysis, SessionEffect};
 use crate::upstream::Server;

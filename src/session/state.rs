@@ -2,80 +2,11 @@
 
 use std::ops::Range;
 
+use super::pins::Pin;
 use crate::sql::cache::Cached;
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
 use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::Header;
-
-/// What binds a session to its server connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pins(u16);
-
-/// One reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
-    /// pool_mode is session.
-    SessionMode,
-    /// LISTEN.
-    Listen,
-    /// A temporary object.
-    Temporary,
-    /// A cursor WITH HOLD.
-    HoldCursor,
-    /// A session-level advisory lock.
-    AdvisoryLock,
-    /// SQL-level PREPARE.
-    Prepared,
-    /// LOAD, or settings that cannot be followed.
-    Settings,
-    /// Sequences moved on by a program that asks for `currval()`.
-    Sequence,
-}
-
-impl Pin {
-    const ALL: [(Self, &'static str); 8] = [
-        (Self::SessionMode, "session mode"),
-        (Self::Listen, "listen"),
-        (Self::Temporary, "temporary table"),
-        (Self::HoldCursor, "cursor with hold"),
-        (Self::AdvisoryLock, "advisory lock"),
-        (Self::Prepared, "prepare"),
-        (Self::Settings, "settings"),
-        (Self::Sequence, "sequence"),
-    ];
-}
-
-impl Pins {
-    /// Whether nothing binds it.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Adds a reason.
-    pub fn add(&mut self, pin: Pin) {
-        self.0 |= 1 << pin as u16;
-    }
-
-    /// Drops a reason.
-    pub fn remove(&mut self, pin: Pin) {
-        self.0 &= !(1 << pin as u16);
-    }
-
-    /// Drops every reason that DISCARD ALL ends.
-    pub fn only_mode(&mut self) {
-        self.0 &= 1 << Pin::SessionMode as u16;
-    }
-
-    /// Whether a reason is there.
-    pub fn has(self, pin: Pin) -> bool {
-        self.0 & 1 << pin as u16 != 0
-    }
-
-    /// The first reason, in words for SHOW CLIENTS; empty for none.
-    pub fn word(self) -> &'static str {
-        Pin::ALL.iter().find(|(pin, _)| self.has(*pin)).map_or("", |(_, word)| word)
-    }
-}
 
 /// An operator's text that is longer than this is no single command (bytes).
 const LONGEST_UNREAD: usize = 8 * 1024;
@@ -110,6 +41,9 @@ impl super::Session {
             Kind::Transaction(TransactionVerb::Release(name)) => self.undo.release(name),
             Kind::Transaction(TransactionVerb::RollbackTo(name)) => self.undo.roll_back_to(name),
             _ => {}
+        }
+        if statement.tag.starts_with("DROP ") {
+            self.doubt(Pin::Temporary);
         }
         for effect in &statement.effects {
             use SessionEffect as Effect;
@@ -165,13 +99,15 @@ impl super::Session {
                 self.forget_prepared();
                 self.forget_sequences();
             }
-            Effect::DiscardTemp => self.pins.remove(Pin::Temporary),
-            Effect::Listen(_) => self.pins.add(Pin::Listen),
-            Effect::Unlisten(None) => self.pins.remove(Pin::Listen),
+            Effect::DiscardTemp => self.doubt(Pin::Temporary),
+            Effect::Listen(_) => self.pin(Pin::Listen),
+            Effect::Unlisten(_) => self.doubt(Pin::Listen),
             Effect::Prepare { name, inner } => {
-                self.pins.add(Pin::Prepared);
+                self.pin(Pin::Prepared);
                 if self.inner.len() < MOST_PREPARED {
-                    self.inner.insert(name.clone(), inner.refusal.clone());
+                    let prepared =
+                        super::unseen::Inner::new(inner.refusal.clone(), statement.text(text), self.lex_context());
+                    self.inner.insert(name.clone(), prepared);
                 }
             }
             Effect::Deallocate(None) => {
@@ -185,14 +121,15 @@ impl super::Session {
                 }
                 self.names.forget(name);
                 self.inner.remove(name);
+                self.doubt(Pin::Prepared);
             }
-            Effect::DeclareWithHold(_) => self.pins.add(Pin::HoldCursor),
+            Effect::DeclareWithHold(_) => self.pin(Pin::HoldCursor),
             Effect::CloseCursor(None) => self.pins.remove(Pin::HoldCursor),
-            Effect::CreateTemp => self.pins.add(Pin::Temporary),
-            Effect::AdvisoryLock => self.pins.add(Pin::AdvisoryLock),
+            Effect::CreateTemp => self.pin(Pin::Temporary),
+            Effect::AdvisoryLock => self.pin(Pin::AdvisoryLock),
             Effect::Load | Effect::Holds(_) => self.pins.add(Pin::Settings),
-            // Which of several is left is not followed: the pin stays until all go.
-            Effect::Unlisten(Some(_)) | Effect::CloseCursor(Some(_)) | Effect::AdvisoryUnlock => {}
+            Effect::CloseCursor(Some(_)) => self.doubt(Pin::HoldCursor),
+            Effect::AdvisoryUnlock => self.doubt(Pin::AdvisoryLock),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::wire::frame::{self, HEADER};
 use crate::wire::{ErrorFields, TxStatus, WireError, front, startup};
 
 /// Longest message that a server may send before it is ready (bytes).
-const LONGEST: usize = 64 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
 
 /// Who logs in where, and how.
 pub struct Login {
@@ -221,9 +221,21 @@ fn binding(stream: &Stream) -> ChannelBinding {
 /// # Errors
 /// The peer has gone, or what it sends is no message.
 pub async fn next_frame(stream: &mut Stream, input: &mut Vec<u8>) -> Result<frame::Header, LoginError> {
+    next_frame_within(stream, input, LONGEST).await
+}
+
+/// As [`next_frame`], for messages up to that length (bytes).
+///
+/// # Errors
+/// As [`next_frame`].
+pub async fn next_frame_within(
+    stream: &mut Stream,
+    input: &mut Vec<u8>,
+    longest: usize,
+) -> Result<frame::Header, LoginError> {
     loop {
         match frame::peek_back(input)? {
-            Some(header) if header.total > LONGEST => return Err(WireError::Length.into()),
+            Some(header) if header.total > longest => return Err(WireError::Length.into()),
             Some(header) if header.total <= input.len() => return Ok(header),
             _ => stream.read_some(input, 4096).await?,
         }

@@ -156,15 +156,21 @@ fn shown_in_every_protocol_form_and_mode() {
 }
 
 #[test]
-fn session_mode_and_no_server_at_all() {
-    let stand = Stand::new("pool_mode = \"session\"\nquery_wait_timeout = \"60s\"");
-    let mut fresh = stand.app();
+fn session_mode() {
+    let stand = Stand::new("pool_mode = \"session\"");
     let mut app = stand.app();
     simple(&mut app, "read_write");
     extended(&mut app, "read_write");
     stand.on();
     simple(&mut app, "read_only");
     extended(&mut app, "read_only");
+}
+
+#[test]
+fn no_server_at_all() {
+    let stand = Stand::new("query_wait_timeout = \"60s\"");
+    let mut fresh = stand.app();
+    stand.on();
     stand.cluster.replica(0).kill_9();
     stand.cluster.primary().kill_9();
     wait::until(LONG, "both are seen to be down", || {

@@ -3,6 +3,7 @@
 //! The figures are in docs/CONFORMANCE.md. What a manner is known to fail stands here with its reason; anything else that fails
 //! fails the test. Results and differences stay in the cache, in `regress-` and the manner's name.
 
+mod pipeline;
 mod stand;
 mod suite;
 
@@ -46,24 +47,49 @@ fn runs(manner: &str, config: Option<&str>, known: &[Known]) {
 
 #[test]
 #[ignore = "a minute: make conformance-regress"]
-fn a_direct() {
+fn suite_a_direct() {
     runs("direct", None, &[]);
 }
 
 #[test]
 #[ignore = "a minute: make conformance-regress"]
-fn b_session_mode_with_fresh_server_connections() {
+fn suite_b_session_mode_with_fresh_server_connections() {
     runs("session-fresh", Some("pool_mode = \"session\"\nserver_fresh = true"), &[]);
 }
 
 #[test]
 #[ignore = "a minute: make conformance-regress"]
-fn c_session_mode_with_used_server_connections() {
+fn suite_c_session_mode_with_used_server_connections() {
     runs("session", Some("pool_mode = \"session\""), &USED);
 }
 
 #[test]
 #[ignore = "a minute: make conformance-regress"]
-fn d_transaction_mode() {
+fn suite_d_transaction_mode() {
     runs("transaction", Some(""), &[&USED[..], &MOVED].concat());
+}
+
+#[track_caller]
+fn pipelines(config: Option<&str>, others: usize) {
+    let Some(suite) = Suite::fetch() else { return };
+    let failed = pipeline::run(&suite, &Stand::start(config), others);
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+#[ignore = "seconds, but it builds and fetches: make conformance-pipeline"]
+fn pipeline_a_direct() {
+    pipelines(None, 0);
+}
+
+#[test]
+#[ignore = "seconds, but it builds and fetches: make conformance-pipeline"]
+fn pipeline_b_transaction_mode() {
+    pipelines(Some(""), 0);
+}
+
+#[test]
+#[ignore = "seconds, but it builds and fetches: make conformance-pipeline"]
+fn pipeline_c_transaction_mode_on_one_server_connection_with_two_others() {
+    pipelines(Some("default_pool_size = 1"), 2);
 }

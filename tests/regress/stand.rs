@@ -1,7 +1,8 @@
 //! A server as `make installcheck` wants it, and pgsluice before it.
 
 use pgsluice_fixtures::cluster::SUPERUSER;
-use pgsluice_fixtures::{Cluster, Postgres, Proxy};
+use pgsluice_fixtures::raw::Address;
+use pgsluice_fixtures::{Cluster, Login, Postgres, Proxy, Raw};
 
 /// See the module.
 pub struct Stand {
@@ -48,6 +49,11 @@ impl Stand {
             Proxy::builder(binary).config(config).start().unwrap()
         });
         Stand { proxy, cluster }
+    }
+
+    /// A client, of the proxy if there is one.
+    pub fn client(&self) -> Raw {
+        Raw::connect(&Address::local(self.port()), &Login::new(SUPERUSER, "regression")).unwrap()
     }
 
     /// Where clients connect.

@@ -80,6 +80,16 @@ impl Suite {
         if driver.exists() { Ok(suite) } else { Err(format!("no {}", driver.display())) }
     }
 
+    /// The suite's files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A place for what is not kept.
+    pub fn scratch(&self) -> &Path {
+        self.place.path()
+    }
+
     fn driver(&self) -> PathBuf {
         self.installation.bin_dir.join("../lib/pgxs/src/test/regress/pg_regress")
     }

@@ -5,7 +5,7 @@ use crate::stand::Stand;
 #[test]
 fn idle_connections_leave_a_database_that_is_dropped_renamed_or_copied() {
     // Databases of its own: the names of the shared stand's are other tests'.
-    let stand = Stand::start("", 3);
+    let stand = Stand::start("default_pool_size = 1", 3);
     let mut client = stand.client("dba", "d0");
     let visit = |database: &str| stand.client("dba", database).value("SELECT current_database()");
     assert_eq!(visit("d1"), "d1");
@@ -31,7 +31,7 @@ fn idle_connections_leave_a_database_that_is_dropped_renamed_or_copied() {
 
 #[test]
 fn the_same_by_the_extended_protocol() {
-    let stand = Stand::start("", 2);
+    let stand = Stand::start("default_pool_size = 1", 2);
     let mut client = stand.client("dba", "d0");
     assert_eq!(stand.client("dba", "d1").value("SELECT 1"), "1");
     client.prepared("DROP DATABASE d1");

@@ -5,7 +5,7 @@ use crate::stand::{SOON, Stand};
 #[test]
 fn a_client_has_a_server_connection_of_its_own_if_that_is_wanted() {
     for fresh in [true, false] {
-        let stand = Stand::start(&format!("pool_mode = \"session\"\nserver_fresh = {fresh}"), 1);
+        let stand = Stand::start(&format!("pool_mode = \"session\"\ndefault_pool_size = 1\nserver_fresh = {fresh}"), 1);
         let mut first = stand.client("dba", "d0");
         // No reset takes it out again.
         first.ask("LOAD 'plpgsql'");

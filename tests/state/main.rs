@@ -4,6 +4,8 @@
 
 mod databases;
 mod fresh;
+mod identity;
+mod pins;
 mod roles;
 mod sequences;
 mod settings;

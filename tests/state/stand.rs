@@ -33,7 +33,6 @@ const PINS: [&str; 8] = [
 pub struct Stand {
     // Before the cluster, so that it goes first.
     pub proxy: Proxy,
-    #[expect(dead_code, reason = "it runs for as long as the stand does")]
     cluster: Cluster,
     used: AtomicUsize,
 }
@@ -54,7 +53,7 @@ impl Stand {
         if let Some(stand) = shared.upgrade() {
             return stand;
         }
-        let stand = Arc::new(Stand::start("", DATABASES));
+        let stand = Arc::new(Stand::start("default_pool_size = 1", DATABASES));
         *shared = Arc::downgrade(&stand);
         stand
     }
@@ -70,7 +69,7 @@ impl Stand {
             .unwrap();
         let mut config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
-             query_wait_timeout = \"20s\"\ndefault_pool_size = 1\n{top}\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
+             query_wait_timeout = \"20s\"\n{top}\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
              monitor_user = \"monitor\"\nmonitor_interval = \"200ms\"\n",
             cluster.primary().port()
         );
@@ -100,6 +99,11 @@ impl Place {
     /// A client, superuser on the server.
     pub fn client(&self) -> Client {
         self.stand.client(USER, &self.database)
+    }
+
+    /// A client of the server itself.
+    pub fn direct(&self) -> Client {
+        Client(Raw::connect(&self.stand.cluster.primary().tcp(), &Login::new(USER, &self.database)).unwrap())
     }
 
     /// Why each client of this database that keeps its server connection does so.

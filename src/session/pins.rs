@@ -1,0 +1,154 @@
+//! What binds a session to its server connection, and when it ends.
+//!
+//! What a session has made is read in its statements; whether any of it is left is for the server to say. A transaction that
+//! was rolled back, `ON COMMIT DROP`, a lock that could not be had, the last of several tables that is dropped: once a
+//! transaction is over in which something may have ended, the server is asked, in a statement that the client does not see.
+
+use super::Session;
+use super::expect::{Expected, Hide, What};
+use crate::wire::{TxStatus, front};
+
+/// What binds a session to its server connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pins(u16);
+
+/// One reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// pool_mode is session.
+    SessionMode,
+    /// LISTEN.
+    Listen,
+    /// A temporary object.
+    Temporary,
+    /// A cursor WITH HOLD.
+    HoldCursor,
+    /// A session-level advisory lock.
+    AdvisoryLock,
+    /// SQL-level PREPARE.
+    Prepared,
+    /// LOAD, or settings that cannot be followed.
+    Settings,
+    /// Sequences moved on by a program that asks for `currval()`.
+    Sequence,
+}
+
+impl Pin {
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::SessionMode, "session mode"),
+        (Self::Listen, "listen"),
+        (Self::Temporary, "temporary table"),
+        (Self::HoldCursor, "cursor with hold"),
+        (Self::AdvisoryLock, "advisory lock"),
+        (Self::Prepared, "prepare"),
+        (Self::Settings, "settings"),
+        (Self::Sequence, "sequence"),
+    ];
+}
+
+impl Pins {
+    /// Whether nothing binds it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Adds a reason.
+    pub fn add(&mut self, pin: Pin) {
+        self.0 |= 1 << pin as u16;
+    }
+
+    /// Drops a reason.
+    pub fn remove(&mut self, pin: Pin) {
+        self.0 &= !(1 << pin as u16);
+    }
+
+    /// Drops every reason that DISCARD ALL ends.
+    pub fn only_mode(&mut self) {
+        self.0 &= 1 << Pin::SessionMode as u16;
+    }
+
+    /// Takes every reason out that has one answer only: the server's.
+    fn take_first(&mut self) -> Option<Pin> {
+        let first = Pin::ALL.iter().map(|(pin, _)| *pin).find(|pin| self.has(*pin))?;
+        self.remove(first);
+        Some(first)
+    }
+
+    /// Whether a reason is there.
+    pub fn has(self, pin: Pin) -> bool {
+        self.0 & 1 << pin as u16 != 0
+    }
+
+    /// The first reason, in words for SHOW CLIENTS; empty for none.
+    pub fn word(self) -> &'static str {
+        Pin::ALL.iter().find(|(pin, _)| self.has(*pin)).map_or("", |(_, word)| word)
+    }
+}
+
+impl Pin {
+    /// The question whether anything is left of it, which has no row for an answer if not. None: it lasts until DISCARD.
+    fn question(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Listen => "SELECT 1 FROM pg_catalog.pg_listening_channels() LIMIT 1",
+            Self::Temporary => {
+                "SELECT 1 FROM pg_catalog.pg_depend \
+                 WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+                 AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() LIMIT 1"
+            }
+            Self::HoldCursor => "SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1",
+            Self::AdvisoryLock => {
+                "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text \
+                 AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"
+            }
+            Self::Prepared => "SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql LIMIT 1",
+            Self::SessionMode | Self::Settings | Self::Sequence => return None,
+        })
+    }
+}
+
+impl Session {
+    /// A statement has made something that binds the session. What may not last is asked about.
+    pub(super) fn pin(&mut self, pin: Pin) {
+        self.pins.add(pin);
+        // In a block it may be rolled back; the others may have made nothing, or only for their transaction.
+        if self.flow.status != TxStatus::Idle || matches!(pin, Pin::Temporary | Pin::AdvisoryLock) {
+            self.doubted.add(pin);
+        }
+    }
+
+    /// A statement may have ended what binds the session.
+    pub(super) fn doubt(&mut self, pin: Pin) {
+        self.doubted.add(pin);
+    }
+
+    /// Asks the server what is left, if the transaction is over and nothing else under way.
+    pub(super) fn ask_what_is_left(&mut self) {
+        if self.doubted.is_empty() || !self.is_between_transactions() || !self.flow.begun {
+            return;
+        }
+        if self.pins.has(Pin::SessionMode) || self.pins.is_empty() {
+            self.doubted = Pins::default();
+            return;
+        }
+        // Nothing of ours goes between what keeps the guard: it is asked when the gate is open again.
+        if self.lease.in_maintenance() || self.lease.is_none() {
+            return;
+        }
+        while let Some(pin) = self.doubted.take_first() {
+            if let Some(question) = pin.question().filter(|_| self.pins.has(pin)) {
+                let io = &mut self.io;
+                io.from_client.move_ready(&mut io.to_server);
+                front::write_query(&mut io.to_server, question.as_bytes());
+                self.expect(Expected::hidden(What::Left(pin), Hide::All));
+            }
+        }
+    }
+
+    /// The server has answered.
+    pub(super) fn answered_left(&mut self, pin: Pin, tag: &[u8]) {
+        if tag == b"SELECT 0\0" {
+            self.pins.remove(pin);
+            self.me.pinned.set(self.pins.word());
+        }
+    }
+}
