@@ -225,6 +225,9 @@ impl Relay {
             Command::Changes(name) | Command::Sql(name) => name,
             Command::Streams | Command::Harmless => {
                 self.send(header);
+                if command == Command::Streams {
+                    self.me.enter(Phase::Streams);
+                }
                 return Ok(());
             }
         };
