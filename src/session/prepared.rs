@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::Session;
 use super::expect::{Expected, Hide, What};
 use crate::hub::Statement;
+use crate::hub::statement::NAME_ON_SERVERS;
 use crate::sql::SessionEffect;
 use crate::sql::cache::Cached;
 use crate::wire::front;
@@ -108,6 +109,26 @@ impl Names {
     /// Whether the result of one of pgsluice's own portals was asked for in binary form.
     pub fn is_binary(&self, portal: &[u8]) -> bool {
         self.binary.iter().any(|known| **known == *portal)
+    }
+
+    /// Text of a server's with the client's names in place of those that statements have on servers; None: it holds none.
+    pub fn in_clients_words(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let quoted = format!("\"{NAME_ON_SERVERS}");
+        let mut rest = text;
+        let mut words = Vec::new();
+        while let Some(at) = memchr::memmem::find(rest, quoted.as_bytes()) {
+            let (before, found) = rest.split_at(at + 1);
+            let end = memchr::memchr(b'"', found)?;
+            let (known, tail) = found.split_at(end);
+            let name = self.statements.iter().find(|(_, statement)| statement.server_name().as_bytes() == known);
+            words.extend_from_slice(before);
+            words.extend_from_slice(name.map_or(known, |(name, _)| name));
+            rest = tail;
+        }
+        (!words.is_empty()).then(|| {
+            words.extend_from_slice(rest);
+            words
+        })
     }
 
     /// What the portal of that name runs is not known.

@@ -149,6 +149,8 @@ impl Session {
     /// Writes an error of the server to the client, as the gate wants it said. `refusal` takes the place of the error that a
     /// message of ours was made to raise.
     pub(super) fn write_error(&mut self, body: &[u8], refusal: Option<&Report>) -> Result<(), End> {
+        let renamed = self.names.in_clients_words(body);
+        let body = renamed.as_deref().unwrap_or(body);
         let fields = ErrorFields::new(body);
         let out = &mut self.io.to_client;
         if let Some(report) = refusal.filter(|_| RAISED.contains(&fields.code())) {
