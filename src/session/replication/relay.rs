@@ -104,6 +104,7 @@ impl Relay {
         // First the connection, then the ticket: the gate must not think the transaction over before it is.
         *self.me.cancel.borrow_mut() = None;
         if let Some(server) = self.server.take() {
+            self.core.hub.keys.remove(server.key.0, self.me.id);
             server.close();
         }
         drop(self.ticket.take());
