@@ -335,6 +335,9 @@ impl Session {
             }
             None => self.note_doubt(None, false),
         }
+        if let Some(report) = statement.as_ref().and_then(|statement| self.refused_pin(&statement.cached)) {
+            return Ok(self.fail_in_place(header, report));
+        }
         if self.lease.in_maintenance()
             && let Some(report) = self.cancelled_hold()
         {

@@ -157,7 +157,7 @@ struct Flow {
     /// What ran in the open transaction.
     past: past::Past,
     fencing: fence::Fencing,
-    /// The role that the session has taken is being taken on this server connection: nothing may run before it is.
+    /// The session's settings are being made on this server connection: before its role is taken nothing may run.
     settling: Settling,
 }
 
@@ -167,7 +167,9 @@ enum Settling {
     /// It need not, or has.
     #[default]
     No,
-    /// The server has been asked for it.
+    /// Settings have been sent ahead of the client's first message, which has followed at once.
+    Sent,
+    /// The server has been asked for the role.
     Asked,
     /// It said no.
     Refused(Box<Report>),
@@ -214,6 +216,8 @@ struct Manner {
     query_wait: Option<std::time::Duration>,
     most_prepared: usize,
     largest: usize,
+    /// Statements that would bind the session to its server connection are refused.
+    refuses_pins: bool,
     /// The session wants a server connection that nobody has used, and leaves it to nobody.
     fresh: bool,
 }

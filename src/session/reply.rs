@@ -292,6 +292,9 @@ impl Session {
         };
         self.flow.readies = self.flow.readies.saturating_sub(1);
         self.flow.status = status;
+        if matches!(self.flow.settling, Settling::Sent) {
+            self.flow.settling = Settling::No;
+        }
         if !matches!(self.flow.settling, Settling::No) && expected.hide == Hide::All {
             self.take_reply(header);
             self.flow.failed = false;
