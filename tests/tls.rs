@@ -148,6 +148,7 @@ async fn client_certificates_are_asked_for_in_the_verify_modes() {
             ca: None,
             cert_file: client.map(|pem| folder.write("client.crt", &pem.certificate)),
             key_file: client.map(|pem| folder.write("client.key", &pem.key)),
+            ..Default::default()
         };
         let result = shake(&accepting, &connecting.load().unwrap(), "localhost").await;
         match result {

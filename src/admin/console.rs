@@ -126,7 +126,8 @@ fn enter(core: &Rc<Core>, guest: &Guest) -> Result<Rc<Client>, Report> {
         let detail = format!("User \"{}\" is neither in admin_users nor in stats_users.", guest.user);
         return Err(Report::fatal("42501", "not allowed").with_detail(Some(detail)));
     }
-    let (id, secret) = core.new_key().map_err(|_| Report::fatal("58000", "no randomness for a cancel key"))?;
+    let (id, secret) =
+        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "no randomness for a cancel key"))?;
     Ok(Client::new(Identity {
         id,
         secret,
@@ -193,7 +194,7 @@ impl Console {
         }
         back::parameter_status(out, "application_name", &self.me.application_name.borrow());
         back::parameter_status(out, "session_authorization", &self.me.user);
-        back::backend_key(out, u32::try_from(self.me.id).unwrap_or(u32::MAX), self.me.secret);
+        back::backend_key(out, u32::try_from(self.me.id).unwrap_or(u32::MAX), &self.me.secret);
         self.ready();
     }
 

@@ -9,7 +9,7 @@ use super::nearest::nearest;
 use super::reader::join;
 use super::report::Report;
 use super::units::{quoted, show_duration};
-use super::words::{AuthType, SslMode};
+use super::words::{AuthType, Negotiation, SslMode};
 use super::{Cluster, Config, Credentials, Database};
 
 /// Databases that are the console itself.
@@ -148,6 +148,10 @@ fn server_tls(path: &str, tls: &ServerTls, report: &Report<'_>) {
         ("server_tls_key_file", tls.server_tls_key_file.is_some()),
     );
     let mode = tls.server_tls_sslmode;
+    if tls.server_tls_negotiation == Negotiation::Direct && !mode.insists() {
+        let needs = format!("\"direct\" needs server_tls_sslmode \"require\" or stronger, not \"{mode}\"");
+        report.error(&join(path, "server_tls_negotiation"), needs);
+    }
     let ca = join(path, "server_tls_ca_file");
     if mode.verifies() && tls.server_tls_ca_file.is_none() && report.is_sound(&ca) {
         let needs = format!("\"{mode}\" needs server_tls_ca_file");

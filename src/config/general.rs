@@ -9,7 +9,7 @@ use super::address::ListenAddr;
 use super::section::settings;
 use super::setting::{Key, Kind, Setting, text};
 use super::values::{Limit, Size, SocketMode, Timeout};
-use super::words::{AuthType, LogFormat, LogLevel, PoolMode, SslMode};
+use super::words::{AuthType, LogFormat, LogLevel, Negotiation, PoolMode, SslMode};
 
 /// No count in the configuration needs to be larger, and sums of some cannot overflow.
 const COUNT: u64 = 1_000_000;
@@ -129,6 +129,12 @@ settings! {
         /// In session mode: each client gets a server connection that was opened for it and is closed when it leaves.
         /// No reset undoes everything: loaded libraries, what they remember, and the server's statistics stay.
         server_fresh: bool = false;
+        /// Send server_reset_query in the other pool modes too, each time a server connection comes back. Not needed: what a
+        /// client leaves in its session is followed.
+        server_reset_query_always: bool = false;
+        /// Sent to a server connection that was idle for longer than server_check_delay before a client gets it; one that does
+        /// not answer is closed. Empty: it is seen without asking whether the server has closed its end.
+        server_check_query: String = String::new(), { example: "\"SELECT 1\"" };
     }
 }
 
@@ -193,6 +199,9 @@ settings! {
     pub struct ServerTls titled "TLS towards servers" {
         /// Whether servers may or must use TLS, as in libpq.
         server_tls_sslmode: SslMode = SslMode::Prefer, { inherits: "server_tls_sslmode" };
+        /// How TLS begins: "postgres" asks the server first, "direct" begins at once, which saves a round trip. "direct" needs
+        /// PostgreSQL 17 or newer and a server_tls_sslmode of at least "require".
+        server_tls_negotiation: Negotiation = Negotiation::Postgres, { inherits: "server_tls_negotiation" };
         /// The authorities that sign server certificates (PEM). Needed by verify-ca and verify-full.
         server_tls_ca_file: Option<PathBuf> = None, { inherits: "server_tls_ca_file", example: "\"/etc/pgsluice/servers-ca.crt\"" };
         /// The private key of the certificate that is shown to servers (PEM).

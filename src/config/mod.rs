@@ -46,7 +46,9 @@ pub use setting::{Key, Kind};
 pub use tables::{Cluster, Database, Http, HttpListen, Maintenance, Refusals, ServerLogin, User};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 pub use values::{Limit, Secret, Size, SocketMode, Timeout};
-pub use words::{AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, OnTimeout, PoolMode, Reads, SslMode, Writes};
+pub use words::{
+    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode, Writes,
+};
 
 use reader::Reader;
 use report::Report;

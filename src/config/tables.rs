@@ -86,9 +86,9 @@ settings! {
 settings! {
     /// Changes to the list of functions that are refused in maintenance although PostgreSQL would run them.
     pub struct Refusals titled "Functions that are refused in maintenance although PostgreSQL would run them" {
-        /// Also refused: functions that write where PostgreSQL does not see it, such as by network.
+        /// Also refused, with whatever of a database's own leads to them: functions that write where PostgreSQL does not see it, such as by network.
         add_functions: Vec<FunctionName> = Vec::new();
-        /// Not refused.
+        /// Not refused: functions of the list, and functions of a database's own that the catalog check finds and that are harmless.
         remove_functions: Vec<FunctionName> = Vec::new();
     }
 }

@@ -81,8 +81,8 @@ words! {
         Session = "session",
         /// When the transaction ends.
         Transaction = "transaction",
-    } refused {
-        "statement": "pooling is not available yet; \"transaction\" gives connections back nearly as soon",
+        /// When the statement ends: transaction blocks are refused.
+        Statement = "statement",
     }
 }
 
@@ -111,6 +111,16 @@ impl AuthType {
     /// Whether it cannot work without the secrets in auth_file.
     pub const fn needs_secrets(self) -> bool {
         !matches!(self, Self::Trust)
+    }
+}
+
+words! {
+    /// How TLS begins, in libpq's words (`sslnegotiation`).
+    pub enum Negotiation {
+        /// After an SSLRequest that the server has granted.
+        Postgres = "postgres",
+        /// At once.
+        Direct = "direct",
     }
 }
 
@@ -234,7 +244,7 @@ mod tests {
         assert_eq!("verify-full".parse(), Ok(SslMode::VerifyFull));
         assert_eq!(
             "Transaction".parse::<PoolMode>(),
-            Err("must be \"session\" or \"transaction\", found \"Transaction\"; did you mean \"transaction\"?"
+            Err("must be \"session\", \"transaction\" or \"statement\", found \"Transaction\"; did you mean \"transaction\"?"
                 .to_owned())
         );
         assert_eq!(

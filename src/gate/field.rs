@@ -16,6 +16,11 @@ pub trait Field: Send + Sync + 'static {
     /// A new view is in force: retire idle unguarded connections, push ParameterStatus, tell replicas' eligibility.
     fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()>;
 
+    /// The gate is about to close: what has to be known by then may be asked for. It closes whatever comes of it.
+    fn prepare<'a>(&'a self, _database: &'a str) -> Job<'a, ()> {
+        Box::pin(async {})
+    }
+
     /// The transactions of application sessions that are open now, operators' excluded. With [`DrainTo::ReadOnly`] the
     /// write-capable ones, for the report only; with [`DrainTo::Offline`] all of them, and the drain waits for the list to be
     /// empty.
@@ -89,4 +94,6 @@ pub struct Settled {
     pub lsn: Lsn,
     /// Who else writes.
     pub foreign_writers: Vec<ForeignWriter>,
+    /// What the person who closed the gate should know.
+    pub warning: Option<String>,
 }

@@ -39,6 +39,10 @@ impl Transition<'_> {
         if !self.plan.changed && !self.plan.drive {
             return Ok(self.outcome(vec![], None));
         }
+        if self.plan.drive && self.destination().is_some() {
+            let prepared = self.world.field.prepare(self.claim.gate.name());
+            let _ = timeout(self.world.limits.field_timeout, prepared).await;
+        }
         let open_before = self.claim.gate.in_flight() as u64;
         self.show().await;
         let flipped = self.outcome(vec![], None);
@@ -209,7 +213,7 @@ impl Transition<'_> {
             loop {
                 let ask = this.world.field.settle(this.claim.gate.name());
                 let why = match timeout(this.world.limits.field_timeout, ask).await {
-                    Ok(Ok(settled)) => return (Some(settled.lsn), settled.foreign_writers, None),
+                    Ok(Ok(settled)) => return (Some(settled.lsn), settled.foreign_writers, settled.warning),
                     Ok(Err(why)) => why,
                     Err(_) => "it did not answer in time".into(),
                 };

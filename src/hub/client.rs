@@ -92,7 +92,7 @@ pub struct Client {
     /// Number of its own in this process, and the `pid` of its cancel key.
     pub id: u64,
     /// The secret of its cancel key.
-    pub secret: u32,
+    pub secret: Box<[u8]>,
     /// Where it comes from; None for a unix socket.
     pub address: Option<SocketAddr>,
     /// Our end of its connection; None for a unix socket.
@@ -144,7 +144,7 @@ pub struct Identity {
     /// See [`Client::id`].
     pub id: u64,
     /// See [`Client::secret`].
-    pub secret: u32,
+    pub secret: Box<[u8]>,
     /// See [`Client::address`].
     pub address: Option<SocketAddr>,
     /// See [`Client::local`].
@@ -254,11 +254,11 @@ impl Client {
     }
 
     /// Sends a cancel request to the server that works for it, if one does; a console is asked to give up its command, who is
-    /// held to give up the wait. Its server connection stays its own until the request has been taken. The receiver learns
+    /// held, or waits for a server connection, to give up the wait. Its server connection stays its own until the request has been taken. The receiver learns
     /// when that is.
     pub fn send_cancel(self: &Rc<Self>) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
-        if self.database.is_none() || self.phase.get() == Phase::Held {
+        if self.database.is_none() || matches!(self.phase.get(), Phase::Held | Phase::Waiting) {
             self.ask(Ask::Cancel);
             return told;
         }

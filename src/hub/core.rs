@@ -54,15 +54,17 @@ impl Core {
         self.hub.setup.load_full()
     }
 
-    /// A number that no other client has, with this core in it, and a secret: the cancel key of a new client.
+    /// A number that no other client has, with this core in it, and a secret: the cancel key of a new client that speaks
+    /// that minor version of the protocol.
     ///
     /// # Errors
     /// The kernel gives no randomness.
-    pub fn new_key(&self) -> Result<(u64, u32), getrandom::Error> {
-        let mut secret = [0; 4];
+    pub fn new_key(&self, minor: u32) -> Result<(u64, Box<[u8]>), getrandom::Error> {
+        // From 3.2 on it may be longer than four bytes: as long as PostgreSQL 18 makes it.
+        let mut secret = vec![0; if minor >= 2 { 32 } else { 4 }].into_boxed_slice();
         getrandom::fill(&mut secret)?;
         let id = self.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (self.index as u64) << 24 & 0x7f00_0000;
-        Ok((id, u32::from_be_bytes(secret)))
+        Ok((id, secret))
     }
 
     /// Makes a client known to who looks for it.

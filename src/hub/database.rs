@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::Hub;
+use super::knowledge::{Catalog, Knowledge};
 use super::rehearsal::Rehearsal;
 use super::stats::DatabaseStats;
 use crate::auth::Credential;
@@ -17,7 +18,7 @@ use crate::gate::Gate;
 use crate::tls::ServerTls;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::Login;
-use crate::upstream::pool::{PoolSettings, Siblings, Welcome};
+use crate::upstream::pool::{Check, PoolSettings, Siblings, Welcome};
 use crate::upstream::{Cluster, Pool, Role};
 use crate::wire::fields::Place;
 
@@ -54,6 +55,9 @@ const ASKER_IS_KNOWN: Duration = Duration::from_secs(600);
 /// Programs that are known to ask.
 const MOST_ASKERS: usize = 1000;
 
+/// A program, as far as it can be told from others: a role and an application_name.
+type Program = (Arc<str>, Box<str>);
+
 /// A database.
 pub struct Database {
     /// As clients name it.
@@ -66,6 +70,8 @@ pub struct Database {
     pub rehearsal: Rehearsal,
     /// Its server connections, over all users.
     pub limit: Arc<Limit>,
+    /// What its own functions lead to.
+    pub catalog: Catalog,
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
     paused: AtomicBool,
@@ -73,7 +79,7 @@ pub struct Database {
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
-    askers: Mutex<HashMap<(Arc<str>, Box<str>), Instant>>,
+    askers: Mutex<HashMap<Program, Instant>>,
     any_asks: AtomicBool,
     resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
     refusal_place: ArcSwapOption<Place>,
@@ -101,6 +107,7 @@ impl Database {
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.refusal_place.store(None);
+        self.catalog.learn(Knowledge::Pending);
         old.into_values().for_each(|pool| pool.retire());
     }
 
@@ -138,6 +145,11 @@ impl Database {
             size: session.pool_size as usize,
             reserve: setup.settings.reserve_pool_size as usize,
             reserve_after: global.config.pooling.reserve_pool_timeout.get().unwrap_or(Duration::MAX / 4),
+            check: Check {
+                query: global.config.pooling.server_check_query.clone(),
+                after: global.config.timeouts.server_check_delay,
+                patience: global.config.timeouts.server_connect_timeout,
+            },
         };
         let user_limit = hub.databases.user_limit(user, limit_of(session.max_user_connections));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
@@ -406,6 +418,7 @@ impl Databases {
             stats: hub.stats.database(),
             rehearsal: Rehearsal::default(),
             limit: Limit::new(limit_of(settings.max_db_connections)),
+            catalog: Catalog::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),

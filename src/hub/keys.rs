@@ -6,18 +6,21 @@ use std::sync::{Mutex, PoisonError};
 
 use subtle::ConstantTimeEq;
 
+/// A secret, and the client that was told it.
+type Told = (Box<[u8]>, u64);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Keys {
     /// By process id: clients of several clusters may be told the same.
-    known: Mutex<HashMap<u32, Vec<(u32, u64)>>>,
+    known: Mutex<HashMap<u32, Vec<Told>>>,
 }
 
 impl Keys {
     /// A client has been told this process id and secret.
-    pub fn add(&self, pid: u32, secret: u32, client: u64) {
+    pub fn add(&self, pid: u32, secret: &[u8], client: u64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(pid).or_default().push((secret, client));
+        known.entry(pid).or_default().push((secret.into(), client));
     }
 
     /// The client has gone.
@@ -34,8 +37,8 @@ impl Keys {
     /// The client that was told these.
     pub fn client(&self, pid: u32, secret: &[u8]) -> Option<u64> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let right = |told: u32| -> bool { told.to_be_bytes().as_slice().ct_eq(secret).into() };
-        known.get(&pid)?.iter().find(|(told, _)| right(*told)).map(|(_, client)| *client)
+        let right = |told: &[u8]| -> bool { told.ct_eq(secret).into() };
+        known.get(&pid)?.iter().find(|(told, _)| right(told)).map(|(_, client)| *client)
     }
 }
 
@@ -46,14 +49,14 @@ mod tests {
     #[test]
     fn a_key_leads_to_who_was_told_it() {
         let keys = Keys::default();
-        keys.add(7, 1, 100);
-        keys.add(7, 2, 200);
-        assert_eq!(keys.client(7, &1_u32.to_be_bytes()), Some(100));
-        assert_eq!(keys.client(7, &2_u32.to_be_bytes()), Some(200));
-        assert_eq!(keys.client(7, &3_u32.to_be_bytes()), None);
+        keys.add(7, b"1", 100);
+        keys.add(7, b"2", 200);
+        assert_eq!(keys.client(7, b"1"), Some(100));
+        assert_eq!(keys.client(7, b"2"), Some(200));
+        assert_eq!(keys.client(7, b"3"), None);
         assert_eq!(keys.client(7, &[]), None);
         keys.remove(7, 100);
-        assert_eq!(keys.client(7, &1_u32.to_be_bytes()), None);
+        assert_eq!(keys.client(7, b"1"), None);
         keys.remove(7, 200);
         assert!(keys.known.lock().unwrap().is_empty());
     }

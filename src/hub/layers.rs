@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub enum Layer {
     /// pgsluice has read the statement and refused it.
     Reader,
+    /// It names what leads to an unseen writer, as the catalog tells.
+    Catalog,
     /// The server has, in its READ ONLY transaction.
     Server,
     /// The server has kept it from ending the block it was put in (2D000).
@@ -19,12 +21,13 @@ pub enum Layer {
 
 /// One counter for each.
 #[derive(Debug, Default)]
-pub struct Layers([AtomicU64; 5]);
+pub struct Layers([AtomicU64; 6]);
 
 impl Layers {
     /// The layers, with the words that SHOW STATE has for them.
-    pub const WORDS: [(Layer, &'static str); 5] = [
+    pub const WORDS: [(Layer, &'static str); 6] = [
         (Layer::Reader, "refused_by_reader"),
+        (Layer::Catalog, "refused_by_catalog"),
         (Layer::Server, "refused_by_server"),
         (Layer::Block, "refused_by_block"),
         (Layer::Proof, "refused_by_proof"),

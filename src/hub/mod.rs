@@ -8,6 +8,7 @@ pub mod client;
 mod core;
 pub mod database;
 mod keys;
+pub mod knowledge;
 mod layers;
 pub mod rehearsal;
 pub mod statement;

@@ -22,6 +22,11 @@ pub struct Statement {
 type Key = (Box<[u8]>, Box<[u8]>, LexContext);
 
 impl Statement {
+    /// How its text was read.
+    pub fn context(&self) -> LexContext {
+        self.key.2
+    }
+
     /// Its name on servers.
     pub fn server_name(&self) -> String {
         server_name(self.id)

@@ -53,6 +53,21 @@ impl Socket {
         }
     }
 
+    /// Waits for the peer's first byte and leaves it unread.
+    ///
+    /// # Errors
+    /// The peer has gone.
+    pub async fn peek_first(&self) -> io::Result<u8> {
+        let mut byte = [0];
+        let n = match self {
+            Self::Tcp(socket) => socket.peek(&mut byte).await?,
+            // tokio cannot look into one; what needs to be known is asked over TCP only.
+            Self::Unix(_) => return Ok(0),
+            Self::Lost => return Err(lost()),
+        };
+        if n == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(byte[0]) }
+    }
+
     /// Ready once the peer has sent something or has gone. No system call.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

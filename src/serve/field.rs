@@ -71,6 +71,14 @@ impl Field for World {
         })
     }
 
+    fn prepare<'a>(&'a self, database: &'a str) -> Job<'a, ()> {
+        Box::pin(async move {
+            if let Some((hub, database)) = self.database(database) {
+                super::catalog::prepare(&hub, &database).await;
+            }
+        })
+    }
+
     fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>> {
         Box::pin(async move {
             let Some((hub, database)) = self.database(database) else { return Vec::new() };
@@ -113,7 +121,13 @@ impl Field for World {
                 pids.filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.pid)).collect::<Vec<_>>()
             });
             let ours: Vec<u32> = ours.await.into_iter().flatten().collect();
-            let settled = ask_primary(&login, &dbname, &ours).await?;
+            let mut settled = ask_primary(&login, &dbname, &ours).await?;
+            // Nobody but operators and foreign writers can change the catalog from here on.
+            if let Err(why) = super::catalog::read(&hub, &database).await {
+                settled.warning = Some(format!(
+                    "the catalog could not be asked for unseen writers, so statements that call functions of the database's own are refused: {why}"
+                ));
+            }
             tokio::spawn(look_closely(cluster, settled.lsn));
             Ok(settled)
         })
@@ -186,7 +200,7 @@ async fn ask_primary(login: &Login, dbname: &str, ours: &[u32]) -> Result<Settle
         }
     }
     let lsn = lsn.map(reachable).ok_or("the primary tells no position")?;
-    Ok(Settled { lsn, foreign_writers })
+    Ok(Settled { lsn, foreign_writers, warning: None })
 }
 
 /// The insert position right behind a page's header is reached by no replica before more is written: the end of the page

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle as Task;
 use super::field::{Logins, World};
 use super::setup::{SetupError, cluster, monitor_login, setup};
 use super::worker::{Console, Worker};
-use super::{janitor, listen};
+use super::{catalog, janitor, listen};
 use crate::auth::Decoy;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{GateError, Gates, Limits, StateFile};
@@ -109,6 +109,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         http.into_iter().map(|listener| (surfaces.http)(hub.clone(), listener)).collect::<Result<_, _>>()?;
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
+    let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
     let config = hub.setup.load();
     tracing::info!(
         port = config.config.listen.listen_port,
@@ -135,6 +136,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     };
     pools.abort();
     stats.abort();
+    catalogs.abort();
     loop {
         tokio::select! {
             () = running.drain(stop) => break,

@@ -53,7 +53,8 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
     };
     let tls: ClientTls = files.load().map_err(error)?;
     let mut list = RefusalList::default();
-    let names = |names: &[config::FunctionName]| names.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>();
+    let names =
+        |names: &[config::FunctionName]| names.iter().map(|name| format!("{}()", name.as_str())).collect::<Vec<_>>();
     for name in names(&config.refusals.add_functions) {
         list.widen(&name).map_err(error)?;
     }
@@ -76,6 +77,7 @@ pub fn cluster(name: &str, config: &config::Cluster) -> Result<(Arc<Cluster>, Ar
         ca: config.server_tls.server_tls_ca_file.clone().map(CaSource::File),
         cert_file: config.server_tls.server_tls_cert_file.clone(),
         key_file: config.server_tls.server_tls_key_file.clone(),
+        direct: config.server_tls.server_tls_negotiation == config::Negotiation::Direct,
     };
     Ok((Arc::new(cluster), Arc::new(files.load().map_err(error)?)))
 }

@@ -123,9 +123,8 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
     let home = (id >> 24 & 0x7f) as usize;
     let sent = core.hub.on_core(home, move |core| {
         let client = core.client(id)?;
-        let right: bool =
-            subtle::ConstantTimeEq::ct_eq(client.secret.to_be_bytes().as_slice(), secret.as_slice()).into();
-        if !right || !matches!(client.phase.get(), Phase::Active | Phase::Held) {
+        let right: bool = subtle::ConstantTimeEq::ct_eq(&*client.secret, secret.as_slice()).into();
+        if !right || !matches!(client.phase.get(), Phase::Active | Phase::Held | Phase::Waiting) {
             return None;
         }
         Some(client.send_cancel())

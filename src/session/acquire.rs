@@ -21,6 +21,8 @@ use crate::wire::{ErrorFields, Report, TxStatus, front};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a server connection waits for cancel requests that are on their way to it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the cleaning of a server connection may take.
@@ -38,7 +40,11 @@ impl Session {
         let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
         let began = Instant::now();
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        self.holding.cancelled = false;
         self.me.enter(Phase::Waiting);
+        if !self.me.operator && self.db.gate.state().mode.reports_read_only() {
+            self.db.catalog.answered(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
+        }
         let taken = if self.me.operator { self.take_operator().await } else { self.take(nature, deadline).await };
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.wait_time.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
@@ -52,20 +58,28 @@ impl Session {
             }
             Err(Denied::End(end)) => Err(end),
             Err(Denied::Asked) => {
-                self.me.enter(Phase::Idle);
-                self.answer_asks().await
-            }
-            Err(Denied::Refused(report)) => {
-                self.me.enter(Phase::Idle);
-                self.forget_held();
-                match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
-                    Some(header) => {
-                        self.answer_error(header, &report);
-                        Ok(())
-                    }
-                    None => Err(report.into()),
+                self.answer_asks().await?;
+                if std::mem::take(&mut self.holding.cancelled) && !self.has_to_begin() {
+                    let report = Report::error("57014", "canceling statement due to user request");
+                    return self.refuse_waiting(&report);
                 }
+                self.me.enter(Phase::Idle);
+                Ok(())
             }
+            Err(Denied::Refused(report)) => self.refuse_waiting(&report),
+        }
+    }
+
+    /// The message that waits for a server connection is answered with an error.
+    fn refuse_waiting(&mut self, report: &Report) -> Result<(), End> {
+        self.me.enter(Phase::Idle);
+        self.forget_held();
+        match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+            Some(header) => {
+                self.answer_error(header, report);
+                Ok(())
+            }
+            None => Err(report.clone().into()),
         }
     }
 
@@ -472,10 +486,10 @@ impl Session {
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lane = ticket.leave();
-                give_back(conn.into());
+                self.give_back(conn.into());
             }
-            Lease::Guarded { conn, .. } => give_back(conn.into()),
-            Lease::Allowed { conn } => give_back(conn.into()),
+            Lease::Guarded { conn, .. } => self.give_back(conn.into()),
+            Lease::Allowed { conn } => self.give_back(conn.into()),
             // It was made read-only by force, and is of neither kind now.
             Lease::InPlace { conn, .. } => conn.close(),
             other => self.lease = other,
@@ -486,6 +500,17 @@ impl Session {
             self.answer_asks().await?;
         }
         self.ending.take().map_or(Ok(()), |report| Err(report.into()))
+    }
+
+    fn give_back(&self, conn: AnyConn) {
+        let setup = self.core.setup();
+        let pooling = &setup.config.pooling;
+        if pooling.server_reset_query_always && !pooling.server_reset_query.is_empty() {
+            let (reset, seed) = (pooling.server_reset_query.clone(), self.core.hub.seed.clone());
+            tokio::task::spawn_local(clean_up(conn, reset, seed));
+        } else {
+            give_back(conn);
+        }
     }
 
     /// Notes that the lease ends now.
@@ -538,7 +563,7 @@ impl Session {
             Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
-                tokio::task::spawn_local(clean_up(conn, reset, seed));
+                tokio::task::spawn_local(clean_up(conn.into(), reset, seed));
             }
             other => {
                 self.lease = other;
@@ -563,6 +588,8 @@ impl Session {
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
+                // It has got its server connection meanwhile.
+                Ask::Cancel if self.me.phase.get() == Phase::Active => drop(self.me.send_cancel()),
                 Ask::Cancel => self.holding.cancelled = true,
             }
         }
@@ -621,7 +648,7 @@ fn give_back(mut conn: AnyConn) {
     pool.give_back(conn);
 }
 
-async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::upstream::vars::Seed>) {
+async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::vars::Seed>) {
     let cleaned = tokio::time::timeout(CLEAN_PATIENCE, conn.server().run_quietly(&reset)).await;
     if !matches!(cleaned, Ok(Ok(TxStatus::Idle))) {
         conn.close();
@@ -632,5 +659,5 @@ async fn clean_up(mut conn: Conn<Unguarded>, reset: String, seed: Arc<crate::ups
     server.vars.forget_unreported(&seed);
     server.prepared.clear();
     server.unnamed = 0;
-    give_back(conn.into());
+    give_back(conn);
 }

@@ -10,6 +10,7 @@ use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
 use super::startup::{Guest, tell};
+use super::told::Told;
 use super::undo::Undo;
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
@@ -84,6 +85,7 @@ struct Prepared {
     defaults: Defaults,
     startup: Vec<(String, String)>,
     read_only_default: Option<bool>,
+    told: Told,
     told_read_only: bool,
     told_closed: bool,
     greeting: Vec<u8>,
@@ -107,6 +109,7 @@ impl Prepared {
             defaults: self.defaults,
             startup: self.startup.into(),
             read_only_default: self.read_only_default,
+            told: self.told,
             told_read_only: self.told_read_only,
             told_closed: self.told_closed,
             untold: false,
@@ -123,6 +126,7 @@ impl Prepared {
             avoid: None,
             asked_at: None,
             ending: None,
+            half_closed: false,
             breaking: super::drain::Breaking::No,
             holding: super::hold::Holding::default(),
         }
@@ -216,12 +220,11 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     }
     read_only_default = wanted.read_only.or(read_only_default);
     let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
-    let mut secret = [0_u8; 4];
-    let _ = getrandom::fill(&mut secret);
-    let id = core.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (core.index as u64) << 24 & 0x7f00_0000;
+    let (id, secret) =
+        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
     let me = Client::new(Identity {
         id,
-        secret: u32::from_be_bytes(secret),
+        secret,
         address: guest.address,
         local: guest.stream.socket().local_addr(),
         user: guest.user.clone(),
@@ -255,7 +258,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         back::parameter_status(&mut greeting, name, value);
     }
     if !has_own_server(settings.pool_mode, operator) {
-        back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), me.secret);
+        back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), &me.secret);
         back::ready(&mut greeting, TxStatus::Idle);
     }
     let manner = Manner {
@@ -268,7 +271,20 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
     let startup = if operator { wanted.parameters } else { Vec::new() };
-    Ok(Prepared { me, db, manner, vars, defaults, startup, read_only_default, told_read_only, told_closed, greeting })
+    let told = Told::new(welcome);
+    Ok(Prepared {
+        me,
+        db,
+        manner,
+        vars,
+        defaults,
+        startup,
+        read_only_default,
+        told,
+        told_read_only,
+        told_closed,
+        greeting,
+    })
 }
 
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.

@@ -82,6 +82,8 @@ pub enum Proof {
     Trial,
     /// It ends the transaction that was proved.
     End,
+    /// It is the question whether a query can be read.
+    Spelling,
 }
 
 /// What the client's names were before a message that changed them, in case the server never gets to it.

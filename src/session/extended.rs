@@ -263,6 +263,11 @@ impl Session {
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         self.note_doubt(statement.cached.analysis.statements.first(), true);
         self.flow.batch = true;
+        // Planning it runs what is called immutable.
+        if let Some(report) = self.refused_unseen_prepared(&statement) {
+            self.names.forget_portal(&portal);
+            return Ok(self.fail_in_place(header, report));
+        }
         self.flow.past.sends(&statement.cached);
         self.begin_work(Running::Prepared(statement.clone()));
         let stands = self.keeps_names()
@@ -326,6 +331,9 @@ impl Session {
         }
         match &statement {
             Some(statement) => {
+                if let Some(handled) = self.refuses_block_in_batch(header, &statement.cached) {
+                    return Ok(handled);
+                }
                 if let Some(handled) = self.rule_for_execute(header, statement) {
                     return Ok(handled);
                 }

@@ -14,15 +14,19 @@ impl Session {
             Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
             None => (None, true, Proof::None),
         };
+        if proof == Proof::Spelling {
+            self.answered_spelling(ErrorFields::new(body));
+            return Ok(());
+        }
         self.flow.failed = true;
         let shows = match proof {
-            Proof::None | Proof::Begin | Proof::Subject => shows,
+            Proof::None | Proof::Begin | Proof::Subject | Proof::Spelling => shows,
             Proof::Question | Proof::Trial | Proof::End => self.proof_failed(proof, ErrorFields::new(body)),
         };
         self.flow.broken |= shows;
         self.flow.stale |= shows;
         let own = !shows;
-        if !own && refusal.is_some() {
+        if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
             match proof {
                 Proof::Question | Proof::Trial => self.count_layer(Layer::Proof),
                 _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),

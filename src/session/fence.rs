@@ -18,6 +18,12 @@ const FENCE: &[u8] = b"SELECT pg_catalog.set_config('transaction_read_only', 'on
     pg_catalog.set_config('default_transaction_read_only', 'on', false) \
     FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL AS clean OFFSET 0) AS xact WHERE clean";
 
+/// The same for a transaction with a cursor that could run an unseen writer when it is fetched from: it is waited for.
+const FENCE_WITHOUT_CURSORS: &[u8] = b"SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
+    pg_catalog.set_config('default_transaction_read_only', 'on', false) \
+    FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE NOT is_holdable) AS clean OFFSET 0) AS xact WHERE clean";
+
 /// Where no snapshot has been taken yet, none must be: the client may still choose its isolation level.
 const FENCE_EARLY: &[u8] = b"SET TRANSACTION READ ONLY";
 
@@ -63,7 +69,7 @@ impl Session {
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         if self.flow.past.queried() {
-            self.ask_fence(FENCE);
+            self.ask_fence(if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE });
         } else {
             self.ask_fence(ARM.as_bytes());
             self.ask_fence(FENCE_EARLY);

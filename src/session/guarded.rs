@@ -74,14 +74,16 @@ impl Session {
             let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
             return Ok(self.send_poisoned(header, Vec::new(), cached, report));
         }
-        cached.analysis.statements.iter().for_each(|statement| self.note_dangerous_prepare(statement));
-        if let Some(at) = cached
-            .analysis
-            .statements
-            .iter()
-            .position(|one| self.is_ours_to_refuse(one) || self.cannot_try(one, Some(&cached)))
-        {
-            return Ok(self.poison(header, cached, at));
+        let context = self.lex_context();
+        let statements = cached.analysis.statements.iter();
+        statements.for_each(|one| self.note_dangerous_prepare(one, &cached.text, context));
+        let refused = |(at, one): (usize, &Statement)| {
+            let ours = self.is_ours_to_refuse(one) || self.cannot_try(one, Some(&cached));
+            let report = if ours { Some(self.refusal(one)) } else { self.refused_unseen(&cached, context, one) };
+            Some((at, report?))
+        };
+        if let Some((at, report)) = cached.analysis.statements.iter().enumerate().find_map(refused) {
+            return Ok(self.poison(header, cached, at, report));
         }
         self.prove_open_batch();
         if self.try_cursor(header, &cached) {
@@ -97,10 +99,7 @@ impl Session {
             self.flow.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
-            self.drop_bytes(header.total);
-            self.flow.divided = Some(cached);
-            self.flow.parts = parts;
-            self.send_next_part();
+            self.send_parts(header, cached, parts);
         }
         Ok(Handled::Done)
     }
@@ -111,11 +110,10 @@ impl Session {
     }
 
     /// Refuses statement number `at`; transactions that end before it are as they would be without it.
-    fn poison(&mut self, header: Header, cached: Rc<Cached>, at: usize) -> Handled {
+    fn poison(&mut self, header: Header, cached: Rc<Cached>, at: usize, report: Report) -> Handled {
         self.prove_open_batch();
         let (before, rest) = cached.analysis.statements.split_at(at);
         let Some(statement) = rest.first() else { return Handled::Done };
-        let report = self.refusal(statement);
         let start = statement.span.start as usize;
         let Some(last_end) = before.iter().rposition(ends_transaction) else {
             let text = cached.text.get(..start).unwrap_or_default().to_vec();
@@ -127,10 +125,7 @@ impl Session {
         let mut text = super::parts::part_of(&cached.text, cut, start);
         text.extend_from_slice(POISON);
         parts.push_back(Part::Poisoned(text, Box::new(report)));
-        self.drop_bytes(header.total);
-        self.flow.divided = Some(cached);
-        self.flow.parts = parts;
-        self.send_next_part();
+        self.send_parts(header, cached, parts);
         Handled::Done
     }
 
@@ -161,9 +156,12 @@ impl Session {
             return Some(self.fail_in_place(header, report));
         }
         let statement = cached.analysis.statements.first()?;
-        self.note_dangerous_prepare(statement);
+        self.note_dangerous_prepare(statement, &cached.text, prepared.context());
         if self.is_ours_to_refuse(statement) || self.cannot_try(statement, None) {
             let report = self.refusal(statement);
+            return Some(self.fail_in_place(header, report));
+        }
+        if let Some(report) = self.refused_unseen_prepared(prepared) {
             return Some(self.fail_in_place(header, report));
         }
         self.note_doubt(Some(statement), false);

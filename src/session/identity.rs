@@ -23,7 +23,7 @@ impl Session {
         self.me.enter(Phase::Idle);
         if let Some(server) = self.lease.server() {
             let pid = server.key.0;
-            self.core.hub.keys.add(pid, self.me.secret, self.me.id);
+            self.core.hub.keys.add(pid, &self.me.secret, self.me.id);
             self.told_pid = Some(pid);
             self.tell_key(pid);
         }
@@ -33,7 +33,7 @@ impl Session {
     /// The end of the greeting.
     fn tell_key(&mut self, pid: u32) {
         // What the server reports on the way may stand behind it.
-        back::backend_key(&mut self.io.to_client, pid, self.me.secret);
+        back::backend_key(&mut self.io.to_client, pid, &self.me.secret);
         back::ready(&mut self.io.to_client, TxStatus::Idle);
     }
 

@@ -41,7 +41,7 @@ impl Session {
             if self.io.client_rest > 0 {
                 let n = self.io.client_rest.min(self.io.from_client.unscanned().len());
                 if n == 0 {
-                    return Ok(Next::Wait);
+                    return self.wait_for_client();
                 }
                 self.io.client_rest -= n;
                 if self.io.drop_rest {
@@ -58,7 +58,7 @@ impl Session {
             let bytes = self.io.from_client.unscanned();
             let Some(header) = peek_front(bytes, self.manner.largest)? else {
                 self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
-                return Ok(Next::Wait);
+                return self.wait_for_client();
             };
             if matches!(header.tag, b'd' | b'c' | b'f') && self.may_begin_copy() {
                 // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
@@ -73,7 +73,7 @@ impl Session {
             }
             if bytes.len() < header.total {
                 self.io.client_wants = header.total;
-                return Ok(Next::Wait);
+                return self.wait_for_client();
             }
             self.io.client_wants = 0;
             match self.look_at_message(header)? {
@@ -83,6 +83,11 @@ impl Session {
                 Handled::Hold => return Ok(Next::Hold),
             }
         }
+    }
+
+    /// Nothing more can be done before the client says more.
+    fn wait_for_client(&self) -> Result<Next, End> {
+        if self.half_closed { self.after_last_word(End::ClientGone) } else { Ok(Next::Wait) }
     }
 
     /// Whether something is under way that may ask for the client's COPY data and has not yet.
@@ -105,6 +110,9 @@ impl Session {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
         }
+        if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
+            self.lease.enter_maintenance();
+        }
         if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
             return Ok(Handled::Later);
         }
@@ -123,7 +131,9 @@ impl Session {
                 }
                 Ok(Handled::Done)
             }
-            b'X' => Err(End::Goodbye),
+            b'X' if self.flow.copy_in || self.has_answered() => Err(End::Goodbye),
+            // What stands before it is answered first.
+            b'X' => Ok(Handled::Later),
             other => Err(WireError::UnknownFrontend(other).into()),
         }
     }
@@ -150,6 +160,9 @@ impl Session {
             self.leave_databases(&cached);
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
+        }
+        if let Some(handled) = self.refuses_block(header, &cached) {
+            return Ok(handled);
         }
         if let Some(handled) = self.rule_for_query(header, &cached) {
             return Ok(handled);

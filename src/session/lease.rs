@@ -82,6 +82,13 @@ impl Lease {
         matches!(self, Self::Guarded { maintenance: true, .. } | Self::InPlace { .. })
     }
 
+    /// The gate has closed while a transaction was open on a replica: from now on what it runs is looked at.
+    pub fn enter_maintenance(&mut self) {
+        if let Self::Guarded { maintenance, replica: Some(_), .. } = self {
+            *maintenance = true;
+        }
+    }
+
     /// Whether it is an operator's.
     #[inline]
     pub fn is_operator(&self) -> bool {

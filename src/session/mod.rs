@@ -7,7 +7,8 @@
 //! task is woken on the way of a query.
 //!
 //! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
-//! (how a transaction is asked whether it has written, before it is committed) and [`refuse`] (how an
+//! (how a transaction is asked whether it has written, before it is committed), [`unseen`] (what the catalog says of what a
+//! statement names) and [`refuse`] (how an
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
@@ -41,9 +42,12 @@ mod rules;
 mod run;
 mod seen;
 mod sequences;
+mod single;
 pub mod startup;
 mod state;
+mod told;
 mod undo;
+mod unseen;
 mod wanted;
 mod wrapped;
 
@@ -57,7 +61,7 @@ use crate::config::{PoolMode, Reads};
 use crate::gate::Lane;
 use crate::hub::{Client, Core, Database};
 use crate::net::Stream;
-use crate::sql::{Name, Refusal};
+use crate::sql::Name;
 use crate::upstream::Pool;
 use crate::upstream::vars::Vars;
 use crate::wire::{Buffer, Report, TxStatus};
@@ -244,6 +248,7 @@ pub struct Session {
     startup: Arc<[(String, String)]>,
     /// The session's own default_transaction_read_only; None while it is the server's, which is not known yet.
     read_only_default: Option<bool>,
+    told: told::Told,
     /// What default_transaction_read_only was last reported to the client.
     told_read_only: bool,
     /// A warning that waits for the same moment; of several the last.
@@ -260,8 +265,8 @@ pub struct Session {
     /// What of that may have ended in the transactions since the server was last asked.
     doubted: Pins,
     names: Names,
-    /// What SQL-level PREPARE has prepared, and whether running it is refused.
-    inner: HashMap<Name, Refusal>,
+    /// What SQL-level PREPARE has prepared.
+    inner: HashMap<Name, unseen::Inner>,
     pools: PoolCache,
     /// Bytes of this transaction, so that a read can be asked of another server if this one dies.
     replay: Vec<u8>,
@@ -269,6 +274,8 @@ pub struct Session {
     asked_at: Option<Instant>,
     /// What the client is told when its transaction is over, and it is sent away.
     ending: Option<Report>,
+    /// The client has closed its side of the connection: it says nothing more.
+    half_closed: bool,
     breaking: drain::Breaking,
     holding: hold::Holding,
 }

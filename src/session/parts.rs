@@ -6,9 +6,11 @@ use std::rc::Rc;
 use super::Session;
 use super::expect::{Expected, Hide, Proof, What};
 use super::proof::Doubt;
+use super::wrapped::WRAPPER;
 use crate::sql::cache::Cached;
 use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb};
-use crate::wire::{Report, TxStatus, front};
+use crate::wire::frame::Header;
+use crate::wire::{ErrorFields, Report, TxStatus, front};
 
 /// Some statements of a simple query.
 #[derive(Debug)]
@@ -27,6 +29,14 @@ pub(super) enum Part {
     Defaults(Vec<u8>),
     /// What is made to fail, and what the client is told then.
     Poisoned(Vec<u8>, Box<Report>),
+    /// The question whether the whole can be read: the server reads it all before it runs any of it.
+    Spelling,
+}
+
+impl Part {
+    fn has_text(&self) -> bool {
+        !matches!(self, Self::Finish(_) | Self::Spelling)
+    }
 }
 
 /// Cuts a query. `open` is what a block that is open is in doubt of, `failed` whether it has failed; `proves` whether
@@ -97,6 +107,9 @@ fn divide(
     parts
 }
 
+const SAVEPOINT: &[u8] = b"SAVEPOINT pgsluice_spelling";
+const BACK_TO_SAVEPOINT: &[u8] = b"ROLLBACK TO SAVEPOINT pgsluice_spelling; RELEASE SAVEPOINT pgsluice_spelling";
+
 /// How far into a message (bytes) its parts keep their place: each is sent with as much white space ahead.
 const MOST_PADDED: usize = 4096;
 
@@ -135,11 +148,52 @@ impl Session {
         divide(text, statements, open, status == TxStatus::Failed, self.must_prove())
     }
 
+    /// Sends a query in parts.
+    pub(super) fn send_parts(&mut self, header: Header, cached: Rc<Cached>, mut parts: VecDeque<Part>) {
+        if parts.iter().filter(|part| part.has_text()).count() > 1 && !self.flow.batch {
+            parts.push_front(Part::Spelling);
+        }
+        self.drop_bytes(header.total);
+        self.flow.divided = Some(cached);
+        self.flow.parts = parts;
+        self.send_next_part();
+    }
+
+    /// Asks the server whether the query can be read, by a Parse, which has no place for several statements: it fails in
+    /// either case, behind a savepoint where a transaction could be spoilt by that.
+    fn ask_spelling(&mut self, text: &[u8]) {
+        let in_block = self.flow.status == TxStatus::Block;
+        let own = || Expected::hidden(What::Query(None), Hide::All);
+        if in_block {
+            self.send_query(SAVEPOINT, own());
+        }
+        front::write_parse(&mut self.io.to_server, WRAPPER, text, &[]);
+        self.expect(Expected::hidden(What::Parse(0), Hide::All).proof(Proof::Spelling));
+        front::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        if in_block {
+            self.send_query(BACK_TO_SAVEPOINT, own());
+        }
+    }
+
+    /// The answer: only an error in the text has a position.
+    pub(super) fn answered_spelling(&mut self, fields: ErrorFields<'_>) {
+        self.skip_to_sync();
+        self.flow.skip = false;
+        if fields.get(b'P').is_some() {
+            // Whole, it gets the server's own error, and nothing of it runs.
+            let text = self.flow.divided.as_ref().map_or_else(Vec::new, |cached| cached.text.to_vec());
+            self.flow.parts.clear();
+            self.flow.parts.push_back(Part::Plain(text, self.flow.doubt));
+        }
+    }
+
     /// Sends the next part of a divided query.
     pub(super) fn send_next_part(&mut self) {
         let (Some(part), Some(cached)) = (self.flow.parts.pop_front(), self.flow.divided.clone()) else { return };
         let hide = if self.flow.parts.is_empty() { Hide::Nothing } else { Hide::Ready };
         match part {
+            Part::Spelling => self.ask_spelling(&cached.text),
             Part::Plain(text, doubt) => {
                 self.flow.doubt = doubt;
                 self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide));
@@ -212,6 +266,7 @@ mod tests {
             Part::Finish(_) => "]".into(),
             Part::Defaults(_) => "defaults".into(),
             Part::Poisoned(..) => "poison".into(),
+            Part::Spelling => "?".into(),
             Part::Commit(text, _) => format!("proof, {}", word(text)),
         });
         words.collect()

@@ -97,6 +97,11 @@ const PLAIN_UTILITIES: [&str; 11] = [
     "ALTER SYSTEM",
 ];
 
+/// Whether it may run anything, rather than what is PostgreSQL's own.
+pub(super) fn calls_unknown(statement: &Statement) -> bool {
+    care(statement) == Care::Full
+}
+
 fn care(statement: &Statement) -> Care {
     match (&statement.kind, &statement.refusal) {
         // Refused before anything of it runs.
@@ -175,10 +180,7 @@ impl Session {
 
     /// The question in doubt; None where the configuration lets functions write that it would find.
     pub(super) fn question(&self, doubt: Doubt) -> Option<String> {
-        let allows =
-            |name: &str| ["lo", "pg_import_", "pg_replication_origin"].iter().any(|known| name.starts_with(known));
-        let setup = self.core.hub.setup.load();
-        let allowed = setup.config.refusals.remove_functions.iter().any(|name| allows(name.as_str()));
+        let allowed = self.core.hub.setup.load().analyzer.list().allows_row_writers();
         (doubt.care > Care::None && !allowed).then(|| question(doubt))
     }
 

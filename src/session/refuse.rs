@@ -6,11 +6,12 @@
 
 use super::lease::Lease;
 use super::state::MOST_PREPARED;
+use super::unseen::Inner;
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Layer;
 use crate::sql::cache::Cached;
-use crate::sql::{Reason, Refusal, SessionEffect, Statement};
+use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
 use crate::wire::fields::Change;
 use crate::wire::{ErrorFields, Report, TxStatus, back};
 
@@ -62,24 +63,26 @@ impl Session {
         match self.inner.get(name) {
             // There are more names than are remembered: any may stand for anything.
             None if self.inner.len() >= MOST_PREPARED => Some(&UNKNOWN),
-            known => known.filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_))),
+            known => known.map(|inner| &inner.refusal).filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_))),
         }
     }
 
     /// The error for a Bind of such a statement: the protocol runs it as EXECUTE does.
     pub(super) fn refused_bind(&self, name: &[u8]) -> Option<Report> {
-        let refusal = self.refusal_by_name(name).filter(|_| self.lease.in_maintenance())?;
-        Some(self.refused(refusal.message("EXECUTE")?))
+        match self.refusal_by_name(name).filter(|_| self.lease.in_maintenance()) {
+            Some(refusal) => Some(self.refused(refusal.message("EXECUTE")?)),
+            None => self.refused_unseen_bind(name),
+        }
     }
 
     /// A PREPARE whose EXECUTE is to be refused counts from the moment it is sent: the EXECUTE may stand right behind it.
-    pub(super) fn note_dangerous_prepare(&mut self, statement: &Statement) {
+    pub(super) fn note_dangerous_prepare(&mut self, statement: &Statement, text: &[u8], context: LexContext) {
         for effect in &statement.effects {
             if let SessionEffect::Prepare { name, inner } = effect
-                && matches!(inner.refusal, Refusal::ByPgsluice(_))
+                && (matches!(inner.refusal, Refusal::ByPgsluice(_)) || self.distrusts_cursors())
                 && self.inner.len() < MOST_PREPARED
             {
-                self.inner.insert(name.clone(), inner.refusal.clone());
+                self.inner.insert(name.clone(), Inner::new(inner.refusal.clone(), statement.text(text), context));
             }
         }
     }
@@ -102,7 +105,7 @@ impl Session {
 
     /// Refuses a function-call message.
     pub(super) fn refused_function(&self, oid: u32) -> Option<Report> {
-        let name = refused_function_name(oid)?;
+        let Some(name) = refused_function_name(oid) else { return self.refused_unseen_call(oid) };
         Some(self.refused(format!("cannot execute {name}() in a read-only transaction")))
     }
 

@@ -273,6 +273,8 @@ impl Session {
                     if known == "application_name" {
                         value.clone_into(&mut self.me.application_name.borrow_mut());
                     }
+                } else if !self.told.is_news(name, value) {
+                    return;
                 }
             }
         }
@@ -309,6 +311,9 @@ impl Session {
                 Hide::Ready | Hide::AllButReady => (self.flow.broken || !more) && !self.continues(),
                 _ => expected.shows_ready(),
             };
+        if shows && let Some(report) = self.forbidden_block(status) {
+            return Err(report.into());
+        }
         if shows || expected.proof == Proof::End {
             self.release_held();
         }

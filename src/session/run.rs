@@ -118,6 +118,9 @@ impl Session {
             Ok(false) => {}
             Err(_) => return Poll::Ready(Err(End::ClientGone)),
         }
+        if wrote_client && self.half_closed {
+            return Poll::Ready(Ok(Woken::Io));
+        }
         // Room has come for messages that were held back.
         if (wrote_server || wrote_client) && !self.io.from_client.unscanned().is_empty() && self.io.client_wants == 0 {
             return Poll::Ready(Ok(Woken::Io));
@@ -204,7 +207,8 @@ impl Session {
     /// True if something came.
     fn read_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let io = &mut self.io;
-        if io.to_server.len() > BACKLOG || io.to_client.len() > BACKLOG || !self.stream.poll_readable(cx).is_ready() {
+        let full = io.to_server.len() > BACKLOG || io.to_client.len() > BACKLOG;
+        if full || self.half_closed || !self.stream.poll_readable(cx).is_ready() {
             return Ok(false);
         }
         self.core.buffers.lend(&mut io.from_client);
@@ -214,6 +218,11 @@ impl Session {
         }
         match self.stream.poll_read(cx, room)? {
             Poll::Pending => Ok(false),
+            // It says nothing more, but may still listen: what it has asked for is answered, as by PostgreSQL.
+            Poll::Ready(0) if !self.lease.is_none() || !io.from_client.unscanned().is_empty() => {
+                self.half_closed = true;
+                Ok(true)
+            }
             Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(n) => {
                 io.from_client.filled(n);
@@ -231,7 +240,7 @@ impl Session {
         if self.me.is_asked() {
             return Poll::Ready(Ok(()));
         }
-        if self.write_client(cx).is_err() {
+        if self.write_client(cx).is_err() || self.half_closed {
             return Poll::Ready(Err(End::ClientGone));
         }
         loop {
@@ -241,6 +250,18 @@ impl Session {
                 Err(_) => return Poll::Ready(Err(End::ClientGone)),
             }
         }
+    }
+
+    /// Whether the client has had the answers to all that it has asked for, up to its last Sync.
+    pub(super) fn has_answered(&self) -> bool {
+        let io = &self.io;
+        let owed = self.flow.readies > 0 || !self.flow.parts.is_empty() || io.server_rest > 0;
+        !owed && io.to_client.is_empty() && io.from_server.ready().is_empty()
+    }
+
+    /// The client has said its last word: waits for what it is owed, or ends.
+    pub(super) fn after_last_word(&self, end: End) -> Result<Next, End> {
+        if self.flow.copy_in || self.has_answered() { Err(end) } else { Ok(Next::Wait) }
     }
 
     /// The server connection has failed: the client is told, or its read is asked of another server.

@@ -9,12 +9,16 @@ use std::time::Duration;
 use super::replication::Replication;
 use crate::auth::{ClientAuth, Credential, Secret, Step};
 use crate::config::{AuthType, Credentials};
-use crate::hub::Core;
+use crate::hub::{Core, Setup};
 use crate::net::{Socket, Stream};
+use crate::tls::ALPN;
 use crate::tls::server::ClientTlsPolicy;
 use crate::wire::frame::{HEADER, peek_front};
-use crate::wire::startup::{First, Start, StartError, first, length};
+use crate::wire::startup::{First, NEWEST_MINOR, Start, StartError, first, length};
 use crate::wire::{Report, back};
+
+/// First byte of a TLS handshake. As that of a length it would be too large.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Names of the console's database.
 pub const CONSOLES: [&str; 2] = ["pgsluice", "pgbouncer"];
@@ -110,6 +114,10 @@ impl From<StartError> for Refused {
 async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>) -> Result<Met, Refused> {
     let setup = core.setup();
     let (mut asked_tls, mut asked_gss) = (false, false);
+    if stream.socket().peek_first().await? == TLS_HANDSHAKE {
+        begin_tls_at_once(&setup, stream, address).await?;
+        asked_tls = true;
+    }
     let start = loop {
         match first(&read_first(stream).await?)? {
             First::Ssl if !asked_tls && !stream.is_tls() => {
@@ -131,7 +139,9 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
                 asked_gss = true;
                 stream.write_all(b"N").await?;
             }
-            First::Ssl | First::Gss => return Err(StartError::Layout.into()),
+            // A second one is no protocol that is known.
+            First::Ssl => return Err(StartError::Protocol(1234, 5679).into()),
+            First::Gss => return Err(StartError::Protocol(1234, 5680).into()),
             First::Cancel { pid, secret } => return Ok(Met::Cancel { pid, secret }),
             First::Start(start) => break start,
         }
@@ -146,13 +156,31 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
     let user: Arc<str> = user.into();
     let database = start.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
     let unknown = start.protocol_options();
-    if start.minor > 0 || !unknown.is_empty() {
+    if start.minor > NEWEST_MINOR || !unknown.is_empty() {
         let mut out = Vec::with_capacity(64);
-        back::negotiate_protocol_version(&mut out, 0, &unknown);
+        back::negotiate_protocol_version(&mut out, start.minor.min(NEWEST_MINOR), &unknown);
         stream.write_all(&out).await?;
     }
     let credential = authenticate(core, stream, &user).await?;
     Ok(Met::Client { user, database, start, replication, credential })
+}
+
+/// TLS without an SSLRequest ahead of it (`sslnegotiation=direct` of libpq 17). It tells by ALPN that it means PostgreSQL:
+/// else a browser could be led to send what its page holds.
+async fn begin_tls_at_once(setup: &Setup, stream: &mut Stream, address: Option<SocketAddr>) -> Result<(), Refused> {
+    if setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none() {
+        return Err(Refused::Gone);
+    }
+    let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::Lost)) else {
+        return Err(Refused::Gone);
+    };
+    let tls = setup.tls.accept(socket).await?;
+    if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
+        tracing::info!("a client began TLS at once and did not name PostgreSQL by ALPN");
+        return Err(Refused::Gone);
+    }
+    *stream = Stream::FromClient(Box::new(tls));
+    Ok(())
 }
 
 /// Reads exactly one first packet, and not a byte more.

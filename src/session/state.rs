@@ -105,7 +105,9 @@ impl super::Session {
             Effect::Prepare { name, inner } => {
                 self.pin(Pin::Prepared);
                 if self.inner.len() < MOST_PREPARED {
-                    self.inner.insert(name.clone(), inner.refusal.clone());
+                    let prepared =
+                        super::unseen::Inner::new(inner.refusal.clone(), statement.text(text), self.lex_context());
+                    self.inner.insert(name.clone(), prepared);
                 }
             }
             Effect::Deallocate(None) => {

@@ -54,6 +54,11 @@ impl Analyzer {
         &self.list
     }
 
+    /// What reading a statement needs.
+    pub(super) fn scope(&self) -> Scope<'_> {
+        Scope { list: &self.list, levels: NESTED_TEXTS }
+    }
+
     /// Verdicts on every statement of the text of a Query or Parse message, without its final NUL. Linear in the
     /// text, no recursion, at most [`MAX_TEXT_BYTES`] and [`MAX_STATEMENTS`].
     pub fn analyze(&self, text: &[u8], ctx: LexContext) -> Analysis {
@@ -61,7 +66,7 @@ impl Analyzer {
         if text.len() > MAX_TEXT_BYTES {
             return unreadable(text, true);
         }
-        let scope = Scope { list: &self.list, levels: NESTED_TEXTS };
+        let scope = self.scope();
         let (masked, sound) = mask(text, ctx.encoding);
         let mut analysis = match ctx.strings {
             StandardStrings::On => read(&masked, true, scope),

@@ -83,6 +83,11 @@ const RUN_TEXT: [&str; 12] = [
     "xpath_table",
 ];
 
+/// Whether a function runs the SQL text it is given.
+pub(super) fn runs_text(name: &str) -> bool {
+    RUN_TEXT.binary_search(&name).is_ok()
+}
+
 /// Settings that differ between a primary and its replicas.
 const SERVER_SETTINGS: [&str; 6] = [
     "default_transaction_read_only",
@@ -149,7 +154,7 @@ fn judge(
         calls.unknown = true;
         return;
     };
-    if RUN_TEXT.binary_search(&name).is_ok() {
+    if runs_text(name) {
         calls.runs_text = true;
         calls.unknown = true;
     } else if let Some(object) = ["dblink_connect", "dblink_connect_u", "setseed"].iter().find(|f| **f == name) {
@@ -278,7 +283,7 @@ fn reads_session_setting(lexer: Lexer) -> bool {
 
 /// Whether the text that a dblink function would run elsewhere is a constant that only reads: the second argument if
 /// that is text, else the first.
-fn remote_text_is_plain_read(lexer: Lexer, scope: Scope<'_>) -> bool {
+pub(super) fn remote_text_is_plain_read(lexer: Lexer, scope: Scope<'_>) -> bool {
     let Some(below) = scope.below() else { return false };
     let sql = match arguments(lexer).0.as_slice() {
         [_, Argument::Text(sql), ..] => sql.clone(),

@@ -3,7 +3,7 @@
 //! `encoding` makes text of every client encoding safe to lex, `lexer` finds the tokens, `scan` walks over them once
 //! and gathers facts (with `calls` judging functions and `constants` what text they are given), and `classify` turns a statement's first words and its facts
 //! into a verdict, with the help of `session` (SET, BEGIN) and `ddl` (CREATE, ALTER, DROP). `refused` is the list of
-//! what PostgreSQL would run in a READ ONLY transaction although it writes. `analyzer` is the way in, `cache` keeps
+//! what PostgreSQL would run in a READ ONLY transaction although it writes, `unseen` what of a database's own leads there unseen. `analyzer` is the way in, `cache` keeps
 //! verdicts by text. `own` knows pgsluice's own settings, `normal` takes the constants out of a statement. `tree` stands apart: it names tables and functions where rules and routing need them, and decides
 //! nothing about safety.
 //!
@@ -30,6 +30,7 @@ mod settings;
 mod statement;
 pub mod target;
 pub mod tree;
+pub mod unseen;
 
 #[cfg(test)]
 mod hostile_tests;

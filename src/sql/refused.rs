@@ -188,8 +188,11 @@ enum Entry {
 
 fn entry(text: &str) -> Result<Entry, ListError> {
     if let Some(name) = text.trim().strip_suffix("()") {
-        let name = name.trim().to_ascii_lowercase();
-        if !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | 0x80..)) {
+        let name = name.trim().to_lowercase();
+        let is_name = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | 0x80..))
+        };
+        if name.splitn(2, '.').all(is_name) {
             return Ok(Entry::Function(name.into()));
         }
     }
@@ -203,24 +206,25 @@ fn builtin(name: &[u8]) -> Option<&'static (&'static str, Why, Home, Rule, &'sta
 }
 
 impl RefusalList {
-    /// Refuses one more thing: `"name()"` for a function in any schema, or a command such as `"LOCK TABLE"`.
+    /// Refuses one more thing: `"name()"` for a function, in whatever schema since a call need not say it, or a command such as
+    /// `"LOCK TABLE"`.
     pub fn widen(&mut self, text: &str) -> Result<(), ListError> {
         match entry(text)? {
             Entry::Function(name) => {
                 self.removed.remove(&name);
-                self.added.insert(name);
+                self.added.insert(name.rsplit('.').next().unwrap_or_default().into());
             }
             Entry::Command(at) => self.commands.iter_mut().skip(at).take(1).for_each(|flag| *flag = true),
         }
         Ok(())
     }
 
-    /// Allows one thing of the list, in the same spelling.
+    /// Allows one thing, in the same spelling: of the list, or a function of the database's own, whatever it leads to.
     pub fn narrow(&mut self, text: &str) -> Result<(), ListError> {
         let not_refused = || ListError::NotRefused(text.to_owned());
         match entry(text)? {
             Entry::Function(name) => {
-                if !self.added.remove(&name) && builtin(name.as_bytes()).is_none() {
+                if !self.added.remove(&name) && super::builtins::is_plain_read(name.as_bytes()) {
                     return Err(not_refused());
                 }
                 self.removed.insert(name);
@@ -231,6 +235,29 @@ impl RefusalList {
             }
         }
         Ok(())
+    }
+
+    /// Whether configuration allows that function of a database's own.
+    pub(super) fn allows(&self, schema: &str, name: &str) -> bool {
+        !self.removed.is_empty() && (self.removed.contains(name) || self.removed.contains(&*format!("{schema}.{name}")))
+    }
+
+    /// Whether configuration allows functions that change rows where the proof that nothing was written would find it.
+    pub fn allows_row_writers(&self) -> bool {
+        let changes_rows = |why| matches!(why, Why::LargeObject | Why::Catalog | Why::ReplicationOrigin);
+        self.removed.iter().any(|name| builtin(name.as_bytes()).is_some_and(|&(_, why, ..)| changes_rows(why)))
+    }
+
+    /// The functions that leave no row behind, as two arrays of SQL: PostgreSQL's own, and those of extensions that are judged by
+    /// their arguments.
+    pub(super) fn names_of_functions(&self) -> (String, String) {
+        let array = |wanted: &dyn Fn(Home, Rule) -> bool| {
+            let listed = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && wanted(f.2, f.3));
+            let names = listed.filter(|f| !self.removed.contains(f.0)).map(|f| f.0);
+            let quoted: Vec<_> = names.map(|name| format!("'{name}'")).collect();
+            format!("ARRAY[{}]", quoted.join(","))
+        };
+        (array(&|home, _| home == Server), array(&|_, rule| rule == UnlessPlainRead))
     }
 
     /// Whether configuration added functions, so that even known built-ins must be looked up.

@@ -38,6 +38,8 @@ pub struct ServerTlsConfig {
     pub cert_file: Option<PathBuf>,
     /// `server_tls_key_file`: PEM, without passphrase.
     pub key_file: Option<PathBuf>,
+    /// `server_tls_negotiation`: TLS begins at once, without an SSLRequest.
+    pub direct: bool,
 }
 
 /// Where trusted CAs come from.
@@ -76,19 +78,26 @@ pub enum ServerTlsPolicy {
 pub struct ServerTls {
     policy: ServerTlsPolicy,
     config: Option<Arc<ClientConfig>>,
+    direct: bool,
 }
 
 impl ServerTls {
     /// No TLS.
     #[must_use]
     pub fn disabled() -> Self {
-        Self { policy: ServerTlsPolicy::Never, config: None }
+        Self { policy: ServerTlsPolicy::Never, config: None, direct: false }
     }
 
     /// What to try in which order. Never TLS over a unix socket, as in libpq: that is the caller's to know.
     #[must_use]
     pub fn policy(&self) -> ServerTlsPolicy {
         self.policy
+    }
+
+    /// Whether TLS begins without an SSLRequest.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.direct
     }
 
     /// For rustls; `None` if TLS is never used.
@@ -196,7 +205,7 @@ impl TlsFiles for ServerTlsConfig {
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(ServerTls { policy, config: Some(Arc::new(config)) })
+        Ok(ServerTls { policy, config: Some(Arc::new(config)), direct: self.direct })
     }
 }
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Address;
+use crate::auth::client::ChannelBinding;
 use crate::auth::{Credential, LoginStep, ServerLogin};
 use crate::net::{Socket, Stream};
-use crate::tls::ServerTls;
 use crate::tls::client::ServerTlsPolicy;
+use crate::tls::{ALPN, ServerTls, server_end_point};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{ErrorFields, TxStatus, WireError, front, startup};
 
 /// Longest message that a server may send before it is ready (bytes).
-const LONGEST: usize = 64 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
 
 /// Who logs in where, and how.
 pub struct Login {
@@ -87,18 +88,47 @@ impl Login {
     /// # Errors
     /// As [`LoginError`] lists them.
     pub async fn run(&self, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
-        timeout(self.timeout, self.connect(more)).await.map_err(|_| LoginError::Timeout(self.timeout))?
+        self.run_as(0, more).await
     }
 
-    async fn connect(&self, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
-        let mut stream = self.secure(self.address.connect().await?).await?;
+    /// As [`Self::run`], asking for that minor version of the protocol.
+    ///
+    /// # Errors
+    /// As [`LoginError`] lists them.
+    pub async fn run_as(&self, minor: u32, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
+        timeout(self.timeout, self.try_both_ways(minor, more)).await.map_err(|_| LoginError::Timeout(self.timeout))?
+    }
+
+    /// As libpq does with `allow` and `prefer`: what is refused one way is tried the other way.
+    async fn try_both_ways(&self, minor: u32, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
+        let with_tls = !matches!(self.tls.policy(), ServerTlsPolicy::Never | ServerTlsPolicy::PlainFirst);
+        let first = self.connect(with_tls, minor, more).await;
+        let Err(error) = &first else { return first };
+        let refused = matches!(error, LoginError::Refused(body) if ErrorFields::new(body).code() == b"28000");
+        let again = match self.tls.policy() {
+            ServerTlsPolicy::PlainFirst => refused,
+            ServerTlsPolicy::TlsFirst => refused || matches!(error, LoginError::Tls(_)),
+            ServerTlsPolicy::Never | ServerTlsPolicy::Always => false,
+        };
+        if !again || self.address.host().is_none() {
+            return first;
+        }
+        match self.connect(!with_tls, minor, more).await {
+            // The first refusal is the one that says what is wrong.
+            Err(_) => first,
+            second => second,
+        }
+    }
+
+    async fn connect(&self, with_tls: bool, minor: u32, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
+        let mut stream = self.secure(self.address.connect().await?, with_tls).await?;
         let mut out = Vec::with_capacity(128);
         let parameters = self.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let who = [("user", &*self.user), ("database", &*self.dbname)];
-        startup::write_start(&mut out, who.into_iter().chain(parameters).chain(more.iter().copied()));
+        startup::write_start(&mut out, minor, who.into_iter().chain(parameters).chain(more.iter().copied()));
         stream.write_all(&out).await?;
 
-        let mut login = ServerLogin::new(&self.user, self.credential.clone());
+        let mut login = ServerLogin::new(&self.user, self.credential.clone()).with_channel_binding(binding(&stream));
         let mut fresh = Fresh { stream, parameters: Vec::new(), key: (0, Vec::new()) };
         let mut input = Vec::with_capacity(1024);
         let mut authenticated = false;
@@ -116,6 +146,13 @@ impl Login {
                     LoginStep::Continue => {}
                     LoginStep::Ok => authenticated = true,
                 },
+                b'v' if !authenticated => {
+                    // It speaks an older minor version: nothing that was asked for hangs on it.
+                    let (version, _) = frame::take_u32(body)?;
+                    if version >> 16 != 3 || version & 0xffff > minor {
+                        return Err(WireError::Format.into());
+                    }
+                }
                 b'S' if authenticated => {
                     let (name, rest) = frame::take_str(body)?;
                     let (value, _) = frame::take_str(rest)?;
@@ -141,13 +178,16 @@ impl Login {
         }
     }
 
-    async fn secure(&self, socket: Socket) -> Result<Stream, LoginError> {
-        let plain = Stream::Plain(socket);
-        let Some(host) = self.address.host() else { return Ok(plain) };
-        if matches!(self.tls.policy(), ServerTlsPolicy::Never | ServerTlsPolicy::PlainFirst) {
-            return Ok(plain);
+    async fn secure(&self, socket: Socket, with_tls: bool) -> Result<Stream, LoginError> {
+        let Some(host) = self.address.host().filter(|_| with_tls) else { return Ok(Stream::Plain(socket)) };
+        if self.tls.is_direct() {
+            let stream = self.tls.connect(host, socket).await.map_err(|error| LoginError::Tls(error.to_string()))?;
+            if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+                return Err(LoginError::Tls("the server did not name PostgreSQL by ALPN".into()));
+            }
+            return Ok(Stream::ToServer(Box::new(stream)));
         }
-        let mut stream = plain;
+        let mut stream = Stream::Plain(socket);
         let mut out = Vec::with_capacity(8);
         startup::write_ssl_request(&mut out);
         stream.write_all(&out).await?;
@@ -169,14 +209,33 @@ impl Login {
     }
 }
 
+/// What SCRAM-SHA-256-PLUS is bound to.
+fn binding(stream: &Stream) -> ChannelBinding {
+    let Stream::ToServer(tls) = stream else { return ChannelBinding::Impossible };
+    let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    certificate.and_then(server_end_point).map_or(ChannelBinding::Impossible, ChannelBinding::EndPoint)
+}
+
 /// Reads until a whole message lies at the front of `input`.
 ///
 /// # Errors
 /// The peer has gone, or what it sends is no message.
 pub async fn next_frame(stream: &mut Stream, input: &mut Vec<u8>) -> Result<frame::Header, LoginError> {
+    next_frame_within(stream, input, LONGEST).await
+}
+
+/// As [`next_frame`], for messages up to that length (bytes).
+///
+/// # Errors
+/// As [`next_frame`].
+pub async fn next_frame_within(
+    stream: &mut Stream,
+    input: &mut Vec<u8>,
+    longest: usize,
+) -> Result<frame::Header, LoginError> {
     loop {
         match frame::peek_back(input)? {
-            Some(header) if header.total > LONGEST => return Err(WireError::Length.into()),
+            Some(header) if header.total > longest => return Err(WireError::Length.into()),
             Some(header) if header.total <= input.len() => return Ok(header),
             _ => stream.read_some(input, 4096).await?,
         }
@@ -189,7 +248,13 @@ pub async fn next_frame(stream: &mut Stream, input: &mut Vec<u8>) -> Result<fram
 /// The server cannot be reached.
 pub async fn cancel(login: &Login, pid: u32, secret: &[u8]) -> Result<(), LoginError> {
     timeout(login.timeout, async {
-        let mut stream = login.secure(login.address.connect().await?).await?;
+        let with_tls = !matches!(login.tls.policy(), ServerTlsPolicy::Never | ServerTlsPolicy::PlainFirst);
+        let mut stream = match login.secure(login.address.connect().await?, with_tls).await {
+            Err(LoginError::Tls(_)) if login.tls.policy() == ServerTlsPolicy::TlsFirst => {
+                login.secure(login.address.connect().await?, false).await?
+            }
+            other => other?,
+        };
         let mut out = Vec::with_capacity(16);
         startup::write_cancel(&mut out, pid, secret);
         stream.write_all(&out).await?;

@@ -1,6 +1,6 @@
 //! Statements that pgsluice runs for itself, over the simple protocol.
 
-use super::login::{Fresh, LoginError, next_frame};
+use super::login::{Fresh, LONGEST, LoginError, next_frame_within};
 use crate::wire::frame::{HEADER, take_str, take_u16, take_u32};
 use crate::wire::{ErrorFields, WireError, front};
 
@@ -27,18 +27,37 @@ impl Fresh {
         self.ask(sql, |_| ()).await.map(|answer| answer.rows)
     }
 
+    /// As [`Self::rows`], with rows as long as they like, but no more than `most` bytes in all.
+    ///
+    /// # Errors
+    /// As [`Self::rows`], or the answer is longer. Then the connection is of no use any more.
+    pub async fn rows_within(&mut self, sql: &str, most: usize) -> Result<Vec<Row>, LoginError> {
+        self.ask_within(sql, most, most, |_| ()).await.map(|answer| answer.rows)
+    }
+
     /// Runs `sql` and gives its whole answer; notices are shown to `notice` as they come.
     ///
     /// # Errors
     /// As [`Self::rows`].
-    pub async fn ask(&mut self, sql: &str, mut notice: impl FnMut(ErrorFields<'_>)) -> Result<Answer, LoginError> {
+    pub async fn ask(&mut self, sql: &str, notice: impl FnMut(ErrorFields<'_>)) -> Result<Answer, LoginError> {
+        self.ask_within(sql, LONGEST, usize::MAX, notice).await
+    }
+
+    async fn ask_within(
+        &mut self,
+        sql: &str,
+        longest: usize,
+        mut most: usize,
+        mut notice: impl FnMut(ErrorFields<'_>),
+    ) -> Result<Answer, LoginError> {
         let mut out = Vec::with_capacity(sql.len() + HEADER + 1);
         front::write_query(&mut out, sql.as_bytes());
         self.stream.write_all(&out).await?;
         let (mut answer, mut refusal) = (Answer::default(), None);
         let mut input = Vec::with_capacity(1024);
         loop {
-            let header = next_frame(&mut self.stream, &mut input).await?;
+            let header = next_frame_within(&mut self.stream, &mut input, longest).await?;
+            most = most.checked_sub(header.total).ok_or(WireError::Length)?;
             let body = input.get(HEADER..header.total).unwrap_or_default();
             match header.tag {
                 b'T' => answer.columns = columns(body)?,

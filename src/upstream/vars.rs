@@ -163,11 +163,10 @@ impl Vars {
                 (name, Value::Flat(value)) => {
                     write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", literal(name), literal(value))
                 }
-                // Its value is a list already; quoted it would be one long name.
-                ("search_path", Value::Reported(value)) if value.is_empty() => {
-                    write!(sql, "SET search_path TO '';")
+                // Its value is a list already; quoted it would be one long name. By SET it would be spelled anew.
+                ("search_path", Value::Reported(value)) => {
+                    write!(sql, "SELECT pg_catalog.set_config('search_path', {}, false);", literal(value))
                 }
-                ("search_path", Value::Reported(value)) => write!(sql, "SET search_path TO {value};"),
                 (name, Value::Reported(value)) => write!(sql, "SET {} TO {};", ident(name), literal(value)),
             };
         }

@@ -37,19 +37,18 @@ pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
     });
 }
 
-/// BackendKeyData with a secret of four bytes (protocol 3.0).
-pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: u32) {
+/// BackendKeyData with its secret: four bytes in protocol 3.0, up to 256 in 3.2.
+pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
     message(out, b'K', |out| {
         out.extend_from_slice(&pid.to_be_bytes());
-        out.extend_from_slice(&secret.to_be_bytes());
+        out.extend_from_slice(secret);
     });
 }
 
 /// NegotiateProtocolVersion: the newest minor version that is spoken, and the `_pq_.` options that are not known.
 pub fn negotiate_protocol_version(out: &mut Vec<u8>, minor: u32, unknown: &[String]) {
     message(out, b'v', |out| {
-        // PostgreSQL 18 sends the whole version number, before it only the minor part was defined: 3.0 is 0 in both
-        // readings of libpq, as its high half is compared with 3 << 16 or ignored.
+        // The whole number, as PostgreSQL has always sent it, whatever its documentation said before 18.
         out.extend_from_slice(&(3 << 16 | minor).to_be_bytes());
         out.extend_from_slice(&u32::try_from(unknown.len()).unwrap_or(u32::MAX).to_be_bytes());
         for name in unknown {

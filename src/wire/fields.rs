@@ -44,6 +44,8 @@ pub struct Report {
     pub hint: Option<String>,
     /// Where in PostgreSQL's source such an error comes from, in the fields `F`, `L` and `R`.
     pub place: Option<Arc<Place>>,
+    /// What kept the write out was counted when that was decided.
+    pub counted: bool,
 }
 
 /// A place in PostgreSQL's source, as errors name it.
@@ -60,7 +62,15 @@ pub struct Place {
 impl Report {
     /// An ERROR with an SQLSTATE and a message.
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None, place: None }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            place: None,
+            counted: false,
+        }
     }
 
     /// A FATAL with an SQLSTATE and a message.

@@ -5,6 +5,9 @@ use super::frame::{WireError, take_str, take_u32};
 /// Longest start-up packet, as PostgreSQL bounds it (MAX_STARTUP_PACKET_LENGTH).
 pub const LONGEST: usize = 10_000;
 
+/// The newest minor version of protocol 3 that is spoken to clients.
+pub const NEWEST_MINOR: u32 = 2;
+
 const CANCEL: u32 = 1234 << 16 | 5678;
 const SSL: u32 = 1234 << 16 | 5679;
 const GSS: u32 = 1234 << 16 | 5680;
@@ -58,7 +61,7 @@ pub enum StartError {
     #[error("invalid length of startup packet")]
     Length,
     /// A protocol that is not 3 (0A000).
-    #[error("unsupported frontend protocol {0}.{1}: server supports 3.0 to 3.0")]
+    #[error("unsupported frontend protocol {0}.{1}: server supports 3.0 to 3.2")]
     Protocol(u32, u32),
     /// A name or value that is not UTF-8 (22021).
     #[error("invalid byte sequence for encoding \"UTF8\" in startup packet")]
@@ -152,8 +155,8 @@ pub fn write_cancel(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
     packet(out, CANCEL, &body);
 }
 
-/// Appends a start-up packet of protocol 3.0.
-pub fn write_start<'a>(out: &mut Vec<u8>, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) {
+/// Appends a start-up packet of protocol 3 with that minor version.
+pub fn write_start<'a>(out: &mut Vec<u8>, minor: u32, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) {
     let mut body = Vec::new();
     for (name, value) in parameters {
         for text in [name, value] {
@@ -162,7 +165,7 @@ pub fn write_start<'a>(out: &mut Vec<u8>, parameters: impl IntoIterator<Item = (
         }
     }
     body.push(0);
-    packet(out, 3 << 16, &body);
+    packet(out, 3 << 16 | minor, &body);
 }
 
 #[cfg(test)]
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn a_start_reads_back() {
         let mut out = Vec::new();
-        write_start(&mut out, [("user", "a"), ("database", ""), ("user", "b")]);
+        write_start(&mut out, 0, [("user", "a"), ("database", ""), ("user", "b")]);
         assert_eq!(length(&out), Ok(Some(out.len())));
         let Ok(First::Start(start)) = first(&out) else { panic!("not a start: {out:?}") };
         assert_eq!((start.get("user"), start.get("database"), start.get("x")), (Some("b"), Some(""), None));
@@ -181,7 +184,7 @@ mod tests {
     #[test]
     fn layouts_are_strict() {
         let mut out = Vec::new();
-        write_start(&mut out, [("user", "a")]);
+        write_start(&mut out, 0, [("user", "a")]);
         out.push(b'x');
         assert_eq!(first(&out), Err(StartError::Layout));
         out.truncate(out.len() - 2);

@@ -91,11 +91,11 @@ fn the_extended_protocol() {
     assert_eq!(tags(&frames), "12TDCZ");
     let frames = talk(&[parse("s", "SHOW STATE", &[]), describe_statement("s"), sync()]);
     assert_eq!(tags(&frames), "1tTZ");
-    // A portal of eight rows, one at a time, then the rest.
+    // A portal of nine rows, one at a time, then the rest.
     let frames = talk(&[bind("", "s", none), execute("", 1), execute("", 1), execute("", 0), sync()]);
-    assert_eq!(tags(&frames), "2DsDsDDDDDDCZ");
-    let frames = talk(&[bind("", "s", none), execute("", 8), sync(), execute("", 1), sync()]);
-    assert_eq!(tags(&frames), "2DDDDDDDDCZ");
+    assert_eq!(tags(&frames), "2DsDsDDDDDDDCZ");
+    let frames = talk(&[bind("", "s", none), execute("", 9), sync(), execute("", 1), sync()]);
+    assert_eq!(tags(&frames), "2DDDDDDDDDCZ");
     let frames = talk(&[]);
     assert_eq!((tags(&frames).as_str(), code(&frames).as_str()), ("EZ", "34000"));
     for (messages, expected) in [

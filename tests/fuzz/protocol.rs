@@ -59,11 +59,11 @@ const TEXTS: &[&str] = &[
     "LOCK TABLE t IN ACCESS SHARE MODE",
     "DO $$ BEGIN PERFORM 1; END $$",
     "DO $$ BEGIN INSERT INTO t VALUES (104, 'x'); END $$",
+    "not sql",
 ];
 
-/// Not among other statements of one message. The server would find the syntax error before it runs the others, and not only
-/// those up to the end of their transaction; the cursor is refused there.
-const ALONE: &[&str] = &["not sql", "DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id"];
+/// Refused among other statements of one message.
+const ALONE: &str = "DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id";
 
 /// Names of portals. Not the unnamed one: PostgreSQL 15.18 crashes when an Execute asks, in an aborted transaction, for
 /// the one that a failed simple query has left.
@@ -74,12 +74,11 @@ fn message(dice: &mut Dice, parsed: &mut usize) -> Vec<u8> {
     let text = *dice.of::<&str>(TEXTS);
     let (name, portal) = (format!("s{}", dice.below(*parsed + 1)), *dice.of::<&str>(PORTALS));
     match dice.below(20) {
-        0 => query(dice.of::<&str>(ALONE)),
+        0 => query(ALONE),
         1..=5 => query(text),
         6 => query(&format!("{text}; {}", dice.of::<&str>(TEXTS))),
         7 | 8 => {
             *parsed += usize::from(dice.below(3) > 0);
-            let text = if dice.below(10) == 0 { ALONE[0] } else { text };
             parse(&format!("s{}", parsed.saturating_sub(1)), text, &[])
         }
         9 | 10 => [parse("", text, &[]), bind("", "", &[]), execute("", 0)].concat(),
@@ -112,8 +111,8 @@ fn batch(dice: &mut Dice, parsed: &mut usize) -> Batch {
     let mut batch = Batch::new();
     for _ in 0..1 + dice.below(5) {
         let message = message(dice, parsed);
-        // A query that has to be the first of its transaction, which a question may have been put to ahead of it.
-        if message.first() == Some(&b'Q') && names(&message, &["ISOLATION", "DISCARD"]) {
+        // A query that has to be the first of its transaction, or to be read whole: a question may be put ahead of it.
+        if message.first() == Some(&b'Q') && names(&message, &["ISOLATION", "DISCARD", "not sql"]) {
             batch.push(sync());
         }
         batch.push(message);

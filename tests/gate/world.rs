@@ -109,7 +109,7 @@ impl Field for Handle {
                 return Err("connection refused".into());
             }
             let lsn = Lsn(self.0.lsn.fetch_add(0x100, Ordering::Relaxed) + 0x1_0000_0100);
-            Ok(Settled { lsn, foreign_writers: vec![] })
+            Ok(Settled { lsn, foreign_writers: vec![], warning: None })
         })
     }
 

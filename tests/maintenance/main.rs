@@ -9,6 +9,8 @@ mod django;
 mod fence;
 mod flips;
 mod greeting;
+mod hidden;
+mod hidden_reach;
 mod hold;
 mod rules;
 mod seen;

@@ -37,6 +37,7 @@ impl Stand {
             ])
             .databases(["app"])
             .setting("max_prepared_transactions", "5")
+            .setting("wal_level", "logical")
             .start()
             .expect("a cluster");
         let (primary, replica) = (cluster.primary().port(), cluster.replica(0).port());
@@ -119,6 +120,18 @@ monitor_interval = "100ms"
     pub fn on(&self) -> Vec<Option<String>> {
         let rows = self.console("MAINTENANCE ON app WITH (message 'moving house', until '2031-12-01 14:00Z')");
         rows.into_iter().next().expect("one row")
+    }
+
+    /// Closes the gate; reads stay on the primary.
+    pub fn on_primary(&self) {
+        self.console("MAINTENANCE ON app WITH (message 'moving house', reads primary)");
+    }
+
+    /// A counter of SHOW STATE.
+    pub fn layer(&self, word: &str) -> u64 {
+        let rows = self.console("SHOW STATE");
+        let row = rows.iter().find(|row| row[0].as_deref() == Some(word)).expect("a counter of that name");
+        row[1].as_deref().unwrap_or_default().parse().expect("a number")
     }
 
     /// Closes the gate, holding writes for so long.

@@ -1,7 +1,7 @@
 //! Every way to write in maintenance, in every form a statement can be put into: nothing is written, and the layer that
 //! stopped it is the one that `ways_around.expected` names.
 //!
-//! Letters: R the reader refused it, S the server, B the block that it could not end, P the proof before COMMIT, G the guard
+//! Letters: R the reader refused it, C the catalog's word of what it names did, S the server, B the block that it could not end, P the proof before COMMIT, G the guard
 //! fell and the server connection was closed, or a pinned session's made read-only again, e another error of PostgreSQL's, . it ran and did no harm, - no such form.
 //! `PGSLUICE_TEST_UPDATE=1` writes the file anew, for reading the difference.
 
@@ -159,7 +159,7 @@ struct Trial {
     stand: Stand,
     observer: Observer,
     layers: Layers,
-    counts: [u64; 5],
+    counts: [u64; 6],
     everything: Vec<Vec<u8>>,
 }
 

@@ -11,6 +11,7 @@ CREATE FUNCTION hidden_immutable() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ 
 CREATE FUNCTION hidden_rolled_on(text) RETURNS int LANGUAGE plpgsql AS $$
     BEGIN PERFORM lo_create(0); BEGIN EXECUTE $1; EXCEPTION WHEN OTHERS THEN NULL; END; RETURN 1; END $$;
 CREATE FUNCTION runs(text) RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN EXECUTE $1; RETURN 1; END $$;
+ALTER FUNCTION runs(text) OWNER TO app;
 CREATE PROCEDURE calls(text) LANGUAGE plpgsql AS $$ BEGIN EXECUTE $1; END $$;
 CREATE FUNCTION counts() RETURNS int LANGUAGE sql AS 'SELECT count(*)::int FROM t';
 CREATE PROCEDURE reads() LANGUAGE plpgsql AS $$ BEGIN PERFORM count(*) FROM t; END $$;
@@ -77,8 +78,9 @@ impl Observer {
 pub struct Layers(Raw);
 
 /// Letters for the counters of SHOW STATE.
-const LETTERS: [(&str, char); 5] = [
+const LETTERS: [(&str, char); 6] = [
     ("refused_by_reader", 'R'),
+    ("refused_by_catalog", 'C'),
     ("refused_by_server", 'S'),
     ("refused_by_block", 'B'),
     ("refused_by_proof", 'P'),
@@ -91,7 +93,7 @@ impl Layers {
     }
 
     /// The counters, in order of [`LETTERS`].
-    pub fn counts(&mut self) -> [u64; 5] {
+    pub fn counts(&mut self) -> [u64; 6] {
         let frames = query(&mut self.0, "SHOW STATE");
         let text = |value: &Option<Vec<u8>>| String::from_utf8(value.clone().unwrap_or_default()).unwrap();
         let rows: Vec<Vec<Option<Vec<u8>>>> =
@@ -104,7 +106,7 @@ impl Layers {
     }
 
     /// Letters of the layers that have counted something since.
-    pub fn since(&mut self, before: &mut [u64; 5]) -> String {
+    pub fn since(&mut self, before: &mut [u64; 6]) -> String {
         let now = self.counts();
         let changed = LETTERS.iter().zip(now.iter().zip(&*before)).filter(|(_, (now, then))| now > then);
         let letters = changed.map(|((_, letter), _)| *letter).collect();

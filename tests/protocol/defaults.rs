@@ -59,6 +59,15 @@ fn disturb(stand: &Stand, database: &str) -> Raw {
     Raw::connect(&stand.proxy.tcp(), &login(database, &others)).expect("another client")
 }
 
+/// Which of several settings is reported first is nobody's business.
+fn in_any_order(frames: &[Frame]) -> Vec<Frame> {
+    let mut frames = frames.to_vec();
+    frames
+        .chunk_by_mut(|a, b| a.tag == b'S' && b.tag == b'S')
+        .for_each(|some| some.sort_by(|a, b| a.body.cmp(&b.body)));
+    frames
+}
+
 #[test]
 fn a_start_up_packet_is_honoured_and_spelled_as_postgresql_does() {
     let stand = Stand::shared();
@@ -116,7 +125,7 @@ fn reset_goes_back_to_what_the_client_asked_for() {
                 assert_eq!(ask(&mut disturb(&stand, database), "SHOW DateStyle"), "German, DMY");
             }
             let (answer, right) = (simple(&mut proxied, step), simple(&mut direct, step));
-            assert_eq!(answer, right, "{step} in {database}");
+            assert_eq!(in_any_order(&answer), in_any_order(&right), "{step} in {database}");
             idle = right.last().is_some_and(|ready| ready.body == b"I");
         }
         assert_eq!(shown(&mut proxied), shown(&mut direct), "{database}");
@@ -139,7 +148,8 @@ fn the_same_in_the_extended_protocol() {
     for database in ["shared", "shared_session"] {
         let [mut direct, mut proxied] = both(&stand, database, &PACKET);
         for batch in batches {
-            assert_eq!(extended(&mut proxied, batch), extended(&mut direct, batch), "{batch:?} in {database}");
+            let (answer, right) = (extended(&mut proxied, batch), extended(&mut direct, batch));
+            assert_eq!(in_any_order(&answer), in_any_order(&right), "{batch:?} in {database}");
         }
         assert_eq!(shown(&mut proxied), shown(&mut direct), "{database}");
     }

@@ -1,7 +1,12 @@
 //! The protocol and the start of a session, through the real program: an application cannot tell that its server
 //! connections are others' too. Most tests ask a direct connection the same and compare.
 
+mod cancel;
 mod defaults;
+mod ends;
 mod errors;
 mod replication;
+mod single;
 mod stand;
+mod tls;
+mod versions;

@@ -1,10 +1,12 @@
 //! MAINTENANCE CHECK: what would be in the way of a maintenance now. Nothing is changed by it.
 //!
-//! What this process knows by itself is judged in [`local`], what the primary has to be asked for in [`primary`]. Each check
+//! What this process knows by itself is judged in [`local`], what the primary has to be asked for in [`primary`], what hides in
+//! the database's own functions in [`unseen`]. Each check
 //! gives at least one row, so that a person sees that it was made.
 
 mod local;
 mod primary;
+mod unseen;
 
 use super::console::{Console, Failed};
 use super::rehearse::targets;
@@ -92,6 +94,7 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
         local::gate(&hub, &database, &mut findings);
         let primary = local::servers(&database, &mut findings);
         if let Some(at) = primary {
+            console.link.wait(unseen::check(&hub, &database, &mut findings)).await?;
             console.link.wait(primary::check(&hub, &database, at, &seen, &mut findings)).await?;
         }
         local::sessions(&database, &seen, &mut findings);

@@ -76,7 +76,8 @@ pub(super) async fn begin(
     parameters.extend(wanted.application_name.clone().map(|name| ("application_name".to_owned(), name)));
     parameters.push(("replication".to_owned(), kind.word().to_owned()));
     let (server, reported) = open(core, guest, db, &parameters, deadline).await?;
-    let (id, secret) = core.new_key().map_err(|_| Report::fatal("XX000", "no randomness"))?;
+    let (id, secret) =
+        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
     let me = Client::new(Identity {
         id,
         secret,
@@ -104,7 +105,7 @@ pub(super) async fn begin(
     for (name, value) in &reported {
         back::parameter_status(&mut greeting, name, value);
     }
-    back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), secret);
+    back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), &me.secret);
     back::ready(&mut greeting, TxStatus::Idle);
     let largest = setup.config.memory.max_message_size.bytes();
     Ok((Relay::new(core.clone(), me, db.clone(), server, kind, largest), greeting))

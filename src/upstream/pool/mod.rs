@@ -21,7 +21,11 @@ use crate::upstream::limit::Limit;
 use crate::upstream::login::{Fresh, Login, LoginError};
 use crate::upstream::server::Server;
 use crate::upstream::vars::Seed;
+use crate::wire::TxStatus;
 use queue::{Grant, Queue, Shard};
+
+/// The first PostgreSQL that speaks protocol 3.2.
+const FIRST_WITH_3_2: u32 = 18;
 
 /// What a pool needs to know to open connections.
 pub struct PoolSettings {
@@ -33,6 +37,34 @@ pub struct PoolSettings {
     pub reserve: usize,
     /// See `reserve`.
     pub reserve_after: Duration,
+    /// What a connection is asked before it is lent.
+    pub check: Check,
+}
+
+/// Whether a connection is asked for a sign of life before it is lent.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// What it is asked; empty: nothing.
+    pub query: String,
+    /// Only if it was idle for longer than this.
+    pub after: Duration,
+    /// How long it may take.
+    pub patience: Duration,
+}
+
+impl Check {
+    fn is_due(&self, server: &Server) -> bool {
+        !self.query.is_empty() && server.idle_since.elapsed() >= self.after
+    }
+
+    /// Whether the connection is good: nobody asks, or it answers.
+    async fn passes(&self, server: &mut Server) -> bool {
+        if !self.is_due(server) {
+            return true;
+        }
+        let answer = tokio::time::timeout(self.patience, server.run_quietly(&self.query)).await;
+        matches!(answer, Ok(Ok(TxStatus::Idle)))
+    }
 }
 
 /// Why no connection could be had.
@@ -201,12 +233,20 @@ impl Pool {
 
     /// Takes an idle connection of this core, if that is possible without waiting or passing anybody over.
     #[inline]
-    pub fn try_take<K: Kind>(&self, core: usize) -> Option<Conn<K>> {
+    pub fn try_take<K: Kind>(&self, core: usize) -> Option<Conn<K>>
+    where
+        AnyConn: From<Conn<K>>,
+    {
         if self.waiting.load(SeqCst) != 0 {
             return None;
         }
         loop {
             let mut conn = K::from_any(self.pop_idle(core, K::TAG)?).ok()?;
+            if self.settings.check.is_due(conn.server()) {
+                // That takes time: not here.
+                self.queue(core).idle.push(conn.into());
+                return None;
+            }
             if self.is_good(conn.server()) {
                 return Some(conn);
             }
@@ -224,7 +264,7 @@ impl Pool {
             let at = queue.idle.iter().position(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
             Some(queue.idle.swap_remove(at))
         });
-        self.settle(found?, core)
+        self.settle_now(found?, core)
     }
 
     /// Takes an idle connection, opens one, or waits for one until `deadline`.
@@ -236,13 +276,13 @@ impl Pool {
         let mut delay = Duration::from_millis(20);
         loop {
             let place = match self.take_now::<K>(core) {
-                Some(Grant::Conn(conn)) => match self.settle::<K>(conn, core) {
+                Some(Grant::Conn(conn)) => match self.settle::<K>(conn, core).await {
                     Some(conn) => return Ok(conn),
                     None => continue,
                 },
                 Some(Grant::Place(permit)) => permit,
                 None => match self.wait::<K>(core, deadline, reserve_at).await? {
-                    Grant::Conn(conn) => match self.settle::<K>(conn, core) {
+                    Grant::Conn(conn) => match self.settle::<K>(conn, core).await {
                         Some(conn) => return Ok(conn),
                         None => continue,
                     },
@@ -283,7 +323,7 @@ impl Pool {
             };
             match grant {
                 Grant::Conn(conn) => {
-                    if let Some(conn) = self.settle::<K>(conn, core) {
+                    if let Some(conn) = self.settle::<K>(conn, core).await {
                         return Ok(conn);
                     }
                 }
@@ -494,7 +534,7 @@ impl Pool {
     }
 
     /// A granted connection, at home on this core and alive; None if it turned out dead.
-    fn settle<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
+    fn settle_now<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
         let server = conn.server();
         if server.core != core {
             // Before it moves: a reactor that has just been told of a socket knows nothing of it yet, a goodbye neither.
@@ -515,6 +555,16 @@ impl Pool {
                 None
             }
         }
+    }
+
+    /// As [`Self::settle_now`], and asked for a sign of life where that is wanted.
+    async fn settle<K: Kind>(&self, conn: AnyConn, core: usize) -> Option<Conn<K>> {
+        let mut conn = self.settle_now::<K>(conn, core)?;
+        if self.settings.check.passes(conn.server()).await {
+            return Some(conn);
+        }
+        conn.close();
+        None
     }
 
     fn take_now<K: Kind>(self: &Arc<Self>, core: usize) -> Option<Grant> {
@@ -567,6 +617,14 @@ impl Pool {
         Some(queue.idle.swap_remove(at))
     }
 
+    /// The minor version of the protocol that its server is known to speak: from 3.2 on cancel keys are long.
+    fn minor(&self) -> u32 {
+        let welcome = self.welcome();
+        let version = welcome.iter().flat_map(|welcome| &welcome.parameters).find(|(name, _)| name == "server_version");
+        let major = version.and_then(|(_, version)| version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+        if major.is_some_and(|major: u32| major >= FIRST_WITH_3_2) { 2 } else { 0 }
+    }
+
     async fn open(
         self: &Arc<Self>,
         permit: Permit,
@@ -576,12 +634,13 @@ impl Pool {
     ) -> Result<AnyConn, LoginError> {
         let generation = self.generation.load(SeqCst);
         let _opening = Opening::of(&self.opening);
+        let minor = self.minor();
         let fresh = match tag {
             KindTag::Unguarded => {
                 let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                self.settings.login.run(&more).await?
+                self.settings.login.run_as(minor, &more).await?
             }
-            KindTag::Guarded => self.settings.login.run(&[("default_transaction_read_only", "on")]).await?,
+            KindTag::Guarded => self.settings.login.run_as(minor, &[("default_transaction_read_only", "on")]).await?,
         };
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");

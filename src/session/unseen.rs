@@ -1,0 +1,144 @@
+//! Statements that name what leads to an unseen writer, as far as the catalog tells, are refused in maintenance.
+//!
+//! Asked again whenever a statement is about to run, apart from its cached verdict: the catalog may have been read, or have
+//! changed, since. Where the catalog could not be read, whatever calls what is not PostgreSQL's own is refused.
+
+use super::Session;
+use super::lease::Lease;
+use super::proof;
+use crate::hub::knowledge::Knowledge;
+use crate::hub::{Layer, Statement as Prepared};
+use crate::sql::cache::Cached;
+use crate::sql::unseen::{Found, Unseen};
+use crate::sql::{Kind, LexContext, Refusal, SessionEffect, Statement};
+use crate::wire::Report;
+
+/// The first number that is not PostgreSQL's own.
+const FIRST_OF_OTHERS: u32 = 16_384;
+/// Longest text of SQL-level PREPARE that is remembered (bytes).
+const LONGEST: usize = 64 * 1024;
+
+/// What SQL-level PREPARE has prepared.
+pub(super) struct Inner {
+    /// Whether running it is refused by its text alone.
+    pub refusal: Refusal,
+    /// The PREPARE and how it was read; None where it was too long to be kept.
+    text: Option<(Box<[u8]>, LexContext)>,
+}
+
+impl Inner {
+    pub fn new(refusal: Refusal, text: &[u8], context: LexContext) -> Self {
+        Self { refusal, text: (text.len() <= LONGEST).then(|| (text.into(), context)) }
+    }
+}
+
+impl Session {
+    /// The error for a statement that is about to run, if it leads to an unseen writer.
+    pub(super) fn refused_unseen(&self, cached: &Cached, context: LexContext, one: &Statement) -> Option<Report> {
+        let known = self.db.catalog.known();
+        let unseen = match &**known {
+            Knowledge::Known(unseen) if unseen.is_empty() => return None,
+            Knowledge::Known(unseen) => unseen,
+            Knowledge::Pending => return self.refused_unread(one, "it has not been asked yet"),
+            Knowledge::Unknown(why) => return self.refused_unread(one, why),
+        };
+        if one.refusal == (Refusal::ByPostgres { unless_temporary: false }) {
+            return None;
+        }
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let ambiguous = cached.analysis.ambiguous.then_some(Found::Statement);
+        let found = ambiguous
+            .or_else(|| unseen.find(&analyzer, &cached.text, context, one))
+            .or_else(|| self.found_in_prepared(unseen, one))?;
+        if self.is_ours_to_refuse(one) {
+            // The reader has better words for it.
+            return Some(self.refusal(one));
+        }
+        let plain = one.kind == Kind::Write;
+        Some(self.refused_by_catalog(if plain { Found::Statement } else { found }, one.tag))
+    }
+
+    /// The same for a statement of the extended protocol, by what its parameters are too.
+    pub(super) fn refused_unseen_prepared(&self, prepared: &Prepared) -> Option<Report> {
+        if !self.lease.in_maintenance() {
+            return None;
+        }
+        let one = prepared.cached.analysis.statements.first()?;
+        if let Knowledge::Known(unseen) = &**self.db.catalog.known()
+            && unseen.types(&prepared.oids)
+        {
+            return Some(self.refused_by_catalog(Found::Statement, one.tag));
+        }
+        self.refused_unseen(&prepared.cached, prepared.context(), one)
+    }
+
+    /// The same for the Bind of a name that only the server, or SQL-level PREPARE, knows.
+    pub(super) fn refused_unseen_bind(&self, name: &[u8]) -> Option<Report> {
+        if !self.lease.in_maintenance() {
+            return None;
+        }
+        match &**self.db.catalog.known() {
+            Knowledge::Known(unseen) if unseen.is_empty() => None,
+            Knowledge::Known(unseen) => {
+                self.found_by_name(unseen, name).map(|found| self.refused_by_catalog(found, "EXECUTE"))
+            }
+            Knowledge::Pending | Knowledge::Unknown(_) => {
+                self.inner.contains_key(name).then(|| self.refused_by_catalog(Found::Statement, "EXECUTE"))
+            }
+        }
+    }
+
+    /// The same for a function-call message.
+    pub(super) fn refused_unseen_call(&self, oid: u32) -> Option<Report> {
+        let name: Box<str> = match &**self.db.catalog.known() {
+            Knowledge::Known(unseen) => unseen.function(oid)?.into(),
+            Knowledge::Pending | Knowledge::Unknown(_) if oid >= FIRST_OF_OTHERS => "function".into(),
+            _ => return None,
+        };
+        Some(self.refused_by_catalog(Found::Function(name), "function call"))
+    }
+
+    /// Whether cursors that are open at the flip could run something of the kind when they are fetched from.
+    pub(super) fn distrusts_cursors(&self) -> bool {
+        !matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if unseen.is_empty())
+    }
+
+    fn found_in_prepared(&self, unseen: &Unseen, one: &Statement) -> Option<Found> {
+        one.effects.iter().find_map(|effect| match effect {
+            SessionEffect::Execute(name) => self.found_by_name(unseen, name),
+            _ => None,
+        })
+    }
+
+    fn found_by_name(&self, unseen: &Unseen, name: &[u8]) -> Option<Found> {
+        let Some(inner) = self.inner.get(name) else {
+            // On a connection that was this session's before the flip a function may have prepared it.
+            return matches!(self.lease, Lease::InPlace { .. }).then_some(Found::Statement);
+        };
+        let Some((text, context)) = &inner.text else { return Some(Found::Statement) };
+        let cached = self.core.verdicts.borrow_mut().get_or_analyze(text, *context);
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        cached.analysis.statements.iter().flat_map(|one| &one.effects).find_map(|effect| match effect {
+            SessionEffect::Prepare { inner, .. } => unseen.find(&analyzer, &cached.text, *context, inner),
+            _ => None,
+        })
+    }
+
+    fn refused_by_catalog(&self, found: Found, tag: &str) -> Report {
+        let mut report = self.refused(found.message(tag));
+        report.counted = true;
+        self.count_layer(Layer::Catalog);
+        report
+    }
+
+    /// Nobody knows what the functions of this database lead to.
+    fn refused_unread(&self, one: &Statement, why: &str) -> Option<Report> {
+        if !proof::calls_unknown(one) {
+            return None;
+        }
+        let mut report = self.refused_by_catalog(Found::Statement, one.tag);
+        let what = format!("What its functions lead to could not be read from the catalog: {why}.");
+        report.detail = Some(report.detail.map_or_else(|| what.clone(), |detail| format!("{detail}\n{what}")));
+        Some(report)
+    }
+}

@@ -1,0 +1,369 @@
+//! From the catalog's rows to all that leads to an unseen writer. `question` says what the rows are.
+
+use std::rc::Rc;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use super::super::analyzer::{Analyzer, Scope};
+use super::super::lexer::Lexer;
+use super::super::refused::{Rule, Why};
+use super::extensions;
+use super::mentions::{Depth, Mention, mentions};
+use super::question::MOST_ROWS;
+use super::verdict::{Unseen, leaves_no_row};
+
+/// Executable by everybody by default, and it changes no table: not enough to suspect all text that is put together.
+const EVERYBODYS: &str = "pg_logical_emit_message";
+
+/// An object: its kind, as `question` has it, and its number.
+type Node = (u8, u32);
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// A name in a body, with its schema if that is written.
+type Mentioned = (Option<Box<[u8]>>, Box<[u8]>);
+
+/// Who names something: in which schema it is sought, and by which function.
+type User<'a> = (Option<&'a [u8]>, u32);
+
+/// A row in text form.
+type Row = Vec<Option<String>>;
+
+/// A function or procedure.
+#[derive(Debug, Default)]
+struct Routine {
+    oid: u32,
+    schema: String,
+    name: String,
+    flags: String,
+    /// A writer by itself.
+    writer: Option<Writer>,
+    /// Its body is SQL, or another language's text that calls SQL: it has its caller's rights or its owner's.
+    by_body: bool,
+    builds: bool,
+    named: Named,
+}
+
+/// Why something is an unseen writer by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Writer {
+    what: Rc<str>,
+    /// [`EVERYBODYS`], and no other.
+    weak: bool,
+}
+
+/// What a body names.
+#[derive(Debug, Default)]
+struct Named {
+    calls: Vec<Mentioned>,
+    fields: Vec<Box<[u8]>>,
+    relations: Vec<Mentioned>,
+    types: HashSet<Box<[u8]>, RandomState>,
+    operators: Vec<Box<[u8]>>,
+    writes: bool,
+}
+
+#[derive(Default)]
+struct Graph {
+    routines: Vec<Routine>,
+    /// What passes it on to what.
+    edges: Map<Node, Vec<Node>>,
+    /// Schema and name of what is no function.
+    names: Map<Node, (String, String)>,
+    writers: Vec<(Node, Writer)>,
+    /// Roles within whose reach files and programs are.
+    roles: bool,
+    /// Functions that are only read through where they are called: dblink and its like.
+    by_text: HashSet<u32, RandomState>,
+}
+
+/// What the rows amount to.
+///
+/// # Errors
+/// There are too many to be read.
+pub fn read(rows: &[Row], analyzer: &Analyzer) -> Result<Unseen, String> {
+    if rows.len() > MOST_ROWS {
+        return Err(format!("its catalog has more than {MOST_ROWS} objects that would have to be looked at"));
+    }
+    let mut graph = Graph::default();
+    rows.iter().for_each(|row| graph.take(row, analyzer));
+    Ok(graph.resolve(analyzer))
+}
+
+/// Looks through a text; gives the writer that it names itself.
+fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bool) -> Option<Writer> {
+    let mut writer: Option<Writer> = None;
+    let mut found = |what: &str| {
+        let weak = what == EVERYBODYS;
+        if writer.as_ref().is_none_or(|known| known.weak && !weak) {
+            writer = Some(Writer { what: what.into(), weak });
+        }
+    };
+    let mut tell = |mention: Mention<'_, '_>| match mention {
+        Mention::Call(schema, name, arguments) => {
+            if leaves_no_row(scope, schema, name, arguments) {
+                found(&String::from_utf8_lossy(name));
+            }
+            named.calls.push((schema.map(Into::into), name.into()));
+        }
+        Mention::Field(name) => named.fields.push(name.into()),
+        Mention::Relation(schema, name) => named.relations.push((schema.map(Into::into), name.into())),
+        Mention::Type(_, name) => _ = named.types.insert(name.into()),
+        Mention::Operator(run) => named.operators.push(run.into()),
+        Mention::Implied(operator) => named.operators.push(operator.as_bytes().into()),
+        Mention::Writes => named.writes = true,
+        Mention::Builds | Mention::AnyRelation => *builds = true,
+        Mention::Command(tag) => found(tag),
+        Mention::RunsText => {}
+    };
+    let readings: &[bool] = if text.contains('\\') { &[true, false] } else { &[true] };
+    for standard in readings {
+        mentions(Lexer::new(text.as_bytes(), *standard), scope, true, Depth::Constants, &mut tell);
+    }
+    writer
+}
+
+impl Graph {
+    fn take(&mut self, row: &Row, analyzer: &Analyzer) {
+        let field = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
+        let number = |at: usize| field(at).parse::<u32>().unwrap_or_default();
+        let kind = |at: usize| field(at).bytes().next().unwrap_or_default();
+        match field(0) {
+            "f" => self.routine(row, analyzer),
+            "e" => self.edges.entry((kind(1), number(2))).or_default().push((kind(3), number(4))),
+            "n" => _ = self.names.insert((kind(1), number(2)), (field(3).to_owned(), field(4).to_owned())),
+            "s" => self.writers.push(((kind(1), number(2)), Writer { what: field(3).into(), weak: false })),
+            "v" => {
+                let (mut named, mut builds) = (Named::default(), false);
+                if let Some(writer) = look_through(field(3), analyzer.scope(), &mut named, &mut builds) {
+                    self.writers.push(((kind(1), number(2)), writer));
+                }
+            }
+            "g" => self.roles = true,
+            _ => {}
+        }
+    }
+
+    fn routine(&mut self, row: &Row, analyzer: &Analyzer) {
+        let field = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
+        let scope = analyzer.scope();
+        let [schema, name, language, flags] = [2, 3, 4, 5].map(|at| field(at).to_owned());
+        let has = |flag: char| flags.contains(flag);
+        let mut one = Routine { oid: field(1).parse().unwrap_or_default(), ..Routine::default() };
+        let writer = |what: &str| Some(Writer { what: what.into(), weak: what == EVERYBODYS });
+        let listed = scope.list.function(name.as_bytes(), Some(schema.as_bytes()));
+        one.writer = match (listed, language.as_str()) {
+            (Some((why, Rule::Always)), _) if why != Why::LargeObject => writer(&name),
+            (Some((_, Rule::UnlessPlainRead)), _) => {
+                self.by_text.insert(one.oid);
+                None
+            }
+            _ if has('p') => writer("a function of the server's own"),
+            _ if has('u') => writer(&format!("code in {language}")),
+            (_, "c") if field(6).is_empty() => writer("code in C"),
+            (_, "c") if has('v') && !extensions::is_known(field(6)) => writer("code in C"),
+            (_, "c" | "internal") => None,
+            (_, "sql" | "plpgsql") => {
+                one.by_body = true;
+                look_through(field(7), scope, &mut one.named, &mut one.builds)
+            }
+            _ => {
+                // Nobody here reads that language: any of its words may be in a text that it runs.
+                (one.by_body, one.builds) = (true, true);
+                let words = field(7).split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
+                let words: HashSet<&str, RandomState> = words.filter(|word| !word.is_empty()).collect();
+                one.named.calls.extend(words.iter().map(|word| (None, word.to_lowercase().into_bytes().into())));
+                let listed = |word: &&&str| {
+                    scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why != Why::LargeObject)
+                };
+                words.iter().find(listed).and_then(|word| writer(word))
+            }
+        };
+        (one.schema, one.name, one.flags) = (schema, name, flags);
+        self.routines.push(one);
+    }
+
+    /// Whether an unseen writer is within reach of a text that anybody who is no superuser puts together. `strong` is what leads to
+    /// one by more than [`EVERYBODYS`].
+    fn within_reach(&self, strong: &Map<Node, Rc<str>>) -> bool {
+        let has = |one: &Routine, flag: char| one.flags.contains(flag);
+        self.roles
+            || self.routines.iter().any(|one| {
+                let by_itself =
+                    one.writer.as_ref().is_some_and(|writer| !writer.weak) || self.by_text.contains(&one.oid);
+                match (has(one, 'b'), strong.contains_key(&(b'f', one.oid))) {
+                    (true, _) => by_itself && has(one, 'g'),
+                    (false, tainted) => {
+                        let text_alone = one.writer.is_none() && one.builds;
+                        // With the rights of who calls it, it reaches what they reach anyway.
+                        let own_rights = tainted && has(one, 'd') && !text_alone || by_itself && !one.by_body;
+                        own_rights && has(one, 'x') || self.by_text.contains(&one.oid) && has(one, 'x')
+                    }
+                }
+            })
+    }
+
+    /// All that `writers` lead from, with the first reason that was found for each.
+    fn spread(&self, writers: &[(Node, Rc<str>)], index: &Index<'_>, analyzer: &Analyzer) -> Map<Node, Rc<str>> {
+        let mut known: Map<Node, Rc<str>> = Map::default();
+        let mut queue: Vec<(Node, Rc<str>)> = writers.to_vec();
+        while let Some((node, why)) = queue.pop() {
+            if known.contains_key(&node) || self.is_allowed(node, index, analyzer) {
+                continue;
+            }
+            known.insert(node, why.clone());
+            let next = self.edges.get(&node).into_iter().flatten().copied();
+            queue.extend(next.map(|to| (to, why.clone())));
+            let named = index.who_names(self, node).into_iter().map(|oid| ((b'f', oid), why.clone()));
+            queue.extend(named);
+        }
+        known
+    }
+
+    fn is_allowed(&self, node: Node, index: &Index<'_>, analyzer: &Analyzer) -> bool {
+        let routine = index.by_oid.get(&node.1).filter(|_| node.0 == b'f').and_then(|at| self.routines.get(*at));
+        routine.is_some_and(|one| analyzer.list().allows(&one.schema, &one.name))
+    }
+
+    fn resolve(&self, analyzer: &Analyzer) -> Unseen {
+        let index = Index::new(self);
+        let by_itself = |weak: bool| {
+            let routines = self.routines.iter().filter_map(|one| Some(((b'f', one.oid), one.writer.clone()?)));
+            let all = routines.chain(self.writers.iter().cloned());
+            let wanted = all.filter(move |(_, writer)| weak || !writer.weak);
+            wanted.map(|(node, writer)| (node, writer.what)).collect::<Vec<_>>()
+        };
+        let strong = self.spread(&by_itself(false), &index, analyzer);
+        let within_reach = self.within_reach(&strong);
+        let mut writers = by_itself(true);
+        let built: Rc<str> = "text that is put together at run time".into();
+        let builders = || self.routines.iter().filter(|one| one.builds);
+        let suspect = builders().filter(|one| within_reach || one.flags.contains('d'));
+        writers.extend(suspect.map(|one| ((b'f', one.oid), built.clone())));
+        let all = self.spread(&writers, &index, analyzer);
+
+        let mut unseen = Unseen { within_reach, ..Unseen::default() };
+        builders().for_each(|one| unseen.builders.add(&one.schema, &one.name));
+        let mut nodes: Vec<_> = all.iter().collect();
+        nodes.sort();
+        for (&(kind, oid), why) in nodes {
+            if kind == b'f' {
+                let Some(one) = index.by_oid.get(&oid).and_then(|at| self.routines.get(*at)) else { continue };
+                // PostgreSQL's own are the reader's to refuse, so are those of the list.
+                if one.flags.contains('b') {
+                    continue;
+                }
+                unseen.function_oids.insert(oid, one.name.as_str().into());
+                unseen.functions.add(&one.schema, &one.name);
+                if one.flags.contains('F') {
+                    unseen.fields.add(&one.schema, &one.name);
+                }
+                let listed = analyzer.list().function(one.name.as_bytes(), Some(one.schema.as_bytes())).is_some();
+                if !listed {
+                    unseen.findings.push(format!("{}.{}() by {why}", one.schema, one.name));
+                }
+                continue;
+            }
+            unseen.everywhere |= kind == b'a';
+            let Some((schema, name)) = self.names.get(&(kind, oid)) else { continue };
+            match kind {
+                b'r' => {
+                    unseen.read.add(schema, name);
+                    unseen.findings.push(format!("{schema}.{name} by {why}"));
+                }
+                b'w' => unseen.written.add(schema, name),
+                b'o' => {
+                    unseen.operators.insert(name.as_bytes().into());
+                    unseen.findings.push(format!("operator {name} by {why}"));
+                }
+                _ => {
+                    unseen.types.add(schema, name);
+                    unseen.type_oids.insert(oid);
+                }
+            }
+        }
+        // dblink and its like are judged by their arguments where those can be read; by number they cannot.
+        for one in self.routines.iter().filter(|one| self.by_text.contains(&one.oid)) {
+            unseen.function_oids.insert(one.oid, one.name.as_str().into());
+        }
+        unseen.seal()
+    }
+}
+
+/// Functions by what their bodies name.
+struct Index<'a> {
+    by_oid: Map<u32, usize>,
+    calls: Map<&'a [u8], Vec<User<'a>>>,
+    fields: Map<&'a [u8], Vec<u32>>,
+    /// And whether it writes to tables.
+    relations: Map<&'a [u8], Vec<(User<'a>, bool)>>,
+    types: Map<&'a [u8], Vec<u32>>,
+    operators: Map<&'a [u8], Vec<u32>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let mut index = Self {
+            by_oid: Map::default(),
+            calls: Map::default(),
+            fields: Map::default(),
+            relations: Map::default(),
+            types: Map::default(),
+            operators: Map::default(),
+        };
+        for (at, one) in graph.routines.iter().enumerate() {
+            index.by_oid.insert(one.oid, at);
+            for (schema, name) in &one.named.calls {
+                index.calls.entry(&**name).or_default().push((schema.as_deref(), one.oid));
+            }
+            for (schema, name) in &one.named.relations {
+                let user = ((schema.as_deref(), one.oid), one.named.writes);
+                index.relations.entry(&**name).or_default().push(user);
+            }
+            one.named.fields.iter().for_each(|name| index.fields.entry(&**name).or_default().push(one.oid));
+            one.named.types.iter().for_each(|name| index.types.entry(&**name).or_default().push(one.oid));
+            for run in &one.named.operators {
+                for operator in super::verdict::operators(run) {
+                    index.operators.entry(operator).or_default().push(one.oid);
+                }
+            }
+        }
+        index
+    }
+
+    /// The functions whose bodies name it.
+    fn who_names(&self, graph: &Graph, node: Node) -> Vec<u32> {
+        let (kind, oid) = node;
+        let in_schema = |wanted: Option<&[u8]>, schema: &str| {
+            wanted.is_none_or(|wanted| wanted == schema.as_bytes() || wanted.starts_with(b"pg_temp"))
+        };
+        if kind == b'f' {
+            let Some(one) = self.by_oid.get(&oid).and_then(|at| graph.routines.get(*at)) else { return Vec::new() };
+            // What the list names has been judged with its arguments.
+            if one.flags.contains('b') || graph.by_text.contains(&oid) {
+                return Vec::new();
+            }
+            let calls = self.calls.get(one.name.as_bytes()).into_iter().flatten();
+            let calls = calls.filter(|(schema, _)| in_schema(*schema, &one.schema)).map(|(_, user)| *user);
+            let fields = self.fields.get(one.name.as_bytes()).into_iter().flatten().copied();
+            return calls.chain(fields.filter(|_| one.flags.contains('F'))).collect();
+        }
+        let Some((schema, name)) = graph.names.get(&node) else { return Vec::new() };
+        let name = name.as_bytes();
+        match kind {
+            b'r' | b'w' => {
+                let users = self.relations.get(name).into_iter().flatten();
+                let users =
+                    users.filter(|((wanted, _), writes)| in_schema(*wanted, schema) && (*writes || kind == b'r'));
+                users.map(|((_, user), _)| *user).collect()
+            }
+            b'o' => self.operators.get(name).cloned().unwrap_or_default(),
+            _ => self.types.get(name).cloned().unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

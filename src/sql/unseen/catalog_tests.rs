@@ -1,0 +1,157 @@
+use super::*;
+use crate::sql::{LexContext, RefusalList};
+use std::sync::Arc;
+
+fn function(oid: u32, name: &str, language: &str, flags: &str, extension: &str, body: &str) -> Row {
+    ["f", &oid.to_string(), "app", name, language, flags, extension, body].map(|text| Some(text.to_owned())).to_vec()
+}
+
+fn row(fields: &[&str]) -> Row {
+    fields.iter().map(|text| Some((*text).to_owned())).collect()
+}
+
+fn plpgsql(oid: u32, name: &str, statement: &str) -> Row {
+    function(oid, name, "plpgsql", "vx", "", &format!("BEGIN {statement}; END"))
+}
+
+fn names(found: &Unseen) -> Vec<&str> {
+    let mut names: Vec<_> = found.function_oids.values().map(|name| &**name).collect();
+    names.sort_unstable();
+    names
+}
+
+fn unseen(rows: &[Row]) -> Unseen {
+    read(rows, &Analyzer::default()).unwrap()
+}
+
+fn emit() -> Row {
+    row(&["f", "3577", "pg_catalog", "pg_logical_emit_message", "internal", "b", "", ""])
+}
+
+#[test]
+fn what_names_a_writer_is_found_to_the_end_of_the_chain() {
+    let rows = [
+        emit(),
+        plpgsql(1, "logs", "PERFORM pg_logical_emit_message(false, 'a', 'b')"),
+        plpgsql(2, "outer", "PERFORM app.logs()"),
+        function(3, "outermost", "sql", "vx", "", "SELECT outer()"),
+        plpgsql(4, "elsewhere", "PERFORM other.logs()"),
+        plpgsql(5, "reads", "PERFORM logs FROM t WHERE note = 'logs'"),
+        plpgsql(6, "quotes", "EXECUTE 'SELECT logs()'"),
+        function(7, "large", "sql", "vx", "", "SELECT lo_create(0)"),
+    ];
+    assert_eq!(names(&unseen(&rows)), ["logs", "outer", "outermost", "quotes"]);
+}
+
+#[test]
+fn dependencies_lead_on() {
+    let rows = [
+        emit(),
+        plpgsql(1, "logs", "PERFORM pg_logical_emit_message(false, 'a', 'b')"),
+        row(&["e", "f", "1", "r", "20"]),
+        row(&["e", "r", "20", "r", "21"]),
+        row(&["e", "f", "3577", "o", "30"]),
+        row(&["e", "f", "1", "w", "22"]),
+        row(&["n", "r", "20", "app", "view"]),
+        row(&["n", "r", "21", "app", "view_of_view"]),
+        row(&["n", "w", "22", "pg_temp_3", "mine"]),
+        row(&["n", "o", "30", "", "<~>"]),
+        plpgsql(2, "by_view", "PERFORM count(*) FROM view_of_view"),
+        plpgsql(3, "by_operator", "RETURN 1 <~> 2"),
+        plpgsql(4, "writes", "INSERT INTO mine VALUES (1)"),
+        plpgsql(5, "reads", "PERFORM count(*) FROM mine"),
+    ];
+    let found = unseen(&rows);
+    assert_eq!(names(&found), ["by_operator", "by_view", "logs", "writes"]);
+    assert!(found.read.has(None, b"view_of_view") && found.written.has(Some(b"pg_temp"), b"mine"));
+    assert!(found.operators.contains(&b"<~>"[..]) && !found.everywhere && !found.within_reach);
+}
+
+#[test]
+fn text_put_together_is_suspect_where_a_writer_is_within_reach() {
+    let builds = || plpgsql(9, "builds", "EXECUTE 'SELECT ' || x");
+    let dblink = |flags: &str| function(2, "dblink_exec", "c", flags, "dblink", "");
+    // PostgreSQL's own that is everybody's is not enough.
+    let found = unseen(&[emit(), builds()]);
+    assert!(names(&found).is_empty() && !found.within_reach && found.builders.has(None, b"builds"));
+    let weak = plpgsql(1, "logs", "PERFORM pg_logical_emit_message(false, 'a', 'b')");
+    assert_eq!(names(&unseen(&[emit(), weak, builds()])), ["logs"]);
+    // dblink is, while it is granted.
+    assert_eq!(names(&unseen(&[dblink("vx"), builds()])), ["builds", "dblink_exec"]);
+    assert_eq!(names(&unseen(&[dblink("v"), builds()])), ["dblink_exec"]);
+    // What calls it with its owner's rights takes its place.
+    let lends = function(3, "lends", "plpgsql", "vxd", "", "BEGIN PERFORM dblink_exec('x', 'y'); END");
+    assert_eq!(names(&unseen(&[dblink("v"), lends, builds()])), ["builds", "dblink_exec", "lends"]);
+    let slot = row(&["f", "3779", "pg_catalog", "pg_create_physical_replication_slot", "internal", "bg", "", ""]);
+    assert_eq!(names(&unseen(&[slot, builds()])), ["builds"]);
+    let own = function(4, "own", "plpgsql", "vxd", "", "BEGIN EXECUTE x; END");
+    assert_eq!(names(&unseen(&[own, builds()])), ["own"]);
+}
+
+#[test]
+fn languages_and_extensions() {
+    let rows = [
+        function(1, "python", "plpython3u", "vxu", "", "plpy.execute('select 1')"),
+        function(2, "c_code", "c", "x", "", ""),
+        function(3, "gen_random_bytes", "c", "vx", "pgcrypto", ""),
+        function(4, "launch", "c", "vx", "pg_background", ""),
+        function(5, "distance", "c", "x", "some_extension", ""),
+        function(6, "perl", "plperl", "vx", "", "spi_exec_query(\"SELECT dblink_exec('x')\");"),
+        function(7, "alias", "internal", "vxp", "", ""),
+        function(8, "harmless", "plpgsql", "vx", "", "BEGIN RETURN 1; END"),
+    ];
+    assert_eq!(names(&unseen(&rows)), ["alias", "c_code", "launch", "perl", "python"]);
+}
+
+#[test]
+fn what_runs_elsewhere_is_judged_by_its_text() {
+    let rows = [
+        function(1, "dblink", "c", "v", "dblink", ""),
+        function(2, "reads", "sql", "vx", "", "SELECT * FROM dblink('x', 'SELECT 1') AS t (a int)"),
+        function(3, "writes", "sql", "vx", "", "SELECT * FROM dblink('x', 'DELETE FROM t RETURNING 1') AS t (a int)"),
+        row(&["v", "r", "20", "SELECT * FROM dblink('x', 'SELECT 1') AS t (a int)"]),
+        row(&["v", "r", "21", "SELECT * FROM dblink('x', 'SELECT f()') AS t (a int)"]),
+        row(&["n", "r", "20", "app", "harmless"]),
+        row(&["n", "r", "21", "app", "view"]),
+    ];
+    let found = unseen(&rows);
+    assert_eq!(names(&found), ["dblink", "writes"]);
+    assert!(found.read.has(None, b"view") && !found.read.has(None, b"harmless"));
+}
+
+#[test]
+fn configuration_widens_and_narrows() {
+    let rows = [
+        emit(),
+        plpgsql(1, "logs", "PERFORM pg_logical_emit_message(false, 'a', 'b')"),
+        plpgsql(2, "outer", "PERFORM logs()"),
+        plpgsql(3, "sends", "PERFORM net_post('x')"),
+    ];
+    let by = |change: fn(&mut RefusalList)| {
+        let mut list = RefusalList::default();
+        change(&mut list);
+        let found = read(&rows, &Analyzer::new(Arc::new(list))).unwrap();
+        names(&found).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(by(|_| ()), ["logs", "outer"]);
+    assert!(by(|list| list.narrow("pg_logical_emit_message()").unwrap()).is_empty());
+    assert!(by(|list| list.narrow("app.logs()").unwrap()).is_empty());
+    assert_eq!(by(|list| list.narrow("outer()").unwrap()), ["logs"]);
+    assert_eq!(by(|list| list.widen("net_post()").unwrap()), ["logs", "outer", "sends"]);
+}
+
+#[test]
+fn chains_that_end_in_themselves_end() {
+    let rows = [
+        emit(),
+        plpgsql(1, "a", "PERFORM b()"),
+        plpgsql(2, "b", "PERFORM a(); PERFORM pg_logical_emit_message(false, 'a', 'b')"),
+        row(&["e", "f", "1", "r", "20"]),
+        row(&["e", "r", "20", "f", "1"]),
+        row(&["nonsense"]),
+        row(&[]),
+    ];
+    let found = unseen(&rows);
+    assert_eq!(names(&found), ["a", "b"]);
+    let _ = LexContext::default();
+}

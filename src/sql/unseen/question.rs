@@ -1,0 +1,204 @@
+//! What the catalog is asked: what of a database's own may lead to an unseen writer, in one statement.
+//!
+//! Rows begin with a letter. `f`: a function, with its number, schema, name, language, flags, extension and body; `n`: the
+//! name of something else, with its kind, number, schema and name; `e`: an edge, from kind and number to kind and number:
+//! what leads to an unseen writer passes that on; `s`: something that may be one by itself, with kind, number and why; `v`: what
+//! has to be judged by its text, with kind, number and text; `g`: unseen writers are within reach of roles.
+//!
+//! Kinds: `f` function, `r` relation that is read, `w` relation that is written, `o` operator, `t` type of which a value is
+//! used, `c` type to which something is coerced, `a` anything at all.
+//!
+//! Everything below 16384 is PostgreSQL's own. On what is pinned there are no dependencies in pg_depend: for PostgreSQL's own functions
+//! the stored expressions are searched.
+
+use super::super::refused::RefusalList;
+
+/// Most rows of the answer.
+pub(super) const MOST_ROWS: usize = 200_000;
+
+/// Flags of a function, in its row.
+const FLAGS: &str = "\
+    CASE WHEN p.provolatile = 'v' THEN 'v' ELSE '' END \
+ || CASE WHEN NOT l.lanpltrusted AND l.lanname NOT IN ('c', 'internal') THEN 'u' ELSE '' END \
+ || CASE WHEN p.prosecdef AND EXISTS (SELECT FROM mighty m WHERE m.oid = p.proowner) THEN 'd' ELSE '' END \
+ || CASE WHEN p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee \
+        WHERE a.privilege_type = 'EXECUTE' AND (a.grantee = 0 OR NOT g.rolsuper)) THEN 'x' ELSE '' END \
+ || CASE WHEN l.lanname = 'internal' AND EXISTS (SELECT FROM listed i WHERE i.prosrc = p.prosrc) THEN 'p' ELSE '' END \
+ || CASE WHEN EXISTS (SELECT FROM pg_type y WHERE y.oid = p.proargtypes[0] AND (y.typtype IN ('c', 'p') \
+        OR y.typtype = 'd' AND EXISTS (SELECT FROM pg_type b WHERE b.oid = y.typbasetype AND b.typtype = 'c'))) \
+        THEN 'F' ELSE '' END";
+
+/// What has expressions, and what those make suspicious: class, number, kind, target.
+const HOLDERS: &str = "\
+    SELECT 'pg_proc'::regclass AS class, oid, 'f' AS kind, oid AS target FROM pg_proc WHERE oid >= 16384 \
+    UNION ALL SELECT 'pg_operator'::regclass, oid, 'o', oid FROM pg_operator WHERE oid >= 16384 \
+    UNION ALL SELECT 'pg_rewrite'::regclass, w.oid, CASE w.ev_type WHEN '1' THEN 'r' ELSE 'w' END, w.ev_class \
+        FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE w.oid >= 16384 AND c.relkind <> 'm' \
+    UNION ALL SELECT 'pg_policy'::regclass, y.oid, k.kind, y.polrelid FROM pg_policy y JOIN pg_class c ON c.oid = y.polrelid, \
+        (VALUES ('r'), ('w')) k (kind) WHERE c.relrowsecurity \
+    UNION ALL SELECT 'pg_constraint'::regclass, oid, CASE WHEN contypid <> 0 THEN 'c' ELSE 'w' END, \
+        CASE WHEN contypid <> 0 THEN contypid ELSE conrelid END FROM pg_constraint WHERE oid >= 16384 \
+    UNION ALL SELECT 'pg_attrdef'::regclass, oid, 'w', adrelid FROM pg_attrdef WHERE oid >= 16384 \
+    UNION ALL SELECT 'pg_trigger'::regclass, oid, 'w', tgrelid FROM pg_trigger WHERE oid >= 16384 AND NOT tgisinternal \
+    UNION ALL SELECT 'pg_class'::regclass, indexrelid, k.kind, indrelid FROM pg_index, (VALUES ('r'), ('w')) k (kind) \
+        WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL)";
+
+/// Stored expressions: kind, target, tree.
+const TREES: &str = "\
+    SELECT CASE w.ev_type WHEN '1' THEN 'r' ELSE 'w' END AS kind, w.ev_class AS target, \
+        concat(w.ev_qual::text, w.ev_action::text) AS tree \
+        FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE w.oid >= 16384 AND c.relkind <> 'm' \
+    UNION ALL SELECT 'r', y.polrelid, concat(y.polqual::text, y.polwithcheck::text) \
+        FROM pg_policy y JOIN pg_class c ON c.oid = y.polrelid WHERE c.relrowsecurity \
+    UNION ALL SELECT CASE WHEN contypid <> 0 THEN 'c' ELSE 'w' END, CASE WHEN contypid <> 0 THEN contypid ELSE conrelid END, \
+        conbin::text FROM pg_constraint WHERE oid >= 16384 AND conbin IS NOT NULL \
+    UNION ALL SELECT 'w', adrelid, adbin::text FROM pg_attrdef WHERE oid >= 16384 \
+    UNION ALL SELECT 'w', tgrelid, tgqual::text FROM pg_trigger WHERE oid >= 16384 AND tgqual IS NOT NULL \
+    UNION ALL SELECT 'r', indrelid, concat(indexprs::text, indpred::text) FROM pg_index \
+        WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
+    UNION ALL SELECT 'f', oid, proargdefaults::text FROM pg_proc WHERE oid >= 16384 AND proargdefaults IS NOT NULL";
+
+/// Edges: kind and number of what may be an unseen writer, of what leads to it then.
+const EDGES: &str = "\
+    SELECT d.kind, d.ref, h.kind AS to_kind, h.target AS to_ref FROM holder h JOIN dep d ON d.classid = h.class AND d.objid = h.oid \
+        WHERE NOT (h.class = 'pg_rewrite'::regclass AND d.kind = 'f' AND d.ref IN (SELECT oid FROM soft)) \
+    UNION SELECT 'c', d.ref, h.kind, h.target FROM holder h JOIN dep d ON d.classid = h.class AND d.objid = h.oid \
+        WHERE d.kind = 't' \
+    UNION SELECT 'f', i.oid, x.kind, x.target FROM tree x JOIN pattern n ON x.tree ~ n.all \
+        JOIN listed i ON x.tree ~ (':(?:funcid|opfuncid|aggfnoid|winfnoid) ' || i.oid || '\\M') \
+    UNION SELECT 'f', u.code, 'o', o.oid FROM pg_operator o, \
+        unnest(ARRAY[o.oprcode::oid, o.oprrest::oid, o.oprjoin::oid]) u (code) WHERE o.oid >= 16384 AND u.code <> 0 \
+    UNION SELECT 'f', u.code, 'f', g.aggfnoid::oid FROM pg_aggregate g, unnest(ARRAY[g.aggtransfn::oid, g.aggfinalfn::oid, \
+        g.aggcombinefn::oid, g.aggserialfn::oid, g.aggdeserialfn::oid, g.aggmtransfn::oid, g.aggminvtransfn::oid, \
+        g.aggmfinalfn::oid]) u (code) WHERE g.aggfnoid >= 16384 AND u.code <> 0 \
+    UNION SELECT 'f', k.castfunc, 't', u.type FROM pg_cast k, unnest(ARRAY[k.castsource, k.casttarget]) u (type) \
+        WHERE k.castfunc <> 0 AND k.oid >= 16384 AND u.type >= 16384 \
+    UNION SELECT 'f', k.castfunc, 'a', 0 FROM pg_cast k \
+        WHERE k.castfunc <> 0 AND k.oid >= 16384 AND k.castsource < 16384 AND k.casttarget < 16384 \
+    UNION SELECT 'f', u.code, 't', y.oid FROM pg_type y, unnest(ARRAY[y.typinput::oid, y.typoutput::oid, y.typreceive::oid, \
+        y.typsend::oid, y.typmodin::oid, y.typmodout::oid]) u (code) \
+        WHERE y.oid >= 16384 AND u.code >= 16384 AND u.code NOT IN (SELECT oid FROM member) \
+    UNION SELECT 'f', u.code, 't', g.rngtypid FROM pg_range g, unnest(ARRAY[g.rngcanonical::oid, g.rngsubdiff::oid]) u (code) \
+        WHERE u.code >= 16384 \
+    UNION SELECT 't', g.rngsubtype, 't', g.rngtypid FROM pg_range g WHERE g.rngsubtype >= 16384 \
+    UNION SELECT k.kind, u.base, k.kind, y.oid FROM pg_type y, unnest(ARRAY[y.typelem, y.typbasetype]) u (base), \
+        (VALUES ('t'), ('c')) k (kind) WHERE u.base >= 16384 \
+    UNION SELECT k.kind, b.atttypid, k.to_kind, CASE k.to_kind WHEN k.kind THEN c.reltype ELSE c.oid END FROM pg_attribute b \
+        JOIN pg_class c ON c.oid = b.attrelid, \
+        (VALUES ('t', 'r'), ('t', 'w'), ('c', 'w'), ('t', 't'), ('c', 'c')) k (kind, to_kind) \
+        WHERE b.atttypid >= 16384 AND NOT b.attisdropped AND c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') \
+    UNION SELECT 'f', m.amproc::oid, 't', m.amproclefttype FROM pg_amproc m \
+        WHERE m.amproc::oid >= 16384 AND m.amproclefttype >= 16384 AND m.amproc::oid NOT IN (SELECT oid FROM member) \
+    UNION SELECT 'o', m.amopopr, 't', m.amoplefttype FROM pg_amop m WHERE m.amopopr >= 16384 AND m.amoplefttype >= 16384 \
+    UNION SELECT 'o', o.oid, 't', u.type FROM pg_operator o, unnest(ARRAY[o.oprleft, o.oprright]) u (type) \
+        WHERE o.oid >= 16384 AND u.type >= 16384 \
+        AND o.oprname IN ('=', '<>', '<', '<=', '>', '>=', '~~', '!~~', '~~*', '!~~*', '~', '!~') \
+    UNION SELECT 'w', i.inhrelid, 'w', i.inhparent FROM pg_inherits i \
+    UNION SELECT 'r', i.inhrelid, 'r', i.inhparent FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'f' \
+    UNION SELECT 'w', d.ref, 'w', w.ev_class FROM pg_rewrite w JOIN dep d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid \
+        WHERE d.kind = 'r' AND w.ev_type = '1' AND d.ref <> w.ev_class";
+
+/// Foreign tables that may write: a program's output, and a view of this very database, read over a connection of its own,
+/// that calls what is not known to only read.
+const FOREIGN: &str = "\
+    SELECT t.ftrelid AS oid, 'a program' AS why FROM pg_foreign_table t WHERE EXISTS ( \
+        SELECT FROM unnest(t.ftoptions) o WHERE o LIKE 'program=%') \
+    UNION ALL SELECT t.ftrelid, 'a view that it may reach by another connection' FROM pg_foreign_table t \
+        JOIN pg_foreign_server s ON s.oid = t.ftserver JOIN pg_foreign_data_wrapper d ON d.oid = s.srvfdw \
+        JOIN pg_class c ON c.oid = t.ftrelid \
+        JOIN pg_class v ON v.relkind IN ('v', 'f') AND v.oid <> c.oid \
+            AND v.relname = coalesce((SELECT option_value FROM pg_options_to_table(t.ftoptions) WHERE option_name = 'table_name'), c.relname) \
+        JOIN pg_namespace n ON n.oid = v.relnamespace \
+            AND n.nspname = coalesce((SELECT option_value FROM pg_options_to_table(t.ftoptions) WHERE option_name = 'schema_name'), c.relnamespace::regnamespace::text) \
+        LEFT JOIN pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1' \
+        WHERE d.fdwname = 'postgres_fdw' AND (v.relkind = 'f' \
+            OR EXISTS (SELECT FROM dep e WHERE e.classid = 'pg_rewrite'::regclass AND e.objid = w.oid AND e.kind IN ('f', 'o')) \
+            OR EXISTS (SELECT FROM dep e JOIN pg_class b ON b.oid = e.ref WHERE e.classid = 'pg_rewrite'::regclass \
+                AND e.objid = w.oid AND e.kind = 'r' AND b.relkind IN ('v', 'f') AND b.oid <> v.oid) \
+            OR EXISTS (SELECT FROM regexp_matches(w.ev_action::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
+                JOIN pg_proc p ON p.oid = m[1]::oid WHERE p.provolatile = 'v'))";
+
+/// The question to a server of that version (`server_version`).
+pub fn question(list: &RefusalList, version: &str) -> String {
+    let major: u32 =
+        version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    let (own, soft) = list.names_of_functions();
+    let body = if major >= 14 { "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
+    format!(
+        "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs FROM pg_proc p \
+            LEFT JOIN pg_init_privs i ON i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid AND i.objsubid = 0 \
+            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND p.proname = ANY ({own}::name[])), \
+        soft AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND proname = ANY ({soft}::name[])), \
+        pattern AS MATERIALIZED (SELECT ':(?:funcid|opfuncid|aggfnoid|winfnoid) (?:' || string_agg(oid::text, '|') || ')\\M' AS all FROM listed), \
+        member AS MATERIALIZED (SELECT d.objid AS oid, x.extname FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid \
+            WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'), \
+        server_role AS MATERIALIZED (SELECT oid FROM pg_roles WHERE rolname IN ('pg_write_server_files', 'pg_execute_server_program')), \
+        mighty AS MATERIALIZED (SELECT oid FROM pg_roles WHERE rolsuper \
+            UNION SELECT m.member FROM pg_auth_members m WHERE m.roleid IN (SELECT oid FROM server_role)), \
+        dep AS MATERIALIZED (SELECT classid, objid, CASE refclassid WHEN 'pg_proc'::regclass THEN 'f' WHEN 'pg_operator'::regclass THEN 'o' \
+            WHEN 'pg_class'::regclass THEN 'r' ELSE 't' END AS kind, refobjid AS ref FROM pg_depend \
+            WHERE deptype IN ('n', 'a', 'i') AND refobjid >= 16384 AND objid >= 16384 \
+            AND refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_class'::regclass, 'pg_type'::regclass)), \
+        holder AS MATERIALIZED ({HOLDERS}), tree AS MATERIALIZED ({TREES}), \
+        edge AS MATERIALIZED ({EDGES}), foreign_one AS MATERIALIZED ({FOREIGN}) \
+        SELECT * FROM (SELECT 'f', p.oid::text, n.nspname::text, p.proname::text, l.lanname::text, {FLAGS}, m.extname::text, \
+            CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END \
+            FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
+            LEFT JOIN member m ON m.oid = p.oid WHERE p.oid >= 16384 \
+        UNION ALL SELECT 'f', i.oid::text, 'pg_catalog', i.proname::text, 'internal', 'b' || CASE WHEN EXISTS ( \
+            SELECT FROM aclexplode(i.proacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.privilege_type = 'EXECUTE' \
+            AND (a.grantee = 0 AND i.initprivs IS NOT NULL OR a.grantee >= 16384 AND NOT g.rolsuper)) THEN 'g' ELSE '' END, \
+            NULL, NULL FROM listed i \
+        UNION ALL SELECT 'e', e.kind, e.ref::text, e.to_kind, e.to_ref::text, NULL, NULL, NULL FROM edge e \
+            WHERE NOT (e.kind = e.to_kind AND e.ref = e.to_ref) AND e.to_ref IS NOT NULL \
+        UNION ALL SELECT 's', 'r', oid::text, why, NULL, NULL, NULL, NULL FROM foreign_one \
+        UNION ALL SELECT 'v', 'r', w.ev_class::text, pg_get_viewdef(w.ev_class), NULL, NULL, NULL, NULL FROM pg_rewrite w \
+            WHERE w.ev_type = '1' AND w.oid IN (SELECT d.objid FROM dep d JOIN soft s ON d.kind = 'f' AND s.oid = d.ref \
+            WHERE d.classid = 'pg_rewrite'::regclass) \
+        UNION ALL SELECT 'n', k.kind, c.oid::text, n.nspname::text, c.relname::text, NULL, NULL, NULL FROM pg_class c \
+            JOIN pg_namespace n ON n.oid = c.relnamespace, (VALUES ('r'), ('w')) k (kind) \
+            WHERE c.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('r', 'w') UNION SELECT oid FROM foreign_one) \
+        UNION ALL SELECT 'n', 'o', oid::text, '', oprname::text, NULL, NULL, NULL FROM pg_operator \
+            WHERE oid IN (SELECT to_ref FROM edge WHERE to_kind = 'o') \
+        UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL FROM pg_type y \
+            JOIN pg_namespace n ON n.oid = y.typnamespace, (VALUES ('t'), ('c')) k (kind) \
+            WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c')) \
+        UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
+            WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h) LIMIT {limit}",
+        limit = MOST_ROWS + 1,
+    )
+}
+
+/// A cheap question, one value, whose answer changes with what [`question`] looks at.
+pub fn fingerprint() -> String {
+    const TABLES: [&str; 16] = [
+        "pg_proc",
+        "pg_class",
+        "pg_rewrite",
+        "pg_policy",
+        "pg_trigger",
+        "pg_constraint",
+        "pg_attrdef",
+        "pg_operator",
+        "pg_cast",
+        "pg_type",
+        "pg_extension",
+        "pg_foreign_server",
+        "pg_language",
+        "pg_amproc",
+        "pg_amop",
+        "pg_index",
+    ];
+    let mut parts: Vec<String> = TABLES
+        .iter()
+        .map(|table| {
+            let number = if *table == "pg_index" { "indexrelid" } else { "oid" };
+            format!("SELECT {number}::int8 AS id, xmin::text::int8 AS x FROM {table} WHERE {number} >= 16384")
+        })
+        .collect();
+    parts.push("SELECT oid::int8, xmin::text::int8 FROM pg_proc WHERE oid < 16384 AND proacl IS NOT NULL".into());
+    parts.push("SELECT ftrelid::int8, xmin::text::int8 FROM pg_foreign_table".into());
+    parts.push("SELECT member::int8, xmin::text::int8 FROM pg_auth_members".into());
+    parts.push("SELECT oid::int8, 0 FROM pg_roles WHERE rolsuper".into());
+    format!("SELECT concat_ws(' ', count(*), sum(hashint8extended(id, x))) FROM ({}) x", parts.join(" UNION ALL "))
+}
