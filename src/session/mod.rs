@@ -161,6 +161,8 @@ struct Flow {
     /// What ran in the open transaction.
     past: past::Past,
     fencing: fence::Fencing,
+    /// The statement that is complete ended all prepared ones when it was sent.
+    ended: bool,
     /// The session's settings are being made on this server connection: before its role is taken nothing may run.
     settling: Settling,
 }
@@ -207,6 +209,7 @@ impl Default for Flow {
             begun: false,
             past: past::Past::default(),
             fencing: fence::Fencing::No,
+            ended: false,
             settling: Settling::No,
         }
     }
