@@ -425,9 +425,7 @@ impl Session {
         if !sql.is_empty() {
             front::write_query(&mut self.io.to_server, sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
-            if self.vars.has_role() {
-                self.flow.settling = Settling::Asked;
-            }
+            self.flow.settling = if self.vars.has_role() { Settling::Asked } else { Settling::Sent };
         }
         if self.manner.pool_mode == PoolMode::Session && !operator {
             self.pins.add(Pin::SessionMode);

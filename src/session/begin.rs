@@ -267,6 +267,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         query_wait: db.setup().settings.query_wait_timeout.get(),
         most_prepared: config.pooling.max_prepared_statements as usize,
         largest: config.memory.max_message_size.bytes(),
+        refuses_pins: !config.pooling.pin_sessions && settings.pool_mode != PoolMode::Session && !operator,
         fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
     let mut startup = if operator { wanted.parameters } else { Vec::new() };

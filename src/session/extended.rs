@@ -349,6 +349,9 @@ impl Session {
             }
             None => self.note_doubt(None, false),
         }
+        if let Some(report) = statement.as_ref().and_then(|statement| self.refused_pin(&statement.cached)) {
+            return Ok(self.fail_in_place(header, report));
+        }
         if self.lease.in_maintenance()
             && let Some(report) = self.cancelled_hold()
         {
@@ -364,7 +367,9 @@ impl Session {
             self.leave_databases(&statement.cached);
             self.note_sequences(&statement.cached, true);
         }
-        self.pass(header, Some(Expected::seen(What::Execute(statement.clone()))));
+        let mut expected = Expected::seen(What::Execute(statement.clone()));
+        expected.ended = statement.as_ref().and_then(|statement| self.end_all_in_batch(statement));
+        self.pass(header, Some(expected));
         if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
             self.keep_defaults_in_batch(statement);
         }

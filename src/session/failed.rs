@@ -44,6 +44,12 @@ impl Session {
             let report = super::begin::report_of(body, Severity::Error);
             tracing::warn!(database = %self.db.name, error = report.message, "a session's role could not be taken");
             self.flow.settling = Settling::Refused(Box::new(report));
+        } else if matches!(self.flow.settling, Settling::Sent) {
+            // What has followed runs with settings that are not the session's: it is told, and nothing more.
+            let report = super::begin::report_of(body, Severity::Fatal);
+            tracing::warn!(database = %self.db.name, error = report.message, "a session's settings could not be made");
+            self.close_lease();
+            return Err(report.into());
         } else if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
             tracing::warn!(database = %self.db.name, error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
             self.pins.add(super::pins::Pin::Settings);
@@ -114,6 +120,12 @@ impl Session {
             (What::Parse(id), Some(server)) => server.prepared.remove(id),
             (What::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
             _ => {}
+        }
+        if let Some(all) = expected.ended {
+            self.names.put_back(all.names);
+            if let Some(server) = self.lease.server() {
+                server.prepared = all.prepared;
+            }
         }
         if let Some(before) = expected.before {
             self.names.forget(&before.name);

@@ -44,7 +44,7 @@ impl Session {
         let waits = !self.flow.parts.is_empty()
             || self.flow.fencing == Fencing::Asked
             || special && self.flow.readies > 0
-            || !matches!(self.flow.settling, Settling::No);
+            || matches!(self.flow.settling, Settling::Asked | Settling::Refused(_));
         // The server asks for COPY data: that is part of the message under way.
         waits && !self.flow.copy_in
     }

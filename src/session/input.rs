@@ -187,6 +187,9 @@ impl Session {
         if self.lease.in_maintenance() && self.holds_query(&cached) {
             return Ok(Handled::Hold);
         }
+        if let Some(report) = self.refused_pin(&cached) {
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
         if self.keeps_defaults(header, &cached) {
             return Ok(Handled::Done);
         }

@@ -163,7 +163,9 @@ struct Flow {
     /// What ran in the open transaction.
     past: past::Past,
     fencing: fence::Fencing,
-    /// The role that the session has taken is being taken on this server connection: nothing may run before it is.
+    /// The statement that is complete ended all prepared ones when it was sent.
+    ended: bool,
+    /// The session's settings are being made on this server connection: before its role is taken nothing may run.
     settling: Settling,
 }
 
@@ -173,7 +175,9 @@ enum Settling {
     /// It need not, or has.
     #[default]
     No,
-    /// The server has been asked for it.
+    /// Settings have been sent ahead of the client's first message, which has followed at once.
+    Sent,
+    /// The server has been asked for the role.
     Asked,
     /// It said no.
     Refused(Box<Report>),
@@ -208,6 +212,7 @@ impl Default for Flow {
             begun: false,
             past: past::Past::default(),
             fencing: fence::Fencing::No,
+            ended: false,
             settling: Settling::No,
         }
     }
@@ -221,6 +226,8 @@ struct Manner {
     query_wait: Option<std::time::Duration>,
     most_prepared: usize,
     largest: usize,
+    /// Statements that would bind the session to its server connection are refused.
+    refuses_pins: bool,
     /// The session wants a server connection that nobody has used, and leaves it to nobody.
     fresh: bool,
 }

@@ -6,7 +6,9 @@
 
 use super::Session;
 use super::expect::{Expected, Hide, What};
-use crate::wire::{TxStatus, front};
+use crate::sql::cache::Cached;
+use crate::sql::{Analysis, SessionEffect, Statement};
+use crate::wire::{Report, TxStatus, front};
 
 /// What binds a session to its server connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +108,33 @@ impl Pin {
     }
 }
 
+/// The statement that a session without a server connection of its own cannot run.
+fn pinning(analysis: &Analysis, text: &[u8]) -> Option<&'static str> {
+    use SessionEffect as Effect;
+    let binds = |statement: &Statement| {
+        let passing = || statement.text(text).windows(DROP.len()).any(|words| words.eq_ignore_ascii_case(DROP));
+        statement.effects.iter().any(|effect| match effect {
+            Effect::Listen(_) | Effect::Prepare { .. } | Effect::DeclareWithHold(_) => true,
+            Effect::AdvisoryLock | Effect::Load | Effect::Holds(_) => true,
+            Effect::CreateTemp => !passing(),
+            _ => false,
+        })
+    };
+    analysis.statements.iter().find(|statement| binds(statement)).map(|statement| statement.tag)
+}
+
+/// How ON COMMIT DROP ends: what is gone with its transaction binds nobody.
+const DROP: &[u8] = b"commit drop";
+
 impl Session {
+    /// The error for a text that would bind the session, where that is not wanted.
+    pub(super) fn refused_pin(&self, cached: &Cached) -> Option<Report> {
+        let tag = self.manner.refuses_pins.then(|| pinning(&cached.analysis, &cached.text)).flatten()?;
+        let report = Report::error("0A000", format!("cannot execute {tag} in a session that is pooled by transaction"));
+        let detail = "It would keep the server connection for this client alone, and pin_sessions is false.";
+        Some(report.with_detail(Some(detail.to_owned())))
+    }
+
     /// A statement has made something that binds the session. What may not last is asked about.
     pub(super) fn pin(&mut self, pin: Pin) {
         self.pins.add(pin);

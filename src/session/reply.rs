@@ -207,7 +207,7 @@ impl Session {
         };
         let nth = match self.flow.expects.front() {
             Some(Expected { what: What::Execute(_), .. }) => {
-                self.flow.expects.pop_front();
+                self.flow.ended = self.flow.expects.pop_front().is_some_and(|done| done.ended.is_some());
                 0
             }
             _ => {
@@ -294,6 +294,9 @@ impl Session {
         };
         self.flow.readies = self.flow.readies.saturating_sub(1);
         self.flow.status = status;
+        if matches!(self.flow.settling, Settling::Sent) {
+            self.flow.settling = Settling::No;
+        }
         if !matches!(self.flow.settling, Settling::No) && expected.hide == Hide::All {
             self.take_reply(header);
             self.flow.failed = false;

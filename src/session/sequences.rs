@@ -71,7 +71,7 @@ impl Session {
             server.sequences = Some(me);
             self.sequences.on = Some(server.id);
         }
-        if known && server.sequences == Some(me) {
+        if known && server.sequences == Some(me) && !self.manner.refuses_pins {
             self.pins.add(Pin::Sequence);
             self.me.pinned.set(self.pins.word());
         }

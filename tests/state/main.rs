@@ -6,6 +6,7 @@ mod databases;
 mod fresh;
 mod identity;
 mod pins;
+mod prepared;
 mod roles;
 mod sequences;
 mod settings;

@@ -1,6 +1,6 @@
 //! What keeps a session on its server connection, and that it does so no longer than it has to.
 
-use crate::stand::{Client, Place};
+use crate::stand::{Client, Place, Stand};
 use pgsluice_fixtures::wait;
 
 /// The pins of the place, once the question after the last statement has been answered.
@@ -98,4 +98,35 @@ fn an_unnamed_statement_outlives_the_question() {
     let frames = one.0.round_trip(&again, crate::stand::SOON).unwrap();
     assert!(frames.iter().all(|frame| frame.error().is_none()), "{frames:?}");
     pinned(&place, &mut one, &[]);
+}
+
+#[test]
+fn who_does_not_want_pins_refuses_them() {
+    let stand = Stand::start("pin_sessions = false", 1);
+    let mut one = stand.client("dba", "d0");
+    let refused = [
+        "LISTEN a",
+        "SELECT 1; LISTEN a",
+        "CREATE TEMP TABLE t (n int)",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "SELECT pg_advisory_lock(1)",
+        "PREPARE p AS SELECT 1",
+        "LOAD 'plpgsql'",
+    ];
+    for sql in refused {
+        let said = one.refused(sql);
+        assert!(said.contains("0A000") && said.contains("pooled by transaction"), "{sql}: {said}");
+        if !sql.contains(';') {
+            assert!(one.refused_prepared(sql).contains("pooled by transaction"), "{sql}");
+        }
+    }
+    one.ask("BEGIN");
+    one.refused("LISTEN a");
+    assert!(one.refused("SELECT 1").contains("current transaction is aborted"));
+    one.ask("ROLLBACK");
+    for sql in
+        ["BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; COMMIT", "SELECT pg_advisory_xact_lock(1)", "NOTIFY a"]
+    {
+        one.ask(sql);
+    }
 }

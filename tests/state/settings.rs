@@ -65,3 +65,16 @@ fn a_setting_is_what_its_transaction_has_made_of_it() {
     assert_eq!(one.value("SHOW work_mem"), "4MB");
     assert!(place.pins().is_empty(), "{:?}", place.pins());
 }
+
+#[test]
+fn who_cannot_have_its_settings_is_sent_away() {
+    let place = Place::new();
+    let (mut one, mut other) = (place.client(), place.client());
+    one.ask("CREATE TABLE written (n int)");
+    one.ask("SET plpgsql.unheard_of = 1");
+    // Now the library is there, and takes the names of its settings for itself.
+    other.ask("DO 'BEGIN END'");
+    let refused = one.refused("BEGIN");
+    assert!(refused.contains("FATAL") && refused.contains("plpgsql.unheard_of"), "{refused}");
+    assert_eq!(other.value("SELECT count(*) FROM written"), "0");
+}

@@ -1,0 +1,29 @@
+//! Statements prepared by protocol.
+
+use crate::stand::{Client, Place, SOON};
+use pgsluice_fixtures::raw::message::{bind, execute, parse, sync};
+
+/// The SQLSTATEs of a batch's errors.
+fn run(client: &mut Client, messages: &[Vec<u8>]) -> Vec<String> {
+    let frames = client.0.round_trip(&messages.concat(), SOON).unwrap();
+    frames.iter().filter_map(|frame| frame.error()).map(|error| error.code().to_owned()).collect()
+}
+
+#[test]
+fn what_follows_the_end_of_all_in_a_batch_may_take_its_names() {
+    let place = Place::new();
+    let mut one = place.client();
+    let uses = |name: &str| [bind("", name, &[]), execute("", 0)].concat();
+    let all = [parse("", "DEALLOCATE ALL", &[]), bind("", "", &[]), execute("", 0)].concat();
+    assert!(run(&mut one, &[parse("s", "SELECT 1", &[]), sync()]).is_empty());
+    assert!(run(&mut one, &[all.clone(), parse("s", "SELECT 2", &[]), uses("s"), sync()]).is_empty());
+    assert!(run(&mut one, &[uses("s"), sync()]).is_empty());
+    assert_eq!(run(&mut one, &[all.clone(), uses("s"), sync()]), ["26000"]);
+
+    // It is not run: nothing has ended.
+    assert!(run(&mut one, &[parse("s", "SELECT 1", &[]), sync()]).is_empty());
+    let fails = [parse("", "SELECT 1/0", &[]), bind("", "", &[]), execute("", 0)].concat();
+    assert_eq!(run(&mut one, &[fails, all, parse("s", "SELECT 2", &[]), sync()]), ["22012"]);
+    assert!(run(&mut one, &[uses("s"), sync()]).is_empty());
+    assert_eq!(run(&mut one, &[parse("s", "SELECT 2", &[]), sync()]), ["42P05"]);
+}
