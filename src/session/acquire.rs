@@ -133,6 +133,7 @@ impl Session {
 
     fn arm(&mut self, server: &mut Server) {
         front::write_query(&mut self.io.to_server, ARM.as_bytes());
+        self.flow.rounds += 1;
         self.flow.readies += 1;
         self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));
         // Taken for granted until the server says otherwise; it reports before ReadyForQuery.

@@ -132,6 +132,11 @@ impl Expected {
         self
     }
 
+    /// Whether a name changes by it, or a statement comes to stand on the server.
+    pub fn renames(&self) -> bool {
+        self.before.is_some() || matches!(self.what, What::Parse(id) | What::Close(id) if id != 0)
+    }
+
     /// Whether prepared statements lose their names by it.
     pub fn forgets_names(&self) -> bool {
         let cached = match &self.what {

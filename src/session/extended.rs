@@ -62,6 +62,9 @@ impl Session {
         if self.lease.in_maintenance() && self.holds_batch()? {
             return Ok(Handled::Hold);
         }
+        if matches!(header.tag, b'P' | b'B' | b'D' | b'C') && self.may_lack_names() {
+            return Ok(Handled::Later);
+        }
         if self.flow.forgets && matches!(header.tag, b'P' | b'B' | b'D') {
             if self.awaits_answers() {
                 return Ok(Handled::Later);
@@ -141,6 +144,12 @@ impl Session {
     /// Whether statements keep their names on the server: the connection is this session's alone.
     pub(super) fn keeps_names(&self) -> bool {
         self.lease.is_operator()
+    }
+
+    /// Whether a name was changed in an earlier batch that has not been answered: if something before it failed there, it was not.
+    fn may_lack_names(&self) -> bool {
+        let flow = &self.flow;
+        flow.renamed.is_some_and(|at| at < flow.rounds && flow.rounds.saturating_sub(flow.readies as u64) <= at)
     }
 
     fn parse(&mut self, header: Header) -> Result<Handled, End> {
@@ -424,6 +433,9 @@ impl Session {
 
     /// An answer of our own, at its place among the server's.
     pub(super) fn say(&mut self, say: Expected) {
+        if say.renames() {
+            self.flow.renamed = Some(self.flow.rounds);
+        }
         self.flow.expects.push_back(say);
         self.say_what_is_due();
     }

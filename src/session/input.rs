@@ -298,7 +298,11 @@ impl Session {
 
     /// Notes that an answer is awaited.
     pub(super) fn expect(&mut self, expected: Expected) {
+        if expected.renames() {
+            self.flow.renamed = Some(self.flow.rounds);
+        }
         if expected.ends_ready() {
+            self.flow.rounds += 1;
             self.flow.readies += 1;
         }
         self.flow.begun |= expected.hide != super::expect::Hide::All;

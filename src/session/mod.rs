@@ -152,6 +152,10 @@ struct Flow {
     /// What the client is told once a transaction has been proved: the end of its last statement's answer.
     held: Vec<u8>,
     around: wrapped::Around,
+    /// Messages that end with ReadyForQuery and have been sent.
+    rounds: u64,
+    /// How many there were when the client's names, or what stands on the server, changed last.
+    renamed: Option<u64>,
     /// DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
     forgets: bool,
     /// Behind the last message that is owed an answer went a Flush of ours.
@@ -204,6 +208,8 @@ impl Default for Flow {
             unproved: false,
             held: Vec::new(),
             around: wrapped::Around::Nothing,
+            rounds: 0,
+            renamed: None,
             forgets: false,
             flushed: false,
             told: false,

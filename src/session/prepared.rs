@@ -112,7 +112,13 @@ impl Names {
     }
 
     /// Text of a server's with the client's names in place of those that statements have on servers; None: it holds none.
-    pub fn in_clients_words(&self, text: &[u8]) -> Option<Vec<u8>> {
+    ///
+    /// `gone` are names that the client has given up since.
+    pub fn in_clients_words<'a>(
+        &'a self,
+        text: &[u8],
+        gone: impl Iterator<Item = (&'a [u8], &'a Rc<Statement>)> + Clone,
+    ) -> Option<Vec<u8>> {
         let quoted = format!("\"{NAME_ON_SERVERS}");
         let mut rest = text;
         let mut words = Vec::new();
@@ -120,7 +126,8 @@ impl Names {
             let (before, found) = rest.split_at(at + 1);
             let end = memchr::memchr(b'"', found)?;
             let (known, tail) = found.split_at(end);
-            let name = self.statements.iter().find(|(_, statement)| statement.server_name().as_bytes() == known);
+            let named = self.statements.iter().map(|(name, statement)| (&**name, statement));
+            let name = named.chain(gone.clone()).find(|(_, statement)| statement.server_name().as_bytes() == known);
             words.extend_from_slice(before);
             words.extend_from_slice(name.map_or(known, |(name, _)| name));
             rest = tail;

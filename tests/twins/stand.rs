@@ -69,7 +69,12 @@ impl Twins {
         }
         let near = || Raw::connect(&stand.proxy.tcp(), &Login::new("app", "near")).unwrap();
         let far = || Raw::connect(&stand.cluster.primary().tcp(), &Login::new("app", "far")).unwrap();
-        Twins { near: [near(), near()], far: [far(), far()] }
+        let mut twins = Twins { near: [near(), near()], far: [far(), far()] };
+        for raw in twins.near.iter_mut().chain(&mut twins.far) {
+            // A server process that has known a setting of that kind knows it for ever: SHOW says nothing instead of failing.
+            raw.query("SET my.key = ''; RESET my.key", PATIENCE).unwrap();
+        }
+        twins
     }
 
     /// What one of the two and its twin are told.

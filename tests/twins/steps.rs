@@ -137,7 +137,7 @@ const TEXTS: &[&str] = &[
 const KEEPING: &[(&str, &str)] = &[
     ("LISTEN x", "UNLISTEN *"),
     ("CREATE TEMP TABLE mine AS SELECT 1 AS a", "DISCARD TEMP"),
-    ("CREATE TEMP TABLE mine (a int) ON COMMIT DELETE ROWS", "DROP TABLE IF EXISTS pg_temp.mine"),
+    ("CREATE TEMP TABLE mine (a int) ON COMMIT DELETE ROWS", "DISCARD TEMP"),
     ("DECLARE c CURSOR WITH HOLD FOR SELECT id FROM public.t ORDER BY id", "CLOSE ALL"),
     ("SELECT pg_advisory_lock(8)", "SELECT pg_advisory_unlock_all()"),
     ("PREPARE x AS SELECT count(*) FROM public.t", "DEALLOCATE ALL"),
