@@ -114,6 +114,8 @@ pub struct Expected {
     pub proof: Proof,
     /// What the message changed among the client's names.
     pub before: Option<Box<NameBefore>>,
+    /// The client's name for the statement that it is about.
+    pub named: Option<Box<[u8]>>,
     /// What it ended when it was sent.
     pub ended: Option<Box<AllBefore>>,
 }
@@ -126,7 +128,7 @@ impl Expected {
 
     /// An answer of which `hide` is hidden.
     pub fn hidden(what: What, hide: Hide) -> Self {
-        Self { what, hide, refusal: None, proof: Proof::None, before: None, ended: None }
+        Self { what, hide, refusal: None, proof: Proof::None, before: None, named: None, ended: None }
     }
 
     /// Gives it a part in a proof.
@@ -138,6 +140,12 @@ impl Expected {
     /// Notes what the client's name stood for before this message.
     pub fn renaming(mut self, name: &[u8], stood_for: Option<Rc<Statement>>) -> Self {
         self.before = Some(Box::new(NameBefore { name: name.into(), stood_for }));
+        self
+    }
+
+    /// Notes the client's name for its statement.
+    pub fn of(mut self, name: Box<[u8]>) -> Self {
+        self.named = Some(name);
         self
     }
 

@@ -171,6 +171,16 @@ impl Session {
         Some(Box::new(AllBefore { names: self.names.take_all(), prepared }))
     }
 
+    /// An error's message that names a statement as the server knows it, with the name that the client gave it.
+    pub(super) fn message_with_clients_name(&self, message: &[u8]) -> Option<String> {
+        let expected = self.flow.expects.front()?;
+        let (What::Bind(Some(statement)) | What::Describe(Some(statement))) = &expected.what else { return None };
+        let known = format!("\"{}\"", statement.server_name());
+        let message = str::from_utf8(message).ok().filter(|message| message.contains(&known))?;
+        let name = String::from_utf8_lossy(expected.named.as_deref()?);
+        Some(message.replace(&known, &format!("\"{name}\"")))
+    }
+
     /// DEALLOCATE of a name that the client prepared by protocol: the text with the name that the statement has on the
     /// server. There it is prepared anew if need be, so that the statement fails or succeeds as on a connection of its own.
     pub(super) fn deallocate_rewritten(&mut self, cached: &Cached) -> Option<Vec<u8>> {

@@ -185,10 +185,12 @@ impl Session {
             self.count_layer(Layer::Block);
         }
         let moved = self.place_in_clients_text(fields);
+        let renamed = self.message_with_clients_name(fields.message());
         let out = &mut self.io.to_client;
-        match moved {
-            Some(position) => fields.write_with(out, &Change { position: Some(&position), ..Change::default() }),
-            None => back::message(out, b'E', |out| out.extend_from_slice(body)),
+        match (moved, renamed) {
+            (Some(position), _) => fields.write_with(out, &Change { position: Some(&position), ..Change::default() }),
+            (None, Some(message)) => fields.write_with(out, &Change { message: Some(&message), ..Change::default() }),
+            (None, None) => back::message(out, b'E', |out| out.extend_from_slice(body)),
         }
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }
