@@ -30,6 +30,8 @@ pub enum Phase {
     Active,
     /// In a transaction block, between statements.
     IdleInTransaction,
+    /// A command of replication's own is under way. It may go on for as long as it likes.
+    Streams,
 }
 
 /// What a session is asked to do at its next step.
@@ -203,7 +205,7 @@ impl Client {
         let now = Instant::now();
         self.phase_since.set(now);
         if matches!(before, Phase::Idle | Phase::IdleInTransaction)
-            && matches!(phase, Phase::Waiting | Phase::Held | Phase::Active)
+            && matches!(phase, Phase::Waiting | Phase::Held | Phase::Active | Phase::Streams)
         {
             self.requested.set(now);
         }

@@ -33,9 +33,12 @@ impl Statement {
     }
 }
 
+/// How the name of a statement on servers begins.
+pub const NAME_ON_SERVERS: &str = "pgsluice_";
+
 /// The name on servers of statement number `id`.
 pub fn server_name(id: u64) -> String {
-    format!("pgsluice_{id:x}")
+    format!("{NAME_ON_SERVERS}{id:x}")
 }
 
 impl Drop for Statement {

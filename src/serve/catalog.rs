@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often the catalog of one whose gate is closed is looked at for changes.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long one question may take: MAINTENANCE ON waits for it.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Most that is read of a catalog (bytes).
 const MOST_BYTES: usize = 64 << 20;
 
@@ -30,7 +30,7 @@ const PARAMETERS: [(&str, &str); 5] = [
     ("client_encoding", "UTF8"),
     ("search_path", "pg_catalog, pg_temp"),
     ("default_transaction_read_only", "on"),
-    ("statement_timeout", "3000"),
+    ("statement_timeout", "15000"),
 ];
 
 /// A connection to the database, and what it was made for.

@@ -124,7 +124,7 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
     let sent = core.hub.on_core(home, move |core| {
         let client = core.client(id)?;
         let right: bool = subtle::ConstantTimeEq::ct_eq(&*client.secret, secret.as_slice()).into();
-        if !right || !matches!(client.phase.get(), Phase::Active | Phase::Held | Phase::Waiting) {
+        if !right || matches!(client.phase.get(), Phase::Idle | Phase::IdleInTransaction) {
             return None;
         }
         Some(client.send_cancel())

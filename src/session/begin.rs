@@ -270,7 +270,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         refuses_pins: !config.pooling.pin_sessions && settings.pool_mode != PoolMode::Session && !operator,
         fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
     };
-    let startup = if operator { wanted.parameters } else { Vec::new() };
+    let mut startup = if operator { wanted.parameters } else { Vec::new() };
+    if operator {
+        startup.push(("application_name".to_owned(), me.application_name.borrow().clone()));
+    }
     let told = Told::new(welcome);
     Ok(Prepared {
         me,

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::hub::Statement;
+use crate::sql::SessionEffect;
 use crate::sql::cache::Cached;
 use crate::sql::target::Verb;
 use crate::wire::Report;
@@ -147,6 +148,18 @@ impl Expected {
     pub fn of(mut self, name: Box<[u8]>) -> Self {
         self.named = Some(name);
         self
+    }
+
+    /// Whether prepared statements lose their names by it.
+    pub fn forgets_names(&self) -> bool {
+        let cached = match &self.what {
+            What::Query(Some(cached)) => cached,
+            What::Execute(Some(statement)) => &statement.cached,
+            _ => return false,
+        };
+        let forgets =
+            |effect: &SessionEffect| matches!(effect, SessionEffect::Deallocate(_) | SessionEffect::DiscardAll);
+        cached.analysis.statements.iter().any(|statement| statement.effects.iter().any(forgets))
     }
 
     /// Whether ReadyForQuery ends it.

@@ -62,6 +62,12 @@ impl Session {
         if self.lease.in_maintenance() && self.holds_batch()? {
             return Ok(Handled::Hold);
         }
+        if self.flow.forgets && matches!(header.tag, b'P' | b'B' | b'D') {
+            if self.awaits_answers() {
+                return Ok(Handled::Later);
+            }
+            self.flow.forgets = false;
+        }
         match header.tag {
             b'P' => self.parse(header),
             b'B' => self.bind(header),

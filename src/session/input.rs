@@ -309,6 +309,7 @@ impl Session {
             server.unnamed = 0;
         }
         self.flow.flushed = false;
+        self.flow.forgets |= expected.forgets_names();
         self.flow.expects.push_back(expected);
     }
 

@@ -152,6 +152,8 @@ struct Flow {
     /// What the client is told once a transaction has been proved: the end of its last statement's answer.
     held: Vec<u8>,
     around: wrapped::Around,
+    /// DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
+    forgets: bool,
     /// Behind the last message that is owed an answer went a Flush of ours.
     flushed: bool,
     /// The client has been sent something since the lease began.
@@ -204,6 +206,7 @@ impl Default for Flow {
             unproved: false,
             held: Vec::new(),
             around: wrapped::Around::Nothing,
+            forgets: false,
             flushed: false,
             told: false,
             begun: false,

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::Session;
 use super::expect::{AllBefore, Expected, Hide, What};
 use crate::hub::Statement;
+use crate::hub::statement::NAME_ON_SERVERS;
 use crate::sql::SessionEffect;
 use crate::sql::cache::Cached;
 use crate::wire::front;
@@ -123,6 +124,30 @@ impl Names {
         self.binary.iter().any(|known| **known == *portal)
     }
 
+    /// Text of a server's with the client's names in place of those that statements have on servers; None: it holds none.
+    /// Of a statement with several names `used` is taken, if it is one of them.
+    pub fn in_clients_words(&self, text: &[u8], used: Option<&[u8]>) -> Option<Vec<u8>> {
+        let quoted = format!("\"{NAME_ON_SERVERS}");
+        let mut rest = text;
+        let mut words = Vec::new();
+        while let Some(at) = memchr::memmem::find(rest, quoted.as_bytes()) {
+            let (before, found) = rest.split_at(at + 1);
+            let end = memchr::memchr(b'"', found)?;
+            let (known, tail) = found.split_at(end);
+            let stands = |statement: &Rc<Statement>| statement.server_name().as_bytes() == known;
+            let used = used.filter(|name| self.statements.get(*name).is_some_and(stands));
+            let name = || self.statements.iter().find(|(_, statement)| stands(statement)).map(|(name, _)| &**name);
+            let name = used.or_else(name);
+            words.extend_from_slice(before);
+            words.extend_from_slice(name.unwrap_or(known));
+            rest = tail;
+        }
+        (!words.is_empty()).then(|| {
+            words.extend_from_slice(rest);
+            words
+        })
+    }
+
     /// What the portal of that name runs is not known.
     pub fn forget_portal(&mut self, portal: &[u8]) {
         if portal.is_empty() {
@@ -169,16 +194,6 @@ impl Session {
         }
         let prepared = std::mem::take(&mut self.lease.server()?.prepared);
         Some(Box::new(AllBefore { names: self.names.take_all(), prepared }))
-    }
-
-    /// An error's message that names a statement as the server knows it, with the name that the client gave it.
-    pub(super) fn message_with_clients_name(&self, message: &[u8]) -> Option<String> {
-        let expected = self.flow.expects.front()?;
-        let (What::Bind(Some(statement)) | What::Describe(Some(statement))) = &expected.what else { return None };
-        let known = format!("\"{}\"", statement.server_name());
-        let message = str::from_utf8(message).ok().filter(|message| message.contains(&known))?;
-        let name = String::from_utf8_lossy(expected.named.as_deref()?);
-        Some(message.replace(&known, &format!("\"{name}\"")))
     }
 
     /// DEALLOCATE of a name that the client prepared by protocol: the text with the name that the statement has on the

@@ -149,6 +149,8 @@ impl Session {
     /// Writes an error of the server to the client, as the gate wants it said. `refusal` takes the place of the error that a
     /// message of ours was made to raise.
     pub(super) fn write_error(&mut self, body: &[u8], refusal: Option<&Report>) -> Result<(), End> {
+        let renamed = self.names.in_clients_words(body, self.flow.expects.front().and_then(|one| one.named.as_deref()));
+        let body = renamed.as_deref().unwrap_or(body);
         let fields = ErrorFields::new(body);
         let out = &mut self.io.to_client;
         if let Some(report) = refusal.filter(|_| RAISED.contains(&fields.code())) {
@@ -185,12 +187,10 @@ impl Session {
             self.count_layer(Layer::Block);
         }
         let moved = self.place_in_clients_text(fields);
-        let renamed = self.message_with_clients_name(fields.message());
         let out = &mut self.io.to_client;
-        match (moved, renamed) {
-            (Some(position), _) => fields.write_with(out, &Change { position: Some(&position), ..Change::default() }),
-            (None, Some(message)) => fields.write_with(out, &Change { message: Some(&message), ..Change::default() }),
-            (None, None) => back::message(out, b'E', |out| out.extend_from_slice(body)),
+        match moved {
+            Some(position) => fields.write_with(out, &Change { position: Some(&position), ..Change::default() }),
+            None => back::message(out, b'E', |out| out.extend_from_slice(body)),
         }
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }

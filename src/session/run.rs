@@ -240,10 +240,14 @@ impl Session {
         if self.me.is_asked() {
             return Poll::Ready(Ok(()));
         }
-        if self.write_client(cx).is_err() || self.half_closed {
+        if self.write_client(cx).is_err() {
             return Poll::Ready(Err(End::ClientGone));
         }
         loop {
+            // Whoever closes its side while nothing runs for it has most likely gone.
+            if self.half_closed {
+                return Poll::Ready(Err(End::ClientGone));
+            }
             match self.read_client(cx) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,

@@ -47,7 +47,7 @@ impl Session {
     }
 
     /// Whether answers are owed. They are asked for with a Flush.
-    fn awaits_answers(&mut self) -> bool {
+    pub(super) fn awaits_answers(&mut self) -> bool {
         let owed = !self.flow.expects.is_empty();
         if owed && !std::mem::replace(&mut self.flow.flushed, true) {
             let io = &mut self.io;

@@ -116,5 +116,5 @@ fn race(address: &Address, database: &str) {
     });
     let [hits, misses, innocent] = [hits, misses, innocent].map(AtomicUsize::into_inner);
     println!("{database}: {hits} hit, {misses} came too early or too late, {innocent} statements of others");
-    assert!(hits > 10 && misses > 10 && innocent > 50, "{hits} hit, {misses} missed, {innocent} of others");
+    assert!(hits > 10 && misses > 0 && innocent > 50, "{hits} hit, {misses} missed, {innocent} of others");
 }

@@ -1,6 +1,6 @@
 //! What a start-up packet asks for is what RESET goes back to, though the server connection is others' too.
 
-use pgsluice_fixtures::{Frame, Raw};
+use pgsluice_fixtures::{Frame, Login, Raw};
 
 use crate::stand::{Stand, ask, extended, login, refusal, simple};
 
@@ -130,6 +130,20 @@ fn reset_goes_back_to_what_the_client_asked_for() {
         }
         assert_eq!(shown(&mut proxied), shown(&mut direct), "{database}");
     }
+}
+
+#[test]
+fn an_operator_s_own_connection_is_opened_with_its_packet() {
+    let stand = Stand::shared();
+    let dba = || PACKET.iter().fold(Login::new("dba", "plain").password("dba"), |login, (n, v)| login.parameter(n, v));
+    let [mut direct, mut proxied] =
+        [stand.server(), stand.proxy.tcp()].map(|address| Raw::connect(&address, &dba()).expect("a connection"));
+    for step in
+        ["SET work_mem TO '1MB'", "DO 'BEGIN RESET ALL; END'", "SELECT source FROM pg_settings WHERE name = 'work_mem'"]
+    {
+        assert_eq!(simple(&mut proxied, step), simple(&mut direct, step), "{step}");
+    }
+    assert_eq!(shown(&mut proxied), shown(&mut direct));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Cluster, Frame, Login, Proxy, Raw, Role, proxy::binary, wait};
 
 use crate::stand::{SOON, ask, refusal, simple};
@@ -221,6 +222,16 @@ fn limits_count_and_what_is_wrong_is_refused_as_postgresql_does() {
     stand.cluster.primary().psql("ALTER ROLE streamer NOREPLICATION").unwrap();
     let login = stand.streamer("database");
     assert_eq!(refusal(&stand.proxy.tcp(), &login), refusal(&server, &login));
+    stand.cluster.primary().psql("ALTER ROLE streamer REPLICATION").unwrap();
+    let mut own = stand.connect("database");
+    let pid = own.key().unwrap().pid.to_string();
+    assert_eq!(ask(&mut own, "SELECT pg_backend_pid()"), pid);
+    own.send(&message::query("SELECT pg_sleep(30)")).unwrap();
+    let answer = wait::until(SOON, "an end", || {
+        own.cancel(SOON).unwrap();
+        own.frame(Duration::from_millis(50)).ok().filter(|frame| frame.tag == b'E')
+    });
+    assert_eq!(answer.error().unwrap().code(), "57014");
     let mut plain = Raw::connect(&stand.proxy.tcp(), &stand.streamer("off")).unwrap();
     assert_eq!(ask(&mut plain, "SELECT 1"), "1");
 }

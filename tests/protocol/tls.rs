@@ -28,11 +28,11 @@ fn proxy(port: u16, top: &str) -> Proxy {
     let config = format!(
         "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_file = \"userlist.txt\"\n{top}\n\
          query_wait_timeout = \"5s\"\n[clusters.main]\nupstreams = [\"localhost:{port}\"]\nmonitor_user = \"monitor\"\n\
-         monitor_password = \"monitor\"\nmonitor_interval = \"200ms\"\n[databases.app]\n",
+         monitor_password = \"monitor\"\nmonitor_interval = \"200ms\"\n[databases.app]\n[databases.postgres]\n",
     );
     Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice")))
         .config(config)
-        .file("userlist.txt", "\"app\" \"app\"\n")
+        .file("userlist.txt", "\"app\" \"app\"\n\"monitor\" \"monitor\"\n")
         .start()
         .expect("a proxy")
 }
@@ -88,6 +88,34 @@ async fn tls_may_begin_at_once_if_it_names_postgresql() {
     assert_eq!(socket.read_u8().await.unwrap(), b'S');
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     connector.connect("localhost".try_into().unwrap(), socket).await.expect("a handshake");
+}
+
+/// Another pgsluice stands in for a server that takes it, as PostgreSQL 17 does.
+#[test]
+fn tls_begins_at_once_towards_a_server_where_that_is_wanted() {
+    let cluster = cluster(&["host all all all scram-sha-256"]);
+    let tls = cluster.tls().unwrap();
+    let (cert, key) = tls.server("proxy", &["localhost"]).unwrap();
+    let lines = format!(
+        "client_tls_sslmode = \"require\"\nclient_tls_cert_file = \"{}\"\nclient_tls_key_file = \"{}\"\n",
+        cert.display(),
+        key.display()
+    );
+    let inner = proxy(cluster.primary().port(), &lines);
+    let direct = format!(
+        "server_tls_negotiation = \"direct\"\nserver_tls_sslmode = \"verify-full\"\nserver_tls_ca_file = \"{}\"\n",
+        tls.ca_cert.display()
+    );
+    let outer = proxy(inner.port(), &direct);
+    let mut client = Raw::connect(&outer.tcp(), &app()).expect("a connection through both");
+    assert_eq!(ask(&mut client, "SELECT current_user"), "app");
+    // The first byte tells.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let _third = proxy(listener.local_addr().unwrap().port(), &direct);
+    let (mut monitor, _) = listener.accept().unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(&mut monitor, &mut byte).unwrap();
+    assert_eq!(byte, [0x16]);
 }
 
 #[test]

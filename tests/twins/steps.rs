@@ -183,9 +183,10 @@ fn step(dice: &mut Dice, ends: &mut Vec<&'static str>) -> Step {
             0..=4 => step.push(query(&words)),
             5 => step.push(query(&format!("{words}; {}", text(dice, ends)))),
             6 | 7 => step.extend([parse("", &words, &[]), bind("", "", &[]), describe_portal(""), execute("", 0)]),
-            8 => step.push(parse(&name, &words, &[])),
+            // Not what keeps the server connection: it may run in another turn.
+            8 => step.push(parse(&name, dice.of::<&str>(TEXTS), &[])),
             9 => step.extend([
-                parse(&name, "SELECT v FROM public.t WHERE id = $1", &[23]),
+                parse(&name, &format!("SELECT v FROM public.t WHERE id = $1 /* {name} */"), &[23]),
                 bind(portal, &name, &[Some(b"2")]),
             ]),
             10 => step.extend([bind(portal, &name, &[]), describe_portal(portal), execute(portal, 0)]),

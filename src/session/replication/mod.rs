@@ -105,7 +105,9 @@ pub(super) async fn begin(
     for (name, value) in &reported {
         back::parameter_status(&mut greeting, name, value);
     }
-    back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), &me.secret);
+    // The server process is its own: it is told that one's number.
+    core.hub.keys.add(server.key.0, &me.secret, me.id);
+    back::backend_key(&mut greeting, server.key.0, &me.secret);
     back::ready(&mut greeting, TxStatus::Idle);
     let largest = setup.config.memory.max_message_size.bytes();
     Ok((Relay::new(core.clone(), me, db.clone(), server, kind, largest), greeting))

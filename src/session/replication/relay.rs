@@ -104,6 +104,7 @@ impl Relay {
         // First the connection, then the ticket: the gate must not think the transaction over before it is.
         *self.me.cancel.borrow_mut() = None;
         if let Some(server) = self.server.take() {
+            self.core.hub.keys.remove(server.key.0, self.me.id);
             server.close();
         }
         drop(self.ticket.take());
@@ -225,6 +226,9 @@ impl Relay {
             Command::Changes(name) | Command::Sql(name) => name,
             Command::Streams | Command::Harmless => {
                 self.send(header);
+                if command == Command::Streams {
+                    self.me.enter(Phase::Streams);
+                }
                 return Ok(());
             }
         };

@@ -8,6 +8,8 @@
 //! No wake-up is lost: who gives something back puts it down first and then looks for waiters, who waits queues first and
 //! then looks for something put down. Whoever comes second sees the other.
 
+mod apart;
+mod check;
 mod queue;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -16,16 +18,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::upstream::guard::{AnyConn, Conn, Guarded, Kind, KindTag, Unguarded};
+use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
 use crate::upstream::limit::Limit;
-use crate::upstream::login::{Fresh, Login, LoginError};
+use crate::upstream::login::{Login, LoginError};
 use crate::upstream::server::Server;
 use crate::upstream::vars::Seed;
-use crate::wire::TxStatus;
+pub use check::Check;
 use queue::{Grant, Queue, Shard};
-
-/// The first PostgreSQL that speaks protocol 3.2.
-const FIRST_WITH_3_2: u32 = 18;
 
 /// What a pool needs to know to open connections.
 pub struct PoolSettings {
@@ -39,32 +38,6 @@ pub struct PoolSettings {
     pub reserve_after: Duration,
     /// What a connection is asked before it is lent.
     pub check: Check,
-}
-
-/// Whether a connection is asked for a sign of life before it is lent.
-#[derive(Clone, Debug, Default)]
-pub struct Check {
-    /// What it is asked; empty: nothing.
-    pub query: String,
-    /// Only if it was idle for longer than this.
-    pub after: Duration,
-    /// How long it may take.
-    pub patience: Duration,
-}
-
-impl Check {
-    fn is_due(&self, server: &Server) -> bool {
-        !self.query.is_empty() && server.idle_since.elapsed() >= self.after
-    }
-
-    /// Whether the connection is good: nobody asks, or it answers.
-    async fn passes(&self, server: &mut Server) -> bool {
-        if !self.is_due(server) {
-            return true;
-        }
-        let answer = tokio::time::timeout(self.patience, server.run_quietly(&self.query)).await;
-        matches!(answer, Ok(Ok(TxStatus::Idle)))
-    }
 }
 
 /// Why no connection could be had.
@@ -353,62 +326,6 @@ impl Pool {
         }
     }
 
-    /// Logs in with parameters that a client asks for, guarded, to learn what the server makes of them. The place is kept
-    /// for as long as the connection is looked at; it never becomes one of the pool's.
-    ///
-    /// # Errors
-    /// As [`Self::take`].
-    pub async fn try_parameters(
-        self: &Arc<Self>,
-        core: usize,
-        deadline: Instant,
-        parameters: &[(String, String)],
-    ) -> Result<(Fresh, Permit), AcquireError> {
-        let place = self.place(core, deadline).await?;
-        let _opening = Opening::of(&self.opening);
-        let more = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        // The last of a name counts, and what stands in the packet itself counts for more than `options`.
-        let more: Vec<_> = more.chain([("default_transaction_read_only", "on")]).collect();
-        Ok((self.settings.login.run(&more).await?, place))
-    }
-
-    /// Opens one that is a client's own for all its life and never becomes one of the pool's, with parameters for its
-    /// start-up packet; gives what the server reported, too.
-    ///
-    /// # Errors
-    /// As [`Self::take`].
-    pub async fn open_apart(
-        self: &Arc<Self>,
-        core: usize,
-        deadline: Instant,
-        parameters: &[(String, String)],
-    ) -> Result<(Box<Server>, Vec<(String, String)>), AcquireError> {
-        let place = self.place(core, deadline).await?;
-        let _opening = Opening::of(&self.opening);
-        let generation = self.generation.load(SeqCst);
-        let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let fresh = self.settings.login.run(&more).await?;
-        let reported = fresh.parameters.clone();
-        let id = self.ids.fetch_add(1, SeqCst);
-        let server = Server::new(fresh, place, id, core, generation, KindTag::Unguarded, self.seed.clone());
-        Ok((server, reported))
-    }
-
-    /// A place within the limits, waited for if need be; an idle connection is closed for it.
-    async fn place(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Permit, AcquireError> {
-        match self.permit(0, 0) {
-            Some(place) => Ok(place),
-            None => match self.take_now::<Guarded>(core) {
-                Some(Grant::Conn(conn)) => Ok(conn.into_permit()),
-                Some(Grant::Place(place)) => Ok(place),
-                None => match self.wait::<Guarded>(core, deadline, deadline).await? {
-                    Grant::Conn(conn) => Ok(conn.into_permit()),
-                    Grant::Place(place) => Ok(place),
-                },
-            },
-        }
-    }
-
     /// Puts a connection back; who waits longest gets it.
     pub fn give_back(self: Arc<Self>, mut conn: AnyConn) {
         let core = conn.server().core;
@@ -615,14 +532,6 @@ impl Pool {
         // Last in, first out: connections beyond the need grow old and close.
         let at = queue.idle.iter().rposition(|conn| conn.tag() == tag)?;
         Some(queue.idle.swap_remove(at))
-    }
-
-    /// The minor version of the protocol that its server is known to speak: from 3.2 on cancel keys are long.
-    fn minor(&self) -> u32 {
-        let welcome = self.welcome();
-        let version = welcome.iter().flat_map(|welcome| &welcome.parameters).find(|(name, _)| name == "server_version");
-        let major = version.and_then(|(_, version)| version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-        if major.is_some_and(|major: u32| major >= FIRST_WITH_3_2) { 2 } else { 0 }
     }
 
     async fn open(
