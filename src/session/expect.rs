@@ -95,14 +95,6 @@ pub struct NameBefore {
     pub stood_for: Option<Rc<Statement>>,
 }
 
-/// Everything that stood prepared before a message that ends it all, in case the server never gets to it.
-pub struct AllBefore {
-    /// The client's names.
-    pub names: super::prepared::Named,
-    /// What stood on the server.
-    pub prepared: crate::upstream::server::Prepared,
-}
-
 /// See the module.
 pub struct Expected {
     /// The message.
@@ -117,8 +109,6 @@ pub struct Expected {
     pub before: Option<Box<NameBefore>>,
     /// The client's name for the statement that it is about.
     pub named: Option<Box<[u8]>>,
-    /// What it ended when it was sent.
-    pub ended: Option<Box<AllBefore>>,
 }
 
 impl Expected {
@@ -129,7 +119,7 @@ impl Expected {
 
     /// An answer of which `hide` is hidden.
     pub fn hidden(what: What, hide: Hide) -> Self {
-        Self { what, hide, refusal: None, proof: Proof::None, before: None, named: None, ended: None }
+        Self { what, hide, refusal: None, proof: Proof::None, before: None, named: None }
     }
 
     /// Gives it a part in a proof.

@@ -367,9 +367,7 @@ impl Session {
             self.leave_databases(&statement.cached);
             self.note_sequences(&statement.cached, true);
         }
-        let mut expected = Expected::seen(What::Execute(statement.clone()));
-        expected.ended = statement.as_ref().and_then(|statement| self.end_all_in_batch(statement));
-        self.pass(header, Some(expected));
+        self.pass(header, Some(Expected::seen(What::Execute(statement.clone()))));
         if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
             self.keep_defaults_in_batch(statement);
         }

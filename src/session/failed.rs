@@ -121,12 +121,6 @@ impl Session {
             (What::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
             _ => {}
         }
-        if let Some(all) = expected.ended {
-            self.names.put_back(all.names);
-            if let Some(server) = self.lease.server() {
-                server.prepared = all.prepared;
-            }
-        }
         if let Some(before) = expected.before {
             self.names.forget(&before.name);
             // A Parse that fails has ended the unnamed statement all the same.

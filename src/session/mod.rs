@@ -163,8 +163,6 @@ struct Flow {
     /// What ran in the open transaction.
     past: past::Past,
     fencing: fence::Fencing,
-    /// The statement that is complete ended all prepared ones when it was sent.
-    ended: bool,
     /// The session's settings are being made on this server connection: before its role is taken nothing may run.
     settling: Settling,
 }
@@ -212,7 +210,6 @@ impl Default for Flow {
             begun: false,
             past: past::Past::default(),
             fencing: fence::Fencing::No,
-            ended: false,
             settling: Settling::No,
         }
     }

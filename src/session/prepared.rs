@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::Session;
-use super::expect::{AllBefore, Expected, Hide, What};
+use super::expect::{Expected, Hide, What};
 use crate::hub::Statement;
 use crate::hub::statement::NAME_ON_SERVERS;
 use crate::sql::SessionEffect;
@@ -20,13 +20,10 @@ const MOST_NAMES: usize = 100_000;
 /// Portals of pgsluice's own statements that one client may hold with results in binary form.
 const MOST_BINARY: usize = 100;
 
-/// Statements by the client's names for them.
-pub type Named = HashMap<Box<[u8]>, Rc<Statement>>;
-
 /// A client's statements and portals by name.
 #[derive(Default)]
 pub struct Names {
-    statements: Named,
+    statements: HashMap<Box<[u8]>, Rc<Statement>>,
     unnamed: Option<Rc<Statement>>,
     unnamed_portal: Option<Rc<Statement>>,
     portals: HashMap<Box<[u8]>, Rc<Statement>>,
@@ -73,16 +70,6 @@ impl Names {
     /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
     pub fn forget_all(&mut self) {
         self.statements = HashMap::new();
-    }
-
-    /// The same, giving what is forgotten.
-    pub fn take_all(&mut self) -> Named {
-        std::mem::take(&mut self.statements)
-    }
-
-    /// They were not to be forgotten after all.
-    pub fn put_back(&mut self, all: Named) {
-        self.statements = all;
     }
 
     /// Notes a Bind. False if there are too many portals.
@@ -183,19 +170,6 @@ impl Names {
 }
 
 impl Session {
-    /// A statement is executed in a batch that ends all prepared ones: what follows it there may take their names, before the
-    /// server has said a word.
-    pub(super) fn end_all_in_batch(&mut self, statement: &Statement) -> Option<Box<AllBefore>> {
-        let effects = &statement.cached.analysis.single()?.effects;
-        let ends =
-            |effect: &SessionEffect| matches!(effect, SessionEffect::Deallocate(None) | SessionEffect::DiscardAll);
-        if self.lease.is_operator() || !effects.iter().any(ends) {
-            return None;
-        }
-        let prepared = std::mem::take(&mut self.lease.server()?.prepared);
-        Some(Box::new(AllBefore { names: self.names.take_all(), prepared }))
-    }
-
     /// DEALLOCATE of a name that the client prepared by protocol: the text with the name that the statement has on the
     /// server. There it is prepared anew if need be, so that the statement fails or succeeds as on a connection of its own.
     pub(super) fn deallocate_rewritten(&mut self, cached: &Cached) -> Option<Vec<u8>> {

@@ -192,12 +192,8 @@ impl super::Session {
     }
 
     fn forget_prepared(&mut self) {
-        self.inner.clear();
-        if std::mem::take(&mut self.flow.ended) {
-            // The rest was forgotten when it was sent: what stands now came behind it.
-            return;
-        }
         self.names.forget_all();
+        self.inner.clear();
         if let Some(server) = self.lease.server() {
             server.prepared.clear();
         }
