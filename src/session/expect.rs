@@ -107,6 +107,8 @@ pub struct Expected {
     pub proof: Proof,
     /// What the message changed among the client's names.
     pub before: Option<Box<NameBefore>>,
+    /// The client's name for the statement that it is about.
+    pub named: Option<Box<[u8]>>,
 }
 
 impl Expected {
@@ -117,7 +119,7 @@ impl Expected {
 
     /// An answer of which `hide` is hidden.
     pub fn hidden(what: What, hide: Hide) -> Self {
-        Self { what, hide, refusal: None, proof: Proof::None, before: None }
+        Self { what, hide, refusal: None, proof: Proof::None, before: None, named: None }
     }
 
     /// Gives it a part in a proof.
@@ -135,6 +137,20 @@ impl Expected {
     /// Whether a name changes by it, or a statement comes to stand on the server.
     pub fn renames(&self) -> bool {
         self.before.is_some() || matches!(self.what, What::Parse(id) | What::Close(id) if id != 0)
+    }
+
+    /// The client's name for its statement, with that.
+    pub fn of_statement(&self) -> Option<(&[u8], &Statement)> {
+        match &self.what {
+            What::Bind(Some(statement)) | What::Describe(Some(statement)) => Some((self.named.as_deref()?, statement)),
+            _ => None,
+        }
+    }
+
+    /// Notes the client's name for its statement.
+    pub fn of(mut self, name: Box<[u8]>) -> Self {
+        self.named = Some(name);
+        self
     }
 
     /// Whether prepared statements lose their names by it.

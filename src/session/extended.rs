@@ -298,7 +298,7 @@ impl Session {
             let rest = front::bind(whole)?.rest;
             front::write_bind(&mut self.io.to_server, &portal, server_name.as_bytes(), rest);
             self.drop_bytes(header.total);
-            self.expect(Expected::seen(What::Bind(Some(statement.clone()))));
+            self.expect(Expected::seen(What::Bind(Some(statement.clone()))).of(name));
         }
         if !self.names.bind(&portal, statement) {
             return Err(Report::fatal("54000", "too many portals").into());
@@ -316,7 +316,7 @@ impl Session {
             self.drop_bytes(header.total);
             let server_name = self.make_stand(&name, &statement);
             front::write_target(&mut self.io.to_server, b'D', Target::Statement(server_name.as_bytes()));
-            self.expect(Expected::seen(What::Describe(Some(statement))));
+            self.expect(Expected::seen(What::Describe(Some(statement))).of(name));
             return Ok(Handled::Done);
         }
         if let Target::Statement(name) = front::target(self.body(header))?

@@ -112,13 +112,8 @@ impl Names {
     }
 
     /// Text of a server's with the client's names in place of those that statements have on servers; None: it holds none.
-    ///
-    /// `gone` are names that the client has given up since.
-    pub fn in_clients_words<'a>(
-        &'a self,
-        text: &[u8],
-        gone: impl Iterator<Item = (&'a [u8], &'a Rc<Statement>)> + Clone,
-    ) -> Option<Vec<u8>> {
+    /// Of a statement with several names `used` is taken.
+    pub fn in_clients_words(&self, text: &[u8], used: Option<(&[u8], &Statement)>) -> Option<Vec<u8>> {
         let quoted = format!("\"{NAME_ON_SERVERS}");
         let mut rest = text;
         let mut words = Vec::new();
@@ -126,10 +121,12 @@ impl Names {
             let (before, found) = rest.split_at(at + 1);
             let end = memchr::memchr(b'"', found)?;
             let (known, tail) = found.split_at(end);
-            let named = self.statements.iter().map(|(name, statement)| (&**name, statement));
-            let name = named.chain(gone.clone()).find(|(_, statement)| statement.server_name().as_bytes() == known);
+            let stands = |statement: &Statement| statement.server_name().as_bytes() == known;
+            let used = used.filter(|(_, statement)| stands(statement)).map(|(name, _)| name);
+            let name = || self.statements.iter().find(|(_, statement)| stands(statement)).map(|(name, _)| &**name);
+            let name = used.or_else(name);
             words.extend_from_slice(before);
-            words.extend_from_slice(name.map_or(known, |(name, _)| name));
+            words.extend_from_slice(name.unwrap_or(known));
             rest = tail;
         }
         (!words.is_empty()).then(|| {

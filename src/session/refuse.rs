@@ -149,9 +149,8 @@ impl Session {
     /// Writes an error of the server to the client, as the gate wants it said. `refusal` takes the place of the error that a
     /// message of ours was made to raise.
     pub(super) fn write_error(&mut self, body: &[u8], refusal: Option<&Report>) -> Result<(), End> {
-        let befores = self.flow.expects.iter().filter_map(|expected| expected.before.as_deref());
-        let gone = befores.filter_map(|before| Some((&*before.name, before.stood_for.as_ref()?)));
-        let renamed = self.names.in_clients_words(body, gone);
+        let used = self.flow.expects.front().and_then(super::expect::Expected::of_statement);
+        let renamed = self.names.in_clients_words(body, used);
         let body = renamed.as_deref().unwrap_or(body);
         let fields = ErrorFields::new(body);
         let out = &mut self.io.to_client;

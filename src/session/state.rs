@@ -95,6 +95,8 @@ impl super::Session {
             Effect::DiscardAll => {
                 // Whatever else it forgets, it has forgotten this.
                 let _ = self.undo.forget_all();
+                // It commits at once, also in a batch that goes on and fails.
+                self.note_fate(true);
                 self.pins.only_mode();
                 self.forget_prepared();
                 self.forget_sequences();

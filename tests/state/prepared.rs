@@ -27,3 +27,13 @@ fn what_follows_the_end_of_all_in_a_batch_may_take_its_names() {
     assert!(run(&mut one, &[uses("s"), sync()]).is_empty());
     assert_eq!(run(&mut one, &[parse("s", "SELECT 2", &[]), sync()]), ["42P05"]);
 }
+
+#[test]
+fn errors_name_a_statement_as_the_client_does() {
+    let place = Place::new();
+    let mut one = place.client();
+    assert!(run(&mut one, &[parse("mine", "SELECT $1::int", &[]), sync()]).is_empty());
+    let frames = one.0.round_trip(&[bind("", "mine", &[]), sync()].concat(), SOON).unwrap();
+    let error = frames.iter().find_map(|frame| frame.error()).unwrap();
+    assert_eq!(error.message(), "bind message supplies 0 parameters, but prepared statement \"mine\" requires 1");
+}
