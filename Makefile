@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline bench build postgres lint fmt
+.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins bench build postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -16,6 +16,7 @@ help:
 	@echo '  make conformance-referee  the classifier against PostgreSQL'"'"'s grammar: the suite and a million mutants'
 	@echo '  make conformance-fuzz     random input, ten minutes a target (PGSLUICE_TEST_FUZZ_SECONDS)'
 	@echo '  make conformance-regress  PostgreSQL 15 regression suite by pg_regress, in each manner of pooling'
+	@echo '  make conformance-twins    two clients at random on one server connection, 100,000 steps beside direct connections'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo 'make bench  pgsluice, PgBouncer and a direct connection side by side'
 	@echo 'make build  the release binary, target/release/pgsluice'
@@ -37,7 +38,7 @@ test: postgres
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
@@ -53,6 +54,10 @@ conformance-flips: postgres build
 conformance-corpus: postgres
 	PGSLUICE_TEST_DIFFERENCES=docs/conformance-differences.txt \
 		$(CARGO) test --locked --test corpus -- --ignored --nocapture --test-threads=1
+
+# Whatever two clients do on one server connection, they are told what they would be told on connections of their own.
+conformance-twins: postgres
+	PGSLUICE_TEST_STEPS=$${PGSLUICE_TEST_STEPS:-100000} $(CARGO) test --locked --test twins -- --nocapture
 
 conformance-referee:
 	tests/referee/run

@@ -60,6 +60,8 @@ pub enum Hide {
     All,
     /// It sees an error only: a Parse that a message of its own needs.
     Success,
+    /// It sees errors and notices only: a Parse that stands for its own, which is answered otherwise.
+    Completion,
     /// It sees all but notices.
     Notices,
     /// It sees all but ReadyForQuery: more of the same message follows.

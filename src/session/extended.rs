@@ -216,9 +216,9 @@ impl Session {
         front::write_target(out, b'C', Target::Statement(WRAPPER));
         front::write_parse(out, WRAPPER, &statement.cached.text, &statement.oids);
         front::write_target(out, b'C', Target::Statement(WRAPPER));
-        for what in [What::Close(0), What::Parse(0), What::Close(0)] {
-            self.expect(Expected::hidden(what, Hide::Success));
-        }
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+        self.expect(Expected::hidden(What::Parse(0), Hide::Completion));
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.

@@ -133,7 +133,8 @@ impl Session {
             shows && !(header.tag == b'N' && self.flow.expects.front().is_some_and(|one| one.hide == Hide::Notices));
         let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject && shows;
         let ends = !self.flow.broken && part == Proof::End;
-        let message = (shows || ends) && header.tag == b'N' || header.tag == b'A';
+        let warns = self.flow.expects.front().is_some_and(|one| one.hide == Hide::Completion);
+        let message = (shows || ends || warns) && header.tag == b'N' || header.tag == b'A';
         if holds || message && !self.flow.held.is_empty() {
             let whole = self.io.from_server.unscanned().get(..header.total).unwrap_or_default();
             self.flow.held.extend_from_slice(whole);

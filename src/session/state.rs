@@ -11,6 +11,9 @@ use crate::wire::frame::Header;
 /// An operator's text that is longer than this is no single command (bytes).
 const LONGEST_UNREAD: usize = 8 * 1024;
 
+/// Settings that begin anew with each transaction.
+const OF_ONE_TRANSACTION: [&str; 2] = ["transaction_isolation", "transaction_deferrable"];
+
 /// SQL-level prepared statements of one session whose refusal is remembered.
 pub(super) const MOST_PREPARED: usize = 10_000;
 
@@ -174,7 +177,7 @@ impl super::Session {
         };
         // What the server reports needs no following: its reports are exact.
         let exact = reported_name(name).is_some_and(|known| self.vars.reported(known).is_some());
-        if exact || name.ends_with("transaction_read_only") {
+        if exact || name.ends_with("transaction_read_only") || OF_ONE_TRANSACTION.contains(&name) {
             return;
         }
         let remembered = self.undo.put(name, value.map(|value| kind(value.into())));
