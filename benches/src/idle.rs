@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pgsluice_fixtures::{Address, Login, Raw};
+use pgsluice_fixtures::raw::message;
+use pgsluice_fixtures::{Address, Frame, Login, Raw, RawError};
 
 use crate::contender::{Contender, DATABASE, USER};
 use crate::measure::resident_kib;
@@ -16,6 +17,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub struct Weight {
     /// How many there were.
     pub clients: u32,
+    /// Prepared statements of each, by names of its own.
+    pub names: u32,
     /// Resident memory before, in KiB.
     pub before: u64,
     /// With all of them there, after one query each.
@@ -31,8 +34,11 @@ impl Weight {
     }
 }
 
-/// Connects so many clients, lets each ask once, weighs, and lets them go.
-pub fn weigh(contender: &Contender, clients: u32) -> Option<Weight> {
+/// Texts that prepared statements have between them.
+pub const TEXTS: u32 = 20;
+
+/// Connects so many clients, lets each ask once and prepare so many statements, weighs, and lets them go.
+pub fn weigh(contender: &Contender, clients: u32, names: u32) -> Option<Weight> {
     let pid = contender.pid?;
     let clients = if contender.pools { clients } else { clients.min(MOST_WITH_SERVERS) };
     let before = resident_kib(pid)?;
@@ -40,7 +46,8 @@ pub fn weigh(contender: &Contender, clients: u32) -> Option<Weight> {
     let mut all = Vec::new();
     for nth in 0..clients {
         let asked = Raw::connect(&Address::local(contender.port), &login)
-            .and_then(|mut raw| raw.query("select 1", ANSWER).map(|_| raw));
+            .and_then(|mut raw| raw.query("select 1", ANSWER).map(|_| raw))
+            .and_then(|mut raw| prepare(&mut raw, names).map(|()| raw));
         match asked {
             Ok(raw) => all.push(raw),
             Err(error) => {
@@ -53,5 +60,21 @@ pub fn weigh(contender: &Contender, clients: u32) -> Option<Weight> {
     drop(all);
     // Long enough for the proxy to see them go; what it has not given back by then it keeps.
     std::thread::sleep(Duration::from_secs(1));
-    Some(Weight { clients, before, with, after: resident_kib(pid)? })
+    Some(Weight { clients, names, before, with, after: resident_kib(pid)? })
+}
+
+fn prepare(raw: &mut Raw, names: u32) -> Result<(), RawError> {
+    if names == 0 {
+        return Ok(());
+    }
+    let one = |name: u32| {
+        let text = format!("SELECT abalance FROM pgbench_accounts WHERE aid = $1 AND bid <> {}", name % TEXTS);
+        message::parse(&format!("statement_{name}"), &text, &[23])
+    };
+    let bytes: Vec<u8> = (0..names).flat_map(one).chain(message::sync()).collect();
+    let frames = raw.round_trip(&bytes, ANSWER)?;
+    match frames.iter().find_map(Frame::error) {
+        Some(error) => Err(RawError::Server(Box::new(error))),
+        None => Ok(()),
+    }
 }

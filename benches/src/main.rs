@@ -28,6 +28,9 @@ use crate::workload::Workload;
 /// What fails here is told to a person who can look at the machine.
 type Failure = Box<dyn std::error::Error>;
 
+/// Clients with prepared statements that are weighed.
+const WITH_NAMES: u32 = 1000;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     match compare(&options) {
@@ -74,11 +77,16 @@ fn compare(options: &Options) -> Result<(), Failure> {
         }
         eprintln!();
     }
-    if options.idle > 0 && options.only.is_empty() {
-        for (index, contender) in stage.contenders.iter().enumerate() {
-            if contender.pid.is_some() && contender.weighs {
-                figures.note_idle(index, idle::weigh(contender, options.idle));
-            }
+    for (index, contender) in stage.contenders.iter().enumerate() {
+        if !options.only.is_empty() || contender.pid.is_none() || !contender.weighs {
+            continue;
+        }
+        for clients in options.idle.iter().filter(|clients| **clients > 0) {
+            figures.note_idle(index, idle::weigh(contender, *clients, 0));
+        }
+        // Others do not follow names in transaction mode, or none without being told to.
+        if contender.name == "pgsluice" && options.names > 0 {
+            figures.note_idle(index, idle::weigh(contender, WITH_NAMES, options.names));
         }
     }
     let report = report::Report {

@@ -27,9 +27,13 @@ pub struct Options {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub pool: u32,
 
-    /// Idle clients to weigh; 0: none.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(0..=15_000))]
-    pub idle: u32,
+    /// Idle clients to weigh; several numbers with commas are weighed one after the other; 0: none.
+    #[arg(long, default_value = "2000,10000", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=15_000))]
+    pub idle: Vec<u32>,
+
+    /// Prepared statements, of 20 texts between them, that each of 1000 further clients has when it is weighed; 0: none.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub names: u32,
 
     /// A further contender that runs already, as NAME=PORT:PID. It must let user `bench` into database `bench` without
     /// a password and lead to --server-port.

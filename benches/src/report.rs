@@ -148,14 +148,23 @@ impl Report<'_> {
         if self.figures.idle.is_empty() {
             return String::new();
         }
-        let words =
-            ["", "idle clients", "KiB each", "KiB before", "KiB with them", "KiB after they left", "not given back"];
+        let words = [
+            "",
+            "idle clients",
+            "prepared statements each",
+            "KiB each",
+            "KiB before",
+            "KiB with them",
+            "KiB after they left",
+            "not given back",
+        ];
         let mut rows = vec![words.map(String::from).to_vec()];
         for (index, weight) in &self.figures.idle {
             let kept = weight.after as f64 / weight.before.max(1) as f64 - 1.0;
             rows.push(vec![
                 self.contenders[*index].name.clone(),
                 weight.clients.to_string(),
+                weight.names.to_string(),
                 format!("{:.1}", weight.each()),
                 weight.before.to_string(),
                 weight.with.to_string(),
@@ -163,7 +172,10 @@ impl Report<'_> {
                 format!("{:+.0}%", kept * 100.0),
             ]);
         }
-        format!("Resident memory and idle clients, after one query each:\n\n{}", markdown(&rows))
+        format!(
+            "Resident memory and idle clients, after one query each; prepared statements are of 20 texts:\n\n{}",
+            markdown(&rows)
+        )
     }
 
     fn absolutes(&self) -> String {
