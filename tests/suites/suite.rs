@@ -178,7 +178,8 @@ fn total(said: &str) -> usize {
         return line.split(' ').nth(1).map_or(0, number);
     }
     let summary = said.lines().rev().find(|line| line.contains(" passed") && line.contains(" in "));
-    let parts = summary.unwrap_or_default().split(", ").filter_map(|part| part.trim().split_once(' '));
+    let parts =
+        summary.unwrap_or_default().trim_matches('=').split(", ").filter_map(|part| part.trim().split_once(' '));
     parts
         .filter(|(_, what)| ["passed", "failed", "error"].iter().any(|one| what.starts_with(one)))
         .map(|(count, _)| number(count))
