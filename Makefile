@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins bench build postgres lint fmt
+.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers bench build postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -18,6 +18,7 @@ help:
 	@echo '  make conformance-regress  PostgreSQL 15 regression suite by pg_regress, in each manner of pooling'
 	@echo '  make conformance-twins    two clients at random on one server connection, 100,000 steps beside direct connections'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
+	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
 	@echo 'make bench  pgsluice, PgBouncer and a direct connection side by side'
 	@echo 'make build  the release binary, target/release/pgsluice'
 	@echo 'make lint   formatting and clippy, as .ci/run checks them'
@@ -38,7 +39,7 @@ test: postgres
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
@@ -73,6 +74,10 @@ conformance-regress: postgres
 # libpq's pipelines, by its own test program.
 conformance-pipeline: postgres
 	$(CARGO) test --locked --test regress pipeline -- --ignored --nocapture --test-threads=1
+
+# Drivers' and frameworks' own suites: directly, through pgsluice, and beside two busy clients.
+conformance-drivers: postgres
+	$(CARGO) test --locked --test suites -- --ignored --nocapture --test-threads=1
 
 bench: postgres build
 	benches/run

@@ -10,9 +10,9 @@ use super::input::Handled;
 use super::sequences::asks;
 use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
-use crate::hub::Statement;
 use crate::hub::client::Running;
 use crate::hub::statement::server_name;
+use crate::hub::{Phase, Statement};
 use crate::route::{Nature, nature};
 use crate::sql::{CopyDirection, Kind};
 use crate::wire::frame::{HEADER, Header, peek_front};
@@ -339,6 +339,13 @@ impl Session {
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
         self.flow.copied = false;
+        // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
+        if self.me.phase.get() != Phase::Active {
+            match &statement {
+                Some(statement) => self.begin_work(Running::Prepared(statement.clone())),
+                None => self.me.enter(Phase::Active),
+            }
+        }
         if self.db.rehearsal.is_on()
             && let Some(statement) = &statement
         {

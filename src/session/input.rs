@@ -235,6 +235,7 @@ impl Session {
         if !self.has_right_lease() {
             return Ok(Handled::Needs(Nature::Any));
         }
+        self.me.enter(crate::hub::Phase::Active);
         self.flow.past.sends_unknown();
         let mut expected = Expected::seen(What::Call);
         if self.db.rehearsal.is_on() {

@@ -60,6 +60,32 @@ fn who_waits_for_a_connection_can_be_cancelled() {
     assert_eq!(code(&simple(&mut waiting, "SELECT 1")), None);
 }
 
+#[test]
+fn a_portal_bound_earlier_and_a_function_call_can_be_cancelled() {
+    let stand = Stand::shared();
+    let mut client = Raw::connect(&stand.proxy.tcp(), &login("cancel", &[])).unwrap();
+    simple(&mut client, "BEGIN");
+    let bound = [message::parse("s", "SELECT pg_sleep(20)", &[]), message::bind("p", "s", &[]), message::sync()];
+    client.round_trip(&bound.concat(), SOON).unwrap();
+    // The number of pg_advisory_lock(bigint); somebody else has the lock.
+    const LOCK: u32 = 2880;
+    let mut holder = Raw::connect(&stand.server(), &login("cancel", &[])).unwrap();
+    simple(&mut holder, "SELECT pg_advisory_lock(4711)");
+    for bytes in [
+        [message::execute("p", 0), message::sync()].concat(),
+        message::function_call(LOCK, &[Some(&4711_i64.to_be_bytes())]),
+    ] {
+        client.send(&bytes).unwrap();
+        let answer = wait::until(SOON, "an error", || {
+            client.cancel(SOON).unwrap();
+            client.frame(Duration::from_millis(20)).ok()
+        });
+        assert_eq!(code(&[answer]).as_deref(), Some("57014"));
+        client.frames_until_ready(SOON).unwrap();
+        simple(&mut client, "ROLLBACK");
+    }
+}
+
 fn race(address: &Address, database: &str) {
     let (over, hits, misses, innocent) =
         (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));

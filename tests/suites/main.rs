@@ -1,0 +1,107 @@
+//! The test suites of psycopg2, asyncpg, Django and SQLAlchemy: directly, through pgsluice in transaction mode, and the same
+//! beside two busy clients on the same pool.
+//!
+//! The figures are in docs/CONFORMANCE.md. What is known to fail through pgsluice alone stands here with its reason; anything
+//! else that a direct connection does not fail fails the test. What the suites say stays in the cache, in `suites-said`.
+
+mod busy;
+mod stand;
+mod suite;
+
+use std::collections::BTreeSet;
+
+use busy::Busy;
+use stand::Stand;
+use suite::{Kind, Suites};
+
+/// A part of a test's name, and why it fails through pgsluice.
+type Known = (&'static str, &'static str);
+
+const PID: &str =
+    "compares the process id of the log-in with that of the server process: in transaction mode it is pgsluice's own";
+const TERMINATED: &str = "ends the server process of its last transaction and expects its session to end: in transaction mode that \
+    process is nobody's, and may even be that of who ends it";
+
+const PSYCOPG2: [Known; 4] = [
+    ("test_external_close_async", TERMINATED),
+    ("test_notify.py::NotifiesTests::", PID),
+    ("test_async.py::AsyncTests::test_notify", PID),
+    ("TestConnectionInfo::test_backend_pid", PID),
+];
+
+/// A defect, not a difference by nature.
+const MOVED: &str = "NOT SOLVED: a statement that was described before its table changed is prepared anew, on a server connection that \
+    lacks it, without the error `cached plan must not change result type`";
+
+const ASYNCPG: [Known; 11] = [
+    ("test_prepare_cache_invalidation_in_transaction", MOVED),
+    ("test_prepare_cache_invalidation_silent", MOVED),
+    ("TestListeners::test_listen_01", PID),
+    ("TestListeners::test_listen_02", PID),
+    ("TestListeners::test_listen_notletters", PID),
+    ("test_pool_min_size_restored_after_idle_connection_loss", TERMINATED),
+    ("test_pool_remote_close", TERMINATED),
+    ("test_prepare_explicitly_named", "NOT SOLVED: EXECUTE in SQL of a name that was prepared by protocol"),
+    (
+        "test_type_cache_invalidation_in_pool",
+        "NOT SOLVED: drops a database while a server connection to it is still being cleaned",
+    ),
+    ("test_executemany_server_failure_during_writes", "fails on direct connections too, at times"),
+    ("test_pool_config_persistence", "fails on direct connections too, at times: a future is collected unread"),
+];
+
+#[track_caller]
+fn compared(kind: Kind, known: &[Known]) {
+    let Some(suites) = Suites::fetch() else { return };
+    // Each on a server of its own: what a suite leaves behind makes its next run fail.
+    let stand = Stand::start();
+    let direct = suites.run(kind, stand.direct(), "direct");
+    drop(stand);
+    let stand = Stand::start();
+    let alone = suites.run(kind, stand.through(), "through");
+    drop(stand);
+    let stand = Stand::start();
+    let busy = Busy::start(stand.through(), kind.database());
+    let beside = suites.run(kind, stand.through(), "beside");
+    let (rounds, complaints) = busy.stop();
+    println!("{}: {} tests", kind.name(), direct.total);
+    println!("  directly: {} failed", direct.failed.len());
+    println!("  through pgsluice: {} failed of {}", alone.failed.len(), alone.total);
+    println!("  beside two busy clients ({rounds} rounds): {} failed of {}", beside.failed.len(), beside.total);
+    let differing: BTreeSet<_> =
+        alone.failed.union(&beside.failed).filter(|one| !direct.failed.contains(*one)).collect();
+    let reason = |test: &str| known.iter().find(|(part, _)| test.contains(part)).map(|(_, reason)| *reason);
+    for test in &differing {
+        println!("  {test}: {}", reason(test).unwrap_or("NOT KNOWN"));
+    }
+    assert!(complaints.is_empty(), "the busy clients: {complaints:#?}");
+    assert!(rounds > 0, "the busy clients did nothing");
+    let unknown: Vec<_> = differing.into_iter().filter(|test| reason(test).is_none()).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
+    // A suite that stops halfway has failed nothing.
+    assert_eq!([alone.total, beside.total], [direct.total; 2], "tests run");
+}
+
+#[test]
+#[ignore = "three minutes: make conformance-drivers"]
+fn psycopg2() {
+    compared(Kind::Psycopg2, &PSYCOPG2);
+}
+
+#[test]
+#[ignore = "five minutes: make conformance-drivers"]
+fn asyncpg() {
+    compared(Kind::Asyncpg, &ASYNCPG);
+}
+
+#[test]
+#[ignore = "six minutes: make conformance-drivers"]
+fn django() {
+    compared(Kind::Django, &[]);
+}
+
+#[test]
+#[ignore = "ten minutes: make conformance-drivers"]
+fn sqlalchemy() {
+    compared(Kind::Sqlalchemy, &[]);
+}
