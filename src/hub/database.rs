@@ -338,12 +338,13 @@ impl Databases {
         all
     }
 
-    /// Closes the idle connections to a database of the cluster, whatever clients call it.
-    pub fn close_idle_in(&self, cluster: &Arc<Cluster>, dbname: &str) {
+    /// Closes the idle connections to a database of the cluster, whatever clients call it, and those in use when they come back:
+    /// PostgreSQL waits for some seconds for the last one to go.
+    pub fn leave(&self, cluster: &Arc<Cluster>, dbname: &str) {
         for database in self.all() {
             let setup = database.setup();
             if Arc::ptr_eq(&setup.cluster, cluster) && setup.settings.server_dbname(&database.name) == dbname {
-                database.pools().iter().for_each(|pool| _ = pool.close_idle(|_| true));
+                database.pools().iter().for_each(|pool| pool.reconnect());
             }
         }
     }

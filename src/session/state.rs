@@ -29,7 +29,7 @@ impl super::Session {
             if let SessionEffect::Empties(name) = effect
                 && let Ok(name) = str::from_utf8(name)
             {
-                self.core.hub.databases.close_idle_in(&self.db.setup().cluster, name);
+                self.core.hub.databases.leave(&self.db.setup().cluster, name);
             }
         }
     }

@@ -29,6 +29,16 @@ fn idle_connections_leave_a_database_that_is_dropped_renamed_or_copied() {
     client.ask("DROP DATABASE d2");
 }
 
+/// A client has gone in the midst of a transaction: its server connection is being cleaned, and comes back meanwhile.
+#[test]
+fn one_that_is_being_cleaned_does_not_stay() {
+    let stand =
+        Stand::start("default_pool_size = 1\nserver_reset_query = \"SELECT pg_sleep(1)\"\npool_mode = \"session\"", 2);
+    let mut client = stand.client("dba", "d0");
+    assert_eq!(stand.client("dba", "d1").value("SELECT 1"), "1");
+    client.ask("DROP DATABASE d1");
+}
+
 #[test]
 fn the_same_by_the_extended_protocol() {
     let stand = Stand::start("default_pool_size = 1", 2);

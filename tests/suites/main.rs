@@ -42,10 +42,6 @@ const ASYNCPG: [Known; 11] = [
     ("test_pool_min_size_restored_after_idle_connection_loss", TERMINATED),
     ("test_pool_remote_close", TERMINATED),
     ("test_prepare_explicitly_named", "NOT SOLVED: EXECUTE in SQL of a name that was prepared by protocol"),
-    (
-        "test_type_cache_invalidation_in_pool",
-        "NOT SOLVED: drops a database while a server connection to it is still being cleaned",
-    ),
     ("test_executemany_server_failure_during_writes", "fails on direct connections too, at times"),
     ("test_pool_config_persistence", "fails on direct connections too, at times: a future is collected unread"),
 ];
