@@ -33,7 +33,7 @@ const PSYCOPG2: [Known; 4] = [
 const MOVED: &str = "NOT SOLVED: a statement that was described before its table changed is prepared anew, on a server connection that \
     lacks it, without the error `cached plan must not change result type`";
 
-const ASYNCPG: [Known; 11] = [
+const ASYNCPG: [Known; 10] = [
     ("test_prepare_cache_invalidation_in_transaction", MOVED),
     ("test_prepare_cache_invalidation_silent", MOVED),
     ("TestListeners::test_listen_01", PID),
