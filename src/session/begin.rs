@@ -177,6 +177,32 @@ async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<
     Ok(Begun::Relay(Box::new(relay), greeting))
 }
 
+/// Makes a client known.
+pub(super) fn introduce(
+    core: &Rc<Core>,
+    guest: &Guest,
+    db: &Arc<Database>,
+    operator: bool,
+    application_name: String,
+) -> Result<Rc<Client>, Report> {
+    let (id, secret) =
+        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
+    let me = Client::new(Identity {
+        id,
+        secret,
+        address: guest.address,
+        local: guest.stream.socket().local_addr(),
+        user: guest.user.clone(),
+        database: Some(db.clone()),
+        database_name: db.name.clone(),
+        operator,
+        tls: guest.stream.tls_words(),
+        application_name,
+    });
+    core.enter(&me);
+    Ok(me)
+}
+
 async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     let db = admit(core, guest)?;
     let setup = core.setup();
@@ -220,21 +246,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     }
     read_only_default = wanted.read_only.or(read_only_default);
     let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
-    let (id, secret) =
-        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
-    let me = Client::new(Identity {
-        id,
-        secret,
-        address: guest.address,
-        local: guest.stream.socket().local_addr(),
-        user: guest.user.clone(),
-        database: Some(db.clone()),
-        database_name: db.name.clone(),
-        operator,
-        tls: guest.stream.tls_words(),
-        application_name,
-    });
-    core.enter(&me);
+    let me = introduce(core, guest, &db, operator, application_name)?;
     // Only now is it known to whoever tells of a flip: one that came before has to be seen here.
     let state = db.gate.state();
     let told_closed = state.mode.reports_read_only() && !operator;
@@ -258,7 +270,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         back::parameter_status(&mut greeting, name, value);
     }
     if !has_own_server(settings.pool_mode, operator) {
-        back::backend_key(&mut greeting, u32::try_from(id).unwrap_or(u32::MAX), &me.secret);
+        back::backend_key(&mut greeting, u32::try_from(me.id).unwrap_or(u32::MAX), &me.secret);
         back::ready(&mut greeting, TxStatus::Idle);
     }
     let manner = Manner {

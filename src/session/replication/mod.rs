@@ -16,10 +16,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::begin::introduce;
 use super::startup::Guest;
 use super::wanted::Wanted;
-use crate::hub::client::{CancelTarget, Identity};
-use crate::hub::{Client, Core, Database, Phase};
+use crate::hub::client::CancelTarget;
+use crate::hub::{Core, Database, Phase};
 use crate::upstream::{AcquireError, Server};
 use crate::wire::{Report, TxStatus, back};
 use relay::Relay;
@@ -76,20 +77,8 @@ pub(super) async fn begin(
     parameters.extend(wanted.application_name.clone().map(|name| ("application_name".to_owned(), name)));
     parameters.push(("replication".to_owned(), kind.word().to_owned()));
     let (server, reported) = open(core, guest, db, &parameters, deadline).await?;
-    let (id, secret) =
-        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
-    let me = Client::new(Identity {
-        id,
-        secret,
-        address: guest.address,
-        local: guest.stream.socket().local_addr(),
-        user: guest.user.clone(),
-        database: Some(db.clone()),
-        database_name: db.name.clone(),
-        operator: setup.config.auth.operators.iter().any(|name| **name == *guest.user),
-        tls: guest.stream.tls_words(),
-        application_name: wanted.application_name.unwrap_or_default(),
-    });
+    let operator = setup.config.auth.operators.iter().any(|name| **name == *guest.user);
+    let me = introduce(core, guest, db, operator, wanted.application_name.unwrap_or_default())?;
     me.pinned.set("replication");
     *me.cancel.borrow_mut() = Some(CancelTarget {
         pool: server.permit.pool().clone(),
@@ -98,7 +87,6 @@ pub(super) async fn begin(
         server: server.facts.clone(),
         prepared: 0,
     });
-    core.enter(&me);
     me.enter(Phase::Idle);
     let mut greeting = Vec::with_capacity(512);
     back::authentication_ok(&mut greeting);
