@@ -3,7 +3,7 @@
 //! [`startup`] greets it and finds out who it is. From then on a [`Session`] runs a loop ([`run`]): read what the client and
 //! its server connection have sent, look at each message ([`input`], [`extended`] for the client's, [`reply`] for the
 //! server's), pass it on as it lies, and give the server connection back when the transaction is over. A server connection
-//! is taken by value for that time ([`lease`], [`acquire`]): this task reads and writes both sockets, so that no other
+//! is taken by value for that time ([`lease`], [`acquire`], [`tenure`]): this task reads and writes both sockets, so that no other
 //! task is woken on the way of a query.
 //!
 //! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
@@ -45,6 +45,7 @@ mod sequences;
 mod single;
 pub mod startup;
 mod state;
+mod tenure;
 mod told;
 mod undo;
 mod unseen;
