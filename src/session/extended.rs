@@ -239,7 +239,7 @@ impl Session {
     }
 
     /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
-    fn make_stand(&mut self, name: &[u8], statement: &Rc<Statement>) -> String {
+    pub(super) fn make_stand(&mut self, name: &[u8], statement: &Rc<Statement>) -> String {
         let Some(server) = self.lease.server() else { return String::new() };
         if name.is_empty() {
             if server.unnamed != statement.id {
@@ -276,6 +276,10 @@ impl Session {
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+        if let Some(handled) = self.has_other_shape(header, &name, &statement) {
+            self.flow.batch = true;
+            return Ok(handled);
+        }
         self.note_doubt(statement.cached.analysis.statements.first(), true);
         self.flow.batch = true;
         // Planning it runs what is called immutable.
@@ -313,6 +317,9 @@ impl Session {
             && let Some(statement) = self.names.statement(name).cloned()
         {
             let name: Box<[u8]> = name.into();
+            if let Some(handled) = self.has_other_shape(header, &name, &statement) {
+                return Ok(handled);
+            }
             self.drop_bytes(header.total);
             let server_name = self.make_stand(&name, &statement);
             front::write_target(&mut self.io.to_server, b'D', Target::Statement(server_name.as_bytes()));

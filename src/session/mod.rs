@@ -42,6 +42,7 @@ mod rules;
 mod run;
 mod seen;
 mod sequences;
+mod shape;
 mod single;
 pub mod startup;
 mod state;

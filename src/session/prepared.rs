@@ -23,6 +23,8 @@ const MOST_BINARY: usize = 100;
 /// A client's statements and portals by name.
 #[derive(Default)]
 pub struct Names {
+    /// What the client was told of the rows of its named statements.
+    told: HashMap<Box<[u8]>, u64>,
     statements: HashMap<Box<[u8]>, Rc<Statement>>,
     unnamed: Option<Rc<Statement>>,
     unnamed_portal: Option<Rc<Statement>>,
@@ -64,12 +66,26 @@ impl Names {
             self.unnamed = None;
         } else {
             self.statements.remove(name);
+            self.told.remove(name);
         }
+    }
+
+    /// The client is told what the rows of a named statement are.
+    pub fn tell(&mut self, name: &[u8], shape: u64) {
+        if self.statements.contains_key(name) {
+            self.told.insert(name.into(), shape);
+        }
+    }
+
+    /// What it was told.
+    pub fn told(&self, name: &[u8]) -> Option<u64> {
+        self.told.get(name).copied()
     }
 
     /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
     pub fn forget_all(&mut self) {
         self.statements = HashMap::new();
+        self.told = HashMap::new();
     }
 
     /// Notes a Bind. False if there are too many portals.

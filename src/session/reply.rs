@@ -57,6 +57,7 @@ impl Session {
                     continue;
                 }
                 b'T' if shows && bytes.len() >= header.total => {
+                    self.note_shape(header);
                     self.io.from_server.pass(header.total);
                     self.answered_describe();
                     self.say_what_is_due();
@@ -120,7 +121,10 @@ impl Session {
                     self.flow.expects.pop_front();
                 }
             }
-            b'T' | b'n' => self.answered_describe(),
+            b'T' | b'n' => {
+                self.note_shape(header);
+                self.answered_describe()
+            }
             b'G' => {
                 self.flow.copy_in = true;
                 self.forget_ignored_syncs();

@@ -1,6 +1,6 @@
 //! One server connection and what is known of its state.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use crate::wire::{TxStatus, front};
 #[derive(Default)]
 pub struct Prepared {
     order: VecDeque<u64>,
+    /// What their rows are, as far as it was asked.
+    shapes: HashMap<u64, u64>,
 }
 
 impl Prepared {
@@ -42,7 +44,23 @@ impl Prepared {
     /// Adds one; gives the one that has to go for it.
     pub fn add(&mut self, id: u64, most: usize) -> Option<u64> {
         self.order.push_back(id);
-        if self.order.len() > most.max(1) { self.order.pop_front() } else { None }
+        let gone = if self.order.len() > most.max(1) { self.order.pop_front() } else { None };
+        if let Some(gone) = gone {
+            self.shapes.remove(&gone);
+        }
+        gone
+    }
+
+    /// What the rows of a statement are.
+    pub fn shape(&self, id: u64) -> Option<u64> {
+        self.shapes.get(&id).copied()
+    }
+
+    /// Notes what they are.
+    pub fn note_shape(&mut self, id: u64, shape: u64) {
+        if self.order.contains(&id) {
+            self.shapes.insert(id, shape);
+        }
     }
 
     /// It did not have to go after all: the Close was not carried out.
@@ -53,11 +71,13 @@ impl Prepared {
     /// Forgets one.
     pub fn remove(&mut self, id: u64) {
         self.order.retain(|known| *known != id);
+        self.shapes.remove(&id);
     }
 
     /// Forgets all: DISCARD ALL and DEALLOCATE ALL have run.
     pub fn clear(&mut self) {
         self.order.clear();
+        self.shapes.clear();
     }
 
     /// How many there are.

@@ -58,7 +58,7 @@ pub struct Vars {
 
 /// Seeded once a process, so that nobody can make two states look alike.
 #[derive(Clone, Debug, Default)]
-pub struct Seed(foldhash::quality::RandomState);
+pub struct Seed(pub(crate) foldhash::quality::RandomState);
 
 impl Vars {
     /// Its fingerprint.

@@ -121,6 +121,8 @@ const TEXTS: &[&str] = &[
     "SELECT lo_get(42)",
     "SELECT lo_unlink(42)",
     "NOTIFY x, 'heard'",
+    "ALTER TABLE public.t ADD COLUMN IF NOT EXISTS w int",
+    "ALTER TABLE public.t DROP COLUMN IF EXISTS w",
     "DECLARE d CURSOR FOR SELECT id FROM public.t ORDER BY id",
     "FETCH 2 FROM d",
     "EXECUTE x",
@@ -202,6 +204,10 @@ fn step(dice: &mut Dice, ends: &mut Vec<&'static str>) -> Step {
             13 => {
                 step.push([query("COPY public.t (id, v) FROM STDIN"), copy_data(b"9\tcopied\n"), copy_done()].concat())
             }
+            14 if dice.below(2) == 0 => {
+                step.extend([parse("d", "SELECT * FROM public.t ORDER BY 1", &[]), describe_statement("d")]);
+            }
+            14 if dice.below(2) == 0 => step.extend([bind(portal, "d", &[]), execute(portal, 0)]),
             14 => step.push(function_call(964, &[Some(&42_u32.to_be_bytes())])),
             _ => step.push(if dice.below(2) == 0 { sync() } else { flush() }),
         }

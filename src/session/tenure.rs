@@ -1,0 +1,281 @@
+//! What begins and ends the time for which a session holds a server connection: its settings are made there, and it is
+//! given back, cleaned or closed.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::expect::{Expected, Hide, What};
+use super::lease::{InPlaceGuard, Lease};
+use super::pins::Pin;
+use super::sequences::{FORGET, are_anothers};
+use super::{End, Flow, Session, Settling};
+use crate::config::PoolMode;
+use crate::hub::Phase;
+use crate::hub::client::{Ask, CancelTarget};
+use crate::upstream::AnyConn;
+use crate::upstream::guard::{ARM, DISARM};
+use crate::wire::frame::peek_front;
+use crate::wire::{TxStatus, front};
+
+/// How long a server connection waits for cancel requests that are on their way to it.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the cleaning of a server connection may take.
+const CLEAN_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// Brings the settings of a connection that was just taken to what the client has.
+    pub(super) fn begin_lease(&mut self) {
+        let quiet = self.io.to_client.is_empty() && self.io.from_server.is_empty();
+        let operator = self.lease.is_operator();
+        self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
+        self.replay.clear();
+        let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
+        let asks = std::mem::take(&mut self.sequences.asks_next);
+        let Some(server) = self.lease.server() else { return };
+        server.used = true;
+        let target = CancelTarget {
+            pool: server.permit.pool().clone(),
+            pid: server.key.0,
+            secret: server.key.1.clone(),
+            server: server.facts.clone(),
+            prepared: server.prepared.len(),
+        };
+        let mut sql = String::new();
+        if server.vars.hash() != self.vars.hash() {
+            sql = server.vars.to_reach(&self.vars);
+            for (name, value) in self.vars.iter() {
+                server.vars.put(&self.core.hub.seed, name, Some(value.clone()));
+            }
+            let gone: Vec<String> = server
+                .vars
+                .iter()
+                .filter(|(name, value)| self.vars.get(name).is_none() && !value.is_reported())
+                .map(|(name, _)| name.to_owned())
+                .collect();
+            for name in gone {
+                server.vars.put(&self.core.hub.seed, &name, None);
+            }
+        }
+        if asks && are_anothers(server, self.me.id) {
+            sql.push_str(FORGET);
+            server.sequences = None;
+        }
+        let in_place = matches!(self.lease, Lease::InPlace { .. });
+        let Some(server) = self.lease.server() else { return };
+        if in_place && server.default_read_only != Some(true) {
+            sql.push_str(ARM);
+            server.default_read_only = Some(true);
+        }
+        if may_write {
+            match self.read_only_default {
+                Some(wanted) if server.default_read_only.is_some_and(|is| is != wanted) => {
+                    sql.push_str(if wanted { ARM } else { DISARM });
+                    server.default_read_only = Some(wanted);
+                }
+                Some(_) => {}
+                None => self.read_only_default = server.default_read_only,
+            }
+        }
+        *self.me.cancel.borrow_mut() = Some(target);
+        if !sql.is_empty() {
+            front::write_query(&mut self.io.to_server, sql.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
+            self.flow.settling = if self.vars.has_role() { Settling::Asked } else { Settling::Sent };
+        }
+        if self.manner.pool_mode == PoolMode::Session && !operator {
+            self.pins.add(Pin::SessionMode);
+            self.me.pinned.set(self.pins.word());
+        }
+    }
+
+    /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
+    pub(super) fn settle(&mut self) -> Result<(), End> {
+        if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
+            self.close_lease();
+            self.flow = Flow { skip: self.flow.skip, told: self.flow.told, ..Flow::default() };
+            match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+                Some(header) => self.answer_error(header, &report),
+                None => return Err((*report).into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the lease has come to its end: the transaction is over and everything sent on.
+    pub(super) fn is_over(&self) -> bool {
+        let held = match &self.lease {
+            Lease::Write { .. } | Lease::Allowed { .. } => true,
+            Lease::Guarded { replica: None, .. } => true,
+            Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
+            _ => false,
+        };
+        held && self.flow.begun
+            && self.is_between_transactions()
+            && self.io.server_rest == 0
+            && self.io.from_server.unscanned().is_empty()
+            && self.io.to_server.is_empty()
+            && self.io.from_client.ready().is_empty()
+            && self.me.transaction_since.get().is_none()
+    }
+
+    /// Gives the server connection back, or keeps it without the right to write.
+    pub(super) async fn release(&mut self) -> Result<(), End> {
+        if self.me.cancelling.get() > 0 {
+            self.await_cancels().await;
+        }
+        self.me.write_capable.set(false);
+        if !self.pins.is_empty() {
+            self.lease = match self.lease.take() {
+                Lease::Write { conn, ticket } => {
+                    self.lane = ticket.leave();
+                    Lease::Bound { conn }
+                }
+                Lease::Guarded { conn, replica: None, .. } => {
+                    Lease::InPlace { conn: conn.bind(), guard: InPlaceGuard::Up }
+                }
+                other => other,
+            };
+            return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
+        }
+        self.note_gone();
+        match self.lease.take() {
+            Lease::Write { conn, ticket } => {
+                self.lane = ticket.leave();
+                self.give_back(conn.into());
+            }
+            Lease::Guarded { conn, .. } => self.give_back(conn.into()),
+            Lease::Allowed { conn } => self.give_back(conn.into()),
+            // It was made read-only by force, and is of neither kind now.
+            Lease::InPlace { conn, .. } => conn.close(),
+            other => self.lease = other,
+        }
+        self.replay.clear();
+        self.avoid = None;
+        if self.me.is_asked() {
+            self.answer_asks().await?;
+        }
+        self.ending.take().map_or(Ok(()), |report| Err(report.into()))
+    }
+
+    fn give_back(&self, conn: AnyConn) {
+        let setup = self.core.setup();
+        let pooling = &setup.config.pooling;
+        if pooling.server_reset_query_always && !pooling.server_reset_query.is_empty() {
+            let (reset, seed) = (pooling.server_reset_query.clone(), self.core.hub.seed.clone());
+            tokio::task::spawn_local(clean_up(conn, reset, seed));
+        } else {
+            give_back(conn);
+        }
+    }
+
+    /// Notes that the lease ends now.
+    fn note_gone(&mut self) {
+        *self.me.cancel.borrow_mut() = None;
+        *self.me.running.borrow_mut() = None;
+        if let Some(at) = self.lease.replica()
+            && let Some(upstream) = self.db.setup().cluster.upstreams.get(at)
+        {
+            upstream.busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    /// Closes the server connection.
+    pub(super) fn close_lease(&mut self) {
+        if self.lease.is_none() {
+            return;
+        }
+        self.note_gone();
+        self.me.write_capable.set(false);
+        self.me.transaction_since.set(None);
+        self.lease.close();
+    }
+
+    /// A cancel request on its way would hit the next client of this server connection.
+    async fn await_cancels(&mut self) {
+        let me = self.me.clone();
+        let over = poll_fn(|cx| {
+            me.wakes(cx);
+            if me.cancelling.get() == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        if tokio::time::timeout(CANCEL_PATIENCE, over).await.is_err() {
+            self.close_lease();
+        }
+    }
+
+    /// The session is over: its server connection is cleaned for the next one, or closed.
+    pub(super) async fn leave(&mut self) {
+        let clean =
+            self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
+        if self.lease.is_none() {
+            return;
+        }
+        if self.me.cancelling.get() > 0 {
+            self.await_cancels().await;
+        }
+        self.note_gone();
+        let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
+        match self.lease.take() {
+            Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
+                let reset = self.core.setup().config.pooling.server_reset_query.clone();
+                let seed = self.core.hub.seed.clone();
+                tokio::task::spawn_local(clean_up(conn.into(), reset, seed));
+            }
+            other => {
+                self.lease = other;
+                self.lease.close();
+            }
+        }
+    }
+
+    /// Does what others have asked of the session.
+    pub(super) async fn answer_asks(&mut self) -> Result<(), End> {
+        for ask in self.me.take_asks() {
+            match ask {
+                Ask::Flip => {
+                    self.tell_flip();
+                    self.fence_if_due();
+                }
+                Ask::End { report, now } => {
+                    if now || self.lease.is_none() || self.is_between_transactions() {
+                        return Err(report.into());
+                    }
+                    self.ending = Some(report);
+                }
+                Ask::Notice(report) => self.tell_notice(report),
+                Ask::RollBack => self.roll_back_for_gate()?,
+                // It has got its server connection meanwhile.
+                Ask::Cancel if self.me.phase.get() == Phase::Active => drop(self.me.send_cancel()),
+                Ask::Cancel => self.holding.cancelled = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the client of the mode: at once, or just before the ReadyForQuery of what runs.
+    pub(super) fn tell_flip(&mut self) {
+        self.untold = self.io.server_rest > 0 || !self.flow.expects.is_empty();
+        if !self.untold {
+            self.tell_mode();
+        }
+    }
+}
+
+pub(super) fn give_back(mut conn: AnyConn) {
+    let pool = conn.server().permit.pool().clone();
+    pool.give_back(conn);
+}
+
+async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::vars::Seed>) {
+    let cleaned = tokio::time::timeout(CLEAN_PATIENCE, conn.server().run_quietly(&reset)).await;
+    if !matches!(cleaned, Ok(Ok(TxStatus::Idle))) {
+        conn.close();
+        return;
+    }
+    let server = conn.server();
+    server.sequences = None;
+    server.vars.forget_unreported(&seed);
+    server.prepared.clear();
+    server.unnamed = 0;
+    give_back(conn);
+}
