@@ -370,6 +370,7 @@ impl Session {
     /// The client has its ReadyForQuery.
     fn end_message(&mut self) {
         self.flow.broken = false;
+        self.flow.nth = 0;
         if self.flow.status != TxStatus::Idle {
             return;
         }

@@ -68,6 +68,8 @@ fn a_pinned_session_whose_guard_fell_ends_before_anything_more_runs() {
     }
     let mut raw = stand.app();
     assert_eq!(sqlstate(&query(&mut raw, "RESET ALL; SELECT 1")), "");
+    assert_eq!(sqlstate(&query(&mut raw, "PREPARE x AS SELECT 1; COPY t FROM STDIN")), "25006");
+    assert_eq!(sqlstate(&query(&mut raw, "RESET ALL")), "", "also behind a message that had to be watched");
     assert_eq!(sqlstate(&query(&mut raw, "INSERT INTO t VALUES (1, 'x')")), "25006");
     assert_eq!(sqlstate(&query(&mut raw, "SELECT count(*) FROM t")), "");
 }
