@@ -7,6 +7,7 @@
 
 use std::hash::BuildHasher;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Session;
 use super::expect::{Expected, Hide, What};
@@ -14,6 +15,7 @@ use super::input::Handled;
 use crate::hub::Statement;
 use crate::upstream::vars::Seed;
 use crate::wire::Report;
+use crate::wire::fields::Place;
 use crate::wire::frame::{HEADER, Header, take_str};
 use crate::wire::front::{self, Target};
 
@@ -62,8 +64,11 @@ impl Session {
             Some(now) if now == told => return None,
             Some(_) => {
                 self.core.statements.renew(statement);
+                // Drivers know the error by its routine, and prepare the statement anew.
+                let place =
+                    Place { file: b"plancache.c".into(), line: b"0".into(), routine: b"RevalidateCachedQuery".into() };
                 let report = Report::error("0A000", "cached plan must not change result type");
-                return Some(self.fail_in_place(header, report));
+                return Some(self.fail_in_place(header, report.with_place(Some(Arc::new(place)))));
             }
             None => {}
         }

@@ -59,6 +59,9 @@ fn a_statement_whose_rows_have_become_others_is_refused_as_by_postgresql() {
     for _ in 0..2 {
         assert_eq!(code(&mut one, &run), refused);
     }
+    let frames = one.0.round_trip(&run, SOON).unwrap();
+    let error = frames.iter().find_map(|frame| frame.error()).unwrap();
+    assert_eq!(error.field('R'), Some("RevalidateCachedQuery"), "by which asyncpg and pgjdbc know it");
     let anew = [close_statement("s"), parse].concat();
     assert_eq!((code(&mut one, &anew), code(&mut one, &run)), (None, None), "prepared by its client it runs");
 }
