@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pgsluice_fixtures::{Cluster, Proxy, Role, Tls};
+use pgsluice_fixtures::{Cluster, Proxy, Role, Shared, Tls};
 
 /// A database for each test that shares the stand.
 const DATABASES: [&str; 13] = [
@@ -103,14 +103,8 @@ pub fn binary() -> PathBuf {
 impl Stand {
     /// The stand that other tests use now, or a new one.
     pub fn shared() -> Arc<Stand> {
-        static SHARED: Mutex<Weak<Stand>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stand) = shared.upgrade() {
-            return stand;
-        }
-        let stand = Arc::new(Stand::start());
-        *shared = Arc::downgrade(&stand);
-        stand
+        static SHARED: Shared<Stand> = Shared::new();
+        SHARED.get(Stand::start)
     }
 
     fn start() -> Stand {

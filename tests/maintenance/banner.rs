@@ -131,15 +131,7 @@ fn an_announcement_reaches_everybody() {
     let stand = Stand::new("");
     let (mut idle, mut busy) = (stand.app(), stand.app());
     busy.send(&message::query("SELECT pg_sleep(0.7), repeat('x', 300000)")).unwrap();
-    stand
-        .cluster
-        .primary()
-        .wait_until(
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'",
-            "1",
-            LONG,
-        )
-        .unwrap();
+    stand.wait_for_sleeper();
     let answer = stand.console("MAINTENANCE ANNOUNCE app 'read-only from 14:00 UTC on'");
     assert_eq!(answer, [[Some("app".to_owned()), Some("2".to_owned())]]);
     let words = "Mdatabase \"app\": read-only from 14:00 UTC on\0";

@@ -47,15 +47,7 @@ fn everybody_is_told_at_the_next_moment() {
     reading.send(&message::query("SELECT repeat('x', 1000), g FROM generate_series(1, 30000) g")).unwrap();
     assert_eq!(reading.frame(LONG).unwrap().tag, b'T');
     sleeping.send(&message::query("SELECT pg_sleep(1)")).unwrap();
-    stand
-        .cluster
-        .primary()
-        .wait_until(
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'",
-            "1",
-            LONG,
-        )
-        .unwrap();
+    stand.wait_for_sleeper();
 
     stand.console("MAINTENANCE ON app WITH (drain_timeout '30s') NOWAIT");
     for raw in [&mut idle, &mut used, &mut writer, &mut pinned] {

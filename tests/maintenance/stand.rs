@@ -159,6 +159,12 @@ monitor_interval = "100ms"
         self.console("MAINTENANCE OFF app");
     }
 
+    /// Waits until one client's pg_sleep() runs.
+    pub fn wait_for_sleeper(&self) {
+        let sleepers = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
+        self.cluster.primary().wait_until(sleepers, "1", LONG).unwrap();
+    }
+
     /// Whether every session keeps its server connection.
     pub fn pins_all(&self) -> bool {
         self.config.contains("pool_mode = \"session\"")

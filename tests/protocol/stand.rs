@@ -1,11 +1,11 @@
 //! What every test here stands on: one server, and pgsluice with one server connection for all clients of a database.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Address, Cluster, Frame, Login, Proxy, Raw, RawError, Role};
+use pgsluice_fixtures::{Address, Cluster, Frame, Login, Proxy, Raw, RawError, Role, Shared};
 
 /// Longest wait for anything here.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -23,11 +23,7 @@ const DATABASES: [&str; 6] = ["plain", "shared", "gate", "errors", "cancel", "en
 impl Stand {
     /// The stand that other tests use now, or a new one.
     pub fn shared() -> Arc<Stand> {
-        static SHARED: Mutex<Weak<Stand>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stand) = shared.upgrade() {
-            return stand;
-        }
+        static SHARED: Shared<Stand> = Shared::new();
         let databases: String = DATABASES
             .iter()
             .map(|name| {
@@ -36,9 +32,7 @@ impl Stand {
                 )
             })
             .collect();
-        let stand = Arc::new(Stand::new("", &databases, &DATABASES));
-        *shared = Arc::downgrade(&stand);
-        stand
+        SHARED.get(|| Stand::new("", &databases, &DATABASES))
     }
 
     /// With lines before the first table, and tables of databases.

@@ -1,12 +1,12 @@
 //! One server, pgsluice before it with one server connection for each database, and clients that take turns on it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role};
+use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, Shared};
 
 /// Long enough for anything here on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -48,14 +48,8 @@ pub struct Client(pub Raw);
 
 impl Stand {
     fn shared() -> Arc<Stand> {
-        static SHARED: Mutex<Weak<Stand>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stand) = shared.upgrade() {
-            return stand;
-        }
-        let stand = Arc::new(Stand::start("default_pool_size = 1", DATABASES));
-        *shared = Arc::downgrade(&stand);
-        stand
+        static SHARED: Shared<Stand> = Shared::new();
+        SHARED.get(|| Stand::start("default_pool_size = 1", DATABASES))
     }
 
     /// A stand with `top` in its configuration.
