@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
+use super::identity::Wish as ServerWish;
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
-use super::sequences::{PAUSE, TRIES};
 use super::tenure::give_back;
 use super::{End, Session};
 use crate::config::PoolMode;
@@ -21,6 +21,9 @@ use crate::wire::{ErrorFields, Report, front};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often, and for how long each time, a certain server connection is waited for that another client has.
+const TRIES: u32 = 50;
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
 /// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,6 +51,7 @@ impl Session {
         }
         match taken {
             Ok(()) => {
+                self.settle_down();
                 self.begin_lease();
                 self.begin_anew();
                 Ok(())
@@ -179,7 +183,7 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match self.take_for_sequences(&pool, deadline).await? {
+                    let conn: Conn<Unguarded> = match self.take_idle(&pool, deadline).await? {
                         Some(conn) => conn,
                         None => {
                             let taker = pool.clone();
@@ -251,19 +255,22 @@ impl Session {
         }
     }
 
-    /// An idle connection of this core; for a question about a sequence the one that has the answer, which is worth a wait.
-    async fn take_for_sequences(
-        &mut self,
-        pool: &Arc<Pool>,
-        deadline: Instant,
-    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+    /// An idle connection of this core; for a question that only a certain one can answer that one, which is worth a wait.
+    async fn take_idle(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Option<Conn<Unguarded>>, Denied> {
         let core = self.core.index;
-        let Some(wanted) = self.sequences.wanted() else { return Ok(pool.try_take(core)) };
-        for _ in 0..TRIES {
+        let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
+        let (wanted, tries) = match wish {
+            ServerWish::Any => return Ok(pool.try_take(core)),
+            ServerWish::Rather(id) => (id, 0),
+            ServerWish::Waits(id) => (id, TRIES),
+        };
+        for left in (0..=tries).rev() {
             if let Some(conn) = pool.take_this(core, wanted) {
                 return Ok(Some(conn));
             }
-            self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+            if left > 0 {
+                self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+            }
         }
         Ok(pool.try_take(core))
     }

@@ -182,6 +182,7 @@ impl Session {
                 return Ok(Handled::Done);
             }
             self.sequences.asks_next = asks(&cached.analysis);
+            self.identity.note_next(Some(&cached.analysis));
             return Ok(Handled::Needs(nature(&cached.analysis)));
         }
         if self.lease.in_maintenance() && self.holds_query(&cached) {
@@ -203,6 +204,7 @@ impl Session {
             self.rehearse(&cached);
         }
         self.flow.past.sends(&cached);
+        self.note_left(&cached, self.lex_context());
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
@@ -237,6 +239,7 @@ impl Session {
         }
         self.me.enter(crate::hub::Phase::Active);
         self.flow.past.sends_unknown();
+        self.note_left_by_call(oid);
         let mut expected = Expected::seen(What::Call);
         if self.db.rehearsal.is_on() {
             self.rehearse_function(oid);

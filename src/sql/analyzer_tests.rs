@@ -314,11 +314,17 @@ fn effects_are_never_lost() {
     );
     assert_eq!(one("select pg_advisory_xact_lock(1)").effects.len(), 0);
     assert_eq!(one("select set_config($1, 'x', true)").effect(), &SessionEffect::Unknown);
-    for holds in
-        ["select set_config($1, 'x', false)", "select set_config('a.b', x, y)", "do $$ perform Set_Config(x) $$"]
-    {
+    for holds in ["select set_config($1, 'x', false)", "select set_config('role', x, y)", "select set_config(x)"] {
         assert_eq!(one(holds).effect(), &SessionEffect::Holds("set_config"), "{holds}");
     }
+    let names = |text: &str| match one(text).effect() {
+        SessionEffect::Leaves(left) => (left.kinds.binds(), left.names.concat()),
+        other => panic!("{text}: {other:?}"),
+    };
+    assert_eq!(names("select set_config('A.b', x, y)"), (false, b"a.b".to_vec()));
+    assert_eq!(names("select set_config('a.b', $1, false)"), (false, b"a.b".to_vec()));
+    assert_eq!(names("do $$ begin perform Set_Config(x, 'y', false); end $$"), (true, Vec::new()));
+    assert_eq!(names("do $$ begin set a.b = 1; create temp table t (a int); end $$"), (true, b"a.b".to_vec()));
     assert_eq!(one("do 'x'").effect(), &SessionEffect::Unknown);
     for text in [
         "create temporary view v as select 1",

@@ -4,6 +4,7 @@
 
 mod databases;
 mod fresh;
+mod functions;
 mod identity;
 mod pins;
 mod prepared;
