@@ -265,7 +265,8 @@ impl Session {
             ServerWish::Waits(id) => (id, TRIES),
         };
         for left in (0..=tries).rev() {
-            if let Some(conn) = pool.take_this(core, wanted) {
+            let taker = pool.clone();
+            if let Some(conn) = self.waiting(async move { taker.take_this(core, wanted).await }, deadline).await? {
                 return Ok(Some(conn));
             }
             if left > 0 {

@@ -231,7 +231,7 @@ impl Pool {
     }
 
     /// Takes that very connection if it is idle on any core and nobody waits.
-    pub fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+    pub async fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
         if self.waiting.load(SeqCst) != 0 {
             return None;
         }
@@ -240,7 +240,7 @@ impl Pool {
             let at = queue.idle.iter().position(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
             Some(queue.idle.swap_remove(at))
         });
-        self.settle_now(found?, core)
+        self.settle(found?, core).await
     }
 
     /// Takes an idle connection, opens one, or waits for one until `deadline`.
