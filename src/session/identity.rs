@@ -6,6 +6,7 @@
 //! nobody else's statement, wherever that runs. Most clients never ask which process they have, and take any. For those that do:
 //!
 //! - Who is about to ask (`pg_backend_pid()`, LISTEN, `pg_stat_activity`) gets its home, which is worth a short wait.
+//!   It is not waited for again before the session has had it: another may keep it for long.
 //! - A session that has asked once, and a program (a role and an application_name on a database) that is known to ask, rather
 //!   gets its home from then on, if it is idle. So does NOTIFY, which tells others of it.
 //! - What came by another process is told as it would be on a connection of the client's own: a notification of its own with the
@@ -39,6 +40,8 @@ pub(super) struct Identity {
     asks: bool,
     /// What comes next asks.
     next: Process,
+    /// It has waited for its home in vain, and has not had it since: another keeps it.
+    tired: bool,
 }
 
 /// The server connection that a session wants, if it wants a certain one.
@@ -55,7 +58,7 @@ pub(super) enum Wish {
 impl Identity {
     /// That of a client that has been told so.
     pub(super) fn new(home: Option<Home>, asks: bool) -> Self {
-        Self { told: home.as_ref().map(Home::pid), home, asks, next: Process::Any }
+        Self { told: home.as_ref().map(Home::pid), home, asks, next: Process::Any, tired: false }
     }
 
     /// This comes next, as far as it is known.
@@ -71,7 +74,7 @@ impl Identity {
         }
         match &self.home {
             Some(home) if home.is_gone() => Wish::Any,
-            Some(home) if self.next == Process::Asked => Wish::Waits(home.id()),
+            Some(home) if self.next == Process::Asked && !self.tired => Wish::Waits(home.id()),
             Some(home) => Wish::Rather(home.id()),
             None => Wish::Any,
         }
@@ -142,15 +145,19 @@ impl Session {
     /// A server connection has been taken for what comes next.
     pub(super) fn settle_down(&mut self) {
         let next = std::mem::take(&mut self.identity.next);
-        if next != Process::Asked || self.identity.told.is_none() {
+        let identity = &mut self.identity;
+        if next == Process::Any && !identity.asks || identity.home.is_none() {
             return;
         }
-        self.identity.asks = true;
-        self.db.process_askers.remember(&self.user, &self.me.application_name.borrow());
-        if self.identity.home.as_ref().is_some_and(Home::is_gone)
-            && let Some(server) = self.lease.server()
-        {
-            self.identity.home = Some(Home::at(&server.facts));
+        let Some(server) = self.lease.server() else { return };
+        if identity.home.as_ref().is_some_and(Home::is_gone) {
+            identity.home = Some(Home::at(&server.facts));
+        }
+        let has_it = identity.home.as_ref().is_some_and(|home| home.id() == server.id);
+        identity.tired = !has_it && (identity.tired || next == Process::Asked);
+        if next == Process::Asked {
+            identity.asks = true;
+            self.db.process_askers.remember(&self.user, &self.me.application_name.borrow());
         }
     }
 

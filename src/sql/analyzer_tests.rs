@@ -374,3 +374,25 @@ fn bounds_give_one_unknown_statement() {
         assert!(analysis.contained());
     }
 }
+
+#[test]
+fn what_has_to_do_with_its_server_process() {
+    use crate::sql::Process;
+    for (text, process) in [
+        ("select pg_backend_pid()", Process::Asked),
+        ("select pg_catalog.PG_BACKEND_PID()", Process::Asked),
+        ("insert into t values (pg_backend_pid())", Process::Asked),
+        ("listen x", Process::Asked),
+        ("select * from pg_stat_activity", Process::Asked),
+        ("select * from pg_catalog.pg_locks l", Process::Asked),
+        ("notify x", Process::Told),
+        ("select pg_notify('x', 'y')", Process::Told),
+        ("select pg_notify('x', pg_backend_pid()::text)", Process::Asked),
+        ("unlisten x", Process::Any),
+        ("select 'pg_backend_pid()'", Process::Any),
+        ("select my.pg_backend_pid()", Process::Any),
+        ("select 1", Process::Any),
+    ] {
+        assert_eq!(one(text).process, process, "{text}");
+    }
+}

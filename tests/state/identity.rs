@@ -176,3 +176,20 @@ fn a_client_that_has_only_logged_in_does_not_keep_the_gate_open() {
         client.ask("CREATE TABLE IF NOT EXISTS written (n int)");
     }
 }
+
+#[test]
+fn a_process_that_another_keeps_is_not_waited_for_twice() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let [mut a, mut b, ..] = four(&stand);
+    b.ask("SELECT pg_backend_pid()");
+    b.ask("LISTEN news");
+    assert_ne!(a.value("SELECT pg_backend_pid()"), told(&a), "the other keeps it");
+    // A hundred of them would take ten seconds.
+    let began = std::time::Instant::now();
+    for _ in 0..100 {
+        a.ask("SELECT pg_backend_pid()");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
+    b.ask("UNLISTEN *");
+    wait::until(SOON, "its own again", || (a.value("SELECT pg_backend_pid()") == told(&a)).then_some(()));
+}

@@ -17,8 +17,8 @@ use suite::{Kind, Suites};
 /// A part of a test's name, and why it fails through pgsluice.
 type Known = (&'static str, &'static str);
 
-const PID: &str =
-    "compares the process id of the log-in with that of the server process: in transaction mode it is pgsluice's own";
+const PID: &str = "compares the process id of the log-in with that of the server process: another client may have that for longer than it \
+    is waited for, or the question stands behind a BEGIN";
 const TERMINATED: &str = "ends the server process of its last transaction and expects its session to end: in transaction mode that \
     process is nobody's, and may even be that of who ends it";
 

@@ -169,6 +169,11 @@ impl Graph {
         let mut one = Routine { oid: field(1).parse().unwrap_or_default(), ..Routine::default() };
         let writer = |what: &str| Some(Writer { what: what.into(), weak: what == EVERYBODYS });
         let listed = scope.list.function(name.as_bytes(), Some(schema.as_bytes()));
+        one.left = match language.as_str() {
+            "c" | "internal" => Left::default(),
+            "sql" | "plpgsql" => left::by_body(field(7), scope),
+            _ => left::by_words(field(7)),
+        };
         one.writer = match (listed, language.as_str()) {
             (Some((why, Rule::Always)), _) if why != Why::LargeObject => writer(&name),
             (Some((_, Rule::UnlessPlainRead)), _) => {
@@ -182,13 +187,11 @@ impl Graph {
             (_, "c" | "internal") => None,
             (_, "sql" | "plpgsql") => {
                 one.by_body = true;
-                one.left = left::by_body(field(7), scope);
                 look_through(field(7), scope, &mut one.named, &mut one.builds)
             }
             _ => {
                 // Nobody here reads that language: any of its words may be in a text that it runs.
                 (one.by_body, one.builds) = (true, true);
-                one.left = left::by_words(field(7));
                 let words = field(7).split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
                 let words: HashSet<&str, RandomState> = words.filter(|word| !word.is_empty()).collect();
                 one.named.calls.extend(words.iter().map(|word| (None, word.to_lowercase().into_bytes().into())));
