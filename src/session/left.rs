@@ -186,13 +186,15 @@ impl Session {
     }
 }
 
-/// Whether the session has set it, which only the server's own settings tell, and its value.
+/// What it is, and, of PostgreSQL's own, whether the session has set it: those have a value anyway.
 fn question(at: usize, name: &str) -> String {
-    let name = literal(name);
-    format!(
-        "SELECT {at}, pg_catalog.current_setting({name}, true), (SELECT source OPERATOR(pg_catalog.=) 'session'::pg_catalog.text \
-         FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) {name}::pg_catalog.text)"
-    )
+    let (name, own) = (literal(name), !name.contains('.'));
+    let set = format!(
+        "(SELECT source OPERATOR(pg_catalog.=) 'session'::pg_catalog.text FROM pg_catalog.pg_settings \
+         WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) {name}::pg_catalog.text)"
+    );
+    let set = if own { &set } else { "NULL::pg_catalog.bool" };
+    format!("SELECT {at}, pg_catalog.current_setting({name}, true), {set}")
 }
 
 /// The place and the value in a row of that.
