@@ -70,7 +70,7 @@ settings! {
 settings! {
     /// The process itself.
     pub struct Process titled "The process" {
-        /// Threads that serve clients. 0: one for each core.
+        /// Threads that serve clients. 0: one for every two cores.
         workers: u32 = 0, { max: 1024, restart: true };
         /// Where the mode of each database is kept, so that a restart does not open a closed gate.
         /// Empty: in memory alone, which is only good for a try.
@@ -174,7 +174,7 @@ settings! {
         /// The largest statement (Query, Parse) that is held to be looked at. A larger one is refused.
         max_message_size: Size = Size::new(256 * MB), { min: KB, max: GB };
         /// Bytes that are read at once; a connection that is idle has no buffer.
-        buffer_size: Size = Size::new(64 * KB), { min: 4 * KB, max: 16 * MB };
+        buffer_size: Size = Size::new(128 * KB), { min: 4 * KB, max: 16 * MB };
         /// Verdicts on statements that are remembered, for each worker. 0: none.
         verdict_cache_size: Size = Size::new(8 * MB), { max: 4 * GB };
     }

@@ -92,6 +92,12 @@ impl Database {
         self.setup.load_full()
     }
 
+    /// The same for a look: it must not be kept over an await.
+    #[inline]
+    pub fn peek_setup(&self) -> arc_swap::Guard<Arc<DatabaseSetup>> {
+        self.setup.load()
+    }
+
     /// Grows with each change of the setup: what was taken from an older one is out of date.
     #[inline]
     pub fn generation(&self) -> u64 {

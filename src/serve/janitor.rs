@@ -22,6 +22,10 @@ pub async fn watch_clients(core: Rc<Core>) {
         tick.tick().await;
         let setup = core.setup();
         for client in core.clients() {
+            if client.phase.get() == Phase::Waiting {
+                // It looks at its deadline by itself.
+                client.wake();
+            }
             if client.operator || client.database.is_none() {
                 continue;
             }

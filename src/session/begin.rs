@@ -18,6 +18,7 @@ use crate::config::{Config, PoolMode};
 use crate::hub::client::Identity;
 use crate::hub::database::Resolved;
 use crate::hub::{Client, Core, Database};
+use crate::sql::{LexContext, StandardStrings};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::Welcome;
 use crate::upstream::vars::{Value, Vars, reported_name};
@@ -105,6 +106,9 @@ impl Prepared {
             lease: Lease::None,
             lane: None,
             manner: self.manner,
+            // No settings at all are read so.
+            lex: std::cell::Cell::new((0, LexContext { strings: StandardStrings::Unknown, ..LexContext::default() })),
+            read: None,
             vars: self.vars,
             defaults: self.defaults,
             startup: self.startup.into(),
@@ -125,6 +129,7 @@ impl Prepared {
             replay: Vec::new(),
             avoid: None,
             asked_at: None,
+            now: Instant::now(),
             ending: None,
             half_closed: false,
             breaking: super::drain::Breaking::No,
@@ -314,9 +319,9 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
         let at = cluster.primary().or_else(|| cluster.replica(None, None));
         if let Some(pool) = at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
             let taken = if closed || at != cluster.primary() {
-                pool.take::<Guarded>(core.index, deadline).await.map(|conn| pool.clone().give_back(conn.into()))
+                pool.take::<Guarded>(core.index, deadline).await.map(|conn| pool.give_back(conn.into()))
             } else {
-                pool.take::<Unguarded>(core.index, deadline).await.map(|conn| pool.clone().give_back(conn.into()))
+                pool.take::<Unguarded>(core.index, deadline).await.map(|conn| pool.give_back(conn.into()))
             };
             taken.map_err(|error| fatal(&error))?;
             if let Some(welcome) = pool.welcome() {

@@ -253,6 +253,10 @@ pub struct Session {
     manner: Manner,
     /// Settings as the client has been told and has made them.
     vars: Vars,
+    /// How statements are read under settings of that fingerprint.
+    lex: std::cell::Cell<(u64, crate::sql::LexContext)>,
+    /// The text that was read last, while its message waits for a server connection.
+    read: Option<(crate::sql::LexContext, Rc<crate::sql::cache::Cached>)>,
     /// What they go back to.
     defaults: defaults::Defaults,
     /// Parameters of its start-up packet, where a connection of its own is opened with them.
@@ -283,6 +287,8 @@ pub struct Session {
     replay: Vec<u8>,
     avoid: Option<usize>,
     asked_at: Option<Instant>,
+    /// The time, as it was when something last came: asked for once for all that follows from that.
+    now: Instant,
     /// What the client is told when its transaction is over, and it is sent away.
     ending: Option<Report>,
     /// The client has closed its side of the connection: it says nothing more.

@@ -402,7 +402,7 @@ impl Session {
     fn count_query(&mut self, shows: bool) {
         let Some(stats) = self.db.stats.of(self.core.index).filter(|_| shows) else { return };
         stats.queries.add(1);
-        let now = std::time::Instant::now();
+        let now = self.now;
         let micros =
             |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
         if let Some(asked) = self.asked_at.take() {

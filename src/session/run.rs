@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use super::begin::has_own_server;
 use super::{End, Session};
@@ -63,7 +64,9 @@ impl Session {
             match self.look()? {
                 Next::Wait => {}
                 Next::Release => {
-                    self.release().await?;
+                    if !self.release_now() {
+                        self.release().await?;
+                    }
                     continue;
                 }
                 Next::Hold => {
@@ -71,7 +74,9 @@ impl Session {
                     continue;
                 }
                 Next::Acquire(nature) => {
-                    self.acquire(nature).await?;
+                    if !self.acquire_now(nature) {
+                        self.acquire(nature).await?;
+                    }
                     continue;
                 }
             }
@@ -199,6 +204,7 @@ impl Session {
             Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(n) => {
                 io.from_server.filled(n);
+                self.now = Instant::now();
                 Ok(true)
             }
         }
@@ -226,6 +232,7 @@ impl Session {
             Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(n) => {
                 io.from_client.filled(n);
+                self.now = Instant::now();
                 if let Some(stats) = self.db.stats.of(self.core.index) {
                     stats.received.add(n as u64);
                 }
@@ -323,7 +330,7 @@ impl Session {
             (_, true) if self.flow.status == crate::wire::TxStatus::Idle => Phase::Idle,
             (_, true) => Phase::IdleInTransaction,
         };
-        self.me.enter(phase);
+        self.me.enter_at(phase, self.now);
         self.me.prepared.set(self.names.len());
     }
 }

@@ -205,13 +205,24 @@ impl super::Session {
     }
 
     /// Reads statements the way the server will.
+    #[inline]
     pub(super) fn lex_context(&self) -> LexContext {
-        LexContext {
+        match self.lex.get() {
+            (hash, context) if hash == self.vars.hash() => context,
+            _ => self.lex_context_anew(),
+        }
+    }
+
+    #[cold]
+    fn lex_context_anew(&self) -> LexContext {
+        let context = LexContext {
             strings: self
                 .vars
                 .reported("standard_conforming_strings")
                 .map_or(StandardStrings::Unknown, StandardStrings::from_setting),
             encoding: self.vars.reported("client_encoding").map_or_else(Encoding::default, Encoding::from_name),
-        }
+        };
+        self.lex.set((self.vars.hash(), context));
+        context
     }
 }

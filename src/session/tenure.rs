@@ -119,6 +119,35 @@ impl Session {
             && self.me.transaction_since.get().is_none()
     }
 
+    /// Gives the server connection back where nothing has to be waited for, which is the usual case. False: nothing has
+    /// happened.
+    pub(super) fn release_now(&mut self) -> bool {
+        let plain = self.me.cancelling.get() == 0 && self.pins.is_empty() && !self.me.is_asked();
+        if !plain || self.ending.is_some() {
+            return false;
+        }
+        let conn = match self.lease.take() {
+            Lease::Write { conn, ticket } => {
+                self.me.write_capable.set(false);
+                self.note_gone(None);
+                self.lane = ticket.leave();
+                conn.into()
+            }
+            Lease::Guarded { conn, replica, .. } => {
+                self.note_gone(replica);
+                conn.into()
+            }
+            other => {
+                self.lease = other;
+                return false;
+            }
+        };
+        self.give_back(conn);
+        self.replay.clear();
+        self.avoid = None;
+        true
+    }
+
     /// Gives the server connection back, or keeps it without the right to write.
     pub(super) async fn release(&mut self) -> Result<(), End> {
         if self.me.cancelling.get() > 0 {
@@ -138,7 +167,7 @@ impl Session {
             };
             return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
         }
-        self.note_gone();
+        self.note_gone(self.lease.replica());
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lane = ticket.leave();
@@ -158,23 +187,24 @@ impl Session {
         self.ending.take().map_or(Ok(()), |report| Err(report.into()))
     }
 
-    fn give_back(&self, conn: AnyConn) {
-        let setup = self.core.setup();
+    fn give_back(&self, mut conn: AnyConn) {
+        let setup = self.core.hub.setup.load();
         let pooling = &setup.config.pooling;
         if pooling.server_reset_query_always && !pooling.server_reset_query.is_empty() {
             let (reset, seed) = (pooling.server_reset_query.clone(), self.core.hub.seed.clone());
             tokio::task::spawn_local(clean_up(conn, reset, seed));
         } else {
-            give_back(conn);
+            let pool = conn.server().permit.pool().clone();
+            pool.give_back_at(conn, self.now);
         }
     }
 
     /// Notes that the lease ends now.
-    fn note_gone(&mut self) {
+    fn note_gone(&mut self, replica: Option<usize>) {
         *self.me.cancel.borrow_mut() = None;
         *self.me.running.borrow_mut() = None;
-        if let Some(at) = self.lease.replica()
-            && let Some(upstream) = self.db.setup().cluster.upstreams.get(at)
+        if let Some(at) = replica
+            && let Some(upstream) = self.db.peek_setup().cluster.upstreams.get(at)
         {
             upstream.busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         }
@@ -185,7 +215,7 @@ impl Session {
         if self.lease.is_none() {
             return;
         }
-        self.note_gone();
+        self.note_gone(self.lease.replica());
         self.me.write_capable.set(false);
         self.me.transaction_since.set(None);
         self.lease.close();
@@ -213,7 +243,7 @@ impl Session {
         if self.me.cancelling.get() > 0 {
             self.await_cancels().await;
         }
-        self.note_gone();
+        self.note_gone(self.lease.replica());
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
             Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {

@@ -125,7 +125,7 @@ pub struct Server {
     /// The statement in the unnamed slot, 0 when it is not one of a client's that is known.
     pub unnamed: u64,
     /// Process id and secret for cancel requests.
-    pub key: (u32, Vec<u8>),
+    pub key: (u32, Arc<[u8]>),
     /// Number of its own in this process.
     pub id: u64,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
@@ -178,7 +178,7 @@ impl Server {
             default_read_only: None,
             prepared: Prepared::default(),
             unnamed: 0,
-            key: fresh.key,
+            key: (fresh.key.0, fresh.key.1.into()),
             id,
             born_guarded: false,
             used: false,

@@ -70,6 +70,23 @@ fn cancels(client: &mut Raw) {
 }
 
 #[test]
+fn who_asks_for_encryption_waits_for_the_answer() {
+    let stand = Stand::shared();
+    let packet = || message::startup(3 << 16, &[("user", "app"), ("database", "plain")]);
+    for request in [message::ssl_request(), message::gssenc_request()] {
+        let [right, answer] = [stand.server(), stand.proxy.tcp()].map(|address| {
+            let mut client = Raw::open(&address).unwrap();
+            client.send(&[request.clone(), packet()].concat()).unwrap();
+            assert_eq!(client.bytes(1, SOON).unwrap(), b"N");
+            let frames = client.frames_until_closed(SOON).unwrap();
+            let error = frames.iter().find_map(Frame::error).expect("a refusal");
+            [error.severity(), error.code(), error.message(), error.detail().unwrap_or_default()].map(str::to_owned)
+        });
+        assert_eq!(answer, right);
+    }
+}
+
+#[test]
 fn what_is_no_protocol_is_refused_as_the_server_does() {
     let stand = Stand::shared();
     let answers = |bytes: &[u8], plain: bool| {
