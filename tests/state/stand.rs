@@ -15,7 +15,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 const DATABASES: usize = 24;
 
 /// A role that is superuser on the server, as the owner of everything in a test is.
-const USER: &str = "dba";
+pub const USER: &str = "dba";
 
 /// The words of SHOW CLIENTS for why a session keeps its server connection.
 const PINS: [&str; 8] = [
@@ -39,7 +39,7 @@ pub struct Stand {
 
 /// Clients of a database that no other test uses.
 pub struct Place {
-    stand: Arc<Stand>,
+    pub stand: Arc<Stand>,
     pub database: String,
 }
 
