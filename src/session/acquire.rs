@@ -322,10 +322,15 @@ impl Session {
         }
     }
 
-    /// Waits for something while the client may go and others may ask.
-    async fn waiting<T>(&mut self, what: impl Future<Output = T>, deadline: Instant) -> Result<T, Denied> {
+    /// Waits for something while the client may go and others may ask. It is boxed before anything is awaited: a session
+    /// has no room for it while it waits for nothing.
+    fn waiting<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<T, Denied>> {
         let mut what = Box::pin(tokio::time::timeout_at(deadline.into(), what));
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if let std::task::Poll::Ready(done) = what.as_mut().poll(cx) {
                 let late = || Denied::End(Report::fatal("57014", "query_wait_timeout").into());
                 return std::task::Poll::Ready(done.map_err(|_| late()));
@@ -336,7 +341,6 @@ impl Session {
                 std::task::Poll::Ready(Err(end)) => std::task::Poll::Ready(Err(Denied::End(end))),
             }
         })
-        .await
     }
 
     fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {

@@ -37,9 +37,9 @@ enum Woken {
 
 impl Session {
     /// Runs until the client goes or is sent away.
-    pub async fn run(mut self) -> End {
-        let begun =
-            if has_own_server(self.manner.pool_mode, self.me.operator) { self.begin_as_own().await } else { Ok(()) };
+    pub async fn run(mut self: Box<Self>) -> End {
+        let own = has_own_server(self.manner.pool_mode, self.me.operator);
+        let begun = if own { Box::pin(self.begin_as_own()).await } else { Ok(()) };
         let served = match begun {
             Ok(()) => self.serve().await,
             Err(end) => Err(end),
@@ -53,8 +53,8 @@ impl Session {
             self.io.from_server.move_ready(&mut self.io.to_client);
             report.write(&mut self.io.to_client);
         }
-        self.say_last_words().await;
-        self.leave().await;
+        Box::pin(self.say_last_words()).await;
+        Box::pin(self.leave()).await;
         end
     }
 
@@ -67,7 +67,7 @@ impl Session {
                     continue;
                 }
                 Next::Hold => {
-                    self.hold().await?;
+                    Box::pin(self.hold()).await?;
                     continue;
                 }
                 Next::Acquire(nature) => {

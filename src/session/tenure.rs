@@ -122,7 +122,7 @@ impl Session {
     /// Gives the server connection back, or keeps it without the right to write.
     pub(super) async fn release(&mut self) -> Result<(), End> {
         if self.me.cancelling.get() > 0 {
-            self.await_cancels().await;
+            Box::pin(self.await_cancels()).await;
         }
         self.me.write_capable.set(false);
         if !self.pins.is_empty() {
@@ -211,7 +211,7 @@ impl Session {
             return;
         }
         if self.me.cancelling.get() > 0 {
-            self.await_cancels().await;
+            Box::pin(self.await_cancels()).await;
         }
         self.note_gone();
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
