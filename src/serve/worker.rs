@@ -148,3 +148,18 @@ async fn cancel(core: Rc<Core>, pid: u32, secret: Vec<u8>, mut stream: Stream) {
     // libpq takes TLS that ends without a goodbye for a failure.
     stream.close(&[]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Core>, Accepted, Console) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_clients_task_stays_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 830, "{bytes} bytes: box what is large and rare, ahead of what is awaited");
+    }
+}

@@ -169,7 +169,7 @@ impl Session {
             let maintenance = wish.state.mode.reports_read_only();
             drop(view);
             match route {
-                Route::Offline => return Err(Denied::Refused(self.offline_report())),
+                Route::Offline => return Err(Denied::refused(self.offline_report())),
                 Route::Wait => {
                     let mut changes = setup.cluster.changes();
                     let wait =
@@ -353,7 +353,7 @@ impl Session {
             return Ok(pool.clone());
         }
         let Some(pool) = self.db.pool(&self.user, upstream, &self.credential) else {
-            return Err(Denied::Refused(Report::error("57P01", "the proxy is shutting down")));
+            return Err(Denied::refused(Report::error("57P01", "the proxy is shutting down")));
         };
         if self.pools.by_upstream.len() <= upstream {
             self.pools.by_upstream.resize(upstream + 1, None);
@@ -377,24 +377,30 @@ pub(super) enum Denied {
     /// Something is asked of the session first.
     Asked,
     /// The client is told, and lives on.
-    Refused(Report),
+    Refused(Box<Report>),
+}
+
+impl Denied {
+    fn refused(report: Report) -> Self {
+        Self::Refused(Box::new(report))
+    }
 }
 
 fn denied(error: &AcquireError) -> Denied {
     match error {
         AcquireError::NoPlace => {
-            Denied::Refused(Report::error("53300", "too many server connections, those kept for operators too"))
+            Denied::refused(Report::error("53300", "too many server connections, those kept for operators too"))
         }
         AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
         AcquireError::Login(LoginError::Refused(body)) => {
             let fields = ErrorFields::new(body);
             let text = String::from_utf8_lossy(fields.message()).into_owned();
-            Denied::Refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
+            Denied::refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
         }
         AcquireError::Login(error) => {
             // Hosts and ports are nobody's business: the log has them.
             tracing::warn!(%error, "no server connection");
-            Denied::Refused(Report::error("08006", "could not connect to the database server"))
+            Denied::refused(Report::error("08006", "could not connect to the database server"))
         }
     }
 }

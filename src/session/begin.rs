@@ -301,6 +301,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         startup.push(("application_name".to_owned(), me.application_name.borrow().clone()));
     }
     let told = Told::new(welcome);
+    let vars = core.alike.borrow_mut().shared(vars);
     Ok(Prepared {
         me,
         db,

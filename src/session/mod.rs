@@ -284,7 +284,7 @@ pub struct Session {
     avoid: Option<usize>,
     asked_at: Option<Instant>,
     /// What the client is told when its transaction is over, and it is sent away.
-    ending: Option<Report>,
+    ending: Option<Box<Report>>,
     /// The client has closed its side of the connection: it says nothing more.
     half_closed: bool,
     breaking: drain::Breaking,
@@ -296,4 +296,13 @@ pub struct Session {
 struct PoolCache {
     generation: u64,
     by_upstream: Vec<Option<Arc<Pool>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_session_stays_small() {
+        let bytes = size_of::<super::Session>();
+        assert!(bytes <= 1250, "{bytes} bytes, for each idle client: box what only some have");
+    }
 }

@@ -1,5 +1,6 @@
 //! The loop of a session, and its input and output.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -125,9 +126,23 @@ impl Session {
         if (wrote_server || wrote_client) && !self.io.from_client.unscanned().is_empty() && self.io.client_wants == 0 {
             return Poll::Ready(Ok(Woken::Io));
         }
-        self.core.buffers.reclaim(&mut self.io.from_client);
-        self.core.buffers.reclaim(&mut self.io.from_server);
+        self.rest();
         Poll::Pending
+    }
+
+    /// Gives back memory that nothing is in; a client without a server connection keeps none.
+    fn rest(&mut self) {
+        let (io, buffers) = (&mut self.io, &self.core.buffers);
+        buffers.reclaim(&mut io.from_client);
+        buffers.reclaim(&mut io.from_server);
+        if self.lease.is_none() {
+            buffers.reclaim_words(&mut io.to_client);
+            buffers.reclaim_words(&mut io.to_server);
+            buffers.reclaim_words(&mut self.replay);
+            if self.flow.expects.is_empty() {
+                self.flow.expects = VecDeque::new();
+            }
+        }
     }
 
     fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {

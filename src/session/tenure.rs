@@ -30,6 +30,9 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
+        for words in [&mut self.io.to_client, &mut self.io.to_server, &mut self.replay] {
+            self.core.buffers.lend_words(words);
+        }
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
@@ -136,7 +139,7 @@ impl Session {
                 }
                 other => other,
             };
-            return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
+            return self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
         }
         self.note_gone();
         match self.lease.take() {
@@ -155,7 +158,7 @@ impl Session {
         if self.me.is_asked() {
             self.answer_asks().await?;
         }
-        self.ending.take().map_or(Ok(()), |report| Err(report.into()))
+        self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)))
     }
 
     fn give_back(&self, conn: AnyConn) {
@@ -240,7 +243,7 @@ impl Session {
                     if now || self.lease.is_none() || self.is_between_transactions() {
                         return Err(report.into());
                     }
-                    self.ending = Some(report);
+                    self.ending = Some(Box::new(report));
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
