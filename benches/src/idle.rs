@@ -58,8 +58,8 @@ pub fn weigh(contender: &Contender, clients: u32, names: u32) -> Option<Weight> 
     }
     let with = resident_kib(pid)?;
     drop(all);
-    // Long enough for the proxy to see them go; what it has not given back by then it keeps.
-    std::thread::sleep(Duration::from_secs(1));
+    // Long enough for a proxy that looks once a second to see them go; what it has not given back by then it keeps.
+    std::thread::sleep(Duration::from_secs(5));
     Some(Weight { clients, names, before, with, after: resident_kib(pid)? })
 }
 

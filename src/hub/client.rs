@@ -290,3 +290,12 @@ impl Client {
         self.address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_client_stays_small() {
+        let bytes = size_of::<super::Client>();
+        assert!(bytes <= 466, "{bytes} bytes, for each idle client: box what only some have");
+    }
+}

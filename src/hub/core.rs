@@ -11,6 +11,7 @@ use super::statement::Statements;
 use super::{Hub, Setup};
 use crate::sql::Analyzer;
 use crate::sql::cache::VerdictCache;
+use crate::upstream::vars::Alike;
 use crate::wire::BufferPool;
 
 /// See the module.
@@ -25,6 +26,8 @@ pub struct Core {
     pub verdicts: RefCell<VerdictCache>,
     /// Protocol-level prepared statements.
     pub statements: Rc<Statements>,
+    /// Settings that its clients begin with.
+    pub alike: RefCell<Alike>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     stopping: Cell<bool>,
 }
@@ -44,6 +47,7 @@ impl Core {
             buffers,
             verdicts,
             statements: Statements::new(index),
+            alike: RefCell::default(),
             clients: RefCell::default(),
             stopping: Cell::new(false),
         })

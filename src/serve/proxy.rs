@@ -111,6 +111,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         http.into_iter().map(|listener| (surfaces.http)(hub.clone(), listener)).collect::<Result<_, _>>()?;
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
+    let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
     let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
     let config = hub.setup.load();
     tracing::info!(
@@ -138,6 +139,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     };
     pools.abort();
     stats.abort();
+    memory.abort();
     catalogs.abort();
     loop {
         tokio::select! {

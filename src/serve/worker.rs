@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::janitor;
 use super::listen::{Accepted, Listener};
 use crate::hub::{Core, Hub, Job, Phase};
+use crate::net::Stream;
 use crate::session::startup::{CONSOLES, Greeted, Guest, greet};
 
 /// Serves a guest of the console; given by the layer above.
@@ -90,35 +91,46 @@ async fn accept(core: Rc<Core>, listener: Listener, console: Console) {
 /// Counts a connection for as long as it lives.
 struct Counted(Arc<Hub>);
 
+impl Counted {
+    fn new(hub: Arc<Hub>) -> Self {
+        hub.clients.fetch_add(1, SeqCst);
+        Self(hub)
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, SeqCst);
     }
 }
 
-async fn serve(core: Rc<Core>, accepted: Accepted, console: Console) {
-    core.hub.clients.fetch_add(1, SeqCst);
-    let _counted = Counted(core.hub.clone());
-    let setup = core.setup();
-    let patience = setup.config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
-    drop(setup);
-    let Accepted { socket, address } = accepted;
-    // Large and short: it must not stay part of what an idle session holds.
-    let greeted = timeout(patience, Box::pin(greet(&core, socket, address))).await;
-    match greeted {
-        Ok(Greeted::Guest(guest)) if CONSOLES.contains(&guest.database.as_str()) => console(core, guest).await,
-        Ok(Greeted::Guest(guest)) => crate::session::begin::run(core, guest).await,
-        Ok(Greeted::Cancel { pid, secret, mut stream }) => {
-            cancel(&core, pid, secret).await;
-            // libpq takes TLS that ends without a goodbye for a failure.
-            stream.close(&[]);
+/// Serves a connection. The future is what an idle client costs: what is large and short in it is boxed, and nothing goes
+/// into it that is used at the beginning only.
+fn serve(core: Rc<Core>, accepted: Accepted, console: Console) -> impl Future<Output = ()> {
+    let greeted = Box::pin(greet_in_time(core.clone(), accepted));
+    let counted = Counted::new(core.hub.clone());
+    async move {
+        let guest = match greeted.await {
+            Greeted::Guest(guest) => guest,
+            Greeted::Cancel { pid, secret, stream } => return Box::pin(cancel(core, pid, secret, stream)).await,
+            Greeted::Over => return,
+        };
+        if CONSOLES.contains(&guest.database.as_str()) {
+            console(core, guest).await;
+        } else {
+            crate::session::begin::run(core, guest).await;
         }
-        Ok(Greeted::Over) | Err(_) => {}
+        drop(counted);
     }
 }
 
+async fn greet_in_time(core: Rc<Core>, accepted: Accepted) -> Greeted {
+    let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
+    timeout(patience, greet(&core, accepted.socket, accepted.address)).await.unwrap_or(Greeted::Over)
+}
+
 /// Passes a cancel request on to the server that works for that client, if the secret is right.
-async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
+async fn cancel(core: Rc<Core>, pid: u32, secret: Vec<u8>, mut stream: Stream) {
     let id = core.hub.keys.client(pid, &secret).unwrap_or(u64::from(pid));
     let home = (id >> 24 & 0x7f) as usize;
     let sent = core.hub.on_core(home, move |core| {
@@ -132,5 +144,22 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
     // The client that asked waits until its connection is closed: not before the request has been passed on.
     if let Some(Some(done)) = sent.await {
         let _ = timeout(Duration::from_secs(10), done).await;
+    }
+    // libpq takes TLS that ends without a goodbye for a failure.
+    stream.close(&[]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Core>, Accepted, Console) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_clients_task_stays_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 830, "{bytes} bytes: box what is large and rare, ahead of what is awaited");
     }
 }

@@ -235,7 +235,7 @@ impl Session {
             let maintenance = wish.state.mode.reports_read_only();
             drop(view);
             match route {
-                Route::Offline => return Err(Denied::Refused(self.offline_report())),
+                Route::Offline => return Err(Denied::refused(self.offline_report())),
                 Route::Wait => {
                     let mut changes = setup.cluster.changes();
                     let wait =
@@ -441,10 +441,15 @@ impl Session {
         }
     }
 
-    /// Waits for something while the client may go and others may ask.
-    async fn waiting<T>(&mut self, what: impl Future<Output = T>, deadline: Instant) -> Result<T, Denied> {
+    /// Waits for something while the client may go and others may ask. It is boxed before anything is awaited: a session
+    /// has no room for it while it waits for nothing.
+    fn waiting<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<T, Denied>> {
         let mut what = Box::pin(tokio::time::timeout_at(deadline.into(), what));
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if let std::task::Poll::Ready(done) = what.as_mut().poll(cx) {
                 let late = || Denied::End(Report::fatal("57014", "query_wait_timeout").into());
                 return std::task::Poll::Ready(done.map_err(|_| late()));
@@ -455,7 +460,6 @@ impl Session {
                 std::task::Poll::Ready(Err(end)) => std::task::Poll::Ready(Err(Denied::End(end))),
             }
         })
-        .await
     }
 
     fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
@@ -468,7 +472,7 @@ impl Session {
             return Ok(pool.clone());
         }
         let Some(pool) = self.db.pool(&self.user, upstream, &self.credential) else {
-            return Err(Denied::Refused(Report::error("57P01", "the proxy is shutting down")));
+            return Err(Denied::refused(Report::error("57P01", "the proxy is shutting down")));
         };
         if self.pools.by_upstream.len() <= upstream {
             self.pools.by_upstream.resize(upstream + 1, None);
@@ -492,24 +496,30 @@ pub(super) enum Denied {
     /// Something is asked of the session first.
     Asked,
     /// The client is told, and lives on.
-    Refused(Report),
+    Refused(Box<Report>),
+}
+
+impl Denied {
+    fn refused(report: Report) -> Self {
+        Self::Refused(Box::new(report))
+    }
 }
 
 fn denied(error: &AcquireError) -> Denied {
     match error {
         AcquireError::NoPlace => {
-            Denied::Refused(Report::error("53300", "too many server connections, those kept for operators too"))
+            Denied::refused(Report::error("53300", "too many server connections, those kept for operators too"))
         }
         AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
         AcquireError::Login(LoginError::Refused(body)) => {
             let fields = ErrorFields::new(body);
             let text = String::from_utf8_lossy(fields.message()).into_owned();
-            Denied::Refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
+            Denied::refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
         }
         AcquireError::Login(error) => {
             // Hosts and ports are nobody's business: the log has them.
             tracing::warn!(%error, "no server connection");
-            Denied::Refused(Report::error("08006", "could not connect to the database server"))
+            Denied::refused(Report::error("08006", "could not connect to the database server"))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The first words to a client that has logged in: what a server would tell it, and its settings.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -31,35 +32,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs the whole session of a client.
-pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
-    let (user, database) = (guest.user.clone(), guest.database.clone());
-    let address = guest.address;
+pub async fn run(core: Rc<Core>, guest: Box<Guest>) {
     let began = Instant::now();
-    let began_as = match guest.replication {
-        None => begin(&core, &mut guest).await.map(Begun::Session),
-        Some(kind) => replicate(&core, &guest, kind).await,
-    };
-    let begun = match began_as {
-        Ok(begun) => begun,
-        Err(report) => {
-            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
-            tell(&mut guest.stream, &report).await;
-            return;
-        }
-    };
+    // Large and short, as whatever is boxed on the way to a session's loop: an idle client has no room for it.
+    let Some(begun) = Box::pin(let_in(&core, guest)).await else { return };
+    let me = begun.client().clone();
     let logs = core.setup().config.log.clone();
-    let from = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
     if logs.log_connections {
-        tracing::info!(%user, %database, client = %from, "log-in");
+        tracing::info!(user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
     }
-    let (id, end) = match begun {
-        Begun::Session(prepared) => {
-            let session = prepared.into_session(&core, *guest);
-            (session.me.id, session.run().await)
-        }
-        Begun::Relay(relay, greeting) => (relay.me.id, Box::pin(relay.run(guest.stream, greeting)).await),
+    let end = match begun {
+        Begun::Session(session) => session.run().await,
+        Begun::Relay(_, relay) => relay.await,
     };
-    core.leave(id);
+    core.leave(me.id);
     if logs.log_disconnections {
         let why = match &end {
             End::Goodbye => "client close request".to_owned(),
@@ -67,14 +53,43 @@ pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
             End::ServerSaidFatal => "server closed the connection".to_owned(),
             End::Report(report) => report.message.clone(),
         };
-        tracing::info!(%user, %database, client = %from, age = ?began.elapsed(), "closing: {why}");
+        tracing::info!(
+            user = %me.user, database = %me.database_name, client = %me.address_words(), age = ?began.elapsed(),
+            "closing: {why}"
+        );
     }
 }
 
 /// Who has been let in.
 enum Begun {
-    Session(Prepared),
-    Relay(Box<Relay>, Vec<u8>),
+    Session(Box<Session>),
+    Relay(Rc<Client>, Pin<Box<dyn Future<Output = End>>>),
+}
+
+impl Begun {
+    fn client(&self) -> &Rc<Client> {
+        match self {
+            Self::Session(session) => &session.me,
+            Self::Relay(me, _) => me,
+        }
+    }
+}
+
+/// Lets a client in; None: it has been told why not.
+async fn let_in(core: &Rc<Core>, mut guest: Box<Guest>) -> Option<Begun> {
+    let begun = match guest.replication {
+        None => begin(core, &guest).await.map(Ok),
+        Some(kind) => replicate(core, &guest, kind).await.map(Err),
+    };
+    match begun {
+        Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, *guest))),
+        Ok(Err((relay, greeting))) => Some(Begun::Relay(relay.me.clone(), Box::pin(relay.run(guest.stream, greeting)))),
+        Err(report) => {
+            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            tell(&mut guest.stream, &report).await;
+            None
+        }
+    }
 }
 
 /// What a session starts from.
@@ -93,8 +108,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn into_session(self, core: &Rc<Core>, guest: Guest) -> Session {
-        Session {
+    fn into_session(self, core: &Rc<Core>, guest: Guest) -> Box<Session> {
+        Box::new(Session {
             core: core.clone(),
             me: self.me,
             db: self.db,
@@ -134,7 +149,7 @@ impl Prepared {
             half_closed: false,
             breaking: super::drain::Breaking::No,
             holding: super::hold::Holding::default(),
-        }
+        })
     }
 }
 
@@ -175,11 +190,10 @@ fn is_operator(config: &Config, guest: &Guest) -> bool {
     config.auth.operators.iter().any(|name| **name == *guest.user)
 }
 
-async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<Begun, Report> {
+async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<(Relay, Vec<u8>), Report> {
     let db = admit(core, guest)?;
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
-    let (relay, greeting) = super::replication::begin(core, guest, &db, kind, deadline).await?;
-    Ok(Begun::Relay(Box::new(relay), greeting))
+    super::replication::begin(core, guest, &db, kind, deadline).await
 }
 
 /// Makes a client known.
@@ -208,7 +222,7 @@ pub(super) fn introduce(
     Ok(me)
 }
 
-async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
+async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let db = admit(core, guest)?;
     let setup = core.setup();
     let config = &setup.config;
@@ -292,6 +306,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         startup.push(("application_name".to_owned(), me.application_name.borrow().clone()));
     }
     let told = Told::new(welcome);
+    let vars = core.alike.borrow_mut().shared(vars);
     Ok(Prepared {
         me,
         db,

@@ -290,7 +290,7 @@ pub struct Session {
     /// The time, as it was when something last came: asked for once for all that follows from that.
     now: Instant,
     /// What the client is told when its transaction is over, and it is sent away.
-    ending: Option<Report>,
+    ending: Option<Box<Report>>,
     /// The client has closed its side of the connection: it says nothing more.
     half_closed: bool,
     breaking: drain::Breaking,
@@ -302,4 +302,13 @@ pub struct Session {
 struct PoolCache {
     generation: u64,
     by_upstream: Vec<Option<Arc<Pool>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_session_stays_small() {
+        let bytes = size_of::<super::Session>();
+        assert!(bytes <= 1250, "{bytes} bytes, for each idle client: box what only some have");
+    }
 }

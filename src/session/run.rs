@@ -1,5 +1,6 @@
 //! The loop of a session, and its input and output.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -38,9 +39,9 @@ enum Woken {
 
 impl Session {
     /// Runs until the client goes or is sent away.
-    pub async fn run(mut self) -> End {
-        let begun =
-            if has_own_server(self.manner.pool_mode, self.me.operator) { self.begin_as_own().await } else { Ok(()) };
+    pub async fn run(mut self: Box<Self>) -> End {
+        let own = has_own_server(self.manner.pool_mode, self.me.operator);
+        let begun = if own { Box::pin(self.begin_as_own()).await } else { Ok(()) };
         let served = match begun {
             Ok(()) => self.serve().await,
             Err(end) => Err(end),
@@ -54,8 +55,8 @@ impl Session {
             self.io.from_server.move_ready(&mut self.io.to_client);
             report.write(&mut self.io.to_client);
         }
-        self.say_last_words().await;
-        self.leave().await;
+        Box::pin(self.say_last_words()).await;
+        Box::pin(self.leave()).await;
         end
     }
 
@@ -70,7 +71,7 @@ impl Session {
                     continue;
                 }
                 Next::Hold => {
-                    self.hold().await?;
+                    Box::pin(self.hold()).await?;
                     continue;
                 }
                 Next::Acquire(nature) => {
@@ -130,9 +131,23 @@ impl Session {
         if (wrote_server || wrote_client) && !self.io.from_client.unscanned().is_empty() && self.io.client_wants == 0 {
             return Poll::Ready(Ok(Woken::Io));
         }
-        self.core.buffers.reclaim(&mut self.io.from_client);
-        self.core.buffers.reclaim(&mut self.io.from_server);
+        self.rest();
         Poll::Pending
+    }
+
+    /// Gives back memory that nothing is in; a client without a server connection keeps none.
+    fn rest(&mut self) {
+        let (io, buffers) = (&mut self.io, &self.core.buffers);
+        buffers.reclaim(&mut io.from_client);
+        buffers.reclaim(&mut io.from_server);
+        if self.lease.is_none() {
+            buffers.reclaim_words(&mut io.to_client);
+            buffers.reclaim_words(&mut io.to_server);
+            buffers.reclaim_words(&mut self.replay);
+            if self.flow.expects.is_empty() {
+                self.flow.expects = VecDeque::new();
+            }
+        }
     }
 
     fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {

@@ -30,6 +30,9 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
+        for words in [&mut self.io.to_client, &mut self.io.to_server, &mut self.replay] {
+            self.core.buffers.lend_words(words);
+        }
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
@@ -151,7 +154,7 @@ impl Session {
     /// Gives the server connection back, or keeps it without the right to write.
     pub(super) async fn release(&mut self) -> Result<(), End> {
         if self.me.cancelling.get() > 0 {
-            self.await_cancels().await;
+            Box::pin(self.await_cancels()).await;
         }
         self.me.write_capable.set(false);
         if !self.pins.is_empty() {
@@ -165,7 +168,7 @@ impl Session {
                 }
                 other => other,
             };
-            return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
+            return self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
         }
         self.note_gone(self.lease.replica());
         match self.lease.take() {
@@ -184,7 +187,7 @@ impl Session {
         if self.me.is_asked() {
             self.answer_asks().await?;
         }
-        self.ending.take().map_or(Ok(()), |report| Err(report.into()))
+        self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)))
     }
 
     fn give_back(&self, mut conn: AnyConn) {
@@ -241,7 +244,7 @@ impl Session {
             return;
         }
         if self.me.cancelling.get() > 0 {
-            self.await_cancels().await;
+            Box::pin(self.await_cancels()).await;
         }
         self.note_gone(self.lease.replica());
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
@@ -270,7 +273,7 @@ impl Session {
                     if now || self.lease.is_none() || self.is_between_transactions() {
                         return Err(report.into());
                     }
-                    self.ending = Some(report);
+                    self.ending = Some(Box::new(report));
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
