@@ -57,6 +57,10 @@ impl Session {
         }
         Box::pin(self.say_last_words()).await;
         Box::pin(self.leave()).await;
+        // What came after its last word is nobody's; the memory is the next client's.
+        self.io.from_client.clear();
+        self.io.from_server.clear();
+        self.rest();
         end
     }
 
