@@ -112,14 +112,36 @@ impl Stage {
         fill(&cluster, &pgbench)?;
 
         let server = cluster.primary().port();
-        let mut contenders = vec![Contender::new("direct", Kind::Direct, server, None)];
-        contenders.extend(optional("PgBouncer", pgbouncer(options, server)));
-        contenders.extend(optional("haproxy", haproxy(server)));
+        let takes_part = |word: &str| options.contenders.is_empty() || options.contenders.iter().any(|one| one == word);
+        let mut contenders = Vec::new();
+        if takes_part("direct") {
+            contenders.push(Contender::new("direct", Kind::Direct, server, None));
+        }
+        if takes_part("pgbouncer") {
+            contenders.extend(optional("PgBouncer", pgbouncer(options, server)));
+        }
+        if takes_part("haproxy") {
+            contenders.extend(optional("haproxy", haproxy(server)));
+        }
         contenders.extend(options.with.iter().map(other));
-        let binary = options.pgsluice.clone().map_or_else(beside_us, Ok)?;
-        contenders.push(pgsluice("pgsluice", Kind::Pgsluice, &binary, options, &cluster, "primary")?);
-        contenders.extend(optional("pgsluice in maintenance", guarded(&binary, options, &cluster)));
-        contenders.extend(optional("pgsluice with replica reads", routed(&binary, options, &cluster)));
+        let ours = |name: &str, binary: PathBuf, config: &[String]| {
+            let config = options.pgsluice_config.iter().chain(config).cloned().collect();
+            Ours { name: name.into(), binary, config, pool: options.pool, cluster: &cluster }
+        };
+        let standing = [("pgsluice", ""), ("pgsluice, read_only", "read_only"), ("pgsluice, replica reads", "replica")];
+        for (name, manner) in standing {
+            if takes_part(if manner.is_empty() { "pgsluice" } else { manner }) {
+                let binary = options.pgsluice.clone().map_or_else(beside_us, Ok)?;
+                contenders.push(ours(name, binary, &[]).start(manner)?);
+            }
+        }
+        for variant in &options.also {
+            let (name, manner) = match variant.name.split_once(':') {
+                Some((name, manner)) => (format!("{name}, {manner}"), manner),
+                None => (variant.name.clone(), ""),
+            };
+            contenders.push(ours(&name, variant.binary.clone(), &variant.config).start(manner)?);
+        }
         Ok(Stage { contenders, pgbench, folder: folder.path().to_owned(), cluster, _folder: folder })
     }
 
@@ -204,7 +226,7 @@ fn program(name: &str) -> Result<PathBuf, Failure> {
 }
 
 fn pgbouncer(options: &Options, server: u16) -> Result<Contender, Failure> {
-    let binary = program("pgbouncer")?;
+    let binary = options.pgbouncer.clone().map_or_else(|| program("pgbouncer"), Ok)?;
     let said = said_by(&binary.to_string_lossy(), &["--version"]).unwrap_or_default();
     let version = said.rsplit(' ').next().unwrap_or_default().to_owned();
     let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
@@ -262,47 +284,75 @@ fn beside_us() -> Result<PathBuf, Failure> {
     if binary.is_file() { Ok(binary) } else { Err(format!("{} is not built", binary.display()).into()) }
 }
 
-fn pgsluice(
-    name: &str,
-    kind: Kind,
-    binary: &Path,
-    options: &Options,
-    cluster: &Cluster,
-    reads: &str,
-) -> Result<Contender, Failure> {
-    let servers: Vec<String> = cluster.servers().map(|server| format!("\"127.0.0.1:{}\"", server.port())).collect();
-    let (servers, pool) = (servers.join(", "), options.pool);
-    let config = format!(
-        "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
-         max_client_conn = 16000\ndefault_pool_size = {pool}\nlog_connections = false\nlog_disconnections = false\n\
-         [clusters.main]\nupstreams = [{servers}]\nmonitor_user = \"{USER}\"\n\
-         [databases.{DATABASE}]\nreads = \"{reads}\"\n"
-    );
-    let proxy = Proxy::builder(binary).config(config).start()?;
-    let contender = Contender::new(name, kind, 0, Some(proxy));
-    contender.wait_for("select 1", "")?;
-    Ok(contender)
+/// A pgsluice to be.
+struct Ours<'a> {
+    name: String,
+    binary: PathBuf,
+    config: Vec<String>,
+    pool: u32,
+    cluster: &'a Cluster,
 }
 
-fn guarded(binary: &Path, options: &Options, cluster: &Cluster) -> Result<Contender, Failure> {
-    let contender = pgsluice("pgsluice, read_only", Kind::ReadsOnly, binary, options, cluster, "primary")?;
-    let mut console = Raw::connect(&Address::local(contender.port), &Login::new(USER, "pgsluice"))?;
-    console.query(&format!("MAINTENANCE ON {DATABASE} WITH (reads 'primary')"), Duration::from_secs(40))?;
-    contender.wait_for("show transaction_read_only", "\"on\"")?;
-    Ok(contender)
-}
-
-fn routed(binary: &Path, options: &Options, cluster: &Cluster) -> Result<Contender, Failure> {
-    let contender = pgsluice("pgsluice, replica reads", Kind::ReadsOnly, binary, options, cluster, "replica")?;
-    let scans = || cluster.replica(0).psql_in(DATABASE, SCANS);
-    let before = scans()?;
-    // The replica's statistics tell where reads go: answers are the same everywhere.
-    let until = Instant::now() + PATIENCE;
-    while scans()? == before {
-        if Instant::now() > until {
-            return Err("reads do not reach the replica".into());
+impl Ours<'_> {
+    fn start(&self, manner: &str) -> Result<Contender, Failure> {
+        match manner {
+            "" => self.open(Kind::Pgsluice, "primary"),
+            "read_only" => self.guarded(),
+            "replica" => self.routed(),
+            other => Err(format!("{}: there is no {other}, only read_only and replica", self.name).into()),
         }
-        contender.wait_for("select count(*) from pgbench_branches", "")?;
     }
-    Ok(contender)
+
+    fn open(&self, kind: Kind, reads: &str) -> Result<Contender, Failure> {
+        let servers = self.cluster.servers().map(|server| format!("\"127.0.0.1:{}\"", server.port()));
+        let (servers, pool) = (servers.collect::<Vec<_>>().join(", "), self.pool);
+        let mut lines: Vec<String> = [
+            "listen_port = {port}",
+            "state_file = \"{dir}/state.json\"",
+            "auth_type = \"trust\"",
+            &format!("admin_users = [\"{USER}\"]"),
+            "max_client_conn = 16000",
+            &format!("default_pool_size = {pool}"),
+            "log_connections = false",
+            "log_disconnections = false",
+        ]
+        .map(String::from)
+        .into();
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        for line in &self.config {
+            lines.retain(|ours| key(ours) != key(line));
+            lines.push(line.clone());
+        }
+        let config = format!(
+            "{}\n[clusters.main]\nupstreams = [{servers}]\nmonitor_user = \"{USER}\"\n[databases.{DATABASE}]\nreads = \"{reads}\"\n",
+            lines.join("\n")
+        );
+        let proxy = Proxy::builder(&self.binary).config(config).start()?;
+        let contender = Contender::new(&self.name, kind, 0, Some(proxy));
+        contender.wait_for("select 1", "")?;
+        Ok(contender)
+    }
+
+    fn guarded(&self) -> Result<Contender, Failure> {
+        let contender = self.open(Kind::ReadsOnly, "primary")?;
+        let mut console = Raw::connect(&Address::local(contender.port), &Login::new(USER, "pgsluice"))?;
+        console.query(&format!("MAINTENANCE ON {DATABASE} WITH (reads 'primary')"), Duration::from_secs(40))?;
+        contender.wait_for("show transaction_read_only", "\"on\"")?;
+        Ok(contender)
+    }
+
+    fn routed(&self) -> Result<Contender, Failure> {
+        let contender = self.open(Kind::ReadsOnly, "replica")?;
+        let scans = || self.cluster.replica(0).psql_in(DATABASE, SCANS);
+        let before = scans()?;
+        // The replica's statistics tell where reads go: answers are the same everywhere.
+        let until = Instant::now() + PATIENCE;
+        while scans()? == before {
+            if Instant::now() > until {
+                return Err("reads do not reach the replica".into());
+            }
+            contender.wait_for("select count(*) from pgbench_branches", "")?;
+        }
+        Ok(contender)
+    }
 }

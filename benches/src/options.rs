@@ -48,6 +48,24 @@ pub struct Options {
     #[arg(long)]
     pub pgsluice: Option<PathBuf>,
 
+    /// A line of configuration for every pgsluice of this run, such as 'workers = 1'; may be given several times.
+    #[arg(long = "pgsluice-config", value_name = "LINE")]
+    pub pgsluice_config: Vec<String>,
+
+    /// A further pgsluice, another build or with other lines of configuration, as a contender of its own. A NAME that ends
+    /// in ':read_only' or ':replica' is one in maintenance, or one with reads on the replica.
+    #[arg(long, value_name = "NAME=BINARY[,LINE[;LINE]]")]
+    pub also: Vec<Variant>,
+
+    /// The PgBouncer to measure; the one of the system's packages by default.
+    #[arg(long)]
+    pub pgbouncer: Option<PathBuf>,
+
+    /// Who takes part: direct, pgbouncer, haproxy, pgsluice, read_only, replica; everyone by default. Who is given
+    /// by --with or --also always does.
+    #[arg(long, value_delimiter = ',')]
+    pub contenders: Vec<String>,
+
     /// Where the report goes.
     #[arg(long, default_value = "docs/BENCHMARKS.md")]
     pub output: PathBuf,
@@ -77,5 +95,42 @@ impl FromStr for Running {
         let (port, pid) = place.split_once(':').ok_or_else(wrong)?;
         let (port, pid) = (port.parse().map_err(|_| wrong())?, pid.parse().map_err(|_| wrong())?);
         Ok(Running { name: name.into(), port, pid })
+    }
+}
+
+/// Another pgsluice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// What to call it.
+    pub name: String,
+    /// Its program.
+    pub binary: PathBuf,
+    /// Lines of its configuration.
+    pub config: Vec<String>,
+}
+
+impl FromStr for Variant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Variant, String> {
+        let (name, rest) =
+            text.split_once('=').ok_or_else(|| format!("{text}: NAME=BINARY[,LINE[;LINE]] is wanted"))?;
+        let (binary, lines) = rest.split_once(',').unwrap_or((rest, ""));
+        let config = lines.split(';').map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+        Ok(Variant { name: name.into(), binary: binary.into(), config })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Variant;
+
+    #[test]
+    fn a_variant_is_a_name_a_program_and_lines() {
+        let variant: Variant = "one worker=target/old,workers = 1; listen_addr = \"127.0.0.1\"".parse().unwrap();
+        assert_eq!((variant.name.as_str(), variant.binary.to_str()), ("one worker", Some("target/old")));
+        assert_eq!(variant.config, ["workers = 1", "listen_addr = \"127.0.0.1\""]);
+        assert!("a=b".parse::<Variant>().unwrap().config.is_empty());
+        assert!("b".parse::<Variant>().is_err());
     }
 }
