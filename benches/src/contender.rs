@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgsluice_fixtures::{Address, Login, Proxy, Raw};
+use pgsluice_fixtures::{Address, Login, Proxy, Raw, Signal};
 
 use crate::Failure;
 use crate::measure;
@@ -100,6 +100,18 @@ impl Place {
 impl From<Proxy> for Place {
     fn from(proxy: Proxy) -> Place {
         Place { port: proxy.port(), pid: proxy.pid().map(u32::cast_signed), proxy: Some(proxy) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let (Some(pid), Some(proxy)) = (self.pid, &mut self.proxy) else { return };
+        if measure::has_children(pid) {
+            // The children of a process that is killed would stay behind: it is asked, and then they are killed.
+            let _ = proxy.signal(Signal::SIGINT);
+            let _ = proxy.wait_for_exit(PATIENCE);
+            measure::kill_group(pid);
+        }
     }
 }
 

@@ -41,6 +41,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Clients with prepared statements that are weighed.
 const WITH_NAMES: u32 = 1000;
+const LEAST_WITH_NAMES: u32 = 10;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -123,8 +124,10 @@ fn compare_under(workload: &Workload, options: &Options, stage: &Stage, figures:
         }
         eprint!("\r{:<26} round {} of {rounds} ", workload.title(), round + 1);
     }
+    // Whether counting works is soon told.
+    let counts = workload.counts_calls() && (!options.smoke || workload.work == Work::Select(Protocol::Simple));
     for (index, contender) in stage.contenders.iter().enumerate() {
-        if workload.counts_calls() && workload.suits(contender) {
+        if counts && workload.suits(contender) {
             figures.note_calls(workload, index, load.count_calls(workload, stage, contender));
         }
     }
@@ -155,7 +158,7 @@ fn weigh(options: &Options, stage: &mut Stage, figures: &mut Figures) -> Result<
             options.idle.iter().filter(|count| **count > 0).map(|count| (*count, 0)).collect();
         // Others do not follow names in transaction mode, or none without being told to.
         if options.names > 0 && matches!(contender.kind, Kind::Pgsluice(_)) {
-            all.push((WITH_NAMES, options.names));
+            all.push((if options.smoke { LEAST_WITH_NAMES } else { WITH_NAMES }, options.names));
         }
         if !contender.pools() {
             // More than a handful it does not take: once is enough.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
@@ -31,6 +31,16 @@ fn family(pid: i32) -> Vec<i32> {
         at += 1;
     }
     all
+}
+
+/// Whether a process has children.
+pub fn has_children(pid: i32) -> bool {
+    family(pid).len() > 1
+}
+
+/// Kills what is left of a process's group; the fixtures give each process that they start a group of its own.
+pub fn kill_group(pid: i32) {
+    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
 /// Processor time that all threads of a process and its children have used so far, user and system, threads that have

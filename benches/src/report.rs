@@ -122,7 +122,8 @@ impl Report<'_> {
         let names: Vec<&str> = self.contenders.iter().map(|contender| contender.name.as_str()).collect();
         let _ = writeln!(text, "- PostgreSQL {}; {}", self.server, names.join("; "));
         // Where criterion's folder lies is benches/run's affair.
-        let args: Vec<String> = std::env::args().skip(1).take_while(|word| word != "--micro").collect();
+        let args = std::env::args().skip(1).take_while(|word| word != "--micro");
+        let args: Vec<String> = args.map(|word| without_folders(&word)).collect();
         let _ = writeln!(text, "- Command: `{}`", format!("benches/run {}", args.join(" ")).trim());
         let rounds = self.options.rounds();
         let _ = writeln!(
@@ -303,5 +304,29 @@ impl Report<'_> {
             let _ = writeln!(text, "- Failed: {what} rounds ({error}).");
         }
         if text.is_empty() { text } else { format!("\n## Notes\n\n{text}") }
+    }
+}
+
+/// Of a program, its name: where it lies says nothing to a reader.
+fn without_folders(word: &str) -> String {
+    let (name, path) = word.split_once('=').map_or(("", word), |(name, path)| (name, path));
+    let (path, lines) = path.split_once(',').unwrap_or((path, ""));
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let before = if name.is_empty() { String::new() } else { format!("{name}=") };
+    let word = format!("{before}{file}{}{lines}", if lines.is_empty() { "" } else { "," });
+    if word.contains([' ', ';']) { format!("'{word}'") } else { word }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_without_folders() {
+        assert_eq!(without_folders("--rounds"), "--rounds");
+        assert_eq!(without_folders("/opt/x/pgbouncer"), "pgbouncer");
+        assert_eq!(without_folders("simple,copy"), "simple,copy");
+        assert_eq!(without_folders("one worker=/opt/pgsluice,workers = 1"), "'one worker=pgsluice,workers = 1'");
+        assert_eq!(picture_of(Path::new("docs/BENCHMARKS.md")), Path::new("docs/benchmarks.svg"));
     }
 }
