@@ -93,7 +93,13 @@ impl Report<'_> {
                 let all = (0..self.contenders.len()).filter(|at| *at != base);
                 all.filter_map(|at| Some((at, self.figures.ratio(workload, at, base, metric)?))).collect()
             };
-            let shown = self.workloads.iter().filter(|workload| metric == Metric::Cpu || workload.is_main());
+            let tells = |workload: &Workload| match metric {
+                Metric::Cpu => true,
+                // At half load everyone has the same.
+                Metric::PerSecond => workload.is_main() && workload.work != Work::Half,
+                _ => workload.is_main(),
+            };
+            let shown = self.workloads.iter().filter(|workload| tells(workload));
             let groups = shown.map(|workload| (workload.title(), bars(workload)));
             Panel {
                 title: format!("{}, {name} = 1 ({})", metric.title(), metric.direction()),
@@ -191,10 +197,13 @@ impl Report<'_> {
     fn calls(&self) -> String {
         let table =
             self.table(true, |workload, index| self.figures.calls(workload, index).map(|calls| format!("{calls:.2}")));
-        table.map_or_else(
-            || "System calls were not counted: perf is not here, or it may not.\n\n".into(),
-            |table| format!("System calls of the proxy for each transaction:\n\n{table}"),
-        )
+        match table {
+            Some(table) => format!("System calls of the proxy for each transaction:\n\n{table}"),
+            None if self.workloads.iter().any(Workload::counts_calls) && !self.options.smoke => {
+                "System calls were not counted: perf is not here, or it may not.\n\n".into()
+            }
+            None => String::new(),
+        }
     }
 
     /// What is left of a connection for each transaction when the transaction is taken off.
