@@ -11,7 +11,7 @@ use crate::contender::{Contender, DATABASE, USER};
 const MOST_WITH_SERVERS: u32 = 400;
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a contender has to give memory back once its clients have left.
-const GIVES_BACK: Duration = Duration::from_secs(5);
+pub const GIVES_BACK: Duration = Duration::from_secs(5);
 
 /// What idle clients weigh.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +43,9 @@ impl Weight {
 /// Texts that prepared statements have between them.
 pub const TEXTS: u32 = 20;
 
-/// Connects so many clients, lets each ask once and prepare so many statements, weighs, and lets them go.
-pub fn weigh(contender: &Contender, clients: u32, names: u32) -> Option<Weight> {
+/// Connects so many clients, lets each ask once and prepare so many statements, weighs, lets them go, and
+/// weighs again once memory is what it was, or after so much time.
+pub fn weigh(contender: &Contender, clients: u32, names: u32, gives_back: Duration) -> Option<Weight> {
     let place = &contender.place;
     let clients = if contender.pools() { clients } else { clients.min(MOST_WITH_SERVERS) };
     let before = place.resident()?;
@@ -66,7 +67,7 @@ pub fn weigh(contender: &Contender, clients: u32, names: u32) -> Option<Weight> 
     drop(all);
     let left = Instant::now();
     // What is not given back by then is kept.
-    while left.elapsed() < GIVES_BACK && place.resident()? > before {
+    while left.elapsed() < gives_back && place.resident()? > before {
         std::thread::sleep(Duration::from_millis(100));
     }
     Some(Weight { clients, names, before, with, after: place.resident()? })

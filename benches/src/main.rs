@@ -26,6 +26,7 @@ mod targets;
 mod workload;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -149,6 +150,7 @@ fn half(options: &Options, stage: &Stage, figures: &Figures) -> Result<u32, Fail
 
 /// In processes that have done nothing else, so that what they learned before does not weigh.
 fn weigh(options: &Options, stage: &mut Stage, figures: &mut Figures) -> Result<(), Failure> {
+    let gives_back = if options.smoke { Duration::ZERO } else { idle::GIVES_BACK };
     for index in 0..stage.contenders.len() {
         let contender = &stage.contenders[index];
         if contender.place.pid.is_none() || !contender.weighs() {
@@ -168,7 +170,7 @@ fn weigh(options: &Options, stage: &mut Stage, figures: &mut Figures) -> Result<
             stage.contenders[index].place.restart()?;
             warm_up(options, stage, index)?;
             eprint!("\r{clients} idle clients of {:<40}", stage.contenders[index].name);
-            figures.note_idle(index, idle::weigh(&stage.contenders[index], clients, names));
+            figures.note_idle(index, idle::weigh(&stage.contenders[index], clients, names, gives_back));
         }
     }
     eprintln!();
