@@ -107,9 +107,16 @@ impl Stream {
     /// Reads into `room`: the number of bytes, 0 at the end of the stream.
     #[inline]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_recv(cx, room),
+            _ => self.poll_read_special(cx, room),
+        }
+    }
+
+    fn poll_read_special(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(room);
         ready!(match self {
-            Self::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+            Self::Plain(socket) => return socket.poll_recv(cx, room),
             Self::Early(_) => return Poll::Ready(Ok(self.take_early(room))),
             Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut buf),
             Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut buf),
@@ -120,28 +127,26 @@ impl Stream {
     /// Writes as much of `first` and then `second` as the socket takes, in one system call.
     #[inline]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
-        match (first.is_empty(), second.is_empty()) {
-            (true, _) => self.poll_write_one(cx, second),
-            (_, true) => self.poll_write_one(cx, first),
-            _ => {
-                let both = [IoSlice::new(first), IoSlice::new(second)];
-                match self {
-                    Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, &both),
-                    Self::Early(early) => Pin::new(&mut early.socket).poll_write_vectored(cx, &both),
-                    Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
-                    Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
-                }
-            }
+        match self {
+            Self::Plain(socket) => socket.poll_send(cx, first, second),
+            _ => self.poll_write_special(cx, first, second),
         }
     }
 
-    #[inline]
-    fn poll_write_one(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Early(early) => Pin::new(&mut early.socket).poll_write(cx, bytes),
-            Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
-            Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+    fn poll_write_special(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+        let both = [IoSlice::new(first), IoSlice::new(second)];
+        let one = match (first.is_empty(), second.is_empty()) {
+            (true, _) => Some(second),
+            (_, true) => Some(first),
+            _ => None,
+        };
+        match (self, one) {
+            (Self::Plain(socket), _) => socket.poll_send(cx, first, second),
+            (Self::Early(early), _) => early.socket.poll_send(cx, first, second),
+            (Self::FromClient(tls), Some(bytes)) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+            (Self::FromClient(tls), None) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
+            (Self::ToServer(tls), Some(bytes)) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+            (Self::ToServer(tls), None) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
-use crate::sql::{CopyDirection, Kind};
+use crate::sql::{CopyDirection, Kind, LexContext};
 use crate::wire::frame::{HEADER, Header, WireError, peek_front};
 use crate::wire::{Report, TxStatus, back, front};
 
@@ -78,6 +78,8 @@ impl Session {
             self.io.client_wants = 0;
             match self.look_at_message(header)? {
                 Handled::Done => {}
+                // The usual case goes on at once.
+                Handled::Needs(nature) if self.acquire_now(nature) => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
                 Handled::Later => return Ok(Next::Wait),
                 Handled::Hold => return Ok(Next::Hold),
@@ -228,15 +230,16 @@ impl Session {
     }
 
     pub(super) fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {
-        let context = self.lex_context();
         let text = front::query(self.body(header))?;
-        if let Some((known, cached)) = &self.read
-            && *known == context
-            && *cached.text == *text
-        {
-            return Ok(cached.clone());
+        Ok(self.read_text(text, self.lex_context()))
+    }
+
+    /// Reads a text, unless it is the one that was read last.
+    pub(super) fn read_text(&self, text: &[u8], context: LexContext) -> Rc<Cached> {
+        match &self.read {
+            Some((known, cached)) if *known == context && *cached.text == *text => cached.clone(),
+            _ => self.core.verdicts.borrow_mut().get_or_analyze(text, context),
         }
-        Ok(self.core.verdicts.borrow_mut().get_or_analyze(text, context))
     }
 
     fn function_call(&mut self, header: Header) -> Result<Handled, End> {
