@@ -163,6 +163,9 @@ settings! {
         server_idle_timeout: Timeout = Timeout::secs(600);
         /// A server connection is closed when it is free and older than this.
         server_lifetime: Timeout = Timeout::secs(3600);
+        /// How often the catalog of a database with clients in transaction mode is asked whether its functions have changed: those
+        /// that alter the session are followed. DDL through pgsluice has it asked at once. 0: functions are not looked at.
+        catalog_check_interval: Timeout = Timeout::secs(30), { max: DAY };
         /// A server connection that was idle for longer is checked before a client gets it. 0: always.
         server_check_delay: Duration = Duration::from_secs(30), { max: DAY };
     }

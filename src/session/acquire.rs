@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::expect::{Expected, Hide, What};
+use super::identity::Wish as ServerWish;
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
-use super::sequences::{PAUSE, TRIES};
 use super::tenure::give_back;
 use super::{End, Session};
 use crate::config::PoolMode;
@@ -30,6 +30,9 @@ use crate::wire::{ErrorFields, Report, front};
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long before its deadline a wait gets a timer of its own: longer than the janitor sleeps.
 const ALARM: Duration = Duration::from_secs(3);
+/// How often, and for how long each time, a certain server connection is waited for that another client has.
+const TRIES: u32 = 50;
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
 /// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,9 +40,9 @@ impl Session {
     /// Takes what can be had without waiting, which is the usual case: an idle connection of this core, with the gate open.
     /// False: nothing has happened.
     pub(super) fn acquire_now(&mut self, nature: Nature) -> bool {
-        let plain =
-            self.lease.is_none() && !self.me.operator && !self.manner.fresh && self.sequences.wanted().is_none();
-        if !plain || self.db.is_paused() {
+        let plain = self.lease.is_none() && !self.me.operator && !self.manner.fresh;
+        let any = self.sequences.wanted().is_none() && self.identity.wish() == ServerWish::Any;
+        if !plain || !any || self.db.is_paused() {
             return false;
         }
         let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
@@ -86,6 +89,7 @@ impl Session {
             stats.assignments.add(1);
         }
         self.holding.cancelled = false;
+        self.settle_down();
         self.begin_lease();
         self.begin_anew();
         true
@@ -114,6 +118,7 @@ impl Session {
         }
         match taken {
             Ok(()) => {
+                self.settle_down();
                 self.begin_lease();
                 self.begin_anew();
                 Ok(())
@@ -245,7 +250,7 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match self.take_for_sequences(&pool, deadline).await? {
+                    let conn: Conn<Unguarded> = match self.take_idle(&pool, deadline).await? {
                         Some(conn) => conn,
                         None => self.take_in_turn(&pool, deadline).await?,
                     };
@@ -313,19 +318,23 @@ impl Session {
         }
     }
 
-    /// An idle connection of this core; for a question about a sequence the one that has the answer, which is worth a wait.
-    async fn take_for_sequences(
-        &mut self,
-        pool: &Arc<Pool>,
-        deadline: Instant,
-    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+    /// An idle connection of this core; for a question that only a certain one can answer that one, which is worth a wait.
+    async fn take_idle(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Option<Conn<Unguarded>>, Denied> {
         let core = self.core.index;
-        let Some(wanted) = self.sequences.wanted() else { return Ok(pool.try_take(core)) };
-        for _ in 0..TRIES {
-            if let Some(conn) = pool.take_this(core, wanted) {
+        let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
+        let (wanted, tries) = match wish {
+            ServerWish::Any => return Ok(pool.try_take(core)),
+            ServerWish::Rather(id) => (id, 0),
+            ServerWish::Waits(id) => (id, TRIES),
+        };
+        for left in (0..=tries).rev() {
+            let taker = pool.clone();
+            if let Some(conn) = self.waiting(async move { taker.take_this(core, wanted).await }, deadline).await? {
                 return Ok(Some(conn));
             }
-            self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+            if left > 0 {
+                self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+            }
         }
         Ok(pool.try_take(core))
     }

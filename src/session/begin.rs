@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::defaults::Defaults;
+use super::identity::{Identity, find_home};
 use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
@@ -16,18 +17,20 @@ use super::undo::Undo;
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
 use crate::config::{Config, PoolMode};
-use crate::hub::client::Identity;
+use crate::hub::client;
 use crate::hub::database::Resolved;
 use crate::hub::{Client, Core, Database};
 use crate::sql::{LexContext, StandardStrings};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::Welcome;
 use crate::upstream::vars::{Value, Vars, reported_name};
-use crate::upstream::{AcquireError, Guarded, Unguarded};
+use crate::upstream::{AcquireError, Guarded, Home, Unguarded};
 use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
 
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the first clients wait for the catalog to be read.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits for a server that cannot be reached now.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
@@ -105,6 +108,7 @@ struct Prepared {
     told_read_only: bool,
     told_closed: bool,
     greeting: Vec<u8>,
+    identity: Identity,
 }
 
 impl Prepared {
@@ -134,10 +138,11 @@ impl Prepared {
             untold: false,
             notice: None,
             undo: Undo::default(),
-            told_pid: None,
+            identity: self.identity,
             sequences: super::sequences::Sequences::default(),
             pins: Pins::default(),
             doubted: Pins::default(),
+            unasked: None,
             names: Names::default(),
             inner: std::collections::HashMap::new(),
             pools: PoolCache::default(),
@@ -206,7 +211,7 @@ pub(super) fn introduce(
 ) -> Result<Rc<Client>, Report> {
     let (id, secret) =
         core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
-    let me = Client::new(Identity {
+    let me = Client::new(client::Identity {
         id,
         secret,
         address: guest.address,
@@ -265,7 +270,14 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     }
     read_only_default = wanted.read_only.or(read_only_default);
     let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
+    let pooled = !operator && !has_own_server(settings.pool_mode, operator);
+    if pooled && config.timeouts.catalog_check_interval.get().is_some() {
+        db.catalog.first_reading(CATALOG_PATIENCE).await;
+    }
+    let home = if pooled { find_home(core, &db, &guest.user, &guest.credential).await } else { None };
+    let asks = db.process_askers.has(&guest.user, &application_name);
     let me = introduce(core, guest, &db, operator, application_name)?;
+    let home = home.filter(|home| core.hub.keys.add(home.pid(), &me.secret, me.id));
     // Only now is it known to whoever tells of a flip: one that came before has to be seen here.
     let state = db.gate.state();
     let told_closed = state.mode.reports_read_only() && !operator;
@@ -289,7 +301,8 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         back::parameter_status(&mut greeting, name, value);
     }
     if !has_own_server(settings.pool_mode, operator) {
-        back::backend_key(&mut greeting, u32::try_from(me.id).unwrap_or(u32::MAX), &me.secret);
+        let number = || u32::try_from(me.id).unwrap_or(u32::MAX);
+        back::backend_key(&mut greeting, home.as_ref().map_or_else(number, Home::pid), &me.secret);
         back::ready(&mut greeting, TxStatus::Idle);
     }
     let manner = Manner {
@@ -307,6 +320,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     }
     let told = Told::new(welcome);
     let vars = core.alike.borrow_mut().shared(vars);
+    let identity = Identity::new(home, asks);
     Ok(Prepared {
         me,
         db,
@@ -319,6 +333,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         told_read_only,
         told_closed,
         greeting,
+        identity,
     })
 }
 

@@ -184,6 +184,7 @@ impl Session {
                 return Ok(Handled::Done);
             }
             self.sequences.asks_next = asks(&cached.analysis);
+            self.identity.note_next(Some(&cached.analysis));
             let nature = nature(&cached.analysis);
             self.read = Some((self.lex_context(), cached));
             return Ok(Handled::Needs(nature));
@@ -208,6 +209,7 @@ impl Session {
             self.rehearse(&cached);
         }
         self.flow.past.sends(&cached);
+        self.note_left(&cached, self.lex_context());
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
@@ -249,6 +251,7 @@ impl Session {
         }
         self.me.enter(crate::hub::Phase::Active);
         self.flow.past.sends_unknown();
+        self.note_left_by_call(oid);
         let mut expected = Expected::seen(What::Call);
         if self.db.rehearsal.is_on() {
             self.rehearse_function(oid);

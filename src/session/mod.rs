@@ -28,6 +28,7 @@ mod hold;
 mod identity;
 mod input;
 mod lease;
+mod left;
 mod own;
 mod parts;
 mod past;
@@ -143,6 +144,8 @@ struct Flow {
     stale: bool,
     /// Statements of ours stand in the client's messages, that put its defaults in the place of the server's.
     restores: bool,
+    /// The open transaction has altered the catalog.
+    altered: bool,
     /// It has put settings back: those that a guard is made of too.
     resets: bool,
     /// It has been asked for its proof.
@@ -205,6 +208,7 @@ impl Default for Flow {
             stale: false,
             restores: false,
             asked: false,
+            altered: false,
             resets: false,
             doubt: proof::Doubt::default(),
             unproved: false,
@@ -273,10 +277,11 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
-    /// The server process id in the key that the client was told; None: its own number.
-    told_pid: Option<u32>,
+    identity: identity::Identity,
     sequences: sequences::Sequences,
     pins: Pins,
+    /// Settings that may have been given a value by what runs.
+    unasked: Option<Box<left::Unasked>>,
     /// What of that may have ended in the transactions since the server was last asked.
     doubted: Pins,
     names: Names,

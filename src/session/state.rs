@@ -48,6 +48,7 @@ impl super::Session {
         if statement.tag.starts_with("DROP ") {
             self.doubt(Pin::Temporary);
         }
+        self.flow.altered |= statement.kind == Kind::Ddl && !statement.effects.contains(&SessionEffect::CreateTemp);
         for effect in &statement.effects {
             use SessionEffect as Effect;
             self.flow.resets |= matches!(
@@ -132,6 +133,7 @@ impl super::Session {
             Effect::CloseCursor(None) => self.pins.remove(Pin::HoldCursor),
             Effect::CreateTemp => self.pin(Pin::Temporary),
             Effect::AdvisoryLock => self.pin(Pin::AdvisoryLock),
+            Effect::Leaves(left) => self.note_leaves(left),
             Effect::Load | Effect::Holds(_) => self.pins.add(Pin::Settings),
             Effect::CloseCursor(Some(_)) => self.doubt(Pin::HoldCursor),
             Effect::AdvisoryUnlock => self.doubt(Pin::AdvisoryLock),

@@ -30,6 +30,11 @@ impl Inner {
     pub fn new(refusal: Refusal, text: &[u8], context: LexContext) -> Self {
         Self { refusal, text: (text.len() <= LONGEST).then(|| (text.into(), context)) }
     }
+
+    /// The PREPARE and how it was read.
+    pub fn text(&self) -> Option<(&[u8], LexContext)> {
+        self.text.as_ref().map(|(text, context)| (&**text, *context))
+    }
 }
 
 impl Session {

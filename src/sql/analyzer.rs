@@ -5,7 +5,7 @@ use super::encoding::{LexContext, StandardStrings, mask};
 use super::lexer::Lexer;
 use super::refused::RefusalList;
 use super::scan::scan;
-use super::statement::{Analysis, Kind, Proven, Refusal, Statement};
+use super::statement::{Analysis, Kind, Process, Proven, Refusal, Statement};
 use memchr::memchr;
 use std::sync::Arc;
 
@@ -101,6 +101,7 @@ fn unreadable(text: &[u8], ambiguous: bool) -> Analysis {
         route: Proven::Doubt,
         contained: true,
         moves_sequences: true,
+        process: Process::Any,
         effects: Box::default(),
     };
     Analysis { statements: Box::new([whole]), ambiguous }

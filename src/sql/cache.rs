@@ -8,8 +8,10 @@
 use super::analyzer::Analyzer;
 use super::encoding::LexContext;
 use super::statement::Analysis;
+use super::unseen::Marks;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -20,6 +22,8 @@ pub struct Cached {
     pub text: Box<[u8]>,
     /// What it says.
     pub analysis: Analysis,
+    /// What it leaves behind by what it names, by the reading of a catalog with that number.
+    pub marks: Cell<(u64, Marks)>,
 }
 
 /// Counters of a cache; they only grow, but for `bytes` and `entries`.
@@ -100,7 +104,7 @@ impl VerdictCache {
         self.stats.misses += 1;
         let analysis = self.analyzer.analyze(text, ctx);
         let bytes = ENTRY_OVERHEAD + text.len() + analysis.heap_bytes();
-        let value = Rc::new(Cached { text: text.into(), analysis });
+        let value = Rc::new(Cached { text: text.into(), analysis, marks: Cell::default() });
         if bytes <= self.limit / LARGEST_SHARE && (self.stats.bytes + bytes <= self.limit || self.comes_again(hash)) {
             self.keep(Slot { hash, ctx, value: Rc::clone(&value), bytes, used: false });
         }

@@ -11,8 +11,9 @@ use super::keyword::Keyword as K;
 use super::lexer::{Lexer, Shape};
 use super::scan::{Facts, scan};
 use super::statement::{
-    CopyDirection, Isolation, Kind, Proven, Reason, Refusal, SessionEffect, Statement, TransactionVerb,
+    CopyDirection, Isolation, Kind, Process, Proven, Reason, Refusal, SessionEffect, Statement, TransactionVerb,
 };
+use super::unseen::left::by_constants;
 use super::{ddl, session, settings};
 
 /// A verdict before what the calls inside add to it.
@@ -123,6 +124,12 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
     if facts.calls.asks_sequence {
         effects.push(SessionEffect::AsksSequence);
     }
+    let process = match draft.tag {
+        "LISTEN" => Process::Asked,
+        "NOTIFY" => Process::Told,
+        _ if facts.shows_processes => Process::Asked,
+        _ => facts.calls.process,
+    };
     if refusal == Refusal::Allowed
         && let Some(why) = scope.list.command(draft.tag)
     {
@@ -137,6 +144,7 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
         route,
         contained: draft.contained,
         moves_sequences,
+        process,
         effects: effects.into_boxed_slice(),
     }
 }
@@ -277,9 +285,8 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Lock => Some(lock_table(c)),
         K::Call => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "CALL").effect(E::Unknown) }),
         K::Do => {
-            let body = lexer.text().get(c.now.start as usize..end as usize).unwrap_or_default();
-            let sets = body.windows(10).any(|word| word.eq_ignore_ascii_case(b"set_config"));
-            let effect = if sets { E::Holds("set_config") } else { E::Unknown };
+            let left = by_constants(lexer.part(c.now.start, end), scope);
+            let effect = if left.is_nothing() { E::Unknown } else { E::Leaves(Box::new(left)) };
             Some(Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) })
         }
         K::Checkpoint => plain(Kind::Utility, "CHECKPOINT"),

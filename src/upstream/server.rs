@@ -4,10 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::guard::KindTag;
+use super::home::Presence;
 use super::login::{Fresh, LoginError, next_frame};
 use super::pool::Permit;
 use super::query::parameter;
@@ -92,7 +94,7 @@ impl Prepared {
 }
 
 /// What does not change of a server connection as long as it lives: for tables, also while a session has it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Facts {
     /// Number of its own in this process.
     pub id: u64,
@@ -110,6 +112,10 @@ pub struct Facts {
     pub remote: Option<SocketAddr>,
     /// TLS version and cipher, if any.
     pub tls: Option<String>,
+    /// Clients whose home it is.
+    pub(super) clients: AtomicU32,
+    /// It is open.
+    pub(super) open: AtomicBool,
 }
 
 /// A server connection: its stream, and what the server has told about its session.
@@ -147,6 +153,7 @@ pub struct Server {
     /// Its place within the limits.
     pub permit: Permit,
     pub(super) seed: Arc<Seed>,
+    _presence: Presence,
 }
 
 impl Server {
@@ -171,6 +178,8 @@ impl Server {
             local: socket.local_addr(),
             remote: socket.peer_addr(),
             tls: fresh.stream.tls_words(),
+            clients: AtomicU32::new(0),
+            open: AtomicBool::new(true),
         });
         let mut server = Box::new(Self {
             stream: fresh.stream,
@@ -187,6 +196,7 @@ impl Server {
             idle_since: now,
             generation,
             core,
+            _presence: Presence(facts.clone()),
             facts,
             permit,
             seed,

@@ -32,6 +32,11 @@ impl Buffer {
         self.data.get(self.scan..self.end).unwrap_or_default()
     }
 
+    /// The same, to be altered in place.
+    pub fn unscanned_mut(&mut self) -> &mut [u8] {
+        self.data.get_mut(self.scan..self.end).unwrap_or_default()
+    }
+
     /// Bytes that may be sent on as they lie.
     #[inline]
     pub fn ready(&self) -> &[u8] {

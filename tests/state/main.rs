@@ -5,6 +5,7 @@
 mod databases;
 mod early;
 mod fresh;
+mod functions;
 mod identity;
 mod pins;
 mod prepared;

@@ -18,7 +18,7 @@ const DATABASES: usize = 24;
 pub const USER: &str = "dba";
 
 /// The words of SHOW CLIENTS for why a session keeps its server connection.
-const PINS: [&str; 8] = [
+const PINS: [&str; 9] = [
     "session mode",
     "listen",
     "temporary table",
@@ -27,6 +27,7 @@ const PINS: [&str; 8] = [
     "prepare",
     "settings",
     "sequence",
+    "function",
 ];
 
 /// See the module.
@@ -75,6 +76,11 @@ impl Stand {
         Stand { proxy, cluster, used: AtomicUsize::new(0) }
     }
 
+    /// A client of the server itself.
+    pub fn direct(&self, user: &str, database: &str) -> Client {
+        Client(Raw::connect(&self.cluster.primary().tcp(), &Login::new(user, database)).unwrap())
+    }
+
     /// A client of that database.
     pub fn client(&self, user: &str, database: &str) -> Client {
         Client(Raw::connect(&self.proxy.tcp(), &Login::new(user, database)).unwrap())
@@ -97,7 +103,7 @@ impl Place {
 
     /// A client of the server itself.
     pub fn direct(&self) -> Client {
-        Client(Raw::connect(&self.stand.cluster.primary().tcp(), &Login::new(USER, &self.database)).unwrap())
+        self.stand.direct(USER, &self.database)
     }
 
     /// Why each client of this database that keeps its server connection does so.

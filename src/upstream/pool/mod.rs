@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::upstream::home::Homes;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::{Login, LoginError};
-use crate::upstream::server::Server;
+use crate::upstream::server::{Facts, Server};
 use crate::upstream::vars::Seed;
 pub use check::Check;
 pub use queue::{Grant, Place};
@@ -87,6 +88,7 @@ pub struct Pool {
     ids: Arc<AtomicU64>,
     seed: Arc<Seed>,
     welcome: Mutex<Option<Arc<Welcome>>>,
+    homes: Mutex<Homes>,
 }
 
 /// The other pools, for when a limit that is shared with them is reached.
@@ -187,6 +189,7 @@ impl Pool {
             ids,
             seed,
             welcome: Mutex::default(),
+            homes: Mutex::default(),
         })
     }
 
@@ -229,7 +232,7 @@ impl Pool {
     }
 
     /// Takes that very connection if it is idle on any core and nobody waits.
-    pub fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+    pub async fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
         if self.waiting.load(SeqCst) != 0 {
             return None;
         }
@@ -238,7 +241,7 @@ impl Pool {
             let at = queue.idle.iter().position(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
             Some(queue.idle.swap_remove(at))
         });
-        self.settle_now(found?, core)
+        self.settle(found?, core).await
     }
 
     /// Takes an idle connection, opens one, or waits for one until `deadline`.
@@ -425,6 +428,38 @@ impl Pool {
         self.reconnect();
     }
 
+    /// Whether somebody waits for a connection.
+    pub fn is_pressed(&self) -> bool {
+        self.waiting.load(SeqCst) != 0
+    }
+
+    /// Whether it has a connection.
+    pub fn is_open(&self) -> bool {
+        self.own.used() > 0
+    }
+
+    /// Whether a connection is being opened.
+    pub fn is_opening(&self) -> bool {
+        self.opening.load(SeqCst) != 0
+    }
+
+    /// Number of cores.
+    pub(super) fn cores(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The idle connections of a core, the one that would be lent next first.
+    pub(super) fn idle_on(&self, core: usize, kind: KindTag) -> Vec<Arc<Facts>> {
+        let queue = self.queue(core);
+        let idle = queue.idle.iter().rev().filter(|conn| conn.tag() == kind);
+        idle.map(|conn| conn.peek().facts.clone()).collect()
+    }
+
+    /// Those that may be somebody's home.
+    pub(super) fn homes(&self) -> MutexGuard<'_, Homes> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens an idle connection if there are fewer than `least`: true if one was opened.
     ///
     /// # Errors
@@ -587,6 +622,9 @@ impl Pool {
         }
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
+        if parameters.is_empty() {
+            self.homes().add(&server.facts);
+        }
         Ok(AnyConn::opened(server, tag))
     }
 }
