@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::client::Client;
+use super::greetings::Greetings;
 use super::statement::Statements;
 use super::{Hub, Setup};
 use crate::sql::Analyzer;
@@ -26,6 +27,8 @@ pub struct Core {
     pub verdicts: RefCell<VerdictCache>,
     /// Protocol-level prepared statements.
     pub statements: Rc<Statements>,
+    /// What its clients are told at their log-in.
+    pub greetings: RefCell<Greetings>,
     /// Settings that its clients begin with.
     pub alike: RefCell<Alike>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
@@ -47,6 +50,7 @@ impl Core {
             buffers,
             verdicts,
             statements: Statements::new(index),
+            greetings: RefCell::default(),
             alike: RefCell::default(),
             clients: RefCell::default(),
             stopping: Cell::new(false),

@@ -19,6 +19,7 @@ use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
 use crate::config::{Config, PoolMode};
 use crate::hub::client;
 use crate::hub::database::Resolved;
+use crate::hub::greetings::Greeting;
 use crate::hub::{Client, Core, Database};
 use crate::sql::{LexContext, StandardStrings};
 use crate::upstream::login::LoginError;
@@ -237,12 +238,6 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         Some(welcome) => welcome,
         None => learn_welcome(core, &db, guest).await?,
     };
-    let mut vars = Vars::default();
-    for (name, value) in &welcome.parameters {
-        if let Some(known) = reported_name(name) {
-            vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
-        }
-    }
     let mut read_only_default = welcome.read_only;
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     let mut application_name = String::new();
@@ -255,9 +250,10 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
         application_name = format!("{application_name} - {from}");
     }
-    vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.as_str().into())));
-    let mut resolved = None;
+    // Where nothing is asked for, what others were told may serve.
+    let (mut asked, mut resolved) = (None, None);
     if !wanted.parameters.is_empty() {
+        let mut vars = welcomed(core, &welcome, &application_name);
         let settings = resolve(core, &db, guest, &wanted).await?;
         for (name, value) in settings.iter() {
             let (name, value): (&str, Box<str>) = (name, value.clone());
@@ -267,6 +263,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
             }
         }
         resolved = Some(settings).filter(|settings| !settings.is_empty());
+        asked = Some(vars);
     }
     read_only_default = wanted.read_only.or(read_only_default);
     let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
@@ -283,23 +280,26 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let told_closed = state.mode.reports_read_only() && !operator;
     let told_read_only = read_only_default == Some(true) || told_closed;
     let mut greeting = Vec::with_capacity(512);
-    back::authentication_ok(&mut greeting);
-    for (name, value) in &welcome.parameters {
-        let value = match (name.as_str(), reported_name(name)) {
-            ("default_transaction_read_only", _) => {
-                if told_read_only {
-                    "on"
-                } else {
-                    "off"
-                }
-            }
-            ("in_hot_standby", _) => "off",
-            ("session_authorization", _) => value,
-            (_, Some(known)) => vars.reported(known).unwrap_or(value),
-            _ => value,
-        };
-        back::parameter_status(&mut greeting, name, value);
-    }
+    let vars = match asked {
+        Some(vars) => {
+            say_welcome(&mut greeting, &welcome, &vars, told_read_only);
+            core.alike.borrow_mut().shared(vars)
+        }
+        None => {
+            let name = me.application_name.borrow();
+            let known = core.greetings.borrow().get(&welcome, &name, told_read_only);
+            let known = known.unwrap_or_else(|| {
+                let vars = core.alike.borrow_mut().shared(welcomed(core, &welcome, &name));
+                let mut words = Vec::with_capacity(512);
+                say_welcome(&mut words, &welcome, &vars, told_read_only);
+                let known = Greeting { vars, words: words.into() };
+                core.greetings.borrow_mut().put(welcome.clone(), &name, told_read_only, known.clone());
+                known
+            });
+            greeting.extend_from_slice(&known.words);
+            known.vars
+        }
+    };
     if !has_own_server(settings.pool_mode, operator) {
         let number = || u32::try_from(me.id).unwrap_or(u32::MAX);
         back::backend_key(&mut greeting, home.as_ref().map_or_else(number, Home::pid), &me.secret);
@@ -319,7 +319,6 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         startup.push(("application_name".to_owned(), me.application_name.borrow().clone()));
     }
     let told = Told::new(welcome);
-    let vars = core.alike.borrow_mut().shared(vars);
     let identity = Identity::new(home, asks);
     Ok(Prepared {
         me,
@@ -335,6 +334,33 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         greeting,
         identity,
     })
+}
+
+/// The settings of a client that is welcomed so and has asked for nothing but its name.
+fn welcomed(core: &Core, welcome: &Welcome, application_name: &str) -> Vars {
+    let mut vars = Vars::default();
+    for (name, value) in &welcome.parameters {
+        if let Some(known) = reported_name(name) {
+            vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
+        }
+    }
+    vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.into())));
+    vars
+}
+
+/// AuthenticationOk, and what a server would report of these settings.
+fn say_welcome(out: &mut Vec<u8>, welcome: &Welcome, vars: &Vars, read_only: bool) {
+    back::authentication_ok(out);
+    for (name, value) in &welcome.parameters {
+        let value = match (name.as_str(), reported_name(name)) {
+            ("default_transaction_read_only", _) if read_only => "on",
+            ("default_transaction_read_only" | "in_hot_standby", _) => "off",
+            ("session_authorization", _) => value,
+            (_, Some(known)) => vars.reported(known).unwrap_or(value),
+            _ => value,
+        };
+        back::parameter_status(out, name, value);
+    }
 }
 
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.

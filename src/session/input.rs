@@ -155,6 +155,10 @@ impl Session {
             return Ok(Handled::Done);
         }
         let cached = self.read_query(header)?;
+        if matches!(self.lease, Lease::Write { .. }) && cached.analysis.is_plain() {
+            self.plain_query(header, cached);
+            return Ok(Handled::Done);
+        }
         if let Some(handled) = self.own_query(header, &cached) {
             return Ok(handled);
         }
@@ -229,6 +233,19 @@ impl Session {
         }
         self.names.forget_unnamed();
         Ok(Handled::Done)
+    }
+
+    /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, with the gate open.
+    fn plain_query(&mut self, header: Header, cached: Rc<Cached>) {
+        self.read = None;
+        self.begin_work(Running::Simple(cached.clone()));
+        if self.db.rehearsal.is_on() {
+            self.rehearse(&cached);
+        }
+        self.flow.past.sends(&cached);
+        self.note_left(&cached, self.lex_context());
+        self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+        self.names.forget_unnamed();
     }
 
     pub(super) fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {

@@ -35,6 +35,16 @@ impl Analysis {
         }
     }
 
+    /// Whether it is one statement that reads or writes and has nothing else about it: nothing that it does to the session or to
+    /// its transaction, to sequences or to databases.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        !self.ambiguous
+            && self.single().is_some_and(|only| {
+                matches!(only.kind, Kind::Read | Kind::Write) && only.effects.is_empty() && !only.moves_sequences
+            })
+    }
+
     /// The first of the statements whose refusal weighs most.
     pub fn worst(&self) -> Option<&Statement> {
         self.statements.iter().reduce(|a, b| if b.refusal.weight() > a.refusal.weight() { b } else { a })

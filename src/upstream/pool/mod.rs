@@ -449,10 +449,10 @@ impl Pool {
     }
 
     /// The idle connections of a core, the one that would be lent next first.
-    pub(super) fn idle_on(&self, core: usize, kind: KindTag) -> Vec<Arc<Facts>> {
+    pub(super) fn idle_on(&self, core: usize, kind: KindTag) -> Option<Arc<Facts>> {
         let queue = self.queue(core);
-        let idle = queue.idle.iter().rev().filter(|conn| conn.tag() == kind);
-        idle.map(|conn| conn.peek().facts.clone()).collect()
+        let idle = queue.idle.iter().rev().filter(|conn| conn.tag() == kind).map(|conn| &conn.peek().facts);
+        idle.min_by_key(|facts| facts.clients.load(std::sync::atomic::Ordering::Relaxed)).cloned()
     }
 
     /// Those that may be somebody's home.
