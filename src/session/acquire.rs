@@ -179,7 +179,11 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match self.take_for_sequences(&pool, deadline).await? {
+                    let idle = match self.sequences.wanted() {
+                        None => pool.try_take(core),
+                        Some(wanted) => Box::pin(self.take_for_sequences(&pool, wanted, deadline)).await?,
+                    };
+                    let conn: Conn<Unguarded> = match idle {
                         Some(conn) => conn,
                         None => {
                             let taker = pool.clone();
@@ -251,14 +255,14 @@ impl Session {
         }
     }
 
-    /// An idle connection of this core; for a question about a sequence the one that has the answer, which is worth a wait.
+    /// For a question about a sequence the connection that has the answer, which is worth a wait; else an idle one.
     async fn take_for_sequences(
         &mut self,
         pool: &Arc<Pool>,
+        wanted: u64,
         deadline: Instant,
     ) -> Result<Option<Conn<Unguarded>>, Denied> {
         let core = self.core.index;
-        let Some(wanted) = self.sequences.wanted() else { return Ok(pool.try_take(core)) };
         for _ in 0..TRIES {
             if let Some(conn) = pool.take_this(core, wanted) {
                 return Ok(Some(conn));

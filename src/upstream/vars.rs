@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn settings_that_are_alike_lie_in_memory_once_until_one_changes() {
         let (seed, mut alike) = (Seed::default(), Alike::default());
-        let mut set = |value| {
+        let mut set = |value: &str| {
             let mut vars = Vars::default();
             vars.put(&seed, "TimeZone", reported(value));
             alike.shared(vars)
