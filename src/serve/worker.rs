@@ -14,7 +14,6 @@ use tokio::time::timeout;
 use super::janitor;
 use super::listen::{Accepted, Listener};
 use crate::hub::{Core, Hub, Job, Phase};
-use crate::net::Stream;
 use crate::session::startup::{CONSOLES, Greeted, Guest, greet};
 
 /// Serves a guest of the console; given by the layer above.
@@ -110,11 +109,7 @@ fn serve(core: Rc<Core>, accepted: Accepted, console: Console) -> impl Future<Ou
     let greeted = Box::pin(greet_in_time(core.clone(), accepted));
     let counted = Counted::new(core.hub.clone());
     async move {
-        let guest = match greeted.await {
-            Greeted::Guest(guest) => guest,
-            Greeted::Cancel { pid, secret, stream } => return Box::pin(cancel(core, pid, secret, stream)).await,
-            Greeted::Over => return,
-        };
+        let Some(guest) = greeted.await else { return };
         if CONSOLES.contains(&guest.database.as_str()) {
             console(core, guest).await;
         } else {
@@ -124,13 +119,23 @@ fn serve(core: Rc<Core>, accepted: Accepted, console: Console) -> impl Future<Ou
     }
 }
 
-async fn greet_in_time(core: Rc<Core>, accepted: Accepted) -> Greeted {
+/// Greets a connection. None: it is no client's, or no longer.
+async fn greet_in_time(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
     let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
-    timeout(patience, greet(&core, accepted.socket, accepted.address)).await.unwrap_or(Greeted::Over)
+    match timeout(patience, greet(&core, accepted.socket, accepted.address)).await {
+        Ok(Greeted::Guest(guest)) => Some(guest),
+        Ok(Greeted::Cancel { pid, secret, mut stream }) => {
+            cancel(&core, pid, secret).await;
+            // libpq takes TLS that ends without a goodbye for a failure.
+            stream.close(&[]);
+            None
+        }
+        Ok(Greeted::Over) | Err(_) => None,
+    }
 }
 
 /// Passes a cancel request on to the server that works for that client, if the secret is right.
-async fn cancel(core: Rc<Core>, pid: u32, secret: Vec<u8>, mut stream: Stream) {
+async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
     let id = core.hub.keys.client(pid, &secret).unwrap_or(u64::from(pid));
     let home = (id >> 24 & 0x7f) as usize;
     let sent = core.hub.on_core(home, move |core| {
@@ -145,8 +150,6 @@ async fn cancel(core: Rc<Core>, pid: u32, secret: Vec<u8>, mut stream: Stream) {
     if let Some(Some(done)) = sent.await {
         let _ = timeout(Duration::from_secs(10), done).await;
     }
-    // libpq takes TLS that ends without a goodbye for a failure.
-    stream.close(&[]);
 }
 
 #[cfg(test)]

@@ -250,7 +250,13 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match self.take_idle(&pool, deadline).await? {
+                    let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
+                    let idle = match wish {
+                        ServerWish::Any => pool.try_take(core),
+                        ServerWish::Rather(id) => Box::pin(self.take_certain(&pool, id, 0, deadline)).await?,
+                        ServerWish::Waits(id) => Box::pin(self.take_certain(&pool, id, TRIES, deadline)).await?,
+                    };
+                    let conn: Conn<Unguarded> = match idle {
                         Some(conn) => conn,
                         None => self.take_in_turn(&pool, deadline).await?,
                     };
@@ -318,15 +324,16 @@ impl Session {
         }
     }
 
-    /// An idle connection of this core; for a question that only a certain one can answer that one, which is worth a wait.
-    async fn take_idle(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Option<Conn<Unguarded>>, Denied> {
+    /// For a question that only a certain connection can answer that one, which is worth so many more tries; else an idle one of
+    /// this core.
+    async fn take_certain(
+        &mut self,
+        pool: &Arc<Pool>,
+        wanted: u64,
+        tries: u32,
+        deadline: Instant,
+    ) -> Result<Option<Conn<Unguarded>>, Denied> {
         let core = self.core.index;
-        let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
-        let (wanted, tries) = match wish {
-            ServerWish::Any => return Ok(pool.try_take(core)),
-            ServerWish::Rather(id) => (id, 0),
-            ServerWish::Waits(id) => (id, TRIES),
-        };
         for left in (0..=tries).rev() {
             let taker = pool.clone();
             if let Some(conn) = self.waiting(async move { taker.take_this(core, wanted).await }, deadline).await? {
