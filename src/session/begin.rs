@@ -120,7 +120,6 @@ impl Prepared {
             pins: Pins::default(),
             doubted: Pins::default(),
             names: Names::default(),
-            inner: std::collections::HashMap::new(),
             pools: PoolCache::default(),
             replay: Vec::new(),
             avoid: None,

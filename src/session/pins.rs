@@ -6,6 +6,7 @@
 
 use super::Session;
 use super::expect::{Expected, Hide, What};
+use super::prepared::LONGEST_SQL;
 use crate::sql::cache::Cached;
 use crate::sql::{Analysis, SessionEffect, Statement};
 use crate::wire::{Report, TxStatus, front};
@@ -27,7 +28,7 @@ pub enum Pin {
     HoldCursor,
     /// A session-level advisory lock.
     AdvisoryLock,
-    /// SQL-level PREPARE.
+    /// SQL-level PREPARE of what is too much to be kept.
     Prepared,
     /// LOAD, or settings that cannot be followed.
     Settings,
@@ -88,7 +89,7 @@ impl Pins {
 }
 
 impl Pin {
-    /// The question whether anything is left of it, which has no row for an answer if not. None: it lasts until DISCARD.
+    /// The question whether anything is left of it, which has no row for an answer if not. None: there is nothing to ask.
     fn question(self) -> Option<&'static str> {
         Some(match self {
             Self::Listen => "SELECT 1 FROM pg_catalog.pg_listening_channels() LIMIT 1",
@@ -102,8 +103,7 @@ impl Pin {
                 "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text \
                  AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"
             }
-            Self::Prepared => "SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql LIMIT 1",
-            Self::SessionMode | Self::Settings | Self::Sequence => return None,
+            Self::SessionMode | Self::Prepared | Self::Settings | Self::Sequence => return None,
         })
     }
 }
@@ -114,7 +114,8 @@ fn pinning(analysis: &Analysis, text: &[u8]) -> Option<&'static str> {
     let binds = |statement: &Statement| {
         let passing = || statement.text(text).windows(DROP.len()).any(|words| words.eq_ignore_ascii_case(DROP));
         statement.effects.iter().any(|effect| match effect {
-            Effect::Listen(_) | Effect::Prepare { .. } | Effect::DeclareWithHold(_) => true,
+            Effect::Listen(_) | Effect::DeclareWithHold(_) => true,
+            Effect::Prepare { .. } => statement.text(text).len() > LONGEST_SQL,
             Effect::AdvisoryLock | Effect::Load | Effect::Holds(_) => true,
             Effect::CreateTemp => !passing(),
             _ => false,

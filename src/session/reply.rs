@@ -165,7 +165,7 @@ impl Session {
     }
 
     fn answered_describe(&mut self) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(_), .. })) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(_) | What::Shape, .. })) {
             self.flow.expects.pop_front();
         }
     }
@@ -355,6 +355,7 @@ impl Session {
         self.fence_if_due();
         self.break_off_if_quiet();
         self.ask_what_is_left();
+        self.learn_shapes();
         if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
             self.tell_mode();
         }
@@ -371,6 +372,7 @@ impl Session {
     fn end_message(&mut self) {
         self.flow.broken = false;
         self.flow.nth = 0;
+        self.end_names();
         if self.flow.status != TxStatus::Idle {
             return;
         }

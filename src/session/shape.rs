@@ -1,9 +1,9 @@
-//! What a client was told of the rows of its prepared statements, and what a server connection would send.
+//! What the rows of a client's prepared statements were when it prepared them, and what a server connection would send.
 //!
 //! PostgreSQL refuses to run a statement whose result has other columns than when it was prepared (`cached plan must not change
 //! result type`), since the client would take them for what they were. Prepared anew on another server connection it would run.
-//! So whoever was told what the rows of a named statement are is refused where they would be others; a server connection is
-//! asked once for each statement.
+//! So a server that prepares a named statement for its client is asked what its rows are, and the client is refused where
+//! they would be others; each server connection is asked once for each statement.
 
 use std::hash::BuildHasher;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::input::Handled;
 use crate::hub::Statement;
+use crate::sql::{self, Kind};
 use crate::upstream::vars::Seed;
 use crate::wire::Report;
 use crate::wire::fields::Place;
@@ -34,16 +35,43 @@ fn shape(seed: &Seed, tag: u8, body: &[u8]) -> u64 {
     hash
 }
 
+/// Whether a change of the schema can give it other rows: it is a query, and has any.
+pub(super) fn has_rows(one: &sql::Statement, text: &[u8]) -> bool {
+    let says = |wanted: &[u8]| one.text(text).windows(wanted.len()).any(|word| word.eq_ignore_ascii_case(wanted));
+    match one.kind {
+        Kind::Read => !matches!(one.tag, "FETCH" | "MOVE" | "EXPLAIN"),
+        Kind::Write => says(b"returning"),
+        Kind::Unknown => true,
+        _ => false,
+    }
+}
+
+/// PostgreSQL's error for a statement whose rows are not what they were. Drivers know it by its routine, and prepare the
+/// statement anew.
+pub(super) fn other_rows() -> Report {
+    let place = Place { file: b"plancache.c".into(), line: b"0".into(), routine: b"RevalidateCachedQuery".into() };
+    Report::error("0A000", "cached plan must not change result type").with_place(Some(Arc::new(place)))
+}
+
 impl Session {
     /// The answer to a Describe of a statement has come.
     pub(super) fn note_shape(&mut self, header: Header) {
-        let Some(Expected { what: What::Describe(Some(statement)), named, hide, .. }) = self.flow.expects.front()
-        else {
+        let asked =
+            matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)) | What::Shape, .. }));
+        if !asked {
             return;
-        };
+        }
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         let shape = shape(&self.core.hub.seed, header.tag, body);
-        if let Some(name) = named.as_deref().filter(|name| *hide == Hide::Nothing && !name.is_empty()) {
+        let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.flow.expects.front() else {
+            self.note_own_shape(shape);
+            return;
+        };
+        // The name may stand for another by now.
+        let same = |name: &&[u8]| self.names.statement(name).is_some_and(|now| now.id == statement.id);
+        if let Some(name) = named.as_deref().filter(|name| !name.is_empty()).filter(same)
+            && self.names.told(name).is_none()
+        {
             self.names.tell(name, shape);
         }
         let id = statement.id;
@@ -62,14 +90,12 @@ impl Session {
         let told = self.names.told(name)?;
         match self.lease.server()?.prepared.shape(statement.id) {
             Some(now) if now == told => return None,
-            Some(_) => {
+            Some(_) if self.flow.named.get_or_insert_default().renewed.replace(statement.id) == Some(statement.id) => {
                 self.core.statements.renew(statement);
-                // Drivers know the error by its routine, and prepare the statement anew.
-                let place =
-                    Place { file: b"plancache.c".into(), line: b"0".into(), routine: b"RevalidateCachedQuery".into() };
-                let report = Report::error("0A000", "cached plan must not change result type");
-                return Some(self.fail_in_place(header, report.with_place(Some(Arc::new(place)))));
+                return Some(self.fail_in_place(header, other_rows()));
             }
+            // Which of the two has been overtaken: what the client was told, or what stands on the server?
+            Some(_) => self.close_on_server(statement),
             None => {}
         }
         let asked = |one: &Expected| matches!(&one.what, What::Describe(Some(known)) if known.id == statement.id);

@@ -120,6 +120,9 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
         Kind::Utility if matches!(draft.tag, "DO" | "CALL" | "EXECUTE") => true,
         _ => draft.executes && (facts.calls.moves_sequence || facts.calls.unknown),
     };
+    if facts.shows_prepared && draft.executes {
+        effects.push(SessionEffect::ShowsPrepared);
+    }
     if facts.calls.asks_sequence {
         effects.push(SessionEffect::AsksSequence);
     }
@@ -278,9 +281,16 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Call => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "CALL").effect(E::Unknown) }),
         K::Do => {
             let body = lexer.text().get(c.now.start as usize..end as usize).unwrap_or_default();
-            let sets = body.windows(10).any(|word| word.eq_ignore_ascii_case(b"set_config"));
-            let effect = if sets { E::Holds("set_config") } else { E::Unknown };
-            Some(Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) })
+            let says = |wanted: &[u8]| body.windows(wanted.len()).any(|word| word.eq_ignore_ascii_case(wanted));
+            let (sets, prepares) = (says(b"set_config"), says(b"'prepare "));
+            let effect = match (sets, prepares) {
+                (true, _) => E::Holds("set_config"),
+                (_, true) => E::Holds("PREPARE"),
+                _ => E::Unknown,
+            };
+            let draft = Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) };
+            // It is to find the names that are its session's, and no others.
+            Some(if prepares { draft.effect(E::ShowsPrepared) } else { draft })
         }
         K::Checkpoint => plain(Kind::Utility, "CHECKPOINT"),
         K::Vacuum => plain(Kind::Utility, "VACUUM"),

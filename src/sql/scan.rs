@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub local: bool,
     /// Writes `pg_temp` somewhere.
     pub temp_schema: bool,
+    /// Names the view of prepared statements, or the function behind it.
+    pub shows_prepared: bool,
     /// Too deep for the bits, or parentheses that do not match: nothing is proven.
     pub unsure: bool,
     /// A semicolon ended it.
@@ -107,6 +109,7 @@ pub(super) fn scan(lexer: &mut Lexer, scope: Scope<'_>) -> Facts {
             lock: None,
             local: false,
             temp_schema: false,
+            shows_prepared: false,
             unsure: false,
             terminated: false,
         },
@@ -234,6 +237,7 @@ impl Scan {
         }
         self.facts.local |= LOCAL_PREFIXES.iter().any(|prefix| starts(prefix));
         self.facts.temp_schema |= starts(b"pg_temp");
+        self.facts.shows_prepared |= starts(b"pg_prepared_statement");
         if self.facts.temp_schema && self.before[0].keyword == Keyword::Into && self.facts.into.is_some() {
             self.facts.into = Some(true);
         }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::guard::KindTag;
 use super::login::{Fresh, LoginError, next_frame};
+use super::named::Named;
 use super::pool::Permit;
 use super::query::parameter;
 use super::vars::{Seed, Value, Vars, reported_name};
@@ -80,6 +81,11 @@ impl Prepared {
         self.shapes.clear();
     }
 
+    /// Every one.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.order.iter().copied()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.order.len()
@@ -122,6 +128,8 @@ pub struct Server {
     pub default_read_only: Option<bool>,
     /// Named statements that stand on it.
     pub prepared: Prepared,
+    /// What stands on it under names of clients' own.
+    pub named: Named,
     /// The statement in the unnamed slot, 0 when it is not one of a client's that is known.
     pub unnamed: u64,
     /// Process id and secret for cancel requests.
@@ -177,6 +185,7 @@ impl Server {
             vars: Vars::default(),
             default_read_only: None,
             prepared: Prepared::default(),
+            named: Named::default(),
             unnamed: 0,
             key: fresh.key,
             id,

@@ -7,6 +7,7 @@ mod fresh;
 mod identity;
 mod pins;
 mod prepared;
+mod prepared_sql;
 mod roles;
 mod sequences;
 mod settings;
