@@ -74,6 +74,8 @@ pub struct Database {
     pub catalog: Catalog,
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
+    /// Changes of the schema that clients are known to have made.
+    schema: AtomicU64,
     paused: AtomicBool,
     disabled: AtomicBool,
     resumed: Notify,
@@ -90,6 +92,16 @@ impl Database {
     /// What a reload may change.
     pub fn setup(&self) -> Arc<DatabaseSetup> {
         self.setup.load_full()
+    }
+
+    /// Grows with each change of the schema that clients are known to have made.
+    pub fn schema(&self) -> u64 {
+        self.schema.load(SeqCst)
+    }
+
+    /// A client has changed the schema, or taken a change back.
+    pub fn schema_has_changed(&self) {
+        self.schema.fetch_add(1, SeqCst);
     }
 
     /// Grows with each change of the setup: what was taken from an older one is out of date.
@@ -422,6 +434,7 @@ impl Databases {
             catalog: Catalog::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
+            schema: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),
             disabled: AtomicBool::new(false),
             resumed: Notify::new(),

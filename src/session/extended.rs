@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::expect::{Expected, Hide, Say, What};
 use super::input::Handled;
+use super::named::Stage;
 use super::sequences::asks;
 use super::shape::has_rows;
 use super::wrapped::{Around, WRAPPER};
@@ -159,9 +160,10 @@ impl Session {
         let context = self.lex_context();
         let parse = front::parse(self.body(header))?;
         let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
-        let statement = self.core.statements.get(cached, parse.oids, context);
+        let path = if parse.name.is_empty() { 0 } else { self.path() };
+        let statement = self.core.statements.get(cached, parse.oids, context, path);
         let name: Box<[u8]> = parse.name.into();
-        if let Some(handled) = self.names_for_batch(header, &statement.cached, false) {
+        if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
         }
         if let Some(stats) = self.db.stats.of(self.core.index) {
@@ -191,6 +193,13 @@ impl Session {
             return Ok(Handled::Done);
         }
         self.drop_bytes(header.total);
+        let schema = self.db.schema();
+        if has_rows_of(&statement)
+            && self.lease.server().is_some_and(|server| server.prepared.is_older(statement.id, schema))
+        {
+            // It may have had other rows than it has for whoever prepares it now.
+            self.close_on_server(&statement);
+        }
         let known = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
         let shape = self.lease.server().and_then(|server| server.prepared.shape(statement.id));
         let id = statement.id;
@@ -215,7 +224,7 @@ impl Session {
 
     /// Asks what the rows are of a named statement that has just been prepared, if the client does not do so itself.
     fn learn_rows(&mut self, name: &[u8], statement: &Rc<Statement>) -> Result<(), End> {
-        if !statement.cached.analysis.single().is_some_and(|one| has_rows(one, &statement.cached.text)) {
+        if !has_rows_of(statement) {
             return Ok(());
         }
         let bytes = self.io.from_client.unscanned();
@@ -254,9 +263,9 @@ impl Session {
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
     fn prepare_on_server(&mut self, statement: &Rc<Statement>, expected: Expected) {
-        let most = self.manner.most_prepared;
+        let (most, schema) = (self.manner.most_prepared, self.db.schema());
         let Some(server) = self.lease.server() else { return };
-        let gone = server.prepared.add(statement.id, most);
+        let gone = server.prepared.add(statement.id, most, schema);
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.server_parses.add(1);
         }
@@ -314,7 +323,7 @@ impl Session {
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
-        if let Some(handled) = self.names_for_batch(header, &statement.cached, false) {
+        if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
         }
         if let Some(handled) = self.has_other_shape(header, &name, &statement) {
@@ -358,7 +367,7 @@ impl Session {
             && let Some(statement) = self.names.statement(name).cloned()
         {
             let name: Box<[u8]> = name.into();
-            if let Some(handled) = self.names_for_batch(header, &statement.cached, false) {
+            if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Describe) {
                 return Ok(handled);
             }
             if let Some(handled) = self.has_other_shape(header, &name, &statement) {
@@ -379,6 +388,12 @@ impl Session {
                 return Ok(handled);
             }
         }
+        if let Target::Portal(name) = front::target(self.body(header))?
+            && let Some(statement) = self.names.portal(name).cloned()
+            && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Describe)
+        {
+            return Ok(handled);
+        }
         self.pass(header, Some(Expected::seen(What::Describe(None))));
         Ok(Handled::Done)
     }
@@ -394,7 +409,7 @@ impl Session {
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
         if let Some(statement) = &statement
-            && let Some(handled) = self.names_for_batch(header, &statement.cached, true)
+            && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Execute)
         {
             return Ok(handled);
         }
@@ -514,12 +529,30 @@ impl Session {
         Handled::Done
     }
 
+    /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
+    pub(super) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        let body = io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+        if header.tag == b'B'
+            && let Ok(bind) = front::bind(body)
+        {
+            front::write_bind(&mut io.to_server, bind.portal, on_server, bind.rest);
+            self.expect(Expected::hidden(What::Bind(None), Hide::Success));
+        }
+        self.fail_in_place(header, report)
+    }
+
     fn fail_here(&mut self, report: Report) {
         front::write_execute(&mut self.io.to_server, super::refuse::NO_SUCH_PORTAL);
         let mut expected = Expected::seen(What::Execute(None));
         expected.refusal = Some(Box::new(report));
         self.expect(expected);
     }
+}
+
+fn has_rows_of(statement: &Statement) -> bool {
+    statement.cached.analysis.single().is_some_and(|one| has_rows(one, &statement.cached.text))
 }
 
 /// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.

@@ -160,6 +160,10 @@ struct Flow {
     renamed: Option<u64>,
     /// PREPARE, DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
     forgets: bool,
+    /// The open transaction has changed the schema.
+    changes_schema: bool,
+    /// It has changed where tables are looked for.
+    path: Option<u64>,
     /// What is done about names of the client's own on the server.
     named: Option<Box<named::UnderWay>>,
     /// Behind the last message that is owed an answer went a Flush of ours.
@@ -215,6 +219,8 @@ impl Default for Flow {
             rounds: 0,
             renamed: None,
             forgets: false,
+            changes_schema: false,
+            path: None,
             named: None,
             flushed: false,
             told: false,

@@ -6,6 +6,7 @@
 //! connection under which name is in [`crate::upstream::named`]; what it is not sure of is closed before it is prepared.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use super::Session;
@@ -68,6 +69,17 @@ enum Way {
     Batch,
     /// Ahead of a simple query, in messages that end by themselves.
     Simple,
+    /// Ahead of a simple query that stands in a batch without a Sync: it waits until they have been answered.
+    Amid,
+}
+
+/// How far the protocol has come with a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Parse, Bind.
+    Before,
+    Describe,
+    Execute,
 }
 
 fn uses_names(cached: &Cached) -> bool {
@@ -122,7 +134,10 @@ impl Session {
             self.under_way_names().due = cached.analysis.statements.len() > 1;
             return None;
         }
-        match self.bring(cached, Way::Simple, true) {
+        let way = if self.flow.batch { Way::Amid } else { Way::Simple };
+        match self.bring(cached, way, true) {
+            Brought::Ready if way == Way::Amid && self.awaits_answers() => Some(Handled::Later),
+            Brought::Waits if way == Way::Amid => self.awaits_answers().then_some(Handled::Later),
             Brought::Ready => None,
             Brought::Waits => Some(Handled::Later),
             Brought::Refused(at, report) => {
@@ -153,15 +168,15 @@ impl Session {
         }
     }
 
-    /// The same for a message of the extended protocol; `executes`: it is an Execute, and not what comes before it. Some: it
-    /// has to wait, or has failed.
-    pub(super) fn names_for_batch(&mut self, header: Header, cached: &Cached, executes: bool) -> Option<Handled> {
+    /// The same for a message of the extended protocol. Some: it has to wait, or has failed.
+    pub(super) fn names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Handled> {
         if !uses_names(cached) || self.keeps_names() {
             return None;
         }
         self.flow.batch = true;
-        let brought = self.bring(cached, Way::Batch, executes);
-        self.in_batch(header, brought)
+        let brought = self.bring(cached, Way::Batch, stage == Stage::Execute);
+        // What rows EXECUTE has is asked no sooner.
+        if stage == Stage::Before { None } else { self.in_batch(header, brought) }
     }
 
     /// The same for a Bind or a Describe of a name that was not prepared by protocol.
@@ -170,8 +185,10 @@ impl Session {
             return None;
         }
         self.flow.batch = true;
-        let brought = self.bring_name(name, Use::Runs, Way::Batch);
-        self.in_batch(header, brought)
+        match self.bring_name(name, Use::Runs, Way::Batch) {
+            Brought::Refused(_, report) => Some(self.fail_with(header, name, report)),
+            brought => self.in_batch(header, brought),
+        }
     }
 
     fn in_batch(&mut self, header: Header, brought: Brought) -> Option<Handled> {
@@ -324,7 +341,7 @@ impl Session {
         let there: Vec<Box<[u8]>> = server.named.names().map(Box::from).collect();
         server.prepared.clear();
         for id in ids {
-            self.close_own(server_name(id).as_bytes(), None, way);
+            self.close_own(server_name(id).as_bytes(), What::Close(id), None, way);
         }
         for name in there {
             if self.names.known(&name).is_none() {
@@ -370,14 +387,14 @@ impl Session {
             server.prepared.remove(id);
         }
         if known || id.is_some() {
-            self.close_own(name, Some(name), way);
+            self.close_own(name, What::Close(0), Some(name), way);
         }
     }
 
     fn hide(way: Way) -> Hide {
         match way {
             Way::Batch => Hide::Success,
-            Way::Simple => Hide::All,
+            Way::Simple | Way::Amid => Hide::All,
         }
     }
 
@@ -387,11 +404,11 @@ impl Session {
         self.expect(expected);
     }
 
-    fn close_own(&mut self, on_server: &[u8], name: Option<&[u8]>, way: Way) {
+    fn close_own(&mut self, on_server: &[u8], what: What, name: Option<&[u8]>, way: Way) {
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         front::write_target(&mut io.to_server, b'C', Target::Statement(on_server));
-        self.expect_named(What::Close(0), name, way);
+        self.expect_named(what, name, way);
     }
 
     fn parse_under(&mut self, name: &[u8], text: &[u8], oids: &[u8], stands: Stands, way: Way) {
@@ -415,9 +432,7 @@ impl Session {
                 front::write_query(&mut io.to_server, text);
                 self.expect_named(What::Query(None), Some(name), way);
             }
-            (Stands::Sql(_), Way::Batch) => {
-                self.run_own_named(text, name);
-            }
+            (Stands::Sql(_), _) => self.run_own_named(text, name, way),
             _ => {
                 self.parse_under(name, text, &statement.oids, stands, way);
                 // Its error would be the end of what follows, up to a Sync.
@@ -430,12 +445,14 @@ impl Session {
     }
 
     /// Runs a PREPARE in the client's batch.
-    fn run_own_named(&mut self, text: &[u8], name: &[u8]) {
+    fn run_own_named(&mut self, text: &[u8], name: &[u8], way: Way) {
         let before = self.flow.expects.len();
         self.run_own(text, Proof::None, None);
-        let executes = |one: &&mut Expected| matches!(one.what, What::Execute(None));
-        if let Some(execute) = self.flow.expects.iter_mut().skip(before).find(executes) {
-            execute.named = Some(name.into());
+        for expected in self.flow.expects.iter_mut().skip(before) {
+            expected.hide = Self::hide(way);
+            if !matches!(expected.what, What::Bind(_)) {
+                expected.named = Some(name.into());
+            }
         }
         self.flow.renamed = Some(self.flow.rounds);
     }
@@ -460,7 +477,7 @@ impl Session {
     }
 
     /// What the rows of a statement are that stands under the client's name: the answer has come.
-    pub(super) fn note_own_shape(&mut self, shape: u64) {
+    pub(super) fn note_own_shape(&mut self, shape: NonZeroU64) {
         let Some(Expected { what: What::Shape, named: Some(name), .. }) = self.flow.expects.front() else { return };
         let Some(server) = self.lease.server() else { return };
         let own = match (server.named.get(name), self.names.known(name)) {
@@ -506,7 +523,7 @@ impl Session {
         if cached.analysis.single().is_none() {
             cached = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
         }
-        let prepared = self.core.statements.get(cached, &[], context);
+        let prepared = self.core.statements.get(cached, &[], context, self.path());
         let id = prepared.id;
         let kept = self.names.prepare_sql(name, inner.refusal.clone(), prepared);
         if !kept {
@@ -557,7 +574,7 @@ impl Session {
     pub(super) fn prepared_in_sql(&self, name: &[u8]) -> Option<Rc<Prepared>> {
         let (cached, context, inner) = self.names.sql(name)?.runs()?;
         let text = self.core.verdicts.borrow_mut().get_or_analyze(inner.text(&cached.text), context);
-        Some(self.core.statements.get(text, &[], context))
+        Some(self.core.statements.get(text, &[], context, 0))
     }
 
     /// Takes in an error of the server's for a message of ours that goes ahead of a simple query. False: it is none.
@@ -575,6 +592,11 @@ impl Session {
             let skip = self.flow.skip;
             self.skip_to_sync();
             self.flow.skip = skip;
+            if self.flow.expects.is_empty() {
+                // The batch has failed; what has waited, a simple query, is another transaction's.
+                self.flow.batch = false;
+                self.end_own(Way::Simple);
+            }
         }
         true
     }

@@ -5,6 +5,7 @@
 //! SQL's PREPARE, which have the same names for space, are in [`super::named`].
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use crate::hub::Statement;
@@ -54,13 +55,24 @@ pub enum Known {
     Sql(Rc<Inner>),
 }
 
+/// A statement under its name.
+struct Held<T> {
+    statement: Rc<T>,
+    /// What its rows were when it was prepared: what the client was told of them, or could have been.
+    told: Option<NonZeroU64>,
+}
+
+impl<T> Held<T> {
+    fn new(statement: Rc<T>) -> Self {
+        Self { statement, told: None }
+    }
+}
+
 /// A client's statements and portals by name.
 #[derive(Default)]
 pub struct Names {
-    /// What the client was told, or could have been, of the rows of its named statements.
-    told: HashMap<Box<[u8]>, u64>,
-    statements: HashMap<Box<[u8]>, Rc<Statement>>,
-    sql: HashMap<Box<[u8]>, Rc<Inner>>,
+    statements: HashMap<Box<[u8]>, Held<Statement>>,
+    sql: HashMap<Box<[u8]>, Held<Inner>>,
     /// Bytes of what those were prepared with.
     sql_bytes: usize,
     /// There were more of those than are remembered.
@@ -77,18 +89,18 @@ pub struct Names {
 impl Names {
     /// The statement of a name, the empty one too.
     pub fn statement(&self, name: &[u8]) -> Option<&Rc<Statement>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name) }
+        if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name).map(|held| &held.statement) }
     }
 
     /// What a name stands for, the empty one too.
     pub fn known(&self, name: &[u8]) -> Option<Known> {
-        let sql = || self.sql.get(name).cloned().map(Known::Sql);
+        let sql = || self.sql(name).cloned().map(Known::Sql);
         self.statement(name).cloned().map(Known::Protocol).or_else(sql)
     }
 
     /// What SQL's PREPARE has made under a name.
     pub fn sql(&self, name: &[u8]) -> Option<&Rc<Inner>> {
-        self.sql.get(name)
+        self.sql.get(name).map(|held| &held.statement)
     }
 
     /// Every name, the empty one left aside.
@@ -116,12 +128,12 @@ impl Names {
     fn put_sql(&mut self, name: &[u8], inner: Rc<Inner>) {
         self.forget(name);
         self.sql_bytes += size(&inner);
-        self.sql.insert(name.into(), inner);
+        self.sql.insert(name.into(), Held::new(inner));
     }
 
     /// Whether something that SQL's PREPARE has made could not be kept.
     pub fn lacks_sql(&self) -> bool {
-        self.sql_too_many || self.sql.values().any(|inner| inner.statement.is_none())
+        self.sql_too_many || self.sql.values().any(|held| held.statement.statement.is_none())
     }
 
     /// A name stands for what it stood for before.
@@ -141,7 +153,7 @@ impl Names {
         if self.statements.len() >= MOST_NAMES {
             return false;
         }
-        self.statements.insert(name.into(), statement);
+        self.statements.insert(name.into(), Held::new(statement));
         true
     }
 
@@ -158,22 +170,24 @@ impl Names {
         } else {
             self.statements.remove(name);
             if let Some(gone) = self.sql.remove(name) {
-                self.sql_bytes = self.sql_bytes.saturating_sub(size(&gone));
+                self.sql_bytes = self.sql_bytes.saturating_sub(size(&gone.statement));
             }
-            self.told.remove(name);
         }
     }
 
     /// The client is, or could be, told what the rows of a named statement are.
-    pub fn tell(&mut self, name: &[u8], shape: u64) {
-        if self.statements.contains_key(name) || self.sql.contains_key(name) {
-            self.told.insert(name.into(), shape);
+    pub fn tell(&mut self, name: &[u8], shape: NonZeroU64) {
+        if let Some(held) = self.statements.get_mut(name) {
+            held.told = Some(shape);
+        } else if let Some(held) = self.sql.get_mut(name) {
+            held.told = Some(shape);
         }
     }
 
     /// What it was told.
-    pub fn told(&self, name: &[u8]) -> Option<u64> {
-        self.told.get(name).copied()
+    pub fn told(&self, name: &[u8]) -> Option<NonZeroU64> {
+        let sql = || self.sql.get(name).and_then(|held| held.told);
+        self.statements.get(name).and_then(|held| held.told).or_else(sql)
     }
 
     /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
@@ -181,7 +195,6 @@ impl Names {
         self.statements = HashMap::new();
         self.sql = HashMap::new();
         (self.sql_bytes, self.sql_too_many) = (0, false);
-        self.told = HashMap::new();
     }
 
     /// Notes a Bind. False if there are too many portals.
@@ -235,7 +248,7 @@ impl Names {
             let (known, tail) = found.split_at(end);
             let stands = |statement: &Statement| statement.server_name().as_bytes() == known;
             let used = used.filter(|(_, statement)| stands(statement)).map(|(name, _)| name);
-            let name = || self.statements.iter().find(|(_, statement)| stands(statement)).map(|(name, _)| &**name);
+            let name = || self.statements.iter().find(|(_, held)| stands(&held.statement)).map(|(name, _)| &**name);
             let name = used.or_else(name);
             words.extend_from_slice(before);
             words.extend_from_slice(name.unwrap_or(known));

@@ -338,6 +338,7 @@ impl Session {
             self.names.end_portals();
             self.flow.past.end(!self.flow.expects.is_empty());
             self.flow.fencing = super::fence::Fencing::No;
+            self.end_schema();
         }
         self.check_guard()?;
         if self.flow.parts.is_empty() {

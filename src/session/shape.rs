@@ -6,6 +6,7 @@
 //! they would be others; each server connection is asked once for each statement.
 
 use std::hash::BuildHasher;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::input::Handled;
 use crate::hub::Statement;
-use crate::sql::{self, Kind};
-use crate::upstream::vars::Seed;
+use crate::sql::{self, Kind, SessionEffect, TransactionVerb};
+use crate::upstream::vars::{Seed, Value};
 use crate::wire::Report;
 use crate::wire::fields::Place;
 use crate::wire::frame::{HEADER, Header, take_str};
@@ -24,7 +25,7 @@ use crate::wire::front::{self, Target};
 const FIELD: usize = 18;
 
 /// A fingerprint of the columns in a RowDescription, by names and types; of NoData too.
-fn shape(seed: &Seed, tag: u8, body: &[u8]) -> u64 {
+fn shape(seed: &Seed, tag: u8, body: &[u8]) -> NonZeroU64 {
     let mut rest = body.get(2..).filter(|_| tag == b'T').unwrap_or_default();
     let mut hash = u64::from(tag);
     while let Ok((name, tail)) = take_str(rest) {
@@ -32,7 +33,7 @@ fn shape(seed: &Seed, tag: u8, body: &[u8]) -> u64 {
         hash = seed.0.hash_one((hash, name, field.get(6..10), field.get(12..16)));
         rest = next;
     }
-    hash
+    NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
 }
 
 /// Whether a change of the schema can give it other rows: it is a query, and has any.
@@ -53,7 +54,55 @@ pub(super) fn other_rows() -> Report {
     Report::error("0A000", "cached plan must not change result type").with_place(Some(Arc::new(place)))
 }
 
+/// Settings on which it hangs in which schema a table is found.
+const PATH: [&str; 3] = ["search_path", "role", "session_authorization"];
+
+/// Whether it changes one of them.
+fn moves_path(one: &sql::Statement) -> bool {
+    use SessionEffect as Effect;
+    one.effects.iter().any(|effect| match effect {
+        Effect::Set { name, .. } | Effect::SetConfig { name, .. } | Effect::Reset(name) => **name == *b"search_path",
+        Effect::ResetAll | Effect::DiscardAll | Effect::SetRole { .. } | Effect::SetSessionAuthorization { .. } => true,
+        _ => false,
+    })
+}
+
 impl Session {
+    /// A number for where the session's statements look for tables now; 0: where the server says. A statement that stands on
+    /// a server for others is good for a client only if theirs is the same.
+    pub(super) fn path(&self) -> u64 {
+        if let Some(path) = self.flow.path {
+            return path;
+        }
+        let set = PATH.iter().filter_map(|name| Some((*name, self.vars.get(name)?)));
+        set.fold(0, |path, (name, value)| {
+            let (Value::Reported(value) | Value::Spelled(value) | Value::Flat(value)) = value;
+            self.core.hub.seed.0.hash_one((path, name, value))
+        })
+    }
+
+    /// A statement has run.
+    pub(super) fn note_schema(&mut self, one: &sql::Statement, text: &[u8]) {
+        if one.kind == Kind::Ddl {
+            self.db.schema_has_changed();
+            self.flow.changes_schema = true;
+        }
+        let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_))) && self.flow.path.is_some();
+        if back || moves_path(one) {
+            self.flow.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
+        }
+    }
+
+    /// The transaction is over.
+    #[inline]
+    pub(super) fn end_schema(&mut self) {
+        self.flow.path = None;
+        if std::mem::take(&mut self.flow.changes_schema) {
+            // What was prepared meanwhile has seen either what was, or what is not.
+            self.db.schema_has_changed();
+        }
+    }
+
     /// The answer to a Describe of a statement has come.
     pub(super) fn note_shape(&mut self, header: Header) {
         let asked =
@@ -92,7 +141,8 @@ impl Session {
             Some(now) if now == told => return None,
             Some(_) if self.flow.named.get_or_insert_default().renewed.replace(statement.id) == Some(statement.id) => {
                 self.core.statements.renew(statement);
-                return Some(self.fail_in_place(header, other_rows()));
+                let on_server = self.make_stand(name, statement);
+                return Some(self.fail_with(header, on_server.as_bytes(), other_rows()));
             }
             // Which of the two has been overtaken: what the client was told, or what stands on the server?
             Some(_) => self.close_on_server(statement),

@@ -42,6 +42,7 @@ impl super::Session {
             Kind::Transaction(TransactionVerb::RollbackTo(name)) => self.undo.roll_back_to(name),
             _ => {}
         }
+        self.note_schema(statement, text);
         if statement.tag.starts_with("DROP ") {
             self.doubt(Pin::Temporary);
         }

@@ -2,6 +2,7 @@
 //! that SQL has asked for. One client at a time can have a name; the next one that uses it puts its own there.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 /// What stands under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ struct Entry {
     name: Box<[u8]>,
     stands: Stands,
     /// What its rows are, as far as it was asked.
-    shape: Option<u64>,
+    shape: Option<NonZeroU64>,
 }
 
 /// See the module. The name used last is the last.
@@ -71,12 +72,12 @@ impl Named {
     }
 
     /// What the rows of the statement under a name are.
-    pub fn shape(&self, name: &[u8]) -> Option<u64> {
+    pub fn shape(&self, name: &[u8]) -> Option<NonZeroU64> {
         self.find(name).and_then(|at| self.entries.get(at)).and_then(|entry| entry.shape)
     }
 
     /// Notes what they are.
-    pub fn note_shape(&mut self, name: &[u8], shape: u64) {
+    pub fn note_shape(&mut self, name: &[u8], shape: NonZeroU64) {
         if let Some(entry) = self.find(name).and_then(|at| self.entries.get_mut(at)) {
             entry.shape = Some(shape);
         }
@@ -102,11 +103,11 @@ mod tests {
         let mut named = Named::default();
         named.put(b"a", Stands::Sql(1));
         named.put(b"b", Stands::Sql(2));
-        named.note_shape(b"a", 7);
+        named.note_shape(b"a", NonZeroU64::MIN);
         named.touch(b"a");
         assert_eq!(named.too_many(2), None);
         assert_eq!(named.too_many(1).as_deref(), Some(&b"b"[..]));
-        assert_eq!(named.shape(b"a"), Some(7));
+        assert_eq!(named.shape(b"a"), Some(NonZeroU64::MIN));
         named.put(b"a", Stands::Protocol(3));
         assert_eq!((named.get(b"a"), named.shape(b"a")), (Some(Stands::Protocol(3)), None));
         named.doubt(b"b");
