@@ -122,7 +122,7 @@ settings! {
         /// 0: named prepared statements are not shared.
         max_prepared_statements: u32 = 200, { max: COUNT };
         /// In transaction mode: a session keeps its server connection for what cannot follow it to another one (LISTEN,
-        /// temporary tables, cursors WITH HOLD, advisory locks, PREPARE, LOAD). false: such statements are refused (0A000).
+        /// temporary tables, cursors WITH HOLD, advisory locks, LOAD). false: such statements are refused (0A000).
         pin_sessions: bool = true;
         /// Sent to a server connection before another client gets it, in session mode. Empty: nothing is sent.
         server_reset_query: String = "DISCARD ALL".into();

@@ -1,4 +1,4 @@
-//! Protocol-level prepared statements, one for each distinct text and list of parameter types.
+//! Prepared statements, one for each distinct text and list of parameter types, and for each place that it finds its tables in.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ pub struct Statement {
     home: Weak<Statements>,
 }
 
-type Key = (Box<[u8]>, Box<[u8]>, LexContext);
+type Key = (Box<[u8]>, Box<[u8]>, LexContext, u64);
 
 impl Statement {
     /// How its text was read.
@@ -65,9 +65,10 @@ impl Statements {
         Rc::new(Self { known: RefCell::default(), next: Cell::new((core as u64) << 40 | 1) })
     }
 
-    /// The statement with this text, these types and this reading; the same one as long as anybody holds it.
-    pub fn get(self: &Rc<Self>, cached: Rc<Cached>, oids: &[u8], context: LexContext) -> Rc<Statement> {
-        let key: Key = (cached.text.clone(), oids.into(), context);
+    /// The statement with this text, these types and this reading, prepared by one who looks for tables in `path`; the same one
+    /// as long as anybody holds it.
+    pub fn get(self: &Rc<Self>, cached: Rc<Cached>, oids: &[u8], context: LexContext, path: u64) -> Rc<Statement> {
+        let key: Key = (cached.text.clone(), oids.into(), context, path);
         if let Some(known) = self.known.borrow().get(&key).and_then(Weak::upgrade) {
             return known;
         }

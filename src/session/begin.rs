@@ -145,7 +145,6 @@ impl Prepared {
             doubted: Pins::default(),
             unasked: None,
             names: Names::default(),
-            inner: std::collections::HashMap::new(),
             pools: PoolCache::default(),
             replay: Vec::new(),
             avoid: None,

@@ -187,7 +187,7 @@ impl Session {
                 self.drop_bytes(header.total);
                 return Ok(Handled::Done);
             }
-            self.sequences.asks_next = asks(&cached.analysis);
+            self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
             self.identity.note_next(Some(&cached.analysis));
             let nature = nature(&cached.analysis);
             self.read = Some((self.lex_context(), cached));
@@ -202,6 +202,9 @@ impl Session {
         }
         if self.keeps_defaults(header, &cached) {
             return Ok(Handled::Done);
+        }
+        if let Some(handled) = self.names_for_query(header, &cached) {
+            return Ok(handled);
         }
         if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
             // The rules have changed between two looks.
@@ -219,10 +222,11 @@ impl Session {
         }
         self.leave_databases(&cached);
         self.note_sequences(&cached, false);
-        if let Some(text) = self.deallocate_rewritten(&cached) {
+        if let Some(parts) = self.parts_around_names(&cached) {
             self.drop_bytes(header.total);
-            front::write_query(&mut self.io.to_server, &text);
-            self.expect(Expected::seen(What::Query(Some(cached))));
+            self.flow.parts = parts.into();
+            self.flow.divided = Some(cached);
+            self.send_next_part();
         } else if let Some(defaults) = self.after_discard(&cached) {
             self.drop_bytes(header.total);
             self.flow.parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)].into();

@@ -308,7 +308,11 @@ async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::v
     let server = conn.server();
     server.sequences = None;
     server.vars.forget_unreported(&seed);
-    server.prepared.clear();
+    let says = |words: &str| reset.to_ascii_lowercase().contains(words);
+    if says("discard all") || says("deallocate all") {
+        server.prepared.clear();
+        server.named.clear();
+    }
     server.unnamed = 0;
     give_back(conn);
 }

@@ -386,6 +386,8 @@ pub enum SessionEffect {
     /// Asks what a sequence last gave in this session: `currval()`, `lastval()`. Where they are only named (as a column's
     /// default) too.
     AsksSequence,
+    /// Shows the session's prepared statements: `pg_prepared_statements`.
+    ShowsPrepared,
     /// Wants no session in a database but its own: DROP DATABASE and its like.
     Empties(Name),
     /// May do any of these: DO, CALL, `set_config` with computed arguments.
@@ -396,7 +398,7 @@ impl SessionEffect {
     /// How much it binds the session to its server connection.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::None | Self::Empties(_) | Self::AsksSequence => 0,
+            Self::None | Self::Empties(_) | Self::AsksSequence | Self::ShowsPrepared => 0,
             Self::Leaves(left) if left.kinds.binds() => 7,
             Self::Leaves(_) => 4,
             Self::CloseCursor(_) | Self::AdvisoryUnlock | Self::Unlisten(_) | Self::Deallocate(_) => 1,

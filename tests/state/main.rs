@@ -9,6 +9,7 @@ mod functions;
 mod identity;
 mod pins;
 mod prepared;
+mod prepared_sql;
 mod roles;
 mod sequences;
 mod settings;
