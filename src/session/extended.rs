@@ -13,6 +13,7 @@ use super::sequences::asks;
 use super::shape::has_rows;
 use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
+use crate::config::Reads;
 use crate::hub::client::Running;
 use crate::hub::statement::server_name;
 use crate::hub::{Phase, Statement};
@@ -93,20 +94,25 @@ impl Session {
     fn note_batch(&mut self, header: Header) -> Result<(), End> {
         let body = self.body(header);
         let cached = match header.tag {
-            b'P' => {
-                let context = self.lex_context();
-                Some(self.core.verdicts.borrow_mut().get_or_analyze(front::parse(body)?.text, context))
-            }
+            b'P' => Some(self.read_text(front::parse(body)?.text, self.lex_context())),
             b'B' => self.names.statement(front::bind(body)?.statement).map(|one| one.cached.clone()),
             _ => None,
         };
         self.sequences.asks_next = cached.as_ref().is_some_and(|cached| asks(&cached.analysis));
         self.identity.note_next(cached.as_ref().map(|cached| &cached.analysis));
+        if header.tag == b'P' {
+            let context = self.lex_context();
+            self.read = cached.map(|cached| (context, cached));
+        }
         Ok(())
     }
 
     /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
     fn nature_of_batch(&self) -> Result<Nature, End> {
+        if self.manner.reads == Reads::Primary && !self.db.gate.state().mode.reports_read_only() {
+            // Wherever it goes, it goes to the primary.
+            return Ok(Nature::Any);
+        }
         let mut bytes = self.io.from_client.unscanned();
         let context = self.lex_context();
         let mut verdict = None;
@@ -118,8 +124,7 @@ impl Session {
             let one = match header.tag {
                 b'P' => {
                     let parse = front::parse(body)?;
-                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
-                    Some(nature(&cached.analysis))
+                    Some(nature(&self.read_text(parse.text, context).analysis))
                 }
                 b'B' => {
                     let bind = front::bind(body)?;
@@ -160,7 +165,7 @@ impl Session {
     fn parse(&mut self, header: Header) -> Result<Handled, End> {
         let context = self.lex_context();
         let parse = front::parse(self.body(header))?;
-        let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
+        let cached = self.read_text(parse.text, context);
         let path = if parse.name.is_empty() { 0 } else { self.path() };
         let statement = self.core.statements.get(cached, parse.oids, context, path);
         let name: Box<[u8]> = parse.name.into();
@@ -280,15 +285,15 @@ impl Session {
     }
 
     /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
-    pub(super) fn make_stand(&mut self, name: &[u8], statement: &Rc<Statement>) -> String {
-        let Some(server) = self.lease.server() else { return String::new() };
+    pub(super) fn make_stand<'s>(&mut self, name: &[u8], statement: &'s Rc<Statement>) -> &'s str {
+        let Some(server) = self.lease.server() else { return "" };
         if name.is_empty() {
             if server.unnamed != statement.id {
                 server.unnamed = statement.id;
                 front::write_parse(&mut self.io.to_server, b"", &statement.cached.text, &statement.oids);
                 self.expect(Expected::hidden(What::Parse(0), Hide::Success));
             }
-            return String::new();
+            return "";
         }
         if !server.prepared.touch(statement.id) {
             self.prepare_on_server(statement, Expected::hidden(What::Parse(statement.id), Hide::Success));

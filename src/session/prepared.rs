@@ -68,18 +68,20 @@ impl<T> Held<T> {
     }
 }
 
+type Map<T> = HashMap<Box<[u8]>, T, foldhash::quality::RandomState>;
+
 /// A client's statements and portals by name.
 #[derive(Default)]
 pub struct Names {
-    statements: HashMap<Box<[u8]>, Held<Statement>>,
-    sql: HashMap<Box<[u8]>, Held<Inner>>,
+    statements: Map<Held<Statement>>,
+    sql: Map<Held<Inner>>,
     /// Bytes of what those were prepared with.
     sql_bytes: usize,
     /// There were more of those than are remembered.
     sql_too_many: bool,
     unnamed: Option<Rc<Statement>>,
     unnamed_portal: Option<Rc<Statement>>,
-    portals: HashMap<Box<[u8]>, Rc<Statement>>,
+    portals: Map<Rc<Statement>>,
     /// Some statement was pgsluice's own.
     own: bool,
     /// Portals of pgsluice's own statements whose result was asked for in binary form.
@@ -192,8 +194,8 @@ impl Names {
 
     /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
     pub fn forget_all(&mut self) {
-        self.statements = HashMap::new();
-        self.sql = HashMap::new();
+        self.statements = Map::default();
+        self.sql = Map::default();
         (self.sql_bytes, self.sql_too_many) = (0, false);
     }
 
@@ -289,7 +291,7 @@ impl Names {
         self.unnamed_portal = None;
         self.binary = Vec::new();
         if !self.portals.is_empty() {
-            self.portals = HashMap::new();
+            self.portals = Map::default();
         }
     }
 }

@@ -145,6 +145,7 @@ impl Session {
         buffers.reclaim(&mut io.from_client);
         buffers.reclaim(&mut io.from_server);
         if self.lease.is_none() {
+            self.read = None;
             buffers.reclaim_words(&mut io.to_client);
             buffers.reclaim_words(&mut io.to_server);
             buffers.reclaim_words(&mut self.replay);

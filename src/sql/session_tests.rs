@@ -76,7 +76,6 @@ fn set_in_its_forms() {
         ("execute P(1)", E::Execute(n("p"))),
         ("explain execute p", E::Execute(n("p"))),
         ("create unlogged table if not exists t (a) with (fillfactor = 70) as execute P(1)", E::Execute(n("p"))),
-        ("do $$ begin execute 'PREPARE x AS SELECT 1'; end $$", E::Holds("PREPARE")),
         ("explain analyze execute p", E::Execute(n("p"))),
         ("deallocate prepare x", E::Deallocate(Some(n("x")))),
         ("deallocate prepare", E::Deallocate(Some(n("prepare")))),
