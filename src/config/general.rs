@@ -70,7 +70,7 @@ settings! {
 settings! {
     /// The process itself.
     pub struct Process titled "The process" {
-        /// Threads that serve clients. 0: one for each core.
+        /// Threads that serve clients. 0: one for every two cores.
         workers: u32 = 0, { max: 1024, restart: true };
         /// Where the mode of each database is kept, so that a restart does not open a closed gate.
         /// Empty: in memory alone, which is only good for a try.
@@ -163,6 +163,9 @@ settings! {
         server_idle_timeout: Timeout = Timeout::secs(600);
         /// A server connection is closed when it is free and older than this.
         server_lifetime: Timeout = Timeout::secs(3600);
+        /// How often the catalog of a database with clients in transaction mode is asked whether its functions have changed: those
+        /// that alter the session are followed. DDL through pgsluice has it asked at once. 0: functions are not looked at.
+        catalog_check_interval: Timeout = Timeout::secs(30), { max: DAY };
         /// A server connection that was idle for longer is checked before a client gets it. 0: always.
         server_check_delay: Duration = Duration::from_secs(30), { max: DAY };
     }
@@ -174,7 +177,7 @@ settings! {
         /// The largest statement (Query, Parse) that is held to be looked at. A larger one is refused.
         max_message_size: Size = Size::new(256 * MB), { min: KB, max: GB };
         /// Bytes that are read at once; a connection that is idle has no buffer.
-        buffer_size: Size = Size::new(64 * KB), { min: 4 * KB, max: 16 * MB };
+        buffer_size: Size = Size::new(128 * KB), { min: 4 * KB, max: 16 * MB };
         /// Verdicts on statements that are remembered, for each worker. 0: none.
         verdict_cache_size: Size = Size::new(8 * MB), { max: 4 * GB };
     }

@@ -1,14 +1,15 @@
 //! Databases as clients name them: the gate, the cluster and the pools of each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::Hub;
+use super::askers::Askers;
 use super::knowledge::{Catalog, Knowledge};
 use super::rehearsal::Rehearsal;
 use super::stats::DatabaseStats;
@@ -49,15 +50,6 @@ type ResolvedOfUser = HashMap<Parameters, Arc<Resolved>>;
 /// Start-up packets with settings of their own that are remembered.
 const MOST_RESOLVED: usize = 1000;
 
-/// How long a program is known to ask for `currval()`: one who did so by hand is not to change how a role is pooled for good.
-const ASKER_IS_KNOWN: Duration = Duration::from_secs(600);
-
-/// Programs that are known to ask.
-const MOST_ASKERS: usize = 1000;
-
-/// A program, as far as it can be told from others: a role and an application_name.
-type Program = (Arc<str>, Box<str>);
-
 /// A database.
 pub struct Database {
     /// As clients name it.
@@ -72,6 +64,10 @@ pub struct Database {
     pub limit: Arc<Limit>,
     /// What its own functions lead to.
     pub catalog: Catalog,
+    /// Who asks for `currval()`.
+    pub sequence_askers: Askers,
+    /// Who asks which server process it has.
+    pub process_askers: Askers,
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
     /// Changes of the schema that clients are known to have made.
@@ -81,8 +77,6 @@ pub struct Database {
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
-    askers: Mutex<HashMap<Program, Instant>>,
-    any_asks: AtomicBool,
     resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
@@ -92,6 +86,12 @@ impl Database {
     /// What a reload may change.
     pub fn setup(&self) -> Arc<DatabaseSetup> {
         self.setup.load_full()
+    }
+
+    /// The same for a look: it must not be kept over an await.
+    #[inline]
+    pub fn peek_setup(&self) -> arc_swap::Guard<Arc<DatabaseSetup>> {
+        self.setup.load()
     }
 
     /// Grows with each change of the schema that clients are known to have made.
@@ -220,27 +220,6 @@ impl Database {
         }
         known.entry(user.clone()).or_default().insert(wanted.to_vec(), resolved.clone());
         resolved
-    }
-
-    /// Whether sessions of that program have asked what a sequence last gave them.
-    pub fn asks_sequences(&self, user: &Arc<str>, application_name: &str) -> bool {
-        if !self.any_asks.load(Relaxed) {
-            return false;
-        }
-        let askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
-        askers.get(&(user.clone(), application_name.into())).is_some_and(|last| last.elapsed() < ASKER_IS_KNOWN)
-    }
-
-    /// Notes that a session of that program asks.
-    pub fn remember_asks_sequences(&self, user: &Arc<str>, application_name: &str) {
-        let mut askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
-        if askers.len() >= MOST_ASKERS {
-            askers.retain(|_, last| last.elapsed() < ASKER_IS_KNOWN);
-        }
-        if askers.len() < MOST_ASKERS {
-            askers.insert((user.clone(), application_name.into()), Instant::now());
-        }
-        self.any_asks.store(true, Relaxed);
     }
 
     /// Whether PAUSE holds new transactions back.
@@ -432,6 +411,8 @@ impl Databases {
             rehearsal: Rehearsal::default(),
             limit: Limit::new(limit_of(settings.max_db_connections)),
             catalog: Catalog::default(),
+            sequence_askers: Askers::default(),
+            process_askers: Askers::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
             schema: AtomicU64::new(1),
@@ -440,8 +421,6 @@ impl Databases {
             resumed: Notify::new(),
             pools: Mutex::default(),
             welcomes: Mutex::default(),
-            askers: Mutex::default(),
-            any_asks: AtomicBool::new(false),
             resolved: Mutex::default(),
             refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),

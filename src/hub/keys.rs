@@ -1,5 +1,5 @@
-//! Cancel keys whose process id is a server process's own: who was told of one, and who has it, is found here. All others
-//! have the client's number in that place.
+//! Cancel keys whose process id is a server process's own: whoever was told of one is found here, several of one process by
+//! their secrets. All others have the client's number in that place.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,10 +17,16 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// A client has been told this process id and secret.
-    pub fn add(&self, pid: u32, secret: &[u8], client: u64) {
+    /// A client is to be told this process id and secret. False if another has been told the same: it may not.
+    #[must_use]
+    pub fn add(&self, pid: u32, secret: &[u8], client: u64) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(pid).or_default().push((secret.into(), client));
+        let told = known.entry(pid).or_default();
+        let new = find(told, secret).is_none();
+        if new {
+            told.push((secret.into(), client));
+        }
+        new
     }
 
     /// The client has gone.
@@ -37,9 +43,14 @@ impl Keys {
     /// The client that was told these.
     pub fn client(&self, pid: u32, secret: &[u8]) -> Option<u64> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let right = |told: &[u8]| -> bool { told.ct_eq(secret).into() };
-        known.get(&pid)?.iter().find(|(told, _)| right(told)).map(|(_, client)| *client)
+        find(known.get(&pid)?, secret)
     }
+}
+
+/// Looks at every one of them, so that time tells nothing of how near a guess came.
+fn find(told: &[Told], secret: &[u8]) -> Option<u64> {
+    let right = |known: &[u8]| -> bool { known.ct_eq(secret).into() };
+    told.iter().fold(None, |found, (known, client)| if right(known) { Some(*client) } else { found })
 }
 
 #[cfg(test)]
@@ -49,8 +60,8 @@ mod tests {
     #[test]
     fn a_key_leads_to_who_was_told_it() {
         let keys = Keys::default();
-        keys.add(7, b"1", 100);
-        keys.add(7, b"2", 200);
+        assert!(keys.add(7, b"1", 100) && keys.add(7, b"2", 200));
+        assert!(!keys.add(7, b"1", 300));
         assert_eq!(keys.client(7, b"1"), Some(100));
         assert_eq!(keys.client(7, b"2"), Some(200));
         assert_eq!(keys.client(7, b"3"), None);

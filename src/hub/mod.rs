@@ -4,9 +4,11 @@
 //! buffers, verdicts, prepared statements and its [`client::Client`]s. Whoever wants to know or do something about clients
 //! sends a closure to their core ([`Hub::on_core`]), so that a session's own state needs no locks.
 
+mod askers;
 pub mod client;
 mod core;
 pub mod database;
+pub mod greetings;
 mod keys;
 pub mod knowledge;
 mod layers;
@@ -72,6 +74,8 @@ pub struct Hub {
     pub clients: AtomicUsize,
     /// Numbers for clients: the `pid` of their cancel keys.
     pub client_ids: AtomicU64,
+    /// Readings of catalogs, numbered from 1.
+    pub readings: AtomicU64,
     /// Cancel keys that have a server process's id.
     pub keys: Keys,
     /// What has kept writes from databases in maintenance.
@@ -136,6 +140,7 @@ impl Hub {
             total,
             clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(1),
+            readings: AtomicU64::new(1),
             keys: Keys::default(),
             layers: Layers::default(),
             stats: stats::Stats::new(parts.cores),

@@ -1,7 +1,9 @@
 //! Asking a database's catalog what leads to unseen writers: ahead of a flip, after the drain, and while the gate is closed
-//! whenever something in it has changed, since operators work on it.
+//! whenever something in it has changed, since operators work on it. While the gate is open it is asked less often, for what leaves
+//! something behind in a session.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,11 +11,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
 
 use super::setup::monitor_login;
+use crate::config::PoolMode;
 use crate::hub::database::DatabaseSetup;
-use crate::hub::knowledge::Knowledge;
+use crate::hub::knowledge::{Knowledge, Reading};
 use crate::hub::{Database, Hub, Setup};
-use crate::sql::unseen;
+use crate::sql::{Analyzer, unseen};
+use crate::upstream::Pool;
 use crate::upstream::login::{Fresh, Login};
+use crate::upstream::query::Row;
 
 /// How often databases are looked for whose gates have closed.
 const TICK: Duration = Duration::from_millis(50);
@@ -70,7 +75,11 @@ impl Link {
     }
 
     /// Reads the catalog if it is not as it was when it had the fingerprint `read`; None if it is.
-    async fn look(&mut self, read: &mut Option<String>) -> Result<Option<unseen::Unseen>, String> {
+    async fn look<T: Send + 'static>(
+        &mut self,
+        read: &mut Option<String>,
+        judge: fn(&[Row], &Analyzer) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
         let ask = |error: crate::upstream::login::LoginError| error.to_string();
         let print = self.fresh.rows(&unseen::fingerprint()).await.map_err(ask)?;
         let print = print.into_iter().flatten().next().flatten().unwrap_or_default();
@@ -85,17 +94,24 @@ impl Link {
         let rows = self.fresh.rows_within(&sql, MOST_BYTES).await.map_err(ask)?;
         let analyzer = self.setup.analyzer.clone();
         // Long bodies take a while to read, and others run on this thread.
-        let found = tokio::task::spawn_blocking(move || unseen::read(&rows, &analyzer)).await;
+        let found = tokio::task::spawn_blocking(move || judge(&rows, &analyzer)).await;
         let found = found.map_err(|error| error.to_string())??;
         *read = Some(print);
         Ok(Some(found))
     }
 }
 
+/// What is read while the gate is closed.
+type Both = (unseen::Unseen, unseen::Leavings);
+
+fn both(rows: &[Row], analyzer: &Analyzer) -> Result<Both, String> {
+    Ok((unseen::read(rows, analyzer)?, unseen::read_leavings(rows, analyzer)?))
+}
+
 /// What the catalog says now, without anything being kept of it. Says why it could not be asked.
 pub async fn look(hub: &Hub, database: &Database) -> Result<unseen::Unseen, String> {
     let at = whom(database).ok_or("no server is known")?;
-    let asked = async { Link::open(hub, database, at).await?.look(&mut None).await };
+    let asked = async { Link::open(hub, database, at).await?.look(&mut None, unseen::read).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     Ok(answer.unwrap_or_default())
 }
@@ -105,9 +121,9 @@ pub(super) async fn read(hub: &Hub, database: &Database) -> Result<(), String> {
     let Some(at) = whom(database) else { return Err("no server is known".into()) };
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
-    let asked = async { Link::open(hub, database, at).await?.look(&mut last).await };
+    let asked = async { Link::open(hub, database, at).await?.look(&mut last, both).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
-    learn(database, answer)
+    learn(hub, database, answer)
 }
 
 /// A fingerprint is of no use without what was read.
@@ -126,11 +142,12 @@ pub(super) async fn prepare(hub: &Hub, database: &Database) {
     let _ = read(hub, database).await;
 }
 
-fn learn(database: &Database, answer: Result<Option<unseen::Unseen>, String>) -> Result<(), String> {
+fn learn(hub: &Hub, database: &Database, answer: Result<Option<Both>, String>) -> Result<(), String> {
     match answer {
         Ok(None) => Ok(()),
-        Ok(Some(found)) => {
+        Ok(Some((found, leavings))) => {
             database.catalog.learn(Knowledge::Known(Box::new(found)));
+            learn_leavings(hub, database, leavings);
             Ok(())
         }
         Err(why) => {
@@ -142,6 +159,11 @@ fn learn(database: &Database, answer: Result<Option<unseen::Unseen>, String>) ->
     }
 }
 
+fn learn_leavings(hub: &Hub, database: &Database, leavings: unseen::Leavings) {
+    let number = hub.readings.fetch_add(1, SeqCst);
+    database.catalog.learn_leavings(Reading { number, leavings });
+}
+
 /// Has the catalogs of all databases whose gates are closed looked at; never ends by itself.
 pub(super) async fn watch(hub: Weak<Hub>) {
     let mut tick = interval(TICK);
@@ -151,8 +173,14 @@ pub(super) async fn watch(hub: Weak<Hub>) {
         let Some(strong) = hub.upgrade() else { return };
         attended.retain(|_, task| !task.is_finished());
         for database in strong.databases.all() {
-            if is_closed(&database) && !attended.contains_key(&database.name) {
+            if attended.contains_key(&database.name) {
+                continue;
+            }
+            if is_closed(&database) {
                 let task = tokio::spawn(attend(hub.clone(), database.clone()));
+                attended.insert(database.name.clone(), task);
+            } else if is_followed(&strong, &database) {
+                let task = tokio::spawn(follow(hub.clone(), database.clone()));
                 attended.insert(database.name.clone(), task);
             }
         }
@@ -181,7 +209,7 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
                 link = Some(Link::open(&hub, &database, at).await?);
             }
             match &mut link {
-                Some(link) => link.look(&mut last).await,
+                Some(link) => link.look(&mut last, both).await,
                 None => Ok(None),
             }
         };
@@ -192,10 +220,71 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
         // What is known is better than nothing: who cannot be asked cannot be changed by many.
         let known = matches!(**database.catalog.known(), Knowledge::Known(_));
         if answer.is_ok() || !known {
-            let _ = learn(&database, answer);
+            let _ = learn(&hub, &database, answer);
         }
         drop(last);
         drop(hub);
         sleep(LOOK).await;
     }
+}
+
+/// Whether sessions of that database are followed from one server connection to the next.
+fn is_followed(hub: &Hub, database: &Database) -> bool {
+    let (setup, of) = (hub.setup.load(), database.setup());
+    let interval = setup.config.timeouts.catalog_check_interval.get();
+    let pooled = |pool: &Arc<Pool>| {
+        setup.config.session(&of.settings, &pool.user).pool_mode != PoolMode::Session && pool.is_open()
+    };
+    interval.is_some() && database.pools().iter().any(pooled)
+}
+
+/// Looks at one database's catalog for what leaves something behind in a session, until its gate closes.
+async fn follow(hub: Weak<Hub>, database: Arc<Database>) {
+    let mut last = None;
+    let mut said = None;
+    loop {
+        let interval = {
+            let Some(hub) = hub.upgrade() else { return };
+            let known = hub.databases.all().iter().any(|one| Arc::ptr_eq(one, &database));
+            let setup = hub.setup.load_full();
+            let Some(interval) = setup.config.timeouts.catalog_check_interval.get() else { return };
+            if !known || is_closed(&database) {
+                return;
+            }
+            if is_followed(&hub, &database) {
+                let why = read_leavings(&hub, &database, &mut last).await.err();
+                if let Some(why) = &why
+                    && said != Some(why.clone())
+                {
+                    tracing::warn!(database = %database.name, "the catalog cannot be asked what functions leave behind: {why}");
+                }
+                said = why;
+                database.catalog.tried_leavings();
+            }
+            interval
+        };
+        let closed = async {
+            while !is_closed(&database) {
+                sleep(TICK).await;
+            }
+        };
+        // Not at every statement of a migration.
+        sleep(LOOK.min(interval)).await;
+        tokio::select! {
+            () = sleep(interval.saturating_sub(LOOK)) => {}
+            () = database.catalog.altered() => {}
+            () = closed => return,
+        }
+    }
+}
+
+/// Reads it over a connection that lasts no longer: nobody is to be kept from dropping a database.
+async fn read_leavings(hub: &Hub, database: &Database, last: &mut Option<String>) -> Result<(), String> {
+    let Some(at) = whom(database) else { return Ok(()) };
+    let asked = async { Link::open(hub, database, at).await?.look(last, unseen::read_leavings).await };
+    let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
+    if let Some(leavings) = answer {
+        learn_leavings(hub, database, leavings);
+    }
+    Ok(())
 }

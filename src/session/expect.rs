@@ -17,8 +17,8 @@ pub enum What {
     Fence,
     /// The question for a transaction's isolation level; ends with ReadyForQuery.
     Isolation,
-    /// The question whether anything is left that binds the session; ends with ReadyForQuery.
-    Left(super::pins::Pin),
+    /// The question whether anything is left that binds the session, or what settings are; ends with ReadyForQuery.
+    Left(super::left::Question),
     /// A function call; ends with ReadyForQuery.
     Call,
     /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.

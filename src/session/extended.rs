@@ -58,7 +58,7 @@ impl Session {
                     if self.allows_batch()? {
                         return Ok(Handled::Needs(Nature::Allowed));
                     }
-                    self.sequences.asks_next = self.batch_asks(header)?;
+                    self.note_batch(header)?;
                     return Ok(Handled::Needs(self.nature_of_batch()?));
                 }
             }
@@ -89,19 +89,20 @@ impl Session {
         }
     }
 
-    /// Whether a batch that begins with this message asks what a sequence last gave.
-    fn batch_asks(&self, header: Header) -> Result<bool, End> {
+    /// Notes what a batch that begins with this message asks that only a certain server connection can tell.
+    fn note_batch(&mut self, header: Header) -> Result<(), End> {
         let body = self.body(header);
-        let named = |name: &[u8]| self.names.statement(name).is_some_and(|one| asks(&one.cached.analysis));
-        Ok(match header.tag {
+        let cached = match header.tag {
             b'P' => {
                 let context = self.lex_context();
-                let cached = self.core.verdicts.borrow_mut().get_or_analyze(front::parse(body)?.text, context);
-                asks(&cached.analysis)
+                Some(self.core.verdicts.borrow_mut().get_or_analyze(front::parse(body)?.text, context))
             }
-            b'B' => named(front::bind(body)?.statement),
-            _ => false,
-        })
+            b'B' => self.names.statement(front::bind(body)?.statement).map(|one| one.cached.clone()),
+            _ => None,
+        };
+        self.sequences.asks_next = cached.as_ref().is_some_and(|cached| asks(&cached.analysis));
+        self.identity.note_next(cached.as_ref().map(|cached| &cached.analysis));
+        Ok(())
     }
 
     /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
@@ -447,6 +448,9 @@ impl Session {
             && let Some(report) = self.cancelled_hold()
         {
             return Ok(self.fail_in_place(header, report));
+        }
+        if let Some(statement) = statement.as_ref().filter(|_| !self.lease.is_operator()) {
+            self.note_left(&statement.cached, statement.context());
         }
         if self.lease.in_maintenance()
             && let Some(statement) = &statement

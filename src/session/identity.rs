@@ -1,13 +1,113 @@
-//! Who a client is told that it is: in session mode, the server process that serves it from its log-in on, so that
-//! `pg_backend_pid()`, the process id in notifications and that of its cancel key are one.
+//! Who a client is told that it is: the process id in its cancel key.
 //!
-//! In transaction mode there is no such process: the key's process id is a number of pgsluice's own, also while the session
-//! keeps a server connection for a while. The protocol has no word for another one later.
+//! In session mode it is that of the server process that serves it from its log-in on, so that `pg_backend_pid()`, the process
+//! id in notifications and that of its cancel key are one. In transaction mode it is that of a server connection of its
+//! pool, its home ([`Home`]), which it shares with others; the secret is its own, so that its key reaches what it runs, and
+//! nobody else's statement, wherever that runs. Most clients never ask which process they have, and take any. For those that do:
+//!
+//! - Who is about to ask (`pg_backend_pid()`, LISTEN, `pg_stat_activity`) gets its home, which is worth a short wait.
+//!   It is not waited for again before the session has had it: another may keep it for long.
+//! - A session that has asked once, and a program (a role and an application_name on a database) that is known to ask, rather
+//!   gets its home from then on, if it is idle. So does NOTIFY, which tells others of it.
+//! - What came by another process is told as it would be on a connection of the client's own: a notification of its own with the
+//!   process id of its log-in, wherever it has LISTENed.
+//!
+//! If the home is closed, the session has another from its next question on: the protocol has no word for another process id
+//! later. A client that logs in while no server can be reached is told a number of pgsluice's own.
 
+use std::time::Duration;
+
+use super::acquire::PAUSE;
 use super::{End, Session};
-use crate::hub::Phase;
+use crate::auth::Credential;
+use crate::hub::{Core, Database, Phase};
 use crate::route::Nature;
+use crate::sql::{Analysis, Process};
+use crate::upstream::{Home, KindTag};
+use crate::wire::frame::{HEADER, Header};
 use crate::wire::{Report, Severity, TxStatus, back};
+
+/// How long a log-in waits for the first connection of its pool, which it needs next anyway.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a session knows of that.
+#[derive(Default)]
+pub(super) struct Identity {
+    /// The server process id in the key that the client was told; None: its own number.
+    told: Option<u32>,
+    home: Option<Home>,
+    /// It, or its program, has asked before.
+    asks: bool,
+    /// What comes next asks.
+    next: Process,
+    /// It has waited for its home in vain, and has not had it since: another keeps it.
+    tired: bool,
+}
+
+/// The server connection that a session wants, if it wants a certain one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wish {
+    /// Any.
+    Any,
+    /// That one if it is idle.
+    Rather(u64),
+    /// That one: it is waited for a little.
+    Waits(u64),
+}
+
+impl Identity {
+    /// That of a client that has been told so.
+    pub(super) fn new(home: Option<Home>, asks: bool) -> Self {
+        Self { told: home.as_ref().map(Home::pid), home, asks, next: Process::Any, tired: false }
+    }
+
+    /// This comes next, as far as it is known.
+    pub(super) fn note_next(&mut self, analysis: Option<&Analysis>) {
+        let statements = analysis.into_iter().flat_map(|analysis| &analysis.statements);
+        self.next = statements.map(|statement| statement.process).max().unwrap_or_default();
+    }
+
+    /// The server connection that has the client's process id.
+    pub(super) fn wish(&self) -> Wish {
+        if self.next == Process::Any && !self.asks {
+            return Wish::Any;
+        }
+        match &self.home {
+            Some(home) if home.is_gone() => Wish::Any,
+            Some(home) if self.next == Process::Asked && !self.tired => Wish::Waits(home.id()),
+            Some(home) => Wish::Rather(home.id()),
+            None => Wish::Any,
+        }
+    }
+}
+
+/// The home of a client that is about to be told of it. Where its pool has no connection one is opened.
+pub(super) async fn find_home(
+    core: &Core,
+    db: &Database,
+    user: &std::sync::Arc<str>,
+    credential: &Credential,
+) -> Option<Home> {
+    if db.is_paused() {
+        return None;
+    }
+    let kind = if db.gate.state().mode.reports_read_only() { KindTag::Guarded } else { KindTag::Unguarded };
+    let at = db.setup().cluster.primary()?;
+    let pool = db.pool(user, at, credential)?;
+    let finds = async {
+        loop {
+            if let Some(home) = pool.home(core.index, kind) {
+                return Some(home);
+            }
+            // Another log-in may be opening it.
+            if !pool.warm(1, kind, core.index).await.ok()? {
+                pool.is_opening().then_some(())?;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, finds).await.ok()?
+}
 
 impl Session {
     /// Takes the session's own server connection, before the client is told who it is.
@@ -21,26 +121,58 @@ impl Session {
         // Nothing of the client's runs on it yet: it is kept without the right to write.
         self.flow.begun = true;
         self.me.enter(Phase::Idle);
-        if let Some(server) = self.lease.server() {
-            let pid = server.key.0;
-            self.core.hub.keys.add(pid, &self.me.secret, self.me.id);
-            self.told_pid = Some(pid);
-            self.tell_key(pid);
-        }
-        Ok(())
-    }
-
-    /// The end of the greeting.
-    fn tell_key(&mut self, pid: u32) {
+        let own = self.lease.server().map(|server| server.key.0);
+        self.identity.told = own.filter(|pid| self.core.hub.keys.add(*pid, &self.me.secret, self.me.id));
+        let pid = self.told_pid();
         // What the server reports on the way may stand behind it.
         back::backend_key(&mut self.io.to_client, pid, &self.me.secret);
         back::ready(&mut self.io.to_client, TxStatus::Idle);
+        Ok(())
+    }
+
+    /// The process id that the client was told.
+    fn told_pid(&self) -> u32 {
+        self.identity.told.unwrap_or_else(|| u32::try_from(self.me.id).unwrap_or(u32::MAX))
     }
 
     /// Nobody is to be found under its key any more.
     pub(super) fn forget_key(&mut self) {
-        if let Some(pid) = self.told_pid.take() {
+        if let Some(pid) = self.identity.told.take() {
             self.core.hub.keys.remove(pid, self.me.id);
+        }
+    }
+
+    /// A server connection has been taken for what comes next.
+    pub(super) fn settle_down(&mut self) {
+        let next = std::mem::take(&mut self.identity.next);
+        let identity = &mut self.identity;
+        if next == Process::Any && !identity.asks || identity.home.is_none() {
+            return;
+        }
+        let Some(server) = self.lease.server() else { return };
+        if identity.home.as_ref().is_some_and(Home::is_gone) {
+            identity.home = Some(Home::at(&server.facts));
+        }
+        let has_it = identity.home.as_ref().is_some_and(|home| home.id() == server.id);
+        identity.tired = !has_it && (identity.tired || next == Process::Asked);
+        if next == Process::Asked {
+            identity.asks = true;
+            self.db.process_askers.remember(&self.user, &self.me.application_name.borrow());
+        }
+    }
+
+    /// A notification is about to be passed on. The client knows its own process by the id of its log-in, and, where others
+    /// have that process now, must not take theirs for its own: the two change places.
+    pub(super) fn tell_notifier(&mut self, header: Header) {
+        let told = self.told_pid();
+        let Some(own) = self.lease.server().map(|server| server.key.0) else { return };
+        let body = self.io.from_server.unscanned_mut().get_mut(HEADER..header.total).unwrap_or_default();
+        if let Some(pid) = body.first_chunk_mut::<4>() {
+            match u32::from_be_bytes(*pid) {
+                by if by == own => *pid = told.to_be_bytes(),
+                by if by == told => *pid = own.to_be_bytes(),
+                _ => {}
+            }
         }
     }
 }

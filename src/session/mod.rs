@@ -28,6 +28,7 @@ mod hold;
 mod identity;
 mod input;
 mod lease;
+mod left;
 mod named;
 mod own;
 mod parts;
@@ -143,6 +144,8 @@ struct Flow {
     stale: bool,
     /// Statements of ours stand in the client's messages, that put its defaults in the place of the server's.
     restores: bool,
+    /// The open transaction has altered the catalog.
+    altered: bool,
     /// It has put settings back: those that a guard is made of too.
     resets: bool,
     /// It has been asked for its proof.
@@ -211,6 +214,7 @@ impl Default for Flow {
             stale: false,
             restores: false,
             asked: false,
+            altered: false,
             resets: false,
             doubt: proof::Doubt::default(),
             unproved: false,
@@ -262,6 +266,10 @@ pub struct Session {
     manner: Manner,
     /// Settings as the client has been told and has made them.
     vars: Vars,
+    /// How statements are read under settings of that fingerprint.
+    lex: std::cell::Cell<(u64, crate::sql::LexContext)>,
+    /// The text that was read last, while its message waits for a server connection.
+    read: Option<(crate::sql::LexContext, Rc<crate::sql::cache::Cached>)>,
     /// What they go back to.
     defaults: defaults::Defaults,
     /// Parameters of its start-up packet, where a connection of its own is opened with them.
@@ -278,10 +286,11 @@ pub struct Session {
     /// The mode has changed while an answer was under way: it is told before the next ReadyForQuery.
     untold: bool,
     undo: Undo,
-    /// The server process id in the key that the client was told; None: its own number.
-    told_pid: Option<u32>,
+    identity: identity::Identity,
     sequences: sequences::Sequences,
     pins: Pins,
+    /// Settings that may have been given a value by what runs.
+    unasked: Option<Box<left::Unasked>>,
     /// What of that may have ended in the transactions since the server was last asked.
     doubted: Pins,
     names: Names,
@@ -290,8 +299,10 @@ pub struct Session {
     replay: Vec<u8>,
     avoid: Option<usize>,
     asked_at: Option<Instant>,
+    /// The time, as it was when something last came: asked for once for all that follows from that.
+    now: Instant,
     /// What the client is told when its transaction is over, and it is sent away.
-    ending: Option<Report>,
+    ending: Option<Box<Report>>,
     /// The client has closed its side of the connection: it says nothing more.
     half_closed: bool,
     breaking: drain::Breaking,
@@ -303,4 +314,13 @@ pub struct Session {
 struct PoolCache {
     generation: u64,
     by_upstream: Vec<Option<Arc<Pool>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_session_stays_small() {
+        let bytes = size_of::<super::Session>();
+        assert!(bytes <= 1250, "{bytes} bytes, for each idle client: box what only some have");
+    }
 }

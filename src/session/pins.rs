@@ -6,8 +6,10 @@
 
 use super::Session;
 use super::expect::{Expected, Hide, What};
+use super::left::Question;
 use super::prepared::LONGEST_SQL;
 use crate::sql::cache::Cached;
+use crate::sql::unseen::Kinds;
 use crate::sql::{Analysis, SessionEffect, Statement};
 use crate::wire::{Report, TxStatus, front};
 
@@ -34,10 +36,12 @@ pub enum Pin {
     Settings,
     /// Sequences moved on by a program that asks for `currval()`.
     Sequence,
+    /// A function of the database's own has altered the session in a way that cannot be followed.
+    Function,
 }
 
 impl Pin {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::SessionMode, "session mode"),
         (Self::Listen, "listen"),
         (Self::Temporary, "temporary table"),
@@ -46,6 +50,7 @@ impl Pin {
         (Self::Prepared, "prepare"),
         (Self::Settings, "settings"),
         (Self::Sequence, "sequence"),
+        (Self::Function, "function"),
     ];
 }
 
@@ -58,6 +63,11 @@ impl Pins {
     /// Adds a reason.
     pub fn add(&mut self, pin: Pin) {
         self.0 |= 1 << pin as u16;
+    }
+
+    /// Adds every reason of another.
+    pub fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
     }
 
     /// Drops a reason.
@@ -103,7 +113,7 @@ impl Pin {
                 "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text \
                  AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"
             }
-            Self::SessionMode | Self::Prepared | Self::Settings | Self::Sequence => return None,
+            Self::SessionMode | Self::Prepared | Self::Settings | Self::Sequence | Self::Function => return None,
         })
     }
 }
@@ -118,6 +128,7 @@ fn pinning(analysis: &Analysis, text: &[u8]) -> Option<&'static str> {
             Effect::Prepare { .. } => statement.text(text).len() > LONGEST_SQL,
             Effect::AdvisoryLock | Effect::Load | Effect::Holds(_) => true,
             Effect::CreateTemp => !passing(),
+            Effect::Leaves(left) => left.kinds.binds(),
             _ => false,
         })
     };
@@ -150,6 +161,28 @@ impl Session {
         self.doubted.add(pin);
     }
 
+    /// What runs may have made something that binds the session, or ended it: nothing of it is seen.
+    pub(super) fn pin_perhaps(&mut self, kinds: Kinds, other: Pin) {
+        for (kind, pin) in [
+            (Kinds::LISTEN, Pin::Listen),
+            (Kinds::TEMPORARY, Pin::Temporary),
+            (Kinds::CURSOR, Pin::HoldCursor),
+            (Kinds::LOCK, Pin::AdvisoryLock),
+            // Under whose names others find theirs.
+            (Kinds::PREPARED, other),
+            (Kinds::OTHER, other),
+        ] {
+            if kinds.has(kind) {
+                self.pins.add(pin);
+                self.doubted.add(pin);
+            }
+        }
+        if kinds.has(Kinds::ENDS) {
+            self.doubted.extend(self.pins);
+        }
+        self.me.pinned.set(self.pins.word());
+    }
+
     /// Asks the server what is left, if the transaction is over and nothing else under way.
     pub(super) fn ask_what_is_left(&mut self) {
         if self.doubted.is_empty() || !self.is_between_transactions() || !self.flow.begun {
@@ -168,7 +201,7 @@ impl Session {
                 let io = &mut self.io;
                 io.from_client.move_ready(&mut io.to_server);
                 front::write_query(&mut io.to_server, question.as_bytes());
-                self.expect(Expected::hidden(What::Left(pin), Hide::All));
+                self.expect(Expected::hidden(What::Left(Question::Pin(pin)), Hide::All));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::expect::{Expected, Hide, Proof, Say, What};
+use super::left::Question;
 use super::parts::Part;
 use super::run::BACKLOG;
 use super::{End, Session, Settling};
@@ -109,6 +110,8 @@ impl Session {
                 return Ok(Ok(()));
             }
             b'C' => self.command_complete(header),
+            b'A' => self.tell_notifier(header),
+            b'D' => self.answered_row(header),
             b'I' => self.answered_execute(),
             b's' => self.answered_execute(),
             b'1' => {
@@ -184,11 +187,12 @@ impl Session {
                 self.answered_fence(&tag);
                 return;
             }
-            Some(Expected { what: What::Left(pin), .. }) => {
+            Some(Expected { what: What::Left(Question::Pin(pin)), .. }) => {
                 let (pin, tag) = (*pin, body.to_vec());
                 self.answered_left(pin, &tag);
                 return;
             }
+            Some(Expected { what: What::Left(Question::Settings), .. }) => return self.answered_settings(),
             Some(Expected { what: What::Isolation, .. }) => {
                 self.flow.past.read_committed = Some(body == b"SELECT 1\0");
                 return;
@@ -338,6 +342,9 @@ impl Session {
             self.names.end_portals();
             self.flow.past.end(!self.flow.expects.is_empty());
             self.flow.fencing = super::fence::Fencing::No;
+            if std::mem::take(&mut self.flow.altered) {
+                self.db.catalog.alter();
+            }
             self.end_schema();
         }
         self.check_guard()?;
@@ -356,6 +363,7 @@ impl Session {
         self.fence_if_due();
         self.break_off_if_quiet();
         self.ask_what_is_left();
+        self.ask_settings();
         self.learn_shapes();
         if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
             self.tell_mode();
@@ -405,7 +413,7 @@ impl Session {
     fn count_query(&mut self, shows: bool) {
         let Some(stats) = self.db.stats.of(self.core.index).filter(|_| shows) else { return };
         stats.queries.add(1);
-        let now = std::time::Instant::now();
+        let now = self.now;
         let micros =
             |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
         if let Some(asked) = self.asked_at.take() {

@@ -10,8 +10,6 @@
 //! - Nobody is ever told of another's: a server connection whose sequences another client has moved on forgets them before it
 //!   answers such a question. It has PostgreSQL's own error then: `currval of sequence … is not yet defined in this session`.
 
-use std::time::Duration;
-
 use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::pins::Pin;
@@ -19,10 +17,6 @@ use crate::sql::cache::Cached;
 use crate::sql::{Analysis, SessionEffect};
 use crate::upstream::Server;
 use crate::wire::front;
-
-/// How often, and for how long each time, a server connection is waited for that another client has.
-pub(super) const TRIES: u32 = 50;
-pub(super) const PAUSE: Duration = Duration::from_millis(2);
 
 /// What is known of a session's sequences.
 #[derive(Default)]
@@ -54,9 +48,9 @@ impl Session {
             return;
         }
         let me = self.me.id;
-        let known = asks || self.db.asks_sequences(&self.user, &self.me.application_name.borrow());
+        let known = asks || self.db.sequence_askers.has(&self.user, &self.me.application_name.borrow());
         if asks {
-            self.db.remember_asks_sequences(&self.user, &self.me.application_name.borrow());
+            self.db.sequence_askers.remember(&self.user, &self.me.application_name.borrow());
         }
         let Some(server) = self.lease.server() else { return };
         if asks && !in_batch && are_anothers(server, me) {

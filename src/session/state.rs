@@ -46,6 +46,7 @@ impl super::Session {
         if statement.tag.starts_with("DROP ") {
             self.doubt(Pin::Temporary);
         }
+        self.flow.altered |= statement.kind == Kind::Ddl && !statement.effects.contains(&SessionEffect::CreateTemp);
         for effect in &statement.effects {
             use SessionEffect as Effect;
             self.flow.resets |= matches!(
@@ -116,6 +117,7 @@ impl super::Session {
             Effect::CloseCursor(None) => self.pins.remove(Pin::HoldCursor),
             Effect::CreateTemp => self.pin(Pin::Temporary),
             Effect::AdvisoryLock => self.pin(Pin::AdvisoryLock),
+            Effect::Leaves(left) => self.note_leaves(left),
             Effect::Load | Effect::Holds(_) => self.pins.add(Pin::Settings),
             Effect::CloseCursor(Some(_)) => self.doubt(Pin::HoldCursor),
             Effect::AdvisoryUnlock => self.doubt(Pin::AdvisoryLock),
@@ -189,13 +191,24 @@ impl super::Session {
     }
 
     /// Reads statements the way the server will.
+    #[inline]
     pub(super) fn lex_context(&self) -> LexContext {
-        LexContext {
+        match self.lex.get() {
+            (hash, context) if hash == self.vars.hash() => context,
+            _ => self.lex_context_anew(),
+        }
+    }
+
+    #[cold]
+    fn lex_context_anew(&self) -> LexContext {
+        let context = LexContext {
             strings: self
                 .vars
                 .reported("standard_conforming_strings")
                 .map_or(StandardStrings::Unknown, StandardStrings::from_setting),
             encoding: self.vars.reported("client_encoding").map_or_else(Encoding::default, Encoding::from_name),
-        }
+        };
+        self.lex.set((self.vars.hash(), context));
+        context
     }
 }

@@ -314,11 +314,17 @@ fn effects_are_never_lost() {
     );
     assert_eq!(one("select pg_advisory_xact_lock(1)").effects.len(), 0);
     assert_eq!(one("select set_config($1, 'x', true)").effect(), &SessionEffect::Unknown);
-    for holds in
-        ["select set_config($1, 'x', false)", "select set_config('a.b', x, y)", "do $$ perform Set_Config(x) $$"]
-    {
+    for holds in ["select set_config($1, 'x', false)", "select set_config('role', x, y)", "select set_config(x)"] {
         assert_eq!(one(holds).effect(), &SessionEffect::Holds("set_config"), "{holds}");
     }
+    let names = |text: &str| match one(text).effect() {
+        SessionEffect::Leaves(left) => (left.kinds.binds(), left.names.concat()),
+        other => panic!("{text}: {other:?}"),
+    };
+    assert_eq!(names("select set_config('A.b', x, y)"), (false, b"a.b".to_vec()));
+    assert_eq!(names("select set_config('a.b', $1, false)"), (false, b"a.b".to_vec()));
+    assert_eq!(names("do $$ begin perform Set_Config(x, 'y', false); end $$"), (true, Vec::new()));
+    assert_eq!(names("do $$ begin set a.b = 1; create temp table t (a int); end $$"), (true, b"a.b".to_vec()));
     assert_eq!(one("do 'x'").effect(), &SessionEffect::Unknown);
     for text in [
         "create temporary view v as select 1",
@@ -366,5 +372,27 @@ fn bounds_give_one_unknown_statement() {
         let analysis = read_text(broken);
         assert_eq!(analysis.single().map(|s| s.kind.clone()), Some(Kind::Unknown), "{broken}");
         assert!(analysis.contained());
+    }
+}
+
+#[test]
+fn what_has_to_do_with_its_server_process() {
+    use crate::sql::Process;
+    for (text, process) in [
+        ("select pg_backend_pid()", Process::Asked),
+        ("select pg_catalog.PG_BACKEND_PID()", Process::Asked),
+        ("insert into t values (pg_backend_pid())", Process::Asked),
+        ("listen x", Process::Asked),
+        ("select * from pg_stat_activity", Process::Asked),
+        ("select * from pg_catalog.pg_locks l", Process::Asked),
+        ("notify x", Process::Told),
+        ("select pg_notify('x', 'y')", Process::Told),
+        ("select pg_notify('x', pg_backend_pid()::text)", Process::Asked),
+        ("unlisten x", Process::Any),
+        ("select 'pg_backend_pid()'", Process::Any),
+        ("select my.pg_backend_pid()", Process::Any),
+        ("select 1", Process::Any),
+    ] {
+        assert_eq!(one(text).process, process, "{text}");
     }
 }

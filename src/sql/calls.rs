@@ -9,7 +9,8 @@ use super::lexer::{Lexer, Shape, Token};
 use super::literal::{decode, name, without_dotted_i};
 use super::refused::Rule;
 use super::settings;
-use super::statement::{Kind, Proven, Reason, Refusal, SessionEffect};
+use super::statement::{Kind, Process, Proven, Reason, Refusal, SessionEffect};
+use super::unseen::Left;
 
 /// What the calls of a statement amount to.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Calls {
     pub moves_sequence: bool,
     /// Names `currval()` or `lastval()`.
     pub asks_sequence: bool,
+    /// Names `pg_backend_pid()` or `pg_notify()`.
+    pub process: Process,
     /// Calls something that is not known to be a plain read.
     pub unknown: bool,
     /// Hands text to a function that runs it.
@@ -49,10 +52,12 @@ const TOO_MANY: SessionEffect = SessionEffect::Holds("set_config");
 const ARGUMENT_TOKENS: usize = 24;
 
 /// Functions that do not run in recovery or are about the primary alone, sorted.
-const PRIMARY_ONLY: [&str; 14] = [
+const PRIMARY_ONLY: [&str; 15] = [
     "currval",
     "lastval",
     "nextval",
+    // The process that a client is told of at its log-in is one of the primary's.
+    "pg_backend_pid",
     "pg_current_wal_flush_lsn",
     "pg_current_wal_insert_lsn",
     "pg_current_wal_lsn",
@@ -166,6 +171,11 @@ fn judge(
         calls.primary_only = true;
         calls.moves_sequence |= matches!(name, "nextval" | "setval");
         calls.asks_sequence |= matches!(name, "currval" | "lastval");
+        match name {
+            "pg_backend_pid" => calls.process = Process::Asked,
+            "pg_notify" => calls.process = calls.process.max(Process::Told),
+            _ => {}
+        }
     } else if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") {
         calls.primary_only = true;
         if name.starts_with("pg_advisory_unlock") {
@@ -200,9 +210,17 @@ fn arguments(mut lexer: Lexer) -> (Vec<Argument>, Vec<Vec<u8>>) {
     let (mut found, mut inside) = (Vec::new(), Vec::new());
     let mut current: Option<Argument> = None;
     let mut cast = false;
+    // Of parentheses and brackets within an argument.
+    let mut depth = 0_usize;
     for _ in 0..ARGUMENT_TOKENS {
         let token = lexer.next();
         match token.shape {
+            Shape::Punct(b'(' | b'[') => {
+                depth += 1;
+                current = Some(Argument::Computed);
+            }
+            Shape::Punct(b')' | b']') if depth > 0 => depth -= 1,
+            Shape::Punct(b',') if depth > 0 => {}
             Shape::Punct(b',' | b')') => {
                 found.extend(current.take());
                 if token.is(b')') || found.len() == 3 {
@@ -255,7 +273,8 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
         [Argument::Text(name), value @ (Argument::Text(_) | Argument::Null), scope] => {
             let name: Box<[u8]> = name.to_ascii_lowercase().into();
             match (local(scope), &*name) {
-                (None, _) => SessionEffect::Holds("set_config"),
+                (None, name) if stays(name) => SessionEffect::Holds("set_config"),
+                (None, name) => SessionEffect::Leaves(Box::new(Left::setting(name))),
                 (Some(local), b"role") => SessionEffect::SetRole { local },
                 (Some(local), b"session_authorization") => SessionEffect::SetSessionAuthorization { local },
                 (Some(local), _) => {
@@ -266,9 +285,19 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
         }
         // What is computed may be anything, but it goes with its transaction.
         [.., scope] if given.len() == 3 && local(scope) == Some(true) => SessionEffect::Unknown,
+        // The server can be asked for its value.
+        [Argument::Text(name), ..] if given.len() == 3 && !stays(name) => {
+            SessionEffect::Leaves(Box::new(Left::setting(&name.to_ascii_lowercase())))
+        }
         _ => SessionEffect::Holds("set_config"),
     };
     calls.effect(effect);
+}
+
+/// A setting that nobody is asked for: what a role may do is no other session's, and older servers do not tell of a guard.
+fn stays(setting: &[u8]) -> bool {
+    [&b"role"[..], b"session_authorization"].iter().any(|role| setting.eq_ignore_ascii_case(role))
+        || settings::is_guard(setting)
 }
 
 /// `current_setting('app.tenant')` answers alike on every server, since the session's settings are replayed there.
@@ -316,6 +345,10 @@ mod tests {
             [Argument::Text(b"a".to_vec()), Argument::Text(b"b".to_vec()), Argument::Bool(true)]
         );
         assert_eq!(read("'a'||'b', $1)"), [Argument::Computed, Argument::Computed]);
+        assert_eq!(
+            read("lower('a'), f(1, g(2))[3], 'b')"),
+            [Argument::Computed, Argument::Computed, Argument::Text(b"b".to_vec())]
+        );
         assert_eq!(read("NULL)"), [Argument::Null]);
         assert_eq!(read(")"), []);
     }

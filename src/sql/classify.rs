@@ -11,8 +11,10 @@ use super::keyword::Keyword as K;
 use super::lexer::{Lexer, Shape};
 use super::scan::{Facts, scan};
 use super::statement::{
-    CopyDirection, Isolation, Kind, Proven, Reason, Refusal, SessionEffect, Statement, TransactionVerb,
+    CopyDirection, Isolation, Kind, Process, Proven, Reason, Refusal, SessionEffect, Statement, TransactionVerb,
 };
+use super::unseen::Kinds;
+use super::unseen::left::by_constants;
 use super::{ddl, session, settings};
 
 /// A verdict before what the calls inside add to it.
@@ -126,6 +128,12 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
     if facts.calls.asks_sequence {
         effects.push(SessionEffect::AsksSequence);
     }
+    let process = match draft.tag {
+        "LISTEN" => Process::Asked,
+        "NOTIFY" => Process::Told,
+        _ if facts.shows_processes => Process::Asked,
+        _ => facts.calls.process,
+    };
     if refusal == Refusal::Allowed
         && let Some(why) = scope.list.command(draft.tag)
     {
@@ -140,6 +148,7 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
         route,
         contained: draft.contained,
         moves_sequences,
+        process,
         effects: effects.into_boxed_slice(),
     }
 }
@@ -280,14 +289,9 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Lock => Some(lock_table(c)),
         K::Call => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "CALL").effect(E::Unknown) }),
         K::Do => {
-            let body = lexer.text().get(c.now.start as usize..end as usize).unwrap_or_default();
-            let says = |wanted: &[u8]| body.windows(wanted.len()).any(|word| word.eq_ignore_ascii_case(wanted));
-            let (sets, prepares) = (says(b"set_config"), says(b"'prepare "));
-            let effect = match (sets, prepares) {
-                (true, _) => E::Holds("set_config"),
-                (_, true) => E::Holds("PREPARE"),
-                _ => E::Unknown,
-            };
+            let left = by_constants(lexer.part(c.now.start, end), scope);
+            let prepares = left.kinds.has(Kinds::PREPARED);
+            let effect = if left.is_nothing() { E::Unknown } else { E::Leaves(Box::new(left)) };
             let draft = Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) };
             // It is to find the names that are its session's, and no others.
             Some(if prepares { draft.effect(E::ShowsPrepared) } else { draft })

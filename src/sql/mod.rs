@@ -43,6 +43,6 @@ pub use normal::normalised;
 pub use own::{Own, OwnUse, may_use_own, own_use};
 pub use refused::{ListError, RefusalList, Why};
 pub use statement::{
-    Analysis, CopyDirection, Isolation, Kind, Name, Proven, Reason, Refusal, SessionEffect, Statement,
+    Analysis, CopyDirection, Isolation, Kind, Name, Process, Proven, Reason, Refusal, SessionEffect, Statement,
     TransactionModes, TransactionVerb,
 };

@@ -38,6 +38,8 @@ pub(super) struct Facts {
     pub lock: Option<RowLock>,
     /// Names a relation whose content is that of one server or one session.
     pub local: bool,
+    /// Names what shows server processes by their ids.
+    pub shows_processes: bool,
     /// Writes `pg_temp` somewhere.
     pub temp_schema: bool,
     /// Names the view of prepared statements, or the function behind it.
@@ -66,6 +68,9 @@ const LOCAL_PREFIXES: [&[u8]; 15] = [
     b"pg_temp",
     b"pg_aios",
 ];
+
+/// Relations and functions that show server processes by their ids, by prefix.
+const PROCESSES: [&[u8]; 4] = [b"pg_locks", b"pg_stat_activity", b"pg_stat_get_activity", b"pg_stat_get_backend"];
 
 fn is_set_op(keyword: Keyword) -> bool {
     matches!(keyword, Keyword::Union | Keyword::Intersect | Keyword::Except | Keyword::All | Keyword::Distinct)
@@ -108,6 +113,7 @@ pub(super) fn scan(lexer: &mut Lexer, scope: Scope<'_>) -> Facts {
             into: None,
             lock: None,
             local: false,
+            shows_processes: false,
             temp_schema: false,
             shows_prepared: false,
             unsure: false,
@@ -237,6 +243,7 @@ impl Scan {
         }
         self.facts.local |= LOCAL_PREFIXES.iter().any(|prefix| starts(prefix));
         self.facts.temp_schema |= starts(b"pg_temp");
+        self.facts.shows_processes |= PROCESSES.iter().any(|prefix| starts(prefix));
         self.facts.shows_prepared |= starts(b"pg_prepared_statement");
         if self.facts.temp_schema && self.before[0].keyword == Keyword::Into && self.facts.into.is_some() {
             self.facts.into = Some(true);

@@ -1,6 +1,7 @@
 //! What is known of a statement after reading it: the words that the rest of pgsluice decides with.
 
 use super::refused::Why;
+use super::unseen::Left;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -32,6 +33,16 @@ impl Analysis {
             [only] => Some(only),
             _ => None,
         }
+    }
+
+    /// Whether it is one statement that reads or writes and has nothing else about it: nothing that it does to the session or to
+    /// its transaction, to sequences or to databases.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        !self.ambiguous
+            && self.single().is_some_and(|only| {
+                matches!(only.kind, Kind::Read | Kind::Write) && only.effects.is_empty() && !only.moves_sequences
+            })
     }
 
     /// The first of the statements whose refusal weighs most.
@@ -76,6 +87,8 @@ pub struct Statement {
     pub contained: bool,
     /// It may move a sequence on: by its own words, a default, a trigger, or what it calls.
     pub moves_sequences: bool,
+    /// What it has to do with the id of its server process.
+    pub process: Process,
     /// What it does to the session, each effect once; empty for most statements.
     pub effects: Box<[SessionEffect]>,
 }
@@ -99,6 +112,18 @@ impl Statement {
     pub fn text<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         text.get(self.span.start as usize..self.span.end as usize).unwrap_or_default()
     }
+}
+
+/// What a statement has to do with the id of its server process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Process {
+    /// Nothing.
+    #[default]
+    Any,
+    /// Others are told of it: NOTIFY.
+    Told,
+    /// Its session is told of it, or looks for it: LISTEN, `pg_backend_pid()`, `pg_stat_activity`.
+    Asked,
 }
 
 /// What a statement is.
@@ -355,6 +380,9 @@ pub enum SessionEffect {
     },
     /// Leaves something else in the server's session: the function that does it.
     Holds(&'static str),
+    /// Leaves this behind, by what it does inside or with values that only the server knows: a DO, `set_config` of a constant
+    /// setting.
+    Leaves(Box<Left>),
     /// Asks what a sequence last gave in this session: `currval()`, `lastval()`. Where they are only named (as a column's
     /// default) too.
     AsksSequence,
@@ -371,6 +399,8 @@ impl SessionEffect {
     pub(super) fn weight(&self) -> u8 {
         match self {
             Self::None | Self::Empties(_) | Self::AsksSequence | Self::ShowsPrepared => 0,
+            Self::Leaves(left) if left.kinds.binds() => 7,
+            Self::Leaves(_) => 4,
             Self::CloseCursor(_) | Self::AdvisoryUnlock | Self::Unlisten(_) | Self::Deallocate(_) => 1,
             Self::DiscardPlans | Self::DiscardSequences | Self::DiscardTemp | Self::DiscardAll => 2,
             Self::Execute(_) => 3,

@@ -5,6 +5,7 @@
 mod address;
 pub mod cluster;
 pub mod guard;
+mod home;
 pub mod limit;
 pub mod login;
 pub mod monitor;
@@ -18,5 +19,6 @@ pub mod vars;
 pub use address::Address;
 pub use cluster::{Cluster, Role, Upstream};
 pub use guard::{AnyConn, Conn, Guarded, InPlace, KindTag, Unguarded};
+pub use home::Home;
 pub use pool::{AcquireError, Pool};
 pub use server::Server;

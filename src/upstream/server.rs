@@ -5,10 +5,12 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::guard::KindTag;
+use super::home::Presence;
 use super::login::{Fresh, LoginError, next_frame};
 use super::named::Named;
 use super::pool::Permit;
@@ -112,7 +114,7 @@ impl Prepared {
 }
 
 /// What does not change of a server connection as long as it lives: for tables, also while a session has it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Facts {
     /// Number of its own in this process.
     pub id: u64,
@@ -130,6 +132,10 @@ pub struct Facts {
     pub remote: Option<SocketAddr>,
     /// TLS version and cipher, if any.
     pub tls: Option<String>,
+    /// Clients whose home it is.
+    pub(super) clients: AtomicU32,
+    /// It is open.
+    pub(super) open: AtomicBool,
 }
 
 /// A server connection: its stream, and what the server has told about its session.
@@ -147,7 +153,7 @@ pub struct Server {
     /// The statement in the unnamed slot, 0 when it is not one of a client's that is known.
     pub unnamed: u64,
     /// Process id and secret for cancel requests.
-    pub key: (u32, Vec<u8>),
+    pub key: (u32, Arc<[u8]>),
     /// Number of its own in this process.
     pub id: u64,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
@@ -169,6 +175,7 @@ pub struct Server {
     /// Its place within the limits.
     pub permit: Permit,
     pub(super) seed: Arc<Seed>,
+    _presence: Presence,
 }
 
 impl Server {
@@ -193,6 +200,8 @@ impl Server {
             local: socket.local_addr(),
             remote: socket.peer_addr(),
             tls: fresh.stream.tls_words(),
+            clients: AtomicU32::new(0),
+            open: AtomicBool::new(true),
         });
         let mut server = Box::new(Self {
             stream: fresh.stream,
@@ -201,7 +210,7 @@ impl Server {
             prepared: Prepared::default(),
             named: Named::default(),
             unnamed: 0,
-            key: fresh.key,
+            key: (fresh.key.0, fresh.key.1.into()),
             id,
             born_guarded: false,
             used: false,
@@ -210,6 +219,7 @@ impl Server {
             idle_since: now,
             generation,
             core,
+            _presence: Presence(facts.clone()),
             facts,
             permit,
             seed,

@@ -1,7 +1,134 @@
-//! The process id that a client is told: in session mode that of its server process.
+//! The process id that a client is told: in session mode that of its server process, in transaction mode that of a server
+//! connection of its pool, which it has when it asks.
 
-use crate::stand::{SOON, Stand};
+use crate::stand::{Client, SOON, Stand};
+use pgsluice_fixtures::Frame;
+use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::wait;
+
+fn told(client: &Client) -> String {
+    client.0.key().unwrap().pid.to_string()
+}
+
+/// Who notified, by the notifications among these frames.
+fn notifiers(frames: &[Frame]) -> Vec<String> {
+    let notified = frames.iter().filter(|frame| frame.tag == b'A');
+    notified.map(|frame| u32::from_be_bytes(*frame.body.first_chunk().unwrap()).to_string()).collect()
+}
+
+/// Four clients of a pool of two server connections: the first two were told of one, the others of the other.
+fn four(stand: &Stand) -> [Client; 4] {
+    let mut a = stand.client("dba", "d0");
+    let b = stand.client("dba", "d0");
+    assert_eq!(told(&a), told(&b), "there was one connection");
+    a.ask("BEGIN");
+    stand.client("dba", "d0").ask("SELECT 'opens another'");
+    let (c, d) = (stand.client("dba", "d0"), stand.client("dba", "d0"));
+    a.ask("ROLLBACK");
+    assert_eq!(told(&c), told(&d));
+    assert_ne!(told(&a), told(&c));
+    [a, b, c, d]
+}
+
+#[test]
+fn in_transaction_mode_a_client_is_told_a_process_that_it_has_when_it_asks() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let mut clients = four(&stand);
+    for round in 0..3 {
+        for client in &mut clients {
+            let told = told(client);
+            assert_eq!(client.value("SELECT pg_backend_pid()"), told, "{round}");
+            client.ask("BEGIN");
+            assert_eq!(client.value("SELECT pg_backend_pid()"), told, "{round}, in a block");
+            client.ask("COMMIT");
+            let own = format!("SELECT state, query ~ 'pg_stat_activity' FROM pg_stat_activity WHERE pid = {told}");
+            assert_eq!(client.value(&own), "active|t");
+            let cancels = client.refused(&format!("SELECT pg_cancel_backend({told}), pg_sleep(10)"));
+            assert!(cancels.contains("57014"), "it is the one: {cancels}");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_another_has_for_a_moment_is_waited_for() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let [mut a, mut b, mut c, _] = four(&stand);
+    let told = told(&a);
+    // It has no wish, and is given what lies on top: the one that was used last.
+    b.ask("SELECT pg_backend_pid()");
+    c.0.send(&message::query("SELECT pg_sleep(0.03)")).unwrap();
+    assert_eq!(a.value("SELECT pg_backend_pid()"), told);
+    c.0.frames_until_ready(SOON).unwrap();
+}
+
+#[test]
+fn a_key_cancels_its_own_statement_though_others_were_told_the_same_process() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let [mut a, mut b, mut c, _] = four(&stand);
+    for client in [&mut a, &mut b] {
+        client.0.send(&message::query("SELECT pg_sleep(60)")).unwrap();
+    }
+    let sleepers = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let mut direct = stand.direct("dba", "d0");
+    wait::until(SOON, "both sleep", || (direct.value(sleepers) == "2").then_some(()));
+    let ended = |client: &mut Client| {
+        let frames = client.0.frames_until_ready(SOON).unwrap();
+        frames.iter().find_map(|frame| frame.error()).map(|error| error.code().to_owned())
+    };
+    c.0.cancel(SOON).unwrap();
+    assert_eq!(direct.value(sleepers), "2");
+    b.0.cancel(SOON).unwrap();
+    assert_eq!(ended(&mut b).as_deref(), Some("57014"));
+    assert_eq!(direct.value(sleepers), "1");
+    a.0.cancel(SOON).unwrap();
+    assert_eq!(ended(&mut a).as_deref(), Some("57014"));
+    assert_eq!(c.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_notification_of_its_own_tells_its_own_process_wherever_it_listens() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let mut holder = stand.client("dba", "d0");
+    let mut listener = stand.client("dba", "d0");
+    assert_eq!(told(&holder), told(&listener));
+    // At home.
+    listener.ask("LISTEN news");
+    assert_eq!(notifiers(&listener.0.round_trip(&message::query("NOTIFY news"), SOON).unwrap()), [told(&listener)]);
+    listener.ask("UNLISTEN *");
+    // Elsewhere, since another has its home; and that one's notifications are not its own.
+    assert_eq!(holder.value("SELECT pg_backend_pid()"), told(&holder));
+    holder.ask("BEGIN");
+    assert_eq!(holder.value("SELECT pg_backend_pid()"), told(&holder));
+    listener.ask("LISTEN news");
+    assert_eq!(notifiers(&listener.0.round_trip(&message::query("NOTIFY news"), SOON).unwrap()), [told(&listener)]);
+    let elsewhere = listener.value("SELECT pg_backend_pid()");
+    holder.ask("NOTIFY news; COMMIT");
+    let frames = wait::until(SOON, "the other's notification", || {
+        let frames = listener.0.round_trip(&message::query("SELECT 1"), SOON).unwrap();
+        (!notifiers(&frames).is_empty()).then_some(frames)
+    });
+    assert_eq!(notifiers(&frames), [elsewhere]);
+}
+
+#[test]
+fn who_has_lost_its_process_keeps_to_another() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let [mut a, mut b, ..] = four(&stand);
+    let lost = told(&a);
+    let mut direct = stand.direct("dba", "d0");
+    direct.ask(&format!("SELECT pg_terminate_backend({lost}, 10000)"));
+    let next = a.value("SELECT pg_backend_pid()");
+    assert_ne!(next, lost);
+    for _ in 0..4 {
+        // Something else lies on top now.
+        a.ask("BEGIN");
+        b.ask("SELECT 1");
+        a.ask("COMMIT");
+        b.ask("BEGIN");
+        b.ask("COMMIT");
+        assert_eq!(a.value("SELECT pg_backend_pid()"), next);
+    }
+}
 
 #[test]
 fn in_session_mode_a_client_is_told_its_server_process() {
@@ -48,4 +175,21 @@ fn a_client_that_has_only_logged_in_does_not_keep_the_gate_open() {
     for client in [&mut idle, &mut late] {
         client.ask("CREATE TABLE IF NOT EXISTS written (n int)");
     }
+}
+
+#[test]
+fn a_process_that_another_keeps_is_not_waited_for_twice() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let [mut a, mut b, ..] = four(&stand);
+    b.ask("SELECT pg_backend_pid()");
+    b.ask("LISTEN news");
+    assert_ne!(a.value("SELECT pg_backend_pid()"), told(&a), "the other keeps it");
+    // A hundred of them would take ten seconds.
+    let began = std::time::Instant::now();
+    for _ in 0..100 {
+        a.ask("SELECT pg_backend_pid()");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
+    b.ask("UNLISTEN *");
+    wait::until(SOON, "its own again", || (a.value("SELECT pg_backend_pid()") == told(&a)).then_some(()));
 }

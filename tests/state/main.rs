@@ -3,7 +3,9 @@
 //! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
 
 mod databases;
+mod early;
 mod fresh;
+mod functions;
 mod identity;
 mod pins;
 mod prepared;

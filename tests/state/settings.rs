@@ -16,7 +16,7 @@ fn a_setting_whose_name_is_computed_stays_where_it_is() {
     assert_eq!(other.value("SELECT current_user"), "dba");
     for computed in [
         "SELECT set_config('work' || '_mem', '1MB', false)",
-        "DO $$BEGIN PERFORM set_config('work_mem', '1MB', false); END$$",
+        "DO $$BEGIN PERFORM set_config('work' || '_mem', '1MB', false); END$$",
     ] {
         one.ask(computed);
         assert_eq!(place.pins(), ["settings"], "{computed}");

@@ -15,10 +15,10 @@ pub const SOON: Duration = Duration::from_secs(20);
 const DATABASES: usize = 36;
 
 /// A role that is superuser on the server, as the owner of everything in a test is.
-const USER: &str = "dba";
+pub const USER: &str = "dba";
 
 /// The words of SHOW CLIENTS for why a session keeps its server connection.
-const PINS: [&str; 8] = [
+const PINS: [&str; 9] = [
     "session mode",
     "listen",
     "temporary table",
@@ -27,6 +27,7 @@ const PINS: [&str; 8] = [
     "prepare",
     "settings",
     "sequence",
+    "function",
 ];
 
 /// See the module.
@@ -39,7 +40,7 @@ pub struct Stand {
 
 /// Clients of a database that no other test uses.
 pub struct Place {
-    stand: Arc<Stand>,
+    pub stand: Arc<Stand>,
     pub database: String,
 }
 
@@ -62,7 +63,7 @@ impl Stand {
             .start()
             .unwrap();
         let mut config = format!(
-            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
+            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
              query_wait_timeout = \"20s\"\n{top}\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
              monitor_user = \"monitor\"\nmonitor_interval = \"200ms\"\n",
             cluster.primary().port()
@@ -73,6 +74,11 @@ impl Stand {
         let binary = pgsluice_fixtures::proxy::binary(env!("CARGO_BIN_EXE_pgsluice"));
         let proxy = Proxy::builder(binary).config(config).start().unwrap();
         Stand { proxy, cluster, used: AtomicUsize::new(0) }
+    }
+
+    /// A client of the server itself.
+    pub fn direct(&self, user: &str, database: &str) -> Client {
+        Client(Raw::connect(&self.cluster.primary().tcp(), &Login::new(user, database)).unwrap())
     }
 
     /// A client of that database.
@@ -97,7 +103,7 @@ impl Place {
 
     /// A client of the server itself.
     pub fn direct(&self) -> Client {
-        Client(Raw::connect(&self.stand.cluster.primary().tcp(), &Login::new(USER, &self.database)).unwrap())
+        self.stand.direct(USER, &self.database)
     }
 
     /// Why each client of this database that keeps its server connection does so.

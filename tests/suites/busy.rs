@@ -7,6 +7,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
 use pgsluice_fixtures::cluster::SUPERUSER;
+use pgsluice_fixtures::raw::RawError;
 use pgsluice_fixtures::raw::{Address, message};
 use pgsluice_fixtures::{Login, Raw};
 
@@ -60,7 +61,33 @@ const ROUND: [(&str, Option<&str>); 37] = [
 pub struct Busy {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<Result<(), String>>>,
+    clients: Vec<JoinHandle<Result<usize, String>>>,
+}
+
+/// What they have come to.
+pub struct Ended {
+    /// How often they have gone through everything.
+    pub rounds: usize,
+    /// How often one's server process was ended, as by the tests that do that: it begins anew.
+    pub lost: usize,
+    /// What was not as it should be.
+    pub complaints: Vec<String>,
+}
+
+/// Why a round was not finished.
+enum Trouble {
+    Lost,
+    Wrong(String),
+}
+
+impl Trouble {
+    fn of(what: &str, error: &RawError) -> Self {
+        match error {
+            RawError::Closed { .. } | RawError::Io { .. } => Self::Lost,
+            other if matches!(other.sqlstate(), Some("57P01" | "08006")) => Self::Lost,
+            other => Self::Wrong(format!("{what}: {other}")),
+        }
+    }
 }
 
 impl Busy {
@@ -75,36 +102,52 @@ impl Busy {
         Busy { stop, rounds, clients }
     }
 
-    /// How often they have gone through everything, and what was not as it should be.
-    pub fn stop(self) -> (usize, Vec<String>) {
+    pub fn stop(self) -> Ended {
         self.stop.store(true, SeqCst);
-        let ended = self.clients.into_iter().map(|client| client.join().expect("a busy client"));
-        let complaints = ended.filter_map(Result::err).collect();
-        (self.rounds.load(SeqCst), complaints)
+        let mut ended = Ended { rounds: self.rounds.load(SeqCst), lost: 0, complaints: Vec::new() };
+        for client in self.clients {
+            match client.join().expect("a busy client") {
+                Ok(lost) => ended.lost += lost,
+                Err(complaint) => ended.complaints.push(complaint),
+            }
+        }
+        ended
     }
 }
 
-fn client(port: u16, database: &str, stop: &AtomicBool, rounds: &AtomicUsize) -> Result<(), String> {
-    let mut raw =
-        Raw::connect(&Address::local(port), &Login::new(SUPERUSER, database)).map_err(|error| error.to_string())?;
+/// Gives how often its server process was ended.
+fn client(port: u16, database: &str, stop: &AtomicBool, rounds: &AtomicUsize) -> Result<usize, String> {
+    let mut lost = 0;
+    loop {
+        let connected = Raw::connect(&Address::local(port), &Login::new(SUPERUSER, database));
+        let mut raw = connected.map_err(|error| format!("log-in: {error}"))?;
+        match go_round(&mut raw, stop, rounds) {
+            Ok(()) => return Ok(lost),
+            Err(Trouble::Lost) => lost += 1,
+            Err(Trouble::Wrong(what)) => return Err(what),
+        }
+    }
+}
+
+fn go_round(raw: &mut Raw, stop: &AtomicBool, rounds: &AtomicUsize) -> Result<(), Trouble> {
     while !stop.load(SeqCst) {
         for (sql, expected) in ROUND {
-            let results = raw.query(sql, SOON).map_err(|error| format!("{sql}: {error}"))?;
+            let results = raw.query(sql, SOON).map_err(|error| Trouble::of(sql, &error))?;
             let value =
                 results.last().and_then(|result| result.rows.first()).and_then(|row| row.first()).cloned().flatten();
             if expected.is_some_and(|expected| value.as_deref() != Some(expected)) {
-                return Err(format!("{sql}: {value:?}, not {expected:?}"));
+                return Err(Trouble::Wrong(format!("{sql}: {value:?}, not {expected:?}")));
             }
             sleep(THINK);
         }
-        prepared(&mut raw)?;
+        prepared(raw)?;
         rounds.fetch_add(1, SeqCst);
     }
     Ok(())
 }
 
 /// Statements by the names that asyncpg gives to its own, with other texts.
-fn prepared(raw: &mut Raw) -> Result<(), String> {
+fn prepared(raw: &mut Raw) -> Result<(), Trouble> {
     for number in 1..4 {
         let name = format!("__asyncpg_stmt_{number}__");
         let bytes = [
@@ -113,7 +156,7 @@ fn prepared(raw: &mut Raw) -> Result<(), String> {
             message::execute("", 0),
             message::sync(),
         ];
-        let mut frames = raw.round_trip(&bytes.concat(), SOON).map_err(|error| error.to_string())?;
+        let mut frames = raw.round_trip(&bytes.concat(), SOON).map_err(|error| Trouble::of(&name, &error))?;
         sleep(THINK);
         let again = [
             message::bind("", &name, &[Some(b"!")]),
@@ -121,14 +164,17 @@ fn prepared(raw: &mut Raw) -> Result<(), String> {
             message::close_statement(&name),
             message::sync(),
         ];
-        frames.extend(raw.round_trip(&again.concat(), SOON).map_err(|error| error.to_string())?);
+        frames.extend(raw.round_trip(&again.concat(), SOON).map_err(|error| Trouble::of(&name, &error))?);
         if let Some(error) = frames.iter().find_map(|frame| frame.error()) {
-            return Err(format!("{name}: {}", error.message()));
+            return Err(match error.code() {
+                "57P01" | "08006" => Trouble::Lost,
+                _ => Trouble::Wrong(format!("{name}: {}", error.message())),
+            });
         }
         let answers = frames.iter().flat_map(|frame| if frame.tag == b'D' { frame.values() } else { Vec::new() });
         let expected = format!("busy {number}!").into_bytes();
         if answers.flatten().filter(|value| *value == expected).count() != 2 {
-            return Err(format!("{name}: another's answer"));
+            return Err(Trouble::Wrong(format!("{name}: another's answer")));
         }
         sleep(THINK);
     }

@@ -10,15 +10,15 @@ mod suite;
 
 use std::collections::BTreeSet;
 
-use busy::Busy;
+use busy::{Busy, Ended};
 use stand::Stand;
 use suite::{Kind, Suites};
 
 /// A part of a test's name, and why it fails through pgsluice.
 type Known = (&'static str, &'static str);
 
-const PID: &str =
-    "compares the process id of the log-in with that of the server process: in transaction mode it is pgsluice's own";
+const PID: &str = "compares the process id of the log-in with that of the server process: another client may have that for longer than it \
+    is waited for, or the question stands behind a BEGIN";
 const TERMINATED: &str = "ends the server process of its last transaction and expects its session to end: in transaction mode that \
     process is nobody's, and may even be that of who ends it";
 
@@ -29,16 +29,23 @@ const PSYCOPG2: [Known; 4] = [
     ("TestConnectionInfo::test_backend_pid", PID),
 ];
 
-const ASYNCPG: [Known; 8] = [
+const ASYNCPG: [Known; 9] = [
     ("TestListeners::test_listen_01", PID),
     ("TestListeners::test_listen_02", PID),
     ("TestListeners::test_listen_notletters", PID),
     ("test_pool_min_size_restored_after_idle_connection_loss", TERMINATED),
     ("test_pool_remote_close", TERMINATED),
+    (
+        "test_copy_records_to_table_no_stmt_cache",
+        "counts pg_prepared_statements: others' stand on the server connection too",
+    ),
     ("test_prepare_explicitly_named", "NOT SOLVED: EXECUTE in SQL of a name that was prepared by protocol"),
     ("test_executemany_server_failure_during_writes", "fails on direct connections too, at times"),
     ("test_pool_config_persistence", "fails on direct connections too, at times: a future is collected unread"),
 ];
+
+/// A suite has some tests that end server processes, a busy client's among them.
+const MOST_LOST: usize = 20;
 
 #[track_caller]
 fn compared(kind: Kind, known: &[Known]) {
@@ -53,11 +60,15 @@ fn compared(kind: Kind, known: &[Known]) {
     let stand = Stand::start();
     let busy = Busy::start(stand.through(), kind.database());
     let beside = suites.run(kind, stand.through(), "beside");
-    let (rounds, complaints) = busy.stop();
+    let Ended { rounds, lost, complaints } = busy.stop();
     println!("{}: {} tests", kind.name(), direct.total);
     println!("  directly: {} failed", direct.failed.len());
     println!("  through pgsluice: {} failed of {}", alone.failed.len(), alone.total);
-    println!("  beside two busy clients ({rounds} rounds): {} failed of {}", beside.failed.len(), beside.total);
+    println!(
+        "  beside two busy clients ({rounds} rounds, {lost} begun anew): {} failed of {}",
+        beside.failed.len(),
+        beside.total
+    );
     let differing: BTreeSet<_> =
         alone.failed.union(&beside.failed).filter(|one| !direct.failed.contains(*one)).collect();
     let reason = |test: &str| known.iter().find(|(part, _)| test.contains(part)).map(|(_, reason)| *reason);
@@ -66,6 +77,7 @@ fn compared(kind: Kind, known: &[Known]) {
     }
     assert!(complaints.is_empty(), "the busy clients: {complaints:#?}");
     assert!(rounds > 0, "the busy clients did nothing");
+    assert!(lost <= MOST_LOST, "the busy clients have lost their server processes {lost} times");
     let unknown: Vec<_> = differing.into_iter().filter(|test| reason(test).is_none()).collect();
     assert!(unknown.is_empty(), "{unknown:#?}");
     // A suite that stops halfway has failed nothing.

@@ -93,8 +93,8 @@ pub(super) async fn begin(
     for (name, value) in &reported {
         back::parameter_status(&mut greeting, name, value);
     }
-    // The server process is its own: it is told that one's number.
-    core.hub.keys.add(server.key.0, &me.secret, me.id);
+    // The server process is its own: it is told that one's number. Nobody else has been told the same secret, as far as chance goes.
+    let _ = core.hub.keys.add(server.key.0, &me.secret, me.id);
     back::backend_key(&mut greeting, server.key.0, &me.secret);
     back::ready(&mut greeting, TxStatus::Idle);
     let largest = setup.config.memory.max_message_size.bytes();

@@ -9,6 +9,8 @@ use super::super::analyzer::{Analyzer, Scope};
 use super::super::lexer::Lexer;
 use super::super::refused::{Rule, Why};
 use super::extensions;
+use super::leavings::{Leavings, Marks, What};
+use super::left::{self, Left};
 use super::mentions::{Depth, Mention, mentions};
 use super::question::MOST_ROWS;
 use super::verdict::{Unseen, leaves_no_row};
@@ -43,6 +45,8 @@ struct Routine {
     by_body: bool,
     builds: bool,
     named: Named,
+    /// What it leaves behind in its session by itself.
+    left: Left,
 }
 
 /// Why something is an unseen writer by itself.
@@ -83,12 +87,15 @@ struct Graph {
 /// # Errors
 /// There are too many to be read.
 pub fn read(rows: &[Row], analyzer: &Analyzer) -> Result<Unseen, String> {
-    if rows.len() > MOST_ROWS {
-        return Err(format!("its catalog has more than {MOST_ROWS} objects that would have to be looked at"));
-    }
-    let mut graph = Graph::default();
-    rows.iter().for_each(|row| graph.take(row, analyzer));
-    Ok(graph.resolve(analyzer))
+    Ok(Graph::of(rows, analyzer)?.resolve(analyzer))
+}
+
+/// What they amount to for sessions.
+///
+/// # Errors
+/// There are too many to be read.
+pub fn read_leavings(rows: &[Row], analyzer: &Analyzer) -> Result<Leavings, String> {
+    Ok(Graph::of(rows, analyzer)?.leavings())
 }
 
 /// Looks through a text; gives the writer that it names itself.
@@ -125,6 +132,15 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
 }
 
 impl Graph {
+    fn of(rows: &[Row], analyzer: &Analyzer) -> Result<Self, String> {
+        if rows.len() > MOST_ROWS {
+            return Err(format!("its catalog has more than {MOST_ROWS} objects that would have to be looked at"));
+        }
+        let mut graph = Self::default();
+        rows.iter().for_each(|row| graph.take(row, analyzer));
+        Ok(graph)
+    }
+
     fn take(&mut self, row: &Row, analyzer: &Analyzer) {
         let field = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
         let number = |at: usize| field(at).parse::<u32>().unwrap_or_default();
@@ -153,6 +169,11 @@ impl Graph {
         let mut one = Routine { oid: field(1).parse().unwrap_or_default(), ..Routine::default() };
         let writer = |what: &str| Some(Writer { what: what.into(), weak: what == EVERYBODYS });
         let listed = scope.list.function(name.as_bytes(), Some(schema.as_bytes()));
+        one.left = match language.as_str() {
+            "c" | "internal" => Left::default(),
+            "sql" | "plpgsql" => left::by_body(field(7), scope),
+            _ => left::by_words(field(7)),
+        };
         one.writer = match (listed, language.as_str()) {
             (Some((why, Rule::Always)), _) if why != Why::LargeObject => writer(&name),
             (Some((_, Rule::UnlessPlainRead)), _) => {
@@ -224,6 +245,39 @@ impl Graph {
     fn is_allowed(&self, node: Node, index: &Index<'_>, analyzer: &Analyzer) -> bool {
         let routine = index.by_oid.get(&node.1).filter(|_| node.0 == b'f').and_then(|at| self.routines.get(*at));
         routine.is_some_and(|one| analyzer.list().allows(&one.schema, &one.name))
+    }
+
+    /// All that leaves something behind in its session, each with all that it leaves.
+    fn leavings(&self) -> Leavings {
+        let index = Index::new(self);
+        let mut leavings = Leavings::default();
+        let mut known: Map<Node, Marks> = Map::default();
+        let mut queue: Vec<(Node, Marks)> = Vec::new();
+        for one in self.routines.iter().filter(|one| !one.left.is_nothing()) {
+            queue.push(((b'f', one.oid), leavings.marks(&one.left)));
+        }
+        // Ends: each time something is new to a node, and there are as many things as bits.
+        while let Some((node, marks)) = queue.pop() {
+            let all = known.entry(node).or_default();
+            if !all.add(marks) {
+                continue;
+            }
+            let all = *all;
+            queue.extend(self.edges.get(&node).into_iter().flatten().map(|to| (*to, all)));
+            queue.extend(index.who_names(self, node).into_iter().map(|oid| ((b'f', oid), all)));
+        }
+        for (&(kind, oid), marks) in &known {
+            if kind == b'f' {
+                let Some(one) = index.by_oid.get(&oid).and_then(|at| self.routines.get(*at)) else { continue };
+                let of_row = one.flags.contains('F');
+                leavings.add(What::Function { oid, schema: &one.schema, name: &one.name, of_row }, *marks);
+            } else if kind == b'a' {
+                leavings.add(What::Everywhere, *marks);
+            } else if let Some((schema, name)) = self.names.get(&(kind, oid)) {
+                leavings.add(What::Named(kind, schema, name), *marks);
+            }
+        }
+        leavings
     }
 
     fn resolve(&self, analyzer: &Analyzer) -> Unseen {

@@ -1,3 +1,4 @@
+use super::super::left::Kinds;
 use super::*;
 use crate::sql::{LexContext, RefusalList};
 use std::sync::Arc;
@@ -154,4 +155,70 @@ fn chains_that_end_in_themselves_end() {
     let found = unseen(&rows);
     assert_eq!(names(&found), ["a", "b"]);
     let _ = LexContext::default();
+}
+
+#[test]
+fn what_is_left_behind_is_found_to_the_end_of_the_chain() {
+    let rows = [
+        plpgsql(1, "enters", "PERFORM set_config('my.key', x, false)"),
+        plpgsql(2, "locks", "PERFORM pg_advisory_lock(1), enters(2)"),
+        plpgsql(3, "plain", "PERFORM now()"),
+        plpgsql(4, "by_table", "INSERT INTO things VALUES (1)"),
+        plpgsql(5, "by_view", "PERFORM count(*) FROM view"),
+        function(6, "python", "plpython3u", "vxu", "", "plpy.execute('select set_config(1, 2, false)')"),
+        row(&["e", "f", "2", "w", "20"]),
+        row(&["e", "f", "1", "r", "21"]),
+        row(&["e", "f", "1", "o", "30"]),
+        row(&["n", "w", "20", "app", "things"]),
+        row(&["n", "r", "21", "app", "view"]),
+        row(&["n", "o", "30", "", "<~>"]),
+        // A chain that ends in itself.
+        row(&["e", "w", "20", "f", "2"]),
+    ];
+    let analyzer = Analyzer::default();
+    let found = read_leavings(&rows, &analyzer).unwrap();
+    let left = |sql: &str| {
+        let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
+        let mut marks = Marks::default();
+        for one in &analysis.statements {
+            marks.extend(found.of(&analyzer, sql.as_bytes(), LexContext::default(), one));
+        }
+        let settings = found.settings(marks).map(|name| String::from_utf8_lossy(name).into_owned());
+        let kinds = [(Kinds::LOCK, "lock"), (Kinds::OTHER, "other")];
+        let kinds = kinds.iter().filter(|(kind, _)| marks.kinds().has(*kind)).map(|(_, word)| (*word).to_owned());
+        settings.chain(kinds).collect::<Vec<_>>().join(" ")
+    };
+    for (sql, what) in [
+        ("SELECT enters(1)", "my.key"),
+        ("SELECT app.locks()", "my.key lock"),
+        ("SELECT other.enters(1)", ""),
+        ("SELECT plain()", ""),
+        ("SELECT by_table()", "my.key lock"),
+        ("SELECT by_view()", "my.key"),
+        ("SELECT python()", "other"),
+        ("SELECT * FROM things", ""),
+        ("INSERT INTO things VALUES (1)", "my.key lock"),
+        ("COPY things FROM STDIN", "my.key lock"),
+        ("SELECT * FROM view v", "my.key"),
+        ("SELECT 1 <~> 2", "my.key"),
+        ("DO $$ BEGIN PERFORM enters(1); END $$", "my.key"),
+        ("PREPARE p AS SELECT enters(1)", ""),
+        ("SELECT 1; SELECT locks()", "my.key lock"),
+        ("SELECT 'enters(1)', enters FROM t", ""),
+    ] {
+        assert_eq!(left(sql), what, "{sql}");
+    }
+    assert_eq!(found.of_function(1).kinds(), Kinds::default());
+    assert!(!found.of_function(1).is_nothing() && found.of_function(3).is_nothing());
+    assert!(!found.is_empty() && read_leavings(&rows[2..3], &analyzer).unwrap().is_empty());
+}
+
+#[test]
+fn more_settings_than_there_is_room_for_bind_the_session() {
+    let body = |at: u32| format!("PERFORM set_config('my.key{at}', x, false)");
+    let rows: Vec<Row> = (0..70).map(|at| plpgsql(at + 1, &format!("sets{at}"), &body(at))).collect();
+    let found = read_leavings(&rows, &Analyzer::default()).unwrap();
+    let other = (1..=70).filter(|oid| found.of_function(*oid).kinds().has(Kinds::OTHER)).count();
+    let named = (1..=70).filter(|oid| found.settings(found.of_function(*oid)).count() == 1).count();
+    assert_eq!((other, named), (13, 57));
 }

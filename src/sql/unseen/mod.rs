@@ -6,13 +6,20 @@
 //! triggers. [`question`] is what the catalog is asked, once; [`catalog`] goes from its rows to the end of all chains;
 //! [`Unseen`] is what is left, and judges statements. [`mentions`] finds what a text names, of a body and of a statement alike;
 //! `extensions` lists those whose C code is known.
+//!
+//! The same rows and chains tell what of a database's own leaves something behind in its session: [`left`] reads a body for that,
+//! [`Leavings`] is what is left of it, and asked in every mode.
 
 mod catalog;
 mod extensions;
+mod leavings;
+pub(super) mod left;
 mod mentions;
 mod question;
 mod verdict;
 
-pub use catalog::read;
+pub use catalog::{read, read_leavings};
+pub use leavings::{Leavings, Marks};
+pub use left::{Kinds, Left};
 pub use question::{fingerprint, question};
 pub use verdict::{Found, Unseen};

@@ -1,0 +1,223 @@
+//! What functions, and DO blocks, leave behind in the session: nothing of it stands in the statement that calls them.
+//!
+//! The catalog says what a function may alter ([`Leavings`](crate::sql::unseen::Leavings)). Whether it has is for the server to say,
+//! once the transaction is over: what it tells of settings is followed as if the client had made them itself; what binds a session
+//! is a pin until the server says that nothing is left; and what nobody can be asked for is one until DISCARD ALL.
+
+use super::Session;
+use super::expect::{Expected, Hide, What};
+use super::pins::Pin;
+use super::prepared::Known;
+use crate::config::PoolMode;
+use crate::sql::cache::Cached;
+use crate::sql::unseen::{Left, Marks};
+use crate::sql::{LexContext, Name, SessionEffect};
+use crate::upstream::quote::literal;
+use crate::upstream::vars::{Value, reported_name};
+use crate::wire::frame::{HEADER, Header};
+use crate::wire::front;
+
+/// Settings that are asked for at once; more of them bind the session.
+const MOST_ASKED: usize = 128;
+
+/// What the server is asked at the end of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether anything is left of this.
+    Pin(Pin),
+    /// What settings are.
+    Settings,
+}
+
+/// Settings that may have been given a value.
+#[derive(Default)]
+pub(super) struct Unasked {
+    names: Vec<Box<str>>,
+    /// How many of them the server has been asked for.
+    asked: usize,
+    /// What it said: their places and values; None for what the session has not set.
+    answers: Vec<(usize, Option<Box<str>>)>,
+}
+
+impl Session {
+    /// A text is about to run.
+    pub(super) fn note_left(&mut self, cached: &Cached, context: LexContext) {
+        if !self.db.catalog.leaves() || self.manner.pool_mode == PoolMode::Session {
+            return;
+        }
+        let mut marks = self.marks(cached, context);
+        for effect in cached.analysis.statements.iter().flat_map(|one| &one.effects) {
+            let SessionEffect::Execute(name) = effect else { continue };
+            match self.names.known(name) {
+                Some(Known::Protocol(prepared)) => marks.extend(self.marks(&prepared.cached, prepared.context())),
+                Some(Known::Sql(inner)) => {
+                    if let Some(prepared) = &inner.statement {
+                        marks.extend(self.marks_of_prepared(&prepared.cached, prepared.context()));
+                    }
+                }
+                None => {}
+            }
+            // It may have been prepared in this very text.
+            marks.extend(self.marks_of_prepared(cached, context));
+        }
+        self.take_marks(marks);
+    }
+
+    /// A function is about to be called by number.
+    pub(super) fn note_left_by_call(&mut self, oid: u32) {
+        if self.db.catalog.leaves() && self.manner.pool_mode != PoolMode::Session {
+            let marks = self.db.catalog.reading().leavings.of_function(oid);
+            self.take_marks(marks);
+        }
+    }
+
+    fn take_marks(&mut self, marks: Marks) {
+        if marks.is_nothing() {
+            return;
+        }
+        self.pin_perhaps(marks.kinds(), Pin::Function);
+        let reading = self.db.catalog.reading();
+        let names: Vec<Name> = reading.leavings.settings(marks).cloned().collect();
+        drop(reading);
+        names.iter().for_each(|name| self.ask_for(name));
+    }
+
+    /// What a text leaves behind by what it names; it is read once for each reading of the catalog.
+    fn marks(&self, cached: &Cached, context: LexContext) -> Marks {
+        let reading = self.db.catalog.reading();
+        let (number, known) = cached.marks.get();
+        if number == reading.number {
+            return known;
+        }
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let mut marks = Marks::default();
+        for one in &cached.analysis.statements {
+            marks.extend(reading.leavings.of(&analyzer, &cached.text, context, one));
+        }
+        cached.marks.set((reading.number, marks));
+        marks
+    }
+
+    /// The same for a PREPARE, whose statement runs now.
+    fn marks_of_prepared(&self, cached: &Cached, context: LexContext) -> Marks {
+        let reading = self.db.catalog.reading();
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let mut marks = Marks::default();
+        for effect in cached.analysis.statements.iter().flat_map(|one| &one.effects) {
+            if let SessionEffect::Prepare { inner, .. } = effect {
+                marks.extend(reading.leavings.of(&analyzer, &cached.text, context, inner));
+            }
+        }
+        marks
+    }
+
+    /// A statement has run that leaves this behind.
+    pub(super) fn note_leaves(&mut self, left: &Left) {
+        if self.manner.pool_mode == PoolMode::Session {
+            return;
+        }
+        self.pin_perhaps(left.kinds, Pin::Settings);
+        left.names.iter().for_each(|name| self.ask_for(name));
+    }
+
+    fn ask_for(&mut self, name: &Name) {
+        let Ok(name) = str::from_utf8(name) else {
+            self.pins.add(Pin::Settings);
+            return;
+        };
+        // What the server reports needs no asking.
+        if reported_name(name).is_some_and(|known| self.vars.reported(known).is_some()) {
+            return;
+        }
+        let unasked = self.unasked.get_or_insert_default();
+        let fresh = unasked.names.get(unasked.asked..).unwrap_or_default();
+        if fresh.iter().any(|known| **known == *name) {
+            return;
+        }
+        if unasked.names.len() >= MOST_ASKED {
+            self.pins.add(Pin::Settings);
+            return;
+        }
+        unasked.names.push(name.into());
+    }
+
+    /// Asks the server what settings are, if the transaction is over and nothing else under way.
+    pub(super) fn ask_settings(&mut self) {
+        let Some(unasked) = &self.unasked else { return };
+        if unasked.asked > 0 || !self.is_between_transactions() || !self.flow.begun || !self.flow.parts.is_empty() {
+            return;
+        }
+        let questions: Vec<String> = unasked.names.iter().enumerate().map(|(at, name)| question(at, name)).collect();
+        let asked = questions.len();
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        front::write_query(&mut io.to_server, questions.join(" UNION ALL ").as_bytes());
+        self.expect(Expected::hidden(What::Left(Question::Settings), Hide::All));
+        if let Some(unasked) = &mut self.unasked {
+            unasked.asked = asked;
+        }
+    }
+
+    /// A row that the client does not see.
+    pub(super) fn answered_row(&mut self, header: Header) {
+        let Some(Expected { what: What::Left(Question::Settings), .. }) = self.flow.expects.front() else { return };
+        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let answer = answer(body);
+        match (answer, &mut self.unasked) {
+            (Some(answer), Some(unasked)) => unasked.answers.push(answer),
+            // In another encoding, most likely.
+            _ => self.pins.add(Pin::Settings),
+        }
+    }
+
+    /// The server has answered.
+    pub(super) fn answered_settings(&mut self) {
+        let Some(unasked) = self.unasked.take() else { return };
+        let seed = self.core.hub.seed.clone();
+        for (at, value) in unasked.answers {
+            let Some(name) = unasked.names.get(at) else { continue };
+            // Nobody has ever given it one here, or it is as good as that.
+            let none = value.as_ref().is_none_or(|value| value.is_empty() && self.vars.get(name).is_none());
+            let value = value.filter(|_| !none).map(Value::Flat);
+            self.vars.put(&seed, name, value.clone());
+            if let Some(server) = self.lease.server() {
+                server.vars.put(&seed, name, value);
+            }
+        }
+        let late: Vec<_> = unasked.names.into_iter().skip(unasked.asked).collect();
+        if !late.is_empty() {
+            self.unasked = Some(Box::new(Unasked { names: late, ..Unasked::default() }));
+        }
+        self.me.pinned.set(self.pins.word());
+    }
+}
+
+/// What it is, and, of PostgreSQL's own, whether the session has set it: those have a value anyway.
+fn question(at: usize, name: &str) -> String {
+    let (name, own) = (literal(name), !name.contains('.'));
+    let set = format!(
+        "(SELECT source OPERATOR(pg_catalog.=) 'session'::pg_catalog.text FROM pg_catalog.pg_settings \
+         WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) {name}::pg_catalog.text)"
+    );
+    let set = if own { &set } else { "NULL::pg_catalog.bool" };
+    format!("SELECT {at}, pg_catalog.current_setting({name}, true), {set}")
+}
+
+/// The place and the value in a row of that.
+fn answer(body: &[u8]) -> Option<(usize, Option<Box<str>>)> {
+    let mut rest = body.get(2..)?;
+    let mut column = || -> Option<Option<&str>> {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            rest = behind;
+            return Some(None);
+        };
+        let (value, behind) = behind.split_at_checked(length)?;
+        rest = behind;
+        Some(Some(str::from_utf8(value).ok()?))
+    };
+    let at = column()??.parse().ok()?;
+    let value = column()?;
+    let unset = column()? == Some("f");
+    Some((at, value.filter(|_| !unset).map(Into::into)))
+}

@@ -1,0 +1,80 @@
+//! The server process that a client in transaction mode is told of at its log-in: that of a server connection of its pool,
+//! its *home*. Several clients may share one; who asks which process it has gets its home, if that can be had.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::guard::KindTag;
+use super::pool::Pool;
+use super::server::Facts;
+
+/// Held by a server connection as long as it lives.
+pub(super) struct Presence(pub(super) Arc<Facts>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.open.store(false, Relaxed);
+    }
+}
+
+/// A client's.
+pub struct Home(Arc<Facts>);
+
+impl Home {
+    /// That server connection, for one client more.
+    pub fn at(facts: &Arc<Facts>) -> Self {
+        facts.clients.fetch_add(1, Relaxed);
+        Self(facts.clone())
+    }
+
+    /// Number of the server connection in this process.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Process id of the backend.
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// Whether the server connection has been closed.
+    pub fn is_gone(&self) -> bool {
+        !self.0.open.load(Relaxed)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The connections of a pool that may be somebody's home.
+#[derive(Default)]
+pub(super) struct Homes(Vec<Weak<Facts>>);
+
+impl Homes {
+    /// One more has been opened.
+    pub(super) fn add(&mut self, facts: &Arc<Facts>) {
+        self.0.retain(|known| known.strong_count() > 0);
+        self.0.push(Arc::downgrade(facts));
+    }
+
+    fn open(&self) -> impl Iterator<Item = Arc<Facts>> {
+        self.0.iter().filter_map(Weak::upgrade).filter(|facts| facts.open.load(Relaxed))
+    }
+}
+
+impl Pool {
+    /// The home of a client that has just logged in on that core: an idle connection if there is one, of those the one that
+    /// is home to the fewest, of those the one that this core would lend next.
+    pub fn home(&self, core: usize, kind: KindTag) -> Option<Home> {
+        let clients = |facts: &Arc<Facts>| facts.clients.load(Relaxed);
+        let others = (0..self.cores()).filter(|other| *other != core);
+        let idle = std::iter::once(core).chain(others).filter_map(|core| self.idle_on(core, kind)).min_by_key(clients);
+        // Who has a busy one may keep it.
+        let busy = || self.homes().open().filter(|facts| facts.kind == kind).min_by_key(clients);
+        idle.or_else(busy).map(|facts| Home::at(&facts))
+    }
+}
