@@ -15,7 +15,7 @@ use super::input::Handled;
 use super::parts::{Part, part_of};
 use super::prepared::{Inner, Known};
 use super::proof::Doubt;
-use super::shape::{has_rows, other_rows};
+use super::shape::{OVERTAKEN, has_rows, other_rows};
 use crate::hub::Statement as Prepared;
 use crate::hub::statement::{NAME_ON_SERVERS, server_name};
 use crate::sql::cache::Cached;
@@ -375,6 +375,12 @@ impl Session {
         self.end_own(way);
     }
 
+    /// Whether what stands under a name that the client does not have is not the client's to close.
+    pub(super) fn is_anothers(&mut self, name: &[u8]) -> bool {
+        let own = name.starts_with(NAME_ON_SERVERS.as_bytes());
+        own || self.lease.server().is_some_and(|server| server.named.get(name).is_some())
+    }
+
     /// Sees to it that nothing stands under a name.
     fn clear_away(&mut self, name: &[u8], way: Way) {
         let Some(server) = self.lease.server() else { return };
@@ -584,6 +590,10 @@ impl Session {
         let (asks, simple) = (matches!(expected.what, What::Shape), matches!(expected.what, What::Query(None)));
         if let Some(server) = self.lease.server() {
             server.named.doubt(&name);
+        }
+        if asks && ErrorFields::new(body).code() == b"0A000" && self.names.told(&name).is_none() {
+            // The message that has prepared it has changed the schema too.
+            self.names.tell(&name, OVERTAKEN);
         }
         if !asks && !ErrorFields::new(body).is_fatal() {
             self.under_way_names().unstood.get_or_insert((name, body.to_vec()));

@@ -24,6 +24,9 @@ use crate::wire::front::{self, Target};
 /// Bytes of a RowDescription's field behind its name: table, column, type, length, modifier, format.
 const FIELD: usize = 18;
 
+/// Stands for rows that can be no more.
+pub(super) const OVERTAKEN: NonZeroU64 = NonZeroU64::MAX;
+
 /// A fingerprint of the columns in a RowDescription, by names and types; of NoData too.
 fn shape(seed: &Seed, tag: u8, body: &[u8]) -> NonZeroU64 {
     let mut rest = body.get(2..).filter(|_| tag == b'T').unwrap_or_default();
