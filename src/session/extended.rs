@@ -487,10 +487,11 @@ impl Session {
             self.say(Expected::seen(What::Say(Say::CloseComplete)).renaming(&name, before));
             return Ok(Handled::Done);
         }
-        if let Target::Statement(name) = front::target(self.body(header))?
-            && !self.keeps_names()
-            && self.is_anothers(name)
-        {
+        let name: Option<Box<[u8]>> = match front::target(self.body(header))? {
+            Target::Statement(name) if !self.keeps_names() => Some(name.into()),
+            _ => None,
+        };
+        if name.is_some_and(|name| self.is_anothers(&name)) {
             self.drop_bytes(header.total);
             self.say(Expected::seen(What::Say(Say::CloseComplete)));
             return Ok(Handled::Done);
