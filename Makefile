@@ -19,7 +19,8 @@ help:
 	@echo '  make conformance-twins    two clients at random on one server connection, 100,000 steps beside direct connections'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
-	@echo 'make bench  pgsluice, PgBouncer and a direct connection side by side'
+	@echo 'make bench  pgsluice, PgBouncer, haproxy, Pgpool-II and a direct connection side by side, in a quarter of an hour;'
+	@echo '            flags in BENCH: make bench BENCH=--quick takes two minutes, BENCH=--help says more'
 	@echo 'make build  the release binary, target/release/pgsluice'
 	@echo 'make lint   formatting and clippy, as .ci/run checks them'
 	@echo 'make fmt    formats'
@@ -79,8 +80,9 @@ conformance-pipeline: postgres
 conformance-drivers: postgres
 	$(CARGO) test --locked --test suites -- --ignored --nocapture --test-threads=1
 
-bench: postgres build
-	benches/run
+# Writes docs/BENCHMARKS.md, unless its flags leave something out.
+bench: postgres
+	benches/run $(BENCH)
 
 lint:
 	$(CARGO) fmt --all --check

@@ -20,7 +20,7 @@ const SHORT: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 123456;";
 
 /// What an object-relational mapper sends.
 const ORM: &str = "SELECT \"orders\".\"id\", \"orders\".\"customer_id\", \"orders\".\"state\", \"orders\".\"total\", \
-    \"orders\".\"created_at\" FROM \"orders\" INNER JOIN \"customers\" ON \"customers\".\"id\" = \"orders\".\"customer_id\" \
+    \"orders\".\"notes\", \"orders\".\"created_at\" FROM \"orders\" INNER JOIN \"customers\" ON \"customers\".\"id\" = \"orders\".\"customer_id\" \
     WHERE \"customers\".\"region\" = $1 AND \"orders\".\"state\" IN ($2, $3) ORDER BY \"orders\".\"created_at\" DESC LIMIT $4";
 
 /// About 10 kB of numbers.

@@ -6,12 +6,12 @@ use crate::workload::Workload;
 /// One load of one contender.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Transactions done.
-    pub transactions: f64,
     /// Transactions per second.
     pub per_second: f64,
     /// Average latency in milliseconds.
     pub average_ms: f64,
+    /// Half of the latencies are below it, in milliseconds.
+    pub p50_ms: Option<f64>,
     /// 99th percentile of the latency in milliseconds.
     pub p99_ms: Option<f64>,
     /// The proxy's processor time for each transaction, in microseconds.
@@ -29,6 +29,8 @@ pub enum Metric {
     PerSecond,
     /// Average latency.
     Average,
+    /// Median of the latency.
+    P50,
     /// 99th percentile of the latency.
     P99,
     /// Resident memory.
@@ -36,11 +38,44 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Over a table.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Cpu => "Processor time for each transaction",
+            Self::PerSecond => "Transactions per second",
+            Self::Average => "Average latency",
+            Self::P50 => "Median of the latency",
+            Self::P99 => "99th percentile of the latency",
+            Self::Resident => "Resident memory after the load",
+        }
+    }
+
+    /// What is good.
+    pub fn direction(self) -> &'static str {
+        if self == Self::PerSecond { "higher is better" } else { "lower is better" }
+    }
+
+    /// Whether who has no process has none.
+    pub fn is_of_a_process(self) -> bool {
+        matches!(self, Self::Cpu | Self::Resident)
+    }
+
+    /// As it is told.
+    pub fn with_unit(self, value: f64) -> String {
+        match self {
+            Self::Cpu => format!("{value:.1} µs"),
+            Self::PerSecond if value < 100.0 => format!("{value:.1}"),
+            Self::PerSecond | Self::Resident => format!("{value:.0}"),
+            Self::Average | Self::P50 | Self::P99 => format!("{value:.2}"),
+        }
+    }
+
     fn of(self, sample: &Sample) -> Option<f64> {
         match self {
             Self::Cpu => sample.cpu_us,
             Self::PerSecond => Some(sample.per_second),
             Self::Average => Some(sample.average_ms),
+            Self::P50 => sample.p50_ms,
             Self::P99 => sample.p99_ms,
             Self::Resident => sample.resident_kib.map(|kib| kib as f64),
         }

@@ -1,16 +1,17 @@
 //! What clients cost that have nothing to say.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Address, Frame, Login, Raw, RawError};
 
 use crate::contender::{Contender, DATABASE, USER};
-use crate::measure::resident_kib;
 
 /// A contender that needs a server connection for each client is weighed with so many: PostgreSQL would fall over first.
 const MOST_WITH_SERVERS: u32 = 400;
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long a contender has to give memory back once its clients have left.
+pub const GIVES_BACK: Duration = Duration::from_secs(5);
 
 /// What idle clients weigh.
 #[derive(Clone, Copy, Debug)]
@@ -32,20 +33,26 @@ impl Weight {
     pub fn each(&self) -> f64 {
         self.with.saturating_sub(self.before) as f64 / f64::from(self.clients.max(1))
     }
+
+    /// What is not given back, as a part of what there was before.
+    pub fn kept(&self) -> f64 {
+        self.after as f64 / self.before.max(1) as f64 - 1.0
+    }
 }
 
 /// Texts that prepared statements have between them.
 pub const TEXTS: u32 = 20;
 
-/// Connects so many clients, lets each ask once and prepare so many statements, weighs, and lets them go.
-pub fn weigh(contender: &Contender, clients: u32, names: u32) -> Option<Weight> {
-    let pid = contender.pid?;
-    let clients = if contender.pools { clients } else { clients.min(MOST_WITH_SERVERS) };
-    let before = resident_kib(pid)?;
+/// Connects so many clients, lets each ask once and prepare so many statements, weighs, lets them go, and
+/// weighs again once memory is what it was, or after so much time.
+pub fn weigh(contender: &Contender, clients: u32, names: u32, gives_back: Duration) -> Option<Weight> {
+    let place = &contender.place;
+    let clients = if contender.pools() { clients } else { clients.min(MOST_WITH_SERVERS) };
+    let before = place.resident()?;
     let login = Login::new(USER, DATABASE);
     let mut all = Vec::new();
     for nth in 0..clients {
-        let asked = Raw::connect(&Address::local(contender.port), &login)
+        let asked = Raw::connect(&Address::local(place.port), &login)
             .and_then(|mut raw| raw.query("select 1", ANSWER).map(|_| raw))
             .and_then(|mut raw| prepare(&mut raw, names).map(|()| raw));
         match asked {
@@ -56,11 +63,14 @@ pub fn weigh(contender: &Contender, clients: u32, names: u32) -> Option<Weight> 
             }
         }
     }
-    let with = resident_kib(pid)?;
+    let with = place.resident()?;
     drop(all);
-    // Long enough for the proxy to see them go; what it has not given back by then it keeps.
-    std::thread::sleep(Duration::from_secs(1));
-    Some(Weight { clients, names, before, with, after: resident_kib(pid)? })
+    let left = Instant::now();
+    // What is not given back by then is kept.
+    while left.elapsed() < gives_back && place.resident()? > before {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Some(Weight { clients, names, before, with, after: place.resident()? })
 }
 
 fn prepare(raw: &mut Raw, names: u32) -> Result<(), RawError> {

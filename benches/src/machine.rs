@@ -33,12 +33,12 @@ pub fn date() -> String {
 
 /// The commit that was measured.
 pub fn commit() -> Option<String> {
-    said_by("git", &["describe", "--always", "--dirty"])
+    said_by("git", &["describe", "--always", "--dirty"]).filter(|said| !said.starts_with("fatal"))
 }
 
-/// The first line that a program prints.
+/// The first line that a program prints, wherever to.
 pub fn said_by(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
 }

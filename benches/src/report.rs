@@ -1,12 +1,24 @@
-//! What is told: on the terminal in short, in the document with everything.
+//! What is told: on the terminal in short, in the document with everything, and in the picture beside it.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use crate::contender::{Contender, Kind};
 use crate::figures::{Figures, Metric};
 use crate::machine;
+use crate::nanos::Nanos;
 use crate::options::Options;
-use crate::workload::Workload;
+use crate::plot::{self, Panel};
+use crate::tables::{markdown, number, words};
+use crate::targets;
+use crate::workload::{CLIENTS, Protocol, Work, Workload};
+
+/// What a reader must know to read the ratios.
+const HOW: &str = "A ratio is taken within a round, where the contenders follow each other within seconds, and is the median \
+    over the rounds; in brackets are the lowest and the highest. Processor time is that of the proxy's process, user and system \
+    (what utime and stime of /proc/PID/stat count, read in nanoseconds), from when all clients of a load are connected. \
+    The 99th percentile at half load is of transactions that begin when it is their time, whether the one before is over or \
+    not. System calls are counted by the kernel (perf's `raw_syscalls:sys_enter`) in loads of their own, without log-ins.\n\n";
 
 /// All that is told.
 pub struct Report<'a> {
@@ -22,35 +34,92 @@ pub struct Report<'a> {
     pub server: String,
     /// The machine's load averages before and after.
     pub load: (String, String),
+    /// What criterion has measured.
+    pub nanos: Vec<Nanos>,
+}
+
+/// Where the picture of a document goes: beside it, by the same name in small letters.
+pub fn picture_of(document: &Path) -> PathBuf {
+    let stem = document.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    document.with_file_name(format!("{stem}.svg"))
 }
 
 impl Report<'_> {
-    /// Ratios, for a terminal.
+    /// What matters most, for a terminal.
     pub fn summary(&self) -> String {
-        format!("{}{}", self.ratios(), self.idle())
+        let mut text = self.targets();
+        for (base, name) in self.bases() {
+            for metric in [Metric::Cpu, Metric::PerSecond, Metric::P99] {
+                text.push_str(&self.ratios(base, name, metric));
+            }
+        }
+        text + &self.calls() + &self.idle()
     }
 
-    /// The whole document.
-    pub fn document(&self) -> String {
+    /// The whole document, with a link to its picture.
+    pub fn document(&self, picture: &Path) -> String {
+        let picture = picture.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut text = self.head();
+        let _ = write!(
+            text,
+            "## Targets\n\n{}![Ratios to PgBouncer as bars]({picture})\n\n## Ratios\n\n{HOW}",
+            self.targets()
+        );
+        let all = [Metric::Cpu, Metric::PerSecond, Metric::P50, Metric::P99, Metric::Resident];
+        for metric in all {
+            for (base, name) in self.bases() {
+                text.push_str(&self.ratios(base, name, metric));
+            }
+        }
+        if let Some(direct) = self.find(Kind::Direct) {
+            text.push_str(&self.ratios(direct, "direct", Metric::PerSecond));
+        }
+        text.push_str(&self.calls());
+        text.push_str(&self.connections());
+        text.push_str(&self.idle());
+        text.push_str(&self.small_costs());
+        text.push_str("## Figures\n");
+        text.push_str(&self.absolutes());
+        text.push_str(&self.notes());
+        text
+    }
+
+    /// Ratios to PgBouncer, or to who is first, as bars.
+    pub fn picture(&self) -> String {
+        let (base, name) = self.bases().first().copied().unwrap_or((0, "the first"));
+        let panel = |metric: Metric| {
+            let bars = |workload: &Workload| -> Vec<_> {
+                // The one is a line.
+                let all = (0..self.contenders.len()).filter(|at| *at != base);
+                all.filter_map(|at| Some((at, self.figures.ratio(workload, at, base, metric)?))).collect()
+            };
+            let tells = |workload: &Workload| match metric {
+                Metric::Cpu => true,
+                // At half load everyone has the same.
+                Metric::PerSecond => workload.is_main() && workload.work != Work::Half,
+                _ => workload.is_main(),
+            };
+            let shown = self.workloads.iter().filter(|workload| tells(workload));
+            let groups = shown.map(|workload| (workload.title(), bars(workload)));
+            Panel {
+                title: format!("{}, {name} = 1 ({})", metric.title(), metric.direction()),
+                groups: groups.filter(|(_, bars)| !bars.is_empty()).collect(),
+            }
+        };
+        plot::svg(&self.figures.names, &[Metric::Cpu, Metric::PerSecond, Metric::P99].map(panel))
+    }
+
+    fn head(&self) -> String {
         let mut text = String::from(
             "# Benchmarks\n\n\
-             pgsluice side by side with PgBouncer, haproxy (as a plain TCP relay) and a direct connection, loaded in turn by pgbench. \
-             All figures are of one run of `make bench` and are only worth comparing with each other.\n\n",
+             pgsluice side by side with PgBouncer, haproxy (as a plain TCP relay), Pgpool-II and a direct connection, loaded in \
+             turn by pgbench and psql. All figures are of one run of `make bench` and are only worth comparing with each other.\n\n",
         );
-        let _ = writeln!(
-            text,
-            "- Date: {}{}",
-            machine::date(),
-            machine::commit().map(|it| format!(", commit {it}")).unwrap_or_default()
-        );
-        let _ = writeln!(
-            text,
-            "- Machine: {}; load average {} before and {} after",
-            machine::words(),
-            self.load.0,
-            self.load.1
-        );
-        if machine::is_busy(&self.load.0) {
+        let commit = machine::commit().map(|it| format!(", commit {it}")).unwrap_or_default();
+        let _ = writeln!(text, "- Date: {}{commit}", machine::date());
+        let (before, after) = &self.load;
+        let _ = writeln!(text, "- Machine: {}; load average {before} before and {after} after", machine::words());
+        if machine::is_busy(before) {
             text.push_str(
                 "- Other programs kept the machine busy meanwhile: transactions per second and latencies say little, and \
                  processor time for each transaction is higher than on a quiet machine, for all alike\n",
@@ -58,33 +127,20 @@ impl Report<'_> {
         }
         let names: Vec<&str> = self.contenders.iter().map(|contender| contender.name.as_str()).collect();
         let _ = writeln!(text, "- PostgreSQL {}; {}", self.server, names.join("; "));
-        let args: Vec<String> = std::env::args().skip(1).collect();
-        let _ = writeln!(text, "- Command: `benches/run {}`", args.join(" ").trim());
+        // Where criterion's folder lies is benches/run's affair.
+        let args = std::env::args().skip(1).take_while(|word| word != "--micro");
+        let args: Vec<String> = args.map(|word| without_folders(&word)).collect();
+        let _ = writeln!(text, "- Command: `{}`", format!("benches/run {}", args.join(" ")).trim());
+        let rounds = self.options.rounds();
         let _ = writeln!(
             text,
-            "- {} rounds of {} s; {} server connections for each pooler in transaction mode; trust authentication; no TLS; TCP over loopback\n",
-            self.options.rounds, self.options.seconds, self.options.pool
+            "- {rounds} rounds of {} s for the workloads that have a target or 32 clients, {} for the others; {} server connections \
+             for each pooler in transaction mode; worker threads by default; trust authentication, no TLS where nothing else \
+             is said; TCP over loopback\n",
+            self.options.seconds,
+            (rounds * 3).div_ceil(5),
+            self.options.pool
         );
-        text.push_str(
-            "A ratio is taken within a round, where the contenders follow each other within seconds, and is the median over the \
-             rounds; in brackets are the lowest and the highest. Processor time is that of the proxy's threads, user and system \
-             (what utime and stime of /proc/PID/stat count, read in nanoseconds).\n\n## Ratios\n\n",
-        );
-        text.push_str(&self.ratios());
-        text.push_str(&self.idle());
-        text.push_str("\n## Figures\n");
-        text.push_str(&self.absolutes());
-        let notes: Vec<&String> = self.contenders.iter().filter_map(|contender| contender.note.as_ref()).collect();
-        let failures: Vec<(String, &str)> = self.figures.failures().collect();
-        if !notes.is_empty() || !failures.is_empty() {
-            text.push_str("\n## Notes\n\n");
-        }
-        for note in notes {
-            let _ = writeln!(text, "- {note}");
-        }
-        for (what, error) in failures {
-            let _ = writeln!(text, "- Failed: {what} rounds ({error}).");
-        }
         text
     }
 
@@ -92,75 +148,101 @@ impl Report<'_> {
         self.contenders.iter().position(|contender| contender.kind == kind)
     }
 
-    fn ratios(&self) -> String {
-        let mut text = String::new();
-        for (kind, name) in [(Kind::PgBouncer, "PgBouncer"), (Kind::HaProxy, "haproxy")] {
-            let Some(base) = self.find(kind) else { continue };
-            let _ = writeln!(text, "Processor time for each transaction, {name} = 1 (lower is better):\n");
-            text.push_str(&self.ratio_table(base, Metric::Cpu, |_, contender| contender.pid.is_some()));
-        }
-        for (kind, name) in [(Kind::PgBouncer, "PgBouncer"), (Kind::Direct, "direct")] {
-            let Some(base) = self.find(kind) else { continue };
-            let _ = writeln!(text, "Transactions per second, {name} = 1 (higher is better):\n");
-            text.push_str(&self.ratio_table(base, Metric::PerSecond, |_, _| true));
-        }
-        if let Some(base) = self.find(Kind::PgBouncer) {
-            text.push_str("99th percentile of the latency, PgBouncer = 1 (lower is better):\n\n");
-            text.push_str(&self.ratio_table(base, Metric::P99, |_, _| true));
-        }
-        text.push_str("System calls of the proxy for each transaction:\n\n");
-        text.push_str(&self.table(
-            |_, contender| contender.pid.is_some(),
-            |workload, index| self.figures.calls(workload, index).map(|calls| format!("{calls:.2}")),
-        ));
-        text
+    /// Whom others are compared with.
+    fn bases(&self) -> Vec<(usize, &'static str)> {
+        let both = [(Kind::PgBouncer, "PgBouncer"), (Kind::HaProxy, "haproxy")];
+        both.into_iter().filter_map(|(kind, name)| Some((self.find(kind)?, name))).collect()
     }
 
-    fn ratio_table(&self, base: usize, metric: Metric, takes: impl Fn(usize, &Contender) -> bool) -> String {
-        self.table(takes, |workload, index| {
-            let ratio = self.figures.ratio(workload, index, base, metric)?;
+    fn targets(&self) -> String {
+        let mut rows = vec![words(&["", "target", "measured", ""])];
+        let all = targets::all(self.figures, self.contenders, &self.nanos);
+        rows.extend(
+            all.into_iter().map(|one| vec![one.what.clone(), one.goal.words(), one.measured(), one.verdict().into()]),
+        );
+        markdown(&rows)
+    }
+
+    fn ratios(&self, base: usize, name: &str, metric: Metric) -> String {
+        let table = self.table(metric.is_of_a_process(), |workload, index| {
             if index == base {
-                return self
-                    .figures
-                    .median(workload, index, metric)
-                    .map(|value| format!("1 ({})", with_unit(value, metric)));
+                let value = self.figures.median(workload, index, metric)?;
+                return Some(format!("1 ({})", metric.with_unit(value)));
             }
+            let ratio = self.figures.ratio(workload, index, base, metric)?;
             Some(format!("**{:.2}** ({:.2} to {:.2})", ratio.median, ratio.low, ratio.high))
+        });
+        table.map_or_else(String::new, |table| {
+            format!("{}, {name} = 1 ({}):\n\n{table}", metric.title(), metric.direction())
         })
     }
 
-    /// Contenders down, workloads across.
-    fn table(
-        &self,
-        takes: impl Fn(usize, &Contender) -> bool,
-        cell: impl Fn(&Workload, usize) -> Option<String>,
-    ) -> String {
-        let mut rows = vec![vec![String::new()]];
-        rows[0].extend(self.workloads.iter().map(Workload::title));
-        for (index, contender) in self.contenders.iter().enumerate().filter(|(index, it)| takes(*index, it)) {
-            let cells = self.workloads.iter().map(|workload| cell(workload, index).unwrap_or_else(|| "-".into()));
-            rows.push(std::iter::once(contender.name.clone()).chain(cells).collect());
+    /// Workloads down, contenders across; None where there is nothing to tell.
+    fn table(&self, of_a_process: bool, cell: impl Fn(&Workload, usize) -> Option<String>) -> Option<String> {
+        let all = self.contenders.iter().enumerate();
+        let takes: Vec<(usize, &Contender)> =
+            all.filter(|(_, contender)| !of_a_process || contender.place.pid.is_some()).collect();
+        let head = std::iter::once(String::new()).chain(takes.iter().map(|(_, contender)| contender.name.clone()));
+        let mut rows: Vec<Vec<String>> = vec![head.collect()];
+        for workload in self.workloads {
+            let cells: Vec<Option<String>> = takes.iter().map(|(index, _)| cell(workload, *index)).collect();
+            if cells.iter().any(Option::is_some) {
+                let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "-".into()));
+                rows.push(std::iter::once(workload.title()).chain(cells).collect());
+            }
         }
-        markdown(&rows)
+        (rows.len() > 1).then(|| markdown(&rows))
+    }
+
+    fn calls(&self) -> String {
+        let table =
+            self.table(true, |workload, index| self.figures.calls(workload, index).map(|calls| format!("{calls:.2}")));
+        match table {
+            Some(table) => format!("System calls of the proxy for each transaction:\n\n{table}"),
+            None if self.workloads.iter().any(Workload::counts_calls) && !self.options.smoke => {
+                "System calls were not counted: perf is not here, or it may not.\n\n".into()
+            }
+            None => String::new(),
+        }
+    }
+
+    /// What is left of a connection for each transaction when the transaction is taken off.
+    fn connections(&self) -> String {
+        let mut rows = vec![words(&["", "CPU µs/connection", "with SCRAM", "SCRAM log-ins/s"])];
+        for (index, contender) in self.contenders.iter().enumerate() {
+            let cpu = |workload: Workload| self.figures.median(&workload, index, Metric::Cpu);
+            let transaction = cpu(Workload::select(Protocol::Simple, CLIENTS));
+            let beyond = |work: Work| Some(cpu(Workload::other(work))? - transaction?);
+            let scram = self.figures.median(&Workload::other(Work::Scram), index, Metric::PerSecond);
+            let cells = [number(beyond(Work::Churn), 1), number(beyond(Work::Scram), 1), number(scram, 0)];
+            if cells.iter().any(|cell| cell != "-") {
+                rows.push(std::iter::once(contender.name.clone()).chain(cells).collect());
+            }
+        }
+        if rows.len() == 1 {
+            return String::new();
+        }
+        format!(
+            "New connections (-S -C without what -S costs; with SCRAM, clients are busy for most of the time):\n\n{}",
+            markdown(&rows)
+        )
     }
 
     fn idle(&self) -> String {
         if self.figures.idle.is_empty() {
             return String::new();
         }
-        let words = [
+        let mut rows = vec![words(&[
             "",
             "idle clients",
             "prepared statements each",
             "KiB each",
-            "KiB before",
+            "KiB at the start",
             "KiB with them",
             "KiB after they left",
-            "not given back",
-        ];
-        let mut rows = vec![words.map(String::from).to_vec()];
+            "above the start",
+        ])];
         for (index, weight) in &self.figures.idle {
-            let kept = weight.after as f64 / weight.before.max(1) as f64 - 1.0;
             rows.push(vec![
                 self.contenders[*index].name.clone(),
                 weight.clients.to_string(),
@@ -169,11 +251,26 @@ impl Report<'_> {
                 weight.before.to_string(),
                 weight.with.to_string(),
                 weight.after.to_string(),
-                format!("{:+.0}%", kept * 100.0),
+                format!("{:+.0}%", weight.kept() * 100.0),
             ]);
         }
         format!(
-            "Resident memory and idle clients, after one query each; prepared statements are of 20 texts:\n\n{}",
+            "Resident memory and idle clients, after one query each; prepared statements are of 20 texts. Each row is of a process \
+             that was just started and had served 32 clients for a second; memory is what is resident up to five seconds after \
+             clients have left:\n\n{}",
+            markdown(&rows)
+        )
+    }
+
+    fn small_costs(&self) -> String {
+        if self.nanos.is_empty() {
+            return String::new();
+        }
+        let mut rows = vec![words(&["", "ns"])];
+        rows.extend(self.nanos.iter().map(|one| vec![one.name.clone(), number(Some(one.nanoseconds), 1)]));
+        format!(
+            "## Small costs\n\nOf the classifier, of finding messages, and of the gate, one by one (medians of `cargo bench -p \
+             pgsluice-benches --bench micro`):\n\n{}",
             markdown(&rows)
         )
     }
@@ -182,65 +279,63 @@ impl Report<'_> {
         let mut text = String::new();
         for workload in self.workloads {
             let _ = writeln!(text, "\n### {}\n", workload.title());
-            let words =
-                ["", "transactions/s", "CPU µs/transaction", "average ms", "p99 ms", "system calls", "VmRSS KiB"];
-            let mut rows = vec![words.map(String::from).to_vec()];
-            for (index, contender) in self.contenders.iter().enumerate() {
-                let value = |metric| {
-                    self.figures
-                        .median(workload, index, metric)
-                        .map_or_else(|| "-".into(), |value| with_unit(value, metric))
+            let metrics = [Metric::PerSecond, Metric::Cpu, Metric::Average, Metric::P50, Metric::P99, Metric::Resident];
+            let mut rows = vec![words(&[
+                "",
+                "transactions/s",
+                "CPU µs/transaction",
+                "average ms",
+                "p50 ms",
+                "p99 ms",
+                "VmRSS KiB",
+                "system calls",
+            ])];
+            for (index, contender) in self.contenders.iter().enumerate().filter(|(_, it)| workload.suits(it)) {
+                let value = |metric: Metric| {
+                    let value = self.figures.median(workload, index, metric);
+                    value.map_or_else(|| "-".into(), |value| metric.with_unit(value))
                 };
-                if !workload.suits(contender) {
-                    continue;
-                }
-                let calls =
-                    self.figures.calls(workload, index).map_or_else(|| "-".into(), |calls| format!("{calls:.2}"));
-                rows.push(vec![
-                    contender.name.clone(),
-                    value(Metric::PerSecond),
-                    value(Metric::Cpu),
-                    value(Metric::Average),
-                    value(Metric::P99),
-                    calls,
-                    value(Metric::Resident),
-                ]);
+                let calls = number(self.figures.calls(workload, index), 2);
+                rows.push([contender.name.clone()].into_iter().chain(metrics.map(value)).chain([calls]).collect());
             }
-            text.push_str(&markdown(&rows));
+            text.push_str(markdown(&rows).trim_end());
+            text.push('\n');
         }
         text
     }
-}
 
-fn with_unit(value: f64, metric: Metric) -> String {
-    match metric {
-        Metric::Cpu => format!("{value:.1} µs"),
-        Metric::PerSecond => format!("{value:.0}"),
-        Metric::Average | Metric::P99 => format!("{value:.2}"),
-        Metric::Resident => format!("{value:.0}"),
+    fn notes(&self) -> String {
+        let mut text = String::new();
+        for note in self.contenders.iter().filter_map(|contender| contender.note.as_ref()) {
+            let _ = writeln!(text, "- {note}");
+        }
+        for (what, error) in self.figures.failures() {
+            let _ = writeln!(text, "- Failed: {what} rounds ({error}).");
+        }
+        if text.is_empty() { text } else { format!("\n## Notes\n\n{text}") }
     }
 }
 
-/// A table whose first row is its head; also readable as it is.
-fn markdown(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).max(3)).collect();
-    let mut text = String::new();
-    for (nth, row) in rows.iter().enumerate() {
-        for (cell, &width) in row.iter().zip(&widths) {
-            let _ = write!(text, "| {cell:<width$} ");
-        }
-        text.push_str("|\n");
-        if nth == 0 {
-            for (column, &width) in widths.iter().enumerate() {
-                let _ = write!(text, "| {}{} ", "-".repeat(width - 1), if column == 0 { "-" } else { ":" });
-            }
-            text.push_str("|\n");
-        }
+/// Of a program, its name: where it lies says nothing to a reader.
+fn without_folders(word: &str) -> String {
+    let (name, path) = word.split_once('=').map_or(("", word), |(name, path)| (name, path));
+    let (path, lines) = path.split_once(',').unwrap_or((path, ""));
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let before = if name.is_empty() { String::new() } else { format!("{name}=") };
+    let word = format!("{before}{file}{}{lines}", if lines.is_empty() { "" } else { "," });
+    if word.contains([' ', ';']) { format!("'{word}'") } else { word }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_without_folders() {
+        assert_eq!(without_folders("--rounds"), "--rounds");
+        assert_eq!(without_folders("/opt/x/pgbouncer"), "pgbouncer");
+        assert_eq!(without_folders("simple,copy"), "simple,copy");
+        assert_eq!(without_folders("one worker=/opt/pgsluice,workers = 1"), "'one worker=pgsluice,workers = 1'");
+        assert_eq!(picture_of(Path::new("docs/BENCHMARKS.md")), Path::new("docs/benchmarks.svg"));
     }
-    text.push('\n');
-    text
 }

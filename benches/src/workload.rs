@@ -1,33 +1,36 @@
-//! What the contenders are asked to do, by pgbench.
-
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+//! What the contenders are asked to do.
 
 use crate::Failure;
-use crate::contender::{Contender, DATABASE, Kind, Stage, USER};
-use crate::figures::Sample;
-use crate::measure::{CallCounter, cpu_time, resident_kib};
+use crate::contender::{Contender, Kind, Manner};
 use crate::options::Options;
+use crate::others::PGPOOL_CLIENTS;
 
 /// Clients of the workloads that are not about their number.
-const CLIENTS: u32 = 32;
-/// Clients that each fetch 10 MB at a time.
-const FETCHERS: u32 = 4;
-/// Transactions for each client below which a load does not count.
-const LEAST_FOR_EACH: u32 = 2;
-const BIG_RESULT: &str = "select line from big;\n";
+pub const CLIENTS: u32 = 32;
+/// Clients that share few server connections.
+pub const MANY: u32 = 500;
+/// Clients that each fetch 10 MB at a time, or send long pipelines.
+const FEW: u32 = 4;
+/// Statements of one pipeline.
+pub const PIPELINED: u32 = 50;
 
 /// How a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+pub enum Protocol {
+    /// One message for each statement.
     Simple,
+    /// Parse, Bind, Describe, Execute and Sync for each statement.
     Extended,
+    /// The same without Parse.
     Prepared,
 }
 
 impl Protocol {
-    fn word(self) -> &'static str {
+    /// All there are.
+    pub const ALL: [Protocol; 3] = [Self::Simple, Self::Extended, Self::Prepared];
+
+    /// As pgbench calls it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Simple => "simple",
             Self::Extended => "extended",
@@ -38,43 +41,79 @@ impl Protocol {
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+pub enum Work {
     /// One row by its key (`pgbench -S`).
     Select(Protocol),
     /// `pgbench`'s own transaction of seven statements.
     TpcB,
     /// One row by its key and a connection for each (`pgbench -S -C`).
     Churn,
+    /// The same with a password.
+    Scram,
     /// 10 MB in rows of a kilobyte.
     Result,
+    /// 100 MB into a table.
+    Copy,
+    /// Many statements before anyone waits for an answer.
+    Pipeline,
+    /// One row by its key, encrypted between the client and the contender.
+    Tls,
+    /// One row by its key, half as often as PgBouncer can.
+    Half,
 }
 
 /// A workload with a number of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    work: Work,
-    clients: u32,
+    /// What they do.
+    pub work: Work,
+    /// How many they are.
+    pub clients: u32,
+    /// Whether it is what a goal is about, or what --workload and --clients have asked for.
+    main: bool,
 }
 
 impl Workload {
+    /// One row by its key.
+    pub fn select(protocol: Protocol, clients: u32) -> Workload {
+        let main = clients == CLIENTS || (clients == MANY && protocol != Protocol::Prepared);
+        Workload { work: Work::Select(protocol), clients, main }
+    }
+
+    /// Any other.
+    pub fn other(work: Work) -> Workload {
+        let clients = match work {
+            Work::Result | Work::Pipeline => FEW,
+            Work::Copy => 1,
+            _ => CLIENTS,
+        };
+        let main = matches!(work, Work::TpcB | Work::Churn | Work::Result | Work::Half);
+        Workload { work, clients, main }
+    }
+
     /// Those that were asked for, in the order of the report.
     ///
     /// # Errors
     /// A name that there is not.
     pub fn chosen(options: &Options) -> Result<Vec<Workload>, Failure> {
-        let selects = [Protocol::Simple, Protocol::Extended, Protocol::Prepared];
-        let mut all: Vec<Workload> = options
-            .clients
-            .iter()
-            .flat_map(|&clients| selects.map(|protocol| Workload { work: Work::Select(protocol), clients }))
-            .collect();
-        all.push(Workload { work: Work::TpcB, clients: CLIENTS });
-        all.push(Workload { work: Work::Churn, clients: CLIENTS });
-        all.push(Workload { work: Work::Result, clients: FETCHERS });
-        if let Some(unknown) = options.only.iter().find(|name| all.iter().all(|workload| workload.name() != *name)) {
-            return Err(format!("--only: there is no workload {unknown}").into());
+        let clients = options.clients().iter();
+        let mut all: Vec<Workload> =
+            clients.flat_map(|&clients| Protocol::ALL.map(|protocol| Workload::select(protocol, clients))).collect();
+        let main = [Work::TpcB, Work::Churn, Work::Result];
+        let more = [Work::Scram, Work::Copy, Work::Pipeline, Work::Tls, Work::Half];
+        all.extend(main.map(Workload::other));
+        if !options.quick || !options.workload.is_empty() {
+            all.extend(more.map(Workload::other));
         }
-        all.retain(|workload| options.only.is_empty() || options.only.iter().any(|name| name == workload.name()));
+        if let Some(unknown) = options.workload.iter().find(|name| all.iter().all(|one| one.name() != **name)) {
+            return Err(format!("--workload: there is no {unknown}").into());
+        }
+        if !options.workload.is_empty() {
+            all.retain(|one| options.workload.iter().any(|name| name == one.name()));
+        }
+        if !options.workload.is_empty() || !options.clients.is_empty() {
+            all.iter_mut().for_each(|one| one.main = true);
+        }
         Ok(all)
     }
 
@@ -83,138 +122,88 @@ impl Workload {
             Work::Select(protocol) => protocol.word(),
             Work::TpcB => "tpcb",
             Work::Churn => "churn",
+            Work::Scram => "scram",
             Work::Result => "result",
+            Work::Copy => "copy",
+            Work::Pipeline => "pipeline",
+            Work::Tls => "tls",
+            Work::Half => "half",
         }
     }
 
     /// What it is called in tables.
     pub fn title(&self) -> String {
-        match self.work {
-            Work::Select(protocol) => format!("-S {}, {}", protocol.word(), self.clients),
-            Work::TpcB => format!("TPC-B, {}", self.clients),
-            Work::Churn => format!("-S -C, {}", self.clients),
-            Work::Result => format!("10 MB result, {}", self.clients),
-        }
+        let what = match self.work {
+            Work::Select(protocol) => format!("-S {}", protocol.word()),
+            Work::TpcB => "TPC-B".into(),
+            Work::Churn => "-S -C".into(),
+            Work::Scram => "-S -C, SCRAM".into(),
+            Work::Result => "10 MB result".into(),
+            Work::Copy => "COPY in 100 MB".into(),
+            Work::Pipeline => format!("pipeline of {PIPELINED}"),
+            Work::Tls => "-S simple, TLS".into(),
+            Work::Half => "-S simple, half load".into(),
+        };
+        format!("{what}, {}", self.clients)
+    }
+
+    /// Whether it is what a goal is about, or what was asked for.
+    pub fn is_main(&self) -> bool {
+        self.main
+    }
+
+    /// How often everyone is loaded with it.
+    pub fn rounds(&self, options: &Options) -> u32 {
+        let rounds = options.rounds();
+        if self.main { rounds } else { (rounds * 3).div_ceil(5) }
+    }
+
+    /// Whether its clients connect once, before they begin.
+    pub fn connects_once(&self) -> bool {
+        !matches!(self.work, Work::Churn | Work::Scram | Work::Copy)
+    }
+
+    /// Whether system calls are counted: not for each number of clients.
+    pub fn counts_calls(&self) -> bool {
+        self.work != Work::Half && (self.main || !matches!(self.work, Work::Select(_))) && self.clients != MANY
     }
 
     /// Whether that contender takes part in it.
     pub fn suits(&self, contender: &Contender) -> bool {
-        contender.kind != Kind::ReadsOnly || matches!(self.work, Work::Select(_))
-    }
-
-    /// Loads a contender for so long and measures it.
-    ///
-    /// # Errors
-    /// pgbench has failed; its last words.
-    pub fn run(&self, stage: &Stage, contender: &Contender, seconds: u32, more: &[&str]) -> Result<Sample, String> {
-        let log = stage.folder.join("pgbench_log");
-        let script = stage.folder.join("result.sql");
-        let mut args: Vec<String> = match self.work {
-            Work::Select(protocol) => vec!["-S".into(), "-M".into(), protocol.word().into()],
-            Work::TpcB => Vec::new(),
-            Work::Churn => vec!["-S".into(), "-C".into()],
-            Work::Result => {
-                fs::write(&script, BIG_RESULT).map_err(|error| error.to_string())?;
-                vec!["-f".into(), script.to_string_lossy().into_owned()]
+        let kind = match contender.kind {
+            Kind::Pgsluice(Manner::ReadOnly | Manner::ReplicaReads) => {
+                matches!(self.work, Work::Select(_)) && self.main && self.clients != MANY
             }
+            // PgBouncer sets the pace, and haproxy shows what a relay adds to it.
+            Kind::Pgpool => self.clients <= PGPOOL_CLIENTS && self.work != Work::Half,
+            Kind::Direct | Kind::PgBouncer | Kind::HaProxy | Kind::Pgsluice(Manner::Open) | Kind::Other => true,
         };
-        let database = match self.work {
-            Work::Select(Protocol::Prepared) => contender.prepared_database,
-            _ => DATABASE,
-        };
-        let threads = match self.work {
-            // pgbench waits for each connection: a thread can open but one at a time.
-            Work::Churn => 8,
-            _ if self.clients > 100 => 2,
-            _ => 1,
-        };
-        let port = contender.port.to_string();
-        let (clients, threads, seconds) = (self.clients.to_string(), threads.to_string(), seconds.to_string());
-        args.extend(["-n", "-c", &clients, "-j", &threads, "-T", &seconds].map(String::from));
-        args.extend(["-h", "127.0.0.1", "-p", &port, "-U", USER].map(String::from));
-        args.extend(more.iter().map(ToString::to_string));
-        if matches!(self.work, Work::Select(_) | Work::TpcB | Work::Result) {
-            // A connection's time is not part of what -C logs: it has no percentile.
-            args.extend(["--log".into(), format!("--log-prefix={}", log.display())]);
-            if matches!(self.work, Work::Select(_)) {
-                args.push("--sampling-rate=0.2".into());
-            }
+        kind && match self.work {
+            Work::Scram => contender.scram.is_some(),
+            Work::Tls => contender.tls,
+            _ => true,
         }
-        args.push(database.into());
-
-        let cpu = || contender.pid.and_then(cpu_time);
-        let before = cpu();
-        let output = Command::new(&stage.pgbench)
-            .args(&args)
-            .env("PGSSLMODE", "disable")
-            .env("PGGSSENCMODE", "disable")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| error.to_string())?;
-        let used = cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
-        let resident = contender.pid.and_then(resident_kib);
-        let latencies = take_latencies(&stage.folder);
-        let (told, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        if !output.status.success() {
-            return Err(words.lines().find(|line| line.contains("error")).unwrap_or("pgbench failed").into());
-        }
-        let transactions =
-            number_after(&told, "number of transactions actually processed: ").ok_or("no number of transactions")?;
-        if transactions < f64::from(self.clients * LEAST_FOR_EACH) {
-            // Log-ins would be most of what is measured, and a ratio to it would be wild.
-            return Err(format!("only {transactions} transactions in {seconds} s: the machine had no time"));
-        }
-        Ok(Sample {
-            transactions,
-            per_second: number_after(&told, "tps = ").ok_or("no tps")?,
-            average_ms: number_after(&told, "latency average = ").ok_or("no latency")?,
-            p99_ms: percentile(latencies, 99),
-            cpu_us: used.map(|used| used.as_secs_f64() * 1e6 / transactions),
-            resident_kib: resident,
-        })
-    }
-
-    /// System calls of the proxy for each transaction, from a run of its own.
-    pub fn count_calls(&self, stage: &Stage, contender: &Contender) -> Option<f64> {
-        let counter = CallCounter::start(contender.pid?)?;
-        let sample = self.run(stage, contender, 1, &[]);
-        let calls = counter.stop()?;
-        Some(calls as f64 / sample.ok()?.transactions)
     }
 }
 
-/// Fills pools and caches.
-///
-/// # Errors
-/// The contender does not work at all.
-pub fn warm_up(stage: &Stage, contender: &Contender) -> Result<(), Failure> {
-    let workload = Workload { work: Work::Select(Protocol::Simple), clients: CLIENTS };
-    workload.run(stage, contender, 1, &[]).map_err(|error| format!("{}: {error}", contender.name))?;
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
 
-fn number_after(text: &str, words: &str) -> Option<f64> {
-    let rest = text.split_once(words)?.1;
-    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-    rest.get(..end)?.parse().ok()
-}
+    use super::*;
 
-/// Latencies in microseconds from pgbench's logs, which are removed.
-fn take_latencies(folder: &Path) -> Vec<u64> {
-    let mut latencies = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with("pgbench_log.") {
-            continue;
-        }
-        let text = fs::read_to_string(entry.path()).unwrap_or_default();
-        latencies.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok()));
-        let _ = fs::remove_file(entry.path());
+    fn names(args: &[&str]) -> Vec<String> {
+        let options = Options::parse_from(std::iter::once(&"run").chain(args));
+        Workload::chosen(&options).unwrap().iter().map(Workload::title).collect()
     }
-    latencies
-}
 
-fn percentile(mut latencies: Vec<u64>, percent: usize) -> Option<f64> {
-    latencies.sort_unstable();
-    let at = (latencies.len() * percent / 100).min(latencies.len().checked_sub(1)?);
-    latencies.get(at).map(|&micros| micros as f64 / 1e3)
+    #[test]
+    fn a_full_run_has_all_and_a_quick_one_the_main_ones() {
+        assert_eq!(names(&[]).len(), 3 * 3 + 8);
+        let main = ["-S simple, 32", "-S extended, 32", "-S prepared, 32", "TPC-B, 32", "-S -C, 32", "10 MB result, 4"];
+        assert_eq!(names(&["--quick"]), main);
+        assert_eq!(names(&["--quick", "--workload", "copy,tpcb"]), ["TPC-B, 32", "COPY in 100 MB, 1"]);
+        let wrong = Options::parse_from(["run", "--workload", "tpc-b"]);
+        assert!(Workload::chosen(&wrong).is_err());
+    }
 }

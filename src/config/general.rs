@@ -70,7 +70,7 @@ settings! {
 settings! {
     /// The process itself.
     pub struct Process titled "The process" {
-        /// Threads that serve clients. 0: one for each core.
+        /// Threads that serve clients. 0: one for every two cores.
         workers: u32 = 0, { max: 1024, restart: true };
         /// Where the mode of each database is kept, so that a restart does not open a closed gate.
         /// Empty: in memory alone, which is only good for a try.
@@ -122,7 +122,7 @@ settings! {
         /// 0: named prepared statements are not shared.
         max_prepared_statements: u32 = 200, { max: COUNT };
         /// In transaction mode: a session keeps its server connection for what cannot follow it to another one (LISTEN,
-        /// temporary tables, cursors WITH HOLD, advisory locks, PREPARE, LOAD). false: such statements are refused (0A000).
+        /// temporary tables, cursors WITH HOLD, advisory locks, LOAD). false: such statements are refused (0A000).
         pin_sessions: bool = true;
         /// Sent to a server connection before another client gets it, in session mode. Empty: nothing is sent.
         server_reset_query: String = "DISCARD ALL".into();
@@ -177,7 +177,7 @@ settings! {
         /// The largest statement (Query, Parse) that is held to be looked at. A larger one is refused.
         max_message_size: Size = Size::new(256 * MB), { min: KB, max: GB };
         /// Bytes that are read at once; a connection that is idle has no buffer.
-        buffer_size: Size = Size::new(64 * KB), { min: 4 * KB, max: 16 * MB };
+        buffer_size: Size = Size::new(128 * KB), { min: 4 * KB, max: 16 * MB };
         /// Verdicts on statements that are remembered, for each worker. 0: none.
         verdict_cache_size: Size = Size::new(8 * MB), { max: 4 * GB };
     }

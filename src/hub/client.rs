@@ -62,7 +62,7 @@ pub struct CancelTarget {
     /// Process id of the server connection.
     pub pid: u32,
     /// Its secret.
-    pub secret: Vec<u8>,
+    pub secret: Arc<[u8]>,
     /// What tables show of the server connection.
     pub server: Arc<Facts>,
     /// Statements that stood prepared on it when it was taken.
@@ -198,11 +198,17 @@ impl Client {
 
     /// Notes what it does now.
     pub fn enter(&self, phase: Phase) {
+        if self.phase.get() != phase {
+            self.enter_at(phase, Instant::now());
+        }
+    }
+
+    /// The same, for who knows the time.
+    pub fn enter_at(&self, phase: Phase, now: Instant) {
         let before = self.phase.replace(phase);
         if before == phase {
             return;
         }
-        let now = Instant::now();
         self.phase_since.set(now);
         if matches!(before, Phase::Idle | Phase::IdleInTransaction)
             && matches!(phase, Phase::Waiting | Phase::Held | Phase::Active | Phase::Streams)
@@ -282,5 +288,14 @@ impl Client {
     /// Address for tables and notices: `unix` for a unix socket.
     pub fn address_words(&self) -> String {
         self.address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_client_stays_small() {
+        let bytes = size_of::<super::Client>();
+        assert!(bytes <= 466, "{bytes} bytes, for each idle client: box what only some have");
     }
 }

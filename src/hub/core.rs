@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::client::Client;
+use super::greetings::Greetings;
 use super::statement::Statements;
 use super::{Hub, Setup};
 use crate::sql::Analyzer;
 use crate::sql::cache::VerdictCache;
+use crate::upstream::vars::Alike;
 use crate::wire::BufferPool;
 
 /// See the module.
@@ -25,6 +27,10 @@ pub struct Core {
     pub verdicts: RefCell<VerdictCache>,
     /// Protocol-level prepared statements.
     pub statements: Rc<Statements>,
+    /// What its clients are told at their log-in.
+    pub greetings: RefCell<Greetings>,
+    /// Settings that its clients begin with.
+    pub alike: RefCell<Alike>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     stopping: Cell<bool>,
 }
@@ -44,6 +50,8 @@ impl Core {
             buffers,
             verdicts,
             statements: Statements::new(index),
+            greetings: RefCell::default(),
+            alike: RefCell::default(),
             clients: RefCell::default(),
             stopping: Cell::new(false),
         })

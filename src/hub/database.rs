@@ -70,6 +70,8 @@ pub struct Database {
     pub process_askers: Askers,
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
+    /// Changes of the schema that clients are known to have made.
+    schema: AtomicU64,
     paused: AtomicBool,
     disabled: AtomicBool,
     resumed: Notify,
@@ -84,6 +86,22 @@ impl Database {
     /// What a reload may change.
     pub fn setup(&self) -> Arc<DatabaseSetup> {
         self.setup.load_full()
+    }
+
+    /// The same for a look: it must not be kept over an await.
+    #[inline]
+    pub fn peek_setup(&self) -> arc_swap::Guard<Arc<DatabaseSetup>> {
+        self.setup.load()
+    }
+
+    /// Grows with each change of the schema that clients are known to have made.
+    pub fn schema(&self) -> u64 {
+        self.schema.load(SeqCst)
+    }
+
+    /// A client has changed the schema, or taken a change back.
+    pub fn schema_has_changed(&self) {
+        self.schema.fetch_add(1, SeqCst);
     }
 
     /// Grows with each change of the setup: what was taken from an older one is out of date.
@@ -397,6 +415,7 @@ impl Databases {
             process_askers: Askers::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
+            schema: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),
             disabled: AtomicBool::new(false),
             resumed: Notify::new(),

@@ -123,6 +123,9 @@ impl Catalog {
 
     /// Waits until there has been an answer, good or bad, but not for ever.
     pub async fn answered(&self, patience: Duration) {
+        if !matches!(**self.known(), Knowledge::Pending) {
+            return;
+        }
         let waits = async {
             loop {
                 let changed = self.changed.notified();
@@ -132,6 +135,7 @@ impl Catalog {
                 changed.await;
             }
         };
-        let _ = tokio::time::timeout(patience, waits).await;
+        // Boxed: sessions, which hardly ever wait for this, have no room for it.
+        let _ = Box::pin(tokio::time::timeout(patience, waits)).await;
     }
 }

@@ -8,6 +8,7 @@ mod askers;
 pub mod client;
 mod core;
 pub mod database;
+pub mod greetings;
 mod keys;
 pub mod knowledge;
 mod layers;

@@ -1,8 +1,11 @@
-//! Protocol-level prepared statements, one for each distinct text and list of parameter types.
+//! Prepared statements, one for each distinct text and list of parameter types, and for each place that it finds its tables in.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::rc::{Rc, Weak};
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 
 use crate::sql::LexContext;
 use crate::sql::cache::Cached;
@@ -15,21 +18,27 @@ pub struct Statement {
     pub cached: Rc<Cached>,
     /// Type OIDs of its parameters, four bytes each, as the client gave them.
     pub oids: Box<[u8]>,
-    key: Key,
+    context: LexContext,
+    /// Where it finds its tables.
+    path: u64,
+    server_name: Box<str>,
+    hash: u64,
     home: Weak<Statements>,
 }
-
-type Key = (Box<[u8]>, Box<[u8]>, LexContext);
 
 impl Statement {
     /// How its text was read.
     pub fn context(&self) -> LexContext {
-        self.key.2
+        self.context
     }
 
     /// Its name on servers.
-    pub fn server_name(&self) -> String {
-        server_name(self.id)
+    pub fn server_name(&self) -> &str {
+        &self.server_name
+    }
+
+    fn is(&self, text: &[u8], oids: &[u8], context: LexContext, path: u64) -> bool {
+        *self.cached.text == *text && *self.oids == *oids && self.context == context && self.path == path
     }
 }
 
@@ -44,47 +53,73 @@ pub fn server_name(id: u64) -> String {
 impl Drop for Statement {
     fn drop(&mut self) {
         if let Some(home) = self.home.upgrade() {
-            let mut known = home.known.borrow_mut();
             // After a renewal the place is another's.
-            if known.get(&self.key).is_some_and(|place| place.strong_count() == 0) {
-                known.remove(&self.key);
-            }
+            home.forget(self);
         }
     }
 }
 
+/// A statement's hash, and the statement for as long as anybody holds it.
+type Place = (u64, Weak<Statement>);
+
 /// The statements of one core.
 pub struct Statements {
-    known: RefCell<HashMap<Key, Weak<Statement>>>,
+    known: RefCell<HashTable<Place>>,
+    hasher: RandomState,
     next: Cell<u64>,
 }
 
 impl Statements {
     /// None yet. Numbers of different cores never meet: a server connection may move from one to another.
     pub fn new(core: usize) -> Rc<Self> {
-        Rc::new(Self { known: RefCell::default(), next: Cell::new((core as u64) << 40 | 1) })
+        Rc::new(Self {
+            known: RefCell::default(),
+            hasher: RandomState::default(),
+            next: Cell::new((core as u64) << 40 | 1),
+        })
     }
 
-    /// The statement with this text, these types and this reading; the same one as long as anybody holds it.
-    pub fn get(self: &Rc<Self>, cached: Rc<Cached>, oids: &[u8], context: LexContext) -> Rc<Statement> {
-        let key: Key = (cached.text.clone(), oids.into(), context);
-        if let Some(known) = self.known.borrow().get(&key).and_then(Weak::upgrade) {
+    /// The statement with this text, these types and this reading, prepared by one who looks for tables in `path`; the same one
+    /// as long as anybody holds it.
+    pub fn get(self: &Rc<Self>, cached: Rc<Cached>, oids: &[u8], context: LexContext, path: u64) -> Rc<Statement> {
+        let mut state = self.hasher.build_hasher();
+        state.write(&cached.text);
+        (oids, context, path).hash(&mut state);
+        let hash = state.finish();
+        let mut found = None;
+        let same = |place: &Place| {
+            found = (place.0 == hash).then(|| place.1.upgrade()).flatten();
+            found.as_ref().is_some_and(|known| known.is(&cached.text, oids, context, path))
+        };
+        if self.known.borrow().find(hash, same).is_some()
+            && let Some(known) = found
+        {
             return known;
         }
         let id = self.next.get();
         self.next.set(id + 1);
-        let statement =
-            Rc::new(Statement { id, cached, oids: oids.into(), key: key.clone(), home: Rc::downgrade(self) });
-        self.known.borrow_mut().insert(key, Rc::downgrade(&statement));
+        let (server_name, home) = (server_name(id).into(), Rc::downgrade(self));
+        let statement = Statement { id, cached, oids: oids.into(), context, path, server_name, hash, home };
+        let statement = Rc::new(statement);
+        self.known.borrow_mut().insert_unique(hash, (hash, Rc::downgrade(&statement)), |place| place.0);
         statement
     }
 
     /// Who prepares this text from now on gets a statement with a number, and on servers a name, of its own: what stands
     /// there under the old one has been overtaken by a change of the schema.
     pub fn renew(&self, statement: &Rc<Statement>) {
+        self.forget(statement);
+    }
+
+    fn forget(&self, statement: &Statement) {
+        let its = |place: &Place| std::ptr::eq(place.1.as_ptr(), statement);
         let mut known = self.known.borrow_mut();
-        if known.get(&statement.key).is_some_and(|place| std::ptr::eq(place.as_ptr(), Rc::as_ptr(statement))) {
-            known.remove(&statement.key);
+        if let Ok(place) = known.find_entry(statement.hash, its) {
+            place.remove();
+        }
+        // Memory of a crowd that has left goes back.
+        if known.capacity() > 1024 && known.len() * 8 < known.capacity() {
+            known.shrink_to_fit(|place| place.0);
         }
     }
 

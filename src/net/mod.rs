@@ -3,5 +3,5 @@
 mod socket;
 mod stream;
 
-pub use socket::Socket;
+pub use socket::{Socket, tune};
 pub use stream::Stream;

@@ -14,22 +14,54 @@ use super::Socket;
 pub enum Stream {
     /// No encryption.
     Plain(Socket),
+    /// The same, with bytes that have been read already and come first.
+    Early(Box<Early>),
     /// TLS towards a client.
     FromClient(Box<server::TlsStream<Socket>>),
     /// TLS towards an upstream.
     ToServer(Box<client::TlsStream<Socket>>),
 }
 
+/// See [`Stream::Early`].
+pub struct Early {
+    socket: Socket,
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
 impl Stream {
     /// Whether TLS is spoken.
     pub fn is_tls(&self) -> bool {
-        !matches!(self, Self::Plain(_))
+        !matches!(self, Self::Plain(_) | Self::Early(_))
+    }
+
+    /// Puts bytes that were read from the socket in front of what comes. Without effect on a stream with TLS.
+    pub fn hold_early(&mut self, bytes: Vec<u8>) {
+        if let Self::Plain(socket) = self {
+            let socket = std::mem::replace(socket, Socket::Lost);
+            *self = Self::Early(Box::new(Early { socket, bytes, taken: 0 }));
+        }
+    }
+
+    fn take_early(&mut self, room: &mut [u8]) -> usize {
+        let Self::Early(early) = self else { return 0 };
+        let left = early.bytes.get(early.taken..).unwrap_or_default();
+        let n = left.len().min(room.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..n), left.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        early.taken += n;
+        if early.taken >= early.bytes.len() {
+            *self = Self::Plain(std::mem::replace(&mut early.socket, Socket::Lost));
+        }
+        n
     }
 
     /// The socket below.
     pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
+            Self::Early(early) => &early.socket,
             Self::FromClient(tls) => tls.get_ref().0,
             Self::ToServer(tls) => tls.get_ref().0,
         }
@@ -38,7 +70,7 @@ impl Stream {
     /// TLS version and cipher suite, `TLSv1.3/TLS_AES_256_GCM_SHA384` for one.
     pub fn tls_words(&self) -> Option<String> {
         let (version, suite) = match self {
-            Self::Plain(_) => return None,
+            Self::Plain(_) | Self::Early(_) => return None,
             Self::FromClient(tls) => (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite()),
             Self::ToServer(tls) => (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite()),
         };
@@ -52,6 +84,7 @@ impl Stream {
     pub fn rebind(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.rebind(),
+            Self::Early(early) => early.socket.rebind(),
             Self::FromClient(tls) => tls.get_mut().0.rebind(),
             Self::ToServer(tls) => tls.get_mut().0.rebind(),
         }
@@ -64,6 +97,7 @@ impl Stream {
         // TLS takes records from the socket whole: what did not fit into the last read waits there, not in the socket.
         let holds_more = match self {
             Self::Plain(_) => false,
+            Self::Early(_) => true,
             Self::FromClient(tls) => !tls.get_ref().1.wants_read(),
             Self::ToServer(tls) => !tls.get_ref().1.wants_read(),
         };
@@ -73,9 +107,17 @@ impl Stream {
     /// Reads into `room`: the number of bytes, 0 at the end of the stream.
     #[inline]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_recv(cx, room),
+            _ => self.poll_read_special(cx, room),
+        }
+    }
+
+    fn poll_read_special(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(room);
         ready!(match self {
-            Self::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+            Self::Plain(socket) => return socket.poll_recv(cx, room),
+            Self::Early(_) => return Poll::Ready(Ok(self.take_early(room))),
             Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut buf),
             Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut buf),
         })?;
@@ -85,32 +127,37 @@ impl Stream {
     /// Writes as much of `first` and then `second` as the socket takes, in one system call.
     #[inline]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
-        match (first.is_empty(), second.is_empty()) {
-            (true, _) => self.poll_write_one(cx, second),
-            (_, true) => self.poll_write_one(cx, first),
-            _ => {
-                let both = [IoSlice::new(first), IoSlice::new(second)];
-                match self {
-                    Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, &both),
-                    Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
-                    Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
-                }
-            }
+        match self {
+            Self::Plain(socket) => socket.poll_send(cx, first, second),
+            _ => self.poll_write_special(cx, first, second),
         }
     }
 
-    #[inline]
-    fn poll_write_one(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
-            Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+    fn poll_write_special(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+        let both = [IoSlice::new(first), IoSlice::new(second)];
+        let one = match (first.is_empty(), second.is_empty()) {
+            (true, _) => Some(second),
+            (_, true) => Some(first),
+            _ => None,
+        };
+        match (self, one) {
+            (Self::Plain(socket), _) => socket.poll_send(cx, first, second),
+            (Self::Early(early), _) => early.socket.poll_send(cx, first, second),
+            (Self::FromClient(tls), Some(bytes)) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+            (Self::FromClient(tls), None) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
+            (Self::ToServer(tls), Some(bytes)) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+            (Self::ToServer(tls), None) => Pin::new(tls.as_mut()).poll_write_vectored(cx, &both),
         }
     }
 
     /// Pushes out what TLS still holds. Pending: to be called again when woken, nobody else does.
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_tls() { self.poll_flush_tls(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    #[inline(never)]
+    fn poll_flush_tls(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::FromClient(tls) if tls.get_ref().1.wants_write() => Pin::new(tls.as_mut()).poll_flush(cx),
             Self::ToServer(tls) if tls.get_ref().1.wants_write() => Pin::new(tls.as_mut()).poll_flush(cx),
@@ -155,7 +202,7 @@ impl Stream {
             let _ = self.poll_write(&mut cx, goodbye, &[]);
         }
         let _ = match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Early(_) => Poll::Ready(Ok(())),
             Self::FromClient(tls) => Pin::new(tls.as_mut()).poll_shutdown(&mut cx),
             Self::ToServer(tls) => Pin::new(tls.as_mut()).poll_shutdown(&mut cx),
         };

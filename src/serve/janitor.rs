@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use tokio::time::interval;
@@ -22,6 +23,10 @@ pub async fn watch_clients(core: Rc<Core>) {
         tick.tick().await;
         let setup = core.setup();
         for client in core.clients() {
+            if client.phase.get() == Phase::Waiting {
+                // It looks at its deadline by itself.
+                client.wake();
+            }
             if client.operator || client.database.is_none() {
                 continue;
             }
@@ -71,6 +76,51 @@ pub async fn watch_stats(hub: Arc<Hub>) {
     }
 }
 
+/// Gives the memory of a crowd that has left back to the system.
+pub async fn watch_memory(hub: Arc<Hub>) {
+    let mut tick = interval(TICK);
+    let mut crowd = Crowd::default();
+    loop {
+        tick.tick().await;
+        if crowd.has_left(hub.clients.load(SeqCst)) {
+            trim();
+        }
+    }
+}
+
+/// How many clients there have been since memory was given back.
+#[derive(Default)]
+struct Crowd {
+    most: usize,
+    before: usize,
+}
+
+impl Crowd {
+    /// Fewer that have left are no crowd: their memory serves the next ones.
+    const LEAST: usize = 256;
+
+    /// Whether a quarter or more of them have left, and no more are leaving.
+    fn has_left(&mut self, now: usize) -> bool {
+        let falls = now < std::mem::replace(&mut self.before, now);
+        self.most = self.most.max(now);
+        let left = self.most - now >= Self::LEAST.max(self.most / 4);
+        if left && !falls {
+            self.most = now;
+        }
+        left && !falls
+    }
+}
+
+/// The allocator gives back by itself what lies at the end of its heaps only; what sessions leave behind lies scattered.
+#[cfg(target_env = "gnu")]
+fn trim() {
+    // SAFETY: it is given no pointer, and may be called at any time by any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}
+
 /// Closes server connections that are too old or idle for too long, and keeps min_pool_size of them warm.
 pub async fn watch_pools(hub: Arc<Hub>) {
     let mut tick = interval(TICK);
@@ -107,5 +157,22 @@ pub async fn watch_pools(hub: Arc<Hub>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Crowd;
+
+    #[test]
+    fn memory_is_given_back_once_when_a_crowd_has_left() {
+        let mut crowd = Crowd::default();
+        let mut ticks = |counts: &[usize]| counts.iter().map(|now| crowd.has_left(*now)).collect::<Vec<_>>();
+        assert_eq!(
+            ticks(&[0, 2000, 900, 100, 100, 100, 0, 0]),
+            [false, false, false, false, true, false, false, false]
+        );
+        assert_eq!(ticks(&[255, 0, 0, 256, 0, 0, 0]), [false, false, false, false, false, true, false]);
+        assert_eq!(ticks(&[10_000, 7_600, 7_600, 7_500, 7_500]), [false, false, false, false, true]);
     }
 }

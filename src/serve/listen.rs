@@ -4,11 +4,11 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
-use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::{Config, ListenAddr};
-use crate::net::Socket;
+use crate::net::{self, Socket};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -16,8 +16,8 @@ const BACKLOG: i32 = 1024;
 /// A socket that is bound and listens, not yet known to a reactor.
 #[derive(Debug)]
 pub enum Listener {
-    /// TCP, with the keepalive its connections get.
-    Tcp(std::net::TcpListener, Option<TcpKeepalive>),
+    /// TCP, and whether it is for all addresses of the machine.
+    Tcp(std::net::TcpListener, bool),
     /// A unix socket.
     Unix(std::os::unix::net::UnixListener),
 }
@@ -32,8 +32,8 @@ pub struct Accepted {
 
 /// The same, known to this thread's reactor.
 pub enum Registered {
-    /// TCP.
-    Tcp(TcpListener, Option<TcpKeepalive>),
+    /// TCP, as [`Listener::Tcp`].
+    Tcp(TcpListener, bool),
     /// A unix socket.
     Unix(UnixListener),
 }
@@ -45,7 +45,7 @@ impl Listener {
     /// The kernel refuses.
     pub fn register(self) -> io::Result<Registered> {
         match self {
-            Self::Tcp(listener, keepalive) => Ok(Registered::Tcp(TcpListener::from_std(listener)?, keepalive)),
+            Self::Tcp(listener, anywhere) => Ok(Registered::Tcp(TcpListener::from_std(listener)?, anywhere)),
             Self::Unix(listener) => Ok(Registered::Unix(UnixListener::from_std(listener)?)),
         }
     }
@@ -58,11 +58,10 @@ impl Registered {
     /// The kernel has no more file descriptors or memory.
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Tcp(listener, keepalive) => {
+            Self::Tcp(listener, anywhere) => {
                 let (socket, address) = listener.accept().await?;
-                socket.set_nodelay(true)?;
-                if let Some(keepalive) = keepalive {
-                    socket2::SockRef::from(&socket).set_tcp_keepalive(keepalive)?;
+                if *anywhere {
+                    net::tune(&socket, address);
                 }
                 Ok(Accepted { socket: Socket::Tcp(socket), address: Some(address) })
             }
@@ -83,8 +82,18 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Vec<Vec<Listener>>> {
     let keepalive = keepalive(config);
     for address in addresses(config)? {
         for listeners in &mut per_core {
-            let listener = tcp(address).map_err(|error| named(&error, &address.to_string()))?;
-            listeners.push(Listener::Tcp(listener, keepalive.clone()));
+            let options = |listener: std::net::TcpListener| {
+                // Connections inherit them, which saves system calls for each.
+                let socket = SockRef::from(&listener);
+                socket.set_tcp_nodelay(true)?;
+                if let Some(keepalive) = &keepalive {
+                    socket.set_tcp_keepalive(keepalive)?;
+                }
+                net::tune(&listener, address);
+                Ok(listener)
+            };
+            let listener = tcp(address).and_then(options).map_err(|error| named(&error, &address.to_string()))?;
+            listeners.push(Listener::Tcp(listener, address.ip().is_unspecified()));
         }
     }
     if let Some(dir) = &config.listen.unix_socket_dir {

@@ -73,7 +73,9 @@ struct Watched {
 /// It could not be started.
 pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Result<(), StartError> {
     let cores = match config.process.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        // A thread of ours keeps about as much of the kernel's work busy on another core; fewer threads that each find more
+        // to do at a wake-up cost less than many that find little (docs/ARCHITECTURE.md, "The hot path").
+        0 => std::thread::available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2)),
         n => n as usize,
     };
     let cores = cores.min(127);
@@ -109,6 +111,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         http.into_iter().map(|listener| (surfaces.http)(hub.clone(), listener)).collect::<Result<_, _>>()?;
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
+    let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
     let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
     let config = hub.setup.load();
     tracing::info!(
@@ -136,6 +139,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     };
     pools.abort();
     stats.abort();
+    memory.abort();
     catalogs.abort();
     loop {
         tokio::select! {

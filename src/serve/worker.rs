@@ -90,30 +90,47 @@ async fn accept(core: Rc<Core>, listener: Listener, console: Console) {
 /// Counts a connection for as long as it lives.
 struct Counted(Arc<Hub>);
 
+impl Counted {
+    fn new(hub: Arc<Hub>) -> Self {
+        hub.clients.fetch_add(1, SeqCst);
+        Self(hub)
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, SeqCst);
     }
 }
 
-async fn serve(core: Rc<Core>, accepted: Accepted, console: Console) {
-    core.hub.clients.fetch_add(1, SeqCst);
-    let _counted = Counted(core.hub.clone());
-    let setup = core.setup();
-    let patience = setup.config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
-    drop(setup);
-    let Accepted { socket, address } = accepted;
-    // Large and short: it must not stay part of what an idle session holds.
-    let greeted = timeout(patience, Box::pin(greet(&core, socket, address))).await;
-    match greeted {
-        Ok(Greeted::Guest(guest)) if CONSOLES.contains(&guest.database.as_str()) => console(core, guest).await,
-        Ok(Greeted::Guest(guest)) => crate::session::begin::run(core, guest).await,
+/// Serves a connection. The future is what an idle client costs: what is large and short in it is boxed, and nothing goes
+/// into it that is used at the beginning only.
+fn serve(core: Rc<Core>, accepted: Accepted, console: Console) -> impl Future<Output = ()> {
+    let greeted = Box::pin(greet_in_time(core.clone(), accepted));
+    let counted = Counted::new(core.hub.clone());
+    async move {
+        let Some(guest) = greeted.await else { return };
+        if CONSOLES.contains(&guest.database.as_str()) {
+            console(core, guest).await;
+        } else {
+            crate::session::begin::run(core, guest).await;
+        }
+        drop(counted);
+    }
+}
+
+/// Greets a connection. None: it is no client's, or no longer.
+async fn greet_in_time(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
+    let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
+    match timeout(patience, greet(&core, accepted.socket, accepted.address)).await {
+        Ok(Greeted::Guest(guest)) => Some(guest),
         Ok(Greeted::Cancel { pid, secret, mut stream }) => {
             cancel(&core, pid, secret).await;
             // libpq takes TLS that ends without a goodbye for a failure.
             stream.close(&[]);
+            None
         }
-        Ok(Greeted::Over) | Err(_) => {}
+        Ok(Greeted::Over) | Err(_) => None,
     }
 }
 
@@ -132,5 +149,20 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
     // The client that asked waits until its connection is closed: not before the request has been passed on.
     if let Some(Some(done)) = sent.await {
         let _ = timeout(Duration::from_secs(10), done).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Core>, Accepted, Console) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_clients_task_stays_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 830, "{bytes} bytes: box what is large and rare, ahead of what is awaited");
     }
 }

@@ -2,7 +2,11 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
 
 use super::expect::{Expected, Hide, What};
 use super::identity::Wish as ServerWish;
@@ -11,16 +15,21 @@ use super::pins::Pin;
 use super::tenure::give_back;
 use super::{End, Session};
 use crate::config::PoolMode;
+use crate::gate::{NewTransaction, Reads};
 use crate::hub::Phase;
 use crate::route::{Nature, Route, Wish};
+use crate::upstream::guard::Kind;
 use crate::upstream::guard::{ARM, DISARM};
 use crate::upstream::login::LoginError;
+use crate::upstream::pool::{Grant, Place};
 use crate::upstream::{AcquireError, Conn, Guarded, Pool, Server, Unguarded};
 use crate::wire::frame::peek_front;
 use crate::wire::{ErrorFields, Report, front};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long before its deadline a wait gets a timer of its own: longer than the janitor sleeps.
+const ALARM: Duration = Duration::from_secs(3);
 /// How often, and for how long each time, a certain server connection is waited for that another client has.
 const TRIES: u32 = 50;
 pub(super) const PAUSE: Duration = Duration::from_millis(2);
@@ -28,6 +37,64 @@ pub(super) const PAUSE: Duration = Duration::from_millis(2);
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Session {
+    /// Takes what can be had without waiting, which is the usual case: an idle connection of this core, with the gate open.
+    /// False: nothing has happened.
+    pub(super) fn acquire_now(&mut self, nature: Nature) -> bool {
+        let plain = self.lease.is_none() && !self.me.operator && !self.manner.fresh;
+        let any = self.sequences.wanted().is_none() && self.identity.wish() == ServerWish::Any;
+        if !plain || !any || self.db.is_paused() {
+            return false;
+        }
+        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
+        let state = self.db.gate.state();
+        if state.mode.new_transaction() != NewTransaction::WriteCapable {
+            return false;
+        }
+        let route = {
+            let setup = self.db.peek_setup();
+            let wish = Wish {
+                state,
+                reads: self.manner.reads,
+                maintenance_reads: Reads::default(),
+                quiesced: None,
+                cluster: &setup.cluster,
+                avoid: self.avoid,
+            };
+            match wish.route(nature) {
+                Route::Write => setup.cluster.primary().map(|at| (at, false)),
+                Route::Replica(at) => Some((at, true)),
+                _ => None,
+            }
+        };
+        let core = self.core.index;
+        let Some((at, replica)) = route else { return false };
+        let Ok(pool) = self.pool(at) else { return false };
+        if replica {
+            let Some(conn) = pool.try_take(core) else { return false };
+            if let Some(upstream) = self.db.peek_setup().cluster.upstreams.get(at) {
+                upstream.busy.fetch_add(1, SeqCst);
+            }
+            self.lease = Lease::Guarded { conn, replica: Some(at), maintenance: false };
+        } else {
+            let Some(conn) = pool.try_take(core) else { return false };
+            let Some(ticket) = self.enter_gate() else {
+                // The gate closed meanwhile: this kind of connection is not wanted any more.
+                conn.close();
+                return false;
+            };
+            self.lease = Lease::Write { conn, ticket };
+            self.me.write_capable.set(true);
+        }
+        if let Some(stats) = self.db.stats.of(core) {
+            stats.assignments.add(1);
+        }
+        self.holding.cancelled = false;
+        self.settle_down();
+        self.begin_lease();
+        self.begin_anew();
+        true
+    }
+
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
         if let Some(moved) = self.reuse_bound()? {
@@ -37,10 +104,10 @@ impl Session {
         }
         // A session that keeps its connection keeps one to the primary.
         let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
-        let began = Instant::now();
+        let began = self.now;
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
         self.holding.cancelled = false;
-        self.me.enter(Phase::Waiting);
+        self.me.enter_at(Phase::Waiting, self.now);
         if !self.me.operator && self.db.gate.state().mode.reports_read_only() {
             self.db.catalog.answered(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
         }
@@ -173,7 +240,7 @@ impl Session {
             let maintenance = wish.state.mode.reports_read_only();
             drop(view);
             match route {
-                Route::Offline => return Err(Denied::Refused(self.offline_report())),
+                Route::Offline => return Err(Denied::refused(self.offline_report())),
                 Route::Wait => {
                     let mut changes = setup.cluster.changes();
                     let wait =
@@ -183,13 +250,15 @@ impl Session {
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     let pool = self.pool(at)?;
-                    let conn: Conn<Unguarded> = match self.take_idle(&pool, deadline).await? {
+                    let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
+                    let idle = match wish {
+                        ServerWish::Any => pool.try_take(core),
+                        ServerWish::Rather(id) => Box::pin(self.take_certain(&pool, id, 0, deadline)).await?,
+                        ServerWish::Waits(id) => Box::pin(self.take_certain(&pool, id, TRIES, deadline)).await?,
+                    };
+                    let conn: Conn<Unguarded> = match idle {
                         Some(conn) => conn,
-                        None => {
-                            let taker = pool.clone();
-                            let taken = async move { taker.take(core, deadline).await };
-                            self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?
-                        }
+                        None => self.take_in_turn(&pool, deadline).await?,
                     };
                     let Some(conn) = self.fit(conn) else { continue };
                     match self.enter_gate() {
@@ -255,15 +324,16 @@ impl Session {
         }
     }
 
-    /// An idle connection of this core; for a question that only a certain one can answer that one, which is worth a wait.
-    async fn take_idle(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Option<Conn<Unguarded>>, Denied> {
+    /// For a question that only a certain connection can answer that one, which is worth so many more tries; else an idle one of
+    /// this core.
+    async fn take_certain(
+        &mut self,
+        pool: &Arc<Pool>,
+        wanted: u64,
+        tries: u32,
+        deadline: Instant,
+    ) -> Result<Option<Conn<Unguarded>>, Denied> {
         let core = self.core.index;
-        let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
-        let (wanted, tries) = match wish {
-            ServerWish::Any => return Ok(pool.try_take(core)),
-            ServerWish::Rather(id) => (id, 0),
-            ServerWish::Waits(id) => (id, TRIES),
-        };
         for left in (0..=tries).rev() {
             let taker = pool.clone();
             if let Some(conn) = self.waiting(async move { taker.take_this(core, wanted).await }, deadline).await? {
@@ -296,15 +366,72 @@ impl Session {
         if let Some(conn) = pool.try_take(core) {
             return Ok(Some(conn));
         }
+        let granted = match self.take_in_line(pool, deadline).await? {
+            Ok(conn) => return Ok(Some(conn)),
+            Err(granted) => granted,
+        };
         let taker = pool.clone();
         let taken = async move {
-            if insist { taker.take(core, deadline).await } else { taker.take_or_fail(core, deadline).await }
+            if insist {
+                taker.take_with(granted, core, deadline).await
+            } else {
+                taker.take_or_fail(granted, core, deadline).await
+            }
         };
         match self.waiting(taken, deadline).await? {
             Ok(conn) => Ok(Some(conn)),
             Err(AcquireError::Login(error)) if !insist && error.is_transient() => Ok(None),
             Err(error) => Err(denied(&error)),
         }
+    }
+
+    /// Waits for a connection in order of arrival, or opens one.
+    async fn take_in_turn(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Unguarded>, Denied> {
+        let granted = match self.take_in_line(pool, deadline).await? {
+            Ok(conn) => return Ok(conn),
+            Err(granted) => granted,
+        };
+        let (taker, core) = (pool.clone(), self.core.index);
+        let taken = async move { taker.take_with(granted, core, deadline).await };
+        self.waiting(taken, deadline).await?.map_err(|error| denied(&error))
+    }
+
+    /// The same as far as waiting in line is all that it takes. Else what was granted, if anything.
+    async fn take_in_line<K: Kind>(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Result<Conn<K>, Option<Grant>>, Denied> {
+        let core = self.core.index;
+        let Some(place) = pool.line_up::<K>(core, self.now) else { return Ok(Err(None)) };
+        let grant = self.in_line(place, deadline).await?;
+        Ok(match pool.take_up(grant, core) {
+            Ok(conn) => conn.ok_or(None),
+            Err(granted) => Err(Some(granted)),
+        })
+    }
+
+    /// Waits for its turn while the client may go and others may ask. Most turns come long before the deadline, so that a
+    /// timer is made only towards its end: until then the janitor of the core wakes who waits once a second.
+    async fn in_line(&mut self, mut place: Place, deadline: Instant) -> Result<Grant, Denied> {
+        let mut alarm: Option<std::pin::Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(grant) = place.poll(cx) {
+                return Poll::Ready(grant.map_err(|error| denied(&error)));
+            }
+            if deadline.saturating_duration_since(Instant::now()) < ALARM {
+                let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+                if alarm.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Denied::End(Report::fatal("57014", "query_wait_timeout").into())));
+                }
+            }
+            match self.poll_interrupt(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(())) => Poll::Ready(Err(Denied::Asked)),
+                Poll::Ready(Err(end)) => Poll::Ready(Err(Denied::End(end))),
+            }
+        })
+        .await
     }
 
     async fn take_operator(&mut self) -> Result<(), Denied> {
@@ -330,10 +457,15 @@ impl Session {
         }
     }
 
-    /// Waits for something while the client may go and others may ask.
-    async fn waiting<T>(&mut self, what: impl Future<Output = T>, deadline: Instant) -> Result<T, Denied> {
+    /// Waits for something while the client may go and others may ask. It is boxed before anything is awaited: a session
+    /// has no room for it while it waits for nothing.
+    fn waiting<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<T, Denied>> {
         let mut what = Box::pin(tokio::time::timeout_at(deadline.into(), what));
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if let std::task::Poll::Ready(done) = what.as_mut().poll(cx) {
                 let late = || Denied::End(Report::fatal("57014", "query_wait_timeout").into());
                 return std::task::Poll::Ready(done.map_err(|_| late()));
@@ -344,7 +476,6 @@ impl Session {
                 std::task::Poll::Ready(Err(end)) => std::task::Poll::Ready(Err(Denied::End(end))),
             }
         })
-        .await
     }
 
     fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
@@ -357,7 +488,7 @@ impl Session {
             return Ok(pool.clone());
         }
         let Some(pool) = self.db.pool(&self.user, upstream, &self.credential) else {
-            return Err(Denied::Refused(Report::error("57P01", "the proxy is shutting down")));
+            return Err(Denied::refused(Report::error("57P01", "the proxy is shutting down")));
         };
         if self.pools.by_upstream.len() <= upstream {
             self.pools.by_upstream.resize(upstream + 1, None);
@@ -381,24 +512,30 @@ pub(super) enum Denied {
     /// Something is asked of the session first.
     Asked,
     /// The client is told, and lives on.
-    Refused(Report),
+    Refused(Box<Report>),
+}
+
+impl Denied {
+    fn refused(report: Report) -> Self {
+        Self::Refused(Box::new(report))
+    }
 }
 
 fn denied(error: &AcquireError) -> Denied {
     match error {
         AcquireError::NoPlace => {
-            Denied::Refused(Report::error("53300", "too many server connections, those kept for operators too"))
+            Denied::refused(Report::error("53300", "too many server connections, those kept for operators too"))
         }
         AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
         AcquireError::Login(LoginError::Refused(body)) => {
             let fields = ErrorFields::new(body);
             let text = String::from_utf8_lossy(fields.message()).into_owned();
-            Denied::Refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
+            Denied::refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
         }
         AcquireError::Login(error) => {
             // Hosts and ports are nobody's business: the log has them.
             tracing::warn!(%error, "no server connection");
-            Denied::Refused(Report::error("08006", "could not connect to the database server"))
+            Denied::refused(Report::error("08006", "could not connect to the database server"))
         }
     }
 }

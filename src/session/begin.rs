@@ -1,5 +1,6 @@
 //! The first words to a client that has logged in: what a server would tell it, and its settings.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,7 +19,9 @@ use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
 use crate::config::{Config, PoolMode};
 use crate::hub::client;
 use crate::hub::database::Resolved;
+use crate::hub::greetings::Greeting;
 use crate::hub::{Client, Core, Database};
+use crate::sql::{LexContext, StandardStrings};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::Welcome;
 use crate::upstream::vars::{Value, Vars, reported_name};
@@ -33,35 +36,20 @@ const CATALOG_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs the whole session of a client.
-pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
-    let (user, database) = (guest.user.clone(), guest.database.clone());
-    let address = guest.address;
+pub async fn run(core: Rc<Core>, guest: Box<Guest>) {
     let began = Instant::now();
-    let began_as = match guest.replication {
-        None => begin(&core, &mut guest).await.map(Begun::Session),
-        Some(kind) => replicate(&core, &guest, kind).await,
-    };
-    let begun = match began_as {
-        Ok(begun) => begun,
-        Err(report) => {
-            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
-            tell(&mut guest.stream, &report).await;
-            return;
-        }
-    };
+    // Large and short, as whatever is boxed on the way to a session's loop: an idle client has no room for it.
+    let Some(begun) = Box::pin(let_in(&core, guest)).await else { return };
+    let me = begun.client().clone();
     let logs = core.setup().config.log.clone();
-    let from = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
     if logs.log_connections {
-        tracing::info!(%user, %database, client = %from, "log-in");
+        tracing::info!(user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
     }
-    let (id, end) = match begun {
-        Begun::Session(prepared) => {
-            let session = prepared.into_session(&core, *guest);
-            (session.me.id, session.run().await)
-        }
-        Begun::Relay(relay, greeting) => (relay.me.id, Box::pin(relay.run(guest.stream, greeting)).await),
+    let end = match begun {
+        Begun::Session(session) => session.run().await,
+        Begun::Relay(_, relay) => relay.await,
     };
-    core.leave(id);
+    core.leave(me.id);
     if logs.log_disconnections {
         let why = match &end {
             End::Goodbye => "client close request".to_owned(),
@@ -69,14 +57,43 @@ pub async fn run(core: Rc<Core>, mut guest: Box<Guest>) {
             End::ServerSaidFatal => "server closed the connection".to_owned(),
             End::Report(report) => report.message.clone(),
         };
-        tracing::info!(%user, %database, client = %from, age = ?began.elapsed(), "closing: {why}");
+        tracing::info!(
+            user = %me.user, database = %me.database_name, client = %me.address_words(), age = ?began.elapsed(),
+            "closing: {why}"
+        );
     }
 }
 
 /// Who has been let in.
 enum Begun {
-    Session(Prepared),
-    Relay(Box<Relay>, Vec<u8>),
+    Session(Box<Session>),
+    Relay(Rc<Client>, Pin<Box<dyn Future<Output = End>>>),
+}
+
+impl Begun {
+    fn client(&self) -> &Rc<Client> {
+        match self {
+            Self::Session(session) => &session.me,
+            Self::Relay(me, _) => me,
+        }
+    }
+}
+
+/// Lets a client in; None: it has been told why not.
+async fn let_in(core: &Rc<Core>, mut guest: Box<Guest>) -> Option<Begun> {
+    let begun = match guest.replication {
+        None => begin(core, &guest).await.map(Ok),
+        Some(kind) => replicate(core, &guest, kind).await.map(Err),
+    };
+    match begun {
+        Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, *guest))),
+        Ok(Err((relay, greeting))) => Some(Begun::Relay(relay.me.clone(), Box::pin(relay.run(guest.stream, greeting)))),
+        Err(report) => {
+            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            tell(&mut guest.stream, &report).await;
+            None
+        }
+    }
 }
 
 /// What a session starts from.
@@ -96,8 +113,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn into_session(self, core: &Rc<Core>, guest: Guest) -> Session {
-        Session {
+    fn into_session(self, core: &Rc<Core>, guest: Guest) -> Box<Session> {
+        Box::new(Session {
             core: core.clone(),
             me: self.me,
             db: self.db,
@@ -109,6 +126,9 @@ impl Prepared {
             lease: Lease::None,
             lane: None,
             manner: self.manner,
+            // No settings at all are read so.
+            lex: std::cell::Cell::new((0, LexContext { strings: StandardStrings::Unknown, ..LexContext::default() })),
+            read: None,
             vars: self.vars,
             defaults: self.defaults,
             startup: self.startup.into(),
@@ -125,16 +145,16 @@ impl Prepared {
             doubted: Pins::default(),
             unasked: None,
             names: Names::default(),
-            inner: std::collections::HashMap::new(),
             pools: PoolCache::default(),
             replay: Vec::new(),
             avoid: None,
             asked_at: None,
+            now: Instant::now(),
             ending: None,
             half_closed: false,
             breaking: super::drain::Breaking::No,
             holding: super::hold::Holding::default(),
-        }
+        })
     }
 }
 
@@ -175,11 +195,10 @@ fn is_operator(config: &Config, guest: &Guest) -> bool {
     config.auth.operators.iter().any(|name| **name == *guest.user)
 }
 
-async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<Begun, Report> {
+async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<(Relay, Vec<u8>), Report> {
     let db = admit(core, guest)?;
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
-    let (relay, greeting) = super::replication::begin(core, guest, &db, kind, deadline).await?;
-    Ok(Begun::Relay(Box::new(relay), greeting))
+    super::replication::begin(core, guest, &db, kind, deadline).await
 }
 
 /// Makes a client known.
@@ -208,7 +227,7 @@ pub(super) fn introduce(
     Ok(me)
 }
 
-async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
+async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let db = admit(core, guest)?;
     let setup = core.setup();
     let config = &setup.config;
@@ -218,12 +237,6 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         Some(welcome) => welcome,
         None => learn_welcome(core, &db, guest).await?,
     };
-    let mut vars = Vars::default();
-    for (name, value) in &welcome.parameters {
-        if let Some(known) = reported_name(name) {
-            vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
-        }
-    }
     let mut read_only_default = welcome.read_only;
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     let mut application_name = String::new();
@@ -236,9 +249,10 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
         let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
         application_name = format!("{application_name} - {from}");
     }
-    vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.as_str().into())));
-    let mut resolved = None;
+    // Where nothing is asked for, what others were told may serve.
+    let (mut asked, mut resolved) = (None, None);
     if !wanted.parameters.is_empty() {
+        let mut vars = welcomed(core, &welcome, &application_name);
         let settings = resolve(core, &db, guest, &wanted).await?;
         for (name, value) in settings.iter() {
             let (name, value): (&str, Box<str>) = (name, value.clone());
@@ -248,6 +262,7 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
             }
         }
         resolved = Some(settings).filter(|settings| !settings.is_empty());
+        asked = Some(vars);
     }
     read_only_default = wanted.read_only.or(read_only_default);
     let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
@@ -264,23 +279,26 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     let told_closed = state.mode.reports_read_only() && !operator;
     let told_read_only = read_only_default == Some(true) || told_closed;
     let mut greeting = Vec::with_capacity(512);
-    back::authentication_ok(&mut greeting);
-    for (name, value) in &welcome.parameters {
-        let value = match (name.as_str(), reported_name(name)) {
-            ("default_transaction_read_only", _) => {
-                if told_read_only {
-                    "on"
-                } else {
-                    "off"
-                }
-            }
-            ("in_hot_standby", _) => "off",
-            ("session_authorization", _) => value,
-            (_, Some(known)) => vars.reported(known).unwrap_or(value),
-            _ => value,
-        };
-        back::parameter_status(&mut greeting, name, value);
-    }
+    let vars = match asked {
+        Some(vars) => {
+            say_welcome(&mut greeting, &welcome, &vars, told_read_only);
+            core.alike.borrow_mut().shared(vars)
+        }
+        None => {
+            let name = me.application_name.borrow();
+            let known = core.greetings.borrow().get(&welcome, &name, told_read_only);
+            let known = known.unwrap_or_else(|| {
+                let vars = core.alike.borrow_mut().shared(welcomed(core, &welcome, &name));
+                let mut words = Vec::with_capacity(512);
+                say_welcome(&mut words, &welcome, &vars, told_read_only);
+                let known = Greeting { vars, words: words.into() };
+                core.greetings.borrow_mut().put(welcome.clone(), &name, told_read_only, known.clone());
+                known
+            });
+            greeting.extend_from_slice(&known.words);
+            known.vars
+        }
+    };
     if !has_own_server(settings.pool_mode, operator) {
         let number = || u32::try_from(me.id).unwrap_or(u32::MAX);
         back::backend_key(&mut greeting, home.as_ref().map_or_else(number, Home::pid), &me.secret);
@@ -317,6 +335,33 @@ async fn begin(core: &Rc<Core>, guest: &mut Guest) -> Result<Prepared, Report> {
     })
 }
 
+/// The settings of a client that is welcomed so and has asked for nothing but its name.
+fn welcomed(core: &Core, welcome: &Welcome, application_name: &str) -> Vars {
+    let mut vars = Vars::default();
+    for (name, value) in &welcome.parameters {
+        if let Some(known) = reported_name(name) {
+            vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
+        }
+    }
+    vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.into())));
+    vars
+}
+
+/// AuthenticationOk, and what a server would report of these settings.
+fn say_welcome(out: &mut Vec<u8>, welcome: &Welcome, vars: &Vars, read_only: bool) {
+    back::authentication_ok(out);
+    for (name, value) in &welcome.parameters {
+        let value = match (name.as_str(), reported_name(name)) {
+            ("default_transaction_read_only", _) if read_only => "on",
+            ("default_transaction_read_only" | "in_hot_standby", _) => "off",
+            ("session_authorization", _) => value,
+            (_, Some(known)) => vars.reported(known).unwrap_or(value),
+            _ => value,
+        };
+        back::parameter_status(out, name, value);
+    }
+}
+
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
 async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
@@ -329,9 +374,9 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
         let at = cluster.primary().or_else(|| cluster.replica(None, None));
         if let Some(pool) = at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
             let taken = if closed || at != cluster.primary() {
-                pool.take::<Guarded>(core.index, deadline).await.map(|conn| pool.clone().give_back(conn.into()))
+                pool.take::<Guarded>(core.index, deadline).await.map(|conn| pool.give_back(conn.into()))
             } else {
-                pool.take::<Unguarded>(core.index, deadline).await.map(|conn| pool.clone().give_back(conn.into()))
+                pool.take::<Unguarded>(core.index, deadline).await.map(|conn| pool.give_back(conn.into()))
             };
             taken.map_err(|error| fatal(&error))?;
             if let Some(welcome) = pool.welcome() {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::prepared::Known;
 use crate::hub::Statement;
 use crate::sql::SessionEffect;
 use crate::sql::cache::Cached;
@@ -26,6 +27,8 @@ pub enum What {
     Bind(Option<Rc<Statement>>),
     /// Describe, of that statement.
     Describe(Option<Rc<Statement>>),
+    /// Describe, of ours, of what stands under a name of the client's own.
+    Shape,
     /// Execute, with the statement that runs.
     Execute(Option<Rc<Statement>>),
     /// Close of the statement that stands on the server under this number, 0 for any other Close.
@@ -94,7 +97,7 @@ pub struct NameBefore {
     /// The statement's name.
     pub name: Box<[u8]>,
     /// What it stood for.
-    pub stood_for: Option<Rc<Statement>>,
+    pub stood_for: Option<Known>,
 }
 
 /// See the module.
@@ -109,7 +112,8 @@ pub struct Expected {
     pub proof: Proof,
     /// What the message changed among the client's names.
     pub before: Option<Box<NameBefore>>,
-    /// The client's name for the statement that it is about.
+    /// The client's name for the statement that it is about. In a message of ours, other than Bind and Describe: that name is
+    /// what it changes on the server.
     pub named: Option<Box<[u8]>>,
 }
 
@@ -131,14 +135,25 @@ impl Expected {
     }
 
     /// Notes what the client's name stood for before this message.
-    pub fn renaming(mut self, name: &[u8], stood_for: Option<Rc<Statement>>) -> Self {
+    pub fn renaming(mut self, name: &[u8], stood_for: Option<Known>) -> Self {
         self.before = Some(Box::new(NameBefore { name: name.into(), stood_for }));
         self
     }
 
     /// Whether a name changes by it, or a statement comes to stand on the server.
     pub fn renames(&self) -> bool {
-        self.before.is_some() || matches!(self.what, What::Parse(id) | What::Close(id) if id != 0)
+        self.before.is_some()
+            || matches!(self.what, What::Parse(id) | What::Close(id) if id != 0)
+            || self.changes_name().is_some()
+    }
+
+    /// The name of a client's own under which it changes what stands on the server.
+    pub fn changes_name(&self) -> Option<&[u8]> {
+        let may = matches!(
+            self.what,
+            What::Query(None) | What::Parse(0) | What::Execute(None) | What::Close(0) | What::Shape
+        );
+        self.named.as_deref().filter(|_| may)
     }
 
     /// The client's name for its statement, with that.
@@ -155,15 +170,16 @@ impl Expected {
         self
     }
 
-    /// Whether prepared statements lose their names by it.
+    /// Whether prepared statements get or lose their names by it, in SQL.
     pub fn forgets_names(&self) -> bool {
         let cached = match &self.what {
             What::Query(Some(cached)) => cached,
             What::Execute(Some(statement)) => &statement.cached,
             _ => return false,
         };
+        use SessionEffect as Effect;
         let forgets =
-            |effect: &SessionEffect| matches!(effect, SessionEffect::Deallocate(_) | SessionEffect::DiscardAll);
+            |effect: &Effect| matches!(effect, Effect::Prepare { .. } | Effect::Deallocate(_) | Effect::DiscardAll);
         cached.analysis.statements.iter().any(|statement| statement.effects.iter().any(forgets))
     }
 

@@ -4,17 +4,22 @@
 //! when it is executed: its Parse may be older than the maintenance.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::expect::{Expected, Hide, Say, What};
 use super::input::Handled;
+use super::named::Stage;
 use super::sequences::asks;
+use super::shape::has_rows;
 use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
+use crate::config::Reads;
 use crate::hub::client::Running;
 use crate::hub::statement::server_name;
 use crate::hub::{Phase, Statement};
 use crate::route::{Nature, nature};
 use crate::sql::{CopyDirection, Kind};
+use crate::wire::fields::Place;
 use crate::wire::frame::{HEADER, Header, peek_front};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus, back};
@@ -62,10 +67,10 @@ impl Session {
         if self.lease.in_maintenance() && self.holds_batch()? {
             return Ok(Handled::Hold);
         }
-        if matches!(header.tag, b'P' | b'B' | b'D' | b'C') && self.may_lack_names() {
+        if matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') && self.may_lack_names() {
             return Ok(Handled::Later);
         }
-        if self.flow.forgets && matches!(header.tag, b'P' | b'B' | b'D') {
+        if self.flow.forgets && matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') {
             if self.awaits_answers() {
                 return Ok(Handled::Later);
             }
@@ -89,20 +94,25 @@ impl Session {
     fn note_batch(&mut self, header: Header) -> Result<(), End> {
         let body = self.body(header);
         let cached = match header.tag {
-            b'P' => {
-                let context = self.lex_context();
-                Some(self.core.verdicts.borrow_mut().get_or_analyze(front::parse(body)?.text, context))
-            }
+            b'P' => Some(self.read_text(front::parse(body)?.text, self.lex_context())),
             b'B' => self.names.statement(front::bind(body)?.statement).map(|one| one.cached.clone()),
             _ => None,
         };
         self.sequences.asks_next = cached.as_ref().is_some_and(|cached| asks(&cached.analysis));
         self.identity.note_next(cached.as_ref().map(|cached| &cached.analysis));
+        if header.tag == b'P' {
+            let context = self.lex_context();
+            self.read = cached.map(|cached| (context, cached));
+        }
         Ok(())
     }
 
     /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
     fn nature_of_batch(&self) -> Result<Nature, End> {
+        if self.manner.reads == Reads::Primary && !self.db.gate.state().mode.reports_read_only() {
+            // Wherever it goes, it goes to the primary.
+            return Ok(Nature::Any);
+        }
         let mut bytes = self.io.from_client.unscanned();
         let context = self.lex_context();
         let mut verdict = None;
@@ -114,8 +124,7 @@ impl Session {
             let one = match header.tag {
                 b'P' => {
                     let parse = front::parse(body)?;
-                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
-                    Some(nature(&cached.analysis))
+                    Some(nature(&self.read_text(parse.text, context).analysis))
                 }
                 b'B' => {
                     let bind = front::bind(body)?;
@@ -156,9 +165,13 @@ impl Session {
     fn parse(&mut self, header: Header) -> Result<Handled, End> {
         let context = self.lex_context();
         let parse = front::parse(self.body(header))?;
-        let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
-        let statement = self.core.statements.get(cached, parse.oids, context);
+        let cached = self.read_text(parse.text, context);
+        let path = if parse.name.is_empty() { 0 } else { self.path() };
+        let statement = self.core.statements.get(cached, parse.oids, context, path);
         let name: Box<[u8]> = parse.name.into();
+        if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
+            return Ok(handled);
+        }
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.client_parses.add(1);
         }
@@ -171,23 +184,14 @@ impl Session {
             return Ok(Handled::Done);
         }
         if name.is_empty() {
-            let rewritten = self.deallocate_rewritten(&statement.cached);
-            let expected = Expected::seen(What::Parse(0)).renaming(b"", self.names.statement(b"").cloned());
-            match rewritten {
-                None => self.pass(header, Some(expected)),
-                Some(text) => {
-                    self.drop_bytes(header.total);
-                    front::write_parse(&mut self.io.to_server, b"", &text, &statement.oids);
-                    self.expect(expected);
-                }
-            }
+            self.pass(header, Some(Expected::seen(What::Parse(0)).renaming(b"", self.names.known(b""))));
             if let Some(server) = self.lease.server() {
                 server.unnamed = statement.id;
             }
             self.names.prepare(b"", statement);
             return Ok(Handled::Done);
         }
-        if self.names.statement(&name).is_some() {
+        if self.names.known(&name).is_some() {
             self.drop_bytes(header.total);
             // The server reads the text before it looks for the name.
             self.parse_for_errors(&statement);
@@ -195,7 +199,16 @@ impl Session {
             return Ok(Handled::Done);
         }
         self.drop_bytes(header.total);
+        let schema = self.db.schema();
+        if has_rows_of(&statement)
+            && self.lease.server().is_some_and(|server| server.prepared.is_older(statement.id, schema))
+        {
+            // It may have had other rows than it has for whoever prepares it now.
+            self.close_on_server(&statement);
+        }
         let known = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
+        let shape = self.lease.server().and_then(|server| server.prepared.shape(statement.id));
+        let id = statement.id;
         if known {
             if self.flow.status == TxStatus::Failed || self.flow.readies > 0 {
                 // The transaction may be aborted, which is the server's to say.
@@ -203,12 +216,44 @@ impl Session {
             }
             self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, None));
         } else {
-            self.prepare_on_server(&statement, Expected::seen(What::Parse(statement.id)).renaming(&name, None));
+            self.prepare_on_server(&statement, Expected::seen(What::Parse(id)).renaming(&name, None));
+            self.learn_rows(&name, &statement)?;
         }
         if !self.names.prepare(&name, statement) {
             return Err(Report::fatal("54000", "too many prepared statements").into());
         }
+        if let Some(shape) = shape {
+            self.names.tell(&name, shape);
+        }
         Ok(Handled::Done)
+    }
+
+    /// Asks what the rows are of a named statement that has just been prepared, if the client does not do so itself.
+    fn learn_rows(&mut self, name: &[u8], statement: &Rc<Statement>) -> Result<(), End> {
+        if !has_rows_of(statement) {
+            return Ok(());
+        }
+        let bytes = self.io.from_client.unscanned();
+        if let Some(next) = peek_front(bytes, self.manner.largest)?.filter(|next| next.tag == b'D')
+            && let Some(body) = bytes.get(HEADER..next.total)
+            && front::target(body)? == Target::Statement(name)
+        {
+            return Ok(());
+        }
+        front::write_target(&mut self.io.to_server, b'D', Target::Statement(statement.server_name().as_bytes()));
+        self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success).of(name.into()));
+        Ok(())
+    }
+
+    /// What stands on the server has perhaps been overtaken: it is closed, and prepared anew by whoever needs it.
+    pub(super) fn close_on_server(&mut self, statement: &Statement) {
+        if let Some(server) = self.lease.server() {
+            server.prepared.remove(statement.id);
+        }
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        front::write_target(&mut io.to_server, b'C', Target::Statement(statement.server_name().as_bytes()));
+        self.expect(Expected::hidden(What::Close(statement.id), Hide::Success));
     }
 
     /// Sends a Parse of which the client sees only an error.
@@ -224,9 +269,9 @@ impl Session {
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
     fn prepare_on_server(&mut self, statement: &Rc<Statement>, expected: Expected) {
-        let most = self.manner.most_prepared;
+        let (most, schema) = (self.manner.most_prepared, self.db.schema());
         let Some(server) = self.lease.server() else { return };
-        let gone = server.prepared.add(statement.id, most);
+        let gone = server.prepared.add(statement.id, most, schema);
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.server_parses.add(1);
         }
@@ -240,15 +285,15 @@ impl Session {
     }
 
     /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
-    pub(super) fn make_stand(&mut self, name: &[u8], statement: &Rc<Statement>) -> String {
-        let Some(server) = self.lease.server() else { return String::new() };
+    pub(super) fn make_stand<'s>(&mut self, name: &[u8], statement: &'s Rc<Statement>) -> &'s str {
+        let Some(server) = self.lease.server() else { return "" };
         if name.is_empty() {
             if server.unnamed != statement.id {
                 server.unnamed = statement.id;
                 front::write_parse(&mut self.io.to_server, b"", &statement.cached.text, &statement.oids);
                 self.expect(Expected::hidden(What::Parse(0), Hide::Success));
             }
-            return String::new();
+            return "";
         }
         if !server.prepared.touch(statement.id) {
             self.prepare_on_server(statement, Expected::hidden(What::Parse(statement.id), Hide::Success));
@@ -270,13 +315,23 @@ impl Session {
             if let Some(report) = refused {
                 return Ok(self.fail_in_place(header, report));
             }
+            if let Some(handled) = self.name_for_batch(header, &name) {
+                return Ok(handled);
+            }
             self.flow.past.sends_unknown();
             self.note_doubt(None, false);
-            // The server knows the name (SQL-level PREPARE) or has words for it.
-            self.pass(header, Some(Expected::seen(What::Bind(None))));
+            // SQL's PREPARE has made it, or the server has words for it.
+            let runs = self.prepared_in_sql(&name);
+            self.pass(header, Some(Expected::seen(What::Bind(runs.clone()))));
+            if runs.is_some_and(|statement| !self.names.bind(&portal, statement)) {
+                return Err(Report::fatal("54000", "too many portals").into());
+            }
             return Ok(Handled::Done);
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+        if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
+            return Ok(handled);
+        }
         if let Some(handled) = self.has_other_shape(header, &name, &statement) {
             self.flow.batch = true;
             return Ok(handled);
@@ -318,6 +373,9 @@ impl Session {
             && let Some(statement) = self.names.statement(name).cloned()
         {
             let name: Box<[u8]> = name.into();
+            if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Describe) {
+                return Ok(handled);
+            }
             if let Some(handled) = self.has_other_shape(header, &name, &statement) {
                 return Ok(handled);
             }
@@ -327,10 +385,20 @@ impl Session {
             self.expect(Expected::seen(What::Describe(Some(statement))).of(name));
             return Ok(Handled::Done);
         }
-        if let Target::Statement(name) = front::target(self.body(header))?
-            && let Some(report) = self.lacks_unnamed(name)
+        if let Target::Statement(name) = front::target(self.body(header))? {
+            if let Some(report) = self.lacks_unnamed(name) {
+                return Ok(self.fail_in_place(header, report));
+            }
+            let name: Box<[u8]> = name.into();
+            if let Some(handled) = self.name_for_batch(header, &name) {
+                return Ok(handled);
+            }
+        }
+        if let Target::Portal(name) = front::target(self.body(header))?
+            && let Some(statement) = self.names.portal(name).cloned()
+            && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Describe)
         {
-            return Ok(self.fail_in_place(header, report));
+            return Ok(handled);
         }
         self.pass(header, Some(Expected::seen(What::Describe(None))));
         Ok(Handled::Done)
@@ -346,6 +414,11 @@ impl Session {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
+        if let Some(statement) = &statement
+            && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Execute)
+        {
+            return Ok(handled);
+        }
         self.flow.copied = false;
         // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
         if self.me.phase.get() != Phase::Active {
@@ -405,14 +478,22 @@ impl Session {
         self.flow.batch = true;
         if let Target::Statement(name) = front::target(self.body(header))?
             && !self.keeps_names()
-            && self.names.statement(name).is_some()
+            && let Some(before) = self.names.known(name)
         {
             // On the server it may serve others; the least used of all goes one day.
-            let name: Box<[u8]> = name.into();
-            let before = self.names.statement(&name).cloned();
+            let (name, before): (Box<[u8]>, _) = (name.into(), Some(before));
             self.names.forget(&name);
             self.drop_bytes(header.total);
             self.say(Expected::seen(What::Say(Say::CloseComplete)).renaming(&name, before));
+            return Ok(Handled::Done);
+        }
+        let name: Option<Box<[u8]>> = match front::target(self.body(header))? {
+            Target::Statement(name) if !self.keeps_names() => Some(name.into()),
+            _ => None,
+        };
+        if name.is_some_and(|name| self.is_anothers(&name)) {
+            self.drop_bytes(header.total);
+            self.say(Expected::seen(What::Say(Say::CloseComplete)));
             return Ok(Handled::Done);
         }
         self.pass(header, Some(Expected::seen(What::Close(0))));
@@ -466,6 +547,20 @@ impl Session {
         Handled::Done
     }
 
+    /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
+    pub(super) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        let body = io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+        if header.tag == b'B'
+            && let Ok(bind) = front::bind(body)
+        {
+            front::write_bind(&mut io.to_server, bind.portal, on_server, bind.rest);
+            self.expect(Expected::hidden(What::Bind(None), Hide::Success));
+        }
+        self.fail_in_place(header, report)
+    }
+
     fn fail_here(&mut self, report: Report) {
         front::write_execute(&mut self.io.to_server, super::refuse::NO_SUCH_PORTAL);
         let mut expected = Expected::seen(What::Execute(None));
@@ -474,7 +569,13 @@ impl Session {
     }
 }
 
+fn has_rows_of(statement: &Statement) -> bool {
+    statement.cached.analysis.single().is_some_and(|one| has_rows(one, &statement.cached.text))
+}
+
 /// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.
 pub(super) fn taken(name: &[u8]) -> Report {
+    let place = Place { file: b"prepare.c".into(), line: b"0".into(), routine: b"StorePreparedStatement".into() };
     Report::error("42P05", format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name)))
+        .with_place(Some(Arc::new(place)))
 }

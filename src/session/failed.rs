@@ -9,6 +9,11 @@ use crate::wire::fields::Severity;
 impl Session {
     /// Takes in an error of the server's, and tells the client of it if it is for it.
     pub(super) fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
+        if self.stand_failed(body) {
+            return Ok(());
+        }
+        let unstood = self.unstood(ErrorFields::new(body).code());
+        let body = unstood.as_deref().unwrap_or(body);
         let head = self.flow.expects.front_mut();
         let (refusal, shows, proof) = match head {
             Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
@@ -115,6 +120,9 @@ impl Session {
 
     /// A message has failed or, after one that did, been skipped: what was taken for granted when it was sent is not so.
     fn take_back(&mut self, expected: Expected, failed: bool) {
+        if let (Some(name), Some(server)) = (expected.changes_name(), self.lease.server()) {
+            server.named.doubt(name);
+        }
         match (expected.what, self.lease.server()) {
             (What::Parse(0), Some(server)) => server.unnamed = 0,
             (What::Parse(id), Some(server)) => server.prepared.remove(id),
@@ -124,8 +132,8 @@ impl Session {
         if let Some(before) = expected.before {
             self.names.forget(&before.name);
             // A Parse that fails has ended the unnamed statement all the same.
-            if let Some(statement) = before.stood_for.filter(|_| !failed) {
-                self.names.prepare(&before.name, statement);
+            if let Some(known) = before.stood_for.filter(|_| !failed) {
+                self.names.put_back(&before.name, known);
             }
         }
     }

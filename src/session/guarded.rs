@@ -76,6 +76,7 @@ impl Session {
         }
         let context = self.lex_context();
         let statements = cached.analysis.statements.iter();
+        self.forget_suspected();
         statements.for_each(|one| self.note_dangerous_prepare(one, &cached.text, context));
         let refused = |(at, one): (usize, &Statement)| {
             let ours = self.is_ours_to_refuse(one) || self.cannot_try(one, Some(&cached));
@@ -91,11 +92,7 @@ impl Session {
         }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
         parts.extend(self.after_discard(&cached).map(Part::Defaults));
-        if let Some(text) = self.deallocate_rewritten(&cached) {
-            self.drop_bytes(header.total);
-            front::write_query(&mut self.io.to_server, &text);
-            self.expect(Expected::seen(What::Query(Some(cached))));
-        } else if let [Part::Plain(_, doubt)] = parts.make_contiguous() {
+        if let [Part::Plain(_, doubt)] = parts.make_contiguous() {
             self.flow.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
@@ -110,7 +107,7 @@ impl Session {
     }
 
     /// Refuses statement number `at`; transactions that end before it are as they would be without it.
-    fn poison(&mut self, header: Header, cached: Rc<Cached>, at: usize, report: Report) -> Handled {
+    pub(super) fn poison(&mut self, header: Header, cached: Rc<Cached>, at: usize, report: Report) -> Handled {
         self.prove_open_batch();
         let (before, rest) = cached.analysis.statements.split_at(at);
         let Some(statement) = rest.first() else { return Handled::Done };

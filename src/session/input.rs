@@ -12,7 +12,7 @@ use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
-use crate::sql::{CopyDirection, Kind};
+use crate::sql::{CopyDirection, Kind, LexContext};
 use crate::wire::frame::{HEADER, Header, WireError, peek_front};
 use crate::wire::{Report, TxStatus, back, front};
 
@@ -78,6 +78,8 @@ impl Session {
             self.io.client_wants = 0;
             match self.look_at_message(header)? {
                 Handled::Done => {}
+                // The usual case goes on at once.
+                Handled::Needs(nature) if self.acquire_now(nature) => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
                 Handled::Later => return Ok(Next::Wait),
                 Handled::Hold => return Ok(Next::Hold),
@@ -153,6 +155,10 @@ impl Session {
             return Ok(Handled::Done);
         }
         let cached = self.read_query(header)?;
+        if matches!(self.lease, Lease::Write { .. }) && cached.analysis.is_plain() {
+            self.plain_query(header, cached);
+            return Ok(Handled::Done);
+        }
         if let Some(handled) = self.own_query(header, &cached) {
             return Ok(handled);
         }
@@ -181,10 +187,13 @@ impl Session {
                 self.drop_bytes(header.total);
                 return Ok(Handled::Done);
             }
-            self.sequences.asks_next = asks(&cached.analysis);
+            self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
             self.identity.note_next(Some(&cached.analysis));
-            return Ok(Handled::Needs(nature(&cached.analysis)));
+            let nature = nature(&cached.analysis);
+            self.read = Some((self.lex_context(), cached));
+            return Ok(Handled::Needs(nature));
         }
+        self.read = None;
         if self.lease.in_maintenance() && self.holds_query(&cached) {
             return Ok(Handled::Hold);
         }
@@ -193,6 +202,9 @@ impl Session {
         }
         if self.keeps_defaults(header, &cached) {
             return Ok(Handled::Done);
+        }
+        if let Some(handled) = self.names_for_query(header, &cached) {
+            return Ok(handled);
         }
         if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
             // The rules have changed between two looks.
@@ -210,10 +222,11 @@ impl Session {
         }
         self.leave_databases(&cached);
         self.note_sequences(&cached, false);
-        if let Some(text) = self.deallocate_rewritten(&cached) {
+        if let Some(parts) = self.parts_around_names(&cached) {
             self.drop_bytes(header.total);
-            front::write_query(&mut self.io.to_server, &text);
-            self.expect(Expected::seen(What::Query(Some(cached))));
+            self.flow.parts = parts.into();
+            self.flow.divided = Some(cached);
+            self.send_next_part();
         } else if let Some(defaults) = self.after_discard(&cached) {
             self.drop_bytes(header.total);
             self.flow.parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)].into();
@@ -226,10 +239,30 @@ impl Session {
         Ok(Handled::Done)
     }
 
+    /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, with the gate open.
+    fn plain_query(&mut self, header: Header, cached: Rc<Cached>) {
+        self.read = None;
+        self.begin_work(Running::Simple(cached.clone()));
+        if self.db.rehearsal.is_on() {
+            self.rehearse(&cached);
+        }
+        self.flow.past.sends(&cached);
+        self.note_left(&cached, self.lex_context());
+        self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+        self.names.forget_unnamed();
+    }
+
     pub(super) fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {
-        let context = self.lex_context();
         let text = front::query(self.body(header))?;
-        Ok(self.core.verdicts.borrow_mut().get_or_analyze(text, context))
+        Ok(self.read_text(text, self.lex_context()))
+    }
+
+    /// Reads a text, unless it is the one that was read last.
+    pub(super) fn read_text(&self, text: &[u8], context: LexContext) -> Rc<Cached> {
+        match &self.read {
+            Some((known, cached)) if *known == context && *cached.text == *text => cached.clone(),
+            _ => self.core.verdicts.borrow_mut().get_or_analyze(text, context),
+        }
     }
 
     fn function_call(&mut self, header: Header) -> Result<Handled, End> {
@@ -338,13 +371,13 @@ impl Session {
 
     /// Notes the start of a statement, for SHOW CLIENTS and the statistics.
     pub(super) fn begin_work(&mut self, running: Running) {
-        let now = std::time::Instant::now();
+        let now = self.now;
         self.asked_at.get_or_insert(now);
         if self.me.transaction_since.get().is_none() {
             self.me.transaction_since.set(Some(now));
         }
         *self.me.running.borrow_mut() = Some(running);
-        self.me.enter(crate::hub::Phase::Active);
+        self.me.enter_at(crate::hub::Phase::Active, now);
     }
 
     /// Answers a message for which no server is needed or to be had with an error; in the extended protocol everything up to

@@ -7,6 +7,7 @@
 use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::pins::Pin;
+use super::prepared::Known;
 use crate::config::PoolMode;
 use crate::sql::cache::Cached;
 use crate::sql::unseen::{Left, Marks};
@@ -47,9 +48,14 @@ impl Session {
         let mut marks = self.marks(cached, context);
         for effect in cached.analysis.statements.iter().flat_map(|one| &one.effects) {
             let SessionEffect::Execute(name) = effect else { continue };
-            if let Some((text, context)) = self.inner.get(name).and_then(|inner| inner.text()) {
-                let prepared = self.core.verdicts.borrow_mut().get_or_analyze(text, context);
-                marks.extend(self.marks_of_prepared(&prepared, context));
+            match self.names.known(name) {
+                Some(Known::Protocol(prepared)) => marks.extend(self.marks(&prepared.cached, prepared.context())),
+                Some(Known::Sql(inner)) => {
+                    if let Some(prepared) = &inner.statement {
+                        marks.extend(self.marks_of_prepared(&prepared.cached, prepared.context()));
+                    }
+                }
+                None => {}
             }
             // It may have been prepared in this very text.
             marks.extend(self.marks_of_prepared(cached, context));

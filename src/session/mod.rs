@@ -12,7 +12,7 @@
 //! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
-//! [`prepared`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
+//! [`prepared`] and [`named`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
 
 mod acquire;
 pub mod begin;
@@ -29,6 +29,7 @@ mod identity;
 mod input;
 mod lease;
 mod left;
+mod named;
 mod own;
 mod parts;
 mod past;
@@ -54,7 +55,7 @@ mod unseen;
 mod wanted;
 mod wrapped;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -64,7 +65,6 @@ use crate::config::{PoolMode, Reads};
 use crate::gate::Lane;
 use crate::hub::{Client, Core, Database};
 use crate::net::Stream;
-use crate::sql::Name;
 use crate::upstream::Pool;
 use crate::upstream::vars::Vars;
 use crate::wire::{Buffer, Report, TxStatus};
@@ -161,8 +161,14 @@ struct Flow {
     rounds: u64,
     /// How many there were when the client's names, or what stands on the server, changed last.
     renamed: Option<u64>,
-    /// DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
+    /// PREPARE, DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
     forgets: bool,
+    /// The open transaction has changed the schema.
+    changes_schema: bool,
+    /// It has changed where tables are looked for.
+    path: Option<u64>,
+    /// What is done about names of the client's own on the server.
+    named: Option<Box<named::UnderWay>>,
     /// Behind the last message that is owed an answer went a Flush of ours.
     flushed: bool,
     /// The client has been sent something since the lease began.
@@ -217,6 +223,9 @@ impl Default for Flow {
             rounds: 0,
             renamed: None,
             forgets: false,
+            changes_schema: false,
+            path: None,
+            named: None,
             flushed: false,
             told: false,
             begun: false,
@@ -257,6 +266,10 @@ pub struct Session {
     manner: Manner,
     /// Settings as the client has been told and has made them.
     vars: Vars,
+    /// How statements are read under settings of that fingerprint.
+    lex: std::cell::Cell<(u64, crate::sql::LexContext)>,
+    /// The text that was read last, while its message waits for a server connection.
+    read: Option<(crate::sql::LexContext, Rc<crate::sql::cache::Cached>)>,
     /// What they go back to.
     defaults: defaults::Defaults,
     /// Parameters of its start-up packet, where a connection of its own is opened with them.
@@ -281,15 +294,15 @@ pub struct Session {
     /// What of that may have ended in the transactions since the server was last asked.
     doubted: Pins,
     names: Names,
-    /// What SQL-level PREPARE has prepared.
-    inner: HashMap<Name, unseen::Inner>,
     pools: PoolCache,
     /// Bytes of this transaction, so that a read can be asked of another server if this one dies.
     replay: Vec<u8>,
     avoid: Option<usize>,
     asked_at: Option<Instant>,
+    /// The time, as it was when something last came: asked for once for all that follows from that.
+    now: Instant,
     /// What the client is told when its transaction is over, and it is sent away.
-    ending: Option<Report>,
+    ending: Option<Box<Report>>,
     /// The client has closed its side of the connection: it says nothing more.
     half_closed: bool,
     breaking: drain::Breaking,
@@ -301,4 +314,13 @@ pub struct Session {
 struct PoolCache {
     generation: u64,
     by_upstream: Vec<Option<Arc<Pool>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_session_stays_small() {
+        let bytes = size_of::<super::Session>();
+        assert!(bytes <= 1250, "{bytes} bytes, for each idle client: box what only some have");
+    }
 }

@@ -192,6 +192,9 @@ impl Session {
     pub(super) fn send_next_part(&mut self) {
         let (Some(part), Some(cached)) = (self.flow.parts.pop_front(), self.flow.divided.clone()) else { return };
         let hide = if self.flow.parts.is_empty() { Hide::Nothing } else { Hide::Ready };
+        if self.flow.named.is_some() {
+            self.names_for_part(&cached);
+        }
         match part {
             Part::Spelling => self.ask_spelling(&cached.text),
             Part::Plain(text, doubt) => {

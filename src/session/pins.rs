@@ -7,6 +7,7 @@
 use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::left::Question;
+use super::prepared::LONGEST_SQL;
 use crate::sql::cache::Cached;
 use crate::sql::unseen::Kinds;
 use crate::sql::{Analysis, SessionEffect, Statement};
@@ -29,7 +30,7 @@ pub enum Pin {
     HoldCursor,
     /// A session-level advisory lock.
     AdvisoryLock,
-    /// SQL-level PREPARE.
+    /// SQL-level PREPARE of what is too much to be kept.
     Prepared,
     /// LOAD, or settings that cannot be followed.
     Settings,
@@ -98,7 +99,7 @@ impl Pins {
 }
 
 impl Pin {
-    /// The question whether anything is left of it, which has no row for an answer if not. None: it lasts until DISCARD.
+    /// The question whether anything is left of it, which has no row for an answer if not. None: there is nothing to ask.
     fn question(self) -> Option<&'static str> {
         Some(match self {
             Self::Listen => "SELECT 1 FROM pg_catalog.pg_listening_channels() LIMIT 1",
@@ -112,8 +113,7 @@ impl Pin {
                 "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text \
                  AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"
             }
-            Self::Prepared => "SELECT 1 FROM pg_catalog.pg_prepared_statements WHERE from_sql LIMIT 1",
-            Self::SessionMode | Self::Settings | Self::Sequence | Self::Function => return None,
+            Self::SessionMode | Self::Prepared | Self::Settings | Self::Sequence | Self::Function => return None,
         })
     }
 }
@@ -124,7 +124,8 @@ fn pinning(analysis: &Analysis, text: &[u8]) -> Option<&'static str> {
     let binds = |statement: &Statement| {
         let passing = || statement.text(text).windows(DROP.len()).any(|words| words.eq_ignore_ascii_case(DROP));
         statement.effects.iter().any(|effect| match effect {
-            Effect::Listen(_) | Effect::Prepare { .. } | Effect::DeclareWithHold(_) => true,
+            Effect::Listen(_) | Effect::DeclareWithHold(_) => true,
+            Effect::Prepare { .. } => statement.text(text).len() > LONGEST_SQL,
             Effect::AdvisoryLock | Effect::Load | Effect::Holds(_) => true,
             Effect::CreateTemp => !passing(),
             Effect::Leaves(left) => left.kinds.binds(),
@@ -167,7 +168,8 @@ impl Session {
             (Kinds::TEMPORARY, Pin::Temporary),
             (Kinds::CURSOR, Pin::HoldCursor),
             (Kinds::LOCK, Pin::AdvisoryLock),
-            (Kinds::PREPARED, Pin::Prepared),
+            // Under whose names others find theirs.
+            (Kinds::PREPARED, other),
             (Kinds::OTHER, other),
         ] {
             if kinds.has(kind) {

@@ -1,18 +1,17 @@
 //! The client's prepared statements, and where they stand on servers.
 //!
-//! In transaction mode a client's name is the client's alone: on servers the statement has pgsluice's own name, and is
-//! prepared there when a Bind or a Describe needs it. The unnamed statement is followed the same way.
+//! In transaction mode a client's name is the client's alone: on servers what was prepared by protocol has pgsluice's own
+//! name, and is prepared there when a Bind or a Describe needs it. The unnamed statement is followed the same way. Those of
+//! SQL's PREPARE, which have the same names for space, are in [`super::named`].
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use super::Session;
-use super::expect::{Expected, Hide, What};
 use crate::hub::Statement;
 use crate::hub::statement::NAME_ON_SERVERS;
-use crate::sql::SessionEffect;
 use crate::sql::cache::Cached;
-use crate::wire::front;
+use crate::sql::{LexContext, Refusal, SessionEffect};
 
 /// Names that one client may hold prepared.
 const MOST_NAMES: usize = 100_000;
@@ -20,15 +19,69 @@ const MOST_NAMES: usize = 100_000;
 /// Portals of pgsluice's own statements that one client may hold with results in binary form.
 const MOST_BINARY: usize = 100;
 
+/// Bytes of the PREPAREs that one client's names are kept with; a statement beyond that stays on its server connection.
+const MOST_SQL: usize = 16 << 20;
+
+/// The longest PREPARE that is kept (bytes).
+pub(super) const LONGEST_SQL: usize = 64 * 1024;
+
+/// What SQL's PREPARE has made.
+pub struct Inner {
+    /// Whether running it is refused by its text alone.
+    pub refusal: Refusal,
+    /// The PREPARE; None where it was too long to be kept.
+    pub statement: Option<Rc<Statement>>,
+}
+
+impl Inner {
+    /// The statement that it runs, with the text that it stands in.
+    pub fn runs(&self) -> Option<(&Cached, LexContext, &crate::sql::Statement)> {
+        let statement = self.statement.as_ref()?;
+        let cached = &*statement.cached;
+        let inner = cached.analysis.statements.iter().flat_map(|one| &one.effects).find_map(|effect| match effect {
+            SessionEffect::Prepare { inner, .. } => Some(&**inner),
+            _ => None,
+        })?;
+        Some((cached, statement.context(), inner))
+    }
+}
+
+/// What a client's name stands for.
+#[derive(Clone)]
+pub enum Known {
+    /// A statement of the protocol.
+    Protocol(Rc<Statement>),
+    /// One of SQL's PREPARE.
+    Sql(Rc<Inner>),
+}
+
+/// A statement under its name.
+struct Held<T> {
+    statement: Rc<T>,
+    /// What its rows were when it was prepared: what the client was told of them, or could have been.
+    told: Option<NonZeroU64>,
+}
+
+impl<T> Held<T> {
+    fn new(statement: Rc<T>) -> Self {
+        Self { statement, told: None }
+    }
+}
+
+type Map<T> = HashMap<Box<[u8]>, T, foldhash::quality::RandomState>;
+
 /// A client's statements and portals by name.
 #[derive(Default)]
 pub struct Names {
-    /// What the client was told of the rows of its named statements.
-    told: HashMap<Box<[u8]>, u64>,
-    statements: HashMap<Box<[u8]>, Rc<Statement>>,
+    statements: Map<Held<Statement>>,
+    sql: Map<Held<Inner>>,
+    /// Bytes of what those were prepared with.
+    sql_bytes: usize,
+    /// There were more of those than are remembered.
+    sql_too_many: bool,
     unnamed: Option<Rc<Statement>>,
     unnamed_portal: Option<Rc<Statement>>,
-    portals: HashMap<Box<[u8]>, Rc<Statement>>,
+    portals: Map<Rc<Statement>>,
     /// Some statement was pgsluice's own.
     own: bool,
     /// Portals of pgsluice's own statements whose result was asked for in binary form.
@@ -38,7 +91,59 @@ pub struct Names {
 impl Names {
     /// The statement of a name, the empty one too.
     pub fn statement(&self, name: &[u8]) -> Option<&Rc<Statement>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name) }
+        if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name).map(|held| &held.statement) }
+    }
+
+    /// What a name stands for, the empty one too.
+    pub fn known(&self, name: &[u8]) -> Option<Known> {
+        let sql = || self.sql(name).cloned().map(Known::Sql);
+        self.statement(name).cloned().map(Known::Protocol).or_else(sql)
+    }
+
+    /// What SQL's PREPARE has made under a name.
+    pub fn sql(&self, name: &[u8]) -> Option<&Rc<Inner>> {
+        self.sql.get(name).map(|held| &held.statement)
+    }
+
+    /// Every name, the empty one left aside.
+    pub fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.statements.keys().chain(self.sql.keys()).map(|name| &**name)
+    }
+
+    /// Notes a PREPARE. False: it is not kept, and what it has made stays where it is.
+    pub fn prepare_sql(&mut self, name: &[u8], refusal: Refusal, statement: Rc<Statement>) -> bool {
+        let size = statement.cached.text.len();
+        if self.sql.len() >= MOST_NAMES {
+            self.sql_too_many = true;
+            return false;
+        }
+        let kept = size <= LONGEST_SQL && self.sql_bytes + size <= MOST_SQL;
+        self.put_sql(name, Rc::new(Inner { refusal, statement: kept.then_some(statement) }));
+        kept
+    }
+
+    /// Whether there may be names of SQL's that are not remembered.
+    pub fn forgets_sql(&self) -> bool {
+        self.sql_too_many
+    }
+
+    fn put_sql(&mut self, name: &[u8], inner: Rc<Inner>) {
+        self.forget(name);
+        self.sql_bytes += size(&inner);
+        self.sql.insert(name.into(), Held::new(inner));
+    }
+
+    /// Whether something that SQL's PREPARE has made could not be kept.
+    pub fn lacks_sql(&self) -> bool {
+        self.sql_too_many || self.sql.values().any(|held| held.statement.statement.is_none())
+    }
+
+    /// A name stands for what it stood for before.
+    pub fn put_back(&mut self, name: &[u8], known: Known) {
+        match known {
+            Known::Protocol(statement) => _ = self.prepare(name, statement),
+            Known::Sql(inner) => self.put_sql(name, inner),
+        }
     }
 
     /// Notes a Parse. False if there are too many names.
@@ -50,7 +155,7 @@ impl Names {
         if self.statements.len() >= MOST_NAMES {
             return false;
         }
-        self.statements.insert(name.into(), statement);
+        self.statements.insert(name.into(), Held::new(statement));
         true
     }
 
@@ -66,26 +171,32 @@ impl Names {
             self.unnamed = None;
         } else {
             self.statements.remove(name);
-            self.told.remove(name);
+            if let Some(gone) = self.sql.remove(name) {
+                self.sql_bytes = self.sql_bytes.saturating_sub(size(&gone.statement));
+            }
         }
     }
 
-    /// The client is told what the rows of a named statement are.
-    pub fn tell(&mut self, name: &[u8], shape: u64) {
-        if self.statements.contains_key(name) {
-            self.told.insert(name.into(), shape);
+    /// The client is, or could be, told what the rows of a named statement are.
+    pub fn tell(&mut self, name: &[u8], shape: NonZeroU64) {
+        if let Some(held) = self.statements.get_mut(name) {
+            held.told = Some(shape);
+        } else if let Some(held) = self.sql.get_mut(name) {
+            held.told = Some(shape);
         }
     }
 
     /// What it was told.
-    pub fn told(&self, name: &[u8]) -> Option<u64> {
-        self.told.get(name).copied()
+    pub fn told(&self, name: &[u8]) -> Option<NonZeroU64> {
+        let sql = || self.sql.get(name).and_then(|held| held.told);
+        self.statements.get(name).and_then(|held| held.told).or_else(sql)
     }
 
     /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
     pub fn forget_all(&mut self) {
-        self.statements = HashMap::new();
-        self.told = HashMap::new();
+        self.statements = Map::default();
+        self.sql = Map::default();
+        (self.sql_bytes, self.sql_too_many) = (0, false);
     }
 
     /// Notes a Bind. False if there are too many portals.
@@ -139,7 +250,7 @@ impl Names {
             let (known, tail) = found.split_at(end);
             let stands = |statement: &Statement| statement.server_name().as_bytes() == known;
             let used = used.filter(|(_, statement)| stands(statement)).map(|(name, _)| name);
-            let name = || self.statements.iter().find(|(_, statement)| stands(statement)).map(|(name, _)| &**name);
+            let name = || self.statements.iter().find(|(_, held)| stands(&held.statement)).map(|(name, _)| &**name);
             let name = used.or_else(name);
             words.extend_from_slice(before);
             words.extend_from_slice(name.unwrap_or(known));
@@ -167,7 +278,7 @@ impl Names {
 
     /// How many named statements there are.
     pub fn len(&self) -> usize {
-        self.statements.len()
+        self.statements.len() + self.sql.len()
     }
 
     /// Whether no named portal is open.
@@ -180,28 +291,12 @@ impl Names {
         self.unnamed_portal = None;
         self.binary = Vec::new();
         if !self.portals.is_empty() {
-            self.portals = HashMap::new();
+            self.portals = Map::default();
         }
     }
 }
 
-impl Session {
-    /// DEALLOCATE of a name that the client prepared by protocol: the text with the name that the statement has on the
-    /// server. There it is prepared anew if need be, so that the statement fails or succeeds as on a connection of its own.
-    pub(super) fn deallocate_rewritten(&mut self, cached: &Cached) -> Option<Vec<u8>> {
-        let statement = cached.analysis.single()?;
-        let [SessionEffect::Deallocate(Some(name))] = &*statement.effects else { return None };
-        if self.lease.is_operator() || self.inner.contains_key(name) {
-            return None;
-        }
-        let known = self.names.statement(name)?.clone();
-        let server = self.lease.server()?;
-        if !server.prepared.touch(known.id) {
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
-            front::write_parse(&mut io.to_server, known.server_name().as_bytes(), b"", &[]);
-            self.expect(Expected::hidden(What::Parse(0), Hide::Success));
-        }
-        Some(format!("DEALLOCATE {}", known.server_name()).into_bytes())
-    }
+/// Bytes that are counted for what a PREPARE has made.
+fn size(inner: &Inner) -> usize {
+    inner.statement.as_ref().map_or(0, |statement| statement.cached.text.len())
 }

@@ -5,8 +5,7 @@
 //! ([`POISON`], [`NO_SUCH_PORTAL`]), and the error it raises by the gate's.
 
 use super::lease::Lease;
-use super::state::MOST_PREPARED;
-use super::unseen::Inner;
+use super::prepared::Inner;
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Layer;
@@ -42,6 +41,9 @@ const REFUSED_OIDS: &[(u32, &str)] = &[
     (3578, "pg_logical_emit_message"),
 ];
 
+/// PREPAREs of one message that are looked at before it is sent.
+const MOST_SUSPECTED: usize = 10_000;
+
 /// What an EXECUTE is taken for whose statement is not known.
 static UNKNOWN: Refusal = Refusal::ByPgsluice(Reason::LiftsGuard);
 
@@ -52,19 +54,31 @@ impl Session {
     }
 
     fn prepared_refusal(&self, statement: &Statement) -> Option<&Refusal> {
+        if statement.refusal == (Refusal::ByPostgres { unless_temporary: false }) {
+            // CREATE TABLE AS EXECUTE: it has its own.
+            return None;
+        }
         statement.effects.iter().find_map(|effect| match effect {
             SessionEffect::Execute(name) => self.refusal_by_name(name),
             _ => None,
         })
     }
 
-    /// Why what SQL-level PREPARE has prepared under that name is refused though the server would run it.
+    /// Why what was prepared under that name is refused though the server would run it.
     fn refusal_by_name(&self, name: &[u8]) -> Option<&Refusal> {
-        match self.inner.get(name) {
+        let suspected = self.flow.named.as_ref().map(|named| &named.suspected);
+        let refusal = match suspected.and_then(|suspected| suspected.get(name)).or_else(|| self.names.sql(name)) {
+            Some(inner) => Some(&inner.refusal),
             // There are more names than are remembered: any may stand for anything.
-            None if self.inner.len() >= MOST_PREPARED => Some(&UNKNOWN),
-            known => known.map(|inner| &inner.refusal).filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_))),
-        }
+            None if self.names.forgets_sql() || suspected.is_some_and(|all| all.len() >= MOST_SUSPECTED) => {
+                Some(&UNKNOWN)
+            }
+            None => {
+                let statement = self.names.statement(name).filter(|_| !name.is_empty())?;
+                statement.cached.analysis.statements.first().map(|one| &one.refusal)
+            }
+        };
+        refusal.filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_)))
     }
 
     /// The error for a Bind of such a statement: the protocol runs it as EXECUTE does.
@@ -80,10 +94,21 @@ impl Session {
         for effect in &statement.effects {
             if let SessionEffect::Prepare { name, inner } = effect
                 && (matches!(inner.refusal, Refusal::ByPgsluice(_)) || self.distrusts_cursors())
-                && self.inner.len() < MOST_PREPARED
             {
-                self.inner.insert(name.clone(), Inner::new(inner.refusal.clone(), statement.text(text), context));
+                let text = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
+                let statement = Some(self.core.statements.get(text, &[], context, 0));
+                let suspected = &mut self.flow.named.get_or_insert_default().suspected;
+                if suspected.len() < MOST_SUSPECTED {
+                    suspected.insert(name.clone(), Inner { refusal: inner.refusal.clone(), statement }.into());
+                }
             }
+        }
+    }
+
+    /// A message begins, and all before it has been answered: what it prepared is known by name.
+    pub(super) fn forget_suspected(&mut self) {
+        if let Some(named) = &mut self.flow.named {
+            named.suspected = Default::default();
         }
     }
 

@@ -60,7 +60,7 @@ impl Session {
                 SessionEffect::Prepare { name, inner } if name == wanted => Some(&inner.refusal),
                 _ => None,
             });
-            here.or_else(|| self.inner.get(wanted).map(|inner| &inner.refusal))
+            here.or_else(|| self.names.sql(wanted).map(|inner| &inner.refusal))
                 .is_some_and(|refusal| self.would_be_refused(refusal))
         };
         statement.effects.iter().any(|effect| matches!(effect, SessionEffect::Execute(name) if prepared(name)))

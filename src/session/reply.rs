@@ -168,7 +168,7 @@ impl Session {
     }
 
     fn answered_describe(&mut self) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(_), .. })) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(_) | What::Shape, .. })) {
             self.flow.expects.pop_front();
         }
     }
@@ -345,6 +345,7 @@ impl Session {
             if std::mem::take(&mut self.flow.altered) {
                 self.db.catalog.alter();
             }
+            self.end_schema();
         }
         self.check_guard()?;
         if self.flow.parts.is_empty() {
@@ -363,6 +364,7 @@ impl Session {
         self.break_off_if_quiet();
         self.ask_what_is_left();
         self.ask_settings();
+        self.learn_shapes();
         if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
             self.tell_mode();
         }
@@ -379,6 +381,7 @@ impl Session {
     fn end_message(&mut self) {
         self.flow.broken = false;
         self.flow.nth = 0;
+        self.end_names();
         if self.flow.status != TxStatus::Idle {
             return;
         }
@@ -410,7 +413,7 @@ impl Session {
     fn count_query(&mut self, shows: bool) {
         let Some(stats) = self.db.stats.of(self.core.index).filter(|_| shows) else { return };
         stats.queries.add(1);
-        let now = std::time::Instant::now();
+        let now = self.now;
         let micros =
             |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
         if let Some(asked) = self.asked_at.take() {

@@ -1,8 +1,10 @@
 //! The loop of a session, and its input and output.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use super::begin::has_own_server;
 use super::{End, Session};
@@ -37,9 +39,9 @@ enum Woken {
 
 impl Session {
     /// Runs until the client goes or is sent away.
-    pub async fn run(mut self) -> End {
-        let begun =
-            if has_own_server(self.manner.pool_mode, self.me.operator) { self.begin_as_own().await } else { Ok(()) };
+    pub async fn run(mut self: Box<Self>) -> End {
+        let own = has_own_server(self.manner.pool_mode, self.me.operator);
+        let begun = if own { Box::pin(self.begin_as_own()).await } else { Ok(()) };
         let served = match begun {
             Ok(()) => self.serve().await,
             Err(end) => Err(end),
@@ -53,8 +55,12 @@ impl Session {
             self.io.from_server.move_ready(&mut self.io.to_client);
             report.write(&mut self.io.to_client);
         }
-        self.say_last_words().await;
-        self.leave().await;
+        Box::pin(self.say_last_words()).await;
+        Box::pin(self.leave()).await;
+        // What came after its last word is nobody's; the memory is the next client's.
+        self.io.from_client.clear();
+        self.io.from_server.clear();
+        self.rest();
         end
     }
 
@@ -63,15 +69,19 @@ impl Session {
             match self.look()? {
                 Next::Wait => {}
                 Next::Release => {
-                    self.release().await?;
+                    if !self.release_now() {
+                        self.release().await?;
+                    }
                     continue;
                 }
                 Next::Hold => {
-                    self.hold().await?;
+                    Box::pin(self.hold()).await?;
                     continue;
                 }
                 Next::Acquire(nature) => {
-                    self.acquire(nature).await?;
+                    if !self.acquire_now(nature) {
+                        self.acquire(nature).await?;
+                    }
                     continue;
                 }
             }
@@ -125,9 +135,24 @@ impl Session {
         if (wrote_server || wrote_client) && !self.io.from_client.unscanned().is_empty() && self.io.client_wants == 0 {
             return Poll::Ready(Ok(Woken::Io));
         }
-        self.core.buffers.reclaim(&mut self.io.from_client);
-        self.core.buffers.reclaim(&mut self.io.from_server);
+        self.rest();
         Poll::Pending
+    }
+
+    /// Gives back memory that nothing is in; a client without a server connection keeps none.
+    fn rest(&mut self) {
+        let (io, buffers) = (&mut self.io, &self.core.buffers);
+        buffers.reclaim(&mut io.from_client);
+        buffers.reclaim(&mut io.from_server);
+        if self.lease.is_none() {
+            self.read = None;
+            buffers.reclaim_words(&mut io.to_client);
+            buffers.reclaim_words(&mut io.to_server);
+            buffers.reclaim_words(&mut self.replay);
+            if self.flow.expects.is_empty() {
+                self.flow.expects = VecDeque::new();
+            }
+        }
     }
 
     fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
@@ -199,6 +224,7 @@ impl Session {
             Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(n) => {
                 io.from_server.filled(n);
+                self.now = Instant::now();
                 Ok(true)
             }
         }
@@ -226,6 +252,7 @@ impl Session {
             Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(n) => {
                 io.from_client.filled(n);
+                self.now = Instant::now();
                 if let Some(stats) = self.db.stats.of(self.core.index) {
                     stats.received.add(n as u64);
                 }
@@ -323,7 +350,7 @@ impl Session {
             (_, true) if self.flow.status == crate::wire::TxStatus::Idle => Phase::Idle,
             (_, true) => Phase::IdleInTransaction,
         };
-        self.me.enter(phase);
+        self.me.enter_at(phase, self.now);
         self.me.prepared.set(self.names.len());
     }
 }

@@ -1,11 +1,12 @@
-//! What a client was told of the rows of its prepared statements, and what a server connection would send.
+//! What the rows of a client's prepared statements were when it prepared them, and what a server connection would send.
 //!
 //! PostgreSQL refuses to run a statement whose result has other columns than when it was prepared (`cached plan must not change
 //! result type`), since the client would take them for what they were. Prepared anew on another server connection it would run.
-//! So whoever was told what the rows of a named statement are is refused where they would be others; a server connection is
-//! asked once for each statement.
+//! So a server that prepares a named statement for its client is asked what its rows are, and the client is refused where
+//! they would be others; each server connection is asked once for each statement.
 
 use std::hash::BuildHasher;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::input::Handled;
 use crate::hub::Statement;
-use crate::upstream::vars::Seed;
+use crate::sql::{self, Kind, SessionEffect, TransactionVerb};
+use crate::upstream::vars::{Seed, Value};
 use crate::wire::Report;
 use crate::wire::fields::Place;
 use crate::wire::frame::{HEADER, Header, take_str};
@@ -22,8 +24,11 @@ use crate::wire::front::{self, Target};
 /// Bytes of a RowDescription's field behind its name: table, column, type, length, modifier, format.
 const FIELD: usize = 18;
 
+/// Stands for rows that can be no more.
+pub(super) const OVERTAKEN: NonZeroU64 = NonZeroU64::MAX;
+
 /// A fingerprint of the columns in a RowDescription, by names and types; of NoData too.
-fn shape(seed: &Seed, tag: u8, body: &[u8]) -> u64 {
+fn shape(seed: &Seed, tag: u8, body: &[u8]) -> NonZeroU64 {
     let mut rest = body.get(2..).filter(|_| tag == b'T').unwrap_or_default();
     let mut hash = u64::from(tag);
     while let Ok((name, tail)) = take_str(rest) {
@@ -31,19 +36,94 @@ fn shape(seed: &Seed, tag: u8, body: &[u8]) -> u64 {
         hash = seed.0.hash_one((hash, name, field.get(6..10), field.get(12..16)));
         rest = next;
     }
-    hash
+    NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
+}
+
+/// Whether a change of the schema can give it other rows: it is a query, and has any.
+pub(super) fn has_rows(one: &sql::Statement, text: &[u8]) -> bool {
+    let says = |wanted: &[u8]| one.text(text).windows(wanted.len()).any(|word| word.eq_ignore_ascii_case(wanted));
+    match one.kind {
+        Kind::Read => !matches!(one.tag, "FETCH" | "MOVE" | "EXPLAIN"),
+        Kind::Write => says(b"returning"),
+        Kind::Unknown => true,
+        _ => false,
+    }
+}
+
+/// PostgreSQL's error for a statement whose rows are not what they were. Drivers know it by its routine, and prepare the
+/// statement anew.
+pub(super) fn other_rows() -> Report {
+    let place = Place { file: b"plancache.c".into(), line: b"0".into(), routine: b"RevalidateCachedQuery".into() };
+    Report::error("0A000", "cached plan must not change result type").with_place(Some(Arc::new(place)))
+}
+
+/// Settings on which it hangs in which schema a table is found.
+const PATH: [&str; 3] = ["search_path", "role", "session_authorization"];
+
+/// Whether it changes one of them.
+fn moves_path(one: &sql::Statement) -> bool {
+    use SessionEffect as Effect;
+    one.effects.iter().any(|effect| match effect {
+        Effect::Set { name, .. } | Effect::SetConfig { name, .. } | Effect::Reset(name) => **name == *b"search_path",
+        Effect::ResetAll | Effect::DiscardAll | Effect::SetRole { .. } | Effect::SetSessionAuthorization { .. } => true,
+        _ => false,
+    })
 }
 
 impl Session {
+    /// A number for where the session's statements look for tables now; 0: where the server says. A statement that stands on
+    /// a server for others is good for a client only if theirs is the same.
+    pub(super) fn path(&self) -> u64 {
+        if let Some(path) = self.flow.path {
+            return path;
+        }
+        let set = PATH.iter().filter_map(|name| Some((*name, self.vars.get(name)?)));
+        set.fold(0, |path, (name, value)| {
+            let (Value::Reported(value) | Value::Spelled(value) | Value::Flat(value)) = value;
+            self.core.hub.seed.0.hash_one((path, name, value))
+        })
+    }
+
+    /// A statement has run.
+    pub(super) fn note_schema(&mut self, one: &sql::Statement, text: &[u8]) {
+        if one.kind == Kind::Ddl {
+            self.db.schema_has_changed();
+            self.flow.changes_schema = true;
+        }
+        let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_))) && self.flow.path.is_some();
+        if back || moves_path(one) {
+            self.flow.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
+        }
+    }
+
+    /// The transaction is over.
+    #[inline]
+    pub(super) fn end_schema(&mut self) {
+        self.flow.path = None;
+        if std::mem::take(&mut self.flow.changes_schema) {
+            // What was prepared meanwhile has seen either what was, or what is not.
+            self.db.schema_has_changed();
+        }
+    }
+
     /// The answer to a Describe of a statement has come.
     pub(super) fn note_shape(&mut self, header: Header) {
-        let Some(Expected { what: What::Describe(Some(statement)), named, hide, .. }) = self.flow.expects.front()
-        else {
+        let asked =
+            matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)) | What::Shape, .. }));
+        if !asked {
             return;
-        };
+        }
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         let shape = shape(&self.core.hub.seed, header.tag, body);
-        if let Some(name) = named.as_deref().filter(|name| *hide == Hide::Nothing && !name.is_empty()) {
+        let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.flow.expects.front() else {
+            self.note_own_shape(shape);
+            return;
+        };
+        // The name may stand for another by now.
+        let same = |name: &&[u8]| self.names.statement(name).is_some_and(|now| now.id == statement.id);
+        if let Some(name) = named.as_deref().filter(|name| !name.is_empty()).filter(same)
+            && self.names.told(name).is_none()
+        {
             self.names.tell(name, shape);
         }
         let id = statement.id;
@@ -62,14 +142,13 @@ impl Session {
         let told = self.names.told(name)?;
         match self.lease.server()?.prepared.shape(statement.id) {
             Some(now) if now == told => return None,
-            Some(_) => {
+            Some(_) if self.flow.named.get_or_insert_default().renewed.replace(statement.id) == Some(statement.id) => {
                 self.core.statements.renew(statement);
-                // Drivers know the error by its routine, and prepare the statement anew.
-                let place =
-                    Place { file: b"plancache.c".into(), line: b"0".into(), routine: b"RevalidateCachedQuery".into() };
-                let report = Report::error("0A000", "cached plan must not change result type");
-                return Some(self.fail_in_place(header, report.with_place(Some(Arc::new(place)))));
+                let on_server = self.make_stand(name, statement);
+                return Some(self.fail_with(header, on_server.as_bytes(), other_rows()));
             }
+            // Which of the two has been overtaken: what the client was told, or what stands on the server?
+            Some(_) => self.close_on_server(statement),
             None => {}
         }
         let asked = |one: &Expected| matches!(&one.what, What::Describe(Some(known)) if known.id == statement.id);

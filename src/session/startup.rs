@@ -20,6 +20,9 @@ use crate::wire::{Report, back};
 /// First byte of a TLS handshake. As that of a length it would be too large.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// Bytes that a first packet has at most, usually.
+const USUAL: usize = 512;
+
 /// Names of the console's database.
 pub const CONSOLES: [&str; 2] = ["pgsluice", "pgbouncer"];
 
@@ -114,17 +117,22 @@ impl From<StartError> for Refused {
 async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>) -> Result<Met, Refused> {
     let setup = core.setup();
     let (mut asked_tls, mut asked_gss) = (false, false);
-    if stream.socket().peek_first().await? == TLS_HANDSHAKE {
+    // Where TLS may begin, not a byte behind a packet may be read; where it cannot, what there is is read at once.
+    let plain = setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none();
+    let mut early = Vec::new();
+    if !plain && stream.socket().peek_first().await? == TLS_HANDSHAKE {
         begin_tls_at_once(&setup, stream, address).await?;
         asked_tls = true;
     }
     let start = loop {
-        match first(&read_first(stream).await?)? {
+        let packet = if plain { read_early(stream, &mut early).await? } else { read_first(stream).await? };
+        match first(&packet)? {
             First::Ssl if !asked_tls && !stream.is_tls() => {
                 asked_tls = true;
                 // TLS on a unix socket protects nothing, PostgreSQL does not offer it either.
                 if setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none() {
                     stream.write_all(b"N").await?;
+                    refuse_early(&early, "SSL request")?;
                     continue;
                 }
                 stream.write_all(b"S").await?;
@@ -138,6 +146,7 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
             First::Gss if !asked_gss && !stream.is_tls() => {
                 asked_gss = true;
                 stream.write_all(b"N").await?;
+                refuse_early(&early, "GSSAPI encryption request")?;
             }
             // A second one is no protocol that is known.
             First::Ssl => return Err(StartError::Protocol(1234, 5679).into()),
@@ -160,6 +169,9 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
         let mut out = Vec::with_capacity(64);
         back::negotiate_protocol_version(&mut out, start.minor.min(NEWEST_MINOR), &unknown);
         stream.write_all(&out).await?;
+    }
+    if !early.is_empty() {
+        stream.hold_early(early);
     }
     let credential = authenticate(core, stream, &user).await?;
     Ok(Met::Client { user, database, start, replication, credential })
@@ -196,6 +208,33 @@ async fn read_first(stream: &mut Stream) -> Result<Vec<u8>, Refused> {
         stream.read_some(&mut packet, missing).await?;
     }
     Ok(packet)
+}
+
+/// Who asks for encryption waits for the answer (CVE-2021-23222).
+fn refuse_early(early: &[u8], request: &str) -> Result<(), Refused> {
+    if early.is_empty() {
+        return Ok(());
+    }
+    let detail =
+        "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.".to_owned();
+    let text = format!("received unencrypted data after {request}");
+    Err(Report::fatal("08P01", text).with_detail(Some(detail)).into())
+}
+
+/// Reads a first packet; what comes behind it stays in `early`.
+async fn read_early(stream: &mut Stream, early: &mut Vec<u8>) -> Result<Vec<u8>, Refused> {
+    loop {
+        if early.first() == Some(&TLS_HANDSHAKE) {
+            return Err(Refused::Gone);
+        }
+        if let Some(whole) = length(early)?
+            && early.len() >= whole
+        {
+            let rest = early.split_off(whole);
+            return Ok(std::mem::replace(early, rest));
+        }
+        stream.read_some(early, USUAL).await?;
+    }
 }
 
 async fn authenticate(core: &Rc<Core>, stream: &mut Stream, user: &str) -> Result<Credential, Refused> {

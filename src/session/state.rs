@@ -14,9 +14,6 @@ const LONGEST_UNREAD: usize = 8 * 1024;
 /// Settings that begin anew with each transaction.
 const OF_ONE_TRANSACTION: [&str; 2] = ["transaction_isolation", "transaction_deferrable"];
 
-/// SQL-level prepared statements of one session whose refusal is remembered.
-pub(super) const MOST_PREPARED: usize = 10_000;
-
 impl super::Session {
     /// Whether a text is to be read for [`Self::leave_databases`] where it would not be read at all.
     pub(super) fn may_empty_database(&self, header: Header) -> bool {
@@ -45,6 +42,7 @@ impl super::Session {
             Kind::Transaction(TransactionVerb::RollbackTo(name)) => self.undo.roll_back_to(name),
             _ => {}
         }
+        self.note_schema(statement, text);
         if statement.tag.starts_with("DROP ") {
             self.doubt(Pin::Temporary);
         }
@@ -60,13 +58,14 @@ impl super::Session {
         self.me.pinned.set(self.pins.word());
     }
 
-    fn note_effect(&mut self, effect: &SessionEffect, statement: &Statement, text: &[u8]) {
+    pub(super) fn note_effect(&mut self, effect: &SessionEffect, statement: &Statement, text: &[u8]) {
         use SessionEffect as Effect;
         let words = |range: &Range<u32>| text.get(range.start as usize..range.end as usize).unwrap_or_default();
         match effect {
             // That was seen to before it ran.
             Effect::Empties(_) => {}
-            Effect::None | Effect::Execute(_) | Effect::Unknown | Effect::DiscardPlans | Effect::AsksSequence => {}
+            Effect::None | Effect::Unknown | Effect::DiscardPlans | Effect::AsksSequence | Effect::ShowsPrepared => {}
+            Effect::Execute(name) => self.note_executed(name),
             Effect::DiscardSequences => self.forget_sequences(),
             Effect::Set { local: true, .. } | Effect::SetConfig { local: true, .. } => {}
             Effect::SetRole { local: true } | Effect::SetSessionAuthorization { local: true } => {}
@@ -108,27 +107,12 @@ impl super::Session {
             Effect::DiscardTemp => self.doubt(Pin::Temporary),
             Effect::Listen(_) => self.pin(Pin::Listen),
             Effect::Unlisten(_) => self.doubt(Pin::Listen),
-            Effect::Prepare { name, inner } => {
-                self.pin(Pin::Prepared);
-                if self.inner.len() < MOST_PREPARED {
-                    let prepared =
-                        super::unseen::Inner::new(inner.refusal.clone(), statement.text(text), self.lex_context());
-                    self.inner.insert(name.clone(), prepared);
-                }
-            }
+            Effect::Prepare { name, inner } => self.note_prepare(name, inner, statement, text),
             Effect::Deallocate(None) => {
                 self.pins.remove(Pin::Prepared);
                 self.forget_prepared();
             }
-            Effect::Deallocate(Some(name)) => {
-                let gone = self.names.statement(name).map(|statement| statement.id);
-                if let (Some(gone), Some(server)) = (gone, self.lease.server()) {
-                    server.prepared.remove(gone);
-                }
-                self.names.forget(name);
-                self.inner.remove(name);
-                self.doubt(Pin::Prepared);
-            }
+            Effect::Deallocate(Some(name)) => self.note_deallocate(name),
             Effect::DeclareWithHold(_) => self.pin(Pin::HoldCursor),
             Effect::CloseCursor(None) => self.pins.remove(Pin::HoldCursor),
             Effect::CreateTemp => self.pin(Pin::Temporary),
@@ -200,20 +184,31 @@ impl super::Session {
 
     fn forget_prepared(&mut self) {
         self.names.forget_all();
-        self.inner.clear();
         if let Some(server) = self.lease.server() {
             server.prepared.clear();
+            server.named.clear();
         }
     }
 
     /// Reads statements the way the server will.
+    #[inline]
     pub(super) fn lex_context(&self) -> LexContext {
-        LexContext {
+        match self.lex.get() {
+            (hash, context) if hash == self.vars.hash() => context,
+            _ => self.lex_context_anew(),
+        }
+    }
+
+    #[cold]
+    fn lex_context_anew(&self) -> LexContext {
+        let context = LexContext {
             strings: self
                 .vars
                 .reported("standard_conforming_strings")
                 .map_or(StandardStrings::Unknown, StandardStrings::from_setting),
             encoding: self.vars.reported("client_encoding").map_or_else(Encoding::default, Encoding::from_name),
-        }
+        };
+        self.lex.set((self.vars.hash(), context));
+        context
     }
 }

@@ -30,6 +30,9 @@ impl Session {
         let operator = self.lease.is_operator();
         self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
         self.replay.clear();
+        for words in [&mut self.io.to_client, &mut self.io.to_server, &mut self.replay] {
+            self.core.buffers.lend_words(words);
+        }
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
@@ -119,10 +122,39 @@ impl Session {
             && self.me.transaction_since.get().is_none()
     }
 
+    /// Gives the server connection back where nothing has to be waited for, which is the usual case. False: nothing has
+    /// happened.
+    pub(super) fn release_now(&mut self) -> bool {
+        let plain = self.me.cancelling.get() == 0 && self.pins.is_empty() && !self.me.is_asked();
+        if !plain || self.ending.is_some() {
+            return false;
+        }
+        let conn = match self.lease.take() {
+            Lease::Write { conn, ticket } => {
+                self.me.write_capable.set(false);
+                self.note_gone(None);
+                self.lane = ticket.leave();
+                conn.into()
+            }
+            Lease::Guarded { conn, replica, .. } => {
+                self.note_gone(replica);
+                conn.into()
+            }
+            other => {
+                self.lease = other;
+                return false;
+            }
+        };
+        self.give_back(conn);
+        self.replay.clear();
+        self.avoid = None;
+        true
+    }
+
     /// Gives the server connection back, or keeps it without the right to write.
     pub(super) async fn release(&mut self) -> Result<(), End> {
         if self.me.cancelling.get() > 0 {
-            self.await_cancels().await;
+            Box::pin(self.await_cancels()).await;
         }
         self.me.write_capable.set(false);
         if !self.pins.is_empty() {
@@ -136,9 +168,9 @@ impl Session {
                 }
                 other => other,
             };
-            return self.ending.take().map_or(Ok(()), |report| Err(report.into()));
+            return self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
         }
-        self.note_gone();
+        self.note_gone(self.lease.replica());
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lane = ticket.leave();
@@ -155,26 +187,27 @@ impl Session {
         if self.me.is_asked() {
             self.answer_asks().await?;
         }
-        self.ending.take().map_or(Ok(()), |report| Err(report.into()))
+        self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)))
     }
 
-    fn give_back(&self, conn: AnyConn) {
-        let setup = self.core.setup();
+    fn give_back(&self, mut conn: AnyConn) {
+        let setup = self.core.hub.setup.load();
         let pooling = &setup.config.pooling;
         if pooling.server_reset_query_always && !pooling.server_reset_query.is_empty() {
             let (reset, seed) = (pooling.server_reset_query.clone(), self.core.hub.seed.clone());
             tokio::task::spawn_local(clean_up(conn, reset, seed));
         } else {
-            give_back(conn);
+            let pool = conn.server().permit.pool().clone();
+            pool.give_back_at(conn, self.now);
         }
     }
 
     /// Notes that the lease ends now.
-    fn note_gone(&mut self) {
+    fn note_gone(&mut self, replica: Option<usize>) {
         *self.me.cancel.borrow_mut() = None;
         *self.me.running.borrow_mut() = None;
-        if let Some(at) = self.lease.replica()
-            && let Some(upstream) = self.db.setup().cluster.upstreams.get(at)
+        if let Some(at) = replica
+            && let Some(upstream) = self.db.peek_setup().cluster.upstreams.get(at)
         {
             upstream.busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         }
@@ -185,7 +218,7 @@ impl Session {
         if self.lease.is_none() {
             return;
         }
-        self.note_gone();
+        self.note_gone(self.lease.replica());
         self.me.write_capable.set(false);
         self.me.transaction_since.set(None);
         self.lease.close();
@@ -211,9 +244,9 @@ impl Session {
             return;
         }
         if self.me.cancelling.get() > 0 {
-            self.await_cancels().await;
+            Box::pin(self.await_cancels()).await;
         }
-        self.note_gone();
+        self.note_gone(self.lease.replica());
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
             Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
@@ -240,7 +273,7 @@ impl Session {
                     if now || self.lease.is_none() || self.is_between_transactions() {
                         return Err(report.into());
                     }
-                    self.ending = Some(report);
+                    self.ending = Some(Box::new(report));
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
@@ -275,7 +308,11 @@ async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::v
     let server = conn.server();
     server.sequences = None;
     server.vars.forget_unreported(&seed);
-    server.prepared.clear();
+    let says = |words: &str| reset.to_ascii_lowercase().contains(words);
+    if says("discard all") || says("deallocate all") {
+        server.prepared.clear();
+        server.named.clear();
+    }
     server.unnamed = 0;
     give_back(conn);
 }

@@ -15,28 +15,6 @@ use crate::wire::Report;
 
 /// The first number that is not PostgreSQL's own.
 const FIRST_OF_OTHERS: u32 = 16_384;
-/// Longest text of SQL-level PREPARE that is remembered (bytes).
-const LONGEST: usize = 64 * 1024;
-
-/// What SQL-level PREPARE has prepared.
-pub(super) struct Inner {
-    /// Whether running it is refused by its text alone.
-    pub refusal: Refusal,
-    /// The PREPARE and how it was read; None where it was too long to be kept.
-    text: Option<(Box<[u8]>, LexContext)>,
-}
-
-impl Inner {
-    pub fn new(refusal: Refusal, text: &[u8], context: LexContext) -> Self {
-        Self { refusal, text: (text.len() <= LONGEST).then(|| (text.into(), context)) }
-    }
-
-    /// The PREPARE and how it was read.
-    pub fn text(&self) -> Option<(&[u8], LexContext)> {
-        self.text.as_ref().map(|(text, context)| (&**text, *context))
-    }
-}
-
 impl Session {
     /// The error for a statement that is about to run, if it leads to an unseen writer.
     pub(super) fn refused_unseen(&self, cached: &Cached, context: LexContext, one: &Statement) -> Option<Report> {
@@ -88,7 +66,7 @@ impl Session {
                 self.found_by_name(unseen, name).map(|found| self.refused_by_catalog(found, "EXECUTE"))
             }
             Knowledge::Pending | Knowledge::Unknown(_) => {
-                self.inner.contains_key(name).then(|| self.refused_by_catalog(Found::Statement, "EXECUTE"))
+                self.names.sql(name).is_some().then(|| self.refused_by_catalog(Found::Statement, "EXECUTE"))
             }
         }
     }
@@ -116,17 +94,19 @@ impl Session {
     }
 
     fn found_by_name(&self, unseen: &Unseen, name: &[u8]) -> Option<Found> {
-        let Some(inner) = self.inner.get(name) else {
+        let suspected = self.flow.named.as_ref().and_then(|named| named.suspected.get(name));
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
+            let Some((cached, context, one)) = inner.runs() else { return Some(Found::Statement) };
+            return unseen.find(&analyzer, &cached.text, context, one);
+        }
+        let Some(statement) = self.names.statement(name).filter(|_| !name.is_empty()) else {
             // On a connection that was this session's before the flip a function may have prepared it.
             return matches!(self.lease, Lease::InPlace { .. }).then_some(Found::Statement);
         };
-        let Some((text, context)) = &inner.text else { return Some(Found::Statement) };
-        let cached = self.core.verdicts.borrow_mut().get_or_analyze(text, *context);
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
-        cached.analysis.statements.iter().flat_map(|one| &one.effects).find_map(|effect| match effect {
-            SessionEffect::Prepare { inner, .. } => unseen.find(&analyzer, &cached.text, *context, inner),
-            _ => None,
-        })
+        let cached = &statement.cached;
+        let found = || unseen.find(&analyzer, &cached.text, statement.context(), cached.analysis.single()?);
+        if unseen.types(&statement.oids) { Some(Found::Statement) } else { found() }
     }
 
     fn refused_by_catalog(&self, found: Found, tag: &str) -> Report {

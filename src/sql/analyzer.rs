@@ -110,6 +110,8 @@ fn unreadable(text: &[u8], ambiguous: bool) -> Analysis {
 /// Reads masked text one way.
 pub(super) fn read(text: &[u8], standard_strings: bool, scope: Scope<'_>) -> Analysis {
     let mut lexer = Lexer::new(text, standard_strings);
+    // The first statement is mostly the only one: it needs no room for more.
+    let mut first = None;
     let mut statements = Vec::new();
     loop {
         let facts = scan(&mut lexer, scope);
@@ -121,20 +123,26 @@ pub(super) fn read(text: &[u8], standard_strings: bool, scope: Scope<'_>) -> Ana
             if statements.len() == MAX_STATEMENTS {
                 return unreadable(text, true);
             }
-            if statements.is_empty() && !facts.terminated {
-                // The usual case, without room for more.
-                let only = classify::statement(&lexer, facts, scope, 0);
-                return Analysis { statements: Box::new([only]), ambiguous: false };
-            }
             let terminated = facts.terminated;
-            statements.push(classify::statement(&lexer, facts, scope, 0));
+            let statement = classify::statement(&lexer, facts, scope, 0);
+            match first.take() {
+                None if statements.is_empty() => first = Some(statement),
+                before => {
+                    statements.extend(before);
+                    statements.push(statement);
+                }
+            }
             if terminated {
                 continue;
             }
         } else if facts.terminated {
             continue;
         }
-        return Analysis { statements: statements.into_boxed_slice(), ambiguous: false };
+        let statements = match first {
+            Some(only) => Box::new([only]) as Box<[Statement]>,
+            None => statements.into_boxed_slice(),
+        };
+        return Analysis { statements, ambiguous: false };
     }
 }
 

@@ -1,8 +1,9 @@
 //! Verdicts by statement text, so that a repeated statement costs a hash and a comparison.
 //!
 //! One per core, without locks. Bounded in bytes; when full, the second-chance rule makes room: a hand goes round the
-//! entries, spares those used since it last came by, and drops the first that was not. The hash is keyed at random and
-//! the whole text is compared, because a fast hash can be collided on purpose.
+//! entries, spares those used since it last came by, and drops the first that was not. Room is made only for a text that comes
+//! again soon: texts with literals in them come once, and would cost more to keep than to read. The hash is keyed at random
+//! and the whole text is compared, because a fast hash can be collided on purpose.
 
 use super::analyzer::Analyzer;
 use super::encoding::LexContext;
@@ -53,6 +54,9 @@ struct Slot {
 /// Bytes an entry costs beside its text and statements: its slot, the counted pointer and its share of the table.
 const ENTRY_OVERHEAD: usize = size_of::<Slot>() + size_of::<Cached>() + 48;
 
+/// Texts that are remembered as read and not kept; a power of two.
+const LATELY: usize = 2048;
+
 /// A text longer than this part of the cache is read each time and not kept.
 const LARGEST_SHARE: usize = 16;
 
@@ -65,6 +69,8 @@ pub struct VerdictCache {
     slots: Vec<Slot>,
     hand: usize,
     hasher: RandomState,
+    /// Hashes of texts that were read lately and not kept, each at the place that its lowest bits name.
+    lately: Box<[u64]>,
     stats: CacheStats,
 }
 
@@ -79,7 +85,7 @@ impl VerdictCache {
     /// A cache that holds at most `limit` bytes; 0 keeps nothing.
     pub fn new(analyzer: Analyzer, limit: usize) -> Self {
         let (table, slots, stats) = (HashTable::new(), Vec::new(), CacheStats::default());
-        Self { analyzer, limit, table, slots, hand: 0, hasher: RandomState::default(), stats }
+        Self { analyzer, limit, table, slots, hand: 0, hasher: RandomState::default(), lately: Box::default(), stats }
     }
 
     /// The verdicts on a text: kept ones, or read now.
@@ -99,7 +105,7 @@ impl VerdictCache {
         let analysis = self.analyzer.analyze(text, ctx);
         let bytes = ENTRY_OVERHEAD + text.len() + analysis.heap_bytes();
         let value = Rc::new(Cached { text: text.into(), analysis, marks: Cell::default() });
-        if bytes <= self.limit / LARGEST_SHARE {
+        if bytes <= self.limit / LARGEST_SHARE && (self.stats.bytes + bytes <= self.limit || self.comes_again(hash)) {
             self.keep(Slot { hash, ctx, value: Rc::clone(&value), bytes, used: false });
         }
         value
@@ -118,6 +124,16 @@ impl VerdictCache {
     /// The counters.
     pub fn stats(&self) -> CacheStats {
         self.stats
+    }
+
+    /// Whether a text of that hash was read lately; from now on it was.
+    fn comes_again(&mut self, hash: u64) -> bool {
+        if self.lately.is_empty() {
+            self.lately = vec![0; LATELY].into_boxed_slice();
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "its lowest bits are wanted")]
+        let at = hash as usize & (LATELY - 1);
+        self.lately.get_mut(at).is_some_and(|known| std::mem::replace(known, hash) == hash)
     }
 
     fn keep(&mut self, slot: Slot) {
@@ -200,8 +216,11 @@ mod tests {
         let hot = cache.get_or_analyze(b"select 'hot'", LexContext::default());
         for i in 0..5_000 {
             let text = format!("select {i}");
-            let read = cache.get_or_analyze(text.as_bytes(), LexContext::default());
-            assert_eq!(*read.text, *text.as_bytes());
+            // Once it is full, only what comes again is kept.
+            for _ in 0..if cache.stats().bytes + 1024 > limit { 2 } else { 1 } {
+                let read = cache.get_or_analyze(text.as_bytes(), LexContext::default());
+                assert_eq!(*read.text, *text.as_bytes());
+            }
             assert!(Rc::ptr_eq(&hot, &cache.get_or_analyze(b"select 'hot'", LexContext::default())), "{i}");
             let held: usize = cache.slots.iter().map(|s| s.bytes).sum();
             assert_eq!((held, cache.slots.len()), (cache.stats.bytes, cache.stats.entries));
@@ -216,6 +235,25 @@ mod tests {
             assert!(Rc::ptr_eq(&kept, &cache.get_or_analyze(&kept.text, LexContext::default())));
         }
         assert_eq!(cache.stats().misses, before);
+    }
+
+    #[test]
+    fn a_text_that_comes_once_pushes_none_out() {
+        let mut cache = cache(64 << 10);
+        let mut i = 0;
+        let mut once = |cache: &mut VerdictCache| {
+            i += 1;
+            cache.get_or_analyze(format!("select {i}").as_bytes(), LexContext::default());
+        };
+        while cache.stats().misses < 10_000 {
+            once(&mut cache);
+        }
+        let full = cache.stats();
+        assert!(full.evictions < 100 && full.entries > 50, "{full:?}");
+        let again = |cache: &mut VerdictCache| cache.get_or_analyze(b"select 'again'", LexContext::default());
+        again(&mut cache);
+        let kept = again(&mut cache);
+        assert!(Rc::ptr_eq(&kept, &again(&mut cache)));
     }
 
     #[test]

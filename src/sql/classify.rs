@@ -13,6 +13,7 @@ use super::scan::{Facts, scan};
 use super::statement::{
     CopyDirection, Isolation, Kind, Process, Proven, Reason, Refusal, SessionEffect, Statement, TransactionVerb,
 };
+use super::unseen::Kinds;
 use super::unseen::left::by_constants;
 use super::{ddl, session, settings};
 
@@ -121,6 +122,9 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
         Kind::Utility if matches!(draft.tag, "DO" | "CALL" | "EXECUTE") => true,
         _ => draft.executes && (facts.calls.moves_sequence || facts.calls.unknown),
     };
+    if facts.shows_prepared && draft.executes {
+        effects.push(SessionEffect::ShowsPrepared);
+    }
     if facts.calls.asks_sequence {
         effects.push(SessionEffect::AsksSequence);
     }
@@ -286,8 +290,11 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Call => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "CALL").effect(E::Unknown) }),
         K::Do => {
             let left = by_constants(lexer.part(c.now.start, end), scope);
+            let prepares = left.kinds.has(Kinds::PREPARED);
             let effect = if left.is_nothing() { E::Unknown } else { E::Leaves(Box::new(left)) };
-            Some(Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) })
+            let draft = Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) };
+            // It is to find the names that are its session's, and no others.
+            Some(if prepares { draft.effect(E::ShowsPrepared) } else { draft })
         }
         K::Checkpoint => plain(Kind::Utility, "CHECKPOINT"),
         K::Vacuum => plain(Kind::Utility, "VACUUM"),

@@ -65,6 +65,9 @@ pub(super) fn read(mut c: Cursor, facts: &Facts) -> Option<Draft> {
     };
     let mut draft = Draft::refused(Kind::Ddl, tag);
     draft.executes = executes;
+    if tag == "CREATE TABLE AS" && c.eat(K::Execute) {
+        draft.effects.push(SessionEffect::Execute(c.name()?));
+    }
     if object == K::Database {
         draft.effects.extend(emptied(&mut c, verb).map(SessionEffect::Empties));
     }

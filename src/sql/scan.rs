@@ -42,6 +42,8 @@ pub(super) struct Facts {
     pub shows_processes: bool,
     /// Writes `pg_temp` somewhere.
     pub temp_schema: bool,
+    /// Names the view of prepared statements, or the function behind it.
+    pub shows_prepared: bool,
     /// Too deep for the bits, or parentheses that do not match: nothing is proven.
     pub unsure: bool,
     /// A semicolon ended it.
@@ -113,6 +115,7 @@ pub(super) fn scan(lexer: &mut Lexer, scope: Scope<'_>) -> Facts {
             local: false,
             shows_processes: false,
             temp_schema: false,
+            shows_prepared: false,
             unsure: false,
             terminated: false,
         },
@@ -241,6 +244,7 @@ impl Scan {
         self.facts.local |= LOCAL_PREFIXES.iter().any(|prefix| starts(prefix));
         self.facts.temp_schema |= starts(b"pg_temp");
         self.facts.shows_processes |= PROCESSES.iter().any(|prefix| starts(prefix));
+        self.facts.shows_prepared |= starts(b"pg_prepared_statement");
         if self.facts.temp_schema && self.before[0].keyword == Keyword::Into && self.facts.into.is_some() {
             self.facts.into = Some(true);
         }

@@ -75,6 +75,7 @@ fn set_in_its_forms() {
         ("unlisten b", E::Unlisten(Some(n("b")))),
         ("execute P(1)", E::Execute(n("p"))),
         ("explain execute p", E::Execute(n("p"))),
+        ("create unlogged table if not exists t (a) with (fillfactor = 70) as execute P(1)", E::Execute(n("p"))),
         ("explain analyze execute p", E::Execute(n("p"))),
         ("deallocate prepare x", E::Deallocate(Some(n("x")))),
         ("deallocate prepare", E::Deallocate(Some(n("prepare")))),
@@ -95,6 +96,15 @@ fn set_in_its_forms() {
     let prepared = one("prepare \"P\" (int, text) as insert into t values ($1)");
     let E::Prepare { name, inner } = prepared.effect() else { panic!("{prepared:?}") };
     assert_eq!((&**name, inner.tag), (&b"P"[..], "INSERT"));
+    for (text, shows) in [
+        ("select * from pg_catalog.\"pg_prepared_statements\"", true),
+        ("explain analyze select pg_prepared_statement()", true),
+        ("copy (table pg_prepared_statements) to stdout", true),
+        ("select * from pg_prepared_xacts", false),
+        ("prepare x as table pg_prepared_statements", false),
+    ] {
+        assert_eq!(one(text).effects.contains(&E::ShowsPrepared), shows, "{text}");
+    }
 }
 
 #[test]

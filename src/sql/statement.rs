@@ -35,6 +35,16 @@ impl Analysis {
         }
     }
 
+    /// Whether it is one statement that reads or writes and has nothing else about it: nothing that it does to the session or to
+    /// its transaction, to sequences or to databases.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        !self.ambiguous
+            && self.single().is_some_and(|only| {
+                matches!(only.kind, Kind::Read | Kind::Write) && only.effects.is_empty() && !only.moves_sequences
+            })
+    }
+
     /// The first of the statements whose refusal weighs most.
     pub fn worst(&self) -> Option<&Statement> {
         self.statements.iter().reduce(|a, b| if b.refusal.weight() > a.refusal.weight() { b } else { a })
@@ -376,6 +386,8 @@ pub enum SessionEffect {
     /// Asks what a sequence last gave in this session: `currval()`, `lastval()`. Where they are only named (as a column's
     /// default) too.
     AsksSequence,
+    /// Shows the session's prepared statements: `pg_prepared_statements`.
+    ShowsPrepared,
     /// Wants no session in a database but its own: DROP DATABASE and its like.
     Empties(Name),
     /// May do any of these: DO, CALL, `set_config` with computed arguments.
@@ -386,7 +398,7 @@ impl SessionEffect {
     /// How much it binds the session to its server connection.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::None | Self::Empties(_) | Self::AsksSequence => 0,
+            Self::None | Self::Empties(_) | Self::AsksSequence | Self::ShowsPrepared => 0,
             Self::Leaves(left) if left.kinds.binds() => 7,
             Self::Leaves(_) => 4,
             Self::CloseCursor(_) | Self::AdvisoryUnlock | Self::Unlisten(_) | Self::Deallocate(_) => 1,

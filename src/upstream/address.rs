@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::net::Socket;
+use crate::net::{self, Socket};
 
 /// Host and port, or the folder of a unix socket and the port that is part of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,9 @@ impl Address {
             Self::Tcp { host, port } => {
                 let socket = TcpStream::connect((host.as_str(), *port)).await?;
                 socket.set_nodelay(true)?;
+                if let Ok(peer) = socket.peer_addr() {
+                    net::tune(&socket, peer);
+                }
                 Ok(Socket::Tcp(socket))
             }
             Self::Unix { dir, port } => {

@@ -70,13 +70,11 @@ impl Pool {
     /// The home of a client that has just logged in on that core: an idle connection if there is one, of those the one that
     /// is home to the fewest, of those the one that this core would lend next.
     pub fn home(&self, core: usize, kind: KindTag) -> Option<Home> {
-        let fewest = |all: Vec<Arc<Facts>>| all.into_iter().min_by_key(|facts| facts.clients.load(Relaxed));
-        let mut idle = self.idle_on(core, kind);
-        for other in (0..self.cores()).filter(|other| *other != core) {
-            idle.extend(self.idle_on(other, kind));
-        }
+        let clients = |facts: &Arc<Facts>| facts.clients.load(Relaxed);
+        let others = (0..self.cores()).filter(|other| *other != core);
+        let idle = std::iter::once(core).chain(others).filter_map(|core| self.idle_on(core, kind)).min_by_key(clients);
         // Who has a busy one may keep it.
-        let busy = || fewest(self.homes().open().filter(|facts| facts.kind == kind).collect());
-        fewest(idle).or_else(busy).map(|facts| Home::at(&facts))
+        let busy = || self.homes().open().filter(|facts| facts.kind == kind).min_by_key(clients);
+        idle.or_else(busy).map(|facts| Home::at(&facts))
     }
 }

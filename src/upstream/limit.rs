@@ -33,6 +33,12 @@ impl Limit {
         self.most.load(SeqCst)
     }
 
+    /// Whether no place is left.
+    pub fn is_full(&self) -> bool {
+        let most = self.most.load(SeqCst);
+        most != 0 && self.used.load(SeqCst) >= most
+    }
+
     /// Takes a place; `extra` of them may be had beyond the limit.
     pub fn take(&self, extra: usize) -> bool {
         let most = self.most.load(SeqCst);

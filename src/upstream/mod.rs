@@ -1,5 +1,5 @@
 //! Server connections: how they are opened ([`login`]), what kind they are ([`guard`]), how they are shared ([`pool`],
-//! [`limit`]), what state they carry ([`server`], [`vars`]), and what is known of the servers they lead to ([`cluster`],
+//! [`limit`]), what state they carry ([`server`], [`named`], [`vars`]), and what is known of the servers they lead to ([`cluster`],
 //! [`monitor`]). Nothing here knows of clients.
 
 mod address;
@@ -9,6 +9,7 @@ mod home;
 pub mod limit;
 pub mod login;
 pub mod monitor;
+pub mod named;
 pub mod pool;
 pub mod query;
 pub mod quote;

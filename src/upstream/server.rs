@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::task::{Context, Poll, Waker};
@@ -11,6 +12,7 @@ use std::time::Instant;
 use super::guard::KindTag;
 use super::home::Presence;
 use super::login::{Fresh, LoginError, next_frame};
+use super::named::Named;
 use super::pool::Permit;
 use super::query::parameter;
 use super::vars::{Seed, Value, Vars, reported_name};
@@ -22,21 +24,28 @@ use crate::wire::{TxStatus, front};
 /// as `max_prepared_statements`.
 #[derive(Default)]
 pub struct Prepared {
-    order: VecDeque<u64>,
+    order: VecDeque<Entry>,
     /// What their rows are, as far as it was asked.
-    shapes: HashMap<u64, u64>,
+    shapes: HashMap<u64, NonZeroU64>,
+}
+
+struct Entry {
+    id: u64,
+    /// How often the schema was known to have changed when it was prepared.
+    schema: u64,
 }
 
 impl Prepared {
     /// Whether a statement is there; it counts as used now.
     pub fn touch(&mut self, id: u64) -> bool {
         // Hits are mostly near the end; a list of some hundred numbers is scanned faster than a map is kept.
-        match self.order.iter().rposition(|known| *known == id) {
+        match self.order.iter().rposition(|known| known.id == id) {
             None => false,
             Some(at) => {
-                if at + 16 < self.order.len() {
-                    self.order.remove(at);
-                    self.order.push_back(id);
+                if at + 16 < self.order.len()
+                    && let Some(entry) = self.order.remove(at)
+                {
+                    self.order.push_back(entry);
                 }
                 true
             }
@@ -44,35 +53,41 @@ impl Prepared {
     }
 
     /// Adds one; gives the one that has to go for it.
-    pub fn add(&mut self, id: u64, most: usize) -> Option<u64> {
-        self.order.push_back(id);
+    pub fn add(&mut self, id: u64, most: usize, schema: u64) -> Option<u64> {
+        self.order.push_back(Entry { id, schema });
         let gone = if self.order.len() > most.max(1) { self.order.pop_front() } else { None };
+        let gone = gone.map(|entry| entry.id);
         if let Some(gone) = gone {
             self.shapes.remove(&gone);
         }
         gone
     }
 
+    /// Whether a statement is there that was prepared before the schema last changed.
+    pub fn is_older(&self, id: u64, schema: u64) -> bool {
+        self.order.iter().rev().find(|known| known.id == id).is_some_and(|entry| entry.schema < schema)
+    }
+
     /// What the rows of a statement are.
-    pub fn shape(&self, id: u64) -> Option<u64> {
+    pub fn shape(&self, id: u64) -> Option<NonZeroU64> {
         self.shapes.get(&id).copied()
     }
 
     /// Notes what they are.
-    pub fn note_shape(&mut self, id: u64, shape: u64) {
-        if self.order.contains(&id) {
+    pub fn note_shape(&mut self, id: u64, shape: NonZeroU64) {
+        if self.order.iter().any(|known| known.id == id) {
             self.shapes.insert(id, shape);
         }
     }
 
     /// It did not have to go after all: the Close was not carried out.
     pub fn put_back(&mut self, id: u64) {
-        self.order.push_front(id);
+        self.order.push_front(Entry { id, schema: 0 });
     }
 
     /// Forgets one.
     pub fn remove(&mut self, id: u64) {
-        self.order.retain(|known| *known != id);
+        self.order.retain(|known| known.id != id);
         self.shapes.remove(&id);
     }
 
@@ -80,6 +95,11 @@ impl Prepared {
     pub fn clear(&mut self) {
         self.order.clear();
         self.shapes.clear();
+    }
+
+    /// Every one.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.order.iter().map(|entry| entry.id)
     }
 
     /// How many there are.
@@ -128,10 +148,12 @@ pub struct Server {
     pub default_read_only: Option<bool>,
     /// Named statements that stand on it.
     pub prepared: Prepared,
+    /// What stands on it under names of clients' own.
+    pub named: Named,
     /// The statement in the unnamed slot, 0 when it is not one of a client's that is known.
     pub unnamed: u64,
     /// Process id and secret for cancel requests.
-    pub key: (u32, Vec<u8>),
+    pub key: (u32, Arc<[u8]>),
     /// Number of its own in this process.
     pub id: u64,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
@@ -186,8 +208,9 @@ impl Server {
             vars: Vars::default(),
             default_read_only: None,
             prepared: Prepared::default(),
+            named: Named::default(),
             unnamed: 0,
-            key: fresh.key,
+            key: (fresh.key.0, fresh.key.1.into()),
             id,
             born_guarded: false,
             used: false,
@@ -315,11 +338,12 @@ mod tests {
     fn the_statement_used_longest_ago_goes_first() {
         let mut prepared = Prepared::default();
         for id in 1..=20 {
-            assert_eq!(prepared.add(id, 20), None);
+            assert_eq!(prepared.add(id, 20, 1), None);
         }
         assert!(prepared.touch(1));
-        assert_eq!(prepared.add(21, 20), Some(2));
+        assert_eq!(prepared.add(21, 20, 2), Some(2));
         assert!(!prepared.touch(2));
+        assert!(prepared.is_older(1, 2) && !prepared.is_older(21, 2) && !prepared.is_older(2, 2));
         prepared.remove(3);
         assert_eq!(prepared.len(), 19);
     }

@@ -1,7 +1,9 @@
 //! Settings of a session that follow a client from one server connection to the next.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use super::quote::{ident, literal};
 
@@ -48,12 +50,34 @@ impl Value {
 }
 
 /// The settings of one session, or those that a server connection has now. Two that are equal have equal hashes, so
-/// that the common case at check-out is one comparison.
+/// that the common case at check-out is one comparison. A copy is one of a pointer, until either is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vars {
     /// Sorted by name.
-    entries: Vec<(Box<str>, Value)>,
+    entries: Arc<Vec<(Box<str>, Value)>>,
     hash: u64,
+}
+
+/// Settings that many clients begin with alike: they lie in memory once.
+#[derive(Debug, Default)]
+pub struct Alike(HashMap<u64, Vars>);
+
+/// Sets of settings that are remembered to be alike; an application's clients have one.
+const MOST_ALIKE: usize = 64;
+
+impl Alike {
+    /// The same settings, shared with others that have them.
+    pub fn shared(&mut self, vars: Vars) -> Vars {
+        match self.0.get(&vars.hash) {
+            Some(known) if *known == vars => return known.clone(),
+            _ => {}
+        }
+        if self.0.len() >= MOST_ALIKE {
+            self.0.clear();
+        }
+        self.0.insert(vars.hash, vars.clone());
+        vars
+    }
 }
 
 /// Seeded once a process, so that nobody can make two states look alike.
@@ -88,22 +112,26 @@ impl Vars {
     /// Sets or, with None, forgets one.
     pub fn put(&mut self, seed: &Seed, name: &str, value: Option<Value>) {
         let at = self.find(name);
+        if at.is_err() && value.is_none() || value.as_ref().is_some_and(|value| self.get(name) == Some(value)) {
+            return;
+        }
         if let Some((name, old)) = at.ok().and_then(|at| self.entries.get(at)) {
             self.hash ^= print(seed, name, old);
         }
         if let Some(value) = &value {
             self.hash ^= print(seed, name, value);
         }
+        let entries = Arc::make_mut(&mut self.entries);
         match (at, value) {
             (Ok(at), Some(value)) => {
-                if let Some(entry) = self.entries.get_mut(at) {
+                if let Some(entry) = entries.get_mut(at) {
                     entry.1 = value;
                 }
             }
             (Ok(at), None) => {
-                self.entries.remove(at);
+                entries.remove(at);
             }
-            (Err(at), Some(value)) => self.entries.insert(at, (name.into(), value)),
+            (Err(at), Some(value)) => entries.insert(at, (name.into(), value)),
             (Err(_), None) => {}
         }
     }
@@ -220,6 +248,27 @@ mod tests {
         b.put(&seed, "work_mem", None);
         b.put(&seed, "TimeZone", None);
         assert_eq!(b, Vars::default());
+    }
+
+    #[test]
+    fn settings_that_are_alike_lie_in_memory_once_until_one_changes() {
+        let (seed, mut alike) = (Seed::default(), Alike::default());
+        let mut set = |value: &str| {
+            let mut vars = Vars::default();
+            vars.put(&seed, "TimeZone", reported(value));
+            alike.shared(vars)
+        };
+        let (a, mut b, c) = (set("UTC"), set("UTC"), set("Asia/Tokyo"));
+        assert!(Arc::ptr_eq(&a.entries, &b.entries) && !Arc::ptr_eq(&a.entries, &c.entries));
+        b.put(&seed, "TimeZone", reported("UTC"));
+        b.put(&seed, "work_mem", None);
+        assert!(Arc::ptr_eq(&a.entries, &b.entries), "nothing has changed");
+        b.put(&seed, "TimeZone", reported("Asia/Tokyo"));
+        assert_eq!((a.reported("TimeZone"), &b), (Some("UTC"), &c));
+        for nth in 0..10 * MOST_ALIKE {
+            set(&nth.to_string());
+        }
+        assert!(alike.0.len() <= MOST_ALIKE);
     }
 
     #[test]

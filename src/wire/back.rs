@@ -15,7 +15,11 @@ pub fn message(out: &mut Vec<u8>, tag: u8, fill: impl FnOnce(&mut Vec<u8>)) {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
-    out.extend(text.bytes().filter(|byte| *byte != 0));
+    match memchr::memchr(0, text.as_bytes()) {
+        None => out.extend_from_slice(text.as_bytes()),
+        // It would end the string early.
+        Some(_) => out.extend(text.bytes().filter(|byte| *byte != 0)),
+    }
     out.push(0);
 }
 

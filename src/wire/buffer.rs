@@ -137,6 +137,7 @@ impl Buffer {
 /// Memory for buffers, shared by the sessions of one core.
 pub struct BufferPool {
     free: RefCell<Vec<Box<[u8]>>>,
+    words: RefCell<Vec<Vec<u8>>>,
     size: usize,
     keep: usize,
 }
@@ -144,7 +145,7 @@ pub struct BufferPool {
 impl BufferPool {
     /// Buffers of `size` bytes, of which at most `keep` are kept when nobody uses them.
     pub fn new(size: usize, keep: usize) -> Rc<Self> {
-        Rc::new(Self { free: RefCell::default(), size, keep })
+        Rc::new(Self { free: RefCell::default(), words: RefCell::default(), size, keep })
     }
 
     /// Gives memory to a buffer that has none.
@@ -164,6 +165,28 @@ impl BufferPool {
             let mut free = self.free.borrow_mut();
             if data.len() == self.size && free.len() < self.keep {
                 free.push(data);
+            }
+        }
+    }
+
+    /// Gives memory to a queue of our own words that has none, if some is at hand: many are never used.
+    #[inline]
+    pub fn lend_words(&self, words: &mut Vec<u8>) {
+        if words.capacity() == 0
+            && let Some(spare) = self.words.borrow_mut().pop()
+        {
+            *words = spare;
+        }
+    }
+
+    /// Takes the memory of an empty queue back; one that grew beyond a buffer is freed.
+    #[inline]
+    pub fn reclaim_words(&self, words: &mut Vec<u8>) {
+        if words.capacity() > 0 && words.is_empty() {
+            let spare = std::mem::take(words);
+            let mut free = self.words.borrow_mut();
+            if spare.capacity() <= self.size && free.len() < self.keep {
+                free.push(spare);
             }
         }
     }
@@ -235,5 +258,19 @@ mod tests {
         pool.reclaim(&mut a);
         pool.reclaim(&mut b);
         assert_eq!(pool.free.borrow().len(), 1);
+    }
+
+    #[test]
+    fn queues_share_memory_and_none_that_holds_something_is_taken() {
+        let pool = BufferPool::new(8, 1);
+        let (mut a, mut b, mut c) = (vec![1_u8; 4], Vec::with_capacity(8), Vec::with_capacity(9));
+        pool.reclaim_words(&mut a);
+        pool.reclaim_words(&mut c);
+        assert_eq!((a.len(), c.capacity(), pool.words.borrow().len()), (4, 0, 0));
+        pool.reclaim_words(&mut b);
+        assert_eq!((b.capacity(), pool.words.borrow().len()), (0, 1));
+        pool.lend_words(&mut a);
+        pool.lend_words(&mut c);
+        assert_eq!((a.len(), c.capacity(), pool.words.borrow().len()), (4, 8, 0));
     }
 }

@@ -38,6 +38,7 @@ impl Stand {
         let config = format!(
             r#"listen_port = {{port}}
 state_file = "{{dir}}/state.json"
+workers = 2
 auth_file = "userlist.txt"
 admin_users = ["dba"]
 operators = ["dba"]

@@ -55,7 +55,7 @@ impl Config<'_> {
             self.cluster.servers().map(|server| format!("\"127.0.0.1:{}\"", server.port())).collect();
         let databases: String = self.databases.iter().map(|name| format!("[databases.{name}]\n")).collect();
         format!(
-            "listen_port = {{port}}\nunix_socket_dir = \"{{dir}}\"\nstate_file = \"{{dir}}/state.json\"\n\
+            "listen_port = {{port}}\nunix_socket_dir = \"{{dir}}\"\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\n\
              auth_file = \"userlist.txt\"\nadmin_users = [\"{ADMIN}\"]\noperators = [\"{ADMIN}\"]\n\
              query_wait_timeout = \"20s\"\n{}\n[clusters.main]\nupstreams = [{}]\nmonitor_user = \"monitor\"\n\
              monitor_password = \"monitor\"\nmonitor_interval = \"200ms\"\n{databases}",

@@ -29,7 +29,7 @@ const THINKS_LONGER: Duration = Duration::from_millis(10);
 /// What one client does over and over; half of it writes.
 const SCRIPTS: &[&[&str]] = &[
     &["SELECT count(*) FROM t"],
-    &["UPDATE t SET v = v || '.' WHERE id = 1 + (random() * 9)::int AND length(v) < 100"],
+    &["UPDATE t SET v = v || '.' WHERE id = (SELECT 1 + (random() * 9)::int) AND length(v) < 100"],
     &["BEGIN", "SELECT v FROM t WHERE id = 3", "UPDATE t SET v = 'row 3' WHERE id = 3", "COMMIT"],
     &["SELECT v FROM t WHERE id = 5"],
     &["SELECT writes() WHERE false", "SELECT 1"],

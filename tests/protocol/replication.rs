@@ -30,7 +30,7 @@ impl Stand {
             .start()
             .expect("a cluster");
         let config = format!(
-            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_file = \"userlist.txt\"\n\
+            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_file = \"userlist.txt\"\n\
              admin_users = [\"dba\"]\noperators = [\"dba\"]\ndefault_pool_size = 3\nquery_wait_timeout = \"1s\"\n\
              [maintenance]\ndrain_timeout = \"2s\"\non_timeout = \"cancel\"\n\
              [clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\nmonitor_user = \"monitor\"\n\

@@ -47,7 +47,7 @@ impl Stand {
             .start()
             .expect("a cluster");
         let config = format!(
-            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_file = \"userlist.txt\"\n\
+            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_file = \"userlist.txt\"\n\
              admin_users = [\"dba\"]\noperators = [\"dba\"]\ndefault_pool_size = 1\nquery_wait_timeout = \"10s\"\n{top}\n\
              [clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\nmonitor_user = \"monitor\"\n\
              monitor_password = \"monitor\"\nmonitor_interval = \"200ms\"\n{databases}",

@@ -26,7 +26,7 @@ fn cluster(hba: &[&str]) -> Cluster {
 
 fn proxy(port: u16, top: &str) -> Proxy {
     let config = format!(
-        "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_file = \"userlist.txt\"\n{top}\n\
+        "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_file = \"userlist.txt\"\n{top}\n\
          query_wait_timeout = \"5s\"\n[clusters.main]\nupstreams = [\"localhost:{port}\"]\nmonitor_user = \"monitor\"\n\
          monitor_password = \"monitor\"\nmonitor_interval = \"200ms\"\n[databases.app]\n[databases.postgres]\n",
     );

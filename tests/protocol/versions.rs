@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Frame, Raw};
+use pgsluice_fixtures::{Address, Frame, Raw};
 
 use crate::stand::{SOON, Stand, ask, login};
 
@@ -67,6 +67,25 @@ fn cancels(client: &mut Raw) {
     });
     assert!(frames.iter().filter_map(Frame::error).any(|error| error.code() == "57014"), "{frames:?}");
     assert_eq!(ask(client, "SELECT 1"), "1");
+}
+
+#[test]
+fn who_asks_for_encryption_waits_for_the_answer() {
+    let stand = Stand::shared();
+    let packet = || message::startup(3 << 16, &[("user", "app"), ("database", "plain")]);
+    let answer = |address: &Address, request: Vec<u8>| {
+        let mut client = Raw::open(address).unwrap();
+        client.send(&[request, packet()].concat()).unwrap();
+        assert_eq!(client.bytes(1, SOON).unwrap(), b"N");
+        let frames = client.frames_until_closed(SOON).unwrap();
+        let error = frames.iter().find_map(Frame::error).expect("a refusal");
+        [error.severity(), error.code(), error.message(), error.detail().unwrap_or_default()].map(str::to_owned)
+    };
+    let [ours, theirs] = [stand.proxy.tcp(), stand.server()].map(|address| answer(&address, message::ssl_request()));
+    assert_eq!(ours, theirs);
+    // The server may have GSSAPI.
+    let gss = theirs.map(|text| text.replace("SSL request", "GSSAPI encryption request"));
+    assert_eq!(answer(&stand.proxy.tcp(), message::gssenc_request()), gss);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Stand {
         }
         let proxy = config.map(|top| {
             let config = format!(
-                "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\n{top}\n\
+                "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_type = \"trust\"\n{top}\n\
                  [clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\nmonitor_user = \"{SUPERUSER}\"\n[databases.regression]\n",
                 cluster.primary().port()
             );

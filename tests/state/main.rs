@@ -3,11 +3,13 @@
 //! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
 
 mod databases;
+mod early;
 mod fresh;
 mod functions;
 mod identity;
 mod pins;
 mod prepared;
+mod prepared_sql;
 mod roles;
 mod sequences;
 mod settings;

@@ -19,7 +19,7 @@ fn pinned(place: &Place, client: &mut Client, expected: &[&str]) {
 fn a_pin_ends_with_what_it_is_for() {
     let place = Place::new();
     let mut one = place.client();
-    let pins: [(&str, &str, &[&str]); 10] = [
+    let pins: [(&str, &str, &[&str]); 9] = [
         ("LISTEN a; LISTEN b", "listen", &["UNLISTEN a", "UNLISTEN b"]),
         ("LISTEN a", "listen", &["BEGIN; UNLISTEN *; ROLLBACK", "UNLISTEN *"]),
         (
@@ -41,7 +41,6 @@ fn a_pin_ends_with_what_it_is_for() {
             &["SELECT pg_advisory_unlock(1)", "SELECT pg_advisory_unlock(1)"],
         ),
         ("SELECT pg_try_advisory_lock(2)", "advisory lock", &["SELECT pg_advisory_unlock_all()"]),
-        ("PREPARE p AS SELECT 1; PREPARE q AS SELECT 1", "prepare", &["DEALLOCATE p", "DEALLOCATE q"]),
     ];
     for (make, why, ends) in pins {
         one.ask(make);
@@ -101,6 +100,24 @@ fn an_unnamed_statement_outlives_the_question() {
 }
 
 #[test]
+fn a_prepare_that_is_too_long_to_be_kept_pins_until_it_is_gone() {
+    let place = Place::new();
+    let (mut one, mut other) = (place.client(), place.client());
+    let long = |what: &str| format!("PREPARE p AS SELECT {what} /* {} */", "x".repeat(64 * 1024));
+    one.ask(&long("1"));
+    one.ask("PREPARE q AS SELECT 3");
+    pinned(&place, &mut one, &["prepare"]);
+    assert_eq!(one.value("EXECUTE p"), "1");
+    one.ask("DEALLOCATE q");
+    pinned(&place, &mut one, &["prepare"]);
+    one.ask("DEALLOCATE p");
+    pinned(&place, &mut one, &[]);
+    assert_eq!(other.value("PREPARE p AS SELECT 2; EXECUTE p"), "2");
+    one.ask("DO $$ BEGIN EXECUTE 'PREPARE p AS SELECT 4'; END $$");
+    pinned(&place, &mut one, &["settings"]);
+}
+
+#[test]
 fn who_does_not_want_pins_refuses_them() {
     let stand = Stand::start("pin_sessions = false", 1);
     let mut one = stand.client("dba", "d0");
@@ -110,7 +127,6 @@ fn who_does_not_want_pins_refuses_them() {
         "CREATE TEMP TABLE t (n int)",
         "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
         "SELECT pg_advisory_lock(1)",
-        "PREPARE p AS SELECT 1",
         "LOAD 'plpgsql'",
     ];
     for sql in refused {
@@ -124,9 +140,12 @@ fn who_does_not_want_pins_refuses_them() {
     one.refused("LISTEN a");
     assert!(one.refused("SELECT 1").contains("current transaction is aborted"));
     one.ask("ROLLBACK");
-    for sql in
-        ["BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; COMMIT", "SELECT pg_advisory_xact_lock(1)", "NOTIFY a"]
-    {
+    for sql in [
+        "BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; COMMIT",
+        "SELECT pg_advisory_xact_lock(1)",
+        "NOTIFY a",
+        "PREPARE p AS SELECT 1",
+    ] {
         one.ask(sql);
     }
 }

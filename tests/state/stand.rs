@@ -12,10 +12,10 @@ use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, Shared};
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// Databases for tests that run side by side.
-const DATABASES: usize = 24;
+const DATABASES: usize = 36;
 
 /// A role that is superuser on the server, as the owner of everything in a test is.
-const USER: &str = "dba";
+pub const USER: &str = "dba";
 
 /// The words of SHOW CLIENTS for why a session keeps its server connection.
 const PINS: [&str; 9] = [
@@ -40,7 +40,7 @@ pub struct Stand {
 
 /// Clients of a database that no other test uses.
 pub struct Place {
-    stand: Arc<Stand>,
+    pub stand: Arc<Stand>,
     pub database: String,
 }
 
@@ -63,7 +63,7 @@ impl Stand {
             .start()
             .unwrap();
         let mut config = format!(
-            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
+            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
              query_wait_timeout = \"20s\"\n{top}\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
              monitor_user = \"monitor\"\nmonitor_interval = \"200ms\"\n",
             cluster.primary().port()
@@ -141,6 +141,20 @@ impl Client {
             [message::parse("", sql, &[]), message::bind("", "", &[]), message::execute("", 0), message::sync()];
         let frames = self.0.round_trip(&bytes.concat(), SOON).unwrap();
         frames.iter().find_map(|frame| frame.error()).map(|error| error.message().to_owned())
+    }
+
+    /// What it is told in answer to these messages, with nothing in it that would tell two servers apart.
+    pub fn told(&mut self, messages: &[Vec<u8>]) -> Vec<String> {
+        let frames = self.0.round_trip(&messages.concat(), SOON).unwrap();
+        let told = frames.iter().map(|frame| match frame.tag {
+            b'E' | b'N' => {
+                let mut fields = frame.error_fields();
+                fields.retain(|letter, _| !matches!(letter, 'F' | 'L' | 'R'));
+                format!("{} {fields:?}", frame.tag as char)
+            }
+            tag => format!("{} {}", tag as char, frame.body.escape_ascii()),
+        });
+        told.collect()
     }
 
     /// The only value of the last statement.

@@ -40,7 +40,7 @@ impl Stand {
             .start()
             .unwrap();
         let config = format!(
-            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\nadmin_users = [\"dba\"]\n\
+            "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_type = \"trust\"\nadmin_users = [\"dba\"]\n\
              query_wait_timeout = \"20s\"\ndefault_pool_size = 1\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
              monitor_user = \"monitor\"\nmonitor_interval = \"1s\"\n[databases.near]\n",
             cluster.primary().port()

@@ -109,7 +109,6 @@ const TEXTS: &[&str] = &[
     r"SELECT '\x00ff'::bytea, 'a\b', U&'\00e4'",
     "SELECT count(*) FROM pg_listening_channels()",
     "SELECT name, statement FROM pg_cursors ORDER BY name",
-    "SELECT name FROM pg_prepared_statements WHERE from_sql ORDER BY name",
     "DO $$ BEGIN RAISE NOTICE 'said'; END $$",
     "CREATE TABLE public.n (a int)",
     "DROP TABLE public.n",
@@ -126,7 +125,21 @@ const TEXTS: &[&str] = &[
     "DECLARE d CURSOR FOR SELECT id FROM public.t ORDER BY id",
     "FETCH 2 FROM d",
     "EXECUTE x",
+    "EXECUTE x; EXECUTE y(1)",
     "EXECUTE y(3)",
+    "EXPLAIN (COSTS OFF) EXECUTE x",
+    "EXECUTE s0(2)",
+    "EXECUTE s1(1)",
+    "EXECUTE d",
+    "DEALLOCATE x",
+    "DEALLOCATE s0",
+    "DEALLOCATE PREPARE d",
+    "PREPARE s1 AS SELECT 3",
+    "PREPARE y (int) AS SELECT v FROM public.t WHERE id = $1",
+    "PREPARE y (int) AS DELETE FROM public.t WHERE id = $1",
+    "BEGIN; PREPARE x AS SELECT 'within'; ROLLBACK",
+    "PREPARE x AS SELECT 'first'; EXECUTE x; DEALLOCATE x; PREPARE x AS SELECT 'then'; EXECUTE x",
+    "ROLLBACK; EXECUTE x",
     "FETCH 1 FROM c",
     "SELECT * FROM mine",
     "BEGIN; SET LOCAL my.key = 'x'; SHOW my.key; COMMIT",
@@ -142,19 +155,38 @@ const KEEPING: &[(&str, &str)] = &[
     ("CREATE TEMP TABLE mine (a int) ON COMMIT DELETE ROWS", "DISCARD TEMP"),
     ("DECLARE c CURSOR WITH HOLD FOR SELECT id FROM public.t ORDER BY id", "CLOSE ALL"),
     ("SELECT pg_advisory_lock(8)", "SELECT pg_advisory_unlock_all()"),
-    ("PREPARE x AS SELECT count(*) FROM public.t", "DEALLOCATE ALL"),
-    ("PREPARE y (int) AS SELECT v FROM public.t WHERE id = $1", "DEALLOCATE ALL"),
     ("SELECT set_config('my.' || 'key', 'w', false)", "DISCARD ALL"),
+];
+
+/// What is prepared under a name that others use too: of the one kind, the rows hang on the search_path.
+const BY_PATH: &[&str] = &[
+    "PREPARE x AS SELECT * FROM t ORDER BY 1",
+    "PREPARE x AS SELECT count(*) FROM t",
+    "PREPARE x AS INSERT INTO t VALUES (8) RETURNING *",
+    "PREPARE d AS SELECT * FROM t ORDER BY 1",
+];
+
+/// Of the other it does not, and it can always be prepared: it may be shown.
+const SHOWN: &[&str] = &[
+    "PREPARE x AS SELECT * FROM public.t ORDER BY 1",
+    "PREPARE x AS UPDATE public.t SET v = 'u' WHERE id = 2 RETURNING *",
+    "SELECT name, parameter_types, from_sql, CASE WHEN NOT from_sql THEN statement END \
+     FROM pg_prepared_statements ORDER BY name",
+    "SELECT count(*) FROM pg_prepared_statements",
 ];
 
 const PORTALS: &[&str] = &["", "p", "q"];
 
 /// Words for a query, which may keep the server connection: then what ends that is added to `ends`.
-fn text(dice: &mut Dice, ends: &mut Vec<&'static str>) -> String {
-    match dice.below(10) {
+fn text(dice: &mut Dice, names: &[&str], ends: &mut Vec<&'static str>) -> String {
+    match dice.below(11) {
         0..=3 => {
             let (name, values) = *dice.of(SETTINGS);
-            let value = *dice.of::<&str>(values);
+            let value = match *dice.of::<&str>(values) {
+                // There t is nowhere: the error of EXECUTE comes ahead of ParseComplete then.
+                "" if names == BY_PATH => "public",
+                value => value,
+            };
             match dice.below(9) {
                 0 => format!("SET LOCAL {name} = '{}'", value.replace('\'', "''")),
                 1 => format!("RESET {name}"),
@@ -171,11 +203,12 @@ fn text(dice: &mut Dice, ends: &mut Vec<&'static str>) -> String {
             ends.push(end);
             words.to_owned()
         }
+        5 => dice.of::<&str>(names).to_string(),
         _ => dice.of::<&str>(TEXTS).to_string(),
     }
 }
 
-fn step(dice: &mut Dice, ends: &mut Vec<&'static str>) -> Step {
+fn step(dice: &mut Dice, names: &[&str], ends: &mut Vec<&'static str>) -> Step {
     let name = format!("s{}", dice.below(3));
     // Of statements without parameters: a Bind with too many or too few, in an aborted transaction, is told of those only
     // if the statement stands on the server connection already.
@@ -183,10 +216,10 @@ fn step(dice: &mut Dice, ends: &mut Vec<&'static str>) -> Step {
     let portal = *dice.of::<&str>(PORTALS);
     let mut step = Step::new();
     for _ in 0..1 + dice.below(4) {
-        let words = text(dice, ends);
+        let words = text(dice, names, ends);
         match dice.below(16) {
             0..=4 => step.push(query(&words)),
-            5 => step.push(query(&format!("{words}; {}", text(dice, ends)))),
+            5 => step.push(query(&format!("{words}; {}", text(dice, names, ends)))),
             6 | 7 => step.extend([parse("", &words, &[]), bind("", "", &[]), describe_portal(""), execute("", 0)]),
             // Not what keeps the server connection: it may run in another turn.
             8 => step.push(parse(&plain, dice.of::<&str>(TEXTS), &[])),
@@ -208,6 +241,12 @@ fn step(dice: &mut Dice, ends: &mut Vec<&'static str>) -> Step {
                 step.extend([parse("d", "SELECT * FROM public.t ORDER BY 1", &[]), describe_statement("d")]);
             }
             14 if dice.below(2) == 0 => step.extend([bind(portal, "d", &[]), execute(portal, 0)]),
+            14 if dice.below(3) > 0 => step.push(match dice.below(6) {
+                0 => parse("x", "SELECT 'by protocol'", &[]),
+                1 => close_statement("x"),
+                2 => describe_statement("x"),
+                _ => [bind(portal, "x", &[]), execute(portal, 0)].concat(),
+            }),
             14 => step.push(function_call(964, &[Some(&42_u32.to_be_bytes())])),
             _ => step.push(if dice.below(2) == 0 { sync() } else { flush() }),
         }
@@ -217,9 +256,10 @@ fn step(dice: &mut Dice, ends: &mut Vec<&'static str>) -> Step {
 
 /// A case.
 pub fn turns(dice: &mut Dice) -> Vec<Turn> {
+    let names = *dice.of(&[BY_PATH, SHOWN]);
     let turn = |dice: &mut Dice| {
         let mut ends = Vec::new();
-        let steps = (0..1 + dice.below(4)).map(|_| step(dice, &mut ends)).collect();
+        let steps = (0..1 + dice.below(4)).map(|_| step(dice, names, &mut ends)).collect();
         let ends = std::iter::once("ROLLBACK").chain(ends).map(|end| vec![query(end)]).collect();
         Turn { who: dice.below(2), steps, ends }
     };

@@ -62,11 +62,11 @@ impl Session {
                 return Ok(Some(self.own_error(header, aborted())));
             }
             Message::Parse(statement, name) => {
-                if !name.is_empty() && self.names.statement(&name).is_some() {
+                if !name.is_empty() && self.names.known(&name).is_some() {
                     return Ok(Some(self.own_error(header, taken(&name))));
                 }
                 self.drop_bytes(header.total);
-                let before = self.names.statement(&name).cloned();
+                let before = self.names.known(&name);
                 self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, before));
                 if !self.names.prepare_own(&name, statement) {
                     return Err(Report::fatal("54000", "too many prepared statements").into());
@@ -93,7 +93,7 @@ impl Session {
                 let mut said = Expected::seen(What::Say(Say::CloseComplete));
                 match name {
                     Named::Statement(name) => {
-                        said = said.renaming(&name, self.names.statement(&name).cloned());
+                        said = said.renaming(&name, self.names.known(&name));
                         self.names.forget(&name);
                     }
                     Named::Portal(name) => self.names.forget_portal(&name),
@@ -130,7 +130,7 @@ impl Session {
                 }
                 let context = self.lex_context();
                 let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
-                let statement = self.core.statements.get(cached, parse.oids, context);
+                let statement = self.core.statements.get(cached, parse.oids, context, 0);
                 (statement.clone(), Message::Parse(statement, parse.name.into()))
             }
             b'B' => {

@@ -126,7 +126,7 @@ impl Left {
                 self.kind(left.kinds);
                 left.names.iter().for_each(|name| self.name(name));
             }
-            E::None | E::DiscardPlans | E::DiscardSequences | E::Execute(_) => {}
+            E::None | E::DiscardPlans | E::DiscardSequences | E::Execute(_) | E::ShowsPrepared => {}
             E::AsksSequence | E::Empties(_) | E::Unknown => {}
         }
     }

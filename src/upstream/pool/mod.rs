@@ -25,7 +25,8 @@ use crate::upstream::login::{Login, LoginError};
 use crate::upstream::server::{Facts, Server};
 use crate::upstream::vars::Seed;
 pub use check::Check;
-use queue::{Grant, Queue, Shard};
+pub use queue::{Grant, Place};
+use queue::{Queue, Shard};
 
 /// What a pool needs to know to open connections.
 pub struct PoolSettings {
@@ -248,27 +249,37 @@ impl Pool {
     /// # Errors
     /// The deadline passes, or a connection cannot be opened for a reason that waiting does not cure.
     pub async fn take<K: Kind>(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Conn<K>, AcquireError> {
+        self.take_with(None, core, deadline).await
+    }
+
+    /// As [`Self::take`], for who has waited in line and been granted something.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn take_with<K: Kind>(
+        self: &Arc<Self>,
+        mut granted: Option<Grant>,
+        core: usize,
+        deadline: Instant,
+    ) -> Result<Conn<K>, AcquireError> {
         let reserve_at = Instant::now() + self.settings.reserve_after;
         let mut delay = Duration::from_millis(20);
         loop {
-            let place = match self.take_now::<K>(core) {
-                Some(Grant::Conn(conn)) => match self.settle::<K>(conn, core).await {
+            let grant = match granted.take().or_else(|| self.take_now::<K>(core)) {
+                Some(grant) => grant,
+                None => self.wait::<K>(core, deadline, reserve_at).await?,
+            };
+            let place = match grant {
+                Grant::Conn(conn) => match self.settle::<K>(conn, core).await {
                     Some(conn) => return Ok(conn),
                     None => continue,
                 },
-                Some(Grant::Place(permit)) => permit,
-                None => match self.wait::<K>(core, deadline, reserve_at).await? {
-                    Grant::Conn(conn) => match self.settle::<K>(conn, core).await {
-                        Some(conn) => return Ok(conn),
-                        None => continue,
-                    },
-                    Grant::Place(permit) => permit,
-                },
+                Grant::Place(permit) => permit,
             };
             match self.open(place, K::TAG, core, &[]).await {
                 Ok(conn) => match K::from_any(conn) {
                     Ok(conn) => return Ok(conn),
-                    Err(other) => self.clone().give_back(other),
+                    Err(other) => self.give_back(other),
                 },
                 Err(error) if error.is_transient() && self.settings.login.timeout > Duration::ZERO => {
                     // The place was given up meanwhile: others may have better luck with it.
@@ -283,17 +294,29 @@ impl Pool {
         }
     }
 
+    /// Takes a granted connection if that needs no waiting; the inner None means that it has turned out dead.
+    ///
+    /// # Errors
+    /// It needs to be opened, or to be asked for a sign of life: [`Self::take_with`] does.
+    pub fn take_up<K: Kind>(&self, grant: Grant, core: usize) -> Result<Option<Conn<K>>, Grant> {
+        match grant {
+            Grant::Conn(conn) if !self.settings.check.is_due(conn.peek()) => Ok(self.settle_now(conn, core)),
+            other => Err(other),
+        }
+    }
+
     /// As [`Self::take`], but gives up at the first failure to connect: for when there is another upstream to go to.
     ///
     /// # Errors
     /// As [`Self::take`], and whenever a connection cannot be opened.
     pub async fn take_or_fail<K: Kind>(
         self: &Arc<Self>,
+        mut granted: Option<Grant>,
         core: usize,
         deadline: Instant,
     ) -> Result<Conn<K>, AcquireError> {
         loop {
-            let grant = match self.take_now::<K>(core) {
+            let grant = match granted.take().or_else(|| self.take_now::<K>(core)) {
                 Some(grant) => grant,
                 None => self.wait::<K>(core, deadline, deadline).await?,
             };
@@ -330,9 +353,14 @@ impl Pool {
     }
 
     /// Puts a connection back; who waits longest gets it.
-    pub fn give_back(self: Arc<Self>, mut conn: AnyConn) {
+    pub fn give_back(&self, conn: AnyConn) {
+        self.give_back_at(conn, Instant::now());
+    }
+
+    /// The same, for who knows the time.
+    pub fn give_back_at(&self, mut conn: AnyConn, now: Instant) {
         let core = conn.server().core;
-        conn.server().idle_since = Instant::now();
+        conn.server().idle_since = now;
         if conn.server().generation != self.generation.load(SeqCst) || self.closed.load(SeqCst) {
             conn.close();
             return;
@@ -421,10 +449,10 @@ impl Pool {
     }
 
     /// The idle connections of a core, the one that would be lent next first.
-    pub(super) fn idle_on(&self, core: usize, kind: KindTag) -> Vec<Arc<Facts>> {
+    pub(super) fn idle_on(&self, core: usize, kind: KindTag) -> Option<Arc<Facts>> {
         let queue = self.queue(core);
-        let idle = queue.idle.iter().rev().filter(|conn| conn.tag() == kind);
-        idle.map(|conn| conn.peek().facts.clone()).collect()
+        let idle = queue.idle.iter().rev().filter(|conn| conn.tag() == kind).map(|conn| &conn.peek().facts);
+        idle.min_by_key(|facts| facts.clients.load(std::sync::atomic::Ordering::Relaxed)).cloned()
     }
 
     /// Those that may be somebody's home.
@@ -442,7 +470,7 @@ impl Pool {
         }
         let Some(permit) = self.permit(0, 0) else { return Ok(false) };
         let conn = self.open(permit, tag, core, &[]).await?;
-        self.clone().give_back(conn);
+        self.give_back(conn);
         Ok(true)
     }
 

@@ -1,8 +1,11 @@
 //! Who waits for a connection, and who is served next.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -34,30 +37,50 @@ pub(super) struct Waiter {
     pub(super) tell: oneshot::Sender<Grant>,
 }
 
-pub(super) enum Grant {
+/// What who waits is given.
+pub enum Grant {
+    /// A connection; it may be of another core, and dead.
     Conn(AnyConn),
+    /// A place within the limits, to open one.
     Place(Permit),
 }
 
-/// Leaves the queue when dropped; what was granted in the last moment goes back to the pool.
-struct Place<'a> {
-    pool: &'a Arc<Pool>,
+/// A place in the line of those who wait. Who drops it leaves the line; what was granted in the last moment goes back to the
+/// pool.
+pub struct Place {
+    pool: Arc<Pool>,
     core: usize,
     id: u64,
-    told: oneshot::Receiver<Grant>,
+    /// None: its turn has come.
+    told: Option<oneshot::Receiver<Grant>>,
 }
 
-impl Drop for Place<'_> {
+impl Place {
+    /// Ready when its turn has come. Nothing but that wakes who waits: deadlines are the caller's to keep.
+    ///
+    /// # Errors
+    /// The pool has gone.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, AcquireError>> {
+        let Some(told) = &mut self.told else { return Poll::Ready(Err(AcquireError::Timeout)) };
+        let grant = ready!(Pin::new(told).poll(cx));
+        // Who serves has taken it out of the line already.
+        self.told = None;
+        Poll::Ready(grant.map_err(|_| AcquireError::Timeout))
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
+        let Some(mut told) = self.told.take() else { return };
         let mut queue = self.pool.queue(self.core);
         if let Some(at) = queue.waiters.iter().position(|waiter| waiter.id == self.id) {
             queue.waiters.remove(at);
             self.pool.waiting.fetch_sub(1, SeqCst);
         }
         drop(queue);
-        self.told.close();
-        if let Ok(Grant::Conn(conn)) = self.told.try_recv() {
-            self.pool.clone().give_back(conn);
+        told.close();
+        if let Ok(Grant::Conn(conn)) = told.try_recv() {
+            self.pool.give_back(conn);
         }
     }
 }
@@ -82,6 +105,10 @@ impl Pool {
     }
 
     fn serve_round(&self) {
+        // The usual case of who has just queued up.
+        if self.is_exhausted() {
+            return;
+        }
         while let Some((core, waiter)) = self.pop_oldest() {
             let Some(grant) = self.anything(core, waiter.wants) else {
                 self.queue(core).waiters.push_front(waiter);
@@ -96,6 +123,9 @@ impl Pool {
     }
 
     pub(super) fn next_is_here(&self, core: usize) -> bool {
+        if self.shards.len() == 1 {
+            return true;
+        }
         let Some(own) = self.queue(core).waiters.front().map(|waiter| waiter.came) else { return false };
         (0..self.shards.len())
             .filter(|other| *other != core)
@@ -115,15 +145,10 @@ impl Pool {
         deadline: Instant,
         reserve_at: Instant,
     ) -> Result<Grant, AcquireError> {
-        let (tell, told) = oneshot::channel();
-        let id = self.ids.fetch_add(1, SeqCst);
-        let mut place = Place { pool: self, core, id, told };
-        self.waiting.fetch_add(1, SeqCst);
-        self.queue(core).waiters.push_back(Waiter { came: Instant::now(), wants: K::TAG, id, tell });
-        self.serve();
+        let mut place = self.queue_up(core, K::TAG, Instant::now());
         if self.settings.reserve > 0 && reserve_at < deadline {
-            match timeout_at(reserve_at.into(), &mut place.told).await {
-                Ok(grant) => return grant.map_err(|_| AcquireError::Timeout),
+            match timeout_at(reserve_at.into(), poll_fn(|cx| place.poll(cx))).await {
+                Ok(grant) => return grant,
                 Err(_) => {
                     if let Some(permit) = self.permit(self.settings.reserve, 0) {
                         return Ok(Grant::Place(permit));
@@ -131,9 +156,28 @@ impl Pool {
                 }
             }
         }
-        match timeout_at(deadline.into(), &mut place.told).await {
-            Ok(grant) => grant.map_err(|_| AcquireError::Timeout),
-            Err(_) => Err(AcquireError::Timeout),
-        }
+        timeout_at(deadline.into(), poll_fn(|cx| place.poll(cx))).await.unwrap_or(Err(AcquireError::Timeout))
+    }
+
+    /// A place in the line, where nothing can be had at once and nothing but a turn is waited for: every connection is in use,
+    /// no more may be opened, and there is no reserve. `now` is the time.
+    pub fn line_up<K: Kind>(self: &Arc<Self>, core: usize, now: Instant) -> Option<Place> {
+        let waits = self.settings.reserve == 0 && (self.waiting.load(SeqCst) > 0 || self.is_exhausted());
+        waits.then(|| self.queue_up(core, K::TAG, now))
+    }
+
+    fn queue_up(self: &Arc<Self>, core: usize, wants: KindTag, came: Instant) -> Place {
+        let (tell, told) = oneshot::channel();
+        let id = self.ids.fetch_add(1, SeqCst);
+        let place = Place { pool: self.clone(), core, id, told: Some(told) };
+        self.waiting.fetch_add(1, SeqCst);
+        self.queue(core).waiters.push_back(Waiter { came, wants, id, tell });
+        self.serve();
+        place
+    }
+
+    /// Whether there is neither an idle connection of any core nor a place to open one.
+    fn is_exhausted(&self) -> bool {
+        self.own.is_full() && (0..self.shards.len()).all(|core| self.queue(core).idle.is_empty())
     }
 }
