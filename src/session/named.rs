@@ -170,7 +170,8 @@ impl Session {
 
     /// The same for a message of the extended protocol. Some: it has to wait, or has failed.
     pub(super) fn names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Handled> {
-        if !uses_names(cached) || self.keeps_names() {
+        // Of several statements the protocol takes none.
+        if !uses_names(cached) || self.keeps_names() || cached.analysis.single().is_none() {
             return None;
         }
         self.flow.batch = true;
