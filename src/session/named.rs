@@ -137,7 +137,8 @@ impl Session {
 
     /// Makes the names that a simple query uses stand. Some: it has to wait, or has failed.
     pub(super) fn names_for_query(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Handled> {
-        if !(uses_names(cached) || self.hands_on_names(cached)) || self.keeps_names() {
+        let uses = uses_names(cached) || self.hands_on_names(cached);
+        if !uses || self.keeps_names() {
             return None;
         }
         // Which names there are is known once everything before has been answered.
@@ -186,7 +187,9 @@ impl Session {
 
     /// The same for a message of the extended protocol. Some: it has to wait, or has failed.
     pub(super) fn names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Handled> {
-        if !(uses_names(cached) || self.hands_on_names(cached)) || self.keeps_names() {
+        let uses = uses_names(cached) || self.hands_on_names(cached);
+        // Of several statements the protocol takes none.
+        if !uses || self.keeps_names() || cached.analysis.single().is_none() {
             return None;
         }
         self.flow.batch = true;
