@@ -342,6 +342,8 @@ impl Session {
             (Some(_), None) => {
                 let asked = |one: &Expected| matches!(one.what, What::Shape) && one.named.as_deref() == Some(name);
                 if !self.flow.expects.iter().any(asked) {
+                    // Nobody knows since when it stands; asked now, it might fail.
+                    self.stand(name, wanted, &statement, way);
                     self.ask_shape(name, true, way);
                 }
                 Brought::Waits
@@ -535,10 +537,10 @@ impl Session {
 
     /// Asks what the rows are of what has just been prepared, if nothing else is under way.
     pub(super) fn learn_shapes(&mut self) {
-        let Some(named) = self.flow.named.as_mut().filter(|named| !named.unlearned.is_empty()) else { return };
-        if !self.flow.expects.is_empty() || self.flow.batch || self.flow.status == TxStatus::Failed {
-            return;
-        }
+        // In a block the question, if it failed, would be the end of that.
+        let between = self.is_between_transactions();
+        let named = self.flow.named.as_mut().filter(|named| between && !named.unlearned.is_empty());
+        let Some(named) = named else { return };
         let mut asks = false;
         for name in std::mem::take(&mut named.unlearned) {
             let Some(server) = self.lease.server() else { return };

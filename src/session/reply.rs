@@ -345,7 +345,10 @@ impl Session {
         }
         if status == TxStatus::Idle {
             self.note_fate(!failed);
-            self.names.end_portals();
+            // A Bind that was sent behind it is the next transaction's.
+            if !self.flow.expects.iter().any(|next| matches!(next.what, What::Bind(_))) {
+                self.names.end_portals();
+            }
             self.flow.past.end(!self.flow.expects.is_empty());
             self.flow.fencing = super::fence::Fencing::No;
             if std::mem::take(&mut self.flow.altered) {

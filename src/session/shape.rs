@@ -153,6 +153,10 @@ impl Session {
         }
         let asked = |one: &Expected| matches!(&one.what, What::Describe(Some(known)) if known.id == statement.id);
         if !self.flow.expects.iter().any(asked) {
+            if self.lease.server().is_some_and(|server| server.prepared.touch(statement.id)) {
+                // Nobody knows since when; asked now, it might fail.
+                self.close_on_server(statement);
+            }
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
             let on_server = self.make_stand(name, statement);

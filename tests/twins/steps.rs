@@ -185,7 +185,7 @@ fn text(dice: &mut Dice, names: &[&str], ends: &mut Vec<&'static str>) -> String
             let (name, values) = *dice.of(SETTINGS);
             let value = match *dice.of::<&str>(values) {
                 // There t is nowhere: the error of EXECUTE comes ahead of ParseComplete then.
-                "" if names == BY_PATH => "public",
+                "" | "other, public" if names == BY_PATH => "public",
                 value => value,
             };
             match dice.below(9) {
@@ -232,7 +232,8 @@ fn step(dice: &mut Dice, names: &[&str], ends: &mut Vec<&'static str>) -> Step {
             11 => step.push(if dice.below(3) == 0 {
                 describe_statement(&name)
             } else {
-                execute(portal, dice.below(3) as i32)
+                // The unnamed one of a query that has failed crashes PostgreSQL 15.18.
+                execute(if portal.is_empty() { "p" } else { portal }, dice.below(3) as i32)
             }),
             12 => step.push(if dice.below(2) == 0 { close_statement(&name) } else { close_portal(portal) }),
             13 => {
