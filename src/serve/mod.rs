@@ -1,4 +1,4 @@
-//! The running proxy: listeners and one thread for each core ([`worker`]), what the gate wants done ([`field`]), what has to
+//! The running proxy: listeners and a thread for every two cores ([`worker`]), what the gate wants done ([`field`]), what has to
 //! be looked after from time to time ([`janitor`]), and the whole from its start to its end ([`proxy`]).
 
 pub mod catalog;

@@ -29,6 +29,8 @@ pub enum What {
     Describe(Option<Rc<Statement>>),
     /// Describe, of ours, of what stands under a name of the client's own.
     Shape,
+    /// Describe of which the client sees the parameters only: the rows are refused.
+    Parameters,
     /// Execute, with the statement that runs.
     Execute(Option<Rc<Statement>>),
     /// Close of the statement that stands on the server under this number, 0 for any other Close.

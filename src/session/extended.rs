@@ -557,6 +557,9 @@ impl Session {
         {
             front::write_bind(&mut io.to_server, bind.portal, on_server, bind.rest);
             self.expect(Expected::hidden(What::Bind(None), Hide::Success));
+        } else if header.tag == b'D' {
+            front::write_target(&mut io.to_server, b'D', Target::Statement(on_server));
+            self.expect(Expected::hidden(What::Parameters, Hide::Success));
         }
         self.fail_in_place(header, report)
     }

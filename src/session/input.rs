@@ -155,7 +155,7 @@ impl Session {
             return Ok(Handled::Done);
         }
         let cached = self.read_query(header)?;
-        if matches!(self.lease, Lease::Write { .. }) && cached.analysis.is_plain() {
+        if matches!(self.lease, Lease::Write { .. }) && cached.analysis.is_plain() && !self.names.has_sql() {
             self.plain_query(header, cached);
             return Ok(Handled::Done);
         }

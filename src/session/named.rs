@@ -93,6 +93,22 @@ fn uses_names(cached: &Cached) -> bool {
     cached.analysis.statements.iter().any(|one| one.effects.iter().any(uses))
 }
 
+/// Whether a text has `EXECUTE name` somewhere, in a constant that is run perhaps.
+fn says_execute(text: &[u8], name: &[u8]) -> bool {
+    const VERB: &[u8] = b"execute";
+    memchr::memchr2_iter(b'x', b'X', text).any(|at| {
+        let from = at.saturating_sub(1);
+        let rest = text.get(from..).unwrap_or_default();
+        let Some((verb, behind)) = rest.split_at_checked(VERB.len()) else { return false };
+        let blank = behind.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b'"').count();
+        let behind = behind.get(blank..).unwrap_or_default();
+        verb.eq_ignore_ascii_case(VERB)
+            && blank > 0
+            && behind.get(..name.len()).is_some_and(|word| word.eq_ignore_ascii_case(name))
+            && behind.get(name.len()).is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+    })
+}
+
 /// Whether EXECUTE runs it. PostgreSQL would run any statement that was prepared by protocol; one that is no query would do
 /// to the session what only its own text tells.
 fn can_run(known: &Known) -> bool {
@@ -121,7 +137,8 @@ impl Session {
 
     /// Makes the names that a simple query uses stand. Some: it has to wait, or has failed.
     pub(super) fn names_for_query(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Handled> {
-        if !uses_names(cached) || self.keeps_names() {
+        let uses = uses_names(cached) || self.hands_on_names(cached);
+        if !uses || self.keeps_names() {
             return None;
         }
         // Which names there are is known once everything before has been answered.
@@ -170,7 +187,9 @@ impl Session {
 
     /// The same for a message of the extended protocol. Some: it has to wait, or has failed.
     pub(super) fn names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Handled> {
-        if !uses_names(cached) || self.keeps_names() {
+        let uses = uses_names(cached) || self.hands_on_names(cached);
+        // Of several statements the protocol takes none.
+        if !uses || self.keeps_names() || cached.analysis.single().is_none() {
             return None;
         }
         self.flow.batch = true;
@@ -197,6 +216,15 @@ impl Session {
             Brought::Waits => self.awaits_answers().then_some(Handled::Later),
             Brought::Refused(_, report) => Some(self.fail_in_place(header, report)),
         }
+    }
+
+    /// Names of SQL's PREPARE that a text has an EXECUTE of, for a function that it calls to run.
+    fn handed_on<'a>(&'a self, cached: &'a Cached) -> impl Iterator<Item = &'a [u8]> {
+        self.names.sql_names().filter(|name| says_execute(&cached.text, name))
+    }
+
+    fn hands_on_names(&self, cached: &Cached) -> bool {
+        self.handed_on(cached).next().is_some()
     }
 
     fn bring(&mut self, cached: &Cached, way: Way, runs_now: bool) -> Brought {
@@ -226,6 +254,11 @@ impl Session {
                     Brought::Refused(_, report) => return Brought::Refused(at, report),
                 }
             }
+        }
+        let handed_on: Vec<Box<[u8]>> = self.handed_on(cached).map(Box::from).collect();
+        for name in handed_on.iter().filter(|name| !seen.contains(name)) {
+            // What is wrong with it the function will be told, if it runs it at all.
+            waits |= matches!(self.bring_name(name, Use::Runs, way), Brought::Waits);
         }
         if waits {
             return Brought::Waits;

@@ -106,6 +106,17 @@ impl Names {
         if name.is_empty() { self.unnamed.as_ref() } else { self.statements.get(name).map(|held| &held.statement) }
     }
 
+    /// Whether SQL's PREPARE has made any.
+    #[inline]
+    pub fn has_sql(&self) -> bool {
+        !self.sql.is_empty()
+    }
+
+    /// The names that SQL's PREPARE has made.
+    pub fn sql_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.sql.keys().map(|name| &**name)
+    }
+
     /// What a name stands for, the empty one too.
     pub fn known(&self, name: &[u8]) -> Option<Known> {
         let sql = || self.sql(name).cloned().map(Known::Sql);

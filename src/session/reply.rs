@@ -138,6 +138,9 @@ impl Session {
         }
         let shows =
             shows && !(header.tag == b'N' && self.flow.expects.front().is_some_and(|one| one.hide == Hide::Notices));
+        let parameters =
+            header.tag == b't' && matches!(self.flow.expects.front(), Some(Expected { what: What::Parameters, .. }));
+        let shows = shows || parameters;
         let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject && shows;
         let ends = !self.flow.broken && part == Proof::End;
         let warns = self.flow.expects.front().is_some_and(|one| one.hide == Hide::Completion);
@@ -168,7 +171,10 @@ impl Session {
     }
 
     fn answered_describe(&mut self) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(_) | What::Shape, .. })) {
+        if matches!(
+            self.flow.expects.front(),
+            Some(Expected { what: What::Describe(_) | What::Shape | What::Parameters, .. })
+        ) {
             self.flow.expects.pop_front();
         }
     }

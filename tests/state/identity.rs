@@ -50,6 +50,24 @@ fn in_transaction_mode_a_client_is_told_a_process_that_it_has_when_it_asks() {
 }
 
 #[test]
+fn who_has_asked_before_rather_has_its_process_though_another_was_used_last() {
+    let stand = Stand::start("default_pool_size = 2", 1);
+    let [mut a, _, mut c, _] = four(&stand);
+    assert_eq!(a.value("SELECT pg_backend_pid()"), told(&a));
+    assert_eq!(c.value("SELECT pg_backend_pid()"), told(&c));
+    // One that comes later is known by its program.
+    let mut late = stand.client("dba", "d0");
+    for _ in 0..3 {
+        for client in [&mut a, &mut c, &mut late] {
+            let told = told(client);
+            client.ask("BEGIN");
+            assert_eq!(client.value("SELECT pg_backend_pid()"), told);
+            client.ask("COMMIT");
+        }
+    }
+}
+
+#[test]
 fn a_process_that_another_has_for_a_moment_is_waited_for() {
     let stand = Stand::start("default_pool_size = 2", 1);
     let [mut a, mut b, mut c, _] = four(&stand);

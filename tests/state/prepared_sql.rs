@@ -341,3 +341,19 @@ fn a_text_that_would_be_read_otherwise_now_is_not_prepared_anew() {
     one.ask("RESET standard_conforming_strings");
     assert_eq!(one.value("EXECUTE x"), r"a\b");
 }
+
+#[test]
+fn a_function_that_is_told_to_execute_it_finds_it() {
+    let place = Place::new();
+    let (mut one, mut other) = (place.client(), place.client());
+    one.ask("CREATE FUNCTION runs(q text) RETURNS int LANGUAGE plpgsql AS $$ DECLARE r int; BEGIN EXECUTE q INTO r; RETURN r; END $$");
+    one.ask("PREPARE p(int) AS SELECT 7 + $1");
+    other.ask("PREPARE p(int) AS SELECT 70 + $1");
+    for _ in 0..2 {
+        assert_eq!(one.value("SELECT runs('execute p(1)')"), "8");
+        assert_eq!(other.value("SELECT runs('EXECUTE  \"p\" (1)')"), "71");
+    }
+    other.ask("DEALLOCATE p");
+    assert!(other.refused("SELECT runs('execute p(1)')").contains("26000"));
+    assert_eq!(one.value("SELECT runs('execute p(1)')"), "8");
+}
