@@ -109,12 +109,12 @@ impl Names {
     /// Whether SQL's PREPARE has made any.
     #[inline]
     pub fn has_sql(&self) -> bool {
-        !self.sql.is_empty()
+        self.sql.as_ref().is_some_and(|sql| !sql.named.is_empty())
     }
 
     /// The names that SQL's PREPARE has made.
     pub fn sql_names(&self) -> impl Iterator<Item = &[u8]> {
-        self.sql.keys().map(|name| &**name)
+        self.sql.iter().flat_map(|sql| sql.named.keys()).map(|name| &**name)
     }
 
     /// What a name stands for, the empty one too.
