@@ -94,7 +94,7 @@ pub struct Client {
     /// Number of its own in this process, and the `pid` of its cancel key.
     pub id: u64,
     /// The secret of its cancel key.
-    pub secret: Box<[u8]>,
+    pub secret: Arc<[u8]>,
     /// Where it comes from; None for a unix socket.
     pub address: Option<SocketAddr>,
     /// Our end of its connection; None for a unix socket.
@@ -146,7 +146,7 @@ pub struct Identity {
     /// See [`Client::id`].
     pub id: u64,
     /// See [`Client::secret`].
-    pub secret: Box<[u8]>,
+    pub secret: Arc<[u8]>,
     /// See [`Client::address`].
     pub address: Option<SocketAddr>,
     /// See [`Client::local`].

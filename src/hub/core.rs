@@ -67,12 +67,12 @@ impl Core {
     ///
     /// # Errors
     /// The kernel gives no randomness.
-    pub fn new_key(&self, minor: u32) -> Result<(u64, Box<[u8]>), getrandom::Error> {
+    pub fn new_key(&self, minor: u32) -> Result<(u64, Arc<[u8]>), getrandom::Error> {
         // From 3.2 on it may be longer than four bytes: as long as PostgreSQL 18 makes it.
-        let mut secret = vec![0; if minor >= 2 { 32 } else { 4 }].into_boxed_slice();
+        let mut secret = vec![0; if minor >= 2 { 32 } else { 4 }];
         getrandom::fill(&mut secret)?;
         let id = self.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (self.index as u64) << 24 & 0x7f00_0000;
-        Ok((id, secret))
+        Ok((id, secret.into()))
     }
 
     /// Makes a client known to who looks for it.

@@ -2,12 +2,12 @@
 //! their secrets. All others have the client's number in that place.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use subtle::ConstantTimeEq;
 
 /// A secret, and the client that was told it.
-type Told = (Box<[u8]>, u64);
+type Told = (Arc<[u8]>, u64);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,12 +19,12 @@ pub struct Keys {
 impl Keys {
     /// A client is to be told this process id and secret. False if another has been told the same: it may not.
     #[must_use]
-    pub fn add(&self, pid: u32, secret: &[u8], client: u64) -> bool {
+    pub fn add(&self, pid: u32, secret: &Arc<[u8]>, client: u64) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let told = known.entry(pid).or_default();
         let new = find(told, secret).is_none();
         if new {
-            told.push((secret.into(), client));
+            told.push((secret.clone(), client));
         }
         new
     }
@@ -60,8 +60,9 @@ mod tests {
     #[test]
     fn a_key_leads_to_who_was_told_it() {
         let keys = Keys::default();
-        assert!(keys.add(7, b"1", 100) && keys.add(7, b"2", 200));
-        assert!(!keys.add(7, b"1", 300));
+        let add = |secret: &[u8], client| keys.add(7, &secret.into(), client);
+        assert!(add(b"1", 100) && add(b"2", 200));
+        assert!(!add(b"1", 300));
         assert_eq!(keys.client(7, b"1"), Some(100));
         assert_eq!(keys.client(7, b"2"), Some(200));
         assert_eq!(keys.client(7, b"3"), None);

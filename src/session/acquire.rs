@@ -227,18 +227,19 @@ impl Session {
                 continue;
             }
             let setup = self.db.setup();
-            let view = self.db.gate.view();
-            let wish = Wish {
-                state: self.db.gate.state(),
-                reads: self.manner.reads,
-                maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
-                quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
-                cluster: &setup.cluster,
-                avoid: self.avoid,
+            // What the choice is made of is let go before anything is awaited.
+            let (route, maintenance) = {
+                let view = self.db.gate.view();
+                let wish = Wish {
+                    state: self.db.gate.state(),
+                    reads: self.manner.reads,
+                    maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
+                    quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
+                    cluster: &setup.cluster,
+                    avoid: self.avoid,
+                };
+                (wish.route(nature), wish.state.mode.reports_read_only())
             };
-            let route = wish.route(nature);
-            let maintenance = wish.state.mode.reports_read_only();
-            drop(view);
             match route {
                 Route::Offline => return Err(Denied::refused(self.offline_report())),
                 Route::Wait => {
@@ -413,9 +414,9 @@ impl Session {
 
     /// Waits for its turn while the client may go and others may ask. Most turns come long before the deadline, so that a
     /// timer is made only towards its end: until then the janitor of the core wakes who waits once a second.
-    async fn in_line(&mut self, mut place: Place, deadline: Instant) -> Result<Grant, Denied> {
+    fn in_line(&mut self, mut place: Place, deadline: Instant) -> impl Future<Output = Result<Grant, Denied>> {
         let mut alarm: Option<std::pin::Pin<Box<Sleep>>> = None;
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if let Poll::Ready(grant) = place.poll(cx) {
                 return Poll::Ready(grant.map_err(|error| denied(&error)));
             }
@@ -431,7 +432,6 @@ impl Session {
                 Poll::Ready(Err(end)) => Poll::Ready(Err(Denied::End(end))),
             }
         })
-        .await
     }
 
     async fn take_operator(&mut self) -> Result<(), Denied> {
@@ -491,6 +491,7 @@ impl Session {
             return Err(Denied::refused(Report::error("57P01", "the proxy is shutting down")));
         };
         if self.pools.by_upstream.len() <= upstream {
+            self.pools.by_upstream.reserve_exact(upstream + 1 - self.pools.by_upstream.len());
             self.pools.by_upstream.resize(upstream + 1, None);
         }
         if let Some(slot) = self.pools.by_upstream.get_mut(upstream) {

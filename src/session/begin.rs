@@ -131,7 +131,8 @@ impl Prepared {
             read: None,
             vars: self.vars,
             defaults: self.defaults,
-            startup: self.startup.into(),
+            // Without memory of its own where it is empty.
+            startup: if self.startup.is_empty() { Arc::default() } else { self.startup.into() },
             read_only_default: self.read_only_default,
             told: self.told,
             told_read_only: self.told_read_only,

@@ -74,17 +74,29 @@ type Map<T> = HashMap<Box<[u8]>, T, foldhash::quality::RandomState>;
 #[derive(Default)]
 pub struct Names {
     statements: Map<Held<Statement>>,
-    sql: Map<Held<Inner>>,
-    /// Bytes of what those were prepared with.
-    sql_bytes: usize,
-    /// There were more of those than are remembered.
-    sql_too_many: bool,
     unnamed: Option<Rc<Statement>>,
     unnamed_portal: Option<Rc<Statement>>,
-    portals: Map<Rc<Statement>>,
+    sql: Option<Box<Sql>>,
+    portals: Option<Box<Portals>>,
     /// Some statement was pgsluice's own.
     own: bool,
-    /// Portals of pgsluice's own statements whose result was asked for in binary form.
+}
+
+/// What SQL's PREPARE has made, which few clients use.
+#[derive(Default)]
+struct Sql {
+    named: Map<Held<Inner>>,
+    /// Bytes of what those were prepared with.
+    bytes: usize,
+    /// There were more of those than are remembered.
+    too_many: bool,
+}
+
+/// Portals that have a name, or are of pgsluice's own statements, which few clients use.
+#[derive(Default)]
+struct Portals {
+    named: Map<Rc<Statement>>,
+    /// Portals of pgsluice's own statements whose result was asked for in binary form, the unnamed one too.
     binary: Vec<Box<[u8]>>,
 }
 
@@ -97,12 +109,12 @@ impl Names {
     /// Whether SQL's PREPARE has made any.
     #[inline]
     pub fn has_sql(&self) -> bool {
-        !self.sql.is_empty()
+        self.sql.as_ref().is_some_and(|sql| !sql.named.is_empty())
     }
 
     /// The names that SQL's PREPARE has made.
     pub fn sql_names(&self) -> impl Iterator<Item = &[u8]> {
-        self.sql.keys().map(|name| &**name)
+        self.sql.iter().flat_map(|sql| sql.named.keys()).map(|name| &**name)
     }
 
     /// What a name stands for, the empty one too.
@@ -113,40 +125,43 @@ impl Names {
 
     /// What SQL's PREPARE has made under a name.
     pub fn sql(&self, name: &[u8]) -> Option<&Rc<Inner>> {
-        self.sql.get(name).map(|held| &held.statement)
+        self.sql.as_ref()?.named.get(name).map(|held| &held.statement)
     }
 
     /// Every name, the empty one left aside.
     pub fn all(&self) -> impl Iterator<Item = &[u8]> {
-        self.statements.keys().chain(self.sql.keys()).map(|name| &**name)
+        self.statements.keys().chain(self.sql.iter().flat_map(|sql| sql.named.keys())).map(|name| &**name)
     }
 
     /// Notes a PREPARE. False: it is not kept, and what it has made stays where it is.
     pub fn prepare_sql(&mut self, name: &[u8], refusal: Refusal, statement: Rc<Statement>) -> bool {
         let size = statement.cached.text.len();
-        if self.sql.len() >= MOST_NAMES {
-            self.sql_too_many = true;
+        let sql = self.sql.get_or_insert_default();
+        if sql.named.len() >= MOST_NAMES {
+            sql.too_many = true;
             return false;
         }
-        let kept = size <= LONGEST_SQL && self.sql_bytes + size <= MOST_SQL;
+        let kept = size <= LONGEST_SQL && sql.bytes + size <= MOST_SQL;
         self.put_sql(name, Rc::new(Inner { refusal, statement: kept.then_some(statement) }));
         kept
     }
 
     /// Whether there may be names of SQL's that are not remembered.
     pub fn forgets_sql(&self) -> bool {
-        self.sql_too_many
+        self.sql.as_ref().is_some_and(|sql| sql.too_many)
     }
 
     fn put_sql(&mut self, name: &[u8], inner: Rc<Inner>) {
         self.forget(name);
-        self.sql_bytes += size(&inner);
-        self.sql.insert(name.into(), Held::new(inner));
+        let sql = self.sql.get_or_insert_default();
+        sql.bytes += size(&inner);
+        sql.named.insert(name.into(), Held::new(inner));
     }
 
     /// Whether something that SQL's PREPARE has made could not be kept.
     pub fn lacks_sql(&self) -> bool {
-        self.sql_too_many || self.sql.values().any(|held| held.statement.statement.is_none())
+        let lacks = |sql: &Sql| sql.too_many || sql.named.values().any(|held| held.statement.statement.is_none());
+        self.sql.as_deref().is_some_and(lacks)
     }
 
     /// A name stands for what it stood for before.
@@ -182,8 +197,10 @@ impl Names {
             self.unnamed = None;
         } else {
             self.statements.remove(name);
-            if let Some(gone) = self.sql.remove(name) {
-                self.sql_bytes = self.sql_bytes.saturating_sub(size(&gone.statement));
+            if let Some(sql) = &mut self.sql
+                && let Some(gone) = sql.named.remove(name)
+            {
+                sql.bytes = sql.bytes.saturating_sub(size(&gone.statement));
             }
         }
     }
@@ -192,22 +209,21 @@ impl Names {
     pub fn tell(&mut self, name: &[u8], shape: NonZeroU64) {
         if let Some(held) = self.statements.get_mut(name) {
             held.told = Some(shape);
-        } else if let Some(held) = self.sql.get_mut(name) {
+        } else if let Some(held) = self.sql.as_mut().and_then(|sql| sql.named.get_mut(name)) {
             held.told = Some(shape);
         }
     }
 
     /// What it was told.
     pub fn told(&self, name: &[u8]) -> Option<NonZeroU64> {
-        let sql = || self.sql.get(name).and_then(|held| held.told);
+        let sql = || self.sql.as_ref()?.named.get(name)?.told;
         self.statements.get(name).and_then(|held| held.told).or_else(sql)
     }
 
     /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
     pub fn forget_all(&mut self) {
         self.statements = Map::default();
-        self.sql = Map::default();
-        (self.sql_bytes, self.sql_too_many) = (0, false);
+        self.sql = None;
     }
 
     /// Notes a Bind. False if there are too many portals.
@@ -216,10 +232,11 @@ impl Names {
             self.unnamed_portal = Some(statement);
             return true;
         }
-        if self.portals.len() >= MOST_NAMES {
+        let portals = self.portals.get_or_insert_default();
+        if portals.named.len() >= MOST_NAMES {
             return false;
         }
-        self.portals.insert(portal.into(), statement);
+        portals.named.insert(portal.into(), statement);
         true
     }
 
@@ -237,16 +254,18 @@ impl Names {
 
     /// Notes a Bind of one of pgsluice's own statements. False if there are too many portals.
     pub fn bind_own(&mut self, portal: &[u8], statement: Rc<Statement>, binary: bool) -> bool {
-        self.binary.retain(|known| **known != *portal);
+        let portals = self.portals.get_or_insert_default();
+        portals.binary.retain(|known| **known != *portal);
         if binary {
-            self.binary.push(portal.into());
+            portals.binary.push(portal.into());
         }
-        self.bind(portal, statement) && self.binary.len() <= MOST_BINARY
+        let few = portals.binary.len() <= MOST_BINARY;
+        self.bind(portal, statement) && few
     }
 
     /// Whether the result of one of pgsluice's own portals was asked for in binary form.
     pub fn is_binary(&self, portal: &[u8]) -> bool {
-        self.binary.iter().any(|known| **known == *portal)
+        self.portals.as_ref().is_some_and(|portals| portals.binary.iter().any(|known| **known == *portal))
     }
 
     /// Text of a server's with the client's names in place of those that statements have on servers; None: it holds none.
@@ -277,33 +296,30 @@ impl Names {
     pub fn forget_portal(&mut self, portal: &[u8]) {
         if portal.is_empty() {
             self.unnamed_portal = None;
-        } else {
-            self.portals.remove(portal);
+        } else if let Some(portals) = &mut self.portals {
+            portals.named.remove(portal);
         }
     }
 
     /// The statement of a portal.
     pub fn portal(&self, portal: &[u8]) -> Option<&Rc<Statement>> {
-        if portal.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(portal) }
+        if portal.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.as_ref()?.named.get(portal) }
     }
 
     /// How many named statements there are.
     pub fn len(&self) -> usize {
-        self.statements.len() + self.sql.len()
+        self.statements.len() + self.sql.as_ref().map_or(0, |sql| sql.named.len())
     }
 
     /// Whether no named portal is open.
     pub fn no_portals(&self) -> bool {
-        self.portals.is_empty()
+        self.portals.as_ref().is_none_or(|portals| portals.named.is_empty())
     }
 
     /// Portals end with their transaction.
     pub fn end_portals(&mut self) {
         self.unnamed_portal = None;
-        self.binary = Vec::new();
-        if !self.portals.is_empty() {
-            self.portals = Map::default();
-        }
+        self.portals = None;
     }
 }
 
