@@ -75,6 +75,11 @@ fn proven_reads() {
         "copy (select 1) to stdout with (format csv)",
         "select delete, insert from update where share = 'for update'",
         "select (x) delete from t",
+        "select a not like ('x'), b ilike (c) from t where d is not null and e like (f)",
+        "select sum(a) from t group by grouping sets ((a), (b)), c, rollup (d), cube(e) having (true) order by (1)",
+        "select rank() over (order by x rows (1) preceding), percentile_cont(0.5) within group (order by (y)) from t",
+        "select x::character varying(3), now() at time zone ('UTC') from a left join (b natural join (c)) on true",
+        "select * from t tablesample system (1) repeatable (2), u tablesample bernoulli (3)",
     ] {
         assert_eq!(one(text).route, Proven::Read, "{text}");
         assert_eq!(one(text).refusal, Refusal::Allowed, "{text}");
@@ -94,6 +99,16 @@ fn proven_reads() {
     }
     for text in [
         "select my_function(1)",
+        "select sets(1)",
+        "select by(1), 1",
+        "select zone(1) from t",
+        "select distinct on (a) filter(b) from t",
+        "select rollup(a) from t group by a",
+        "select 1 group by a having rollup(a)",
+        "select system(1), bernoulli(2)",
+        "select within(1)",
+        "select verbose(1)",
+        "select 1 where not ilike(a, b, c)",
         "select public.lower('x')",
         "select \"Lower\"('x')",
         "select random()",

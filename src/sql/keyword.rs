@@ -1,7 +1,9 @@
 //! The words the classifier looks at, found by one hash and one comparison.
 //!
-//! This is not PostgreSQL's keyword list: only words that decide something are here. [`Keyword::callable`] tells the
-//! words that may still be the name of a function when a parenthesis follows.
+//! This is not PostgreSQL's keyword list: only words that decide something are here. [`Keyword::names`] and
+//! [`Keyword::calls`] tell those that may still be names.
+
+use super::lexer::Token;
 
 /// A word without its case: its first and last eight bytes with bit 5 set. Among the bytes an identifier can have,
 /// two words of the same length up to sixteen are equal but for ASCII case just when these are equal.
@@ -36,79 +38,96 @@ pub(super) const fn word_hash(word: &[u8]) -> u32 {
     mix(caseless(word), word.len())
 }
 
+/// What a word can be, without quotes, but for what it is there for (PostgreSQL documentation, appendix C).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Used {
+    /// A name, a function's too: it is not reserved.
+    Name,
+    /// The same, where it does not open its clause.
+    Clause,
+    /// A name, but no function's.
+    Column,
+    /// A function's name, where it is no operator and no join, and no other.
+    Operator,
+    /// No name.
+    Reserved,
+}
+
 macro_rules! keywords {
-    ($($name:ident $text:literal $callable:literal,)*) => {
+    ($($name:ident $text:literal $used:ident,)*) => {
         /// A word that decides something; `None` for every other identifier.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u16)]
         #[allow(missing_docs)]
         pub enum Keyword { None, $($name,)* }
 
-        const ALL: &[(Keyword, &str, bool)] = &[(Keyword::None, "", true), $((Keyword::$name, $text, $callable),)*];
+        const ALL: &[(Keyword, &str, Used)] =
+            &[(Keyword::None, "", Used::Name), $((Keyword::$name, $text, Used::$used),)*];
     };
 }
 
 keywords! {
-    Abort "abort" true, Access "access" true, After "after" true, Aggregate "aggregate" true, All "all" false,
-    Alter "alter" true, Analyse "analyse" false, Analyze "analyze" false, And "and" false, Any "any" false,
-    Array "array" false, As "as" false, Asc "asc" false, At "at" true, Atomic "atomic" true,
-    Authorization "authorization" false, Begin "begin" true, Between "between" false, Bigint "bigint" false,
-    Bernoulli "bernoulli" false, Binary "binary" false, Bit "bit" false, By "by" false, Call "call" true,
-    Case "case" false, Cast "cast" false, Chain "chain" true, Char "char" false, Character "character" false,
-    Characteristics "characteristics" true, Checkpoint "checkpoint" true, Class "class" true, Close "close" true,
-    Cluster "cluster" true, Coalesce "coalesce" false, Collate "collate" false, Collation "collation" true,
-    Comment "comment" true, Commit "commit" true, Committed "committed" true, Configuration "configuration" true,
-    Constraint "constraint" false, Constraints "constraints" true, Conversion "conversion" true, Copy "copy" true,
-    Create "create" false, Cross "cross" false, Cube "cube" false, Current "current" true,
-    CurrentTime "current_time" false, CurrentTimestamp "current_timestamp" false, Cursor "cursor" true,
-    Data "data" true, Database "database" true, Deallocate "deallocate" true, Dec "dec" false,
-    Decimal "decimal" false, Declare "declare" true, Default "default" false, Deferrable "deferrable" false,
-    Delete "delete" true, Desc "desc" false, Dictionary "dictionary" true, Discard "discard" true,
-    Distinct "distinct" false, Do "do" false, Domain "domain" true, Drop "drop" true, Else "else" false,
-    End "end" false, Event "event" true, Except "except" false, Execute "execute" true, Exists "exists" false,
-    Explain "explain" true, Extension "extension" true, Extract "extract" false, False "false" false,
-    Family "family" true, Fetch "fetch" false, Filter "filter" false, Float "float" false, For "for" false,
-    Foreign "foreign" false, From "from" false, Full "full" false, Function "function" true, Global "global" true,
-    Grant "grant" false, Greatest "greatest" false, Group "group" false, Grouping "grouping" false,
-    Handler "handler" true, Having "having" false, Hold "hold" true, If "if" true, Ilike "ilike" false,
-    Import "import" true, In "in" false, Index "index" true, Inner "inner" false, Insert "insert" true,
-    Int "int" false, Intersect "intersect" false, Interval "interval" false, Into "into" false, Is "is" false,
-    Isnull "isnull" false, Isolation "isolation" true, Join "join" false, Key "key" true, Label "label" true,
-    Language "language" true, Large "large" true, Lateral "lateral" false, Least "least" false, Left "left" true,
-    Level "level" true, Like "like" false, Limit "limit" false, Listen "listen" true, Load "load" true,
-    Local "local" true, Localtime "localtime" false, Localtimestamp "localtimestamp" false, Lock "lock" true,
-    Mapping "mapping" true, Materialized "materialized" false, Merge "merge" true, Method "method" true,
-    Mode "mode" true, Move "move" true, Names "names" true, Natural "natural" false, Nchar "nchar" false,
-    No "no" true, Normalize "normalize" false, Not "not" false, Notify "notify" true, Notnull "notnull" false,
-    Null "null" false, Nullif "nullif" false, Numeric "numeric" false, Object "object" true, Off "off" true,
-    Offset "offset" false, On "on" false, Only "only" false, Operator "operator" true, Option "option" true,
-    Or "or" false, Order "order" false, Outer "outer" false, Over "over" false, Overlay "overlay" false,
-    Owned "owned" true, Parser "parser" true, Plans "plans" true, Policy "policy" true,
-    Position "position" false, Prepare "prepare" true, Prepared "prepared" true, Privileges "privileges" true,
-    Procedural "procedural" true, Procedure "procedure" true, Program "program" true, Publication "publication" true,
-    Read "read" true, Reassign "reassign" true, Recursive "recursive" true, Refresh "refresh" true,
-    Reindex "reindex" true, Release "release" true, Repack "repack" true, Repeatable "repeatable" false,
-    Replace "replace" true, Reset "reset" true, Returning "returning" false, Revoke "revoke" true,
-    Right "right" true, Role "role" true, Rollback "rollback" true, Rollup "rollup" false, Routine "routine" true,
-    Row "row" false, Rows "rows" false, Rule "rule" true, Savepoint "savepoint" true, Schema "schema" true,
-    Schemas "schemas" true, Security "security" true, Select "select" false, Sequence "sequence" true,
-    Sequences "sequences" true, Serializable "serializable" true, Server "server" true, Session "session" true,
-    Set "set" true, Sets "sets" false, Share "share" true, Show "show" true, Similar "similar" false,
-    Snapshot "snapshot" true, Some "some" false, Start "start" true, Statistics "statistics" true,
-    Stdin "stdin" true, Stdout "stdout" true, Subscription "subscription" true, Substring "substring" false,
-    System "system" false, Table "table" false, Tablesample "tablesample" false, Tablespace "tablespace" true,
-    Temp "temp" true, Template "template" true, Temporary "temporary" true, Text "text" true, Then "then" false,
-    Time "time" false, Timestamp "timestamp" false, To "to" false, Transaction "transaction" true,
-    Transform "transform" true, Treat "treat" false, Trigger "trigger" true, Trim "trim" false, True "true" false,
-    Truncate "truncate" true, Trusted "trusted" true, Type "type" true, Uescape "uescape" true,
-    Uncommitted "uncommitted" true, Union "union" false, Unique "unique" false, Unlisten "unlisten" true,
-    Unlogged "unlogged" true, Update "update" true, User "user" false, Using "using" false, Vacuum "vacuum" true,
-    Values "values" false, Varchar "varchar" false, Varying "varying" false, Verbose "verbose" false,
-    View "view" true, When "when" false, Where "where" false, Window "window" false, With "with" false,
-    Within "within" false, Work "work" true, Write "write" true, Xml "xml" true, Xmlattributes "xmlattributes" false,
-    Xmlconcat "xmlconcat" false, Xmlelement "xmlelement" false, Xmlexists "xmlexists" false,
-    Xmlforest "xmlforest" false, Xmlparse "xmlparse" false, Xmlpi "xmlpi" false, Xmlroot "xmlroot" false,
-    Xmlserialize "xmlserialize" false, Xmltable "xmltable" false, Zone "zone" false,
+    Abort "abort" Name, Access "access" Name, After "after" Name, Aggregate "aggregate" Name, All "all" Reserved,
+    Alter "alter" Name, Analyse "analyse" Reserved, Analyze "analyze" Reserved, And "and" Reserved, Any "any" Reserved,
+    Array "array" Reserved, As "as" Reserved, Asc "asc" Reserved, At "at" Name, Atomic "atomic" Name,
+    Authorization "authorization" Operator, Begin "begin" Name, Between "between" Column, Bigint "bigint" Column,
+    Bernoulli "bernoulli" Clause, Binary "binary" Operator, Bit "bit" Column, By "by" Clause, Call "call" Name,
+    Case "case" Reserved, Cast "cast" Reserved, Chain "chain" Name, Char "char" Column, Character "character" Column,
+    Characteristics "characteristics" Name, Checkpoint "checkpoint" Name, Class "class" Name, Close "close" Name,
+    Cluster "cluster" Name, Coalesce "coalesce" Column, Collate "collate" Reserved, Collation "collation" Name,
+    Comment "comment" Name, Commit "commit" Name, Committed "committed" Name, Configuration "configuration" Name,
+    Constraint "constraint" Reserved, Constraints "constraints" Name, Conversion "conversion" Name, Copy "copy" Name,
+    Create "create" Reserved, Cross "cross" Operator, Cube "cube" Clause, Current "current" Name,
+    CurrentTime "current_time" Reserved, CurrentTimestamp "current_timestamp" Reserved, Cursor "cursor" Name,
+    Data "data" Name, Database "database" Name, Deallocate "deallocate" Name, Dec "dec" Column,
+    Decimal "decimal" Column, Declare "declare" Name, Default "default" Reserved, Deferrable "deferrable" Reserved,
+    Delete "delete" Name, Desc "desc" Reserved, Dictionary "dictionary" Name, Discard "discard" Name,
+    Distinct "distinct" Reserved, Do "do" Reserved, Domain "domain" Name, Drop "drop" Name, Else "else" Reserved,
+    End "end" Reserved, Event "event" Name, Except "except" Reserved, Execute "execute" Name, Exists "exists" Column,
+    Explain "explain" Name, Extension "extension" Name, Extract "extract" Column, False "false" Reserved,
+    Family "family" Name, Fetch "fetch" Reserved, Filter "filter" Clause, Float "float" Column, For "for" Reserved,
+    Foreign "foreign" Reserved, From "from" Reserved, Full "full" Operator, Function "function" Name,
+    Global "global" Name, Grant "grant" Reserved, Greatest "greatest" Column, Group "group" Reserved,
+    Grouping "grouping" Column, Handler "handler" Name, Having "having" Reserved, Hold "hold" Name, If "if" Name,
+    Ilike "ilike" Operator, Import "import" Name, In "in" Reserved, Index "index" Name, Inner "inner" Operator,
+    Insert "insert" Name, Int "int" Column, Intersect "intersect" Reserved, Interval "interval" Column,
+    Into "into" Reserved, Is "is" Operator, Isnull "isnull" Operator, Isolation "isolation" Name, Join "join" Operator,
+    Key "key" Name, Label "label" Name, Language "language" Name, Large "large" Name, Lateral "lateral" Reserved,
+    Least "least" Column, Left "left" Name, Level "level" Name, Like "like" Operator, Limit "limit" Reserved,
+    Listen "listen" Name, Load "load" Name, Local "local" Name, Localtime "localtime" Reserved,
+    Localtimestamp "localtimestamp" Reserved, Lock "lock" Name, Mapping "mapping" Name,
+    Materialized "materialized" Clause, Merge "merge" Name, Method "method" Name, Mode "mode" Name, Move "move" Name,
+    Names "names" Name, Natural "natural" Operator, Nchar "nchar" Column, No "no" Name, Normalize "normalize" Column,
+    Not "not" Reserved, Notify "notify" Name, Notnull "notnull" Operator, Null "null" Reserved, Nullif "nullif" Column,
+    Numeric "numeric" Column, Object "object" Name, Off "off" Name, Offset "offset" Reserved, On "on" Reserved,
+    Only "only" Reserved, Operator "operator" Name, Option "option" Name, Or "or" Reserved, Order "order" Reserved,
+    Outer "outer" Operator, Over "over" Clause, Overlay "overlay" Column, Owned "owned" Name, Parser "parser" Name,
+    Partition "partition" Name, Plans "plans" Name, Policy "policy" Name, Position "position" Column,
+    Prepare "prepare" Name, Prepared "prepared" Name, Privileges "privileges" Name, Procedural "procedural" Name,
+    Procedure "procedure" Name, Program "program" Name, Publication "publication" Name, Read "read" Name,
+    Reassign "reassign" Name, Recursive "recursive" Name, Refresh "refresh" Name, Reindex "reindex" Name,
+    Release "release" Name, Repack "repack" Name, Repeatable "repeatable" Clause, Replace "replace" Name,
+    Reset "reset" Name, Returning "returning" Reserved, Revoke "revoke" Name, Right "right" Name, Role "role" Name,
+    Rollback "rollback" Name, Rollup "rollup" Clause, Routine "routine" Name, Row "row" Column, Rows "rows" Clause,
+    Rule "rule" Name, Savepoint "savepoint" Name, Schema "schema" Name, Schemas "schemas" Name,
+    Security "security" Name, Select "select" Reserved, Sequence "sequence" Name, Sequences "sequences" Name,
+    Serializable "serializable" Name, Server "server" Name, Session "session" Name, Set "set" Name, Sets "sets" Clause,
+    Share "share" Name, Show "show" Name, Similar "similar" Operator, Snapshot "snapshot" Name, Some "some" Reserved,
+    Start "start" Name, Statistics "statistics" Name, Stdin "stdin" Name, Stdout "stdout" Name,
+    Subscription "subscription" Name, Substring "substring" Column, System "system" Clause, Table "table" Reserved,
+    Tablesample "tablesample" Operator, Tablespace "tablespace" Name, Temp "temp" Name, Template "template" Name,
+    Temporary "temporary" Name, Text "text" Name, Then "then" Reserved, Time "time" Column,
+    Timestamp "timestamp" Column, To "to" Reserved, Transaction "transaction" Name, Transform "transform" Name,
+    Treat "treat" Column, Trigger "trigger" Name, Trim "trim" Column, True "true" Reserved, Truncate "truncate" Name,
+    Trusted "trusted" Name, Type "type" Name, Uescape "uescape" Name, Uncommitted "uncommitted" Name,
+    Union "union" Reserved, Unique "unique" Reserved, Unlisten "unlisten" Name, Unlogged "unlogged" Name,
+    Update "update" Name, User "user" Reserved, Using "using" Reserved, Vacuum "vacuum" Name, Values "values" Column,
+    Varchar "varchar" Column, Varying "varying" Clause, Verbose "verbose" Operator, View "view" Name,
+    When "when" Reserved, Where "where" Reserved, Window "window" Reserved, With "with" Reserved,
+    Within "within" Clause, Work "work" Name, Write "write" Name, Xml "xml" Name, Xmlattributes "xmlattributes" Column,
+    Xmlconcat "xmlconcat" Column, Xmlelement "xmlelement" Column, Xmlexists "xmlexists" Column,
+    Xmlforest "xmlforest" Column, Xmlparse "xmlparse" Column, Xmlpi "xmlpi" Column, Xmlroot "xmlroot" Column,
+    Xmlserialize "xmlserialize" Column, Xmltable "xmltable" Column, Zone "zone" Clause,
 }
 
 const SLOTS: usize = 1024;
@@ -161,10 +180,71 @@ impl Keyword {
         }
     }
 
-    /// Whether a function can be called by this word without quotes.
     #[inline]
-    pub(super) fn callable(self) -> bool {
-        ALL.get(self as usize).is_none_or(|&(_, _, callable)| callable)
+    fn used(self) -> Used {
+        ALL.get(self as usize).map_or(Used::Name, |&(_, _, used)| used)
+    }
+
+    /// Whether this word, without quotes, can be a relation's or a column's name.
+    #[inline]
+    pub(super) fn names(self) -> bool {
+        matches!(self.used(), Used::Name | Used::Clause | Used::Column)
+    }
+
+    /// Whether this word begins what PostgreSQL's grammar has it for, rather than being a name. `before` stands in front of it.
+    pub(super) fn opens_clause(self, before: Token) -> bool {
+        match self {
+            Self::By => matches!(before.keyword, Self::Group | Self::Order | Self::Partition),
+            Self::Sets => before.keyword == Self::Grouping,
+            Self::Filter | Self::Over | Self::Repeatable => before.is(b')'),
+            Self::Materialized => matches!(before.keyword, Self::As | Self::Not),
+            Self::Rollup | Self::Cube => before.keyword == Self::By,
+            Self::Varying => matches!(before.keyword, Self::Char | Self::Character | Self::Nchar | Self::Bit),
+            Self::Zone => before.keyword == Self::Time,
+            Self::Bernoulli | Self::System => before.keyword == Self::Tablesample,
+            Self::Rows => before.ends_operand(),
+            _ => false,
+        }
+    }
+
+    /// Whether this word with a parenthesis behind it may be a call, where nobody has looked what clause it would be in.
+    pub(super) fn may_call(self, before: [Token; 2]) -> bool {
+        self.used() == Used::Clause || self.calls(before)
+    }
+
+    /// Whether this word with a parenthesis behind it is a call. `before` are the tokens in front of it, the nearest first.
+    #[inline]
+    pub(super) fn calls(self, before: [Token; 2]) -> bool {
+        match self.used() {
+            Used::Name => true,
+            Used::Column | Used::Reserved => false,
+            Used::Clause => !self.opens_clause(before[0]),
+            Used::Operator => {
+                let operand = if before[0].keyword == Self::Not { before[1] } else { before[0] };
+                let joins = matches!(
+                    operand.keyword,
+                    Self::Left | Self::Right | Self::Full | Self::Inner | Self::Cross | Self::Outer | Self::Natural
+                );
+                !operand.ends_operand() && !joins
+            }
+        }
+    }
+
+    /// Whether an expression can end with this word.
+    pub(super) fn ends_operand(self) -> bool {
+        matches!(self.used(), Used::Name | Used::Clause)
+            || matches!(
+                self,
+                Self::Null
+                    | Self::True
+                    | Self::False
+                    | Self::End
+                    | Self::User
+                    | Self::CurrentTime
+                    | Self::CurrentTimestamp
+                    | Self::Localtime
+                    | Self::Localtimestamp
+            )
     }
 }
 
@@ -184,6 +264,6 @@ mod tests {
         assert_eq!(longest, ["current_timestamp"], "the middle byte in `of` is this word's");
         assert_eq!(Keyword::of(b"current_?imestamp"), Keyword::None);
         assert_eq!(Keyword::of("\u{17f}elect".as_bytes()), Keyword::None);
-        assert!(Keyword::None.callable() && !Keyword::In.callable());
+        assert!(Keyword::None.names() && !Keyword::In.names());
     }
 }

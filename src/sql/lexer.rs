@@ -68,6 +68,16 @@ impl Token {
         matches!(self.shape, Shape::Word | Shape::Quoted | Shape::UnicodeQuoted)
     }
 
+    /// Whether an expression can end with it.
+    pub fn ends_operand(&self) -> bool {
+        match self.shape {
+            Shape::Word => self.keyword.ends_operand(),
+            Shape::Punct(byte) => matches!(byte, b')' | b']'),
+            Shape::End => false,
+            _ => true,
+        }
+    }
+
     #[inline]
     pub fn is_str(&self) -> bool {
         matches!(self.shape, Shape::Str(_))

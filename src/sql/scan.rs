@@ -89,6 +89,10 @@ struct Scan {
     from: u64,
     /// Inside the name after FROM or JOIN.
     from_name: bool,
+    /// Behind GROUP BY.
+    grouped: bool,
+    /// Levels with DISTINCT ON.
+    distinct_on: u64,
     has_with: bool,
     /// Open `BEGIN ATOMIC` bodies.
     bodies: u32,
@@ -125,6 +129,8 @@ pub(super) fn scan(lexer: &mut Lexer, scope: Scope<'_>) -> Facts {
         select: 0,
         from: 0,
         from_name: false,
+        grouped: false,
+        distinct_on: 0,
         has_with: false,
         bodies: 0,
         routine: false,
@@ -173,13 +179,16 @@ impl Scan {
                 }
             }
             Shape::Punct(b'(') => {
-                if prev.is_name() && (prev.shape != Shape::Word || prev.keyword.callable()) {
+                if prev.is_name() && (prev.shape != Shape::Word || self.calls(prev)) {
                     calls::call(&mut self.facts.calls, &self.before, lexer, scope);
                 }
                 if self.from_name {
                     self.from &= !self.bit();
                 }
                 self.from_name = false;
+                if prev.keyword == Keyword::On && prev2.keyword == Keyword::Distinct {
+                    self.distinct_on |= self.bit();
+                }
                 // `WITH … (SELECT …)`: nothing else can stand in these parentheses.
                 if prev.is(b')') && self.with & self.bit() != 0 {
                     self.with &= !self.bit();
@@ -192,6 +201,7 @@ impl Scan {
                 self.with &= fresh;
                 self.select &= fresh;
                 self.from &= fresh;
+                self.distinct_on &= fresh;
                 self.facts.unsure |= self.depth >= 64;
             }
             Shape::Punct(b')') => {
@@ -223,11 +233,24 @@ impl Scan {
         self.before = [token, a, b, c];
     }
 
+    /// Whether a word with a parenthesis behind it is a call.
+    #[inline]
+    fn calls(&self, word: Token) -> bool {
+        let [_, prev, prev2, _] = self.before;
+        match word.keyword {
+            // `GROUP BY a, rollup(b)`
+            Keyword::Rollup | Keyword::Cube if self.grouped => false,
+            // `SELECT DISTINCT ON (a) filter(b)`
+            Keyword::Filter | Keyword::Over if self.distinct_on & self.bit() != 0 => true,
+            keyword => keyword.calls([prev, prev2]),
+        }
+    }
+
     /// A word or quoted name that may be the table after FROM.
     #[inline]
     fn name(&mut self, token: Token) {
         let prev = self.before[0];
-        if matches!(prev.keyword, Keyword::From | Keyword::Join | Keyword::Only) && token.keyword.callable() {
+        if matches!(prev.keyword, Keyword::From | Keyword::Join | Keyword::Only) && token.keyword.names() {
             self.from |= self.bit();
             self.from_name = true;
         } else if !prev.is(b'.') {
@@ -259,7 +282,18 @@ impl Scan {
                 self.select |= self.bit();
                 // Each arm of a UNION has a FROM of its own.
                 self.from &= !self.bit();
+                self.grouped = false;
             }
+            Keyword::By => self.grouped |= prev.keyword == Keyword::Group,
+            Keyword::Having
+            | Keyword::Window
+            | Keyword::Union
+            | Keyword::Intersect
+            | Keyword::Except
+            | Keyword::Order
+            | Keyword::Limit
+            | Keyword::Offset
+            | Keyword::Fetch => self.grouped = false,
             Keyword::Table => {
                 self.verb(token);
                 if opens || is_set_op(prev.keyword) {

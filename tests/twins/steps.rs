@@ -253,10 +253,12 @@ fn step(dice: &mut Dice, names: &[&str], ends: &mut Vec<&'static str>) -> Step {
             _ => step.push(if dice.below(2) == 0 { sync() } else { flush() }),
         }
     }
-    // A Parse takes a snapshot, behind which the level cannot be changed. One that pgsluice answers takes none.
+    // A Parse takes a snapshot, behind which the level cannot be changed. One that pgsluice answers takes none, and one that a
+    // Describe needs takes one.
     let says = |message: &Vec<u8>| message.to_ascii_lowercase().windows(9).any(|words| words == b"isolation");
     if step.iter().any(says) {
         step.retain(|message| message[0] != b'P' || message[5] == 0);
+        step.retain(|message| message[0] != b'D' || message[5] != b'S');
     }
     step
 }

@@ -109,7 +109,7 @@ fn whole_name(mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) {
     let tokens: [Token; 4] = std::array::from_fn(|_| lexer.next());
     let end = |token: Token| token.shape == Shape::End;
     match tokens {
-        [one, next, ..] if one.is_name() && one.keyword.callable() && end(next) => {
+        [one, next, ..] if one.is_name() && one.keyword.names() && end(next) => {
             tell(Mention::Relation(None, &name(one, text)))
         }
         [schema, dot, one, next] if schema.is_name() && dot.is(b'.') && one.is_name() && end(next) => {
@@ -117,29 +117,6 @@ fn whole_name(mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) {
         }
         _ => {}
     }
-}
-
-/// Words that can be a function's name but no relation's.
-fn is_function_word(keyword: K) -> bool {
-    matches!(
-        keyword,
-        K::Authorization
-            | K::Binary
-            | K::Cross
-            | K::Full
-            | K::Ilike
-            | K::Inner
-            | K::Is
-            | K::Isnull
-            | K::Join
-            | K::Like
-            | K::Natural
-            | K::Notnull
-            | K::Outer
-            | K::Similar
-            | K::Tablesample
-            | K::Verbose
-    )
 }
 
 fn is_operator(token: Token) -> bool {
@@ -170,9 +147,10 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                 if !self.before[0].is(b'.') {
                     self.keyword(token, next);
                 }
-                let names = token.keyword.callable()
-                    || self.before[0].is(b'.')
-                    || is_function_word(token.keyword) && next.is(b'(');
+                let [prev, prev2, ..] = self.before;
+                let names = token.shape != Shape::Word
+                    || prev.is(b'.')
+                    || if next.is(b'(') { token.keyword.may_call([prev, prev2]) } else { token.keyword.names() };
                 if names && !next.is(b'.') {
                     self.name(token, next);
                 }
@@ -322,7 +300,8 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             (self.tell)(Mention::Relation(schema, &own));
         }
         let in_cast = prev.keyword == K::As && self.cast & self.bit() != 0;
-        let declared = prev.is_name() && prev.keyword.callable() && self.from & self.bit() == 0;
+        let words = prev.keyword.names() && !prev.keyword.opens_clause(prev2);
+        let declared = prev.is_name() && words && self.from & self.bit() == 0;
         let everywhere = self.body || self.head == K::Prepare;
         if is_cast || in_cast || next.is_str() || everywhere || !target && (declared || called) {
             (self.tell)(Mention::Type(schema, &own));
