@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::{Config, ListenAddr};
@@ -73,27 +73,28 @@ impl Registered {
     }
 }
 
-/// Opens the listeners of a configuration: for each core one of each kind.
+/// Opens the listeners of a configuration: for each core one of each kind. Those for TCP listen last, so that who can connect
+/// there finds the others too.
 ///
 /// # Errors
 /// An address cannot be had; it is named.
 pub fn open(config: &Config, cores: usize) -> io::Result<Vec<Vec<Listener>>> {
     let mut per_core: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
     let keepalive = keepalive(config);
+    let mut bound = Vec::new();
     for address in addresses(config)? {
-        for listeners in &mut per_core {
-            let options = |listener: std::net::TcpListener| {
+        for at in 0..cores {
+            let options = |socket: RawSocket| {
                 // Connections inherit them, which saves system calls for each.
-                let socket = SockRef::from(&listener);
                 socket.set_tcp_nodelay(true)?;
                 if let Some(keepalive) = &keepalive {
                     socket.set_tcp_keepalive(keepalive)?;
                 }
-                net::tune(&listener, address);
-                Ok(listener)
+                net::tune(&socket, address);
+                Ok(socket)
             };
-            let listener = tcp(address).and_then(options).map_err(|error| named(&error, &address.to_string()))?;
-            listeners.push(Listener::Tcp(listener, address.ip().is_unspecified()));
+            let socket = tcp(address).and_then(options).map_err(|error| named(&error, &address.to_string()))?;
+            bound.push((at, address, socket));
         }
     }
     if let Some(dir) = &config.listen.unix_socket_dir {
@@ -102,6 +103,12 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Vec<Vec<Listener>>> {
         let listener = listener.map_err(|error| named(&error, &path.display().to_string()))?;
         for listeners in &mut per_core {
             listeners.push(Listener::Unix(listener.try_clone()?));
+        }
+    }
+    for (at, address, socket) in bound {
+        socket.listen(BACKLOG).map_err(|error| named(&error, &address.to_string()))?;
+        if let Some(listeners) = per_core.get_mut(at) {
+            listeners.push(Listener::Tcp(socket.into(), address.ip().is_unspecified()));
         }
     }
     Ok(per_core)
@@ -113,7 +120,11 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Vec<Vec<Listener>>> {
 /// An address cannot be had; it is named.
 pub fn open_http(config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
     let Some((address, port)) = &config.http.listen.0 else { return Ok(Vec::new()) };
-    let open = |address: SocketAddr| tcp(address).map_err(|error| named(&error, &address.to_string()));
+    let listen = |socket: RawSocket| {
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    let open = |address: SocketAddr| tcp(address).and_then(listen).map_err(|error| named(&error, &address.to_string()));
     resolve(address, *port)?.into_iter().map(open).collect()
 }
 
@@ -142,7 +153,8 @@ fn resolve(address: &ListenAddr, port: u16) -> io::Result<Vec<SocketAddr>> {
     })
 }
 
-fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// A socket that is bound, and does not listen yet.
+fn tcp(address: SocketAddr) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -151,8 +163,7 @@ fn tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {

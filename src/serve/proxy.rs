@@ -79,8 +79,8 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         n => n as usize,
     };
     let cores = cores.min(127);
-    let mut listeners = listen::open(&config, cores)?;
     let http = listen::open_http(&config)?;
+    let mut listeners = listen::open(&config, cores)?;
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
     let setup = setup(config, &decoy)?;
     let names: Vec<String> = setup.config.databases.keys().filter(|name| *name != "*").cloned().collect();

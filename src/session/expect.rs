@@ -84,8 +84,12 @@ pub enum Proof {
     Begin,
     /// It is what has to be proved: the end of its answer is held back.
     Subject,
-    /// It is the question, which fails if the transaction has written.
-    Question,
+    /// The same, and the question stands behind it in its own message.
+    Together,
+    /// What may fail of itself ahead of the question: deferred triggers.
+    Deferred,
+    /// It is the question, which fails if the transaction has written; with the tag of the statement that is refused then.
+    Question(&'static str),
     /// It belongs to the trial of a cursor: an error is the answer to the statement that declares it.
     Trial,
     /// It ends the transaction that was proved.

@@ -23,17 +23,26 @@ impl Session {
             self.answered_spelling(ErrorFields::new(body));
             return Ok(());
         }
+        if proof == Proof::Together && self.cannot_be_read(ErrorFields::new(body)) {
+            return Ok(());
+        }
         self.flow.failed = true;
         let shows = match proof {
-            Proof::None | Proof::Begin | Proof::Subject | Proof::Spelling => shows,
-            Proof::Question | Proof::Trial | Proof::End => self.proof_failed(proof, ErrorFields::new(body)),
+            Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Spelling => shows,
+            Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::End => {
+                self.proof_failed(proof, ErrorFields::new(body))
+            }
+        };
+        let refusal = match proof {
+            Proof::Question(tag) if shows => Some(Box::new(self.unproven(tag))),
+            _ => refusal,
         };
         self.flow.broken |= shows;
         self.flow.stale |= shows;
         let own = !shows;
         if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
             match proof {
-                Proof::Question | Proof::Trial => self.count_layer(Layer::Proof),
+                Proof::Question(_) | Proof::Trial => self.count_layer(Layer::Proof),
                 _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),
                 _ => {}
             }

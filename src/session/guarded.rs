@@ -90,6 +90,9 @@ impl Session {
         if self.try_cursor(header, &cached) {
             return Ok(Handled::Done);
         }
+        if self.ask_together(header, &cached) {
+            return Ok(Handled::Done);
+        }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
         parts.extend(self.after_discard(&cached).map(Part::Defaults));
         if let [Part::Plain(_, doubt)] = parts.make_contiguous() {

@@ -7,9 +7,9 @@
 //! task is woken on the way of a query.
 //!
 //! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
-//! (how a transaction is asked whether it has written, before it is committed), [`unseen`] (what the catalog says of what a
-//! statement names) and [`refuse`] (how an
-//! error of the gate takes the place of one that the server raises, so that the protocol's state is the server's own).
+//! (how a transaction is asked whether it has written, before it is committed) and [`together`] (the same of a lone read, in one
+//! message), [`unseen`] (what the catalog says of what a statement names) and [`refuse`] (how an error of the gate takes the
+//! place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
 //! [`prepared`] and [`named`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
@@ -49,6 +49,7 @@ mod single;
 pub mod startup;
 mod state;
 mod tenure;
+mod together;
 mod told;
 mod undo;
 mod unseen;

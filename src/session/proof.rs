@@ -10,6 +10,7 @@
 //! What a transaction id alone does not tell: writing to a temporary table, LOCK TABLE and txid_current() assign one too.
 //! NOTIFY does only at COMMIT. What the question cannot see: what leaves no trace in tables (docs/GUIDE.md).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::Session;
@@ -46,9 +47,21 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
+    /// Of a statement by itself.
+    pub(super) fn of(statement: &Statement) -> Self {
+        let mut doubt = Self::default();
+        doubt.add(statement);
+        doubt
+    }
+
     /// Whether there is any.
     pub(super) fn is_any(self) -> bool {
         self.care > Care::None || self.contained
+    }
+
+    /// Whether it comes of built-in functions that read, and of nothing else.
+    pub(super) fn is_plain(self) -> bool {
+        self.care == Care::Plain && !self.contained && self.holds == 0
     }
 
     /// Adds a statement that is about to run.
@@ -117,38 +130,56 @@ fn care(statement: &Statement) -> Care {
 /// Rows for tables, permanent ones, in which the open transaction has changed a row. Rows of catalogs that only went are those
 /// of temporary tables (DISCARD TEMP), but for large objects and replication origins. Every name has its schema: a session can
 /// put operators of its own before the system's.
-const CHANGED: &str = "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_class \
-    WHERE relkind OPERATOR(pg_catalog.=) ANY ($q${r,m,t}$q$::pg_catalog.char[]) \
-    AND relpersistence OPERATOR(pg_catalog.<>) $q$t$q$ \
-    AND (pg_catalog.pg_stat_get_xact_tuples_inserted(oid) OPERATOR(pg_catalog.>) 0 \
-    OR pg_catalog.pg_stat_get_xact_tuples_updated(oid) OPERATOR(pg_catalog.>) 0 \
-    OR pg_catalog.pg_stat_get_xact_tuples_deleted(oid) OPERATOR(pg_catalog.>) 0 \
-    AND (oid OPERATOR(pg_catalog.>=) 16384 \
-    OR oid OPERATOR(pg_catalog.=) ANY ($q${2613,2995,6000}$q$::pg_catalog.oid[])))";
+macro_rules! changed {
+    () => {
+        "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_class \
+         WHERE relkind OPERATOR(pg_catalog.=) ANY ($q${r,m,t}$q$::pg_catalog.char[]) \
+         AND relpersistence OPERATOR(pg_catalog.<>) $q$t$q$ \
+         AND (pg_catalog.pg_stat_get_xact_tuples_inserted(oid) OPERATOR(pg_catalog.>) 0 \
+         OR pg_catalog.pg_stat_get_xact_tuples_updated(oid) OPERATOR(pg_catalog.>) 0 \
+         OR pg_catalog.pg_stat_get_xact_tuples_deleted(oid) OPERATOR(pg_catalog.>) 0 \
+         AND (oid OPERATOR(pg_catalog.>=) 16384 \
+         OR oid OPERATOR(pg_catalog.=) ANY ($q${2613,2995,6000}$q$::pg_catalog.oid[])))"
+    };
+}
+
+/// The question is made of these. ts_stat() stands there for a sub-query that costs nothing as long as it is not needed: it is
+/// planned only when it runs.
+macro_rules! question {
+    (head) => {
+        "SELECT 1 OPERATOR(pg_catalog./) CASE"
+    };
+    (tail) => {
+        concat!(
+            " WHEN pg_catalog.txid_current_if_assigned() IS NULL THEN 1 \
+             WHEN EXISTS (SELECT FROM pg_catalog.ts_stat($w$",
+            changed!(),
+            "$w$)) THEN 0 ELSE 1 END"
+        )
+    };
+}
+
+/// The question after what has named built-in functions only.
+const PLAIN_QUESTION: &str = concat!(question!(head), question!(tail));
 
 /// Deferred triggers, which only a temporary table can have set off, run within COMMIT: before the question instead.
 const RUN_DEFERRED: &[u8] = b"SET CONSTRAINTS ALL IMMEDIATE";
 
-/// The question. ts_stat() stands there for a sub-query that costs nothing as long as it is not needed: it is planned only
-/// when it runs.
-fn question(doubt: Doubt) -> String {
-    let mut sql = String::with_capacity(CHANGED.len() + 400);
-    sql.push_str("SELECT 1 OPERATOR(pg_catalog./) CASE");
-    if doubt.care == Care::Full {
-        let _ = write!(
-            sql,
-            " WHEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursor() WHERE is_holdable \
-             AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()) \
-             OPERATOR(pg_catalog.>) {} THEN 0",
-            doubt.holds
-        );
+fn question(doubt: Doubt) -> Cow<'static, str> {
+    if doubt.care < Care::Full {
+        return PLAIN_QUESTION.into();
     }
+    let head = question!(head);
+    let tail = question!(tail);
+    let mut sql = String::with_capacity(head.len() + tail.len() + 250);
     let _ = write!(
         sql,
-        " WHEN pg_catalog.txid_current_if_assigned() IS NULL THEN 1 \
-         WHEN EXISTS (SELECT FROM pg_catalog.ts_stat($w${CHANGED}$w$)) THEN 0 ELSE 1 END"
+        "{head} WHEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursor() WHERE is_holdable \
+         AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()) \
+         OPERATOR(pg_catalog.>) {} THEN 0{tail}",
+        doubt.holds
     );
-    sql
+    sql.into()
 }
 
 /// Makes the server forget, with the next ReadyForQuery, what earlier transactions have changed: its counts hold those of
@@ -179,7 +210,7 @@ impl Session {
     }
 
     /// The question in doubt; None where the configuration lets functions write that it would find.
-    pub(super) fn question(&self, doubt: Doubt) -> Option<String> {
+    pub(super) fn question(&self, doubt: Doubt) -> Option<Cow<'static, str>> {
         let allowed = self.core.hub.setup.load().analyzer.list().allows_row_writers();
         (doubt.care > Care::None && !allowed).then(|| question(doubt))
     }
@@ -193,16 +224,14 @@ impl Session {
     }
 
     /// Sends the question as a simple query.
-    pub(super) fn prove(&mut self, doubt: Doubt, tag: &str) {
+    pub(super) fn prove(&mut self, doubt: Doubt, tag: &'static str) {
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
         if self.pins.has(Pin::Temporary) {
-            self.send_query(RUN_DEFERRED, Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question));
+            self.send_query(RUN_DEFERRED, Expected::hidden(What::Query(None), Hide::All).proof(Proof::Deferred));
         }
         front::write_query(&mut self.io.to_server, question.as_bytes());
-        let mut expected = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question);
-        expected.refusal = Some(Box::new(self.unproven(tag)));
-        self.expect(expected);
+        self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question(tag)));
     }
 
     /// Sends the question and COMMIT behind a statement that runs in a block of ours.
@@ -213,15 +242,14 @@ impl Session {
     }
 
     /// The same question within a batch of the extended protocol.
-    pub(super) fn prove_in_batch(&mut self, tag: Option<&str>) {
+    pub(super) fn prove_in_batch(&mut self, tag: Option<&'static str>) {
         let doubt = self.flow.doubt;
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
-        let report = self.unproven(tag.unwrap_or(doubt.tag));
         if self.pins.has(Pin::Temporary) {
-            self.run_own(RUN_DEFERRED, Proof::Question, None);
+            self.run_own(RUN_DEFERRED, Proof::Deferred, None);
         }
-        self.run_own(question.as_bytes(), Proof::Question, Some(report));
+        self.run_own(question.as_bytes(), Proof::Question(tag.unwrap_or(doubt.tag)), None);
     }
 
     /// An error has come for the question or for the COMMIT behind it. Whether the client is to see it.

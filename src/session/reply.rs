@@ -141,7 +141,8 @@ impl Session {
         let parameters =
             header.tag == b't' && matches!(self.flow.expects.front(), Some(Expected { what: What::Parameters, .. }));
         let shows = shows || parameters;
-        let holds = matches!(header.tag, b'C' | b'I' | b'V') && part == Proof::Subject && shows;
+        let subject = matches!(part, Proof::Subject | Proof::Together);
+        let holds = subject && shows && matches!(header.tag, b'C' | b'I' | b'V');
         let ends = !self.flow.broken && part == Proof::End;
         let warns = self.flow.expects.front().is_some_and(|one| one.hide == Hide::Completion);
         let message = (shows || ends || warns) && header.tag == b'N' || header.tag == b'A';
@@ -149,6 +150,9 @@ impl Session {
             let whole = self.io.from_server.unscanned().get(..header.total).unwrap_or_default();
             self.flow.held.extend_from_slice(whole);
             self.take_reply(header);
+            if holds && part == Proof::Together {
+                self.goes_on_as_question();
+            }
             return Ok(Ok(()));
         }
         // After a proof that failed the COMMIT behind it has said ROLLBACK.

@@ -110,6 +110,14 @@ pub fn write_query(out: &mut Vec<u8>, text: &[u8]) {
     message(out, b'Q', |out| bytes(out, text));
 }
 
+/// Appends a Query of a text that lies in parts.
+pub fn write_query_of(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    message(out, b'Q', |out| {
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.push(0);
+    });
+}
+
 /// Appends a Parse; `oids` are four bytes each.
 pub fn write_parse(out: &mut Vec<u8>, name: &[u8], text: &[u8], oids: &[u8]) {
     message(out, b'P', |out| {
