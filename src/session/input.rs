@@ -248,6 +248,7 @@ impl Session {
         }
         self.flow.past.sends(&cached);
         self.note_left(&cached, self.lex_context());
+        self.note_sequences(&cached, false);
         self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         self.names.forget_unnamed();
     }

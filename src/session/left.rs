@@ -85,7 +85,7 @@ impl Session {
     /// What a text leaves behind by what it names; it is read once for each reading of the catalog.
     fn marks(&self, cached: &Cached, context: LexContext) -> Marks {
         let reading = self.db.catalog.reading();
-        let (number, known) = cached.marks.get();
+        let (number, known) = cached.known_marks();
         if number == reading.number {
             return known;
         }
@@ -94,7 +94,7 @@ impl Session {
         for one in &cached.analysis.statements {
             marks.extend(reading.leavings.of(&analyzer, &cached.text, context, one));
         }
-        cached.marks.set((reading.number, marks));
+        cached.note_marks(reading.number, marks);
         marks
     }
 

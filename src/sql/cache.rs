@@ -2,11 +2,13 @@
 //!
 //! One per core, without locks. Bounded in bytes; when full, the second-chance rule makes room: a hand goes round the
 //! entries, spares those used since it last came by, and drops the first that was not. Room is made only for a text that comes
-//! again soon: texts with literals in them come once, and would cost more to keep than to read. The hash is keyed at random
-//! and the whole text is compared, because a fast hash can be collided on purpose.
+//! again soon: texts with literals in them come once, and would cost more to keep than to read. Of those that differ in numbers
+//! only `pattern` keeps one. The hash is keyed at random and the whole text is compared, because a fast hash can be collided on
+//! purpose.
 
 use super::analyzer::Analyzer;
 use super::encoding::LexContext;
+use super::pattern::Patterns;
 use super::statement::Analysis;
 use super::unseen::Marks;
 use foldhash::fast::RandomState;
@@ -23,7 +25,34 @@ pub struct Cached {
     /// What it says.
     pub analysis: Analysis,
     /// What it leaves behind by what it names, by the reading of a catalog with that number.
-    pub marks: Cell<(u64, Marks)>,
+    marks: Cell<(u64, Marks)>,
+    /// The text that it differs from in numbers only; what is found out later of one is so for both.
+    kin: Option<Rc<Cached>>,
+}
+
+impl Cached {
+    pub(super) fn new(text: &[u8], analysis: Analysis) -> Self {
+        Self { text: text.into(), analysis, marks: Cell::default(), kin: None }
+    }
+
+    /// A text that differs from another in numbers only.
+    pub(super) fn alike(text: &[u8], analysis: Analysis, kin: Rc<Cached>) -> Self {
+        Self { text: text.into(), analysis, marks: Cell::default(), kin: Some(kin) }
+    }
+
+    fn marks(&self) -> &Cell<(u64, Marks)> {
+        self.kin.as_deref().map_or(&self.marks, |kin| &kin.marks)
+    }
+
+    /// What it leaves behind by what it names, by the reading of a catalog with that number.
+    pub fn known_marks(&self) -> (u64, Marks) {
+        self.marks().get()
+    }
+
+    /// Notes that.
+    pub fn note_marks(&self, reading: u64, marks: Marks) {
+        self.marks().set((reading, marks));
+    }
 }
 
 /// Counters of a cache; they only grow, but for `bytes` and `entries`.
@@ -57,6 +86,9 @@ const ENTRY_OVERHEAD: usize = size_of::<Slot>() + size_of::<Cached>() + 48;
 /// Texts that are remembered as read and not kept; a power of two.
 const LATELY: usize = 2048;
 
+/// Patterns are held if they take no more than this part of the cache.
+const PATTERNS_SHARE: usize = 8;
+
 /// A text longer than this part of the cache is read each time and not kept.
 const LARGEST_SHARE: usize = 16;
 
@@ -71,26 +103,41 @@ pub struct VerdictCache {
     hasher: RandomState,
     /// Hashes of texts that were read lately and not kept, each at the place that its lowest bits name.
     lately: Box<[u64]>,
+    /// What texts without their numbers say; None where there is no room for it.
+    patterns: Option<Patterns>,
     stats: CacheStats,
 }
 
-fn hash(hasher: &RandomState, text: &[u8], ctx: LexContext) -> u64 {
+fn hash_of(hasher: &RandomState, text: &[u8], ctx: LexContext) -> u64 {
     let mut state = hasher.build_hasher();
     state.write(text);
     ctx.hash(&mut state);
     state.finish()
 }
 
+/// Whether a text of that hash was read lately; from now on it was.
+fn comes_again(lately: &mut Box<[u64]>, hash: u64) -> bool {
+    if lately.is_empty() {
+        *lately = vec![0; LATELY].into_boxed_slice();
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "its lowest bits are wanted")]
+    let at = hash as usize & (LATELY - 1);
+    lately.get_mut(at).is_some_and(|known| std::mem::replace(known, hash) == hash)
+}
+
 impl VerdictCache {
     /// A cache that holds at most `limit` bytes; 0 keeps nothing.
     pub fn new(analyzer: Analyzer, limit: usize) -> Self {
+        let patterns = (limit / PATTERNS_SHARE >= Patterns::BYTES).then(Patterns::default);
+        let limit = limit - patterns.as_ref().map_or(0, |_| Patterns::BYTES);
         let (table, slots, stats) = (HashTable::new(), Vec::new(), CacheStats::default());
-        Self { analyzer, limit, table, slots, hand: 0, hasher: RandomState::default(), lately: Box::default(), stats }
+        let hasher = RandomState::default();
+        Self { analyzer, limit, table, slots, hand: 0, hasher, lately: Box::default(), patterns, stats }
     }
 
     /// The verdicts on a text: kept ones, or read now.
     pub fn get_or_analyze(&mut self, text: &[u8], ctx: LexContext) -> Rc<Cached> {
-        let hash = hash(&self.hasher, text, ctx);
+        let hash = hash_of(&self.hasher, text, ctx);
         let slots = &mut self.slots;
         let same = |at: &usize| {
             slots.get(*at).is_some_and(|slot| slot.hash == hash && slot.ctx == ctx && *slot.value.text == *text)
@@ -101,11 +148,30 @@ impl VerdictCache {
             slot.used = true;
             return Rc::clone(&slot.value);
         }
-        self.stats.misses += 1;
-        let analysis = self.analyzer.analyze(text, ctx);
-        let bytes = ENTRY_OVERHEAD + text.len() + analysis.heap_bytes();
-        let value = Rc::new(Cached { text: text.into(), analysis, marks: Cell::default() });
-        if bytes <= self.limit / LARGEST_SHARE && (self.stats.bytes + bytes <= self.limit || self.comes_again(hash)) {
+        let pattern = self.patterns.as_mut().and_then(|patterns| {
+            let pattern = patterns.seek(text, |text| hash_of(&self.hasher, text, ctx))?;
+            Some((pattern, patterns.find(pattern, ctx, text)))
+        });
+        let (value, new) = match pattern {
+            // Cheap enough to be had again.
+            Some((_, Some(value))) => {
+                self.stats.hits += 1;
+                (Rc::new(value), false)
+            }
+            other => {
+                self.stats.misses += 1;
+                let value = Rc::new(Cached::new(text, self.analyzer.analyze(text, ctx)));
+                if let (Some((pattern, _)), Some(patterns)) = (other, &mut self.patterns)
+                    && comes_again(&mut self.lately, pattern)
+                {
+                    patterns.keep(pattern, ctx, &value);
+                }
+                (value, true)
+            }
+        };
+        let bytes = ENTRY_OVERHEAD + text.len() + value.analysis.heap_bytes();
+        let room = new && self.stats.bytes + bytes <= self.limit;
+        if bytes <= self.limit / LARGEST_SHARE && (room || comes_again(&mut self.lately, hash)) {
             self.keep(Slot { hash, ctx, value: Rc::clone(&value), bytes, used: false });
         }
         value
@@ -117,6 +183,9 @@ impl VerdictCache {
         self.table.clear();
         self.slots.clear();
         self.hand = 0;
+        if let Some(patterns) = &mut self.patterns {
+            patterns.clear();
+        }
         self.stats.bytes = 0;
         self.stats.entries = 0;
     }
@@ -124,16 +193,6 @@ impl VerdictCache {
     /// The counters.
     pub fn stats(&self) -> CacheStats {
         self.stats
-    }
-
-    /// Whether a text of that hash was read lately; from now on it was.
-    fn comes_again(&mut self, hash: u64) -> bool {
-        if self.lately.is_empty() {
-            self.lately = vec![0; LATELY].into_boxed_slice();
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "its lowest bits are wanted")]
-        let at = hash as usize & (LATELY - 1);
-        self.lately.get_mut(at).is_some_and(|known| std::mem::replace(known, hash) == hash)
     }
 
     fn keep(&mut self, slot: Slot) {
@@ -261,7 +320,7 @@ mod tests {
         let mut cache = cache(1 << 20);
         let ctx = LexContext::default();
         let harmless = cache.get_or_analyze(b"select 1", ctx);
-        let hash = hash(&cache.hasher, b"delete from t", ctx);
+        let hash = hash_of(&cache.hasher, b"delete from t", ctx);
         cache.keep(Slot { hash, ctx, value: harmless, bytes: 100, used: false });
         assert_eq!(cache.get_or_analyze(b"delete from t", ctx).analysis.statements[0].tag, "DELETE");
     }

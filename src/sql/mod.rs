@@ -23,6 +23,7 @@ mod lexer;
 mod literal;
 mod normal;
 mod own;
+mod pattern;
 mod refused;
 mod scan;
 mod session;

@@ -35,14 +35,14 @@ impl Analysis {
         }
     }
 
-    /// Whether it is one statement that reads or writes and has nothing else about it: nothing that it does to the session or to
-    /// its transaction, to sequences or to databases.
+    /// Whether it is one statement that reads or writes and has nothing else about it: nothing that it does to the session, to its
+    /// transaction or to databases.
     #[inline]
     pub fn is_plain(&self) -> bool {
         !self.ambiguous
-            && self.single().is_some_and(|only| {
-                matches!(only.kind, Kind::Read | Kind::Write) && only.effects.is_empty() && !only.moves_sequences
-            })
+            && self
+                .single()
+                .is_some_and(|only| matches!(only.kind, Kind::Read | Kind::Write) && only.effects.is_empty())
     }
 
     /// The first of the statements whose refusal weighs most.
