@@ -18,12 +18,13 @@ const LONGEST: usize = 1024;
 const HELD: usize = 256;
 
 /// What a byte is for a number that stands beside it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Class {
     /// It ends a word.
     Other,
-    /// A digit behind it is part of the same word or number.
+    /// A digit beside it is part of the same word or number.
     Word,
+    /// The first to be looked at.
     Digit,
     /// Two of them may begin a comment.
     Dash,
@@ -47,45 +48,35 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-fn class(text: &[u8], at: usize) -> Class {
-    match text.get(at) {
-        None => Class::Other,
-        Some(byte) => CLASSES.get(usize::from(*byte)).copied().unwrap_or(Class::Stop),
-    }
+#[inline]
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Stop)
 }
 
 /// Writes a text with `0` for each of its numbers. False: it has none.
 fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let (mut at, mut copied) = (0, 0);
-    let mut before = Class::Other;
-    while at < text.len() {
-        match class(text, at) {
-            Class::Stop => break,
-            Class::Dash if matches!(text.get(at..at + 2), Some(b"--" | b"/*")) => break,
-            Class::Other | Class::Dash => {
-                before = Class::Other;
-                at += 1;
-            }
-            Class::Word => {
-                before = Class::Word;
-                at += 1;
-            }
+    let behind = |at: usize| text.get(at..).unwrap_or_default();
+    let class_at = |at: usize| text.get(at).map_or(Class::Other, |byte| class(*byte));
+    while let Some(ahead) = behind(at).iter().position(|byte| class(*byte) >= Class::Digit) {
+        at += ahead;
+        match class_at(at) {
             Class::Digit => {
-                let mut end = at + 1;
-                while class(text, end) == Class::Digit {
-                    end += 1;
-                }
+                let before = at.checked_sub(1).map_or(Class::Other, class_at);
+                let digits = behind(at).iter().take_while(|byte| byte.is_ascii_digit()).count();
+                let end = at + digits;
                 // What is not ASCII may be part of a word.
-                let apart = before == Class::Other && !matches!(class(text, end), Class::Word | Class::Stop);
-                if apart {
+                let parted = |class: Class| matches!(class, Class::Other | Class::Dash | Class::Digit);
+                if parted(before) && parted(class_at(end)) {
                     out.extend_from_slice(text.get(copied..at).unwrap_or_default());
                     out.push(b'0');
                     copied = end;
                 }
-                before = Class::Word;
                 at = end;
             }
+            Class::Dash if !matches!(text.get(at..at + 2), Some(b"--" | b"/*")) => at += 1,
+            _ => break,
         }
     }
     out.extend_from_slice(text.get(copied..).unwrap_or_default());
