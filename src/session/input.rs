@@ -12,7 +12,7 @@ use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
-use crate::sql::{CopyDirection, Kind, LexContext};
+use crate::sql::{CopyDirection, Kind, LexContext, Statement};
 use crate::wire::frame::{HEADER, Header, WireError, peek_front};
 use crate::wire::{Report, TxStatus, back, front};
 
@@ -155,7 +155,7 @@ impl Session {
             return Ok(Handled::Done);
         }
         let cached = self.read_query(header)?;
-        if matches!(self.lease, Lease::Write { .. }) && cached.analysis.is_plain() && !self.names.has_sql() {
+        if matches!(self.lease, Lease::Write { .. }) && self.is_plain_query(header, &cached) {
             self.plain_query(header, cached);
             return Ok(Handled::Done);
         }
@@ -237,6 +237,13 @@ impl Session {
         }
         self.names.forget_unnamed();
         Ok(Handled::Done)
+    }
+
+    /// Whether nothing has to be seen to but that it is sent.
+    fn is_plain_query(&self, header: Header, cached: &Cached) -> bool {
+        // What calls who knows what may ask for a setting of pgsluice's own.
+        let own = |one: &Statement| one.moves_sequences && self.may_be_own_query(header);
+        cached.analysis.is_plain() && !self.names.has_sql() && !cached.analysis.single().is_some_and(own)
     }
 
     /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, with the gate open.
@@ -343,6 +350,10 @@ impl Session {
             self.flow.rounds += 1;
             self.flow.readies += 1;
         }
+        if self.flow.expects.capacity() == 0 {
+            // Room for a batch.
+            self.flow.expects.reserve_exact(if expected.ends_ready() { 2 } else { 6 });
+        }
         self.flow.begun |= expected.hide != super::expect::Hide::All;
         if matches!(expected.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_))
             && let Some(server) = self.lease.server()
@@ -377,8 +388,16 @@ impl Session {
         if self.me.transaction_since.get().is_none() {
             self.me.transaction_since.set(Some(now));
         }
-        *self.me.running.borrow_mut() = Some(running);
+        let before = self.me.running.borrow_mut().replace(running);
+        self.give_back_text(before);
         self.me.enter_at(crate::hub::Phase::Active, now);
+    }
+
+    /// Gives the memory of a text back that nobody runs any more.
+    pub(super) fn give_back_text(&self, running: Option<Running>) {
+        if let Some(Running::Simple(cached)) = running {
+            self.core.verdicts.borrow_mut().give_back(cached);
+        }
     }
 
     /// Answers a message for which no server is needed or to be had with an error; in the extended protocol everything up to

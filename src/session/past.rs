@@ -51,7 +51,16 @@ impl Past {
     }
 
     /// A message is sent.
+    #[inline]
     pub fn sends(&mut self, cached: &Rc<Cached>) {
+        if cached.analysis.is_proven_plain() {
+            self.queried = true;
+        } else {
+            self.sends_other(cached);
+        }
+    }
+
+    fn sends_other(&mut self, cached: &Rc<Cached>) {
         if let Some(Statement { kind: Kind::Transaction(TransactionVerb::Begin(modes)), .. }) =
             cached.analysis.single().filter(|_| !cached.analysis.ambiguous)
         {

@@ -405,7 +405,14 @@ impl Session {
     }
 
     /// Says what pgsluice answers for the server, where its turn has come.
+    #[inline]
     pub(super) fn say_what_is_due(&mut self) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Say(_), .. })) {
+            self.say_all_that_is_due();
+        }
+    }
+
+    fn say_all_that_is_due(&mut self) {
         while let Some(Expected { what: What::Say(say), .. }) = self.flow.expects.front() {
             let say = *say;
             self.flow.expects.pop_front();

@@ -149,7 +149,7 @@ impl Session {
             buffers.reclaim_words(&mut io.to_client);
             buffers.reclaim_words(&mut io.to_server);
             buffers.reclaim_words(&mut self.replay);
-            if self.flow.expects.is_empty() {
+            if self.flow.expects.is_empty() && self.flow.expects.capacity() > 0 {
                 self.flow.expects = VecDeque::new();
             }
         }

@@ -205,7 +205,8 @@ impl Session {
     /// Notes that the lease ends now.
     fn note_gone(&mut self, replica: Option<usize>) {
         *self.me.cancel.borrow_mut() = None;
-        *self.me.running.borrow_mut() = None;
+        let running = self.me.running.borrow_mut().take();
+        self.give_back_text(running);
         if let Some(at) = replica
             && let Some(upstream) = self.db.peek_setup().cluster.upstreams.get(at)
         {

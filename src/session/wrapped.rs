@@ -80,9 +80,9 @@ impl Session {
 
     /// The question ahead of a Sync, which commits the transaction if it is one of its own.
     pub(super) fn prove_batch(&mut self) {
-        let proves = !self.awaits_copy_data() && self.must_prove();
+        let proves = self.must_prove() && !self.awaits_copy_data();
         self.flow.copied = false;
-        if self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() && proves {
+        if proves && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() {
             self.prove_in_batch(None);
         }
     }

@@ -9,7 +9,7 @@
 use super::analyzer::Analyzer;
 use super::encoding::LexContext;
 use super::pattern::Patterns;
-use super::statement::Analysis;
+use super::statement::{Analysis, Statement};
 use super::unseen::Marks;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -21,7 +21,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Cached {
     /// The text as the client sent it.
-    pub text: Box<[u8]>,
+    pub text: Vec<u8>,
     /// What it says.
     pub analysis: Analysis,
     /// What it leaves behind by what it names, by the reading of a catalog with that number.
@@ -36,8 +36,26 @@ impl Cached {
     }
 
     /// A text that differs from another in numbers only.
-    pub(super) fn alike(text: &[u8], analysis: Analysis, kin: Rc<Cached>) -> Self {
-        Self { text: text.into(), analysis, marks: Cell::default(), kin: Some(kin) }
+    pub(super) fn alike(text: &[u8], statement: Statement, kin: Rc<Cached>) -> Self {
+        let analysis = Analysis { statements: Box::new([statement]), ambiguous: false };
+        Self { kin: Some(kin), ..Self::new(text, analysis) }
+    }
+
+    /// Becomes such a text, in the memory of another that nobody needs any more.
+    pub(super) fn become_alike(&mut self, text: &[u8], statement: Statement, kin: Rc<Cached>) {
+        let Some(place) = self.analysis.statements.first_mut() else {
+            *self = Self::alike(text, statement, kin);
+            return;
+        };
+        *place = statement;
+        self.text.clear();
+        self.text.extend_from_slice(text);
+        self.kin = Some(kin);
+    }
+
+    /// Whether it was made for one use, from what is known of its kin.
+    pub(super) fn is_alike(&self) -> bool {
+        self.kin.is_some()
     }
 
     fn marks(&self) -> &Cell<(u64, Marks)> {
@@ -156,7 +174,7 @@ impl VerdictCache {
             // Cheap enough to be had again.
             Some((_, Some(value))) => {
                 self.stats.hits += 1;
-                (Rc::new(value), false)
+                (value, false)
             }
             other => {
                 self.stats.misses += 1;
@@ -175,6 +193,13 @@ impl VerdictCache {
             self.keep(Slot { hash, ctx, value: Rc::clone(&value), bytes, used: false });
         }
         value
+    }
+
+    /// Takes the memory of a text back that has run, for the next that is like it.
+    pub fn give_back(&mut self, cached: Rc<Cached>) {
+        if let Some(patterns) = &mut self.patterns {
+            patterns.give_back(cached);
+        }
     }
 
     /// Forgets everything and reads by another list from now on.

@@ -17,6 +17,9 @@ const LONGEST: usize = 1024;
 /// Patterns that are held; a power of two.
 const HELD: usize = 256;
 
+/// Texts whose memory is kept for others.
+const SPARE: usize = 32;
+
 /// What a byte is for a number that stands beside it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Class {
@@ -115,11 +118,13 @@ struct Pattern {
 pub(super) struct Patterns {
     held: Box<[Option<Pattern>]>,
     skeleton: Vec<u8>,
+    /// Texts that have run: their memory is used again.
+    spare: Vec<Rc<Cached>>,
 }
 
 impl Patterns {
     /// Bytes that they may come to take.
-    pub const BYTES: usize = HELD * (LONGEST + size_of::<Pattern>());
+    pub const BYTES: usize = HELD * (LONGEST + size_of::<Pattern>()) + SPARE * (LONGEST + size_of::<Cached>());
 
     /// Looks for the pattern of a text; gives its hash, if it has one.
     pub fn seek(&mut self, text: &[u8], hash: impl FnOnce(&[u8]) -> u64) -> Option<u64> {
@@ -128,7 +133,7 @@ impl Patterns {
     }
 
     /// What is known of the text whose pattern was sought last, from one that had it earlier.
-    pub fn find(&mut self, hash: u64, ctx: LexContext, text: &[u8]) -> Option<Cached> {
+    pub fn find(&mut self, hash: u64, ctx: LexContext, text: &[u8]) -> Option<Rc<Cached>> {
         let skeleton = self.skeleton.as_slice();
         let fits = |known: &Pattern| known.hash == hash && known.ctx == ctx && *known.skeleton == *skeleton;
         let [one, other] = places(hash);
@@ -136,7 +141,21 @@ impl Patterns {
             [one, other].into_iter().find(|at| self.held.get(*at).is_some_and(|one| one.as_ref().is_some_and(fits)))?;
         let known = self.held.get_mut(at)?.as_mut()?;
         known.used = true;
-        fit(&known.first, text)
+        let (statement, first) = (fit(&known.first, text)?, known.first.clone());
+        if let Some(mut spare) = self.spare.pop()
+            && let Some(place) = Rc::get_mut(&mut spare)
+        {
+            place.become_alike(text, statement, first);
+            return Some(spare);
+        }
+        Some(Rc::new(Cached::alike(text, statement, first)))
+    }
+
+    /// Takes the memory of a text back that has run.
+    pub fn give_back(&mut self, mut cached: Rc<Cached>) {
+        if cached.is_alike() && self.spare.len() < SPARE && Rc::get_mut(&mut cached).is_some() {
+            self.spare.push(cached);
+        }
     }
 
     /// Notes what is known of the text whose pattern was sought last.
@@ -165,6 +184,7 @@ impl Patterns {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.held = Box::default();
+        self.spare.clear();
     }
 }
 
@@ -176,12 +196,11 @@ fn places(hash: u64) -> [usize; 2] {
 }
 
 /// The verdict on `first`, put on another text: only its end is elsewhere.
-fn fit(first: &Rc<Cached>, text: &[u8]) -> Option<Cached> {
+fn fit(first: &Cached, text: &[u8]) -> Option<Statement> {
     let mut statement = first.analysis.single()?.clone();
     let behind = first.text.len().checked_sub(statement.span.end as usize)?;
     statement.span.end = u32::try_from(text.len().checked_sub(behind)?).ok()?;
-    let analysis = Analysis { statements: Box::new([statement]), ambiguous: false };
-    Some(Cached::alike(text, analysis, first.clone()))
+    Some(statement)
 }
 
 #[cfg(test)]
@@ -226,10 +245,16 @@ mod tests {
                 assert_eq!(*cached.text, *text.as_bytes());
                 assert_eq!(cached.analysis, analyzer.analyze(text.as_bytes(), ctx), "{text}");
                 fitting += usize::from(cache.stats().misses == before);
+                // Its memory is the next one's, unless somebody has it still.
+                let kept = (number == "0").then(|| cached.clone());
+                cache.give_back(cached);
+                let next = cache.get_or_analyze(text.replace(number, "31").as_bytes(), ctx);
+                assert_eq!(*next.text, *text.replace(number, "31").as_bytes());
+                assert!(kept.is_none_or(|kept| *kept.text == *text.as_bytes()));
             }
         }
-        // The first is read, the second too and kept, the others fit: of the first four, my_own() and pg_stat_activity.
-        assert_eq!(fitting, 2 * 6);
+        // The first is read, that with 31 too and kept, the others fit: of the first four, my_own() and pg_stat_activity.
+        assert_eq!(fitting, 3 * 6);
     }
 
     #[test]

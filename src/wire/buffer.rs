@@ -157,15 +157,19 @@ impl BufferPool {
     }
 
     /// Takes the memory of an empty buffer back; one that grew is freed.
-    #[inline]
+    #[inline(always)]
     pub fn reclaim(&self, buffer: &mut Buffer) {
         if buffer.is_lent() && buffer.is_empty() {
-            buffer.clear();
-            let data = std::mem::take(&mut buffer.data);
-            let mut free = self.free.borrow_mut();
-            if data.len() == self.size && free.len() < self.keep {
-                free.push(data);
-            }
+            self.take_back(buffer);
+        }
+    }
+
+    fn take_back(&self, buffer: &mut Buffer) {
+        buffer.clear();
+        let data = std::mem::take(&mut buffer.data);
+        let mut free = self.free.borrow_mut();
+        if data.len() == self.size && free.len() < self.keep {
+            free.push(data);
         }
     }
 
@@ -180,14 +184,17 @@ impl BufferPool {
     }
 
     /// Takes the memory of an empty queue back; one that grew beyond a buffer is freed.
-    #[inline]
+    #[inline(always)]
     pub fn reclaim_words(&self, words: &mut Vec<u8>) {
         if words.capacity() > 0 && words.is_empty() {
-            let spare = std::mem::take(words);
-            let mut free = self.words.borrow_mut();
-            if spare.capacity() <= self.size && free.len() < self.keep {
-                free.push(spare);
-            }
+            self.take_back_words(std::mem::take(words));
+        }
+    }
+
+    fn take_back_words(&self, spare: Vec<u8>) {
+        let mut free = self.words.borrow_mut();
+        if spare.capacity() <= self.size && free.len() < self.keep {
+            free.push(spare);
         }
     }
 }

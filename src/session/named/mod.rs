@@ -184,7 +184,16 @@ impl Session {
     }
 
     /// The same for a message of the extended protocol. Some: it has to wait, or has failed.
+    #[inline]
     pub(super) fn names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Handled> {
+        // A plain statement uses none, unless it hands one on that SQL has made.
+        if cached.analysis.is_plain() && !self.names.has_sql() {
+            return None;
+        }
+        self.used_names_for_batch(header, cached, stage)
+    }
+
+    fn used_names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Handled> {
         let uses = uses_names(cached) || self.hands_on_names(cached);
         // Of several statements the protocol takes none.
         if !uses || self.keeps_names() || cached.analysis.single().is_none() {
