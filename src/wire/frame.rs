@@ -119,19 +119,14 @@ fn front_limit(tag: u8, largest: usize) -> Option<usize> {
     }
 }
 
-/// A string (bytes) that is looked through byte by byte.
-const SHORT: usize = 12;
-
 /// Splits a NUL-terminated string off the front of a body.
 ///
 /// # Errors
 /// There is no NUL.
 #[inline]
 pub fn take_str(body: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
-    // Most are empty, or short.
-    let near = body.iter().take(SHORT).position(|byte| *byte == 0);
-    let far = || memchr::memchr(0, body.get(SHORT..)?).map(|at| at + SHORT);
-    let end = near.or_else(far).ok_or(WireError::String)?;
+    // Names are mostly empty.
+    let end = if body.first() == Some(&0) { 0 } else { memchr::memchr(0, body).ok_or(WireError::String)? };
     match (body.get(..end), body.get(end + 1..)) {
         (Some(text), Some(rest)) => Ok((text, rest)),
         _ => Err(WireError::String),
