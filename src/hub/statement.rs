@@ -37,6 +37,11 @@ impl Statement {
         &self.server_name
     }
 
+    /// Whether it is what this very text is, with these types and this reading.
+    pub fn is_of(&self, cached: &Rc<Cached>, oids: &[u8], context: LexContext) -> bool {
+        Rc::ptr_eq(&self.cached, cached) && *self.oids == *oids && self.context == context && self.path == 0
+    }
+
     fn is(&self, text: &[u8], oids: &[u8], context: LexContext, path: u64) -> bool {
         *self.cached.text == *text && *self.oids == *oids && self.context == context && self.path == path
     }

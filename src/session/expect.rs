@@ -98,12 +98,14 @@ pub enum Proof {
     Spelling,
 }
 
-/// What the client's names were before a message that changed them, in case the server never gets to it.
-pub struct NameBefore {
-    /// The statement's name.
-    pub name: Box<[u8]>,
-    /// What it stood for.
-    pub stood_for: Option<Known>,
+/// What the client's names were before a message, in case the server never gets to it.
+pub enum Before {
+    /// As they are behind it.
+    Same,
+    /// What the unnamed statement was.
+    Unnamed(Option<Known>),
+    /// What a name stood for.
+    Named(Box<(Box<[u8]>, Option<Known>)>),
 }
 
 /// See the module.
@@ -117,7 +119,7 @@ pub struct Expected {
     /// Its part in a proof.
     pub proof: Proof,
     /// What the message changed among the client's names.
-    pub before: Option<Box<NameBefore>>,
+    pub before: Before,
     /// The client's name for the statement that it is about. In a message of ours, other than Bind and Describe: that name is
     /// what it changes on the server.
     pub named: Option<Box<[u8]>>,
@@ -131,7 +133,7 @@ impl Expected {
 
     /// An answer of which `hide` is hidden.
     pub fn hidden(what: What, hide: Hide) -> Self {
-        Self { what, hide, refusal: None, proof: Proof::None, before: None, named: None }
+        Self { what, hide, refusal: None, proof: Proof::None, before: Before::Same, named: None }
     }
 
     /// Gives it a part in a proof.
@@ -142,13 +144,16 @@ impl Expected {
 
     /// Notes what the client's name stood for before this message.
     pub fn renaming(mut self, name: &[u8], stood_for: Option<Known>) -> Self {
-        self.before = Some(Box::new(NameBefore { name: name.into(), stood_for }));
+        self.before = match name {
+            [] => Before::Unnamed(stood_for),
+            name => Before::Named(Box::new((name.into(), stood_for))),
+        };
         self
     }
 
     /// Whether a name changes by it, or a statement comes to stand on the server.
     pub fn renames(&self) -> bool {
-        self.before.is_some()
+        !matches!(self.before, Before::Same)
             || matches!(self.what, What::Parse(id) | What::Close(id) if id != 0)
             || self.changes_name().is_some()
     }

@@ -1,6 +1,6 @@
 //! An error of the server's: who is told of it, and what is not as it was taken for granted any more.
 
-use super::expect::{Expected, Hide, Proof, What};
+use super::expect::{Before, Expected, Hide, Proof, What};
 use super::{End, Session, Settling};
 use crate::hub::Layer;
 use crate::wire::ErrorFields;
@@ -138,12 +138,15 @@ impl Session {
             (What::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
             _ => {}
         }
-        if let Some(before) = expected.before {
-            self.names.forget(&before.name);
-            // A Parse that fails has ended the unnamed statement all the same.
-            if let Some(known) = before.stood_for.filter(|_| !failed) {
-                self.names.put_back(&before.name, known);
-            }
+        let (name, stood_for) = match expected.before {
+            Before::Same => return,
+            Before::Unnamed(stood_for) => (Box::default(), stood_for),
+            Before::Named(named) => *named,
+        };
+        self.names.forget(&name);
+        // A Parse that fails has ended the unnamed statement all the same.
+        if let Some(known) = stood_for.filter(|_| !failed) {
+            self.names.put_back(&name, known);
         }
     }
 }

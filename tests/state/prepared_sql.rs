@@ -265,6 +265,11 @@ fn rows_that_have_become_others_are_refused_whether_described_or_not() {
     other.ask("ALTER TABLE t ADD b int");
     for _ in 0..2 {
         assert_eq!(check(&mut near, &mut far), [true, true, true, true, false]);
+        // The rows of EXPLAIN are its own: only running it fails.
+        let explain = batch("EXPLAIN (COSTS OFF) EXECUTE x");
+        let described = explain.strip_suffix(execute("", 0).as_slice()).unwrap().to_vec();
+        assert!(!same(&mut near, &mut far, &[described, sync()]).concat().contains("0A000"));
+        assert!(same(&mut near, &mut far, &[explain, sync()]).concat().contains("0A000"));
         other.ask("DEALLOCATE ALL; PREPARE s AS SELECT 1; PREPARE x AS SELECT 1");
     }
     same(&mut near, &mut far, &[query("BEGIN")]);

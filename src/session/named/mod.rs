@@ -201,8 +201,13 @@ impl Session {
         }
         self.flow.batch = true;
         let brought = self.bring(cached, Way::Batch, stage == Stage::Execute);
-        // What rows EXECUTE has is asked no sooner.
-        if stage == Stage::Before { None } else { self.in_batch(header, brought) }
+        // What rows EXECUTE has is asked no sooner, and those of EXPLAIN are always the same.
+        let own_rows = cached.analysis.single().is_some_and(|one| one.tag != "EXECUTE");
+        match stage {
+            Stage::Before => None,
+            Stage::Describe if own_rows && matches!(brought, Brought::Refused(..)) => None,
+            _ => self.in_batch(header, brought),
+        }
     }
 
     /// The same for a Bind or a Describe of a name that was not prepared by protocol.
