@@ -223,7 +223,12 @@ fn step(dice: &mut Dice, names: &[&str], ends: &mut Vec<&'static str>) -> Step {
             5 => step.push(query(&format!("{words}; {}", text(dice, names, ends)))),
             6 | 7 => step.extend([parse("", &words, &[]), bind("", "", &[]), describe_portal(""), execute("", 0)]),
             // Not what keeps the server connection: it may run in another turn.
-            8 => step.push(parse(&plain, dice.of::<&str>(TEXTS), &[])),
+            8 => {
+                let words = *dice.of::<&str>(TEXTS);
+                // What is shown can always be prepared.
+                let hangs = names == SHOWN && (words.contains(" mine") || words.contains(" t "));
+                step.push(parse(&plain, if hangs { "SELECT 1" } else { words }, &[]));
+            }
             9 => step.extend([
                 parse(&name, &format!("SELECT v FROM public.t WHERE id = $1 /* {name} */"), &[23]),
                 bind(portal, &name, &[Some(b"2")]),
