@@ -41,8 +41,8 @@ impl WriteWatch {
         self.row(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) == ["0"]
     }
 
-    /// What transactions with an id have written since, apart from the id itself, locks and messages to other
-    /// sessions: kinds of records, with their number.
+    /// What transactions with an id have written since, apart from the id itself, locks, messages to other sessions, and pages
+    /// that whoever reads them tidies up: kinds of records, with their number.
     pub fn written_since(&mut self, mark: &Mark) -> Option<String> {
         // What was not flushed did not commit.
         let now = self.row(&format!(
@@ -57,7 +57,7 @@ impl WriteWatch {
         let sql = format!(
             "SELECT string_agg(kind, ', ') FROM (SELECT resource_manager || ' ' || record_type || ': ' || count(*) AS kind \
              FROM pg_get_wal_records_info('{}', '{}') WHERE xid <> '0' \
-             AND resource_manager NOT IN ('Transaction', 'Standby') GROUP BY resource_manager, record_type) x",
+             AND resource_manager NOT IN ('Transaction', 'Standby') AND record_type <> 'PRUNE' GROUP BY resource_manager, record_type) x",
             mark.lsn, end
         );
         match self.raw.query(&sql, LONG) {

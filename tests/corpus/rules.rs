@@ -47,6 +47,10 @@ pub fn rule(sql: &str, direct: &Answer, proxy: &Answer, so_far: Option<&str>) ->
             _ => {}
         }
     }
+    if code == "42602" && message.starts_with("invalid configuration parameter name \"plpgsql.") {
+        // Nothing undoes a LOAD: the server process may have served somebody who has run some PL/pgSQL.
+        return Some("a server process that has loaded plpgsql".to_owned());
+    }
     if direct.refused() && proxy.refused() && ["INSERT", "UPDATE", "DELETE"].iter().any(|tag| message.contains(tag)) {
         // Only the catalog knows.
         return Some("a rule rewrites it: PostgreSQL names what it becomes".to_owned());
