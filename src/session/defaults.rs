@@ -231,7 +231,7 @@ impl Session {
         front::write_target(out, b'C', Target::Statement(NAME));
         let steps = [
             What::Close(0),
-            What::Parse(0),
+            What::OwnParse,
             What::Bind(None),
             What::Execute(Some(ours)),
             What::Close(0),

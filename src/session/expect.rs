@@ -23,6 +23,8 @@ pub enum What {
     Call,
     /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
     Parse(u64),
+    /// Parse of a statement of ours, under a name of ours that nobody takes for granted.
+    OwnParse,
     /// Bind, of that statement.
     Bind(Option<Rc<Statement>>),
     /// Describe, of that statement.

@@ -202,9 +202,9 @@ impl Session {
             return Ok(Handled::Done);
         }
         self.drop_bytes(header.total);
-        let schema = self.db.schema();
+        let newest = if self.alters_schema() { u64::MAX } else { self.db.schema() };
         if has_rows_of(&statement)
-            && self.lease.server().is_some_and(|server| server.prepared.is_older(statement.id, schema))
+            && self.lease.server().is_some_and(|server| server.prepared.is_older(statement.id, newest))
         {
             // It may have had other rows than it has for whoever prepares it now.
             self.close_on_server(&statement);
@@ -266,7 +266,7 @@ impl Session {
         front::write_parse(out, WRAPPER, &statement.cached.text, &statement.oids);
         front::write_target(out, b'C', Target::Statement(WRAPPER));
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
-        self.expect(Expected::hidden(What::Parse(0), Hide::Completion));
+        self.expect(Expected::hidden(What::OwnParse, Hide::Completion));
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
     }
 

@@ -218,7 +218,7 @@ impl Session {
         front::write_target(out, b'C', front::Target::Portal(WRAPPER));
         front::write_target(out, b'C', front::Target::Statement(WRAPPER));
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
-        self.expect(Expected::hidden(What::Parse(0), Hide::Success));
+        self.expect(Expected::hidden(What::OwnParse, Hide::Success));
         self.expect(Expected::hidden(What::Bind(None), Hide::Success));
         let mut execute = Expected::hidden(What::Execute(None), Hide::Success);
         execute.proof = proof;

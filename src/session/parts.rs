@@ -168,7 +168,7 @@ impl Session {
             self.send_query(SAVEPOINT, own());
         }
         front::write_parse(&mut self.io.to_server, WRAPPER, text, &[]);
-        self.expect(Expected::hidden(What::Parse(0), Hide::All).proof(Proof::Spelling));
+        self.expect(Expected::hidden(What::OwnParse, Hide::All).proof(Proof::Spelling));
         front::write_sync(&mut self.io.to_server);
         self.expect(Expected::hidden(What::Sync, Hide::All));
         if in_block {

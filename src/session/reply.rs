@@ -115,7 +115,7 @@ impl Session {
             b'I' => self.answered_execute(),
             b's' => self.answered_execute(),
             b'1' => {
-                if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_), .. })) {
+                if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_) | What::OwnParse, .. })) {
                     self.flow.expects.pop_front();
                 }
             }

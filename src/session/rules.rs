@@ -155,7 +155,7 @@ impl Session {
         front::write_target(out, b'C', Named::Statement(DESCRIBED));
         front::write_sync(out);
         for (what, hide) in [
-            (What::Parse(0), Hide::Success),
+            (What::OwnParse, Hide::Success),
             (What::Bind(None), Hide::Success),
             (What::Describe(None), Hide::Nothing),
             (What::Say(Say::Done(verb, 0)), Hide::Nothing),

@@ -14,6 +14,7 @@ use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::input::Handled;
 use crate::hub::Statement;
+use crate::sql::cache::Cached;
 use crate::sql::{self, Kind, SessionEffect, TransactionVerb};
 use crate::upstream::vars::{Seed, Value};
 use crate::wire::Report;
@@ -94,6 +95,17 @@ impl Session {
         if back || moves_path(one) {
             self.flow.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
         }
+    }
+
+    /// Whether something is under way that changes the schema: what stands on the server may have been overtaken by the time
+    /// that the server comes to what is sent now.
+    pub(super) fn alters_schema(&self) -> bool {
+        let alters = |cached: &Cached| cached.analysis.statements.iter().any(|one| one.kind == Kind::Ddl);
+        self.flow.expects.iter().any(|one| match &one.what {
+            What::Query(Some(cached)) => alters(cached),
+            What::Execute(Some(statement)) => alters(&statement.cached),
+            _ => false,
+        })
     }
 
     /// The transaction is over.
