@@ -60,7 +60,13 @@ impl Session {
                         return Ok(Handled::Needs(Nature::Allowed));
                     }
                     self.note_batch(header)?;
-                    return Ok(Handled::Needs(self.nature_of_batch()?));
+                    let nature = self.nature_of_batch()?;
+                    if !self.acquire_now(nature) {
+                        return Ok(Handled::Needs(nature));
+                    }
+                    if !self.may_go_on() {
+                        return Ok(Handled::Done);
+                    }
                 }
             }
         }

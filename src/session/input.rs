@@ -24,7 +24,7 @@ impl From<WireError> for End {
 
 /// What became of a message.
 pub(super) enum Handled {
-    /// It is consumed; the next one may be looked at.
+    /// It is consumed, or can be looked at once more: there is a server connection now.
     Done,
     /// It needs a server connection first.
     Needs(Nature),
@@ -78,8 +78,6 @@ impl Session {
             self.io.client_wants = 0;
             match self.look_at_message(header)? {
                 Handled::Done => {}
-                // The usual case goes on at once.
-                Handled::Needs(nature) if self.acquire_now(nature) => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
                 Handled::Later => return Ok(Next::Wait),
                 Handled::Hold => return Ok(Next::Hold),
@@ -190,8 +188,14 @@ impl Session {
             self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
             self.identity.note_next(Some(&cached.analysis));
             let nature = nature(&cached.analysis);
+            let leased = self.acquire_now(nature);
+            if leased && self.may_go_on() && self.is_plain_query(header, &cached) {
+                // The usual case goes on at once.
+                self.plain_query(header, cached);
+                return Ok(Handled::Done);
+            }
             self.read = Some((self.lex_context(), cached));
-            return Ok(Handled::Needs(nature));
+            return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
         }
         self.read = None;
         if self.lease.in_maintenance() && self.holds_query(&cached) {
@@ -237,6 +241,11 @@ impl Session {
         }
         self.names.forget_unnamed();
         Ok(Handled::Done)
+    }
+
+    /// Whether the message for which a server connection has just been taken may be sent there as with the gate open.
+    pub(super) fn may_go_on(&self) -> bool {
+        matches!(self.lease, Lease::Write { .. }) && !self.must_hold_back()
     }
 
     /// Whether nothing has to be seen to but that it is sent.

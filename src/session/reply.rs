@@ -7,6 +7,7 @@ use super::left::Question;
 use super::parts::Part;
 use super::run::BACKLOG;
 use super::{End, Session, Settling};
+use crate::sql::cache::Cached;
 use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
@@ -239,6 +240,7 @@ impl Session {
         let nth = match self.flow.expects.front() {
             Some(Expected { what: What::Execute(_), .. }) => {
                 self.flow.expects.pop_front();
+                self.leave_failed_block(&cached);
                 0
             }
             _ => {
@@ -260,6 +262,24 @@ impl Session {
             }
             _ => self.note_effects(statement, &cached.text),
         }
+    }
+
+    /// A block that had failed is over, or lives again, within a batch: the next ReadyForQuery is still to come.
+    fn leave_failed_block(&mut self, cached: &Cached) {
+        if self.flow.status != TxStatus::Failed {
+            return;
+        }
+        self.flow.status = match cached.analysis.single().map(|one| &one.kind) {
+            Some(Kind::Transaction(
+                TransactionVerb::Commit { chain: false } | TransactionVerb::Rollback { chain: false },
+            )) => TxStatus::Idle,
+            Some(Kind::Transaction(
+                TransactionVerb::Commit { chain: true }
+                | TransactionVerb::Rollback { chain: true }
+                | TransactionVerb::RollbackTo(_),
+            )) => TxStatus::Block,
+            _ => TxStatus::Failed,
+        };
     }
 
     /// COPY FROM STDIN has begun within a batch: a Sync that was sent before the data has no answer.
