@@ -72,6 +72,8 @@ pub struct Hub {
     pub total: Arc<Limit>,
     /// Clients connected now, the console's too.
     pub clients: AtomicUsize,
+    /// The most that there have been since somebody looked last.
+    pub most_clients: AtomicUsize,
     /// Numbers for clients: the `pid` of their cancel keys.
     pub client_ids: AtomicU64,
     /// Readings of catalogs, numbered from 1.
@@ -139,6 +141,7 @@ impl Hub {
             seed: Arc::default(),
             total,
             clients: AtomicUsize::new(0),
+            most_clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(1),
             readings: AtomicU64::new(1),
             keys: Keys::default(),

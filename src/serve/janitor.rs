@@ -82,7 +82,9 @@ pub async fn watch_memory(hub: Arc<Hub>) {
     let mut crowd = Crowd::default();
     loop {
         tick.tick().await;
-        if crowd.has_left(hub.clients.load(SeqCst)) {
+        // A crowd can come and go between two looks.
+        let most = hub.most_clients.swap(0, SeqCst);
+        if crowd.has_left(most, hub.clients.load(SeqCst)) {
             trim();
         }
     }
@@ -100,9 +102,9 @@ impl Crowd {
     const LEAST: usize = 256;
 
     /// Whether a quarter or more of them have left, and no more are leaving.
-    fn has_left(&mut self, now: usize) -> bool {
+    fn has_left(&mut self, most: usize, now: usize) -> bool {
         let falls = now < std::mem::replace(&mut self.before, now);
-        self.most = self.most.max(now);
+        self.most = self.most.max(most).max(now);
         let left = self.most - now >= Self::LEAST.max(self.most / 4);
         if left && !falls {
             self.most = now;
@@ -167,12 +169,15 @@ mod tests {
     #[test]
     fn memory_is_given_back_once_when_a_crowd_has_left() {
         let mut crowd = Crowd::default();
-        let mut ticks = |counts: &[usize]| counts.iter().map(|now| crowd.has_left(*now)).collect::<Vec<_>>();
+        let mut ticks = |counts: &[usize]| counts.iter().map(|now| crowd.has_left(*now, *now)).collect::<Vec<_>>();
         assert_eq!(
             ticks(&[0, 2000, 900, 100, 100, 100, 0, 0]),
             [false, false, false, false, true, false, false, false]
         );
         assert_eq!(ticks(&[255, 0, 0, 256, 0, 0, 0]), [false, false, false, false, false, true, false]);
         assert_eq!(ticks(&[10_000, 7_600, 7_600, 7_500, 7_500]), [false, false, false, false, true]);
+        // One that comes and goes between two looks.
+        let mut crowd = Crowd::default();
+        assert!(!crowd.has_left(3, 3) && crowd.has_left(2000, 3) && !crowd.has_left(3, 3));
     }
 }

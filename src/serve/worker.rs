@@ -92,7 +92,8 @@ struct Counted(Arc<Hub>);
 
 impl Counted {
     fn new(hub: Arc<Hub>) -> Self {
-        hub.clients.fetch_add(1, SeqCst);
+        let clients = hub.clients.fetch_add(1, SeqCst) + 1;
+        hub.most_clients.fetch_max(clients, SeqCst);
         Self(hub)
     }
 }
