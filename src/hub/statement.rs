@@ -37,13 +37,10 @@ impl Statement {
         &self.server_name
     }
 
-    /// Whether it is what this very text is, with these types and this reading.
-    pub fn is_of(&self, cached: &Rc<Cached>, oids: &[u8], context: LexContext) -> bool {
-        Rc::ptr_eq(&self.cached, cached) && *self.oids == *oids && self.context == context && self.path == 0
-    }
-
-    fn is(&self, text: &[u8], oids: &[u8], context: LexContext, path: u64) -> bool {
-        *self.cached.text == *text && *self.oids == *oids && self.context == context && self.path == path
+    /// Whether it is this text, with these types, this reading and this path. The very text that it has need not be compared.
+    pub fn is(&self, cached: &Rc<Cached>, oids: &[u8], context: LexContext, path: u64) -> bool {
+        let same = Rc::ptr_eq(&self.cached, cached) || *self.cached.text == *cached.text;
+        same && *self.oids == *oids && self.context == context && self.path == path
     }
 }
 
@@ -94,7 +91,7 @@ impl Statements {
         let mut found = None;
         let same = |place: &Place| {
             found = (place.0 == hash).then(|| place.1.upgrade()).flatten();
-            found.as_ref().is_some_and(|known| known.is(&cached.text, oids, context, path))
+            found.as_ref().is_some_and(|known| known.is(&cached, oids, context, path))
         };
         if self.known.borrow().find(hash, same).is_some()
             && let Some(known) = found

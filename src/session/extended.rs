@@ -174,8 +174,8 @@ impl Session {
         let cached = self.read_text(parse.text, context);
         let path = if parse.name.is_empty() { 0 } else { self.path() };
         // Drivers without names send the same text over and over.
-        let again = self.names.statement(b"").filter(|known| path == 0 && known.is_of(&cached, parse.oids, context));
-        let again = again.filter(|_| parse.name.is_empty()).cloned();
+        let unnamed = self.names.statement(b"").filter(|_| parse.name.is_empty());
+        let again = unnamed.filter(|known| known.is(&cached, parse.oids, context, path)).cloned();
         let statement = again.unwrap_or_else(|| self.core.statements.get(cached, parse.oids, context, path));
         let name: Box<[u8]> = parse.name.into();
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {

@@ -53,7 +53,7 @@ impl Past {
     /// A message is sent.
     #[inline]
     pub fn sends(&mut self, cached: &Rc<Cached>) {
-        if cached.analysis.is_proven_plain() {
+        if cached.analysis.is_plain() && cached.analysis.is_proven_read() {
             self.queried = true;
         } else {
             self.sends_other(cached);

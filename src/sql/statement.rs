@@ -45,14 +45,6 @@ impl Analysis {
                 .is_some_and(|only| matches!(only.kind, Kind::Read | Kind::Write) && only.effects.is_empty())
     }
 
-    /// Whether it is one statement that reads by PostgreSQL's own means, and has nothing else about it.
-    #[inline]
-    pub fn is_proven_plain(&self) -> bool {
-        let proven =
-            |only: &Statement| only.kind == Kind::Read && only.route == Proven::Read && only.effects.is_empty();
-        !self.ambiguous && self.single().is_some_and(proven)
-    }
-
     /// The first of the statements whose refusal weighs most.
     pub fn worst(&self) -> Option<&Statement> {
         self.statements.iter().reduce(|a, b| if b.refusal.weight() > a.refusal.weight() { b } else { a })
