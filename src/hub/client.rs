@@ -12,9 +12,7 @@ use tokio::sync::oneshot;
 use super::database::Database;
 use super::statement::Statement;
 use crate::sql::cache::Cached;
-use crate::upstream::Pool;
-use crate::upstream::login::cancel;
-use crate::upstream::server::Facts;
+use crate::upstream::CancelTarget;
 use crate::wire::Report;
 
 /// What a client does.
@@ -52,21 +50,6 @@ pub enum Ask {
     Cancel,
     /// Roll back the write-capable transaction that is open; the drain has timed out.
     RollBack,
-}
-
-/// Where a cancel request for this client would have to go.
-#[derive(Clone)]
-pub struct CancelTarget {
-    /// How to reach the server.
-    pub pool: Arc<Pool>,
-    /// Process id of the server connection.
-    pub pid: u32,
-    /// Its secret.
-    pub secret: Arc<[u8]>,
-    /// What tables show of the server connection.
-    pub server: Arc<Facts>,
-    /// Statements that stood prepared on it when it was taken.
-    pub prepared: usize,
 }
 
 /// What runs.
@@ -130,7 +113,7 @@ pub struct Client {
     /// Why it keeps its server connection, in words.
     pub pinned: Cell<&'static str>,
     /// Where a cancel request goes now.
-    pub cancel: RefCell<Option<CancelTarget>>,
+    pub cancel: RefCell<Option<Arc<CancelTarget>>>,
     /// Cancel requests that are on their way: its server connection must not serve another client before they are over.
     pub cancelling: Cell<u32>,
     asks: RefCell<Vec<Ask>>,
@@ -274,7 +257,7 @@ impl Client {
             let me = self.clone();
             me.cancelling.set(me.cancelling.get() + 1);
             tokio::task::spawn_local(async move {
-                if let Err(error) = cancel(target.pool.login(), target.pid, &target.secret).await {
+                if let Err(error) = target.cancel().await {
                     tracing::warn!(%error, "a cancel request could not be passed on");
                 }
                 me.cancelling.set(me.cancelling.get().saturating_sub(1));

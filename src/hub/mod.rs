@@ -18,7 +18,8 @@ pub mod stats;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
@@ -56,10 +57,16 @@ pub struct Setup {
     pub analyzer: Arc<Analyzer>,
 }
 
+fn resets_always(setup: &Setup) -> bool {
+    let pooling = &setup.config.pooling;
+    pooling.server_reset_query_always && !pooling.server_reset_query.is_empty()
+}
+
 /// Shared by all cores.
 pub struct Hub {
     /// The setup in force.
     pub setup: ArcSwap<Setup>,
+    resets_always: AtomicBool,
     /// Databases, their gates and pools.
     pub databases: Databases,
     /// The gates of all databases.
@@ -132,6 +139,7 @@ impl Hub {
         let total = Limit::new(database::limit_of(parts.setup.config.pooling.max_server_connections));
         let hub = Arc::new_cyclic(|hub| Self {
             databases: Databases::new(hub.clone()),
+            resets_always: AtomicBool::new(resets_always(&parts.setup)),
             setup: ArcSwap::from_pointee(parts.setup),
             gates: parts.gates,
             decoy: parts.decoy,
@@ -150,6 +158,18 @@ impl Hub {
             cores: ArcSwap::from_pointee(senders),
         });
         (hub, receivers)
+    }
+
+    /// Puts another setup in force.
+    pub fn put_setup(&self, setup: Setup) {
+        self.resets_always.store(resets_always(&setup), SeqCst);
+        self.setup.store(Arc::new(setup));
+    }
+
+    /// Whether each server connection is cleaned when it comes back.
+    #[inline]
+    pub fn resets_always(&self) -> bool {
+        self.resets_always.load(Relaxed)
     }
 
     /// Number of cores.

@@ -1,5 +1,6 @@
 //! A TCP or unix socket.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, Read as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -8,16 +9,34 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::has_budget_remaining;
 
 /// A connected socket, registered with the reactor of the thread that made or last rebound it.
 #[derive(Debug)]
-pub enum Socket {
-    /// TCP over IPv4 or IPv6.
+pub struct Socket {
+    kind: Kind,
+    /// The task that the reactor is to wake once there is something to read, by the address of its waker's data: until it
+    /// has, it keeps that in being. Whoever is noted so need not be noted again, which takes a lock. 0 for nobody.
+    wakes: Cell<usize>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Tcp(TcpStream),
-    /// A unix socket.
     Unix(UnixStream),
-    /// A socket whose move to another reactor failed; every use of it fails.
     Lost,
+}
+
+impl From<TcpStream> for Socket {
+    fn from(socket: TcpStream) -> Self {
+        Self { kind: Kind::Tcp(socket), wakes: Cell::new(0) }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(socket: UnixStream) -> Self {
+        Self { kind: Kind::Unix(socket), wakes: Cell::new(0) }
+    }
 }
 
 /// On loopback nothing is lost and there is no congestion: the algorithm that computes least serves best there (with BBR, the
@@ -32,37 +51,47 @@ where
     }
 }
 
-fn lost() -> io::Error {
+fn lost_error() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket was lost on its way to another reactor")
 }
 
 impl Socket {
+    /// One that was lost on its way to another reactor, or stands where another was: every use of it fails.
+    pub fn lost() -> Self {
+        Self { kind: Kind::Lost, wakes: Cell::new(0) }
+    }
+
+    /// Takes it out of its place.
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::lost())
+    }
+
     /// Registers the socket with the reactor of this thread: two system calls.
     ///
     /// # Errors
     /// The kernel refuses one of them; the socket is closed then.
     pub fn rebind(&mut self) -> io::Result<()> {
-        *self = match std::mem::replace(self, Self::Lost) {
-            Self::Tcp(socket) => Self::Tcp(TcpStream::from_std(socket.into_std()?)?),
-            Self::Unix(socket) => Self::Unix(UnixStream::from_std(socket.into_std()?)?),
-            Self::Lost => return Err(lost()),
+        *self = match self.take().kind {
+            Kind::Tcp(socket) => TcpStream::from_std(socket.into_std()?)?.into(),
+            Kind::Unix(socket) => UnixStream::from_std(socket.into_std()?)?.into(),
+            Kind::Lost => return Err(lost_error()),
         };
         Ok(())
     }
 
     /// Our end of a TCP connection; None for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(socket) => socket.local_addr().ok(),
-            Self::Unix(_) | Self::Lost => None,
+        match &self.kind {
+            Kind::Tcp(socket) => socket.local_addr().ok(),
+            Kind::Unix(_) | Kind::Lost => None,
         }
     }
 
     /// The other end of a TCP connection; None for a unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(socket) => socket.peer_addr().ok(),
-            Self::Unix(_) | Self::Lost => None,
+        match &self.kind {
+            Kind::Tcp(socket) => socket.peer_addr().ok(),
+            Kind::Unix(_) | Kind::Lost => None,
         }
     }
 
@@ -71,30 +100,50 @@ impl Socket {
     /// # Errors
     /// The peer has gone.
     pub async fn peek_first(&self) -> io::Result<u8> {
+        self.wakes.set(0);
         let mut byte = [0];
-        let n = match self {
-            Self::Tcp(socket) => socket.peek(&mut byte).await?,
+        let n = match &self.kind {
+            Kind::Tcp(socket) => socket.peek(&mut byte).await?,
             // tokio cannot look into one; what needs to be known is asked over TCP only.
-            Self::Unix(_) => return Ok(0),
-            Self::Lost => return Err(lost()),
+            Kind::Unix(_) => return Ok(0),
+            Kind::Lost => return Err(lost_error()),
         };
         if n == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(byte[0]) }
     }
 
     /// Ready once the peer has sent something or has gone. No system call.
+    #[inline]
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_read_ready(cx),
-            Self::Unix(socket) => socket.poll_read_ready(cx),
-            Self::Lost => Poll::Ready(Err(lost())),
+        let task = cx.waker().data().addr();
+        if self.wakes.get() == task && task != 0 && !self.may_be_read() {
+            return Poll::Pending;
+        }
+        // A task that has done much already is told to come again, and noted nowhere.
+        let notes = has_budget_remaining();
+        let ready = match &self.kind {
+            Kind::Tcp(socket) => socket.poll_read_ready(cx),
+            Kind::Unix(socket) => socket.poll_read_ready(cx),
+            Kind::Lost => Poll::Ready(Err(lost_error())),
+        };
+        self.wakes.set(if ready.is_pending() && notes { task } else { 0 });
+        ready
+    }
+
+    /// Whether the peer has sent something or has gone, as far as the reactor knows. Wakes nobody later.
+    #[inline]
+    pub fn may_be_read(&self) -> bool {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Kind::Unix(socket) => socket.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Kind::Lost => true,
         }
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_write_ready(cx),
-            Self::Unix(socket) => socket.poll_write_ready(cx),
-            Self::Lost => Poll::Ready(Err(lost())),
+        match &self.kind {
+            Kind::Tcp(socket) => socket.poll_write_ready(cx),
+            Kind::Unix(socket) => socket.poll_write_ready(cx),
+            Kind::Lost => Poll::Ready(Err(lost_error())),
         }
     }
 
@@ -112,7 +161,11 @@ impl Socket {
     fn recv_now(&self, room: &mut [u8]) -> io::Result<usize> {
         let whole = room.len();
         let mut short = None;
-        let mut read = |socket: SockRef<'_>| match (&*socket).read(room)? {
+        let mut read = |socket: SockRef<'_>| match {
+            // The reactor has woken whom it had to.
+            self.wakes.set(0);
+            (&*socket).read(room)?
+        } {
             // There is no more: told as such, the reactor waits for more without another look.
             n if 0 < n && n < whole => {
                 short = Some(n);
@@ -120,10 +173,10 @@ impl Socket {
             }
             n => Ok(n),
         };
-        let done = match self {
-            Self::Tcp(socket) => socket.try_io(Interest::READABLE, || read(SockRef::from(socket))),
-            Self::Unix(socket) => socket.try_io(Interest::READABLE, || read(SockRef::from(socket))),
-            Self::Lost => Err(lost()),
+        let done = match &self.kind {
+            Kind::Tcp(socket) => socket.try_io(Interest::READABLE, || read(SockRef::from(socket))),
+            Kind::Unix(socket) => socket.try_io(Interest::READABLE, || read(SockRef::from(socket))),
+            Kind::Lost => Err(lost_error()),
         };
         short.map_or(done, Ok)
     }
@@ -132,14 +185,14 @@ impl Socket {
     #[inline]
     pub fn poll_send(&self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let done = match (self, first.is_empty(), second.is_empty()) {
-                (Self::Tcp(socket), true, _) => socket.try_write(second),
-                (Self::Tcp(socket), _, true) => socket.try_write(first),
-                (Self::Tcp(socket), ..) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
-                (Self::Unix(socket), true, _) => socket.try_write(second),
-                (Self::Unix(socket), _, true) => socket.try_write(first),
-                (Self::Unix(socket), ..) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
-                (Self::Lost, ..) => Err(lost()),
+            let done = match (&self.kind, first.is_empty(), second.is_empty()) {
+                (Kind::Tcp(socket), true, _) => socket.try_write(second),
+                (Kind::Tcp(socket), _, true) => socket.try_write(first),
+                (Kind::Tcp(socket), ..) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
+                (Kind::Unix(socket), true, _) => socket.try_write(second),
+                (Kind::Unix(socket), _, true) => socket.try_write(first),
+                (Kind::Unix(socket), ..) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
+                (Kind::Lost, ..) => Err(lost_error()),
             };
             match done {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,
@@ -151,20 +204,21 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Lost => Poll::Ready(Err(lost())),
+        self.wakes.set(0);
+        match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Kind::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Kind::Lost => Poll::Ready(Err(lost_error())),
         }
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Lost => Poll::Ready(Err(lost())),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
+            Kind::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+            Kind::Lost => Poll::Ready(Err(lost_error())),
         }
     }
 
@@ -173,10 +227,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Lost => Poll::Ready(Err(lost())),
+        match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Kind::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Kind::Lost => Poll::Ready(Err(lost_error())),
         }
     }
 
@@ -189,11 +243,108 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Lost => Poll::Ready(Ok(())),
+        ready!(match &mut self.get_mut().kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Kind::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Kind::Lost => Poll::Ready(Ok(())),
         })?;
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write as _;
+
+    use super::*;
+
+    async fn pair() -> (Socket, std::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket: Socket = listener.accept().await.unwrap().0.into();
+        // The reactor takes one that was just accepted for ready.
+        poll_fn(|cx| Poll::Ready(assert!(socket.poll_recv(cx, &mut [0]).is_pending()))).await;
+        (socket, other)
+    }
+
+    fn soon<F: Future>(what: F) -> tokio::time::Timeout<F> {
+        tokio::time::timeout(std::time::Duration::from_secs(10), what)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_noted_is_woken_by_whatever_comes() {
+        let (socket, mut other) = pair().await;
+        let mut room = [0; 8];
+        for _ in 0..3 {
+            poll_fn(|cx| {
+                assert!(socket.poll_read_ready(cx).is_pending() && socket.poll_read_ready(cx).is_pending());
+                assert_ne!(socket.wakes.get(), 0);
+                Poll::Ready(())
+            })
+            .await;
+            other.write_all(b"x").unwrap();
+            soon(poll_fn(|cx| socket.poll_read_ready(cx))).await.unwrap().unwrap();
+            assert_eq!(soon(poll_fn(|cx| socket.poll_recv(cx, &mut room))).await.unwrap().unwrap(), 1);
+            assert_eq!(socket.wakes.get(), 0);
+        }
+        // Another task takes its place.
+        poll_fn(|cx| Poll::Ready(assert!(socket.poll_read_ready(cx).is_pending()))).await;
+        waits_in_a_task_of_its_own(socket, other, |_, _| {}).await;
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_done_too_much_is_noted_all_the_same() {
+        let (socket, other) = pair().await;
+        let (busy, mut its_other) = pair().await;
+        its_other.write_all(b"x").unwrap();
+        soon(poll_fn(|cx| busy.poll_read_ready(cx))).await.unwrap().unwrap();
+        let exhausts = move |socket: &Socket, cx: &mut Context<'_>| {
+            while has_budget_remaining() {
+                assert!(busy.poll_read_ready(cx).is_ready());
+            }
+            assert!(socket.poll_read_ready(cx).is_pending());
+        };
+        waits_in_a_task_of_its_own(socket, other, exhausts).await;
+    }
+
+    /// Another task waits for the socket, after it has once done something `first`.
+    async fn waits_in_a_task_of_its_own(
+        socket: Socket,
+        mut other: std::net::TcpStream,
+        first: impl FnOnce(&Socket, &mut Context<'_>) + 'static,
+    ) {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let waits = async move {
+            let mut first = Some(first);
+            // Whoever was out of budget is woken at once.
+            poll_fn(|cx| match first.take() {
+                Some(first) => {
+                    first(&socket, cx);
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                None => Poll::Ready(()),
+            })
+            .await;
+            let mut tell = Some(tell);
+            let ready = poll_fn(|cx| {
+                let ready = socket.poll_read_ready(cx);
+                if let Some(tell) = tell.take() {
+                    assert!(ready.is_pending());
+                    let _ = tell.send(());
+                }
+                ready
+            });
+            ready.await
+        };
+        let set = tokio::task::LocalSet::new();
+        let task = set.spawn_local(waits);
+        let all = set.run_until(async move {
+            told.await.unwrap();
+            other.write_all(b"x").unwrap();
+            task.await.unwrap().unwrap();
+        });
+        soon(all).await.unwrap();
     }
 }

@@ -38,7 +38,7 @@ impl Stream {
     /// Puts bytes that were read from the socket in front of what comes. Without effect on a stream with TLS.
     pub fn hold_early(&mut self, bytes: Vec<u8>) {
         if let Self::Plain(socket) = self {
-            let socket = std::mem::replace(socket, Socket::Lost);
+            let socket = socket.take();
             *self = Self::Early(Box::new(Early { socket, bytes, taken: 0 }));
         }
     }
@@ -52,7 +52,7 @@ impl Stream {
         }
         early.taken += n;
         if early.taken >= early.bytes.len() {
-            *self = Self::Plain(std::mem::replace(&mut early.socket, Socket::Lost));
+            *self = Self::Plain(early.socket.take());
         }
         n
     }
@@ -94,14 +94,27 @@ impl Stream {
     /// peer needs no buffer.
     #[inline]
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS takes records from the socket whole: what did not fit into the last read waits there, not in the socket.
-        let holds_more = match self {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            _ if self.holds_more() => Poll::Ready(Ok(())),
+            _ => self.socket().poll_read_ready(cx),
+        }
+    }
+
+    /// The same, of who does not wait for it.
+    #[inline]
+    pub fn may_be_read(&self) -> bool {
+        self.holds_more() || self.socket().may_be_read()
+    }
+
+    /// TLS takes records from the socket whole: what did not fit into the last read waits there, not in the socket.
+    fn holds_more(&self) -> bool {
+        match self {
             Self::Plain(_) => false,
             Self::Early(_) => true,
             Self::FromClient(tls) => !tls.get_ref().1.wants_read(),
             Self::ToServer(tls) => !tls.get_ref().1.wants_read(),
-        };
-        if holds_more { Poll::Ready(Ok(())) } else { self.socket().poll_read_ready(cx) }
+        }
     }
 
     /// Reads into `room`: the number of bytes, 0 at the end of the stream.

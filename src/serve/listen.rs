@@ -63,11 +63,11 @@ impl Registered {
                 if *anywhere {
                     net::tune(&socket, address);
                 }
-                Ok(Accepted { socket: Socket::Tcp(socket), address: Some(address) })
+                Ok(Accepted { socket: socket.into(), address: Some(address) })
             }
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok(Accepted { socket: Socket::Unix(socket), address: None })
+                Ok(Accepted { socket: socket.into(), address: None })
             }
         }
     }

@@ -229,7 +229,7 @@ impl Running {
         let names: Vec<String> = next.config.databases.keys().filter(|name| *name != "*").cloned().collect();
         self.hub.total.set(crate::hub::database::limit_of(next.config.pooling.max_server_connections));
         self.hub.gates.sync_databases(&names);
-        self.hub.setup.store(Arc::new(next));
+        self.hub.put_setup(next);
         self.apply_clusters().map_err(|error| error.to_string())?;
         Ok(changes.keys.len())
     }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::janitor;
 use super::listen::{Accepted, Listener};
 use crate::hub::{Core, Hub, Job, Phase};
+use crate::session::spares::Spares;
 use crate::session::startup::{CONSOLES, Greeted, Guest, greet};
 
 /// Serves a guest of the console; given by the layer above.
@@ -50,9 +51,10 @@ impl Worker {
 
     async fn run(mut self) {
         let core = Core::new(self.index, self.hub.clone());
+        let spares = Rc::new(Spares::default());
         let mut listening = Vec::new();
         for listener in std::mem::take(&mut self.listeners) {
-            listening.push(spawn_local(accept(core.clone(), listener, self.console.clone())));
+            listening.push(spawn_local(accept(core.clone(), spares.clone(), listener, self.console.clone())));
         }
         let watch = spawn_local(janitor::watch_clients(core.clone()));
         while let Some(job) = self.jobs.recv().await {
@@ -65,7 +67,7 @@ impl Worker {
     }
 }
 
-async fn accept(core: Rc<Core>, listener: Listener, console: Console) {
+async fn accept(core: Rc<Core>, spares: Rc<Spares>, listener: Listener, console: Console) {
     let listener = match listener.register() {
         Ok(listener) => listener,
         Err(error) => {
@@ -76,7 +78,7 @@ async fn accept(core: Rc<Core>, listener: Listener, console: Console) {
     loop {
         match listener.accept().await {
             Ok(accepted) => {
-                spawn_local(serve(core.clone(), accepted, console.clone()));
+                spawn_local(serve(core.clone(), spares.clone(), accepted, console.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: some will come back.
@@ -106,7 +108,7 @@ impl Drop for Counted {
 
 /// Serves a connection. The future is what an idle client costs: what is large and short in it is boxed, and nothing goes
 /// into it that is used at the beginning only.
-fn serve(core: Rc<Core>, accepted: Accepted, console: Console) -> impl Future<Output = ()> {
+fn serve(core: Rc<Core>, spares: Rc<Spares>, accepted: Accepted, console: Console) -> impl Future<Output = ()> {
     let greeted = Box::pin(greet_in_time(core.clone(), accepted));
     let counted = Counted::new(core.hub.clone());
     async move {
@@ -114,7 +116,7 @@ fn serve(core: Rc<Core>, accepted: Accepted, console: Console) -> impl Future<Ou
         if CONSOLES.contains(&guest.database.as_str()) {
             console(core, guest).await;
         } else {
-            crate::session::begin::run(core, guest).await;
+            crate::session::begin::run(core, spares, guest).await;
         }
         drop(counted);
     }
@@ -157,7 +159,7 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Core>, Accepted, Console) -> F) -> usize {
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Core>, Rc<Spares>, Accepted, Console) -> F) -> usize {
         size_of::<F>()
     }
 

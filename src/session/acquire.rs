@@ -22,7 +22,7 @@ use crate::upstream::guard::Kind;
 use crate::upstream::guard::{ARM, DISARM};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::{Grant, Place};
-use crate::upstream::{AcquireError, Conn, Guarded, Pool, Server, Unguarded};
+use crate::upstream::{AcquireError, Cluster, Conn, Guarded, Pool, Server, Unguarded};
 use crate::wire::frame::peek_front;
 use crate::wire::{ErrorFields, Report, front};
 
@@ -50,32 +50,20 @@ impl Session {
         if state.mode.new_transaction() != NewTransaction::WriteCapable {
             return false;
         }
-        let route = {
-            let setup = self.db.peek_setup();
-            let wish = Wish {
-                state,
-                reads: self.manner.reads,
-                maintenance_reads: Reads::default(),
-                quiesced: None,
-                cluster: &setup.cluster,
-                avoid: self.avoid,
-            };
-            match wish.route(nature) {
-                Route::Write => setup.cluster.primary().map(|at| (at, false)),
-                Route::Replica(at) => Some((at, true)),
-                _ => None,
-            }
-        };
         let core = self.core.index;
-        let Some((at, replica)) = route else { return false };
-        let Ok(pool) = self.pool(at) else { return false };
-        if replica {
-            let Some(conn) = pool.try_take(core) else { return false };
-            if let Some(upstream) = self.db.peek_setup().cluster.upstreams.get(at) {
-                upstream.busy.fetch_add(1, SeqCst);
-            }
-            self.lease = Lease::Guarded { conn, replica: Some(at), maintenance: false };
-        } else {
+        let Some((cluster, pools)) = self.known_pools() else { return false };
+        let (reads, maintenance_reads) = (self.manner.reads, Reads::default());
+        let wish = Wish { state, reads, maintenance_reads, quiesced: None, cluster, avoid: self.avoid };
+        let route = wish.route(nature);
+        let Some(at) = (match route {
+            Route::Write => cluster.primary(),
+            Route::Replica(at) => Some(at),
+            _ => None,
+        }) else {
+            return false;
+        };
+        let Some(Some(pool)) = pools.get(at) else { return false };
+        if route == Route::Write {
             let Some(conn) = pool.try_take(core) else { return false };
             let Some(ticket) = self.enter_gate() else {
                 // The gate closed meanwhile: this kind of connection is not wanted any more.
@@ -84,6 +72,12 @@ impl Session {
             };
             self.lease = Lease::Write { conn, ticket };
             self.me.write_capable.set(true);
+        } else {
+            let Some(conn) = pool.try_take(core) else { return false };
+            if let Some(upstream) = cluster.upstreams.get(at) {
+                upstream.busy.fetch_add(1, SeqCst);
+            }
+            self.lease = Lease::Guarded { conn, replica: Some(at), maintenance: false };
         }
         if let Some(stats) = self.db.stats.of(core) {
             stats.assignments.add(1);
@@ -478,10 +472,18 @@ impl Session {
         })
     }
 
+    /// The cluster, and its pools that have been used before, if nothing has changed since.
+    #[inline]
+    fn known_pools(&self) -> Option<(&Cluster, &[Option<Arc<Pool>>])> {
+        let known = self.pools.setup.as_ref().filter(|_| self.pools.generation == self.db.generation())?;
+        Some((&known.cluster, &self.pools.by_upstream))
+    }
+
     fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
         let generation = self.db.generation();
-        if self.pools.generation != generation {
+        if self.pools.generation != generation || self.pools.setup.is_none() {
             self.pools.generation = generation;
+            self.pools.setup = Some(self.db.setup());
             self.pools.by_upstream.clear();
         }
         if let Some(Some(pool)) = self.pools.by_upstream.get(upstream) {

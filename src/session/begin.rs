@@ -11,6 +11,7 @@ use super::identity::{Identity, find_home};
 use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
+use super::spares::Spares;
 use super::startup::{Guest, tell};
 use super::told::Told;
 use super::undo::Undo;
@@ -36,10 +37,10 @@ const CATALOG_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs the whole session of a client.
-pub async fn run(core: Rc<Core>, guest: Box<Guest>) {
+pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
     let began = Instant::now();
     // Large and short, as whatever is boxed on the way to a session's loop: an idle client has no room for it.
-    let Some(begun) = Box::pin(let_in(&core, guest)).await else { return };
+    let Some(begun) = Box::pin(let_in(&core, &spares, guest)).await else { return };
     let me = begun.client().clone();
     let logs = core.setup().config.log.clone();
     if logs.log_connections {
@@ -80,13 +81,13 @@ impl Begun {
 }
 
 /// Lets a client in; None: it has been told why not.
-async fn let_in(core: &Rc<Core>, mut guest: Box<Guest>) -> Option<Begun> {
+async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> Option<Begun> {
     let begun = match guest.replication {
         None => begin(core, &guest).await.map(Ok),
         Some(kind) => replicate(core, &guest, kind).await.map(Err),
     };
     match begun {
-        Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, *guest))),
+        Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, spares, *guest))),
         Ok(Err((relay, greeting))) => Some(Begun::Relay(relay.me.clone(), Box::pin(relay.run(guest.stream, greeting)))),
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
@@ -113,9 +114,10 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn into_session(self, core: &Rc<Core>, guest: Guest) -> Box<Session> {
+    fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
         Box::new(Session {
             core: core.clone(),
+            spares: spares.clone(),
             me: self.me,
             db: self.db,
             user: guest.user,

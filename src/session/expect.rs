@@ -39,6 +39,8 @@ pub enum What {
     Close(u64),
     /// Sync; ends with ReadyForQuery.
     Sync,
+    /// A whole batch that runs one plain statement; ends with ReadyForQuery.
+    Whole(super::whole::Whole),
     /// An answer of our own that belongs at this place.
     Say(Say),
 }
@@ -198,7 +200,8 @@ impl Expected {
 
     /// Whether ReadyForQuery ends it.
     pub fn ends_ready(&self) -> bool {
-        matches!(self.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call | What::Sync)
+        use What::{Call, Fence, Isolation, Left, Query, Sync, Whole};
+        matches!(self.what, Query(_) | Fence | Isolation | Left(_) | Call | Sync | Whole(_))
     }
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.

@@ -200,6 +200,7 @@ impl Session {
             self.names.prepare(b"", statement);
             return Ok(Handled::Done);
         }
+        self.lend_words();
         if self.names.known(&name).is_some() {
             self.drop_bytes(header.total);
             // The server reads the text before it looks for the name.
@@ -235,6 +236,12 @@ impl Session {
             self.names.tell(&name, shape);
         }
         Ok(Handled::Done)
+    }
+
+    /// Has memory for words of our own.
+    fn lend_words(&mut self) {
+        self.core.buffers.lend_words(&mut self.io.to_server);
+        self.core.buffers.lend_words(&mut self.io.to_client);
     }
 
     /// Asks what the rows are of a named statement that has just been prepared, if the client does not do so itself.
@@ -360,6 +367,7 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Bind(Some(statement.clone())))));
         } else {
             // Our own words go before the message; its rest is copied once.
+            self.lend_words();
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
             let server_name = self.make_stand(&name, &statement);
@@ -544,6 +552,7 @@ impl Session {
         if say.renames() {
             self.flow.renamed = Some(self.flow.rounds);
         }
+        self.spares.lend(&mut self.flow.expects);
         self.flow.expects.push_back(say);
         self.say_what_is_due();
     }

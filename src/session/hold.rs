@@ -185,6 +185,11 @@ impl Session {
         self.holding.over = None;
     }
 
+    /// Whether the message at hand has been held.
+    pub(super) fn was_held(&self) -> bool {
+        self.holding.over.is_some()
+    }
+
     /// Forgets the block that was to be begun anew.
     pub(super) fn forget_held(&mut self) {
         self.holding.anew = None;

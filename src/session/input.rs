@@ -116,8 +116,10 @@ impl Session {
         if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
             return Ok(Handled::Later);
         }
+        self.unfold();
         match header.tag {
             b'Q' => self.query(header),
+            b'P' | b'B' if self.whole_batch() => Ok(Handled::Done),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
             b'F' => self.function_call(header),
             b'c' | b'f' => {
@@ -336,7 +338,7 @@ impl Session {
         io.from_client.skip(n);
     }
 
-    fn keep_for_replay(&mut self, n: usize) {
+    pub(super) fn keep_for_replay(&mut self, n: usize) {
         if self.flow.told || self.lease.replica().is_none() {
             return;
         }
@@ -359,10 +361,7 @@ impl Session {
             self.flow.rounds += 1;
             self.flow.readies += 1;
         }
-        if self.flow.expects.capacity() == 0 {
-            // Room for a batch.
-            self.flow.expects.reserve_exact(if expected.ends_ready() { 2 } else { 6 });
-        }
+        self.spares.lend(&mut self.flow.expects);
         self.flow.begun |= expected.hide != super::expect::Hide::All;
         if matches!(expected.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_))
             && let Some(server) = self.lease.server()

@@ -1,8 +1,8 @@
 //! One client's life, from its first byte to its last, driven by one task on one core.
 //!
 //! [`startup`] greets it and finds out who it is. From then on a [`Session`] runs a loop ([`run`]): read what the client and
-//! its server connection have sent, look at each message ([`input`], [`extended`] for the client's, [`reply`] for the
-//! server's), pass it on as it lies, and give the server connection back when the transaction is over. A server connection
+//! its server connection have sent, look at each message ([`input`], [`extended`] for the client's, [`whole`] for a batch at
+//! once, [`reply`] for the server's), pass it on as it lies, and give the server connection back when the transaction is over. A server connection
 //! is taken by value for that time ([`lease`], [`acquire`], [`tenure`]): this task reads and writes both sockets, so that no other
 //! task is woken on the way of a query.
 //!
@@ -22,6 +22,7 @@ mod expect;
 mod extended;
 mod failed;
 mod fence;
+mod flow;
 mod guarded;
 mod held_cursor;
 mod hold;
@@ -46,6 +47,7 @@ mod seen;
 mod sequences;
 mod shape;
 mod single;
+pub mod spares;
 pub mod startup;
 mod state;
 mod tenure;
@@ -54,9 +56,9 @@ mod told;
 mod undo;
 mod unseen;
 mod wanted;
+mod whole;
 mod wrapped;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -64,12 +66,13 @@ use std::time::Instant;
 use crate::auth::Credential;
 use crate::config::{PoolMode, Reads};
 use crate::gate::Lane;
+use crate::hub::database::DatabaseSetup;
 use crate::hub::{Client, Core, Database};
 use crate::net::Stream;
 use crate::upstream::Pool;
 use crate::upstream::vars::Vars;
-use crate::wire::{Buffer, Report, TxStatus};
-use expect::Expected;
+use crate::wire::{Buffer, Report};
+use flow::{Flow, Settling};
 use lease::Lease;
 use pins::Pins;
 use prepared::Names;
@@ -115,128 +118,6 @@ struct Io {
     server_wants: usize,
 }
 
-/// Where the conversation stands.
-struct Flow {
-    /// What the server still owes, in order.
-    expects: VecDeque<Expected>,
-    /// ReadyForQuery messages that are among it.
-    readies: usize,
-    /// As the server last said.
-    status: TxStatus,
-    /// Messages of the extended protocol have been sent since the last Sync.
-    batch: bool,
-    /// An error has been told; the client's messages are dropped until its Sync.
-    skip: bool,
-    /// The server expects the client's COPY data.
-    copy_in: bool,
-    /// The client has finished its COPY data since the last Sync.
-    copied: bool,
-    /// Statements of the simple query under way that are complete.
-    nth: usize,
-    /// Whether an error came in the simple query under way.
-    failed: bool,
-    /// What is left of a simple query that is sent in parts.
-    parts: VecDeque<parts::Part>,
-    /// The query they are parts of.
-    divided: Option<Rc<crate::sql::cache::Cached>>,
-    /// An error came in the client's message under way, parts and what was put around them taken together.
-    broken: bool,
-    /// The open transaction, or a part of it, has been rolled back: it may have left its counts of changes.
-    stale: bool,
-    /// Statements of ours stand in the client's messages, that put its defaults in the place of the server's.
-    restores: bool,
-    /// The open transaction has altered the catalog.
-    altered: bool,
-    /// It has put settings back: those that a guard is made of too.
-    resets: bool,
-    /// It has been asked for its proof.
-    asked: bool,
-    /// What the open transaction may have done unseen.
-    doubt: proof::Doubt,
-    /// The proof that it has written nothing has failed.
-    unproved: bool,
-    /// What the client is told once a transaction has been proved: the end of its last statement's answer.
-    held: Vec<u8>,
-    around: wrapped::Around,
-    /// Messages that end with ReadyForQuery and have been sent.
-    rounds: u64,
-    /// How many there were when the client's names, or what stands on the server, changed last.
-    renamed: Option<u64>,
-    /// PREPARE, DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
-    forgets: bool,
-    /// The open transaction has changed the schema.
-    changes_schema: bool,
-    /// It has changed where tables are looked for.
-    path: Option<u64>,
-    /// What is done about names of the client's own on the server.
-    named: Option<Box<named::UnderWay>>,
-    /// Behind the last message that is owed an answer went a Flush of ours.
-    flushed: bool,
-    /// The client has been sent something since the lease began.
-    told: bool,
-    /// The client's first message has been sent over the lease.
-    begun: bool,
-    /// What ran in the open transaction.
-    past: past::Past,
-    fencing: fence::Fencing,
-    /// The session's settings are being made on this server connection: before its role is taken nothing may run.
-    settling: Settling,
-}
-
-/// See [`Flow::settling`].
-#[derive(Default)]
-enum Settling {
-    /// It need not, or has.
-    #[default]
-    No,
-    /// Settings have been sent ahead of the client's first message, which has followed at once.
-    Sent,
-    /// The server has been asked for the role.
-    Asked,
-    /// It said no.
-    Refused(Box<Report>),
-}
-
-impl Default for Flow {
-    fn default() -> Self {
-        Self {
-            expects: VecDeque::new(),
-            readies: 0,
-            status: TxStatus::Idle,
-            batch: false,
-            skip: false,
-            copy_in: false,
-            copied: false,
-            nth: 0,
-            failed: false,
-            parts: VecDeque::new(),
-            divided: None,
-            broken: false,
-            stale: false,
-            restores: false,
-            asked: false,
-            altered: false,
-            resets: false,
-            doubt: proof::Doubt::default(),
-            unproved: false,
-            held: Vec::new(),
-            around: wrapped::Around::Nothing,
-            rounds: 0,
-            renamed: None,
-            forgets: false,
-            changes_schema: false,
-            path: None,
-            named: None,
-            flushed: false,
-            told: false,
-            begun: false,
-            past: past::Past::default(),
-            fencing: fence::Fencing::No,
-            settling: Settling::No,
-        }
-    }
-}
-
 /// What follows from the configuration for this user on this database.
 #[derive(Clone, Copy)]
 struct Manner {
@@ -254,6 +135,7 @@ struct Manner {
 /// See the module.
 pub struct Session {
     core: Rc<Core>,
+    spares: Rc<spares::Spares>,
     me: Rc<Client>,
     db: Arc<Database>,
     user: Arc<str>,
@@ -310,10 +192,11 @@ pub struct Session {
     holding: hold::Holding,
 }
 
-/// Pools by upstream, taken from the database at one generation of its setup.
+/// A database's setup and the pools by upstream, as they were at one generation.
 #[derive(Default)]
 struct PoolCache {
     generation: u64,
+    setup: Option<Arc<DatabaseSetup>>,
     by_upstream: Vec<Option<Arc<Pool>>>,
 }
 

@@ -21,6 +21,19 @@ fn broken(error: crate::wire::WireError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
+/// Bytes of the rows and COPY data at the front of those, and of the next such message if that is not whole.
+#[inline]
+fn rows(bytes: &[u8]) -> (usize, usize) {
+    let mut at = 0;
+    while let Some(Ok(Some(Header { tag: b'D' | b'd' | b'c', total }))) = bytes.get(at..).map(peek_back) {
+        if bytes.len() - at < total {
+            return (at, total);
+        }
+        at += total;
+    }
+    (at, 0)
+}
+
 impl Session {
     /// Looks at what the server has sent. The inner error means that its connection is of no more use.
     pub(super) fn look_at_server(&mut self) -> Result<Result<(), io::Error>, End> {
@@ -37,6 +50,7 @@ impl Session {
             if self.io.to_client.len() > BACKLOG || self.lease.is_none() {
                 return Ok(Ok(()));
             }
+            self.pass_plain_answer();
             let bytes = self.io.from_server.unscanned();
             let header = match peek_back(bytes) {
                 Ok(Some(header)) => header,
@@ -55,7 +69,9 @@ impl Session {
             match header.tag {
                 // Rows and COPY data are most of all bytes: they need not even be whole.
                 b'D' | b'd' | b'c' if shows => {
-                    self.io.server_rest = header.total;
+                    let (whole, last) = rows(bytes);
+                    self.io.from_server.pass(whole);
+                    self.io.server_rest = last;
                     continue;
                 }
                 b'T' if shows && bytes.len() >= header.total => {

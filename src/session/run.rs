@@ -1,6 +1,5 @@
 //! The loop of a session, and its input and output.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -149,13 +148,21 @@ impl Session {
             buffers.reclaim_words(&mut io.to_client);
             buffers.reclaim_words(&mut io.to_server);
             buffers.reclaim_words(&mut self.replay);
-            if self.flow.expects.is_empty() && self.flow.expects.capacity() > 0 {
-                self.flow.expects = VecDeque::new();
-            }
+            self.spares.reclaim(&mut self.flow.expects);
         }
     }
 
+    #[inline]
     fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &self.io;
+        let Some(server) = self.lease.server() else { return Ok(false) };
+        if io.to_server.is_empty() && !io.from_client.has_ready() && !server.stream.is_tls() {
+            return Ok(false);
+        }
+        self.write_server_out(cx)
+    }
+
+    fn write_server_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Some(server) = self.lease.server() else { return Ok(false) };
         let io = &mut self.io;
         let mut wrote = false;
@@ -179,7 +186,16 @@ impl Session {
         Ok(wrote)
     }
 
+    #[inline]
     fn write_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &self.io;
+        if io.to_client.is_empty() && !io.from_server.has_ready() && !self.stream.is_tls() {
+            return Ok(false);
+        }
+        self.write_client_out(cx)
+    }
+
+    fn write_client_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let io = &mut self.io;
         let mut sent = 0;
         while !(io.to_client.is_empty() && io.from_server.ready().is_empty()) {

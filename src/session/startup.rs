@@ -137,7 +137,7 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
                 }
                 stream.write_all(b"S").await?;
                 // Exactly the request was read: what was sent early is still in the socket and fails the handshake.
-                let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::Lost)) else {
+                let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::lost())) else {
                     return Err(Refused::Gone);
                 };
                 let tls = setup.tls.accept(socket).await?;
@@ -183,7 +183,7 @@ async fn begin_tls_at_once(setup: &Setup, stream: &mut Stream, address: Option<S
     if setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none() {
         return Err(Refused::Gone);
     }
-    let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::Lost)) else {
+    let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::lost())) else {
         return Err(Refused::Gone);
     };
     let tls = setup.tls.accept(socket).await?;

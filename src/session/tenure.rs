@@ -12,9 +12,9 @@ use super::sequences::{FORGET, are_anothers};
 use super::{End, Flow, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
-use crate::hub::client::{Ask, CancelTarget};
-use crate::upstream::AnyConn;
+use crate::hub::client::Ask;
 use crate::upstream::guard::{ARM, DISARM};
+use crate::upstream::{AnyConn, CancelTarget};
 use crate::wire::frame::peek_front;
 use crate::wire::{TxStatus, front};
 
@@ -28,22 +28,13 @@ impl Session {
     pub(super) fn begin_lease(&mut self) {
         let quiet = self.io.to_client.is_empty() && self.io.from_server.is_empty();
         let operator = self.lease.is_operator();
-        self.flow = Flow { skip: self.flow.skip, told: !quiet, ..Flow::default() };
+        self.flow.begin_anew(!quiet);
         self.replay.clear();
-        for words in [&mut self.io.to_client, &mut self.io.to_server, &mut self.replay] {
-            self.core.buffers.lend_words(words);
-        }
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
         server.used = true;
-        let target = CancelTarget {
-            pool: server.permit.pool().clone(),
-            pid: server.key.0,
-            secret: server.key.1.clone(),
-            server: server.facts.clone(),
-            prepared: server.prepared.len(),
-        };
+        let target = server.lend_target();
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -130,14 +121,14 @@ impl Session {
             return false;
         }
         let conn = match self.lease.take() {
-            Lease::Write { conn, ticket } => {
+            Lease::Write { mut conn, ticket } => {
                 self.me.write_capable.set(false);
-                self.note_gone(None);
+                conn.server().take_target_back(self.note_gone(None));
                 self.lane = ticket.leave();
                 conn.into()
             }
-            Lease::Guarded { conn, replica, .. } => {
-                self.note_gone(replica);
+            Lease::Guarded { mut conn, replica, .. } => {
+                conn.server().take_target_back(self.note_gone(replica));
                 conn.into()
             }
             other => {
@@ -170,7 +161,7 @@ impl Session {
             };
             return self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
         }
-        self.note_gone(self.lease.replica());
+        drop(self.note_gone(self.lease.replica()));
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lane = ticket.leave();
@@ -191,20 +182,22 @@ impl Session {
     }
 
     fn give_back(&self, mut conn: AnyConn) {
-        let setup = self.core.hub.setup.load();
-        let pooling = &setup.config.pooling;
-        if pooling.server_reset_query_always && !pooling.server_reset_query.is_empty() {
-            let (reset, seed) = (pooling.server_reset_query.clone(), self.core.hub.seed.clone());
-            tokio::task::spawn_local(clean_up(conn, reset, seed));
-        } else {
-            let pool = conn.server().permit.pool().clone();
-            pool.give_back_at(conn, self.now);
+        if self.core.hub.resets_always() {
+            let reset = self.core.hub.setup.load().config.pooling.server_reset_query.clone();
+            tokio::task::spawn_local(clean_up(conn, reset, self.core.hub.seed.clone()));
+            return;
+        }
+        let mut known = self.pools.by_upstream.iter().flatten();
+        let pool = conn.server().permit.pool();
+        match known.find(|known| Arc::ptr_eq(known, pool)) {
+            Some(pool) => pool.give_back_at(conn, self.now),
+            None => pool.clone().give_back_at(conn, self.now),
         }
     }
 
-    /// Notes that the lease ends now.
-    fn note_gone(&mut self, replica: Option<usize>) {
-        *self.me.cancel.borrow_mut() = None;
+    /// Notes that the lease ends now. Gives what the server connection has lent.
+    fn note_gone(&mut self, replica: Option<usize>) -> Option<Arc<CancelTarget>> {
+        let target = self.me.cancel.borrow_mut().take();
         let running = self.me.running.borrow_mut().take();
         self.give_back_text(running);
         if let Some(at) = replica
@@ -212,6 +205,7 @@ impl Session {
         {
             upstream.busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         }
+        target
     }
 
     /// Closes the server connection.
@@ -219,7 +213,7 @@ impl Session {
         if self.lease.is_none() {
             return;
         }
-        self.note_gone(self.lease.replica());
+        drop(self.note_gone(self.lease.replica()));
         self.me.write_capable.set(false);
         self.me.transaction_since.set(None);
         self.lease.close();
@@ -247,7 +241,7 @@ impl Session {
         if self.me.cancelling.get() > 0 {
             Box::pin(self.await_cancels()).await;
         }
-        self.note_gone(self.lease.replica());
+        drop(self.note_gone(self.lease.replica()));
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
             Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
@@ -264,6 +258,7 @@ impl Session {
 
     /// Does what others have asked of the session.
     pub(super) async fn answer_asks(&mut self) -> Result<(), End> {
+        self.unfold();
         for ask in self.me.take_asks() {
             match ask {
                 Ask::Flip => {

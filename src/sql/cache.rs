@@ -41,16 +41,18 @@ impl Cached {
         Self { kin: Some(kin), ..Self::new(text, analysis) }
     }
 
-    /// Becomes such a text, in the memory of another that nobody needs any more.
-    pub(super) fn become_alike(&mut self, text: &[u8], statement: Statement, kin: Rc<Cached>) {
-        let Some(place) = self.analysis.statements.first_mut() else {
-            *self = Self::alike(text, statement, kin);
-            return;
-        };
-        *place = statement;
+    /// Becomes another text of the same kin, whose statement ends there, in the memory of one that nobody needs any more.
+    pub(super) fn become_alike(&mut self, text: &[u8], end: u32) {
+        if let [statement] = &mut *self.analysis.statements {
+            statement.span.end = end;
+        }
         self.text.clear();
         self.text.extend_from_slice(text);
-        self.kin = Some(kin);
+    }
+
+    /// Whether it was made from what is known of that text.
+    pub(super) fn is_kin_of(&self, first: &Rc<Cached>) -> bool {
+        self.kin.as_ref().is_some_and(|kin| Rc::ptr_eq(kin, first))
     }
 
     /// Whether it was made for one use, from what is known of its kin.
@@ -155,6 +157,16 @@ impl VerdictCache {
 
     /// The verdicts on a text: kept ones, or read now.
     pub fn get_or_analyze(&mut self, text: &[u8], ctx: LexContext) -> Rc<Cached> {
+        // A text with numbers in it is seldom the very one that came before: its pattern is sought first.
+        let patterns = &mut self.patterns;
+        let pattern =
+            patterns.as_mut().and_then(|patterns| patterns.seek(text, |text| hash_of(&self.hasher, text, ctx)));
+        if let (Some(pattern), Some(patterns)) = (pattern, patterns)
+            && let Some(value) = patterns.find(pattern, ctx, text)
+        {
+            self.stats.hits += 1;
+            return value;
+        }
         let hash = hash_of(&self.hasher, text, ctx);
         let slots = &mut self.slots;
         let same = |at: &usize| {
@@ -166,29 +178,15 @@ impl VerdictCache {
             slot.used = true;
             return Rc::clone(&slot.value);
         }
-        let pattern = self.patterns.as_mut().and_then(|patterns| {
-            let pattern = patterns.seek(text, |text| hash_of(&self.hasher, text, ctx))?;
-            Some((pattern, patterns.find(pattern, ctx, text)))
-        });
-        let (value, new) = match pattern {
-            // Cheap enough to be had again.
-            Some((_, Some(value))) => {
-                self.stats.hits += 1;
-                (value, false)
-            }
-            other => {
-                self.stats.misses += 1;
-                let value = Rc::new(Cached::new(text, self.analyzer.analyze(text, ctx)));
-                if let (Some((pattern, _)), Some(patterns)) = (other, &mut self.patterns)
-                    && comes_again(&mut self.lately, pattern)
-                {
-                    patterns.keep(pattern, ctx, &value);
-                }
-                (value, true)
-            }
-        };
+        self.stats.misses += 1;
+        let value = Rc::new(Cached::new(text, self.analyzer.analyze(text, ctx)));
+        if let (Some(pattern), Some(patterns)) = (pattern, &mut self.patterns)
+            && comes_again(&mut self.lately, pattern)
+        {
+            patterns.keep(pattern, ctx, &value);
+        }
         let bytes = ENTRY_OVERHEAD + text.len() + value.analysis.heap_bytes();
-        let room = new && self.stats.bytes + bytes <= self.limit;
+        let room = self.stats.bytes + bytes <= self.limit;
         if bytes <= self.limit / LARGEST_SHARE && (room || comes_again(&mut self.lately, hash)) {
             self.keep(Slot { hash, ctx, value: Rc::clone(&value), bytes, used: false });
         }

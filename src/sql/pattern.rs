@@ -21,13 +21,13 @@ const HELD: usize = 256;
 const SPARE: usize = 32;
 
 /// What a byte is for a number that stands beside it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// It ends a word.
     Other,
     /// A digit beside it is part of the same word or number.
     Word,
-    /// The first to be looked at.
+    /// It is one, or part of one.
     Digit,
     /// Two of them may begin a comment.
     Dash,
@@ -56,14 +56,39 @@ fn class(byte: u8) -> Class {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Stop)
 }
 
+/// Whether a byte is of a class that [`skeleton`] looks at, computed: sixteen of these are had at once.
+#[inline]
+fn is_special(byte: u8) -> bool {
+    (byte.wrapping_sub(b'0') < 10)
+        | (byte == b'-')
+        | (byte == b'/')
+        | (byte == b'\'')
+        | (byte == b'"')
+        | (byte == b'$')
+        | (byte == b'\\')
+        | (byte == 0)
+        | (byte >= 128)
+}
+
+/// Bytes ahead of the first that may be a digit, or begin what is not to be looked at.
+fn plain_ahead(text: &[u8]) -> usize {
+    let (chunks, _) = text.as_chunks::<16>();
+    let any = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | is_special(*byte));
+    let ahead = chunks.iter().take_while(|chunk| !any(chunk)).count() * 16;
+    ahead + text.get(ahead..).unwrap_or_default().iter().take_while(|byte| !is_special(**byte)).count()
+}
+
 /// Writes a text with `0` for each of its numbers. False: it has none.
 fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let (mut at, mut copied) = (0, 0);
     let behind = |at: usize| text.get(at..).unwrap_or_default();
     let class_at = |at: usize| text.get(at).map_or(Class::Other, |byte| class(*byte));
-    while let Some(ahead) = behind(at).iter().position(|byte| class(*byte) >= Class::Digit) {
-        at += ahead;
+    loop {
+        at += plain_ahead(behind(at));
+        if at >= text.len() {
+            break;
+        }
         match class_at(at) {
             Class::Digit => {
                 let before = at.checked_sub(1).map_or(Class::Other, class_at);
@@ -141,19 +166,25 @@ impl Patterns {
             [one, other].into_iter().find(|at| self.held.get(*at).is_some_and(|one| one.as_ref().is_some_and(fits)))?;
         let known = self.held.get_mut(at)?.as_mut()?;
         known.used = true;
-        let (statement, first) = (fit(&known.first, text)?, known.first.clone());
-        if let Some(mut spare) = self.spare.pop()
+        let (first, end) = (&known.first, end_in(&known.first, text)?);
+        let spare = self.spare.iter().rposition(|spare| spare.is_kin_of(first));
+        if let Some(mut spare) = spare.map(|at| self.spare.swap_remove(at))
             && let Some(place) = Rc::get_mut(&mut spare)
         {
-            place.become_alike(text, statement, first);
+            place.become_alike(text, end);
             return Some(spare);
         }
-        Some(Rc::new(Cached::alike(text, statement, first)))
+        let mut statement = first.analysis.single()?.clone();
+        statement.span.end = end;
+        Some(Rc::new(Cached::alike(text, statement, first.clone())))
     }
 
     /// Takes the memory of a text back that has run.
     pub fn give_back(&mut self, mut cached: Rc<Cached>) {
-        if cached.is_alike() && self.spare.len() < SPARE && Rc::get_mut(&mut cached).is_some() {
+        if cached.is_alike() && Rc::get_mut(&mut cached).is_some() {
+            if self.spare.len() >= SPARE {
+                self.spare.swap_remove(0);
+            }
             self.spare.push(cached);
         }
     }
@@ -195,12 +226,10 @@ fn places(hash: u64) -> [usize; 2] {
     [at, at ^ 1]
 }
 
-/// The verdict on `first`, put on another text: only its end is elsewhere.
-fn fit(first: &Cached, text: &[u8]) -> Option<Statement> {
-    let mut statement = first.analysis.single()?.clone();
-    let behind = first.text.len().checked_sub(statement.span.end as usize)?;
-    statement.span.end = u32::try_from(text.len().checked_sub(behind)?).ok()?;
-    Some(statement)
+/// Where the statement ends in a text that `first` is like: nothing else of the verdict differs.
+fn end_in(first: &Cached, text: &[u8]) -> Option<u32> {
+    let behind = first.text.len().checked_sub(first.analysis.single()?.span.end as usize)?;
+    u32::try_from(text.len().checked_sub(behind)?).ok()
 }
 
 #[cfg(test)]
@@ -276,6 +305,17 @@ mod tests {
         // A third takes the place of one of them, and then of nobody who is in use.
         assert!(!put(&mut patterns, "SELECT 1, 1, 1") && put(&mut patterns, "SELECT 4, 5, 6"));
         assert_eq!(patterns.held.iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn bytes_are_special_by_their_class() {
+        for byte in 0..=255 {
+            assert_eq!(is_special(byte), !matches!(class(byte), Class::Other | Class::Word), "{byte}");
+        }
+        for at in 0..40 {
+            let text = format!("{}1{}", "x".repeat(at), "y".repeat(40 - at));
+            assert_eq!(plain_ahead(text.as_bytes()), at);
+        }
     }
 
     #[test]

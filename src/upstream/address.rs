@@ -63,11 +63,9 @@ impl Address {
                 if let Ok(peer) = socket.peer_addr() {
                     net::tune(&socket, peer);
                 }
-                Ok(Socket::Tcp(socket))
+                Ok(socket.into())
             }
-            Self::Unix { dir, port } => {
-                Ok(Socket::Unix(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?))
-            }
+            Self::Unix { dir, port } => Ok(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?.into()),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod pool;
 pub mod query;
 pub mod quote;
 pub mod server;
+mod target;
 pub mod vars;
 
 pub use address::Address;
@@ -22,3 +23,4 @@ pub use guard::{AnyConn, Conn, Guarded, InPlace, KindTag, Unguarded};
 pub use home::Home;
 pub use pool::{AcquireError, Pool};
 pub use server::Server;
+pub use target::CancelTarget;

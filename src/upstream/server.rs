@@ -5,7 +5,8 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use super::login::{Fresh, LoginError, next_frame};
 use super::named::Named;
 use super::pool::Permit;
 use super::query::parameter;
+use super::target::CancelTarget;
 use super::vars::{Seed, Value, Vars, reported_name};
 use crate::net::Stream;
 use crate::wire::frame::{HEADER, peek_back};
@@ -132,10 +134,19 @@ pub struct Facts {
     pub remote: Option<SocketAddr>,
     /// TLS version and cipher, if any.
     pub tls: Option<String>,
+    /// Statements that stood prepared on it when it was last taken.
+    prepared: AtomicUsize,
     /// Clients whose home it is.
     pub(super) clients: AtomicU32,
     /// It is open.
     pub(super) open: AtomicBool,
+}
+
+impl Facts {
+    /// Statements that stood prepared on it when it was last taken.
+    pub fn prepared(&self) -> usize {
+        self.prepared.load(Relaxed)
+    }
 }
 
 /// A server connection: its stream, and what the server has told about its session.
@@ -172,6 +183,8 @@ pub struct Server {
     pub core: usize,
     /// What tables show of it.
     pub facts: Arc<Facts>,
+    /// Where cancel requests go, while nobody has it that may be asked to give up.
+    target: Option<Arc<CancelTarget>>,
     /// Its place within the limits.
     pub permit: Permit,
     pub(super) seed: Arc<Seed>,
@@ -200,6 +213,7 @@ impl Server {
             local: socket.local_addr(),
             remote: socket.peer_addr(),
             tls: fresh.stream.tls_words(),
+            prepared: AtomicUsize::new(0),
             clients: AtomicU32::new(0),
             open: AtomicBool::new(true),
         });
@@ -221,6 +235,7 @@ impl Server {
             core,
             _presence: Presence(facts.clone()),
             facts,
+            target: None,
             permit,
             seed,
         });
@@ -228,6 +243,17 @@ impl Server {
             server.reported(name, value);
         }
         server
+    }
+
+    /// Where a cancel request for whoever takes it now has to go.
+    pub fn lend_target(&mut self) -> Arc<CancelTarget> {
+        self.facts.prepared.store(self.prepared.len(), Relaxed);
+        self.target.take().unwrap_or_else(|| CancelTarget::new(self))
+    }
+
+    /// Takes that back.
+    pub fn take_target_back(&mut self, target: Option<Arc<CancelTarget>>) {
+        self.target = target;
     }
 
     /// Notes a ParameterStatus.
@@ -242,10 +268,10 @@ impl Server {
     /// Looks, without waiting and mostly without a system call, whether a pooled connection still lives. What the
     /// server says on its own (settings reloaded, notices) is taken in.
     pub fn still_lives(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        if self.stream.poll_readable(&mut cx).is_pending() {
+        if !self.stream.may_be_read() {
             return true;
         }
+        let mut cx = Context::from_waker(Waker::noop());
         let mut input = Vec::new();
         let mut room = [0_u8; 2048];
         loop {

@@ -43,6 +43,12 @@ impl Buffer {
         self.data.get(self.start..self.scan).unwrap_or_default()
     }
 
+    /// Whether there are any.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.start < self.scan
+    }
+
     /// Marks the next `n` unscanned bytes as fit to be sent on.
     #[inline]
     pub fn pass(&mut self, n: usize) {

@@ -84,7 +84,7 @@ fn see(client: &Client) -> SeenClient {
     let held = client.cancel.borrow().as_ref().map(|target| Held {
         pool: target.pool.clone(),
         facts: target.server.clone(),
-        prepared: target.prepared,
+        prepared: target.server.prepared(),
     });
     SeenClient {
         id: client.id,

@@ -19,9 +19,8 @@ use std::time::Instant;
 use super::begin::introduce;
 use super::startup::Guest;
 use super::wanted::Wanted;
-use crate::hub::client::CancelTarget;
 use crate::hub::{Core, Database, Phase};
-use crate::upstream::{AcquireError, Server};
+use crate::upstream::{AcquireError, CancelTarget, Server};
 use crate::wire::{Report, TxStatus, back};
 use relay::Relay;
 
@@ -80,13 +79,7 @@ pub(super) async fn begin(
     let operator = setup.config.auth.operators.iter().any(|name| **name == *guest.user);
     let me = introduce(core, guest, db, operator, wanted.application_name.unwrap_or_default())?;
     me.pinned.set("replication");
-    *me.cancel.borrow_mut() = Some(CancelTarget {
-        pool: server.permit.pool().clone(),
-        pid: server.key.0,
-        secret: server.key.1.clone(),
-        server: server.facts.clone(),
-        prepared: 0,
-    });
+    *me.cancel.borrow_mut() = Some(CancelTarget::new(&server));
     me.enter(Phase::Idle);
     let mut greeting = Vec::with_capacity(512);
     back::authentication_ok(&mut greeting);

@@ -1,0 +1,202 @@
+//! Where the conversation with a server connection stands.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::expect::Expected;
+use crate::wire::{Report, TxStatus};
+
+/// See the module.
+pub(super) struct Flow {
+    /// What the server still owes, in order.
+    pub(super) expects: VecDeque<Expected>,
+    /// ReadyForQuery messages that are among it.
+    pub(super) readies: usize,
+    /// As the server last said.
+    pub(super) status: TxStatus,
+    /// Messages of the extended protocol have been sent since the last Sync.
+    pub(super) batch: bool,
+    /// An error has been told; the client's messages are dropped until its Sync.
+    pub(super) skip: bool,
+    /// The server expects the client's COPY data.
+    pub(super) copy_in: bool,
+    /// The client has finished its COPY data since the last Sync.
+    pub(super) copied: bool,
+    /// Statements of the simple query under way that are complete.
+    pub(super) nth: usize,
+    /// Whether an error came in the simple query under way.
+    pub(super) failed: bool,
+    /// What is left of a simple query that is sent in parts.
+    pub(super) parts: VecDeque<super::parts::Part>,
+    /// The query they are parts of.
+    pub(super) divided: Option<Rc<crate::sql::cache::Cached>>,
+    /// An error came in the client's message under way, parts and what was put around them taken together.
+    pub(super) broken: bool,
+    /// The open transaction, or a part of it, has been rolled back: it may have left its counts of changes.
+    pub(super) stale: bool,
+    /// Statements of ours stand in the client's messages, that put its defaults in the place of the server's.
+    pub(super) restores: bool,
+    /// The open transaction has altered the catalog.
+    pub(super) altered: bool,
+    /// It has put settings back: those that a guard is made of too.
+    pub(super) resets: bool,
+    /// It has been asked for its proof.
+    pub(super) asked: bool,
+    /// What the open transaction may have done unseen.
+    pub(super) doubt: super::proof::Doubt,
+    /// The proof that it has written nothing has failed.
+    pub(super) unproved: bool,
+    /// What the client is told once a transaction has been proved: the end of its last statement's answer.
+    pub(super) held: Vec<u8>,
+    pub(super) around: super::wrapped::Around,
+    /// Messages that end with ReadyForQuery and have been sent.
+    pub(super) rounds: u64,
+    /// How many there were when the client's names, or what stands on the server, changed last.
+    pub(super) renamed: Option<u64>,
+    /// PREPARE, DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
+    pub(super) forgets: bool,
+    /// The open transaction has changed the schema.
+    pub(super) changes_schema: bool,
+    /// It has changed where tables are looked for.
+    pub(super) path: Option<u64>,
+    /// What is done about names of the client's own on the server.
+    pub(super) named: Option<Box<super::named::UnderWay>>,
+    /// Behind the last message that is owed an answer went a Flush of ours.
+    pub(super) flushed: bool,
+    /// The client has been sent something since the lease began.
+    pub(super) told: bool,
+    /// The client's first message has been sent over the lease.
+    pub(super) begun: bool,
+    /// What ran in the open transaction.
+    pub(super) past: super::past::Past,
+    pub(super) fencing: super::fence::Fencing,
+    /// The session's settings are being made on this server connection: before its role is taken nothing may run.
+    pub(super) settling: Settling,
+}
+
+/// See [`Flow::settling`].
+#[derive(Default)]
+pub(super) enum Settling {
+    /// It need not, or has.
+    #[default]
+    No,
+    /// Settings have been sent ahead of the client's first message, which has followed at once.
+    Sent,
+    /// The server has been asked for the role.
+    Asked,
+    /// It said no.
+    Refused(Box<Report>),
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            expects: VecDeque::new(),
+            readies: 0,
+            status: TxStatus::Idle,
+            batch: false,
+            skip: false,
+            copy_in: false,
+            copied: false,
+            nth: 0,
+            failed: false,
+            parts: VecDeque::new(),
+            divided: None,
+            broken: false,
+            stale: false,
+            restores: false,
+            asked: false,
+            altered: false,
+            resets: false,
+            doubt: super::proof::Doubt::default(),
+            unproved: false,
+            held: Vec::new(),
+            around: super::wrapped::Around::Nothing,
+            rounds: 0,
+            renamed: None,
+            forgets: false,
+            changes_schema: false,
+            path: None,
+            named: None,
+            flushed: false,
+            told: false,
+            begun: false,
+            past: super::past::Past::default(),
+            fencing: super::fence::Fencing::No,
+            settling: Settling::No,
+        }
+    }
+}
+
+impl Flow {
+    /// As at the beginning of a lease, in the same memory. What the client's Sync has to end goes on.
+    pub(super) fn begin_anew(&mut self, told: bool) {
+        let Self {
+            expects,
+            readies,
+            status,
+            batch,
+            skip: _,
+            copy_in,
+            copied,
+            nth,
+            failed,
+            parts,
+            divided,
+            broken,
+            stale,
+            restores,
+            asked,
+            altered,
+            resets,
+            doubt,
+            unproved,
+            held,
+            around,
+            rounds,
+            renamed,
+            forgets,
+            changes_schema,
+            path,
+            named,
+            flushed,
+            told: was_told,
+            begun,
+            past,
+            fencing,
+            settling,
+        } = self;
+        expects.clear();
+        *readies = 0;
+        *status = TxStatus::Idle;
+        *batch = false;
+        *copy_in = false;
+        *copied = false;
+        *nth = 0;
+        *failed = false;
+        *parts = VecDeque::new();
+        *divided = None;
+        *broken = false;
+        *stale = false;
+        *restores = false;
+        *asked = false;
+        *altered = false;
+        *resets = false;
+        *doubt = super::proof::Doubt::default();
+        *unproved = false;
+        *held = Vec::new();
+        *around = super::wrapped::Around::Nothing;
+        *rounds = 0;
+        *renamed = None;
+        *forgets = false;
+        *changes_schema = false;
+        *path = None;
+        *named = None;
+        *flushed = false;
+        *was_told = told;
+        *begun = false;
+        *past = super::past::Past::default();
+        *fencing = super::fence::Fencing::No;
+        *settling = Settling::No;
+    }
+}

@@ -1,0 +1,259 @@
+//! A batch of the extended protocol that is here whole and runs one plain statement, as drivers send it: `[Parse] Bind [Describe]
+//! Execute Sync`. It is looked at once, sent as one, and its answer followed as one, with the gate open.
+//!
+//! Whatever is out of the ordinary, a message ahead of its answer, an error or a notice in it, a flip of the gate, turns what is
+//! owed for it into what the messages would have been owed one by one ([`Session::unfold`]); from there on all is as in
+//! [`super::extended`], which does the same for every other batch.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::Session;
+use super::expect::{Expected, Hide, Proof, What};
+use super::lease::Lease;
+use super::wrapped::Around;
+use crate::config::Reads;
+use crate::hub::Statement;
+use crate::hub::client::Running;
+use crate::route::{Nature, nature};
+use crate::wire::frame::{HEADER, Header, peek_back, peek_front};
+use crate::wire::front::{self, Target};
+
+/// A whole batch that has been sent, and how far its answer has come.
+pub struct Whole {
+    statement: Rc<Statement>,
+    describes: bool,
+    due: Due,
+}
+
+/// The answer that comes next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Due {
+    Parse,
+    Bind,
+    Describe,
+    Execute,
+    Sync,
+}
+
+impl Whole {
+    /// What is due behind a message of that tag; None: the tag is not of what an ordinary answer goes on with.
+    #[inline]
+    fn behind(&self, tag: u8) -> Option<Due> {
+        match (self.due, tag) {
+            (Due::Parse, b'1') => Some(Due::Bind),
+            (Due::Bind, b'2') if self.describes => Some(Due::Describe),
+            (Due::Bind, b'2') | (Due::Describe, b'T' | b'n') | (Due::Execute, b'D') => Some(Due::Execute),
+            (Due::Execute, b'C') => Some(Due::Sync),
+            _ => None,
+        }
+    }
+}
+
+/// Where what matters of such a batch lies.
+struct Batch {
+    /// The text of its Parse, and the types of its parameters.
+    parse: Option<[Range<usize>; 2]>,
+    /// The name in Bind, and what follows it there.
+    name: Range<usize>,
+    values: Range<usize>,
+    describes: bool,
+    /// Bytes in all.
+    total: usize,
+}
+
+/// Reads such a batch at the front of these bytes. None: they are something else, or not all here.
+fn read(bytes: &[u8], largest: usize) -> Option<Batch> {
+    let mut at = 0;
+    // The body of the next message if it is of that kind, and where it lies.
+    let mut next = |tag: u8| {
+        let rest = bytes.get(at..)?;
+        let header = peek_front(rest, largest).ok()?.filter(|header| header.tag == tag)?;
+        let lies = at + HEADER..at + header.total;
+        at = lies.end;
+        Some((bytes.get(lies.clone())?, lies))
+    };
+    let parse = match next(b'P') {
+        None => None,
+        Some((body, lies)) => {
+            let parse = front::parse(body).ok().filter(|parse| parse.name.is_empty())?;
+            let text = lies.start + 1..lies.start + 1 + parse.text.len();
+            Some([text, lies.end - parse.oids.len()..lies.end])
+        }
+    };
+    let (body, lies) = next(b'B')?;
+    let bind = front::bind(body).ok().filter(|bind| bind.portal.is_empty())?;
+    let name = lies.start + 1..lies.start + 1 + bind.statement.len();
+    let values = name.end + 1..lies.end;
+    let describes = match next(b'D') {
+        None => false,
+        Some((body, _)) => front::target(body).is_ok_and(|target| target == Target::Portal(b"")) || return None,
+    };
+    let (portal, _) = front::execute(next(b'E')?.0).ok()?;
+    let (sync, lies) = next(b'S')?;
+    let fits = portal.is_empty() && sync.is_empty() && (parse.is_none() || name.is_empty());
+    fits.then_some(Batch { parse, name, values, describes, total: lies.end })
+}
+
+impl Session {
+    /// Sends the batch at the front of what the client has sent, if it is such a one and can be sent at once. False: nothing has
+    /// happened, but that there may be a server connection now.
+    pub(super) fn whole_batch(&mut self) -> bool {
+        let flow = &self.flow;
+        let quiet = flow.expects.is_empty() && !flow.batch && !flow.skip && !flow.copy_in && !flow.forgets;
+        let held = self.was_held() || self.has_to_begin();
+        let special = self.manner.refuses_pins || self.names.has_own() || self.names.has_sql();
+        if !quiet || held || special || flow.around != Around::Nothing || self.db.rehearsal.is_on() {
+            return false;
+        }
+        let context = self.lex_context();
+        let Some(batch) = read(self.io.from_client.unscanned(), self.manner.largest) else { return false };
+        let bytes = self.io.from_client.unscanned();
+        let part = |lies: &Range<usize>| bytes.get(lies.clone()).unwrap_or_default();
+        let statement = match &batch.parse {
+            None => self.names.statement(part(&batch.name)).cloned(),
+            Some([text, oids]) => {
+                let (cached, oids) = (self.read_text(part(text), context), part(oids));
+                // Drivers without names send the same text over and over.
+                let unnamed = self.names.statement(b"");
+                let again = unnamed.filter(|known| known.is(&cached, oids, context, 0)).cloned();
+                Some(again.unwrap_or_else(|| self.core.statements.get(cached, oids, context, 0)))
+            }
+        };
+        let Some(statement) = statement.filter(|statement| statement.cached.analysis.is_plain()) else { return false };
+        if self.lease.is_none() {
+            self.sequences.asks_next = false;
+            self.identity.note_next(Some(&statement.cached.analysis));
+            let anywhere = self.manner.reads == Reads::Primary;
+            let nature = if anywhere { Nature::Any } else { nature(&statement.cached.analysis) };
+            if !self.acquire_now(nature) {
+                return false;
+            }
+        }
+        let usual = matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. });
+        usual && self.flow.expects.is_empty() && !self.must_hold_back() && self.send_whole(&batch, statement)
+    }
+
+    /// False: the statement has to be made to stand on the server first.
+    fn send_whole(&mut self, batch: &Batch, statement: Rc<Statement>) -> bool {
+        let (parses, total) = (batch.parse.is_some(), batch.total);
+        let name = self.io.from_client.unscanned().get(batch.name.clone()).unwrap_or_default();
+        let Some(server) = self.lease.server() else { return false };
+        let mut expected = Expected::seen(What::Sync);
+        if name.is_empty() {
+            if !parses && server.unnamed != statement.id {
+                return false;
+            }
+            server.unnamed = statement.id;
+            if parses {
+                expected = expected.renaming(b"", self.names.known(b""));
+                self.names.prepare(b"", statement.clone());
+            }
+            self.keep_for_replay(total);
+            self.io.from_client.pass(total);
+        } else {
+            let told = self.names.told(name);
+            let stands = server.prepared.touch(statement.id);
+            if !stands || told.is_some() && server.prepared.shape(statement.id) != told {
+                return false;
+            }
+            expected = expected.of(name.into());
+            self.keep_for_replay(total);
+            let io = &mut self.io;
+            self.core.buffers.lend_words(&mut io.to_server);
+            io.from_client.move_ready(&mut io.to_server);
+            let bytes = io.from_client.unscanned();
+            let values = bytes.get(batch.values.clone()).unwrap_or_default();
+            front::write_bind(&mut io.to_server, b"", statement.server_name().as_bytes(), values);
+            io.to_server.extend_from_slice(bytes.get(batch.values.end..total).unwrap_or_default());
+            io.from_client.skip(total);
+        }
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.client_parses.add(u64::from(parses));
+            stats.binds.add(1);
+        }
+        self.begin_work(Running::Prepared(statement.clone()));
+        self.flow.past.sends(&statement.cached);
+        self.flow.copied = false;
+        self.note_left(&statement.cached, statement.context());
+        self.note_sequences(&statement.cached, true);
+        self.names.bind(b"", statement.clone());
+        let due = if parses { Due::Parse } else { Due::Bind };
+        expected.what = What::Whole(Whole { statement, describes: batch.describes, due });
+        self.expect(expected);
+        true
+    }
+
+    /// Turns what is owed for a whole batch into what its messages are owed one by one, as far as they have not been answered.
+    #[inline]
+    pub(super) fn unfold(&mut self) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Whole(_), .. })) {
+            self.unfold_front();
+        }
+    }
+
+    #[cold]
+    fn unfold_front(&mut self) {
+        let expects = &mut self.flow.expects;
+        let Some(Expected { what: What::Whole(whole), before, named, .. }) = expects.pop_front() else { return };
+        let Whole { statement, describes, due } = whole;
+        expects.push_front(Expected::seen(What::Sync));
+        if due <= Due::Execute {
+            expects.push_front(Expected::seen(What::Execute(Some(statement.clone()))));
+        }
+        if due <= Due::Describe && describes {
+            expects.push_front(Expected::seen(What::Describe(None)));
+        }
+        if due <= Due::Bind {
+            expects.push_front(Expected { named, ..Expected::seen(What::Bind(Some(statement))) });
+        }
+        if due == Due::Parse {
+            expects.push_front(Expected { before, ..Expected::seen(What::Parse(0)) });
+        }
+    }
+
+    /// Passes on what the server has sent as far as it is the ordinary answer to a plain statement, its ReadyForQuery left aside.
+    #[inline]
+    pub(super) fn pass_plain_answer(&mut self) {
+        match self.flow.expects.front_mut() {
+            Some(Expected { what: What::Whole(whole), .. }) => {
+                let (passed, next) = ordinary(self.io.from_server.unscanned(), |tag| {
+                    whole.behind(tag).map(|due| whole.due = due).is_some()
+                });
+                let strange = next.is_some_and(|tag| whole.behind(tag).is_none());
+                self.io.from_server.pass(passed);
+                if strange {
+                    self.unfold();
+                }
+            }
+            Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. })
+                if cached.analysis.is_plain()
+                    && self.flow.held.is_empty()
+                    && !self.flow.unproved
+                    && !self.flow.restores =>
+            {
+                let nth = &mut self.flow.nth;
+                let (passed, _) = ordinary(self.io.from_server.unscanned(), |tag| {
+                    *nth += usize::from(tag == b'C');
+                    matches!(tag, b'T' | b'D' | b'C')
+                });
+                self.io.from_server.pass(passed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Bytes of the messages at the front that are whole and go on as expected, and the tag of the next one.
+#[inline]
+fn ordinary(bytes: &[u8], mut goes_on: impl FnMut(u8) -> bool) -> (usize, Option<u8>) {
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match peek_back(rest) {
+            Ok(Some(Header { tag, total })) if rest.len() >= total && goes_on(tag) => at += total,
+            Ok(Some(Header { tag, .. })) => return (at, Some(tag)),
+            Ok(None) | Err(_) => return (at, None),
+        }
+    }
+}

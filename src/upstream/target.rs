@@ -1,0 +1,39 @@
+//! Where a cancel request for whoever has a server connection goes.
+
+use std::sync::Arc;
+
+use super::login::cancel;
+use super::pool::Pool;
+use super::server::{Facts, Server};
+
+/// See the module. Made once for each server connection, which lends it to the session that has it: to count who holds it would
+/// cost each transaction more than to hand it over.
+pub struct CancelTarget {
+    /// How to reach the server.
+    pub pool: Arc<Pool>,
+    /// Process id of the server connection.
+    pub pid: u32,
+    /// What tables show of the server connection.
+    pub server: Arc<Facts>,
+    secret: Arc<[u8]>,
+}
+
+impl CancelTarget {
+    /// That of a server connection.
+    pub fn new(server: &Server) -> Arc<Self> {
+        Arc::new(Self {
+            pool: server.permit.pool().clone(),
+            pid: server.key.0,
+            secret: server.key.1.clone(),
+            server: server.facts.clone(),
+        })
+    }
+
+    /// Sends the request.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn cancel(&self) -> Result<(), super::login::LoginError> {
+        cancel(self.pool.login(), self.pid, &self.secret).await
+    }
+}
