@@ -84,6 +84,18 @@ impl Place {
         measure::resident_kib(self.pid?)
     }
 
+    /// Asks the process to end, and waits until it has.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        let Some(proxy) = &mut self.proxy else { return Ok(()) };
+        proxy.signal(Signal::SIGTERM)?;
+        proxy.wait_for_exit(PATIENCE)?;
+        self.pid = None;
+        Ok(())
+    }
+
     /// Ends the process and starts it again, with nothing learned.
     ///
     /// # Errors

@@ -75,6 +75,9 @@ fn compare(options: &Options) -> Result<(), Failure> {
     for workload in &workloads {
         compare_under(workload, options, &stage, &mut figures)?;
     }
+    if options.train {
+        return stage.end_in_order();
+    }
     if !options.quick && options.workload.is_empty() {
         weigh(options, &mut stage, &mut figures)?;
     }
@@ -126,7 +129,7 @@ fn compare_under(workload: &Workload, options: &Options, stage: &Stage, figures:
         eprint!("\r{:<26} round {} of {rounds} ", workload.title(), round + 1);
     }
     // Whether counting works is soon told.
-    let counts = workload.counts_calls() && (!options.smoke || workload.work == Work::Select(Protocol::Simple));
+    let counts = !options.train && workload.counts_calls() && (!options.smoke || workload.work == Work::Select(Protocol::Simple));
     for (index, contender) in stage.contenders.iter().enumerate() {
         if counts && workload.suits(contender) {
             figures.note_calls(workload, index, load.count_calls(workload, stage, contender));

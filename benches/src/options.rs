@@ -88,6 +88,15 @@ pub struct Options {
     #[arg(long, hide = true)]
     pub smoke: bool,
 
+    /// How the pgsluice to measure was built, for the report.
+    #[arg(long, value_name = "WORDS")]
+    pub built: Option<String>,
+
+    /// Load each pgsluice, and have it end in order, so that one which counts what runs (benches/release) writes that down.
+    /// What is measured means nothing.
+    #[arg(long, hide = true)]
+    pub train: bool,
+
     /// Start everything, say where, and wait for the end of the input: for a profiler.
     #[arg(long)]
     pub stand: bool,

@@ -127,6 +127,9 @@ impl Report<'_> {
         }
         let names: Vec<&str> = self.contenders.iter().map(|contender| contender.name.as_str()).collect();
         let _ = writeln!(text, "- PostgreSQL {}; {}", self.server, names.join("; "));
+        if let Some(built) = &self.options.built {
+            let _ = writeln!(text, "- pgsluice was built {built}");
+        }
         // Where criterion's folder lies is benches/run's affair.
         let args = std::env::args().skip(1).take_while(|word| word != "--micro");
         let args: Vec<String> = args.map(|word| without_folders(&word)).collect();

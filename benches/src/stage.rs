@@ -58,6 +58,15 @@ impl Behind<'_> {
 }
 
 impl Stage {
+    /// Has each contender end by itself.
+    ///
+    /// # Errors
+    /// One does not.
+    pub fn end_in_order(&mut self) -> Result<(), Failure> {
+        let places = self.contenders.iter_mut().flat_map(|one| std::iter::once(&mut one.place).chain(&mut one.scram));
+        places.map(Place::end).collect()
+    }
+
     /// Starts everyone.
     ///
     /// # Errors

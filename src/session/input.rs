@@ -155,10 +155,21 @@ impl Session {
             return Ok(Handled::Done);
         }
         let cached = self.read_query(header)?;
-        if matches!(self.lease, Lease::Write { .. }) && self.is_plain_query(header, &cached) {
-            self.plain_query(header, cached);
+        if self.is_plain_query(header, &cached) && (self.may_go_on() || self.may_begin(&cached)) {
+            if self.may_go_on() {
+                self.plain_query(header, cached);
+            } else {
+                // Its settings come first.
+                self.read = Some((self.lex_context(), cached));
+            }
             return Ok(Handled::Done);
         }
+        self.other_query(header, cached)
+    }
+
+    /// A query that has to be looked at more closely, or to wait.
+    #[inline(never)]
+    fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
         if let Some(handled) = self.own_query(header, &cached) {
             return Ok(handled);
         }
@@ -191,11 +202,6 @@ impl Session {
             self.identity.note_next(Some(&cached.analysis));
             let nature = nature(&cached.analysis);
             let leased = self.acquire_now(nature);
-            if leased && self.may_go_on() && self.is_plain_query(header, &cached) {
-                // The usual case goes on at once.
-                self.plain_query(header, cached);
-                return Ok(Handled::Done);
-            }
             self.read = Some((self.lex_context(), cached));
             return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
         }
@@ -245,9 +251,19 @@ impl Session {
         Ok(Handled::Done)
     }
 
-    /// Whether the message for which a server connection has just been taken may be sent there as with the gate open.
+    /// Whether what is plain may be sent over the server connection that there is, as with the gate open.
     pub(super) fn may_go_on(&self) -> bool {
-        matches!(self.lease, Lease::Write { .. }) && !self.must_hold_back()
+        matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. }) && !self.must_hold_back()
+    }
+
+    /// Whether the transaction of a plain statement may begin at once: a server connection has been taken for it.
+    fn may_begin(&mut self, cached: &Cached) -> bool {
+        if !self.lease.is_none() || self.was_held() || self.has_to_begin() {
+            return false;
+        }
+        self.sequences.asks_next = false;
+        self.identity.note_next(Some(&cached.analysis));
+        self.acquire_now(nature(&cached.analysis))
     }
 
     /// Whether nothing has to be seen to but that it is sent.

@@ -101,6 +101,7 @@ impl Session {
         }
     }
 
+    #[inline(never)]
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
         let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
@@ -478,7 +479,7 @@ impl Session {
         }
     }
 
-    fn count_query(&mut self, shows: bool) {
+    pub(super) fn count_query(&mut self, shows: bool) {
         let Some(stats) = self.db.stats.of(self.core.index).filter(|_| shows) else { return };
         stats.queries.add(1);
         let now = self.now;

@@ -31,10 +31,26 @@ impl Session {
         self.flow.begin_anew(!quiet);
         self.replay.clear();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
+        let in_place = matches!(self.lease, Lease::InPlace { .. });
         let asks = std::mem::take(&mut self.sequences.asks_next);
         let Some(server) = self.lease.server() else { return };
         server.used = true;
-        let target = server.lend_target();
+        *self.me.cancel.borrow_mut() = Some(server.lend_target());
+        let wanted = self.read_only_default;
+        let fits = if may_write { wanted.is_some() && server.default_read_only == wanted } else { !in_place };
+        if asks || !fits || server.vars.hash() != self.vars.hash() {
+            self.bring_settings(may_write, in_place, asks);
+        }
+        if self.manner.pool_mode == PoolMode::Session && !operator {
+            self.pins.add(Pin::SessionMode);
+            self.me.pinned.set(self.pins.word());
+        }
+    }
+
+    /// Has the server make its settings those of the session.
+    #[cold]
+    fn bring_settings(&mut self, may_write: bool, in_place: bool, asks: bool) {
+        let Some(server) = self.lease.server() else { return };
         let mut sql = String::new();
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
@@ -55,8 +71,6 @@ impl Session {
             sql.push_str(FORGET);
             server.sequences = None;
         }
-        let in_place = matches!(self.lease, Lease::InPlace { .. });
-        let Some(server) = self.lease.server() else { return };
         if in_place && server.default_read_only != Some(true) {
             sql.push_str(ARM);
             server.default_read_only = Some(true);
@@ -71,15 +85,10 @@ impl Session {
                 None => self.read_only_default = server.default_read_only,
             }
         }
-        *self.me.cancel.borrow_mut() = Some(target);
         if !sql.is_empty() {
             front::write_query(&mut self.io.to_server, sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
             self.flow.settling = if self.vars.has_role() { Settling::Asked } else { Settling::Sent };
-        }
-        if self.manner.pool_mode == PoolMode::Session && !operator {
-            self.pins.add(Pin::SessionMode);
-            self.me.pinned.set(self.pins.word());
         }
     }
 

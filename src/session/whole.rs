@@ -8,14 +8,17 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::Session;
+use super::drain::Breaking;
 use super::expect::{Expected, Hide, Proof, What};
+use super::fence::Fencing;
 use super::lease::Lease;
 use super::wrapped::Around;
-use crate::config::Reads;
+use super::{Session, Settling};
+use crate::config::{PoolMode, Reads};
 use crate::hub::Statement;
 use crate::hub::client::Running;
 use crate::route::{Nature, nature};
+use crate::wire::TxStatus;
 use crate::wire::frame::{HEADER, Header, peek_back, peek_front};
 use crate::wire::front::{self, Target};
 
@@ -212,19 +215,20 @@ impl Session {
         }
     }
 
-    /// Passes on what the server has sent as far as it is the ordinary answer to a plain statement, its ReadyForQuery left aside.
+    /// Passes on what the server has sent as far as it is the ordinary answer to a plain statement.
     #[inline]
     pub(super) fn pass_plain_answer(&mut self) {
-        match self.flow.expects.front_mut() {
+        let ends = match self.flow.expects.front_mut() {
             Some(Expected { what: What::Whole(whole), .. }) => {
                 let (passed, next) = ordinary(self.io.from_server.unscanned(), |tag| {
                     whole.behind(tag).map(|due| whole.due = due).is_some()
                 });
-                let strange = next.is_some_and(|tag| whole.behind(tag).is_none());
                 self.io.from_server.pass(passed);
-                if strange {
+                let ends = whole.due == Due::Sync && next == Some(b'Z');
+                if !ends && next.is_some_and(|tag| whole.behind(tag).is_none()) {
                     self.unfold();
                 }
+                ends
             }
             Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. })
                 if cached.analysis.is_plain()
@@ -233,14 +237,69 @@ impl Session {
                     && !self.flow.restores =>
             {
                 let nth = &mut self.flow.nth;
-                let (passed, _) = ordinary(self.io.from_server.unscanned(), |tag| {
+                let (passed, next) = ordinary(self.io.from_server.unscanned(), |tag| {
                     *nth += usize::from(tag == b'C');
                     matches!(tag, b'T' | b'D' | b'C')
                 });
                 self.io.from_server.pass(passed);
+                next == Some(b'Z')
             }
-            _ => {}
+            _ => return,
+        };
+        if ends && !self.end_plainly() {
+            self.unfold();
         }
+    }
+
+    /// What [`Self::ready_for_query`] comes to where there is nothing else to be done. False: there is.
+    fn end_plainly(&mut self) -> bool {
+        let &[b'Z', 0, 0, 0, 5, status] = self.io.from_server.unscanned() else { return false };
+        let (Some(status), true) = (TxStatus::from_byte(status), self.has_nothing_to_see_to()) else { return false };
+        let flow = &mut self.flow;
+        flow.expects.pop_front();
+        flow.readies = 0;
+        flow.status = status;
+        flow.nth = 0;
+        self.io.from_server.pass(6);
+        if status == TxStatus::Idle {
+            self.names.end_portals();
+            self.flow.past.end(false);
+            self.flow.path = None;
+        }
+        self.count_query(true);
+        // The gate may have begun to close.
+        self.fence_if_due();
+        true
+    }
+
+    /// Whether nothing is under way but the one statement whose answer ends now.
+    fn has_nothing_to_see_to(&self) -> bool {
+        let flow = &self.flow;
+        let rare = flow.failed
+            | flow.broken
+            | flow.unproved
+            | flow.altered
+            | flow.stale
+            | flow.changes_schema
+            | flow.restores
+            | flow.resets
+            | flow.asked
+            | flow.batch
+            | flow.doubt.is_any()
+            | self.untold;
+        !rare
+            && flow.expects.len() == 1
+            && flow.parts.is_empty()
+            && flow.held.is_empty()
+            && flow.named.is_none()
+            && flow.fencing == Fencing::No
+            && matches!(flow.settling, Settling::No)
+            && self.breaking == Breaking::No
+            && self.unasked.is_none()
+            && self.doubted.is_empty()
+            && self.undo.is_empty()
+            && self.manner.pool_mode != PoolMode::Statement
+            && matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. })
     }
 }
 

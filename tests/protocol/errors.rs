@@ -13,7 +13,7 @@ fn said(fields: Vec<(char, String)>) -> Vec<(char, String)> {
 }
 
 /// Frames, errors by their fields as of [`said`].
-fn heard(frames: &[Frame]) -> Vec<String> {
+pub fn heard(frames: &[Frame]) -> Vec<String> {
     let one = |frame: &Frame| match frame.tag {
         b'E' => format!("{:?}", said(frame.error_fields().into_iter().collect())),
         _ => format!("{frame:?}"),

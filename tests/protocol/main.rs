@@ -10,3 +10,4 @@ mod single;
 mod stand;
 mod tls;
 mod versions;
+mod whole;
