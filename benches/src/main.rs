@@ -40,6 +40,8 @@ use crate::workload::{CLIENTS, Protocol, Work, Workload};
 /// What fails here is told to a person who can look at the machine.
 type Failure = Box<dyn std::error::Error>;
 
+/// How much longer the load is that a 99th percentile is taken of.
+pub const TAIL: u32 = 5;
 /// Clients with prepared statements that are weighed.
 const WITH_NAMES: u32 = 1000;
 const LEAST_WITH_NAMES: u32 = 10;
@@ -118,7 +120,12 @@ fn warm_up(options: &Options, stage: &Stage, index: usize) -> Result<(), Failure
 
 fn compare_under(workload: &Workload, options: &Options, stage: &Stage, figures: &mut Figures) -> Result<(), Failure> {
     let rate = if workload.work == Work::Half { half(options, stage, figures)? } else { 0 };
-    let load = Load { amount: amount(options), rate };
+    let amount = match (workload.work, amount(options)) {
+        // The slowest of a hundred are few, and what they hang on comes in gusts.
+        (Work::Half, Amount::Seconds(seconds)) => Amount::Seconds(seconds * TAIL),
+        (_, amount) => amount,
+    };
+    let load = Load { amount, rate };
     let rounds = workload.rounds(options);
     for round in 0..rounds {
         for (index, contender) in stage.contenders.iter().enumerate() {
@@ -129,7 +136,9 @@ fn compare_under(workload: &Workload, options: &Options, stage: &Stage, figures:
         eprint!("\r{:<26} round {} of {rounds} ", workload.title(), round + 1);
     }
     // Whether counting works is soon told.
-    let counts = !options.train && workload.counts_calls() && (!options.smoke || workload.work == Work::Select(Protocol::Simple));
+    let counts = !options.train
+        && workload.counts_calls()
+        && (!options.smoke || workload.work == Work::Select(Protocol::Simple));
     for (index, contender) in stage.contenders.iter().enumerate() {
         if counts && workload.suits(contender) {
             figures.note_calls(workload, index, load.count_calls(workload, stage, contender));

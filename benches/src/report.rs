@@ -137,10 +137,11 @@ impl Report<'_> {
         let rounds = self.options.rounds();
         let _ = writeln!(
             text,
-            "- {rounds} rounds of {} s for the workloads that have a target or 32 clients, {} for the others; {} server connections \
+            "- {rounds} rounds of {} s ({} at half load) for the workloads that have a target or 32 clients, {} for the others; {} server connections \
              for each pooler in transaction mode; worker threads by default; trust authentication, no TLS where nothing else \
              is said; TCP over loopback\n",
             self.options.seconds,
+            self.options.seconds * crate::TAIL,
             (rounds * 3).div_ceil(5),
             self.options.pool
         );

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
+use super::open::Opening;
 use super::queue::Grant;
-use super::{AcquireError, Opening, Permit, Pool};
+use super::{AcquireError, Permit, Pool};
 use crate::upstream::guard::{Guarded, KindTag};
 use crate::upstream::login::Fresh;
 use crate::upstream::server::Server;

@@ -10,6 +10,7 @@
 
 mod apart;
 mod check;
+mod open;
 mod queue;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag};
 use crate::upstream::home::Homes;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::{Login, LoginError};
@@ -119,22 +120,6 @@ impl Drop for Permit {
         if pressed && let Some(siblings) = self.pool.siblings.upgrade() {
             siblings.look_again();
         }
-    }
-}
-
-/// Counts a log-in for as long as it takes.
-struct Opening<'a>(&'a AtomicUsize);
-
-impl<'a> Opening<'a> {
-    fn of(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, SeqCst);
-        Self(count)
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -335,23 +320,6 @@ impl Pool {
         }
     }
 
-    /// Opens one for an operator, who may have `reserved` places beyond every limit.
-    ///
-    /// # Errors
-    /// Those are taken too, or it cannot be opened.
-    pub async fn open_reserved(
-        self: &Arc<Self>,
-        core: usize,
-        reserved: usize,
-        parameters: &[(String, String)],
-    ) -> Result<Conn<Unguarded>, AcquireError> {
-        let permit = self.permit(reserved, reserved).ok_or(AcquireError::NoPlace)?;
-        match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core, parameters).await?) {
-            Ok(conn) => Ok(conn),
-            Err(_) => Err(AcquireError::Timeout),
-        }
-    }
-
     /// Puts a connection back; who waits longest gets it.
     pub fn give_back(&self, conn: AnyConn) {
         self.give_back_at(conn, Instant::now());
@@ -458,20 +426,6 @@ impl Pool {
     /// Those that may be somebody's home.
     pub(super) fn homes(&self) -> MutexGuard<'_, Homes> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens an idle connection if there are fewer than `least`: true if one was opened.
-    ///
-    /// # Errors
-    /// It cannot be opened.
-    pub async fn warm(self: &Arc<Self>, least: usize, tag: KindTag, core: usize) -> Result<bool, LoginError> {
-        if self.own.used() >= least {
-            return Ok(false);
-        }
-        let Some(permit) = self.permit(0, 0) else { return Ok(false) };
-        let conn = self.open(permit, tag, core, &[]).await?;
-        self.give_back(conn);
-        Ok(true)
     }
 
     /// Numbers for SHOW POOLS.
@@ -595,36 +549,5 @@ impl Pool {
         // Last in, first out: connections beyond the need grow old and close.
         let at = queue.idle.iter().rposition(|conn| conn.tag() == tag)?;
         Some(queue.idle.swap_remove(at))
-    }
-
-    async fn open(
-        self: &Arc<Self>,
-        permit: Permit,
-        tag: KindTag,
-        core: usize,
-        parameters: &[(String, String)],
-    ) -> Result<AnyConn, LoginError> {
-        let generation = self.generation.load(SeqCst);
-        let _opening = Opening::of(&self.opening);
-        let minor = self.minor();
-        let fresh = match tag {
-            KindTag::Unguarded => {
-                let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                self.settings.login.run_as(minor, &more).await?
-            }
-            KindTag::Guarded => self.settings.login.run_as(minor, &[("default_transaction_read_only", "on")]).await?,
-        };
-        let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
-        let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
-        let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
-        if parameters.is_empty() {
-            *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
-        }
-        let id = self.ids.fetch_add(1, SeqCst);
-        let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
-        if parameters.is_empty() {
-            self.homes().add(&server.facts);
-        }
-        Ok(AnyConn::opened(server, tag))
     }
 }

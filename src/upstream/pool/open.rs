@@ -1,0 +1,90 @@
+//! Opening connections, within the limits.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, PoisonError};
+
+use super::{AcquireError, Permit, Pool, Welcome};
+use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::upstream::login::LoginError;
+use crate::upstream::server::Server;
+
+/// Counts a log-in for as long as it takes.
+pub(super) struct Opening<'a>(&'a AtomicUsize);
+
+impl<'a> Opening<'a> {
+    pub(super) fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Pool {
+    /// Opens one for an operator, who may have `reserved` places beyond every limit.
+    ///
+    /// # Errors
+    /// Those are taken too, or it cannot be opened.
+    pub async fn open_reserved(
+        self: &Arc<Self>,
+        core: usize,
+        reserved: usize,
+        parameters: &[(String, String)],
+    ) -> Result<Conn<Unguarded>, AcquireError> {
+        let permit = self.permit(reserved, reserved).ok_or(AcquireError::NoPlace)?;
+        match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core, parameters).await?) {
+            Ok(conn) => Ok(conn),
+            Err(_) => Err(AcquireError::Timeout),
+        }
+    }
+
+    /// Opens an idle connection if there are fewer than `least`: true if one was opened.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn warm(self: &Arc<Self>, least: usize, tag: KindTag, core: usize) -> Result<bool, LoginError> {
+        if self.own.used() >= least {
+            return Ok(false);
+        }
+        let Some(permit) = self.permit(0, 0) else { return Ok(false) };
+        let conn = self.open(permit, tag, core, &[]).await?;
+        self.give_back(conn);
+        Ok(true)
+    }
+
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        permit: Permit,
+        tag: KindTag,
+        core: usize,
+        parameters: &[(String, String)],
+    ) -> Result<AnyConn, LoginError> {
+        let generation = self.generation.load(SeqCst);
+        let _opening = Opening::of(&self.opening);
+        let minor = self.minor();
+        let fresh = match tag {
+            KindTag::Unguarded => {
+                let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                self.settings.login.run_as(minor, &more).await?
+            }
+            KindTag::Guarded => self.settings.login.run_as(minor, &[("default_transaction_read_only", "on")]).await?,
+        };
+        let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
+        let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
+        let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
+        if parameters.is_empty() {
+            *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
+        }
+        let id = self.ids.fetch_add(1, SeqCst);
+        let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
+        if parameters.is_empty() {
+            self.homes().add(&server.facts);
+        }
+        Ok(AnyConn::opened(server, tag))
+    }
+}
