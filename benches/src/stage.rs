@@ -63,8 +63,9 @@ impl Stage {
     /// # Errors
     /// One does not.
     pub fn end_in_order(&mut self) -> Result<(), Failure> {
-        let places = self.contenders.iter_mut().flat_map(|one| std::iter::once(&mut one.place).chain(&mut one.scram));
-        places.map(Place::end).collect()
+        let mut places =
+            self.contenders.iter_mut().flat_map(|one| std::iter::once(&mut one.place).chain(&mut one.scram));
+        places.try_for_each(Place::end)
     }
 
     /// Starts everyone.

@@ -161,17 +161,17 @@ impl Socket {
     fn recv_now(&self, room: &mut [u8]) -> io::Result<usize> {
         let whole = room.len();
         let mut short = None;
-        let mut read = |socket: SockRef<'_>| match {
+        let mut read = |socket: SockRef<'_>| {
             // The reactor has woken whom it had to.
             self.wakes.set(0);
-            (&*socket).read(room)?
-        } {
-            // There is no more: told as such, the reactor waits for more without another look.
-            n if 0 < n && n < whole => {
-                short = Some(n);
-                Err(io::ErrorKind::WouldBlock.into())
+            match (&*socket).read(room)? {
+                // There is no more: told as such, the reactor waits for more without another look.
+                n if 0 < n && n < whole => {
+                    short = Some(n);
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                n => Ok(n),
             }
-            n => Ok(n),
         };
         let done = match &self.kind {
             Kind::Tcp(socket) => socket.try_io(Interest::READABLE, || read(SockRef::from(socket))),
@@ -264,7 +264,7 @@ mod tests {
         let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let socket: Socket = listener.accept().await.unwrap().0.into();
         // The reactor takes one that was just accepted for ready.
-        poll_fn(|cx| Poll::Ready(assert!(socket.poll_recv(cx, &mut [0]).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(socket.poll_recv(cx, &mut [0]))).await.is_pending());
         (socket, other)
     }
 
@@ -289,7 +289,7 @@ mod tests {
             assert_eq!(socket.wakes.get(), 0);
         }
         // Another task takes its place.
-        poll_fn(|cx| Poll::Ready(assert!(socket.poll_read_ready(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(socket.poll_read_ready(cx))).await.is_pending());
         waits_in_a_task_of_its_own(socket, other, |_, _| {}).await;
     }
 

@@ -202,8 +202,10 @@ impl Session {
             self.identity.note_next(Some(&cached.analysis));
             let nature = nature(&cached.analysis);
             let leased = self.acquire_now(nature);
-            self.read = Some((self.lex_context(), cached));
-            return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
+            if !leased || !self.may_go_on() {
+                self.read = Some((self.lex_context(), cached));
+                return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
+            }
         }
         self.read = None;
         if self.lease.in_maintenance() && self.holds_query(&cached) {

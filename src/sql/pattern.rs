@@ -56,26 +56,65 @@ fn class(byte: u8) -> Class {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Stop)
 }
 
-/// Whether a byte is of a class that [`skeleton`] looks at, computed: sixteen of these are had at once.
+/// Bytes that are looked at together.
+const CHUNK: usize = 16;
+
+/// Whether a byte may be one that [`skeleton`] looks at, computed: sixteen of these are had at once.
 #[inline]
-fn is_special(byte: u8) -> bool {
-    (byte.wrapping_sub(b'0') < 10)
-        | (byte == b'-')
-        | (byte == b'/')
-        | (byte == b'\'')
-        | (byte == b'"')
-        | (byte == b'$')
-        | (byte == b'\\')
-        | (byte == 0)
-        | (byte >= 128)
+fn may_matter(byte: u8) -> bool {
+    let digit = byte.wrapping_sub(b'0') < 10;
+    let comment = byte | 2 == b'/';
+    // Quotes, the dollar, and what lies between them.
+    let quote = byte.wrapping_sub(b'"') < 6;
+    // NUL, and what is not ASCII.
+    digit | comment | quote | (byte == b'\\') | (byte.cast_signed() < 1)
 }
 
-/// Bytes ahead of the first that may be a digit, or begin what is not to be looked at.
-fn plain_ahead(text: &[u8]) -> usize {
-    let (chunks, _) = text.as_chunks::<16>();
-    let any = |chunk: &[u8; 16]| chunk.iter().fold(false, |any, byte| any | is_special(*byte));
-    let ahead = chunks.iter().take_while(|chunk| !any(chunk)).count() * 16;
-    ahead + text.get(ahead..).unwrap_or_default().iter().take_while(|byte| !is_special(**byte)).count()
+/// The bytes of a text that may matter, one after the other.
+struct Marks<'t> {
+    text: &'t [u8],
+    /// Where the chunk begins that was looked at last, and which of its bytes may matter.
+    base: usize,
+    mask: u32,
+}
+
+impl<'t> Marks<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        let mut marks = Self { text, base: 0, mask: 0 };
+        marks.look_at(0);
+        marks
+    }
+
+    #[inline]
+    fn look_at(&mut self, base: usize) {
+        let mut chunk = [b' '; CHUNK];
+        match self.text.get(base..).and_then(<[u8]>::first_chunk) {
+            Some(whole) => chunk = *whole,
+            None => {
+                let rest = self.text.get(base..).unwrap_or_default();
+                chunk.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            }
+        }
+        let mask = |mask: u32, (at, byte): (usize, &u8)| mask | u32::from(may_matter(*byte)) << at;
+        (self.base, self.mask) = (base, chunk.iter().enumerate().fold(0, mask));
+    }
+
+    /// The first at or behind that place; the end of the text if there is none.
+    #[inline]
+    fn next_from(&mut self, at: usize) -> usize {
+        let mut at = at;
+        loop {
+            let ahead = self.mask.checked_shr(u32::try_from(at - self.base).unwrap_or(u32::MAX)).unwrap_or(0);
+            if ahead != 0 {
+                return at + ahead.trailing_zeros() as usize;
+            }
+            at = at.max(self.base + CHUNK);
+            if at >= self.text.len() {
+                return self.text.len();
+            }
+            self.look_at(at);
+        }
+    }
 }
 
 /// Writes a text with `0` for each of its numbers. False: it has none.
@@ -84,8 +123,9 @@ fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
     let (mut at, mut copied) = (0, 0);
     let behind = |at: usize| text.get(at..).unwrap_or_default();
     let class_at = |at: usize| text.get(at).map_or(Class::Other, |byte| class(*byte));
+    let mut marks = Marks::new(text);
     loop {
-        at += plain_ahead(behind(at));
+        at = marks.next_from(at);
         if at >= text.len() {
             break;
         }
@@ -103,8 +143,9 @@ fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
                 }
                 at = end;
             }
-            Class::Dash if !matches!(text.get(at..at + 2), Some(b"--" | b"/*")) => at += 1,
-            _ => break,
+            Class::Dash if matches!(text.get(at..at + 2), Some(b"--" | b"/*")) => break,
+            Class::Dash | Class::Other | Class::Word => at += 1,
+            Class::Stop => break,
         }
     }
     out.extend_from_slice(text.get(copied..).unwrap_or_default());
@@ -308,13 +349,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_special_by_their_class() {
+    fn bytes_that_matter_are_found() {
         for byte in 0..=255 {
-            assert_eq!(is_special(byte), !matches!(class(byte), Class::Other | Class::Word), "{byte}");
+            assert!(may_matter(byte) || matches!(class(byte), Class::Other | Class::Word), "{byte}");
         }
-        for at in 0..40 {
-            let text = format!("{}1{}", "x".repeat(at), "y".repeat(40 - at));
-            assert_eq!(plain_ahead(text.as_bytes()), at);
+        for (at, length) in (0..40).flat_map(|at| (at + 1..50).map(move |length| (at, length))) {
+            let text = format!("{}1{}", "x".repeat(at), "y".repeat(length - at - 1));
+            for from in 0..=length {
+                let found = Marks::new(text.as_bytes()).next_from(from);
+                assert_eq!(found, if from <= at { at } else { length }, "{at} {length} {from}");
+            }
         }
     }
 

@@ -184,7 +184,7 @@ fn talk<'a>(raw: &mut Raw, conversation: &[&'a str], after: &mut dyn FnMut(&Fram
             for _ in 0..ends {
                 frames.extend(raw.frames_until_ready(SOON).unwrap_or_else(|error| panic!("{round}: {error}")));
             }
-            frames.last().map(|frame| after(frame));
+            frames.last().into_iter().for_each(&mut *after);
             said.push((*round, heard(&frames)));
         }
     }
