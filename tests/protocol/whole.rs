@@ -127,6 +127,21 @@ const CONVERSATIONS: &[&[&str]] = &[
         "S | P SELECT 1 | B | E | S",
     ],
     &["Q BEGIN", "P SELECT 1 | BP p | EP p | S", "P SELECT 2 | B | D | E | S", "EP p | S", "Q COMMIT"],
+    // The edges of blocks.
+    &["Q BEGIN", "Q BEGIN", "Q SELECT 1", "Q COMMIT", "Q COMMIT", "Q START TRANSACTION READ ONLY", "Q END"],
+    &["Q BEGIN", "Q SELECT 1 / 0", "Q COMMIT", "Q BEGIN; SELECT 1", "Q COMMIT AND CHAIN", "Q COMMIT"],
+    &["Q BEGIN | Q SELECT 1 | Q COMMIT | Q BEGIN | Q COMMIT", "Q BEGIN | P SELECT 1 | B | E | S | Q COMMIT"],
+    &["Q BEGIN", "Q SET application_name = 'y'", "Q COMMIT", "Q SHOW application_name", "Q RESET application_name"],
+    &[
+        "Q BEGIN",
+        "Q INSERT INTO late VALUES (1)",
+        "Q COMMIT",
+        "Q SELECT 1",
+        "Q BEGIN",
+        "Q PREPARE t AS SELECT 1",
+        "Q COMMIT",
+        "Q DEALLOCATE t",
+    ],
     // What is not plain.
     &[
         "P BEGIN | B | D | E | S",
@@ -143,7 +158,10 @@ fn a_whole_batch_is_answered_as_on_a_connection_of_ones_own() {
     let stand = Stand::new("", "[databases.whole]\n", &["whole"]);
     for sql in [
         "CREATE TABLE whole (v int)",
-        "GRANT ALL ON whole TO app",
+        "CREATE TABLE late_of (v int PRIMARY KEY)",
+        "GRANT SELECT ON late_of TO app",
+        "CREATE TABLE late (v int REFERENCES late_of DEFERRABLE INITIALLY DEFERRED)",
+        "GRANT ALL ON whole, late TO app",
         "ALTER TABLE whole OWNER TO app",
         "CREATE FUNCTION warns(v int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'of %', v; RETURN v; END $$",
         "CREATE FUNCTION sets(v text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('application_name', v, false) $$",
