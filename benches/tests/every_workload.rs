@@ -78,3 +78,28 @@ fn every_workload_runs_in_every_manner() {
     let picture = fs::read_to_string(folder.path().join("report.svg")).unwrap();
     assert!(report.contains("](report.svg)") && picture.ends_with("</svg>\n"), "{picture}");
 }
+
+/// What benches/release has done: each pgsluice ends by itself, or what it has counted would be lost.
+#[test]
+fn who_is_trained_ends_in_order() {
+    let folder = pgsluice_fixtures::folder::Folder::create().unwrap();
+    let program = folder.path().join("pgsluice");
+    let ends = folder.path().join("ends");
+    // `exec` would leave nobody who could tell.
+    let script = format!(
+        "#!/bin/sh\n{} \"$@\" &\ntrap 'kill -TERM $!' TERM\nwhile :; do wait $! && break; done\necho $? >>{}\n",
+        pgsluice().display(),
+        ends.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let run = Command::new(COMPARE)
+        .args(["--train", "--smoke", "--rounds", "1", "--clients", "4", "--workload", "simple,tpcb"])
+        .args(["--contenders", "pgsluice,read_only", "--pgsluice"])
+        .arg(&program)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    // In the open, for SCRAM, and in maintenance.
+    assert_eq!(fs::read_to_string(&ends).unwrap(), "0\n0\n0\n");
+}
