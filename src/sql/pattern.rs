@@ -57,17 +57,24 @@ fn class(byte: u8) -> Class {
 }
 
 /// Bytes that are looked at together.
-const CHUNK: usize = 16;
+const CHUNK: usize = 8;
 
-/// Whether a byte may be one that [`skeleton`] looks at, computed: sixteen of these are had at once.
+/// The highest bit of each of eight bytes that [`skeleton`] may have to look at, and of few others.
 #[inline]
-fn may_matter(byte: u8) -> bool {
-    let digit = byte.wrapping_sub(b'0') < 10;
-    let comment = byte | 2 == b'/';
-    // Quotes, the dollar, and what lies between them.
-    let quote = byte.wrapping_sub(b'"') < 6;
-    // NUL, and what is not ASCII.
-    digit | comment | quote | (byte == b'\\') | (byte.cast_signed() < 1)
+fn may_matter(bytes: [u8; CHUNK]) -> u64 {
+    const HIGH: u64 = each(0x80);
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; CHUNK])
+    }
+    // Beside a byte that is zero one too many may be taken for zero, which costs a look.
+    let zero = |word: u64| word.wrapping_sub(each(1)) & !word;
+    let word = u64::from_le_bytes(bytes);
+    let digits = word ^ each(b'0');
+    let digit = !((digits & !HIGH).wrapping_add(each(0x80 - 10)) | digits);
+    let comment = zero((word | each(2)) ^ each(b'/'));
+    let quote = zero((word | each(5)) ^ each(b'\''));
+    let other = zero(word ^ each(b'$')) | zero(word ^ each(b'\\')) | zero(word);
+    (digit | comment | quote | other | word) & HIGH
 }
 
 /// The bytes of a text that may matter, one after the other.
@@ -75,38 +82,37 @@ struct Marks<'t> {
     text: &'t [u8],
     /// Where the chunk begins that was looked at last, and which of its bytes may matter.
     base: usize,
-    mask: u32,
+    marks: u64,
 }
 
 impl<'t> Marks<'t> {
     fn new(text: &'t [u8]) -> Self {
-        let mut marks = Self { text, base: 0, mask: 0 };
+        let mut marks = Self { text, base: 0, marks: 0 };
         marks.look_at(0);
         marks
     }
 
     #[inline]
     fn look_at(&mut self, base: usize) {
-        let mut chunk = [b' '; CHUNK];
-        match self.text.get(base..).and_then(<[u8]>::first_chunk) {
-            Some(whole) => chunk = *whole,
-            None => {
-                let rest = self.text.get(base..).unwrap_or_default();
-                chunk.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            }
-        }
-        let mask = |mask: u32, (at, byte): (usize, &u8)| mask | u32::from(may_matter(*byte)) << at;
-        (self.base, self.mask) = (base, chunk.iter().enumerate().fold(0, mask));
+        let rest = self.text.get(base..).unwrap_or_default();
+        let chunk = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut chunk = [b' '; CHUNK];
+            chunk.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            chunk
+        });
+        (self.base, self.marks) = (base, may_matter(chunk));
     }
 
-    /// The first at or behind that place; the end of the text if there is none.
+    /// The first at or behind that place, which lies no further back than any before; the end of the text if there is none.
     #[inline]
-    fn next_from(&mut self, at: usize) -> usize {
-        let mut at = at;
+    fn next_from(&mut self, mut at: usize) -> usize {
         loop {
-            let ahead = self.mask.checked_shr(u32::try_from(at - self.base).unwrap_or(u32::MAX)).unwrap_or(0);
+            let ahead = match at - self.base {
+                behind if behind < CHUNK => self.marks >> (behind * 8),
+                _ => 0,
+            };
             if ahead != 0 {
-                return at + ahead.trailing_zeros() as usize;
+                return at + (ahead.trailing_zeros() / 8) as usize;
             }
             at = at.max(self.base + CHUNK);
             if at >= self.text.len() {
@@ -351,7 +357,10 @@ mod tests {
     #[test]
     fn bytes_that_matter_are_found() {
         for byte in 0..=255 {
-            assert!(may_matter(byte) || matches!(class(byte), Class::Other | Class::Word), "{byte}");
+            let found = may_matter([b' ', byte, b'a', b'Z', b',', b'(', b'.', b'_']);
+            assert!(found >> 8 & 0x80 != 0 || matches!(class(byte), Class::Other | Class::Word), "{byte}");
+            // Words and blanks cost nothing.
+            assert!(found & !(0x80 << 8) == 0 || byte == 0, "{byte} {found:x}");
         }
         for (at, length) in (0..40).flat_map(|at| (at + 1..50).map(move |length| (at, length))) {
             let text = format!("{}1{}", "x".repeat(at), "y".repeat(length - at - 1));
