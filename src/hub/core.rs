@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::client::Client;
+use super::clock::{Clock, Woken};
 use super::greetings::Greetings;
 use super::statement::Statements;
 use super::{Hub, Setup};
@@ -21,6 +22,8 @@ pub struct Core {
     pub index: usize,
     /// What all cores share.
     pub hub: Arc<Hub>,
+    /// The time.
+    pub clock: Clock,
     /// Memory for buffers.
     pub buffers: Rc<BufferPool>,
     /// Statements that were read before.
@@ -37,7 +40,7 @@ pub struct Core {
 
 impl Core {
     /// The context of core number `index`.
-    pub fn new(index: usize, hub: Arc<Hub>) -> Rc<Self> {
+    pub fn new(index: usize, hub: Arc<Hub>, woken: Woken) -> Rc<Self> {
         let setup = hub.setup.load();
         let config = &setup.config;
         let buffers = BufferPool::new(config.memory.buffer_size.bytes(), 64);
@@ -47,6 +50,7 @@ impl Core {
         Rc::new(Self {
             index,
             hub,
+            clock: Clock::new(woken),
             buffers,
             verdicts,
             statements: Statements::new(index),

@@ -6,6 +6,7 @@
 
 mod askers;
 pub mod client;
+pub mod clock;
 mod core;
 pub mod database;
 pub mod greetings;

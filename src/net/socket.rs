@@ -1,11 +1,14 @@
 //! A TCP or unix socket.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice, Read as _};
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::writev;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -161,21 +164,21 @@ impl Socket {
     fn recv_now(&self, room: &mut [u8]) -> io::Result<usize> {
         let whole = room.len();
         let mut short = None;
-        let mut read = |socket: SockRef<'_>| {
+        let mut read = |socket: BorrowedFd<'_>| {
             // The reactor has woken whom it had to.
             self.wakes.set(0);
-            match (&*socket).read(room)? {
+            match recv(socket, &mut *room, RecvFlags::empty())? {
                 // There is no more: told as such, the reactor waits for more without another look.
-                n if 0 < n && n < whole => {
+                (n, _) if 0 < n && n < whole => {
                     short = Some(n);
                     Err(io::ErrorKind::WouldBlock.into())
                 }
-                n => Ok(n),
+                (n, _) => Ok(n),
             }
         };
         let done = match &self.kind {
-            Kind::Tcp(socket) => socket.try_io(Interest::READABLE, || read(SockRef::from(socket))),
-            Kind::Unix(socket) => socket.try_io(Interest::READABLE, || read(SockRef::from(socket))),
+            Kind::Tcp(socket) => socket.try_io(Interest::READABLE, || read(socket.as_fd())),
+            Kind::Unix(socket) => socket.try_io(Interest::READABLE, || read(socket.as_fd())),
             Kind::Lost => Err(lost_error()),
         };
         short.map_or(done, Ok)
@@ -185,14 +188,14 @@ impl Socket {
     #[inline]
     pub fn poll_send(&self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let done = match (&self.kind, first.is_empty(), second.is_empty()) {
-                (Kind::Tcp(socket), true, _) => socket.try_write(second),
-                (Kind::Tcp(socket), _, true) => socket.try_write(first),
-                (Kind::Tcp(socket), ..) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
-                (Kind::Unix(socket), true, _) => socket.try_write(second),
-                (Kind::Unix(socket), _, true) => socket.try_write(first),
-                (Kind::Unix(socket), ..) => socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
-                (Kind::Lost, ..) => Err(lost_error()),
+            let write = |socket: BorrowedFd<'_>| match (first, second) {
+                ([], one) | (one, []) => Ok(send(socket, one, SendFlags::NOSIGNAL)?),
+                _ => Ok(writev(socket, &[IoSlice::new(first), IoSlice::new(second)])?),
+            };
+            let done = match &self.kind {
+                Kind::Tcp(socket) => socket.try_io(Interest::WRITABLE, || write(socket.as_fd())),
+                Kind::Unix(socket) => socket.try_io(Interest::WRITABLE, || write(socket.as_fd())),
+                Kind::Lost => Err(lost_error()),
             };
             match done {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::janitor;
 use super::listen::{Accepted, Listener};
+use crate::hub::clock::Woken;
 use crate::hub::{Core, Hub, Job, Phase};
 use crate::session::spares::Spares;
 use crate::session::startup::{CONSOLES, Greeted, Guest, greet};
@@ -42,15 +43,20 @@ impl Worker {
     /// # Errors
     /// The thread or its runtime cannot be made.
     pub fn start(self) -> std::io::Result<JoinHandle<()>> {
-        let runtime = move || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let woken = Woken::default();
+        let slept = woken.clone();
+        let runtime = move || {
+            let mut builder = Builder::new_current_thread();
+            builder.enable_all().on_thread_unpark(move || slept.note()).build_local(LocalOptions::default())
+        };
         std::thread::Builder::new().name(format!("core-{}", self.index)).spawn(move || match runtime() {
-            Ok(runtime) => runtime.block_on(self.run()),
+            Ok(runtime) => runtime.block_on(self.run(woken)),
             Err(error) => tracing::error!(%error, "no runtime for a core"),
         })
     }
 
-    async fn run(mut self) {
-        let core = Core::new(self.index, self.hub.clone());
+    async fn run(mut self, woken: Woken) {
+        let core = Core::new(self.index, self.hub.clone(), woken);
         let spares = Rc::new(Spares::default());
         let mut listening = Vec::new();
         for listener in std::mem::take(&mut self.listeners) {

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::begin::has_own_server;
 use super::{End, Session};
@@ -13,6 +12,9 @@ use crate::wire::Report;
 
 /// Bytes that may wait for a peer that does not read before nothing more is read for it.
 pub(super) const BACKLOG: usize = 256 * 1024;
+
+/// Bytes that cost less to be put behind our own words than to be sent from where they lie.
+const TOGETHER: usize = 2048;
 
 /// Capacity that an empty queue of our own words keeps.
 const KEEP: usize = 64 * 1024;
@@ -165,6 +167,9 @@ impl Session {
     fn write_server_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Some(server) = self.lease.server() else { return Ok(false) };
         let io = &mut self.io;
+        if !io.to_server.is_empty() && io.from_client.ready().len() <= TOGETHER {
+            io.from_client.move_ready(&mut io.to_server);
+        }
         let mut wrote = false;
         while !(io.to_server.is_empty() && io.from_client.ready().is_empty()) {
             match server.stream.poll_write(cx, &io.to_server, io.from_client.ready())? {
@@ -197,6 +202,9 @@ impl Session {
 
     fn write_client_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let io = &mut self.io;
+        if !io.to_client.is_empty() && io.from_server.ready().len() <= TOGETHER {
+            io.from_server.move_ready(&mut io.to_client);
+        }
         let mut sent = 0;
         while !(io.to_client.is_empty() && io.from_server.ready().is_empty()) {
             match self.stream.poll_write(cx, &io.to_client, io.from_server.ready())? {
@@ -240,7 +248,7 @@ impl Session {
             Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(n) => {
                 io.from_server.filled(n);
-                self.now = Instant::now();
+                self.now = self.core.clock.now();
                 Ok(true)
             }
         }
@@ -268,7 +276,7 @@ impl Session {
             Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(n) => {
                 io.from_client.filled(n);
-                self.now = Instant::now();
+                self.now = self.core.clock.now();
                 if let Some(stats) = self.db.stats.of(self.core.index) {
                     stats.received.add(n as u64);
                 }
