@@ -3,14 +3,21 @@
 use std::fs;
 use std::process::Command;
 
-/// Cores, processor and kernel, in one line.
+/// Cores, processor and kernel, in one line, and how the kernel shares the cores out: by sessions, the servers' being one and the
+/// proxies' and their clients' another, or by threads.
 pub fn words() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or("unknown processor", |(_, name)| name.trim());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores, {model}, Linux {}", kernel.trim())
+    let by_sessions = fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").unwrap_or_default();
+    let shared = match by_sessions.trim() {
+        "0" => ", sched_autogroup_enabled = 0",
+        "1" => ", sched_autogroup_enabled = 1",
+        _ => "",
+    };
+    format!("{cores} cores, {model}, Linux {}{shared}", kernel.trim())
 }
 
 /// The load averages of the last one, five and fifteen minutes.
