@@ -238,12 +238,6 @@ impl Session {
         Ok(Handled::Done)
     }
 
-    /// Has memory for words of our own.
-    fn lend_words(&mut self) {
-        self.core.buffers.lend_words(&mut self.io.to_server);
-        self.core.buffers.lend_words(&mut self.io.to_client);
-    }
-
     /// Asks what the rows are of a named statement that has just been prepared, if the client does not do so itself.
     fn learn_rows(&mut self, name: &[u8], statement: &Rc<Statement>) -> Result<(), End> {
         if !has_rows_of(statement) {

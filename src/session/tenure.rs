@@ -92,6 +92,12 @@ impl Session {
         }
     }
 
+    /// Has memory for words of our own.
+    pub(super) fn lend_words(&mut self) {
+        self.core.buffers.lend_words(&mut self.io.to_server);
+        self.core.buffers.lend_words(&mut self.io.to_client);
+    }
+
     /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
     pub(super) fn settle(&mut self) -> Result<(), End> {
         if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
