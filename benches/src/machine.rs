@@ -13,9 +13,8 @@ pub fn words() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let by_sessions = fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").unwrap_or_default();
     let shared = match by_sessions.trim() {
-        "0" => ", sched_autogroup_enabled = 0",
-        "1" => ", sched_autogroup_enabled = 1",
-        _ => "",
+        "" => String::new(),
+        value => format!(", sched_autogroup_enabled = {value}"),
     };
     format!("{cores} cores, {model}, Linux {}{shared}", kernel.trim())
 }

@@ -67,6 +67,7 @@ fn resets_always(setup: &Setup) -> bool {
 pub struct Hub {
     /// The setup in force.
     pub setup: ArcSwap<Setup>,
+    /// Of the setup, for whoever asks at the end of each lease.
     resets_always: AtomicBool,
     /// Databases, their gates and pools.
     pub databases: Databases,

@@ -118,7 +118,8 @@ impl Field for World {
             let ours = hub.on_every_core(|core| {
                 let clients = core.clients();
                 let pids = clients.iter().filter(|client| client.operator);
-                pids.filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.pid)).collect::<Vec<_>>()
+                pids.filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.server.pid))
+                    .collect::<Vec<_>>()
             });
             let ours: Vec<u32> = ours.await.into_iter().flatten().collect();
             let mut settled = ask_primary(&login, &dbname, &ours).await?;

@@ -169,14 +169,8 @@ impl Session {
     }
 
     fn parse(&mut self, header: Header) -> Result<Handled, End> {
-        let context = self.lex_context();
         let parse = front::parse(self.body(header))?;
-        let cached = self.read_text(parse.text, context);
-        let path = if parse.name.is_empty() { 0 } else { self.path() };
-        // Drivers without names send the same text over and over.
-        let unnamed = self.names.statement(b"").filter(|_| parse.name.is_empty());
-        let again = unnamed.filter(|known| known.is(&cached, parse.oids, context, path)).cloned();
-        let statement = again.unwrap_or_else(|| self.core.statements.get(cached, parse.oids, context, path));
+        let statement = self.statement_of(parse);
         let name: Box<[u8]> = parse.name.into();
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);

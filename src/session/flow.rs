@@ -7,6 +7,7 @@ use super::expect::Expected;
 use crate::wire::{Report, TxStatus};
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct Flow {
     /// What the server still owes, in order.
     pub(super) expects: VecDeque<Expected>,
@@ -88,115 +89,11 @@ pub(super) enum Settling {
     Refused(Box<Report>),
 }
 
-impl Default for Flow {
-    fn default() -> Self {
-        Self {
-            expects: VecDeque::new(),
-            readies: 0,
-            status: TxStatus::Idle,
-            batch: false,
-            skip: false,
-            copy_in: false,
-            copied: false,
-            nth: 0,
-            failed: false,
-            parts: VecDeque::new(),
-            divided: None,
-            broken: false,
-            stale: false,
-            restores: false,
-            asked: false,
-            altered: false,
-            resets: false,
-            doubt: super::proof::Doubt::default(),
-            unproved: false,
-            held: Vec::new(),
-            around: super::wrapped::Around::Nothing,
-            rounds: 0,
-            renamed: None,
-            forgets: false,
-            changes_schema: false,
-            path: None,
-            named: None,
-            flushed: false,
-            told: false,
-            begun: false,
-            past: super::past::Past::default(),
-            fencing: super::fence::Fencing::No,
-            settling: Settling::No,
-        }
-    }
-}
-
 impl Flow {
-    /// As at the beginning of a lease, in the same memory. What the client's Sync has to end goes on.
+    /// As at the beginning of a lease, with the memory of its queue. What the client's Sync has to end goes on.
     pub(super) fn begin_anew(&mut self, told: bool) {
-        let Self {
-            expects,
-            readies,
-            status,
-            batch,
-            skip: _,
-            copy_in,
-            copied,
-            nth,
-            failed,
-            parts,
-            divided,
-            broken,
-            stale,
-            restores,
-            asked,
-            altered,
-            resets,
-            doubt,
-            unproved,
-            held,
-            around,
-            rounds,
-            renamed,
-            forgets,
-            changes_schema,
-            path,
-            named,
-            flushed,
-            told: was_told,
-            begun,
-            past,
-            fencing,
-            settling,
-        } = self;
-        expects.clear();
-        *readies = 0;
-        *status = TxStatus::Idle;
-        *batch = false;
-        *copy_in = false;
-        *copied = false;
-        *nth = 0;
-        *failed = false;
-        *parts = VecDeque::new();
-        *divided = None;
-        *broken = false;
-        *stale = false;
-        *restores = false;
-        *asked = false;
-        *altered = false;
-        *resets = false;
-        *doubt = super::proof::Doubt::default();
-        *unproved = false;
-        *held = Vec::new();
-        *around = super::wrapped::Around::Nothing;
-        *rounds = 0;
-        *renamed = None;
-        *forgets = false;
-        *changes_schema = false;
-        *path = None;
-        *named = None;
-        *flushed = false;
-        *was_told = told;
-        *begun = false;
-        *past = super::past::Past::default();
-        *fencing = super::fence::Fencing::No;
-        *settling = Settling::No;
+        self.expects.clear();
+        let expects = std::mem::take(&mut self.expects);
+        *self = Self { expects, told, skip: self.skip, ..Self::default() };
     }
 }

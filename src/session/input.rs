@@ -259,7 +259,7 @@ impl Session {
     }
 
     /// Whether the transaction of a plain statement may begin at once: a server connection has been taken for it.
-    fn may_begin(&mut self, cached: &Cached) -> bool {
+    pub(super) fn may_begin(&mut self, cached: &Cached) -> bool {
         if !self.lease.is_none() || self.was_held() || self.has_to_begin() {
             return false;
         }

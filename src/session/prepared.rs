@@ -8,10 +8,12 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
+use super::Session;
 use crate::hub::Statement;
 use crate::hub::statement::NAME_ON_SERVERS;
 use crate::sql::cache::Cached;
 use crate::sql::{LexContext, Refusal, SessionEffect};
+use crate::wire::front::Parse;
 
 /// Names that one client may hold prepared.
 const MOST_NAMES: usize = 100_000;
@@ -320,6 +322,19 @@ impl Names {
     pub fn end_portals(&mut self) {
         self.unnamed_portal = None;
         self.portals = None;
+    }
+}
+
+impl Session {
+    /// The statement that a Parse prepares.
+    pub(super) fn statement_of(&self, parse: Parse<'_>) -> Rc<Statement> {
+        let context = self.lex_context();
+        let cached = self.read_text(parse.text, context);
+        let path = if parse.name.is_empty() { 0 } else { self.path() };
+        // Drivers without names send the same text over and over.
+        let unnamed = self.names.statement(b"").filter(|_| parse.name.is_empty());
+        let again = unnamed.filter(|known| known.is(&cached, parse.oids, context, path)).cloned();
+        again.unwrap_or_else(|| self.core.statements.get(cached, parse.oids, context, path))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::sql::cache::Cached;
 use crate::sql::{Kind, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
-use crate::wire::frame::{HEADER, Header, peek_back};
+use crate::wire::frame::{HEADER, Header, peek_back, run_of};
 use crate::wire::{Report, TxStatus, back};
 
 /// An error or a notice longer than this is passed on without being looked at (bytes).
@@ -19,19 +19,6 @@ const LONGEST_REPORT: usize = 1 << 20;
 
 fn broken(error: crate::wire::WireError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-/// Bytes of the rows and COPY data at the front of those, and of the next such message if that is not whole.
-#[inline]
-fn rows(bytes: &[u8]) -> (usize, usize) {
-    let mut at = 0;
-    while let Some(Ok(Some(Header { tag: b'D' | b'd' | b'c', total }))) = bytes.get(at..).map(peek_back) {
-        if bytes.len() - at < total {
-            return (at, total);
-        }
-        at += total;
-    }
-    (at, 0)
 }
 
 impl Session {
@@ -69,9 +56,10 @@ impl Session {
             match header.tag {
                 // Rows and COPY data are most of all bytes: they need not even be whole.
                 b'D' | b'd' | b'c' if shows => {
-                    let (whole, last) = rows(bytes);
+                    let rows = |tag| matches!(tag, b'D' | b'd' | b'c');
+                    let (whole, next) = run_of(bytes, rows);
                     self.io.from_server.pass(whole);
-                    self.io.server_rest = last;
+                    self.io.server_rest = next.filter(|next| rows(next.tag)).map_or(0, |next| next.total);
                     continue;
                 }
                 b'T' if shows && bytes.len() >= header.total => {

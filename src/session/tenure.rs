@@ -9,7 +9,7 @@ use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
 use super::sequences::{FORGET, are_anothers};
-use super::{End, Flow, Session, Settling};
+use super::{End, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::Ask;
@@ -102,7 +102,7 @@ impl Session {
     pub(super) fn settle(&mut self) -> Result<(), End> {
         if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
             self.close_lease();
-            self.flow = Flow { skip: self.flow.skip, told: self.flow.told, ..Flow::default() };
+            self.flow.begin_anew(self.flow.told);
             match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
                 Some(header) => self.answer_error(header, &report),
                 None => return Err((*report).into()),

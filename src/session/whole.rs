@@ -14,15 +14,14 @@ use super::fence::Fencing;
 use super::lease::Lease;
 use super::wrapped::Around;
 use super::{Session, Settling};
-use crate::config::{PoolMode, Reads};
+use crate::config::PoolMode;
 use crate::hub::Statement;
 use crate::hub::client::Running;
-use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
 use crate::sql::{Kind, TransactionVerb};
 use crate::wire::TxStatus;
-use crate::wire::frame::{HEADER, Header, peek_back, peek_front};
-use crate::wire::front::{self, Target};
+use crate::wire::frame::{HEADER, peek_front, run_of};
+use crate::wire::front::{self, Parse, Target};
 
 /// A whole batch that has been sent, and how far its answer has come.
 pub struct Whole {
@@ -111,32 +110,19 @@ impl Session {
         if !quiet || held || special || flow.around != Around::Nothing || self.db.rehearsal.is_on() {
             return false;
         }
-        let context = self.lex_context();
         let Some(batch) = read(self.io.from_client.unscanned(), self.manner.largest) else { return false };
         let bytes = self.io.from_client.unscanned();
         let part = |lies: &Range<usize>| bytes.get(lies.clone()).unwrap_or_default();
         let statement = match &batch.parse {
             None => self.names.statement(part(&batch.name)).cloned(),
-            Some([text, oids]) => {
-                let (cached, oids) = (self.read_text(part(text), context), part(oids));
-                // Drivers without names send the same text over and over.
-                let unnamed = self.names.statement(b"");
-                let again = unnamed.filter(|known| known.is(&cached, oids, context, 0)).cloned();
-                Some(again.unwrap_or_else(|| self.core.statements.get(cached, oids, context, 0)))
-            }
+            Some([text, oids]) => Some(self.statement_of(Parse { name: b"", text: part(text), oids: part(oids) })),
         };
         let Some(statement) = statement.filter(|statement| statement.cached.analysis.is_plain()) else { return false };
-        if self.lease.is_none() {
-            self.sequences.asks_next = false;
-            self.identity.note_next(Some(&statement.cached.analysis));
-            let anywhere = self.manner.reads == Reads::Primary;
-            let nature = if anywhere { Nature::Any } else { nature(&statement.cached.analysis) };
-            if !self.acquire_now(nature) {
-                return false;
-            }
+        if !self.may_go_on() && !self.may_begin(&statement.cached) {
+            return false;
         }
-        let usual = matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. });
-        usual && self.flow.expects.is_empty() && !self.must_hold_back() && self.send_whole(&batch, statement)
+        // Of a connection that was just taken the settings may have to come first.
+        self.may_go_on() && self.flow.expects.is_empty() && self.send_whole(&batch, statement)
     }
 
     /// False: the statement has to be made to stand on the server first.
@@ -222,12 +208,12 @@ impl Session {
     pub(super) fn pass_plain_answer(&mut self) {
         let ends = match self.flow.expects.front_mut() {
             Some(Expected { what: What::Whole(whole), .. }) => {
-                let (passed, next) = ordinary(self.io.from_server.unscanned(), |tag| {
+                let (passed, next) = run_of(self.io.from_server.unscanned(), |tag| {
                     whole.behind(tag).map(|due| whole.due = due).is_some()
                 });
                 self.io.from_server.pass(passed);
-                let ends = whole.due == Due::Sync && next == Some(b'Z');
-                if !ends && next.is_some_and(|tag| whole.behind(tag).is_none()) {
+                let ends = whole.due == Due::Sync && next.is_some_and(|next| next.tag == b'Z');
+                if !ends && next.is_some_and(|next| whole.behind(next.tag).is_none()) {
                     self.unfold();
                 }
                 ends
@@ -239,12 +225,12 @@ impl Session {
                     && !self.flow.restores =>
             {
                 let nth = &mut self.flow.nth;
-                let (passed, next) = ordinary(self.io.from_server.unscanned(), |tag| {
+                let (passed, next) = run_of(self.io.from_server.unscanned(), |tag| {
                     *nth += usize::from(tag == b'C');
                     matches!(tag, b'T' | b'D' | b'C')
                 });
                 self.io.from_server.pass(passed);
-                next == Some(b'Z')
+                next.is_some_and(|next| next.tag == b'Z')
             }
             Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. }) => {
                 let edge = edge_of_block(cached).filter(|edge| self.io.from_server.unscanned() == *edge);
@@ -321,19 +307,5 @@ fn edge_of_block(cached: &Cached) -> Option<&'static [u8]> {
         Kind::Transaction(TransactionVerb::Begin(_)) => Some(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T"),
         Kind::Transaction(TransactionVerb::Commit { chain: false }) => Some(b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I"),
         _ => None,
-    }
-}
-
-/// Bytes of the messages at the front that are whole and go on as expected, and the tag of the next one.
-#[inline]
-fn ordinary(bytes: &[u8], mut goes_on: impl FnMut(u8) -> bool) -> (usize, Option<u8>) {
-    let mut at = 0;
-    loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        match peek_back(rest) {
-            Ok(Some(Header { tag, total })) if rest.len() >= total && goes_on(tag) => at += total,
-            Ok(Some(Header { tag, .. })) => return (at, Some(tag)),
-            Ok(None) | Err(_) => return (at, None),
-        }
     }
 }

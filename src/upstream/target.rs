@@ -11,8 +11,6 @@ use super::server::{Facts, Server};
 pub struct CancelTarget {
     /// How to reach the server.
     pub pool: Arc<Pool>,
-    /// Process id of the server connection.
-    pub pid: u32,
     /// What tables show of the server connection.
     pub server: Arc<Facts>,
     secret: Arc<[u8]>,
@@ -23,7 +21,6 @@ impl CancelTarget {
     pub fn new(server: &Server) -> Arc<Self> {
         Arc::new(Self {
             pool: server.permit.pool().clone(),
-            pid: server.key.0,
             secret: server.key.1.clone(),
             server: server.facts.clone(),
         })
@@ -34,6 +31,6 @@ impl CancelTarget {
     /// # Errors
     /// The server cannot be reached.
     pub async fn cancel(&self) -> Result<(), super::login::LoginError> {
-        cancel(self.pool.login(), self.pid, &self.secret).await
+        cancel(self.pool.login(), self.server.pid, &self.secret).await
     }
 }

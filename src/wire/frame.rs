@@ -98,6 +98,20 @@ pub fn peek_back(bytes: &[u8]) -> Result<Option<Header>, WireError> {
     }
 }
 
+/// Bytes of a server's messages at the front that are whole and of tags that `goes_on` takes, and the header of the next one, as
+/// far as it is there.
+#[inline]
+pub fn run_of(bytes: &[u8], mut goes_on: impl FnMut(u8) -> bool) -> (usize, Option<Header>) {
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match peek_back(rest) {
+            Ok(Some(header)) if rest.len() >= header.total && goes_on(header.tag) => at += header.total,
+            next => return (at, next.ok().flatten()),
+        }
+    }
+}
+
 #[inline]
 fn peek(bytes: &[u8]) -> Result<Option<Header>, WireError> {
     let Some((head, _)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };

@@ -20,9 +20,10 @@ pub use fields::{ErrorFields, Report, Severity};
 pub use frame::{Header, WireError};
 
 /// Transaction status as ReadyForQuery tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TxStatus {
     /// `I`: not in a transaction block.
+    #[default]
     Idle,
     /// `T`: in a transaction block.
     Block,
