@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers bench build release postgres lint fmt
+.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers conformance-versions bench build release postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -19,6 +19,7 @@ help:
 	@echo '  make conformance-twins    two clients at random on one server connection, 100,000 steps beside direct connections'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
+	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
 	@echo 'make bench  pgsluice, PgBouncer, haproxy, Pgpool-II and a direct connection side by side, in a quarter of an hour;'
 	@echo '            flags in BENCH: make bench BENCH=--quick takes two minutes, BENCH=--help says more'
 	@echo 'make build  the release binary, target/release/pgsluice'
@@ -45,7 +46,7 @@ test: postgres
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers conformance-versions
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
@@ -84,6 +85,10 @@ conformance-pipeline: postgres
 # Drivers' and frameworks' own suites: directly, through pgsluice, and beside two busy clients.
 conformance-drivers: postgres
 	$(CARGO) test --locked --test suites -- --ignored --nocapture --test-threads=1
+
+# PostgreSQL 14, 16, 17 and 18 come from npm; VERSIONS names others.
+conformance-versions: postgres
+	tests/versions $(VERSIONS)
 
 # Writes docs/BENCHMARKS.md, unless its flags leave something out.
 bench: postgres

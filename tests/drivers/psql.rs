@@ -5,8 +5,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::stand::{Stand, detail, fail, succeed};
 
+/// The database whose gate is closed here: other tests of this file write to `psql` meanwhile.
+const GATED: &str = "psql_gated";
+
 fn psql(stand: &Stand) -> Command {
-    let mut psql = stand.tool("psql", "psql");
+    psql_on(stand, "psql")
+}
+
+fn psql_on(stand: &Stand, database: &str) -> Command {
+    let mut psql = stand.tool("psql", database);
     psql.args(["-XAt", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]);
     psql
 }
@@ -19,8 +26,8 @@ struct Talk {
 }
 
 impl Talk {
-    fn start(stand: &Stand) -> Talk {
-        let mut psql = stand.tool("psql", "psql");
+    fn start(stand: &Stand, database: &str) -> Talk {
+        let mut psql = stand.tool("psql", database);
         psql.args(["-XAtq", "-v", "VERBOSITY=verbose"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         // Errors go where answers go, in order.
         psql.stderr(Stdio::null());
@@ -112,7 +119,7 @@ copied\t2
 #[test]
 fn a_second_transaction_on_a_pinned_session() {
     let stand = Stand::shared();
-    let mut talk = Talk::start(&stand);
+    let mut talk = Talk::start(&stand, "psql");
     assert_eq!(talk.ask("declare pinned cursor with hold for select generate_series(1, 3);"), "");
     for n in 1..=3 {
         assert_eq!(talk.ask("fetch 1 from pinned;"), n.to_string());
@@ -123,12 +130,12 @@ fn a_second_transaction_on_a_pinned_session() {
 #[test]
 fn maintenance() {
     let stand = Stand::shared();
-    let mut talk = Talk::start(&stand);
-    let mut pinned = Talk::start(&stand);
+    let mut talk = Talk::start(&stand, GATED);
+    let mut pinned = Talk::start(&stand, GATED);
     talk.ask("drop table if exists kept; create table kept (id int primary key, v text); create sequence if not exists numbers;");
     talk.ask("insert into kept values (1, 'before');");
     pinned.ask("create temp table mine (n int); prepare put (int) as insert into kept values ($1, 'x');");
-    stand.maintenance_on("psql");
+    stand.maintenance_on(GATED);
     let refused = |command: &str| format!("25006 cannot execute {command} in a read-only transaction");
     for talk in [&mut talk, &mut pinned] {
         assert_eq!(talk.ask("select v from kept;"), "before");
@@ -160,14 +167,14 @@ fn maintenance() {
     assert_eq!(pinned.ask("execute put(3);"), refused("INSERT"));
     assert_eq!(pinned.ask("insert into mine values (7); select n from mine;"), "7");
     // What a person sees, all of it.
-    let said = fail(psql(&stand).args(["-c", "insert into kept values (2, 'x')"]));
+    let said = fail(psql_on(&stand, GATED).args(["-c", "insert into kept values (2, 'x')"]));
     let expected = format!(
         "ERROR:  25006: cannot execute INSERT in a read-only transaction\nDETAIL:  {}\n\
          HINT:  Writes are expected back at 2030-12-01",
-        detail("psql")
+        detail(GATED)
     );
     assert!(said.starts_with(&expected), "{said}");
-    stand.maintenance_off("psql");
+    stand.maintenance_off(GATED);
     for (n, talk) in [&mut talk, &mut pinned].into_iter().enumerate() {
         assert_eq!(talk.ask(&format!("insert into kept values ({}, 'after') returning v;", n + 10)), "after");
     }

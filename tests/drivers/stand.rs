@@ -11,10 +11,11 @@ use std::time::Duration;
 use pgsluice_fixtures::{Cluster, Proxy, Role, Shared, Tls};
 
 /// A database for each test that shares the stand.
-const DATABASES: [&str; 13] = [
+const DATABASES: [&str; 14] = [
     "app",
     "raw",
     "psql",
+    "psql_gated",
     "pgbench",
     "dump",
     "restored",
