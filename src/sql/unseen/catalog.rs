@@ -9,10 +9,12 @@ use super::super::analyzer::{Analyzer, Scope};
 use super::super::lexer::Lexer;
 use super::super::refused::{Rule, Why};
 use super::extensions;
+use super::harmless::is_harmless;
 use super::leavings::{Leavings, Marks, What};
 use super::left::{self, Left};
-use super::mentions::{Depth, Mention, mentions};
+use super::mentions::{Depth, Mention, mentions, runs_text};
 use super::question::MOST_ROWS;
+use super::reach::Reach;
 use super::verdict::{Unseen, leaves_no_row};
 
 /// Executable by everybody by default, and it changes no table: not enough to suspect all text that is put together.
@@ -43,6 +45,8 @@ struct Routine {
     writer: Option<Writer>,
     /// Its body is SQL, or another language's text that calls SQL: it has its caller's rights or its owner's.
     by_body: bool,
+    /// By itself it is not shown to write nothing.
+    doubtful: bool,
     builds: bool,
     named: Named,
     /// What it leaves behind in its session by itself.
@@ -66,6 +70,8 @@ struct Named {
     types: HashSet<Box<[u8]>, RandomState>,
     operators: Vec<Box<[u8]>>,
     writes: bool,
+    /// It has a command that is no query.
+    commands: bool,
 }
 
 #[derive(Default)]
@@ -76,6 +82,8 @@ struct Graph {
     /// Schema and name of what is no function.
     names: Map<Node, (String, String)>,
     writers: Vec<(Node, Writer)>,
+    /// What else is not shown to write nothing.
+    doubtful: Vec<Node>,
     /// Roles within whose reach files and programs are.
     roles: bool,
     /// Functions that are only read through where they are called: dblink and its like.
@@ -122,7 +130,7 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
         Mention::Writes => named.writes = true,
         Mention::Builds | Mention::AnyRelation => *builds = true,
         Mention::Command(tag) => found(tag),
-        Mention::RunsText => {}
+        Mention::Utility | Mention::RunsText => named.commands = true,
     };
     let readings: &[bool] = if text.contains('\\') { &[true, false] } else { &[true] };
     for standard in readings {
@@ -151,6 +159,7 @@ impl Graph {
             "n" => _ = self.names.insert((kind(1), number(2)), (field(3).to_owned(), field(4).to_owned())),
             "s" => self.writers.push(((kind(1), number(2)), Writer { what: field(3).into(), weak: false })),
             "v" => {
+                self.doubtful.push((kind(1), number(2)));
                 let (mut named, mut builds) = (Named::default(), false);
                 if let Some(writer) = look_through(field(3), analyzer.scope(), &mut named, &mut builds) {
                     self.writers.push(((kind(1), number(2)), writer));
@@ -180,6 +189,7 @@ impl Graph {
                 self.by_text.insert(one.oid);
                 None
             }
+            _ if has('b') => None,
             _ if has('p') => writer("a function of the server's own"),
             _ if has('u') => writer(&format!("code in {language}")),
             (_, "c") if field(6).is_empty() => writer("code in C"),
@@ -201,6 +211,13 @@ impl Graph {
                 words.iter().find(listed).and_then(|word| writer(word))
             }
         };
+        one.doubtful = match language.as_str() {
+            "sql" | "plpgsql" => one.builds || one.named.writes || one.named.commands,
+            "c" => !extensions::writes_nothing(field(6), has('v')) || listed.is_some() || runs_text(name.as_bytes()),
+            // Aggregates and constructors of ranges have no code of their own.
+            "internal" => !has('a'),
+            _ => true,
+        } || one.writer.is_some();
         (one.schema, one.name, one.flags) = (schema, name, flags);
         self.routines.push(one);
     }
@@ -225,12 +242,17 @@ impl Graph {
             })
     }
 
-    /// All that `writers` lead from, with the first reason that was found for each.
-    fn spread(&self, writers: &[(Node, Rc<str>)], index: &Index<'_>, analyzer: &Analyzer) -> Map<Node, Rc<str>> {
+    /// All that leads to `writers`, with the first reason that was found for each; `allowed` says where configuration ends a chain.
+    fn spread(
+        &self,
+        writers: &[(Node, Rc<str>)],
+        index: &Index<'_>,
+        allowed: &dyn Fn(Node) -> bool,
+    ) -> Map<Node, Rc<str>> {
         let mut known: Map<Node, Rc<str>> = Map::default();
         let mut queue: Vec<(Node, Rc<str>)> = writers.to_vec();
         while let Some((node, why)) = queue.pop() {
-            if known.contains_key(&node) || self.is_allowed(node, index, analyzer) {
+            if known.contains_key(&node) || allowed(node) {
                 continue;
             }
             known.insert(node, why.clone());
@@ -280,6 +302,26 @@ impl Graph {
         leavings
     }
 
+    /// Whether a body calls what nobody knows: neither PostgreSQL's own that is harmless, nor one of the database's own.
+    fn calls_unknown(&self, one: &Routine, index: &Index<'_>) -> bool {
+        one.named.calls.iter().any(|(schema, name)| {
+            let own = matches!(schema.as_deref(), None | Some(b"pg_catalog")) && is_harmless(name);
+            let named = index.by_name.get(&**name).into_iter().flatten().filter_map(|at| self.routines.get(*at));
+            let known = own || named.filter(|known| !known.flags.contains('b')).any(|known| in_schema(schema, known));
+            !known || !name.is_ascii()
+        })
+    }
+
+    /// All that is not shown to write nothing.
+    fn doubtful(&self, index: &Index<'_>) -> Map<Node, Rc<str>> {
+        let doubtful = |one: &&Routine| one.doubtful || one.flags.contains('b') || self.calls_unknown(one, index);
+        let routines = self.routines.iter().filter(doubtful).map(|one| (b'f', one.oid));
+        let others = self.writers.iter().map(|(node, _)| *node).chain(self.doubtful.iter().copied());
+        let reason: Rc<str> = "".into();
+        let roots: Vec<_> = routines.chain(others).map(|node| (node, reason.clone())).collect();
+        self.spread(&roots, index, &|_| false)
+    }
+
     fn resolve(&self, analyzer: &Analyzer) -> Unseen {
         let index = Index::new(self);
         let by_itself = |weak: bool| {
@@ -288,66 +330,86 @@ impl Graph {
             let wanted = all.filter(move |(_, writer)| weak || !writer.weak);
             wanted.map(|(node, writer)| (node, writer.what)).collect::<Vec<_>>()
         };
-        let strong = self.spread(&by_itself(false), &index, analyzer);
+        let allowed = |node: Node| self.is_allowed(node, &index, analyzer);
+        let strong = self.spread(&by_itself(false), &index, &allowed);
         let within_reach = self.within_reach(&strong);
         let mut writers = by_itself(true);
         let built: Rc<str> = "text that is put together at run time".into();
         let builders = || self.routines.iter().filter(|one| one.builds);
         let suspect = builders().filter(|one| within_reach || one.flags.contains('d'));
         writers.extend(suspect.map(|one| ((b'f', one.oid), built.clone())));
-        let all = self.spread(&writers, &index, analyzer);
+        let all = self.spread(&writers, &index, &allowed);
 
         let mut unseen = Unseen { within_reach, ..Unseen::default() };
         builders().for_each(|one| unseen.builders.add(&one.schema, &one.name));
-        let mut nodes: Vec<_> = all.iter().collect();
-        nodes.sort();
-        for (&(kind, oid), why) in nodes {
+        self.reach(&all, &index, &mut unseen.refused);
+        unseen.findings = self.findings(&all, &index, analyzer);
+        // dblink and its like are judged by their arguments where those can be read; by number they cannot.
+        for one in self.routines.iter().filter(|one| self.by_text.contains(&one.oid)) {
+            unseen.refused.function_oids.insert(one.oid, one.name.as_str().into());
+        }
+        let doubtful = self.doubtful(&index);
+        self.reach(&doubtful, &index, &mut unseen.asked);
+        for one in self.routines.iter().filter(|one| !doubtful.contains_key(&(b'f', one.oid))) {
+            unseen.clean.add(&one.schema, &one.name);
+        }
+        unseen.seal()
+    }
+
+    /// The names of all that leads to writers of one kind.
+    fn reach(&self, all: &Map<Node, Rc<str>>, index: &Index<'_>, reach: &mut Reach) {
+        for &(kind, oid) in all.keys() {
             if kind == b'f' {
                 let Some(one) = index.by_oid.get(&oid).and_then(|at| self.routines.get(*at)) else { continue };
                 // PostgreSQL's own are the reader's to refuse, so are those of the list.
                 if one.flags.contains('b') {
                     continue;
                 }
-                unseen.function_oids.insert(oid, one.name.as_str().into());
-                unseen.functions.add(&one.schema, &one.name);
+                reach.function_oids.insert(oid, one.name.as_str().into());
+                reach.functions.add(&one.schema, &one.name);
                 if one.flags.contains('F') {
-                    unseen.fields.add(&one.schema, &one.name);
-                }
-                let listed = analyzer.list().function(one.name.as_bytes(), Some(one.schema.as_bytes())).is_some();
-                if !listed {
-                    unseen.findings.push(format!("{}.{}() by {why}", one.schema, one.name));
+                    reach.fields.add(&one.schema, &one.name);
                 }
                 continue;
             }
-            unseen.everywhere |= kind == b'a';
-            let Some((schema, name)) = self.names.get(&(kind, oid)) else { continue };
-            match kind {
-                b'r' => {
-                    unseen.read.add(schema, name);
-                    unseen.findings.push(format!("{schema}.{name} by {why}"));
-                }
-                b'w' => unseen.written.add(schema, name),
-                b'o' => {
-                    unseen.operators.insert(name.as_bytes().into());
-                    unseen.findings.push(format!("operator {name} by {why}"));
-                }
-                _ => {
-                    unseen.types.add(schema, name);
-                    unseen.type_oids.insert(oid);
-                }
+            reach.everywhere |= kind == b'a';
+            if let Some((schema, name)) = self.names.get(&(kind, oid)) {
+                reach.add(kind, oid, schema, name);
             }
         }
-        // dblink and its like are judged by their arguments where those can be read; by number they cannot.
-        for one in self.routines.iter().filter(|one| self.by_text.contains(&one.oid)) {
-            unseen.function_oids.insert(one.oid, one.name.as_str().into());
-        }
-        unseen.seal()
     }
+
+    /// What was found, in words.
+    fn findings(&self, all: &Map<Node, Rc<str>>, index: &Index<'_>, analyzer: &Analyzer) -> Vec<String> {
+        let mut nodes: Vec<_> = all.iter().collect();
+        nodes.sort();
+        let words = |(&(kind, oid), why): (&Node, &Rc<str>)| {
+            if kind == b'f' {
+                let one = index.by_oid.get(&oid).and_then(|at| self.routines.get(*at))?;
+                let listed = analyzer.list().function(one.name.as_bytes(), Some(one.schema.as_bytes())).is_some();
+                let told = !listed && !one.flags.contains('b');
+                return told.then(|| format!("{}.{}() by {why}", one.schema, one.name));
+            }
+            let (schema, name) = self.names.get(&(kind, oid))?;
+            match kind {
+                b'r' => Some(format!("{schema}.{name} by {why}")),
+                b'o' => Some(format!("operator {name} by {why}")),
+                _ => None,
+            }
+        };
+        nodes.into_iter().filter_map(words).collect()
+    }
+}
+
+/// Whether a name with that schema, if it has one, can be that function's.
+fn in_schema(schema: &Option<Box<[u8]>>, one: &Routine) -> bool {
+    schema.as_deref().is_none_or(|wanted| wanted == one.schema.as_bytes() || wanted.starts_with(b"pg_temp"))
 }
 
 /// Functions by what their bodies name.
 struct Index<'a> {
     by_oid: Map<u32, usize>,
+    by_name: Map<&'a [u8], Vec<usize>>,
     calls: Map<&'a [u8], Vec<User<'a>>>,
     fields: Map<&'a [u8], Vec<u32>>,
     /// And whether it writes to tables.
@@ -360,6 +422,7 @@ impl<'a> Index<'a> {
     fn new(graph: &'a Graph) -> Self {
         let mut index = Self {
             by_oid: Map::default(),
+            by_name: Map::default(),
             calls: Map::default(),
             fields: Map::default(),
             relations: Map::default(),
@@ -368,6 +431,7 @@ impl<'a> Index<'a> {
         };
         for (at, one) in graph.routines.iter().enumerate() {
             index.by_oid.insert(one.oid, at);
+            index.by_name.entry(one.name.as_bytes()).or_default().push(at);
             for (schema, name) in &one.named.calls {
                 index.calls.entry(&**name).or_default().push((schema.as_deref(), one.oid));
             }

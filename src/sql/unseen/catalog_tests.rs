@@ -1,4 +1,5 @@
 use super::super::left::Kinds;
+use super::super::verdict::WriteRisk;
 use super::*;
 use crate::sql::{LexContext, RefusalList};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ fn plpgsql(oid: u32, name: &str, statement: &str) -> Row {
 }
 
 fn names(found: &Unseen) -> Vec<&str> {
-    let mut names: Vec<_> = found.function_oids.values().map(|name| &**name).collect();
+    let mut names: Vec<_> = found.refused.function_oids.values().map(|name| &**name).collect();
     names.sort_unstable();
     names
 }
@@ -64,8 +65,8 @@ fn dependencies_lead_on() {
     ];
     let found = unseen(&rows);
     assert_eq!(names(&found), ["by_operator", "by_view", "logs", "writes"]);
-    assert!(found.read.has(None, b"view_of_view") && found.written.has(Some(b"pg_temp"), b"mine"));
-    assert!(found.operators.contains(&b"<~>"[..]) && !found.everywhere && !found.within_reach);
+    assert!(found.refused.read.has(None, b"view_of_view") && found.refused.written.has(Some(b"pg_temp"), b"mine"));
+    assert!(found.refused.operators.contains(&b"<~>"[..]) && !found.refused.everywhere && !found.within_reach);
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn what_runs_elsewhere_is_judged_by_its_text() {
     ];
     let found = unseen(&rows);
     assert_eq!(names(&found), ["dblink", "writes"]);
-    assert!(found.read.has(None, b"view") && !found.read.has(None, b"harmless"));
+    assert!(found.refused.read.has(None, b"view") && !found.refused.read.has(None, b"harmless"));
 }
 
 #[test]
@@ -221,4 +222,140 @@ fn more_settings_than_there_is_room_for_bind_the_session() {
     let other = (1..=70).filter(|oid| found.of_function(*oid).kinds().has(Kinds::OTHER)).count();
     let named = (1..=70).filter(|oid| found.settings(found.of_function(*oid)).count() == 1).count();
     assert_eq!((other, named), (13, 57));
+}
+
+/// What is known of a statement in a database with these rows.
+fn risk(found: &Unseen, sql: &str) -> &'static str {
+    let analyzer = Analyzer::default();
+    let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
+    let of = |one| found.risk(&analyzer, sql.as_bytes(), LexContext::default(), one, &[]);
+    let risks: Vec<_> = analysis.statements.iter().map(of).collect();
+    match &*risks {
+        [WriteRisk::Clean] => "clean",
+        [WriteRisk::MayWrite] => "asked",
+        [WriteRisk::Refused(_)] => "refused",
+        other => panic!("{sql}: {other:?}"),
+    }
+}
+
+#[test]
+fn only_what_is_shown_to_write_nothing_is_clean() {
+    let rows = [
+        emit(),
+        row(&["f", "715", "pg_catalog", "lo_create", "internal", "b", "", ""]),
+        plpgsql(1, "adds", "RETURN $1 + abs($2)"),
+        function(2, "doubles", "sql", "x", "", "SELECT app.adds($1, $1) FROM t WHERE random() > 0"),
+        plpgsql(3, "large", "PERFORM lo_create(0)"),
+        function(4, "outer", "sql", "vx", "", "SELECT large()"),
+        plpgsql(5, "builds", "EXECUTE 'SELECT ' || x"),
+        plpgsql(6, "constant", "EXECUTE 'SELECT adds(1, 2)' INTO x"),
+        plpgsql(7, "hidden", "EXECUTE 'SELECT lo_create(0)'"),
+        plpgsql(8, "lifts", "PERFORM set_config('default_transaction_read_only', 'off', false)"),
+        plpgsql(9, "sets", "SET default_transaction_read_only = off"),
+        plpgsql(10, "holds", "EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT 1'"),
+        plpgsql(11, "foreign_call", "PERFORM nobodys()"),
+        function(12, "perl", "plperl", "vx", "", "return 1;"),
+        function(13, "python", "plpython3u", "vxu", "", "return 1"),
+        function(14, "distance", "c", "x", "some_extension", ""),
+        function(15, "digest", "c", "x", "pgcrypto", ""),
+        function(16, "gen_salt", "c", "vx", "pgcrypto", ""),
+        function(17, "lower", "sql", "vx", "", "SELECT lo_create($1)"),
+        function(18, "total", "internal", "a", "", ""),
+        function(19, "spoilt", "internal", "a", "", ""),
+        function(20, "alias", "internal", "x", "", ""),
+        plpgsql(21, "writes", "INSERT INTO t VALUES (1)"),
+        plpgsql(22, "stats", "PERFORM pg_clear_relation_stats('public', 't')"),
+        plpgsql(23, "emits", "PERFORM pg_logical_emit_message(false, 'a', 'b')"),
+        row(&["e", "f", "3", "f", "19"]),
+        row(&["e", "f", "1", "r", "40"]),
+        row(&["e", "f", "715", "r", "41"]),
+        row(&["e", "r", "41", "r", "42"]),
+        row(&["e", "f", "3", "o", "50"]),
+        row(&["e", "f", "1", "o", "51"]),
+        row(&["e", "f", "3", "c", "60"]),
+        row(&["n", "r", "40", "app", "view"]),
+        row(&["n", "r", "41", "app", "large_view"]),
+        row(&["n", "r", "42", "app", "view_of_view"]),
+        row(&["n", "o", "50", "", "<~>"]),
+        row(&["n", "o", "51", "", "<+>"]),
+        row(&["n", "c", "60", "app", "checked"]),
+        plpgsql(24, "by_view", "PERFORM count(*) FROM view_of_view"),
+    ];
+    let found = unseen(&rows);
+    for sql in [
+        "SELECT 1",
+        "SELECT upper(v), count(*) OVER (PARTITION BY a) FROM t",
+        "SELECT adds(1, 2)",
+        "SELECT app.doubles(1), random(), now()",
+        "SELECT constant()",
+        "SELECT * FROM view",
+        "SELECT 1 <+> 2",
+        "SELECT digest('a', 'md5'), gen_salt('bf')",
+        "SELECT total(v) FROM t",
+        "SELECT pg_catalog.lower(v) FROM t",
+        "VALUES (adds(1, 2))",
+        "WITH x AS MATERIALIZED (SELECT adds(1, 2)) SELECT * FROM x",
+    ] {
+        assert_eq!(risk(&found, sql), "clean", "{sql}");
+    }
+    for sql in [
+        "SELECT large()",
+        "SELECT outer()",
+        "SELECT builds()",
+        "SELECT hidden()",
+        "SELECT lifts()",
+        "SELECT sets()",
+        "SELECT holds()",
+        "SELECT foreign_call()",
+        "SELECT perl()",
+        "SELECT distance(1, 2)",
+        "SELECT lower(1)",
+        "SELECT spoilt(v) FROM t",
+        "SELECT alias()",
+        "SELECT writes()",
+        "SELECT by_view()",
+        "SELECT * FROM t, large_view",
+        "SELECT * FROM view_of_view",
+        "SELECT 1 <~> 2",
+        "SELECT '1'::checked",
+        "SELECT nobodys()",
+        "SELECT lo_create(0)",
+        "SELECT query_to_xml('SELECT 1', true, true, '')",
+        "SELECT array_in('{1}', 'checked'::regtype::oid, -1)",
+        "SELECT set_config('a.b', 'c', true)",
+        "SELECT pg_notify('a', 'b')",
+        "SELECT v FROM t FOR UPDATE",
+        "FETCH c",
+        "CALL adds(1, 2)",
+        "DO $$ BEGIN PERFORM 1; END $$",
+        "INSERT INTO t VALUES (1)",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "EXECUTE p",
+        "SHOW all",
+        "what is this",
+    ] {
+        assert_eq!(risk(&found, sql), "asked", "{sql}");
+    }
+    for sql in ["SELECT stats()", "SELECT emits()", "SELECT python()"] {
+        assert_eq!(risk(&found, sql), "refused", "{sql}");
+    }
+    // Where nothing is doubtful a statement is not looked through.
+    assert_eq!(risk(&Unseen::default(), "SELECT lower(v) FROM t"), "clean");
+}
+
+#[test]
+fn commands_that_stay_though_rolled_back_are_refused_before_they_run() {
+    let rows = [
+        plpgsql(1, "an", "ANALYZE mine"),
+        plpgsql(2, "re", "IF true THEN REINDEX TABLE mine; END IF"),
+        plpgsql(3, "loops", "FOR i IN 1..2 LOOP ANALYZE mine; END LOOP"),
+        plpgsql(4, "quotes", "EXECUTE 'ANALYZE ' || x"),
+        function(5, "in_sql", "sql", "vx", "", "ANALYZE mine; SELECT 1"),
+        plpgsql(6, "columns", "RETURN (SELECT cluster FROM t WHERE t.vacuum = 1 AND comment = 'analyze')"),
+        plpgsql(7, "clusters", "CLUSTER mine"),
+    ];
+    let found = unseen(&rows);
+    assert_eq!(names(&found), ["an", "clusters", "in_sql", "loops", "quotes", "re"]);
+    assert_eq!(risk(&found, "SELECT columns()"), "asked");
+    assert_eq!(risk(&found, "SELECT an()"), "refused");
 }

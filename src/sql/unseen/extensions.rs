@@ -76,11 +76,21 @@ pub(super) fn is_known(name: &str) -> bool {
     KNOWN.binary_search(&name).is_ok()
 }
 
+/// Those of them whose volatile C functions only compute. Sorted.
+const COMPUTING: [&str; 8] =
+    ["fuzzystrmatch", "ltree", "pg_trgm", "pgcrypto", "pgstattuple", "seg", "uuid-ossp", "vector"];
+
+/// Whether the C function of an extension is known to write nothing at all.
+pub(super) fn writes_nothing(extension: &str, volatile: bool) -> bool {
+    if volatile { COMPUTING.binary_search(&extension).is_ok() } else { is_known(extension) }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_table_is_sorted() {
-        assert!(super::KNOWN.is_sorted());
+        assert!(super::KNOWN.is_sorted() && super::COMPUTING.is_sorted());
+        assert!(super::COMPUTING.iter().all(|name| super::is_known(name)));
         assert!(super::is_known("pgcrypto") && !super::is_known("pg_background"));
     }
 }

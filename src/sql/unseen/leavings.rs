@@ -186,7 +186,7 @@ impl Leavings {
                     writes = true;
                     Marks::default()
                 }
-                Mention::Builds | Mention::RunsText | Mention::Command(_) => Marks::default(),
+                Mention::Builds | Mention::RunsText | Mention::Utility | Mention::Command(_) => Marks::default(),
             });
         });
         if writes {

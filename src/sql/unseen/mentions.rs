@@ -35,6 +35,8 @@ pub(super) enum Mention<'a, 'b> {
     AnyRelation,
     /// A command of the refusal list.
     Command(&'static str),
+    /// A word with which a command begins that is no query.
+    Utility,
 }
 
 /// Where constants are looked into.
@@ -123,8 +125,58 @@ fn is_operator(token: Token) -> bool {
     matches!(token.shape, Shape::Punct(byte) if b"~!@#^&|`?+-*/%<>=".contains(&byte))
 }
 
+/// Words with which commands begin that are no queries: they change tables, the catalog or the session, or say what COMMIT does.
+fn is_utility(word: K) -> bool {
+    matches!(
+        word,
+        K::Abort
+            | K::Alter
+            | K::Analyse
+            | K::Analyze
+            | K::Call
+            | K::Checkpoint
+            | K::Cluster
+            | K::Comment
+            | K::Commit
+            | K::Copy
+            | K::Create
+            | K::Deallocate
+            | K::Delete
+            | K::Discard
+            | K::Do
+            | K::Drop
+            | K::Explain
+            | K::Grant
+            | K::Hold
+            | K::Import
+            | K::Insert
+            | K::Listen
+            | K::Load
+            | K::Lock
+            | K::Merge
+            | K::Notify
+            | K::Prepare
+            | K::Reassign
+            | K::Refresh
+            | K::Reindex
+            | K::Release
+            | K::Repack
+            | K::Reset
+            | K::Revoke
+            | K::Rollback
+            | K::Savepoint
+            | K::Security
+            | K::Set
+            | K::Start
+            | K::Truncate
+            | K::Unlisten
+            | K::Update
+            | K::Vacuum
+    )
+}
+
 /// Functions that run the text they are given, or read the relation.
-fn runs_text(name: &[u8]) -> bool {
+pub(super) fn runs_text(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(calls::runs_text)
         || memchr::memmem::find(name, b"_to_xml").is_some()
         || matches!(name, b"dblink" | b"dblink_open" | b"dblink_send_query")
@@ -146,6 +198,9 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                 }
                 if !self.before[0].is(b'.') {
                     self.keyword(token, next);
+                    if self.body && is_utility(token.keyword) {
+                        self.utility(token);
+                    }
                 }
                 let [prev, prev2, ..] = self.before;
                 let names = token.shape != Shape::Word
@@ -242,6 +297,20 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A word in a body that begins a command, if it stands where one does.
+    fn utility(&mut self, token: Token) {
+        (self.tell)(Mention::Utility);
+        let prev = self.before[0];
+        let begins = matches!(prev.shape, Shape::Punct(b';' | b'>'))
+            || matches!(prev.keyword, K::Begin | K::Then | K::Else | K::Atomic)
+            || prev == Token::NONE
+            || prev.text(self.lexer.text()).eq_ignore_ascii_case(b"loop");
+        // COPY and CHECKPOINT are looked at wherever they stand.
+        if begins && !matches!(token.keyword, K::Copy | K::Checkpoint) {
+            self.command(token);
         }
     }
 

@@ -5,21 +5,27 @@
 //! bodies name, and, by PostgreSQL's own dependencies, views, rules, policies, operators, casts, types, defaults, checks and
 //! triggers. [`question`] is what the catalog is asked, once; [`catalog`] goes from its rows to the end of all chains;
 //! [`Unseen`] is what is left, and judges statements. [`mentions`] finds what a text names, of a body and of a statement alike;
-//! `extensions` lists those whose C code is known.
+//! `extensions` lists those whose C code is known, `harmless` what of PostgreSQL's own writes nothing.
+//!
+//! For a statement that is about to run there are three answers ([`WriteRisk`], from [`Unseen::risk`]): it is clean, and nothing has to be
+//! asked about it; its transaction has to be asked whether it has written; or it must not run. What is clean is shown to be: whatever a
+//! chain leads to that is not known to only read makes all of it doubtful.
 //!
 //! The same rows and chains tell what of a database's own leaves something behind in its session: [`left`] reads a body for that,
 //! [`Leavings`] is what is left of it, and asked in every mode.
 
 mod catalog;
 mod extensions;
+mod harmless;
 mod leavings;
 pub(super) mod left;
 mod mentions;
 mod question;
+mod reach;
 mod verdict;
 
 pub use catalog::{read, read_leavings};
 pub use leavings::{Leavings, Marks};
 pub use left::{Kinds, Left};
 pub use question::{fingerprint, question};
-pub use verdict::{Found, Unseen};
+pub use verdict::{Found, Unseen, WriteRisk};

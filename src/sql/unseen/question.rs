@@ -12,6 +12,7 @@
 //! the stored expressions are searched.
 
 use super::super::refused::RefusalList;
+use super::harmless;
 
 /// Most rows of the answer.
 pub(super) const MOST_ROWS: usize = 200_000;
@@ -23,10 +24,11 @@ const FLAGS: &str = "\
  || CASE WHEN p.prosecdef AND EXISTS (SELECT FROM mighty m WHERE m.oid = p.proowner) THEN 'd' ELSE '' END \
  || CASE WHEN p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee \
         WHERE a.privilege_type = 'EXECUTE' AND (a.grantee = 0 OR NOT g.rolsuper)) THEN 'x' ELSE '' END \
- || CASE WHEN l.lanname = 'internal' AND EXISTS (SELECT FROM listed i WHERE i.prosrc = p.prosrc) THEN 'p' ELSE '' END \
+ || CASE WHEN l.lanname = 'internal' AND EXISTS (SELECT FROM listed i WHERE i.refused AND i.prosrc = p.prosrc) THEN 'p' ELSE '' END \
  || CASE WHEN EXISTS (SELECT FROM pg_type y WHERE y.oid = p.proargtypes[0] AND (y.typtype IN ('c', 'p') \
         OR y.typtype = 'd' AND EXISTS (SELECT FROM pg_type b WHERE b.oid = y.typbasetype AND b.typtype = 'c'))) \
-        THEN 'F' ELSE '' END";
+        THEN 'F' ELSE '' END \
+ || CASE WHEN l.lanname = 'internal' AND (p.prokind = 'a' OR p.prosrc ~ '^(multi)?range_constructor') THEN 'a' ELSE '' END";
 
 /// What has expressions, and what those make suspicious: class, number, kind, target.
 const HOLDERS: &str = "\
@@ -123,11 +125,13 @@ pub fn question(list: &RefusalList, version: &str) -> String {
     let major: u32 =
         version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0);
     let (own, soft) = list.names_of_functions();
+    let may_write = harmless::may_write();
     let body = if major >= 14 { "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
     format!(
-        "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs FROM pg_proc p \
+        "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs, \
+            p.proname = ANY ({own}::name[]) AS refused FROM pg_proc p \
             LEFT JOIN pg_init_privs i ON i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid AND i.objsubid = 0 \
-            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND p.proname = ANY ({own}::name[])), \
+            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND (p.proname = ANY ({own}::name[]) OR {may_write})), \
         soft AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND proname = ANY ({soft}::name[])), \
         pattern AS MATERIALIZED (SELECT ':(?:funcid|opfuncid|aggfnoid|winfnoid) (?:' || string_agg(oid::text, '|') || ')\\M' AS all FROM listed), \
         member AS MATERIALIZED (SELECT d.objid AS oid, x.extname FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid \

@@ -2,74 +2,42 @@
 
 use std::borrow::Cow;
 
-use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
-
 use super::super::analyzer::{Analyzer, Scope};
 use super::super::calls;
 use super::super::encoding::{LexContext, StandardStrings, mask};
 use super::super::lexer::Lexer;
 use super::super::refused::{Rule, Why};
-use super::super::statement::{Kind, Proven, SessionEffect, Statement};
+use super::super::statement::{Kind, Proven, Refusal, SessionEffect, Statement};
+use super::harmless::is_harmless;
 use super::mentions::{Depth, Mention, mentions};
-
-type Key = Box<[u8]>;
-
-/// Names, each with the schemas it stands in.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Names(HashMap<Key, Vec<Key>, RandomState>);
-
-impl Names {
-    pub fn add(&mut self, schema: &str, name: &str) {
-        let schemas = self.0.entry(name.as_bytes().into()).or_default();
-        if !schemas.iter().any(|known| **known == *schema.as_bytes()) {
-            schemas.push(schema.as_bytes().into());
-        }
-    }
-
-    /// Whether that can be one of them. A name without a schema can be in any; a temporary one's schema has two names.
-    pub fn has(&self, schema: Option<&[u8]>, name: &[u8]) -> bool {
-        let Some(schemas) = self.0.get(name) else { return false };
-        schema.is_none_or(|schema| {
-            schemas.iter().any(|known| **known == *schema)
-                || schema.starts_with(b"pg_temp") && schemas.iter().any(|known| known.starts_with(b"pg_temp"))
-                || !schema.is_ascii()
-        })
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether a name in another encoding than UTF-8 could be one of them.
-    fn is_wide(&self) -> bool {
-        self.0.keys().any(|name| !name.is_ascii())
-    }
-}
+use super::reach::{Names, Reach};
 
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Unseen {
-    pub(super) functions: Names,
-    /// Functions of one row, which the notation of a field calls too.
-    pub(super) fields: Names,
-    pub(super) read: Names,
-    /// Relations that only a write to them leads from. The server refuses those unless they are temporary.
-    pub(super) written: Names,
-    pub(super) types: Names,
-    pub(super) operators: HashSet<Key, RandomState>,
-    /// Functions that run text which is put together at run time, tainted or not.
+    /// What leads to writers that leave no row behind: nobody could ask for it afterwards.
+    pub(super) refused: Reach,
+    /// What leads to anything that is not shown to write nothing, what is refused among it.
+    pub(super) asked: Reach,
+    /// Functions of the database's own that are shown to write nothing.
+    pub(super) clean: Names,
+    /// Functions that run text which is put together at run time, whatever it leads to.
     pub(super) builders: Names,
-    pub(super) function_oids: HashMap<u32, Box<str>, RandomState>,
-    pub(super) type_oids: HashSet<u32, RandomState>,
-    /// Text that nobody has read may lead anyone to an unseen writer.
+    /// Text that nobody has read may lead anyone to a writer that leaves no row behind.
     pub(super) within_reach: bool,
-    /// Something that no statement has to name leads to one.
-    pub(super) everywhere: bool,
-    /// Some function's name is not ASCII.
-    pub(super) wide: bool,
     /// For people.
     pub(super) findings: Vec<String>,
+}
+
+/// What is known of a statement that is about to run where nothing may be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteRisk {
+    /// Nothing that it leads to writes, lowers the guard, or is left to COMMIT.
+    Clean,
+    /// It may have written: the transaction has to be asked.
+    MayWrite,
+    /// It leads to what must not run, since nobody could ask for it afterwards.
+    Refused(Found),
 }
 
 /// What a statement names.
@@ -93,17 +61,16 @@ impl Found {
 }
 
 impl Unseen {
-    /// Whether there is nothing of the kind.
+    /// Whether nothing leads to a writer that leaves no row behind.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.is_by_function_alone() && self.functions.is_empty() && self.builders.is_empty()
+        self.is_by_function_alone() && self.refused.functions.is_empty() && self.builders.is_empty()
     }
 
     /// Whether a statement that calls nothing but PostgreSQL's own functions cannot lead to one.
     #[inline]
     fn is_by_function_alone(&self) -> bool {
-        let named = self.read.is_empty() && self.written.is_empty() && self.types.is_empty();
-        named && self.operators.is_empty() && !self.within_reach && !self.everywhere
+        self.refused.is_by_function_alone() && !self.within_reach
     }
 
     /// What was found, for people: one text each.
@@ -113,13 +80,79 @@ impl Unseen {
 
     /// The function of that OID, if it leads to an unseen writer.
     pub fn function(&self, oid: u32) -> Option<&str> {
-        self.function_oids.get(&oid).map(|name| &**name)
+        self.refused.function_oids.get(&oid).map(|name| &**name)
     }
 
     /// Whether a parameter of one of these types, four bytes each, leads to one.
     pub fn types(&self, oids: &[u8]) -> bool {
-        let (oids, _) = oids.as_chunks::<4>();
-        !self.type_oids.is_empty() && oids.iter().any(|oid| self.type_oids.contains(&u32::from_be_bytes(*oid)))
+        self.refused.has_type(oids)
+    }
+
+    /// What is known of a statement of this text, with parameters of these types (four bytes each). The one place where that is
+    /// decided.
+    pub fn risk(
+        &self,
+        analyzer: &Analyzer,
+        text: &[u8],
+        context: LexContext,
+        one: &Statement,
+        parameters: &[u8],
+    ) -> WriteRisk {
+        if self.types(parameters) {
+            return WriteRisk::Refused(Found::Statement);
+        }
+        if let Some(found) = self.find(analyzer, text, context, one) {
+            return WriteRisk::Refused(found);
+        }
+        let clean = self.is_clean(analyzer, text, context, one) && !self.asked.has_type(parameters);
+        if clean { WriteRisk::Clean } else { WriteRisk::MayWrite }
+    }
+
+    /// Whether it is a query all of which is known, to the end of all chains, to write nothing.
+    fn is_clean(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
+        let query = one.kind == Kind::Read && !matches!(one.tag, "FETCH" | "MOVE");
+        let plain = query && one.refusal == Refusal::Allowed && !one.locks_rows && !one.contained;
+        if !plain || !one.effects.is_empty() || self.asked.everywhere {
+            return false;
+        }
+        if one.route == Proven::Read && self.asked.is_by_function_alone() && self.asked.functions.is_empty() {
+            return true;
+        }
+        let scope = analyzer.scope();
+        let (masked, _) = mask(text, context.encoding);
+        let shown = |standard| {
+            let mut clean = true;
+            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+            mentions(lexer, scope, false, Depth::Words, &mut |mention| clean &= self.is_harmless(scope, &mention));
+            clean
+        };
+        match context.strings {
+            StandardStrings::On => shown(true),
+            StandardStrings::Off => shown(false),
+            StandardStrings::Unknown => shown(true) && shown(false),
+        }
+    }
+
+    fn is_harmless(&self, scope: Scope<'_>, mention: &Mention<'_, '_>) -> bool {
+        let asked = &self.asked;
+        match *mention {
+            Mention::Call(schema, name, _) => {
+                let own = matches!(schema, None | Some(b"pg_catalog")) && is_harmless(name);
+                let known = own && scope.list.function(name, schema).is_none() || self.clean.has(schema, name);
+                known && name.is_ascii() && !asked.functions.has(schema, name)
+            }
+            Mention::Field(name) => !asked.fields.has(None, name) && !(asked.wide && !name.is_ascii()),
+            Mention::Relation(schema, name) => !asked.read.has(schema, name),
+            Mention::Type(schema, name) => !asked.types.has(schema, name),
+            Mention::Operator(run) => !operators(run).any(|one| asked.operators.contains(one)),
+            Mention::Implied(operator) => !asked.operators.contains(operator.as_bytes()),
+            Mention::Writes
+            | Mention::Builds
+            | Mention::RunsText
+            | Mention::AnyRelation
+            | Mention::Utility
+            | Mention::Command(_) => false,
+        }
     }
 
     /// What of it a statement of this text names.
@@ -134,7 +167,7 @@ impl Unseen {
             // EXECUTE is asked.
             return None;
         }
-        if self.everywhere && one.kind != Kind::Session {
+        if self.refused.everywhere && one.kind != Kind::Session {
             return Some(Found::Statement);
         }
         let (masked, _) = mask(text, context.encoding);
@@ -177,28 +210,28 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn see(&mut self, mention: Mention<'_, '_>) {
-        let unseen = self.unseen;
+        let (unseen, refused) = (self.unseen, &self.unseen.refused);
         let found = match mention {
             Mention::Call(schema, name, arguments) => {
                 let listed = self.handed && leaves_no_row(self.scope, schema, name, arguments);
                 self.runs_text |= unseen.builders.has(schema, name);
-                let wide = unseen.wide && !name.is_ascii();
-                (listed || unseen.functions.has(schema, name) || wide)
+                let wide = refused.wide && !name.is_ascii();
+                (listed || refused.functions.has(schema, name) || wide)
                     .then(|| Found::Function(String::from_utf8_lossy(name).into()))
             }
             Mention::Field(name) => {
-                unseen.fields.has(None, name).then(|| Found::Function(String::from_utf8_lossy(name).into()))
+                refused.fields.has(None, name).then(|| Found::Function(String::from_utf8_lossy(name).into()))
             }
             Mention::Relation(schema, name) => {
-                self.relation |= unseen.written.has(schema, name);
-                unseen.read.has(schema, name).then_some(Found::Statement)
+                self.relation |= refused.written.has(schema, name);
+                refused.read.has(schema, name).then_some(Found::Statement)
             }
-            Mention::Type(schema, name) => unseen.types.has(schema, name).then_some(Found::Statement),
+            Mention::Type(schema, name) => refused.types.has(schema, name).then_some(Found::Statement),
             Mention::Operator(run) => {
-                operators(run).any(|one| unseen.operators.contains(one)).then_some(Found::Statement)
+                operators(run).any(|one| refused.operators.contains(one)).then_some(Found::Statement)
             }
-            Mention::Implied(operator) => unseen.operators.contains(operator.as_bytes()).then_some(Found::Statement),
-            Mention::AnyRelation => (!unseen.read.is_empty()).then_some(Found::Statement),
+            Mention::Implied(operator) => refused.operators.contains(operator.as_bytes()).then_some(Found::Statement),
+            Mention::AnyRelation => (!refused.read.is_empty()).then_some(Found::Statement),
             Mention::Builds => unseen.within_reach.then_some(Found::Statement),
             Mention::Writes => {
                 self.writes = true;
@@ -208,6 +241,7 @@ impl Look<'_> {
                 self.runs_text = true;
                 None
             }
+            Mention::Utility => None,
             // Spelled out, the reader of statements knows those.
             Mention::Command(_) => self.handed.then_some(Found::Statement),
         };
@@ -251,7 +285,8 @@ pub(super) fn operators(run: &[u8]) -> impl Iterator<Item = &[u8]> {
 impl Unseen {
     /// To be called once all names are in.
     pub(super) fn seal(mut self) -> Self {
-        self.wide = self.functions.is_wide() || self.fields.is_wide();
+        self.refused.seal();
+        self.asked.seal();
         self
     }
 }
@@ -262,12 +297,12 @@ mod tests {
 
     fn unseen() -> Unseen {
         let mut unseen = Unseen::default();
-        unseen.functions.add("app", "logs");
-        unseen.fields.add("app", "logs");
-        unseen.read.add("app", "journal");
-        unseen.written.add("pg_temp_3", "mine");
-        unseen.types.add("app", "checked");
-        unseen.operators.insert((*b"<~>").into());
+        unseen.refused.functions.add("app", "logs");
+        unseen.refused.fields.add("app", "logs");
+        unseen.refused.read.add("app", "journal");
+        unseen.refused.written.add("pg_temp_3", "mine");
+        unseen.refused.types.add("app", "checked");
+        unseen.refused.operators.insert((*b"<~>").into());
         unseen.builders.add("app", "runs");
         unseen.seal()
     }

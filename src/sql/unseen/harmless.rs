@@ -1,0 +1,121 @@
+//! What is known to write nothing: functions of PostgreSQL's own, and words that look like their calls.
+
+use super::super::builtins;
+
+/// Functions that are volatile, or depend on the server or the session, and write nothing that outlives the transaction. The sequence
+/// functions are among them since PostgreSQL refuses those itself. Sorted.
+const VOLATILE: [&str; 40] = [
+    "clock_timestamp",
+    "current_setting",
+    "currval",
+    "gen_random_uuid",
+    "inet_client_addr",
+    "inet_client_port",
+    "inet_server_addr",
+    "inet_server_port",
+    "lastval",
+    "nextval",
+    "pg_backend_pid",
+    "pg_column_compression",
+    "pg_column_size",
+    "pg_conf_load_time",
+    "pg_current_snapshot",
+    "pg_current_wal_flush_lsn",
+    "pg_current_wal_insert_lsn",
+    "pg_current_wal_lsn",
+    "pg_current_xact_id",
+    "pg_current_xact_id_if_assigned",
+    "pg_database_size",
+    "pg_is_in_recovery",
+    "pg_is_wal_replay_paused",
+    "pg_last_wal_receive_lsn",
+    "pg_last_wal_replay_lsn",
+    "pg_last_xact_replay_timestamp",
+    "pg_postmaster_start_time",
+    "pg_relation_size",
+    "pg_sleep",
+    "pg_sleep_for",
+    "pg_sleep_until",
+    "pg_table_size",
+    "pg_total_relation_size",
+    "random",
+    "random_normal",
+    "setval",
+    "timeofday",
+    "txid_current",
+    "uuidv4",
+    "uuidv7",
+];
+
+/// Words with a parenthesis behind them that open a clause. Sorted.
+const CLAUSES: [&str; 13] = [
+    "bernoulli",
+    "by",
+    "cube",
+    "filter",
+    "materialized",
+    "over",
+    "repeatable",
+    "rollup",
+    "rows",
+    "sets",
+    "system",
+    "varying",
+    "zone",
+];
+
+/// Functions of PostgreSQL's own that are immutable or stable, and whose arguments may name a type or a relation that is run.
+const BY_ARGUMENT: [&str; 20] = [
+    "anyarray_in",
+    "anycompatiblearray_in",
+    "array_in",
+    "array_recv",
+    "domain_in",
+    "domain_recv",
+    "database_to_xml",
+    "database_to_xml_and_xmlschema",
+    "multirange_in",
+    "multirange_recv",
+    "pg_input_error_info",
+    "pg_input_is_valid",
+    "range_in",
+    "range_recv",
+    "record_in",
+    "record_recv",
+    "schema_to_xml",
+    "schema_to_xml_and_xmlschema",
+    "table_to_xml",
+    "table_to_xml_and_xmlschema",
+];
+
+/// Whether all functions of PostgreSQL's own with that name write nothing.
+pub(super) fn is_harmless(name: &[u8]) -> bool {
+    let has = |list: &[&str]| list.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok();
+    builtins::is_plain_read(name) || has(&VOLATILE) || has(&CLAUSES)
+}
+
+/// The condition, over a row `p` of pg_proc, that a function of PostgreSQL's own may write.
+pub(super) fn may_write() -> String {
+    let array = |names: &[&str]| format!("'{{{}}}'::name[]", names.join(","));
+    format!(
+        "(p.provolatile = 'v' AND p.proname <> ALL ({}) OR p.proname = ANY ({}))",
+        array(&VOLATILE),
+        array(&BY_ARGUMENT)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_writes_nothing_is_known_by_name() {
+        assert!(VOLATILE.is_sorted() && CLAUSES.is_sorted());
+        for name in ["lower", "random", "nextval", "over", "varchar", "pg_sleep"] {
+            assert!(is_harmless(name.as_bytes()), "{name}");
+        }
+        for name in ["lo_create", "set_config", "query_to_xml", "table_to_xml", "array_in", "my_own", "pg_notify"] {
+            assert!(!is_harmless(name.as_bytes()), "{name}");
+        }
+    }
+}
