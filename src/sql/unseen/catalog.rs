@@ -72,6 +72,8 @@ struct Named {
     writes: bool,
     /// It has a command that is no query.
     commands: bool,
+    /// It runs text.
+    executes: bool,
 }
 
 #[derive(Default)]
@@ -115,6 +117,7 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
             writer = Some(Writer { what: what.into(), weak });
         }
     };
+    let mut quoted = None;
     let mut tell = |mention: Mention<'_, '_>| match mention {
         Mention::Call(schema, name, arguments) => {
             if leaves_no_row(scope, schema, name, arguments) {
@@ -130,13 +133,17 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
         Mention::Writes => named.writes = true,
         Mention::Builds | Mention::AnyRelation => *builds = true,
         Mention::Command(tag) => found(tag),
-        Mention::Utility | Mention::RunsText => named.commands = true,
+        Mention::QuotedCommand(tag) => quoted = Some(tag),
+        Mention::Executes => named.executes = true,
+        Mention::Utility => named.commands = true,
+        Mention::RunsText => (named.commands, named.executes) = (true, true),
     };
     let readings: &[bool] = if text.contains('\\') { &[true, false] } else { &[true] };
     for standard in readings {
         mentions(Lexer::new(text.as_bytes(), *standard), scope, true, Depth::Constants, &mut tell);
     }
-    writer
+    let quoted = quoted.filter(|_| named.executes && writer.is_none());
+    writer.or_else(|| quoted.map(|tag| Writer { what: tag.into(), weak: false }))
 }
 
 impl Graph {

@@ -186,7 +186,12 @@ impl Leavings {
                     writes = true;
                     Marks::default()
                 }
-                Mention::Builds | Mention::RunsText | Mention::Utility | Mention::Command(_) => Marks::default(),
+                Mention::Builds
+                | Mention::RunsText
+                | Mention::Utility
+                | Mention::Executes
+                | Mention::QuotedCommand(_)
+                | Mention::Command(_) => Marks::default(),
             });
         });
         if writes {

@@ -35,6 +35,10 @@ pub(super) enum Mention<'a, 'b> {
     AnyRelation,
     /// A command of the refusal list.
     Command(&'static str),
+    /// The same as a constant: it is one if the constant is run.
+    QuotedCommand(&'static str),
+    /// Text is run, constant or not.
+    Executes,
     /// A word with which a command begins that is no query.
     Utility,
 }
@@ -55,6 +59,8 @@ struct Walk<'a, 's, F> {
     lexer: Lexer<'a>,
     scope: Scope<'s>,
     body: bool,
+    /// It is a constant in another text.
+    quoted: bool,
     before: Before,
     depth: u32,
     /// Levels within a FROM list.
@@ -73,11 +79,22 @@ pub(super) fn mentions<'a>(
     depth: Depth,
     tell: &mut dyn FnMut(Mention<'_, '_>),
 ) {
+    look(lexer, scope, body, false, depth, tell);
+}
+
+fn look<'a>(
+    lexer: Lexer<'a>,
+    scope: Scope<'_>,
+    body: bool,
+    quoted: bool,
+    depth: Depth,
+    tell: &mut dyn FnMut(Mention<'_, '_>),
+) {
     if depth == Depth::Constants {
         constants(lexer.clone(), scope, tell);
     }
     let mut walk =
-        Walk { lexer, scope, body, before: [Token::NONE; 6], depth: 0, from: 0, cast: 0, head: K::None, tell };
+        Walk { lexer, scope, body, quoted, before: [Token::NONE; 6], depth: 0, from: 0, cast: 0, head: K::None, tell };
     let mut token = walk.lexer.next();
     while token.shape != Shape::End {
         let next = walk.lexer.next();
@@ -98,7 +115,7 @@ fn constants(mut lexer: Lexer, scope: Scope<'_>, tell: &mut dyn FnMut(Mention<'_
                 let inner = decode(token, text);
                 let inside = lexer.other(&inner);
                 whole_name(inside.clone(), tell);
-                mentions(inside, below, true, Depth::Constants, tell);
+                look(inside, below, true, true, Depth::Constants, tell);
             }
             _ => {}
         }
@@ -292,6 +309,7 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                     && (matches!(behind.shape, Shape::End | Shape::Punct(b';'))
                         || matches!(behind.keyword, K::Into | K::Using)
                         || behind.text(self.lexer.text()).eq_ignore_ascii_case(b"loop"));
+                (self.tell)(Mention::Executes);
                 if !privilege && !whole {
                     (self.tell)(Mention::Builds);
                 }
@@ -321,7 +339,11 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         let facts = scan(&mut part, self.scope);
         let statement = classify::statement(&self.lexer, facts, self.scope, 0);
         if let Refusal::ByPgsluice(Reason::Command(_)) = statement.refusal {
-            (self.tell)(Mention::Command(statement.tag));
+            let everywhere = matches!(token.keyword, K::Copy | K::Checkpoint);
+            (self.tell)(match self.quoted && !everywhere {
+                true => Mention::QuotedCommand(statement.tag),
+                false => Mention::Command(statement.tag),
+            });
         }
     }
 

@@ -151,6 +151,8 @@ impl Unseen {
             | Mention::RunsText
             | Mention::AnyRelation
             | Mention::Utility
+            | Mention::Executes
+            | Mention::QuotedCommand(_)
             | Mention::Command(_) => false,
         }
     }
@@ -241,9 +243,9 @@ impl Look<'_> {
                 self.runs_text = true;
                 None
             }
-            Mention::Utility => None,
+            Mention::Utility | Mention::Executes => None,
             // Spelled out, the reader of statements knows those.
-            Mention::Command(_) => self.handed.then_some(Found::Statement),
+            Mention::Command(_) | Mention::QuotedCommand(_) => self.handed.then_some(Found::Statement),
         };
         if self.found.is_none() {
             self.found = found;
