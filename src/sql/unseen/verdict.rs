@@ -141,7 +141,7 @@ impl Unseen {
                 let known = own && scope.list.function(name, schema).is_none() || self.clean.has(schema, name);
                 known && name.is_ascii() && !asked.functions.has(schema, name)
             }
-            Mention::Field(name) => !asked.fields.has(None, name) && !(asked.wide && !name.is_ascii()),
+            Mention::Field(name) => (name.is_ascii() || !asked.wide) && !asked.fields.has(None, name),
             Mention::Relation(schema, name) => !asked.read.has(schema, name),
             Mention::Type(schema, name) => !asked.types.has(schema, name),
             Mention::Operator(run) => !operators(run).any(|one| asked.operators.contains(one)),
