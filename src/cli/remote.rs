@@ -8,6 +8,7 @@ use crate::auth::Credential;
 use crate::config::{Config, Overrides, show_duration};
 use crate::serve::setup::cluster;
 use crate::session::startup::CONSOLES;
+use crate::sql::quote;
 use crate::upstream::login::{Login, LoginError};
 use crate::upstream::query::{Answer, Row};
 use crate::wire::ErrorFields;
@@ -98,11 +99,7 @@ fn with_user(url: &str, own: impl FnOnce() -> Option<String>) -> String {
 }
 
 fn name(database: &str) -> String {
-    if database == "*" { "*".to_owned() } else { format!("\"{}\"", database.replace('"', "\"\"")) }
-}
-
-fn text(value: &str) -> String {
-    format!("'{}'", value.replace('\'', "''"))
+    if database == "*" { "*".to_owned() } else { quote::ident(database) }
 }
 
 /// Where the command goes, and its words.
@@ -128,8 +125,10 @@ fn on_statement(on: &MaintenanceOn) -> String {
         ("reads", word(on.reads.map(|choice| choice.as_str()))),
         ("expire", duration(on.expire)),
     ];
-    let given: Vec<_> =
-        options.iter().filter_map(|(name, value)| Some(format!("{name} {}", text(value.as_ref()?)))).collect();
+    let given: Vec<_> = options
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name} {}", quote::console_literal(value.as_ref()?))))
+        .collect();
     let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
     let nowait = if on.nowait { " NOWAIT" } else { "" };
     format!("MAINTENANCE ON {}{with}{nowait}", name(&on.target.database))

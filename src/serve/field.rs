@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::gate::{DrainTo, Epoch, Field, ForeignWriter, GateView, Job, Lsn, OpenTransaction, Settled};
 use crate::hub::client::Ask;
 use crate::hub::{Client, Database, Hub, Phase};
+use crate::sql::own_statements::servers;
 use crate::upstream::login::Login;
-use crate::upstream::quote::literal;
 use crate::upstream::{Cluster, Role};
 use crate::wire::Report;
 
@@ -175,17 +175,7 @@ fn describe(client: &Client) -> OpenTransaction {
 /// Asks for the position and for who else writes: backends with a transaction id, prepared transactions, logical
 /// replication. An operator's own backends are not reported.
 async fn ask_primary(login: &Login, dbname: &str, ours: &[u32]) -> Result<Settled, String> {
-    let name = literal(dbname);
-    let ours = ours.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let sql = format!(
-        "SELECT 'lsn', pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text \
-         UNION ALL SELECT 'backend', pid::text || ' of user ' || coalesce(usename, '?') || ', application ' || coalesce(application_name, ''), NULL \
-         FROM pg_stat_activity WHERE datname = {name} AND backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
-         AND backend_type = 'client backend' AND pid <> ALL ('{{{ours}}}'::int[]) \
-         UNION ALL SELECT backend_type, pid::text, NULL FROM pg_stat_activity \
-         WHERE datname = {name} AND backend_type LIKE 'logical replication %worker' \
-         UNION ALL SELECT 'prepared transaction', gid || ' of user ' || owner, NULL FROM pg_prepared_xacts WHERE database = {name}"
-    );
+    let sql = servers::writers(dbname, ours);
     let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
     let rows = tokio::time::timeout(login.timeout, fresh.rows(&sql)).await;
     let rows = rows.map_err(|_| "the primary does not answer".to_owned())?.map_err(|error| error.to_string())?;

@@ -3,7 +3,6 @@
 //! behind each such statement runs one of ours that puts the client's defaults in their place, in the same message,
 //! the same transaction and the same subtransaction: it shares the statement's fate. The client does not see it.
 
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,23 +13,17 @@ use super::wanted::Wanted;
 use crate::hub::database::Resolved;
 use crate::hub::{Core, Database};
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::settings::{self, RoleKind};
 use crate::sql::{SessionEffect, Statement};
-use crate::upstream::quote::{ident, literal};
 use crate::upstream::vars::{Value, reported_name};
 use crate::upstream::{AcquireError, Pool};
 use crate::wire::ErrorFields;
 use crate::wire::frame::Header;
 use crate::wire::front::{self, Target};
 
-/// How a statement of ours that puts defaults back begins.
-const MARK: &[u8] = b"SELECT /* pgsluice: defaults of this client */ ";
 /// Name of the statement and portal that do so in a batch.
 const NAME: &[u8] = b"pgsluice_defaults";
 const READ_ONLY: &str = "default_transaction_read_only";
-
-/// Settings that begin anew with each transaction, and those that only count while a connection is opened.
-const NOT_KEPT: &str = "'{transaction_isolation,transaction_read_only,transaction_deferrable,\
-     default_transaction_read_only,client_encoding,application_name,session_authorization}'::pg_catalog.text[]";
 
 /// The defaults of one session.
 #[derive(Clone, Default)]
@@ -87,32 +80,26 @@ impl Defaults {
                     "role" => {}
                     _ => {
                         let comma = if calls.is_empty() { "" } else { ", " };
-                        let _ = write!(
-                            calls,
-                            "{comma}pg_catalog.set_config({}, {}, {local})",
-                            literal(name),
-                            literal(value)
-                        );
+                        calls.push_str(comma);
+                        calls.push_str(&settings::set_config(name, value, local));
                     }
                 }
             }
         }
-        let mark = String::from_utf8_lossy(MARK);
+        let mark = settings::DEFAULTS;
         match (calls.is_empty(), role) {
             (true, None) => None,
             (false, None) => Some(format!("{mark}{calls}")),
             // By itself: what may be set depends on it.
-            (true, Some(role)) => Some(format!("SET ROLE {}", ident(role))),
-            (false, Some(role)) => {
-                Some(format!("{mark}{calls}, pg_catalog.set_config('role', {}, false)", literal(role)))
-            }
+            (true, Some(role)) => Some(settings::set_role_to(RoleKind::Role, role)),
+            (false, Some(role)) => Some(format!("{mark}{calls}, {}", settings::set_config("role", role, false))),
         }
     }
 }
 
 /// Whether it is a statement of ours.
 fn is_ours(statement: &Statement, text: &[u8]) -> bool {
-    statement.text(text).starts_with(MARK)
+    statement.text(text).starts_with(settings::DEFAULTS.as_bytes())
 }
 
 /// Where a character of a rewritten text stood in the client's.
@@ -260,18 +247,7 @@ pub(super) async fn resolve(
         return Ok(known);
     }
     let (mut fresh, _place) = pool.try_parameters(core.index, deadline, &wanted.parameters).await?;
-    let names: Vec<String> = wanted.unlisted.iter().map(|name| literal(name)).collect();
-    // Values lie in the server as they came, whatever client_encoding says; and operators are found in no other schema.
-    let question = format!(
-        "SET client_encoding TO 'UTF8'; \
-         SELECT pg_catalog.lower(name), setting FROM pg_catalog.pg_settings \
-         WHERE source OPERATOR(pg_catalog.=) 'client'::pg_catalog.text \
-         AND context OPERATOR(pg_catalog.<>) ALL ('{{backend,superuser-backend}}'::pg_catalog.text[]) \
-         AND name OPERATOR(pg_catalog.<>) ALL ({NOT_KEPT}) \
-         UNION SELECT n, pg_catalog.current_setting(n, true) \
-         FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) AS n",
-        names.join(", ")
-    );
+    let question = settings::read_startup(&wanted.unlisted);
     let rows = fresh.rows(&question).await;
     let mut bye = Vec::new();
     front::write_terminate(&mut bye);

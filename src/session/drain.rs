@@ -8,7 +8,7 @@ use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::{End, Session};
 use crate::gate::Mode;
-use crate::upstream::guard::ARM;
+use crate::sql::own_statements::transaction::{ARM, BEGIN, POISON, ROLLBACK};
 use crate::wire::{Report, TxStatus, front};
 
 /// How far the breaking off has come.
@@ -67,11 +67,11 @@ impl Session {
         self.breaking = Breaking::Sent { told };
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
-        for text in ["ROLLBACK", ARM, "BEGIN"] {
+        for text in [ROLLBACK, ARM, BEGIN] {
             front::write_query(&mut self.io.to_server, text.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
         }
-        front::write_query(&mut self.io.to_server, super::refuse::POISON);
+        front::write_query(&mut self.io.to_server, POISON.as_bytes());
         let mut last = Expected::hidden(What::Query(None), Hide::All);
         last.refusal = Some(Box::new(self.broken_off()));
         self.expect(last);

@@ -9,23 +9,8 @@ use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::{Session, drain};
 use crate::gate::{DrainTo, Mode};
-use crate::upstream::guard::ARM;
+use crate::sql::own_statements::transaction::{ARM, FENCE, FENCE_EARLY, FENCE_WITHOUT_CURSORS};
 use crate::wire::{TxStatus, front};
-
-/// Asks and, if nothing has been written, fences: one row then, else none. `OFFSET 0` keeps the planner from calling
-/// set_config for a row that the condition drops. The session's default goes along for what follows the transaction.
-const FENCE: &[u8] = b"SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
-    pg_catalog.set_config('default_transaction_read_only', 'on', false) \
-    FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL AS clean OFFSET 0) AS xact WHERE clean";
-
-/// The same for a transaction with a cursor that could run an unseen writer when it is fetched from: it is waited for.
-const FENCE_WITHOUT_CURSORS: &[u8] = b"SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
-    pg_catalog.set_config('default_transaction_read_only', 'on', false) \
-    FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL \
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE NOT is_holdable) AS clean OFFSET 0) AS xact WHERE clean";
-
-/// Where no snapshot has been taken yet, none must be: the client may still choose its isolation level.
-const FENCE_EARLY: &[u8] = b"SET TRANSACTION READ ONLY";
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +61,8 @@ impl Session {
         }
     }
 
-    fn ask_fence(&mut self, text: &[u8]) {
-        front::write_query(&mut self.io.to_server, text);
+    fn ask_fence(&mut self, text: &str) {
+        front::write_query(&mut self.io.to_server, text.as_bytes());
         self.expect(Expected::hidden(What::Fence, Hide::All));
     }
 

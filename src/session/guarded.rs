@@ -13,17 +13,15 @@ use super::input::Handled;
 use super::lease::{InPlaceGuard, Lease};
 use super::parts::Part;
 use super::proof::Doubt;
-use super::refuse::POISON;
 use super::wrapped::WRAPPER;
 use super::{End, Session, Settling};
 use crate::hub::{Layer, Statement as Prepared};
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::transaction::{ARM, POISON};
 use crate::sql::{Kind, SessionEffect, Statement, TransactionVerb};
-use crate::upstream::guard::ARM;
 use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
 
-pub(super) const BEGIN: &[u8] = b"BEGIN READ ONLY";
 /// Told to a session whose own connection had to be closed.
 const FELL: &str = "A statement of this session made its server connection writable.";
 
@@ -123,7 +121,7 @@ impl Session {
         let cut = ended.last().map_or(0, |statement| statement.span.end as usize);
         let mut parts = self.divide(cached.text.get(..cut).unwrap_or_default(), ended);
         let mut text = super::parts::part_of(&cached.text, cut, start);
-        text.extend_from_slice(POISON);
+        text.extend_from_slice(POISON.as_bytes());
         parts.push_back(Part::Poisoned(text, Box::new(report)));
         self.send_parts(header, cached, parts);
         Handled::Done
@@ -138,7 +136,7 @@ impl Session {
         report: Report,
     ) -> Handled {
         // What ends a transaction before it would leave the poison in one of its own: as it should be.
-        text.extend_from_slice(POISON);
+        text.extend_from_slice(POISON.as_bytes());
         self.drop_bytes(header.total);
         front::write_query(&mut self.io.to_server, &text);
         let mut expected = Expected::seen(What::Query(Some(cached)));

@@ -7,18 +7,18 @@ use std::rc::Rc;
 
 use super::Session;
 use super::expect::{Expected, Hide, Proof, What};
-use super::proof::{COMMIT, declares_hold};
+use super::proof::declares_hold;
 use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::transaction::{COMMIT, close_cursor, run_cursor};
 use crate::sql::{SessionEffect, Statement};
-use crate::upstream::quote::ident;
 use crate::wire::frame::Header;
 use crate::wire::{TxStatus, front};
 
-/// The name of the cursor it declares, as it can be sent again.
-fn held_name(statement: &Statement) -> Option<String> {
+/// The name of the cursor it declares, if it can be sent again.
+fn held_name(statement: &Statement) -> Option<&str> {
     statement.effects.iter().find_map(|effect| match effect {
-        SessionEffect::DeclareWithHold(name) if name.is_ascii() => str::from_utf8(name).ok().map(ident),
+        SessionEffect::DeclareWithHold(name) if name.is_ascii() => str::from_utf8(name).ok(),
         _ => None,
     })
 }
@@ -43,18 +43,18 @@ impl Session {
         let declared = Expected::hidden(What::Query(Some(cached.clone())), Hide::Ready).proof(Proof::Subject);
         self.send_query(&cached.text, declared);
         let trial = |hide| Expected::hidden(What::Query(None), hide).proof(Proof::Trial);
-        self.send_query(format!("MOVE FORWARD ALL IN {name}").as_bytes(), trial(Hide::All));
+        self.send_query(run_cursor(name).as_bytes(), trial(Hide::All));
         if let Some(question) = self.question(self.flow.doubt) {
             self.flow.asked = true;
             let mut expected = trial(Hide::All);
             expected.refusal = Some(Box::new(self.unproven(statement.tag)));
             self.send_query(question.as_bytes(), expected);
         }
-        self.send_query(format!("CLOSE {name}").as_bytes(), trial(Hide::All));
+        self.send_query(close_cursor(name).as_bytes(), trial(Hide::All));
         self.send_query(&cached.text, trial(if own_block { Hide::All } else { Hide::AllButReady }));
         if own_block {
             let end = Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End);
-            self.send_query(COMMIT, end);
+            self.send_query(COMMIT.as_bytes(), end);
         }
         true
     }
@@ -64,13 +64,13 @@ impl Session {
         let Some(statement) = prepared.cached.analysis.single().filter(|_| self.must_prove()) else { return false };
         let Some(name) = held_name(statement) else { return false };
         self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
-        self.run_own(format!("MOVE FORWARD ALL IN {name}").as_bytes(), Proof::Trial, None);
+        self.run_own(run_cursor(name).as_bytes(), Proof::Trial, None);
         if let Some(question) = self.question(self.flow.doubt) {
             self.flow.asked = true;
             let report = self.unproven(statement.tag);
             self.run_own(question.as_bytes(), Proof::Trial, Some(report));
         }
-        self.run_own(format!("CLOSE {name}").as_bytes(), Proof::Trial, None);
+        self.run_own(close_cursor(name).as_bytes(), Proof::Trial, None);
         self.run_own(&prepared.cached.text, Proof::Trial, None);
         true
     }

@@ -15,14 +15,11 @@ use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Phase;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
 use crate::sql::{Refusal, Statement};
 use crate::wire::frame::{HEADER, peek_front};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus};
-
-/// A row if another transaction, begun alike, would do as well.
-const ISOLATION: &[u8] = b"SELECT 1 WHERE pg_catalog.current_setting('transaction_isolation') \
-    IN ('read committed', 'read uncommitted')";
 
 /// What a session knows of its held message.
 #[derive(Default)]
@@ -117,10 +114,10 @@ impl Session {
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
             if self.flow.past.read_committed.is_none() {
-                front::write_query(&mut io.to_server, ISOLATION);
+                front::write_query(&mut io.to_server, READ_COMMITTED.as_bytes());
                 self.expect(Expected::hidden(What::Isolation, Hide::All));
             } else {
-                front::write_query(&mut io.to_server, b"ROLLBACK");
+                front::write_query(&mut io.to_server, ROLLBACK.as_bytes());
                 self.holding.anew = self.flow.past.begun().cloned();
                 self.me.transaction_since.set(None);
                 self.expect(Expected::hidden(What::Query(None), Hide::All));

@@ -10,9 +10,9 @@ use super::pins::Pin;
 use super::prepared::Known;
 use crate::config::PoolMode;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::settings;
 use crate::sql::unseen::{Left, Marks};
 use crate::sql::{LexContext, Name, SessionEffect};
-use crate::upstream::quote::literal;
 use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::front;
@@ -147,11 +147,11 @@ impl Session {
         if unasked.asked > 0 || !self.is_between_transactions() || !self.flow.begun || !self.flow.parts.is_empty() {
             return;
         }
-        let questions: Vec<String> = unasked.names.iter().enumerate().map(|(at, name)| question(at, name)).collect();
-        let asked = questions.len();
+        let question = settings::read(unasked.names.iter().map(|name| &**name));
+        let asked = unasked.names.len();
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
-        front::write_query(&mut io.to_server, questions.join(" UNION ALL ").as_bytes());
+        front::write_query(&mut io.to_server, question.as_bytes());
         self.expect(Expected::hidden(What::Left(Question::Settings), Hide::All));
         if let Some(unasked) = &mut self.unasked {
             unasked.asked = asked;
@@ -190,17 +190,6 @@ impl Session {
         }
         self.me.pinned.set(self.pins.word());
     }
-}
-
-/// What it is, and, of PostgreSQL's own, whether the session has set it: those have a value anyway.
-fn question(at: usize, name: &str) -> String {
-    let (name, own) = (literal(name), !name.contains('.'));
-    let set = format!(
-        "(SELECT source OPERATOR(pg_catalog.=) 'session'::pg_catalog.text FROM pg_catalog.pg_settings \
-         WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) {name}::pg_catalog.text)"
-    );
-    let set = if own { &set } else { "NULL::pg_catalog.bool" };
-    format!("SELECT {at}, pg_catalog.current_setting({name}, true), {set}")
 }
 
 /// The place and the value in a row of that.

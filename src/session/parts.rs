@@ -8,6 +8,7 @@ use super::expect::{Expected, Hide, Proof, What};
 use super::proof::Doubt;
 use super::wrapped::WRAPPER;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::transaction::{BACK_TO_SAVEPOINT, BEGIN_READ_ONLY, SAVEPOINT};
 use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb};
 use crate::wire::frame::Header;
 use crate::wire::{ErrorFields, Report, TxStatus, front};
@@ -107,9 +108,6 @@ fn divide(
     parts
 }
 
-const SAVEPOINT: &[u8] = b"SAVEPOINT pgsluice_spelling";
-const BACK_TO_SAVEPOINT: &[u8] = b"ROLLBACK TO SAVEPOINT pgsluice_spelling; RELEASE SAVEPOINT pgsluice_spelling";
-
 /// How far into a message (bytes) its parts keep their place: each is sent with as much white space ahead.
 const MOST_PADDED: usize = 4096;
 
@@ -165,14 +163,14 @@ impl Session {
         let in_block = self.flow.status == TxStatus::Block;
         let own = || Expected::hidden(What::Query(None), Hide::All);
         if in_block {
-            self.send_query(SAVEPOINT, own());
+            self.send_query(SAVEPOINT.as_bytes(), own());
         }
         front::write_parse(&mut self.io.to_server, WRAPPER, text, &[]);
         self.expect(Expected::hidden(What::OwnParse, Hide::All).proof(Proof::Spelling));
         front::write_sync(&mut self.io.to_server);
         self.expect(Expected::hidden(What::Sync, Hide::All));
         if in_block {
-            self.send_query(BACK_TO_SAVEPOINT, own());
+            self.send_query(BACK_TO_SAVEPOINT.as_bytes(), own());
         }
     }
 
@@ -228,7 +226,7 @@ impl Session {
     pub(super) fn begin_block(&mut self) {
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
-        front::write_parse(&mut io.to_server, b"", super::guarded::BEGIN, &[]);
+        front::write_parse(&mut io.to_server, b"", BEGIN_READ_ONLY.as_bytes(), &[]);
         front::write_bind(&mut io.to_server, b"", b"", front::NO_PARAMETERS);
         front::write_execute(&mut io.to_server, b"");
         for what in [What::Parse(0), What::Bind(None), What::Execute(None)] {

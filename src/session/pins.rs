@@ -9,6 +9,7 @@ use super::expect::{Expected, Hide, What};
 use super::left::Question;
 use super::prepared::LONGEST_SQL;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::transaction;
 use crate::sql::unseen::Kinds;
 use crate::sql::{Analysis, SessionEffect, Statement};
 use crate::wire::{Report, TxStatus, front};
@@ -102,17 +103,10 @@ impl Pin {
     /// The question whether anything is left of it, which has no row for an answer if not. None: there is nothing to ask.
     fn question(self) -> Option<&'static str> {
         Some(match self {
-            Self::Listen => "SELECT 1 FROM pg_catalog.pg_listening_channels() LIMIT 1",
-            Self::Temporary => {
-                "SELECT 1 FROM pg_catalog.pg_depend \
-                 WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-                 AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() LIMIT 1"
-            }
-            Self::HoldCursor => "SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1",
-            Self::AdvisoryLock => {
-                "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text \
-                 AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1"
-            }
+            Self::Listen => transaction::LISTENS,
+            Self::Temporary => transaction::HAS_TEMPORARY,
+            Self::HoldCursor => transaction::HAS_HELD_CURSOR,
+            Self::AdvisoryLock => transaction::HAS_ADVISORY_LOCK,
             Self::SessionMode | Self::Prepared | Self::Settings | Self::Sequence | Self::Function => return None,
         })
     }

@@ -11,13 +11,14 @@
 //! NOTIFY does only at COMMIT. What the question cannot see: what leaves no trace in tables (docs/GUIDE.md).
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use super::Session;
 use super::expect::{Expected, Hide, Proof, What};
 use super::lease::Lease;
 use super::pins::Pin;
 use crate::hub::Layer;
+use crate::sql::own_statements::transaction::{COMMIT, ROLLBACK};
+use crate::sql::own_statements::write_check;
 use crate::sql::{Kind, Proven, Refusal, SessionEffect, Statement};
 use crate::wire::frame::Header;
 use crate::wire::{ErrorFields, Report, TxStatus, front};
@@ -127,69 +128,12 @@ fn care(statement: &Statement) -> Care {
     }
 }
 
-/// Rows for tables, permanent ones, in which the open transaction has changed a row. Rows of catalogs that only went are those
-/// of temporary tables (DISCARD TEMP), but for large objects and replication origins. Every name has its schema: a session can
-/// put operators of its own before the system's.
-macro_rules! changed {
-    () => {
-        "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_class \
-         WHERE relkind OPERATOR(pg_catalog.=) ANY ($q${r,m,t}$q$::pg_catalog.char[]) \
-         AND relpersistence OPERATOR(pg_catalog.<>) $q$t$q$ \
-         AND (pg_catalog.pg_stat_get_xact_tuples_inserted(oid) OPERATOR(pg_catalog.>) 0 \
-         OR pg_catalog.pg_stat_get_xact_tuples_updated(oid) OPERATOR(pg_catalog.>) 0 \
-         OR pg_catalog.pg_stat_get_xact_tuples_deleted(oid) OPERATOR(pg_catalog.>) 0 \
-         AND (oid OPERATOR(pg_catalog.>=) 16384 \
-         OR oid OPERATOR(pg_catalog.=) ANY ($q${2613,2995,6000}$q$::pg_catalog.oid[])))"
-    };
-}
-
-/// The question is made of these. ts_stat() stands there for a sub-query that costs nothing as long as it is not needed: it is
-/// planned only when it runs.
-macro_rules! question {
-    (head) => {
-        "SELECT 1 OPERATOR(pg_catalog./) CASE"
-    };
-    (tail) => {
-        concat!(
-            " WHEN pg_catalog.txid_current_if_assigned() IS NULL THEN 1 \
-             WHEN EXISTS (SELECT FROM pg_catalog.ts_stat($w$",
-            changed!(),
-            "$w$)) THEN 0 ELSE 1 END"
-        )
-    };
-}
-
-/// The question after what has named built-in functions only.
-const PLAIN_QUESTION: &str = concat!(question!(head), question!(tail));
-
-/// Deferred triggers, which only a temporary table can have set off, run within COMMIT: before the question instead.
-const RUN_DEFERRED: &[u8] = b"SET CONSTRAINTS ALL IMMEDIATE";
-
 fn question(doubt: Doubt) -> Cow<'static, str> {
-    if doubt.care < Care::Full {
-        return PLAIN_QUESTION.into();
-    }
-    let head = question!(head);
-    let tail = question!(tail);
-    let mut sql = String::with_capacity(head.len() + tail.len() + 250);
-    let _ = write!(
-        sql,
-        "{head} WHEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursor() WHERE is_holdable \
-         AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()) \
-         OPERATOR(pg_catalog.>) {} THEN 0{tail}",
-        doubt.holds
-    );
-    sql.into()
+    if doubt.care < Care::Full { write_check::PLAIN.into() } else { write_check::question(doubt.holds) }
 }
 
-/// Makes the server forget, with the next ReadyForQuery, what earlier transactions have changed: its counts hold those of
-/// the last second or so too.
-const FORGET_COUNTS: &[u8] = b"SELECT pg_catalog.pg_stat_force_next_flush()";
-/// The first version that has it.
+/// The first version that has [`write_check::FORGET_COUNTS`].
 const HAS_FORGET_COUNTS: u64 = 150_000;
-
-pub(super) const COMMIT: &[u8] = b"COMMIT";
-const ROLLBACK: &[u8] = b"ROLLBACK";
 
 impl Session {
     /// Whether transactions of this lease have to prove that they have written nothing.
@@ -228,7 +172,10 @@ impl Session {
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
         if self.pins.has(Pin::Temporary) {
-            self.send_query(RUN_DEFERRED, Expected::hidden(What::Query(None), Hide::All).proof(Proof::Deferred));
+            self.send_query(
+                write_check::RUN_DEFERRED.as_bytes(),
+                Expected::hidden(What::Query(None), Hide::All).proof(Proof::Deferred),
+            );
         }
         front::write_query(&mut self.io.to_server, question.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question(tag)));
@@ -237,7 +184,7 @@ impl Session {
     /// Sends the question and COMMIT behind a statement that runs in a block of ours.
     pub(super) fn prove_and_commit(&mut self, doubt: Doubt) {
         self.prove(doubt, doubt.tag);
-        front::write_query(&mut self.io.to_server, COMMIT);
+        front::write_query(&mut self.io.to_server, COMMIT.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
     }
 
@@ -247,7 +194,7 @@ impl Session {
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
         if self.pins.has(Pin::Temporary) {
-            self.run_own(RUN_DEFERRED, Proof::Deferred, None);
+            self.run_own(write_check::RUN_DEFERRED.as_bytes(), Proof::Deferred, None);
         }
         self.run_own(question.as_bytes(), Proof::Question(tag.unwrap_or(doubt.tag)), None);
     }
@@ -273,7 +220,7 @@ impl Session {
             self.flow.unproved = true;
             return false;
         }
-        front::write_query(&mut self.io.to_server, ROLLBACK);
+        front::write_query(&mut self.io.to_server, ROLLBACK.as_bytes());
         let hide = if hide == Hide::All { Hide::All } else { Hide::AllButReady };
         self.expect(Expected::hidden(What::Query(None), hide).proof(Proof::End));
         true
@@ -284,7 +231,7 @@ impl Session {
         let setup = self.db.setup();
         let primary = setup.cluster.primary().and_then(|at| setup.cluster.upstreams.get(at));
         if !matches!(self.lease, Lease::None) && primary.is_some_and(|primary| primary.version() >= HAS_FORGET_COUNTS) {
-            front::write_query(&mut self.io.to_server, FORGET_COUNTS);
+            front::write_query(&mut self.io.to_server, write_check::FORGET_COUNTS.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
         }
     }

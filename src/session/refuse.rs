@@ -2,7 +2,7 @@
 //!
 //! Outside a transaction a single statement is refused here and at once, without a server. Everywhere else the protocol's
 //! state after an error is for the server to keep: the message is replaced by one that is certain to fail there
-//! ([`POISON`], [`NO_SUCH_PORTAL`]), and the error it raises by the gate's.
+//! ([`POISON`](crate::sql::own_statements::transaction::POISON), [`NO_SUCH_PORTAL`]), and the error it raises by the gate's.
 
 use super::lease::Lease;
 use super::prepared::Inner;
@@ -14,8 +14,6 @@ use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
 use crate::wire::fields::Change;
 use crate::wire::{ErrorFields, Report, TxStatus, back};
 
-/// A statement that fails in every database and in every transaction (22012; in a failed one, as any, 25P02).
-pub(super) const POISON: &[u8] = b"SELECT 1/0";
 /// A portal that never exists (34000).
 pub(super) const NO_SUCH_PORTAL: &[u8] = b"pgsluice_refused";
 /// What those raise, function 0 too (42883), and what breaking off a transaction does (57014, 25P02).

@@ -14,6 +14,7 @@ use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::pins::Pin;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::transaction::FORGET_SEQUENCES;
 use crate::sql::{Analysis, SessionEffect};
 use crate::upstream::Server;
 use crate::wire::front;
@@ -57,7 +58,7 @@ impl Session {
             server.sequences = None;
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
-            front::write_query(&mut io.to_server, FORGET.as_bytes());
+            front::write_query(&mut io.to_server, FORGET_SEQUENCES.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
         }
         let Some(server) = self.lease.server() else { return };
@@ -80,9 +81,6 @@ impl Session {
         }
     }
 }
-
-/// Makes a server process forget what its sequences last gave.
-pub(super) const FORGET: &str = "DISCARD SEQUENCES;";
 
 /// Whether another client may have moved on sequences of this server connection.
 pub(super) fn are_anothers(server: &Server, me: u64) -> bool {

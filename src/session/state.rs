@@ -14,6 +14,14 @@ const LONGEST_UNREAD: usize = 8 * 1024;
 /// Settings that begin anew with each transaction.
 const OF_ONE_TRANSACTION: [&str; 2] = ["transaction_isolation", "transaction_deferrable"];
 
+/// Whether it is one quoted name or constant from end to end.
+fn is_one_quoted(text: &[u8]) -> bool {
+    let [quote, inner @ .., last] = text else { return false };
+    // Inside, a quote is written twice.
+    let runs = inner.chunk_by(|a, b| (a == quote) == (b == quote));
+    quote == last && runs.into_iter().all(|run| run.first() != Some(quote) || run.len() % 2 == 0)
+}
+
 impl super::Session {
     /// Whether a text is to be read for [`Self::leave_databases`] where it would not be read at all.
     pub(super) fn may_empty_database(&self, header: Header) -> bool {
@@ -126,7 +134,11 @@ impl super::Session {
 
     fn note_role(&mut self, name: &[u8], statement: &[u8]) {
         // `SET ROLE x`, `SET SESSION AUTHORIZATION x`: the last word is the role in every form but the setting's own.
-        let last = statement.rsplit(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or_default();
+        let statement = statement.trim_ascii();
+        let bare = || statement.rsplit(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or_default();
+        let quote = statement.iter().position(|byte| matches!(byte, b'"' | b'\''));
+        let last = quote.map_or_else(bare, |at| statement.get(at..).unwrap_or_default());
+        let whole = quote.is_none_or(|at| statement.get(..at).is_some_and(|before| before.ends_with(b" ")) && is_one_quoted(last));
         let resets = [&b"default"[..], b"none"].iter().any(|word| last.eq_ignore_ascii_case(word))
             || statement.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"reset"));
         let sets = [&b"set"[..], b"reset"].iter().any(|word| {
@@ -134,7 +146,7 @@ impl super::Session {
             verb.eq_ignore_ascii_case(word) && rest.first().is_some_and(u8::is_ascii_whitespace)
         });
         // Spelled as an assignment, with a comment, or by set_config.
-        if !sets || statement.contains(&b'=') || last.ends_with(b"*/") || last.ends_with(b";") {
+        if !sets || !whole || quote.is_none() && statement.contains(&b'=') || last.ends_with(b"*/") || last.ends_with(b";") {
             self.pins.add(Pin::Settings);
         } else {
             self.note_set(name, (!resets).then_some(last));

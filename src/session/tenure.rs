@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
-use super::sequences::{FORGET, are_anothers};
+use super::sequences::are_anothers;
 use super::{End, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::Ask;
-use crate::upstream::guard::{ARM, DISARM};
+use crate::sql::own_statements::transaction::{ARM, DISARM, FORGET_SEQUENCES};
 use crate::upstream::{AnyConn, CancelTarget};
 use crate::wire::frame::peek_front;
 use crate::wire::{TxStatus, front};
@@ -68,7 +68,7 @@ impl Session {
             }
         }
         if asks && are_anothers(server, self.me.id) {
-            sql.push_str(FORGET);
+            sql.push_str(FORGET_SEQUENCES);
             server.sequences = None;
         }
         if in_place && server.default_read_only != Some(true) {

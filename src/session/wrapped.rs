@@ -8,10 +8,9 @@ use std::rc::Rc;
 
 use super::Session;
 use super::expect::{Expected, Hide, Proof, Say, What};
-use super::guarded::BEGIN;
 use super::input::Handled;
-use super::proof::COMMIT;
 use crate::hub::Statement as Prepared;
+use crate::sql::own_statements::transaction::{BEGIN_READ_ONLY, COMMIT};
 use crate::sql::{TransactionModes, TransactionVerb};
 use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
@@ -73,7 +72,7 @@ impl Session {
         front::write_sync(&mut io.to_server);
         self.expect(Expected::hidden(What::Sync, Hide::All));
         if std::mem::take(&mut self.flow.around) == Around::Ours {
-            front::write_query(&mut self.io.to_server, COMMIT);
+            front::write_query(&mut self.io.to_server, COMMIT.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::End));
         }
     }
@@ -89,7 +88,7 @@ impl Session {
 
     pub(super) fn begin_wrapped_batch(&mut self) {
         self.flow.around = Around::Ours;
-        self.run_own(BEGIN, Proof::None, None);
+        self.run_own(BEGIN_READ_ONLY.as_bytes(), Proof::None, None);
     }
 
     /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
@@ -98,7 +97,7 @@ impl Session {
         self.flow.around = Around::Nothing;
         front::write_sync(&mut self.io.to_server);
         self.expect(Expected::hidden(What::Sync, Hide::Ready));
-        front::write_query(&mut self.io.to_server, COMMIT);
+        front::write_query(&mut self.io.to_server, COMMIT.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
     }
 

@@ -133,10 +133,7 @@ impl From<Conn<Unguarded>> for AnyConn {
     }
 }
 
-/// Arms a session-bound connection.
-pub const ARM: &str = "SET SESSION default_transaction_read_only = on";
-/// Takes the guard off again; the value is what the session had before.
-pub const DISARM: &str = "SET SESSION default_transaction_read_only = off";
+pub use crate::sql::own_statements::transaction::{ARM, DISARM};
 
 impl Conn<Unguarded> {
     /// Turns it into a connection guarded in place. The caller sends [`ARM`] before anything else.

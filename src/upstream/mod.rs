@@ -12,7 +12,6 @@ pub mod monitor;
 pub mod named;
 pub mod pool;
 pub mod query;
-pub mod quote;
 pub mod server;
 mod target;
 pub mod vars;

@@ -8,13 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::cluster::{Cluster, Look, Role};
 use super::login::{Fresh, Login, LoginError};
 use crate::gate::Lsn;
-
-/// One row: in recovery, position, seconds behind, version, own read-only default.
-const LOOK: &str = "SELECT pg_is_in_recovery(), \
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, \
-    CASE WHEN pg_is_in_recovery() THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) ELSE 0 END, \
-    current_setting('server_version_num'), \
-    coalesce((SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only'), 'off')";
+use crate::sql::own_statements::servers::LOOK;
 
 /// Watches upstream number `at` of a cluster; never ends by itself.
 pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Duration) {

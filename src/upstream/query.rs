@@ -1,6 +1,7 @@
 //! Statements that pgsluice runs for itself, over the simple protocol.
 
 use super::login::{Fresh, LONGEST, LoginError, next_frame_within};
+use crate::sql::own_statements::in_system_path;
 use crate::wire::frame::{HEADER, take_str, take_u16, take_u32};
 use crate::wire::{ErrorFields, WireError, front};
 
@@ -19,12 +20,12 @@ pub struct Answer {
 }
 
 impl Fresh {
-    /// Runs `sql` and gives the rows of its results.
+    /// Runs a statement of pgsluice's own, under PostgreSQL's own search_path, and gives the rows.
     ///
     /// # Errors
     /// The server refuses it ([`LoginError::Refused`]) or has gone. After a refusal the connection can be used again.
     pub async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, LoginError> {
-        self.ask(sql, |_| ()).await.map(|answer| answer.rows)
+        self.ask(&in_system_path(sql), |_| ()).await.map(|answer| answer.rows)
     }
 
     /// As [`Self::rows`], with rows as long as they like, but no more than `most` bytes in all.
@@ -32,7 +33,7 @@ impl Fresh {
     /// # Errors
     /// As [`Self::rows`], or the answer is longer. Then the connection is of no use any more.
     pub async fn rows_within(&mut self, sql: &str, most: usize) -> Result<Vec<Row>, LoginError> {
-        self.ask_within(sql, most, most, |_| ()).await.map(|answer| answer.rows)
+        self.ask_within(&in_system_path(sql), most, most, |_| ()).await.map(|answer| answer.rows)
     }
 
     /// Runs `sql` and gives its whole answer; notices are shown to `notice` as they come.

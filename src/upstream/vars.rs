@@ -1,11 +1,10 @@
 //! Settings of a session that follow a client from one server connection to the next.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::quote::{ident, literal};
+use crate::sql::own_statements::settings::{self, RoleKind};
 
 /// Settings that a server reports and a session may set. Others it reports are facts about the server.
 /// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC>
@@ -168,44 +167,42 @@ impl Vars {
     /// A role decides what may be set, and what role may be taken: it is left first and taken last, the role that speaks for
     /// the session before the one that it took.
     pub fn to_reach(&self, wanted: &Self) -> String {
-        let mut sql = String::new();
+        let mut statements = Vec::new();
         if self.hash == wanted.hash && self == wanted {
-            return sql;
+            return String::new();
         }
-        for (name, what) in [(ROLE, "ROLE"), (AUTHORIZATION, "SESSION AUTHORIZATION")] {
+        for (name, kind) in [(ROLE, RoleKind::Role), (AUTHORIZATION, RoleKind::Authorization)] {
             if self.get(name).is_some() {
-                let _ = write!(sql, "RESET {what};");
+                statements.push(settings::reset_role(kind));
             }
         }
         for (name, value) in self.entries.iter().filter(|(name, _)| !is_role(name)) {
             if wanted.get(name).is_none() && !value.is_reported() {
-                let _ = write!(sql, "RESET {};", ident(name));
+                statements.push(settings::reset(name));
             }
         }
         for (name, value) in wanted.entries.iter().filter(|(name, _)| !is_role(name)) {
             if self.get(name) == Some(value) {
                 continue;
             }
-            let _ = match (&**name, value) {
-                (name, Value::Spelled(value)) => write!(sql, "SET {} TO {value};", ident(name)),
-                (name, Value::Flat(value)) => {
-                    write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", literal(name), literal(value))
-                }
+            statements.push(match (&**name, value) {
+                (name, Value::Spelled(value)) => settings::set(name, value),
+                (name, Value::Flat(value)) => settings::select_set_config(name, value),
                 // Its value is a list already; quoted it would be one long name. By SET it would be spelled anew.
-                ("search_path", Value::Reported(value)) => {
-                    write!(sql, "SELECT pg_catalog.set_config('search_path', {}, false);", literal(value))
+                ("search_path", Value::Reported(value)) => settings::select_set_config("search_path", value),
+                (name, Value::Reported(value)) => settings::set_to(name, value),
+            });
+        }
+        for (name, kind) in [(AUTHORIZATION, RoleKind::Authorization), (ROLE, RoleKind::Role)] {
+            match wanted.get(name) {
+                Some(Value::Flat(value)) => statements.push(settings::set_role_to(kind, value)),
+                Some(Value::Spelled(value) | Value::Reported(value)) => {
+                    statements.push(settings::set_role(kind, value))
                 }
-                (name, Value::Reported(value)) => write!(sql, "SET {} TO {};", ident(name), literal(value)),
-            };
+                None => {}
+            }
         }
-        for (name, what) in [(AUTHORIZATION, "SESSION AUTHORIZATION"), (ROLE, "ROLE")] {
-            let _ = match wanted.get(name) {
-                Some(Value::Flat(value)) => write!(sql, "SET {what} {};", literal(value)),
-                Some(Value::Spelled(value) | Value::Reported(value)) => write!(sql, "SET {what} {value};"),
-                None => Ok(()),
-            };
-        }
-        sql
+        statements.into_iter().map(|statement| statement + ";").collect()
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
@@ -283,9 +280,8 @@ mod tests {
         want.put(&seed, "search_path", Some(Value::Flat("a, \"B\"".into())));
         assert_eq!(
             have.to_reach(&want),
-            "RESET ROLE;RESET work_mem;SET timezone TO 'Europe/Berlin';SET my.key TO 'it''s';\
+            "RESET ROLE;RESET \"work_mem\";SET \"TimeZone\" TO 'Europe/Berlin';SET \"my\".\"key\" TO 'it''s';\
              SELECT pg_catalog.set_config('search_path', 'a, \"B\"', false);"
-                .replace("timezone", "\"TimeZone\"")
         );
         assert_eq!(want.to_reach(&want), "");
     }
@@ -300,7 +296,7 @@ mod tests {
         want.put(&seed, "work_mem", spelled("'1MB'"));
         assert_eq!(
             have.to_reach(&want),
-            "RESET ROLE;SET work_mem TO '1MB';SET SESSION AUTHORIZATION alice;SET ROLE carol;"
+            "RESET ROLE;SET \"work_mem\" TO '1MB';SET SESSION AUTHORIZATION alice;SET ROLE carol;"
         );
         assert!(want.has_role());
         want.reset_unreported(&seed);

@@ -7,6 +7,7 @@ mod early;
 mod fresh;
 mod functions;
 mod identity;
+mod names;
 mod pins;
 mod prepared;
 mod prepared_sql;

@@ -8,8 +8,8 @@ use super::Findings;
 use crate::config::show_duration;
 use crate::hub::{Database, Hub};
 use crate::serve::setup::monitor_login;
+use crate::sql::own_statements::servers;
 use crate::upstream::query::Row;
-use crate::upstream::quote::literal;
 
 /// Sessions that are looked at, those with the oldest transactions first.
 const MOST: usize = 500;
@@ -195,28 +195,8 @@ async fn ask(hub: &Hub, database: &Database, at: usize) -> Result<Vec<Row>, Stri
     let setup = database.setup();
     let tls = hub.databases.cluster_tls(&setup.cluster.name).ok_or("the cluster is gone")?;
     let login = monitor_login(&hub.setup.load(), &setup.cluster, tls, at).ok_or("no way to log in")?;
-    let sql = question(setup.settings.server_dbname(&database.name));
+    let sql = servers::check(setup.settings.server_dbname(&database.name), MOST);
     let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
     let rows = tokio::time::timeout(login.timeout, fresh.rows(&sql)).await;
     rows.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())
-}
-
-fn question(dbname: &str) -> String {
-    let name = literal(dbname);
-    format!(
-        "SELECT 'server', current_setting('server_version'), current_user::text, \
-         pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::text, current_setting('max_prepared_transactions'), \
-         NULL, NULL, NULL, NULL \
-         UNION ALL (SELECT 'session', pid::text, usename::text, application_name, coalesce(host(client_addr), 'local'), \
-         round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 3)::text, state, (backend_xid IS NOT NULL)::text, \
-         EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted AND l.locktype = 'relation' AND l.mode IN \
-         ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock'))::text \
-         FROM pg_stat_activity a WHERE datname = {name} AND backend_type = 'client backend' AND pid <> pg_backend_pid() \
-         AND application_name <> 'pgsluice monitor' ORDER BY xact_start NULLS LAST LIMIT {MOST}) \
-         UNION ALL SELECT 'worker', pid::text, backend_type, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_stat_activity \
-         WHERE datname = {name} AND backend_type LIKE 'logical replication %worker' \
-         UNION ALL SELECT 'prepared', gid, owner::text, NULL, NULL, \
-         extract(epoch FROM clock_timestamp() - prepared)::bigint::text, NULL, NULL, NULL \
-         FROM pg_prepared_xacts WHERE database = {name}"
-    )
 }

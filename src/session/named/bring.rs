@@ -11,11 +11,9 @@ use crate::hub::Statement as Prepared;
 use crate::hub::statement::server_name;
 use crate::sql::SessionEffect;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::transaction::{BACK_TO_SAVEPOINT, SAVEPOINT};
 use crate::upstream::named::Stands;
 use crate::wire::{Report, TxStatus};
-
-const SAVEPOINT: &[u8] = b"SAVEPOINT pgsluice_names";
-const BACK_TO_SAVEPOINT: &[u8] = b"ROLLBACK TO SAVEPOINT pgsluice_names; RELEASE SAVEPOINT pgsluice_names";
 
 impl Session {
     pub(super) fn bring(&mut self, cached: &Cached, way: Way, runs_now: bool) -> Brought {
@@ -190,11 +188,11 @@ impl Session {
                 // What cannot be prepared any more must not take the client's block with it. PREPARE is not undone by that.
                 let apart = way == Way::Simple && self.flow.status == TxStatus::Block;
                 if apart {
-                    self.send_query(SAVEPOINT, Expected::hidden(What::Query(None), Hide::All));
+                    self.send_query(SAVEPOINT.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
                 }
                 self.stand(&name, wanted, &statement, way);
                 if apart {
-                    self.send_query(BACK_TO_SAVEPOINT, Expected::hidden(What::Query(None), Hide::All));
+                    self.send_query(BACK_TO_SAVEPOINT.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
                 }
             }
         }

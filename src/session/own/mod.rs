@@ -15,16 +15,12 @@ use super::expect::{Expected, Say, What};
 use super::input::Handled;
 use crate::gate::print_timestamp;
 use crate::sql::cache::Cached;
+use crate::sql::own_statements::settings;
 use crate::sql::{Own, OwnUse, may_use_own, own_use};
-use crate::upstream::quote::literal;
 use crate::wire::frame::Header;
 use crate::wire::front;
 use crate::wire::{Report, TxStatus, back};
 
-/// What stands in place of a SHOW among other statements begins with this: its tag is to be SHOW.
-const SHOW: &[u8] = b"SELECT/*pgsluice SHOW*/ ";
-/// What stands in place of a SET begins with this: it fails in every database with 55P02.
-const SET: &[u8] = b"SET/*pgsluice*/server_version TO ";
 /// SHOWs of one message that are answered; of others the server knows nothing. A value may be long, and a client must not be
 /// able to have it written without end.
 const MOST: usize = 100;
@@ -111,15 +107,10 @@ impl Session {
         for (at, (span, used)) in std::iter::once(first).chain(uses).enumerate() {
             text.extend_from_slice(cached.text.get(from..span.start).unwrap_or_default());
             match used {
-                OwnUse::Sets(own) => {
-                    text.extend_from_slice(SET);
-                    text.extend_from_slice(literal(own.name()).as_bytes());
-                }
-                OwnUse::Shows(_) if at >= MOST => text.extend_from_slice(b"SHOW pgsluice.too_many"),
+                OwnUse::Sets(own) => text.extend_from_slice(settings::cannot_be_set(own.name()).as_bytes()),
+                OwnUse::Shows(_) if at >= MOST => text.extend_from_slice(settings::TOO_MANY_SHOWN.as_bytes()),
                 OwnUse::Shows(own) => {
-                    text.extend_from_slice(SHOW);
-                    text.extend_from_slice(ascii_literal(&self.own_value(own)).as_bytes());
-                    text.extend_from_slice(format!(" AS \"{}\"", own.name()).as_bytes());
+                    text.extend_from_slice(settings::shown(own.name(), &self.own_value(own)).as_bytes());
                 }
             }
             from = span.end;
@@ -144,12 +135,12 @@ impl Session {
             Some(Expected { what: What::Query(Some(cached)), .. }) => cached.analysis.statements.len() > 1,
             _ => false,
         };
-        among_others && self.under_way().is_some_and(|text| text.starts_with(SHOW))
+        among_others && self.under_way().is_some_and(|text| text.starts_with(settings::SHOWN.as_bytes()))
     }
 
     /// The error in place of one that a statement was made to raise which stands for a SET.
     pub(super) fn own_refusal(&self, code: &[u8]) -> Option<Report> {
-        let name = self.under_way().filter(|_| code == b"55P02")?.strip_prefix(SET)?;
+        let name = self.under_way().filter(|_| code == b"55P02")?.strip_prefix(settings::CANNOT_BE_SET.as_bytes())?;
         let name = name.strip_prefix(b"'")?.strip_suffix(b"'")?;
         Some(cannot_be_changed(Own::of(name)?))
     }
@@ -207,30 +198,5 @@ fn describe(out: &mut Vec<u8>, used: OwnUse, binary: bool) {
     if binary && let Some(format) = out.last_mut() {
         // Text is the same in both forms; only the last field of the description tells which was asked for.
         *format = 1;
-    }
-}
-
-/// A string constant that reads the same in every client encoding.
-fn ascii_literal(text: &str) -> String {
-    if text.is_ascii() {
-        return literal(text);
-    }
-    let escaped = text.chars().map(|c| match c {
-        '\'' => "''".to_owned(),
-        '\\' => "\\\\".to_owned(),
-        c if c.is_ascii() => c.to_string(),
-        c => format!("\\U{:08X}", u32::from(c)),
-    });
-    format!("E'{}'", escaped.collect::<String>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn constants_are_ascii() {
-        assert_eq!(ascii_literal("it's"), "'it''s'");
-        assert_eq!(ascii_literal("ü'\\"), "E'\\U000000FC''\\\\'");
     }
 }

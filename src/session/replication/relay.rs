@@ -14,8 +14,8 @@ use crate::hub::client::{Ask, Running};
 use crate::hub::{Client, Core, Database, Phase};
 use crate::net::Stream;
 use crate::session::End;
-use crate::session::refuse::POISON;
 use crate::sql::LexContext;
+use crate::sql::own_statements::transaction::POISON;
 use crate::upstream::Server;
 use crate::wire::frame::{HEADER, Header, peek_back, peek_front};
 use crate::wire::{Report, TxStatus, back, front};
@@ -250,7 +250,7 @@ impl Relay {
             back::ready(&mut self.to_client, self.status);
         } else {
             // The server is made to fail in its place, so that the block is as after any error.
-            front::write_query(&mut self.to_server, POISON);
+            front::write_query(&mut self.to_server, POISON.as_bytes());
             self.busy = true;
             self.refusal = Some(report).filter(|_| self.status == TxStatus::Block);
         }

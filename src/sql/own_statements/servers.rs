@@ -1,0 +1,84 @@
+//! Statements on connections of pgsluice's own: what a server is, who else writes, what would be in the way.
+
+use crate::sql::quote::literal;
+
+/// One row about a server: in recovery, position, seconds behind, version, own read-only default.
+pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+    ELSE pg_catalog.pg_current_wal_lsn() END, \
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() \
+    OPERATOR(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) ELSE 0 END, \
+    pg_catalog.current_setting('server_version_num'), \
+    coalesce((SELECT reset_val FROM pg_catalog.pg_settings \
+    WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only'), 'off')";
+
+/// Puts PostgreSQL's own schema first, and the temporary one last, for the statement in the same message. SET resolves nothing.
+pub fn in_system_path(sql: &str) -> String {
+    format!("SET search_path TO pg_catalog, pg_temp; {sql}")
+}
+
+/// The primary's position and who else writes: backends with a transaction id, prepared transactions, logical
+/// replication. Back ends in `ours` are not reported.
+pub fn writers(dbname: &str, ours: &[u32]) -> String {
+    let name = literal(dbname);
+    let ours = ours.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    format!(
+        "SELECT 'lsn', pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, \
+         pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text \
+         UNION ALL SELECT 'backend', pg_catalog.concat(pid, ' of user ', coalesce(usename, '?'), ', application ', \
+         application_name), NULL \
+         FROM pg_catalog.pg_stat_activity WHERE datname OPERATOR(pg_catalog.=) {name} AND backend_xid IS NOT NULL \
+         AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+         AND backend_type OPERATOR(pg_catalog.=) 'client backend' \
+         AND pid OPERATOR(pg_catalog.<>) ALL ('{{{ours}}}'::pg_catalog.int4[]) \
+         UNION ALL SELECT backend_type, pid::pg_catalog.text, NULL FROM pg_catalog.pg_stat_activity \
+         WHERE datname OPERATOR(pg_catalog.=) {name} \
+         AND backend_type OPERATOR(pg_catalog.~~) 'logical replication %worker' \
+         UNION ALL SELECT 'prepared transaction', pg_catalog.concat(gid, ' of user ', owner), NULL \
+         FROM pg_catalog.pg_prepared_xacts WHERE database OPERATOR(pg_catalog.=) {name}"
+    )
+}
+
+/// What MAINTENANCE CHECK asks the primary; at most so many sessions.
+pub fn check(dbname: &str, most: usize) -> String {
+    let name = literal(dbname);
+    format!(
+        "SELECT 'server', pg_catalog.current_setting('server_version'), current_user::pg_catalog.text, \
+         pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::pg_catalog.text, \
+         pg_catalog.current_setting('max_prepared_transactions'), NULL, NULL, NULL, NULL \
+         UNION ALL (SELECT 'session', pid::pg_catalog.text, usename::pg_catalog.text, application_name, \
+         coalesce(pg_catalog.host(client_addr), 'local'), \
+         pg_catalog.round({age_of_transaction}::pg_catalog.numeric, 3)::pg_catalog.text, state, \
+         (backend_xid IS NOT NULL)::pg_catalog.text, \
+         EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid OPERATOR(pg_catalog.=) a.pid AND l.granted \
+         AND l.locktype OPERATOR(pg_catalog.=) 'relation' AND l.mode OPERATOR(pg_catalog.=) ANY \
+         ('{{AccessExclusiveLock,ExclusiveLock,ShareRowExclusiveLock,ShareLock,ShareUpdateExclusiveLock}}'\
+         ::pg_catalog.text[]))::pg_catalog.text \
+         FROM pg_catalog.pg_stat_activity a WHERE datname OPERATOR(pg_catalog.=) {name} \
+         AND backend_type OPERATOR(pg_catalog.=) 'client backend' \
+         AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+         AND application_name OPERATOR(pg_catalog.<>) 'pgsluice monitor' ORDER BY xact_start NULLS LAST LIMIT {most}) \
+         UNION ALL SELECT 'worker', pid::pg_catalog.text, backend_type, NULL, NULL, NULL, NULL, NULL, NULL \
+         FROM pg_catalog.pg_stat_activity WHERE datname OPERATOR(pg_catalog.=) {name} \
+         AND backend_type OPERATOR(pg_catalog.~~) 'logical replication %worker' \
+         UNION ALL SELECT 'prepared', gid, owner::pg_catalog.text, NULL, NULL, \
+         {age_prepared}::pg_catalog.int8::pg_catalog.text, NULL, NULL, NULL \
+         FROM pg_catalog.pg_prepared_xacts WHERE database OPERATOR(pg_catalog.=) {name}",
+        age_of_transaction = seconds_since("xact_start"),
+        age_prepared = seconds_since("prepared"),
+    )
+}
+
+fn seconds_since(column: &str) -> String {
+    format!("pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) {column})")
+}
+
+/// See [`super::all`].
+pub(super) fn all() -> Vec<(&'static str, String)> {
+    vec![
+        ("LOOK", LOOK.to_owned()),
+        ("writers", writers("my \"db\" \\' x", &[1, 2])),
+        ("check", check("my \"db\" \\' x", 5)),
+        ("in_system_path", in_system_path(LOOK)),
+    ]
+}

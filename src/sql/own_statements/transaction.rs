@@ -1,0 +1,95 @@
+//! Statements around a client's transaction: blocks, savepoints, the guard, and what a client's state leaves behind.
+
+use crate::sql::quote::ident;
+
+/// Fails in every database and in every transaction (22012; in a failed one, as any statement, 25P02).
+pub const POISON: &str = "SELECT 1 OPERATOR(pg_catalog./) 0";
+/// Opens a block that cannot write.
+pub const BEGIN_READ_ONLY: &str = "BEGIN READ ONLY";
+/// Opens a block.
+pub const BEGIN: &str = "BEGIN";
+/// Ends a block.
+pub const COMMIT: &str = "COMMIT";
+/// Ends a block without effect.
+pub const ROLLBACK: &str = "ROLLBACK";
+/// Makes the session's transactions READ ONLY from the next one on.
+pub const ARM: &str = "SET SESSION default_transaction_read_only = on";
+/// Takes that back; the value is what the session had before.
+pub const DISARM: &str = "SET SESSION default_transaction_read_only = off";
+/// Ahead of a Parse that may fail in a client's transaction.
+pub const SAVEPOINT: &str = "SAVEPOINT pgsluice";
+/// Goes back to [`SAVEPOINT`] and removes it.
+pub const BACK_TO_SAVEPOINT: &str = "ROLLBACK TO SAVEPOINT pgsluice; RELEASE SAVEPOINT pgsluice";
+
+/// A row if another transaction, begun alike, would do as well.
+pub const READ_COMMITTED: &str = "SELECT 1 WHERE pg_catalog.current_setting('transaction_isolation') \
+    OPERATOR(pg_catalog.=) ANY ('{read committed,read uncommitted}'::pg_catalog.text[])";
+
+/// Asks an open transaction whether it has an id and, if not, makes it READ ONLY: one row then, else none. `OFFSET 0` keeps
+/// the planner from calling set_config for a row that the condition drops. The session's default goes along for what
+/// follows the transaction.
+pub const FENCE: &str = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
+    pg_catalog.set_config('default_transaction_read_only', 'on', false) \
+    FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL AS clean OFFSET 0) AS xact WHERE clean";
+
+/// The same, unless the transaction has a cursor that could run code when it is fetched from.
+pub const FENCE_WITHOUT_CURSORS: &str = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
+    pg_catalog.set_config('default_transaction_read_only', 'on', false) \
+    FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE NOT is_holdable) AS clean OFFSET 0) AS xact WHERE clean";
+
+/// Where no snapshot has been taken yet, none must be: the client may still choose its isolation level.
+pub const FENCE_EARLY: &str = "SET TRANSACTION READ ONLY";
+
+/// A row if the session listens to a channel.
+pub const LISTENS: &str = "SELECT 1 FROM pg_catalog.pg_listening_channels() LIMIT 1";
+/// A row if it has temporary objects.
+pub const HAS_TEMPORARY: &str = "SELECT 1 FROM pg_catalog.pg_depend \
+    WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+    AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() LIMIT 1";
+/// A row if it has cursors WITH HOLD.
+pub const HAS_HELD_CURSOR: &str = "SELECT 1 FROM pg_catalog.pg_cursors WHERE is_holdable LIMIT 1";
+/// A row if it has advisory locks.
+pub const HAS_ADVISORY_LOCK: &str = "SELECT 1 FROM pg_catalog.pg_locks \
+    WHERE locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text \
+    AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() LIMIT 1";
+/// Makes a server process forget what its sequences last gave.
+pub const FORGET_SEQUENCES: &str = "DISCARD SEQUENCES;";
+
+/// Runs a cursor's query to its end.
+pub fn run_cursor(cursor: &str) -> String {
+    format!("MOVE FORWARD ALL IN {}", ident(cursor))
+}
+
+/// Closes a cursor.
+pub fn close_cursor(cursor: &str) -> String {
+    format!("CLOSE {}", ident(cursor))
+}
+
+/// See [`super::all`].
+pub(super) fn all() -> Vec<(&'static str, String)> {
+    let mut all = super::named(&[
+        ("ARM", ARM),
+        ("DISARM", DISARM),
+        ("READ_COMMITTED", READ_COMMITTED),
+        ("LISTENS", LISTENS),
+        ("HAS_TEMPORARY", HAS_TEMPORARY),
+        ("HAS_HELD_CURSOR", HAS_HELD_CURSOR),
+        ("HAS_ADVISORY_LOCK", HAS_ADVISORY_LOCK),
+        ("FORGET_SEQUENCES", FORGET_SEQUENCES),
+        ("BEGIN_READ_ONLY", BEGIN_READ_ONLY),
+        ("COMMIT", COMMIT),
+        ("BEGIN", BEGIN),
+        ("SAVEPOINT", SAVEPOINT),
+        ("BACK_TO_SAVEPOINT", BACK_TO_SAVEPOINT),
+        ("FENCE_EARLY", FENCE_EARLY),
+        ("FENCE", FENCE),
+        ("FENCE_WITHOUT_CURSORS", FENCE_WITHOUT_CURSORS),
+    ]);
+    let cursor = "my.Cursor \"1\"";
+    all.push(("a client's cursor", format!("DECLARE {} CURSOR FOR VALUES (1)", ident(cursor))));
+    all.push(("run_cursor", run_cursor(cursor)));
+    all.push(("close_cursor", close_cursor(cursor)));
+    all.extend(super::named(&[("ROLLBACK", ROLLBACK), ("POISON", POISON)]));
+    all
+}

@@ -1,0 +1,70 @@
+//! The check, ahead of COMMIT in maintenance, that a transaction has written nothing: a statement that fails (22012) if it has.
+
+use std::borrow::Cow;
+
+/// Rows for tables, permanent ones, in which the open transaction has changed a row. Rows of catalogs that only went are those
+/// of temporary tables (DISCARD TEMP), but for large objects and replication origins.
+macro_rules! changed {
+    () => {
+        "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_class \
+         WHERE relkind OPERATOR(pg_catalog.=) ANY ($q${r,m,t}$q$::pg_catalog.char[]) \
+         AND relpersistence OPERATOR(pg_catalog.<>) $q$t$q$ \
+         AND (pg_catalog.pg_stat_get_xact_tuples_inserted(oid) OPERATOR(pg_catalog.>) 0 \
+         OR pg_catalog.pg_stat_get_xact_tuples_updated(oid) OPERATOR(pg_catalog.>) 0 \
+         OR pg_catalog.pg_stat_get_xact_tuples_deleted(oid) OPERATOR(pg_catalog.>) 0 \
+         AND (oid OPERATOR(pg_catalog.>=) 16384 \
+         OR oid OPERATOR(pg_catalog.=) ANY ($q${2613,2995,6000}$q$::pg_catalog.oid[])))"
+    };
+}
+
+/// The question is made of these. ts_stat() stands there for a sub-query that costs nothing as long as it is not needed: it is
+/// planned only when it runs.
+macro_rules! question {
+    (head) => {
+        "SELECT 1 OPERATOR(pg_catalog./) CASE"
+    };
+    (tail) => {
+        concat!(
+            " WHEN pg_catalog.txid_current_if_assigned() IS NULL THEN 1 \
+             WHEN EXISTS (SELECT FROM pg_catalog.ts_stat($w$",
+            changed!(),
+            "$w$)) THEN 0 ELSE 1 END"
+        )
+    };
+}
+
+/// The question after what has named built-in functions only.
+pub const PLAIN: &str = concat!(question!(head), question!(tail));
+
+/// The question after what may have run anything: it fails too if there are more cursors WITH HOLD of this transaction than
+/// those `holds` that were declared in words.
+pub fn question(holds: u16) -> Cow<'static, str> {
+    format!(
+        "{head} WHEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursor() WHERE is_holdable \
+         AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()) \
+         OPERATOR(pg_catalog.>) {holds} THEN 0{tail}",
+        head = question!(head),
+        tail = question!(tail),
+    )
+    .into()
+}
+
+/// Deferred triggers, which only a temporary table can have set off, run within COMMIT: before the question instead.
+pub const RUN_DEFERRED: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+
+/// Makes the server forget, with the next ReadyForQuery, what earlier transactions have changed: its counts hold those of
+/// the last second or so too. PostgreSQL 15 and later have it.
+pub const FORGET_COUNTS: &str = "SELECT pg_catalog.pg_stat_force_next_flush()";
+
+/// See [`super::all`]. Within a transaction with an id, so that every part of the question runs.
+pub(super) fn all() -> Vec<(&'static str, String)> {
+    let mut all = super::named(&[
+        ("FORGET_COUNTS", FORGET_COUNTS),
+        ("a transaction with an id", "BEGIN; SELECT pg_catalog.pg_current_xact_id()"),
+        ("RUN_DEFERRED", RUN_DEFERRED),
+        ("PLAIN", PLAIN),
+    ]);
+    all.push(("question", question(1).into_owned()));
+    all.push(("the end of that transaction", "ROLLBACK".to_owned()));
+    all
+}
