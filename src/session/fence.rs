@@ -56,7 +56,7 @@ impl Session {
         if self.flow.past.queried() {
             self.ask_fence(if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE });
         } else {
-            self.ask_fence(ARM.as_bytes());
+            self.ask_fence(ARM);
             self.ask_fence(FENCE_EARLY);
         }
     }

@@ -138,7 +138,8 @@ impl super::Session {
         let bare = || statement.rsplit(u8::is_ascii_whitespace).find(|word| !word.is_empty()).unwrap_or_default();
         let quote = statement.iter().position(|byte| matches!(byte, b'"' | b'\''));
         let last = quote.map_or_else(bare, |at| statement.get(at..).unwrap_or_default());
-        let whole = quote.is_none_or(|at| statement.get(..at).is_some_and(|before| before.ends_with(b" ")) && is_one_quoted(last));
+        let whole = quote
+            .is_none_or(|at| statement.get(..at).is_some_and(|before| before.ends_with(b" ")) && is_one_quoted(last));
         let resets = [&b"default"[..], b"none"].iter().any(|word| last.eq_ignore_ascii_case(word))
             || statement.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"reset"));
         let sets = [&b"set"[..], b"reset"].iter().any(|word| {
@@ -146,7 +147,12 @@ impl super::Session {
             verb.eq_ignore_ascii_case(word) && rest.first().is_some_and(u8::is_ascii_whitespace)
         });
         // Spelled as an assignment, with a comment, or by set_config.
-        if !sets || !whole || quote.is_none() && statement.contains(&b'=') || last.ends_with(b"*/") || last.ends_with(b";") {
+        if !sets
+            || !whole
+            || quote.is_none() && statement.contains(&b'=')
+            || last.ends_with(b"*/")
+            || last.ends_with(b";")
+        {
             self.pins.add(Pin::Settings);
         } else {
             self.note_set(name, (!resets).then_some(last));

@@ -38,7 +38,8 @@ fn on(major: u32) {
         let list = |call: &dyn Fn(&String) -> String| some.iter().map(call).collect::<Vec<_>>().join(", ");
         let mut one = client();
         one.ask(&format!("SELECT {}", list(&|name| format!("set_config('{name}', 'mine', false)"))));
-        let read = format!("SELECT concat_ws(',', {})", list(&|name| format!("nullif(current_setting('{name}', true), '')")));
+        let read =
+            format!("SELECT concat_ws(',', {})", list(&|name| format!("nullif(current_setting('{name}', true), '')")));
         assert_eq!(other.ask(&read), [""], "another client's, on {major}: {some:?}");
         assert_eq!(one.ask(&read), [vec!["mine"; some.len()].join(",")], "on {major}: {some:?}");
     }

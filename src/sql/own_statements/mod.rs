@@ -38,8 +38,20 @@ mod tests {
 
     /// What a text of SQL begins with, and what begins alike and is none: tags, and words for people.
     const VERBS: [&str; 14] = [
-        "SELECT ", "SET ", "RESET ", "BEGIN ", "COMMIT ", "ROLLBACK ", "SAVEPOINT ", "RELEASE ", "DISCARD ", "MOVE ", "CLOSE ",
-        "DEALLOCATE ", "DECLARE ", "UNION ",
+        "SELECT ",
+        "SET ",
+        "RESET ",
+        "BEGIN ",
+        "COMMIT ",
+        "ROLLBACK ",
+        "SAVEPOINT ",
+        "RELEASE ",
+        "DISCARD ",
+        "MOVE ",
+        "CLOSE ",
+        "DEALLOCATE ",
+        "DECLARE ",
+        "UNION ",
     ];
     const OTHERS: [&str; 10] = [
         "SELECT 0\\0",
@@ -78,7 +90,8 @@ mod tests {
             for (at, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
                 let literals = line.match_indices('"').map(|(at, _)| line.get(at + 1..).unwrap_or_default());
                 let sql = |text: &str| {
-                    VERBS.iter().any(|verb| text.starts_with(verb)) && !OTHERS.iter().any(|other| text.starts_with(other))
+                    VERBS.iter().any(|verb| text.starts_with(verb))
+                        && !OTHERS.iter().any(|other| text.starts_with(other))
                 };
                 if literals.into_iter().any(sql) {
                     found.push(format!("{}:{}: {}", file.display(), at + 1, line.trim()));
