@@ -2,6 +2,7 @@
 //! relation of PostgreSQL's own that they name, each of which raises an error.
 
 use pgsluice::sql::own_statements;
+use pgsluice::sql::quote::literal;
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Cluster, Postgres, Raw};
 
@@ -82,7 +83,7 @@ fn runs_under_traps(major: u32) {
     let mut owner = connect();
     owner.query("CREATE TABLE texts (sql text)", SOON).unwrap();
     for (_, sql) in &all {
-        owner.query(&format!("INSERT INTO texts VALUES ($t${sql}$t$)"), SOON).unwrap();
+        owner.query(&format!("INSERT INTO texts VALUES ({})", literal(sql)), SOON).unwrap();
     }
     owner.query(HOSTILE, SOON).unwrap();
 
@@ -91,7 +92,7 @@ fn runs_under_traps(major: u32) {
     trapped.query(path, SOON).unwrap();
     for unsafe_one in [
         "SELECT 1/0",
-        "SELECT now()",
+        "SELECT clock_timestamp()",
         "SELECT 'a' = 'a'::text",
         "SELECT oid FROM pg_class",
         "SELECT 1 WHERE 'x' IN ('x'::pg_catalog.text)",

@@ -4,7 +4,7 @@ use pgsluice_fixtures::{Cluster, Login, Postgres, Proxy, Raw, Role};
 
 use crate::stand::{Client, USER};
 
-/// Settings that a client gives a value in one statement.
+/// Settings that a client gives a value in one message.
 const AT_ONCE: usize = 40;
 
 fn on(major: u32) {
@@ -35,11 +35,11 @@ fn on(major: u32) {
         .chain(["some.var".to_owned(), "a.b.user".to_owned()])
         .collect();
     for some in names.chunks(AT_ONCE) {
-        let list = |call: &dyn Fn(&String) -> String| some.iter().map(call).collect::<Vec<_>>().join(", ");
         let mut one = client();
-        one.ask(&format!("SELECT {}", list(&|name| format!("set_config('{name}', 'mine', false)"))));
-        let read =
-            format!("SELECT concat_ws(',', {})", list(&|name| format!("nullif(current_setting('{name}', true), '')")));
+        let set = some.iter().map(|name| format!("SELECT set_config('{name}', 'mine', false);"));
+        one.ask(&set.collect::<String>());
+        let values: Vec<_> = some.iter().map(|name| format!("nullif(current_setting('{name}', true), '')")).collect();
+        let read = format!("SELECT concat_ws(',', {})", values.join(", "));
         assert_eq!(other.ask(&read), [""], "another client's, on {major}: {some:?}");
         assert_eq!(one.ask(&read), [vec!["mine"; some.len()].join(",")], "on {major}: {some:?}");
     }
