@@ -248,7 +248,8 @@ pub(super) async fn resolve(
     }
     let (mut fresh, _place) = pool.try_parameters(core.index, deadline, &wanted.parameters).await?;
     let question = settings::read_startup(&wanted.unlisted);
-    let rows = fresh.rows(&question).await;
+    // The search_path is one of the settings that are read: it stays as it is.
+    let rows = fresh.ask(&question, |_| ()).await.map(|answer| answer.rows);
     let mut bye = Vec::new();
     front::write_terminate(&mut bye);
     fresh.stream.close(&bye);
