@@ -49,7 +49,7 @@ fn on(major: u32) {
         one.ask(&format!("CREATE ROLE {role}"));
         one.ask(&format!("SET ROLE {role}"));
         assert_eq!(other.ask("SELECT current_user"), [USER], "{word} on {major}");
-        assert_eq!(one.ask("SELECT current_user"), [word.clone()], "on {major}");
+        assert_eq!(one.ask("SELECT current_user"), std::slice::from_ref(word), "on {major}");
         one.ask("RESET ROLE");
     }
 }
