@@ -16,5 +16,6 @@ pub mod serve;
 pub mod session;
 pub mod sql;
 pub mod tls;
+pub mod topology;
 pub mod upstream;
 pub mod wire;

@@ -10,6 +10,7 @@ use super::command::{self, Shutdown};
 use super::console::{Console, Failed};
 use crate::hub::client::Ask;
 use crate::hub::{self, Database, Hub, Phase, Stop};
+use crate::serve::turns::choose_again;
 use crate::wire::Report;
 
 /// How often it is looked whether server connections have come back.
@@ -23,13 +24,17 @@ pub(super) async fn run(console: &mut Console, command: &command::Control) -> Re
     let hub = console.core.hub.clone();
     match command {
         Control::Pause(name) => pause(console, &hub, name.as_deref()).await,
-        Control::Resume(name) => Ok(resume(&hub, name.as_deref())?),
+        Control::Resume(name) => {
+            resume(&hub, name.as_deref())?;
+            choose_again(&hub, named(&hub, name.as_deref())?).await;
+            Ok(())
+        }
         Control::Kill(name) => kill(console, &hub, name.as_deref()).await,
         Control::KillClient(id) => kill_client(console, &hub, *id).await,
         Control::Reconnect(name) => {
-            for database in named(&hub, name.as_deref())? {
-                database.pools().iter().for_each(|pool| pool.reconnect());
-            }
+            let databases = named(&hub, name.as_deref())?;
+            databases.iter().flat_map(|database| database.pools()).for_each(|pool| pool.reconnect());
+            choose_again(&hub, databases).await;
             Ok(())
         }
         Control::WaitClose(name) => wait_close(console, &hub, name.as_deref()).await,
@@ -67,6 +72,8 @@ async fn pause(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Res
         None => hub.databases.pause_all(),
     }
     let databases = named(hub, name)?;
+    // Nobody who waits is served any more; the place of who is just opening a connection comes back at once.
+    choose_again(hub, databases.clone()).await;
     let quiet = async {
         loop {
             let mut open = 0;

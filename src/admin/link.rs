@@ -154,7 +154,7 @@ impl Link {
                 match ask {
                     Ask::End { report, .. } => return Poll::Ready(Err(Broken::End(report.into()))),
                     Ask::Cancel => cancelled = true,
-                    Ask::Flip | Ask::Notice(_) | Ask::RollBack => {}
+                    Ask::Flip | Ask::Notice(_) | Ask::RollBack | Ask::Turn => {}
                 }
             }
         }

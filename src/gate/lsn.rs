@@ -12,6 +12,19 @@ pub struct Lsn(pub u64);
 #[error("invalid input syntax for type pg_lsn")]
 pub struct InvalidLsn;
 
+impl Lsn {
+    /// The same place as a replica can reach it. The insert position right behind a page's header is reached by none before
+    /// more is written: the end of the page before it says the same. Pages have 8 kB, headers 24 bytes, 40 at the start of a
+    /// segment.
+    pub fn reachable(self) -> Lsn {
+        const PAGE: u64 = 8192;
+        match self.0 % PAGE {
+            header @ (24 | 40) => Lsn(self.0 - header),
+            _ => self,
+        }
+    }
+}
+
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
@@ -47,6 +60,13 @@ impl<'de> Deserialize<'de> for Lsn {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_position_behind_a_header_is_the_end_of_the_page_before() {
+        assert_eq!(Lsn(8192 * 5 + 24).reachable(), Lsn(8192 * 5));
+        assert_eq!(Lsn(1 << 24 | 40).reachable(), Lsn(1 << 24));
+        assert_eq!(Lsn(8192 * 5 + 48).reachable(), Lsn(8192 * 5 + 48));
+    }
 
     #[test]
     fn postgresql_text_form() {

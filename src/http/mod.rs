@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::hub::Hub;
-use crate::upstream::Role;
+use crate::topology::Role;
 
 /// Connections at once; further ones wait to be accepted.
 const MOST: usize = 256;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::database::Database;
 use super::statement::Statement;
 use crate::sql::cache::Cached;
+use crate::topology::{Cluster, Leader, Role};
 use crate::upstream::CancelTarget;
 use crate::wire::Report;
 
@@ -50,6 +51,35 @@ pub enum Ask {
     Cancel,
     /// Roll back the write-capable transaction that is open; the drain has timed out.
     RollBack,
+    /// See whether the server connection, or the wait for one, is still to the right server: it may have turned.
+    Turn,
+}
+
+/// Which server a client waits for a connection to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// Whichever will do.
+    Any,
+    /// This one, as the primary.
+    Primary(u16),
+    /// This one, as a replica.
+    Replica(u16),
+    /// This one, while several claim to be the primary.
+    Contested(u16),
+}
+
+impl Aim {
+    /// Whether that is the server to wait for now, too.
+    pub fn is_good(self, cluster: &Cluster) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Primary(at) => cluster.primary() == Some(at.into()),
+            Self::Replica(at) => {
+                cluster.upstreams.get(usize::from(at)).is_some_and(|server| server.role() == Role::Replica)
+            }
+            Self::Contested(at) => cluster.leader() == Leader::Contested(at.into()),
+        }
+    }
 }
 
 /// What runs.
@@ -116,6 +146,8 @@ pub struct Client {
     pub cancel: RefCell<Option<Arc<CancelTarget>>>,
     /// Cancel requests that are on their way: its server connection must not serve another client before they are over.
     pub cancelling: Cell<u32>,
+    /// Which server it waits for, in the phase of that name.
+    pub aim: Cell<Aim>,
     asks: RefCell<Vec<Ask>>,
     asked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -173,6 +205,7 @@ impl Client {
             pinned: Cell::new(""),
             cancel: RefCell::default(),
             cancelling: Cell::new(0),
+            aim: Cell::new(Aim::Any),
             asks: RefCell::default(),
             asked: Cell::new(false),
             waker: RefCell::default(),
@@ -209,6 +242,13 @@ impl Client {
         drop(asks);
         self.asked.set(true);
         self.wake();
+    }
+
+    /// Asks it to see whether its server is still the right one; once is enough.
+    pub fn ask_turn(&self) {
+        if !self.asks.borrow().iter().any(|ask| matches!(ask, Ask::Turn)) {
+            self.ask(Ask::Turn);
+        }
     }
 
     /// Wakes its session.

@@ -17,10 +17,11 @@ use crate::auth::Credential;
 use crate::config;
 use crate::gate::Gate;
 use crate::tls::ServerTls;
+use crate::topology::{Cluster, Role};
+use crate::upstream::Pool;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::Login;
 use crate::upstream::pool::{Check, PoolSettings, Siblings, Welcome};
-use crate::upstream::{Cluster, Pool, Role};
 use crate::wire::fields::Place;
 
 /// What a reload may change of a database.
@@ -133,7 +134,8 @@ impl Database {
         }
         let global = hub.setup.load();
         let session = global.config.session(&setup.settings, user);
-        let address = setup.cluster.upstreams.get(upstream)?.address.clone();
+        let server = setup.cluster.upstreams.get(upstream)?;
+        let (address, watch) = (server.address.clone(), server.watch.clone());
         let (server_user, credential): (Arc<str>, _) = match setup.settings.server_login() {
             config::ServerLogin::Client => (user.clone(), credential.clone()),
             config::ServerLogin::Forced { user, password: Some(password) } => {
@@ -162,6 +164,7 @@ impl Database {
                 after: global.config.timeouts.server_check_delay,
                 patience: global.config.timeouts.server_connect_timeout,
             },
+            watch,
         };
         let user_limit = hub.databases.user_limit(user, limit_of(session.max_user_connections));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];

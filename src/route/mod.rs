@@ -4,7 +4,7 @@
 use crate::config::Reads;
 use crate::gate::{Lsn, NewTransaction, Reads as MaintenanceReads, State};
 use crate::sql::{Analysis, Kind, Proven, TransactionVerb};
-use crate::upstream::Cluster;
+use crate::topology::{Avoid, Cluster, Leader};
 
 /// What is known of a transaction before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum Route {
     GuardedPrimary,
     /// To the primary, on an unguarded connection, though the gate is closed: for one message that a rule allows.
     Allowed,
+    /// On a guarded connection to this upstream, which claims to be the primary, as another one does: it only reads.
+    Contested(usize),
     /// Nowhere for now: no server that could serve it is known to be up.
     Wait,
     /// The database is offline.
@@ -70,8 +72,8 @@ pub struct Wish<'a> {
     pub quiesced: Option<Lsn>,
     /// The servers.
     pub cluster: &'a Cluster,
-    /// A server that has just failed this very transaction.
-    pub avoid: Option<usize>,
+    /// Servers that have just failed this very transaction.
+    pub avoid: Avoid,
 }
 
 impl Wish<'_> {
@@ -88,6 +90,7 @@ impl Wish<'_> {
                     (Some(at), _) => Route::Replica(at),
                     (None, Reads::Replica) if nature == Nature::Read => Route::Wait,
                     (None, _) if primary => Route::Write,
+                    (None, _) if nature == Nature::Read => self.contested(),
                     (None, _) => Route::Wait,
                 }
             }
@@ -105,13 +108,21 @@ impl Wish<'_> {
                     | (Nature::Any, MaintenanceReads::Replica) => match fit() {
                         Some(at) => Route::Replica(at),
                         None if primary => Route::GuardedPrimary,
-                        None => Route::Wait,
+                        None => self.contested(),
                     },
                     _ if primary => Route::GuardedPrimary,
                     // The primary is away, for the very maintenance perhaps: what a replica allows goes on.
-                    _ => fit().map_or(Route::Wait, Route::Replica),
+                    _ => fit().map_or_else(|| self.contested(), Route::Replica),
                 }
             }
+        }
+    }
+
+    /// Where reads go on while several servers claim to be the primary.
+    fn contested(&self) -> Route {
+        match self.cluster.leader() {
+            Leader::Contested(at) => Route::Contested(at),
+            Leader::None | Leader::One(_) => Route::Wait,
         }
     }
 }

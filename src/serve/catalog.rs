@@ -16,6 +16,7 @@ use crate::hub::database::DatabaseSetup;
 use crate::hub::knowledge::{Knowledge, Reading};
 use crate::hub::{Database, Hub, Setup};
 use crate::sql::{Analyzer, unseen};
+use crate::topology::Avoid;
 use crate::upstream::Pool;
 use crate::upstream::login::{Fresh, Login};
 use crate::upstream::query::Row;
@@ -49,7 +50,7 @@ struct Link {
 /// The server to ask: the primary, or a replica while there is none.
 fn whom(database: &Database) -> Option<usize> {
     let cluster = database.setup().cluster.clone();
-    cluster.primary().or_else(|| cluster.replica(None, None))
+    cluster.primary().or_else(|| cluster.replica(None, Avoid::default()))
 }
 
 fn login(hub: &Hub, setup: &Setup, database: &DatabaseSetup, name: &str, at: usize) -> Result<Login, String> {

@@ -7,8 +7,8 @@ use crate::gate::{DrainTo, Epoch, Field, ForeignWriter, GateView, Job, Lsn, Open
 use crate::hub::client::Ask;
 use crate::hub::{Client, Database, Hub, Phase};
 use crate::sql::own_statements::servers;
+use crate::topology::{Cluster, Role};
 use crate::upstream::login::Login;
-use crate::upstream::{Cluster, Role};
 use crate::wire::Report;
 
 /// Bytes of a statement that are shown to a person.
@@ -190,18 +190,8 @@ async fn ask_primary(login: &Login, dbname: &str, ours: &[u32]) -> Result<Settle
             foreign_writers.push(ForeignWriter { kind, description });
         }
     }
-    let lsn = lsn.map(reachable).ok_or("the primary tells no position")?;
+    let lsn = lsn.map(Lsn::reachable).ok_or("the primary tells no position")?;
     Ok(Settled { lsn, foreign_writers, warning: None })
-}
-
-/// The insert position right behind a page's header is reached by no replica before more is written: the end of the page
-/// before it says the same. Pages have 8 kB, headers 24 bytes, 40 at the start of a segment.
-fn reachable(lsn: Lsn) -> Lsn {
-    const PAGE: u64 = 8192;
-    match lsn.0 % PAGE {
-        header @ (24 | 40) => Lsn(lsn.0 - header),
-        _ => lsn,
-    }
 }
 
 /// Has replicas looked at often until they have come as far as `lsn`.
@@ -215,17 +205,5 @@ async fn look_closely(cluster: Arc<Cluster>, lsn: Lsn) {
         }
         behind.iter().for_each(|upstream| upstream.look_now());
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_behind_a_header_is_the_end_of_the_page_before() {
-        assert_eq!(reachable(Lsn(8192 * 5 + 24)), Lsn(8192 * 5));
-        assert_eq!(reachable(Lsn(1 << 24 | 40)), Lsn(1 << 24));
-        assert_eq!(reachable(Lsn(8192 * 5 + 48)), Lsn(8192 * 5 + 48));
     }
 }

@@ -1,5 +1,5 @@
 //! The running proxy: listeners and a thread for every two cores ([`worker`]), what the gate wants done ([`field`]), what has to
-//! be looked after from time to time ([`janitor`]), and the whole from its start to its end ([`proxy`]).
+//! be looked after from time to time ([`janitor`]), what follows when a server is not what it was ([`turns`]), and the whole from its start to its end ([`proxy`]).
 
 pub mod catalog;
 pub mod field;
@@ -7,4 +7,5 @@ pub mod janitor;
 pub mod listen;
 pub mod proxy;
 pub mod setup;
+pub mod turns;
 pub mod worker;

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle as Task;
 
 use super::field::{Logins, World};
 use super::setup::{SetupError, cluster, monitor_login, setup};
+use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
 use super::{catalog, janitor, listen};
 use crate::auth::Decoy;
@@ -20,7 +21,7 @@ use crate::gate::{GateError, Gates, Limits, StateFile};
 use crate::hub::client::Ask;
 use crate::hub::database::Clusters;
 use crate::hub::{Control, Hub, HubParts, Stop};
-use crate::upstream::{Cluster, monitor};
+use crate::topology::{Cluster, monitor};
 use crate::wire::Report;
 
 /// How long SIGTERM waits for transactions to end before it ends them.
@@ -172,7 +173,7 @@ impl Running {
     /// Makes new clusters, keeps those that have not changed, and starts and ends monitors.
     fn apply_clusters(&mut self) -> Result<(), SetupError> {
         let setup = self.hub.setup.load_full();
-        let mut next = BTreeMap::new();
+        let (mut next, mut replaced) = (BTreeMap::new(), Vec::new());
         for (name, config) in &setup.config.clusters {
             if self.clusters.get(name).is_some_and(|known| known.config == *config) {
                 continue;
@@ -183,18 +184,22 @@ impl Running {
         for (name, mut watched) in next {
             for at in 0..watched.cluster.upstreams.len() {
                 if let Some(login) = monitor_login(&setup, &watched.cluster, watched.tls.clone(), at) {
-                    let task = monitor::watch(watched.cluster.clone(), at, login, watched.config.monitor_interval);
+                    let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
+                    let interval = watched.config.monitor_interval;
+                    let task = monitor::watch(watched.cluster.clone(), at, login, interval, follower);
                     watched.monitors.push(tokio::spawn(task));
                 }
             }
             if let Some(old) = self.clusters.insert(name, watched) {
                 old.monitors.iter().for_each(Task::abort);
+                replaced.push(old.cluster);
             }
         }
         self.clusters.retain(|name, watched| {
             let stays = setup.config.clusters.contains_key(name);
             if !stays {
                 watched.monitors.iter().for_each(Task::abort);
+                replaced.push(watched.cluster.clone());
             }
             stays
         });
@@ -205,6 +210,8 @@ impl Running {
             .collect();
         let names: Vec<String> = setup.config.databases.keys().cloned().collect();
         self.hub.databases.apply(clusters, &names);
+        // Only now: who waits for one of them finds the new one.
+        replaced.iter().for_each(|cluster| cluster.retire());
         Ok(())
     }
 
@@ -231,6 +238,8 @@ impl Running {
         self.hub.gates.sync_databases(&names);
         self.hub.put_setup(next);
         self.apply_clusters().map_err(|error| error.to_string())?;
+        let hub = self.hub.clone();
+        tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
         Ok(changes.keys.len())
     }
 

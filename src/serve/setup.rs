@@ -9,8 +9,9 @@ use crate::sql::{Analyzer, RefusalList};
 use crate::tls::client::{CaSource, ServerTlsConfig};
 use crate::tls::server::ClientTlsConfig;
 use crate::tls::{ClientTls, ServerTls, SslMode, TlsFiles};
+use crate::topology::Cluster;
+use crate::upstream::Address;
 use crate::upstream::login::Login;
-use crate::upstream::{Address, Cluster};
 
 /// What cannot be made of a configuration that is right in itself: files that do not hold what they should.
 #[derive(Debug, thiserror::Error)]

@@ -2,29 +2,29 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-use super::expect::{Expected, Hide, What};
 use super::identity::Wish as ServerWish;
-use super::lease::{InPlaceGuard, Lease};
+use super::lease::{InPlaceGuard, Lease, OnReplica};
 use super::pins::Pin;
 use super::tenure::give_back;
+use super::turned::Kept;
 use super::{End, Session};
 use crate::config::PoolMode;
 use crate::gate::{NewTransaction, Reads};
 use crate::hub::Phase;
+use crate::hub::client::Aim;
 use crate::route::{Nature, Route, Wish};
+use crate::topology::{Avoid, Cluster, Leader, Standing};
 use crate::upstream::guard::Kind;
-use crate::upstream::guard::{ARM, DISARM};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::{Grant, Place};
-use crate::upstream::{AcquireError, Cluster, Conn, Guarded, Pool, Server, Unguarded};
+use crate::upstream::{AcquireError, Conn, Guarded, Pool, Unguarded};
 use crate::wire::frame::peek_front;
-use crate::wire::{ErrorFields, Report, front};
+use crate::wire::{ErrorFields, Report};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -33,6 +33,10 @@ const ALARM: Duration = Duration::from_secs(3);
 /// How often, and for how long each time, a certain server connection is waited for that another client has.
 const TRIES: u32 = 50;
 pub(super) const PAUSE: Duration = Duration::from_millis(2);
+/// How long, at most, before the servers are looked at again while none will do.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long before a server is tried again that cannot be reached.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -73,11 +77,9 @@ impl Session {
             self.lease = Lease::Write { conn, ticket };
             self.me.write_capable.set(true);
         } else {
+            let Some(upstream) = cluster.upstreams.get(at) else { return false };
             let Some(conn) = pool.try_take(core) else { return false };
-            if let Some(upstream) = cluster.upstreams.get(at) {
-                upstream.busy.fetch_add(1, SeqCst);
-            }
-            self.lease = Lease::Guarded { conn, replica: Some(at), maintenance: false };
+            self.lease = Lease::Guarded { conn, replica: Some(OnReplica::new(at, upstream)), maintenance: false };
         }
         if let Some(stats) = self.db.stats.of(core) {
             stats.assignments.add(1);
@@ -91,10 +93,11 @@ impl Session {
 
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
-        if let Some(moved) = self.reuse_bound()? {
+        let kept = self.reuse_bound()?;
+        if matches!(kept, Kept::Ready) {
             self.flow.begun = false;
             self.begin_anew();
-            return Ok(moved);
+            return Ok(());
         }
         // A session that keeps its connection keeps one to the primary.
         let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
@@ -102,10 +105,15 @@ impl Session {
         let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
         self.holding.cancelled = false;
         self.me.enter_at(Phase::Waiting, self.now);
+        self.me.aim.set(Aim::Any);
+        if matches!(kept, Kept::Lost) {
+            return self.await_turn(deadline).await;
+        }
         if !self.me.operator && self.db.gate.state().mode.reports_read_only() {
             self.db.catalog.answered(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
         }
-        let taken = if self.me.operator { self.take_operator().await } else { self.take(nature, deadline).await };
+        let taken =
+            if self.me.operator { self.take_operator(deadline).await } else { self.take(nature, deadline).await };
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.wait_time.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
             stats.assignments.add(1);
@@ -117,8 +125,14 @@ impl Session {
                 self.begin_anew();
                 Ok(())
             }
-            Err(Denied::End(end)) => Err(end),
-            Err(Denied::Asked) => {
+            Err(denied) => self.after_denial(denied).await,
+        }
+    }
+
+    async fn after_denial(&mut self, denied: Denied) -> Result<(), End> {
+        match denied {
+            Denied::End(end) => Err(end),
+            Denied::Asked => {
                 self.answer_asks().await?;
                 if std::mem::take(&mut self.holding.cancelled) && !self.has_to_begin() {
                     let report = Report::error("57014", "canceling statement due to user request");
@@ -127,7 +141,17 @@ impl Session {
                 self.me.enter(Phase::Idle);
                 Ok(())
             }
-            Err(Denied::Refused(report)) => self.refuse_waiting(&report),
+            Denied::Refused(report) => self.refuse_waiting(&report),
+        }
+    }
+
+    /// The server of the connection that the session keeps is lost: waits until anything is known of it, or of another one.
+    async fn await_turn(&mut self, deadline: Instant) -> Result<(), End> {
+        let mut changes = self.db.setup().cluster.changes();
+        let wait = async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await };
+        match self.waiting(wait, deadline).await {
+            Ok(()) => Ok(()),
+            Err(denied) => self.after_denial(denied).await,
         }
     }
 
@@ -144,61 +168,9 @@ impl Session {
         }
     }
 
-    /// A connection the session keeps is made ready for the next transaction: with a ticket if the gate is open, guarded in
-    /// place if it is closed.
-    fn reuse_bound(&mut self) -> Result<Option<()>, End> {
-        match self.lease.take() {
-            Lease::Bound { mut conn } => {
-                if !conn.server().still_lives() {
-                    conn.close();
-                    self.pins.only_mode();
-                    if self.pins.has(Pin::SessionMode) {
-                        return Ok(None);
-                    }
-                    return Err(Report::fatal("08006", "server closed the connection unexpectedly").into());
-                }
-                if let Some(ticket) = self.enter_gate() {
-                    self.lease = Lease::Write { conn, ticket };
-                    self.me.write_capable.set(true);
-                } else {
-                    let mut conn = conn.arm();
-                    self.arm(conn.server());
-                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
-                    self.forget_counts();
-                }
-                Ok(Some(()))
-            }
-            Lease::InPlace { mut conn, .. } => {
-                if let Some(ticket) = self.enter_gate() {
-                    let on = self.read_only_default == Some(true);
-                    if !on {
-                        front::write_query(&mut self.io.to_server, DISARM.as_bytes());
-                    }
-                    self.lease = Lease::Write { conn: conn.disarm(), ticket };
-                    self.me.write_capable.set(true);
-                    if !on {
-                        self.expect(Expected::hidden(What::Query(None), Hide::All));
-                    }
-                } else {
-                    self.arm(conn.server());
-                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
-                }
-                Ok(Some(()))
-            }
-            other => {
-                self.lease = other;
-                Ok(None)
-            }
-        }
-    }
-
-    fn arm(&mut self, server: &mut Server) {
-        front::write_query(&mut self.io.to_server, ARM.as_bytes());
-        self.flow.rounds += 1;
-        self.flow.readies += 1;
-        self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));
-        // Taken for granted until the server says otherwise; it reports before ReadyForQuery.
-        server.default_read_only = Some(true);
+    /// A ticket, if the server of the connection is the primary.
+    pub(super) fn enter_gate_of(&mut self, standing: Standing) -> Option<crate::gate::WriteTicket> {
+        if standing == Standing::Leads { self.enter_gate() } else { None }
     }
 
     fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
@@ -214,7 +186,9 @@ impl Session {
 
     async fn take(&mut self, nature: Nature, deadline: Instant) -> Result<(), Denied> {
         let core = self.core.index;
+        let mut refusal = None;
         loop {
+            self.me.aim.set(Aim::Any);
             if self.db.is_paused() {
                 let db = self.db.clone();
                 self.waiting(db.until_resumed(), deadline).await?;
@@ -237,13 +211,18 @@ impl Session {
             match route {
                 Route::Offline => return Err(Denied::refused(self.offline_report())),
                 Route::Wait => {
+                    // Every server that could serve it has said no.
+                    if let Some(denied) = refusal.take() {
+                        return Err(denied);
+                    }
                     let mut changes = setup.cluster.changes();
-                    let wait =
-                        async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
+                    let wait = async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await };
                     self.waiting(wait, deadline).await?;
+                    self.avoid = Avoid::default();
                 }
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
+                    self.me.aim.set(Aim::Primary(short(at)));
                     let pool = self.pool(at)?;
                     let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
                     let idle = match wish {
@@ -268,6 +247,7 @@ impl Session {
                 }
                 Route::Allowed => {
                     let Some(at) = setup.cluster.primary() else { continue };
+                    self.me.aim.set(Aim::Primary(short(at)));
                     let pool = self.pool(at)?;
                     let taken = async move { pool.take::<Unguarded>(core, deadline).await };
                     let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
@@ -278,6 +258,7 @@ impl Session {
                 Route::GuardedPrimary if self.manner.pool_mode == PoolMode::Session => {
                     // It will be the session's own for longer than the maintenance: of the kind that can be opened again.
                     let Some(at) = setup.cluster.primary() else { continue };
+                    self.me.aim.set(Aim::Primary(short(at)));
                     let pool = self.pool(at)?;
                     let taker = pool.clone();
                     let taken = async move { taker.take::<Unguarded>(core, deadline).await };
@@ -290,29 +271,48 @@ impl Session {
                 }
                 Route::GuardedPrimary => {
                     let Some(at) = setup.cluster.primary() else { continue };
+                    self.me.aim.set(Aim::Primary(short(at)));
                     let pool = self.pool(at)?;
-                    let conn = self.take_guarded(&pool, deadline, true).await?;
-                    if let Some(conn) = conn {
-                        if !self.db.gate.state().mode.reports_read_only() {
-                            // The gate opened while this waited: what came to write may write.
-                            give_back(conn.into());
-                            continue;
-                        }
-                        self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
-                        return Ok(());
+                    let mut conn = self.take_guarded(&pool, deadline).await?;
+                    if conn.server().in_recovery == Some(true) {
+                        // It was the primary, and has come back as something else.
+                        pool.watch().look_now();
+                        conn.close();
+                        self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+                        continue;
                     }
+                    if !self.db.gate.state().mode.reports_read_only() {
+                        // The gate opened while this waited: what came to write may write.
+                        give_back(conn.into());
+                        continue;
+                    }
+                    self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
+                    return Ok(());
+                }
+                Route::Contested(at) => {
+                    self.me.aim.set(Aim::Contested(short(at)));
+                    let pool = self.pool(at)?;
+                    let conn = self.take_guarded(&pool, deadline).await?;
+                    self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
+                    return Ok(());
                 }
                 Route::Replica(at) => {
+                    let Some(upstream) = setup.cluster.upstreams.get(at) else { continue };
+                    self.me.aim.set(Aim::Replica(short(at)));
                     let pool = self.pool(at)?;
-                    match self.take_guarded(&pool, deadline, false).await? {
-                        Some(conn) => {
-                            if let Some(upstream) = setup.cluster.upstreams.get(at) {
-                                upstream.busy.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                            }
-                            self.lease = Lease::Guarded { conn, replica: Some(at), maintenance };
+                    match self.try_guarded(&pool, deadline).await? {
+                        Ok(conn) => {
+                            let replica = Some(OnReplica::new(at, upstream));
+                            self.lease = Lease::Guarded { conn, replica, maintenance };
                             return Ok(());
                         }
-                        None => setup.cluster.lost(at, "a connection could not be opened"),
+                        // Another server may let it in: this one does not serve this transaction.
+                        Err(error) => {
+                            self.avoid.add(at);
+                            if !error.is_transient() {
+                                refusal = Some(denied(&AcquireError::Login(error)));
+                            }
+                        }
                     }
                 }
             }
@@ -350,32 +350,40 @@ impl Session {
         Some(conn)
     }
 
-    /// None: the server cannot be reached.
-    async fn take_guarded(
-        &mut self,
-        pool: &Arc<Pool>,
-        deadline: Instant,
-        insist: bool,
-    ) -> Result<Option<Conn<Guarded>>, Denied> {
+    /// A guarded connection, waited for if need be.
+    async fn take_guarded(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Guarded>, Denied> {
         let core = self.core.index;
         if let Some(conn) = pool.try_take(core) {
-            return Ok(Some(conn));
+            return Ok(conn);
         }
         let granted = match self.take_in_line(pool, deadline).await? {
-            Ok(conn) => return Ok(Some(conn)),
+            Ok(conn) => return Ok(conn),
             Err(granted) => granted,
         };
         let taker = pool.clone();
-        let taken = async move {
-            if insist {
-                taker.take_with(granted, core, deadline).await
-            } else {
-                taker.take_or_fail(granted, core, deadline).await
-            }
+        let taken = async move { taker.take_with(granted, core, deadline).await };
+        self.waiting(taken, deadline).await?.map_err(|error| denied(&error))
+    }
+
+    /// The same where there may be another server to go to: the inner error is that of the first log-in that fails.
+    async fn try_guarded(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Result<Conn<Guarded>, LoginError>, Denied> {
+        let core = self.core.index;
+        if let Some(conn) = pool.try_take(core) {
+            return Ok(Ok(conn));
+        }
+        let granted = match self.take_in_line(pool, deadline).await? {
+            Ok(conn) => return Ok(Ok(conn)),
+            Err(granted) => granted,
         };
+        let taker = pool.clone();
+        let taken = async move { taker.take_or_fail(granted, core, deadline).await };
         match self.waiting(taken, deadline).await? {
-            Ok(conn) => Ok(Some(conn)),
-            Err(AcquireError::Login(error)) if !insist && error.is_transient() => Ok(None),
+            Ok(conn) => Ok(Ok(conn)),
+            Err(AcquireError::Login(error)) => Ok(Err(error)),
             Err(error) => Err(denied(&error)),
         }
     }
@@ -428,24 +436,45 @@ impl Session {
         })
     }
 
-    async fn take_operator(&mut self) -> Result<(), Denied> {
-        let deadline = Instant::now() + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+    async fn take_operator(&mut self, deadline: Instant) -> Result<(), Denied> {
         loop {
             let setup = self.db.setup();
-            let Some(at) = setup.cluster.primary() else {
-                let mut changes = setup.cluster.changes();
-                let wait = async move { _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await };
-                self.waiting(wait, deadline).await?;
-                continue;
+            let leader = setup.cluster.leader();
+            let at = match leader {
+                Leader::One(at) | Leader::Contested(at) => at,
+                Leader::None => {
+                    self.me.aim.set(Aim::Any);
+                    let mut changes = setup.cluster.changes();
+                    let wait = async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await };
+                    self.waiting(wait, deadline).await?;
+                    continue;
+                }
             };
+            let contested = setup.cluster.is_contested();
+            self.me.aim.set(if contested { Aim::Contested(short(at)) } else { Aim::Primary(short(at)) });
             let pool = self.pool(at)?;
             let core = self.core.index;
             let reserved = self.core.setup().config.pooling.operator_reserved as usize;
             // Its connection is its own: opened with its start-up packet, and never given to anybody else.
             let asked = self.startup.clone();
             let taken = async move { pool.open_reserved(core, reserved, &asked).await };
-            let taken = self.waiting(taken, deadline).await?;
-            self.lease = Lease::Operator { conn: taken.map_err(|error| denied(&error))? };
+            let conn = match self.waiting(taken, deadline).await? {
+                Ok(conn) => conn,
+                // It starts, stops or is not the primary any more: that is known in a moment.
+                Err(AcquireError::Login(error)) if error.is_transient() && !error.is_refusal() => {
+                    self.waiting(tokio::time::sleep(TRY_AGAIN), deadline).await?;
+                    continue;
+                }
+                Err(error) => return Err(denied(&error)),
+            };
+            self.lease = if contested {
+                // An operator may look.
+                let mut conn = conn.arm();
+                conn.server().default_read_only = Some(false);
+                Lease::InPlace { conn, guard: InPlaceGuard::Up }
+            } else {
+                Lease::Operator { conn }
+            };
             self.pins.add(Pin::SessionMode);
             return Ok(());
         }
@@ -524,6 +553,11 @@ impl Denied {
     }
 }
 
+/// The number of a server, as it is kept for each client.
+fn short(at: usize) -> u16 {
+    u16::try_from(at).unwrap_or(u16::MAX)
+}
+
 fn denied(error: &AcquireError) -> Denied {
     match error {
         AcquireError::NoPlace => {
@@ -535,9 +569,8 @@ fn denied(error: &AcquireError) -> Denied {
             let text = String::from_utf8_lossy(fields.message()).into_owned();
             Denied::refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
         }
-        AcquireError::Login(error) => {
+        AcquireError::Login(_) => {
             // Hosts and ports are nobody's business: the log has them.
-            tracing::warn!(%error, "no server connection");
             Denied::refused(Report::error("08006", "could not connect to the database server"))
         }
     }

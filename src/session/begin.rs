@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::defaults::Defaults;
 use super::identity::{Identity, find_home};
+use super::own::refused_setting;
 use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
@@ -22,7 +23,8 @@ use crate::hub::client;
 use crate::hub::database::Resolved;
 use crate::hub::greetings::Greeting;
 use crate::hub::{Client, Core, Database};
-use crate::sql::{LexContext, StandardStrings};
+use crate::sql::{LexContext, StandardStrings, is_ours};
+use crate::topology::{Avoid, Cluster, Leader};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::Welcome;
 use crate::upstream::vars::{Value, Vars, reported_name};
@@ -150,7 +152,7 @@ impl Prepared {
             names: Names::default(),
             pools: PoolCache::default(),
             replay: Vec::new(),
-            avoid: None,
+            avoid: crate::topology::Avoid::default(),
             asked_at: None,
             now: Instant::now(),
             ending: None,
@@ -242,6 +244,9 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     };
     let mut read_only_default = welcome.read_only;
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
+    if let Some(name) = wanted.unlisted.iter().find(|name| is_ours(name.as_bytes())) {
+        return Err(Report { severity: Severity::Fatal, ..refused_setting(name) });
+    }
     let mut application_name = String::new();
     if let Some(name) = &wanted.application_name {
         // PostgreSQL replaces what is not printable ASCII.
@@ -365,23 +370,67 @@ fn say_welcome(out: &mut Vec<u8>, welcome: &Welcome, vars: &Vars, read_only: boo
     }
 }
 
+/// A server to log in to while nothing is to be written: the primary, else a replica, else one of several that claim to be it.
+fn someone(cluster: &Cluster, avoid: Avoid) -> Option<usize> {
+    match cluster.leader() {
+        Leader::One(at) => Some(at),
+        Leader::None => cluster.replica(None, avoid),
+        Leader::Contested(at) => cluster.replica(None, avoid).or(Some(at)),
+    }
+}
+
+/// Does what takes a server, unless some server turns meanwhile: then it may be another one's to do.
+pub(super) async fn until_turn<T>(cluster: &Cluster, work: impl Future<Output = T>) -> Option<T> {
+    let mut turns = cluster.turns();
+    tokio::select! {
+        done = work => Some(done),
+        Ok(()) = turns.changed() => None,
+    }
+}
+
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
 async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    let mut avoid = Avoid::default();
     loop {
         if tokio::time::timeout_at(deadline.into(), db.until_resumed()).await.is_err() {
             return Err(Report::fatal("57014", "query_wait_timeout"));
         }
         let cluster = db.setup().cluster.clone();
         let closed = db.gate.state().mode.reports_read_only();
-        let at = cluster.primary().or_else(|| cluster.replica(None, None));
-        if let Some(pool) = at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
-            let taken = if closed || at != cluster.primary() {
-                pool.take::<Guarded>(core.index, deadline).await.map(|conn| pool.give_back(conn.into()))
-            } else {
-                pool.take::<Unguarded>(core.index, deadline).await.map(|conn| pool.give_back(conn.into()))
+        let at = someone(&cluster, avoid);
+        if let Some((at, pool)) = at.and_then(|at| Some((at, db.pool(&guest.user, at, &guest.credential)?))) {
+            let primary = cluster.primary() == Some(at);
+            let taken = async {
+                if closed || !primary {
+                    let conn = pool.take_or_fail::<Guarded>(None, core.index, deadline).await?;
+                    pool.give_back(conn.into());
+                } else {
+                    let conn = pool.take_or_fail::<Unguarded>(None, core.index, deadline).await?;
+                    pool.give_back(conn.into());
+                }
+                Ok(())
             };
-            taken.map_err(|error| fatal(&error))?;
+            match until_turn(&cluster, taken).await {
+                Some(Ok(())) => {}
+                // Elsewhere it may be let in.
+                Some(Err(AcquireError::Login(error))) if !primary => {
+                    avoid.add(at);
+                    if someone(&cluster, avoid).is_none() && !error.is_transient() {
+                        return Err(fatal(&AcquireError::Login(error)));
+                    }
+                }
+                Some(Err(AcquireError::Login(error))) if error.is_transient() => {
+                    if Instant::now() + RETRY >= deadline {
+                        return Err(fatal(&AcquireError::Login(error)));
+                    }
+                    let mut turns = cluster.turns();
+                    let _ = tokio::time::timeout(RETRY, turns.changed()).await;
+                    continue;
+                }
+                Some(Err(error)) => return Err(fatal(&error)),
+                None => continue,
+            }
             if let Some(welcome) = pool.welcome() {
                 db.remember_welcome(&guest.user, welcome.clone());
                 return Ok(welcome);
@@ -389,6 +438,9 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
         }
         if Instant::now() >= deadline {
             return Err(Report::fatal("08006", "could not connect to the database server"));
+        }
+        if someone(&cluster, avoid).is_none() {
+            avoid = Avoid::default();
         }
         let mut changes = cluster.changes();
         let _ = tokio::time::timeout(RETRY, changes.changed()).await;
@@ -400,13 +452,19 @@ async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wa
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {
         let cluster = db.setup().cluster.clone();
-        let at = cluster.primary().or_else(|| cluster.replica(None, None));
+        let at = someone(&cluster, Avoid::default());
         let refusal = match at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
-            Some(pool) => match super::defaults::resolve(core, db, &pool, wanted, deadline).await {
-                Ok(resolved) => return Ok(resolved),
-                Err(error) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => fatal(&error),
-                Err(error) => return Err(fatal(&error)),
-            },
+            Some(pool) => {
+                let resolved = super::defaults::resolve(core, db, &pool, wanted, deadline);
+                match until_turn(&cluster, resolved).await {
+                    None => continue,
+                    Some(Ok(resolved)) => return Ok(resolved),
+                    Some(Err(error)) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
+                        fatal(&error)
+                    }
+                    Some(Err(error)) => return Err(fatal(&error)),
+                }
+            }
             None => Report::fatal("08006", "could not connect to the database server"),
         };
         if Instant::now() + RETRY >= deadline {
@@ -433,9 +491,6 @@ pub(super) fn fatal(error: &AcquireError) -> Report {
         AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
         AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
         AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
-        AcquireError::Login(error) => {
-            tracing::warn!(%error, "no server connection");
-            Report::fatal("08006", "could not connect to the database server")
-        }
+        AcquireError::Login(_) => Report::fatal("08006", "could not connect to the database server"),
     }
 }

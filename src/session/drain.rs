@@ -38,18 +38,26 @@ impl Session {
         if !wanted || self.db.gate.state().mode == Mode::ReadWrite {
             return Ok(());
         }
+        self.break_off();
+        Ok(())
+    }
+
+    /// Has the transaction that may write broken off.
+    pub(super) fn break_off(&mut self) {
+        if self.breaking != Breaking::No {
+            return;
+        }
         self.breaking = Breaking::Asked { told: false };
         if self.flow.copy_in && self.io.client_rest == 0 {
             // The server waits for data, not for signals.
             self.flow.copy_in = false;
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
-            front::write_copy_fail(&mut io.to_server, "the database is in maintenance");
+            front::write_copy_fail(&mut io.to_server, "the database is read-only now");
         } else if !self.flow.expects.is_empty() {
             drop(self.me.send_cancel());
         }
         self.break_off_if_quiet();
-        Ok(())
     }
 
     /// Sends the statements that break the transaction off, once nothing is under way.
@@ -109,6 +117,11 @@ impl Session {
     }
 
     fn broken_off(&self) -> Report {
-        self.refused("the transaction was rolled back: it had written, and the database is read-only now")
+        let report = self.refused("the transaction was rolled back: it had written, and the database is read-only now");
+        match report.detail {
+            Some(_) => report,
+            // The gate is open, and nothing is contested.
+            None => report.with_detail(Some(super::turned::REPLACED.to_owned())),
+        }
     }
 }

@@ -3,14 +3,28 @@
 use super::expect::{Before, Expected, Hide, Proof, What};
 use super::{End, Session, Settling};
 use crate::hub::Layer;
+use crate::upstream::login::is_unavailable;
 use crate::wire::ErrorFields;
 use crate::wire::fields::Severity;
+
+/// Whether an error tells of the server rather than of the statement: it goes, it is in recovery, or a read of it was in the
+/// way of what it replays.
+fn is_of_server(code: &[u8]) -> bool {
+    is_unavailable(code) || matches!(code, b"25006" | b"40001")
+}
 
 impl Session {
     /// Takes in an error of the server's, and tells the client of it if it is for it.
     pub(super) fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
         if self.stand_failed(body) {
             return Ok(());
+        }
+        if is_of_server(ErrorFields::new(body).code()) {
+            self.look_at_server_now();
+            // What a server that goes, or replays what was written elsewhere, has broken off is run on another one.
+            if ErrorFields::new(body).code() != b"25006" && self.replay_elsewhere() {
+                return Ok(());
+            }
         }
         let unstood = self.unstood(ErrorFields::new(body).code());
         let body = unstood.as_deref().unwrap_or(body);

@@ -49,8 +49,9 @@ impl Session {
 
     /// Whether a connection guarded in place is good for the next transaction as it is.
     pub(super) fn stands_in_place(&mut self) -> bool {
-        let closed = self.db.gate.state().mode.reports_read_only();
-        closed && self.lease.server().is_some_and(|server| server.default_read_only == Some(true))
+        let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
+        (closed || self.is_contested())
+            && self.lease.server().is_some_and(|server| server.default_read_only == Some(true))
     }
 
     /// Sends a simple query in a way that cannot undo the guard.
@@ -240,7 +241,8 @@ impl Session {
             return Ok(());
         }
         let fallen = match &mut self.lease {
-            Lease::Guarded { conn, replica: None, maintenance: true } => conn.server().default_read_only != Some(true),
+            // A replica may have been promoted.
+            Lease::Guarded { conn, maintenance: true, .. } => conn.server().default_read_only != Some(true),
             Lease::InPlace { conn, .. } => conn.server().default_read_only != Some(true),
             _ => return Ok(()),
         };
@@ -282,8 +284,7 @@ impl Session {
     fn in_place_fallen(&mut self) -> Result<(), End> {
         self.guard_fell("the connection is closed, and the session that it belonged to");
         self.close_lease();
-        let view = self.db.gate.view();
-        let detail = match view.refusal_detail() {
+        let detail = match self.refusal_words().0 {
             Some(detail) => format!("{detail}\n{FELL}"),
             None => FELL.into(),
         };

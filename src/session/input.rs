@@ -357,7 +357,7 @@ impl Session {
     }
 
     pub(super) fn keep_for_replay(&mut self, n: usize) {
-        if self.flow.told || self.lease.replica().is_none() {
+        if self.flow.told || !matches!(self.lease, Lease::Guarded { .. }) {
             return;
         }
         if self.replay.len() + n > MOST_REPLAYED {

@@ -1,6 +1,7 @@
 //! The server connection a session holds, and by what right.
 
 use crate::gate::WriteTicket;
+use crate::topology::{InUse, Upstream};
 use crate::upstream::{Conn, Guarded, InPlace, Server, Unguarded};
 
 /// See the module. Fencing turns `Write` into `InPlace` in the middle of a transaction.
@@ -19,7 +20,7 @@ pub enum Lease {
         /// The connection.
         conn: Conn<Guarded>,
         /// The replica it leads to; None for the primary.
-        replica: Option<usize>,
+        replica: Option<OnReplica>,
         /// Whether the gate is why: then what PostgreSQL would let through is refused too.
         maintenance: bool,
     },
@@ -45,6 +46,20 @@ pub enum Lease {
         /// The connection.
         conn: Conn<Unguarded>,
     },
+}
+
+/// A replica on which a transaction runs, and is counted for as long as this lives.
+pub struct OnReplica {
+    /// Its number in the cluster of that time.
+    pub at: usize,
+    _counted: InUse,
+}
+
+impl OnReplica {
+    /// A transaction begins there.
+    pub fn new(at: usize, server: &Upstream) -> Self {
+        Self { at, _counted: server.lend() }
+    }
 }
 
 /// The guard of a connection guarded in place, `default_transaction_read_only`.
@@ -98,7 +113,7 @@ impl Lease {
     /// The replica it leads to.
     pub fn replica(&self) -> Option<usize> {
         match self {
-            Self::Guarded { replica, .. } => *replica,
+            Self::Guarded { replica, .. } => replica.as_ref().map(|replica| replica.at),
             _ => None,
         }
     }

@@ -10,6 +10,7 @@
 //! (how a transaction is asked whether it has written, before it is committed) and [`together`] (the same of a lone read, in one
 //! message), [`unseen`] (what the catalog says of what a statement names) and [`refuse`] (how an error of the gate takes the
 //! place of one that the server raises, so that the protocol's state is the server's own).
+//! What follows when the server of a kept connection is the primary no more is in [`turned`].
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
 //! [`prepared`] and [`named`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
@@ -53,6 +54,7 @@ mod state;
 mod tenure;
 mod together;
 mod told;
+mod turned;
 mod undo;
 mod unseen;
 mod wanted;
@@ -180,7 +182,7 @@ pub struct Session {
     pools: PoolCache,
     /// Bytes of this transaction, so that a read can be asked of another server if this one dies.
     replay: Vec<u8>,
-    avoid: Option<usize>,
+    avoid: crate::topology::Avoid,
     asked_at: Option<Instant>,
     /// The time, as it was when something last came: asked for once for all that follows from that.
     now: Instant,

@@ -138,7 +138,8 @@ const HAS_FORGET_COUNTS: u64 = 150_000;
 impl Session {
     /// Whether transactions of this lease have to prove that they have written nothing.
     pub(super) fn must_prove(&self) -> bool {
-        self.lease.in_maintenance() && self.lease.replica().is_none()
+        // On a replica too, which may be promoted at any time.
+        self.lease.in_maintenance()
     }
 
     /// Notes what is about to run in the open transaction.

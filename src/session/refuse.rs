@@ -122,8 +122,8 @@ impl Session {
 
     /// A 25006 with the gate's DETAIL and HINT.
     pub(super) fn refused(&self, message: impl Into<String>) -> Report {
-        let view = self.db.gate.view();
-        Report::error("25006", message).with_detail(view.refusal_detail()).with_hint(view.refusal_hint())
+        let (detail, hint) = self.refusal_words();
+        Report::error("25006", message).with_detail(detail).with_hint(hint)
     }
 
     /// Refuses a function-call message.
@@ -143,7 +143,7 @@ impl Session {
         let place = self.db.refusal_place();
         let served = || {
             let cluster = self.db.setup().cluster.clone();
-            cluster.primary().is_some() || cluster.replica(None, None).is_some()
+            cluster.primary().is_some() || cluster.replica(None, crate::topology::Avoid::default()).is_some()
         };
         let by_postgres = matches!(statement.refusal, Refusal::ByPostgres { .. });
         if by_postgres && place.is_none() && served() {
@@ -190,9 +190,7 @@ impl Session {
             if let Some(place) = place.filter(|_| self.db.refusal_place().is_none()) {
                 self.db.remember_refusal_place(place);
             }
-            let view = self.db.gate.view();
-            let (detail, hint) = (view.refusal_detail(), view.refusal_hint());
-            drop(view);
+            let (detail, hint) = self.refusal_words();
             let moved = self.place_in_clients_text(fields);
             let change = Change {
                 code: Some("25006"),

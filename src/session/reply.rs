@@ -310,7 +310,7 @@ impl Session {
         let value = default.as_deref().unwrap_or(value);
         match name {
             // A client is told of the whole, not of the server that happens to serve it.
-            "in_hot_standby" => return,
+            "in_hot_standby" => return self.look_at_server_now(),
             "default_transaction_read_only" => {
                 let own = self.flow.expects.front().is_some_and(|expected| expected.hide == Hide::All);
                 if self.lease.in_maintenance() || own {
@@ -385,6 +385,9 @@ impl Session {
             self.flow.parts.clear();
         }
         if status == TxStatus::Idle {
+            if self.me.operator && self.db.gate.state().mode.reports_read_only() {
+                self.db.peek_setup().cluster.raise_floor();
+            }
             self.note_fate(!failed);
             // A Bind that was sent behind it is the next transaction's.
             if !self.flow.expects.iter().any(|next| matches!(next.what, What::Bind(_))) {

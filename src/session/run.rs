@@ -5,10 +5,10 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::begin::has_own_server;
-use super::{End, Session};
+use super::{End, Lease, Session};
 use crate::hub::Phase;
 use crate::route::Nature;
-use crate::wire::Report;
+use crate::wire::{Report, TxStatus};
 
 /// Bytes that may wait for a peer that does not read before nothing more is read for it.
 pub(super) const BACKLOG: usize = 256 * 1024;
@@ -321,27 +321,35 @@ impl Session {
 
     /// The server connection has failed: the client is told, or its read is asked of another server.
     pub(super) fn server_lost(&mut self, error: &io::Error) -> Result<(), End> {
-        let replica = self.lease.replica();
-        if let Some(at) = replica {
-            self.db.setup().cluster.lost(at, &error.to_string());
-        }
-        let idle = self.flow.expects.is_empty() && self.flow.status == crate::wire::TxStatus::Idle && !self.flow.batch;
-        self.close_lease();
-        if idle && self.pins.is_empty() {
+        self.look_at_server_now();
+        let idle = self.flow.expects.is_empty() && self.flow.status == TxStatus::Idle && !self.flow.batch;
+        if !idle && self.replay_elsewhere() {
             return Ok(());
         }
-        if replica.is_some() && self.replay_elsewhere(replica) {
+        self.close_lease();
+        if idle && self.pins.is_empty() {
             return Ok(());
         }
         let text = "server closed the connection unexpectedly";
         Err(Report::fatal("08006", text).with_detail(Some(error.to_string())).into())
     }
 
-    /// Puts a transaction that only read, and of which the client has seen nothing yet, in front of the client's input.
-    fn replay_elsewhere(&mut self, failed: Option<usize>) -> bool {
-        if self.flow.told || self.replay.is_empty() || self.avoid.is_some() {
+    /// Asks for a look at the server of the lease: it may not be what it was.
+    pub(super) fn look_at_server_now(&mut self) {
+        if let Some(server) = self.lease.server() {
+            server.permit.pool().watch().look_now();
+        }
+    }
+
+    /// Puts a transaction that could only read, and of which the client has seen nothing yet, in front of the client's input.
+    pub(super) fn replay_elsewhere(&mut self) -> bool {
+        let Lease::Guarded { conn, .. } = &mut self.lease else { return false };
+        let failed = conn.server().permit.pool().upstream;
+        let again = self.flow.told || self.replay.is_empty() || self.avoid.is_any() || self.half_closed;
+        if again || !self.pins.is_empty() || self.flow.status != TxStatus::Idle {
             return false;
         }
+        self.close_lease();
         let io = &mut self.io;
         io.to_server.clear();
         io.to_client.clear();
@@ -353,7 +361,7 @@ impl Session {
         self.core.buffers.lend(&mut io.from_client);
         io.from_client.put_back(&std::mem::take(&mut self.replay));
         self.flow = super::Flow::default();
-        self.avoid = failed;
+        self.avoid.add(failed);
         true
     }
 
@@ -369,9 +377,9 @@ impl Session {
     /// Notes what the client does now, for SHOW CLIENTS.
     pub(super) fn note_phase(&self) {
         let phase = match (&self.lease, self.flow.expects.is_empty() && !self.flow.batch) {
-            (super::Lease::None, _) => Phase::Idle,
+            (Lease::None, _) => Phase::Idle,
             (_, false) => Phase::Active,
-            (_, true) if self.flow.status == crate::wire::TxStatus::Idle => Phase::Idle,
+            (_, true) if self.flow.status == TxStatus::Idle => Phase::Idle,
             (_, true) => Phase::IdleInTransaction,
         };
         self.me.enter_at(phase, self.now);

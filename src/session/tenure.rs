@@ -14,6 +14,7 @@ use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::Ask;
 use crate::sql::own_statements::transaction::{ARM, DISARM, FORGET_SEQUENCES};
+use crate::topology::Avoid;
 use crate::upstream::{AnyConn, CancelTarget};
 use crate::wire::frame::peek_front;
 use crate::wire::{TxStatus, front};
@@ -138,12 +139,12 @@ impl Session {
         let conn = match self.lease.take() {
             Lease::Write { mut conn, ticket } => {
                 self.me.write_capable.set(false);
-                conn.server().take_target_back(self.note_gone(None));
+                conn.server().take_target_back(self.note_gone());
                 self.lane = ticket.leave();
                 conn.into()
             }
-            Lease::Guarded { mut conn, replica, .. } => {
-                conn.server().take_target_back(self.note_gone(replica));
+            Lease::Guarded { mut conn, .. } => {
+                conn.server().take_target_back(self.note_gone());
                 conn.into()
             }
             other => {
@@ -153,7 +154,7 @@ impl Session {
         };
         self.give_back(conn);
         self.replay.clear();
-        self.avoid = None;
+        self.avoid = Avoid::default();
         true
     }
 
@@ -176,7 +177,7 @@ impl Session {
             };
             return self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
         }
-        drop(self.note_gone(self.lease.replica()));
+        drop(self.note_gone());
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lane = ticket.leave();
@@ -189,7 +190,7 @@ impl Session {
             other => self.lease = other,
         }
         self.replay.clear();
-        self.avoid = None;
+        self.avoid = Avoid::default();
         if self.me.is_asked() {
             self.answer_asks().await?;
         }
@@ -211,15 +212,10 @@ impl Session {
     }
 
     /// Notes that the lease ends now. Gives what the server connection has lent.
-    fn note_gone(&mut self, replica: Option<usize>) -> Option<Arc<CancelTarget>> {
+    fn note_gone(&mut self) -> Option<Arc<CancelTarget>> {
         let target = self.me.cancel.borrow_mut().take();
         let running = self.me.running.borrow_mut().take();
         self.give_back_text(running);
-        if let Some(at) = replica
-            && let Some(upstream) = self.db.peek_setup().cluster.upstreams.get(at)
-        {
-            upstream.busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
-        }
         target
     }
 
@@ -228,7 +224,7 @@ impl Session {
         if self.lease.is_none() {
             return;
         }
-        drop(self.note_gone(self.lease.replica()));
+        drop(self.note_gone());
         self.me.write_capable.set(false);
         self.me.transaction_since.set(None);
         self.lease.close();
@@ -256,7 +252,7 @@ impl Session {
         if self.me.cancelling.get() > 0 {
             Box::pin(self.await_cancels()).await;
         }
-        drop(self.note_gone(self.lease.replica()));
+        drop(self.note_gone());
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         match self.lease.take() {
             Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
@@ -288,6 +284,7 @@ impl Session {
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
+                Ask::Turn => self.after_turn()?,
                 // It has got its server connection meanwhile.
                 Ask::Cancel if self.me.phase.get() == Phase::Active => drop(self.me.send_cancel()),
                 Ask::Cancel => self.holding.cancelled = true,

@@ -25,7 +25,12 @@ pub enum OwnUse {
     Shows(Own),
     /// SET or RESET, which is not allowed.
     Sets(Own),
+    /// SET or RESET of a name that could be one, but is none.
+    SetsUnknown,
 }
+
+/// What their names begin with.
+const PREFIX: &[u8] = b"pgsluice.";
 
 /// Longer texts are not looked at: nobody writes so much around a SHOW.
 const LONGEST: usize = 256;
@@ -49,12 +54,12 @@ impl Own {
     }
 }
 
-/// Whether a text may use one, at the price of a glance: what begins with SHOW, SET, RESET or something before them.
+/// Whether a text may use one, at the price of a glance: what begins with SHOW, SET, RESET, SELECT or something before them.
 pub fn may_use_own(text: &[u8]) -> bool {
     let begins = |word: &[u8]| text.get(..word.len()).is_some_and(|front| front.eq_ignore_ascii_case(word));
     let odd = text.first().is_some_and(|first| !first.is_ascii_alphabetic());
     text.len() <= LONGEST
-        && (odd || begins(b"sho") || begins(b"set") || begins(b"res"))
+        && (odd || begins(b"sho") || begins(b"set") || begins(b"res") || begins(b"sel"))
         && text.windows(8).any(|window| window.eq_ignore_ascii_case(b"pgsluice"))
 }
 
@@ -63,12 +68,26 @@ pub fn may_use_own(text: &[u8]) -> bool {
 pub fn own_use(statement: &Statement, text: &[u8], context: LexContext) -> Option<OwnUse> {
     match statement.kind {
         Kind::Utility if statement.tag == "SHOW" => shows(statement.text(text), context).map(OwnUse::Shows),
-        Kind::Session => statement.effects.iter().find_map(|effect| match effect {
-            SessionEffect::Set { name, .. } | SessionEffect::Reset(name) => Own::of(name).map(OwnUse::Sets),
-            _ => None,
-        }),
-        _ => None,
+        // By SET, or by set_config() in whatever statement.
+        _ => set_name(statement).map(|name| Own::of(name).map_or(OwnUse::SetsUnknown, OwnUse::Sets)),
     }
+}
+
+/// The name of the setting of our own, known or not, that a statement gives another value.
+pub fn set_name(statement: &Statement) -> Option<&[u8]> {
+    statement.effects.iter().find_map(|effect| match effect {
+        SessionEffect::Set { name, .. } | SessionEffect::Reset(name) | SessionEffect::SetConfig { name, .. }
+            if is_ours(name) =>
+        {
+            Some(&**name)
+        }
+        _ => None,
+    })
+}
+
+/// Whether a name, quoted or not, is in the space that is pgsluice's own.
+pub fn is_ours(name: &[u8]) -> bool {
+    name.get(..PREFIX.len()).is_some_and(|front| front.eq_ignore_ascii_case(PREFIX))
 }
 
 fn shows(text: &[u8], context: LexContext) -> Option<Own> {
@@ -114,14 +133,27 @@ mod tests {
         ] {
             assert_eq!(read(text), Some(OwnUse::Sets(Own::Epoch)), "{text}");
         }
-        for text in ["SHOW pgsluice.nonsense", "SHOW pgsluice", "SHOW pgsluice.mode.x", "SET pgsluice.x = 1"] {
+        for text in ["SHOW pgsluice.nonsense", "SHOW pgsluice", "SHOW pgsluice.mode.x", "SET pgsluicer.x = 1"] {
             assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(read("SELECT set_config('pgsluice.mode', 'x', false)"), Some(OwnUse::Sets(Own::Mode)));
+    }
+
+    #[test]
+    fn names_that_nobody_knows() {
+        for text in [
+            "SET pgsluice.x = 1",
+            "SET LOCAL \"PGSLUICE\".reads TO replica",
+            "RESET pgsluice.x",
+            "SELECT set_config('Pgsluice.x', '1', true)",
+        ] {
+            assert_eq!(read(text), Some(OwnUse::SetsUnknown), "{text}");
         }
     }
 
     #[test]
     fn most_texts_are_not_even_looked_at() {
-        for text in ["SELECT 'pgsluice.mode'", "UPDATE pgsluice SET mode = 1", "", "SHOW work_mem"] {
+        for text in ["UPDATE pgsluice SET mode = 1", "", "SHOW work_mem"] {
             assert!(!may_use_own(text.as_bytes()), "{text}");
         }
     }

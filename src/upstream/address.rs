@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{UnixStream, lookup_host};
 
+use super::race;
 use crate::net::{self, Socket};
 
 /// Host and port, or the folder of a unix socket and the port that is part of its name.
@@ -51,14 +52,15 @@ impl Address {
         }
     }
 
-    /// Connects; a name's addresses are tried in the resolver's order.
+    /// Connects. A name is looked up each time, and its addresses are tried side by side where one does not answer.
     ///
     /// # Errors
     /// The name does not resolve, or nobody listens.
     pub async fn connect(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp { host, port } => {
-                let socket = TcpStream::connect((host.as_str(), *port)).await?;
+                let addresses = lookup_host((host.as_str(), *port)).await?.collect();
+                let socket = race::connect(addresses).await?;
                 socket.set_nodelay(true)?;
                 if let Ok(peer) = socket.peer_addr() {
                     net::tune(&socket, peer);

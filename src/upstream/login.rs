@@ -64,6 +64,9 @@ pub enum LoginError {
     /// The server asks for a proof that cannot be given.
     #[error("{0}")]
     Auth(#[from] crate::auth::LoginError),
+    /// It lets nobody write, since it is in recovery: it is not the primary.
+    #[error("the server is in recovery")]
+    InRecovery,
     /// The server does not speak the protocol.
     #[error("protocol violation: {0}")]
     Protocol(#[from] WireError),
@@ -73,13 +76,27 @@ impl LoginError {
     /// Whether waiting a little may help: nobody listens yet, the server starts up or has no room.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Io(_) | Self::Timeout(_) => true,
+            Self::Io(_) | Self::Timeout(_) | Self::InRecovery => true,
             Self::Refused(body) => {
                 matches!(ErrorFields::new(body).code(), b"57P03" | b"53300" | b"57P01" | b"57P02")
             }
             _ => false,
         }
     }
+
+    /// Whether the server answers and says no to this role or database: others may well be let in.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused(body) => !is_unavailable(ErrorFields::new(body).code()),
+            Self::Auth(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a server that says so is not there for anybody: it starts, shuts down or has crashed.
+pub fn is_unavailable(code: &[u8]) -> bool {
+    matches!(code, b"57P01" | b"57P02" | b"57P03")
 }
 
 impl Login {

@@ -157,6 +157,10 @@ pub struct Server {
     pub vars: Vars,
     /// `default_transaction_read_only` as the server last reported it; None before PostgreSQL 14, which does not.
     pub default_read_only: Option<bool>,
+    /// Whether the server last said that it is in recovery; None before PostgreSQL 14, which does not say.
+    pub in_recovery: Option<bool>,
+    /// How often its server had turned when it was opened, or last checked.
+    pub turn: u64,
     /// Named statements that stand on it.
     pub prepared: Prepared,
     /// What stands on it under names of clients' own.
@@ -221,6 +225,8 @@ impl Server {
             stream: fresh.stream,
             vars: Vars::default(),
             default_read_only: None,
+            in_recovery: None,
+            turn: 0,
             prepared: Prepared::default(),
             named: Named::default(),
             unnamed: 0,
@@ -260,6 +266,8 @@ impl Server {
     pub fn reported(&mut self, name: &str, value: &str) {
         if name == "default_transaction_read_only" {
             self.default_read_only = Some(value == "on");
+        } else if name == "in_hot_standby" {
+            self.in_recovery = Some(value == "on");
         } else if let Some(name) = reported_name(name) {
             self.vars.put(&self.seed, name, Some(Value::Reported(value.into())));
         }

@@ -9,7 +9,7 @@ use super::Findings;
 use crate::config::{StateFile, show_duration, show_size};
 use crate::gate::Mode;
 use crate::hub::{Database, Hub};
-use crate::upstream::{Cluster, Role};
+use crate::topology::{Cluster, Role};
 
 /// PostgreSQL 14 is the first that reports a guard that fell.
 const FIRST_REPORTING: u64 = 140_000;
@@ -73,10 +73,18 @@ pub(super) fn servers(database: &Database, findings: &mut Findings) -> Option<us
             format!("{} is read-only by its own default_transaction_read_only", upstream.address),
             "ALTER SYSTEM or ALTER DATABASE … RESET default_transaction_read_only, if that is not intended.",
         ),
+        Some(upstream) if claim > 1 => findings.warn(
+            "primary",
+            format!(
+                "contested: {claim} servers claim to be the primary; {} was promoted last, and is used",
+                upstream.address
+            ),
+            "Stop the old primary, or start it again as a replica.",
+        ),
         Some(upstream) => findings.ok("primary", upstream.address.to_string()),
         None if claim > 1 => findings.fail(
             "primary",
-            format!("{claim} servers claim to be the primary"),
+            format!("contested: {claim} servers claim to be the primary"),
             "Stop or demote all but one: until then nothing is written anywhere.",
         ),
         None => {

@@ -1,10 +1,11 @@
 //! MAINTENANCE CHECK: what would be in the way of a maintenance now. Nothing is changed by it.
 //!
-//! What this process knows by itself is judged in [`local`], what the primary has to be asked for in [`primary`], what hides in
-//! the database's own functions in [`unseen`]. Each check
-//! gives at least one row, so that a person sees that it was made.
+//! What this process knows by itself is judged in [`local`], what the primary has to be asked for in [`primary`], whether the
+//! servers let everybody in in [`logins`], what hides in the database's own functions in [`unseen`]. Each check gives at least
+//! one row, so that a person sees that it was made.
 
 mod local;
+mod logins;
 mod primary;
 mod unseen;
 
@@ -97,6 +98,7 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
             console.link.wait(unseen::check(&hub, &database, &mut findings)).await?;
             console.link.wait(primary::check(&hub, &database, at, &seen, &mut findings)).await?;
         }
+        console.link.wait(logins::check(&database, &mut findings)).await?;
         local::sessions(&database, &seen, &mut findings);
         for finding in findings.0 {
             table.push([

@@ -73,7 +73,7 @@ impl Line<'_> {
         };
         let (local, local_port) = address(self.facts.local, login.address.port());
         let cluster = hub.databases.get(&self.pool.database).map(|database| database.setup().cluster.clone());
-        let at = |cluster: &crate::upstream::Cluster| {
+        let at = |cluster: &crate::topology::Cluster| {
             // By address: a reload may have put another cluster in the place of the one it was opened for.
             cluster.upstreams.iter().find(|upstream| upstream.address == login.address).map(|upstream| upstream.role())
         };

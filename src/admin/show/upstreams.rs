@@ -2,7 +2,7 @@
 
 use crate::admin::table::{Cell, Column, Table, columns};
 use crate::hub::Hub;
-use crate::upstream::{Role, Upstream};
+use crate::topology::{Cluster, Role, Upstream};
 
 /// All of it pgsluice's own.
 pub const COLUMNS: &[Column] = columns![
@@ -13,23 +13,23 @@ pub const COLUMNS: &[Column] = columns![
 pub fn table(hub: &Hub) -> Table {
     let mut table = Table::new(COLUMNS);
     for cluster in hub.databases.clusters() {
-        for upstream in &cluster.upstreams {
-            table.push(row(&cluster.name, upstream));
+        for (at, upstream) in cluster.upstreams.iter().enumerate() {
+            table.push(row(&cluster, at, upstream));
         }
     }
     table
 }
 
-fn row(cluster: &str, upstream: &Upstream) -> [Cell; 9] {
+fn row(cluster: &Cluster, at: usize, upstream: &Upstream) -> [Cell; 9] {
     let role = upstream.role();
     let seen = upstream.version() > 0;
     let up = matches!(role, Role::Primary | Role::Replica);
     let when = |condition: bool, cell: Cell| if condition { cell } else { Cell::Null };
     let error = upstream.error();
     [
-        cluster.into(),
+        cluster.name.as_str().into(),
         upstream.address.to_string().into(),
-        role.word().into(),
+        if cluster.is_disputed(at) { "contested" } else { role.word() }.into(),
         when(seen, upstream.lsn().to_string().into()),
         when(up, upstream.lag_bytes().into()),
         when(up, u64::try_from(upstream.lag().as_millis()).unwrap_or(u64::MAX).into()),

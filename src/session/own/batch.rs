@@ -6,9 +6,9 @@ use super::super::expect::{Expected, Say, What};
 use super::super::extended::taken;
 use super::super::input::Handled;
 use super::super::{End, Session};
-use super::{Part, aborted, cannot_be_changed};
+use super::{Part, aborted, cannot_be_changed, unknown};
 use crate::hub::Statement;
-use crate::sql::{Kind, OwnUse, may_use_own};
+use crate::sql::{Kind, OwnUse, may_use_own, set_name};
 use crate::wire::frame::{Header, take_u16};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus};
@@ -31,7 +31,11 @@ enum Named {
 /// Whether it is worth asking what it does with a setting of ours: most statements are not even of the kind.
 #[inline]
 fn is_candidate(statement: &Statement) -> bool {
-    statement.cached.analysis.single().is_some_and(|one| matches!(one.kind, Kind::Utility | Kind::Session))
+    statement
+        .cached
+        .analysis
+        .single()
+        .is_some_and(|one| matches!(one.kind, Kind::Utility | Kind::Session) || set_name(one).is_some())
 }
 
 /// Number of parameters and whether the result is wanted in binary form, from what follows the names in a Bind.
@@ -60,6 +64,10 @@ impl Session {
             Message::Parse(..) | Message::Bind { .. } | Message::DescribeStatement if failed => return Ok(None),
             Message::DescribePortal | Message::Execute if failed => {
                 return Ok(Some(self.own_error(header, aborted())));
+            }
+            Message::Parse(statement, _) if used == OwnUse::SetsUnknown => {
+                let report = statement.cached.analysis.single().map_or_else(aborted, unknown);
+                return Ok(Some(self.own_error(header, report)));
             }
             Message::Parse(statement, name) => {
                 if !name.is_empty() && self.names.known(&name).is_some() {
@@ -111,6 +119,7 @@ impl Session {
             }
             Message::Execute => match used {
                 OwnUse::Shows(own) => Part::Row(own),
+                OwnUse::SetsUnknown => return Ok(Some(self.own_error(header, aborted()))),
                 OwnUse::Sets(own) => return Ok(Some(self.own_error(header, cannot_be_changed(own)))),
             },
         };

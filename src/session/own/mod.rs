@@ -16,7 +16,7 @@ use super::input::Handled;
 use crate::gate::print_timestamp;
 use crate::sql::cache::Cached;
 use crate::sql::own_statements::settings;
-use crate::sql::{Own, OwnUse, may_use_own, own_use};
+use crate::sql::{Own, OwnUse, Statement, may_use_own, own_use, set_name};
 use crate::wire::frame::Header;
 use crate::wire::front;
 use crate::wire::{Report, TxStatus, back};
@@ -57,6 +57,25 @@ fn cannot_be_changed(own: Own) -> Report {
     Report::error("55P02", format!("parameter \"{}\" cannot be changed", own.name()))
 }
 
+/// A name in the form in which PostgreSQL prints it.
+fn in_words(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_ascii_lowercase()
+}
+
+/// PostgreSQL's error for a setting that nobody knows.
+fn unrecognized(name: &str) -> Report {
+    Report::error("42704", format!("unrecognized configuration parameter \"{name}\""))
+}
+
+/// The error for giving another value to a setting of that name, which is in the space of our own.
+pub(in crate::session) fn refused_setting(name: &str) -> Report {
+    Own::of(name.as_bytes()).map_or_else(|| unrecognized(name), cannot_be_changed)
+}
+
+fn unknown(statement: &Statement) -> Report {
+    unrecognized(&set_name(statement).map(in_words).unwrap_or_default())
+}
+
 impl Session {
     fn own_use_of(&self, cached: &Cached) -> Option<OwnUse> {
         own_use(cached.analysis.single()?, &cached.text, self.lex_context())
@@ -80,8 +99,12 @@ impl Session {
                     self.answer_error(header, &cannot_be_changed(own));
                     return Some(Handled::Done);
                 }
+                OwnUse::SetsUnknown if self.lease.is_none() || self.is_between_transactions() => {
+                    self.answer_error(header, &unknown(statement));
+                    return Some(Handled::Done);
+                }
                 // The transaction has to fail with it.
-                OwnUse::Sets(_) => {}
+                OwnUse::Sets(_) | OwnUse::SetsUnknown => {}
             }
         }
         let text = self.own_spliced(cached)?;
@@ -100,14 +123,17 @@ impl Session {
         let context = self.lex_context();
         let mut uses = cached.analysis.statements.iter().filter_map(|statement| {
             let span = statement.span.start as usize..statement.span.end as usize;
-            Some((span, own_use(statement, &cached.text, context)?))
+            let used = own_use(statement, &cached.text, context)?;
+            Some((span, used, set_name(statement).map(in_words).unwrap_or_default()))
         });
         let first = uses.next()?;
         let (mut text, mut from) = (Vec::with_capacity(cached.text.len() + 64), 0);
-        for (at, (span, used)) in std::iter::once(first).chain(uses).enumerate() {
+        for (at, (span, used, name)) in std::iter::once(first).chain(uses).enumerate() {
             text.extend_from_slice(cached.text.get(from..span.start).unwrap_or_default());
             match used {
-                OwnUse::Sets(own) => text.extend_from_slice(settings::cannot_be_set(own.name()).as_bytes()),
+                OwnUse::Sets(_) | OwnUse::SetsUnknown => {
+                    text.extend_from_slice(settings::cannot_be_set(&name).as_bytes());
+                }
                 OwnUse::Shows(_) if at >= MOST => text.extend_from_slice(settings::TOO_MANY_SHOWN.as_bytes()),
                 OwnUse::Shows(own) => {
                     text.extend_from_slice(settings::shown(own.name(), &self.own_value(own)).as_bytes());
@@ -141,8 +167,11 @@ impl Session {
     /// The error in place of one that a statement was made to raise which stands for a SET.
     pub(super) fn own_refusal(&self, code: &[u8]) -> Option<Report> {
         let name = self.under_way().filter(|_| code == b"55P02")?.strip_prefix(settings::CANNOT_BE_SET.as_bytes())?;
-        let name = name.strip_prefix(b"'")?.strip_suffix(b"'")?;
-        Some(cannot_be_changed(Own::of(name)?))
+        let name = name.strip_prefix(b"'").and_then(|name| name.strip_suffix(b"'"));
+        Some(match name.and_then(Own::of) {
+            Some(own) => cannot_be_changed(own),
+            None => unrecognized(&in_words(name.unwrap_or_default())),
+        })
     }
 
     /// Says an answer whose turn has come.

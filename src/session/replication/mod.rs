@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::begin::introduce;
+use super::begin::{introduce, until_turn};
 use super::startup::Guest;
 use super::wanted::Wanted;
 use crate::hub::{Core, Database, Phase};
@@ -106,12 +106,13 @@ async fn open(
     loop {
         let cluster = db.setup().cluster.clone();
         let refusal = match cluster.primary().and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
-            Some(pool) => match pool.open_apart(core.index, deadline, parameters).await {
-                Ok(opened) => return Ok(opened),
-                Err(error) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
+            Some(pool) => match until_turn(&cluster, pool.open_apart(core.index, deadline, parameters)).await {
+                None => continue,
+                Some(Ok(opened)) => return Ok(opened),
+                Some(Err(error)) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
                     super::begin::fatal(&error)
                 }
-                Err(error) => return Err(super::begin::fatal(&error)),
+                Some(Err(error)) => return Err(super::begin::fatal(&error)),
             },
             None => Report::fatal("08006", "could not connect to the database server"),
         };

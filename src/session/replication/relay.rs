@@ -14,6 +14,7 @@ use crate::hub::client::{Ask, Running};
 use crate::hub::{Client, Core, Database, Phase};
 use crate::net::Stream;
 use crate::session::End;
+use crate::session::turned::CONTESTED;
 use crate::sql::LexContext;
 use crate::sql::own_statements::transaction::POISON;
 use crate::upstream::Server;
@@ -133,8 +134,12 @@ impl Relay {
                     let text = "terminating connection due to administrator command";
                     return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
                 }
+                Ask::Turn if self.ticket.is_some() && self.db.setup().cluster.is_contested() => {
+                    let text = "terminating connection due to administrator command";
+                    return Err(Report::fatal("57P01", text).with_detail(Some(CONTESTED.to_owned())).into());
+                }
                 Ask::Notice(report) if !self.busy => report.write(&mut self.to_client),
-                Ask::RollBack | Ask::Notice(_) | Ask::Flip | Ask::Cancel => {}
+                Ask::RollBack | Ask::Notice(_) | Ask::Flip | Ask::Cancel | Ask::Turn => {}
             }
         }
         Ok(())

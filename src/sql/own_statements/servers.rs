@@ -2,7 +2,7 @@
 
 use crate::sql::quote::literal;
 
-/// One row about a server: in recovery, position, seconds behind, version, own read-only default.
+/// One row about a server: in recovery, position, seconds behind, version, own read-only default, insert position, timeline.
 pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
     ELSE pg_catalog.pg_current_wal_lsn() END, \
@@ -10,7 +10,10 @@ pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     OPERATOR(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) ELSE 0 END, \
     pg_catalog.current_setting('server_version_num'), \
     coalesce((SELECT reset_val FROM pg_catalog.pg_settings \
-    WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only'), 'off')";
+    WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only'), 'off'), \
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_insert_lsn() END, \
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
+    THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END";
 
 /// Puts PostgreSQL's own schema first, and the temporary one last, for the statement in the same message. SET resolves nothing.
 pub fn in_system_path(sql: &str) -> String {

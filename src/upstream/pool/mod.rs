@@ -12,6 +12,8 @@ mod apart;
 mod check;
 mod open;
 mod queue;
+mod refusals;
+mod turned;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,9 +27,11 @@ use crate::upstream::limit::Limit;
 use crate::upstream::login::{Login, LoginError};
 use crate::upstream::server::{Facts, Server};
 use crate::upstream::vars::Seed;
+use crate::upstream::watch::Watch;
 pub use check::Check;
 pub use queue::{Grant, Place};
 use queue::{Queue, Shard};
+use refusals::Refusals;
 
 /// What a pool needs to know to open connections.
 pub struct PoolSettings {
@@ -41,6 +45,8 @@ pub struct PoolSettings {
     pub reserve_after: Duration,
     /// What a connection is asked before it is lent.
     pub check: Check,
+    /// Shared with whoever watches the server.
+    pub watch: Arc<Watch>,
 }
 
 /// Why no connection could be had.
@@ -89,6 +95,7 @@ pub struct Pool {
     ids: Arc<AtomicU64>,
     seed: Arc<Seed>,
     welcome: Mutex<Option<Arc<Welcome>>>,
+    refusals: Refusals,
     homes: Mutex<Homes>,
 }
 
@@ -174,6 +181,7 @@ impl Pool {
             ids,
             seed,
             welcome: Mutex::default(),
+            refusals: Refusals::default(),
             homes: Mutex::default(),
         })
     }
@@ -329,7 +337,7 @@ impl Pool {
     pub fn give_back_at(&self, mut conn: AnyConn, now: Instant) {
         let core = conn.server().core;
         conn.server().idle_since = now;
-        if conn.server().generation != self.generation.load(SeqCst) || self.closed.load(SeqCst) {
+        if !self.keeps(&mut conn) {
             conn.close();
             return;
         }
@@ -464,7 +472,15 @@ impl Pool {
     }
 
     fn is_good(&self, server: &mut Server) -> bool {
-        server.generation == self.generation.load(SeqCst) && server.still_lives()
+        if !self.is_current(server) {
+            return false;
+        }
+        let lives = server.still_lives();
+        if !lives {
+            // One backend has ended, or all.
+            self.settings.watch.look_now();
+        }
+        lives
     }
 
     /// A granted connection, at home on this core and alive; None if it turned out dead.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::{AcquireError, Permit, Pool, Welcome};
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
-use crate::upstream::login::LoginError;
+use crate::upstream::login::{Fresh, LoginError};
 use crate::upstream::server::Server;
 
 /// Counts a log-in for as long as it takes.
@@ -23,6 +23,15 @@ impl Drop for Opening<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
+}
+
+/// One that may write is to lead to the primary: a server that is in recovery was taken for it.
+fn fits(fresh: Fresh, tag: KindTag) -> Result<Fresh, LoginError> {
+    let standby = |(name, value): &(String, String)| name == "in_hot_standby" && value == "on";
+    if tag == KindTag::Unguarded && fresh.parameters.iter().any(standby) {
+        return Err(LoginError::InRecovery);
+    }
+    Ok(fresh)
 }
 
 impl Pool {
@@ -64,16 +73,17 @@ impl Pool {
         core: usize,
         parameters: &[(String, String)],
     ) -> Result<AnyConn, LoginError> {
-        let generation = self.generation.load(SeqCst);
+        let (generation, turn) = (self.generation.load(SeqCst), self.settings.watch.turns());
         let _opening = Opening::of(&self.opening);
         let minor = self.minor();
         let fresh = match tag {
             KindTag::Unguarded => {
                 let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                self.settings.login.run_as(minor, &more).await?
+                self.settings.login.run_as(minor, &more).await
             }
-            KindTag::Guarded => self.settings.login.run_as(minor, &[("default_transaction_read_only", "on")]).await?,
+            KindTag::Guarded => self.settings.login.run_as(minor, &[("default_transaction_read_only", "on")]).await,
         };
+        let fresh = fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error))?;
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
         let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
@@ -81,7 +91,8 @@ impl Pool {
             *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
         }
         let id = self.ids.fetch_add(1, SeqCst);
-        let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
+        let mut server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
+        server.turn = turn;
         if parameters.is_empty() {
             self.homes().add(&server.facts);
         }

@@ -1,0 +1,205 @@
+//! The server of a connection that a session keeps is not what it was: lost, no longer the primary, or one of two that claim
+//! to be it.
+//!
+//! Connections of a pool are simply not lent any more. One that a session keeps is checked before its next transaction
+//! ([`Session::standing`]), and a transaction that is open when the server turns is broken off if it must not be committed.
+
+use super::expect::{Expected, Hide, What};
+use super::lease::{InPlaceGuard, Lease};
+use super::pins::Pin;
+use super::{End, Session};
+use crate::sql::own_statements::transaction::{ARM, DISARM};
+use crate::topology::{Cluster, Standing, Upstream};
+use crate::upstream::{Pool, Server};
+use crate::wire::{Report, front};
+
+/// DETAIL while several servers claim to be the primary.
+pub(super) const CONTESTED: &str = "two servers claim to be the primary: nothing is written to either";
+/// DETAIL for a session whose server was the primary and is not any more.
+pub(super) const REPLACED: &str = "another server is the primary now";
+
+/// What a session that keeps a connection does before its next transaction.
+pub(super) enum Kept {
+    /// It has none, or none any more: it takes one.
+    No,
+    /// It goes on with it.
+    Ready,
+    /// It waits until it is known whether the server is the primary.
+    Lost,
+}
+
+/// The number of a pool's server in the cluster as it is now: a reload may have put another in its place.
+fn place_of(pool: &Pool, cluster: &Cluster) -> Option<usize> {
+    let is = |upstream: &Upstream| upstream.address == pool.login().address;
+    match cluster.upstreams.get(pool.upstream) {
+        Some(upstream) if is(upstream) => Some(pool.upstream),
+        _ => cluster.upstreams.iter().position(is),
+    }
+}
+
+impl Session {
+    /// What the kept connection may be used for. One whose server has not turned since it was last asked costs no more than
+    /// a look at a number.
+    pub(super) fn standing(&mut self) -> Standing {
+        let setup = self.db.peek_setup();
+        let Some(server) = self.lease.server() else { return Standing::Leads };
+        let pool = server.permit.pool().clone();
+        if !pool.has_turned(server) && !setup.cluster.is_contested() {
+            return Standing::Leads;
+        }
+        let standing = setup.cluster.standing(place_of(&pool, &setup.cluster));
+        if standing == Standing::Leads {
+            pool.check_turn(server);
+        }
+        standing
+    }
+
+    /// Whether several servers claim to be the primary of this database's cluster.
+    pub(super) fn is_contested(&self) -> bool {
+        self.db.peek_setup().cluster.is_contested()
+    }
+
+    /// DETAIL and HINT of a write that is refused.
+    pub(super) fn refusal_words(&self) -> (Option<String>, Option<String>) {
+        let view = self.db.gate.view();
+        match view.refusal_detail() {
+            Some(detail) => (Some(detail), view.refusal_hint()),
+            None if self.is_contested() => (Some(CONTESTED.to_owned()), None),
+            None => (None, None),
+        }
+    }
+
+    /// Some server has turned: whether the connection that is held may still be used for what runs on it.
+    pub(super) fn after_turn(&mut self) -> Result<(), End> {
+        if self.lease.is_none() {
+            return Ok(());
+        }
+        let standing = self.standing();
+        if matches!(standing, Standing::Leads | Standing::Lost) {
+            // A transaction on a server that the monitor does not reach may well end, as long as no other takes its place.
+            return Ok(());
+        }
+        match &self.lease {
+            Lease::Write { .. } => self.break_off(),
+            Lease::Operator { .. } if standing == Standing::Contested && self.is_between_transactions() => {
+                self.keep_operator_from_writing();
+            }
+            Lease::Operator { .. } | Lease::Allowed { .. } => {
+                drop(self.me.send_cancel());
+                return Err(self.ends_with_server(standing));
+            }
+            Lease::None | Lease::Guarded { .. } | Lease::Bound { .. } | Lease::InPlace { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The end of a session whose server connection is lost to it.
+    fn ends_with_server(&self, standing: Standing) -> End {
+        let detail = if standing == Standing::Contested { CONTESTED } else { REPLACED };
+        let report = Report::fatal("57P01", "terminating connection due to administrator command");
+        report.with_detail(Some(detail.to_owned())).into()
+    }
+
+    /// An operator may look, but writes to neither of two servers that claim to be the primary.
+    fn keep_operator_from_writing(&mut self) {
+        let Lease::Operator { conn } = self.lease.take() else { return };
+        let mut conn = conn.arm();
+        self.arm(conn.server());
+        self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
+    }
+
+    /// The connection that the session keeps leads to the primary, and may write again.
+    pub(super) fn disarm_operator(&mut self) {
+        let Lease::InPlace { mut conn, guard } = self.lease.take() else { return };
+        if self.read_only_default == Some(true) {
+            self.lease = Lease::InPlace { conn, guard };
+            return;
+        }
+        conn.server().default_read_only = Some(false);
+        front::write_query(&mut self.io.to_server, DISARM.as_bytes());
+        self.lease = Lease::Operator { conn: conn.disarm() };
+        self.expect(Expected::hidden(What::Query(None), Hide::All));
+    }
+
+    /// The kept connection leads to a server that is of no more use. A session that has nothing in it but its mode takes
+    /// another one.
+    pub(super) fn leave_server(&mut self) -> Result<Kept, End> {
+        self.close_lease();
+        let operator = self.me.operator;
+        self.pins.only_mode();
+        if self.pins.has(Pin::SessionMode) && !operator {
+            return Ok(Kept::No);
+        }
+        Err(self.ends_with_server(Standing::Replaced))
+    }
+
+    /// A connection the session keeps is made ready for the next transaction: with a ticket if the gate is open, guarded in
+    /// place if it is closed.
+    pub(super) fn reuse_bound(&mut self) -> Result<Kept, End> {
+        if let Lease::Bound { conn } = &mut self.lease
+            && !conn.server().still_lives()
+        {
+            conn.server().permit.pool().watch().look_now();
+            self.close_lease();
+            self.pins.only_mode();
+            if self.pins.has(Pin::SessionMode) {
+                return Ok(Kept::No);
+            }
+            return Err(Report::fatal("08006", "server closed the connection unexpectedly").into());
+        }
+        if !matches!(self.lease, Lease::Bound { .. } | Lease::InPlace { .. }) {
+            return Ok(Kept::No);
+        }
+        let standing = self.standing();
+        match standing {
+            Standing::Replaced => return self.leave_server(),
+            // What only reads may go on there.
+            Standing::Lost if !self.db.gate.state().mode.reports_read_only() => return Ok(Kept::Lost),
+            Standing::Leads if self.me.operator => {
+                self.disarm_operator();
+                return Ok(Kept::Ready);
+            }
+            Standing::Lost | Standing::Leads | Standing::Contested => {}
+        }
+        match self.lease.take() {
+            Lease::Bound { conn } => {
+                if let Some(ticket) = self.enter_gate_of(standing) {
+                    self.lease = Lease::Write { conn, ticket };
+                    self.me.write_capable.set(true);
+                } else {
+                    let mut conn = conn.arm();
+                    self.arm(conn.server());
+                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
+                    self.forget_counts();
+                }
+            }
+            Lease::InPlace { mut conn, .. } => {
+                if let Some(ticket) = self.enter_gate_of(standing) {
+                    let on = self.read_only_default == Some(true);
+                    if !on {
+                        front::write_query(&mut self.io.to_server, DISARM.as_bytes());
+                    }
+                    self.lease = Lease::Write { conn: conn.disarm(), ticket };
+                    self.me.write_capable.set(true);
+                    if !on {
+                        self.expect(Expected::hidden(What::Query(None), Hide::All));
+                    }
+                } else {
+                    self.arm(conn.server());
+                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
+                }
+            }
+            other => self.lease = other,
+        }
+        Ok(Kept::Ready)
+    }
+
+    pub(super) fn arm(&mut self, server: &mut Server) {
+        front::write_query(&mut self.io.to_server, ARM.as_bytes());
+        self.flow.rounds += 1;
+        self.flow.readies += 1;
+        self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));
+        // Taken for granted until the server says otherwise; it reports before ReadyForQuery.
+        server.default_read_only = Some(true);
+    }
+}

@@ -1,0 +1,389 @@
+//! The servers of a cluster, and which of them takes writes.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::election::{Claim, Leader, elect};
+use super::floor::Floor;
+use super::server::{Look, Role, Upstream};
+use crate::gate::Lsn;
+use crate::upstream::Address;
+
+/// Servers that have just failed a transaction, and are not chosen for it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Avoid(u64);
+
+impl Avoid {
+    /// Adds one.
+    pub fn add(&mut self, at: usize) {
+        self.0 |= Self::bit(at);
+    }
+
+    /// Whether any is there.
+    #[inline]
+    pub fn is_any(self) -> bool {
+        self.0 != 0
+    }
+
+    fn has(self, at: usize) -> bool {
+        self.0 & Self::bit(at) != 0
+    }
+
+    fn bit(at: usize) -> u64 {
+        u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)).unwrap_or(0)
+    }
+}
+
+/// What a connection to a server, opened when that was the primary, may be used for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The server is the primary.
+    Leads,
+    /// It claims to be, and so does another one.
+    Contested,
+    /// It cannot be reached by the monitor, and no other server is known to be the primary.
+    Lost,
+    /// It is not the primary any more.
+    Replaced,
+}
+
+/// Servers with the same data.
+pub struct Cluster {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its servers.
+    pub upstreams: Vec<Upstream>,
+    /// Most bytes a replica may be behind for reads, 0 for any.
+    pub max_lag_bytes: u64,
+    /// Most time a replica may be behind for reads, 0 for any.
+    pub max_lag: Duration,
+    leader: AtomicUsize,
+    /// The newest timeline of any server that was the only primary.
+    newest: AtomicU32,
+    floor: Floor,
+    /// Held while a look is noted and the primary chosen.
+    electing: Mutex<()>,
+    looked: watch::Sender<u64>,
+    turned: watch::Sender<u64>,
+    retired: AtomicBool,
+}
+
+/// `Leader` as a number.
+const NO_LEADER: usize = usize::MAX;
+
+fn encode(leader: Leader) -> usize {
+    match leader {
+        Leader::None => NO_LEADER,
+        Leader::One(at) => at << 1,
+        Leader::Contested(at) => at << 1 | 1,
+    }
+}
+
+impl Cluster {
+    /// A cluster whose servers' roles are not known yet.
+    pub fn new(name: String, addresses: Vec<Address>, max_lag_bytes: u64, max_lag: Duration) -> Self {
+        Self {
+            name,
+            upstreams: addresses.into_iter().map(Upstream::new).collect(),
+            max_lag_bytes,
+            max_lag,
+            leader: AtomicUsize::new(NO_LEADER),
+            newest: AtomicU32::new(0),
+            floor: Floor::default(),
+            electing: Mutex::default(),
+            looked: watch::Sender::new(0),
+            turned: watch::Sender::new(0),
+            retired: AtomicBool::new(false),
+        }
+    }
+
+    /// Which server takes writes.
+    #[inline]
+    pub fn leader(&self) -> Leader {
+        match self.leader.load(SeqCst) {
+            NO_LEADER => Leader::None,
+            word if word & 1 == 0 => Leader::One(word >> 1),
+            word => Leader::Contested(word >> 1),
+        }
+    }
+
+    /// The server that takes writes. None while none is known, and while two claim to be it: writes go to neither then.
+    #[inline]
+    pub fn primary(&self) -> Option<usize> {
+        match self.leader() {
+            Leader::One(at) => Some(at),
+            Leader::None | Leader::Contested(_) => None,
+        }
+    }
+
+    /// Whether several servers claim to be the primary, and it is not known which one is right.
+    pub fn is_contested(&self) -> bool {
+        matches!(self.leader(), Leader::Contested(_))
+    }
+
+    /// Whether a server claims to be the primary beside another one.
+    pub fn is_disputed(&self, at: usize) -> bool {
+        let claims = self.upstreams.get(at).is_some_and(|upstream| upstream.role() == Role::Primary);
+        claims && self.leader() != Leader::One(at)
+    }
+
+    /// What a connection to a server that was the primary may be used for now; None for a server that is not of the cluster.
+    pub fn standing(&self, at: Option<usize>) -> Standing {
+        let role = at.and_then(|at| self.upstreams.get(at)).map(Upstream::role);
+        match self.leader() {
+            Leader::One(leader) if Some(leader) == at => Standing::Leads,
+            Leader::Contested(_) if role == Some(Role::Primary) => Standing::Contested,
+            Leader::None if matches!(role, Some(Role::Unknown | Role::Down)) => Standing::Lost,
+            Leader::None | Leader::One(_) | Leader::Contested(_) => Standing::Replaced,
+        }
+    }
+
+    /// The least loaded replica that is fit: not further behind than the cluster allows and, with `at_least`, one that has
+    /// replayed that position and whatever operators have committed since.
+    pub fn replica(&self, at_least: Option<Lsn>, avoid: Avoid) -> Option<usize> {
+        let floor = match at_least {
+            Some(lsn) => lsn.max(self.floor.get()?),
+            None => Lsn(0),
+        };
+        let fit = |upstream: &Upstream| {
+            upstream.lsn() >= floor
+                && (self.max_lag_bytes == 0 || upstream.lag_bytes() <= self.max_lag_bytes)
+                && (self.max_lag.is_zero() || upstream.lag() <= self.max_lag)
+        };
+        self.upstreams
+            .iter()
+            .enumerate()
+            .filter(|(at, upstream)| upstream.role() == Role::Replica && !avoid.has(*at) && fit(upstream))
+            .min_by_key(|(_, upstream)| upstream.busy())
+            .map(|(at, _)| at)
+    }
+
+    /// An operator may have committed something while the gate is closed: no replica serves reads of the maintenance before
+    /// it has replayed that.
+    pub fn raise_floor(&self) {
+        if let Some(primary) = self.primary().and_then(|at| self.upstreams.get(at)) {
+            self.floor.await_look(primary.looks() + 1);
+            primary.look_now();
+        }
+    }
+
+    /// Tells when anything was seen to change, positions too.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.looked.subscribe()
+    }
+
+    /// Tells when a server has become something else, or another configuration has taken the cluster's place.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.turned.subscribe()
+    }
+
+    /// Another configuration has taken its place: nobody waits for its servers any more.
+    pub fn retire(&self) {
+        self.retired.store(true, SeqCst);
+        self.turned.send_modify(|n| *n += 1);
+        self.looked.send_modify(|n| *n += 1);
+    }
+
+    /// Whether it has been retired.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(SeqCst)
+    }
+
+    /// Notes what was seen of an upstream. True if its role, or the choice of a primary, is another one now.
+    pub fn seen(&self, at: usize, look: &Look) -> bool {
+        let Some(upstream) = self.upstreams.get(at) else { return false };
+        let turned = {
+            let _one = self.electing.lock().unwrap_or_else(PoisonError::into_inner);
+            let ahead = self.primary().and_then(|at| self.upstreams.get(at)).map_or(Lsn(0), Upstream::lsn);
+            upstream.put(look, ahead);
+            let before = upstream.put_role(look.role);
+            if before != look.role {
+                tracing::info!(cluster = %self.name, upstream = %upstream.address, from = before.word(), to = look.role.word(), "role");
+            }
+            upstream.put_error("");
+            if self.primary() == Some(at) && look.role == Role::Primary && self.floor.looked(look.number, look.inserted)
+            {
+                self.upstreams.iter().filter(|one| one.role() == Role::Replica).for_each(Upstream::look_now);
+            }
+            self.choose(at, before, look.role)
+        };
+        self.looked.send_modify(|n| *n += 1);
+        turned
+    }
+
+    /// Notes that an upstream cannot be reached. It is out of use until the monitor has seen it again. True if that is news.
+    pub fn lost(&self, at: usize, why: &str) -> bool {
+        let Some(upstream) = self.upstreams.get(at) else { return false };
+        let turned = {
+            let _one = self.electing.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = upstream.put_role(Role::Down);
+            upstream.put_error(why);
+            if before != Role::Down {
+                tracing::warn!(cluster = %self.name, upstream = %upstream.address, error = why, "upstream lost");
+                // Another one may be about to take its place.
+                self.upstreams.iter().for_each(Upstream::look_now);
+            }
+            if self.primary() == Some(at) {
+                self.floor.give_up();
+            }
+            self.choose(at, before, Role::Down)
+        };
+        self.looked.send_modify(|n| *n += 1);
+        turned
+    }
+
+    /// Notes that a server answers, but does not let the monitor in. What was known of it stands: others may well be let in.
+    pub fn refused(&self, at: usize, why: &str) -> bool {
+        let Some(upstream) = self.upstreams.get(at) else { return false };
+        if !matches!(upstream.role(), Role::Primary | Role::Replica) {
+            return self.lost(at, why);
+        }
+        if upstream.put_error(why) != why {
+            tracing::warn!(
+                cluster = %self.name, upstream = %upstream.address, error = why,
+                "the monitor is not let in; the server keeps its role"
+            );
+        }
+        false
+    }
+
+    /// Chooses the primary anew. What changes is noted first, so that no connection of before is lent afterwards.
+    fn choose(&self, at: usize, was: Role, is: Role) -> bool {
+        let before = self.leader();
+        let claims: Vec<Claim> =
+            self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at)).collect();
+        let after = elect(before, self.newest.load(SeqCst), &claims);
+        if before == after && was == is {
+            return false;
+        }
+        let concerned = |other: usize| other == at || claims.iter().any(|claim| claim.at == other);
+        for (_, upstream) in self.upstreams.iter().enumerate().filter(|(other, _)| concerned(*other)) {
+            upstream.watch.turn();
+        }
+        self.leader.store(encode(after), SeqCst);
+        if let Leader::One(leader) = after
+            && let Some(claim) = claims.iter().find(|claim| claim.at == leader)
+        {
+            self.newest.fetch_max(claim.timeline, SeqCst);
+        }
+        self.log_choice(before, after, at, &claims);
+        self.turned.send_modify(|n| *n += 1);
+        true
+    }
+
+    fn log_choice(&self, before: Leader, after: Leader, at: usize, claims: &[Claim]) {
+        let names = || {
+            let names = claims.iter().filter_map(|claim| self.upstreams.get(claim.at));
+            names.map(|upstream| upstream.address.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        match (before, after) {
+            (Leader::Contested(_), Leader::Contested(_)) => {}
+            (_, Leader::Contested(_)) => tracing::error!(
+                cluster = %self.name, servers = names(),
+                "several servers claim to be the primary: nothing is written to any of them until all but one are stopped"
+            ),
+            (Leader::Contested(_), _) => {
+                tracing::warn!(cluster = %self.name, servers = names(), "the primary is contested no more")
+            }
+            _ => {}
+        }
+        let newest = self.newest.load(SeqCst);
+        let outdated = claims.iter().find(|claim| claim.at == at && claim.is_outdated(newest));
+        if let (Some(claim), Some(upstream)) = (outdated, self.upstreams.get(at)) {
+            tracing::error!(
+                cluster = %self.name, upstream = %upstream.address, timeline = claim.timeline, newest,
+                "an old primary has come back, but another server was promoted in its place: it is not used"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(role: Role, lsn: u64) -> Look {
+        Look {
+            number: 1,
+            role,
+            lsn: Lsn(lsn),
+            inserted: Lsn(lsn),
+            timeline: 1,
+            lag: Duration::ZERO,
+            version: 150_000,
+            read_only: false,
+        }
+    }
+
+    fn cluster(roles: &[(Role, u64)]) -> Cluster {
+        let addresses = roles.iter().map(|_| Address::Tcp { host: "h".into(), port: 1 }).collect();
+        let cluster = Cluster::new("c".into(), addresses, 100, Duration::ZERO);
+        for (at, (role, lsn)) in roles.iter().enumerate() {
+            cluster.seen(at, &look(*role, *lsn));
+        }
+        cluster
+    }
+
+    #[test]
+    fn two_primaries_are_none() {
+        assert_eq!(cluster(&[(Role::Replica, 1), (Role::Primary, 1)]).primary(), Some(1));
+        let contested = cluster(&[(Role::Primary, 1), (Role::Primary, 1)]);
+        assert_eq!(contested.primary(), None);
+        assert!(contested.is_contested());
+        assert_eq!(contested.standing(Some(0)), Standing::Contested);
+    }
+
+    #[test]
+    fn a_replica_is_fit_by_lag_and_by_position() {
+        let cluster =
+            cluster(&[(Role::Primary, 1000), (Role::Replica, 950), (Role::Replica, 850), (Role::Replica, 960)]);
+        let mut avoid = Avoid::default();
+        assert_eq!(cluster.replica(Some(Lsn(955)), avoid), Some(3));
+        assert_eq!(cluster.replica(Some(Lsn(990)), avoid), None);
+        assert_eq!(cluster.replica(None, avoid), Some(1));
+        avoid.add(1);
+        assert_eq!(cluster.replica(None, avoid), Some(3));
+        cluster.lost(3, "gone");
+        assert_eq!(cluster.replica(None, avoid), None, "the third is too far behind");
+        assert_eq!(cluster.replica(Some(Lsn(1)), avoid), None, "in maintenance too");
+    }
+
+    #[test]
+    fn what_runs_on_a_server_is_counted_where_it_began() {
+        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 950), (Role::Replica, 950)]);
+        let first = cluster.upstreams[1].lend();
+        assert_eq!((cluster.upstreams[1].busy(), cluster.replica(None, Avoid::default())), (1, Some(2)));
+        drop(first);
+        assert_eq!(cluster.upstreams[1].busy(), 0);
+    }
+
+    #[test]
+    fn connections_are_out_of_date_as_soon_as_their_server_is_lost_or_contested() {
+        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 950)]);
+        let turns = |at: usize| cluster.upstreams[at].watch.turns();
+        let before = (turns(0), turns(1));
+        assert!(!cluster.seen(0, &look(Role::Primary, 1001)));
+        assert_eq!((turns(0), turns(1)), before);
+        assert!(cluster.seen(1, &look(Role::Primary, 1001)));
+        assert!(turns(0) > before.0 && turns(1) > before.1);
+        assert_eq!(cluster.primary(), None);
+        let contested = turns(0);
+        assert!(cluster.lost(1, "gone"));
+        assert_eq!(cluster.primary(), Some(0));
+        assert!(turns(0) > contested);
+        assert!(cluster.lost(0, "gone") && !cluster.lost(0, "gone"));
+        assert_eq!(cluster.standing(Some(0)), Standing::Lost);
+    }
+
+    #[test]
+    fn a_server_that_does_not_let_the_monitor_in_is_not_lost() {
+        let cluster = cluster(&[(Role::Primary, 1000)]);
+        assert!(!cluster.refused(0, "too many connections"));
+        assert_eq!((cluster.primary(), cluster.upstreams[0].error().as_str()), (Some(0), "too many connections"));
+        assert!(cluster.lost(0, "gone") && !cluster.refused(0, "too many connections"));
+        assert_eq!(cluster.primary(), None);
+    }
+}

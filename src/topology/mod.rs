@@ -1,0 +1,15 @@
+//! Which servers there are and what each of them is: who takes writes, who serves reads, and how far a replica has come.
+//!
+//! The [`monitor`] keeps one connection to each server and notes what it sees in the [`Cluster`]. The [`election`] decides from
+//! what all servers claim which one takes writes. Each time a server's role or the decision changes, that server's connections
+//! are out of date ([`crate::upstream::Watch`]), and a [`monitor::Follower`] is told: it has whoever waits choose again.
+
+mod cluster;
+mod election;
+mod floor;
+pub mod monitor;
+mod server;
+
+pub use cluster::{Avoid, Cluster, Standing};
+pub use election::Leader;
+pub use server::{InUse, Look, Role, Upstream};

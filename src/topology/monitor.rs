@@ -1,0 +1,103 @@
+//! One connection to each upstream that asks it, again and again, what it is and how far it has come.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+
+use super::cluster::Cluster;
+use super::server::{Look, Role};
+use crate::gate::Lsn;
+use crate::sql::own_statements::servers::LOOK;
+use crate::upstream::login::{Fresh, Login, LoginError};
+
+/// Between two looks while no primary is known: whoever waits for one waits no longer than that.
+const QUICK: Duration = Duration::from_millis(100);
+/// For how long it is looked so often.
+const QUICK_FOR: Duration = Duration::from_secs(60);
+
+/// Who has to know at once that a server is not what it was.
+pub trait Follower: Send + Sync {
+    /// The role of upstream number `at`, or the choice of a primary, has changed.
+    fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, at: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// Watches upstream number `at` of a cluster; never ends by itself.
+pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Duration, follower: Arc<dyn Follower>) {
+    let Some(upstream) = cluster.upstreams.get(at) else { return };
+    let mut connection: Option<Fresh> = None;
+    let mut alone_since: Option<Instant> = None;
+    loop {
+        let number = upstream.begin_look();
+        let looked = look_twice(&mut connection, &login, number).await;
+        let is_refused = looked.as_ref().is_err_and(LoginError::is_refusal);
+        let turned = match looked {
+            Ok(look) => cluster.seen(at, &look),
+            Err(error) if is_refused => cluster.refused(at, &error.to_string()),
+            Err(error) => cluster.lost(at, &error.to_string()),
+        };
+        if turned {
+            follower.turned(&cluster, at).await;
+        }
+        match cluster.primary() {
+            Some(_) => alone_since = None,
+            None => _ = alone_since.get_or_insert_with(Instant::now),
+        }
+        // Who is not let in does not knock more often than it was told to.
+        let quick = !is_refused && alone_since.is_some_and(|since| since.elapsed() < QUICK_FOR);
+        let pause = if quick { interval.min(QUICK) } else { interval };
+        tokio::select! {
+            () = sleep(pause) => {}
+            // A floor under it: a storm of requests must not become a storm of queries.
+            () = async { upstream.watch.hurried().await; sleep(Duration::from_millis(10)).await } => {}
+            // The server has closed it, or has something to say.
+            () = async { spoken_to(connection.as_mut()).await; sleep(Duration::from_millis(10)).await } => {}
+        }
+    }
+}
+
+async fn spoken_to(connection: Option<&mut Fresh>) {
+    match connection {
+        Some(fresh) => _ = poll_fn(|cx| fresh.stream.poll_readable(cx)).await,
+        None => pending().await,
+    }
+}
+
+/// Looks; over a new connection if that of the last look has been closed, which by itself says nothing of the server.
+async fn look_twice(connection: &mut Option<Fresh>, login: &Login, number: u64) -> Result<Look, LoginError> {
+    let had = connection.is_some();
+    let first = look(connection, login, number).await;
+    let Err(error) = first else { return first };
+    *connection = None;
+    if !had || matches!(error, LoginError::Timeout(_)) {
+        return Err(error);
+    }
+    let second = look(connection, login, number).await;
+    if second.is_err() {
+        *connection = None;
+    }
+    second
+}
+
+async fn look(connection: &mut Option<Fresh>, login: &Login, number: u64) -> Result<Look, LoginError> {
+    let fresh = match connection {
+        Some(fresh) => fresh,
+        None => connection.insert(login.run(&[]).await?),
+    };
+    let rows = timeout(login.timeout, fresh.rows(LOOK)).await.map_err(|_| LoginError::Timeout(login.timeout))??;
+    let row = rows.into_iter().next().unwrap_or_default();
+    let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+    let lsn = |at: usize| field(at).parse::<Lsn>().unwrap_or(Lsn(0));
+    Ok(Look {
+        number,
+        role: if field(0) == "t" { Role::Replica } else { Role::Primary },
+        lsn: lsn(1),
+        inserted: lsn(5).reachable(),
+        timeline: u32::from_str_radix(&field(6), 16).unwrap_or(0),
+        lag: Duration::try_from_secs_f64(field(2).parse().unwrap_or(0.0)).unwrap_or_default(),
+        version: field(3).parse().unwrap_or(0),
+        read_only: field(4) == "on",
+    })
+}

@@ -1,0 +1,223 @@
+//! A server, and what the monitor last saw of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::election::Claim;
+use crate::gate::Lsn;
+use crate::upstream::{Address, Watch};
+
+/// What an upstream is, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Not asked yet.
+    Unknown,
+    /// Takes writes.
+    Primary,
+    /// In recovery.
+    Replica,
+    /// Cannot be reached.
+    Down,
+}
+
+impl Role {
+    fn from_u8(byte: u8) -> Self {
+        match byte {
+            1 => Self::Primary,
+            2 => Self::Replica,
+            3 => Self::Down,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// As SHOW commands print it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What the monitor saw in one look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Its number, from [`Upstream::begin_look`].
+    pub number: u64,
+    /// Primary or replica.
+    pub role: Role,
+    /// Write position of a primary, replay position of a replica.
+    pub lsn: Lsn,
+    /// Insert position of a primary: whatever was committed before the look lies before it.
+    pub inserted: Lsn,
+    /// Timeline of a primary, 0 when not known.
+    pub timeline: u32,
+    /// How long ago the last replayed transaction was committed; 0 on a primary.
+    pub lag: Duration,
+    /// `server_version_num`.
+    pub version: u64,
+    /// Its own `default_transaction_read_only`.
+    pub read_only: bool,
+}
+
+/// One server. Everything but the address is what the monitor last saw.
+pub struct Upstream {
+    /// Where it is.
+    pub address: Address,
+    /// Shared with its pools.
+    pub watch: Arc<Watch>,
+    role: AtomicU8,
+    returned: AtomicBool,
+    timeline: AtomicU32,
+    looks: AtomicU64,
+    lsn: AtomicU64,
+    lag_bytes: AtomicU64,
+    lag_ms: AtomicU64,
+    version: AtomicU64,
+    read_only: AtomicBool,
+    /// Position of the primary when this replica was last looked at, and when that was.
+    mark: Mutex<Option<(Lsn, Instant)>>,
+    in_use: InUse,
+    error: Mutex<String>,
+}
+
+/// Counts a transaction among those that run on a server, for as long as it lives.
+#[derive(Clone, Debug, Default)]
+pub struct InUse(Arc<()>);
+
+impl Upstream {
+    /// An upstream of which nothing is known.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            watch: Arc::default(),
+            role: AtomicU8::new(0),
+            returned: AtomicBool::new(false),
+            timeline: AtomicU32::new(0),
+            looks: AtomicU64::new(0),
+            lsn: AtomicU64::new(0),
+            lag_bytes: AtomicU64::new(0),
+            lag_ms: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+            read_only: AtomicBool::new(false),
+            mark: Mutex::default(),
+            in_use: InUse::default(),
+            error: Mutex::default(),
+        }
+    }
+
+    /// Its role.
+    pub fn role(&self) -> Role {
+        Role::from_u8(self.role.load(SeqCst))
+    }
+
+    /// Its write or replay position.
+    pub fn lsn(&self) -> Lsn {
+        Lsn(self.lsn.load(SeqCst))
+    }
+
+    /// Bytes of WAL that a replica has not replayed.
+    pub fn lag_bytes(&self) -> u64 {
+        self.lag_bytes.load(SeqCst)
+    }
+
+    /// Time a replica is behind; 0 when it has replayed everything.
+    pub fn lag(&self) -> Duration {
+        Duration::from_millis(self.lag_ms.load(SeqCst))
+    }
+
+    /// `server_version_num`, 0 when not known.
+    pub fn version(&self) -> u64 {
+        self.version.load(SeqCst)
+    }
+
+    /// Its own `default_transaction_read_only`.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(SeqCst)
+    }
+
+    /// Why it cannot be reached, or the monitor cannot log in.
+    pub fn error(&self) -> String {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the monitor to look now.
+    pub fn look_now(&self) {
+        self.watch.look_now();
+    }
+
+    /// A transaction begins to run there.
+    #[inline]
+    pub fn lend(&self) -> InUse {
+        self.in_use.clone()
+    }
+
+    /// Transactions that run there now, where there is a choice between replicas.
+    pub fn busy(&self) -> usize {
+        Arc::strong_count(&self.in_use.0).saturating_sub(1)
+    }
+
+    /// The number of a look that begins now.
+    pub fn begin_look(&self) -> u64 {
+        self.looks.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Looks that have begun.
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.load(SeqCst)
+    }
+
+    /// What it says if it says that it is the primary.
+    pub(super) fn claim(&self, at: usize) -> Option<Claim> {
+        (self.role() == Role::Primary).then(|| Claim {
+            at,
+            timeline: self.timeline.load(SeqCst),
+            returned: self.returned.load(SeqCst),
+        })
+    }
+
+    /// Notes why there is no answer; gives what was noted before.
+    pub(super) fn put_error(&self, why: &str) -> String {
+        std::mem::replace(&mut *self.error.lock().unwrap_or_else(PoisonError::into_inner), why.to_owned())
+    }
+
+    /// Notes a role; gives the one before.
+    pub(super) fn put_role(&self, role: Role) -> Role {
+        let before = Role::from_u8(self.role.swap(role as u8, SeqCst));
+        if before != role {
+            self.returned.store(before == Role::Down && role == Role::Primary, SeqCst);
+        }
+        before
+    }
+
+    /// Notes all but the role. `ahead` is the primary's position, if one is known.
+    pub(super) fn put(&self, look: &Look, ahead: Lsn) {
+        self.lsn.store(look.lsn.0, SeqCst);
+        self.version.store(look.version, SeqCst);
+        self.read_only.store(look.read_only, SeqCst);
+        self.timeline.store(look.timeline, SeqCst);
+        let behind = if look.role == Role::Replica { ahead.0.saturating_sub(look.lsn.0) } else { 0 };
+        self.lag_bytes.store(behind, SeqCst);
+        let lag = self.lag_of(look, ahead, behind);
+        self.lag_ms.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), SeqCst);
+    }
+
+    /// How late a replica is. One of an idle primary is not late, however long ago the last transaction was.
+    fn lag_of(&self, look: &Look, ahead: Lsn, behind: u64) -> Duration {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = mark.replace((ahead, Instant::now()));
+        match before {
+            _ if behind == 0 => Duration::ZERO,
+            Some((lsn, when)) if look.lsn >= lsn => look.lag.min(when.elapsed()),
+            // What it had not reached then it may not have reached now: the mark stays, and grows old.
+            Some(older) => {
+                *mark = Some(older);
+                look.lag
+            }
+            None => look.lag,
+        }
+    }
+}

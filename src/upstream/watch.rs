@@ -1,0 +1,36 @@
+//! What the pools of a server and whoever watches that server tell each other.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use tokio::sync::Notify;
+
+/// One for each server.
+#[derive(Debug, Default)]
+pub struct Watch {
+    turns: AtomicU64,
+    hurry: Notify,
+}
+
+impl Watch {
+    /// How often the server was lost, contested or became something else. A connection that was opened before the last time
+    /// is not lent any more, and one that a session keeps is checked before it is used.
+    #[inline]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(SeqCst)
+    }
+
+    /// The server is not what it was.
+    pub fn turn(&self) {
+        self.turns.fetch_add(1, SeqCst);
+    }
+
+    /// Asks for a look at the server now.
+    pub fn look_now(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// Waits until somebody asks for one.
+    pub async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+}
