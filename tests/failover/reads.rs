@@ -124,7 +124,7 @@ fn names_of_settings_that_are_nobodys_are_not_accepted() {
     fine(&mut app, "ROLLBACK");
     for login in [("options", "-c pgsluice.x=1"), ("pgsluice.x", "1")] {
         let login = pgsluice_fixtures::Login::new("app", "app").parameter(login.0, login.1);
-        let error = pgsluice_fixtures::Raw::connect(&stand.proxy.tcp(), &login).err().expect("a refusal");
+        let error = pgsluice_fixtures::Raw::connect(&stand.proxy.tcp(), &login).expect_err("a refusal");
         assert_eq!(error.sqlstate(), Some("42704"), "{error}");
     }
     assert_eq!(fine(&mut app, "SHOW pgsluice.mode"), [["read_write"]]);

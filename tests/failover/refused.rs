@@ -41,7 +41,7 @@ fn a_role_at_its_connection_limit_is_told_so_and_others_are_served() {
     let stand = Stand::new("query_wait_timeout = \"3s\"\n");
     stand.cluster.primary().psql_in("postgres", "ALTER ROLE late CONNECTION LIMIT 0").unwrap();
     let address = stand.proxy.tcp();
-    let refused = Raw::connect(&address, &Login::new("late", "app")).err().expect("a refusal");
+    let refused = Raw::connect(&address, &Login::new("late", "app")).expect_err("a refusal");
     assert_eq!(refused.sqlstate(), Some("53300"), "{refused}");
     let mut app = stand.connect("app");
     fine(&mut app, "INSERT INTO w(who) VALUES ('x')");
