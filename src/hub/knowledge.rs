@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Mutex, Notify};
 
-use crate::sql::unseen::{Leavings, Unseen};
+use crate::sql::unseen::{Leavings, Routing, Unseen};
 
 /// How far the catalog of a database is known.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Reading {
     pub number: u64,
     /// What was read.
     pub leavings: Leavings,
+    /// What must not run on a replica, read with it.
+    pub routing: Routing,
 }
 
 /// One database's.
@@ -40,6 +42,8 @@ pub struct Catalog {
     reading: ArcSwap<Reading>,
     /// There is anything in that.
     leaves: AtomicBool,
+    /// Some reads must not run on a replica.
+    routes: AtomicBool,
     /// It has been read, or could not be.
     tried: AtomicBool,
     altered: Notify,
@@ -53,6 +57,7 @@ impl Default for Catalog {
             asking: Mutex::default(),
             reading: ArcSwap::default(),
             leaves: AtomicBool::new(false),
+            routes: AtomicBool::new(false),
             tried: AtomicBool::new(false),
             altered: Notify::new(),
         }
@@ -78,6 +83,12 @@ impl Catalog {
         self.leaves.load(Relaxed)
     }
 
+    /// Whether there are reads that must not run on a replica.
+    #[inline]
+    pub fn routes(&self) -> bool {
+        self.routes.load(Relaxed)
+    }
+
     /// What does.
     pub fn reading(&self) -> Guard<Arc<Reading>> {
         self.reading.load()
@@ -85,9 +96,10 @@ impl Catalog {
 
     /// Puts another reading in the place of this one.
     pub fn learn_leavings(&self, reading: Reading) {
-        let leaves = !reading.leavings.is_empty();
+        let (leaves, routes) = (!reading.leavings.is_empty(), !reading.routing.is_empty());
         self.reading.store(Arc::new(reading));
         self.leaves.store(leaves, SeqCst);
+        self.routes.store(routes, SeqCst);
         self.tried_leavings();
     }
 

@@ -103,7 +103,10 @@ impl Link {
 }
 
 /// What is read while the gate is closed.
-type Both = (unseen::Unseen, unseen::Leavings);
+type Both = (unseen::Unseen, ForSessions);
+
+/// What is read for sessions in every mode.
+type ForSessions = (unseen::Leavings, unseen::Routing);
 
 fn both(rows: &[Row], analyzer: &Analyzer) -> Result<Both, String> {
     Ok((unseen::read(rows, analyzer)?, unseen::read_leavings(rows, analyzer)?))
@@ -160,9 +163,9 @@ fn learn(hub: &Hub, database: &Database, answer: Result<Option<Both>, String>) -
     }
 }
 
-fn learn_leavings(hub: &Hub, database: &Database, leavings: unseen::Leavings) {
+fn learn_leavings(hub: &Hub, database: &Database, (leavings, routing): ForSessions) {
     let number = hub.readings.fetch_add(1, SeqCst);
-    database.catalog.learn_leavings(Reading { number, leavings });
+    database.catalog.learn_leavings(Reading { number, leavings, routing });
 }
 
 /// Has the catalogs of all databases whose gates are closed looked at; never ends by itself.

@@ -17,7 +17,7 @@ use crate::config::Reads;
 use crate::hub::client::Running;
 use crate::hub::statement::server_name;
 use crate::hub::{Phase, Statement};
-use crate::route::{Nature, nature};
+use crate::route::Nature;
 use crate::sql::{CopyDirection, Kind};
 use crate::wire::fields::Place;
 use crate::wire::frame::{HEADER, Header, peek_front};
@@ -130,16 +130,18 @@ impl Session {
             let one = match header.tag {
                 b'P' => {
                     let parse = front::parse(body)?;
-                    Some(nature(&self.read_text(parse.text, context).analysis))
+                    Some(self.nature_of(&self.read_text(parse.text, context), context))
                 }
                 b'B' => {
                     let bind = front::bind(body)?;
                     // A name that this very batch prepares has been looked at already.
-                    self.names.statement(bind.statement).map(|statement| nature(&statement.cached.analysis))
+                    let known = self.names.statement(bind.statement);
+                    known.map(|statement| self.nature_of(&statement.cached, statement.context()))
                 }
                 b'D' => match front::target(body)? {
                     Target::Statement(name) => {
-                        self.names.statement(name).map(|statement| nature(&statement.cached.analysis))
+                        let known = self.names.statement(name);
+                        known.map(|statement| self.nature_of(&statement.cached, statement.context()))
                     }
                     Target::Portal(_) => None,
                 },
@@ -177,6 +179,10 @@ impl Session {
         }
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.client_parses.add(1);
+        }
+        if let Some(report) = self.refused_unseen_parse(&statement) {
+            self.flow.batch = true;
+            return Ok(self.fail_in_place(header, report));
         }
         self.begin_work(Running::Prepared(statement.clone()));
         self.flow.past.sends(&statement.cached);
@@ -336,17 +342,16 @@ impl Session {
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
         }
-        if let Some(handled) = self.has_other_shape(header, &name, &statement) {
-            self.flow.batch = true;
-            return Ok(handled);
-        }
-        self.note_doubt(statement.cached.analysis.statements.first(), true);
+        // Reading it anew checks its constants, and planning it runs what is called immutable.
         self.flow.batch = true;
-        // Planning it runs what is called immutable.
         if let Some(report) = self.refused_unseen_prepared(&statement) {
             self.names.forget_portal(&portal);
             return Ok(self.fail_in_place(header, report));
         }
+        if let Some(handled) = self.has_other_shape(header, &name, &statement) {
+            return Ok(handled);
+        }
+        self.note_doubt(statement.cached.analysis.statements.first(), true);
         self.flow.past.sends(&statement.cached);
         self.begin_work(Running::Prepared(statement.clone()));
         let stands = self.keeps_names()
@@ -380,6 +385,10 @@ impl Session {
             let name: Box<[u8]> = name.into();
             if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Describe) {
                 return Ok(handled);
+            }
+            // It may have to be prepared anew.
+            if let Some(report) = self.refused_unseen_parse(&statement) {
+                return Ok(self.fail_in_place(header, report));
             }
             if let Some(handled) = self.has_other_shape(header, &name, &statement) {
                 return Ok(handled);

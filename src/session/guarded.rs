@@ -78,7 +78,8 @@ impl Session {
         self.forget_suspected();
         statements.for_each(|one| self.note_dangerous_prepare(one, &cached.text, context));
         let refused = |(at, one): (usize, &Statement)| {
-            let ours = self.is_ours_to_refuse(one) || self.cannot_try(one, Some(&cached));
+            let ours = self.is_ours_to_refuse(one) && !self.absolves(&cached, context, one)
+                || self.cannot_try(one, Some(&cached));
             let report = if ours { Some(self.refusal(one)) } else { self.refused_unseen(&cached, context, one) };
             Some((at, report?))
         };
@@ -156,7 +157,8 @@ impl Session {
         }
         let statement = cached.analysis.statements.first()?;
         self.note_dangerous_prepare(statement, &cached.text, prepared.context());
-        if self.is_ours_to_refuse(statement) || self.cannot_try(statement, None) {
+        let ours = self.is_ours_to_refuse(statement) && !self.absolves(&cached, prepared.context(), statement);
+        if ours || self.cannot_try(statement, None) {
             let report = self.refusal(statement);
             return Some(self.fail_in_place(header, report));
         }

@@ -104,7 +104,7 @@ impl Session {
             Refusal::ByPostgres { unless_temporary } => {
                 !(*unless_temporary && self.pins.has(super::pins::Pin::Temporary))
             }
-            Refusal::ByPgsluice(_) => true,
+            Refusal::ByPgsluice(_) => !self.may_be_namesake(&statement.refusal),
         }
     }
 

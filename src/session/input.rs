@@ -10,7 +10,7 @@ use super::run::{BACKLOG, Next};
 use super::sequences::asks;
 use super::{End, Session};
 use crate::hub::client::Running;
-use crate::route::{Nature, nature};
+use crate::route::Nature;
 use crate::sql::cache::Cached;
 use crate::sql::{CopyDirection, Kind, LexContext, Statement};
 use crate::wire::frame::{HEADER, Header, WireError, peek_front};
@@ -200,7 +200,7 @@ impl Session {
             }
             self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
             self.identity.note_next(Some(&cached.analysis));
-            let nature = nature(&cached.analysis);
+            let nature = self.nature_of(&cached, self.lex_context());
             let leased = self.acquire_now(nature);
             if !leased || !self.may_go_on() {
                 self.read = Some((self.lex_context(), cached));
@@ -265,7 +265,8 @@ impl Session {
         }
         self.sequences.asks_next = false;
         self.identity.note_next(Some(&cached.analysis));
-        self.acquire_now(nature(&cached.analysis))
+        let nature = self.nature_of(cached, self.lex_context());
+        self.acquire_now(nature)
     }
 
     /// Whether nothing has to be seen to but that it is sent.

@@ -55,10 +55,23 @@ impl Pin {
     ];
 }
 
+/// It is no pin: the server's session has opened a connection to another server while the gate was open.
+const ELSEWHERE: u16 = 1 << 15;
+
 impl Pins {
     /// Whether nothing binds it.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0 & !ELSEWHERE == 0
+    }
+
+    /// A connection to another server has been opened while nothing kept it from writing. DISCARD ALL does not close it.
+    pub fn note_elsewhere(&mut self) {
+        self.0 |= ELSEWHERE;
+    }
+
+    /// Whether there may be such a connection.
+    pub fn is_elsewhere(self) -> bool {
+        self.0 & ELSEWHERE != 0
     }
 
     /// Adds a reason.
@@ -78,7 +91,7 @@ impl Pins {
 
     /// Drops every reason that DISCARD ALL ends.
     pub fn only_mode(&mut self) {
-        self.0 &= 1 << Pin::SessionMode as u16;
+        self.0 &= 1 << Pin::SessionMode as u16 | ELSEWHERE;
     }
 
     /// Takes every reason out that has one answer only: the server's.

@@ -74,7 +74,7 @@ impl Session {
                 let rows = if target.returning { 0 } else { rows };
                 Treatment::Discard { verb: target.verb, rows, returning: target.returning }
             }
-            (RuleAction::Allow, Some(_)) => Treatment::Allow,
+            (RuleAction::Allow, Some(target)) if self.writes_alone(cached, statement, target) => Treatment::Allow,
             _ => Treatment::Reject,
         }
     }

@@ -126,7 +126,13 @@ impl super::Session {
             Effect::CreateTemp => self.pin(Pin::Temporary),
             Effect::AdvisoryLock => self.pin(Pin::AdvisoryLock),
             Effect::Leaves(left) => self.note_leaves(left),
-            Effect::Load | Effect::Holds(_) => self.pins.add(Pin::Settings),
+            Effect::Load => self.pins.add(Pin::Settings),
+            Effect::Holds(what) => {
+                self.pins.add(Pin::Settings);
+                if what.starts_with("dblink") && !self.db.gate.state().mode.reports_read_only() {
+                    self.pins.note_elsewhere();
+                }
+            }
             Effect::CloseCursor(Some(_)) => self.doubt(Pin::HoldCursor),
             Effect::AdvisoryUnlock => self.doubt(Pin::AdvisoryLock),
         }

@@ -8,9 +8,11 @@ use super::lease::Lease;
 use super::proof;
 use crate::hub::knowledge::Knowledge;
 use crate::hub::{Layer, Statement as Prepared};
+use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
+use crate::sql::target::Target;
 use crate::sql::unseen::{Found, Unseen};
-use crate::sql::{Kind, LexContext, Refusal, SessionEffect, Statement};
+use crate::sql::{Kind, LexContext, Reason, Refusal, SessionEffect, Statement};
 use crate::wire::Report;
 
 /// The first number that is not PostgreSQL's own.
@@ -30,15 +32,18 @@ impl Session {
         }
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         let ambiguous = cached.analysis.ambiguous.then_some(Found::Statement);
+        // What was begun over another connection before the flip nobody has read.
+        let begun = || self.pins.is_elsewhere() && unseen.goes_on_elsewhere(&analyzer, &cached.text, context, one);
         let found = ambiguous
             .or_else(|| unseen.find(&analyzer, &cached.text, context, one))
+            .or_else(|| begun().then_some(Found::Statement))
             .or_else(|| self.found_in_prepared(unseen, one))?;
-        if self.is_ours_to_refuse(one) {
+        if self.is_ours_to_refuse(one) && !self.absolves(cached, context, one) {
             // The reader has better words for it.
             return Some(self.refusal(one));
         }
         let plain = one.kind == Kind::Write;
-        Some(self.refused_by_catalog(if plain { Found::Statement } else { found }, one.tag))
+        Some(self.refused_by_catalog(if plain { found.of_statement() } else { found }, one.tag))
     }
 
     /// The same for a statement of the extended protocol, by what its parameters are too.
@@ -53,6 +58,20 @@ impl Session {
             return Some(self.refused_by_catalog(Found::Statement, one.tag));
         }
         self.refused_unseen(&prepared.cached, prepared.context(), one)
+    }
+
+    /// The same for a statement that is only read: the server makes values of its constants then, and checks those of domains.
+    pub(super) fn refused_unseen_parse(&self, prepared: &Prepared) -> Option<Report> {
+        if !self.lease.in_maintenance() {
+            return None;
+        }
+        let known = self.db.catalog.known();
+        let Knowledge::Known(unseen) = &**known else { return None };
+        let cached = &prepared.cached;
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let find = |one| Some((unseen.find_type(&analyzer, &cached.text, prepared.context(), one)?, one.tag));
+        let (found, tag) = cached.analysis.statements.iter().find_map(find)?;
+        Some(self.refused_by_catalog(found, tag))
     }
 
     /// The same for the Bind of a name that only the server, or SQL-level PREPARE, knows.
@@ -111,6 +130,9 @@ impl Session {
 
     fn refused_by_catalog(&self, found: Found, tag: &str) -> Report {
         let mut report = self.refused(found.message(tag));
+        if let Some(why) = found.why() {
+            report.detail = Some(with_line(report.detail, &format!("What it names leads to an unseen writer: {why}.")));
+        }
         report.counted = true;
         self.count_layer(Layer::Catalog);
         report
@@ -123,7 +145,60 @@ impl Session {
         }
         let mut report = self.refused_by_catalog(Found::Statement, one.tag);
         let what = format!("What its functions lead to could not be read from the catalog: {why}.");
-        report.detail = Some(report.detail.map_or_else(|| what.clone(), |detail| format!("{detail}\n{what}")));
+        report.detail = Some(with_line(report.detail, &what));
         Some(report)
     }
+
+    /// Whether what the reader refuses in a statement only has the name of an extension's function.
+    pub(super) fn absolves(&self, cached: &Cached, context: LexContext, one: &Statement) -> bool {
+        let by_name = matches!(one.refusal, Refusal::ByPgsluice(Reason::Function { .. }));
+        let known = self.db.catalog.known();
+        let Knowledge::Known(unseen) = &**known else { return false };
+        by_name && {
+            let analyzer = self.core.hub.setup.load().analyzer.clone();
+            unseen.absolves(&analyzer, &cached.text, context, one)
+        }
+    }
+
+    /// Whether the catalog could say that a function so named is no extension's.
+    pub(super) fn may_be_namesake(&self, refusal: &Refusal) -> bool {
+        let Refusal::ByPgsluice(Reason::Function { name, .. }) = refusal else { return false };
+        matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if unseen.has_namesake(name))
+    }
+
+    /// What a text tells about the transaction that it begins, with what the catalog says of what it names.
+    #[inline]
+    pub(super) fn nature_of(&self, cached: &Cached, context: LexContext) -> Nature {
+        match nature(&cached.analysis) {
+            Nature::Read if self.db.catalog.routes() && self.needs_primary(cached, context) => Nature::Any,
+            nature => nature,
+        }
+    }
+
+    /// Whether it names what must not run on a replica; it is read once for each reading of the catalog.
+    fn needs_primary(&self, cached: &Cached, context: LexContext) -> bool {
+        let reading = self.db.catalog.reading();
+        let (number, known) = cached.known_primary();
+        if number == reading.number {
+            return known;
+        }
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let names = |one| reading.routing.needs_primary(&analyzer, &cached.text, context, one);
+        let primary = cached.analysis.statements.iter().any(names);
+        cached.note_primary(reading.number, primary);
+        primary
+    }
+
+    /// Whether a write that a rule allows changes nothing but its own table, as far as the catalog tells.
+    pub(super) fn writes_alone(&self, cached: &Cached, one: &Statement, target: &Target) -> bool {
+        let known = self.db.catalog.known();
+        let Knowledge::Known(unseen) = &**known else { return false };
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        unseen.writes_alone(&analyzer, &cached.text, one, target)
+    }
+}
+
+/// One more line of DETAIL.
+fn with_line(detail: Option<String>, line: &str) -> String {
+    detail.map_or_else(|| line.to_owned(), |detail| format!("{detail}\n{line}"))
 }

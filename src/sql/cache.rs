@@ -26,13 +26,15 @@ pub struct Cached {
     pub analysis: Analysis,
     /// What it leaves behind by what it names, by the reading of a catalog with that number.
     marks: Cell<(u64, Marks)>,
+    /// Whether it has to run on the primary by what it names, by such a reading.
+    primary: Cell<(u64, bool)>,
     /// The text that it differs from in numbers only; what is found out later of one is so for both.
     kin: Option<Rc<Cached>>,
 }
 
 impl Cached {
     pub(super) fn new(text: &[u8], analysis: Analysis) -> Self {
-        Self { text: text.into(), analysis, marks: Cell::default(), kin: None }
+        Self { text: text.into(), analysis, marks: Cell::default(), primary: Cell::default(), kin: None }
     }
 
     /// A text that differs from another in numbers only.
@@ -67,6 +69,16 @@ impl Cached {
     /// What it leaves behind by what it names, by the reading of a catalog with that number.
     pub fn known_marks(&self) -> (u64, Marks) {
         self.marks().get()
+    }
+
+    /// Whether it has to run on the primary by what it names, by the reading of a catalog with that number.
+    pub fn known_primary(&self) -> (u64, bool) {
+        self.kin.as_deref().map_or(&self.primary, |kin| &kin.primary).get()
+    }
+
+    /// Notes that.
+    pub fn note_primary(&self, reading: u64, primary: bool) {
+        self.kin.as_deref().map_or(&self.primary, |kin| &kin.primary).set((reading, primary));
     }
 
     /// Notes that.

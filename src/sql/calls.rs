@@ -147,8 +147,8 @@ fn judge(
     }
     if let Some((why, rule)) = scope.list.function(&folded, schema) {
         calls.unknown = true;
-        let plain =
-            rule == Rule::UnlessPlainRead && arguments.is_some_and(|lexer| remote_text_is_plain_read(lexer, scope));
+        let plain = rule == Rule::UnlessPlainRead
+            && arguments.is_some_and(|lexer| remote_text_is_plain_read(&folded, lexer, scope));
         if !plain {
             let name = String::from_utf8_lossy(&folded).into();
             calls.refusal.worsen(Refusal::ByPgsluice(Reason::Function { name, why }));
@@ -205,7 +205,12 @@ enum Argument {
 }
 
 /// Up to three arguments of the call the lexer stands in, and any constants seen in those that are computed.
-fn arguments(mut lexer: Lexer) -> (Vec<Argument>, Vec<Vec<u8>>) {
+fn arguments(lexer: Lexer) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>) {
+    arguments_up_to(lexer, 3)
+}
+
+/// The same for so many.
+fn arguments_up_to(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>) {
     let text = lexer.text();
     let (mut found, mut inside) = (Vec::new(), Vec::new());
     let mut current: Option<Argument> = None;
@@ -223,7 +228,7 @@ fn arguments(mut lexer: Lexer) -> (Vec<Argument>, Vec<Vec<u8>>) {
             Shape::Punct(b',') if depth > 0 => {}
             Shape::Punct(b',' | b')') => {
                 found.extend(current.take());
-                if token.is(b')') || found.len() == 3 {
+                if token.is(b')') || found.len() == most {
                     return (found, inside);
                 }
                 cast = false;
@@ -233,7 +238,7 @@ fn arguments(mut lexer: Lexer) -> (Vec<Argument>, Vec<Vec<u8>>) {
             Shape::Word if cast && matches!(current, Some(Argument::Text(_))) => {}
             Shape::Str(_) => {
                 let value = decode(token, text);
-                inside.push(value.clone());
+                inside.push((found.len(), value.clone()));
                 current = Some(if current.is_none() { Argument::Text(value) } else { Argument::Computed });
             }
             Shape::Word if current.is_none() => {
@@ -253,8 +258,10 @@ fn arguments(mut lexer: Lexer) -> (Vec<Argument>, Vec<Vec<u8>>) {
 }
 
 fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
+    let named = lexer.as_ref().is_some_and(|lexer| names_arguments(lexer.clone()));
     let (given, constants) = lexer.map(arguments).unwrap_or_default();
-    let guarded = constants.iter().any(|c| settings::is_guard(c));
+    // The first says which setting, unless they are given by name.
+    let guarded = constants.iter().any(|(at, constant)| (named || *at == 0) && settings::is_guard(constant));
     let turns_on = |value: &Argument| match value {
         Argument::Text(value) => settings::is_on(value),
         // The default of a guarded connection is on.
@@ -294,6 +301,20 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
     calls.effect(effect);
 }
 
+/// Whether a call gives arguments by name.
+fn names_arguments(mut lexer: Lexer) -> bool {
+    let mut before = Token::NONE;
+    for _ in 0..ARGUMENT_TOKENS {
+        let token = lexer.next();
+        let arrow = before.is(b'=') && token.is(b'>') || before.is(b':') && token.is(b'=');
+        if arrow || token.shape == Shape::End {
+            return arrow;
+        }
+        before = token;
+    }
+    true
+}
+
 /// A setting that nobody is asked for: what a role may do is no other session's, and older servers do not tell of a guard.
 fn stays(setting: &[u8]) -> bool {
     [&b"role"[..], b"session_authorization"].iter().any(|role| setting.eq_ignore_ascii_case(role))
@@ -310,15 +331,70 @@ fn reads_session_setting(lexer: Lexer) -> bool {
     }
 }
 
-/// Whether the text that a dblink function would run elsewhere is a constant that only reads: the second argument if
-/// that is text, else the first.
-pub(super) fn remote_text_is_plain_read(lexer: Lexer, scope: Scope<'_>) -> bool {
-    let Some(below) = scope.below() else { return false };
-    let sql = match arguments(lexer).0.as_slice() {
-        [_, Argument::Text(sql), ..] => sql.clone(),
-        [Argument::Text(sql)] | [Argument::Text(sql), Argument::Bool(_), ..] => sql.clone(),
-        _ => return false,
+/// What a function of dblink's sends to the other server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Remote {
+    /// A text of SQL.
+    Sql,
+    /// The name of a cursor, as it is.
+    Cursor,
+}
+
+/// What that function sends, if it is one of them that sends what may only read.
+pub(super) fn remote(name: &[u8]) -> Option<Remote> {
+    match name {
+        b"dblink" | b"dblink_open" | b"dblink_send_query" => Some(Remote::Sql),
+        b"dblink_fetch" | b"dblink_close" => Some(Remote::Cursor),
+        _ => None,
+    }
+}
+
+/// The text that such a call would run elsewhere, if it is a constant. Where it stands depends on how many arguments there are.
+pub(super) fn remote_text(name: &[u8], lexer: Lexer) -> Option<Vec<u8>> {
+    let given = arguments_up_to(lexer, 4).0;
+    let sql = match (name, given.as_slice()) {
+        // A cursor and a text, behind a connection, ahead of whether it fails.
+        (b"dblink_open", [cursor, sql] | [cursor, sql, Argument::Bool(_)]) if is_name(cursor) => sql,
+        (b"dblink_open", [_, cursor, sql] | [_, cursor, sql, Argument::Bool(_)]) if is_name(cursor) => sql,
+        (b"dblink_open", _) => return None,
+        (_, [sql] | [sql, Argument::Bool(_)]) => sql,
+        (_, [_, sql] | [_, sql, Argument::Bool(_)]) => sql,
+        _ => return None,
     };
+    if let Argument::Text(sql) = sql { Some(sql.clone()) } else { None }
+}
+
+/// Whether the cursor that such a call names is a constant that is a name and nothing else: dblink puts it into its text as it is.
+pub(super) fn names_a_cursor(name: &[u8], lexer: Lexer) -> bool {
+    let given = arguments_up_to(lexer, 4).0;
+    match (name, given.as_slice()) {
+        (b"dblink_close", [cursor] | [cursor, Argument::Bool(_)] | [_, cursor] | [_, cursor, Argument::Bool(_)]) => {
+            is_name(cursor)
+        }
+        // What is counted is no text; of two texts the second is the cursor.
+        (b"dblink_fetch", [first @ Argument::Text(_), second @ Argument::Text(_), ..]) => {
+            is_name(first) && is_name(second)
+        }
+        (b"dblink_fetch", [cursor, Argument::Computed | Argument::Bool(_), ..]) => is_name(cursor),
+        _ => false,
+    }
+}
+
+/// Whether it is a constant that is a name and nothing else.
+fn is_name(argument: &Argument) -> bool {
+    match argument {
+        Argument::Text(text) => text.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_'),
+        _ => false,
+    }
+}
+
+/// Whether what a dblink function would run elsewhere is a constant that only reads.
+pub(super) fn remote_text_is_plain_read(name: &[u8], lexer: Lexer, scope: Scope<'_>) -> bool {
+    if remote(name) == Some(Remote::Cursor) {
+        return names_a_cursor(name, lexer);
+    }
+    let Some(below) = scope.below() else { return false };
+    let Some(sql) = remote_text(name, lexer) else { return false };
     // Both readings of a backslash, because the other server's setting is not known.
     [true, false].into_iter().all(|standard| {
         let read = super::analyzer::read(&sql, standard, below);

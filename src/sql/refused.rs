@@ -66,7 +66,9 @@ const FUNCTIONS: &[(&str, Why, Home, Rule, &[u32])] = &[
     ("brin_summarize_new_values", Why::Storage, Server, Always, &[]),
     ("brin_summarize_range", Why::Storage, Server, Always, &[]),
     ("dblink", Why::Remote, Extension, UnlessPlainRead, &[]),
+    ("dblink_close", Why::Remote, Extension, UnlessPlainRead, &[]),
     ("dblink_exec", Why::Remote, Extension, Always, &[]),
+    ("dblink_fetch", Why::Remote, Extension, UnlessPlainRead, &[]),
     ("dblink_open", Why::Remote, Extension, UnlessPlainRead, &[]),
     ("dblink_send_query", Why::Remote, Extension, UnlessPlainRead, &[]),
     ("gin_clean_pending_list", Why::Storage, Server, Always, &[]),
@@ -275,6 +277,12 @@ impl RefusalList {
         let &(_, why, home, rule, _) = builtin(name)?;
         let reachable = home == Extension || schema.is_none_or(|schema| schema == b"pg_catalog");
         (reachable && !self.removed.contains(text)).then_some((why, rule))
+    }
+
+    /// Whether a function of that name is listed as an extension's, and not by configuration: others may have functions so named.
+    pub fn is_extensions(&self, name: &[u8]) -> bool {
+        let added = str::from_utf8(name).is_ok_and(|name| self.added.contains(name));
+        !added && builtin(name).is_some_and(|&(_, _, home, ..)| home == Extension)
     }
 
     /// The function of the list that a function-call message calls by this OID of PostgreSQL's own, if it does.

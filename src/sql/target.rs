@@ -43,6 +43,8 @@ pub struct Target {
     pub table: QualifiedName,
     /// Whether the statement gives rows.
     pub returning: bool,
+    /// An INSERT that may update instead.
+    pub upserts: bool,
 }
 
 /// How many statements there are, those within others too.
@@ -76,6 +78,7 @@ pub fn target(text: &[u8]) -> Option<Target> {
     if !names.functions.iter().all(known) {
         return None;
     }
+    let upserts = matches!(statement, Statement::Insert(insert) if insert.on.is_some());
     let (verb, table, returning) = match statement {
         Statement::Insert(insert) => match &insert.table {
             TableObject::TableName(name) => (Verb::Insert, qualified(name)?, insert.returning.is_some()),
@@ -89,7 +92,7 @@ pub fn target(text: &[u8]) -> Option<Target> {
         }
         _ => return None,
     };
-    Some(Target { verb, table, returning })
+    Some(Target { verb, table, returning, upserts })
 }
 
 fn plain(table: &TableWithJoins) -> Option<QualifiedName> {

@@ -199,3 +199,55 @@ GRANT EXECUTE ON FUNCTION writes_far() TO app;
     }
     assert_eq!(rows(&stand), before);
 }
+
+#[test]
+fn with_the_gate_open_a_view_over_what_may_write_goes_to_the_primary() {
+    let more = "
+CREATE FUNCTION inserts() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t SELECT 7000 + count(*), 'x' FROM t; RETURN 1; END $$;
+CREATE FUNCTION shy() RETURNS int STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN inserts(); END $$;
+CREATE VIEW inserting AS SELECT inserts() AS x;
+CREATE VIEW over_inserting AS SELECT x FROM inserting;
+CREATE VIEW shy_view AS SELECT shy() AS x;
+CREATE VIEW moving AS SELECT nextval('s') AS x;
+CREATE TABLE guarded_rows (a int);
+INSERT INTO guarded_rows VALUES (1);
+ALTER TABLE guarded_rows ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON guarded_rows USING (inserts() = 1);
+CREATE FUNCTION op(int, text) RETURNS int LANGUAGE sql AS 'SELECT inserts()';
+CREATE OPERATOR <~> (FUNCTION = op, LEFTARG = int, RIGHTARG = text);
+CREATE FUNCTION lower(int, int) RETURNS int LANGUAGE sql AS 'SELECT inserts()';
+CREATE VIEW calm AS SELECT count(*) AS x FROM t;
+GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app;
+";
+    let mut stand = stand("catalog_check_interval = \"1s\"", more);
+    stand.configure("reads = \"replica\"");
+    stand.console("RELOAD");
+    let replica = stand.cluster.replica(0).port().to_string();
+    let mut app = stand.app();
+    let port = "SELECT current_setting('port')";
+    let there = |app: &mut Raw, sql: &str| {
+        let frames = query(app, sql);
+        frames.iter().any(|frame| frame.tag == b'D' && frame.values()[0].as_deref() == Some(replica.as_bytes()))
+    };
+    wait::until(LONG, "reads on the replica", || there(&mut app, port).then_some(()));
+    for sql in [
+        "TABLE inserting",
+        "SELECT * FROM over_inserting",
+        "SELECT x FROM shy_view",
+        "SELECT * FROM moving",
+        "SELECT * FROM guarded_rows",
+        "SELECT 1 <~> 'x'",
+        "SELECT lower(1, 2)",
+    ] {
+        wait::until(LONG, sql, || said(&mut app, sql).is_empty().then_some(()));
+        assert_eq!(said(&mut app, sql), "", "{sql}");
+        let bytes = [parse("", sql, &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+        assert_eq!(sqlstate(&talk(&mut app, &bytes, 1)), "", "{sql}");
+    }
+    // What only reads stays where it is.
+    for sql in ["SELECT current_setting('port') FROM calm", port] {
+        assert!(there(&mut app, sql), "{sql}");
+    }
+}

@@ -183,3 +183,110 @@ fn a_rule_may_hold() {
     stand.off();
     assert_eq!(said(&raw.frames_until_ready(LONG).expect("an answer")), "INSERT 0 1, ZI");
 }
+
+/// What an allowed write may not bring along: tables that change more than themselves, and statements that name what writes.
+const WIDER: &str = "
+CREATE TABLE journal (n int);
+CREATE FUNCTION notes() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO journal VALUES (1); RETURN 1; END $$;
+CREATE VIEW writing_view AS SELECT notes() AS x;
+CREATE VIEW reading_view AS SELECT id AS x FROM t;
+CREATE FUNCTION upper(int, int) RETURNS text LANGUAGE sql AS 'SELECT notes()::text';
+CREATE FUNCTION adds(text, text) RETURNS text LANGUAGE sql AS 'SELECT notes()::text';
+CREATE OPERATOR + (FUNCTION = adds, LEFTARG = text, RIGHTARG = text);
+CREATE FUNCTION is_one(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM notes(); RETURN true; END $$;
+CREATE DOMAIN noted AS text CHECK (is_one(VALUE));
+CREATE FUNCTION of_row(t) RETURNS text LANGUAGE sql AS 'SELECT notes()::text';
+CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM notes(); RETURN NEW; END $$;
+CREATE FUNCTION touches() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.what := lower(NEW.what); RETURN NEW; END $$;
+CREATE TABLE plain (id serial PRIMARY KEY, what text);
+CREATE TABLE touched (id int GENERATED ALWAYS AS IDENTITY, what text);
+CREATE TRIGGER touched BEFORE INSERT ON touched FOR EACH ROW EXECUTE FUNCTION touches();
+CREATE TABLE checked (what noted);
+CREATE TABLE fired (what text);
+CREATE TRIGGER fired AFTER INSERT ON fired FOR EACH ROW EXECUTE FUNCTION fires();
+CREATE TABLE ruled (what text);
+CREATE RULE ruled AS ON INSERT TO ruled DO ALSO INSERT INTO journal VALUES (2);
+CREATE TABLE defaulted (what text DEFAULT notes()::text, n int);
+CREATE TABLE others (id int DEFAULT nextval('s'), what text);
+CREATE TABLE secured (what text);
+ALTER TABLE secured ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON secured WITH CHECK (notes() = 1);
+CREATE TABLE parent (id int PRIMARY KEY, what text);
+CREATE TABLE child (id int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE);
+CREATE TABLE parted (id int, what text) PARTITION BY LIST (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES IN (1);
+CREATE TRIGGER fired AFTER INSERT ON part FOR EACH ROW EXECUTE FUNCTION fires();
+CREATE VIEW over_plain AS SELECT * FROM plain;
+CREATE TABLE indexed (what text);
+CREATE FUNCTION keyed(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM notes(); RETURN $1; END $$;
+CREATE INDEX ON indexed (keyed(what));
+INSERT INTO parent VALUES (1);
+INSERT INTO child VALUES (1);
+GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app;
+";
+
+#[test]
+fn what_is_allowed_reaches_nothing_else_that_writes() {
+    let tables = [
+        "plain",
+        "touched",
+        "checked",
+        "fired",
+        "ruled",
+        "defaulted",
+        "others",
+        "secured",
+        "parent",
+        "parted",
+        "over_plain",
+        "indexed",
+    ];
+    let rules: Vec<_> = tables.iter().map(|table| format!("\"allow on {table}\"")).collect();
+    let stand = Stand::new(&format!("default_pool_size = 10\n[maintenance]\nwrite_rules = [{}]\n", rules.join(", ")));
+    let made = query(&mut stand.operator(), WIDER);
+    assert_eq!(sqlstate(&made), "", "{:?}", made.iter().find_map(Frame::error));
+    stand.on_primary();
+    let mut raw = stand.app();
+    let mut passed = Vec::new();
+    for sql in [
+        "INSERT INTO plain (what) SELECT x::text FROM writing_view",
+        "INSERT INTO plain (what) VALUES ('a') RETURNING (SELECT x FROM writing_view)",
+        "INSERT INTO plain (what) VALUES (upper(1, 2))",
+        "INSERT INTO plain (what) VALUES ('a'::text + 'b'::text)",
+        "INSERT INTO plain (what) VALUES ('1'::noted)",
+        "INSERT INTO plain (what) VALUES (CAST('1' AS noted))",
+        "INSERT INTO plain (what) SELECT t.of_row FROM t",
+        "UPDATE plain SET what = 'x' WHERE id IN (SELECT x FROM writing_view)",
+        "DELETE FROM plain USING writing_view",
+        "INSERT INTO checked VALUES ('a')",
+        "INSERT INTO fired VALUES ('a')",
+        "INSERT INTO ruled VALUES ('a')",
+        "INSERT INTO defaulted (n) VALUES (1)",
+        "INSERT INTO others (what) VALUES ('a')",
+        "INSERT INTO secured VALUES ('a')",
+        "DELETE FROM parent WHERE id = 1",
+        "UPDATE parent SET id = 2",
+        "INSERT INTO parted VALUES (1, 'a')",
+        "INSERT INTO over_plain (what) VALUES ('a')",
+        "INSERT INTO indexed VALUES ('a')",
+    ] {
+        for frames in [query(&mut raw, sql), talk(&mut raw, &extended(sql), 1)] {
+            let code = sqlstate(&frames);
+            passed.extend((code != "25006").then(|| format!("{sql}: {code:?}")));
+        }
+    }
+    let journal = stand.cluster.primary().psql_in("app", "SELECT count(*) FROM journal").expect("a count");
+    assert!(passed.is_empty() && journal == "0", "{journal} noted\n{}", passed.join("\n"));
+    for sql in [
+        "INSERT INTO plain (what) VALUES ('a')",
+        "INSERT INTO plain (what) SELECT x::text FROM reading_view WHERE x <= 3 RETURNING id",
+        "UPDATE plain SET what = upper(what) WHERE id BETWEEN 1 AND 2",
+        "INSERT INTO touched (what) VALUES ('A')",
+        "INSERT INTO parent VALUES (3, 'a')",
+        "DELETE FROM plain WHERE id = 1",
+    ] {
+        let frames = query(&mut raw, sql);
+        assert_eq!(sqlstate(&frames), "", "{sql}: {:?}", frames.iter().find_map(Frame::error));
+    }
+}

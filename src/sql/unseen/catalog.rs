@@ -1,6 +1,7 @@
 //! From the catalog's rows to all that leads to an unseen writer. `question` says what the rows are.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -8,14 +9,21 @@ use hashbrown::{HashMap, HashSet};
 use super::super::analyzer::{Analyzer, Scope};
 use super::super::lexer::Lexer;
 use super::super::refused::{Rule, Why};
+use super::arguments::{Arguments, Sides, Signature, arguments};
 use super::extensions;
 use super::harmless::is_harmless;
 use super::leavings::{Leavings, Marks, What};
 use super::left::{self, Left};
 use super::mentions::{Depth, Mention, mentions, runs_text};
 use super::question::MOST_ROWS;
-use super::reach::Reach;
+use super::reach::{Finding, Object, Reach};
+use super::routing::Routing;
 use super::verdict::{Unseen, leaves_no_row};
+
+#[path = "index.rs"]
+mod index;
+
+use index::Index;
 
 /// Executable by everybody by default, and it changes no table: not enough to suspect all text that is put together.
 const EVERYBODYS: &str = "pg_logical_emit_message";
@@ -27,6 +35,9 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// A name in a body, with its schema if that is written.
 type Mentioned = (Option<Box<[u8]>>, Box<[u8]>);
+
+/// A call in a body, and what it is given.
+type Called = (Mentioned, Arguments);
 
 /// Who names something: in which schema it is sought, and by which function.
 type User<'a> = (Option<&'a [u8]>, u32);
@@ -40,6 +51,7 @@ struct Routine {
     oid: u32,
     schema: String,
     name: String,
+    language: String,
     flags: String,
     /// A writer by itself.
     writer: Option<Writer>,
@@ -49,6 +61,7 @@ struct Routine {
     doubtful: bool,
     builds: bool,
     named: Named,
+    signature: Signature,
     /// What it leaves behind in its session by itself.
     left: Left,
 }
@@ -64,11 +77,13 @@ struct Writer {
 /// What a body names.
 #[derive(Debug, Default)]
 struct Named {
-    calls: Vec<Mentioned>,
+    calls: Vec<Called>,
     fields: Vec<Box<[u8]>>,
     relations: Vec<Mentioned>,
     types: HashSet<Box<[u8]>, RandomState>,
-    operators: Vec<Box<[u8]>>,
+    operators: Vec<(Box<[u8]>, Sides)>,
+    /// It makes values of types that it does not name.
+    any_type: bool,
     writes: bool,
     /// It has a command that is no query.
     commands: bool,
@@ -82,10 +97,16 @@ struct Graph {
     /// What passes it on to what.
     edges: Map<Node, Vec<Node>>,
     /// Schema and name of what is no function.
-    names: Map<Node, (String, String)>,
+    names: Map<Node, Object>,
     writers: Vec<(Node, Writer)>,
     /// What else is not shown to write nothing.
     doubtful: Vec<Node>,
+    /// What changes more than the table that a statement names.
+    wide_writes: Vec<(Node, Rc<str>)>,
+    /// Foreign tables, each with a table of this database that it may stand for.
+    links: Vec<(u32, u32)>,
+    /// PostgreSQL's own functions that are handed text, by their numbers.
+    takes_text: Vec<(u32, Box<str>)>,
     /// Roles within whose reach files and programs are.
     roles: bool,
     /// Functions that are only read through where they are called: dblink and its like.
@@ -100,12 +121,13 @@ pub fn read(rows: &[Row], analyzer: &Analyzer) -> Result<Unseen, String> {
     Ok(Graph::of(rows, analyzer)?.resolve(analyzer))
 }
 
-/// What they amount to for sessions.
+/// What they amount to for sessions: what is left behind in them, and what must not run on a replica.
 ///
 /// # Errors
 /// There are too many to be read.
-pub fn read_leavings(rows: &[Row], analyzer: &Analyzer) -> Result<Leavings, String> {
-    Ok(Graph::of(rows, analyzer)?.leavings())
+pub fn read_leavings(rows: &[Row], analyzer: &Analyzer) -> Result<(Leavings, Routing), String> {
+    let graph = Graph::of(rows, analyzer)?;
+    Ok((graph.leavings(), graph.routing()))
 }
 
 /// Looks through a text; gives the writer that it names itself.
@@ -119,17 +141,19 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
     };
     let mut quoted = None;
     let mut tell = |mention: Mention<'_, '_>| match mention {
-        Mention::Call(schema, name, arguments) => {
-            if leaves_no_row(scope, schema, name, arguments) {
+        Mention::Call(schema, name, behind) => {
+            let given = arguments(behind.clone());
+            if leaves_no_row(scope, schema, name, behind) {
                 found(&String::from_utf8_lossy(name));
             }
-            named.calls.push((schema.map(Into::into), name.into()));
+            named.calls.push(((schema.map(Into::into), name.into()), given));
         }
         Mention::Field(name) => named.fields.push(name.into()),
         Mention::Relation(schema, name) => named.relations.push((schema.map(Into::into), name.into())),
         Mention::Type(_, name) => _ = named.types.insert(name.into()),
-        Mention::Operator(run) => named.operators.push(run.into()),
-        Mention::Implied(operator) => named.operators.push(operator.as_bytes().into()),
+        Mention::AnyType => named.any_type = true,
+        Mention::Operator(run, sides) => named.operators.push((run.into(), sides)),
+        Mention::Implied(operator, sides) => named.operators.push((operator.as_bytes().into(), sides)),
         Mention::Writes => named.writes = true,
         Mention::Builds | Mention::AnyRelation => *builds = true,
         Mention::Command(tag) => found(tag),
@@ -163,7 +187,13 @@ impl Graph {
         match field(0) {
             "f" => self.routine(row, analyzer),
             "e" => self.edges.entry((kind(1), number(2))).or_default().push((kind(3), number(4))),
-            "n" => _ = self.names.insert((kind(1), number(2)), (field(3).to_owned(), field(4).to_owned())),
+            "n" => {
+                let [schema, name, letters] = [3, 4, 5].map(|at| field(at).to_owned());
+                self.names.insert((kind(1), number(2)), Object { schema, name, letters });
+            }
+            "m" => self.wide_writes.push(((kind(1), number(2)), field(3).into())),
+            "l" => self.links.push((number(1), number(2))),
+            "t" => self.takes_text.push((number(1), field(2).into())),
             "s" => self.writers.push(((kind(1), number(2)), Writer { what: field(3).into(), weak: false })),
             "v" => {
                 self.doubtful.push((kind(1), number(2)));
@@ -184,7 +214,10 @@ impl Graph {
         let has = |flag: char| flags.contains(flag);
         let mut one = Routine { oid: field(1).parse().unwrap_or_default(), ..Routine::default() };
         let writer = |what: &str| Some(Writer { what: what.into(), weak: what == EVERYBODYS });
+        // In another language it is one that only has the name of an extension's.
+        let own = !matches!(language.as_str(), "c" | "internal");
         let listed = scope.list.function(name.as_bytes(), Some(schema.as_bytes()));
+        let listed = listed.filter(|(why, _)| !own || *why == Why::Configured);
         one.left = match language.as_str() {
             "c" | "internal" => Left::default(),
             "sql" | "plpgsql" => left::by_body(field(7), scope),
@@ -211,7 +244,8 @@ impl Graph {
                 (one.by_body, one.builds) = (true, true);
                 let words = field(7).split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
                 let words: HashSet<&str, RandomState> = words.filter(|word| !word.is_empty()).collect();
-                one.named.calls.extend(words.iter().map(|word| (None, word.to_lowercase().into_bytes().into())));
+                let called = |word: &&str| ((None, word.to_lowercase().into_bytes().into()), Arguments::default());
+                one.named.calls.extend(words.iter().map(called));
                 let listed = |word: &&&str| {
                     scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why != Why::LargeObject)
                 };
@@ -225,7 +259,8 @@ impl Graph {
             "internal" => !has('a'),
             _ => true,
         } || one.writer.is_some();
-        (one.schema, one.name, one.flags) = (schema, name, flags);
+        one.signature = Signature::read(field(8));
+        (one.schema, one.name, one.language, one.flags) = (schema, name, language, flags);
         self.routines.push(one);
     }
 
@@ -273,7 +308,9 @@ impl Graph {
 
     fn is_allowed(&self, node: Node, index: &Index<'_>, analyzer: &Analyzer) -> bool {
         let routine = index.by_oid.get(&node.1).filter(|_| node.0 == b'f').and_then(|at| self.routines.get(*at));
+        let object = self.names.get(&node).filter(|_| matches!(node.0, b'r' | b'w'));
         routine.is_some_and(|one| analyzer.list().allows(&one.schema, &one.name))
+            || object.is_some_and(|one| analyzer.list().allows(&one.schema, &one.name))
     }
 
     /// All that leaves something behind in its session, each with all that it leaves.
@@ -302,7 +339,7 @@ impl Graph {
                 leavings.add(What::Function { oid, schema: &one.schema, name: &one.name, of_row }, *marks);
             } else if kind == b'a' {
                 leavings.add(What::Everywhere, *marks);
-            } else if let Some((schema, name)) = self.names.get(&(kind, oid)) {
+            } else if let Some(Object { schema, name, .. }) = self.names.get(&(kind, oid)) {
                 leavings.add(What::Named(kind, schema, name), *marks);
             }
         }
@@ -311,7 +348,7 @@ impl Graph {
 
     /// Whether a body calls what nobody knows: neither PostgreSQL's own that is harmless, nor one of the database's own.
     fn calls_unknown(&self, one: &Routine, index: &Index<'_>) -> bool {
-        one.named.calls.iter().any(|(schema, name)| {
+        one.named.calls.iter().any(|((schema, name), _)| {
             let own = matches!(schema.as_deref(), None | Some(b"pg_catalog")) && is_harmless(name);
             let named = index.by_name.get(&**name).into_iter().flatten().filter_map(|at| self.routines.get(*at));
             let known = own || named.filter(|known| !known.flags.contains('b')).any(|known| in_schema(schema, known));
@@ -321,7 +358,10 @@ impl Graph {
 
     /// All that is not shown to write nothing.
     fn doubtful(&self, index: &Index<'_>) -> Map<Node, Rc<str>> {
-        let doubtful = |one: &&Routine| one.doubtful || one.flags.contains('b') || self.calls_unknown(one, index);
+        let doubtful = |one: &&Routine| {
+            let own = one.flags.contains('b') && !one.flags.contains('q');
+            !one.flags.contains('b') && (one.doubtful || self.calls_unknown(one, index)) || own
+        };
         let routines = self.routines.iter().filter(doubtful).map(|one| (b'f', one.oid));
         let others = self.writers.iter().map(|(node, _)| *node).chain(self.doubtful.iter().copied());
         let reason: Rc<str> = "".into();
@@ -338,8 +378,13 @@ impl Graph {
             wanted.map(|(node, writer)| (node, writer.what)).collect::<Vec<_>>()
         };
         let allowed = |node: Node| self.is_allowed(node, &index, analyzer);
+        let doubtful = self.doubtful(&index);
+        let writing = self.writing(&doubtful, &index);
+        let elsewhere = self.foreign(&writing);
+        let within_reach = self.reaches_elsewhere(&elsewhere, &index, &allowed);
+        let by_itself = |weak: bool| [by_itself(weak), elsewhere.clone()].concat();
         let strong = self.spread(&by_itself(false), &index, &allowed);
-        let within_reach = self.within_reach(&strong);
+        let within_reach = within_reach || self.within_reach(&strong);
         let mut writers = by_itself(true);
         let built: Rc<str> = "text that is put together at run time".into();
         let builders = || self.routines.iter().filter(|one| one.builds);
@@ -348,40 +393,107 @@ impl Graph {
         let all = self.spread(&writers, &index, &allowed);
 
         let mut unseen = Unseen { within_reach, ..Unseen::default() };
-        builders().for_each(|one| unseen.builders.add(&one.schema, &one.name));
+        for one in builders() {
+            unseen.builders.add(&one.schema, &one.name);
+            unseen.builder_oids.insert(one.oid, one.name.as_str().into());
+        }
+        unseen.takes_text = self.takes_text.iter().cloned().collect();
         self.reach(&all, &index, &mut unseen.refused);
         unseen.findings = self.findings(&all, &index, analyzer);
+        for one in self.routines.iter().filter(|one| analyzer.list().is_extensions(one.name.as_bytes())) {
+            // Those that only have the name of an extension's are judged by what they do.
+            let real = matches!(one.language.as_str(), "c" | "internal");
+            if real { &mut unseen.listed } else { &mut unseen.namesakes }.add(&one.schema, &one.name);
+        }
         // dblink and its like are judged by their arguments where those can be read; by number they cannot.
         for one in self.routines.iter().filter(|one| self.by_text.contains(&one.oid)) {
             unseen.refused.function_oids.insert(one.oid, one.name.as_str().into());
         }
-        let doubtful = self.doubtful(&index);
         self.reach(&doubtful, &index, &mut unseen.asked);
         for one in self.routines.iter().filter(|one| !doubtful.contains_key(&(b'f', one.oid))) {
             unseen.clean.add(&one.schema, &one.name);
         }
+        self.reach(&writing, &index, &mut unseen.writing);
         unseen.seal()
+    }
+
+    /// Whether text that somebody who is no superuser puts together can name a foreign table that writes, or what leads to one.
+    fn reaches_elsewhere(
+        &self,
+        elsewhere: &[(Node, Rc<str>)],
+        index: &Index<'_>,
+        allowed: &dyn Fn(Node) -> bool,
+    ) -> bool {
+        let own = self.writers.iter().filter(|(node, _)| matches!(node.0, b'r' | b'w'));
+        let own = own.map(|(node, writer)| (*node, writer.what.clone()));
+        let roots: Vec<_> = own.chain(elsewhere.iter().cloned()).collect();
+        let all = self.spread(&roots, index, allowed);
+        all.keys().any(|node| self.names.get(node).is_some_and(|one| one.letters == "x"))
+    }
+
+    /// Foreign tables that stand for what may write at the other end, over a connection that nobody guards.
+    fn foreign(&self, writing: &Map<Node, Rc<str>>) -> Vec<(Node, Rc<str>)> {
+        let links = self.links.iter().filter(|(_, far)| writing.contains_key(&(b'r', *far)));
+        let name = |far: &u32| self.names.get(&(b'r', *far)).map(|far| format!("{}.{}", far.schema, far.name));
+        let why = |far| format!("{}, which it reads over another connection", name(far).unwrap_or_default());
+        links.map(|(near, far)| ((b'r', *near), why(far).into())).collect()
+    }
+
+    /// All that may change anything but the table that a statement names, where nothing keeps it from writing.
+    fn writing(&self, doubtful: &Map<Node, Rc<str>>, index: &Index<'_>) -> Map<Node, Rc<str>> {
+        let moves = |one: &&Routine| {
+            let named = |((_, name), _): &Called| matches!(&**name, b"nextval" | b"setval");
+            one.flags.contains('q') || one.named.calls.iter().any(named)
+        };
+        let sequence: Rc<str> = "a sequence".into();
+        let routines = self.routines.iter().filter(moves).map(|one| ((b'f', one.oid), sequence.clone()));
+        let known = doubtful.iter().map(|(node, why)| (*node, why.clone()));
+        let roots: Vec<_> = routines.chain(known).chain(self.wide_writes.iter().cloned()).collect();
+        self.spread(&roots, index, &|_| false)
+    }
+
+    /// What must not run on a replica.
+    fn routing(&self) -> Routing {
+        let index = Index::new(self);
+        let volatile = |one: &&Routine| {
+            let flag = |letter| one.flags.contains(letter);
+            flag('b') || flag('v') || one.doubtful || self.calls_unknown(one, &index)
+        };
+        let reason: Rc<str> = "".into();
+        let roots: Vec<_> =
+            self.routines.iter().filter(volatile).map(|one| ((b'f', one.oid), reason.clone())).collect();
+        let mut reach = Reach::default();
+        self.reach(&self.spread(&roots, &index, &|_| false), &index, &mut reach);
+        reach.seal();
+        Routing(reach)
     }
 
     /// The names of all that leads to writers of one kind.
     fn reach(&self, all: &Map<Node, Rc<str>>, index: &Index<'_>, reach: &mut Reach) {
-        for &(kind, oid) in all.keys() {
+        for (&(kind, oid), why) in all {
             if kind == b'f' {
                 let Some(one) = index.by_oid.get(&oid).and_then(|at| self.routines.get(*at)) else { continue };
                 // PostgreSQL's own are the reader's to refuse, so are those of the list.
                 if one.flags.contains('b') {
                     continue;
                 }
+                let finding: Finding = Arc::from(format!("{}.{}() by {why}", one.schema, one.name));
                 reach.function_oids.insert(oid, one.name.as_str().into());
-                reach.functions.add(&one.schema, &one.name);
+                reach.functions.add_with(&one.schema, &one.name, one.signature.clone(), &finding);
                 if one.flags.contains('F') {
-                    reach.fields.add(&one.schema, &one.name);
+                    reach.fields.add_with(&one.schema, &one.name, one.signature.clone(), &finding);
                 }
                 continue;
             }
             reach.everywhere |= kind == b'a';
-            if let Some((schema, name)) = self.names.get(&(kind, oid)) {
-                reach.add(kind, oid, schema, name);
+            // What else is written with a table is told by the table's own name.
+            let named = if matches!(kind, b'D' | b'U') { (b'w', oid) } else { (kind, oid) };
+            if let Some(object) = self.names.get(&named) {
+                let finding: Finding = match kind {
+                    b'o' => format!("operator {} by {why}", object.name).into(),
+                    _ => format!("{}.{} by {why}", object.schema, object.name).into(),
+                };
+                reach.add((kind, oid), object, &finding);
             }
         }
     }
@@ -397,7 +509,7 @@ impl Graph {
                 let told = !listed && !one.flags.contains('b');
                 return told.then(|| format!("{}.{}() by {why}", one.schema, one.name));
             }
-            let (schema, name) = self.names.get(&(kind, oid))?;
+            let Object { schema, name, .. } = self.names.get(&(kind, oid))?;
             match kind {
                 b'r' => Some(format!("{schema}.{name} by {why}")),
                 b'o' => Some(format!("operator {name} by {why}")),
@@ -411,82 +523,6 @@ impl Graph {
 /// Whether a name with that schema, if it has one, can be that function's.
 fn in_schema(schema: &Option<Box<[u8]>>, one: &Routine) -> bool {
     schema.as_deref().is_none_or(|wanted| wanted == one.schema.as_bytes() || wanted.starts_with(b"pg_temp"))
-}
-
-/// Functions by what their bodies name.
-struct Index<'a> {
-    by_oid: Map<u32, usize>,
-    by_name: Map<&'a [u8], Vec<usize>>,
-    calls: Map<&'a [u8], Vec<User<'a>>>,
-    fields: Map<&'a [u8], Vec<u32>>,
-    /// And whether it writes to tables.
-    relations: Map<&'a [u8], Vec<(User<'a>, bool)>>,
-    types: Map<&'a [u8], Vec<u32>>,
-    operators: Map<&'a [u8], Vec<u32>>,
-}
-
-impl<'a> Index<'a> {
-    fn new(graph: &'a Graph) -> Self {
-        let mut index = Self {
-            by_oid: Map::default(),
-            by_name: Map::default(),
-            calls: Map::default(),
-            fields: Map::default(),
-            relations: Map::default(),
-            types: Map::default(),
-            operators: Map::default(),
-        };
-        for (at, one) in graph.routines.iter().enumerate() {
-            index.by_oid.insert(one.oid, at);
-            index.by_name.entry(one.name.as_bytes()).or_default().push(at);
-            for (schema, name) in &one.named.calls {
-                index.calls.entry(&**name).or_default().push((schema.as_deref(), one.oid));
-            }
-            for (schema, name) in &one.named.relations {
-                let user = ((schema.as_deref(), one.oid), one.named.writes);
-                index.relations.entry(&**name).or_default().push(user);
-            }
-            one.named.fields.iter().for_each(|name| index.fields.entry(&**name).or_default().push(one.oid));
-            one.named.types.iter().for_each(|name| index.types.entry(&**name).or_default().push(one.oid));
-            for run in &one.named.operators {
-                for operator in super::verdict::operators(run) {
-                    index.operators.entry(operator).or_default().push(one.oid);
-                }
-            }
-        }
-        index
-    }
-
-    /// The functions whose bodies name it.
-    fn who_names(&self, graph: &Graph, node: Node) -> Vec<u32> {
-        let (kind, oid) = node;
-        let in_schema = |wanted: Option<&[u8]>, schema: &str| {
-            wanted.is_none_or(|wanted| wanted == schema.as_bytes() || wanted.starts_with(b"pg_temp"))
-        };
-        if kind == b'f' {
-            let Some(one) = self.by_oid.get(&oid).and_then(|at| graph.routines.get(*at)) else { return Vec::new() };
-            // What the list names has been judged with its arguments.
-            if one.flags.contains('b') || graph.by_text.contains(&oid) {
-                return Vec::new();
-            }
-            let calls = self.calls.get(one.name.as_bytes()).into_iter().flatten();
-            let calls = calls.filter(|(schema, _)| in_schema(*schema, &one.schema)).map(|(_, user)| *user);
-            let fields = self.fields.get(one.name.as_bytes()).into_iter().flatten().copied();
-            return calls.chain(fields.filter(|_| one.flags.contains('F'))).collect();
-        }
-        let Some((schema, name)) = graph.names.get(&node) else { return Vec::new() };
-        let name = name.as_bytes();
-        match kind {
-            b'r' | b'w' => {
-                let users = self.relations.get(name).into_iter().flatten();
-                let users =
-                    users.filter(|((wanted, _), writes)| in_schema(*wanted, schema) && (*writes || kind == b'r'));
-                users.map(|((_, user), _)| *user).collect()
-            }
-            b'o' => self.operators.get(name).cloned().unwrap_or_default(),
-            _ => self.types.get(name).cloned().unwrap_or_default(),
-        }
-    }
 }
 
 #[cfg(test)]

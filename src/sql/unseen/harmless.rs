@@ -94,6 +94,14 @@ pub(super) fn is_harmless(name: &[u8]) -> bool {
     builtins::is_plain_read(name) || has(&VOLATILE) || has(&CLAUSES)
 }
 
+/// The condition, over a row `p` of pg_proc, that a function of PostgreSQL's own is handed text that it runs, or the name of what it makes.
+pub(super) fn takes_text() -> String {
+    format!(
+        "(p.proname = ANY ('{{{}}}'::name[]) OR p.proname ~ '_to_xml|populate_record' OR p.proname IN ('ts_stat', 'ts_rewrite'))",
+        BY_ARGUMENT.join(",")
+    )
+}
+
 /// The condition, over a row `p` of pg_proc, that a function of PostgreSQL's own may write.
 pub(super) fn may_write() -> String {
     let array = |names: &[&str]| format!("'{{{}}}'::name[]", names.join(","));

@@ -10,7 +10,7 @@ use super::super::lexer::Lexer;
 use super::super::statement::{Kind, Name, Proven, SessionEffect, Statement};
 use super::left::{Kinds, Left};
 use super::mentions::{Depth, Mention, mentions};
-use super::verdict::operators;
+use super::reach::operators;
 
 type Key = Box<[u8]>;
 
@@ -176,11 +176,12 @@ impl Leavings {
                     self.read.of(schema, name)
                 }
                 Mention::Type(schema, name) => self.types.of(schema, name),
-                Mention::Operator(run) => operators(run).fold(Marks::default(), |mut all, one| {
+                Mention::Operator(run, _) => operators(run).fold(Marks::default(), |mut all, one| {
                     all.add(self.operators.of(None, one));
                     all
                 }),
-                Mention::Implied(operator) => self.operators.of(None, operator.as_bytes()),
+                Mention::Implied(operator, _) => self.operators.of(None, operator.as_bytes()),
+                Mention::AnyType => self.types.all(),
                 Mention::AnyRelation => self.read.all(),
                 Mention::Writes => {
                     writes = true;

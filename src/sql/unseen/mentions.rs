@@ -10,6 +10,8 @@ use super::super::lexer::{Lexer, Shape, Token};
 use super::super::literal::{decode, name, without_dotted_i};
 use super::super::scan::scan;
 use super::super::statement::{Reason, Refusal};
+use super::arguments::{self, Given, Sides};
+use super::ctes::Ctes;
 
 /// Something a text names.
 pub(super) enum Mention<'a, 'b> {
@@ -21,10 +23,12 @@ pub(super) enum Mention<'a, 'b> {
     Relation(Option<&'b [u8]>, &'b [u8]),
     /// A name where a type can stand.
     Type(Option<&'b [u8]>, &'b [u8]),
-    /// An operator, or a few that stand together.
-    Operator(&'b [u8]),
+    /// A value of a type may be made that is named by a number or a text: `array_in(…)`.
+    AnyType,
+    /// An operator, or a few that stand together, with what stands beside them.
+    Operator(&'b [u8], Sides),
     /// A word that stands for an operator: `IN`, `LIKE`.
-    Implied(&'static str),
+    Implied(&'static str, Sides),
     /// It can write to a table: INSERT, COPY and their like.
     Writes,
     /// A text is run that is no constant.
@@ -67,6 +71,13 @@ struct Walk<'a, 's, F> {
     from: u64,
     /// Levels within CAST ( … ).
     cast: u64,
+    /// Levels that hold a query: a name behind an expression is a column's alias there, and no type.
+    query: u64,
+    /// Levels within the condition of a join.
+    on: u64,
+    /// Levels that hold an INSERT.
+    insert: u64,
+    ctes: Ctes,
     head: K,
     tell: F,
 }
@@ -93,8 +104,22 @@ fn look<'a>(
     if depth == Depth::Constants {
         constants(lexer.clone(), scope, tell);
     }
-    let mut walk =
-        Walk { lexer, scope, body, quoted, before: [Token::NONE; 6], depth: 0, from: 0, cast: 0, head: K::None, tell };
+    let mut walk = Walk {
+        lexer,
+        scope,
+        body,
+        quoted,
+        before: [Token::NONE; 6],
+        depth: 0,
+        from: 0,
+        cast: 0,
+        query: 0,
+        on: 0,
+        insert: 0,
+        ctes: Ctes::default(),
+        head: K::None,
+        tell,
+    };
     let mut token = walk.lexer.next();
     while token.shape != Shape::End {
         let next = walk.lexer.next();
@@ -235,13 +260,28 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                         || opened.is(b'('));
                 self.depth += 1;
                 let bit = self.bit();
+                self.ctes.opens(self.depth, opened);
                 if bit != u64::MAX {
+                    let casts = matches!(opened.keyword, K::Cast | K::Xmlserialize | K::Treat);
                     self.from = if inherits { self.from | bit } else { self.from & !bit };
-                    self.cast = if opened.keyword == K::Cast { self.cast | bit } else { self.cast & !bit };
+                    self.cast = if casts { self.cast | bit } else { self.cast & !bit };
+                    self.query &= !bit;
+                    self.on &= !bit;
+                    self.insert &= !bit;
                 }
             }
-            Shape::Punct(b')') => self.depth = self.depth.saturating_sub(1),
-            Shape::Punct(b';') => (self.depth, self.from, self.cast) = (0, 0, 0),
+            Shape::Punct(b')') => {
+                self.depth = self.depth.saturating_sub(1);
+                self.ctes.closes(self.depth);
+            }
+            Shape::Punct(b',') => {
+                self.on &= !self.bit();
+                self.ctes.comma(self.depth, next, self.lexer.clone());
+            }
+            Shape::Punct(b';') => {
+                self.depth = 0;
+                self.statement_ends();
+            }
             Shape::Punct(_) if is_operator(token) => {
                 let mut last = token;
                 while is_operator(next) && next.start == last.end {
@@ -249,7 +289,9 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                     next = self.lexer.next();
                 }
                 let run = self.lexer.text().get(token.start as usize..last.end as usize).unwrap_or_default();
-                (self.tell)(Mention::Operator(run));
+                let left = arguments::left([self.before[0], self.before[1]]);
+                let right = arguments::right(next, self.lexer.clone());
+                (self.tell)(Mention::Operator(run, [left, right]));
             }
             _ => {}
         }
@@ -258,11 +300,82 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         next
     }
 
+    /// What a statement has opened is over.
+    fn statement_ends(&mut self) {
+        (self.from, self.cast, self.query, self.on, self.insert) = (0, 0, 0, 0, 0);
+        self.ctes.clear();
+    }
+
+    fn imply(&mut self, operators: &[&'static str], sides: Sides) {
+        for operator in operators {
+            (self.tell)(Mention::Implied(operator, sides));
+        }
+    }
+
+    /// Words that stand for operators.
+    fn implied(&mut self, token: Token, next: Token) {
+        let [prev, prev2, prev3, ..] = self.before;
+        let not = prev.keyword == K::Not;
+        let left = arguments::left(if not { [prev2, prev3] } else { [prev, prev2] });
+        let any = [left, Given::Any];
+        match token.keyword {
+            K::From if prev.keyword == K::Distinct => self.imply(&["="], [Given::Any; 2]),
+            K::Using if next.is(b'(') => self.imply(&["="], [Given::Any; 2]),
+            K::Natural | K::Nullif => self.imply(&["="], [Given::Any; 2]),
+            K::Case if next.keyword != K::When => self.imply(&["="], [Given::Any; 2]),
+            K::In if next.is(b'(') => {
+                let sides = [left, arguments::members(self.lexer.clone())];
+                self.imply(if not { &["<>"] } else { &["="] }, sides);
+            }
+            K::Like => self.imply(if not { &["!~~"] } else { &["~~"] }, any),
+            K::Ilike => self.imply(if not { &["!~~*"] } else { &["~~*"] }, any),
+            K::Similar => self.imply(if not { &["!~"] } else { &["~"] }, any),
+            K::Between => {
+                let sides = [left, arguments::bounds(next, self.lexer.clone())];
+                self.imply(if not { &["<", ">", "<=", ">="] } else { &["<=", ">="] }, sides);
+            }
+            _ => {}
+        }
+    }
+
     fn keyword(&mut self, token: Token, next: Token) {
         let prev = self.before[0];
         let bit = self.bit();
+        self.implied(token, next);
         match token.keyword {
-            K::From if prev.keyword == K::Distinct => (self.tell)(Mention::Implied("=")),
+            K::Select | K::Insert | K::Update | K::Delete | K::Merge | K::Values | K::Table => {
+                self.ctes.ends_list(self.depth);
+            }
+            K::With if self.insert & bit == 0 => self.ctes.with(self.depth, next, self.lexer.clone()),
+            // In a body a statement may begin here.
+            K::Begin | K::Then | K::Else | K::Declare if self.body => {
+                self.query = 0;
+                self.ctes.clear();
+            }
+            K::None if self.body && token.text(self.lexer.text()).eq_ignore_ascii_case(b"loop") => {
+                self.query = 0;
+                self.ctes.clear();
+            }
+            _ => {}
+        }
+        if bit != u64::MAX {
+            let queries = match token.keyword {
+                K::Select | K::With => true,
+                K::Insert | K::Merge => next.keyword == K::Into,
+                K::Delete => next.keyword == K::From,
+                K::Update => self.depth == 0,
+                _ => false,
+            };
+            self.query |= if queries { bit } else { 0 };
+            self.insert |= if token.keyword == K::Insert && next.keyword == K::Into { bit } else { 0 };
+            match token.keyword {
+                K::On if self.from & bit != 0 => self.on |= bit,
+                K::Join => self.on &= !bit,
+                _ => {}
+            }
+        }
+        match token.keyword {
+            K::From if prev.keyword == K::Distinct => {}
             K::From | K::Join => self.from |= bit,
             K::Where
             | K::Group
@@ -284,14 +397,7 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             {
                 self.from &= !bit;
             }
-            K::Using => {
-                self.from |= if self.head == K::Delete || self.head == K::Merge { bit } else { 0 };
-                (self.tell)(Mention::Implied("="));
-            }
-            K::In | K::Case | K::Nullif | K::Natural => (self.tell)(Mention::Implied("=")),
-            K::Like | K::Similar => (self.tell)(Mention::Implied("~~")),
-            K::Ilike => (self.tell)(Mention::Implied("~~*")),
-            K::Between => (self.tell)(Mention::Implied("<=")),
+            K::Using => self.from |= if self.head == K::Delete || self.head == K::Merge { bit } else { 0 },
             K::Insert | K::Update | K::Delete | K::Merge | K::Truncate => (self.tell)(Mention::Writes),
             K::Copy | K::Checkpoint => {
                 if token.keyword == K::Copy {
@@ -367,7 +473,8 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         let called = next.is(b'(');
         let is_cast = prev.is(b':') && prev2.is(b':') && prev2.end == prev.start;
         let target = matches!(prev.keyword, K::Into | K::Copy);
-        let names_columns = !qualified && matches!(prev.keyword, K::As | K::With | K::Recursive | K::Tablesample);
+        let columns = matches!(prev.keyword, K::As | K::With | K::Recursive | K::Tablesample);
+        let names_columns = !qualified && (columns || self.is_alias(prev, prev2));
         if called && !target && !names_columns && !is_cast {
             // The lexer stands behind the parenthesis.
             let arguments = self.lexer.clone();
@@ -380,24 +487,76 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                     (self.tell)(Mention::AnyRelation);
                 }
             }
+            if makes_types(&own) && !names_its_types(&own, arguments.clone(), &mut self.tell) {
+                (self.tell)(Mention::AnyType);
+            }
             (self.tell)(Mention::Call(schema, &own, arguments));
         }
         if qualified && !called {
             (self.tell)(Mention::Field(&own));
         }
-        let listed = self.from & self.bit() != 0 && (prev.is(b',') || prev.is(b'('));
+        let bit = self.bit();
+        let listed = self.from & bit != 0 && (prev.is(b',') || prev.is(b'('));
+        let emptied = self.head == K::Truncate && (prev.keyword == K::Truncate || prev.is(b','));
         let begins = matches!(prev.keyword, K::From | K::Join | K::Only | K::Table | K::Update | K::Using);
-        if target || !called && (listed || begins && prev2.keyword != K::Distinct) {
+        let is_cte = schema.is_none() && self.ctes.has(&own);
+        if target || emptied || !called && !is_cte && (listed || begins && prev2.keyword != K::Distinct) {
             (self.tell)(Mention::Relation(schema, &own));
         }
-        let in_cast = prev.keyword == K::As && self.cast & self.bit() != 0;
-        let words = prev.keyword.names() && !prev.keyword.opens_clause(prev2);
-        let declared = prev.is_name() && words && self.from & self.bit() == 0;
+        let in_query = self.query & bit != 0 && bit != u64::MAX;
+        let in_cast = prev.keyword == K::As && self.cast & bit != 0;
+        let words = prev.keyword.names() && (prev.keyword == K::Rows || !prev.keyword.opens_clause(prev2));
+        let declared = prev.is_name() && words && self.from & bit == 0 || prev.keyword == K::Returning;
         let everywhere = self.body || self.head == K::Prepare;
-        if is_cast || in_cast || next.is_str() || everywhere || !target && (declared || called) {
+        // `(value).name` casts the value where there is no such field; a row's name in front of it cannot be cast so.
+        let of_value = qualified && !called && !second.is_name();
+        let by_place = !in_query && (everywhere || !target && declared) || of_value;
+        if is_cast || in_cast || next.is_str() || by_place || !target && !names_columns && called {
             (self.tell)(Mention::Type(schema, &own));
         }
     }
+
+    /// Whether a name behind these tokens, with a parenthesis behind it, is an alias with columns: `FROM t AS a (x)` without AS.
+    fn is_alias(&self, prev: Token, prev2: Token) -> bool {
+        let bit = self.bit();
+        let listed = self.from & self.query & bit != 0 && self.on & bit == 0 && bit != u64::MAX;
+        let named = prev.is_name() && prev.keyword.names() && !prev.keyword.opens_clause(prev2);
+        !self.body && listed && (named || prev.is(b')'))
+    }
+}
+
+/// Functions that make a value of a type which a number, a text or a row says.
+fn makes_types(name: &[u8]) -> bool {
+    let populates = memchr::memmem::find(name, b"populate_record").is_some();
+    let reads = name.ends_with(b"_in") || name.ends_with(b"_recv");
+    let container = [&b"array"[..], b"anyarray", b"anycompatiblearray", b"domain", b"record", b"range", b"multirange"];
+    let stem = name.strip_suffix(b"_in").or_else(|| name.strip_suffix(b"_recv")).unwrap_or_default();
+    populates || name.starts_with(b"pg_input_") || reads && container.contains(&stem)
+}
+
+/// Whether the arguments name the type in words that are looked at as types: `NULL::row`, or as a whole constant.
+fn names_its_types(function: &[u8], mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) -> bool {
+    let text = lexer.text();
+    let [first, second, third, fourth] = std::array::from_fn(|_| lexer.next());
+    if function.starts_with(b"pg_input_") {
+        let constants = first.is_str() && second.is(b',') && third.is_str() && fourth.is(b')');
+        if constants {
+            let named = decode(third, text);
+            let mut words = lexer.other(&named);
+            let mut token = words.next();
+            while token.shape != Shape::End {
+                if token.is_name() {
+                    tell(Mention::Type(None, &name(token, &named)));
+                }
+                token = words.next();
+            }
+        }
+        return constants;
+    }
+    memchr::memmem::find(function, b"populate_record").is_some()
+        && (first.keyword == K::Null && second.is(b':') && third.is(b':')
+            || first.keyword == K::Row && second.is(b'(') && third.is(b')')
+            || first.keyword == K::Cast)
 }
 
 /// Whether the first or second argument is a whole constant: the text that is run, or its connection's name and it.

@@ -14,7 +14,9 @@
 //! The same rows and chains tell what of a database's own leaves something behind in its session: [`left`] reads a body for that,
 //! [`Leavings`] is what is left of it, and asked in every mode.
 
+mod arguments;
 mod catalog;
+mod ctes;
 mod extensions;
 mod harmless;
 mod leavings;
@@ -22,10 +24,13 @@ pub(super) mod left;
 mod mentions;
 mod question;
 mod reach;
+mod remote;
+mod routing;
 mod verdict;
 
 pub use catalog::{read, read_leavings};
 pub use leavings::{Leavings, Marks};
 pub use left::{Kinds, Left};
 pub use question::{fingerprint, question};
+pub use routing::Routing;
 pub use verdict::{Found, Unseen, WriteRisk};

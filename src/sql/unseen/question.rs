@@ -3,10 +3,16 @@
 //! Rows begin with a letter. `f`: a function, with its number, schema, name, language, flags, extension and body; `n`: the
 //! name of something else, with its kind, number, schema and name; `e`: an edge, from kind and number to kind and number:
 //! what leads to an unseen writer passes that on; `s`: something that may be one by itself, with kind, number and why; `v`: what
-//! has to be judged by its text, with kind, number and text; `g`: unseen writers are within reach of roles.
+//! has to be judged by its text, with kind, number and text; `m`: what changes more than the table that a statement names, with
+//! kind, number and why; `l`: a foreign table and what of this database it may stand for; `t`: a function of PostgreSQL's own that is
+//! handed text, with number and name; `g`: unseen writers are within reach of roles.
+//!
+//! A function's row has, last, how many arguments it takes at least and at most, and a letter for each: `n` numbers, `s` texts,
+//! `b` boolean, `?` anything; an operator's has those of its operands, `-` where it has none; a relation's an `x` if not only superusers
+//! may use it.
 //!
 //! Kinds: `f` function, `r` relation that is read, `w` relation that is written, `o` operator, `t` type of which a value is
-//! used, `c` type to which something is coerced, `a` anything at all.
+//! used, `c` type to which something is coerced, `a` anything at all, `D` relation of which rows are deleted, `U` updated.
 //!
 //! Everything below 16384 is PostgreSQL's own. On what is pinned there are no dependencies in pg_depend: for PostgreSQL's own functions
 //! the stored expressions are searched.
@@ -45,20 +51,20 @@ const HOLDERS: &str = "\
     UNION ALL SELECT 'pg_class'::regclass, indexrelid, k.kind, indrelid FROM pg_index, (VALUES ('r'), ('w')) k (kind) \
         WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL)";
 
-/// Stored expressions: kind, target, tree.
+/// Stored expressions: kind, target, tree, and whether it is a column's default.
 const TREES: &str = "\
     SELECT CASE w.ev_type WHEN '1' THEN 'r' ELSE 'w' END AS kind, w.ev_class AS target, \
-        concat(w.ev_qual::text, w.ev_action::text) AS tree \
+        concat(w.ev_qual::text, w.ev_action::text) AS tree, false AS is_default \
         FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE w.oid >= 16384 AND c.relkind <> 'm' \
-    UNION ALL SELECT 'r', y.polrelid, concat(y.polqual::text, y.polwithcheck::text) \
+    UNION ALL SELECT 'r', y.polrelid, concat(y.polqual::text, y.polwithcheck::text), false \
         FROM pg_policy y JOIN pg_class c ON c.oid = y.polrelid WHERE c.relrowsecurity \
     UNION ALL SELECT CASE WHEN contypid <> 0 THEN 'c' ELSE 'w' END, CASE WHEN contypid <> 0 THEN contypid ELSE conrelid END, \
-        conbin::text FROM pg_constraint WHERE oid >= 16384 AND conbin IS NOT NULL \
-    UNION ALL SELECT 'w', adrelid, adbin::text FROM pg_attrdef WHERE oid >= 16384 \
-    UNION ALL SELECT 'w', tgrelid, tgqual::text FROM pg_trigger WHERE oid >= 16384 AND tgqual IS NOT NULL \
-    UNION ALL SELECT 'r', indrelid, concat(indexprs::text, indpred::text) FROM pg_index \
+        conbin::text, false FROM pg_constraint WHERE oid >= 16384 AND conbin IS NOT NULL \
+    UNION ALL SELECT 'w', adrelid, adbin::text, true FROM pg_attrdef WHERE oid >= 16384 \
+    UNION ALL SELECT 'w', tgrelid, tgqual::text, false FROM pg_trigger WHERE oid >= 16384 AND tgqual IS NOT NULL \
+    UNION ALL SELECT 'r', indrelid, concat(indexprs::text, indpred::text), false FROM pg_index \
         WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
-    UNION ALL SELECT 'f', oid, proargdefaults::text FROM pg_proc WHERE oid >= 16384 AND proargdefaults IS NOT NULL";
+    UNION ALL SELECT 'f', oid, proargdefaults::text, false FROM pg_proc WHERE oid >= 16384 AND proargdefaults IS NOT NULL";
 
 /// Edges: kind and number of what may be an unseen writer, of what leads to it then.
 const EDGES: &str = "\
@@ -66,8 +72,9 @@ const EDGES: &str = "\
         WHERE NOT (h.class = 'pg_rewrite'::regclass AND d.kind = 'f' AND d.ref IN (SELECT oid FROM soft)) \
     UNION SELECT 'c', d.ref, h.kind, h.target FROM holder h JOIN dep d ON d.classid = h.class AND d.objid = h.oid \
         WHERE d.kind = 't' \
-    UNION SELECT 'f', i.oid, x.kind, x.target FROM tree x JOIN pattern n ON x.tree ~ n.all \
-        JOIN listed i ON x.tree ~ (':(?:funcid|opfuncid|aggfnoid|winfnoid) ' || i.oid || '\\M') \
+    UNION SELECT 'f', i.oid, x.kind, x.target FROM tree x JOIN pattern n ON x.tree ~ n.all, \
+        LATERAL regexp_matches(x.tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') m (found) \
+        JOIN listed i ON i.oid = m.found[1]::oid WHERE NOT (x.is_default AND i.moves) \
     UNION SELECT 'f', u.code, 'o', o.oid FROM pg_operator o, \
         unnest(ARRAY[o.oprcode::oid, o.oprrest::oid, o.oprjoin::oid]) u (code) WHERE o.oid >= 16384 AND u.code <> 0 \
     UNION SELECT 'f', u.code, 'f', g.aggfnoid::oid FROM pg_aggregate g, unnest(ARRAY[g.aggtransfn::oid, g.aggfinalfn::oid, \
@@ -100,25 +107,51 @@ const EDGES: &str = "\
     UNION SELECT 'w', d.ref, 'w', w.ev_class FROM pg_rewrite w JOIN dep d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid \
         WHERE d.kind = 'r' AND w.ev_type = '1' AND d.ref <> w.ev_class";
 
-/// Foreign tables that may write: a program's output, and a view of this very database, read over a connection of its own,
-/// that calls what is not known to only read.
+/// Foreign tables that write by themselves: a program's output is read, and rows that PostgreSQL takes for temporary ones go elsewhere.
 const FOREIGN: &str = "\
-    SELECT t.ftrelid AS oid, 'a program' AS why FROM pg_foreign_table t WHERE EXISTS ( \
+    SELECT t.ftrelid AS oid, 'r' AS kind, 'a program' AS why FROM pg_foreign_table t WHERE EXISTS ( \
         SELECT FROM unnest(t.ftoptions) o WHERE o LIKE 'program=%') \
-    UNION ALL SELECT t.ftrelid, 'a view that it may reach by another connection' FROM pg_foreign_table t \
-        JOIN pg_foreign_server s ON s.oid = t.ftserver JOIN pg_foreign_data_wrapper d ON d.oid = s.srvfdw \
-        JOIN pg_class c ON c.oid = t.ftrelid \
-        JOIN pg_class v ON v.relkind IN ('v', 'f') AND v.oid <> c.oid \
-            AND v.relname = coalesce((SELECT option_value FROM pg_options_to_table(t.ftoptions) WHERE option_name = 'table_name'), c.relname) \
+    UNION ALL SELECT oid, 'w', 'a temporary table that lies elsewhere' FROM pg_class WHERE relkind = 'f' AND relpersistence = 't'";
+
+/// Foreign tables, each with what stands in this very database under the name that it has at the other end.
+const LINKS: &str = "\
+    SELECT t.ftrelid AS near, v.oid AS far FROM pg_foreign_table t JOIN pg_class c ON c.oid = t.ftrelid \
+        JOIN pg_namespace s ON s.oid = c.relnamespace \
+        JOIN pg_class v ON v.relkind IN ('r', 'p', 'v', 'm', 'f') AND v.oid <> c.oid AND v.oid >= 16384 \
+            AND v.relname = coalesce((SELECT option_value FROM pg_options_to_table(t.ftoptions) \
+                WHERE option_name IN ('table_name', 'table')), c.relname) \
         JOIN pg_namespace n ON n.oid = v.relnamespace \
-            AND n.nspname = coalesce((SELECT option_value FROM pg_options_to_table(t.ftoptions) WHERE option_name = 'schema_name'), c.relnamespace::regnamespace::text) \
-        LEFT JOIN pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1' \
-        WHERE d.fdwname = 'postgres_fdw' AND (v.relkind = 'f' \
-            OR EXISTS (SELECT FROM dep e WHERE e.classid = 'pg_rewrite'::regclass AND e.objid = w.oid AND e.kind IN ('f', 'o')) \
-            OR EXISTS (SELECT FROM dep e JOIN pg_class b ON b.oid = e.ref WHERE e.classid = 'pg_rewrite'::regclass \
-                AND e.objid = w.oid AND e.kind = 'r' AND b.relkind IN ('v', 'f') AND b.oid <> v.oid) \
-            OR EXISTS (SELECT FROM regexp_matches(w.ev_action::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m \
-                JOIN pg_proc p ON p.oid = m[1]::oid WHERE p.provolatile = 'v'))";
+            AND n.nspname = coalesce((SELECT option_value FROM pg_options_to_table(t.ftoptions) \
+                WHERE option_name IN ('schema_name', 'schema')), s.nspname)";
+
+/// What changes more than the table that a statement names: foreign tables, views, rules, keys that carry a change on, defaults that
+/// take their values from others' sequences.
+const WIDE_WRITES: &str = "\
+    SELECT k.kind, oid, 'another server' AS why FROM pg_class, (VALUES ('r'), ('w')) k (kind) WHERE relkind = 'f' \
+    UNION ALL SELECT 'w', oid, 'the tables of a view' FROM pg_class WHERE relkind = 'v' AND oid >= 16384 \
+    UNION ALL SELECT 'w', ev_class, 'a rule' FROM pg_rewrite WHERE ev_type <> '1' AND oid >= 16384 \
+    UNION ALL SELECT 'D', confrelid, 'a foreign key that carries it on' FROM pg_constraint \
+        WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') \
+    UNION ALL SELECT 'U', confrelid, 'a foreign key that carries it on' FROM pg_constraint \
+        WHERE contype = 'f' AND confupdtype IN ('c', 'n', 'd') \
+    UNION ALL SELECT 'w', a.adrelid, 'a sequence' FROM pg_attrdef a \
+        JOIN pg_proc p ON p.pronamespace = 'pg_catalog'::regnamespace AND p.proname IN ('nextval', 'setval') \
+        WHERE a.oid >= 16384 AND a.adbin::text ~ (':funcid ' || p.oid || '\\M') AND NOT EXISTS ( \
+            SELECT FROM pg_depend u JOIN pg_depend o ON o.classid = 'pg_class'::regclass AND o.objid = u.refobjid \
+                AND o.refclassid = 'pg_class'::regclass AND o.refobjid = a.adrelid AND o.deptype IN ('a', 'i') \
+            WHERE u.classid = 'pg_attrdef'::regclass AND u.objid = a.oid AND u.refclassid = 'pg_class'::regclass)";
+
+/// Whether somebody who is no superuser may use a relation.
+const GRANTED: &str = "\
+    CASE WHEN EXISTS (SELECT FROM pg_roles g WHERE g.oid = c.relowner AND NOT g.rolsuper) \
+        OR EXISTS (SELECT FROM aclexplode(c.relacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.grantee = 0 OR NOT g.rolsuper) \
+        OR EXISTS (SELECT FROM pg_attribute b WHERE b.attrelid = c.oid AND b.attacl IS NOT NULL) THEN 'x' ELSE '' END";
+
+/// The letter of a type, for the arguments of functions and operators; a cast that a database has added may make anything of anything.
+const LETTER: &str = "\
+    CASE WHEN (SELECT count(*) FROM pg_cast WHERE oid >= 16384 AND castcontext = 'i') > 0 THEN '?' \
+        WHEN u.type IN (20, 21, 23, 26, 700, 701, 790, 1700) THEN 'n' WHEN u.type IN (19, 25, 1042, 1043) THEN 's' \
+        WHEN u.type = 16 THEN 'b' WHEN u.type = 0 THEN '-' ELSE '?' END";
 
 /// The question to a server of that version (`server_version`).
 pub fn question(list: &RefusalList, version: &str) -> String {
@@ -126,56 +159,72 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0);
     let (own, soft) = list.names_of_functions();
     let may_write = harmless::may_write();
+    let signature = format!(
+        "CASE WHEN p.prokind = 'p' OR EXISTS (SELECT FROM pg_aggregate g WHERE g.aggfnoid = p.oid AND g.aggkind <> 'n') THEN NULL \
+            ELSE concat_ws(' ', p.pronargs - p.pronargdefaults, CASE WHEN p.provariadic <> 0 THEN 255 ELSE p.pronargs END, \
+            (SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u (type, at))) END"
+    );
+    let operands = format!(
+        "(SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(ARRAY[o.oprleft, o.oprright]) WITH ORDINALITY u (type, at))"
+    );
     let body = if major >= 14 { "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
     format!(
         "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs, \
-            p.proname = ANY ({own}::name[]) AS refused FROM pg_proc p \
+            p.proname = ANY ({own}::name[]) AS refused, p.proname IN ('nextval', 'setval') AS moves FROM pg_proc p \
             LEFT JOIN pg_init_privs i ON i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid AND i.objsubid = 0 \
-            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND (p.proname = ANY ({own}::name[]) OR {may_write})), \
+            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND (p.proname = ANY ({own}::name[]) \
+            OR p.proname IN ('nextval', 'setval') OR {may_write})), \
         soft AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND proname = ANY ({soft}::name[])), \
         pattern AS MATERIALIZED (SELECT ':(?:funcid|opfuncid|aggfnoid|winfnoid) (?:' || string_agg(oid::text, '|') || ')\\M' AS all FROM listed), \
         member AS MATERIALIZED (SELECT d.objid AS oid, x.extname FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid \
             WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'), \
         server_role AS MATERIALIZED (SELECT oid FROM pg_roles WHERE rolname IN ('pg_write_server_files', 'pg_execute_server_program')), \
-        mighty AS MATERIALIZED (SELECT oid FROM pg_roles WHERE rolsuper \
-            UNION SELECT m.member FROM pg_auth_members m WHERE m.roleid IN (SELECT oid FROM server_role)), \
+        mighty AS MATERIALIZED (WITH RECURSIVE r AS (SELECT oid FROM pg_roles WHERE rolsuper UNION SELECT oid FROM server_role \
+            UNION SELECT m.member FROM pg_auth_members m JOIN r ON r.oid = m.roleid) SELECT oid FROM r), \
         dep AS MATERIALIZED (SELECT classid, objid, CASE refclassid WHEN 'pg_proc'::regclass THEN 'f' WHEN 'pg_operator'::regclass THEN 'o' \
             WHEN 'pg_class'::regclass THEN 'r' ELSE 't' END AS kind, refobjid AS ref FROM pg_depend \
             WHERE deptype IN ('n', 'a', 'i') AND refobjid >= 16384 AND objid >= 16384 \
             AND refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_class'::regclass, 'pg_type'::regclass)), \
         holder AS MATERIALIZED ({HOLDERS}), tree AS MATERIALIZED ({TREES}), \
-        edge AS MATERIALIZED ({EDGES}), foreign_one AS MATERIALIZED ({FOREIGN}) \
+        edge AS MATERIALIZED ({EDGES}), foreign_one AS MATERIALIZED ({FOREIGN}), \
+        link AS MATERIALIZED ({LINKS}), wide_write AS MATERIALIZED ({WIDE_WRITES}) \
         SELECT * FROM (SELECT 'f', p.oid::text, n.nspname::text, p.proname::text, l.lanname::text, {FLAGS}, m.extname::text, \
-            CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END \
+            CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END, {signature} \
             FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
             LEFT JOIN member m ON m.oid = p.oid WHERE p.oid >= 16384 \
-        UNION ALL SELECT 'f', i.oid::text, 'pg_catalog', i.proname::text, 'internal', 'b' || CASE WHEN EXISTS ( \
+        UNION ALL SELECT 'f', i.oid::text, 'pg_catalog', i.proname::text, 'internal', CASE WHEN i.moves THEN 'bq' ELSE 'b' END || CASE WHEN EXISTS ( \
             SELECT FROM aclexplode(i.proacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.privilege_type = 'EXECUTE' \
             AND (a.grantee = 0 AND i.initprivs IS NOT NULL OR a.grantee >= 16384 AND NOT g.rolsuper)) THEN 'g' ELSE '' END, \
-            NULL, NULL FROM listed i \
-        UNION ALL SELECT 'e', e.kind, e.ref::text, e.to_kind, e.to_ref::text, NULL, NULL, NULL FROM edge e \
+            NULL, NULL, NULL FROM listed i \
+        UNION ALL SELECT 'e', e.kind, e.ref::text, e.to_kind, e.to_ref::text, NULL, NULL, NULL, NULL FROM edge e \
             WHERE NOT (e.kind = e.to_kind AND e.ref = e.to_ref) AND e.to_ref IS NOT NULL \
-        UNION ALL SELECT 's', 'r', oid::text, why, NULL, NULL, NULL, NULL FROM foreign_one \
-        UNION ALL SELECT 'v', 'r', w.ev_class::text, pg_get_viewdef(w.ev_class), NULL, NULL, NULL, NULL FROM pg_rewrite w \
+        UNION ALL SELECT 's', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL FROM foreign_one \
+        UNION ALL SELECT 'm', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL FROM wide_write \
+        UNION ALL SELECT 'l', near::text, far::text, NULL, NULL, NULL, NULL, NULL, NULL FROM link \
+        UNION ALL SELECT 't', p.oid::text, p.proname::text, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_proc p \
+            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND {takes_text} \
+        UNION ALL SELECT 'v', 'r', w.ev_class::text, pg_get_viewdef(w.ev_class), NULL, NULL, NULL, NULL, NULL FROM pg_rewrite w \
             WHERE w.ev_type = '1' AND w.oid IN (SELECT d.objid FROM dep d JOIN soft s ON d.kind = 'f' AND s.oid = d.ref \
             WHERE d.classid = 'pg_rewrite'::regclass) \
-        UNION ALL SELECT 'n', k.kind, c.oid::text, n.nspname::text, c.relname::text, NULL, NULL, NULL FROM pg_class c \
+        UNION ALL SELECT 'n', k.kind, c.oid::text, n.nspname::text, c.relname::text, {GRANTED}, NULL, NULL, NULL FROM pg_class c \
             JOIN pg_namespace n ON n.oid = c.relnamespace, (VALUES ('r'), ('w')) k (kind) \
-            WHERE c.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('r', 'w') UNION SELECT oid FROM foreign_one) \
-        UNION ALL SELECT 'n', 'o', oid::text, '', oprname::text, NULL, NULL, NULL FROM pg_operator \
-            WHERE oid IN (SELECT to_ref FROM edge WHERE to_kind = 'o') \
-        UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL FROM pg_type y \
+            WHERE c.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('r', 'w') UNION SELECT oid FROM foreign_one \
+                UNION SELECT oid FROM wide_write UNION SELECT near FROM link) \
+        UNION ALL SELECT 'n', 'o', o.oid::text, '', o.oprname::text, {operands}, NULL, NULL, NULL FROM pg_operator o \
+            WHERE o.oid IN (SELECT to_ref FROM edge WHERE to_kind = 'o') \
+        UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL, NULL FROM pg_type y \
             JOIN pg_namespace n ON n.oid = y.typnamespace, (VALUES ('t'), ('c')) k (kind) \
             WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c')) \
-        UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
-            WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h) LIMIT {limit}",
+        UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
+            WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i) LIMIT {limit}",
+        takes_text = harmless::takes_text(),
         limit = MOST_ROWS + 1,
     )
 }
 
 /// A cheap question, one value, whose answer changes with what [`question`] looks at.
 pub fn fingerprint() -> String {
-    const TABLES: [&str; 16] = [
+    const TABLES: [&str; 17] = [
         "pg_proc",
         "pg_class",
         "pg_rewrite",
@@ -192,6 +241,7 @@ pub fn fingerprint() -> String {
         "pg_amproc",
         "pg_amop",
         "pg_index",
+        "pg_namespace",
     ];
     let mut parts: Vec<String> = TABLES
         .iter()
@@ -203,6 +253,8 @@ pub fn fingerprint() -> String {
     parts.push("SELECT oid::int8, xmin::text::int8 FROM pg_proc WHERE oid < 16384 AND proacl IS NOT NULL".into());
     parts.push("SELECT ftrelid::int8, xmin::text::int8 FROM pg_foreign_table".into());
     parts.push("SELECT member::int8, xmin::text::int8 FROM pg_auth_members".into());
-    parts.push("SELECT oid::int8, 0 FROM pg_roles WHERE rolsuper".into());
+    parts.push(
+        "SELECT oid::int8, CASE WHEN rolsuper THEN 1 ELSE 0 END FROM pg_roles WHERE rolsuper OR rolcanlogin".into(),
+    );
     format!("SELECT concat_ws(' ', count(*), sum(hashint8extended(id, x))) FROM ({}) x", parts.join(" UNION ALL "))
 }

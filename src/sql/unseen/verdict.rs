@@ -1,16 +1,23 @@
 //! What leads to an unseen writer in one database, and whether a statement names any of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::super::analyzer::{Analyzer, Scope};
 use super::super::calls;
 use super::super::encoding::{LexContext, StandardStrings, mask};
-use super::super::lexer::Lexer;
+use super::super::lexer::{Lexer, Shape};
+use super::super::literal::{name, without_dotted_i};
 use super::super::refused::{Rule, Why};
 use super::super::statement::{Kind, Proven, Refusal, SessionEffect, Statement};
+use super::super::target::{Target, Verb};
 use super::harmless::is_harmless;
 use super::mentions::{Depth, Mention, mentions};
-use super::reach::{Names, Reach};
+use super::reach::{Finding, Names, Reach};
+use super::remote;
 
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -21,8 +28,16 @@ pub struct Unseen {
     pub(super) asked: Reach,
     /// Functions of the database's own that are shown to write nothing.
     pub(super) clean: Names,
+    /// What may change more than the table that a statement names, or a sequence, where nothing keeps it from writing.
+    pub(super) writing: Reach,
     /// Functions that run text which is put together at run time, whatever it leads to.
     pub(super) builders: Names,
+    pub(super) builder_oids: HashMap<u32, Box<str>, RandomState>,
+    /// PostgreSQL's own functions that are handed text.
+    pub(super) takes_text: HashMap<u32, Box<str>, RandomState>,
+    /// Functions of extensions that the refusal list names, and others that only have such a name.
+    pub(super) listed: Names,
+    pub(super) namesakes: Names,
     /// Text that nobody has read may lead anyone to a writer that leaves no row behind.
     pub(super) within_reach: bool,
     /// For people.
@@ -47,16 +62,34 @@ pub enum Found {
     Function(Box<str>),
     /// Something else: PostgreSQL would name the statement.
     Statement,
+    /// What the catalog tells of: a function by its name, or something else, and where that leads.
+    Tainted(Option<Box<str>>, Arc<str>),
 }
 
 impl Found {
     /// PostgreSQL's primary message for it, for a statement with this tag.
     pub fn message(&self, tag: &str) -> String {
         let what: Cow<'_, str> = match self {
-            Self::Function(name) => format!("{name}()").into(),
-            Self::Statement => tag.into(),
+            Self::Function(name) | Self::Tainted(Some(name), _) => format!("{name}()").into(),
+            Self::Statement | Self::Tainted(None, _) => tag.into(),
         };
         format!("cannot execute {what} in a read-only transaction")
+    }
+
+    /// Where it leads, for people: `app.loops() by dblink_exec`.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Tainted(_, why) if !why.is_empty() => Some(why),
+            _ => None,
+        }
+    }
+
+    /// The same, said of the statement.
+    pub fn of_statement(self) -> Self {
+        match self {
+            Self::Tainted(_, why) => Self::Tainted(None, why),
+            _ => Self::Statement,
+        }
     }
 }
 
@@ -78,9 +111,115 @@ impl Unseen {
         &self.findings
     }
 
-    /// The function of that OID, if it leads to an unseen writer.
+    /// The function of that OID, if it leads to an unseen writer, or could by what it is handed.
     pub fn function(&self, oid: u32) -> Option<&str> {
-        self.refused.function_oids.get(&oid).map(|name| &**name)
+        let handed = || {
+            let any = self.within_reach || !self.refused.is_empty();
+            self.builder_oids.get(&oid).or_else(|| self.takes_text.get(&oid)).filter(|_| any)
+        };
+        self.refused.function_oids.get(&oid).or_else(handed).map(|name| &**name)
+    }
+
+    /// Whether all that the statement names of the refusal list are functions which only have such a name: what they lead to is another
+    /// matter.
+    pub fn absolves(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
+        if self.namesakes.is_empty() {
+            return false;
+        }
+        let scope = analyzer.scope();
+        let (masked, _) = mask(text, context.encoding);
+        let read = |standard| {
+            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+            let Some(named) = names_of_extensions(lexer.clone(), scope) else { return false };
+            let (mut calls, mut harmless) = (0, one.tag != "DO");
+            mentions(lexer, scope, false, Depth::Words, &mut |mention| match mention {
+                Mention::Call(schema, name, _) if scope.list.function(name, schema).is_some() => {
+                    calls += 1;
+                    harmless &= !self.listed.has(schema, name) && self.namesakes.has(schema, name);
+                }
+                Mention::RunsText | Mention::Builds => harmless = false,
+                _ => {}
+            });
+            // Wherever else such a name stands, what it is there is not known.
+            harmless && calls == named
+        };
+        match context.strings {
+            StandardStrings::On => read(true),
+            StandardStrings::Off => read(false),
+            StandardStrings::Unknown => read(true) && read(false),
+        }
+    }
+
+    /// The type that a statement names and that leads to a writer: its constants are values of it as soon as the server reads them.
+    pub fn find_type(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> Option<Found> {
+        if self.refused.types.is_empty() {
+            return None;
+        }
+        let (masked, _) = mask(text, context.encoding);
+        let mut found = None;
+        let mut look = |standard| {
+            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+            mentions(lexer, analyzer.scope(), false, Depth::Words, &mut |mention| {
+                if matches!(mention, Mention::Type(..)) && found.is_none() {
+                    found = self.refused.named(&mention).cloned();
+                }
+            });
+        };
+        match context.strings {
+            StandardStrings::On => look(true),
+            StandardStrings::Off => look(false),
+            StandardStrings::Unknown => [true, false].into_iter().for_each(look),
+        }
+        found.map(|why| Found::Tainted(None, why))
+    }
+
+    /// Whether some function only has that name of the refusal list.
+    pub fn has_namesake(&self, name: &str) -> bool {
+        self.namesakes.has(None, name.as_bytes())
+    }
+
+    /// Whether it goes on with what was begun over another connection: what that was nobody knows, and the end of a cursor may commit it.
+    pub fn goes_on_elsewhere(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
+        if !self.listed.has(None, b"dblink_close") {
+            return false;
+        }
+        let (masked, _) = mask(text, context.encoding);
+        [true, false].into_iter().any(|standard| {
+            let mut found = false;
+            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+            mentions(lexer, analyzer.scope(), false, Depth::Constants, &mut |mention| {
+                if let Mention::Call(schema, name @ (b"dblink_close" | b"dblink_fetch"), _) = mention {
+                    found |= self.listed.has(schema, name);
+                }
+            });
+            found
+        })
+    }
+
+    /// Whether a write to that table changes nothing but its own rows, and nothing that the statement names writes or is unknown.
+    pub fn writes_alone(&self, analyzer: &Analyzer, text: &[u8], one: &Statement, target: &Target) -> bool {
+        let reach = &self.writing;
+        let table = (target.table.schema.as_deref().map(str::as_bytes), target.table.name.as_bytes());
+        let carried = match target.verb {
+            Verb::Insert => target.upserts && reach.updated.has(table.0, table.1),
+            Verb::Update => reach.updated.has(table.0, table.1),
+            Verb::Delete => reach.deleted.has(table.0, table.1),
+        };
+        if reach.everywhere || carried || reach.written.has(table.0, table.1) || reach.read.has(table.0, table.1) {
+            return false;
+        }
+        let mut alone = true;
+        let lexer = Lexer::new(text, true).part(one.span.start, one.span.end);
+        mentions(lexer, analyzer.scope(), false, Depth::Words, &mut |mention| {
+            alone &= match &mention {
+                Mention::Writes => true,
+                Mention::Builds | Mention::RunsText | Mention::AnyRelation | Mention::AnyType => false,
+                Mention::Command(_) | Mention::QuotedCommand(_) | Mention::Utility => false,
+                Mention::Relation(schema, name) => reach.read.find(*schema, name, |_| true).is_none(),
+                _ => reach.named(&mention).is_none(),
+            };
+        });
+        alone
     }
 
     /// Whether a parameter of one of these types, four bytes each, leads to one.
@@ -133,19 +272,20 @@ impl Unseen {
         }
     }
 
-    fn is_harmless(&self, scope: Scope<'_>, mention: &Mention<'_, '_>) -> bool {
+    pub(super) fn is_harmless(&self, scope: Scope<'_>, mention: &Mention<'_, '_>) -> bool {
         let asked = &self.asked;
         match *mention {
-            Mention::Call(schema, name, _) => {
+            Mention::Call(schema, name, ref behind) => {
                 let own = matches!(schema, None | Some(b"pg_catalog")) && is_harmless(name);
                 let known = own && scope.list.function(name, schema).is_none() || self.clean.has(schema, name);
-                known && name.is_ascii() && !asked.functions.has(schema, name)
+                known && name.is_ascii() && asked.functions.called(schema, name, behind).is_none()
             }
-            Mention::Field(name) => (name.is_ascii() || !asked.wide) && !asked.fields.has(None, name),
-            Mention::Relation(schema, name) => !asked.read.has(schema, name),
-            Mention::Type(schema, name) => !asked.types.has(schema, name),
-            Mention::Operator(run) => !operators(run).any(|one| asked.operators.contains(one)),
-            Mention::Implied(operator) => !asked.operators.contains(operator.as_bytes()),
+            Mention::Field(name) => (name.is_ascii() || !asked.wide) && asked.fields.field(name).is_none(),
+            Mention::Relation(..)
+            | Mention::Type(..)
+            | Mention::AnyType
+            | Mention::Operator(..)
+            | Mention::Implied(..) => asked.named(mention).is_none(),
             Mention::Writes
             | Mention::Builds
             | Mention::RunsText
@@ -166,8 +306,8 @@ impl Unseen {
             return None;
         }
         if one.effects.iter().any(|effect| matches!(effect, SessionEffect::Prepare { .. })) {
-            // EXECUTE is asked.
-            return None;
+            // EXECUTE is asked for the rest.
+            return self.find_type(analyzer, text, context, one);
         }
         if self.refused.everywhere && one.kind != Kind::Session {
             return Some(Found::Statement);
@@ -213,28 +353,36 @@ struct Look<'a> {
 impl Look<'_> {
     fn see(&mut self, mention: Mention<'_, '_>) {
         let (unseen, refused) = (self.unseen, &self.unseen.refused);
+        let tainted = |function: Option<&[u8]>, why: Option<&Finding>| {
+            let function = function.map(|name| String::from_utf8_lossy(name).into());
+            why.map(|why| Found::Tainted(function, why.clone()))
+        };
         let found = match mention {
-            Mention::Call(schema, name, arguments) => {
-                let listed = self.handed && leaves_no_row(self.scope, schema, name, arguments);
+            Mention::Call(schema, name, ref behind) => {
+                let listed = self.handed && leaves_no_row(self.scope, schema, name, behind.clone());
                 self.runs_text |= unseen.builders.has(schema, name);
                 let wide = refused.wide && !name.is_ascii();
-                (listed || refused.functions.has(schema, name) || wide)
+                let called = || tainted(Some(name), refused.functions.called(schema, name, behind));
+                let remote = || remote::leads_on(unseen, self.scope, (schema, name), behind);
+                (listed || wide)
                     .then(|| Found::Function(String::from_utf8_lossy(name).into()))
+                    .or_else(called)
+                    .or_else(|| tainted(Some(name), remote().as_ref()))
             }
-            Mention::Field(name) => {
-                refused.fields.has(None, name).then(|| Found::Function(String::from_utf8_lossy(name).into()))
-            }
+            Mention::Field(name) => tainted(Some(name), refused.fields.field(name)),
             Mention::Relation(schema, name) => {
                 self.relation |= refused.written.has(schema, name);
-                refused.read.has(schema, name).then_some(Found::Statement)
+                tainted(None, refused.named(&mention))
             }
-            Mention::Type(schema, name) => refused.types.has(schema, name).then_some(Found::Statement),
-            Mention::Operator(run) => {
-                operators(run).any(|one| refused.operators.contains(one)).then_some(Found::Statement)
+            Mention::Type(..)
+            | Mention::AnyType
+            | Mention::AnyRelation
+            | Mention::Operator(..)
+            | Mention::Implied(..) => tainted(None, refused.named(&mention)),
+            Mention::Builds => {
+                let why: Finding = "text that is put together at run time".into();
+                unseen.within_reach.then_some(Found::Tainted(None, why))
             }
-            Mention::Implied(operator) => refused.operators.contains(operator.as_bytes()).then_some(Found::Statement),
-            Mention::AnyRelation => (!refused.read.is_empty()).then_some(Found::Statement),
-            Mention::Builds => unseen.within_reach.then_some(Found::Statement),
             Mention::Writes => {
                 self.writes = true;
                 None
@@ -253,34 +401,29 @@ impl Look<'_> {
     }
 }
 
+/// How many names a text has that the refusal list names as extensions'; None: it has others of the list.
+fn names_of_extensions(mut lexer: Lexer<'_>, scope: Scope<'_>) -> Option<usize> {
+    let text = lexer.text();
+    let mut found = 0;
+    loop {
+        let token = lexer.next();
+        if token.shape == Shape::End {
+            return Some(found);
+        }
+        if token.is_name() {
+            let name = without_dotted_i(name(token, text));
+            if scope.list.function(&name, None).is_some() {
+                found += scope.list.is_extensions(&name).then_some(1)?;
+            }
+        }
+    }
+}
+
 /// Whether a call is on the refusal list, and nobody could tell from the tables that it has been made.
 pub(super) fn leaves_no_row(scope: Scope<'_>, schema: Option<&[u8]>, name: &[u8], arguments: Lexer<'_>) -> bool {
     scope.list.function(name, schema).is_some_and(|(why, rule)| {
         why != Why::LargeObject
-            && !(rule == Rule::UnlessPlainRead && calls::remote_text_is_plain_read(arguments, scope))
-    })
-}
-
-/// The operators in a run of their characters: PostgreSQL ends one before a `+` or `-` at its end, unless it has a character
-/// that no operator of standard SQL has.
-pub(super) fn operators(run: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = run;
-    std::iter::from_fn(move || {
-        let special = |part: &[u8]| part.iter().any(|byte| b"~!@#%^&|`?".contains(byte));
-        let mut end = rest.len();
-        while let Some([ahead @ .., b'+' | b'-']) = rest.get(..end) {
-            if ahead.is_empty() || special(ahead) {
-                break;
-            }
-            end -= 1;
-        }
-        let (one, behind) = rest.split_at_checked(end)?;
-        rest = behind;
-        match one {
-            [] => None,
-            b"!=" => Some(&b"<>"[..]),
-            one => Some(one),
-        }
+            && !(rule == Rule::UnlessPlainRead && calls::remote_text_is_plain_read(name, arguments, scope))
     })
 }
 
@@ -289,12 +432,14 @@ impl Unseen {
     pub(super) fn seal(mut self) -> Self {
         self.refused.seal();
         self.asked.seal();
+        self.writing.seal();
         self
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::reach::operators;
     use super::*;
 
     fn unseen() -> Unseen {
@@ -304,7 +449,7 @@ mod tests {
         unseen.refused.read.add("app", "journal");
         unseen.refused.written.add("pg_temp_3", "mine");
         unseen.refused.types.add("app", "checked");
-        unseen.refused.operators.insert((*b"<~>").into());
+        unseen.refused.operators.add("", "<~>");
         unseen.builders.add("app", "runs");
         unseen.seal()
     }
