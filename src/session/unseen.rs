@@ -20,6 +20,12 @@ const FIRST_OF_OTHERS: u32 = 16_384;
 impl Session {
     /// The error for a statement that is about to run, if it leads to an unseen writer.
     pub(super) fn refused_unseen(&self, cached: &Cached, context: LexContext, one: &Statement) -> Option<Report> {
+        if one.tag == "DO"
+            && let Some(name) = self.core.hub.setup.load().analyzer.list().in_pieces(one.text(&cached.text))
+            && !self.is_ours_to_refuse(one)
+        {
+            return Some(self.refused_by_catalog(Found::Function(name.into()), one.tag));
+        }
         let known = self.db.catalog.known();
         let unseen = match &**known {
             Knowledge::Known(unseen) if unseen.is_empty() => return None,

@@ -285,6 +285,16 @@ impl RefusalList {
         !added && builtin(name).is_some_and(|&(_, _, home, ..)| home == Extension)
     }
 
+    /// The function of PostgreSQL's own on the list, one that leaves no row behind, whose name a text has once all but letters, digits and
+    /// underscores is taken out of it: a name that is put together from constants.
+    pub fn in_pieces(&self, text: &[u8]) -> Option<&'static str> {
+        let letters = text.iter().filter(|byte| byte.is_ascii_alphanumeric() || **byte == b'_');
+        let letters: Vec<u8> = letters.map(u8::to_ascii_lowercase).collect();
+        let listed = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && f.2 == Server);
+        let mut names = listed.map(|f| f.0).filter(|name| !self.removed.contains(*name));
+        names.find(|name| memchr::memmem::find(&letters, name.as_bytes()).is_some())
+    }
+
     /// The function of the list that a function-call message calls by this OID of PostgreSQL's own, if it does.
     pub fn function_by_oid(&self, oid: u32) -> Option<&'static str> {
         let &(name, ..) = FUNCTIONS.iter().find(|f| f.4.contains(&oid))?;

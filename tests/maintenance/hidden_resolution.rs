@@ -77,6 +77,8 @@ const WAYS: &[&str] = &[
     "SELECT * FROM (WITH emview AS (SELECT 1) SELECT * FROM emview) x, emview",
     "WITH x AS (SELECT 1 AS a) SELECT * FROM x, public.emview",
     "SELECT s2.dblink(1)",
+    "DO $$ BEGIN EXECUTE 'SELECT pg_logical_' || 'emit_message(false, ''hidden'', ''x'')'; END $$",
+    "DO $$ BEGIN EXECUTE format('SELECT %s%s(false, ''hidden'', ''x'')', 'pg_logical_emit', '_message'); END $$",
     "SELECT (0).lo_create",
     "SELECT s2.dblink_exec(1), (0).lo_create",
     "SELECT pg_file_write(1), lo_create(0)",
