@@ -22,6 +22,7 @@ pub struct Gate {
     pub(crate) register: Register,
     view: ArcSwap<GateView>,
     fenced: AtomicU64,
+    cancelled: AtomicU64,
     discarded: AtomicU64,
     allowed: AtomicU64,
     /// Writes that wait for it to open.
@@ -92,6 +93,7 @@ impl Gate {
             register: Register::new(shards, view.state),
             view: ArcSwap::from_pointee(view),
             fenced: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
             allowed: AtomicU64::new(0),
             holding: Holding::default(),
@@ -130,6 +132,11 @@ impl Gate {
         self.fenced.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// A transaction was broken off because the drain has timed out. Call it before its ticket is given back.
+    pub fn count_cancelled(&self) {
+        self.cancelled.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// A write was answered as done and sent nowhere, by a rule.
     pub fn count_discarded(&self) {
         self.discarded.fetch_add(1, Ordering::Relaxed);
@@ -148,6 +155,11 @@ impl Gate {
     /// Transactions fenced since the last call.
     pub(crate) fn take_fenced(&self) -> u64 {
         self.fenced.swap(0, Ordering::AcqRel)
+    }
+
+    /// Transactions broken off since the last call.
+    pub(crate) fn take_cancelled(&self) -> u64 {
+        self.cancelled.swap(0, Ordering::AcqRel)
     }
 
     /// What goes with the mode, lock-free. At least as new as the mode of a [`Closed`] or of a closed [`Gate::state`].

@@ -27,8 +27,17 @@ pub trait Field: Send + Sync + 'static {
     fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>>;
 
     /// Cancel and roll back the transactions that [`Field::open_transactions`] names and that began before `epoch`; says how
-    /// many. Their tickets must be dropped only when the server has confirmed it, or its connection is gone.
+    /// many were told so that will not say so themselves ([`super::Gate::count_cancelled`]): what ends in time is not cancelled.
+    /// Their tickets must be dropped only when the server has confirmed it, or its connection is gone. Called again each second for
+    /// those that have not ended: with ever more force.
     fn cancel_open<'a>(&'a self, database: &'a str, epoch: Epoch, to: DrainTo) -> Job<'a, u64>;
+
+    /// Back ends of this proxy's own that nothing leads to any more, those of an earlier life of the process too, and that are
+    /// still at work on the database. They are told to stop; the drain waits for the list to be empty. Says why it cannot be
+    /// known.
+    fn strays<'a>(&'a self, _database: &'a str) -> Job<'a, Result<Vec<OpenTransaction>, String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// Ask the primary for its LSN and for who else writes.
     fn settle<'a>(&'a self, database: &'a str) -> Job<'a, Result<Settled, String>>;

@@ -43,6 +43,8 @@ impl Transition<'_> {
             let prepared = self.world.field.prepare(self.claim.gate.name());
             let _ = timeout(self.world.limits.field_timeout, prepared).await;
         }
+        // What was broken off before for other reasons is not counted.
+        let _ = self.claim.gate.take_cancelled();
         let open_before = self.claim.gate.in_flight() as u64;
         self.show().await;
         let flipped = self.outcome(vec![], None);
@@ -54,6 +56,7 @@ impl Transition<'_> {
             self.open_at_flip = self.count_open(to).await.max(open_before);
             let drained = self.drain(to).await;
             self.claim.counters.fenced += self.claim.gate.take_fenced();
+            self.claim.counters.cancelled += self.claim.gate.take_cancelled();
             drained?;
             let at = self.world.now();
             self.plan.after.quiesced = Some(Quiesced { at, lsn: None });
@@ -153,10 +156,27 @@ impl Transition<'_> {
 
     async fn quiet(&self, to: DrainTo) {
         self.claim.gate.register.drained().await;
+        self.strays_gone().await;
         if to != DrainTo::Offline {
             return;
         }
         while self.open(to).await.is_none_or(|open| !open.is_empty()) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Returns when no back end of an earlier life is at work any more. Who cannot be asked for some seconds is given up: settling
+    /// says that then.
+    async fn strays_gone(&self) {
+        let patience = Instant::now() + self.world.limits.field_timeout;
+        loop {
+            let ask = self.world.field.strays(self.claim.gate.name());
+            match timeout(self.world.limits.field_timeout, ask).await {
+                Ok(Ok(at_work)) if at_work.is_empty() => return,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) if Instant::now() >= patience => return,
+                Ok(Err(_)) | Err(_) => {}
+            }
             sleep(LOOK).await;
         }
     }
@@ -177,6 +197,10 @@ impl Transition<'_> {
             let open = self.open(to).await.unwrap_or_default();
             self.tell(step, open);
             sleep(SECOND).await;
+            if step == Step::Cancelling {
+                let again = self.world.field.cancel_open(self.claim.gate.name(), self.plan.after.epoch, to);
+                let _ = timeout(self.world.limits.field_timeout, again).await;
+            }
         }
     }
 

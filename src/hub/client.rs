@@ -31,6 +31,8 @@ pub enum Phase {
     IdleInTransaction,
     /// A command of replication's own is under way. It may go on for as long as it likes.
     Streams,
+    /// The client has gone, and what it left on its server is being ended.
+    Abandoned,
 }
 
 /// What a session is asked to do at its next step.

@@ -165,6 +165,7 @@ impl Database {
                 patience: global.config.timeouts.server_connect_timeout,
             },
             watch,
+            ledger: hub.ledger.clone(),
         };
         let user_limit = hub.databases.user_limit(user, limit_of(session.max_user_connections));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];

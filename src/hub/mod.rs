@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::gate::Gates;
 use crate::sql::Analyzer;
 use crate::tls::ClientTls;
+use crate::upstream::ledger::Ledger;
 use crate::upstream::limit::Limit;
 use crate::upstream::vars::Seed;
 
@@ -89,6 +90,8 @@ pub struct Hub {
     pub readings: AtomicU64,
     /// Cancel keys that have a server process's id.
     pub keys: Keys,
+    /// Back ends that this proxy has opened.
+    pub ledger: Arc<Ledger>,
     /// What has kept writes from databases in maintenance.
     pub layers: Layers,
     /// Counters of each core.
@@ -126,6 +129,8 @@ pub struct HubParts {
     pub setup: Setup,
     /// The gates, with the state that was found on disk.
     pub gates: Arc<Gates>,
+    /// Back ends, with those that an earlier life has left.
+    pub ledger: Arc<Ledger>,
     /// Number of cores.
     pub cores: usize,
     /// What an unknown user looks like.
@@ -144,6 +149,7 @@ impl Hub {
             resets_always: AtomicBool::new(resets_always(&parts.setup)),
             setup: ArcSwap::from_pointee(parts.setup),
             gates: parts.gates,
+            ledger: parts.ledger,
             decoy: parts.decoy,
             control: parts.control,
             began: std::time::SystemTime::now(),

@@ -98,6 +98,15 @@ impl Socket {
         }
     }
 
+    /// Tells the peer that nothing more will come; what it says is still read.
+    pub fn shut_down_writing(&self) {
+        let _ = match &self.kind {
+            Kind::Tcp(socket) => rustix::net::shutdown(socket, rustix::net::Shutdown::Write),
+            Kind::Unix(socket) => rustix::net::shutdown(socket, rustix::net::Shutdown::Write),
+            Kind::Lost => Ok(()),
+        };
+    }
+
     /// Waits for the peer's first byte and leaves it unread.
     ///
     /// # Errors

@@ -49,7 +49,9 @@ fn is_of(client: &Client, database: &Arc<Database>) -> bool {
 fn concerned(client: &Client, to: DrainTo) -> bool {
     match to {
         DrainTo::ReadOnly { .. } => client.write_capable.get(),
-        DrainTo::Offline => matches!(client.phase.get(), Phase::Active | Phase::IdleInTransaction),
+        DrainTo::Offline => {
+            matches!(client.phase.get(), Phase::Active | Phase::IdleInTransaction | Phase::Abandoned)
+        }
     }
 }
 
@@ -82,12 +84,22 @@ impl Field for World {
     fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>> {
         Box::pin(async move {
             let Some((hub, database)) = self.database(database) else { return Vec::new() };
+            let strays = super::strays::known(&hub, &database);
             let found = hub.on_every_core(move |core| {
                 let clients = core.clients();
                 let open = clients.iter().filter(|client| is_of(client, &database) && concerned(client, to));
                 open.map(|client| describe(client)).collect::<Vec<_>>()
             });
-            found.await.into_iter().flatten().collect()
+            found.await.into_iter().flatten().chain(strays).collect()
+        })
+    }
+
+    fn strays<'a>(&'a self, database: &'a str) -> Job<'a, Result<Vec<OpenTransaction>, String>> {
+        Box::pin(async move {
+            let (hub, logins) = self.hub.get().ok_or("the proxy is starting")?;
+            let hub = hub.upgrade().ok_or("the proxy is shutting down")?;
+            let database = hub.databases.get(database).ok_or("there is no such database")?;
+            super::strays::look(&hub, logins, &database, false).await
         })
     }
 
@@ -98,10 +110,17 @@ impl Field for World {
                 let clients = core.clients();
                 let open = clients.iter().filter(|client| is_of(client, &database) && concerned(client, to));
                 open.map(|client| match to {
-                    DrainTo::ReadOnly { .. } => client.ask(Ask::RollBack),
-                    DrainTo::Offline => client.ask(Ask::End { report: terminated(None), now: true }),
+                    // It is counted when it has been rolled back.
+                    DrainTo::ReadOnly { .. } => {
+                        client.ask(Ask::RollBack);
+                        0
+                    }
+                    DrainTo::Offline => {
+                        client.ask(Ask::End { report: terminated(None), now: true });
+                        1
+                    }
                 })
-                .count() as u64
+                .sum::<u64>()
             });
             counts.await.into_iter().sum()
         })
@@ -162,11 +181,13 @@ fn terminated(detail: Option<String>) -> Report {
 }
 
 fn describe(client: &Client) -> OpenTransaction {
-    let running = client.phase.get() == Phase::Active;
+    let gone = client.phase.get() == Phase::Abandoned;
+    let running = gone || client.phase.get() == Phase::Active;
+    let address = client.address.map_or_else(|| "[local]".to_owned(), |address| address.to_string());
     OpenTransaction {
         user: client.user.to_string(),
         application_name: client.application_name.borrow().clone(),
-        client_address: client.address.map_or_else(|| "[local]".to_owned(), |address| address.to_string()),
+        client_address: if gone { format!("{address} (disconnected)") } else { address },
         age: client.transaction_since.get().map_or(Duration::ZERO, |since| since.elapsed()),
         statement: client.running.borrow().as_ref().filter(|_| running).map(|statement| statement.text(SHOWN)),
     }

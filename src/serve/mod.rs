@@ -7,5 +7,6 @@ pub mod janitor;
 pub mod listen;
 pub mod proxy;
 pub mod setup;
+pub mod strays;
 pub mod turns;
 pub mod worker;

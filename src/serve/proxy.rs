@@ -14,7 +14,7 @@ use super::field::{Logins, World};
 use super::setup::{SetupError, cluster, monitor_login, setup};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{catalog, janitor, listen};
+use super::{catalog, janitor, listen, strays};
 use crate::auth::Decoy;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{GateError, Gates, Limits, StateFile};
@@ -22,6 +22,7 @@ use crate::hub::client::Ask;
 use crate::hub::database::Clusters;
 use crate::hub::{Control, Hub, HubParts, Stop};
 use crate::topology::{Cluster, monitor};
+use crate::upstream::ledger::Ledger;
 use crate::wire::Report;
 
 /// How long SIGTERM waits for transactions to end before it ends them.
@@ -98,7 +99,8 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     if let Some(alarm) = gates.alarm() {
         tracing::error!("{alarm}");
     }
-    let (hub, jobs) = Hub::new(HubParts { setup, gates: Arc::new(gates), cores, decoy, control });
+    let ledger = Arc::new(ledger(&file)?);
+    let (hub, jobs) = Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, cores, decoy, control });
     let mut running = Running { hub: hub.clone(), overrides, clusters: BTreeMap::new() };
     running.apply_clusters()?;
     world.is(&hub, logins(&hub));
@@ -114,6 +116,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
     let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
+    let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
     let config = hub.setup.load();
     tracing::info!(
         port = config.config.listen.listen_port,
@@ -142,6 +145,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     stats.abort();
     memory.abort();
     catalogs.abort();
+    strays.abort();
     loop {
         tokio::select! {
             () = running.drain(stop) => break,
@@ -158,6 +162,16 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     http.iter().for_each(Task::abort);
     running.end(threads).await;
     Ok(())
+}
+
+/// Beside the state file, under the same lock.
+fn ledger(file: &StateFile) -> std::io::Result<Ledger> {
+    let StateFile::Path(path) = file else { return Ok(Ledger::default()) };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".backends");
+    Ledger::open(std::path::Path::new(&name)).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("{}: {error}", std::path::Path::new(&name).display()))
+    })
 }
 
 fn logins(hub: &Arc<Hub>) -> Logins {

@@ -3,13 +3,36 @@
 //! What runs is cancelled. Then, between messages, the transaction is rolled back on its server connection, which is made
 //! read-only in place, and a new block is opened and made to fail: from there on the server itself answers as in any failed
 //! transaction, until the client ends it. The first error the client meets is the gate's 25006.
+//!
+//! In the midst of a batch the server hears of an error first, since a Sync by itself would commit, and then of a Sync of ours. Where
+//! there was no block, none is open then, as after any error; the client is told at its next message.
+//!
+//! The gate asks again each second. A transaction that has not come to an end after [`PATIENCE`] such requests is one that catches
+//! cancellations, or one whose client does not read or has stopped in the midst of a message: its session ends, and what it
+//! leaves on the server is terminated ([`super::abandoned`]).
 
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::past::Ran;
+use super::refuse::NO_SUCH_PORTAL;
 use super::{End, Session};
 use crate::gate::Mode;
 use crate::sql::own_statements::transaction::{ARM, BEGIN, POISON, ROLLBACK};
 use crate::wire::{Report, TxStatus, front};
+
+/// Requests of the gate after which a session is ended that has not come to the end of its transaction.
+const PATIENCE: u8 = 3;
+
+/// What is known of a transaction that is broken off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// The client has had its error.
+    told: bool,
+    /// Requests of the gate.
+    times: u8,
+    /// What it ran.
+    ran: Ran,
+}
 
 /// How far the breaking off has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,61 +41,99 @@ pub enum Breaking {
     #[default]
     No,
     /// Asked for; what runs has been cancelled.
-    Asked {
-        /// The client has had its error.
-        told: bool,
-    },
+    Asked(Broken),
     /// The statements that do it are on their way.
-    Sent {
-        /// The client has had its error.
-        told: bool,
-    },
+    Sent(Broken),
     /// Done; the client has not been told yet.
-    Untold,
+    Untold(Broken),
+    /// Done in the midst of the client's batch; it is told at its next message.
+    Owed(Broken),
+}
+
+impl Breaking {
+    /// Of a block that has failed already, and whose client knows.
+    pub fn of_failed(told: bool, ran: Ran) -> Self {
+        Self::Asked(Broken { told, times: 0, ran })
+    }
 }
 
 impl Session {
     /// The gate asks for the end of a transaction that may write.
     pub(super) fn roll_back_for_gate(&mut self) -> Result<(), End> {
-        let wanted = matches!(self.lease, Lease::Write { .. }) && self.breaking == Breaking::No;
-        if !wanted || self.db.gate.state().mode == Mode::ReadWrite {
+        if !matches!(self.lease, Lease::Write { .. }) || self.db.gate.state().mode == Mode::ReadWrite {
             return Ok(());
         }
-        self.break_off();
+        self.break_off()
+    }
+
+    /// Has the transaction that may write broken off; asked again, with more force.
+    pub(super) fn break_off(&mut self) -> Result<(), End> {
+        let mut broken = match self.breaking {
+            Breaking::No => Broken { ran: self.flow.past.ran(), ..Broken::default() },
+            Breaking::Asked(broken) | Breaking::Sent(broken) => Broken { times: broken.times + 1, ..broken },
+            Breaking::Untold(_) | Breaking::Owed(_) => return Ok(()),
+        };
+        if broken.times >= PATIENCE {
+            if !std::mem::replace(&mut broken.told, true) {
+                self.db.gate.count_cancelled();
+            }
+            self.breaking = Breaking::Asked(broken);
+            let text = "terminating connection due to administrator command";
+            return Err(Report::fatal("57P01", text).with_detail(self.db.gate.view().refusal_detail()).into());
+        }
+        if let Breaking::Sent(_) = self.breaking {
+            self.breaking = Breaking::Sent(broken);
+        } else {
+            self.breaking = Breaking::Asked(broken);
+            self.stop_what_runs();
+        }
+        self.break_off_if_quiet();
         Ok(())
     }
 
-    /// Has the transaction that may write broken off.
-    pub(super) fn break_off(&mut self) {
-        if self.breaking != Breaking::No {
-            return;
-        }
-        self.breaking = Breaking::Asked { told: false };
+    fn stop_what_runs(&mut self) {
         if self.flow.copy_in && self.io.client_rest == 0 {
             // The server waits for data, not for signals.
             self.flow.copy_in = false;
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
             front::write_copy_fail(&mut io.to_server, "the database is read-only now");
+            if self.flow.batch {
+                // The server has ignored the client's Sync, if there was one.
+                self.send_sync();
+            }
         } else if !self.flow.expects.is_empty() {
             drop(self.me.send_cancel());
         }
-        self.break_off_if_quiet();
+    }
+
+    fn send_sync(&mut self) {
+        front::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.flow.batch = false;
+        self.flow.bound = false;
     }
 
     /// Sends the statements that break the transaction off, once nothing is under way.
     pub(super) fn break_off_if_quiet(&mut self) {
+        let Breaking::Asked(broken) = self.breaking else { return };
         let quiet = self.flow.expects.is_empty() && self.io.client_rest == 0 && self.io.server_rest == 0;
-        let Breaking::Asked { told } = self.breaking else { return };
         if !quiet {
             return;
         }
-        if !matches!(self.lease, Lease::Write { .. }) || self.is_between_transactions() {
-            // It has ended by itself.
+        if !matches!(self.lease, Lease::Write { .. }) {
             self.breaking = Breaking::No;
             return;
         }
-        self.breaking = Breaking::Sent { told };
+        if self.flow.batch {
+            self.break_off_batch(broken);
+            return;
+        }
+        if self.is_between_transactions() {
+            self.ended_without_block(broken);
+            return;
+        }
+        self.breaking = Breaking::Sent(broken);
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         for text in [ROLLBACK, ARM, BEGIN] {
@@ -81,17 +142,62 @@ impl Session {
         }
         front::write_query(&mut self.io.to_server, POISON.as_bytes());
         let mut last = Expected::hidden(What::Query(None), Hide::All);
-        last.refusal = Some(Box::new(self.broken_off()));
+        last.refusal = Some(Box::new(self.broken_off(broken.ran)));
         self.expect(last);
+    }
+
+    /// A batch is open that the client has not ended.
+    fn break_off_batch(&mut self, broken: Broken) {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        if !self.flow.skip {
+            front::write_execute(&mut self.io.to_server, NO_SUCH_PORTAL);
+            let mut failing = Expected::hidden(What::Execute(None), Hide::All);
+            failing.refusal = Some(Box::new(self.broken_off(broken.ran)));
+            self.expect(failing);
+        }
+        self.send_sync();
+    }
+
+    /// The transaction has come to its end, and there is no block.
+    fn ended_without_block(&mut self, broken: Broken) {
+        // What has failed in a batch without having been told of is what this has made to fail.
+        let owed = self.flow.skip && !broken.told;
+        self.breaking = if owed { Breaking::Owed(broken) } else { Breaking::No };
+        if owed {
+            self.db.gate.count_cancelled();
+        }
+        self.me.transaction_since.set(None);
+        self.note_phase();
+    }
+
+    /// The client goes on with a batch that has been broken off behind its back.
+    #[cold]
+    pub(super) fn tell_what_is_owed(&mut self) {
+        if let Breaking::Owed(broken) = self.breaking {
+            self.breaking = Breaking::No;
+            let report = self.broken_off(broken.ran);
+            let io = &mut self.io;
+            io.from_server.move_ready(&mut io.to_client);
+            report.write(&mut io.to_client);
+            self.count_refusal();
+        }
     }
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.
     pub(super) fn note_broken_off(&mut self) {
-        let Breaking::Sent { told } = self.breaking else { return };
+        let Breaking::Sent(broken) = self.breaking else { return };
         if !self.flow.expects.is_empty() {
             return;
         }
-        self.breaking = if told { Breaking::No } else { Breaking::Untold };
+        if !broken.told {
+            self.db.gate.count_cancelled();
+        }
+        self.breaking = match broken.told {
+            true => Breaking::No,
+            false if self.flow.skip => Breaking::Owed(broken),
+            false => Breaking::Untold(broken),
+        };
         self.undo.roll_back();
         self.me.write_capable.set(false);
         match self.lease.take() {
@@ -108,16 +214,28 @@ impl Session {
 
     /// The gate's error in place of the one that the breaking off has raised; once.
     pub(super) fn take_broken_off(&mut self, code: &[u8]) -> Option<Report> {
-        self.breaking = match self.breaking {
-            Breaking::Asked { told: false } if code == b"57014" => Breaking::Asked { told: true },
-            Breaking::Untold if code == b"25P02" => Breaking::No,
+        let ran = match self.breaking {
+            Breaking::Asked(broken) if !broken.told && code == b"57014" => {
+                self.db.gate.count_cancelled();
+                self.breaking = Breaking::Asked(Broken { told: true, ..broken });
+                broken.ran
+            }
+            Breaking::Untold(broken) if code == b"25P02" => {
+                self.breaking = Breaking::No;
+                broken.ran
+            }
             _ => return None,
         };
-        Some(self.broken_off())
+        Some(self.broken_off(ran))
     }
 
-    fn broken_off(&self) -> Report {
-        let report = self.refused("the transaction was rolled back: it had written, and the database is read-only now");
+    fn broken_off(&self, ran: Ran) -> Report {
+        let what = match ran {
+            Ran::Reads => "it was still open",
+            Ran::Calls => "it may have written",
+            Ran::Writes => "it had written",
+        };
+        let report = self.refused(format!("the transaction was rolled back: {what}, and the database is read-only now"));
         match report.detail {
             Some(_) => report,
             // The gate is open, and nothing is contested.

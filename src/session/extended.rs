@@ -312,6 +312,7 @@ impl Session {
     }
 
     fn bind(&mut self, header: Header) -> Result<Handled, End> {
+        self.flow.bound = true;
         let bind = front::bind(self.body(header))?;
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.binds.add(1);
@@ -428,6 +429,7 @@ impl Session {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.flow.batch = true;
+        self.flow.bound = true;
         if let Some(statement) = &statement
             && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Execute)
         {
@@ -517,6 +519,7 @@ impl Session {
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
         let skipped = std::mem::take(&mut self.flow.skip);
         self.flow.batch = false;
+        self.flow.bound = false;
         self.is_held_no_more();
         if skipped {
             self.flow.copied = false;

@@ -3,13 +3,21 @@
 //! Between two statements the server is asked for the transaction's id. A transaction without one has written nothing; with the
 //! same statement it becomes READ ONLY, which nothing can lift once a snapshot is taken, and goes on as one that is guarded in
 //! place. With an id it may finish; so may one within a savepoint, whose end would undo the setting: it is asked again when
-//! the savepoint is gone. So may one that has declared a cursor WITH HOLD, whose query runs within COMMIT.
+//! the savepoint is gone. So may one that has declared a cursor WITH HOLD, whose query runs within COMMIT, or one that fetches with
+//! row locks, and one that may have written elsewhere: on a foreign table, or by a function that nobody knows.
+//!
+//! A transaction that is READ ONLY for good need not be asked: it is not waited for, whatever it runs. A batch in which nothing
+//! was bound yet has begun a transaction that has done nothing: it is ended by a Sync of ours, which the client does not see.
 
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::past::Ran;
 use super::{Session, drain};
 use crate::gate::{DrainTo, Mode};
+use crate::hub::Phase;
+use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{ARM, FENCE, FENCE_EARLY, FENCE_WITHOUT_CURSORS};
+use crate::sql::{Kind, Statement};
 use crate::wire::{TxStatus, front};
 
 /// How far it has come.
@@ -29,11 +37,22 @@ pub enum Fencing {
 impl Session {
     /// Asks, if the gate is closing, a transaction that may write is open, and nothing of it is under way.
     pub(super) fn fence_if_due(&mut self) {
-        let open = matches!(self.flow.status, TxStatus::Block | TxStatus::Failed);
+        let open = matches!(self.flow.status, TxStatus::Block | TxStatus::Failed) || self.flow.batch;
         if !open || !matches!(self.lease, Lease::Write { .. }) || self.flow.fencing != Fencing::No {
             return;
         }
         if !matches!(self.db.gate.state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
+            return;
+        }
+        if self.runs_read_only_for_good() {
+            self.fenced();
+            return;
+        }
+        if self.has_only_parsed() {
+            self.end_idle_batch();
+            return;
+        }
+        if self.flow.status == TxStatus::Idle {
             return;
         }
         let quiet = self.flow.expects.is_empty()
@@ -44,9 +63,12 @@ impl Session {
         if !quiet || self.flow.past.in_savepoint() || self.flow.past.holds() {
             return;
         }
+        if self.flow.status == TxStatus::Block && self.may_have_reached_out() {
+            return;
+        }
         if self.flow.status == TxStatus::Failed {
             // It will be rolled back whatever comes; the client has had its error.
-            self.breaking = drain::Breaking::Asked { told: true };
+            self.breaking = drain::Breaking::of_failed(true, self.flow.past.ran());
             self.break_off_if_quiet();
             return;
         }
@@ -54,7 +76,8 @@ impl Session {
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         if self.flow.past.queried() {
-            self.ask_fence(if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE });
+            let text = if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE };
+            self.ask_fence(text);
         } else {
             self.ask_fence(ARM);
             self.ask_fence(FENCE_EARLY);
@@ -83,20 +106,89 @@ impl Session {
         match self.flow.fencing {
             Fencing::Asked | Fencing::Fenced if self.flow.status == TxStatus::Failed => {
                 self.flow.fencing = Fencing::Written;
-                self.breaking = drain::Breaking::Asked { told: false };
+                self.breaking = drain::Breaking::of_failed(false, self.flow.past.ran());
             }
-            Fencing::Fenced if self.flow.status == TxStatus::Block => match self.lease.take() {
-                Lease::Write { conn, ticket } => {
-                    // The server has reported its new default, where it reports it at all.
-                    self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
-                    self.note_doubt(None, false);
-                    self.me.write_capable.set(false);
-                    self.db.gate.count_fenced();
-                    self.lane = ticket.leave();
-                }
-                other => self.lease = other,
-            },
+            // The server has reported its new default, where it reports it at all.
+            Fencing::Fenced if self.flow.status == TxStatus::Block => self.fenced(),
             _ => {}
         }
+    }
+
+    /// The open transaction cannot write any more: it gives its ticket back, and its connection is guarded in place.
+    fn fenced(&mut self) {
+        match self.lease.take() {
+            Lease::Write { conn, ticket } => {
+                self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
+                self.note_doubt(None, false);
+                self.me.write_capable.set(false);
+                self.db.gate.count_fenced();
+                self.lane = ticket.leave();
+            }
+            other => self.lease = other,
+        }
+    }
+
+    /// Whether what ran in the transaction may have written where this server knows nothing of it, as far as the catalog tells.
+    fn may_have_reached_out(&self) -> bool {
+        self.flow.past.ran() > Ran::Reads && self.distrusts_cursors()
+    }
+
+    /// Whether the block is READ ONLY for good, with something under way that is nothing but a part of it. Where the catalog
+    /// knows of what writes unseen it is waited for: it has to be asked between two statements.
+    fn runs_read_only_for_good(&self) -> bool {
+        let flow = &self.flow;
+        let busy = flow.status == TxStatus::Block && !flow.expects.is_empty() && self.breaking == drain::Breaking::No;
+        busy && flow.past.is_read_only_for_good()
+            && !flow.past.holds()
+            && !flow.copy_in
+            && flow.parts.is_empty()
+            && flow.expects.iter().all(belongs_to_block)
+            && !self.distrusts_cursors()
+    }
+
+    /// Whether the client's batch has not got beyond Parse, Describe and Close.
+    fn has_only_parsed(&self) -> bool {
+        let flow = &self.flow;
+        let harmless = |one: &Expected| {
+            matches!(
+                one.what,
+                What::Parse(_) | What::OwnParse | What::Describe(Some(_)) | What::Close(_) | What::Say(_)
+            )
+        };
+        flow.batch
+            && !flow.bound
+            && !flow.skip
+            && flow.named.is_none()
+            && self.io.client_rest == 0
+            && self.breaking == drain::Breaking::No
+            && flow.expects.iter().all(harmless)
+    }
+
+    /// Ends a batch in which nothing ran. What it prepared is known, and stands wherever the client goes on.
+    fn end_idle_batch(&mut self) {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        front::write_sync(&mut io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.flow.batch = false;
+        if self.flow.status == TxStatus::Idle {
+            self.me.transaction_since.set(None);
+            self.me.enter(Phase::Idle);
+        }
+    }
+}
+
+/// Whether an answer is owed for what cannot end the block that it runs in.
+fn belongs_to_block(expected: &Expected) -> bool {
+    let stays = |cached: &Cached| {
+        let ends = |one: &Statement| matches!(one.kind, Kind::Transaction(_) | Kind::Unknown);
+        !cached.analysis.ambiguous && !cached.analysis.statements.iter().any(ends)
+    };
+    match &expected.what {
+        What::Query(Some(cached)) => stays(cached),
+        What::Execute(Some(statement)) => stays(&statement.cached),
+        What::Parse(_) | What::OwnParse | What::Bind(_) | What::Describe(_) | What::Shape | What::Close(_) => true,
+        What::Sync | What::Say(_) | What::Parameters => true,
+        _ => false,
     }
 }

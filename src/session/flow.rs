@@ -17,6 +17,8 @@ pub(super) struct Flow {
     pub(super) status: TxStatus,
     /// Messages of the extended protocol have been sent since the last Sync.
     pub(super) batch: bool,
+    /// A statement has been bound or executed since then.
+    pub(super) bound: bool,
     /// An error has been told; the client's messages are dropped until its Sync.
     pub(super) skip: bool,
     /// The server expects the client's COPY data.

@@ -106,9 +106,12 @@ impl Session {
     }
 
     fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {
-        if self.flow.skip && !matches!(header.tag, b'S' | b'X') {
-            self.drop_bytes(header.total);
-            return Ok(Handled::Done);
+        if self.flow.skip {
+            self.tell_what_is_owed();
+            if !matches!(header.tag, b'S' | b'X') {
+                self.drop_bytes(header.total);
+                return Ok(Handled::Done);
+            }
         }
         if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
             self.lease.enter_maintenance();

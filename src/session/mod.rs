@@ -15,6 +15,7 @@
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
 //! [`prepared`] and [`named`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
 
+mod abandoned;
 mod acquire;
 pub mod begin;
 mod defaults;

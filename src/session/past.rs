@@ -1,10 +1,10 @@
 //! What has run in the open transaction, as far as the gate has to know: whether it can be fenced, and whether it can be begun
-//! anew elsewhere.
+//! anew elsewhere, and whether it can write at all.
 
 use std::rc::Rc;
 
 use crate::sql::cache::Cached;
-use crate::sql::{Isolation, Kind, Name, Proven, SessionEffect, Statement, TransactionVerb};
+use crate::sql::{CopyDirection, Isolation, Kind, Name, Proven, SessionEffect, Statement, TransactionVerb};
 
 /// Savepoints that are followed by name; with more the transaction is waited for.
 const MOST_SAVEPOINTS: usize = 64;
@@ -18,6 +18,18 @@ enum Savepoints {
     Unknown,
 }
 
+/// The most that the statements of a transaction may have done, as far as their texts tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ran {
+    /// They read, and call nothing but what is PostgreSQL's own.
+    #[default]
+    Reads,
+    /// They call who knows what.
+    Calls,
+    /// They write.
+    Writes,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Past {
@@ -28,6 +40,14 @@ pub struct Past {
     savepoints: Savepoints,
     /// A cursor WITH HOLD may have been declared: its query runs within COMMIT.
     holds: bool,
+    /// What ran.
+    ran: Ran,
+    /// READ ONLY or READ WRITE as the block's own statements have it; None if they do not say.
+    read_only: Option<bool>,
+    /// A savepoint has been sent: going back to it takes settings back.
+    saved: bool,
+    /// A statement that takes a snapshot was sent while there was no savepoint to go back to.
+    snapshot: bool,
     /// Whether its isolation level is READ COMMITTED, once that was asked.
     pub read_committed: Option<bool>,
 }
@@ -39,6 +59,10 @@ impl Default for Past {
             queried: false,
             savepoints: Savepoints::Known(Vec::new()),
             holds: false,
+            ran: Ran::Reads,
+            read_only: None,
+            saved: false,
+            snapshot: false,
             read_committed: None,
         }
     }
@@ -54,10 +78,16 @@ impl Past {
     #[inline]
     pub fn sends(&mut self, cached: &Rc<Cached>) {
         if cached.analysis.is_plain() && cached.analysis.is_proven_read() {
-            self.queried = true;
+            self.reads();
         } else {
             self.sends_other(cached);
         }
+    }
+
+    #[inline]
+    fn reads(&mut self) {
+        self.queried = true;
+        self.snapshot |= !self.saved;
     }
 
     fn sends_other(&mut self, cached: &Rc<Cached>) {
@@ -66,6 +96,7 @@ impl Past {
         {
             let same = matches!(modes.isolation, None | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted));
             self.begun = (same && !self.queried && modes.read_only != Some(true)).then(|| cached.clone());
+            self.becomes(modes.read_only);
             return;
         }
         if cached.analysis.ambiguous {
@@ -74,25 +105,48 @@ impl Past {
         }
         for statement in &cached.analysis.statements {
             self.holds |= statement.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
+            self.ran = self.ran.max(ran(statement));
             match &statement.kind {
-                Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.queried = true,
+                Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.reads(),
                 // `done` follows those.
-                Kind::Transaction(
-                    TransactionVerb::Savepoint(_) | TransactionVerb::Release(_) | TransactionVerb::RollbackTo(_),
-                ) => {}
-                Kind::Transaction(TransactionVerb::SetTransaction { snapshot: false, .. }) => self.begun = None,
-                Kind::Session if statement.effects.iter().all(|e| matches!(e, SessionEffect::Set { .. })) => {
+                Kind::Transaction(TransactionVerb::Savepoint(_)) => self.saved = true,
+                Kind::Transaction(TransactionVerb::Release(_) | TransactionVerb::RollbackTo(_)) => {}
+                Kind::Transaction(TransactionVerb::SetTransaction { snapshot: false, modes }) => {
                     self.begun = None;
+                    self.becomes(modes.read_only);
+                }
+                Kind::Session if only_sets(statement) => {
+                    self.begun = None;
+                    if statement.effects.iter().any(sets_access) {
+                        self.becomes(Some(false));
+                    }
                 }
                 Kind::Unknown => self.sends_unknown(),
-                _ => (self.begun, self.queried) = (None, true),
+                kind => {
+                    (self.begun, self.queried) = (None, true);
+                    match kind {
+                        Kind::Read | Kind::Copy(CopyDirection::ToClient) => self.reads(),
+                        Kind::Transaction(TransactionVerb::Begin(modes)) => self.becomes(modes.read_only),
+                        // What follows may be another transaction.
+                        Kind::Transaction(_) => (self.read_only, self.snapshot) = (None, false),
+                        _ => {}
+                    }
+                }
             }
+        }
+    }
+
+    fn becomes(&mut self, read_only: Option<bool>) {
+        // What is set behind a savepoint may be taken back with it.
+        if read_only == Some(false) || read_only.is_some() && !self.saved {
+            self.read_only = read_only;
         }
     }
 
     /// A message is sent of which nothing is known.
     pub fn sends_unknown(&mut self) {
-        *self = Self { queried: true, savepoints: Savepoints::Unknown, holds: true, ..Self::default() };
+        let savepoints = Savepoints::Unknown;
+        *self = Self { queried: true, savepoints, holds: true, ran: Ran::Writes, saved: true, ..Self::default() };
     }
 
     /// A statement has been executed.
@@ -119,6 +173,17 @@ impl Past {
         self.queried
     }
 
+    /// The most that ran.
+    pub fn ran(&self) -> Ran {
+        self.ran
+    }
+
+    /// Whether an open block is READ ONLY and can never be lifted: PostgreSQL forbids that once a snapshot is taken. Nothing
+    /// that is still under way may be transaction control.
+    pub fn is_read_only_for_good(&self) -> bool {
+        self.read_only == Some(true) && self.snapshot
+    }
+
     /// Whether a cursor WITH HOLD may have been declared.
     pub fn holds(&self) -> bool {
         self.holds
@@ -133,6 +198,28 @@ impl Past {
     pub fn begun(&self) -> Option<&Rc<Cached>> {
         self.begun.as_ref().filter(|_| !self.in_savepoint() && self.read_committed != Some(false))
     }
+}
+
+fn ran(statement: &Statement) -> Ran {
+    match &statement.kind {
+        Kind::Write | Kind::Ddl | Kind::Unknown => Ran::Writes,
+        Kind::Copy(CopyDirection::FromClient | CopyDirection::FromServer | CopyDirection::ToServer) => Ran::Writes,
+        Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => Ran::Reads,
+        Kind::Transaction(_) => Ran::Reads,
+        Kind::Session if only_sets(statement) => Ran::Reads,
+        Kind::Utility if statement.tag == "SHOW" => Ran::Reads,
+        Kind::Read | Kind::Session | Kind::Utility | Kind::Copy(CopyDirection::ToClient) => Ran::Calls,
+    }
+}
+
+/// Whether it makes settings and does nothing else. DECLARE CURSOR has no effect that is known.
+fn only_sets(statement: &Statement) -> bool {
+    !statement.effects.is_empty() && statement.effects.iter().all(|e| matches!(e, SessionEffect::Set { .. }))
+}
+
+/// Whether it sets what READ ONLY and READ WRITE set.
+fn sets_access(effect: &SessionEffect) -> bool {
+    matches!(effect, SessionEffect::Set { name, .. } if name.eq_ignore_ascii_case(b"transaction_read_only"))
 }
 
 #[cfg(test)]
@@ -185,6 +272,29 @@ mod tests {
             (&["BEGIN; SELECT 1"], false),
         ] {
             assert_eq!(after(texts).begun().is_some(), anew, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn read_only_for_good_is_what_cannot_be_lifted() {
+        for (texts, for_good) in [
+            (&["BEGIN READ ONLY", "SELECT 1"][..], true),
+            (&["BEGIN", "SET TRANSACTION READ ONLY", "COPY t TO STDOUT"], true),
+            (&["BEGIN", "SELECT 1", "SET TRANSACTION READ ONLY"], true),
+            (&["BEGIN READ ONLY"], false),
+            (&["BEGIN READ ONLY", "SHOW all"], false),
+            (&["BEGIN READ ONLY", "DECLARE c CURSOR FOR SELECT 1"], false),
+            (&["BEGIN", "SELECT 1"], false),
+            (&["BEGIN READ WRITE", "SELECT 1"], false),
+            (&["BEGIN READ ONLY", "SET TRANSACTION READ WRITE", "SELECT 1"], false),
+            (&["BEGIN READ ONLY", "SET transaction_read_only = off", "SELECT 1"], false),
+            (&["BEGIN READ ONLY", "SAVEPOINT a", "SELECT 1"], false),
+            (&["BEGIN", "SAVEPOINT a", "SET TRANSACTION READ ONLY", "SELECT 1"], false),
+            (&["BEGIN READ ONLY", "SELECT 1", "SAVEPOINT a", "SELECT 1"], true),
+            (&["BEGIN READ ONLY", "SELECT 1", "COMMIT AND CHAIN"], false),
+            (&["BEGIN READ ONLY", "FROBNICATE", "SELECT 1"], false),
+        ] {
+            assert_eq!(after(texts).is_read_only_for_good(), for_good, "{texts:?}");
         }
     }
 

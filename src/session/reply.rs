@@ -98,7 +98,9 @@ impl Session {
             b'E' => {
                 let body = body.to_vec();
                 self.take_reply(header);
-                return self.error_response(&body).map(Ok);
+                self.error_response(&body)?;
+                self.break_off_if_quiet();
+                return Ok(Ok(()));
             }
             b'S' => {
                 let Ok((name, value)) = parameter(body) else {

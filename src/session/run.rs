@@ -326,6 +326,9 @@ impl Session {
         if !idle && self.replay_elsewhere() {
             return Ok(());
         }
+        if !idle && let Some(server) = self.lease.server() {
+            server.left_running = true;
+        }
         self.close_lease();
         if idle && self.pins.is_empty() {
             return Ok(());

@@ -249,6 +249,13 @@ impl Session {
         if self.lease.is_none() {
             return;
         }
+        let hurry = self.breaking != super::drain::Breaking::No;
+        if !self.is_between_transactions()
+            && let Some(server) = self.lease.server()
+        {
+            self.io.from_client.clear();
+            server.left_running = !Box::pin(super::abandoned::end_work(&self.me, server, hurry)).await;
+        }
         if self.me.cancelling.get() > 0 {
             Box::pin(self.await_cancels()).await;
         }

@@ -4,6 +4,7 @@
 //! Connections of a pool are simply not lent any more. One that a session keeps is checked before its next transaction
 //! ([`Session::standing`]), and a transaction that is open when the server turns is broken off if it must not be committed.
 
+use super::drain::Breaking;
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
@@ -80,7 +81,8 @@ impl Session {
             return Ok(());
         }
         match &self.lease {
-            Lease::Write { .. } => self.break_off(),
+            Lease::Write { .. } if self.breaking == Breaking::No => return self.break_off(),
+            Lease::Write { .. } => {}
             Lease::Operator { .. } if standing == Standing::Contested && self.is_between_transactions() => {
                 self.keep_operator_from_writing();
             }

@@ -10,6 +10,7 @@ use super::Address;
 use crate::auth::client::ChannelBinding;
 use crate::auth::{Credential, LoginStep, ServerLogin};
 use crate::net::{Socket, Stream};
+use crate::sql::own_statements;
 use crate::tls::client::ServerTlsPolicy;
 use crate::tls::{ALPN, ServerTls, server_end_point};
 use crate::wire::frame::{self, HEADER};
@@ -282,4 +283,16 @@ pub async fn cancel(login: &Login, pid: u32, secret: &[u8]) -> Result<(), LoginE
     })
     .await
     .map_err(|_| LoginError::Timeout(login.timeout))?
+}
+
+/// Logs in and has a back end terminated.
+///
+/// # Errors
+/// The server cannot be reached, or refuses.
+pub async fn terminate(login: &Login, pid: u32) -> Result<(), LoginError> {
+    let mut fresh = login.run(&[]).await?;
+    timeout(login.timeout, fresh.rows(&own_statements::servers::terminate(pid)))
+        .await
+        .map_err(|_| LoginError::Timeout(login.timeout))?
+        .map(|_| ())
 }

@@ -5,6 +5,7 @@
 mod address;
 pub mod guard;
 mod home;
+pub mod ledger;
 pub mod limit;
 pub mod login;
 pub mod named;

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::guard::KindTag;
 use super::home::Presence;
+use super::ledger::Noted;
 use super::login::{Fresh, LoginError, next_frame};
 use super::named::Named;
 use super::pool::Permit;
@@ -171,6 +172,10 @@ pub struct Server {
     pub key: (u32, Arc<[u8]>),
     /// Number of its own in this process.
     pub id: u64,
+    /// Its place in the ledger, if it may write.
+    pub entry: Option<Noted>,
+    /// The connection has failed with something under way: the back end may still be at work.
+    pub left_running: bool,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
     pub born_guarded: bool,
     /// A client has had it.
@@ -232,6 +237,8 @@ impl Server {
             unnamed: 0,
             key: (fresh.key.0, fresh.key.1.into()),
             id,
+            entry: None,
+            left_running: false,
             born_guarded: false,
             used: false,
             sequences: None,
@@ -355,6 +362,9 @@ impl Server {
         let mut bye = Vec::with_capacity(HEADER);
         front::write_terminate(&mut bye);
         self.stream.close(&bye);
+        if let Some(entry) = self.entry.as_mut().filter(|_| !self.left_running) {
+            entry.end();
+        }
         self.permit
     }
 

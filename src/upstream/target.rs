@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::login::cancel;
+use super::login::{cancel, terminate};
 use super::pool::Pool;
 use super::server::{Facts, Server};
 
@@ -32,5 +32,13 @@ impl CancelTarget {
     /// The server cannot be reached.
     pub async fn cancel(&self) -> Result<(), super::login::LoginError> {
         cancel(self.pool.login(), self.server.pid, &self.secret).await
+    }
+
+    /// Has its back end terminated, by the role that it works for: one may terminate what is one's own.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub async fn terminate(&self) -> Result<(), super::login::LoginError> {
+        terminate(self.pool.login(), self.server.pid).await
     }
 }

@@ -1,8 +1,10 @@
 //! A maintenance on real servers: a primary, a replica, and the built binary in front of them.
 
+mod abandoned;
 mod banner;
 mod beforehand;
 mod bound;
+mod broken_off;
 mod commits;
 mod differential;
 mod django;
@@ -14,6 +16,7 @@ mod hidden_elsewhere;
 mod hidden_reach;
 mod hidden_resolution;
 mod hold;
+mod restarts;
 mod rules;
 mod seen;
 mod shown;

@@ -22,6 +22,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
         let state = match (client.phase, client.server.is_some() || client.console) {
             (Phase::Waiting, _) => "waiting",
             (Phase::Held, _) => "held",
+            (Phase::Abandoned, _) => "abandoned",
             (_, true) => "active",
             (_, false) => "idle",
         };
@@ -51,7 +52,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
             client.id.into(),
             client.operator.into(),
             client.write_capable.into(),
-            matches!(client.phase, Phase::Active | Phase::IdleInTransaction).into(),
+            matches!(client.phase, Phase::Active | Phase::IdleInTransaction | Phase::Abandoned).into(),
             client.pinned.into(),
         ]);
     }

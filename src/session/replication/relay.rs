@@ -102,6 +102,9 @@ impl Relay {
         let patience = std::time::Duration::from_secs(1);
         let _ = tokio::time::timeout(patience, stream.write_all(&self.to_client)).await;
         stream.close(&[]);
+        if let Some(server) = self.server.as_mut().filter(|_| self.ticket.is_some()) {
+            server.left_running = !super::super::abandoned::end_work(&self.me, server, false).await;
+        }
         // First the connection, then the ticket: the gate must not think the transaction over before it is.
         *self.me.cancel.borrow_mut() = None;
         if let Some(server) = self.server.take() {

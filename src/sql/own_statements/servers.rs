@@ -72,6 +72,34 @@ pub fn check(dbname: &str, most: usize) -> String {
     )
 }
 
+/// What the server says of those processes: role, database, state, age and start, port of the client, and the statement, at most so
+/// much of it.
+pub fn back_ends(pids: &[u32], shown: usize) -> String {
+    let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    format!(
+        "SELECT pid, usename, datname, state, \
+         ({age} OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8)::pg_catalog.int8, \
+         backend_start, client_port, pg_catalog.left(query, {shown}) \
+         FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) ANY ('{{{pids}}}'::pg_catalog.int4[])",
+        age = seconds_since("backend_start"),
+    )
+}
+
+/// Ends a server process.
+pub fn terminate(pid: u32) -> String {
+    format!("SELECT pg_catalog.pg_terminate_backend({pid})")
+}
+
+/// Ends a server process if it is the one that began then.
+pub fn terminate_if_started(pid: u32, started: &str) -> String {
+    let started = literal(started);
+    format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+         WHERE pid OPERATOR(pg_catalog.=) {pid} \
+         AND backend_start OPERATOR(pg_catalog.=) {started}::pg_catalog.timestamptz"
+    )
+}
+
 fn seconds_since(column: &str) -> String {
     format!("pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) {column})")
 }
@@ -81,6 +109,9 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("LOOK", LOOK.to_owned()),
         ("writers", writers("my \"db\" \\' x", &[1, 2])),
+        ("back_ends", back_ends(&[1, 2], 200)),
+        ("terminate", terminate(0)),
+        ("terminate_if_started", terminate_if_started(0, "2026-01-01 00:00:00+00")),
         ("check", check("my \"db\" \\' x", 5)),
         ("in_system_path", in_system_path(LOOK)),
     ]

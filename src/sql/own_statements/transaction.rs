@@ -28,15 +28,36 @@ pub const READ_COMMITTED: &str = "SELECT 1 WHERE pg_catalog.current_setting('tra
 /// Asks an open transaction whether it has an id and, if not, makes it READ ONLY: one row then, else none. `OFFSET 0` keeps
 /// the planner from calling set_config for a row that the condition drops. The session's default goes along for what
 /// follows the transaction.
-pub const FENCE: &str = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
-    pg_catalog.set_config('default_transaction_read_only', 'on', false) \
-    FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL AS clean OFFSET 0) AS xact WHERE clean";
+///
+/// Locks tell what an id does not, and are held to the end: a foreign table that was touched, even from inside a function, may have
+/// been written at the other end and is committed there with this transaction; behind a cursor that is open, RowShareLock is
+/// that of FOR UPDATE or FOR SHARE, and fetching goes on locking rows.
+macro_rules! fence {
+    ($cursors:literal) => {
+        concat!(
+            "SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
+             pg_catalog.set_config('default_transaction_read_only', 'on', false) \
+             FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks AS l, pg_catalog.pg_class AS c \
+             WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
+             AND c.oid OPERATOR(pg_catalog.=) l.relation \
+             AND (c.relkind OPERATOR(pg_catalog.=) 'f'::pg_catalog.\"char\" \
+             OR l.mode OPERATOR(pg_catalog.=) 'RowShareLock'::pg_catalog.text \
+             AND EXISTS (SELECT FROM pg_catalog.pg_cursor()))) \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE ",
+            $cursors,
+            ") AS clean OFFSET 0) AS xact WHERE clean"
+        )
+    };
+}
+
+/// See `fence`. A cursor WITH HOLD that this transaction has declared, wherever, runs its query within COMMIT.
+pub const FENCE: &str =
+    fence!("is_holdable AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()");
 
 /// The same, unless the transaction has a cursor that could run code when it is fetched from.
-pub const FENCE_WITHOUT_CURSORS: &str = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true), \
-    pg_catalog.set_config('default_transaction_read_only', 'on', false) \
-    FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL \
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE NOT is_holdable) AS clean OFFSET 0) AS xact WHERE clean";
+pub const FENCE_WITHOUT_CURSORS: &str =
+    fence!("NOT is_holdable OR creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()");
 
 /// Where no snapshot has been taken yet, none must be: the client may still choose its isolation level.
 pub const FENCE_EARLY: &str = "SET TRANSACTION READ ONLY";

@@ -23,6 +23,7 @@ use tokio::time::sleep;
 
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag};
 use crate::upstream::home::Homes;
+use crate::upstream::ledger::Ledger;
 use crate::upstream::limit::Limit;
 use crate::upstream::login::{Login, LoginError};
 use crate::upstream::server::{Facts, Server};
@@ -47,6 +48,8 @@ pub struct PoolSettings {
     pub check: Check,
     /// Shared with whoever watches the server.
     pub watch: Arc<Watch>,
+    /// Where those that may write are noted.
+    pub ledger: Arc<Ledger>,
 }
 
 /// Why no connection could be had.

@@ -3,9 +3,11 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
 
 use super::{AcquireError, Permit, Pool, Welcome};
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::upstream::ledger::{Backend, micros};
 use crate::upstream::login::{Fresh, LoginError};
 use crate::upstream::server::Server;
 
@@ -74,6 +76,7 @@ impl Pool {
         parameters: &[(String, String)],
     ) -> Result<AnyConn, LoginError> {
         let (generation, turn) = (self.generation.load(SeqCst), self.settings.watch.turns());
+        let began = SystemTime::now();
         let _opening = Opening::of(&self.opening);
         let minor = self.minor();
         let fresh = match tag {
@@ -93,9 +96,28 @@ impl Pool {
         let id = self.ids.fetch_add(1, SeqCst);
         let mut server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         server.turn = turn;
+        if tag == KindTag::Unguarded {
+            self.note(&mut server, began).await;
+        }
         if parameters.is_empty() {
             self.homes().add(&server.facts);
         }
         Ok(AnyConn::opened(server, tag))
+    }
+
+    /// Notes one that may write, ahead of its first use, for a later life of this process.
+    async fn note(&self, server: &mut Server, began: SystemTime) {
+        let login = &self.settings.login;
+        let backend = Backend {
+            address: login.address.to_string(),
+            pid: server.key.0,
+            secret: server.key.1.to_vec(),
+            user: login.user.to_string(),
+            dbname: login.dbname.clone(),
+            local: server.facts.local,
+            began: (micros(began), micros(SystemTime::now())),
+        };
+        let (ledger, id) = (self.settings.ledger.clone(), server.id);
+        server.entry = tokio::task::spawn_blocking(move || ledger.add(id, backend)).await.ok();
     }
 }

@@ -1,0 +1,102 @@
+//! What a session leaves running on its server when its client has gone.
+//!
+//! The server knows nothing of that: it would go on and commit, whatever the gate has said meanwhile. So the session keeps
+//! its server connection and its ticket, shuts our side down, has the statement cancelled, and reads until the server closes
+//! its end: a back end keeps its socket open until its process is gone, so nothing of the transaction runs any more then.
+//! Pipelined messages, COPY, batches without Sync and half a message all end so. A back end that takes no notice of
+//! cancel requests is terminated by its own role, which PostgreSQL allows.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::hub::client::Ask;
+use crate::hub::{Client, Phase};
+use crate::upstream::Server;
+
+/// How long a cancel request is waited for at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_secs(1);
+/// Cancel requests before the back end is terminated.
+const CANCELS: u32 = 4;
+/// What is read at once of what nobody wants any more (bytes).
+const ROOM: usize = 16 * 1024;
+
+/// What has become of a back end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It has closed its end.
+    Gone,
+    /// The connection has failed: the back end may live on.
+    Lost,
+    /// The gate or an administrator is in a hurry.
+    Asked,
+}
+
+/// Ends what runs on a server connection whose client has gone. `hurry`: it is terminated at once. False: the connection
+/// failed first, and the back end may still be at work.
+pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) -> bool {
+    me.enter(Phase::Abandoned);
+    server.stream.socket().shut_down_writing();
+    let mut room = vec![0; ROOM].into_boxed_slice();
+    let (mut requests, mut pause) = (if hurry { CANCELS } else { 0 }, FIRST_PAUSE);
+    loop {
+        if requests < CANCELS {
+            drop(me.send_cancel());
+        } else {
+            terminate(me);
+        }
+        requests += 1;
+        match timeout(pause, until_gone(me, server, &mut room)).await {
+            Ok(Fate::Gone) => return true,
+            Ok(Fate::Lost) => return false,
+            Ok(Fate::Asked) => {
+                let now = |ask: &Ask| matches!(ask, Ask::RollBack | Ask::End { now: true, .. });
+                if me.take_asks().iter().any(now) {
+                    requests = requests.max(CANCELS);
+                }
+            }
+            Err(_) => pause = (pause * 2).min(PAUSE),
+        }
+    }
+}
+
+/// Reads, and drops what it reads, until the server closes its end or something is asked of the session.
+async fn until_gone(me: &Rc<Client>, server: &mut Server, room: &mut [u8]) -> Fate {
+    poll_fn(|cx| {
+        me.wakes(cx);
+        if me.is_asked() {
+            return Poll::Ready(Fate::Asked);
+        }
+        loop {
+            match server.stream.poll_read(cx, room) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Fate::Gone),
+                Poll::Ready(Ok(_)) => {}
+                // TLS calls it so when the peer has closed without a farewell.
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(Fate::Gone);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Fate::Lost),
+            }
+        }
+    })
+    .await
+}
+
+/// Has the back end terminated.
+fn terminate(me: &Rc<Client>) {
+    let Some(target) = me.cancel.borrow().clone() else { return };
+    tokio::task::spawn_local(async move {
+        tracing::warn!(
+            pid = target.server.pid,
+            "a back end without a client takes no notice of cancel requests: it is terminated"
+        );
+        if let Err(error) = target.terminate().await {
+            tracing::warn!(pid = target.server.pid, %error, "a back end could not be terminated");
+        }
+    });
+}

@@ -1,0 +1,255 @@
+//! Back ends that this proxy has opened and that may write, known by name: on disk too, so that a later life of the process
+//! recognises what an earlier one has left at work on a server.
+//!
+//! One that may write is noted before it is used. As long as its connection lives a session or a pool answers for it. When
+//! that is lost, or the process dies, the back end is a [`Stray`]: nobody knows whether it still works. The file survives
+//! kill -9; it is a list of lines that grows and is written anew from time to time, and a line too many costs no more than a look
+//! at the server. The secret of its cancel key is noted as well: who has it reaches that very back end and no other.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Lines beyond those that are needed, before the file is written anew.
+const SPARE: usize = 256;
+/// Longest file that is taken for one of ours (bytes).
+const LONGEST: u64 = 64 << 20;
+
+/// How one back end is recognised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The server, as the configuration names it.
+    pub address: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The secret of its cancel key.
+    pub secret: Vec<u8>,
+    /// The role that logged in.
+    pub user: String,
+    /// The database on the server.
+    pub dbname: String,
+    /// Our end of the connection, as far as we see it.
+    pub local: Option<SocketAddr>,
+    /// Between these two moments it began (microseconds of Unix time, by our clock).
+    pub began: (u64, u64),
+}
+
+/// A moment as [`Backend::began`] has it.
+pub fn micros(at: SystemTime) -> u64 {
+    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One that no connection of ours leads to any more.
+#[derive(Debug)]
+pub struct Stray {
+    /// Which.
+    pub backend: Backend,
+    /// Since when it is known to be one.
+    pub since: Instant,
+    /// What it was last seen to run, if anything: for people.
+    pub seen: Mutex<Option<String>>,
+}
+
+impl Stray {
+    fn new(backend: Backend) -> Arc<Self> {
+        Arc::new(Self { backend, since: Instant::now(), seen: Mutex::default() })
+    }
+
+    /// Notes what it runs.
+    pub fn note(&self, running: Option<String>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+
+    /// What it was last seen to run.
+    pub fn running(&self) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    live: HashMap<u64, Backend>,
+    strays: Vec<Arc<Stray>>,
+}
+
+#[derive(Debug)]
+struct OnDisk {
+    path: PathBuf,
+    file: File,
+    lines: usize,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    known: Mutex<Known>,
+    disk: Mutex<Option<OnDisk>>,
+}
+
+impl Ledger {
+    /// One that is kept in that file. What stands there are the strays of an earlier life.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut known = Known::default();
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.len() > LONGEST => return Err(io::Error::other("it is too long")),
+            Ok(_) => {
+                let bytes = fs::read(path)?;
+                // The last line may be torn: that back end was never used.
+                let lines = bytes.split(|byte| *byte == b'\n');
+                let backends = lines.filter_map(|line| serde_json::from_slice::<Backend>(line).ok());
+                known.strays = backends.map(Stray::new).collect();
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let disk = OnDisk::write(path, &known)?;
+        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)) })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a back end under a number of the process's own. Blocks on the disk; a disk that fails is logged.
+    pub fn add(self: &Arc<Self>, id: u64, backend: Backend) -> Noted {
+        let line = line(&backend);
+        let needed = {
+            let mut known = self.known();
+            known.live.insert(id, backend);
+            known.live.len() + known.strays.len()
+        };
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(on_disk) = disk.as_mut() {
+            let written = if on_disk.lines > 2 * needed + SPARE {
+                OnDisk::write(&on_disk.path, &self.known()).map(|anew| *on_disk = anew)
+            } else {
+                on_disk.lines += 1;
+                on_disk.file.write_all(&line)
+            };
+            if let Err(error) = written {
+                tracing::warn!(path = %on_disk.path.display(), %error, "a server connection could not be noted");
+            }
+        }
+        Noted { ledger: self.clone(), id, ended: false }
+    }
+
+    /// Every stray.
+    pub fn strays(&self) -> Vec<Arc<Stray>> {
+        self.known().strays.clone()
+    }
+
+    /// Whether there is any.
+    pub fn has_strays(&self) -> bool {
+        !self.known().strays.is_empty()
+    }
+
+    /// Forgets those: they have ended.
+    pub fn forget(&self, ended: &[Arc<Stray>]) {
+        self.known().strays.retain(|known| !ended.iter().any(|one| Arc::ptr_eq(known, one)));
+    }
+
+    fn leave(&self, id: u64, ended: bool) {
+        let mut known = self.known();
+        if let Some(backend) = known.live.remove(&id)
+            && !ended
+        {
+            known.strays.push(Stray::new(backend));
+        }
+    }
+}
+
+impl OnDisk {
+    fn write(path: &Path, known: &Known) -> io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        let all = known.live.values().chain(known.strays.iter().map(|stray| &stray.backend));
+        let lines: Vec<Vec<u8>> = all.map(line).collect();
+        file.write_all(&lines.concat())?;
+        fs::rename(&new, path)?;
+        Ok(Self { path: path.to_owned(), file, lines: lines.len() })
+    }
+}
+
+fn line(backend: &Backend) -> Vec<u8> {
+    let mut line = serde_json::to_vec(backend).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// A live back end's place in the ledger.
+#[derive(Debug)]
+pub struct Noted {
+    ledger: Arc<Ledger>,
+    id: u64,
+    ended: bool,
+}
+
+impl Noted {
+    /// The connection was closed with nothing under way: the back end ends by itself.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.ledger.leave(self.id, self.ended);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(pid: u32) -> Backend {
+        let text = |text: &str| text.to_owned();
+        let (address, user, dbname) = (text("127.0.0.1:5432"), text("a\n\"b"), text("app"));
+        Backend { address, pid, secret: vec![1, 2, 3, 4], user, dbname, local: None, began: (1, 2) }
+    }
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("pgsluice-ledger-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn what_was_in_use_is_astray_in_the_next_life() {
+        let path = path("next");
+        let ledger = Arc::new(Ledger::open(&path).unwrap());
+        let (one, mut two) = (ledger.add(1, backend(11)), ledger.add(2, backend(12)));
+        // As after kill -9, in the midst of a line.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"address\":\"127").unwrap();
+        let next = Ledger::open(&path).unwrap();
+        let pids: Vec<u32> = next.strays().iter().map(|stray| stray.backend.pid).collect();
+        assert_eq!(pids, [11, 12]);
+        assert_eq!(next.strays()[0].backend, backend(11));
+        two.end();
+        drop((one, two));
+        assert_eq!(ledger.strays().iter().map(|stray| stray.backend.pid).collect::<Vec<_>>(), [11]);
+        ledger.forget(&ledger.strays());
+        assert!(!ledger.has_strays());
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_file_does_not_grow_without_end() {
+        let path = path("grows");
+        let ledger = Arc::new(Ledger::open(&path).unwrap());
+        for id in 0..2000 {
+            ledger.add(id, backend(1)).end();
+        }
+        assert!(fs::read_to_string(&path).unwrap().lines().count() < 2 * SPARE);
+        fs::remove_file(&path).unwrap();
+    }
+}
