@@ -235,7 +235,8 @@ impl Session {
             Ran::Calls => "it may have written",
             Ran::Writes => "it had written",
         };
-        let report = self.refused(format!("the transaction was rolled back: {what}, and the database is read-only now"));
+        let report =
+            self.refused(format!("the transaction was rolled back: {what}, and the database is read-only now"));
         match report.detail {
             Some(_) => report,
             // The gate is open, and nothing is contested.
