@@ -428,8 +428,7 @@ impl Session {
     fn execute(&mut self, header: Header) -> Result<Handled, End> {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
-        self.flow.batch = true;
-        self.flow.bound = true;
+        (self.flow.batch, self.flow.bound) = (true, true);
         if let Some(statement) = &statement
             && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Execute)
         {
@@ -518,8 +517,7 @@ impl Session {
 
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
         let skipped = std::mem::take(&mut self.flow.skip);
-        self.flow.batch = false;
-        self.flow.bound = false;
+        (self.flow.batch, self.flow.bound) = (false, false);
         self.is_held_no_more();
         if skipped {
             self.flow.copied = false;
