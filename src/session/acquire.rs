@@ -10,6 +10,7 @@ use tokio::time::Sleep;
 use super::identity::Wish as ServerWish;
 use super::lease::{InPlaceGuard, Lease, OnReplica};
 use super::pins::Pin;
+use super::refuse::{ASKING_PATIENCE, Asking};
 use super::tenure::give_back;
 use super::turned::Kept;
 use super::{End, Session};
@@ -102,7 +103,9 @@ impl Session {
         // A session that keeps its connection keeps one to the primary.
         let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
         let began = self.now;
-        let deadline = began + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        let asking = std::mem::take(&mut self.asking) == Asking::Waits;
+        let patience = self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        let deadline = began + if asking { patience.min(ASKING_PATIENCE) } else { patience };
         self.holding.cancelled = false;
         self.me.enter_at(Phase::Waiting, self.now);
         self.me.aim.set(Aim::Any);
@@ -123,6 +126,11 @@ impl Session {
                 self.settle_down();
                 self.begin_lease();
                 self.begin_anew();
+                Ok(())
+            }
+            Err(Denied::End(End::Report(_)) | Denied::Refused(_)) if asking => {
+                self.asking = Asking::InVain;
+                self.me.enter(Phase::Idle);
                 Ok(())
             }
             Err(denied) => self.after_denial(denied).await,

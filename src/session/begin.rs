@@ -158,6 +158,7 @@ impl Prepared {
             ending: None,
             half_closed: false,
             breaking: super::drain::Breaking::No,
+            asking: super::refuse::Asking::No,
             holding: super::hold::Holding::default(),
         })
     }

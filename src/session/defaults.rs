@@ -39,6 +39,11 @@ impl Defaults {
         Self { settings, application_name: application_name.into(), read_only }
     }
 
+    /// The default_transaction_read_only that it asks for.
+    pub(super) fn read_only(&self) -> Option<bool> {
+        self.read_only
+    }
+
     fn is_empty(&self) -> bool {
         self.settings.is_none() && self.application_name.is_empty() && self.read_only.is_none()
     }

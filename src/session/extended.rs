@@ -185,7 +185,7 @@ impl Session {
             return Ok(self.fail_in_place(header, report));
         }
         self.begin_work(Running::Prepared(statement.clone()));
-        self.flow.past.sends(&statement.cached);
+        self.flow.past.prepares(&statement.cached);
         self.flow.batch = true;
         if self.keeps_names() {
             self.names.forget(&name);
@@ -353,8 +353,8 @@ impl Session {
             return Ok(handled);
         }
         self.note_doubt(statement.cached.analysis.statements.first(), true);
-        self.flow.past.sends(&statement.cached);
         self.begin_work(Running::Prepared(statement.clone()));
+        let statement = self.note_bound(header, statement)?;
         let stands = self.keeps_names()
             || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
         if stands {

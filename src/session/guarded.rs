@@ -67,6 +67,8 @@ impl Session {
             return Ok(Handled::Done);
         }
         self.names.forget_unnamed();
+        let asked = cached;
+        let cached = self.as_read_only(asked.clone(), self.lex_context());
         let on_primary = self.lease.replica().is_none();
         if cached.analysis.ambiguous && on_primary {
             // It can be read two ways, and a guarded primary does not stop everything.
@@ -80,7 +82,12 @@ impl Session {
         let refused = |(at, one): (usize, &Statement)| {
             let ours = self.is_ours_to_refuse(one) && !self.absolves(&cached, context, one)
                 || self.cannot_try(one, Some(&cached));
-            let report = if ours { Some(self.refusal(one)) } else { self.refused_unseen(&cached, context, one) };
+            let late = || self.refused_read_write(one).filter(|_| single);
+            let report = if ours {
+                Some(self.refusal(one))
+            } else {
+                late().or_else(|| self.refused_unseen(&cached, context, one))
+            };
             Some((at, report?))
         };
         if let Some((at, report)) = cached.analysis.statements.iter().enumerate().find_map(refused) {
@@ -95,7 +102,9 @@ impl Session {
         }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
         parts.extend(self.after_discard(&cached).map(Part::Defaults));
-        if let [Part::Plain(_, doubt)] = parts.make_contiguous() {
+        if let [Part::Plain(_, doubt)] = parts.make_contiguous()
+            && Rc::ptr_eq(&asked, &cached)
+        {
             self.flow.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
@@ -160,6 +169,9 @@ impl Session {
         let ours = self.is_ours_to_refuse(statement) && !self.absolves(&cached, prepared.context(), statement);
         if ours || self.cannot_try(statement, None) {
             let report = self.refusal(statement);
+            return Some(self.fail_in_place(header, report));
+        }
+        if let Some(report) = self.refused_read_write(statement) {
             return Some(self.fail_in_place(header, report));
         }
         if let Some(report) = self.refused_unseen_prepared(prepared) {

@@ -2,21 +2,26 @@
 //!
 //! The message stays where it was read, so that nothing is sent before the gate is open and everything is sent once. The session
 //! keeps no server connection meanwhile. A block that has only read so far is rolled back and begun anew when its write
-//! may run: at READ COMMITTED each statement sees the newest data anyway. A block that has done more cannot be moved, and its
-//! writes are refused.
+//! may run, and set up anew: at READ COMMITTED each statement sees the newest data anyway, and at other levels it must have shown
+//! none. A block that has done more cannot be moved, and its writes are refused. The wait is part of the statement: the session's
+//! own statement_timeout and lock_timeout end it.
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::expect::{Expected, Hide, What};
+use super::past::{Beginning, Step};
 use super::rules::Treatment;
 use super::{End, Session};
+use crate::config::parse_duration;
 use crate::gate::NewTransaction;
 use crate::hub::Phase;
 use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
+use crate::sql::setup::value_of;
 use crate::sql::{Refusal, Statement};
+use crate::upstream::vars::Value;
 use crate::wire::frame::{HEADER, peek_front};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus};
@@ -25,7 +30,7 @@ use crate::wire::{Report, TxStatus};
 #[derive(Default)]
 pub struct Holding {
     /// The block that has to be begun before the message is sent.
-    anew: Option<std::rc::Rc<Cached>>,
+    anew: Option<Box<Beginning>>,
     /// It has waited enough: it gets its error now.
     over: Option<Over>,
     /// A cancel request has come.
@@ -39,6 +44,20 @@ enum Over {
     Refuse,
     /// 57014.
     Cancel,
+    /// The session's own statement_timeout: 57014.
+    StatementTimeout,
+    /// Its lock_timeout: 55P03.
+    LockTimeout,
+}
+
+/// A value of a setting that is a time, in milliseconds where it has no unit. None: there is no such limit.
+fn limit(value: &[u8]) -> Option<Duration> {
+    let text = str::from_utf8(value).ok()?.trim().trim_matches('\'').trim();
+    let limit = match text.parse() {
+        Ok(millis) => Duration::from_millis(millis),
+        Err(_) => parse_duration(text).ok()?,
+    };
+    (!limit.is_zero()).then_some(limit)
 }
 
 impl Session {
@@ -87,7 +106,7 @@ impl Session {
         let quiet = self.flow.expects.is_empty() && !self.flow.batch && !self.flow.skip;
         let place = match self.flow.status {
             TxStatus::Idle => true,
-            TxStatus::Block => self.flow.past.begun().is_some() && self.names.no_portals(),
+            TxStatus::Block => self.flow.past.can_begin_anew() && self.names.no_portals(),
             TxStatus::Failed => false,
         };
         quiet && place && self.holding.over.is_none() && self.treats_writes()
@@ -104,6 +123,7 @@ impl Session {
             Refusal::ByPostgres { unless_temporary } => {
                 !(*unless_temporary && self.pins.has(super::pins::Pin::Temporary))
             }
+            Refusal::AsksReadWrite(_) => false,
             Refusal::ByPgsluice(_) => !self.may_be_namesake(&statement.refusal),
         }
     }
@@ -113,12 +133,13 @@ impl Session {
         if self.flow.status == TxStatus::Block {
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
-            if self.flow.past.read_committed.is_none() {
+            if self.flow.past.has_to_ask_isolation() {
                 front::write_query(&mut io.to_server, READ_COMMITTED.as_bytes());
                 self.expect(Expected::hidden(What::Isolation, Hide::All));
             } else {
                 front::write_query(&mut io.to_server, ROLLBACK.as_bytes());
-                self.holding.anew = self.flow.past.begun().cloned();
+                self.holding.anew = self.flow.past.take_beginning();
+                self.undo.roll_back();
                 self.me.transaction_since.set(None);
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
             }
@@ -143,6 +164,10 @@ impl Session {
     /// Waits until the gate opens, or something ends the wait before.
     async fn until_open(&mut self) -> Result<Option<Over>, End> {
         let patience = self.db.gate.view().switches.in_force().map(|terms| terms.hold_timeout).unwrap_or_default();
+        let own = [("statement_timeout", Over::StatementTimeout), ("lock_timeout", Over::LockTimeout)];
+        let own = own.into_iter().filter_map(|(setting, over)| Some((self.own_limit(setting)?, over)));
+        let all = own.chain([(patience, Over::Refuse)]);
+        let (patience, over) = all.min_by_key(|(limit, _)| *limit).unwrap_or((patience, Over::Refuse));
         let mut sleep = Box::pin(tokio::time::sleep_until((Instant::now() + patience).into()));
         self.holding.cancelled = false;
         while matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. }) {
@@ -154,7 +179,7 @@ impl Session {
             })
             .await?;
             if timed_out {
-                return Ok(Some(Over::Refuse));
+                return Ok(Some(over));
             }
             self.answer_asks().await?;
             if std::mem::take(&mut self.holding.cancelled) {
@@ -164,12 +189,59 @@ impl Session {
         Ok(None)
     }
 
-    /// The block of a held message is begun anew on the connection that was just taken.
+    /// A time that the session has set for itself, in its block or before.
+    fn own_limit(&self, setting: &str) -> Option<Duration> {
+        let in_block = |cached: &Cached| {
+            let statements = cached.analysis.statements.iter().rev();
+            statements.filter_map(|one| value_of(one, &cached.text, setting.as_bytes())).next().map(limit)
+        };
+        let anew = self.holding.anew.as_deref();
+        let step = anew.and_then(|anew| {
+            anew.steps.iter().rev().find_map(|step| match step {
+                Step::Query(cached) => in_block(cached),
+                Step::Bound(statement, _) => in_block(&statement.cached),
+            })
+        });
+        let local = step.or_else(|| anew.and_then(|anew| in_block(&anew.begun)));
+        let session = || match self.vars.get(setting)? {
+            Value::Reported(value) | Value::Spelled(value) | Value::Flat(value) => limit(value.as_bytes()),
+        };
+        local.unwrap_or_else(session)
+    }
+
+    /// The block of a held message is begun anew, and set up anew, on the connection that was just taken.
     pub(super) fn begin_anew(&mut self) {
-        let Some(begun) = self.holding.anew.take() else { return };
-        front::write_query(&mut self.io.to_server, &begun.text);
-        self.flow.past.sends(&begun);
-        self.expect(Expected::hidden(What::Query(Some(begun)), Hide::All));
+        let Some(anew) = self.holding.anew.take() else { return };
+        let Beginning { begun, steps } = *anew;
+        self.send_again(Step::Query(begun));
+        steps.into_iter().for_each(|step| self.send_again(step));
+    }
+
+    fn send_again(&mut self, step: Step) {
+        let closed = self.lease.in_maintenance();
+        match step {
+            Step::Query(cached) => {
+                let sent = if closed { self.as_read_only(cached.clone(), self.lex_context()) } else { cached.clone() };
+                front::write_query(&mut self.io.to_server, &sent.text);
+                self.flow.past.sends(&cached);
+                self.expect(Expected::hidden(What::Query(Some(sent)), Hide::All));
+            }
+            Step::Bound(statement, values) => {
+                let sent = self.bound_as_read_only(statement.clone());
+                let out = &mut self.io.to_server;
+                front::write_parse(out, b"", &sent.cached.text, &sent.oids);
+                front::write_bind(out, b"", b"", &values);
+                front::write_execute(out, b"");
+                front::write_sync(out);
+                self.flow.past.binds(&statement, &values);
+                if let Some(server) = self.lease.server() {
+                    server.unnamed = 0;
+                }
+                for what in [What::Parse(0), What::Bind(Some(sent.clone())), What::Execute(Some(sent)), What::Sync] {
+                    self.expect(Expected::hidden(what, Hide::All));
+                }
+            }
+        }
     }
 
     /// Whether a block has to be begun before anything else.
@@ -193,9 +265,27 @@ impl Session {
         self.holding.over = None;
     }
 
-    /// The error of a held message that its client has cancelled.
+    /// The error of a held message whose wait its client, or a time-out of its own, has ended.
     pub(super) fn cancelled_hold(&self) -> Option<Report> {
-        (self.holding.over == Some(Over::Cancel))
-            .then(|| Report::error("57014", "canceling statement due to user request"))
+        let (code, why) = match self.holding.over? {
+            Over::Refuse => return None,
+            Over::Cancel => ("57014", "user request"),
+            Over::StatementTimeout => ("57014", "statement timeout"),
+            Over::LockTimeout => ("55P03", "lock timeout"),
+        };
+        Some(Report::error(code, format!("canceling statement due to {why}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_postgresql_reads_them() {
+        for (text, millis) in [("1000", 1000), ("'1s'", 1000), ("' 250 ms '", 250), ("2min", 120_000), ("'500'", 500)] {
+            assert_eq!(limit(text.as_bytes()), Some(Duration::from_millis(millis)), "{text}");
+        }
+        assert!(limit(b"0").is_none() && limit(b"'0'").is_none() && limit(b"x").is_none());
     }
 }

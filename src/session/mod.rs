@@ -39,6 +39,7 @@ mod past;
 mod pins;
 mod prepared;
 mod proof;
+mod read_write;
 mod refuse;
 mod rehearse;
 pub mod replication;
@@ -192,6 +193,7 @@ pub struct Session {
     /// The client has closed its side of the connection: it says nothing more.
     half_closed: bool,
     breaking: drain::Breaking,
+    asking: refuse::Asking,
     holding: hold::Holding,
 }
 

@@ -3,7 +3,10 @@
 
 use std::rc::Rc;
 
+use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
+use crate::sql::read_write::asks_of_transaction;
+use crate::sql::setup::sets_up;
 use crate::sql::{CopyDirection, Isolation, Kind, Name, Proven, SessionEffect, Statement, TransactionVerb};
 
 /// Savepoints that are followed by name; with more the transaction is waited for.
@@ -30,13 +33,39 @@ pub enum Ran {
     Writes,
 }
 
+/// A message of those that set a block up, as it is sent again.
+#[derive(Clone)]
+pub enum Step {
+    /// A simple query.
+    Query(Rc<Cached>),
+    /// A prepared statement that was bound with these formats and values.
+    Bound(Rc<Prepared>, Box<[u8]>),
+}
+
+/// How a block was begun and set up.
+pub struct Beginning {
+    /// The message with its BEGIN.
+    pub begun: Rc<Cached>,
+    /// What followed.
+    pub steps: Vec<Step>,
+}
+
+/// Messages with which a block is set up that are remembered, and their bytes.
+const MOST_STEPS: usize = 64;
+const MOST_BYTES: usize = 64 * 1024;
+
 /// See the module.
-#[derive(Debug)]
 pub struct Past {
     /// The message that began the block, while nothing ran in it that could not run again in another one.
     begun: Option<Rc<Cached>>,
-    /// Something ran that may have taken a snapshot.
+    /// What set it up since.
+    steps: Option<Box<(Vec<Step>, usize)>>,
+    /// It has shown data, or what it did is not known.
     queried: bool,
+    /// What set it up may have taken a snapshot.
+    set_up_by_query: bool,
+    /// Its isolation level was said to be one at which all of it sees the same data.
+    one_snapshot: bool,
     savepoints: Savepoints,
     /// A cursor WITH HOLD may have been declared: its query runs within COMMIT.
     holds: bool,
@@ -48,6 +77,8 @@ pub struct Past {
     saved: bool,
     /// A statement that takes a snapshot was sent while there was no savepoint to go back to.
     snapshot: bool,
+    /// Whether the client asked for READ ONLY or READ WRITE, whatever the server was told.
+    own_read_only: Option<bool>,
     /// Whether its isolation level is READ COMMITTED, once that was asked.
     pub read_committed: Option<bool>,
 }
@@ -56,13 +87,17 @@ impl Default for Past {
     fn default() -> Self {
         Self {
             begun: None,
+            steps: None,
             queried: false,
+            set_up_by_query: false,
+            one_snapshot: false,
             savepoints: Savepoints::Known(Vec::new()),
             holds: false,
             ran: Ran::Reads,
             read_only: None,
             saved: false,
             snapshot: false,
+            own_read_only: None,
             read_committed: None,
         }
     }
@@ -90,43 +125,111 @@ impl Past {
         self.snapshot |= !self.saved;
     }
 
-    fn sends_other(&mut self, cached: &Rc<Cached>) {
-        if let Some(Statement { kind: Kind::Transaction(TransactionVerb::Begin(modes)), .. }) =
-            cached.analysis.single().filter(|_| !cached.analysis.ambiguous)
-        {
-            let same = matches!(modes.isolation, None | Some(Isolation::ReadCommitted | Isolation::ReadUncommitted));
-            self.begun = (same && !self.queried && modes.read_only != Some(true)).then(|| cached.clone());
-            self.becomes(modes.read_only);
+    /// A statement is prepared, which runs nothing yet.
+    pub fn prepares(&mut self, cached: &Rc<Cached>) {
+        if !self.sets_up(cached) {
+            self.sends(cached);
+        }
+    }
+
+    /// A statement is bound with these formats and values, and will be executed.
+    pub fn binds(&mut self, statement: &Rc<Prepared>, values: &[u8]) {
+        if self.sets_up(&statement.cached) {
+            self.add(Step::Bound(statement.clone(), values.into()), values.len() + statement.cached.text.len());
+        } else {
+            self.sends(&statement.cached);
+        }
+    }
+
+    /// Whether the message does nothing but set the block up. Notes what it says of its modes.
+    fn sets_up(&mut self, cached: &Cached) -> bool {
+        let statements = &cached.analysis.statements;
+        let all = !cached.analysis.ambiguous
+            && !statements.is_empty()
+            && statements.iter().all(|statement| sets_up(statement, &cached.text));
+        if all {
+            statements.iter().for_each(|statement| self.note_modes(statement));
+        }
+        all
+    }
+
+    /// Notes what a statement that begins the block or sets it up says of its modes.
+    fn note_modes(&mut self, statement: &Statement) {
+        self.ran = self.ran.max(ran(statement));
+        self.becomes(asks_of_transaction(statement));
+        if statement.kind == Kind::Read {
+            self.set_up_by_query = true;
+            self.snapshot |= !self.saved;
+        }
+        match &statement.kind {
+            // `done` follows savepoints.
+            Kind::Transaction(TransactionVerb::Savepoint(_)) => self.saved = true,
+            Kind::Transaction(TransactionVerb::Begin(modes) | TransactionVerb::SetTransaction { modes, .. }) => {
+                self.one_snapshot |=
+                    matches!(modes.isolation, Some(Isolation::RepeatableRead | Isolation::Serializable));
+                if modes.read_only == Some(true) {
+                    self.begun = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, step: Step, bytes: usize) {
+        if self.begun.is_none() {
             return;
         }
+        let (steps, all) = &mut **self.steps.get_or_insert_default();
+        if steps.len() < MOST_STEPS && *all + bytes <= MOST_BYTES {
+            steps.push(step);
+            *all += bytes;
+        } else {
+            self.begun = None;
+        }
+    }
+
+    fn sends_other(&mut self, cached: &Rc<Cached>) {
         if cached.analysis.ambiguous {
             self.sends_unknown();
+            return;
+        }
+        if let Some((Statement { kind: Kind::Transaction(TransactionVerb::Begin(modes)), .. }, rest)) =
+            cached.analysis.statements.split_first()
+            && rest.iter().all(|statement| sets_up(statement, &cached.text))
+        {
+            let first = !self.queried();
+            if first {
+                self.own_read_only = modes.read_only.or(self.own_read_only);
+            }
+            self.begun = first.then(|| cached.clone());
+            self.steps = None;
+            cached.analysis.statements.iter().for_each(|statement| self.note_modes(statement));
+            return;
+        }
+        if self.sets_up(cached) {
+            self.add(Step::Query(cached.clone()), cached.text.len());
             return;
         }
         for statement in &cached.analysis.statements {
             self.holds |= statement.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
             self.ran = self.ran.max(ran(statement));
+            self.becomes(asks_of_transaction(statement));
             match &statement.kind {
                 Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.reads(),
-                // `done` follows those.
-                Kind::Transaction(TransactionVerb::Savepoint(_)) => self.saved = true,
-                Kind::Transaction(TransactionVerb::Release(_) | TransactionVerb::RollbackTo(_)) => {}
-                Kind::Transaction(TransactionVerb::SetTransaction { snapshot: false, modes }) => {
-                    self.begun = None;
-                    self.becomes(modes.read_only);
-                }
-                Kind::Session if only_sets(statement) => {
-                    self.begun = None;
-                    if statement.effects.iter().any(sets_access) {
-                        self.becomes(Some(false));
-                    }
-                }
+                // `done` follows savepoints.
+                Kind::Transaction(TransactionVerb::Savepoint(_)) => (self.begun, self.saved) = (None, true),
+                Kind::Transaction(
+                    TransactionVerb::Release(_)
+                    | TransactionVerb::RollbackTo(_)
+                    | TransactionVerb::SetTransaction { snapshot: false, .. },
+                ) => self.begun = None,
+                Kind::Session if only_sets(statement) => self.begun = None,
                 Kind::Unknown => self.sends_unknown(),
                 kind => {
                     (self.begun, self.queried) = (None, true);
                     match kind {
                         Kind::Read | Kind::Copy(CopyDirection::ToClient) => self.reads(),
-                        Kind::Transaction(TransactionVerb::Begin(modes)) => self.becomes(modes.read_only),
+                        Kind::Transaction(TransactionVerb::Begin(_)) => {}
                         // What follows may be another transaction.
                         Kind::Transaction(_) => (self.read_only, self.snapshot) = (None, false),
                         _ => {}
@@ -151,6 +254,7 @@ impl Past {
 
     /// A statement has been executed.
     pub fn done(&mut self, statement: &Statement) {
+        self.own_read_only = asks_of_transaction(statement).or(self.own_read_only);
         let Kind::Transaction(verb) = &statement.kind else { return };
         let Savepoints::Known(names) = &mut self.savepoints else { return };
         match verb {
@@ -170,7 +274,12 @@ impl Past {
 
     /// Whether a snapshot may have been taken.
     pub fn queried(&self) -> bool {
-        self.queried
+        self.queried || self.set_up_by_query
+    }
+
+    /// Whether the client asked for READ ONLY (true) or READ WRITE.
+    pub fn own_read_only(&self) -> Option<bool> {
+        self.own_read_only
     }
 
     /// The most that ran.
@@ -194,9 +303,22 @@ impl Past {
         !matches!(&self.savepoints, Savepoints::Known(names) if names.is_empty())
     }
 
-    /// The message that began the block, if the block can be begun anew and nobody could tell.
-    pub fn begun(&self) -> Option<&Rc<Cached>> {
-        self.begun.as_ref().filter(|_| !self.in_savepoint() && self.read_committed != Some(false))
+    /// Whether the block can be begun anew and nobody could tell: it has shown nothing, or sees the newest data anyway.
+    pub fn can_begin_anew(&self) -> bool {
+        let sees_newest = !self.one_snapshot && self.read_committed != Some(false);
+        self.begun.is_some() && (!self.queried || sees_newest)
+    }
+
+    /// Whether that depends on the isolation level that nobody has named.
+    pub fn has_to_ask_isolation(&self) -> bool {
+        self.queried && self.read_committed.is_none()
+    }
+
+    /// How it was begun, for another one.
+    pub fn take_beginning(&mut self) -> Option<Box<Beginning>> {
+        let begun = self.begun.take()?;
+        let steps = self.steps.take().map(|steps| steps.0).unwrap_or_default();
+        Some(Box::new(Beginning { begun, steps }))
     }
 }
 
@@ -215,11 +337,6 @@ fn ran(statement: &Statement) -> Ran {
 /// Whether it makes settings and does nothing else. DECLARE CURSOR has no effect that is known.
 fn only_sets(statement: &Statement) -> bool {
     !statement.effects.is_empty() && statement.effects.iter().all(|e| matches!(e, SessionEffect::Set { .. }))
-}
-
-/// Whether it sets what READ ONLY and READ WRITE set.
-fn sets_access(effect: &SessionEffect) -> bool {
-    matches!(effect, SessionEffect::Set { name, .. } if name.eq_ignore_ascii_case(b"transaction_read_only"))
 }
 
 #[cfg(test)]
@@ -256,22 +373,27 @@ mod tests {
     }
 
     #[test]
-    fn a_block_can_be_begun_anew_while_it_has_only_read() {
+    fn a_block_can_be_begun_anew_while_it_has_only_read_or_been_set_up() {
         for (texts, anew) in [
             (&["BEGIN"][..], true),
             (&["BEGIN", "SELECT v FROM t"], true),
             (&["START TRANSACTION ISOLATION LEVEL READ COMMITTED", "SELECT 1"], true),
-            (&["BEGIN ISOLATION LEVEL REPEATABLE READ"], false),
+            (&["BEGIN ISOLATION LEVEL REPEATABLE READ"], true),
+            (&["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT 1"], false),
+            (&["BEGIN", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SELECT set_config('a.b', 'c', true)"], true),
             (&["BEGIN READ ONLY"], false),
-            (&["BEGIN", "SET LOCAL search_path = x"], false),
+            (&["BEGIN", "SET TRANSACTION READ ONLY"], false),
+            (&["BEGIN", "SET LOCAL search_path = x"], true),
+            (&["BEGIN; SET LOCAL search_path = x"], true),
+            (&["BEGIN", "SAVEPOINT a; SELECT 1"], false),
             (&["BEGIN", "SELECT f(1)"], false),
             (&["BEGIN", "DECLARE c CURSOR FOR SELECT 1"], false),
             (&["BEGIN", "SELECT 1", "LOCK t"], false),
-            (&["BEGIN", "SAVEPOINT a"], false),
+            (&["BEGIN", "SAVEPOINT a"], true),
             (&["BEGIN", "SAVEPOINT a", "SELECT 1", "RELEASE a"], true),
             (&["BEGIN; SELECT 1"], false),
         ] {
-            assert_eq!(after(texts).begun().is_some(), anew, "{texts:?}");
+            assert_eq!(after(texts).can_begin_anew(), anew, "{texts:?}");
         }
     }
 
@@ -288,6 +410,9 @@ mod tests {
             (&["BEGIN READ WRITE", "SELECT 1"], false),
             (&["BEGIN READ ONLY", "SET TRANSACTION READ WRITE", "SELECT 1"], false),
             (&["BEGIN READ ONLY", "SET transaction_read_only = off", "SELECT 1"], false),
+            (&["BEGIN READ ONLY", "RESET transaction_read_only", "SELECT 1"], false),
+            (&["BEGIN READ ONLY", "SET transaction_read_only TO DEFAULT", "SELECT 1"], false),
+            (&["BEGIN READ ONLY", "SELECT set_config('a.b', 'c', true)"], true),
             (&["BEGIN READ ONLY", "SAVEPOINT a", "SELECT 1"], false),
             (&["BEGIN", "SAVEPOINT a", "SET TRANSACTION READ ONLY", "SELECT 1"], false),
             (&["BEGIN READ ONLY", "SELECT 1", "SAVEPOINT a", "SELECT 1"], true),

@@ -4,11 +4,14 @@
 //! state after an error is for the server to keep: the message is replaced by one that is certain to fail there
 //! ([`POISON`](crate::sql::own_statements::transaction::POISON), [`NO_SUCH_PORTAL`]), and the error it raises by the gate's.
 
+use std::time::Duration;
+
 use super::lease::Lease;
 use super::prepared::Inner;
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Layer;
+use crate::route::{Nature, Route, Wish};
 use crate::sql::cache::Cached;
 use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
 use crate::wire::fields::Change;
@@ -45,10 +48,24 @@ const MOST_SUSPECTED: usize = 10_000;
 /// What an EXECUTE is taken for whose statement is not known.
 static UNKNOWN: Refusal = Refusal::ByPgsluice(Reason::LiftsGuard);
 
+/// Whether a server is asked for the error of a write outside of a block, which may be wrong in itself too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asking {
+    #[default]
+    No,
+    /// It waits for a server connection, no longer than [`ASKING_PATIENCE`].
+    Waits,
+    /// There was none: it is refused without.
+    InVain,
+}
+
+/// How long a write that is refused anyway waits for a server connection to be told so.
+pub(super) const ASKING_PATIENCE: Duration = Duration::from_secs(1);
+
 impl Session {
     /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
     pub(super) fn is_ours_to_refuse(&self, statement: &Statement) -> bool {
-        matches!(statement.refusal, Refusal::ByPgsluice(_)) || self.prepared_refusal(statement).is_some()
+        statement.refusal.is_ours() || self.prepared_refusal(statement).is_some()
     }
 
     fn prepared_refusal(&self, statement: &Statement) -> Option<&Refusal> {
@@ -76,7 +93,7 @@ impl Session {
                 statement.cached.analysis.statements.first().map(|one| &one.refusal)
             }
         };
-        refusal.filter(|refusal| matches!(refusal, Refusal::ByPgsluice(_)))
+        refusal.filter(|refusal| refusal.is_ours())
     }
 
     /// The error for a Bind of such a statement: the protocol runs it as EXECUTE does.
@@ -91,7 +108,7 @@ impl Session {
     pub(super) fn note_dangerous_prepare(&mut self, statement: &Statement, text: &[u8], context: LexContext) {
         for effect in &statement.effects {
             if let SessionEffect::Prepare { name, inner } = effect
-                && (matches!(inner.refusal, Refusal::ByPgsluice(_)) || self.distrusts_cursors())
+                && (inner.refusal.is_ours() || self.distrusts_cursors())
             {
                 let text = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
                 let statement = Some(self.core.statements.get(text, &[], context, 0));
@@ -132,23 +149,46 @@ impl Session {
         Some(self.refused(format!("cannot execute {name}() in a read-only transaction")))
     }
 
-    /// Answers a simple query of one certain write without a server. True if it did.
+    /// Whether a guarded connection can be had for a write that is refused anyway, and nobody who reads has to wait for it.
+    fn can_ask(&self) -> bool {
+        let setup = self.db.setup();
+        let view = self.db.gate.view();
+        let wish = Wish {
+            state: self.db.gate.state(),
+            reads: self.manner.reads,
+            maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
+            quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
+            cluster: &setup.cluster,
+            avoid: crate::topology::Avoid::default(),
+        };
+        let at = match wish.route(Nature::Any) {
+            Route::GuardedPrimary => setup.cluster.primary(),
+            Route::Replica(at) => Some(at),
+            _ => None,
+        };
+        let pool = at.map(|at| self.pools.by_upstream.get(at).and_then(Option::as_ref));
+        !self.db.is_paused() && pool.is_some_and(|pool| pool.is_none_or(|pool| !pool.is_crowded()))
+    }
+
+    /// Answers a simple query of one certain write without a server. True if it did. What PostgreSQL refuses may be wrong in
+    /// itself too, an unknown table say: where a server can be asked at once it has the word.
     pub(super) fn refuses_at_once(&mut self, cached: &Cached) -> bool {
         let closed = matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. });
         let Some(statement) = cached.analysis.single().filter(|_| closed && !cached.analysis.ambiguous) else {
             return false;
         };
         let certain = self.is_certain_write(statement) && !self.has_to_begin();
-        // The first refusal is the server's, so that ours can say the same to the last byte. Without a server it must do without.
-        let place = self.db.refusal_place();
-        let served = || {
-            let cluster = self.db.setup().cluster.clone();
-            cluster.primary().is_some() || cluster.replica(None, crate::topology::Avoid::default()).is_some()
-        };
         let by_postgres = matches!(statement.refusal, Refusal::ByPostgres { .. });
-        if by_postgres && place.is_none() && served() {
-            return false;
+        let in_vain = std::mem::take(&mut self.asking) == Asking::InVain;
+        if by_postgres && !in_vain {
+            let waits = self.lease.is_none() && self.can_ask();
+            if waits || !self.lease.is_none() {
+                self.asking = if certain && waits { Asking::Waits } else { Asking::No };
+                return false;
+            }
         }
+        // As the server said it before, to the last byte.
+        let place = self.db.refusal_place();
         if !certain || !matches!(self.lease, Lease::None | Lease::Bound { .. } | Lease::InPlace { .. }) {
             return false;
         }

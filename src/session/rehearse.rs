@@ -47,7 +47,7 @@ impl Session {
 
     fn would_be_refused(&self, refusal: &Refusal) -> bool {
         match refusal {
-            Refusal::Allowed => false,
+            Refusal::Allowed | Refusal::AsksReadWrite(_) => false,
             Refusal::ByPostgres { unless_temporary } => !(*unless_temporary && self.pins.has(Pin::Temporary)),
             Refusal::ByPgsluice(_) => true,
         }

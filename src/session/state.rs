@@ -61,6 +61,7 @@ impl super::Session {
                 effect,
                 Effect::Reset(_) | Effect::ResetAll | Effect::DiscardAll | Effect::Set { default: true, .. }
             );
+            self.note_read_only_default(effect);
             self.note_effect(effect, statement, text);
         }
         self.me.pinned.set(self.pins.word());
@@ -170,7 +171,7 @@ impl super::Session {
     }
 
     /// What cannot be remembered stays where it is.
-    fn pin_unless(&mut self, remembered: bool) {
+    pub(super) fn pin_unless(&mut self, remembered: bool) {
         if !remembered {
             self.pins.add(Pin::Settings);
         }
@@ -198,6 +199,9 @@ impl super::Session {
     pub(super) fn note_fate(&mut self, committed: bool) {
         if self.undo.is_empty() {
             return;
+        }
+        if let Some(default) = self.undo.read_only_default().filter(|_| committed) {
+            self.read_only_default = default.or(self.defaults.read_only()).or(self.told.read_only());
         }
         let seed = self.core.hub.seed.clone();
         match (committed, self.lease.server()) {

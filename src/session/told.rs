@@ -18,6 +18,11 @@ impl Told {
         Self { welcome, since: Vec::new() }
     }
 
+    /// The role's own default_transaction_read_only, if that was known.
+    pub(super) fn read_only(&self) -> Option<bool> {
+        self.welcome.read_only
+    }
+
     /// Notes what a server reports. Whether it is news.
     pub(super) fn is_news(&mut self, name: &str, value: &str) -> bool {
         if let Some((_, known)) = self.since.iter_mut().find(|(known, _)| **known == *name) {

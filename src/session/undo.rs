@@ -13,6 +13,8 @@ pub struct Undo {
 enum Made {
     /// A setting's new value; None: its default.
     Put(Box<str>, Option<Value>),
+    /// The session's own default_transaction_read_only, while the gate keeps it from being in force; None: as at log-in.
+    ReadOnlyDefault(Option<bool>),
     /// RESET ALL, which leaves the role alone.
     ResetAll,
     /// DISCARD ALL.
@@ -33,6 +35,19 @@ impl Undo {
     /// A setting has a new value, or with None its default. False if there are too many to remember.
     pub fn put(&mut self, name: &str, value: Option<Value>) -> bool {
         self.note(Made::Put(name.into(), value))
+    }
+
+    /// The session has chosen a default_transaction_read_only. False as for [`Self::put`].
+    pub fn set_read_only_default(&mut self, default: Option<bool>) -> bool {
+        self.note(Made::ReadOnlyDefault(default))
+    }
+
+    /// The last such choice.
+    pub fn read_only_default(&self) -> Option<Option<bool>> {
+        self.made.iter().rev().find_map(|made| match made {
+            Made::ReadOnlyDefault(default) => Some(*default),
+            _ => None,
+        })
     }
 
     /// RESET ALL has run. False as for [`Self::put`].
@@ -73,7 +88,7 @@ impl Undo {
                     Made::Put(name, value) => vars.put(seed, name, value.clone()),
                     Made::ResetAll => vars.reset_unreported(seed),
                     Made::ForgetAll => vars.forget_unreported(seed),
-                    Made::Savepoint(_) => {}
+                    Made::Savepoint(_) | Made::ReadOnlyDefault(_) => {}
                 }
             }
         }

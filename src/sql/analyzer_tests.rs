@@ -168,6 +168,17 @@ fn writes() {
 #[test]
 fn what_lifts_the_guard() {
     for text in [
+        "set default_transaction_read_only = maybe",
+        "set transaction_read_only to off, off",
+        "select set_config('transaction_read_only', null, true)",
+        "select query_to_xml('select set_config(''default_transaction_read_only'', ''off'', false)', true, true, '')",
+        "do $$ begin perform set_config('default_transaction_read_only', 'off', false); end $$",
+        "select set_config(new_value => 'off', is_local => false, setting_name => 'default_transaction_read_only')",
+        "select 1 where pg_catalog.set_config('TRANSACTION_read_only', $1, true) = ''",
+    ] {
+        assert_eq!(one(text).refusal, Refusal::ByPgsluice(Reason::LiftsGuard), "{text}");
+    }
+    for text in [
         "set default_transaction_read_only = off",
         "SET SESSION \"Default_Transaction_Read_Only\" TO 'of'",
         "set local U&\"default\\005ftransaction_read_only\" to 0",
@@ -184,12 +195,10 @@ fn what_lifts_the_guard() {
         "set local transaction read write",
         "set session transaction deferrable, read write",
         "select set_config('default_transaction_read_only', 'off', false)",
-        "select 1 where pg_catalog.set_config('TRANSACTION_read_only', $1, true) = ''",
         "select set_config(E'default\\x5ftransaction_read_only'::text, 'f', false)",
         "select set_config('' || 'default_transaction_read_only', 'off', false)",
-        "select query_to_xml('select set_config(''default_transaction_read_only'', ''off'', false)', true, true, '')",
     ] {
-        assert_eq!(one(text).refusal, Refusal::ByPgsluice(Reason::LiftsGuard), "{text}");
+        assert!(matches!(one(text).refusal, Refusal::AsksReadWrite(_)), "{text}");
     }
     for text in [
         "set default_transaction_read_only = on",

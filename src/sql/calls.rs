@@ -7,10 +7,12 @@ use super::builtins;
 use super::keyword::Keyword;
 use super::lexer::{Lexer, Shape, Token};
 use super::literal::{decode, name, without_dotted_i};
+use super::read_write::{Instead, ReadWriteRequest};
 use super::refused::Rule;
 use super::settings;
 use super::statement::{Kind, Process, Proven, Reason, Refusal, SessionEffect};
 use super::unseen::Left;
+use std::ops::Range;
 
 /// What the calls of a statement amount to.
 #[derive(Debug, Default)]
@@ -210,9 +212,15 @@ fn arguments(lexer: Lexer) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>) {
 }
 
 /// The same for so many.
-fn arguments_up_to(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>) {
+fn arguments_up_to(lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>) {
+    let (found, inside, _) = arguments_and_second(lexer, most);
+    (found, inside)
+}
+
+/// The same, and where the second stands if it is a constant in quotes.
+fn arguments_and_second(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>, Option<Range<u32>>) {
     let text = lexer.text();
-    let (mut found, mut inside) = (Vec::new(), Vec::new());
+    let (mut found, mut inside, mut second) = (Vec::new(), Vec::new(), None);
     let mut current: Option<Argument> = None;
     let mut cast = false;
     // Of parentheses and brackets within an argument.
@@ -229,7 +237,7 @@ fn arguments_up_to(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize,
             Shape::Punct(b',' | b')') => {
                 found.extend(current.take());
                 if token.is(b')') || found.len() == most {
-                    return (found, inside);
+                    return (found, inside, second);
                 }
                 cast = false;
             }
@@ -238,6 +246,9 @@ fn arguments_up_to(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize,
             Shape::Word if cast && matches!(current, Some(Argument::Text(_))) => {}
             Shape::Str(_) => {
                 let value = decode(token, text);
+                if current.is_none() && found.len() == 1 {
+                    second = Some(token.start..token.end);
+                }
                 inside.push((found.len(), value.clone()));
                 current = Some(if current.is_none() { Argument::Text(value) } else { Argument::Computed });
             }
@@ -254,22 +265,27 @@ fn arguments_up_to(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize,
         }
     }
     found.push(Argument::Computed);
-    (found, inside)
+    (found, inside, second)
 }
 
 fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
     let named = lexer.as_ref().is_some_and(|lexer| names_arguments(lexer.clone()));
-    let (given, constants) = lexer.map(arguments).unwrap_or_default();
+    let (given, constants, second) = lexer.map(|lexer| arguments_and_second(lexer, 3)).unwrap_or_default();
     // The first says which setting, unless they are given by name.
-    let guarded = constants.iter().any(|(at, constant)| (named || *at == 0) && settings::is_guard(constant));
+    let says = |is: fn(&[u8]) -> bool| constants.iter().any(|(at, constant)| (named || *at == 0) && is(constant));
+    let (guarded, of_transaction) = (says(settings::is_guard), says(settings::is_transaction_read_only));
     let turns_on = |value: &Argument| match value {
         Argument::Text(value) => settings::is_on(value),
-        // The default of a guarded connection is on.
-        Argument::Null => true,
+        // The default of a guarded connection is on; that of its transaction is not.
+        Argument::Null => !of_transaction,
         _ => false,
     };
     if guarded && !given.get(1).is_some_and(turns_on) {
-        calls.refusal.worsen(Refusal::ByPgsluice(Reason::LiftsGuard));
+        let off = matches!(given.get(1), Some(Argument::Text(value)) if settings::is_off(value));
+        calls.refusal.worsen(match second.filter(|_| off) {
+            Some(at) => Refusal::AsksReadWrite(ReadWriteRequest::new(at, Instead::Literal)),
+            None => Refusal::ByPgsluice(Reason::LiftsGuard),
+        });
     }
     let local = |a: &Argument| match a {
         Argument::Bool(local) => Some(*local),

@@ -9,13 +9,15 @@ use super::constants::refused_in_constants;
 use super::cursor::Cursor;
 use super::keyword::Keyword as K;
 use super::lexer::{Lexer, Shape};
+use super::read_write::{Instead, ReadWriteRequest};
 use super::scan::{Facts, scan};
 use super::statement::{
     CopyDirection, Isolation, Kind, Process, Proven, Reason, Refusal, SessionEffect, Statement, TransactionVerb,
 };
 use super::unseen::Kinds;
 use super::unseen::left::by_constants;
-use super::{ddl, session, settings};
+use super::{ddl, session};
+use std::ops::Range;
 
 /// A verdict before what the calls inside add to it.
 pub(super) struct Draft {
@@ -50,11 +52,15 @@ impl Draft {
         self
     }
 
-    pub fn lifts_guard(mut self, lifts: bool) -> Self {
-        if lifts {
-            self.refusal = Refusal::ByPgsluice(Reason::LiftsGuard);
-        }
+    pub fn refusal(mut self, refusal: Refusal) -> Self {
+        self.refusal = refusal;
         self
+    }
+
+    /// `at`: where it says WRITE of READ WRITE.
+    pub fn asks_read_write(self, at: Option<Range<u32>>) -> Self {
+        let request = at.map(|at| ReadWriteRequest::new(at, Instead::Only));
+        self.refusal(request.map_or(Refusal::Allowed, Refusal::AsksReadWrite))
     }
 
     pub fn primary_only(mut self) -> Self {
@@ -238,7 +244,8 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
                 c.group()?;
             }
             let query = c.eat(K::As).then_some(c.now.start)?;
-            let inner = Box::new(inner(lexer, query, end, scope, level)?);
+            let mut inner = Box::new(inner(lexer, query, end, scope, level)?);
+            inner.refusal = std::mem::take(&mut inner.refusal).out_of_reach();
             let draft = Draft::new(Kind::Session, "PREPARE").effect(E::Prepare { name, inner });
             Some(Draft { executes: false, ..draft })
         }
@@ -478,10 +485,4 @@ fn lock_table(mut c: Cursor) -> Draft {
         c.at(K::Mode)
     };
     if weak_and_whole { draft } else { draft.primary_only() }
-}
-
-/// Whether setting this to that would make transactions read-write.
-pub(super) fn lifts_guard(name: &[u8], default: bool, on: bool) -> bool {
-    let keeps = on || (default && !settings::is_transaction_read_only(name));
-    settings::is_guard(name) && !keeps
 }

@@ -13,7 +13,7 @@ use super::statement::{Reason, Refusal};
 
 /// The worst of what the constants of a text would do if they were run as SQL, and the constants inside those.
 pub(super) fn refused_in_constants(lexer: Lexer, scope: Scope<'_>) -> Refusal {
-    in_constants(lexer, scope, Place::Statement)
+    in_constants(lexer, scope, Place::Statement).out_of_reach()
 }
 
 /// What a constant is for the text around it.

@@ -1,12 +1,16 @@
 //! SET, RESET, DISCARD and transaction control: what they do to the session, and whether they lift the guard.
 
-use super::classify::{Draft, lifts_guard, needs_primary};
+use super::classify::{Draft, needs_primary};
 use super::cursor::Cursor;
 use super::keyword::Keyword as K;
 use super::lexer::Shape;
 use super::literal::{decode, name};
+use super::read_write::{Instead, ReadWriteRequest};
 use super::settings;
-use super::statement::{Isolation, Kind, Name, SessionEffect as E, TransactionModes, TransactionVerb as T};
+use super::statement::{
+    Isolation, Kind, Name, Reason, Refusal, SessionEffect as E, TransactionModes, TransactionVerb as T,
+};
+use std::ops::Range;
 
 /// SET, RESET and DISCARD; `end` is where the statement ends.
 pub(super) fn read(mut c: Cursor, end: u32) -> Option<Draft> {
@@ -58,9 +62,9 @@ fn set(mut c: Cursor, end: u32) -> Option<Draft> {
     match c.bump().keyword {
         K::Session if c.eat(K::Characteristics) => {
             (c.eat(K::As) && c.eat(K::Transaction)).then_some(())?;
-            let modes = modes(&mut c);
+            let (modes, write) = modes(&mut c);
             let kind = Kind::Transaction(T::SetSessionCharacteristics(modes));
-            let draft = Draft::new(kind, "SET").lifts_guard(modes.read_only == Some(false));
+            let draft = Draft::new(kind, "SET").asks_read_write(write);
             Some(draft.effect(E::Characteristics(modes)))
         }
         K::Session if c.eat(K::Authorization) => {
@@ -71,9 +75,9 @@ fn set(mut c: Cursor, end: u32) -> Option<Draft> {
             Some(Draft::new(Kind::Transaction(verb), "SET"))
         }
         K::Transaction => {
-            let modes = modes(&mut c);
+            let (modes, write) = modes(&mut c);
             let kind = Kind::Transaction(T::SetTransaction { modes, snapshot: false });
-            let draft = Draft::new(kind, "SET").lifts_guard(modes.read_only == Some(false));
+            let draft = Draft::new(kind, "SET").asks_read_write(write);
             Some(if needs_primary(modes.isolation) { draft.primary_only() } else { draft })
         }
         K::Role => Some(Draft::new(Kind::Session, "SET").effect(E::SetRole { local })),
@@ -95,23 +99,45 @@ fn assignment(mut c: Cursor, local: bool, end: u32) -> Option<Draft> {
     }
     (c.eat_punct(b'=') || c.eat(K::To)).then_some(())?;
     let value = c.now.start.min(end)..end;
-    let first = c.bump();
-    let alone = c.at_end();
-    let default = first.keyword == K::Default && alone;
-    let on = alone
-        && match first.shape {
-            Shape::Str(_) => settings::is_on(&decode(first, c.text())),
-            Shape::Number => first.text(c.text()) == b"1",
-            Shape::Word | Shape::Quoted | Shape::UnicodeQuoted => settings::is_on(&name(first, c.text())),
-            _ => false,
-        };
-    let draft = draft.lifts_guard(lifts_guard(&setting, default, on));
+    let alone = c.after().shape == Shape::End;
+    let default = c.at(K::Default) && alone;
+    let draft = if settings::is_guard(&setting) { draft.refusal(guard_set_to(c, &setting, alone)) } else { draft };
     Some(match &*setting {
         b"role" => draft.effect(E::SetRole { local }),
         b"session_authorization" => draft.effect(E::SetSessionAuthorization { local }),
         b"transaction_isolation" => draft.primary_only(),
         _ => draft.effect(E::Set { name: setting, value, local, default }),
     })
+}
+
+/// What is to be said of a value for one of the settings that make transactions READ ONLY.
+fn guard_set_to(mut c: Cursor, setting: &[u8], alone: bool) -> Refusal {
+    let lifts = Refusal::ByPgsluice(Reason::LiftsGuard);
+    let asks = |at: Range<u32>, instead| Refusal::AsksReadWrite(ReadWriteRequest::new(at, instead));
+    let from = c.now.start;
+    let signed = !alone && (c.eat_punct(b'-') || c.eat_punct(b'+'));
+    let first = c.bump();
+    if !c.at_end() {
+        return lifts;
+    }
+    let all = from..first.end;
+    let word = |value: &[u8], instead| match (settings::is_on(value), settings::is_off(value)) {
+        (true, _) => Refusal::Allowed,
+        (_, true) => asks(all.clone(), instead),
+        _ => Refusal::ByPgsluice(Reason::LiftsGuard),
+    };
+    match first.shape {
+        Shape::Number if first.text(c.text()).iter().all(|digit| *digit == b'0') => asks(all, Instead::On),
+        Shape::Number if first.text(c.text()) == b"1" && !signed => Refusal::Allowed,
+        Shape::Word if first.keyword == K::Default && !signed => match settings::is_transaction_read_only(setting) {
+            true => asks(all, Instead::On),
+            // What a guarded connection goes back to is on.
+            false => Refusal::Allowed,
+        },
+        Shape::Str(_) if !signed => word(&decode(first, c.text()), Instead::Literal),
+        Shape::Word | Shape::Quoted | Shape::UnicodeQuoted if !signed => word(&name(first, c.text()), Instead::On),
+        _ => lifts,
+    }
 }
 
 fn reset(mut c: Cursor) -> Option<Draft> {
@@ -125,8 +151,11 @@ fn reset(mut c: Cursor) -> Option<Draft> {
         }
         _ => {}
     }
+    let at = c.now.start..c.now.end;
     let setting: Name = c.dotted_name()?.to_ascii_lowercase().into();
-    let draft = draft.lifts_guard(lifts_guard(&setting, true, false));
+    let lifts = settings::is_transaction_read_only(&setting);
+    let request = Refusal::AsksReadWrite(ReadWriteRequest::new(at, Instead::OtherName));
+    let draft = draft.refusal(if lifts { request } else { Refusal::Allowed });
     Some(match &*setting {
         b"role" => draft.effect(E::SetRole { local: false }),
         b"session_authorization" => draft.effect(E::SetSessionAuthorization { local: false }),
@@ -147,9 +176,9 @@ pub(super) fn transaction(mut c: Cursor) -> Option<Draft> {
                 return None;
             }
             noise(&mut c);
-            let modes = modes(&mut c);
+            let (modes, write) = modes(&mut c);
             let tag = if verb == K::Begin { "BEGIN" } else { "START TRANSACTION" };
-            let begin = draft(T::Begin(modes), tag)?.lifts_guard(modes.read_only == Some(false));
+            let begin = draft(T::Begin(modes), tag)?.asks_read_write(write);
             Some(if needs_primary(modes.isolation) { begin.primary_only() } else { begin })
         }
         K::Commit if c.at(K::Prepared) => draft(T::CommitPrepared, "COMMIT PREPARED"),
@@ -185,9 +214,9 @@ fn chains(c: &mut Cursor) -> bool {
     c.eat(K::And) && !c.eat(K::No) && c.eat(K::Chain)
 }
 
-/// Transaction modes, with or without commas.
-fn modes(c: &mut Cursor) -> TransactionModes {
-    let mut modes = TransactionModes::default();
+/// Transaction modes, with or without commas, and where WRITE stands if READ WRITE is what counts.
+fn modes(c: &mut Cursor) -> (TransactionModes, Option<Range<u32>>) {
+    let (mut modes, mut write) = (TransactionModes::default(), None);
     loop {
         match c.bump().keyword {
             K::Isolation if c.eat(K::Level) => {
@@ -197,18 +226,21 @@ fn modes(c: &mut Cursor) -> TransactionModes {
                     (K::Repeatable, K::Read) => Isolation::RepeatableRead,
                     (K::Read, K::Committed) => Isolation::ReadCommitted,
                     (K::Read, K::Uncommitted) => Isolation::ReadUncommitted,
-                    _ => return modes,
+                    _ => return (modes, write),
                 };
                 if level != Isolation::Serializable {
                     c.bump();
                 }
                 modes.isolation = Some(level);
             }
-            K::Read if c.eat(K::Only) => modes.read_only = Some(true),
-            K::Read if c.eat(K::Write) => modes.read_only = Some(false),
+            K::Read if c.eat(K::Only) => (modes.read_only, write) = (Some(true), None),
+            K::Read if c.at(K::Write) => {
+                let at = c.bump();
+                (modes.read_only, write) = (Some(false), Some(at.start..at.end));
+            }
             K::Not if c.eat(K::Deferrable) => modes.deferrable = Some(false),
             K::Deferrable => modes.deferrable = Some(true),
-            _ if c.at_end() => return modes,
+            _ if c.at_end() => return (modes, write),
             _ => {}
         }
     }

@@ -2,20 +2,18 @@
 
 /// Whether a setting of this name (in any case) is one of the two that make transactions read-only.
 pub(super) fn is_guard(name: &[u8]) -> bool {
-    let folded;
-    let name = if name.is_ascii() {
-        name
-    } else {
-        folded = super::literal::without_dotted_i(name.to_vec());
-        &folded
-    };
-    name.eq_ignore_ascii_case(b"default_transaction_read_only") || is_transaction_read_only(name)
+    is(name, b"default_transaction_read_only") || is_transaction_read_only(name)
 }
 
 /// Whether it is the setting of the current transaction: its default is read-write whatever the session's is
 /// (measured), so RESET lifts the guard.
 pub(super) fn is_transaction_read_only(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"transaction_read_only")
+    is(name, b"transaction_read_only")
+}
+
+fn is(name: &[u8], setting: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(setting)
+        || !name.is_ascii() && super::literal::without_dotted_i(name.to_vec()).eq_ignore_ascii_case(setting)
 }
 
 /// Whether PostgreSQL's `parse_bool` takes the text for true: `on`, `1`, and every prefix of `true` and `yes`.
@@ -24,6 +22,14 @@ pub(super) fn is_on(value: &[u8]) -> bool {
         !value.is_empty() && word.get(..value.len()).is_some_and(|front| front.eq_ignore_ascii_case(value))
     };
     prefix_of(b"true") || prefix_of(b"yes") || value.eq_ignore_ascii_case(b"on") || value == b"1"
+}
+
+/// Whether `parse_bool` takes it for false: `off`, `of`, `0`, and every prefix of `false` and `no`.
+pub(super) fn is_off(value: &[u8]) -> bool {
+    let prefix_of = |word: &[u8], least| {
+        value.len() >= least && word.get(..value.len()).is_some_and(|w| w.eq_ignore_ascii_case(value))
+    };
+    prefix_of(b"false", 1) || prefix_of(b"no", 1) || prefix_of(b"off", 2) || value == b"0"
 }
 
 #[cfg(test)]
@@ -37,6 +43,12 @@ mod tests {
         }
         for off in ["off", "of", "o", "0", "f", "false", "n", "no", "", "truer", "2", "01"] {
             assert!(!is_on(off.as_bytes()), "{off}");
+        }
+        for off in ["off", "OF", "0", "f", "fa", "false", "n", "no"] {
+            assert!(is_off(off.as_bytes()), "{off}");
+        }
+        for neither in ["o", "", "on", "falsey", "offf", "00", "nope"] {
+            assert!(!is_off(neither.as_bytes()), "{neither}");
         }
     }
 

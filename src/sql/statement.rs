@@ -1,5 +1,6 @@
 //! What is known of a statement after reading it: the words that the rest of pgsluice decides with.
 
+use super::read_write::ReadWriteRequest;
 use super::refused::Why;
 use super::unseen::Left;
 use std::borrow::Cow;
@@ -237,6 +238,8 @@ pub enum Refusal {
         /// Unless its target is a temporary table: a session that has one must ask the server.
         unless_temporary: bool,
     },
+    /// It asks for READ WRITE in plain words. What is sent in its place asks for READ ONLY.
+    AsksReadWrite(ReadWriteRequest),
     /// PostgreSQL 15 would run it in a READ ONLY transaction though it writes or lifts the guard.
     ByPgsluice(Reason),
 }
@@ -248,8 +251,10 @@ impl Refusal {
             Self::Allowed => 0,
             Self::ByPostgres { unless_temporary: true } => 1,
             Self::ByPgsluice(Reason::Command(_) | Reason::Function { .. }) => 2,
-            Self::ByPgsluice(Reason::LiftsGuard) => 3,
-            Self::ByPostgres { unless_temporary: false } => 4,
+            // What else is to be said of the statement is read in what takes its place.
+            Self::AsksReadWrite(_) => 3,
+            Self::ByPgsluice(Reason::LiftsGuard) => 4,
+            Self::ByPostgres { unless_temporary: false } => 5,
         }
     }
 
@@ -260,12 +265,26 @@ impl Refusal {
         }
     }
 
+    /// The same of a text that is run later, or by a function: there nothing can be sent in its place.
+    #[must_use]
+    pub(super) fn out_of_reach(self) -> Self {
+        match self {
+            Self::AsksReadWrite(_) => Self::ByPgsluice(Reason::LiftsGuard),
+            other => other,
+        }
+    }
+
+    /// Whether it has to be refused although the server would run it.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::ByPgsluice(_) | Self::AsksReadWrite(_))
+    }
+
     /// The primary message for a statement with this tag, where it is refused.
     pub fn message(&self, tag: &str) -> Option<Cow<'static, str>> {
         let read_only = |what: std::fmt::Arguments| format!("cannot execute {what} in a read-only transaction").into();
         match self {
             Self::Allowed => None,
-            Self::ByPgsluice(Reason::LiftsGuard) => {
+            Self::AsksReadWrite(_) | Self::ByPgsluice(Reason::LiftsGuard) => {
                 Some("cannot set transaction read-write mode inside a read-only transaction".into())
             }
             Self::ByPgsluice(Reason::Function { name, .. }) => Some(read_only(format_args!("{name}()"))),

@@ -116,6 +116,10 @@ impl<'a> Trio<'a> {
         let lost = |answer: &Answer| matches!(answer.outcome, Outcome::Lost(_));
         if direct.outcome == proxy.outcome && !lost(&direct) {
             self.tally.same(&direct);
+            if rules::asks_read_write(&statement.sql) && self.diverged.is_none() {
+                // Accepted by both, and in force on one side.
+                self.diverged = Some(rules::LIFTING.to_owned());
+            }
             return;
         }
         let rule =

@@ -29,12 +29,11 @@ pub fn rule(sql: &str, direct: &Answer, proxy: &Answer, so_far: Option<&str>) ->
     };
     if code == "25006" && !direct.refused() {
         let what = message.strip_prefix("cannot execute ")?.strip_suffix(" in a read-only transaction");
-        // Refused at once, before a server has seen that it is wrong besides: nothing would have run. A query has to
-        // have something in it that writes.
-        if let (Some(what), Outcome::Error(code, _)) = (what, &direct.outcome) {
-            let writes =
-                ["insert", "update", "delete", "merge", "into"].iter().any(|word| sql.to_lowercase().contains(word));
-            return (what != "SELECT" || writes).then(|| format!("wrong in itself too ({})", class(code)));
+        // What pgsluice alone refuses is refused before a server has seen that it is wrong besides.
+        if let (Some(what), Outcome::Error(code, _)) = (what, &direct.outcome)
+            && (what.ends_with("()") || what == "EXECUTE" || COMMANDS.contains(&what))
+        {
+            return Some(format!("wrong in itself too ({})", class(code)));
         }
         match what {
             Some(function) if function.ends_with("()") => return Some(function.to_owned()),
@@ -70,13 +69,23 @@ fn class(code: &str) -> &'static str {
     }
 }
 
+/// Name of the rule for what lifts READ ONLY.
+pub const LIFTING: &str = "lifting READ ONLY";
+
+/// Whether a statement asks for READ WRITE: on a direct connection that is in force, through the proxy it is accepted.
+pub fn asks_read_write(sql: &str) -> bool {
+    let sql = sql.to_lowercase();
+    let off = ["off", "false", "reset", "default", "0", "no"].iter().any(|word| sql.contains(word));
+    sql.contains("read write") || sql.contains("transaction_read_only") && off
+}
+
 /// The rule for what lifts READ ONLY.
 pub fn lifts(proxy: &Answer) -> Option<String> {
     match &proxy.outcome {
         Outcome::Error(code, message)
             if code == "25006" && message.starts_with("cannot set transaction read-write") =>
         {
-            Some("lifting READ ONLY".to_owned())
+            Some(LIFTING.to_owned())
         }
         _ => None,
     }

@@ -7,6 +7,7 @@ mod login;
 mod pgbench;
 mod prepared;
 mod psql;
+mod read_write;
 mod rust;
 mod scripts;
 mod session_mode;

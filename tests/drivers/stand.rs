@@ -11,7 +11,7 @@ use std::time::Duration;
 use pgsluice_fixtures::{Cluster, Proxy, Role, Shared, Tls};
 
 /// A database for each test that shares the stand.
-const DATABASES: [&str; 14] = [
+const DATABASES: [&str; 18] = [
     "app",
     "raw",
     "psql",
@@ -26,6 +26,10 @@ const DATABASES: [&str; 14] = [
     "attrs",
     "attrs_py",
     "attrs_java",
+    "rw_py",
+    "rw_js",
+    "rw_java",
+    "rw_go",
 ];
 
 /// The role of applications: owner of the databases, no superuser.

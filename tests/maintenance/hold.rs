@@ -81,7 +81,6 @@ fn writes_wait_in_every_form_while_reads_flow() {
                 &["INSERT 0 1"],
             ),
             (stand.app(), &[], message::query("CREATE TABLE made ()"), 1, &["CREATE TABLE"]),
-            (stand.app(), &[], message::query("BEGIN READ WRITE"), 1, &["BEGIN"]),
         ];
         for (raw, before, bytes, ..) in &mut cases {
             for sql in *before {
@@ -101,7 +100,7 @@ fn writes_wait_in_every_form_while_reads_flow() {
             let frames = answer(raw, *readies);
             assert_eq!(sqlstate(&frames), "", "{mode}: {expected:?}");
             assert_eq!(tags(&frames), *expected, "{mode}");
-            let open = !before.is_empty() || expected[0] == "BEGIN";
+            let open = !before.is_empty();
             assert_eq!(status(&frames), if open { b'T' } else { b'I' }, "{expected:?}");
             if open {
                 ok(raw, "SELECT v FROM t WHERE id = 1");
@@ -152,9 +151,9 @@ fn what_cannot_be_moved_is_refused() {
     for (mut raw, before) in [
         (stand.app(), &["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT 1"][..]),
         (repeatable, &["BEGIN", "SELECT 1"]),
-        (stand.app(), &["BEGIN", "SAVEPOINT a"]),
         (stand.app(), &["BEGIN", "DECLARE c CURSOR FOR SELECT 1"]),
-        (stand.app(), &["BEGIN", "SET LOCAL work_mem = '1MB'"]),
+        (stand.app(), &["BEGIN", "SET LOCAL work_mem = '1MB'", "SELECT hides('a.b', 'c')"]),
+        (stand.app(), &["BEGIN READ ONLY"]),
     ] {
         for sql in before {
             ok(&mut raw, sql);
@@ -219,4 +218,85 @@ fn offline_ends_the_wait() {
     let frames = raw.frames_until_closed(Duration::from_secs(20)).expect("its end");
     assert!(["57P01", "57P03"].contains(&sqlstate(&frames).as_str()), "{frames:?}");
     assert_eq!(rows(&stand, "id = 740"), "0");
+}
+
+/// Frameworks tell the server who is asking, in the block of each request, before they write.
+#[test]
+fn a_block_that_was_only_set_up_is_held_and_set_up_anew() {
+    for mode in MODES {
+        let stand = Stand::new(mode);
+        stand.on_with_hold("60s");
+        let set = |sql: &str, values: &[Option<&[u8]>]| {
+            [message::parse("", sql, &[]), message::bind("", "", values), message::execute("", 0), message::sync()]
+                .concat()
+        };
+        let q = message::query;
+        let mut cases = [
+            vec![q("BEGIN"), q("SET LOCAL app.who = 'me'")],
+            vec![q("BEGIN READ WRITE"), q("SELECT set_config('app.who', 'me', true)")],
+            vec![
+                parts("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
+                set(
+                    "select set_config('search_path', $1, true), set_config('app.who', $2, true)",
+                    &[Some(b"public"), Some(b"me")],
+                ),
+            ],
+            vec![q("BEGIN"), q("SELECT 1"), q("SAVEPOINT a"), parts("SET LOCAL app.who = 'me'")],
+            vec![
+                q("BEGIN"),
+                q("SAVEPOINT a"),
+                q("SET LOCAL app.who = 'other'"),
+                q("ROLLBACK TO a"),
+                q("SET app.who = 'me'"),
+            ],
+            vec![q("BEGIN; SET LOCAL app.who = 'me'")],
+            vec![q("BEGIN ISOLATION LEVEL SERIALIZABLE"), q("SELECT set_config('app.who', 'me', true)")],
+            vec![q("BEGIN"), q("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"), q("SET LOCAL app.who TO 'me'")],
+        ]
+        .map(|said| (stand.app(), said));
+        for (nth, (raw, said)) in cases.iter_mut().enumerate() {
+            for bytes in said.iter() {
+                assert_eq!(sqlstate(&talk(raw, bytes, 1)), "", "{nth}");
+            }
+            let insert = format!("INSERT INTO t VALUES ({}, current_setting('app.who'))", 800 + nth);
+            raw.send(&if nth % 2 == 0 { q(&insert) } else { parts(&insert) }).expect("sent");
+        }
+        held(&stand, cases.len());
+        stand.off();
+        for (nth, (raw, _)) in cases.iter_mut().enumerate() {
+            let frames = answer(raw, 1);
+            assert_eq!((sqlstate(&frames).as_str(), status(&frames)), ("", b'T'), "{mode} {nth}: {frames:?}");
+            assert_eq!(tags(&query(raw, "COMMIT")), ["COMMIT"], "{mode} {nth}");
+        }
+        assert_eq!(rows(&stand, "id >= 800 AND v = 'me'"), cases.len().to_string(), "{mode}");
+    }
+}
+
+#[test]
+fn a_held_write_obeys_the_sessions_own_time_outs() {
+    for mode in MODES {
+        let stand = Stand::new(mode);
+        stand.on_with_hold("60s");
+        let statement = ("57014", "canceling statement due to statement timeout");
+        let lock = ("55P03", "canceling statement due to lock timeout");
+        for (said, left, expected) in [
+            (&["SET statement_timeout = '300ms'"][..], b'I', statement),
+            (&["SET lock_timeout = 300", "SET statement_timeout = '40s'"], b'I', lock),
+            (&["SELECT set_config('statement_timeout', '300', false)"], b'I', statement),
+            (&["BEGIN", "SET LOCAL statement_timeout = '300ms'", "SELECT 1"], b'E', statement),
+            (&["SET statement_timeout = '300ms'", "BEGIN"], b'E', statement),
+        ] {
+            for bytes in [message::query("UPDATE t SET v = 'x'"), parts("UPDATE t SET v = 'x'")] {
+                let mut raw = stand.app();
+                said.iter().for_each(|sql| drop(ok(&mut raw, sql)));
+                let begun = std::time::Instant::now();
+                let frames = talk(&mut raw, &bytes, 1);
+                let error = frames.iter().find_map(Frame::error).expect("an error");
+                assert_eq!((error.code(), error.message()), expected, "{mode}: {said:?}");
+                assert_eq!(status(&frames), left, "{mode}: {said:?}");
+                assert!((Duration::from_millis(300)..Duration::from_secs(20)).contains(&begun.elapsed()), "{said:?}");
+                ok(&mut raw, if left == b'E' { "ROLLBACK" } else { "SELECT 1" });
+            }
+        }
+    }
 }

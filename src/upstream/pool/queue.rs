@@ -176,6 +176,11 @@ impl Pool {
         place
     }
 
+    /// Whether who wants a connection now has to wait for one that others use.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.load(SeqCst) > 0 || self.is_exhausted()
+    }
+
     /// Whether there is neither an idle connection of any core nor a place to open one.
     fn is_exhausted(&self) -> bool {
         self.own.is_full() && (0..self.shards.len()).all(|core| self.queue(core).idle.is_empty())
