@@ -206,19 +206,22 @@ enum Argument {
     Computed,
 }
 
+/// Constants, each with the number of the argument that it was seen in.
+type Constants = Vec<(usize, Vec<u8>)>;
+
 /// Up to three arguments of the call the lexer stands in, and any constants seen in those that are computed.
-fn arguments(lexer: Lexer) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>) {
+fn arguments(lexer: Lexer) -> (Vec<Argument>, Constants) {
     arguments_up_to(lexer, 3)
 }
 
 /// The same for so many.
-fn arguments_up_to(lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>) {
+fn arguments_up_to(lexer: Lexer, most: usize) -> (Vec<Argument>, Constants) {
     let (found, inside, _) = arguments_and_second(lexer, most);
     (found, inside)
 }
 
 /// The same, and where the second stands if it is a constant in quotes.
-fn arguments_and_second(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Vec<(usize, Vec<u8>)>, Option<Range<u32>>) {
+fn arguments_and_second(mut lexer: Lexer, most: usize) -> (Vec<Argument>, Constants, Option<Range<u32>>) {
     let text = lexer.text();
     let (mut found, mut inside, mut second) = (Vec::new(), Vec::new(), None);
     let mut current: Option<Argument> = None;
