@@ -131,6 +131,10 @@ fn the_configuration_widens_and_narrows() {
     };
     let found = unseen(&stand);
     assert!(found.starts_with("warn") && found.contains("public.loops() by dblink_exec"), "{found}");
+    run(&mut stand.operator(), "GRANT EXECUTE ON FUNCTION dblink_exec(text) TO app");
+    assert!(unseen(&stand).contains("REVOKE EXECUTE ON FUNCTION public.dblink_exec"), "{}", unseen(&stand));
+    run(&mut stand.operator(), "REVOKE EXECUTE ON FUNCTION dblink_exec(text) FROM app");
+    assert!(!unseen(&stand).contains("REVOKE"), "{}", unseen(&stand));
     stand.configure("[refusals]\nremove_functions = [\"emits\", \"public.lends\"]\nadd_functions = [\"counts\"]");
     stand.console("RELOAD");
     let found = unseen(&stand);

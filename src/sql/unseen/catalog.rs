@@ -267,9 +267,34 @@ impl Graph {
     /// Whether an unseen writer is within reach of a text that anybody who is no superuser puts together. `strong` is what leads to
     /// one by more than [`EVERYBODYS`].
     fn within_reach(&self, strong: &Map<Node, Rc<str>>) -> bool {
+        self.roles || !self.callable(strong).is_empty()
+    }
+
+    /// What would have to be revoked for text that is put together to reach nothing of the kind.
+    fn remedies(&self, strong: &Map<Node, Rc<str>>) -> Vec<String> {
+        let functions = self.callable(strong).into_iter().map(|one| {
+            format!(
+                "text that is put together by {0}.{1}(): REVOKE EXECUTE ON FUNCTION {0}.{1} FROM PUBLIC or who has it",
+                one.schema, one.name
+            )
+        });
+        let roles = self.roles.then(|| {
+            "text that is put together by a role that may log in and is, perhaps through others, a member of a superuser, \
+             pg_write_server_files or pg_execute_server_program: REVOKE that membership"
+                .to_owned()
+        });
+        let mut all: Vec<String> = functions.chain(roles).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Functions that lead to an unseen writer and that somebody who is no superuser may call.
+    fn callable(&self, strong: &Map<Node, Rc<str>>) -> Vec<&Routine> {
         let has = |one: &Routine, flag: char| one.flags.contains(flag);
-        self.roles
-            || self.routines.iter().any(|one| {
+        self.routines
+            .iter()
+            .filter(|one| {
                 let by_itself =
                     one.writer.as_ref().is_some_and(|writer| !writer.weak) || self.by_text.contains(&one.oid);
                 match (has(one, 'b'), strong.contains_key(&(b'f', one.oid))) {
@@ -282,6 +307,7 @@ impl Graph {
                     }
                 }
             })
+            .collect()
     }
 
     /// All that leads to `writers`, with the first reason that was found for each; `allowed` says where configuration ends a chain.
@@ -400,6 +426,7 @@ impl Graph {
         unseen.takes_text = self.takes_text.iter().cloned().collect();
         self.reach(&all, &index, &mut unseen.refused);
         unseen.findings = self.findings(&all, &index, analyzer);
+        unseen.findings.extend(self.remedies(&strong));
         for one in self.routines.iter().filter(|one| analyzer.list().is_extensions(one.name.as_bytes())) {
             // Those that only have the name of an extension's are judged by what they do.
             let real = matches!(one.language.as_str(), "c" | "internal");
