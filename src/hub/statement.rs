@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 
 use crate::sql::LexContext;
 use crate::sql::cache::Cached;
+use crate::upstream::vars::Vars;
 
 /// A statement that clients have prepared. On servers it has a name of pgsluice's own, the same for all who prepared it.
 pub struct Statement {
@@ -19,8 +20,9 @@ pub struct Statement {
     /// Type OIDs of its parameters, four bytes each, as the client gave them.
     pub oids: Box<[u8]>,
     context: LexContext,
-    /// Where it finds its tables.
+    /// Where it finds its tables, and what else it means by the settings that it was parsed under.
     path: u64,
+    settings: Vars,
     server_name: Box<str>,
     hash: u64,
     home: Weak<Statements>,
@@ -30,6 +32,11 @@ impl Statement {
     /// How its text was read.
     pub fn context(&self) -> LexContext {
         self.context
+    }
+
+    /// The settings of the session that had it parsed.
+    pub fn settings(&self) -> &Vars {
+        &self.settings
     }
 
     /// Its name on servers.
@@ -83,7 +90,14 @@ impl Statements {
 
     /// The statement with this text, these types and this reading, prepared by one who looks for tables in `path`; the same one
     /// as long as anybody holds it.
-    pub fn get(self: &Rc<Self>, cached: Rc<Cached>, oids: &[u8], context: LexContext, path: u64) -> Rc<Statement> {
+    pub fn get(
+        self: &Rc<Self>,
+        cached: Rc<Cached>,
+        oids: &[u8],
+        context: LexContext,
+        path: u64,
+        settings: &Vars,
+    ) -> Rc<Statement> {
         let mut state = self.hasher.build_hasher();
         state.write(&cached.text);
         (oids, context, path).hash(&mut state);
@@ -101,10 +115,18 @@ impl Statements {
         let id = self.next.get();
         self.next.set(id + 1);
         let (server_name, home) = (server_name(id).into(), Rc::downgrade(self));
-        let statement = Statement { id, cached, oids: oids.into(), context, path, server_name, hash, home };
+        let settings = settings.clone();
+        let statement = Statement { id, cached, oids: oids.into(), context, path, settings, server_name, hash, home };
         let statement = Rc::new(statement);
         self.known.borrow_mut().insert_unique(hash, (hash, Rc::downgrade(&statement)), |place| place.0);
         statement
+    }
+
+    /// A path that is nobody else's, for a statement that must not be shared.
+    pub fn path_of_its_own(&self) -> u64 {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        u64::MAX - id
     }
 
     /// Who prepares this text from now on gets a statement with a number, and on servers a name, of its own: what stands

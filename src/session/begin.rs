@@ -131,7 +131,11 @@ impl Prepared {
             lane: None,
             manner: self.manner,
             // No settings at all are read so.
-            lex: std::cell::Cell::new((0, LexContext { strings: StandardStrings::Unknown, ..LexContext::default() })),
+            lex: std::cell::Cell::new((
+                0,
+                LexContext { strings: StandardStrings::Unknown, ..LexContext::default() },
+                0,
+            )),
             read: None,
             vars: self.vars,
             defaults: self.defaults,

@@ -210,7 +210,7 @@ impl Session {
         let Some(text) = self.defaults.behind(statement, self.lease.in_maintenance()) else { return };
         let context = self.lex_context();
         let cached = self.core.verdicts.borrow_mut().get_or_analyze(text.as_bytes(), context);
-        let ours = self.core.statements.get(cached, &[], context, 0);
+        let ours = self.core.statements.get(cached, &[], context, 0, &self.vars);
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         let out = &mut io.to_server;

@@ -31,6 +31,9 @@ impl Session {
             self.pass(header, None);
             return Ok(Handled::Done);
         }
+        if front::check(header.tag, self.body(header)).is_err() {
+            return Ok(self.malformed(header));
+        }
         if let Some(handled) = self.own_extended(header)? {
             return Ok(handled);
         }
@@ -123,10 +126,13 @@ impl Session {
         let context = self.lex_context();
         let mut verdict = None;
         loop {
-            let Some(header) = peek_front(bytes, self.manner.largest)? else { return Ok(Nature::Any) };
+            let Ok(Some(header)) = peek_front(bytes, self.manner.largest) else { return Ok(Nature::Any) };
             let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else {
                 return Ok(Nature::Any);
             };
+            if front::check(header.tag, body).is_err() {
+                return Ok(Nature::Any);
+            }
             let one = match header.tag {
                 b'P' => {
                     let parse = front::parse(body)?;
@@ -229,6 +235,10 @@ impl Session {
             self.prepare_on_server(&statement, Expected::seen(What::Parse(id)).renaming(&name, None));
             self.learn_rows(&name, &statement)?;
         }
+        if Self::is_bound_to_its_server(&statement) && !self.manner.refuses_pins {
+            // Nobody knows how it could be prepared elsewhere.
+            self.pins.add(super::pins::Pin::Prepared);
+        }
         if !self.names.prepare(&name, statement) {
             return Err(Report::fatal("54000", "too many prepared statements").into());
         }
@@ -244,9 +254,10 @@ impl Session {
             return Ok(());
         }
         let bytes = self.io.from_client.unscanned();
-        if let Some(next) = peek_front(bytes, self.manner.largest)?.filter(|next| next.tag == b'D')
+        if let Ok(Some(next)) = peek_front(bytes, self.manner.largest)
+            && next.tag == b'D'
             && let Some(body) = bytes.get(HEADER..next.total)
-            && front::target(body)? == Target::Statement(name)
+            && front::target(body) == Ok(Target::Statement(name))
         {
             return Ok(());
         }
@@ -278,7 +289,7 @@ impl Session {
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
-    fn prepare_on_server(&mut self, statement: &Rc<Statement>, expected: Expected) {
+    pub(super) fn prepare_on_server(&mut self, statement: &Rc<Statement>, expected: Expected) {
         let (most, schema) = (self.manner.most_prepared, self.db.schema());
         let Some(server) = self.lease.server() else { return };
         let gone = server.prepared.add(statement.id, most, schema);
@@ -292,23 +303,6 @@ impl Session {
         let name = statement.server_name();
         front::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, &statement.oids);
         self.expect(expected);
-    }
-
-    /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
-    pub(super) fn make_stand<'s>(&mut self, name: &[u8], statement: &'s Rc<Statement>) -> &'s str {
-        let Some(server) = self.lease.server() else { return "" };
-        if name.is_empty() {
-            if server.unnamed != statement.id {
-                server.unnamed = statement.id;
-                front::write_parse(&mut self.io.to_server, b"", &statement.cached.text, &statement.oids);
-                self.expect(Expected::hidden(What::Parse(0), Hide::Success));
-            }
-            return "";
-        }
-        if !server.prepared.touch(statement.id) {
-            self.prepare_on_server(statement, Expected::hidden(What::Parse(statement.id), Hide::Success));
-        }
-        statement.server_name()
     }
 
     fn bind(&mut self, header: Header) -> Result<Handled, End> {
@@ -364,7 +358,10 @@ impl Session {
             self.lend_words();
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
-            let server_name = self.make_stand(&name, &statement);
+            let server_name = match self.make_stand(&name, &statement) {
+                Ok(server_name) => server_name,
+                Err(report) => return Ok(self.fail_in_place(header, report)),
+            };
             let whole = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
             let rest = front::bind(whole)?.rest;
             front::write_bind(&mut self.io.to_server, &portal, server_name.as_bytes(), rest);
@@ -394,8 +391,13 @@ impl Session {
             if let Some(handled) = self.has_other_shape(header, &name, &statement) {
                 return Ok(handled);
             }
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            let server_name = match self.make_stand(&name, &statement) {
+                Ok(server_name) => server_name,
+                Err(report) => return Ok(self.fail_in_place(header, report)),
+            };
             self.drop_bytes(header.total);
-            let server_name = self.make_stand(&name, &statement);
             front::write_target(&mut self.io.to_server, b'D', Target::Statement(server_name.as_bytes()));
             self.expect(Expected::seen(What::Describe(Some(statement))).of(name));
             return Ok(Handled::Done);
@@ -471,7 +473,9 @@ impl Session {
         }
         if let Some(statement) = statement.as_ref().filter(|_| !self.lease.is_operator()) {
             self.note_left(&statement.cached, statement.context());
+            self.note_reading(&statement.cached);
         }
+        self.flow.reading_unsure |= statement.is_none();
         if self.lease.in_maintenance()
             && let Some(statement) = &statement
             && let Some(handled) = self.guarded_execute(header, statement)

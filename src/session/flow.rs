@@ -43,6 +43,12 @@ pub(super) struct Flow {
     pub(super) altered: bool,
     /// It has put settings back: those that a guard is made of too.
     pub(super) resets: bool,
+    /// What has been sent and not been answered may change how text is read.
+    pub(super) reading_unsure: bool,
+    /// The statement that is complete was parsed while that was so.
+    pub(super) parsed_unsure: bool,
+    /// How text is read has changed in the open transaction.
+    pub(super) reading_changed: bool,
     /// It has been asked for its proof.
     pub(super) asked: bool,
     /// What the open transaction may have done unseen.

@@ -76,8 +76,11 @@ impl Session {
         let mut bytes = self.io.from_client.unscanned();
         let (mut prepares, mut runs) = (Vec::new(), false);
         let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
-        while let Some(header) = peek_front(bytes, self.manner.largest)? {
+        while let Ok(Some(header)) = peek_front(bytes, self.manner.largest) {
             let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
+            if front::check(header.tag, body).is_err() {
+                break;
+            }
             match header.tag {
                 b'P' => {
                     let parse = front::parse(body)?;

@@ -116,6 +116,9 @@ impl Session {
         if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
             self.lease.enter_maintenance();
         }
+        if self.awaits_reading(header) {
+            return Ok(Handled::Later);
+        }
         if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
             return Ok(Handled::Later);
         }
@@ -148,6 +151,9 @@ impl Session {
             // The server has words for this: unexpected message during COPY.
             self.pass(header, None);
             return Ok(Handled::Done);
+        }
+        if front::query(self.body(header)).is_err() {
+            return Ok(self.malformed(header));
         }
         if self.lease.is_operator() && !self.may_be_own_query(header) {
             if self.may_empty_database(header) {
@@ -234,6 +240,12 @@ impl Session {
         }
         self.flow.past.sends(&cached);
         self.note_left(&cached, self.lex_context());
+        let divides = self.lease.in_maintenance() && self.is_ambiguous_in_parts(&cached);
+        self.note_reading(&cached);
+        if divides && self.must_prove() {
+            let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
         if self.lease.in_maintenance() {
             return self.guarded_query(header, cached);
         }
@@ -307,13 +319,14 @@ impl Session {
     }
 
     fn function_call(&mut self, header: Header) -> Result<Handled, End> {
-        let oid = front::function_oid(self.body(header))?;
+        let Ok(oid) = front::function_oid(self.body(header)) else { return Ok(self.malformed(header)) };
         if !self.has_right_lease() {
             return Ok(Handled::Needs(Nature::Any));
         }
         self.me.enter(crate::hub::Phase::Active);
         self.flow.past.sends_unknown();
         self.note_left_by_call(oid);
+        self.flow.reading_unsure = true;
         let mut expected = Expected::seen(What::Call);
         if self.db.rehearsal.is_on() {
             self.rehearse_function(oid);
@@ -336,6 +349,27 @@ impl Session {
         }
         self.pass(header, Some(expected));
         Ok(Handled::Done)
+    }
+
+    /// Passes on a message that does not have the form it should have: the server runs nothing of it, and has the words.
+    pub(super) fn malformed(&mut self, header: Header) -> Handled {
+        if !self.has_right_lease() {
+            return Handled::Needs(Nature::Any);
+        }
+        self.me.enter(crate::hub::Phase::Active);
+        let what = match header.tag {
+            b'Q' => What::Query(None),
+            b'F' => What::Call,
+            b'S' => What::Sync,
+            b'P' => What::Parse(0),
+            b'B' => What::Bind(None),
+            b'D' => What::Describe(None),
+            b'C' => What::Close(0),
+            _ => What::Execute(None),
+        };
+        self.flow.batch = !matches!(header.tag, b'Q' | b'F' | b'S');
+        self.pass(header, Some(Expected::seen(what)));
+        Handled::Done
     }
 
     /// Body of the message at the front of what was read.

@@ -75,6 +75,7 @@ impl Session {
         if marks.is_nothing() {
             return;
         }
+        self.flow.reading_unsure = true;
         self.pin_perhaps(marks.kinds(), Pin::Function);
         let reading = self.db.catalog.reading();
         let names: Vec<Name> = reading.leavings.settings(marks).cloned().collect();
@@ -120,7 +121,7 @@ impl Session {
         left.names.iter().for_each(|name| self.ask_for(name));
     }
 
-    fn ask_for(&mut self, name: &Name) {
+    pub(super) fn ask_for(&mut self, name: &Name) {
         let Ok(name) = str::from_utf8(name) else {
             self.pins.add(Pin::Settings);
             return;

@@ -40,6 +40,7 @@ mod pins;
 mod prepared;
 mod proof;
 mod read_write;
+mod reading;
 mod refuse;
 mod rehearse;
 pub mod replication;
@@ -153,8 +154,8 @@ pub struct Session {
     manner: Manner,
     /// Settings as the client has been told and has made them.
     vars: Vars,
-    /// How statements are read under settings of that fingerprint.
-    lex: std::cell::Cell<(u64, crate::sql::LexContext)>,
+    /// How statements are read under settings of that fingerprint, and a number for those they are parsed under.
+    lex: std::cell::Cell<(u64, crate::sql::LexContext, u32)>,
     /// The text that was read last, while its message waits for a server connection.
     read: Option<(crate::sql::LexContext, Rc<crate::sql::cache::Cached>)>,
     /// What they go back to.

@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use super::Session;
+use super::reading::is_sensitive;
 use crate::hub::Statement;
 use crate::hub::statement::NAME_ON_SERVERS;
 use crate::sql::cache::Cached;
@@ -135,15 +136,15 @@ impl Names {
         self.statements.keys().chain(self.sql.iter().flat_map(|sql| sql.named.keys())).map(|name| &**name)
     }
 
-    /// Notes a PREPARE. False: it is not kept, and what it has made stays where it is.
-    pub fn prepare_sql(&mut self, name: &[u8], refusal: Refusal, statement: Rc<Statement>) -> bool {
+    /// Notes a PREPARE, which may be sent again if it `moves`. False: it is not kept, and what it has made stays where it is.
+    pub fn prepare_sql(&mut self, name: &[u8], refusal: Refusal, statement: Rc<Statement>, moves: bool) -> bool {
         let size = statement.cached.text.len();
         let sql = self.sql.get_or_insert_default();
         if sql.named.len() >= MOST_NAMES {
             sql.too_many = true;
             return false;
         }
-        let kept = size <= LONGEST_SQL && sql.bytes + size <= MOST_SQL;
+        let kept = moves && size <= LONGEST_SQL && sql.bytes + size <= MOST_SQL;
         self.put_sql(name, Rc::new(Inner { refusal, statement: kept.then_some(statement) }));
         kept
     }
@@ -330,11 +331,16 @@ impl Session {
     pub(super) fn statement_of(&self, parse: Parse<'_>) -> Rc<Statement> {
         let context = self.lex_context();
         let cached = self.read_text(parse.text, context);
-        let path = if parse.name.is_empty() { 0 } else { self.path() };
+        let path = if context == LexContext::UNSURE && is_sensitive(parse.text) {
+            self.core.statements.path_of_its_own()
+        } else {
+            let path = if parse.name.is_empty() { 0 } else { self.path() };
+            path.wrapping_add(self.parse_settings().into())
+        };
         // Drivers without names send the same text over and over.
         let unnamed = self.names.statement(b"").filter(|_| parse.name.is_empty());
         let again = unnamed.filter(|known| known.is(&cached, parse.oids, context, path)).cloned();
-        again.unwrap_or_else(|| self.core.statements.get(cached, parse.oids, context, path))
+        again.unwrap_or_else(|| self.core.statements.get(cached, parse.oids, context, path, &self.vars))
     }
 }
 

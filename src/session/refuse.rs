@@ -111,7 +111,7 @@ impl Session {
                 && (inner.refusal.is_ours() || self.distrusts_cursors())
             {
                 let text = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
-                let statement = Some(self.core.statements.get(text, &[], context, 0));
+                let statement = Some(self.core.statements.get(text, &[], context, 0, &self.vars));
                 let suspected = &mut self.flow.named.get_or_insert_default().suspected;
                 if suspected.len() < MOST_SUSPECTED {
                     suspected.insert(name.clone(), Inner { refusal: inner.refusal.clone(), statement }.into());

@@ -8,7 +8,7 @@ use super::parts::Part;
 use super::run::BACKLOG;
 use super::{End, Session, Settling};
 use crate::sql::cache::Cached;
-use crate::sql::{Kind, TransactionVerb};
+use crate::sql::{Kind, LexContext, TransactionVerb};
 use crate::upstream::query::parameter;
 use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::{HEADER, Header, peek_back, run_of};
@@ -235,9 +235,13 @@ impl Session {
             self.note_fate(!rolled_back);
             return;
         }
+        self.flow.parsed_unsure = false;
         let cached = match self.flow.expects.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) => cached.clone(),
-            Some(Expected { what: What::Execute(Some(statement)), .. }) => statement.cached.clone(),
+            Some(Expected { what: What::Execute(Some(statement)), .. }) => {
+                self.flow.parsed_unsure = statement.context() == LexContext::UNSURE;
+                statement.cached.clone()
+            }
             Some(Expected { what: What::Execute(None), .. }) => {
                 self.flow.expects.pop_front();
                 return;
@@ -305,6 +309,7 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.reported(name, value);
         }
+        self.note_reported(name);
         // DISCARD ALL has run, and the client's defaults are about to be in force again.
         let back = matches!(self.flow.parts.front(), Some(Part::Defaults(_)))
             && matches!(self.flow.expects.front(), Some(Expected { what: What::Query(Some(_)), .. }));
@@ -352,6 +357,7 @@ impl Session {
         };
         self.flow.readies = self.flow.readies.saturating_sub(1);
         self.flow.status = status;
+        self.note_reading_reported();
         if matches!(self.flow.settling, Settling::Sent) {
             self.flow.settling = Settling::No;
         }
@@ -397,6 +403,7 @@ impl Session {
             }
             self.flow.past.end(!self.flow.expects.is_empty());
             self.flow.fencing = super::fence::Fencing::No;
+            self.flow.reading_changed = false;
             if std::mem::take(&mut self.flow.altered) {
                 self.db.catalog.alter();
             }

@@ -205,8 +205,11 @@ impl Session {
         let context = self.lex_context();
         let mut bytes = self.io.from_client.unscanned();
         let mut found = false;
-        while let Some(header) = peek_front(bytes, self.manner.largest)? {
+        while let Ok(Some(header)) = peek_front(bytes, self.manner.largest) {
             let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
+            if front::check(header.tag, body).is_err() {
+                return Ok(false);
+            }
             let treatment = match header.tag {
                 b'P' => {
                     let cached = self.core.verdicts.borrow_mut().get_or_analyze(front::parse(body)?.text, context);

@@ -48,6 +48,7 @@ impl Session {
         if !asks && !moves {
             return;
         }
+        self.note_reading(cached);
         let me = self.me.id;
         let known = asks || self.db.sequence_askers.has(&self.user, &self.me.application_name.borrow());
         if asks {

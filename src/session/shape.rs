@@ -156,8 +156,10 @@ impl Session {
             Some(now) if now == told => return None,
             Some(_) if self.flow.named.get_or_insert_default().renewed.replace(statement.id) == Some(statement.id) => {
                 self.core.statements.renew(statement);
-                let on_server = self.make_stand(name, statement);
-                return Some(self.fail_with(header, on_server.as_bytes(), other_rows()));
+                return Some(match self.make_stand(name, statement) {
+                    Ok(on_server) => self.fail_with(header, on_server.as_bytes(), other_rows()),
+                    Err(report) => self.fail_in_place(header, report),
+                });
             }
             // Which of the two has been overtaken: what the client was told, or what stands on the server?
             Some(_) => self.close_on_server(statement),
@@ -171,7 +173,10 @@ impl Session {
             }
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
-            let on_server = self.make_stand(name, statement);
+            let on_server = match self.make_stand(name, statement) {
+                Ok(on_server) => on_server,
+                Err(report) => return Some(self.fail_in_place(header, report)),
+            };
             front::write_target(&mut self.io.to_server, b'D', Target::Statement(on_server.as_bytes()));
             self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success));
         }

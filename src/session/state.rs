@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::pins::Pin;
+use super::reading::is_sensitive;
 use crate::sql::cache::Cached;
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
-use crate::upstream::vars::{Value, reported_name};
+use crate::upstream::vars::{Value, is_role, reported_name};
 use crate::wire::frame::Header;
 
 /// An operator's text that is longer than this is no single command (bytes).
@@ -191,7 +192,18 @@ impl super::Session {
         if exact || name.ends_with("transaction_read_only") || OF_ONE_TRANSACTION.contains(&name) {
             return;
         }
-        let remembered = self.undo.put(name, value.map(|value| kind(value.into())));
+        let spelled = value.map(|value| kind(value.into()));
+        let (Some(Value::Spelled(text)), false) = (&spelled, is_role(name)) else {
+            let remembered = self.undo.put(name, spelled);
+            self.pin_unless(remembered);
+            return;
+        };
+        if is_sensitive(text.as_bytes()) {
+            // What it is under how text is read now it might not be later.
+            self.ask_for(&name.as_bytes().into());
+            return;
+        }
+        let remembered = self.undo.put(name, spelled);
         self.pin_unless(remembered);
     }
 
@@ -221,14 +233,29 @@ impl super::Session {
     /// Reads statements the way the server will.
     #[inline]
     pub(super) fn lex_context(&self) -> LexContext {
+        if self.flow.reading_unsure { LexContext::UNSURE } else { self.reported_context() }
+    }
+
+    /// Reads statements the way the server would if nothing were under way.
+    #[inline]
+    pub(super) fn reported_context(&self) -> LexContext {
         match self.lex.get() {
-            (hash, context) if hash == self.vars.hash() => context,
-            _ => self.lex_context_anew(),
+            (hash, context, _) if hash == self.vars.hash() => context,
+            _ => self.lex_context_anew().0,
+        }
+    }
+
+    /// A number for the settings that the server parses statements under.
+    #[inline]
+    pub(super) fn parse_settings(&self) -> u32 {
+        match self.lex.get() {
+            (hash, _, number) if hash == self.vars.hash() => number,
+            _ => self.lex_context_anew().1,
         }
     }
 
     #[cold]
-    fn lex_context_anew(&self) -> LexContext {
+    fn lex_context_anew(&self) -> (LexContext, u32) {
         let context = LexContext {
             strings: self
                 .vars
@@ -236,7 +263,8 @@ impl super::Session {
                 .map_or(StandardStrings::Unknown, StandardStrings::from_setting),
             encoding: self.vars.reported("client_encoding").map_or_else(Encoding::default, Encoding::from_name),
         };
-        self.lex.set((self.vars.hash(), context));
-        context
+        let number = self.settings_number(&self.vars);
+        self.lex.set((self.vars.hash(), context, number));
+        (context, number)
     }
 }

@@ -5,9 +5,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::expect::{Expected, Hide, What};
+use super::expect::{Expected, Hide, Proof, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
+use super::reading::is_sensitive;
 use super::sequences::are_anothers;
 use super::{End, Session, Settling};
 use crate::config::PoolMode;
@@ -52,9 +53,13 @@ impl Session {
     #[cold]
     fn bring_settings(&mut self, may_write: bool, in_place: bool, asks: bool) {
         let Some(server) = self.lease.server() else { return };
-        let mut sql = String::new();
+        let (mut sql, mut ahead) = (String::new(), Vec::new());
         if server.vars.hash() != self.vars.hash() {
             sql = server.vars.to_reach(&self.vars);
+            if is_sensitive(sql.as_bytes()) {
+                // A message is read as a whole before any of it runs.
+                ahead = server.vars.reading_to_reach(&self.vars);
+            }
             for (name, value) in self.vars.iter() {
                 server.vars.put(&self.core.hub.seed, name, Some(value.clone()));
             }
@@ -87,6 +92,7 @@ impl Session {
             }
         }
         if !sql.is_empty() {
+            ahead.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::None, None));
             front::write_query(&mut self.io.to_server, sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
             self.flow.settling = if self.vars.has_role() { Settling::Asked } else { Settling::Sent };

@@ -254,11 +254,13 @@ impl Session {
         flow.readies = 0;
         flow.status = status;
         flow.nth = 0;
+        flow.reading_unsure = false;
         self.io.from_server.pass(READY);
         if status == TxStatus::Idle {
             self.names.end_portals();
             self.flow.past.end(false);
             self.flow.path = None;
+            self.flow.reading_changed = false;
         }
         self.count_query(true);
         // The gate may have begun to close.

@@ -1,7 +1,7 @@
 //! From text to verdicts: bounds, encodings, the two readings of a backslash, and the split into statements.
 
 use super::classify;
-use super::encoding::{LexContext, StandardStrings, mask};
+use super::encoding::{Encoding, LexContext, StandardStrings, mask, masked_in_every_way};
 use super::lexer::Lexer;
 use super::refused::RefusalList;
 use super::scan::scan;
@@ -66,16 +66,29 @@ impl Analyzer {
         if text.len() > MAX_TEXT_BYTES {
             return unreadable(text, true);
         }
-        let scope = self.scope();
+        if ctx.encoding == Encoding::Any && !text.is_ascii() {
+            return self.analyze_in_every_encoding(text, ctx.strings);
+        }
         let (masked, sound) = mask(text, ctx.encoding);
-        let mut analysis = match ctx.strings {
-            StandardStrings::On => read(&masked, true, scope),
-            StandardStrings::Off => read(&masked, false, scope),
-            StandardStrings::Unknown if memchr(b'\\', &masked).is_none() => read(&masked, true, scope),
-            StandardStrings::Unknown => worse(read(&masked, true, scope), read(&masked, false, scope)),
-        };
+        let mut analysis = self.analyze_masked(&masked, ctx.strings);
         analysis.ambiguous |= !sound;
         analysis
+    }
+
+    fn analyze_masked(&self, masked: &[u8], strings: StandardStrings) -> Analysis {
+        let scope = self.scope();
+        match strings {
+            StandardStrings::On => read(masked, true, scope),
+            StandardStrings::Off => read(masked, false, scope),
+            StandardStrings::Unknown if memchr(b'\\', masked).is_none() => read(masked, true, scope),
+            StandardStrings::Unknown => worse(read(masked, true, scope), read(masked, false, scope)),
+        }
+    }
+
+    fn analyze_in_every_encoding(&self, text: &[u8], strings: StandardStrings) -> Analysis {
+        let readings = masked_in_every_way(text).unwrap_or_default();
+        let analyses = readings.iter().map(|masked| self.analyze_masked(masked, strings));
+        analyses.reduce(worse).unwrap_or_else(|| unreadable(text, true))
     }
 }
 

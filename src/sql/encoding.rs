@@ -53,7 +53,21 @@ pub enum Encoding {
     Gb18030,
     /// A name this table does not have: text with a high byte is ambiguous.
     Unknown,
+    /// What runs ahead may change it: text is read in every encoding.
+    Any,
 }
+
+/// One of each kind of encoding.
+pub(super) const KINDS: [Encoding; 8] = [
+    Encoding::AsciiSafe,
+    Encoding::Sjis,
+    Encoding::ShiftJis2004,
+    Encoding::Big5,
+    Encoding::Gbk,
+    Encoding::Uhc,
+    Encoding::Johab,
+    Encoding::Gb18030,
+];
 
 /// Every other encoding of <https://www.postgresql.org/docs/15/multibyte.html>, spelled as [`clean`] leaves it.
 const ASCII_SAFE: [&str; 37] = [
@@ -125,7 +139,7 @@ impl Encoding {
         let two = |ok: bool| ok.then_some(2);
         match self {
             Self::AsciiSafe => Some(1),
-            Self::Unknown => None,
+            Self::Unknown | Self::Any => None,
             Self::Sjis | Self::ShiftJis2004 => match lead {
                 0xa1..=0xdf => Some(1),
                 0x81..=0x9f | 0xe0..=0xfc => {
@@ -159,6 +173,28 @@ pub struct LexContext {
     pub strings: StandardStrings,
     /// `client_encoding`.
     pub encoding: Encoding,
+}
+
+impl LexContext {
+    /// Where what runs ahead may change either: a text is read in every way, and ambiguous unless they agree.
+    pub const UNSURE: Self = Self { strings: StandardStrings::Unknown, encoding: Encoding::Any };
+}
+
+/// The ways in which a text can be read whatever the encoding is. What is not sound in one of them a server refuses, but for
+/// characters that become ASCII: None then.
+pub(super) fn masked_in_every_way(text: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
+    let mut found: Vec<Cow<'_, [u8]>> = Vec::new();
+    for encoding in KINDS {
+        let (masked, sound) = mask(text, encoding);
+        let becomes_ascii = |pair: &[u8]| matches!(pair, [0x81, 0x5f | 0xb0]);
+        if !sound && encoding == Encoding::ShiftJis2004 && text.windows(2).any(becomes_ascii) {
+            return None;
+        }
+        if sound && !found.contains(&masked) {
+            found.push(masked);
+        }
+    }
+    Some(found)
 }
 
 /// The text with multi-byte characters made opaque, and whether every one of them was sound.

@@ -26,7 +26,8 @@ pub fn reported_name(name: &str) -> Option<&'static str> {
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";
 
-fn is_role(name: &str) -> bool {
+/// Whether a setting is a role.
+pub fn is_role(name: &str) -> bool {
     matches!(name, ROLE | AUTHORIZATION)
 }
 
@@ -42,6 +43,12 @@ pub enum Value {
 }
 
 impl Value {
+    /// It, in whatever form.
+    pub fn text(&self) -> &str {
+        let (Self::Reported(text) | Self::Spelled(text) | Self::Flat(text)) = self;
+        text
+    }
+
     /// Whether the server tells of it by itself.
     pub fn is_reported(&self) -> bool {
         matches!(self, Self::Reported(_))
@@ -160,6 +167,13 @@ impl Vars {
         for name in names {
             self.put(seed, &name, None);
         }
+    }
+
+    /// The statements that set what decides how a text is read, as [`Self::to_reach`] does too.
+    pub fn reading_to_reach(&self, wanted: &Self) -> Vec<String> {
+        let other = |name: &&&str| self.get(name) != wanted.get(name);
+        let names = ["client_encoding", "standard_conforming_strings"];
+        names.iter().filter(other).filter_map(|name| Some(settings::set_to(name, wanted.reported(name)?))).collect()
     }
 
     /// The statements that turn a server connection with these settings into one with those of `wanted`.

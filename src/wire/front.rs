@@ -100,6 +100,21 @@ pub fn function_oid(body: &[u8]) -> Result<u32, WireError> {
     take_u32(body).map(|(oid, _)| oid)
 }
 
+/// Whether a message of the extended protocol has the form that its tag demands, as far as it is read here.
+///
+/// # Errors
+/// It has not, and a server would say so.
+pub fn check(tag: u8, body: &[u8]) -> Result<(), WireError> {
+    match tag {
+        b'P' => parse(body).map(drop),
+        b'B' => bind(body).map(drop),
+        b'D' | b'C' => target(body).map(drop),
+        b'E' => execute(body).map(drop),
+        _ if body.is_empty() => Ok(()),
+        _ => Err(WireError::Format),
+    }
+}
+
 fn bytes(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
     out.push(0);

@@ -17,6 +17,7 @@ mod hidden_reach;
 mod hidden_resolution;
 mod hold;
 mod read_write;
+mod reading;
 mod restarts;
 mod rules;
 mod seen;

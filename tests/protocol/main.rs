@@ -5,6 +5,7 @@ mod cancel;
 mod defaults;
 mod ends;
 mod errors;
+mod malformed;
 mod own_statements;
 mod replication;
 mod single;

@@ -11,6 +11,7 @@ mod names;
 mod pins;
 mod prepared;
 mod prepared_sql;
+mod reading;
 mod roles;
 mod sequences;
 mod settings;

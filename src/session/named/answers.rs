@@ -11,7 +11,7 @@ use super::super::shape::{OVERTAKEN, has_rows};
 use super::{Way, runs};
 use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
-use crate::sql::{Name, SessionEffect, Statement};
+use crate::sql::{LexContext, Name, SessionEffect, Statement};
 use crate::upstream::named::Stands;
 use crate::wire::ErrorFields;
 use crate::wire::front::{self, Target};
@@ -65,14 +65,17 @@ impl Session {
         statement: &Statement,
         text: &[u8],
     ) {
-        let context = self.lex_context();
+        // A message is read as a whole before any of it runs; in a batch what ran ahead may have changed how.
+        let context = if self.flow.parsed_unsure { LexContext::UNSURE } else { self.reported_context() };
         let mut cached = self.core.verdicts.borrow_mut().get_or_analyze(text, context);
         if cached.analysis.single().is_none() {
             cached = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
         }
-        let prepared = self.core.statements.get(cached, &[], context, self.path());
+        let path = self.path().wrapping_add(self.parse_settings().into());
+        let prepared = self.core.statements.get(cached, &[], context, path, &self.vars);
+        let moves = !Self::is_bound_to_its_server(&prepared);
         let id = prepared.id;
-        let kept = self.names.prepare_sql(name, inner.refusal.clone(), prepared);
+        let kept = self.names.prepare_sql(name, inner.refusal.clone(), prepared, moves);
         if !kept {
             self.pin(Pin::Prepared);
         }
@@ -121,7 +124,7 @@ impl Session {
     pub(in crate::session) fn prepared_in_sql(&self, name: &[u8]) -> Option<Rc<Prepared>> {
         let (cached, context, inner) = self.names.sql(name)?.runs()?;
         let text = self.core.verdicts.borrow_mut().get_or_analyze(inner.text(&cached.text), context);
-        Some(self.core.statements.get(text, &[], context, 0))
+        Some(self.core.statements.get(text, &[], context, 0, &self.vars))
     }
 
     /// Takes in an error of the server's for a message of ours that goes ahead of a simple query. False: it is none.

@@ -7,13 +7,12 @@ use super::super::expect::{Expected, Hide, What};
 use super::super::prepared::Known;
 use super::super::shape::{has_rows, other_rows};
 use super::{Brought, Use, Way, can_run, runs};
-use crate::hub::Statement as Prepared;
 use crate::hub::statement::server_name;
 use crate::sql::SessionEffect;
 use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{BACK_TO_SAVEPOINT, SAVEPOINT};
 use crate::upstream::named::Stands;
-use crate::wire::{Report, TxStatus};
+use crate::wire::TxStatus;
 
 impl Session {
     pub(super) fn bring(&mut self, cached: &Cached, way: Way, runs_now: bool) -> Brought {
@@ -95,9 +94,8 @@ impl Session {
             }
             return Brought::Ready;
         }
-        if let Known::Sql(_) = known
-            && there != Some(wanted)
-            && let Some(report) = self.reads_otherwise(name, &statement)
+        if there != Some(wanted)
+            && let Some(report) = self.cannot_parse_again(name, &statement)
         {
             return Brought::Refused(0, report);
         }
@@ -138,24 +136,6 @@ impl Session {
                 Brought::Waits
             }
         }
-    }
-
-    /// The error where a PREPARE would be read otherwise than when the client sent it.
-    pub(super) fn reads_otherwise(&self, name: &[u8], statement: &Prepared) -> Option<Report> {
-        let plain = |byte: &u8| byte.is_ascii() && *byte != b'\\';
-        if statement.context() == self.lex_context() || statement.cached.text.iter().all(plain) {
-            return None;
-        }
-        let name = String::from_utf8_lossy(name);
-        let detail = "It was prepared with another client_encoding or standard_conforming_strings, and its text \
-                      would not be read now as it was then.";
-        Some(
-            Report::error(
-                "0A000",
-                format!("prepared statement \"{name}\" cannot be moved to another server connection"),
-            )
-            .with_detail(Some(detail.to_owned())),
-        )
     }
 
     /// Makes everything stand that the client has prepared, and nothing else.

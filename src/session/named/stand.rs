@@ -65,16 +65,24 @@ impl Session {
     pub(super) fn stand(&mut self, name: &[u8], stands: Stands, statement: &Prepared, way: Way) {
         self.clear_away(name, way);
         let text = &statement.cached.text;
+        let others = self.other_settings(statement);
         match (stands, way) {
-            (Stands::Sql(_), Way::Simple) => {
+            (Stands::Sql(_), Way::Simple) if others.is_empty() => {
                 let io = &mut self.io;
                 io.from_client.move_ready(&mut io.to_server);
                 front::write_query(&mut io.to_server, text);
                 self.expect_named(What::Query(None), Some(name), way);
             }
-            (Stands::Sql(_), _) => self.run_own_named(text, name, way),
+            (Stands::Sql(_), _) => {
+                self.hidden_in(way, |session| session.set_as_parsed(&others));
+                self.run_own_named(text, name, way);
+                self.hidden_in(way, |session| session.set_as_before(&others));
+                self.end_own(way);
+            }
             _ => {
+                self.hidden_in(way, |session| session.set_as_parsed(&others));
                 self.parse_under(name, text, &statement.oids, stands, way);
+                self.hidden_in(way, |session| session.set_as_before(&others));
                 // Its error would be the end of what follows, up to a Sync.
                 self.end_own(way);
             }
@@ -82,6 +90,13 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.named.put(name, stands);
         }
+    }
+
+    /// Sends statements of our own, hidden as the way demands.
+    fn hidden_in(&mut self, way: Way, sends: impl FnOnce(&mut Self)) {
+        let before = self.flow.expects.len();
+        sends(self);
+        self.flow.expects.iter_mut().skip(before).for_each(|expected| expected.hide = Self::hide(way));
     }
 
     /// Runs a PREPARE in the client's batch.

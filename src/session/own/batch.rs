@@ -83,7 +83,10 @@ impl Session {
             }
             Message::Bind { portal, name, statement } => {
                 let bind = front::bind(self.body(header))?;
-                let (parameters, binary) = bound(bind.rest).ok_or(crate::wire::WireError::Format)?;
+                let Some((parameters, binary)) = bound(bind.rest) else {
+                    let report = Report::error("08P01", "insufficient data left in message");
+                    return Ok(Some(self.own_error(header, report)));
+                };
                 if parameters > 0 {
                     let name = String::from_utf8_lossy(&name).into_owned();
                     let text = format!(
@@ -139,7 +142,7 @@ impl Session {
                 }
                 let context = self.lex_context();
                 let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
-                let statement = self.core.statements.get(cached, parse.oids, context, 0);
+                let statement = self.core.statements.get(cached, parse.oids, context, 0, &self.vars);
                 (statement.clone(), Message::Parse(statement, parse.name.into()))
             }
             b'B' => {

@@ -18,6 +18,27 @@ pub fn set_to(name: &str, value: &str) -> String {
     set(name, &literal(value))
 }
 
+/// Sets a setting until the transaction ends.
+pub fn set_local(name: &str, value: LocalValue<'_>) -> String {
+    let value = match value {
+        LocalValue::Default => "DEFAULT".to_owned(),
+        LocalValue::Spelled(value) => value.to_owned(),
+        LocalValue::Is(value) => literal(value),
+    };
+    format!("SET LOCAL {} TO {value}", setting_name(name))
+}
+
+/// What [`set_local`] sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalValue<'a> {
+    /// The session's default.
+    Default,
+    /// What a client has written behind TO.
+    Spelled(&'a str),
+    /// The value itself.
+    Is(&'a str),
+}
+
 /// The call that sets a setting to a value, lists too.
 pub fn set_config(name: &str, value: &str, local: bool) -> String {
     format!("pg_catalog.set_config({}, {}, {local})", literal(name), literal(value))
@@ -121,6 +142,9 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     let names = ["app.user", "work_mem", "app.all"];
     vec![
         ("set", set("app.user", "'x'")),
+        ("set_local", format!("BEGIN; {}", set_local("standard_conforming_strings", LocalValue::Is("off")))),
+        ("set_local, default", set_local("standard_conforming_strings", LocalValue::Default)),
+        ("set_local, spelled", format!("{}; ROLLBACK", set_local("DateStyle", LocalValue::Spelled("'ISO'")))),
         ("set_to", set_to("app.current_user", "a\\'b")),
         ("select_set_config", select_set_config("order.id", "a\\'b")),
         ("read", read(names.into_iter())),
