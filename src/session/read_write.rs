@@ -46,7 +46,7 @@ impl Session {
         }
         let context = statement.context();
         let cached = self.as_read_only(statement.cached.clone(), context);
-        self.core.statements.get(cached, &statement.oids, context, PATH)
+        self.core.statements.get(cached, &statement.oids, context, PATH, statement.settings())
     }
 
     /// PostgreSQL's error where the client's own transaction is READ ONLY, and it is too late to ask for READ WRITE.
