@@ -558,38 +558,6 @@ impl Session {
         self.flow.expects.push_back(say);
         self.say_what_is_due();
     }
-
-    /// Makes the server raise an error at this place and puts ours in place of it, so that the transaction, and what follows
-    /// in the pipeline, is as after any error. The server has no portal of that name.
-    pub(super) fn fail_in_place(&mut self, header: Header, report: Report) -> Handled {
-        self.drop_bytes(header.total);
-        self.fail_here(report);
-        Handled::Done
-    }
-
-    /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
-    pub(super) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        let body = io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
-        if header.tag == b'B'
-            && let Ok(bind) = front::bind(body)
-        {
-            front::write_bind(&mut io.to_server, bind.portal, on_server, bind.rest);
-            self.expect(Expected::hidden(What::Bind(None), Hide::Success));
-        } else if header.tag == b'D' {
-            front::write_target(&mut io.to_server, b'D', Target::Statement(on_server));
-            self.expect(Expected::hidden(What::Parameters, Hide::Success));
-        }
-        self.fail_in_place(header, report)
-    }
-
-    fn fail_here(&mut self, report: Report) {
-        front::write_execute(&mut self.io.to_server, super::refuse::NO_SUCH_PORTAL);
-        let mut expected = Expected::seen(What::Execute(None));
-        expected.refusal = Some(Box::new(report));
-        self.expect(expected);
-    }
 }
 
 fn has_rows_of(statement: &Statement) -> bool {

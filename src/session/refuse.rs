@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::expect::{Expected, Hide, What};
+use super::input::Handled;
 use super::lease::Lease;
 use super::prepared::Inner;
 use super::{End, Session};
@@ -15,7 +17,9 @@ use crate::route::{Nature, Route, Wish};
 use crate::sql::cache::Cached;
 use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
 use crate::wire::fields::Change;
-use crate::wire::{ErrorFields, Report, TxStatus, back};
+use crate::wire::frame::{HEADER, Header};
+use crate::wire::front::Target;
+use crate::wire::{ErrorFields, Report, TxStatus, back, front};
 
 /// A portal that never exists (34000).
 pub(super) const NO_SUCH_PORTAL: &[u8] = b"pgsluice_refused";
@@ -63,6 +67,38 @@ pub(super) enum Asking {
 pub(super) const ASKING_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Session {
+    /// Makes the server raise an error at this place and puts ours in place of it, so that the transaction, and what follows
+    /// in the pipeline, is as after any error. The server has no portal of that name.
+    pub(super) fn fail_in_place(&mut self, header: Header, report: Report) -> Handled {
+        self.drop_bytes(header.total);
+        self.fail_here(report);
+        Handled::Done
+    }
+
+    /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
+    pub(super) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        let body = io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+        if header.tag == b'B'
+            && let Ok(bind) = front::bind(body)
+        {
+            front::write_bind(&mut io.to_server, bind.portal, on_server, bind.rest);
+            self.expect(Expected::hidden(What::Bind(None), Hide::Success));
+        } else if header.tag == b'D' {
+            front::write_target(&mut io.to_server, b'D', Target::Statement(on_server));
+            self.expect(Expected::hidden(What::Parameters, Hide::Success));
+        }
+        self.fail_in_place(header, report)
+    }
+
+    pub(super) fn fail_here(&mut self, report: Report) {
+        front::write_execute(&mut self.io.to_server, NO_SUCH_PORTAL);
+        let mut expected = Expected::seen(What::Execute(None));
+        expected.refusal = Some(Box::new(report));
+        self.expect(expected);
+    }
+
     /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
     pub(super) fn is_ours_to_refuse(&self, statement: &Statement) -> bool {
         statement.refusal.is_ours() || self.prepared_refusal(statement).is_some()
