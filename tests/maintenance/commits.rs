@@ -2,7 +2,7 @@
 //! after `quiesced`, none is lost or doubled, with writes rejected and with writes held.
 
 use crate::flips::flips;
-use crate::stand::{LONG, Stand};
+use crate::stand::{EndsAt, LONG, Stand};
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Frame, Raw, wait};
 use std::collections::BTreeSet;
@@ -102,6 +102,7 @@ fn run(settings: &str, hold: bool, writers: usize) {
     let (told, over) = (Told::default(), AtomicBool::new(false));
     let flips = flips();
     std::thread::scope(|scope| {
+        let _end = EndsAt(&over);
         for number in 0..writers {
             let (stand, told, over) = (&stand, &told, &over);
             scope.spawn(move || writer(stand, number, over, told));
@@ -127,7 +128,6 @@ fn run(settings: &str, hold: bool, writers: usize) {
             stand.off();
             wait::until(LONG, "commits after it", || (told.commits.load(SeqCst) > commits + 3).then_some(()));
         }
-        over.store(true, SeqCst);
     });
     let there = ledger(&stand);
     let committed: Vec<_> = told.committed.into_inner().expect("the list").into_iter().collect();

@@ -1,7 +1,7 @@
 //! Flips under load: no connection dropped, no read failed, every failed write is PostgreSQL's 25006, and from `quiesced` to
 //! OFF nothing changes.
 
-use crate::stand::{LONG, Stand};
+use crate::stand::{EndsAt, LONG, Stand};
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Raw, wait};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -83,6 +83,7 @@ fn flip(stand: &Stand, flips: usize, clients: usize, thinks: Duration) {
     let tally = Tally::default();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = EndsAt(&over);
         for at in 0..clients {
             let (tally, over) = (&tally, &over);
             scope.spawn(move || client(stand, SCRIPTS[at % SCRIPTS.len()], at % 2 == 0, thinks, over, tally));
@@ -105,7 +106,6 @@ fn flip(stand: &Stand, flips: usize, clients: usize, thinks: Duration) {
                 (tally.writes.load(SeqCst) > writes || tally.broken.load(SeqCst) > 0).then_some(())
             });
         }
-        over.store(true, SeqCst);
     });
     assert_eq!(tally.broken.load(SeqCst), 0, "connections were dropped");
     assert!(tally.writes.load(SeqCst) > 0 && tally.refused.load(SeqCst) > 0 && tally.reads.load(SeqCst) > 0);

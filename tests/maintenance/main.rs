@@ -6,6 +6,7 @@ mod beforehand;
 mod bound;
 mod broken_off;
 mod commits;
+mod commits_killed;
 mod differential;
 mod django;
 mod fence;

@@ -2,8 +2,9 @@
 
 use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Address, Cluster, Frame, Login, Proxy, Raw, Role};
+use pgsluice_fixtures::{Address, Cluster, Frame, Login, Proxy, Raw, RawError, Role};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 /// Longest wait for anything here.
@@ -38,6 +39,7 @@ impl Stand {
             .databases(["app"])
             .setting("max_prepared_transactions", "5")
             .setting("wal_level", "logical")
+            .setting("track_commit_timestamp", "on")
             .start()
             .expect("a cluster");
         let (primary, replica) = (cluster.primary().port(), cluster.replica(0).port());
@@ -86,6 +88,11 @@ monitor_interval = "100ms"
     /// An application's connection through the proxy.
     pub fn app(&self) -> Raw {
         self.connect("app", "app", "app")
+    }
+
+    /// The same, where the proxy may have gone.
+    pub fn try_app(&self) -> Result<Raw, RawError> {
+        Raw::connect(&self.address(), &Login::new("app", "app").password("app"))
     }
 
     /// An operator's connection through the proxy.
@@ -176,6 +183,15 @@ monitor_interval = "100ms"
         let sql = EVERYTHING.map(|sql| format!("SELECT ({sql})")).join(" UNION ALL ");
         let all = self.cluster.primary().psql_in("app", &sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
         all.lines().map(str::to_owned).collect()
+    }
+}
+
+/// Tells threads that it is over, also when a test fails: a scope waits for its threads before it reports a panic.
+pub struct EndsAt<'a>(pub &'a AtomicBool);
+
+impl Drop for EndsAt<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
 }
 
