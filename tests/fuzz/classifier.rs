@@ -3,7 +3,7 @@
 use crate::cases;
 use crate::clock::processor_time;
 use crate::mutate::{Dice, mutant};
-use pgsluice::sql::{Analysis, Encoding, LexContext, StandardStrings, analyze, tree};
+use pgsluice::sql::{Analysis, Encoding, LexContext, Refusal, StandardStrings, analyze, tree};
 use std::time::Duration;
 
 const CORPUS: &str = include_str!("../../src/sql/readonly_corpus.txt");
@@ -53,6 +53,11 @@ fn check(text: &[u8], analysis: &Analysis) {
     }
 }
 
+/// A refusal without its place in the text, which a comment ahead of it moves.
+fn placeless(refusal: &Refusal) -> Option<Refusal> {
+    (!matches!(refusal, Refusal::AsksReadWrite(_))).then(|| refusal.clone())
+}
+
 #[test]
 fn any_text_gets_a_verdict() {
     let seeds: Vec<_> = CORPUS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
@@ -84,7 +89,7 @@ fn any_text_gets_a_verdict() {
                 let shape = |analysis: &Analysis| {
                     let statements = analysis.statements.iter();
                     statements
-                        .map(|s| (s.kind.clone(), s.tag, s.refusal.clone(), s.route, s.contained))
+                        .map(|s| (s.kind.clone(), s.tag, placeless(&s.refusal), s.route, s.contained))
                         .collect::<Vec<_>>()
                 };
                 assert_eq!(shape(&later), shape(&on), "{}", text.escape_ascii());
