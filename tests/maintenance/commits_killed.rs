@@ -55,7 +55,7 @@ fn writer(stand: &Stand, number: usize, from: u64, over: &AtomicBool, ledger: &L
     while !over.load(SeqCst) {
         n += 1;
         let row = (number, n);
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             ledger.uncertain.lock().expect("the list").insert(row);
             if raw.send(&statement(number, n)).is_err() {
                 return n;
