@@ -67,8 +67,8 @@ impl Catalog {
     }
 
     /// Puts another answer in the place of this one.
-    pub fn learn(&self, knowledge: Knowledge) {
-        self.known.store(Arc::new(knowledge));
+    pub fn learn(&self, knowledge: Arc<Knowledge>) {
+        self.known.store(knowledge);
         self.changed.notify_waiters();
     }
 
@@ -84,9 +84,9 @@ impl Catalog {
     }
 
     /// Puts another reading in the place of this one.
-    pub fn learn_leavings(&self, reading: Reading) {
+    pub fn learn_leavings(&self, reading: Arc<Reading>) {
         let leaves = !reading.leavings.is_empty();
-        self.reading.store(Arc::new(reading));
+        self.reading.store(reading);
         self.leaves.store(leaves, SeqCst);
         self.tried_leavings();
     }

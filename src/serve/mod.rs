@@ -6,5 +6,6 @@ pub mod field;
 pub mod janitor;
 pub mod listen;
 pub mod proxy;
+mod settle;
 pub mod setup;
 pub mod worker;

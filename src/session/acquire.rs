@@ -149,13 +149,10 @@ impl Session {
     fn reuse_bound(&mut self) -> Result<Option<()>, End> {
         match self.lease.take() {
             Lease::Bound { mut conn } => {
-                if !conn.server().still_lives() {
+                let moved = self.has_moved();
+                if moved || !conn.server().still_lives() {
                     conn.close();
-                    self.pins.only_mode();
-                    if self.pins.has(Pin::SessionMode) {
-                        return Ok(None);
-                    }
-                    return Err(Report::fatal("08006", "server closed the connection unexpectedly").into());
+                    return self.without_own_server(moved);
                 }
                 if let Some(ticket) = self.enter_gate() {
                     self.lease = Lease::Write { conn, ticket };
@@ -167,6 +164,10 @@ impl Session {
                     self.forget_counts();
                 }
                 Ok(Some(()))
+            }
+            Lease::InPlace { conn, .. } if self.has_moved() => {
+                conn.close();
+                self.without_own_server(true)
             }
             Lease::InPlace { mut conn, .. } => {
                 if let Some(ticket) = self.enter_gate() {
@@ -192,6 +193,26 @@ impl Session {
         }
     }
 
+    /// Whether the database's name leads to another database than the one that the session's own connection is to.
+    fn has_moved(&self) -> bool {
+        self.pools.setup.as_ref().is_some_and(|setup| !Arc::ptr_eq(&setup.gate, &self.db.gate))
+    }
+
+    /// A session in session mode takes another connection; one that was pinned has lost what it was pinned for.
+    fn without_own_server(&mut self, moved: bool) -> Result<Option<()>, End> {
+        self.pins.only_mode();
+        if self.pins.has(Pin::SessionMode) {
+            return Ok(None);
+        }
+        Err(if moved {
+            let detail = format!("The name \"{}\" leads to another database now.", self.db.name);
+            Report::fatal("57P01", "terminating connection due to administrator command").with_detail(Some(detail))
+        } else {
+            Report::fatal("08006", "server closed the connection unexpectedly")
+        }
+        .into())
+    }
+
     fn arm(&mut self, server: &mut Server) {
         front::write_query(&mut self.io.to_server, ARM.as_bytes());
         self.flow.rounds += 1;
@@ -202,7 +223,10 @@ impl Session {
     }
 
     fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
-        let lane = self.lane.take().unwrap_or_else(|| self.db.gate.lane(self.core.index));
+        // The gate of the server that the connection leads to: a reload may have led the name elsewhere since.
+        let gate = self.pools.setup.as_ref().map_or(&*self.db.gate, |setup| &setup.gate);
+        let lane = self.lane.take().filter(|lane| gate.owns(lane));
+        let lane = lane.unwrap_or_else(|| gate.lane(self.core.index));
         match lane.enter() {
             Ok(ticket) => Some(ticket),
             Err((lane, _)) => {
@@ -503,7 +527,7 @@ impl Session {
     }
 
     pub(super) fn offline_report(&self) -> Report {
-        let view = self.db.gate.view();
+        let view = self.db.gate.view().under(&self.db.name);
         Report::error("57P03", view.offline_text()).with_hint(view.offline_hint())
     }
 }

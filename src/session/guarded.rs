@@ -282,7 +282,7 @@ impl Session {
     fn in_place_fallen(&mut self) -> Result<(), End> {
         self.guard_fell("the connection is closed, and the session that it belonged to");
         self.close_lease();
-        let view = self.db.gate.view();
+        let view = self.db.gate.view().under(&self.db.name);
         let detail = match view.refusal_detail() {
             Some(detail) => format!("{detail}\n{FELL}"),
             None => FELL.into(),

@@ -122,7 +122,7 @@ impl Session {
 
     /// A 25006 with the gate's DETAIL and HINT.
     pub(super) fn refused(&self, message: impl Into<String>) -> Report {
-        let view = self.db.gate.view();
+        let view = self.db.gate.view().under(&self.db.name);
         Report::error("25006", message).with_detail(view.refusal_detail()).with_hint(view.refusal_hint())
     }
 
@@ -190,9 +190,8 @@ impl Session {
             if let Some(place) = place.filter(|_| self.db.refusal_place().is_none()) {
                 self.db.remember_refusal_place(place);
             }
-            let view = self.db.gate.view();
+            let view = self.db.gate.view().under(&self.db.name);
             let (detail, hint) = (view.refusal_detail(), view.refusal_hint());
-            drop(view);
             let moved = self.place_in_clients_text(fields);
             let change = Change {
                 code: Some("25006"),

@@ -142,6 +142,8 @@ pub struct Cluster {
     pub max_lag_bytes: u64,
     /// Most time a replica may be behind for reads in read_write, 0 for any.
     pub max_lag: Duration,
+    /// Catalogs of its databases are read one after the other: there may be hundreds, and each takes a log-in.
+    pub catalog_turn: tokio::sync::Mutex<()>,
     changed: watch::Sender<u64>,
 }
 
@@ -149,7 +151,14 @@ impl Cluster {
     /// A cluster whose servers' roles are not known yet.
     pub fn new(name: String, addresses: Vec<Address>, max_lag_bytes: u64, max_lag: Duration) -> Self {
         let upstreams = addresses.into_iter().map(Upstream::new).collect();
-        Self { name, upstreams, max_lag_bytes, max_lag, changed: watch::Sender::new(0) }
+        Self {
+            name,
+            upstreams,
+            max_lag_bytes,
+            max_lag,
+            catalog_turn: tokio::sync::Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 
     /// The server that takes writes. None while none is known, and while two claim to be it: writes go to neither then.
