@@ -28,7 +28,10 @@ pub(super) async fn run(console: &mut Console, command: &command::Control) -> Re
         Control::KillClient(id) => kill_client(console, &hub, *id).await,
         Control::Reconnect(name) => {
             for database in named(&hub, name.as_deref())? {
-                database.pools().iter().for_each(|pool| pool.reconnect());
+                for pool in database.pools() {
+                    pool.reconnect();
+                    pool.make_welcome_stale();
+                }
             }
             Ok(())
         }

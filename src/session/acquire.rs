@@ -19,7 +19,7 @@ use crate::gate::{NewTransaction, Reads};
 use crate::hub::Phase;
 use crate::route::{Nature, Route, Wish};
 use crate::upstream::guard::Kind;
-use crate::upstream::guard::{ARM, DISARM};
+use crate::upstream::guard::{ARM, DISARM, DISARM_TO_DEFAULT};
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::{Grant, Place};
 use crate::upstream::{AcquireError, Cluster, Conn, Guarded, Pool, Server, Unguarded};
@@ -170,13 +170,13 @@ impl Session {
             }
             Lease::InPlace { mut conn, .. } => {
                 if let Some(ticket) = self.enter_gate() {
-                    let on = self.read_only_default == Some(true);
-                    if !on {
-                        front::write_query(&mut self.io.to_server, DISARM.as_bytes());
+                    let disarm = self.disarms(conn.server());
+                    if let Some(disarm) = disarm {
+                        front::write_query(&mut self.io.to_server, disarm.as_bytes());
                     }
                     self.lease = Lease::Write { conn: conn.disarm(), ticket };
                     self.me.write_capable.set(true);
-                    if !on {
+                    if disarm.is_some() {
                         self.expect(Expected::hidden(What::Query(None), Hide::All));
                     }
                 } else {
@@ -192,11 +192,27 @@ impl Session {
         }
     }
 
+    /// What takes the guard off, unless the session wants its default so.
+    fn disarms(&self, server: &mut Server) -> Option<&'static str> {
+        server.read_only_set = self.read_only_set;
+        match self.read_only_set {
+            Some(true) => None,
+            Some(false) => Some(DISARM),
+            // Opened guarded, RESET would put the guard up again.
+            None if server.born_guarded => {
+                let on = server.permit.pool().welcome().is_some_and(|welcome| welcome.read_only == Some(true));
+                (!on).then_some(DISARM)
+            }
+            None => Some(DISARM_TO_DEFAULT),
+        }
+    }
+
     fn arm(&mut self, server: &mut Server) {
         front::write_query(&mut self.io.to_server, ARM.as_bytes());
         self.flow.rounds += 1;
         self.flow.readies += 1;
         self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));
+        server.read_only_set = Some(true);
         // Taken for granted until the server says otherwise; it reports before ReadyForQuery.
         server.default_read_only = Some(true);
     }

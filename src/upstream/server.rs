@@ -17,7 +17,7 @@ use super::named::Named;
 use super::pool::Permit;
 use super::query::parameter;
 use super::target::CancelTarget;
-use super::vars::{Seed, Value, Vars, reported_name};
+use super::vars::{Seed, Vars, reported_name};
 use crate::net::Stream;
 use crate::wire::frame::{HEADER, peek_back};
 use crate::wire::{TxStatus, front};
@@ -157,6 +157,8 @@ pub struct Server {
     pub vars: Vars,
     /// `default_transaction_read_only` as the server last reported it; None before PostgreSQL 14, which does not.
     pub default_read_only: Option<bool>,
+    /// The value of it that a client, or pgsluice, has set; None: the server's own is in force.
+    pub read_only_set: Option<bool>,
     /// Named statements that stand on it.
     pub prepared: Prepared,
     /// What stands on it under names of clients' own.
@@ -221,6 +223,7 @@ impl Server {
             stream: fresh.stream,
             vars: Vars::default(),
             default_read_only: None,
+            read_only_set: None,
             prepared: Prepared::default(),
             named: Named::default(),
             unnamed: 0,
@@ -261,7 +264,7 @@ impl Server {
         if name == "default_transaction_read_only" {
             self.default_read_only = Some(value == "on");
         } else if let Some(name) = reported_name(name) {
-            self.vars.put(&self.seed, name, Some(Value::Reported(value.into())));
+            self.vars.report(&self.seed, name, value);
         }
     }
 
@@ -294,6 +297,7 @@ impl Server {
                 (b'S', Ok((name, value))) => {
                     let (name, value) = (name.to_owned(), value.to_owned());
                     self.reported(&name, &value);
+                    self.permit.pool().learn_default(&name, &value);
                 }
                 (b'N' | b'A', _) => {}
                 _ => return false,

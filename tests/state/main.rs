@@ -13,5 +13,6 @@ mod prepared;
 mod prepared_sql;
 mod roles;
 mod sequences;
+mod server_settings;
 mod settings;
 mod stand;

@@ -12,6 +12,7 @@ mod apart;
 mod check;
 mod open;
 mod queue;
+mod welcome;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -27,6 +28,7 @@ use crate::upstream::server::{Facts, Server};
 use crate::upstream::vars::Seed;
 pub use check::Check;
 pub use queue::{Grant, Place};
+pub use welcome::Welcome;
 use queue::{Queue, Shard};
 
 /// What a pool needs to know to open connections.
@@ -57,16 +59,6 @@ pub enum AcquireError {
     Login(#[from] LoginError),
 }
 
-/// What a server reports at a log-in.
-#[derive(Debug)]
-pub struct Welcome {
-    /// Every parameter, in the server's order.
-    pub parameters: Vec<(String, String)>,
-    /// The role's own default_transaction_read_only. None when the connection was opened with another, or the server does
-    /// not report it.
-    pub read_only: Option<bool>,
-}
-
 /// See the module.
 pub struct Pool {
     me: Weak<Self>,
@@ -89,6 +81,8 @@ pub struct Pool {
     ids: Arc<AtomicU64>,
     seed: Arc<Seed>,
     welcome: Mutex<Option<Arc<Welcome>>>,
+    /// A new log-in is to be awaited for it.
+    welcome_is_stale: AtomicBool,
     homes: Mutex<Homes>,
 }
 
@@ -174,6 +168,7 @@ impl Pool {
             ids,
             seed,
             welcome: Mutex::default(),
+            welcome_is_stale: AtomicBool::new(false),
             homes: Mutex::default(),
         })
     }
@@ -181,11 +176,6 @@ impl Pool {
     /// How it logs in.
     pub fn login(&self) -> &Login {
         &self.settings.login
-    }
-
-    /// What the server reported at the last log-in.
-    pub fn welcome(&self) -> Option<Arc<Welcome>> {
-        self.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The limits beyond its own that it counts towards.

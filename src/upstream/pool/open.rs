@@ -2,9 +2,9 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::{AcquireError, Permit, Pool, Welcome};
+use super::{AcquireError, Permit, Pool};
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
 use crate::upstream::login::LoginError;
 use crate::upstream::server::Server;
@@ -76,9 +76,8 @@ impl Pool {
         };
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
-        let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
-        if parameters.is_empty() {
-            *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
+        if parameters.is_empty() && generation == self.generation.load(SeqCst) {
+            self.remember_welcome(&fresh.parameters, read_only);
         }
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
