@@ -1,7 +1,8 @@
 //! Prepared statements, one for each distinct text and list of parameter types, and for each place that it finds its tables in.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::rc::{Rc, Weak};
 
 use foldhash::quality::RandomState;
@@ -21,6 +22,9 @@ pub struct Statement {
     context: LexContext,
     /// Where it finds its tables.
     path: u64,
+    /// What a server has made of it.
+    meaning: Cell<Option<Meaning>>,
+    types: OnceCell<Box<[u8]>>,
     server_name: Box<str>,
     hash: u64,
     home: Weak<Statements>,
@@ -30,6 +34,37 @@ impl Statement {
     /// How its text was read.
     pub fn context(&self) -> LexContext {
         self.context
+    }
+
+    /// Whether nobody has it but who has just asked for it.
+    pub fn is_new(self: &Rc<Self>) -> bool {
+        self.meaning.get().is_none() && Rc::strong_count(self) == 1
+    }
+
+    /// What a server has made of it, once it has been asked.
+    pub fn meaning(&self) -> Option<Meaning> {
+        self.meaning.get().filter(|known| known.rows.is_some())
+    }
+
+    /// A server has said what the types of its parameters are, or what its rows are. The first word counts.
+    pub fn learn(&self, word: Word<'_>) {
+        let mut known = self.meaning.get().unwrap_or_default();
+        if known.rows.is_some() {
+            return;
+        }
+        match word {
+            Word::Types(hash, oids) => {
+                known.types = hash;
+                let _ = self.types.set(oids.into());
+            }
+            Word::Rows(hash) => known.rows = Some(hash),
+        }
+        self.meaning.set(Some(known));
+    }
+
+    /// The types of its parameters: as a server has found them for whoever prepared it first, or else as they were given.
+    pub fn types(&self) -> &[u8] {
+        self.types.get().map_or(&self.oids, |types| types)
     }
 
     /// Its name on servers.
@@ -42,6 +77,24 @@ impl Statement {
         let same = Rc::ptr_eq(&self.cached, cached) || *self.cached.text == *cached.text;
         same && *self.oids == *oids && self.context == context && self.path == path
     }
+}
+
+/// What a server says of a statement.
+pub enum Word<'a> {
+    /// A fingerprint of its parameters' types, and those.
+    Types(u64, &'a [u8]),
+    /// A fingerprint of its rows.
+    Rows(NonZeroU64),
+}
+
+/// What a server makes of a statement: the types of its parameters and its rows, as fingerprints. It stays so for whoever has
+/// prepared it; who prepares it after a change of the schema may get another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meaning {
+    /// Of the types.
+    pub types: u64,
+    /// Of the rows.
+    pub rows: Option<NonZeroU64>,
 }
 
 /// How the name of a statement on servers begins.
@@ -101,10 +154,18 @@ impl Statements {
         let id = self.next.get();
         self.next.set(id + 1);
         let (server_name, home) = (server_name(id).into(), Rc::downgrade(self));
-        let statement = Statement { id, cached, oids: oids.into(), context, path, server_name, hash, home };
+        let (meaning, types) = (Cell::default(), OnceCell::new());
+        let oids = oids.into();
+        let statement = Statement { id, cached, oids, context, path, meaning, types, server_name, hash, home };
         let statement = Rc::new(statement);
         self.known.borrow_mut().insert_unique(hash, (hash, Rc::downgrade(&statement)), |place| place.0);
         statement
+    }
+
+    /// One of the same text that stands for itself from now on.
+    pub fn renewed(self: &Rc<Self>, statement: &Rc<Statement>) -> Rc<Statement> {
+        self.forget(statement);
+        self.get(statement.cached.clone(), &statement.oids, statement.context, statement.path)
     }
 
     /// Who prepares this text from now on gets a statement with a number, and on servers a name, of its own: what stands

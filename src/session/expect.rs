@@ -29,6 +29,8 @@ pub enum What {
     Bind(Option<Rc<Statement>>),
     /// Describe, of that statement.
     Describe(Option<Rc<Statement>>),
+    /// Describe, of ours, of a statement that was prepared anew to see whether it still means what it did.
+    Meaning,
     /// Describe, of ours, of what stands under a name of the client's own.
     Shape,
     /// Describe of which the client sees the parameters only: the rows are refused.

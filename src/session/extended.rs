@@ -10,7 +10,7 @@ use super::expect::{Expected, Hide, Say, What};
 use super::input::Handled;
 use super::named::Stage;
 use super::sequences::asks;
-use super::shape::has_rows;
+use super::shape::has_rows_of;
 use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
 use crate::config::Reads;
@@ -170,10 +170,18 @@ impl Session {
 
     fn parse(&mut self, header: Header) -> Result<Handled, End> {
         let parse = front::parse(self.body(header))?;
-        let statement = self.statement_of(parse);
+        let mut statement = self.statement_of(parse);
         let name: Box<[u8]> = parse.name.into();
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
+        }
+        if !name.is_empty() && !self.keeps_names() && self.names.known(&name).is_none() {
+            self.lend_words();
+            self.flow.batch = true;
+            match self.as_it_means_now(statement) {
+                Some(now) => statement = now,
+                None => return Ok(Handled::Later),
+            }
         }
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.client_parses.add(1);
@@ -198,26 +206,15 @@ impl Session {
         if self.names.known(&name).is_some() {
             self.drop_bytes(header.total);
             // The server reads the text before it looks for the name.
-            self.parse_for_errors(&statement);
+            self.read_anew(&statement, false);
             self.fail_here(taken(&name));
             return Ok(Handled::Done);
         }
         self.drop_bytes(header.total);
-        let newest = if self.alters_schema() { u64::MAX } else { self.db.schema() };
-        if has_rows_of(&statement)
-            && self.lease.server().is_some_and(|server| server.prepared.is_older(statement.id, newest))
-        {
-            // It may have had other rows than it has for whoever prepares it now.
-            self.close_on_server(&statement);
-        }
         let known = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
         let shape = self.lease.server().and_then(|server| server.prepared.shape(statement.id));
-        let id = statement.id;
+        let (id, rows) = (statement.id, has_rows_of(&statement));
         if known {
-            if self.flow.status == TxStatus::Failed || self.flow.readies > 0 {
-                // The transaction may be aborted, which is the server's to say.
-                self.parse_for_errors(&statement);
-            }
             self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, None));
         } else {
             self.prepare_on_server(&statement, Expected::seen(What::Parse(id)).renaming(&name, None));
@@ -226,17 +223,15 @@ impl Session {
         if !self.names.prepare(&name, statement) {
             return Err(Report::fatal("54000", "too many prepared statements").into());
         }
-        if let Some(shape) = shape {
+        if let Some(shape) = shape.filter(|_| rows) {
             self.names.tell(&name, shape);
         }
         Ok(Handled::Done)
     }
 
-    /// Asks what the rows are of a named statement that has just been prepared, if the client does not do so itself.
+    /// Asks what the parameters and the rows are of a named statement that has just been prepared, if the client does not do so
+    /// itself.
     fn learn_rows(&mut self, name: &[u8], statement: &Rc<Statement>) -> Result<(), End> {
-        if !has_rows_of(statement) {
-            return Ok(());
-        }
         let bytes = self.io.from_client.unscanned();
         if let Some(next) = peek_front(bytes, self.manner.largest)?.filter(|next| next.tag == b'D')
             && let Some(body) = bytes.get(HEADER..next.total)
@@ -260,22 +255,28 @@ impl Session {
         self.expect(Expected::hidden(What::Close(statement.id), Hide::Success));
     }
 
-    /// Sends a Parse of which the client sees only an error.
-    fn parse_for_errors(&mut self, statement: &Statement) {
+    /// Sends a Parse of which the client sees only an error; `describes`: with the question what the statement means.
+    pub(super) fn read_anew(&mut self, statement: &Statement, describes: bool) {
         let out = &mut self.io.to_server;
         front::write_target(out, b'C', Target::Statement(WRAPPER));
         front::write_parse(out, WRAPPER, &statement.cached.text, &statement.oids);
+        if describes {
+            front::write_target(out, b'D', Target::Statement(WRAPPER));
+        }
         front::write_target(out, b'C', Target::Statement(WRAPPER));
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
         self.expect(Expected::hidden(What::OwnParse, Hide::Completion));
+        if describes {
+            self.expect(Expected::hidden(What::Meaning, Hide::Success));
+        }
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
     fn prepare_on_server(&mut self, statement: &Rc<Statement>, expected: Expected) {
-        let (most, schema) = (self.manner.most_prepared, self.db.schema());
+        let most = self.manner.most_prepared;
         let Some(server) = self.lease.server() else { return };
-        let gone = server.prepared.add(statement.id, most, schema);
+        let gone = server.prepared.add(statement.id, most);
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.server_parses.add(1);
         }
@@ -284,7 +285,7 @@ impl Session {
             self.expect(Expected::hidden(What::Close(gone), Hide::Success));
         }
         let name = statement.server_name();
-        front::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, &statement.oids);
+        front::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, statement.types());
         self.expect(expected);
     }
 
@@ -576,10 +577,6 @@ impl Session {
         expected.refusal = Some(Box::new(report));
         self.expect(expected);
     }
-}
-
-fn has_rows_of(statement: &Statement) -> bool {
-    statement.cached.analysis.single().is_some_and(|one| has_rows(one, &statement.cached.text))
 }
 
 /// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.

@@ -56,12 +56,12 @@ pub(super) struct Flow {
     pub(super) renamed: Option<u64>,
     /// PREPARE, DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
     pub(super) forgets: bool,
-    /// The open transaction has changed the schema.
-    pub(super) changes_schema: bool,
-    /// It has changed where tables are looked for.
+    /// The open transaction has changed where tables are looked for.
     pub(super) path: Option<u64>,
     /// What is done about names of the client's own on the server.
     pub(super) named: Option<Box<super::named::UnderWay>>,
+    /// A statement that is prepared anew to see whether it still means what it did, and what it means now.
+    pub(super) checks: Option<Box<(u64, crate::hub::statement::Meaning)>>,
     /// Behind the last message that is owed an answer went a Flush of ours.
     pub(super) flushed: bool,
     /// The client has been sent something since the lease began.

@@ -129,6 +129,7 @@ impl Session {
                     self.flow.expects.pop_front();
                 }
             }
+            b't' => self.note_types(header),
             b'T' | b'n' => {
                 self.note_shape(header);
                 self.answered_describe()
@@ -182,7 +183,7 @@ impl Session {
     fn answered_describe(&mut self) {
         if matches!(
             self.flow.expects.front(),
-            Some(Expected { what: What::Describe(_) | What::Shape | What::Parameters, .. })
+            Some(Expected { what: What::Describe(_) | What::Shape | What::Meaning | What::Parameters, .. })
         ) {
             self.flow.expects.pop_front();
         }

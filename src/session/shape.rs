@@ -14,7 +14,7 @@ use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::input::Handled;
 use crate::hub::Statement;
-use crate::sql::cache::Cached;
+use crate::hub::statement::{Meaning, Word};
 use crate::sql::{self, Kind, SessionEffect, TransactionVerb};
 use crate::upstream::vars::{Seed, Value};
 use crate::wire::Report;
@@ -49,6 +49,11 @@ pub(super) fn has_rows(one: &sql::Statement, text: &[u8]) -> bool {
         Kind::Unknown => true,
         _ => false,
     }
+}
+
+/// The same of a statement of the protocol.
+pub(super) fn has_rows_of(statement: &Statement) -> bool {
+    statement.cached.analysis.single().is_some_and(|one| has_rows(one, &statement.cached.text))
 }
 
 /// PostgreSQL's error for a statement whose rows are not what they were. Drivers know it by its routine, and prepare the
@@ -87,46 +92,33 @@ impl Session {
 
     /// A statement has run.
     pub(super) fn note_schema(&mut self, one: &sql::Statement, text: &[u8]) {
-        if one.kind == Kind::Ddl {
-            self.db.schema_has_changed();
-            self.flow.changes_schema = true;
-        }
         let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_))) && self.flow.path.is_some();
         if back || moves_path(one) {
             self.flow.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
         }
     }
 
-    /// Whether something is under way that changes the schema: what stands on the server may have been overtaken by the time
-    /// that the server comes to what is sent now.
-    pub(super) fn alters_schema(&self) -> bool {
-        let alters = |cached: &Cached| cached.analysis.statements.iter().any(|one| one.kind == Kind::Ddl);
-        self.flow.expects.iter().any(|one| match &one.what {
-            What::Query(Some(cached)) => alters(cached),
-            What::Execute(Some(statement)) => alters(&statement.cached),
-            _ => false,
-        })
-    }
-
     /// The transaction is over.
     #[inline]
     pub(super) fn end_schema(&mut self) {
         self.flow.path = None;
-        if std::mem::take(&mut self.flow.changes_schema) {
-            // What was prepared meanwhile has seen either what was, or what is not.
-            self.db.schema_has_changed();
-        }
     }
 
     /// The answer to a Describe of a statement has come.
     pub(super) fn note_shape(&mut self, header: Header) {
         let asked =
-            matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)) | What::Shape, .. }));
+            matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)) | What::Shape | What::Meaning, .. }));
         if !asked {
             return;
         }
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         let shape = shape(&self.core.hub.seed, header.tag, body);
+        if let Some(Expected { what: What::Meaning, .. }) = self.flow.expects.front() {
+            if let Some(checks) = &mut self.flow.checks {
+                checks.1.rows = Some(shape);
+            }
+            return;
+        }
         let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.flow.expects.front() else {
             self.note_own_shape(shape);
             return;
@@ -135,12 +127,53 @@ impl Session {
         let same = |name: &&[u8]| self.names.statement(name).is_some_and(|now| now.id == statement.id);
         if let Some(name) = named.as_deref().filter(|name| !name.is_empty()).filter(same)
             && self.names.told(name).is_none()
+            && has_rows_of(statement)
         {
             self.names.tell(name, shape);
         }
         let id = statement.id;
+        statement.learn(Word::Rows(shape));
         if let Some(server) = self.lease.server() {
             server.prepared.note_shape(id, shape);
+        }
+    }
+
+    /// A server has told the types of a statement's parameters.
+    pub(super) fn note_types(&mut self, header: Header) {
+        let body = self.io.from_server.unscanned().get(HEADER + 2..header.total).unwrap_or_default();
+        let hash = self.core.hub.seed.0.hash_one(body);
+        match self.flow.expects.front() {
+            Some(Expected { what: What::Describe(Some(statement)), .. }) => statement.learn(Word::Types(hash, body)),
+            Some(Expected { what: What::Meaning, .. }) => {
+                if let Some(checks) = &mut self.flow.checks {
+                    checks.1.types = hash;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A client prepares what others have prepared before: the schema may have changed since, by whatever way, and then it has to
+    /// be as the server reads it now, with parameters of other types for example. So the server reads it anew, as it would
+    /// on a connection of the client's own. None: its answer is awaited.
+    pub(super) fn as_it_means_now(&mut self, statement: Rc<Statement>) -> Option<Rc<Statement>> {
+        if statement.is_new() {
+            return Some(statement);
+        }
+        let Some(known) = statement.meaning() else { return Some(self.core.statements.renewed(&statement)) };
+        match self.flow.checks.take_if(|checks| self.flow.expects.is_empty() && checks.0 == statement.id) {
+            Some(checks) if checks.1 == known => Some(statement),
+            Some(_) => Some(self.core.statements.renewed(&statement)),
+            None => {
+                if self.flow.checks.as_ref().is_none_or(|checks| checks.0 != statement.id) {
+                    self.flow.checks = Some(Box::new((statement.id, Meaning::default())));
+                    let io = &mut self.io;
+                    io.from_client.move_ready(&mut io.to_server);
+                    self.read_anew(&statement, true);
+                }
+                self.awaits_answers();
+                None
+            }
         }
     }
 

@@ -26,22 +26,16 @@ use crate::wire::{TxStatus, front};
 /// as `max_prepared_statements`.
 #[derive(Default)]
 pub struct Prepared {
-    order: VecDeque<Entry>,
+    order: VecDeque<u64>,
     /// What their rows are, as far as it was asked.
     shapes: HashMap<u64, NonZeroU64>,
-}
-
-struct Entry {
-    id: u64,
-    /// How often the schema was known to have changed when it was prepared.
-    schema: u64,
 }
 
 impl Prepared {
     /// Whether a statement is there; it counts as used now.
     pub fn touch(&mut self, id: u64) -> bool {
         // Hits are mostly near the end; a list of some hundred numbers is scanned faster than a map is kept.
-        match self.order.iter().rposition(|known| known.id == id) {
+        match self.order.iter().rposition(|known| *known == id) {
             None => false,
             Some(at) => {
                 if at + 16 < self.order.len()
@@ -55,19 +49,13 @@ impl Prepared {
     }
 
     /// Adds one; gives the one that has to go for it.
-    pub fn add(&mut self, id: u64, most: usize, schema: u64) -> Option<u64> {
-        self.order.push_back(Entry { id, schema });
+    pub fn add(&mut self, id: u64, most: usize) -> Option<u64> {
+        self.order.push_back(id);
         let gone = if self.order.len() > most.max(1) { self.order.pop_front() } else { None };
-        let gone = gone.map(|entry| entry.id);
         if let Some(gone) = gone {
             self.shapes.remove(&gone);
         }
         gone
-    }
-
-    /// Whether a statement is there that was prepared before the schema last changed.
-    pub fn is_older(&self, id: u64, schema: u64) -> bool {
-        self.order.iter().rev().find(|known| known.id == id).is_some_and(|entry| entry.schema < schema)
     }
 
     /// What the rows of a statement are.
@@ -77,19 +65,19 @@ impl Prepared {
 
     /// Notes what they are.
     pub fn note_shape(&mut self, id: u64, shape: NonZeroU64) {
-        if self.order.iter().any(|known| known.id == id) {
+        if self.order.contains(&id) {
             self.shapes.insert(id, shape);
         }
     }
 
     /// It did not have to go after all: the Close was not carried out.
     pub fn put_back(&mut self, id: u64) {
-        self.order.push_front(Entry { id, schema: 0 });
+        self.order.push_front(id);
     }
 
     /// Forgets one.
     pub fn remove(&mut self, id: u64) {
-        self.order.retain(|known| known.id != id);
+        self.order.retain(|known| *known != id);
         self.shapes.remove(&id);
     }
 
@@ -101,7 +89,7 @@ impl Prepared {
 
     /// Every one.
     pub fn ids(&self) -> impl Iterator<Item = u64> {
-        self.order.iter().map(|entry| entry.id)
+        self.order.iter().copied()
     }
 
     /// How many there are.
@@ -368,12 +356,11 @@ mod tests {
     fn the_statement_used_longest_ago_goes_first() {
         let mut prepared = Prepared::default();
         for id in 1..=20 {
-            assert_eq!(prepared.add(id, 20, 1), None);
+            assert_eq!(prepared.add(id, 20), None);
         }
         assert!(prepared.touch(1));
-        assert_eq!(prepared.add(21, 20, 2), Some(2));
+        assert_eq!(prepared.add(21, 20), Some(2));
         assert!(!prepared.touch(2));
-        assert!(prepared.is_older(1, 2) && !prepared.is_older(21, 2) && !prepared.is_older(2, 2));
         prepared.remove(3);
         assert_eq!(prepared.len(), 19);
     }
