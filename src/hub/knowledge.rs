@@ -2,7 +2,7 @@
 //! behind in the sessions that use them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -43,6 +43,10 @@ pub struct Catalog {
     /// It has been read, or could not be.
     tried: AtomicBool,
     altered: Notify,
+    /// Changes of the catalog that were made through here.
+    changes: AtomicU64,
+    /// How many of them had been made when it was read last.
+    read: AtomicU64,
 }
 
 impl Default for Catalog {
@@ -55,6 +59,8 @@ impl Default for Catalog {
             leaves: AtomicBool::new(false),
             tried: AtomicBool::new(false),
             altered: Notify::new(),
+            changes: AtomicU64::new(0),
+            read: AtomicU64::new(0),
         }
     }
 }
@@ -113,7 +119,29 @@ impl Catalog {
 
     /// A client has altered what is in the catalog.
     pub fn alter(&self) {
+        self.outdate();
         self.altered.notify_one();
+    }
+
+    /// What is known is out of date until the catalog has been read again.
+    pub fn outdate(&self) {
+        self.changes.fetch_add(1, SeqCst);
+    }
+
+    /// How many changes were made through here: to be asked for ahead of a reading, and given to [`Self::has_read`] behind it.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(SeqCst)
+    }
+
+    /// What is known has been read after so many changes.
+    pub fn has_read(&self, changes: u64) {
+        self.read.store(changes, SeqCst);
+    }
+
+    /// Whether what is known is as young as the last change that was made through here.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        self.read.load(SeqCst) == self.changes.load(SeqCst)
     }
 
     /// Waits until a client has.

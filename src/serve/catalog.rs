@@ -121,9 +121,10 @@ pub(super) async fn read(hub: &Hub, database: &Database) -> Result<(), String> {
     let Some(at) = whom(database) else { return Err("no server is known".into()) };
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
+    let changes = database.catalog.changes();
     let asked = async { Link::open(hub, database, at).await?.look(&mut last, both).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
-    learn(hub, database, answer)
+    learn(hub, database, answer, changes)
 }
 
 /// A fingerprint is of no use without what was read.
@@ -142,11 +143,22 @@ pub(super) async fn prepare(hub: &Hub, database: &Database) {
     let _ = read(hub, database).await;
 }
 
-fn learn(hub: &Hub, database: &Database, answer: Result<Option<Both>, String>) -> Result<(), String> {
+/// Takes in an answer; `changes` had been made through here before it was asked for.
+fn learn(
+    hub: &Hub,
+    database: &Database,
+    answer: Result<Option<Both>, String>,
+    changes: u64,
+) -> Result<(), String> {
     match answer {
-        Ok(None) => Ok(()),
-        Ok(Some((found, leavings))) => {
+        Ok(None) => {
+            database.catalog.has_read(changes);
+            Ok(())
+        }
+        Ok(Some((mut found, leavings))) => {
+            found.number = hub.readings.fetch_add(1, SeqCst);
             database.catalog.learn(Knowledge::Known(Box::new(found)));
+            database.catalog.has_read(changes);
             learn_leavings(hub, database, leavings);
             Ok(())
         }
@@ -204,6 +216,7 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
         };
         let mut last = database.catalog.asking.lock().await;
         forget_unless_known(&database, &mut last);
+        let changes = database.catalog.changes();
         let asked = async {
             if link.as_ref().is_none_or(|link| !link.is_for(&hub, &database)) {
                 link = Some(Link::open(&hub, &database, at).await?);
@@ -220,11 +233,13 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
         // What is known is better than nothing: who cannot be asked cannot be changed by many.
         let known = matches!(**database.catalog.known(), Knowledge::Known(_));
         if answer.is_ok() || !known {
-            let _ = learn(&hub, &database, answer);
+            let _ = learn(&hub, &database, answer, changes);
         }
         drop(last);
         drop(hub);
-        sleep(LOOK).await;
+        // Statements are asked about until it has been read again; not at every statement of a migration, all the same.
+        sleep(TICK).await;
+        let _ = timeout(LOOK.saturating_sub(TICK), database.catalog.altered()).await;
     }
 }
 

@@ -61,7 +61,7 @@ impl Session {
                     }
                     self.note_batch(header)?;
                     let nature = self.nature_of_batch()?;
-                    if !self.acquire_now(nature) {
+                    if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
                         return Ok(Handled::Needs(nature));
                     }
                     if !self.may_go_on() {
@@ -340,7 +340,7 @@ impl Session {
             self.flow.batch = true;
             return Ok(handled);
         }
-        self.note_doubt(statement.cached.analysis.statements.first(), true);
+        self.note_doubt_of(&statement, true);
         self.flow.batch = true;
         // Planning it runs what is called immutable.
         if let Some(report) = self.refused_unseen_prepared(&statement) {
@@ -425,6 +425,11 @@ impl Session {
             return Ok(handled);
         }
         self.flow.copied = false;
+        if self.lease.is_operator() {
+            // An operator may run anything.
+            let reads = statement.as_ref().is_some_and(|statement| statement.cached.analysis.is_proven_read());
+            self.flow.altered |= !reads;
+        }
         // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
         if self.me.phase.get() != Phase::Active {
             match &statement {

@@ -120,6 +120,7 @@ impl Session {
         match header.tag {
             b'Q' => self.query(header),
             b'P' | b'B' if self.whole_batch() => Ok(Handled::Done),
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' | b'F' if self.awaits_clean() => Ok(Handled::Later),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
             b'F' => self.function_call(header),
             b'c' | b'f' => {
@@ -147,8 +148,9 @@ impl Session {
             return Ok(Handled::Done);
         }
         if self.lease.is_operator() && !self.may_be_own_query(header) {
+            let cached = self.read_query(header)?;
+            self.flow.altered |= !cached.analysis.is_proven_read();
             if self.may_empty_database(header) {
-                let cached = self.read_query(header)?;
                 self.leave_databases(&cached);
             }
             self.pass(header, Some(Expected::seen(What::Query(None))));
@@ -164,6 +166,17 @@ impl Session {
             }
             return Ok(Handled::Done);
         }
+        if self.lease.in_maintenance() {
+            if self.is_plain_query(header, &cached) && self.may_pass_clean(&cached, self.lex_context(), &[]) {
+                let alone = self.flow.clean_alone || self.flow.expects.is_empty();
+                self.plain_query(header, cached);
+                self.flow.clean_alone = alone;
+                return Ok(Handled::Done);
+            }
+            if self.awaits_clean() {
+                return Ok(Handled::Later);
+            }
+        }
         self.other_query(header, cached)
     }
 
@@ -174,6 +187,7 @@ impl Session {
             return Ok(handled);
         }
         if self.lease.is_operator() {
+            self.flow.altered |= !cached.analysis.is_proven_read();
             self.leave_databases(&cached);
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
@@ -201,7 +215,7 @@ impl Session {
             self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
             self.identity.note_next(Some(&cached.analysis));
             let nature = nature(&cached.analysis);
-            let leased = self.acquire_now(nature);
+            let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
             if !leased || !self.may_go_on() {
                 self.read = Some((self.lex_context(), cached));
                 return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
@@ -265,7 +279,9 @@ impl Session {
         }
         self.sequences.asks_next = false;
         self.identity.note_next(Some(&cached.analysis));
-        self.acquire_now(nature(&cached.analysis))
+        let nature = nature(&cached.analysis);
+        self.acquire_now(nature)
+            || cached.analysis.single().is_some_and(|only| only.kind == Kind::Read) && self.acquire_guarded_now(nature)
     }
 
     /// Whether nothing has to be seen to but that it is sent.
@@ -309,6 +325,7 @@ impl Session {
         }
         self.me.enter(crate::hub::Phase::Active);
         self.flow.past.sends_unknown();
+        self.flow.altered |= self.lease.is_operator();
         self.note_left_by_call(oid);
         let mut expected = Expected::seen(What::Call);
         if self.db.rehearsal.is_on() {
@@ -375,6 +392,7 @@ impl Session {
         if expected.renames() {
             self.flow.renamed = Some(self.flow.rounds);
         }
+        self.flow.clean_alone = false;
         if expected.ends_ready() {
             self.flow.rounds += 1;
             self.flow.readies += 1;

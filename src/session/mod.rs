@@ -8,7 +8,7 @@
 //!
 //! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
 //! (how a transaction is asked whether it has written, before it is committed) and [`together`] (the same of a lone read, in one
-//! message), [`unseen`] (what the catalog says of what a statement names) and [`refuse`] (how an error of the gate takes the
+//! message), [`clean`] (what need not be asked since the catalog shows that it writes nothing), [`unseen`] (what the catalog says of what a statement names) and [`refuse`] (how an error of the gate takes the
 //! place of one that the server raises, so that the protocol's state is the server's own).
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
@@ -16,6 +16,7 @@
 
 mod acquire;
 pub mod begin;
+mod clean;
 mod defaults;
 mod drain;
 mod expect;

@@ -3,6 +3,7 @@
 mod banner;
 mod beforehand;
 mod bound;
+mod clean;
 mod commits;
 mod differential;
 mod django;

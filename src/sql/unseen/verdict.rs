@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::analyzer::{Analyzer, Scope};
+use super::super::cache::Cached;
 use super::super::calls;
 use super::super::encoding::{LexContext, StandardStrings, mask};
 use super::super::lexer::Lexer;
@@ -15,6 +16,8 @@ use super::reach::{Names, Reach};
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Unseen {
+    /// The number of its reading, which no other reading has; 0 for none.
+    pub number: u64,
     /// What leads to writers that leave no row behind: nobody could ask for it afterwards.
     pub(super) refused: Reach,
     /// What leads to anything that is not shown to write nothing, what is refused among it.
@@ -106,6 +109,20 @@ impl Unseen {
         }
         let clean = self.is_clean(analyzer, text, context, one) && !self.asked.has_type(parameters);
         if clean { WriteRisk::Clean } else { WriteRisk::MayWrite }
+    }
+
+    /// Whether the only statement of a text is clean. What was found out is kept with the text.
+    pub fn is_text_clean(&self, analyzer: &Analyzer, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
+        let Some(one) = cached.analysis.single().filter(|_| !cached.analysis.ambiguous) else { return false };
+        let clean = match cached.known_clean(self.number) {
+            Some(clean) => clean,
+            None => {
+                let clean = self.risk(analyzer, &cached.text, context, one, &[]) == WriteRisk::Clean;
+                cached.note_clean(self.number, clean);
+                clean
+            }
+        };
+        clean && !self.types(parameters) && !self.asked.has_type(parameters)
     }
 
     /// Whether it is a query all of which is known, to the end of all chains, to write nothing.
