@@ -82,6 +82,18 @@ impl Socket {
         Ok(())
     }
 
+    /// Whether the peer has sent something or has gone, as the kernel knows: a reactor may not have been told yet.
+    pub fn has_input(&self) -> bool {
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let mut byte = [0_u8; 1];
+        let seen = match &self.kind {
+            Kind::Tcp(socket) => recv(socket, &mut byte, look),
+            Kind::Unix(socket) => recv(socket, &mut byte, look),
+            Kind::Lost => return true,
+        };
+        !matches!(seen, Err(rustix::io::Errno::AGAIN))
+    }
+
     /// Our end of a TCP connection; None for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.kind {

@@ -154,6 +154,16 @@ impl Later {
         }
     }
 
+    /// Panics with the answer if it has one already.
+    pub fn waits_still(self) -> Later {
+        if self.is_over() {
+            let what = self.what.clone();
+            let (_, frames) = self.by(Instant::now());
+            panic!("{what} does not wait: {:?}", frames.iter().find_map(Frame::error));
+        }
+        self
+    }
+
     /// The same for a statement that succeeds.
     pub fn succeeds_by(self, deadline: Instant) -> Raw {
         let what = self.what.clone();

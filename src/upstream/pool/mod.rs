@@ -490,8 +490,10 @@ impl Pool {
     fn settle_now<K: Kind>(&self, mut conn: AnyConn, core: usize) -> Option<Conn<K>> {
         let server = conn.server();
         if server.core != core {
-            // Before it moves: a reactor that has just been told of a socket knows nothing of it yet, a goodbye neither.
-            if !server.still_lives() || server.stream.rebind().is_err() {
+            // The kernel is asked: the other core's reactor may not have been told of a goodbye yet, and one that has just been
+            // told of the socket knows nothing of it.
+            if !server.still_lives() || server.stream.socket().has_input() || server.stream.rebind().is_err() {
+                self.settings.watch.look_now();
                 conn.close();
                 return None;
             }
