@@ -41,6 +41,12 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Ends when anything is seen of the cluster's servers, or when it is time to look again.
+fn next_news(cluster: &Cluster) -> impl Future<Output = ()> + use<> {
+    let mut changes = cluster.changes();
+    async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await }
+}
+
 impl Session {
     /// Takes what can be had without waiting, which is the usual case: an idle connection of this core, with the gate open.
     /// False: nothing has happened.
@@ -155,9 +161,8 @@ impl Session {
 
     /// The server of the connection that the session keeps is lost: waits until anything is known of it, or of another one.
     async fn await_turn(&mut self, deadline: Instant) -> Result<(), End> {
-        let mut changes = self.db.setup().cluster.changes();
-        let wait = async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await };
-        match self.waiting(wait, deadline).await {
+        let news = next_news(&self.db.setup().cluster);
+        match self.waiting(news, deadline).await {
             Ok(()) => Ok(()),
             Err(denied) => self.after_denial(denied).await,
         }
@@ -192,6 +197,19 @@ impl Session {
         }
     }
 
+    /// What decides where a transaction of this session goes now.
+    pub(super) fn wish<'c>(&self, cluster: &'c Cluster, avoid: Avoid) -> Wish<'c> {
+        let view = self.db.gate.view();
+        Wish {
+            state: self.db.gate.state(),
+            reads: self.manner.reads,
+            maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
+            quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
+            cluster,
+            avoid,
+        }
+    }
+
     async fn take(&mut self, nature: Nature, deadline: Instant) -> Result<(), Denied> {
         let core = self.core.index;
         let mut refusal = None;
@@ -205,15 +223,7 @@ impl Session {
             let setup = self.db.setup();
             // What the choice is made of is let go before anything is awaited.
             let (route, maintenance) = {
-                let view = self.db.gate.view();
-                let wish = Wish {
-                    state: self.db.gate.state(),
-                    reads: self.manner.reads,
-                    maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
-                    quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
-                    cluster: &setup.cluster,
-                    avoid: self.avoid,
-                };
+                let wish = self.wish(&setup.cluster, self.avoid);
                 (wish.route(nature), wish.state.mode.reports_read_only())
             };
             match route {
@@ -223,9 +233,7 @@ impl Session {
                     if let Some(denied) = refusal.take() {
                         return Err(denied);
                     }
-                    let mut changes = setup.cluster.changes();
-                    let wait = async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await };
-                    self.waiting(wait, deadline).await?;
+                    self.waiting(next_news(&setup.cluster), deadline).await?;
                     self.avoid = Avoid::default();
                 }
                 Route::Write => {

@@ -152,7 +152,7 @@ impl Session {
             self.pass(header, None);
             return Ok(Handled::Done);
         }
-        if front::query(self.body(header)).is_err() {
+        if self.lease.is_operator() && front::query(self.body(header)).is_err() {
             return Ok(self.malformed(header));
         }
         if self.lease.is_operator() && !self.may_be_own_query(header) {
@@ -163,7 +163,8 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
-        let cached = self.read_query(header)?;
+        // Only its form can be wrong: the server has words for that.
+        let Ok(cached) = self.read_query(header) else { return Ok(self.malformed(header)) };
         if self.is_plain_query(header, &cached) && (self.may_go_on() || self.may_begin(&cached)) {
             if self.may_go_on() {
                 self.plain_query(header, cached);

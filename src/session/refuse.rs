@@ -13,9 +13,10 @@ use super::prepared::Inner;
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Layer;
-use crate::route::{Nature, Route, Wish};
+use crate::route::{Nature, Route};
 use crate::sql::cache::Cached;
 use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
+use crate::topology::Avoid;
 use crate::wire::fields::Change;
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::front::Target;
@@ -188,16 +189,7 @@ impl Session {
     /// Whether a guarded connection can be had for a write that is refused anyway, and nobody who reads has to wait for it.
     fn can_ask(&self) -> bool {
         let setup = self.db.setup();
-        let view = self.db.gate.view();
-        let wish = Wish {
-            state: self.db.gate.state(),
-            reads: self.manner.reads,
-            maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
-            quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
-            cluster: &setup.cluster,
-            avoid: crate::topology::Avoid::default(),
-        };
-        let at = match wish.route(Nature::Any) {
+        let at = match self.wish(&setup.cluster, Avoid::default()).route(Nature::Any) {
             Route::GuardedPrimary => setup.cluster.primary(),
             Route::Replica(at) => Some(at),
             _ => None,

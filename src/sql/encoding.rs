@@ -57,17 +57,19 @@ pub enum Encoding {
     Any,
 }
 
-/// One of each kind of encoding.
-pub(super) const KINDS: [Encoding; 8] = [
-    Encoding::AsciiSafe,
-    Encoding::Sjis,
-    Encoding::ShiftJis2004,
-    Encoding::Big5,
-    Encoding::Gbk,
-    Encoding::Uhc,
-    Encoding::Johab,
-    Encoding::Gb18030,
-];
+impl Encoding {
+    /// One of each kind that a name can stand for.
+    pub const KINDS: [Encoding; 8] = [
+        Encoding::AsciiSafe,
+        Encoding::Sjis,
+        Encoding::ShiftJis2004,
+        Encoding::Big5,
+        Encoding::Gbk,
+        Encoding::Uhc,
+        Encoding::Johab,
+        Encoding::Gb18030,
+    ];
+}
 
 /// Every other encoding of <https://www.postgresql.org/docs/15/multibyte.html>, spelled as [`clean`] leaves it.
 const ASCII_SAFE: [&str; 37] = [
@@ -184,7 +186,7 @@ impl LexContext {
 /// characters that become ASCII: None then.
 pub(super) fn masked_in_every_way(text: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     let mut found: Vec<Cow<'_, [u8]>> = Vec::new();
-    for encoding in KINDS {
+    for encoding in Encoding::KINDS {
         let (masked, sound) = mask(text, encoding);
         let becomes_ascii = |pair: &[u8]| matches!(pair, [0x81, 0x5f | 0xb0]);
         if !sound && encoding == Encoding::ShiftJis2004 && text.windows(2).any(becomes_ascii) {

@@ -6,18 +6,8 @@ use std::time::Duration;
 
 fn contexts() -> impl Iterator<Item = LexContext> {
     let strings = [StandardStrings::On, StandardStrings::Off, StandardStrings::Unknown];
-    let encodings = [
-        Encoding::AsciiSafe,
-        Encoding::Sjis,
-        Encoding::ShiftJis2004,
-        Encoding::Big5,
-        Encoding::Gbk,
-        Encoding::Uhc,
-        Encoding::Johab,
-        Encoding::Gb18030,
-        Encoding::Unknown,
-    ];
-    strings.into_iter().flat_map(move |strings| encodings.map(|encoding| LexContext { strings, encoding }))
+    let encodings = || Encoding::KINDS.into_iter().chain([Encoding::Unknown]);
+    strings.into_iter().flat_map(move |strings| encodings().map(move |encoding| LexContext { strings, encoding }))
 }
 
 fn check(text: &[u8], analysis: &Analysis) {

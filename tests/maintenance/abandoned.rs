@@ -28,10 +28,7 @@ fn assert_quiet(stand: &Stand, row: &[Option<String>]) {
     assert_eq!(row[1].as_deref(), Some("read_only"), "{row:?}");
     let foreign = row[11].as_deref().unwrap_or_default();
     assert!(foreign.is_empty() || foreign == "{}", "nobody else writes: {row:?}");
-    let primary = stand.cluster.primary();
-    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
-    assert_eq!(primary.psql(at_work).expect("a count"), "0");
-    assert_eq!(primary.psql_in("app", "SELECT count(*) FROM t WHERE v = 'late'").expect("a count"), "0");
+    stand.assert_nothing_at_work();
 }
 
 #[test]

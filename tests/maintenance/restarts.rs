@@ -40,13 +40,6 @@ fn at_work(stand: &Stand) -> Vec<Raw> {
     clients
 }
 
-fn nothing_at_work(stand: &Stand) {
-    let primary = stand.cluster.primary();
-    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
-    assert_eq!(primary.psql(at_work).expect("a count"), "0");
-    assert_eq!(primary.psql_in("app", "SELECT count(*) FROM t WHERE v = 'late'").expect("a count"), "0");
-}
-
 #[test]
 fn statements_of_an_earlier_life_are_over_before_quiesced() {
     for mode in modes() {
@@ -58,7 +51,7 @@ fn statements_of_an_earlier_life_are_over_before_quiesced() {
         let row = stand.on();
         assert_eq!(row[1].as_deref(), Some("read_only"), "{row:?}");
         assert!(began.elapsed() < Duration::from_secs(9), "{row:?}");
-        nothing_at_work(&stand);
+        stand.assert_nothing_at_work();
         let foreign = row[11].as_deref().unwrap_or_default();
         assert!(foreign.is_empty() || foreign == "{}", "{row:?}");
         drop(clients);
@@ -73,7 +66,7 @@ fn a_drain_that_is_taken_up_again_knows_them_too() {
     stand.proxy.kill_9();
     stand.proxy.start_again().expect("started again");
     wait::until(LONG, "quiesced", || (stand.mode() == "read_only").then_some(()));
-    nothing_at_work(&stand);
+    stand.assert_nothing_at_work();
     drop(clients);
 }
 

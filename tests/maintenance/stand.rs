@@ -155,6 +155,14 @@ monitor_interval = "100ms"
         rows.iter().filter(|row| row.iter().any(|value| value.as_deref() == Some(state))).count()
     }
 
+    /// No back end of the application's is at work, and nothing that was to be written late is there.
+    pub fn assert_nothing_at_work(&self) {
+        let primary = self.cluster.primary();
+        let at_work = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
+        assert_eq!(primary.psql(at_work).expect("a count"), "0");
+        assert_eq!(primary.psql_in("app", "SELECT count(*) FROM t WHERE v = 'late'").expect("a count"), "0");
+    }
+
     /// The mode that SHOW MAINTENANCE tells.
     pub fn mode(&self) -> String {
         let rows = self.console("SHOW MAINTENANCE");
