@@ -41,12 +41,6 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ends when anything is seen of the cluster's servers, or when it is time to look again.
-fn next_news(cluster: &Cluster) -> impl Future<Output = ()> + use<> {
-    let mut changes = cluster.changes();
-    async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await }
-}
-
 impl Session {
     /// Takes what can be had without waiting, which is the usual case: an idle connection of this core, with the gate open.
     /// False: nothing has happened.
@@ -161,7 +155,7 @@ impl Session {
 
     /// The server of the connection that the session keeps is lost: waits until anything is known of it, or of another one.
     async fn await_turn(&mut self, deadline: Instant) -> Result<(), End> {
-        let news = next_news(&self.db.setup().cluster);
+        let news = self.db.setup().cluster.news(LOOK_AGAIN);
         match self.waiting(news, deadline).await {
             Ok(()) => Ok(()),
             Err(denied) => self.after_denial(denied).await,
@@ -233,7 +227,7 @@ impl Session {
                     if let Some(denied) = refusal.take() {
                         return Err(denied);
                     }
-                    self.waiting(next_news(&setup.cluster), deadline).await?;
+                    self.waiting(setup.cluster.news(LOOK_AGAIN), deadline).await?;
                     self.avoid = Avoid::default();
                 }
                 Route::Write => {

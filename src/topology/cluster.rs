@@ -175,6 +175,12 @@ impl Cluster {
         self.looked.subscribe()
     }
 
+    /// Ends when anything is seen to change, or after that time.
+    pub fn news(&self, at_latest: Duration) -> impl Future<Output = ()> + use<> {
+        let mut changes = self.changes();
+        async move { _ = tokio::time::timeout(at_latest, changes.changed()).await }
+    }
+
     /// Tells when a server has become something else, or another configuration has taken the cluster's place.
     pub fn turns(&self) -> watch::Receiver<u64> {
         self.turned.subscribe()
