@@ -33,7 +33,10 @@ pub(super) async fn run(console: &mut Console, command: &command::Control) -> Re
         Control::KillClient(id) => kill_client(console, &hub, *id).await,
         Control::Reconnect(name) => {
             let databases = named(&hub, name.as_deref())?;
-            databases.iter().flat_map(|database| database.pools()).for_each(|pool| pool.reconnect());
+            for pool in databases.iter().flat_map(|database| database.pools()) {
+                pool.reconnect();
+                pool.make_welcome_stale();
+            }
             choose_again(&hub, databases).await;
             Ok(())
         }

@@ -77,7 +77,6 @@ pub struct Database {
     disabled: AtomicBool,
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
-    welcomes: Mutex<HashMap<Arc<str>, Arc<Welcome>>>,
     resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
@@ -117,7 +116,6 @@ impl Database {
         self.setup.store(Arc::new(setup));
         self.generation.fetch_add(1, SeqCst);
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
-        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.refusal_place.store(None);
         self.catalog.learn(Knowledge::Pending);
@@ -190,14 +188,17 @@ impl Database {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// What a server told that user at log-in, if one has.
-    pub fn welcome(&self, user: &str) -> Option<Arc<Welcome>> {
-        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned()
-    }
-
-    /// Notes what a server told that user at log-in.
-    pub fn remember_welcome(&self, user: &Arc<str>, welcome: Arc<Welcome>) {
-        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), welcome);
+    /// What a server told that user at its last log-in, the primary before others. A stale one serves while there is no other.
+    pub fn welcome(&self, user: &Arc<str>) -> Option<Arc<Welcome>> {
+        let primary = self.peek_setup().cluster.primary();
+        let waits = primary.is_none() || self.is_paused();
+        let welcome = |pool: &Arc<Pool>| if waits { pool.welcome() } else { pool.fresh_welcome() };
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = primary.and_then(|at| welcome(pools.get(&(user.clone(), at))?));
+        first.or_else(|| {
+            let own = pools.range((user.clone(), 0)..).take_while(|((whose, _), _)| whose == user);
+            own.filter_map(|(_, pool)| welcome(pool)).next()
+        })
     }
 
     /// Where in its source the server refuses writes, once it has done so.
@@ -424,7 +425,6 @@ impl Databases {
             disabled: AtomicBool::new(false),
             resumed: Notify::new(),
             pools: Mutex::default(),
-            welcomes: Mutex::default(),
             resolved: Mutex::default(),
             refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),

@@ -21,7 +21,7 @@ pub struct Greeting {
 
 struct Known {
     welcome: Arc<Welcome>,
-    application_name: Box<str>,
+    application_name: Option<Box<str>>,
     read_only: bool,
     greeting: Greeting,
 }
@@ -32,21 +32,21 @@ pub struct Greetings(VecDeque<Known>);
 
 impl Greetings {
     /// That of a client which is welcomed so, has that name, and is told that it is read-only or not.
-    pub fn get(&self, welcome: &Arc<Welcome>, application_name: &str, read_only: bool) -> Option<Greeting> {
+    pub fn get(&self, welcome: &Arc<Welcome>, application_name: Option<&str>, read_only: bool) -> Option<Greeting> {
         let same = |known: &&Known| {
             Arc::ptr_eq(&known.welcome, welcome)
                 && known.read_only == read_only
-                && *known.application_name == *application_name
+                && known.application_name.as_deref() == application_name
         };
         self.0.iter().rev().find(same).map(|known| known.greeting.clone())
     }
 
     /// Remembers one; the oldest makes room.
-    pub fn put(&mut self, welcome: Arc<Welcome>, application_name: &str, read_only: bool, greeting: Greeting) {
+    pub fn put(&mut self, welcome: Arc<Welcome>, application_name: Option<&str>, read_only: bool, greeting: Greeting) {
         if self.0.len() >= MOST {
             self.0.pop_front();
         }
-        self.0.push_back(Known { welcome, application_name: application_name.into(), read_only, greeting });
+        self.0.push_back(Known { welcome, application_name: application_name.map(Into::into), read_only, greeting });
     }
 }
 
@@ -60,16 +60,17 @@ mod tests {
         let greeting = |word: &[u8]| Greeting { vars: Vars::default(), words: word.into() };
         let (one, other) = (welcome(), welcome());
         let mut greetings = Greetings::default();
-        greetings.put(one.clone(), "app", false, greeting(b"1"));
+        greetings.put(one.clone(), Some("app"), false, greeting(b"1"));
         let words = |greetings: &Greetings, welcome: &Arc<Welcome>, name: &str, read_only: bool| {
-            greetings.get(welcome, name, read_only).map(|greeting| greeting.words.to_vec())
+            greetings.get(welcome, Some(name), read_only).map(|greeting| greeting.words.to_vec())
         };
         assert_eq!(words(&greetings, &one, "app", false), Some(b"1".to_vec()));
         for (welcome, name, read_only) in [(&other, "app", false), (&one, "psql", false), (&one, "app", true)] {
             assert_eq!(words(&greetings, welcome, name, read_only), None);
         }
+        assert!(greetings.get(&one, None, false).is_none());
         for nth in 0..2 * MOST {
-            greetings.put(other.clone(), &nth.to_string(), false, greeting(b"2"));
+            greetings.put(other.clone(), Some(&nth.to_string()), false, greeting(b"2"));
         }
         assert_eq!((greetings.0.len(), words(&greetings, &one, "app", false)), (MOST, None));
     }

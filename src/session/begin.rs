@@ -108,6 +108,7 @@ struct Prepared {
     defaults: Defaults,
     startup: Vec<(String, String)>,
     read_only_default: Option<bool>,
+    read_only_set: Option<bool>,
     told: Told,
     told_read_only: bool,
     told_closed: bool,
@@ -142,6 +143,7 @@ impl Prepared {
             // Without memory of its own where it is empty.
             startup: if self.startup.is_empty() { Arc::default() } else { self.startup.into() },
             read_only_default: self.read_only_default,
+            read_only_set: self.read_only_set,
             told: self.told,
             told_read_only: self.told_read_only,
             told_closed: self.told_closed,
@@ -247,25 +249,15 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         Some(welcome) => welcome,
         None => learn_welcome(core, &db, guest).await?,
     };
-    let mut read_only_default = welcome.read_only;
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     if let Some(name) = wanted.unlisted.iter().find(|name| is_ours(name.as_bytes())) {
         return Err(Report { severity: Severity::Fatal, ..refused_setting(name) });
     }
-    let mut application_name = String::new();
-    if let Some(name) = &wanted.application_name {
-        // PostgreSQL replaces what is not printable ASCII.
-        application_name =
-            name.bytes().map(|b| if (b' '..=b'~').contains(&b) { char::from(b) } else { '?' }).take(63).collect();
-    }
-    if config.startup.application_name_add_host {
-        let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
-        application_name = format!("{application_name} - {from}");
-    }
+    let named = application_name(config, guest, &wanted);
     // Where nothing is asked for, what others were told may serve.
     let (mut asked, mut resolved) = (None, None);
     if !wanted.parameters.is_empty() {
-        let mut vars = welcomed(core, &welcome, &application_name);
+        let mut vars = welcomed(core, &welcome, named.as_deref());
         let settings = resolve(core, &db, guest, &wanted).await?;
         for (name, value) in settings.iter() {
             let (name, value): (&str, Box<str>) = (name, value.clone());
@@ -277,8 +269,9 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         resolved = Some(settings).filter(|settings| !settings.is_empty());
         asked = Some(vars);
     }
-    read_only_default = wanted.read_only.or(read_only_default);
-    let defaults = Defaults::new(resolved, &application_name, wanted.read_only);
+    let read_only_default = wanted.read_only.or(welcome.read_only);
+    let defaults = Defaults::new(resolved, named.as_deref().unwrap_or_default(), wanted.read_only);
+    let application_name = named.clone().unwrap_or_else(|| welcome.get("application_name").to_owned());
     let pooled = !operator && !has_own_server(settings.pool_mode, operator);
     if pooled && config.timeouts.catalog_check_interval.get().is_some() {
         db.catalog.first_reading(CATALOG_PATIENCE).await;
@@ -298,14 +291,14 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
             core.alike.borrow_mut().shared(vars)
         }
         None => {
-            let name = me.application_name.borrow();
-            let known = core.greetings.borrow().get(&welcome, &name, told_read_only);
+            let name = named.as_deref();
+            let known = core.greetings.borrow().get(&welcome, name, told_read_only);
             let known = known.unwrap_or_else(|| {
-                let vars = core.alike.borrow_mut().shared(welcomed(core, &welcome, &name));
+                let vars = core.alike.borrow_mut().shared(welcomed(core, &welcome, name));
                 let mut words = Vec::with_capacity(512);
                 say_welcome(&mut words, &welcome, &vars, told_read_only);
                 let known = Greeting { vars, words: words.into() };
-                core.greetings.borrow_mut().put(welcome.clone(), &name, told_read_only, known.clone());
+                core.greetings.borrow_mut().put(welcome.clone(), name, told_read_only, known.clone());
                 known
             });
             greeting.extend_from_slice(&known.words);
@@ -340,6 +333,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         defaults,
         startup,
         read_only_default,
+        read_only_set: wanted.read_only,
         told,
         told_read_only,
         told_closed,
@@ -348,15 +342,30 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     })
 }
 
+/// The name that a client gives itself; None: it has not, and is named as the server says.
+fn application_name(config: &Config, guest: &Guest, wanted: &Wanted) -> Option<String> {
+    // PostgreSQL replaces what is not printable ASCII.
+    let printable = |b| if (b' '..=b'~').contains(&b) { char::from(b) } else { '?' };
+    let name: Option<String> =
+        wanted.application_name.as_ref().map(|name| name.bytes().map(printable).take(63).collect());
+    if !config.startup.application_name_add_host {
+        return name;
+    }
+    let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+    Some(format!("{} - {from}", name.unwrap_or_default()))
+}
+
 /// The settings of a client that is welcomed so and has asked for nothing but its name.
-fn welcomed(core: &Core, welcome: &Welcome, application_name: &str) -> Vars {
+fn welcomed(core: &Core, welcome: &Welcome, application_name: Option<&str>) -> Vars {
     let mut vars = Vars::default();
     for (name, value) in &welcome.parameters {
         if let Some(known) = reported_name(name) {
-            vars.put(&core.hub.seed, known, Some(Value::Reported(value.as_str().into())));
+            vars.put(&core.hub.seed, known, Some(Value::Default(value.as_str().into())));
         }
     }
-    vars.put(&core.hub.seed, "application_name", Some(Value::Reported(application_name.into())));
+    if let Some(name) = application_name {
+        vars.put(&core.hub.seed, "application_name", Some(Value::Reported(name.into())));
+    }
     vars
 }
 
@@ -437,7 +446,6 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
                 None => continue,
             }
             if let Some(welcome) = pool.welcome() {
-                db.remember_welcome(&guest.user, welcome.clone());
                 return Ok(welcome);
             }
         }

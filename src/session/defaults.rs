@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::Session;
 use super::expect::{Expected, Hide, What};
+use super::reported::READ_ONLY;
 use super::wanted::Wanted;
 use crate::hub::database::Resolved;
 use crate::hub::{Core, Database};
@@ -23,7 +24,6 @@ use crate::wire::front::{self, Target};
 
 /// Name of the statement and portal that do so in a batch.
 const NAME: &[u8] = b"pgsluice_defaults";
-const READ_ONLY: &str = "default_transaction_read_only";
 
 /// The defaults of one session.
 #[derive(Clone, Default)]
@@ -193,9 +193,10 @@ impl Session {
     pub(super) fn note_defaults(&mut self) {
         let mut put = Vec::new();
         for (name, value) in self.defaults.iter().filter(|(name, _)| *name != READ_ONLY) {
-            if reported_name(name).is_none_or(|known| self.vars.reported(known).is_none()) {
-                put.push((name.to_owned(), Value::Flat(value.into())));
-            }
+            put.push(match reported_name(name).filter(|known| self.vars.reported(known).is_some()) {
+                Some(known) => (known.to_owned(), Value::Reported(value.into())),
+                None => (name.to_owned(), Value::Flat(value.into())),
+            });
         }
         for (name, value) in put {
             let _ = self.undo.put(&name, Some(value));

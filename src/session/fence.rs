@@ -85,6 +85,11 @@ impl Session {
     }
 
     fn ask_fence(&mut self, text: &str) {
+        if text == ARM
+            && let Some(server) = self.lease.server()
+        {
+            server.read_only_set = Some(true);
+        }
         front::write_query(&mut self.io.to_server, text.as_bytes());
         self.expect(Expected::hidden(What::Fence, Hide::All));
     }

@@ -76,6 +76,8 @@ pub(super) struct Flow {
     pub(super) told: bool,
     /// The client's first message has been sent over the lease.
     pub(super) begun: bool,
+    /// What the server has reported in it.
+    pub(super) reports: super::reported::Reports,
     /// What ran in the open transaction.
     pub(super) past: super::past::Past,
     pub(super) fencing: super::fence::Fencing,

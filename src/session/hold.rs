@@ -21,7 +21,6 @@ use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
 use crate::sql::setup::value_of;
 use crate::sql::{Refusal, Statement};
-use crate::upstream::vars::Value;
 use crate::wire::frame::{HEADER, peek_front};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus};
@@ -206,9 +205,7 @@ impl Session {
             })
         });
         let local = step.or_else(|| anew.and_then(|anew| in_block(&anew.begun)));
-        let session = || match self.vars.get(setting)? {
-            Value::Reported(value) | Value::Spelled(value) | Value::Flat(value) => limit(value.as_bytes()),
-        };
+        let session = || limit(self.vars.get(setting)?.text().as_bytes());
         local.unwrap_or_else(session)
     }
 

@@ -13,7 +13,7 @@ use crate::sql::cache::Cached;
 use crate::sql::own_statements::settings;
 use crate::sql::unseen::{Left, Marks};
 use crate::sql::{LexContext, Name, SessionEffect};
-use crate::upstream::vars::{Value, reported_name};
+use crate::upstream::vars::Value;
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::front;
 
@@ -126,10 +126,11 @@ impl Session {
             self.pins.add(Pin::Settings);
             return;
         };
-        // What the server reports needs no asking.
-        if reported_name(name).is_some_and(|known| self.vars.reported(known).is_some()) {
-            return;
-        }
+        self.ask_for_setting(name);
+    }
+
+    /// The server is to be asked for a setting when the transaction is over.
+    pub(super) fn ask_for_setting(&mut self, name: &str) {
         let unasked = self.unasked.get_or_insert_default();
         let fresh = unasked.names.get(unasked.asked..).unwrap_or_default();
         if fresh.iter().any(|known| **known == *name) {
@@ -177,6 +178,9 @@ impl Session {
         let seed = self.core.hub.seed.clone();
         for (at, value) in unasked.answers {
             let Some(name) = unasked.names.get(at) else { continue };
+            if self.answered_whose(name, value.as_deref()) {
+                continue;
+            }
             // Nobody has ever given it one here, or it is as good as that.
             let none = value.as_ref().is_none_or(|value| value.is_empty() && self.vars.get(name).is_none());
             let value = value.filter(|_| !none).map(Value::Flat);

@@ -12,7 +12,7 @@
 //! place of one that the server raises, so that the protocol's state is the server's own).
 //! What follows when the server of a kept connection is the primary no more is in [`turned`].
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
-//! Session state that has to follow the client from one server connection to the next is in [`state`], [`undo`] and
+//! Session state that has to follow the client from one server connection to the next is in [`state`], [`reported`], [`undo`] and
 //! [`prepared`] and [`named`]; what its start-up packet asked for, and RESET goes back to, in [`wanted`] and [`defaults`].
 
 mod abandoned;
@@ -45,6 +45,7 @@ mod refuse;
 mod rehearse;
 pub mod replication;
 mod reply;
+mod reported;
 mod rules;
 mod run;
 mod seen;
@@ -162,8 +163,10 @@ pub struct Session {
     defaults: defaults::Defaults,
     /// Parameters of its start-up packet, where a connection of its own is opened with them.
     startup: Arc<[(String, String)]>,
-    /// The session's own default_transaction_read_only; None while it is the server's, which is not known yet.
+    /// default_transaction_read_only as it is for the session outside of maintenance, as far as that is known.
     read_only_default: Option<bool>,
+    /// The value that the client has given it; None: it is the server's own.
+    read_only_set: Option<bool>,
     told: told::Told,
     /// What default_transaction_read_only was last reported to the client.
     told_read_only: bool,

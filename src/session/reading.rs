@@ -66,7 +66,15 @@ fn local(value: &Option<Value>) -> LocalValue<'_> {
     match value {
         None => LocalValue::Default,
         Some(Value::Spelled(value)) => LocalValue::Spelled(value),
-        Some(Value::Flat(value) | Value::Reported(value)) => LocalValue::Is(value),
+        Some(Value::Flat(value) | Value::Reported(value) | Value::Default(value)) => LocalValue::Is(value),
+    }
+}
+
+/// Whether they mean the same. Whose a reported value is does not matter.
+fn is_same(then: Option<&Value>, now: Option<&Value>) -> bool {
+    match (then, now) {
+        (Some(then), Some(now)) if then.is_reported() && now.is_reported() => then.text() == now.text(),
+        _ => then == now,
     }
 }
 
@@ -184,7 +192,7 @@ impl Session {
             then: then.get(name).cloned(),
             now: self.vars.get(name).cloned(),
         });
-        others.filter(|other| other.then != other.now).collect()
+        others.filter(|other| !is_same(other.then.as_ref(), other.now.as_ref())).collect()
     }
 
     /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.

@@ -10,7 +10,6 @@ use super::{End, Session, Settling};
 use crate::sql::cache::Cached;
 use crate::sql::{Kind, LexContext, TransactionVerb};
 use crate::upstream::query::parameter;
-use crate::upstream::vars::{Value, reported_name};
 use crate::wire::frame::{HEADER, Header, peek_back, run_of};
 use crate::wire::{Report, TxStatus, back};
 
@@ -305,46 +304,6 @@ impl Session {
         }
     }
 
-    fn parameter_status(&mut self, name: &str, value: &str) {
-        if let Some(server) = self.lease.server() {
-            server.reported(name, value);
-        }
-        self.note_reported(name);
-        // DISCARD ALL has run, and the client's defaults are about to be in force again.
-        let back = matches!(self.flow.parts.front(), Some(Part::Defaults(_)))
-            && matches!(self.flow.expects.front(), Some(Expected { what: What::Query(Some(_)), .. }));
-        let default = self.defaults.reported(name).filter(|_| back).map(str::to_owned);
-        let value = default.as_deref().unwrap_or(value);
-        match name {
-            // A client is told of the whole, not of the server that happens to serve it.
-            "in_hot_standby" => return self.look_at_server_now(),
-            "default_transaction_read_only" => {
-                let own = self.flow.expects.front().is_some_and(|expected| expected.hide == Hide::All);
-                if self.lease.in_maintenance() || own {
-                    return;
-                }
-                self.told_read_only = value == "on";
-                self.read_only_default = Some(self.told_read_only);
-            }
-            _ => {
-                if let Some(known) = reported_name(name) {
-                    if self.vars.reported(known) == Some(value) {
-                        return;
-                    }
-                    let seed = self.core.hub.seed.clone();
-                    self.vars.put(&seed, known, Some(Value::Reported(value.into())));
-                    if known == "application_name" {
-                        value.clone_into(&mut self.me.application_name.borrow_mut());
-                    }
-                } else if !self.told.is_news(name, value) {
-                    return;
-                }
-            }
-        }
-        let held = !self.flow.held.is_empty();
-        back::parameter_status(if held { &mut self.flow.held } else { &mut self.io.to_client }, name, value);
-    }
-
     fn ready_for_query(&mut self, header: Header) -> Result<Result<(), io::Error>, End> {
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         let status = match body {
@@ -365,6 +324,7 @@ impl Session {
             self.take_reply(header);
             self.flow.failed = false;
             self.check_guard()?;
+            self.end_reports();
             return self.settle().map(Ok);
         }
         let failed = std::mem::take(&mut self.flow.failed);
@@ -408,6 +368,7 @@ impl Session {
                 self.db.catalog.alter();
             }
             self.end_schema();
+            self.end_reports();
         }
         self.check_guard()?;
         if self.flow.parts.is_empty() {

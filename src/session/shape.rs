@@ -80,7 +80,7 @@ impl Session {
         }
         let set = PATH.iter().filter_map(|name| Some((*name, self.vars.get(name)?)));
         set.fold(0, |path, (name, value)| {
-            let (Value::Reported(value) | Value::Spelled(value) | Value::Flat(value)) = value;
+            let (Value::Default(value) | Value::Reported(value) | Value::Spelled(value) | Value::Flat(value)) = value;
             self.core.hub.seed.0.hash_one((path, name, value))
         })
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::pins::Pin;
 use super::reading::is_sensitive;
+use super::reported::READ_ONLY;
 use crate::sql::cache::Cached;
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
 use crate::upstream::vars::{Value, is_role, reported_name};
@@ -77,7 +78,9 @@ impl super::Session {
             Effect::None | Effect::Unknown | Effect::DiscardPlans | Effect::AsksSequence | Effect::ShowsPrepared => {}
             Effect::Execute(name) => self.note_executed(name),
             Effect::DiscardSequences => self.forget_sequences(),
-            Effect::Set { local: true, .. } | Effect::SetConfig { local: true, .. } => {}
+            Effect::Set { name, local: true, .. } | Effect::SetConfig { name, local: true, .. } => {
+                self.names_setting(str::from_utf8(name).ok());
+            }
             Effect::SetRole { local: true } | Effect::SetSessionAuthorization { local: true } => {}
             Effect::Set { name, value, default, .. } => self.note_set(name, (!default).then(|| words(value))),
             Effect::SetConfig { name, value, .. } => {
@@ -96,16 +99,21 @@ impl super::Session {
                     };
                     self.note_set(b"default_transaction_isolation", Some(word));
                 }
+                if modes.read_only.is_some() {
+                    self.names_setting(Some(READ_ONLY));
+                }
                 if let Some(deferrable) = modes.deferrable {
                     self.note_set(b"default_transaction_deferrable", Some(if deferrable { b"on" } else { b"off" }));
                 }
             }
             Effect::Reset(name) => self.note_set(name, None),
             Effect::ResetAll => {
+                self.names_setting(None);
                 let remembered = self.undo.reset_all();
                 self.pin_unless(remembered);
             }
             Effect::DiscardAll => {
+                self.names_setting(None);
                 // Whatever else it forgets, it has forgotten this.
                 let _ = self.undo.forget_all();
                 // It commits at once, also in a batch that goes on and fails.
@@ -187,9 +195,14 @@ impl super::Session {
             self.pins.add(Pin::Settings);
             return;
         };
-        // What the server reports needs no following: its reports are exact.
-        let exact = reported_name(name).is_some_and(|known| self.vars.reported(known).is_some());
-        if exact || name.ends_with("transaction_read_only") || OF_ONE_TRANSACTION.contains(&name) {
+        self.names_setting(Some(name));
+        if name.ends_with("transaction_read_only") || OF_ONE_TRANSACTION.contains(&name) {
+            return;
+        }
+        // What the server reports it tells itself, in its own spelling.
+        if let Some(known) = reported_name(name).filter(|known| self.vars.reported(known).is_some()) {
+            let remembered = self.undo.put(known, value.map(|value| Value::Reported(value.into())));
+            self.pin_unless(remembered);
             return;
         }
         let spelled = value.map(|value| kind(value.into()));
@@ -213,7 +226,8 @@ impl super::Session {
             return;
         }
         if let Some(default) = self.undo.read_only_default().filter(|_| committed) {
-            self.read_only_default = default.or(self.defaults.read_only()).or(self.told.read_only());
+            self.read_only_set = default.or(self.defaults.read_only());
+            self.read_only_default = self.read_only_set.or(self.told.read_only());
         }
         let seed = self.core.hub.seed.clone();
         match (committed, self.lease.server()) {

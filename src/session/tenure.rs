@@ -14,7 +14,7 @@ use super::{End, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::Ask;
-use crate::sql::own_statements::transaction::{ARM, DISARM, FORGET_SEQUENCES};
+use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT, FORGET_SEQUENCES};
 use crate::topology::Avoid;
 use crate::upstream::{AnyConn, CancelTarget};
 use crate::wire::frame::peek_front;
@@ -38,8 +38,16 @@ impl Session {
         let Some(server) = self.lease.server() else { return };
         server.used = true;
         *self.me.cancel.borrow_mut() = Some(server.lend_target());
-        let wanted = self.read_only_default;
-        let fits = if may_write { wanted.is_some() && server.default_read_only == wanted } else { !in_place };
+        if operator {
+            // It was opened with what the client has asked for.
+            server.vars.take_over(&self.core.hub.seed, &self.vars);
+            server.read_only_set = self.read_only_set;
+        }
+        let fits = if may_write {
+            server.read_only_set == self.read_only_set && server.default_read_only == self.read_only_default
+        } else {
+            !in_place
+        };
         if asks || !fits || server.vars.hash() != self.vars.hash() {
             self.bring_settings(may_write, in_place, asks);
         }
@@ -53,25 +61,18 @@ impl Session {
     #[cold]
     fn bring_settings(&mut self, may_write: bool, in_place: bool, asks: bool) {
         let Some(server) = self.lease.server() else { return };
+        let seed = &self.core.hub.seed;
         let (mut sql, mut ahead) = (String::new(), Vec::new());
+        let mut learns = false;
         if server.vars.hash() != self.vars.hash() {
+            self.vars.keep_text_settings(seed, &server.vars);
             sql = server.vars.to_reach(&self.vars);
             if is_sensitive(sql.as_bytes()) {
                 // A message is read as a whole before any of it runs.
                 ahead = server.vars.reading_to_reach(&self.vars);
             }
-            for (name, value) in self.vars.iter() {
-                server.vars.put(&self.core.hub.seed, name, Some(value.clone()));
-            }
-            let gone: Vec<String> = server
-                .vars
-                .iter()
-                .filter(|(name, value)| self.vars.get(name).is_none() && !value.is_reported())
-                .map(|(name, _)| name.to_owned())
-                .collect();
-            for name in gone {
-                server.vars.put(&self.core.hub.seed, &name, None);
-            }
+            learns = server.vars.has_to_learn(&self.vars);
+            server.vars.take_over(seed, &self.vars);
         }
         if asks && are_anothers(server, self.me.id) {
             sql.push_str(FORGET_SEQUENCES);
@@ -81,15 +82,21 @@ impl Session {
             sql.push_str(ARM);
             server.default_read_only = Some(true);
         }
-        if may_write {
-            match self.read_only_default {
-                Some(wanted) if server.default_read_only.is_some_and(|is| is != wanted) => {
-                    sql.push_str(if wanted { ARM } else { DISARM });
-                    server.default_read_only = Some(wanted);
-                }
-                Some(_) => {}
-                None => self.read_only_default = server.default_read_only,
-            }
+        if may_write && server.read_only_set != self.read_only_set {
+            sql.push_str(match self.read_only_set {
+                Some(true) => ARM,
+                Some(false) => DISARM,
+                None => DISARM_TO_DEFAULT,
+            });
+            learns |= self.read_only_set.is_none();
+            server.read_only_set = self.read_only_set;
+            server.default_read_only = self.read_only_set.or(server.default_read_only);
+        }
+        if learns {
+            // Behind the answer: a value that changes is reported.
+            self.flow.reports.learn();
+        } else {
+            self.tell_defaults();
         }
         if !sql.is_empty() {
             ahead.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::None, None));
@@ -328,8 +335,14 @@ async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::v
     }
     let server = conn.server();
     server.sequences = None;
-    server.vars.forget_unreported(&seed);
     let says = |words: &str| reset.to_ascii_lowercase().contains(words);
+    if says("discard all") {
+        server.vars.unset_all(&seed);
+        server.read_only_set = None;
+    } else if says("reset all") {
+        server.vars.reset_all(&seed);
+        server.read_only_set = None;
+    }
     if says("discard all") || says("deallocate all") {
         server.prepared.clear();
         server.named.clear();

@@ -9,7 +9,7 @@ use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
 use super::{End, Session};
-use crate::sql::own_statements::transaction::{ARM, DISARM};
+use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT};
 use crate::topology::{Cluster, Standing, Upstream};
 use crate::upstream::{Pool, Server};
 use crate::wire::{Report, front};
@@ -113,12 +113,11 @@ impl Session {
     /// The connection that the session keeps leads to the primary, and may write again.
     pub(super) fn disarm_operator(&mut self) {
         let Lease::InPlace { mut conn, guard } = self.lease.take() else { return };
-        if self.read_only_default == Some(true) {
+        let Some(disarm) = self.disarms(conn.server()) else {
             self.lease = Lease::InPlace { conn, guard };
             return;
-        }
-        conn.server().default_read_only = Some(false);
-        front::write_query(&mut self.io.to_server, DISARM.as_bytes());
+        };
+        front::write_query(&mut self.io.to_server, disarm.as_bytes());
         self.lease = Lease::Operator { conn: conn.disarm() };
         self.expect(Expected::hidden(What::Query(None), Hide::All));
     }
@@ -177,13 +176,13 @@ impl Session {
             }
             Lease::InPlace { mut conn, .. } => {
                 if let Some(ticket) = self.enter_gate_of(standing) {
-                    let on = self.read_only_default == Some(true);
-                    if !on {
-                        front::write_query(&mut self.io.to_server, DISARM.as_bytes());
+                    let disarm = self.disarms(conn.server());
+                    if let Some(disarm) = disarm {
+                        front::write_query(&mut self.io.to_server, disarm.as_bytes());
                     }
                     self.lease = Lease::Write { conn: conn.disarm(), ticket };
                     self.me.write_capable.set(true);
-                    if !on {
+                    if disarm.is_some() {
                         self.expect(Expected::hidden(What::Query(None), Hide::All));
                     }
                 } else {
@@ -196,11 +195,27 @@ impl Session {
         Ok(Kept::Ready)
     }
 
+    /// What takes the guard off, unless the session wants its default so.
+    fn disarms(&self, server: &mut Server) -> Option<&'static str> {
+        server.read_only_set = self.read_only_set;
+        match self.read_only_set {
+            Some(true) => None,
+            Some(false) => Some(DISARM),
+            // Opened guarded, RESET would put the guard up again.
+            None if server.born_guarded => {
+                let on = server.permit.pool().welcome().is_some_and(|welcome| welcome.read_only == Some(true));
+                (!on).then_some(DISARM)
+            }
+            None => Some(DISARM_TO_DEFAULT),
+        }
+    }
+
     pub(super) fn arm(&mut self, server: &mut Server) {
         front::write_query(&mut self.io.to_server, ARM.as_bytes());
         self.flow.rounds += 1;
         self.flow.readies += 1;
         self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));
+        server.read_only_set = Some(true);
         // Taken for granted until the server says otherwise; it reports before ReadyForQuery.
         server.default_read_only = Some(true);
     }

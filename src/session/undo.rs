@@ -32,7 +32,8 @@ impl Undo {
         self.made.is_empty()
     }
 
-    /// A setting has a new value, or with None its default. False if there are too many to remember.
+    /// A setting has a new value, or with None its default. Of one that is reported the server tells the value itself. False
+    /// if there are too many to remember.
     pub fn put(&mut self, name: &str, value: Option<Value>) -> bool {
         self.note(Made::Put(name.into(), value))
     }
@@ -85,9 +86,11 @@ impl Undo {
         for made in self.made.drain(..) {
             for vars in &mut to {
                 match &made {
+                    Made::Put(name, Some(Value::Reported(_))) => vars.mark_set(seed, name),
+                    Made::Put(name, None) => vars.unset(seed, name),
                     Made::Put(name, value) => vars.put(seed, name, value.clone()),
-                    Made::ResetAll => vars.reset_unreported(seed),
-                    Made::ForgetAll => vars.forget_unreported(seed),
+                    Made::ResetAll => vars.reset_all(seed),
+                    Made::ForgetAll => vars.unset_all(seed),
                     Made::Savepoint(_) | Made::ReadOnlyDefault(_) => {}
                 }
             }
@@ -141,7 +144,9 @@ mod tests {
         assert!(undo.is_empty());
         assert_eq!(vars, other);
         let set = vars.iter().map(|(name, value)| match value {
-            Value::Spelled(value) | Value::Reported(value) | Value::Flat(value) => format!("{name}={value}"),
+            Value::Spelled(value) | Value::Reported(value) | Value::Flat(value) | Value::Default(value) => {
+                format!("{name}={value}")
+            }
         });
         set.collect::<Vec<_>>().join(" ")
     }

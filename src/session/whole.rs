@@ -282,6 +282,7 @@ impl Session {
             | flow.asked
             | flow.batch
             | flow.doubt.is_any()
+            | flow.reports.have_come()
             | self.untold;
         !rare
             && flow.expects.len() == 1

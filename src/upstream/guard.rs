@@ -133,7 +133,7 @@ impl From<Conn<Unguarded>> for AnyConn {
     }
 }
 
-pub use crate::sql::own_statements::transaction::{ARM, DISARM};
+pub use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT};
 
 impl Conn<Unguarded> {
     /// Turns it into a connection guarded in place. The caller sends [`ARM`] before anything else.

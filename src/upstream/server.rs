@@ -18,7 +18,7 @@ use super::named::Named;
 use super::pool::Permit;
 use super::query::parameter;
 use super::target::CancelTarget;
-use super::vars::{Seed, Value, Vars, reported_name};
+use super::vars::{Seed, Vars, reported_name};
 use crate::net::Stream;
 use crate::wire::frame::{HEADER, peek_back};
 use crate::wire::{TxStatus, front};
@@ -162,6 +162,8 @@ pub struct Server {
     pub in_recovery: Option<bool>,
     /// How often its server had turned when it was opened, or last checked.
     pub turn: u64,
+    /// The value of it that a client, or pgsluice, has set; None: the server's own is in force.
+    pub read_only_set: Option<bool>,
     /// Named statements that stand on it.
     pub prepared: Prepared,
     /// What stands on it under names of clients' own.
@@ -232,6 +234,7 @@ impl Server {
             default_read_only: None,
             in_recovery: None,
             turn: 0,
+            read_only_set: None,
             prepared: Prepared::default(),
             named: Named::default(),
             unnamed: 0,
@@ -276,7 +279,7 @@ impl Server {
         } else if name == "in_hot_standby" {
             self.in_recovery = Some(value == "on");
         } else if let Some(name) = reported_name(name) {
-            self.vars.put(&self.seed, name, Some(Value::Reported(value.into())));
+            self.vars.report(&self.seed, name, value);
         }
     }
 
@@ -309,6 +312,7 @@ impl Server {
                 (b'S', Ok((name, value))) => {
                     let (name, value) = (name.to_owned(), value.to_owned());
                     self.reported(&name, &value);
+                    self.permit.pool().learn_default(&name, &value);
                 }
                 (b'N' | b'A', _) => {}
                 _ => return false,

@@ -31,10 +31,29 @@ pub fn is_role(name: &str) -> bool {
     matches!(name, ROLE | AUTHORIZATION)
 }
 
+/// The reported settings, each with a bit of its own.
+pub const ALL_REPORTED: u16 = (1 << REPORTED.len()) - 1;
+
+/// The bit of a reported setting.
+pub fn reported_bit(name: &str) -> u16 {
+    let at = REPORTED.iter().position(|known| known.eq_ignore_ascii_case(name));
+    at.map_or(0, |at| 1 << at)
+}
+
+/// The reported settings with these bits.
+pub fn reported_names(bits: u16) -> impl Iterator<Item = &'static str> {
+    REPORTED.iter().copied().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, name)| name)
+}
+
+/// Reported settings that say how the client's bytes are read: they stay as the client was told.
+const OF_TEXT: [&str; 2] = ["client_encoding", "standard_conforming_strings"];
+
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A value as the server reports it.
+    /// The server's own value, as it reports it: no client has set it.
+    Default(Box<str>),
+    /// A value that a client has set, as the server reports it.
     Reported(Box<str>),
     /// The right-hand side of a SET as the client wrote it.
     Spelled(Box<str>),
@@ -45,13 +64,18 @@ pub enum Value {
 impl Value {
     /// It, in whatever form.
     pub fn text(&self) -> &str {
-        let (Self::Reported(text) | Self::Spelled(text) | Self::Flat(text)) = self;
+        let (Self::Default(text) | Self::Reported(text) | Self::Spelled(text) | Self::Flat(text)) = self;
         text
     }
 
     /// Whether the server tells of it by itself.
     pub fn is_reported(&self) -> bool {
-        matches!(self, Self::Reported(_))
+        matches!(self, Self::Default(_) | Self::Reported(_))
+    }
+
+    /// Whether it is the server's own.
+    pub fn is_default(&self) -> bool {
+        matches!(self, Self::Default(_))
     }
 }
 
@@ -105,7 +129,7 @@ impl Vars {
     /// A reported setting's value.
     pub fn reported(&self, name: &str) -> Option<&str> {
         match self.get(name) {
-            Some(Value::Reported(value)) => Some(value),
+            Some(Value::Default(value) | Value::Reported(value)) => Some(value),
             _ => None,
         }
     }
@@ -142,14 +166,82 @@ impl Vars {
         }
     }
 
-    /// Forgets every setting that the server does not report: DISCARD ALL.
-    pub fn forget_unreported(&mut self, seed: &Seed) {
-        self.forget(seed, |_| true);
+    /// Notes what the server reports; whose value it is stays as it was.
+    pub fn report(&mut self, seed: &Seed, name: &str, value: &str) {
+        let kind = match self.get(name) {
+            Some(Value::Reported(_)) => Value::Reported,
+            _ => Value::Default,
+        };
+        self.put(seed, name, Some(kind(value.into())));
+    }
+
+    /// A client has set a reported setting; its value is what the server reports.
+    pub fn mark_set(&mut self, seed: &Seed, name: &str) {
+        if let Some(Value::Default(value)) = self.get(name) {
+            let value = Value::Reported(value.clone());
+            self.put(seed, name, Some(value));
+        }
+    }
+
+    /// A setting is the server's own again.
+    pub fn unset(&mut self, seed: &Seed, name: &str) {
+        match self.get(name) {
+            Some(Value::Default(_)) => {}
+            Some(Value::Reported(value)) => {
+                let value = Value::Default(value.clone());
+                self.put(seed, name, Some(value));
+            }
+            _ => self.put(seed, name, None),
+        }
+    }
+
+    /// Every setting is the server's own again, the role too: DISCARD ALL.
+    pub fn unset_all(&mut self, seed: &Seed) {
+        self.unset_those(seed, |_| true);
     }
 
     /// The same but for the role: RESET ALL.
-    pub fn reset_unreported(&mut self, seed: &Seed) {
-        self.forget(seed, |name| !is_role(name));
+    pub fn reset_all(&mut self, seed: &Seed) {
+        self.unset_those(seed, |name| !is_role(name));
+    }
+
+    /// Makes what clients have set the same as in `wanted`: what [`Self::to_reach`] asks for has been sent.
+    pub fn take_over(&mut self, seed: &Seed, wanted: &Self) {
+        self.unset_those(seed, |name| wanted.get(name).is_none_or(Value::is_default));
+        for (name, value) in wanted.iter().filter(|(_, value)| !value.is_default()) {
+            self.put(seed, name, Some(value.clone()));
+        }
+    }
+
+    /// Whether on the way to `wanted` a reported setting goes back to the server's own value, which is reported then.
+    pub fn has_to_learn(&self, wanted: &Self) -> bool {
+        let resets = |name: &str| wanted.get(name).is_none_or(Value::is_default);
+        self.iter().any(|(name, value)| matches!(value, Value::Reported(_)) && resets(name))
+    }
+
+    /// The server's own values that are others here than in `told`.
+    pub fn other_defaults(&self, told: &Self) -> Vec<(Box<str>, Box<str>)> {
+        let mut others = Vec::new();
+        for (name, value) in self.iter() {
+            if let Value::Default(value) = value
+                && told.get(name).is_none_or(|told| matches!(told, Value::Default(told) if told != value))
+            {
+                others.push((name.into(), value.clone()));
+            }
+        }
+        others
+    }
+
+    /// What the client was told of how its text is read holds for it wherever it is served: where the server's own value is
+    /// another, it is as if the client had set it.
+    pub fn keep_text_settings(&mut self, seed: &Seed, server: &Self) {
+        for name in OF_TEXT {
+            if let (Some(Value::Default(told)), Some(here)) = (self.get(name), server.get(name))
+                && !matches!(here, Value::Default(here) if here == told)
+            {
+                self.mark_set(seed, name);
+            }
+        }
     }
 
     /// Whether a role other than the one that logged in is in force, by SET ROLE or SET SESSION AUTHORIZATION.
@@ -157,15 +249,10 @@ impl Vars {
         self.get(ROLE).is_some() || self.get(AUTHORIZATION).is_some()
     }
 
-    fn forget(&mut self, seed: &Seed, which: impl Fn(&str) -> bool) {
-        let names: Vec<Box<str>> = self
-            .entries
-            .iter()
-            .filter(|(name, value)| !value.is_reported() && which(name))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
-            self.put(seed, &name, None);
+    fn unset_those(&mut self, seed: &Seed, which: impl Fn(&str) -> bool) {
+        let entries = self.entries.clone();
+        for (name, _) in entries.iter().filter(|(name, value)| !value.is_default() && which(name)) {
+            self.unset(seed, name);
         }
     }
 
@@ -191,7 +278,7 @@ impl Vars {
             }
         }
         for (name, value) in self.entries.iter().filter(|(name, _)| !is_role(name)) {
-            if wanted.get(name).is_none() && !value.is_reported() {
+            if wanted.get(name).is_none_or(Value::is_default) && !value.is_default() {
                 statements.push(settings::reset(name));
             }
         }
@@ -200,6 +287,7 @@ impl Vars {
                 continue;
             }
             statements.push(match (&**name, value) {
+                (_, Value::Default(_)) => continue,
                 (name, Value::Spelled(value)) => settings::set(name, value),
                 (name, Value::Flat(value)) => settings::select_set_config(name, value),
                 // Its value is a list already; quoted it would be one long name. By SET it would be spelled anew.
@@ -213,7 +301,7 @@ impl Vars {
                 Some(Value::Spelled(value) | Value::Reported(value)) => {
                     statements.push(settings::set_role(kind, value))
                 }
-                None => {}
+                Some(Value::Default(_)) | None => {}
             }
         }
         statements.into_iter().map(|statement| statement + ";").collect()
@@ -229,6 +317,7 @@ fn print(seed: &Seed, name: &str, value: &Value) -> u64 {
         Value::Reported(text) => (0_u8, text),
         Value::Spelled(text) => (1, text),
         Value::Flat(text) => (2, text),
+        Value::Default(text) => (3, text),
     };
     seed.0.hash_one((name, kind, text))
 }
@@ -239,6 +328,10 @@ mod tests {
 
     fn reported(text: &str) -> Option<Value> {
         Some(Value::Reported(text.into()))
+    }
+
+    fn own(text: &str) -> Option<Value> {
+        Some(Value::Default(text.into()))
     }
 
     fn spelled(text: &str) -> Option<Value> {
@@ -286,18 +379,42 @@ mod tests {
     fn the_way_from_one_state_to_another_is_the_least() {
         let seed = Seed::default();
         let (mut have, mut want) = (Vars::default(), Vars::default());
-        have.put(&seed, "TimeZone", reported("UTC"));
+        have.put(&seed, "TimeZone", own("UTC"));
+        have.put(&seed, "DateStyle", reported("German, DMY"));
+        have.put(&seed, "IntervalStyle", own("postgres"));
         have.put(&seed, "work_mem", spelled("'1MB'"));
         have.put(&seed, "role", spelled("bob"));
         want.put(&seed, "TimeZone", reported("Europe/Berlin"));
+        want.put(&seed, "DateStyle", own("ISO, MDY"));
+        want.put(&seed, "IntervalStyle", own("iso_8601"));
         want.put(&seed, "my.key", spelled("'it''s'"));
         want.put(&seed, "search_path", Some(Value::Flat("a, \"B\"".into())));
         assert_eq!(
             have.to_reach(&want),
-            "RESET ROLE;RESET \"work_mem\";SET \"TimeZone\" TO 'Europe/Berlin';SET \"my\".\"key\" TO 'it''s';\
+            "RESET ROLE;RESET \"DateStyle\";RESET \"work_mem\";SET \"TimeZone\" TO 'Europe/Berlin';SET \"my\".\"key\" TO 'it''s';\
              SELECT pg_catalog.set_config('search_path', 'a, \"B\"', false);"
         );
         assert_eq!(want.to_reach(&want), "");
+        assert!(have.has_to_learn(&want) && !want.has_to_learn(&want));
+        have.take_over(&seed, &want);
+        assert_eq!(have.to_reach(&want), "");
+        have.report(&seed, "DateStyle", "SQL, DMY");
+        let others = have.other_defaults(&want).into_iter().map(|(name, value)| format!("{name} {value}"));
+        assert_eq!(others.collect::<Vec<_>>(), ["DateStyle SQL, DMY", "IntervalStyle postgres"]);
+    }
+
+    #[test]
+    fn what_says_how_text_is_read_stays_as_the_client_was_told() {
+        let seed = Seed::default();
+        let (mut have, mut told) = (Vars::default(), Vars::default());
+        for (name, here, there) in [("client_encoding", "LATIN1", "UTF8"), ("TimeZone", "UTC", "Asia/Tokyo")] {
+            have.put(&seed, name, own(here));
+            told.put(&seed, name, own(there));
+        }
+        told.keep_text_settings(&seed, &have);
+        assert_eq!(have.to_reach(&told), "SET \"client_encoding\" TO 'UTF8';");
+        assert_eq!(reported_names(reported_bit("timezone") | reported_bit("DateStyle")).count(), 2);
+        assert_eq!(reported_names(ALL_REPORTED).count(), REPORTED.len());
     }
 
     #[test]
@@ -313,9 +430,9 @@ mod tests {
             "RESET ROLE;SET \"work_mem\" TO '1MB';SET SESSION AUTHORIZATION alice;SET ROLE carol;"
         );
         assert!(want.has_role());
-        want.reset_unreported(&seed);
+        want.reset_all(&seed);
         assert!(want.has_role() && want.get("work_mem").is_none());
-        want.forget_unreported(&seed);
+        want.unset_all(&seed);
         assert!(!want.has_role());
     }
 }

@@ -14,5 +14,6 @@ mod prepared_sql;
 mod reading;
 mod roles;
 mod sequences;
+mod server_settings;
 mod settings;
 mod stand;

@@ -14,8 +14,10 @@ pub const COMMIT: &str = "COMMIT";
 pub const ROLLBACK: &str = "ROLLBACK";
 /// Makes the session's transactions READ ONLY from the next one on.
 pub const ARM: &str = "SET SESSION default_transaction_read_only = on";
-/// Takes that back; the value is what the session had before.
+/// Takes that back, for a session that has set it so.
 pub const DISARM: &str = "SET SESSION default_transaction_read_only = off";
+/// Takes that back; the value is the server's own.
+pub const DISARM_TO_DEFAULT: &str = "RESET default_transaction_read_only";
 /// Ahead of a Parse that may fail in a client's transaction.
 pub const SAVEPOINT: &str = "SAVEPOINT pgsluice";
 /// Goes back to [`SAVEPOINT`] and removes it.
@@ -92,6 +94,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     let mut all = super::named(&[
         ("ARM", ARM),
         ("DISARM", DISARM),
+        ("DISARM_TO_DEFAULT", DISARM_TO_DEFAULT),
         ("READ_COMMITTED", READ_COMMITTED),
         ("LISTENS", LISTENS),
         ("HAS_TEMPORARY", HAS_TEMPORARY),

@@ -14,6 +14,7 @@ mod open;
 mod queue;
 mod refusals;
 mod turned;
+mod welcome;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -33,6 +34,7 @@ pub use check::Check;
 pub use queue::{Grant, Place};
 use queue::{Queue, Shard};
 use refusals::Refusals;
+pub use welcome::Welcome;
 
 /// What a pool needs to know to open connections.
 pub struct PoolSettings {
@@ -66,16 +68,6 @@ pub enum AcquireError {
     Login(#[from] LoginError),
 }
 
-/// What a server reports at a log-in.
-#[derive(Debug)]
-pub struct Welcome {
-    /// Every parameter, in the server's order.
-    pub parameters: Vec<(String, String)>,
-    /// The role's own default_transaction_read_only. None when the connection was opened with another, or the server does
-    /// not report it.
-    pub read_only: Option<bool>,
-}
-
 /// See the module.
 pub struct Pool {
     me: Weak<Self>,
@@ -99,6 +91,8 @@ pub struct Pool {
     seed: Arc<Seed>,
     welcome: Mutex<Option<Arc<Welcome>>>,
     refusals: Refusals,
+    /// A new log-in is to be awaited for it.
+    welcome_is_stale: AtomicBool,
     homes: Mutex<Homes>,
 }
 
@@ -185,6 +179,7 @@ impl Pool {
             seed,
             welcome: Mutex::default(),
             refusals: Refusals::default(),
+            welcome_is_stale: AtomicBool::new(false),
             homes: Mutex::default(),
         })
     }
@@ -192,11 +187,6 @@ impl Pool {
     /// How it logs in.
     pub fn login(&self) -> &Login {
         &self.settings.login
-    }
-
-    /// What the server reported at the last log-in.
-    pub fn welcome(&self) -> Option<Arc<Welcome>> {
-        self.welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The limits beyond its own that it counts towards.

@@ -1,11 +1,11 @@
 //! Opening connections, within the limits.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
-use super::{AcquireError, Permit, Pool, Welcome};
+use super::{AcquireError, Permit, Pool};
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
 use crate::upstream::ledger::{Backend, micros};
 use crate::upstream::login::{Fresh, LoginError};
@@ -89,9 +89,8 @@ impl Pool {
         let fresh = fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error))?;
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
-        let welcome = Welcome { parameters: fresh.parameters.clone(), read_only };
-        if parameters.is_empty() {
-            *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(welcome));
+        if parameters.is_empty() && generation == self.generation.load(SeqCst) {
+            self.remember_welcome(&fresh.parameters, read_only);
         }
         let id = self.ids.fetch_add(1, SeqCst);
         let mut server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
