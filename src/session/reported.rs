@@ -5,10 +5,10 @@
 //! Where a report comes for a setting that no statement has named, a function may have set it or the server's configuration
 //! was reloaded: the server is asked.
 
-use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::lease::Lease;
 use super::parts::Part;
+use super::{Session, Settling};
 use crate::upstream::vars::{ALL_REPORTED, reported_bit, reported_name, reported_names};
 use crate::wire::back;
 
@@ -48,7 +48,9 @@ impl Session {
             server.reported(name, value);
         }
         self.note_reported(name);
-        let ours = self.flow.expects.front().is_some_and(|expected| expected.hide == Hide::All);
+        let hidden = self.flow.expects.front().is_some_and(|expected| expected.hide == Hide::All);
+        // Other statements of ours set nothing of the kind: what is reported behind one of them the client has set before.
+        let settles = hidden && !matches!(self.flow.settling, Settling::No);
         // DISCARD ALL has run, and the client's defaults are about to be in force again.
         let back = matches!(self.flow.parts.front(), Some(Part::Defaults(_)))
             && matches!(self.flow.expects.front(), Some(Expected { what: What::Query(Some(_)), .. }));
@@ -58,7 +60,7 @@ impl Session {
             // A client is told of the whole, not of the server that happens to serve it.
             ("in_hot_standby", _) => return self.look_at_server_now(),
             (READ_ONLY, _) if self.lease.in_maintenance() => return,
-            (READ_ONLY, _) if ours => {
+            (READ_ONLY, _) if hidden => {
                 self.flow.reports.hidden = true;
                 return;
             }
@@ -69,11 +71,11 @@ impl Session {
             }
             (_, Some(known)) => {
                 let own = self.vars.get(known).is_none_or(crate::upstream::vars::Value::is_default);
-                if ours && own {
+                if settles && own {
                     self.flow.reports.hidden = true;
                     return;
                 }
-                if !ours {
+                if !settles {
                     self.flow.reports.changed |= reported_bit(known);
                 }
                 if self.vars.reported(known) == Some(value) {

@@ -33,9 +33,15 @@ fn alters(stand: &Stand) -> Client {
     dba
 }
 
-/// Ends every connection to the database.
-fn reconnect(stand: &Stand) {
-    stand.client(USER, "pgsluice").ask("RECONNECT");
+/// Ends every connection to the database, by the console or by the server.
+fn reconnect(stand: &Stand, by_server: bool) {
+    if by_server {
+        stand
+            .direct(USER, "postgres")
+            .ask("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'd0'");
+    } else {
+        stand.client(USER, "pgsluice").ask("RECONNECT");
+    }
 }
 
 fn levels() -> [(&'static str, String); 3] {
@@ -70,7 +76,7 @@ fn what_is_altered_for_a_database_or_role_counts_from_the_next_server_connection
                 open.ask("COMMIT");
                 // The server connections are what they were, and nobody makes others of them.
                 assert_eq!(seen(&mut old), old_seen, "{level} {sets} {size}");
-                reconnect(&stand);
+                reconnect(&stand, level == "role");
                 assert_eq!(seen(&mut stand.client("alice", "d0")), direct, "a new one, {level} {sets} {size}");
                 for client in [&mut old, &mut open] {
                     // It is told behind its first statement at the latest.
@@ -86,8 +92,8 @@ fn what_is_altered_for_a_database_or_role_counts_from_the_next_server_connection
 
 #[test]
 fn what_is_reloaded_is_seen_as_on_a_connection_of_ones_own() {
-    for size in [1, 20] {
-        let stand = Stand::start(&format!("default_pool_size = {size}"), 1);
+    for (size, mode) in [(1, "transaction"), (20, "transaction"), (20, "session")] {
+        let stand = Stand::start(&format!("default_pool_size = {size}\npool_mode = \"{mode}\""), 1);
         let mut dba = alters(&stand);
         let mut direct = stand.direct("alice", "d0");
         let before = seen(&mut direct);
@@ -184,7 +190,7 @@ fn what_says_how_text_is_read_stays_as_a_client_was_told() {
     dba.ask(
         "ALTER DATABASE d0 SET client_encoding = 'LATIN1'; ALTER DATABASE d0 SET standard_conforming_strings = off",
     );
-    reconnect(&stand);
+    reconnect(&stand, false);
     let mut new = stand.client("alice", "d0");
     assert_eq!(new.value("SHOW client_encoding"), "LATIN1");
     assert_eq!(new.0.parameters()["standard_conforming_strings"], "off");
