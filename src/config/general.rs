@@ -49,8 +49,7 @@ settings! {
     pub struct Listen titled "Where clients connect" {
         /// Addresses to listen on: one or several (a list, or one text with commas); "*" means all. Empty: no TCP.
         listen_addr: Vec<ListenAddr> = vec![ListenAddr::Ip(std::net::Ipv4Addr::LOCALHOST.into())], { restart: true };
-        /// The port, also part of the unix socket's name. Sockets share it (SO_REUSEPORT), so a new process can start
-        /// before the old one has ended.
+        /// The port, also part of the unix socket's name. If another process listens there, pgsluice does not start.
         listen_port: u16 = 6432, { min: 1, max: 65535, restart: true };
         /// The folder of the unix socket. Empty: no unix socket.
         unix_socket_dir: Option<PathBuf> = None, { restart: true };

@@ -81,8 +81,12 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         n => n as usize,
     };
     let cores = cores.min(127);
+    // Before anybody can see that it starts: no signal may find the system's default.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let http = listen::open_http(&config)?;
-    let mut listeners = listen::open(&config, cores)?;
+    let listen::Listeners { mut per_core, unix_path } = listen::open(&config, cores)?;
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
     let setup = setup(config, &decoy)?;
     let names: Vec<String> = setup.config.databases.keys().filter(|name| *name != "*").cloned().collect();
@@ -106,7 +110,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     world.is(&hub, logins(&hub));
     let mut threads = Vec::with_capacity(cores);
     for (index, jobs) in jobs.into_iter().enumerate() {
-        let listeners = std::mem::take(listeners.get_mut(index).unwrap_or(&mut Vec::new()));
+        let listeners = std::mem::take(per_core.get_mut(index).unwrap_or(&mut Vec::new()));
         let worker = Worker { index, hub: hub.clone(), jobs, listeners, console: surfaces.console.clone() };
         threads.push(worker.start()?);
     }
@@ -126,9 +130,6 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         "pgsluice is ready"
     );
     drop(config);
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut stop = loop {
         tokio::select! {
             _ = hangup.recv() => running.reload_and_log(),
@@ -161,6 +162,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     }
     http.iter().for_each(Task::abort);
     running.end(threads).await;
+    drop(unix_path);
     Ok(())
 }
 
@@ -299,10 +301,6 @@ impl Running {
         self.clusters.values().flat_map(|watched| &watched.monitors).for_each(Task::abort);
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
         let _ = tokio::time::timeout(Duration::from_secs(5), joined).await;
-        if let Some(dir) = &self.hub.setup.load().config.listen.unix_socket_dir {
-            let _ =
-                std::fs::remove_file(dir.join(format!(".s.PGSQL.{}", self.hub.setup.load().config.listen.listen_port)));
-        }
         tracing::info!("pgsluice has stopped");
     }
 }

@@ -1,0 +1,4 @@
+//! What an operator meets: starting, ports, signals, the command line, the log.
+
+mod ports;
+mod stand;
