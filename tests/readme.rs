@@ -1,20 +1,29 @@
 //! What README and docs show is true: every command in them is run here, in the order in which a reader meets them.
 //!
 //! Blocks of `sh` are run line by line, blocks of `sql` on the console, and so is code in a sentence that begins with
-//! `pgsluice`; the README's `toml` is the configuration. Only places are changed: ports, folders, the password.
+//! `pgsluice`; the README's `toml` is the configuration. Folders and the password are changed, and where the machine gives no
+//! network of one's own, in which every port is free, the ports too.
 
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use pgsluice_fixtures::cluster::{SUPERUSER, SUPERUSER_PASSWORD};
+use pgsluice_fixtures::namespace::{Network, run_in_own_network};
 use pgsluice_fixtures::proxy::binary;
-use pgsluice_fixtures::{Cluster, Proxy, Role};
+use pgsluice_fixtures::{Address, Cluster, Proxy, Role, wait};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pgsluice");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The port that every page names.
+const PORT: u16 = 6432;
 
 /// Something to run.
 struct Shown {
@@ -86,13 +95,15 @@ struct World {
     cluster: Cluster,
     config: String,
     bin: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    /// Whether all ports are ours, so that commands run with those that they name.
+    own_network: bool,
     /// What runs, and whose console it has.
     proxy: Option<(Proxy, &'static str, &'static str)>,
 }
 
 impl World {
-    fn new(config: &str) -> Self {
+    fn new(config: &str, own_network: bool) -> Self {
         let cluster = Cluster::builder()
             .replicas(1)
             .roles([
@@ -111,18 +122,38 @@ impl World {
         if let Ok(psql) = cluster.installation().program("psql") {
             symlink(psql, bin.join("psql")).unwrap();
         }
-        World { cluster, config: config.to_owned(), bin, _folder: folder, proxy: None }
+        if own_network {
+            forward(5432, cluster.primary().port());
+            forward(5433, cluster.replica(0).port());
+        }
+        World { cluster, config: config.to_owned(), bin, folder, own_network, proxy: None }
     }
 
     /// The text with this world's places in it.
     fn placed(&self, text: &str) -> String {
-        text.replace("127.0.0.1:5432", &format!("127.0.0.1:{}", self.cluster.primary().port()))
-            .replace("127.0.0.1:5433", &format!("127.0.0.1:{}", self.cluster.replica(0).port()))
+        let text = text
             .replace("/etc/pgsluice/pgsluice.toml", "{config}")
             .replace("/etc/pgsluice", "{dir}")
             .replace("/var/lib/pgsluice", "{dir}")
-            .replace("secret", SUPERUSER_PASSWORD)
+            .replace("secret", SUPERUSER_PASSWORD);
+        if self.own_network {
+            return text;
+        }
+        text.replace("127.0.0.1:5432", &format!("127.0.0.1:{}", self.cluster.primary().port()))
+            .replace("127.0.0.1:5433", &format!("127.0.0.1:{}", self.cluster.replica(0).port()))
             .replace("6432", "{port}")
+    }
+
+    fn port(&self) -> u16 {
+        if self.own_network { PORT } else { self.proxy.as_ref().unwrap().0.port() }
+    }
+
+    /// The password file of whoever types the commands.
+    fn password_file(&self, user: &str, password: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("pgpass-{user}"));
+        fs::write(&path, format!("127.0.0.1:{}:*:{user}:{password}\n", self.port())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
     }
 
     /// Starts what `pgsluice run …` starts, in place of what runs.
@@ -131,7 +162,7 @@ impl World {
         let (_, arguments) = command.split_once("pgsluice ").unwrap();
         let mut arguments: Vec<_> = self.placed(arguments).split_whitespace().map(str::to_owned).collect();
         let from_url = command.contains("--upstream");
-        if from_url {
+        if from_url && !self.own_network {
             arguments.extend(["--listen", "127.0.0.1:{port}"].map(str::to_owned));
         }
         let users = "\"app\" \"app\"\n\"dba\" \"dba\"\n\"pgsluice\" \"pgsluice\"\n";
@@ -139,13 +170,15 @@ impl World {
         let proxy = proxy.file("userlist.txt", users).start().unwrap();
         let (user, password) = if from_url { (SUPERUSER, SUPERUSER_PASSWORD) } else { ("dba", "dba") };
         self.proxy = Some((proxy, user, password));
+        let connect = || TcpStream::connect(("127.0.0.1", self.port())).ok();
+        wait::until(Duration::from_secs(30), "the proxy", connect);
     }
 
     fn run(&self, shown: &Shown) {
         let (proxy, user, password) = self.proxy.as_ref().unwrap();
         let in_place = |text: &str| {
             self.placed(text)
-                .replace("{port}", &proxy.port().to_string())
+                .replace("{port}", &self.port().to_string())
                 .replace("{config}", proxy.dir().join("pgsluice.toml").to_str().unwrap())
                 .replace("{dir}", proxy.dir().to_str().unwrap())
         };
@@ -157,29 +190,24 @@ impl World {
             }
             What::Console(text) => {
                 let mut psql = Command::new("psql");
-                psql.args([
-                    "-h",
-                    "127.0.0.1",
-                    "-d",
-                    "pgsluice",
-                    "-U",
-                    user,
-                    "-p",
-                    &proxy.port().to_string(),
-                    "-c",
-                    text,
-                ]);
+                psql.args(["-h", "127.0.0.1", "-d", "pgsluice", "-U", user, "-c", text]);
+                psql.args(["-p", &self.port().to_string()]);
                 psql
             }
         };
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("PATH", format!("{}:{path}", self.bin.display()))
-            .env("PGPASSWORD", password)
-            .env("PGSLUICE_ADMIN", format!("postgres://{user}@127.0.0.1:{}/pgsluice", proxy.port()))
+            .env("PGPASSFILE", self.password_file(user, password))
+            .env_remove("PGPASSWORD")
             .env("PSQLRC", "/dev/null")
             .env("PGCONNECT_TIMEOUT", "30")
             .current_dir(proxy.dir());
+        if self.own_network {
+            command.env_remove("PGSLUICE_ADMIN").env("PGUSER", user);
+        } else {
+            command.env("PGSLUICE_ADMIN", format!("postgres://{user}@127.0.0.1:{}/pgsluice", self.port()));
+        }
         let output = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         println!("{shown}\n{out}{err}");
@@ -187,11 +215,33 @@ impl World {
     }
 }
 
+/// Passes what comes to one port of 127.0.0.1 on to another.
+fn forward(from: u16, to: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", from)).unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", to))) else { continue };
+            for (mut one, mut other) in [(client.try_clone(), server.try_clone()), (Ok(server), Ok(client))]
+                .map(|(one, other)| (one.unwrap(), other.unwrap()))
+            {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut one, &mut other);
+                    let _ = other.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+}
+
 #[test]
 fn every_command_that_is_shown_works() {
+    let network = run_in_own_network("every_command_that_is_shown_works");
+    if network == Network::Done {
+        return;
+    }
     let pages: Vec<_> = pages().iter().map(|(file, page)| read(file, page)).collect();
     let [config] = pages[0].1.as_slice() else { panic!("README has one configuration") };
-    let mut world = World::new(config);
+    let mut world = World::new(config, network == Network::Own);
     let mut seen = 0;
     for (shown, _) in &pages {
         // Each page begins with what the README's configuration makes; its own `run` commands replace it.
@@ -204,9 +254,9 @@ fn every_command_that_is_shown_works() {
             }
             seen = seen.max(at);
         }
-        let (proxy, user, password) = world.proxy.as_ref().unwrap();
+        let (_, user, password) = world.proxy.as_ref().unwrap();
         let login = pgsluice_fixtures::Login::new(user, "pgsluice").password(password);
-        let mut console = pgsluice_fixtures::Raw::connect(&proxy.tcp(), &login).unwrap();
+        let mut console = pgsluice_fixtures::Raw::connect(&Address::local(world.port()), &login).unwrap();
         let modes = console.query("SHOW MAINTENANCE", std::time::Duration::from_secs(10)).unwrap();
         let closed = modes[0].rows.iter().flatten().flatten().any(|value| value == "read_only" || value == "offline");
         assert!(!closed, "a page leaves a gate closed: {modes:?}");

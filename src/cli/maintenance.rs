@@ -57,7 +57,7 @@ pub struct MaintenanceTarget {
     #[arg(value_name = "DB", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub database: String,
 
-    /// The console to send the command to.
+    /// The console to send the command to; the password comes from PGPASSWORD or ~/.pgpass if the URL has none.
     #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN, env = "PGSLUICE_ADMIN", hide_env_values = true)]
     pub admin: UpstreamUrl,
 }

@@ -1,6 +1,7 @@
 //! The command line: what a person types, as plain structs. Nothing is done here.
 
 mod maintenance;
+mod passfile;
 pub mod remote;
 pub mod run;
 

@@ -3,9 +3,10 @@
 use std::env;
 use std::process::ExitCode;
 
+use super::passfile::{self, Place};
 use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
-use crate::config::{Config, Overrides, show_duration};
+use crate::config::{Config, Timeouts, show_duration};
 use crate::serve::setup::cluster;
 use crate::session::startup::CONSOLES;
 use crate::sql::quote;
@@ -38,11 +39,22 @@ fn failure(words: &str) -> ExitCode {
 }
 
 async fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, String> {
-    let login = login(target.admin.expose())?;
+    let Console { login, password_from } = console(target.admin.expose())?;
     let place = format!("the console at {}", login.address);
     let mut console = match login.run(&[("application_name", "pgsluice maintenance")]).await {
         Ok(console) => console,
-        Err(LoginError::Refused(body)) => return Err(described(ErrorFields::new(&body))),
+        Err(LoginError::Refused(body)) => {
+            let fields = ErrorFields::new(&body);
+            let from = password_from.filter(|_| fields.code() == b"28P01");
+            let from = from.map_or(String::new(), |path| format!("\npassword retrieved from file \"{path}\""));
+            return Err(described(fields) + &from);
+        }
+        Err(LoginError::Auth(_)) if matches!(login.credential, Credential::None) => {
+            return Err(format!(
+                "{place} asks for a password of \"{}\": set PGPASSWORD, or add a line to ~/.pgpass",
+                login.user
+            ));
+        }
         Err(error) => return Err(format!("cannot connect to {place}: {error}")),
     };
     let answer = console.ask(sql, |notice| eprintln!("{}", described(notice))).await;
@@ -52,32 +64,45 @@ async fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, String> {
     })
 }
 
-/// How to log in to the console of that URL; what it does not say comes from PGUSER, the user's own name, and PGPASSWORD.
-fn login(url: &str) -> Result<Login, String> {
+/// How to log in to a console.
+struct Console {
+    login: Login,
+    /// The file that its password comes from.
+    password_from: Option<String>,
+}
+
+/// The console of that URL. What the URL does not say comes from PGUSER, the user's own name, PGPASSWORD and the password file.
+fn console(url: &str) -> Result<Console, String> {
     let own =
         || ["PGUSER", "USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok()).filter(|name| !name.is_empty());
     let url = with_user(url, own);
-    let config = Config::for_upstream(&url, &Overrides::default()).map_err(|errors| {
-        let words: Vec<_> = errors.errors.iter().map(|finding| finding.reason.clone()).collect();
-        format!("--admin: {}", words.join("; "))
-    })?;
-    let (name, settings) = config.clusters.iter().next().ok_or("--admin: names no console")?;
-    let (cluster, tls) = cluster(name, settings).map_err(|error| format!("--admin: {error}"))?;
+    let settings = Config::server_of_url(&url).map_err(|why| format!("--admin: {why}"))?;
+    let (cluster, tls) = cluster("console", &settings).map_err(|error| format!("--admin: {error}"))?;
     let address = cluster.upstreams.first().map(|upstream| upstream.address.clone()).ok_or("--admin: names no host")?;
-    let password = match settings.monitor_password.expose() {
-        "" => env::var("PGPASSWORD").unwrap_or_default(),
-        password => password.to_owned(),
-    };
     let database = settings.monitor_database.as_str();
-    Ok(Login {
+    let dbname = if CONSOLES.contains(&database) { database } else { CONSOLES[0] };
+    let given = Some(settings.monitor_password.expose().to_owned()).filter(|password| !password.is_empty());
+    let mut password = given.or_else(|| env::var("PGPASSWORD").ok()).filter(|password| !password.is_empty());
+    let mut password_from = None;
+    if let (None, Some(path)) = (&password, passfile::path()) {
+        let host = address.host_words();
+        let place = Place { host: &host, port: address.port(), database: dbname, user: &settings.monitor_user };
+        password = passfile::password(&path, place).unwrap_or_else(|why| {
+            eprintln!("WARNING: {why}");
+            None
+        });
+        password_from = password.is_some().then(|| path.display().to_string());
+    }
+    let login = Login {
         address,
         tls,
         user: settings.monitor_user.as_str().into(),
-        credential: if password.is_empty() { Credential::None } else { Credential::password(password) },
-        dbname: if CONSOLES.contains(&database) { database } else { CONSOLES[0] }.to_owned(),
+        credential: password.map_or(Credential::None, Credential::password),
+        dbname: dbname.to_owned(),
         parameters: Vec::new(),
-        timeout: config.timeouts.server_connect_timeout,
-    })
+        timeout: Timeouts::default().server_connect_timeout,
+    };
+    Ok(Console { login, password_from })
 }
 
 /// The URL with a user in it.
@@ -239,10 +264,12 @@ mod tests {
         ] {
             assert_eq!(with_user(url, own), full);
         }
-        let login = login("postgres://u:p@127.0.0.1:7000/pgbouncer").unwrap();
+        let login = console("postgres://u:p@127.0.0.1:7000/pgbouncer").unwrap().login;
         assert_eq!((&*login.user, login.dbname.as_str(), login.address.port()), ("u", "pgbouncer", 7000));
-        assert_eq!(super::login("postgres://u@h").unwrap().dbname, "pgsluice");
-        assert!(super::login("http://u@h").err().unwrap().contains("--admin"));
+        assert_eq!(console("postgres://u@h").unwrap().login.dbname, "pgsluice");
+        // Where a proxy listens by default there is a console, too.
+        assert_eq!(console("postgres://u@127.0.0.1:6432/pgsluice").unwrap().login.address.port(), 6432);
+        assert!(console("http://u@h").err().unwrap().contains("--admin"));
     }
 
     #[test]

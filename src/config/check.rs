@@ -181,7 +181,7 @@ fn refusals(config: &Config, report: &Report<'_>) {
     }
 }
 
-fn clusters(config: &Config, report: &Report<'_>) {
+pub(crate) fn clusters(config: &Config, report: &Report<'_>) {
     if config.clusters.is_empty() && report.is_sound_below("clusters") {
         report.error("clusters", "none given: add a table such as [clusters.main] with upstreams and monitor_user");
     }

@@ -185,6 +185,14 @@ impl Config {
         url::config_for(url, overrides)
     }
 
+    /// The server that a URL names, with its log-in as the monitor's.
+    ///
+    /// # Errors
+    /// What is wrong with the URL; its password is never repeated.
+    pub fn server_of_url(url: &str) -> Result<Cluster, String> {
+        url::server_of(url)
+    }
+
     fn parse(text: &str, name: &str, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigErrors> {
         let report = Report::new(name, text);
         let Some(parsed) = Parsed::new(text, &report) else {

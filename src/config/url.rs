@@ -47,6 +47,20 @@ pub(crate) fn config_for(text: &str, overrides: &Overrides) -> Result<Config, Co
     Ok(config)
 }
 
+/// See [`Config::server_of_url`].
+pub(crate) fn server_of(text: &str) -> Result<Cluster, String> {
+    let url = Url::parse(text)?;
+    let mut config = Config::empty();
+    fill(&mut config, url);
+    // Nobody listens here: the server may well be a pgsluice.
+    config.listen.listen_addr.clear();
+    let report = Report::new(NAME, "");
+    check::clusters(&config, &report);
+    let sentence = |errors: ConfigErrors| errors.errors.into_iter().map(|finding| finding.reason).collect::<Vec<_>>();
+    report.finish().map_err(|errors| sentence(errors).join("; "))?;
+    config.clusters.into_values().next().ok_or_else(|| format!("has no host; {SHAPE}"))
+}
+
 fn fill(config: &mut Config, url: Url) {
     config.process.state_file = StateFile::Ephemeral;
     config.auth.auth_file = None;

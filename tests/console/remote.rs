@@ -73,3 +73,40 @@ fn what_waits_is_told_and_what_fails_has_a_code() {
         .unwrap();
     assert!(nobody.status.code() == Some(1) && text(&nobody.stderr).contains("cannot connect"), "{nobody:?}");
 }
+
+#[test]
+fn a_password_comes_from_the_password_file_as_with_psql() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let proxy = proxy();
+    let home = proxy.dir().join("home");
+    std::fs::create_dir(&home).unwrap();
+    let (own, other) = (home.join(".pgpass"), home.join("other"));
+    let write = |path: &std::path::Path, mode, password: &str| {
+        std::fs::write(path, format!("localhost:*:*:*:no\n127.0.0.1:{}:pgsluice:admin:{password}\n", proxy.port()))
+            .unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let url = format!("postgres://127.0.0.1:{}/pgsluice", proxy.port());
+    let status = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")));
+        command.args(["maintenance", "status", "app", "--admin", &url]).env("PGUSER", "admin").env("HOME", &home);
+        command.env_remove("PGPASSWORD").env_remove("PGPASSFILE").envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    write(&own, 0o600, "secret");
+    write(&other, 0o600, "wrong");
+    assert_eq!(status(&[]), (Some(0), String::new()));
+    let named = other.to_str().unwrap();
+    let (code, told) = status(&[("PGPASSFILE", named)]);
+    assert!(code == Some(1) && told.contains("password authentication failed"), "{told}");
+    assert!(told.contains(&format!("password retrieved from file \"{named}\"")), "{told}");
+    assert_eq!(status(&[("PGPASSFILE", named), ("PGPASSWORD", "secret")]), (Some(0), String::new()));
+    write(&own, 0o640, "secret");
+    let (code, told) = status(&[]);
+    assert!(code == Some(1) && told.contains("has group or world access"), "{told}");
+    assert!(told.contains("asks for a password of \"admin\": set PGPASSWORD"), "{told}");
+    std::fs::remove_file(&own).unwrap();
+    let (code, told) = status(&[]);
+    assert!(code == Some(1) && !told.contains("WARNING"), "{told}");
+}
