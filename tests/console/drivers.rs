@@ -90,42 +90,57 @@ async fn tokio_postgres_runs_every_command() {
     tokio::task::spawn_blocking(move || drop((proxy, app))).await.unwrap();
 }
 
-/// The columns that prometheus-community's pgbouncer_exporter turns into numbers, and those it takes for labels.
-const NUMBERS: &[(&str, &[&str])] = &[
-    ("DATABASES", &["pool_size", "reserve_pool", "max_connections", "current_connections", "paused", "disabled"]),
+/// The columns that prometheus-community's pgbouncer_exporter (0.12) turns into numbers, and into which metric where that has
+/// another name; and those it takes for labels.
+const NUMBERS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "DATABASES",
+        &[
+            ("pool_size", ""),
+            ("reserve_pool", "reserve_pool"),
+            ("reserve_pool_size", "reserve_pool"),
+            ("max_connections", ""),
+            ("current_connections", ""),
+            ("paused", ""),
+            ("disabled", ""),
+        ],
+    ),
     (
         "STATS_TOTALS",
         &[
-            "query_count",
-            "query_time",
-            "bytes_received",
-            "bytes_sent",
-            "wait_time",
-            "xact_count",
-            "xact_time",
-            "client_parse_count",
-            "server_parse_count",
-            "bind_count",
+            ("query_count", ""),
+            ("query_time", ""),
+            ("bytes_received", ""),
+            ("bytes_sent", ""),
+            ("wait_time", ""),
+            ("xact_count", ""),
+            ("xact_time", ""),
+            ("client_parse_count", ""),
+            ("server_parse_count", ""),
+            ("bind_count", ""),
+            ("server_assignment_count", ""),
         ],
     ),
     (
         "POOLS",
         &[
-            "cl_active",
-            "cl_active_cancel_req",
-            "cl_waiting",
-            "cl_waiting_cancel_req",
-            "sv_active",
-            "sv_active_cancel",
-            "sv_being_canceled",
-            "sv_idle",
-            "sv_used",
-            "sv_tested",
-            "sv_login",
-            "maxwait",
+            ("cl_active", ""),
+            ("cl_active_cancel_req", ""),
+            ("cl_waiting", ""),
+            ("cl_waiting_cancel_req", ""),
+            ("sv_active", ""),
+            ("sv_active_cancel", ""),
+            ("sv_being_canceled", ""),
+            ("sv_idle", ""),
+            ("sv_used", ""),
+            ("sv_tested", ""),
+            ("sv_login", ""),
+            ("maxwait", ""),
         ],
     ),
 ];
+/// Metrics that a column feeds under two names, depending on PgBouncer's version: one of them has to be there, and one only.
+const RENAMED: [&str; 1] = ["reserve_pool"];
 const LABELS: &[(&str, &[&str])] = &[
     ("DATABASES", &["name", "host", "port", "database", "force_user", "pool_mode"]),
     ("STATS_TOTALS", &["database"]),
@@ -156,12 +171,24 @@ async fn an_exporter_finds_what_it_reads() {
         let row = config.iter().find(|row| row.get(0) == Some(key)).unwrap();
         assert!(row.len() == 4 && row.get(1).unwrap().parse::<f64>().is_ok(), "{key}: {row:?}");
     }
-    for (what, columns) in NUMBERS {
+    for ((what, columns), (_, labels)) in NUMBERS.iter().zip(LABELS) {
         let found = rows(&format!("SHOW {what};")).await;
         assert!(!found.is_empty());
-        for (row, column) in found.iter().flat_map(|row| columns.iter().map(move |column| (row, *column))) {
-            let value = row.get(column).unwrap();
-            assert!(value.parse::<f64>().is_ok(), "{what} {column}: {value}");
+        // Prometheus refuses everything if one metric comes twice with the same labels.
+        let mut metrics = std::collections::BTreeSet::new();
+        for row in &found {
+            let labels: Vec<_> = labels.iter().map(|label| row.get(label)).collect();
+            let has = |name: &str| row.columns().iter().any(|column| column.name() == name);
+            for (column, metric) in columns.iter().filter(|(column, metric)| metric.is_empty() || has(column)) {
+                let value = row.get(column).unwrap();
+                assert!(value.parse::<f64>().is_ok(), "{what} {column}: {value}");
+                let metric = if metric.is_empty() { column } else { metric };
+                assert!(metrics.insert((*metric, labels.clone())), "{what} {metric} twice for {labels:?}");
+            }
+        }
+        let renamed = columns.iter().map(|(_, metric)| metric).filter(|metric| RENAMED.contains(metric));
+        for metric in renamed {
+            assert!(metrics.iter().any(|(name, _)| name == metric), "{what} {metric}");
         }
     }
     for (what, columns) in LABELS {
@@ -171,6 +198,13 @@ async fn an_exporter_finds_what_it_reads() {
             // The exporter knows no other types as labels.
             assert!([Type::TEXT, Type::INT4, Type::INT8].contains(column.type_()), "{what} {name}");
         }
+    }
+    let clients = stats.prepare("SHOW CLIENTS;").await.unwrap();
+    for name in ["database", "user", "application_name", "state"] {
+        assert!(
+            clients.columns().iter().any(|column| column.name() == name && *column.type_() == Type::TEXT),
+            "{name}"
+        );
     }
     tokio::task::spawn_blocking(move || drop((proxy, app))).await.unwrap();
 }

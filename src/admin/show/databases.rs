@@ -6,12 +6,12 @@ use crate::config::ServerLogin;
 use crate::hub::database::limit_of;
 use crate::hub::{Database, Hub};
 
-/// After `disabled`: what is pgsluice's own, and `reserve_pool`, the name that exporters know from before PgBouncer 1.24.
+/// PgBouncer's since 1.24; after `disabled`: what is pgsluice's own. `reserve_pool`, the older name of `reserve_pool_size`, must not
+/// stand beside it: exporters know both, and refuse to give one metric twice.
 pub const COLUMNS: &[Column] = columns![
     name Text, host Text, port Int4, database Text, force_user Text, pool_size Int4, min_pool_size Int4, reserve_pool_size Int4,
     server_lifetime Int4, pool_mode Text, load_balance_hosts Text, max_connections Int4, current_connections Int4,
-    max_client_connections Int4, current_client_connections Int4, paused Int4, disabled Int4, reserve_pool Int4, cluster Text,
-    mode Text,
+    max_client_connections Int4, current_client_connections Int4, paused Int4, disabled Int4, cluster Text, mode Text,
 ];
 
 /// The rows.
@@ -23,7 +23,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
     table
 }
 
-fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
+fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 19] {
     let config = &hub.setup.load().config;
     let setup = database.setup();
     let settings = &setup.settings;
@@ -55,7 +55,6 @@ fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
         clients.into(),
         Cell::Int(database.is_paused().into()),
         Cell::Int(database.is_disabled().into()),
-        u64::from(settings.reserve_pool_size).into(),
         setup.cluster.name.as_str().into(),
         database.gate.state().mode.as_str().into(),
     ]
