@@ -71,8 +71,6 @@ pub struct Database {
     pub process_askers: Askers,
     setup: ArcSwap<DatabaseSetup>,
     generation: AtomicU64,
-    /// Changes of the schema that clients are known to have made.
-    schema: AtomicU64,
     paused: AtomicBool,
     disabled: AtomicBool,
     resumed: Notify,
@@ -92,16 +90,6 @@ impl Database {
     #[inline]
     pub fn peek_setup(&self) -> arc_swap::Guard<Arc<DatabaseSetup>> {
         self.setup.load()
-    }
-
-    /// Grows with each change of the schema that clients are known to have made.
-    pub fn schema(&self) -> u64 {
-        self.schema.load(SeqCst)
-    }
-
-    /// A client has changed the schema, or taken a change back.
-    pub fn schema_has_changed(&self) {
-        self.schema.fetch_add(1, SeqCst);
     }
 
     /// Grows with each change of the setup: what was taken from an older one is out of date.
@@ -420,7 +408,6 @@ impl Databases {
             process_askers: Askers::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
             generation: AtomicU64::new(1),
-            schema: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),
             disabled: AtomicBool::new(false),
             resumed: Notify::new(),

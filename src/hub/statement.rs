@@ -1,7 +1,8 @@
 //! Prepared statements, one for each distinct text and list of parameter types, and for each place that it finds its tables in.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::rc::{Rc, Weak};
 
 use foldhash::quality::RandomState;
@@ -23,12 +24,33 @@ pub struct Statement {
     /// Where it finds its tables, and what else it means by the settings that it was parsed under.
     path: u64,
     settings: Vars,
+    /// What a server has made of it for whoever prepared it first.
+    meaning: OnceCell<Meaning>,
     server_name: Box<str>,
     hash: u64,
     home: Weak<Statements>,
 }
 
+/// What a server makes of a statement: the types of its parameters, and a fingerprint of its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// Type OIDs, four bytes each.
+    pub types: Box<[u8]>,
+    /// See `session/shape.rs`.
+    pub rows: NonZeroU64,
+}
+
 impl Statement {
+    /// A server has said what it makes of it. False: it was something else for whoever prepared it first.
+    pub fn learn(&self, meaning: &Meaning) -> bool {
+        self.meaning.get_or_init(|| meaning.clone()) == meaning
+    }
+
+    /// The types of its parameters: as a server has found them for whoever prepared it first, or else as they were given.
+    pub fn types(&self) -> &[u8] {
+        self.meaning.get().map_or(&self.oids, |meaning| &meaning.types)
+    }
+
     /// How its text was read.
     pub fn context(&self) -> LexContext {
         self.context
@@ -116,7 +138,8 @@ impl Statements {
         self.next.set(id + 1);
         let (server_name, home) = (server_name(id).into(), Rc::downgrade(self));
         let settings = settings.clone();
-        let statement = Statement { id, cached, oids: oids.into(), context, path, settings, server_name, hash, home };
+        let (oids, meaning) = (oids.into(), OnceCell::new());
+        let statement = Statement { id, cached, oids, context, path, settings, meaning, server_name, hash, home };
         let statement = Rc::new(statement);
         self.known.borrow_mut().insert_unique(hash, (hash, Rc::downgrade(&statement)), |place| place.0);
         statement
@@ -127,6 +150,23 @@ impl Statements {
         let id = self.next.get();
         self.next.set(id + 1);
         u64::MAX - id
+    }
+
+    /// The statement of whoever prepares that text now: a server has made something else of it than for those who have it.
+    pub fn renewed(self: &Rc<Self>, statement: &Rc<Statement>, meaning: &Meaning) -> Rc<Statement> {
+        let renewed = || {
+            let old = &**statement;
+            self.get(old.cached.clone(), &old.oids, old.context, old.path, &old.settings)
+        };
+        self.forget(statement);
+        let known = renewed();
+        if known.learn(meaning) {
+            return known;
+        }
+        self.forget(&known);
+        let new = renewed();
+        new.learn(meaning);
+        new
     }
 
     /// Who prepares this text from now on gets a statement with a number, and on servers a name, of its own: what stands

@@ -10,7 +10,7 @@ use super::expect::{Expected, Hide, Say, What};
 use super::input::Handled;
 use super::named::Stage;
 use super::sequences::asks;
-use super::shape::has_rows;
+use super::shape::has_rows_of;
 use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
 use crate::config::Reads;
@@ -215,25 +215,25 @@ impl Session {
             return Ok(Handled::Done);
         }
         self.drop_bytes(header.total);
-        let newest = if self.alters_schema() { u64::MAX } else { self.db.schema() };
-        if has_rows_of(&statement)
-            && self.lease.server().is_some_and(|server| server.prepared.is_older(statement.id, newest))
-        {
-            // It may have had other rows than it has for whoever prepares it now.
+        let stands = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
+        let may_change = depends_on_schema(&statement);
+        if stands && may_change {
+            // The schema may have been changed since, in whatever way: the server reads the text for whoever prepares it.
             self.close_on_server(&statement);
         }
-        let known = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
-        let shape = self.lease.server().and_then(|server| server.prepared.shape(statement.id));
         let id = statement.id;
-        if known {
+        if stands && !may_change {
             if self.flow.status == TxStatus::Failed || self.flow.readies > 0 {
                 // The transaction may be aborted, which is the server's to say.
                 self.parse_for_errors(&statement);
             }
             self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, None));
         } else {
-            self.prepare_on_server(&statement, Expected::seen(What::Parse(id)).renaming(&name, None));
-            self.learn_rows(&name, &statement)?;
+            let parse = Expected::seen(What::Parse(id)).renaming(&name, None);
+            self.prepare_on_server(&statement, &statement.oids, parse);
+            if may_change {
+                self.learn_meaning(&name, &statement);
+            }
         }
         if Self::is_bound_to_its_server(&statement) && !self.manner.refuses_pins {
             // Nobody knows how it could be prepared elsewhere.
@@ -242,28 +242,22 @@ impl Session {
         if !self.names.prepare(&name, statement) {
             return Err(Report::fatal("54000", "too many prepared statements").into());
         }
-        if let Some(shape) = shape {
-            self.names.tell(&name, shape);
-        }
         Ok(Handled::Done)
     }
 
-    /// Asks what the rows are of a named statement that has just been prepared, if the client does not do so itself.
-    fn learn_rows(&mut self, name: &[u8], statement: &Rc<Statement>) -> Result<(), End> {
-        if !has_rows_of(statement) {
-            return Ok(());
-        }
+    /// Asks what the parameters and rows are of a named statement that has just been prepared, if the client does not do so
+    /// itself.
+    fn learn_meaning(&mut self, name: &[u8], statement: &Rc<Statement>) {
         let bytes = self.io.from_client.unscanned();
         if let Ok(Some(next)) = peek_front(bytes, self.manner.largest)
             && next.tag == b'D'
             && let Some(body) = bytes.get(HEADER..next.total)
             && front::target(body) == Ok(Target::Statement(name))
         {
-            return Ok(());
+            return;
         }
         front::write_target(&mut self.io.to_server, b'D', Target::Statement(statement.server_name().as_bytes()));
         self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success).of(name.into()));
-        Ok(())
     }
 
     /// What stands on the server has perhaps been overtaken: it is closed, and prepared anew by whoever needs it.
@@ -289,19 +283,20 @@ impl Session {
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
-    pub(super) fn prepare_on_server(&mut self, statement: &Rc<Statement>, expected: Expected) {
-        let (most, schema) = (self.manner.most_prepared, self.db.schema());
+    pub(super) fn prepare_on_server(&mut self, statement: &Statement, types: &[u8], expected: Expected) {
+        let most = self.manner.most_prepared;
         let Some(server) = self.lease.server() else { return };
-        let gone = server.prepared.add(statement.id, most, schema);
+        let overtaken = server.prepared.take_overtaken(statement.id).then_some(statement.id);
+        let gone = server.prepared.add(statement.id, most);
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.server_parses.add(1);
         }
-        if let Some(gone) = gone {
+        for gone in overtaken.into_iter().chain(gone) {
             front::write_target(&mut self.io.to_server, b'C', Target::Statement(server_name(gone).as_bytes()));
             self.expect(Expected::hidden(What::Close(gone), Hide::Success));
         }
         let name = statement.server_name();
-        front::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, &statement.oids);
+        front::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, types);
         self.expect(expected);
     }
 
@@ -560,8 +555,11 @@ impl Session {
     }
 }
 
-fn has_rows_of(statement: &Statement) -> bool {
-    statement.cached.analysis.single().is_some_and(|one| has_rows(one, &statement.cached.text))
+/// Whether a change of the schema can make it another statement: it has parameters or rows.
+fn depends_on_schema(statement: &Statement) -> bool {
+    let Some(one) = statement.cached.analysis.single() else { return true };
+    let planned = matches!(one.kind, Kind::Read | Kind::Write | Kind::Unknown);
+    has_rows_of(statement) || planned && memchr::memchr(b'$', &statement.cached.text).is_some()
 }
 
 /// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.

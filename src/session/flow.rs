@@ -64,10 +64,10 @@ pub(super) struct Flow {
     pub(super) renamed: Option<u64>,
     /// PREPARE, DEALLOCATE or DISCARD ALL is under way: which names there are is known once it has been answered.
     pub(super) forgets: bool,
-    /// The open transaction has changed the schema.
-    pub(super) changes_schema: bool,
-    /// It has changed where tables are looked for.
+    /// The open transaction has changed where tables are looked for.
     pub(super) path: Option<u64>,
+    /// The types of its parameters, while the answer to a Describe goes on.
+    pub(super) parameter_types: Box<[u8]>,
     /// What is done about names of the client's own on the server.
     pub(super) named: Option<Box<super::named::UnderWay>>,
     /// Behind the last message that is owed an answer went a Flush of ours.

@@ -209,7 +209,11 @@ impl Session {
         let others = self.other_settings(statement);
         self.set_as_parsed(&others);
         if !name.is_empty() {
-            self.prepare_on_server(statement, Expected::hidden(What::Parse(statement.id), Hide::Success));
+            self.prepare_on_server(
+                statement,
+                statement.types(),
+                Expected::hidden(What::Parse(statement.id), Hide::Success),
+            );
         } else if let Some(server) = self.lease.server() {
             server.unnamed = statement.id;
             front::write_parse(&mut self.io.to_server, b"", &statement.cached.text, &statement.oids);

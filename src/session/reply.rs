@@ -131,6 +131,7 @@ impl Session {
                     self.flow.expects.pop_front();
                 }
             }
+            b't' => self.note_types(header),
             b'T' | b'n' => {
                 self.note_shape(header);
                 self.answered_describe()

@@ -14,7 +14,7 @@ use super::Session;
 use super::expect::{Expected, Hide, What};
 use super::input::Handled;
 use crate::hub::Statement;
-use crate::sql::cache::Cached;
+use crate::hub::statement::Meaning;
 use crate::sql::{self, Kind, SessionEffect, TransactionVerb};
 use crate::upstream::vars::{Seed, Value};
 use crate::wire::Report;
@@ -49,6 +49,11 @@ pub(super) fn has_rows(one: &sql::Statement, text: &[u8]) -> bool {
         Kind::Unknown => true,
         _ => false,
     }
+}
+
+/// The same of a prepared statement.
+pub(super) fn has_rows_of(statement: &Statement) -> bool {
+    statement.cached.analysis.single().is_none_or(|one| has_rows(one, &statement.cached.text))
 }
 
 /// PostgreSQL's error for a statement whose rows are not what they were. Drivers know it by its routine, and prepare the
@@ -87,35 +92,16 @@ impl Session {
 
     /// A statement has run.
     pub(super) fn note_schema(&mut self, one: &sql::Statement, text: &[u8]) {
-        if one.kind == Kind::Ddl {
-            self.db.schema_has_changed();
-            self.flow.changes_schema = true;
-        }
         let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_))) && self.flow.path.is_some();
         if back || moves_path(one) {
             self.flow.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
         }
     }
 
-    /// Whether something is under way that changes the schema: what stands on the server may have been overtaken by the time
-    /// that the server comes to what is sent now.
-    pub(super) fn alters_schema(&self) -> bool {
-        let alters = |cached: &Cached| cached.analysis.statements.iter().any(|one| one.kind == Kind::Ddl);
-        self.flow.expects.iter().any(|one| match &one.what {
-            What::Query(Some(cached)) => alters(cached),
-            What::Execute(Some(statement)) => alters(&statement.cached),
-            _ => false,
-        })
-    }
-
     /// The transaction is over.
     #[inline]
     pub(super) fn end_schema(&mut self) {
         self.flow.path = None;
-        if std::mem::take(&mut self.flow.changes_schema) {
-            // What was prepared meanwhile has seen either what was, or what is not.
-            self.db.schema_has_changed();
-        }
     }
 
     /// The answer to a Describe of a statement has come.
@@ -131,16 +117,35 @@ impl Session {
             self.note_own_shape(shape);
             return;
         };
+        let (statement, name) = (statement.clone(), named.clone().unwrap_or_default());
+        let types = std::mem::take(&mut self.flow.parameter_types);
+        let meaning = Meaning { types, rows: shape };
+        let same = statement.learn(&meaning);
         // The name may stand for another by now.
-        let same = |name: &&[u8]| self.names.statement(name).is_some_and(|now| now.id == statement.id);
-        if let Some(name) = named.as_deref().filter(|name| !name.is_empty()).filter(same)
-            && self.names.told(name).is_none()
-        {
-            self.names.tell(name, shape);
+        let names_it = !name.is_empty() && self.names.statement(&name).is_some_and(|now| now.id == statement.id);
+        let new = names_it && self.names.told(&name).is_none();
+        let tells = has_rows_of(&statement);
+        if new && !same {
+            // Others have prepared it before a change of the schema: theirs is apart from now on.
+            let renewed = self.core.statements.renewed(&statement, &meaning);
+            self.names.prepare(&name, renewed);
         }
-        let id = statement.id;
-        if let Some(server) = self.lease.server() {
-            server.prepared.note_shape(id, shape);
+        if new && tells {
+            self.names.tell(&name, shape);
+        }
+        let Some(server) = self.lease.server() else { return };
+        if new && !same {
+            server.prepared.overtake(statement.id);
+        } else if tells {
+            server.prepared.note_shape(statement.id, shape);
+        }
+    }
+
+    /// A server has told the types of a statement's parameters.
+    pub(super) fn note_types(&mut self, header: Header) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)), .. })) {
+            let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+            self.flow.parameter_types = body.get(2..).unwrap_or_default().into();
         }
     }
 

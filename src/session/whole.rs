@@ -276,7 +276,6 @@ impl Session {
             | flow.unproved
             | flow.altered
             | flow.stale
-            | flow.changes_schema
             | flow.restores
             | flow.resets
             | flow.asked

@@ -34,15 +34,15 @@ pub struct Prepared {
 
 struct Entry {
     id: u64,
-    /// How often the schema was known to have changed when it was prepared.
-    schema: u64,
+    /// What has its name on the server may be another statement: it is closed before it is prepared there.
+    overtaken: bool,
 }
 
 impl Prepared {
     /// Whether a statement is there; it counts as used now.
     pub fn touch(&mut self, id: u64) -> bool {
         // Hits are mostly near the end; a list of some hundred numbers is scanned faster than a map is kept.
-        match self.order.iter().rposition(|known| known.id == id) {
+        match self.order.iter().rposition(|known| known.id == id && !known.overtaken) {
             None => false,
             Some(at) => {
                 if at + 16 < self.order.len()
@@ -56,8 +56,8 @@ impl Prepared {
     }
 
     /// Adds one; gives the one that has to go for it.
-    pub fn add(&mut self, id: u64, most: usize, schema: u64) -> Option<u64> {
-        self.order.push_back(Entry { id, schema });
+    pub fn add(&mut self, id: u64, most: usize) -> Option<u64> {
+        self.order.push_back(Entry { id, overtaken: false });
         let gone = if self.order.len() > most.max(1) { self.order.pop_front() } else { None };
         let gone = gone.map(|entry| entry.id);
         if let Some(gone) = gone {
@@ -66,9 +66,19 @@ impl Prepared {
         gone
     }
 
-    /// Whether a statement is there that was prepared before the schema last changed.
-    pub fn is_older(&self, id: u64, schema: u64) -> bool {
-        self.order.iter().rev().find(|known| known.id == id).is_some_and(|entry| entry.schema < schema)
+    /// Another statement has been prepared under its name.
+    pub fn overtake(&mut self, id: u64) {
+        self.shapes.remove(&id);
+        self.order.iter_mut().filter(|known| known.id == id).for_each(|known| known.overtaken = true);
+    }
+
+    /// Whether its name has to be closed before it is prepared there. It is forgotten.
+    pub fn take_overtaken(&mut self, id: u64) -> bool {
+        let overtaken = self.order.iter().any(|known| known.id == id && known.overtaken);
+        if overtaken {
+            self.remove(id);
+        }
+        overtaken
     }
 
     /// What the rows of a statement are.
@@ -83,9 +93,9 @@ impl Prepared {
         }
     }
 
-    /// It did not have to go after all: the Close was not carried out.
+    /// The Close was not carried out.
     pub fn put_back(&mut self, id: u64) {
-        self.order.push_front(Entry { id, schema: 0 });
+        self.order.push_front(Entry { id, overtaken: true });
     }
 
     /// Forgets one.
@@ -386,12 +396,15 @@ mod tests {
     fn the_statement_used_longest_ago_goes_first() {
         let mut prepared = Prepared::default();
         for id in 1..=20 {
-            assert_eq!(prepared.add(id, 20, 1), None);
+            assert_eq!(prepared.add(id, 20), None);
         }
         assert!(prepared.touch(1));
-        assert_eq!(prepared.add(21, 20, 2), Some(2));
+        assert_eq!(prepared.add(21, 20), Some(2));
         assert!(!prepared.touch(2));
-        assert!(prepared.is_older(1, 2) && !prepared.is_older(21, 2) && !prepared.is_older(2, 2));
+        prepared.overtake(21);
+        assert!(!prepared.touch(21) && prepared.take_overtaken(21) && !prepared.take_overtaken(21));
+        assert_eq!(prepared.add(21, 20), None);
+        assert!(prepared.touch(21));
         prepared.remove(3);
         assert_eq!(prepared.len(), 19);
     }

@@ -65,3 +65,81 @@ fn a_statement_whose_rows_have_become_others_is_refused_as_by_postgresql() {
     let anew = [close_statement("s"), parse].concat();
     assert_eq!((code(&mut one, &anew), code(&mut one, &run)), (None, None), "prepared by its client it runs");
 }
+
+/// Names, values, and what is expected of the table behind it: each runs on a connection of one's own.
+#[test]
+fn who_prepares_after_a_change_of_the_schema_has_what_the_text_means_now() {
+    let place = Place::new();
+    let (mut first, mut alters) = (place.client(), place.client());
+    let mut past = place.direct();
+    let ways: [fn(&str) -> String; 3] =
+        [str::to_owned, |sql| format!("DO $d$BEGIN {sql}; END$d$"), |sql| format!("/**/{sql}")];
+    for (nth, way) in ways.into_iter().enumerate() {
+        alters.ask(
+            "DROP TABLE IF EXISTS rp, keyed, moods; DROP TYPE IF EXISTS mood;
+             CREATE TABLE rp (id int); CREATE TABLE keyed (id int, v text); INSERT INTO keyed VALUES (1);
+             CREATE TYPE mood AS ENUM ('fine'); CREATE TABLE moods (m mood)",
+        );
+        let texts = [
+            ("insert into rp(id) values($1)", "7", "3000000000"),
+            ("update keyed set v = 'x' where id = $1", "1", "one"),
+            ("insert into moods values ($1)", "fine", "better"),
+            ("delete from rp where id = $1", "8", "4000000000"),
+            ("select v from keyed where id = $1", "1", "one"),
+        ];
+        let use_it = |client: &mut Client, name: &str, sql: &str, value: &str| {
+            let prepared = [parse(name, sql, &[]), bind("", name, &[Some(value.as_bytes())]), execute("", 0), sync()];
+            run(client, &prepared)
+        };
+        for (at, (sql, before, _)) in texts.iter().enumerate() {
+            assert!(use_it(&mut first, &format!("s{nth}_{at}"), sql, before).is_empty(), "{sql}");
+        }
+        for sql in [
+            "ALTER TABLE rp ALTER id TYPE bigint",
+            "ALTER TABLE keyed ALTER id TYPE text",
+            "UPDATE keyed SET id = 'one'",
+            "DROP TYPE mood CASCADE",
+            "CREATE TYPE mood AS ENUM ('better')",
+            "ALTER TABLE moods ADD m mood",
+        ] {
+            let by = if nth == 2 { &mut past } else { &mut alters };
+            by.ask(&way(sql));
+        }
+        for (at, (sql, _, after)) in texts.iter().enumerate() {
+            let (mut new, mut direct) = (place.client(), place.direct());
+            let name = format!("n{at}");
+            assert_eq!(use_it(&mut direct, &name, sql, after), [""; 0], "{sql}");
+            assert_eq!(use_it(&mut new, &name, sql, after), [""; 0], "{sql}");
+            let mut later = place.client();
+            assert!(run(&mut later, &[parse(&name, sql, &[]), describe_statement(&name), sync()]).is_empty(), "{sql}");
+            let uses = [bind("", &name, &[Some(after.as_bytes())]), execute("", 0), sync()].concat();
+            assert_eq!(run(&mut later, std::slice::from_ref(&uses)), [""; 0], "by itself, {sql}");
+            let mut block = place.client();
+            block.ask("BEGIN");
+            assert_eq!(run(&mut block, &[parse(&name, sql, &[]), uses]), [""; 0], "in a block, {sql}");
+            block.ask("COMMIT");
+            assert!(
+                use_it(&mut first, &format!("a{nth}_{at}"), sql, after).is_empty(),
+                "prepared anew by its own, {sql}"
+            );
+        }
+        assert_eq!(alters.value("SELECT count(*) FROM rp WHERE id = 3000000000"), "5", "none has run twice");
+    }
+}
+
+/// What a client has prepared has the types that it had, wherever it is prepared again for it.
+#[test]
+fn a_statement_keeps_its_types_for_whoever_has_prepared_it() {
+    let place = Place::new();
+    let (mut one, mut other) = (place.client(), place.client());
+    other.ask("CREATE TABLE kept (id int)");
+    let text = parse("s", "insert into kept values ($1)", &[]);
+    assert!(run(&mut one, &[text.clone(), describe_statement("s"), sync()]).is_empty());
+    other.ask("ALTER TABLE kept ALTER id TYPE bigint");
+    other.ask("DEALLOCATE ALL");
+    let uses = |value: &str| [bind("", "s", &[Some(value.as_bytes())]), execute("", 0), sync()].concat();
+    assert_eq!(run(&mut one, &[uses("3000000000")]), ["22003"], "as on a connection of its own");
+    assert!(run(&mut one, &[uses("5")]).is_empty());
+    assert!(run(&mut other, &[text, uses("3000000000")]).is_empty());
+    assert_eq!(run(&mut one, &[uses("3000000000")]), ["22003"]);
+}
