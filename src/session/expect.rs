@@ -96,6 +96,8 @@ pub enum Proof {
     Question(&'static str),
     /// It belongs to the trial of a cursor: an error is the answer to the statement that declares it.
     Trial,
+    /// The same, and its row says which declaration of the cursor that is.
+    Declared,
     /// It ends the transaction that was proved.
     End,
     /// It is the question whether a query can be read.

@@ -85,6 +85,12 @@ impl Session {
             }
             self.flow.forgets = false;
         }
+        if self.flow.declares {
+            if self.awaits_answers() {
+                return Ok(Handled::Later);
+            }
+            self.flow.declares = false;
+        }
         match header.tag {
             b'P' => self.parse(header),
             b'B' => self.bind(header),
@@ -319,7 +325,7 @@ impl Session {
                 return Ok(handled);
             }
             self.flow.past.sends_unknown();
-            self.note_doubt(None, false);
+            self.note_doubt(None);
             // SQL's PREPARE has made it, or the server has words for it.
             let runs = self.prepared_in_sql(&name);
             self.pass(header, Some(Expected::seen(What::Bind(runs.clone()))));
@@ -341,7 +347,7 @@ impl Session {
         if let Some(handled) = self.has_other_shape(header, &name, &statement) {
             return Ok(handled);
         }
-        self.note_doubt(statement.cached.analysis.statements.first(), true);
+        self.note_doubt(statement.cached.analysis.statements.first());
         self.begin_work(Running::Prepared(statement.clone()));
         let statement = self.note_bound(header, statement)?;
         let stands = self.keeps_names()
@@ -456,7 +462,7 @@ impl Session {
             None if matches!(self.lease, super::lease::Lease::Allowed { .. }) => {
                 return Ok(self.refuse_on_allowed(header, "statement"));
             }
-            None => self.note_doubt(None, false),
+            None => self.note_doubt(None),
         }
         if let Some(report) = statement.as_ref().and_then(|statement| self.refused_pin(&statement.cached)) {
             return Ok(self.fail_in_place(header, report));

@@ -43,7 +43,7 @@ impl Session {
         self.flow.failed = true;
         let shows = match proof {
             Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Spelling => shows,
-            Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::End => {
+            Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::Declared | Proof::End => {
                 self.proof_failed(proof, ErrorFields::new(body))
             }
         };
@@ -56,7 +56,7 @@ impl Session {
         let own = !shows;
         if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
             match proof {
-                Proof::Question(_) | Proof::Trial => self.count_layer(Layer::Proof),
+                Proof::Question(_) | Proof::Trial | Proof::Declared => self.count_layer(Layer::Proof),
                 _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),
                 _ => {}
             }

@@ -124,7 +124,7 @@ impl Session {
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
-                self.note_doubt(None, false);
+                self.note_doubt(None);
                 self.me.write_capable.set(false);
                 self.db.gate.count_fenced();
                 self.lane = ticket.leave();

@@ -53,6 +53,10 @@ pub(super) struct Flow {
     pub(super) asked: bool,
     /// What the open transaction may have done unseen.
     pub(super) doubt: super::proof::Doubt,
+    /// Declarations of its cursors WITH HOLD whose queries have run and are proved with it.
+    pub(super) cursors: Option<Box<super::held_cursor::Declared>>,
+    /// A cursor WITH HOLD was declared in the batch: nothing follows before its declaration is known.
+    pub(super) declares: bool,
     /// The proof that it has written nothing has failed.
     pub(super) unproved: bool,
     /// What the client is told once a transaction has been proved: the end of its last statement's answer.

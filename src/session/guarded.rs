@@ -81,7 +81,7 @@ impl Session {
         statements.for_each(|one| self.note_dangerous_prepare(one, &cached.text, context));
         let refused = |(at, one): (usize, &Statement)| {
             let ours = self.is_ours_to_refuse(one) && !self.absolves(&cached, context, one)
-                || self.cannot_try(one, Some(&cached));
+                || self.cannot_try(one, &cached, context);
             let late = || self.refused_read_write(one).filter(|_| single);
             let report = if ours {
                 Some(self.refusal(one))
@@ -167,7 +167,7 @@ impl Session {
         let statement = cached.analysis.statements.first()?;
         self.note_dangerous_prepare(statement, &cached.text, prepared.context());
         let ours = self.is_ours_to_refuse(statement) && !self.absolves(&cached, prepared.context(), statement);
-        if ours || self.cannot_try(statement, None) {
+        if ours || self.cannot_try(statement, &cached, prepared.context()) {
             let report = self.refusal(statement);
             return Some(self.fail_in_place(header, report));
         }
@@ -177,7 +177,7 @@ impl Session {
         if let Some(report) = self.refused_unseen_prepared(prepared) {
             return Some(self.fail_in_place(header, report));
         }
-        self.note_doubt(Some(statement), false);
+        self.note_doubt(Some(statement));
         if matches!(statement.kind, Kind::Transaction(TransactionVerb::RollbackTo(_)))
             && self.flow.status == TxStatus::Failed
         {

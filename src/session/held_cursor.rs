@@ -1,7 +1,9 @@
-//! DECLARE … WITH HOLD on a guarded primary: the cursor's query runs once before it counts.
+//! DECLARE … WITH HOLD on a guarded primary: the cursor's query runs once, before it counts.
 //!
-//! Such a query runs to its end within COMMIT, behind every question that could be asked. So it is declared, run through,
-//! asked about, closed and declared anew, before anything is committed: what its query calls has shown what it does.
+//! PostgreSQL runs such a query to its end within COMMIT, behind every question that could be asked, and runs it once more if it
+//! has run before. So the cursor is declared as one that keeps its rows: its query runs through and is asked about, and what
+//! COMMIT runs is a copy of the rows. Cursors that functions declare are none of those: the question fails for them, and it
+//! knows each declaration, so that one cannot take another's name.
 
 use std::rc::Rc;
 
@@ -10,10 +12,26 @@ use super::expect::{Expected, Hide, Proof, What};
 use super::proof::declares_hold;
 use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
-use crate::sql::own_statements::transaction::{COMMIT, close_cursor, run_cursor};
-use crate::sql::{SessionEffect, Statement};
+use crate::sql::held_cursor::query_of;
+use crate::sql::own_statements::transaction::{
+    COMMIT, close_cursor, declaration_of, declare_run_once, rewind_cursor, run_cursor,
+};
+use crate::sql::{LexContext, SessionEffect, Statement};
 use crate::wire::frame::Header;
 use crate::wire::{TxStatus, front};
+
+/// Most declarations that are known in a transaction.
+const MOST_CURSORS: usize = 1000;
+
+/// Declarations of cursors whose queries have run.
+#[derive(Default)]
+pub(super) struct Declared(Vec<Box<str>>);
+
+impl Declared {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|one| &**one)
+    }
+}
 
 /// The name of the cursor it declares, if it can be sent again.
 fn held_name(statement: &Statement) -> Option<&str> {
@@ -23,17 +41,27 @@ fn held_name(statement: &Statement) -> Option<&str> {
     })
 }
 
+/// The cursor's name, and its declaration as one that runs its query once.
+fn run_once<'s>(statement: &'s Statement, text: &[u8], context: LexContext) -> Option<(&'s str, Vec<u8>)> {
+    let name = held_name(statement)?;
+    Some((name, declare_run_once(name, query_of(text, context, statement)?)))
+}
+
 impl Session {
-    /// Whether a holdable cursor is declared where it cannot be run before: among other statements of one message.
-    pub(super) fn cannot_try(&self, statement: &Statement, cached: Option<&Cached>) -> bool {
-        let alone = cached.is_none_or(|cached| cached.analysis.single().is_some());
-        self.must_prove() && declares_hold(statement) && (!alone || held_name(statement).is_none())
+    /// Whether a holdable cursor is declared where its query cannot be run before: among other statements of one message.
+    pub(super) fn cannot_try(&self, statement: &Statement, cached: &Cached, context: LexContext) -> bool {
+        let alone = || cached.analysis.single().is_some();
+        self.must_prove()
+            && declares_hold(statement)
+            && !(alone() && run_once(statement, &cached.text, context).is_some())
     }
 
     /// Tries a cursor that a simple query declares. False: it is no such query.
     pub(super) fn try_cursor(&mut self, header: Header, cached: &Rc<Cached>) -> bool {
         let Some(statement) = cached.analysis.single().filter(|_| self.must_prove()) else { return false };
-        let Some(name) = held_name(statement).filter(|_| self.flow.status != TxStatus::Failed) else { return false };
+        let context = self.lex_context();
+        let once = run_once(statement, &cached.text, context).filter(|_| self.flow.status != TxStatus::Failed);
+        let Some((name, once)) = once else { return false };
         self.drop_bytes(header.total);
         let own_block = self.flow.status == TxStatus::Idle;
         if own_block {
@@ -43,15 +71,19 @@ impl Session {
         let declared = Expected::hidden(What::Query(Some(cached.clone())), Hide::Ready).proof(Proof::Subject);
         self.send_query(&cached.text, declared);
         let trial = |hide| Expected::hidden(What::Query(None), hide).proof(Proof::Trial);
+        self.send_query(close_cursor(name).as_bytes(), trial(Hide::All));
+        self.send_query(&once, trial(Hide::All));
+        let declaration = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Declared);
+        self.send_query(declaration_of(name).as_bytes(), declaration);
         self.send_query(run_cursor(name).as_bytes(), trial(Hide::All));
-        if let Some(question) = self.question(self.flow.doubt) {
+        if let Some(question) = self.question_beside(self.flow.doubt, Some(name)) {
             self.flow.asked = true;
             let mut expected = trial(Hide::All);
             expected.refusal = Some(Box::new(self.unproven(statement.tag)));
             self.send_query(question.as_bytes(), expected);
         }
-        self.send_query(close_cursor(name).as_bytes(), trial(Hide::All));
-        self.send_query(&cached.text, trial(if own_block { Hide::All } else { Hide::AllButReady }));
+        let last = if own_block { Hide::All } else { Hide::AllButReady };
+        self.send_query(rewind_cursor(name).as_bytes(), trial(last));
         if own_block {
             let end = Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End);
             self.send_query(COMMIT.as_bytes(), end);
@@ -62,17 +94,31 @@ impl Session {
     /// Tries a cursor that an Execute declares. False: it does not.
     pub(super) fn try_executed_cursor(&mut self, header: Header, prepared: &Rc<Prepared>) -> bool {
         let Some(statement) = prepared.cached.analysis.single().filter(|_| self.must_prove()) else { return false };
-        let Some(name) = held_name(statement) else { return false };
+        let once = run_once(statement, &prepared.cached.text, prepared.context());
+        let Some((name, once)) = once else { return false };
         self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
+        self.run_own(close_cursor(name).as_bytes(), Proof::Trial, None);
+        self.run_own(&once, Proof::Trial, None);
+        self.run_own(declaration_of(name).as_bytes(), Proof::Declared, None);
         self.run_own(run_cursor(name).as_bytes(), Proof::Trial, None);
-        if let Some(question) = self.question(self.flow.doubt) {
+        if let Some(question) = self.question_beside(self.flow.doubt, Some(name)) {
             self.flow.asked = true;
             let report = self.unproven(statement.tag);
             self.run_own(question.as_bytes(), Proof::Trial, Some(report));
         }
-        self.run_own(close_cursor(name).as_bytes(), Proof::Trial, None);
-        self.run_own(&prepared.cached.text, Proof::Trial, None);
+        self.run_own(rewind_cursor(name).as_bytes(), Proof::Trial, None);
+        self.flow.declares = true;
         true
+    }
+
+    /// The server has said which declaration a cursor has that is being tried.
+    pub(super) fn note_declaration(&mut self, declaration: Option<Box<str>>) {
+        let Some(declaration) = declaration else { return };
+        let cursors = &mut self.flow.cursors.get_or_insert_default().0;
+        if cursors.len() >= MOST_CURSORS {
+            cursors.remove(0);
+        }
+        cursors.push(declaration);
     }
 
     pub(super) fn send_query(&mut self, text: &[u8], expected: Expected) {

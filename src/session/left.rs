@@ -5,7 +5,7 @@
 //! is a pin until the server says that nothing is left; and what nobody can be asked for is one until DISCARD ALL.
 
 use super::Session;
-use super::expect::{Expected, Hide, What};
+use super::expect::{Expected, Hide, Proof, What};
 use super::pins::Pin;
 use super::prepared::Known;
 use crate::config::PoolMode;
@@ -27,6 +27,13 @@ pub enum Question {
     Pin(Pin),
     /// What settings are.
     Settings,
+}
+
+/// What a row of which the client knows nothing is about.
+#[derive(PartialEq, Eq)]
+enum Row {
+    OfCursor,
+    OfSettings,
 }
 
 /// Settings that may have been given a value.
@@ -162,8 +169,16 @@ impl Session {
 
     /// A row that the client does not see.
     pub(super) fn answered_row(&mut self, header: Header) {
-        let Some(Expected { what: What::Left(Question::Settings), .. }) = self.flow.expects.front() else { return };
+        let row = match self.flow.expects.front() {
+            Some(Expected { proof: Proof::Declared, .. }) => Row::OfCursor,
+            Some(Expected { what: What::Left(Question::Settings), .. }) => Row::OfSettings,
+            _ => return,
+        };
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        if row == Row::OfCursor {
+            let declaration = body.get(6..).and_then(|text| str::from_utf8(text).ok()).map(Into::into);
+            return self.note_declaration(declaration);
+        }
         let answer = answer(body);
         match (answer, &mut self.unasked) {
             (Some(answer), Some(unasked)) => unasked.answers.push(answer),

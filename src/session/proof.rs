@@ -39,8 +39,6 @@ enum Care {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Doubt {
     care: Care,
-    /// Holdable cursors that it declared in words, with queries that are known to read.
-    holds: u16,
     /// It holds something that could end the transaction from inside.
     contained: bool,
     /// Tag of the statement that is in doubt most.
@@ -62,7 +60,7 @@ impl Doubt {
 
     /// Whether it comes of built-in functions that read, and of nothing else.
     pub(super) fn is_plain(self) -> bool {
-        self.care == Care::Plain && !self.contained && self.holds == 0
+        self.care == Care::Plain && !self.contained
     }
 
     /// Adds a statement that is about to run.
@@ -73,14 +71,6 @@ impl Doubt {
         }
         self.care = self.care.max(care);
         self.contained |= statement.contained;
-        self.holds = self.holds.saturating_add(u16::from(declares_hold(statement)));
-    }
-
-    /// Adds a statement that is planned, perhaps never run: planning runs what is called immutable.
-    pub(super) fn add_planned(&mut self, statement: &Statement) {
-        let holds = self.holds;
-        self.add(statement);
-        self.holds = holds;
     }
 
     /// Adds the call of a function by its number, or of a statement that only the server knows.
@@ -128,10 +118,6 @@ fn care(statement: &Statement) -> Care {
     }
 }
 
-fn question(doubt: Doubt) -> Cow<'static, str> {
-    if doubt.care < Care::Full { write_check::PLAIN.into() } else { write_check::question(doubt.holds) }
-}
-
 /// The first version that has [`write_check::FORGET_COUNTS`].
 const HAS_FORGET_COUNTS: u64 = 150_000;
 
@@ -143,12 +129,11 @@ impl Session {
     }
 
     /// Notes what is about to run in the open transaction.
-    pub(super) fn note_doubt(&mut self, statement: Option<&Statement>, planned: bool) {
+    pub(super) fn note_doubt(&mut self, statement: Option<&Statement>) {
         if !self.must_prove() {
             return;
         }
         match statement {
-            Some(statement) if planned => self.flow.doubt.add_planned(statement),
             Some(statement) => self.flow.doubt.add(statement),
             None => self.flow.doubt.add_unknown(),
         }
@@ -156,8 +141,20 @@ impl Session {
 
     /// The question in doubt; None where the configuration lets functions write that it would find.
     pub(super) fn question(&self, doubt: Doubt) -> Option<Cow<'static, str>> {
+        self.question_beside(doubt, None)
+    }
+
+    /// The same, while the cursor of that name is being tried.
+    pub(super) fn question_beside(&self, doubt: Doubt, cursor: Option<&str>) -> Option<Cow<'static, str>> {
         let allowed = self.core.hub.setup.load().analyzer.list().allows_row_writers();
-        (doubt.care > Care::None && !allowed).then(|| question(doubt))
+        if doubt.care == Care::None || allowed {
+            return None;
+        }
+        if doubt.care < Care::Full {
+            return Some(write_check::PLAIN.into());
+        }
+        let known = self.flow.cursors.iter().flat_map(|declared| declared.iter());
+        Some(write_check::question(known, cursor))
     }
 
     /// What a transaction that has written is told.
@@ -168,11 +165,17 @@ impl Session {
         report
     }
 
+    /// Whether triggers may be put off until COMMIT: those of temporary tables, which a function may have made as well.
+    fn may_have_deferred(&self, doubt: Doubt) -> bool {
+        let by_function = matches!(self.lease, Lease::InPlace { .. }) && doubt.care == Care::Full;
+        by_function || self.pins.has(Pin::Temporary)
+    }
+
     /// Sends the question as a simple query.
     pub(super) fn prove(&mut self, doubt: Doubt, tag: &'static str) {
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
-        if self.pins.has(Pin::Temporary) {
+        if self.may_have_deferred(doubt) {
             self.send_query(
                 write_check::RUN_DEFERRED.as_bytes(),
                 Expected::hidden(What::Query(None), Hide::All).proof(Proof::Deferred),
@@ -194,7 +197,7 @@ impl Session {
         let doubt = self.flow.doubt;
         let Some(question) = self.question(doubt) else { return };
         self.flow.asked = true;
-        if self.pins.has(Pin::Temporary) {
+        if self.may_have_deferred(doubt) {
             self.run_own(write_check::RUN_DEFERRED.as_bytes(), Proof::Deferred, None);
         }
         self.run_own(question.as_bytes(), Proof::Question(tag.unwrap_or(doubt.tag)), None);
@@ -207,7 +210,7 @@ impl Session {
             return false;
         }
         self.flow.held.clear();
-        self.flow.unproved = proof != Proof::Trial;
+        self.flow.unproved = !matches!(proof, Proof::Trial | Proof::Declared);
         true
     }
 
@@ -254,7 +257,7 @@ impl Session {
     /// Wraps a function call, whose code nobody has read, in a block that is proved.
     pub(super) fn guarded_call(&mut self, header: Header) {
         self.prove_open_batch();
-        self.note_doubt(None, false);
+        self.note_doubt(None);
         if self.flow.status != TxStatus::Idle {
             self.pass(header, Some(Expected::seen(What::Call)));
             return;
@@ -302,12 +305,5 @@ mod tests {
         ] {
             assert_eq!(doubt(sql).care, Care::Full, "{sql}");
         }
-    }
-
-    #[test]
-    fn a_cursor_that_outlives_its_transaction_is_known_to_the_question() {
-        let held = doubt("DECLARE c CURSOR WITH HOLD FOR SELECT lower(v) FROM t");
-        assert_eq!(held.holds, 1);
-        assert!(question(held).contains(" 1 THEN 0"));
     }
 }

@@ -364,6 +364,7 @@ impl Session {
             }
             self.flow.past.end(!self.flow.expects.is_empty());
             self.flow.fencing = super::fence::Fencing::No;
+            self.flow.cursors = None;
             self.flow.reading_changed = false;
             if std::mem::take(&mut self.flow.altered) {
                 self.db.catalog.alter();

@@ -12,7 +12,7 @@ use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
 use crate::sql::target::Target;
 use crate::sql::unseen::{Found, Unseen};
-use crate::sql::{Kind, LexContext, Reason, Refusal, SessionEffect, Statement};
+use crate::sql::{Kind, LexContext, Proven, Reason, Refusal, SessionEffect, Statement};
 use crate::wire::Report;
 
 /// The first number that is not PostgreSQL's own.
@@ -20,11 +20,10 @@ const FIRST_OF_OTHERS: u32 = 16_384;
 impl Session {
     /// The error for a statement that is about to run, if it leads to an unseen writer.
     pub(super) fn refused_unseen(&self, cached: &Cached, context: LexContext, one: &Statement) -> Option<Report> {
-        if one.tag == "DO"
-            && let Some(name) = self.core.hub.setup.load().analyzer.list().in_pieces(one.text(&cached.text))
+        if let Some(found) = self.spelled_in_pieces(cached, one)
             && !self.is_ours_to_refuse(one)
         {
-            return Some(self.refused_by_catalog(Found::Function(name.into()), one.tag));
+            return Some(self.refused_by_catalog(found, one.tag));
         }
         let known = self.db.catalog.known();
         let unseen = match &**known {
@@ -50,6 +49,19 @@ impl Session {
         }
         let plain = one.kind == Kind::Write;
         Some(self.refused_by_catalog(if plain { found.of_statement() } else { found }, one.tag))
+    }
+
+    /// What a statement may put together of its own constants and run.
+    fn spelled_in_pieces(&self, cached: &Cached, one: &Statement) -> Option<Found> {
+        if matches!(one.kind, Kind::Transaction(_)) || one.route == Proven::Read {
+            return None;
+        }
+        let setup = self.core.hub.setup.load();
+        let (list, text) = (setup.analyzer.list(), one.text(&cached.text));
+        let name = if one.tag == "DO" { list.in_pieces(text) } else { None };
+        let name = name.or_else(|| list.in_several_constants(text))?;
+        let function = name.bytes().all(|byte| !byte.is_ascii_uppercase());
+        Some(if function { Found::Function(name.into()) } else { Found::Statement })
     }
 
     /// The same for a statement of the extended protocol, by what its parameters are too.

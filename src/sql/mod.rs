@@ -4,7 +4,7 @@
 //! and gathers facts (with `calls` judging functions and `constants` what text they are given), and `classify` turns a statement's first words and its facts
 //! into a verdict, with the help of `session` (SET, BEGIN) and `ddl` (CREATE, ALTER, DROP). `refused` is the list of
 //! what PostgreSQL would run in a READ ONLY transaction although it writes, `unseen` what of a database's own leads there unseen. `analyzer` is the way in, `cache` keeps
-//! verdicts by text. `own_statements` builds every statement that pgsluice itself sends, `quote` puts names and values into them. `own` knows pgsluice's own settings, `normal` takes the constants out of a statement. `tree` stands apart: it names tables and functions where rules and routing need them, and decides
+//! verdicts by text. `own_statements` builds every statement that pgsluice itself sends, `quote` puts names and values into them. `held_cursor` finds the query of a cursor, `own` knows pgsluice's own settings, `normal` takes the constants out of a statement. `tree` stands apart: it names tables and functions where rules and routing need them, and decides
 //! nothing about safety.
 //!
 //! All of it is pure: no sockets, no modes, no clock. Nothing here recurses on what a client sends.
@@ -18,6 +18,7 @@ mod constants;
 mod cursor;
 mod ddl;
 mod encoding;
+pub mod held_cursor;
 mod keyword;
 mod lexer;
 mod literal;

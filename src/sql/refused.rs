@@ -295,6 +295,40 @@ impl RefusalList {
         names.find(|name| memchr::memmem::find(&letters, name.as_bytes()).is_some())
     }
 
+    /// The function or command of the list that a text spells in several constants: `'pg_logical_' || 'emit_message'`. Only what
+    /// leaves no row behind.
+    pub fn in_several_constants(&self, text: &[u8]) -> Option<&'static str> {
+        memchr::memchr2(b'\'', b'"', text)?;
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let (places, letters): (Vec<usize>, Vec<u8>) = text
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| letter(**byte))
+            .map(|(at, byte)| (at, byte.to_ascii_lowercase()))
+            .unzip();
+        let gap = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        let quoted = |gap: &[u8]| memchr::memchr2(b'\'', b'"', gap).is_some();
+        let spells = |name: &str, alone: bool| {
+            memchr::memmem::find_iter(&letters, name.as_bytes()).any(|at| {
+                let Some(run @ [first, .., last]) = places.get(at..at + name.len()) else { return false };
+                let mut gaps = run.windows(2).filter_map(|two| match *two {
+                    [one, next] if next > one + 1 => Some(gap(one + 1, next)),
+                    _ => None,
+                });
+                let split = gaps.clone().next().is_some() && gaps.all(quoted);
+                let ahead = gap(0, *first).trim_ascii_end();
+                let behind = text.get(last + 1).copied().unwrap_or_default();
+                split && (!alone || ahead.ends_with(b"'") && !letter(behind))
+            })
+        };
+        let functions = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && f.2 == Server).map(|f| f.0);
+        let mut functions = functions.filter(|name| !self.removed.contains(*name));
+        let commands = COMMANDS.iter().zip(self.commands).filter(|(one, listed)| *listed && one.1 == Why::Storage);
+        functions
+            .find(|name| spells(name, false))
+            .or_else(|| commands.map(|(one, _)| one.0).find(|name| spells(&name.to_ascii_lowercase(), true)))
+    }
+
     /// The function of the list that a function-call message calls by this OID of PostgreSQL's own, if it does.
     pub fn function_by_oid(&self, oid: u32) -> Option<&'static str> {
         let &(name, ..) = FUNCTIONS.iter().find(|f| f.4.contains(&oid))?;
@@ -323,6 +357,24 @@ mod tests {
         assert!(list.function(b"dblink_exec", Some(b"public")).is_some());
         assert_eq!(list.function_by_oid(957), Some("lo_creat"));
         assert_eq!(list.function_by_oid(952), None);
+    }
+
+    #[test]
+    fn a_name_in_several_constants_is_read_as_one() {
+        let list = RefusalList::default();
+        for (sql, found) in [
+            ("SELECT f('SELECT pg_logical_' || 'emit_message(1)')", Some("pg_logical_emit_message")),
+            ("SELECT f(concat('pg_logical', '_emit_', 'message'))", Some("pg_logical_emit_message")),
+            ("spi_exec(\"pg_logical_emit\".\"_message()\")", Some("pg_logical_emit_message")),
+            ("EXECUTE 'ANA' || 'LYZE t'", Some("ANALYZE")),
+            ("EXECUTE format('%s%s t', ' VAC', 'UUM')", Some("VACUUM")),
+            ("EXECUTE concat(' VAC', 'UUM')", Some("VACUUM")),
+            ("SELECT f('SELECT x FROM t WHERE indexname = 1')", None),
+            ("SELECT f('re', 'indexed')", None),
+            ("SELECT f('ANALYZE t')", None),
+        ] {
+            assert_eq!(list.in_several_constants(sql.as_bytes()), found, "{sql}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod flips;
 mod greeting;
 mod hidden;
 mod hidden_elsewhere;
+mod hidden_late;
 mod hidden_reach;
 mod hidden_resolution;
 mod hold;

@@ -1,6 +1,6 @@
 //! Statements around a client's transaction: blocks, savepoints, the guard, and what a client's state leaves behind.
 
-use crate::sql::quote::ident;
+use crate::sql::quote::{ident, literal};
 
 /// Fails in every database and in every transaction (22012; in a failed one, as any statement, 25P02).
 pub const POISON: &str = "SELECT 1 OPERATOR(pg_catalog./) 0";
@@ -79,6 +79,37 @@ pub const HAS_ADVISORY_LOCK: &str = "SELECT 1 FROM pg_catalog.pg_locks \
 /// Makes a server process forget what its sequences last gave.
 pub const FORGET_SEQUENCES: &str = "DISCARD SEQUENCES;";
 
+/// Declares a cursor whose query runs once, however often the cursor is rewound: its rows are kept from the first run on, and COMMIT
+/// copies those.
+pub fn declare_run_once(cursor: &str, query: &[u8]) -> Vec<u8> {
+    let cursor = ident(cursor);
+    let head = format!("DECLARE {cursor} SCROLL CURSOR WITH HOLD FOR WITH pgsluice_rows AS MATERIALIZED (");
+    [head.as_bytes(), query, b"\n) SELECT * FROM pgsluice_rows"].concat()
+}
+
+/// Which declaration of a cursor this is, as one value: `pg_cursor()`'s row in words.
+macro_rules! declaration {
+    () => {
+        "pg_catalog.concat((pg_catalog.date_part('epoch', creation_time) \
+         OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8)::pg_catalog.int8, ' ', name)"
+    };
+}
+pub(super) use declaration;
+
+/// Asks for the declaration of an open cursor.
+pub fn declaration_of(cursor: &str) -> String {
+    let name = literal(cursor);
+    format!(
+        "SELECT {} FROM pg_catalog.pg_cursor() WHERE name OPERATOR(pg_catalog.=) {name}::pg_catalog.text",
+        declaration!()
+    )
+}
+
+/// Goes back ahead of a cursor's first row.
+pub fn rewind_cursor(cursor: &str) -> String {
+    format!("MOVE ABSOLUTE 0 IN {}", ident(cursor))
+}
+
 /// Runs a cursor's query to its end.
 pub fn run_cursor(cursor: &str) -> String {
     format!("MOVE FORWARD ALL IN {}", ident(cursor))
@@ -112,8 +143,12 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     ]);
     let cursor = "my.Cursor \"1\"";
     all.push(("a client's cursor", format!("DECLARE {} CURSOR FOR VALUES (1)", ident(cursor))));
-    all.push(("run_cursor", run_cursor(cursor)));
     all.push(("close_cursor", close_cursor(cursor)));
+    let once = declare_run_once(cursor, b"VALUES (1)");
+    all.push(("declare_run_once", String::from_utf8_lossy(&once).into_owned()));
+    all.push(("declaration_of", declaration_of(cursor)));
+    all.push(("run_cursor", run_cursor(cursor)));
+    all.push(("rewind_cursor", rewind_cursor(cursor)));
     all.extend(super::named(&[("ROLLBACK", ROLLBACK), ("POISON", POISON)]));
     all
 }

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::transaction::declaration;
+use crate::sql::quote::literal;
+
 /// Rows for tables, permanent ones, in which the open transaction has changed a row. Rows of catalogs that only went are those
 /// of temporary tables (DISCARD TEMP), but for large objects and replication origins.
 macro_rules! changed {
@@ -36,13 +39,19 @@ macro_rules! question {
 /// The question after what has named built-in functions only.
 pub const PLAIN: &str = concat!(question!(head), question!(tail));
 
-/// The question after what may have run anything: it fails too if there are more cursors WITH HOLD of this transaction than
-/// those `holds` that were declared in words.
-pub fn question(holds: u16) -> Cow<'static, str> {
+/// The question after what may have run anything. It fails too if this transaction has a cursor WITH HOLD, whose query COMMIT runs,
+/// other than those whose queries have run: `known` has their declarations, and the one named `other` is being tried.
+pub fn question<'a>(known: impl Iterator<Item = &'a str>, other: Option<&str>) -> Cow<'static, str> {
+    let mut known = known.map(literal).collect::<Vec<_>>().join(",");
+    if !known.is_empty() {
+        known = format!(" AND {} OPERATOR(pg_catalog.<>) ALL (ARRAY[{known}]::pg_catalog.text[])", declaration!());
+    }
+    let other = other.map_or_else(String::new, |name| {
+        format!(" AND name OPERATOR(pg_catalog.<>) {}::pg_catalog.text", literal(name))
+    });
     format!(
-        "{head} WHEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursor() WHERE is_holdable \
-         AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp()) \
-         OPERATOR(pg_catalog.>) {holds} THEN 0{tail}",
+        "{head} WHEN EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE is_holdable \
+         AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp(){known}{other}) THEN 0{tail}",
         head = question!(head),
         tail = question!(tail),
     )
@@ -64,7 +73,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("RUN_DEFERRED", RUN_DEFERRED),
         ("PLAIN", PLAIN),
     ]);
-    all.push(("question", question(1).into_owned()));
+    all.push(("question", question(["1 a", "2 b'c"].into_iter(), Some("x'y")).into_owned()));
     all.push(("the end of that transaction", "ROLLBACK".to_owned()));
     all
 }

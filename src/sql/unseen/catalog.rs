@@ -60,6 +60,8 @@ struct Routine {
     /// By itself it is not shown to write nothing.
     doubtful: bool,
     builds: bool,
+    /// It may put off triggers until COMMIT.
+    defers: bool,
     named: Named,
     signature: Signature,
     /// What it leaves behind in its session by itself.
@@ -237,7 +239,9 @@ impl Graph {
             (_, "c" | "internal") => None,
             (_, "sql" | "plpgsql") => {
                 one.by_body = true;
-                look_through(field(7), scope, &mut one.named, &mut one.builds)
+                let spelled = look_through(field(7), scope, &mut one.named, &mut one.builds);
+                let split = || scope.list.in_several_constants(field(7).as_bytes()).and_then(writer);
+                spelled.or_else(|| if one.builds { split() } else { None })
             }
             _ => {
                 // Nobody here reads that language: any of its words may be in a text that it runs.
@@ -249,7 +253,8 @@ impl Graph {
                 let listed = |word: &&&str| {
                     scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why != Why::LargeObject)
                 };
-                words.iter().find(listed).and_then(|word| writer(word))
+                let spelled = words.iter().find(listed).and_then(|word| writer(word));
+                spelled.or_else(|| scope.list.in_several_constants(field(7).as_bytes()).and_then(writer))
             }
         };
         one.doubtful = match language.as_str() {
@@ -259,6 +264,7 @@ impl Graph {
             "internal" => !has('a'),
             _ => true,
         } || one.writer.is_some();
+        one.defers = one.by_body && (one.builds || mentions_constraints(field(7)));
         one.signature = Signature::read(field(8));
         (one.schema, one.name, one.language, one.flags) = (schema, name, language, flags);
         self.routines.push(one);
@@ -410,7 +416,8 @@ impl Graph {
         let within_reach = self.reaches_elsewhere(&elsewhere, &index, &allowed);
         let by_itself = |weak: bool| [by_itself(weak), elsewhere.clone()].concat();
         let strong = self.spread(&by_itself(false), &index, &allowed);
-        let within_reach = within_reach || self.within_reach(&strong);
+        let deferring = self.deferring(&index, &allowed);
+        let within_reach = within_reach || !deferring.is_empty() || self.within_reach(&strong);
         let mut writers = by_itself(true);
         let built: Rc<str> = "text that is put together at run time".into();
         let builders = || self.routines.iter().filter(|one| one.builds);
@@ -425,6 +432,7 @@ impl Graph {
         }
         unseen.takes_text = self.takes_text.iter().cloned().collect();
         self.reach(&all, &index, &mut unseen.refused);
+        self.reach(&deferring, &index, &mut unseen.refused);
         unseen.findings = self.findings(&all, &index, analyzer);
         unseen.findings.extend(self.remedies(&strong));
         for one in self.routines.iter().filter(|one| analyzer.list().is_extensions(one.name.as_bytes())) {
@@ -442,6 +450,18 @@ impl Graph {
         }
         self.reach(&writing, &index, &mut unseen.writing);
         unseen.seal()
+    }
+
+    /// Temporary tables whose triggers may put off others until COMMIT, behind every question. No others can be written to where
+    /// nothing may be written.
+    fn deferring(&self, index: &Index<'_>, allowed: &dyn Fn(Node) -> bool) -> Map<Node, Rc<str>> {
+        let why: Rc<str> = "triggers that are put off until COMMIT".into();
+        let roots = self.routines.iter().filter(|one| one.defers).map(|one| ((b'f', one.oid), why.clone()));
+        let mut all = self.spread(&roots.collect::<Vec<_>>(), index, allowed);
+        all.retain(|node, _| {
+            node.0 == b'w' && self.names.get(node).is_some_and(|table| table.schema.starts_with("pg_temp"))
+        });
+        all
     }
 
     /// Whether text that somebody who is no superuser puts together can name a foreign table that writes, or what leads to one.
@@ -545,6 +565,11 @@ impl Graph {
         };
         nodes.into_iter().filter_map(words).collect()
     }
+}
+
+/// Whether a body may have SET CONSTRAINTS.
+fn mentions_constraints(body: &str) -> bool {
+    body.to_ascii_lowercase().contains("constraints")
 }
 
 /// Whether a name with that schema, if it has one, can be that function's.
