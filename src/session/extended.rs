@@ -349,7 +349,9 @@ impl Session {
         }
         self.note_doubt(statement.cached.analysis.statements.first());
         self.begin_work(Running::Prepared(statement.clone()));
-        let statement = self.note_bound(header, statement)?;
+        let asked = statement;
+        let statement = self.note_bound(header, asked.clone())?;
+        let as_parsed = !Rc::ptr_eq(&asked, &statement) && self.reads_as_parsed(&name, &asked);
         let stands = self.keeps_names()
             || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
         if stands {
@@ -361,6 +363,8 @@ impl Session {
             io.from_client.move_ready(&mut io.to_server);
             let server_name = match self.make_stand(&name, &statement) {
                 Ok(server_name) => server_name,
+                // In the place of one that asks for READ WRITE.
+                Err(_) if as_parsed => self.prepare_again(&name, &statement),
                 Err(report) => return Ok(self.fail_in_place(header, report)),
             };
             let whole = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();

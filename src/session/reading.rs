@@ -206,6 +206,25 @@ impl Session {
         if let Some(report) = self.cannot_parse_again(name, statement) {
             return Err(report);
         }
+        Ok(self.prepare_again(name, statement))
+    }
+
+    /// Whether the server reads a text now as it reads that of a Parse which it has just been sent: nothing runs in between.
+    pub(super) fn reads_as_parsed(&self, name: &[u8], statement: &Prepared) -> bool {
+        let parsed = if name.is_empty() { 0 } else { statement.id };
+        for expected in self.flow.expects.iter().rev() {
+            match expected.what {
+                What::Parse(id) if expected.hide == Hide::Nothing => return id == parsed,
+                What::Bind(_) | What::Describe(_) | What::Close(_) | What::OwnParse | What::Shape | What::Say(_) => {}
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Sends the Parse of a statement; gives its name on the server.
+    pub(super) fn prepare_again<'s>(&mut self, name: &[u8], statement: &'s Rc<Prepared>) -> &'s str {
+        let server_name = if name.is_empty() { "" } else { statement.server_name() };
         let others = self.other_settings(statement);
         self.set_as_parsed(&others);
         if !name.is_empty() {
@@ -220,7 +239,7 @@ impl Session {
             self.expect(Expected::hidden(What::Parse(0), Hide::Success));
         }
         self.set_as_before(&others);
-        Ok(server_name)
+        server_name
     }
 
     /// Sets what a statement was parsed under, ahead of its Parse.

@@ -32,6 +32,11 @@ CREATE FUNCTION looks_deferred() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PE
 CREATE FUNCTION dyn(sql text) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN EXECUTE sql; RETURN 1; END $$;
 CREATE FUNCTION analyzes_in_pieces() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ANA' || 'LYZE measured'; RETURN 1; END $$;
 CREATE FUNCTION emits_in_pieces() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SELECT pg_logical_' || 'emit_message(true, ''a'', ''b'')'; RETURN 1; END $$;
+CREATE FUNCTION takes_back() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    BEGIN PERFORM lo_create(0); RAISE EXCEPTION 'no'; EXCEPTION WHEN OTHERS THEN RETURN 1; END; END $$;
+CREATE FUNCTION takes_half_back() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    BEGIN PERFORM lo_create(0); EXCEPTION WHEN OTHERS THEN NULL; END;
+    BEGIN PERFORM lo_create(0); RAISE EXCEPTION 'no'; EXCEPTION WHEN OTHERS THEN RETURN 1; END; END $$;
 CREATE FUNCTION counts_runs() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
     RETURN set_config('my.runs', (coalesce(nullif(current_setting('my.runs', true), ''), '0')::int + 1)::text, false); END $$;
 CREATE FUNCTION counts() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM t';
@@ -256,4 +261,23 @@ fn a_cursor_that_locks_rows_locks_no_more_behind_the_flip() {
         let locked = "SELECT count(*) FROM t WHERE xmax <> 0";
         assert_eq!(stand.cluster.primary().psql_in("app", locked).expect("a count"), "0", "{mode}");
     }
+}
+
+#[test]
+fn a_writer_whose_work_was_taken_back_has_written_nothing() {
+    let stand = stand("transaction");
+    stand.on_primary();
+    in_every_form(&stand, &["SELECT takes_half_back()"], || stand.app());
+    in_every_form(&stand, &["BEGIN", "SELECT takes_half_back()", "COMMIT"], || stand.app());
+    let before = written(&stand);
+    let mut app = stand.app();
+    for way in [&["SELECT takes_back()"][..], &["BEGIN", "SELECT takes_back()", "SELECT takes_back()", "COMMIT"]] {
+        for sql in way {
+            run(&mut app, sql);
+            let frames = talk(&mut app, &[extended(sql), sync()].concat(), 1);
+            // BEGIN warns the second time.
+            assert_eq!(sqlstate(&frames), "", "{sql}: {:?}", frames.iter().find_map(Frame::error));
+        }
+    }
+    assert_eq!(written(&stand), before);
 }

@@ -6,13 +6,19 @@ use super::transaction::declaration;
 use crate::sql::quote::literal;
 
 /// Rows for tables, permanent ones, in which the open transaction has changed a row. Rows of catalogs that only went are those
-/// of temporary tables (DISCARD TEMP), but for large objects and replication origins.
+/// of temporary tables (DISCARD TEMP), but for large objects and replication origins. Counts hold what a savepoint took back as well:
+/// whether a large object was made is seen from its row, and that of its owner, which have this transaction's id or a later one.
 macro_rules! changed {
     () => {
         "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_class \
          WHERE relkind OPERATOR(pg_catalog.=) ANY ($q${r,m,t}$q$::pg_catalog.char[]) \
          AND relpersistence OPERATOR(pg_catalog.<>) $q$t$q$ \
          AND (pg_catalog.pg_stat_get_xact_tuples_inserted(oid) OPERATOR(pg_catalog.>) 0 \
+         AND (oid OPERATOR(pg_catalog.<>) ALL ($q${1214,2995}$q$::pg_catalog.oid[]) \
+         OR EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata AS made \
+         WHERE pg_catalog.age(made.xmin) OPERATOR(pg_catalog.<=) 0) \
+         OR EXISTS (SELECT FROM pg_catalog.pg_shdepend AS made \
+         WHERE pg_catalog.age(made.xmin) OPERATOR(pg_catalog.<=) 0)) \
          OR pg_catalog.pg_stat_get_xact_tuples_updated(oid) OPERATOR(pg_catalog.>) 0 \
          OR pg_catalog.pg_stat_get_xact_tuples_deleted(oid) OPERATOR(pg_catalog.>) 0 \
          AND (oid OPERATOR(pg_catalog.>=) 16384 \
