@@ -201,7 +201,11 @@ async fn reload(console: &mut Console, hub: &Arc<Hub>) -> Result<(), Failed> {
     let (tell, told) = oneshot::channel();
     hub.control.try_send(hub::Control::Reload(tell)).map_err(stopping)?;
     match console.link.wait(told).await?.map_err(stopping)? {
-        Ok(_) => Ok(()),
+        Ok(reloaded) => {
+            let out = &mut console.link.out;
+            reloaded.told.into_iter().for_each(|text| Report::warning("01000", text).write(out));
+            Ok(())
+        }
         Err(why) => {
             tracing::error!("configuration not reloaded: {why}");
             let (first, more) = why.split_once('\n').map_or((why.as_str(), None), |(first, more)| (first, Some(more)));

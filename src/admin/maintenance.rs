@@ -30,16 +30,15 @@ pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<
     let gates = console.core.hub.gates.clone();
     let options = options(console, command).map_err(report)?;
     let (target, who) = (command.target.clone(), console.who());
-    let name = match &target {
+    let name = match &command.target {
         Target::One(name) => name,
         Target::All => "*",
     };
     tracing::warn!(by = %who.user, client = %console.me.address_words(), "{} {name}", command.verb);
     let handle = match command.verb {
         Verb::On => gates.maintenance_on(target, options, who, command.wait),
-        Verb::Off => gates.maintenance_off(target, who),
+        Verb::Off | Verb::Online => gates.open_again(command.verb, target, options, who),
         Verb::Offline => gates.offline(target, options, who, command.wait),
-        Verb::Online => gates.online(target, who),
     };
     let mut handle = handle.map_err(report)?;
     while let Some(waits_for) = console.link.wait(handle.progress()).await? {
@@ -48,6 +47,11 @@ pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<
         }
     }
     let outcomes = console.link.wait(handle.outcome()).await?;
+    let others: Vec<_> = handle.other_names().map(|name| format!("\"{name}\"")).collect();
+    if !others.is_empty() {
+        let text = format!("{} is for every name of the database: \"{name}\", {}", command.verb, others.join(", "));
+        Report::notice(text).write(&mut console.link.out);
+    }
     answer(console, outcomes)
 }
 
@@ -137,6 +141,10 @@ fn report(error: GateError) -> Report {
 
 /// What the command says, with the configuration's word where it does not.
 fn options(console: &Console, command: &GateCommand) -> Result<OnOptions, GateError> {
+    // What is closed can be opened though it is not in the configuration any more.
+    if command.verb.opposite().is_none() {
+        return OnOptions::to_open(&command.options);
+    }
     let hub = &console.core.hub;
     let setup = hub.setup.load();
     let (settings, open) = match &command.target {

@@ -8,7 +8,7 @@ use super::settings::{self, Scalar};
 use super::show::nothing;
 use super::words::{Token, syntax};
 use crate::config::{parse_duration, show_duration};
-use crate::gate::{LONGEST_MESSAGE, Target, Verb, Wait};
+use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::wire::Report;
 
 /// Options in one WITH (…): no command has so many.
@@ -223,9 +223,14 @@ impl Parser<'_> {
     }
 
     fn gate(&mut self, verb: Verb) -> Result<Command, Report> {
+        if self.peek().is_none() {
+            let text = format!("{verb} needs the name of a database, or * for all");
+            let hint = format!("For example: {verb} app. SHOW DATABASES lists the names.");
+            return Err(Report::error("42601", text).with_hint(Some(hint)));
+        }
         let target = self.target()?;
         let closes = verb.opposite().is_some();
-        let options = if closes && self.keyword("with") { self.options()? } else { Vec::new() };
+        let options = if self.keyword("with") { self.options()? } else { Vec::new() };
         let wait = if closes && self.keyword("nowait") { Wait::Flipped } else { Wait::Quiesced };
         Ok(Command::Gate(GateCommand { verb, target, options, wait }))
     }
@@ -240,11 +245,12 @@ impl Parser<'_> {
             let name = self.name()?;
             self.mark('=');
             let value = match self.peek() {
-                Some(Token::Word(value) | Token::Text(value) | Token::Quoted(value)) => value.clone(),
+                Some(Token::Word(value) | Token::Text(value) | Token::Quoted(value)) => Some(value.clone()),
+                Some(Token::Mark(',' | ')')) if OnOptions::is_flag(&name) => None,
                 _ => return Err(self.unexpected()),
             };
-            self.at += 1;
-            options.push((name, value));
+            self.at += usize::from(value.is_some());
+            options.push((name, value.unwrap_or_else(|| "on".to_owned())));
             if self.mark(')') {
                 return Ok(options);
             }

@@ -37,13 +37,16 @@ pub(super) fn run(console: &Console, target: &Target, lasts: Option<Duration>) -
     Ok(table)
 }
 
-/// The databases of a command.
+/// The databases of a command: every name of each, that of the command first.
 pub(super) fn targets(hub: &Hub, target: &Target) -> Result<Vec<Arc<Database>>, Report> {
     match target {
         Target::All => Ok(hub.databases.all()),
         Target::One(name) => {
             let missing = || Report::error("3D000", format!("database \"{name}\" does not exist"));
-            hub.databases.get(name).map(|database| vec![database]).ok_or_else(missing)
+            let database = hub.databases.get(name).ok_or_else(missing)?;
+            let others = hub.databases.of_gate(&database.gate);
+            let others = others.into_iter().filter(|other| !Arc::ptr_eq(other, &database));
+            Ok(std::iter::once(database.clone()).chain(others).collect())
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::{Cli, Command, Run, Source};
-use crate::config::{Config, ConfigErrors, LogFormat};
+use crate::config::{Config, ConfigErrors, LogFormat, StateFile};
 use crate::serve::proxy;
 
 /// Runs what the command line says. 1: bad configuration, or it could not be started.
@@ -50,6 +50,12 @@ fn check(file: &std::path::Path) -> ExitCode {
                 Ok(setup) => {
                     for finding in setup.config.check_roles(|name| setup.userlist.get(name).is_some()) {
                         eprintln!("{finding}");
+                    }
+                    if let StateFile::Path(path) = &setup.config.process.state_file
+                        && let Err(error) = crate::gate::try_to_write_beside(path)
+                    {
+                        eprintln!("{}: state_file: {} cannot be written: {error}", file.display(), path.display());
+                        return ExitCode::FAILURE;
                     }
                     println!("{}: ok", file.display());
                     ExitCode::SUCCESS

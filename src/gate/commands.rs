@@ -5,9 +5,9 @@
 //! first gate moves.
 
 use super::database::{Claim, Gate, Move};
-use super::detail::Who;
+use super::detail::{Counters, Who};
 use super::error::GateError;
-use super::gates::{Gates, Origin, World};
+use super::gates::{Gates, World};
 use super::mode::Mode;
 use super::options::{OnDefaults, OnOptions};
 use super::plan::{Order, Plan, plan};
@@ -40,7 +40,18 @@ impl Gates {
 
     /// MAINTENANCE OFF; calls off a MAINTENANCE ON that still drains.
     pub fn maintenance_off(&self, target: Target, who: Who) -> Result<TransitionHandle, GateError> {
-        self.command(Verb::Off, target, OnOptions::new(OnDefaults::default()), who, Wait::Quiesced)
+        self.open_again(Verb::Off, target, OnOptions::new(OnDefaults::default()), who)
+    }
+
+    /// MAINTENANCE OFF or ONLINE with its options.
+    pub fn open_again(
+        &self,
+        verb: Verb,
+        target: Target,
+        options: OnOptions,
+        who: Who,
+    ) -> Result<TransitionHandle, GateError> {
+        self.command(verb, target, options, who, Wait::Quiesced)
     }
 
     /// OFFLINE; the options are those of MAINTENANCE ON.
@@ -86,6 +97,9 @@ enum Seat {
 }
 
 fn take(gate: &Arc<Gate>, order: &Order) -> Result<(Seat, Part), GateError> {
+    if order.verb.opposite().is_some() {
+        gate.note_came_closed(false);
+    }
     let mv = Move::new(order.verb, order.who.clone(), order.now, Some(order.options.clone()));
     match gate.claim(&mv) {
         Ok(claim) => Ok((Seat::Claimed(Box::new(claim)), mv.part(gate, false))),
@@ -100,7 +114,7 @@ fn take(gate: &Arc<Gate>, order: &Order) -> Result<(Seat, Part), GateError> {
         {
             Ok((Seat::Joined, other.part(gate, true)))
         }
-        Err(other) => Err(other.conflict(gate.name())),
+        Err(other) => Err(other.conflict(&gate.name())),
     }
 }
 
@@ -135,11 +149,8 @@ impl Drop for ClaimAll {
 fn pick(world: &World, target: &Target, order: &Order) -> Result<Vec<Arc<Gate>>, GateError> {
     let map = world.map();
     let picked: Vec<_> = match target {
-        Target::All => map.gates.values().map(|entry| entry.gate.clone()).collect(),
-        Target::One(name) => {
-            let entry = map.gates.get(name).filter(|entry| order.only_expired || entry.origin != Origin::Removed);
-            vec![entry.ok_or_else(|| GateError::UnknownDatabase(name.clone()))?.gate.clone()]
-        }
+        Target::All => map.gates.values().cloned().collect(),
+        Target::One(name) => vec![map.meant(name).ok_or_else(|| GateError::UnknownDatabase(name.clone()))?],
     };
     // The clock must not even call off a drain that has time left.
     let due = |gate: &Arc<Gate>| !order.only_expired || plan(&gate.desk().record, order).changed;
@@ -161,6 +172,9 @@ pub(crate) fn give(
         seats.push(seat);
         parts.push(part);
     }
+    if let Target::One(name) = &target {
+        parts.iter_mut().for_each(|part| part.keep_row_of(name));
+    }
     let handle = TransitionHandle { parts, wait, who: order.who.clone() };
     world.runtime.spawn(run(world.clone(), order, all, gates, seats));
     Ok(handle)
@@ -179,13 +193,14 @@ async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec
     let records: Vec<_> = planned
         .iter()
         .filter(|(plan, before, _)| plan.after != *before)
-        .map(|(plan, _, claim)| (claim.gate.name().to_string(), plan.after.clone()))
+        .map(|(plan, _, claim)| (claim.gate.clone(), plan.after.clone()))
         .collect();
     let after_all = all.as_ref().map(|_| plan(&world.map().all, &order).after);
-    let saved = match after_all.clone() {
-        Some(after) => world.save_all(after, records).await,
-        None => world.save(records).await,
-    };
+    let saved = world.save_all(after_all.clone(), records, order.options.unsaved).await;
+    if let Ok(Some(why)) = &saved {
+        tracing::error!(by = %order.who.user, "{} is not saved, and a restart closes the gate again: {why}", order.verb);
+    }
+    let unsaved = saved.as_ref().ok().cloned().flatten();
     if let Err(error) = saved {
         for (_, _, claim) in planned {
             let gate = claim.gate.clone();
@@ -197,8 +212,15 @@ async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec
     }
     let late = after_all.map(|after| put_all_in_force(&world, after, &listed)).unwrap_or_default();
     drop(all);
+    let alone = planned.len() == 1;
     for (plan, before, claim) in planned {
-        world.runtime.spawn(drive(world.clone(), plan, Some(before), claim, started));
+        world.runtime.spawn(drive(
+            world.clone(),
+            plan,
+            Some(before),
+            claim,
+            Start { at: started, alone, unsaved: unsaved.clone() },
+        ));
     }
     if order.only_expired {
         return;
@@ -216,12 +238,11 @@ async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec
 
 /// As [`run`] for one gate; a function of its own since a future cannot contain itself.
 async fn run_late(world: Arc<World>, order: Order, seat: Seat) {
-    let started = Instant::now();
     for claim in claims(&order, vec![seat]).await {
         let before = claim.gate.desk().record.clone();
         let plan = plan(&before, &order);
-        match world.save(vec![(claim.gate.name().to_string(), plan.after.clone())]).await {
-            Ok(()) => drive(world.clone(), plan, Some(before), claim, started).await,
+        match world.save(vec![(claim.gate.clone(), plan.after.clone())]).await {
+            Ok(()) => drive(world.clone(), plan, Some(before), claim, Start::of_many()).await,
             Err(error) => claim.finish(Err(error)),
         }
     }
@@ -232,7 +253,7 @@ fn put_all_in_force(world: &World, after: Record, listed: &[Arc<Gate>]) -> Vec<A
     let mut map = world.map();
     map.all = after;
     let known = |gate: &Arc<Gate>| listed.iter().any(|other| Arc::ptr_eq(other, gate));
-    map.gates.values().map(|entry| &entry.gate).filter(|gate| !known(gate)).cloned().collect()
+    map.gates.values().filter(|gate| !known(gate)).cloned().collect()
 }
 
 /// Calls off what stands in the way and claims what is left.
@@ -263,7 +284,7 @@ async fn claims(order: &Order, seats: Vec<Seat>) -> Vec<Claim> {
                     other = next;
                 }
                 Err(next) => {
-                    mv.report.send_modify(|report| report.done = Some(Err(next.conflict(gate.name()))));
+                    mv.report.send_modify(|report| report.done = Some(Err(next.conflict(&gate.name()))));
                     break;
                 }
             }
@@ -272,9 +293,35 @@ async fn claims(order: &Order, seats: Vec<Seat>) -> Vec<Claim> {
     claims
 }
 
-async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim: Claim, started: Instant) {
-    let transition = Transition { world: &world, claim: &mut claim, before, plan, started, open_at_flip: 0 };
-    let answer = transition.run().await;
+/// How a transition begins.
+struct Start {
+    at: Instant,
+    /// No other gate closes with it.
+    alone: bool,
+    /// Why its record is in memory alone.
+    unsaved: Option<String>,
+}
+
+impl Start {
+    fn of_many() -> Start {
+        Start { at: Instant::now(), alone: false, unsaved: None }
+    }
+}
+
+async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim: Claim, start: Start) {
+    let transition = Transition {
+        world: &world,
+        claim: &mut claim,
+        before,
+        plan,
+        started: start.at,
+        alone: start.alone,
+        open_at_flip: 0,
+    };
+    let mut answer = transition.run().await;
+    if let (Ok(outcome), Some(why)) = (&mut answer, start.unsaved) {
+        outcome.warning = Some(format!("this is not saved, a restart closes the gate again: {why}"));
+    }
     let gate = claim.gate.clone();
     let reverted = matches!(answer, Err(GateError::StillBusy { .. }));
     claim.finish(answer);
@@ -303,6 +350,24 @@ pub(crate) fn resume(world: &Arc<World>, gate: &Arc<Gate>) {
     world.clone().runtime.spawn(async move {
         // `changed` makes the view be shown to the world once more.
         let plan = Plan { after: record, changed: true, drive: drive_on };
-        drive(world, plan, None, claim, Instant::now()).await;
+        drive(world, plan, None, claim, Start::of_many()).await;
+    });
+}
+
+/// Closes a gate in this call, without a command: whoever asks finds it closed. Drain and settling follow as after a command; one
+/// that is under way already decides instead.
+pub(crate) fn close_now(world: &Arc<World>, gate: &Arc<Gate>, record: Record) {
+    let Some(terms) = record.switches.in_force() else { return };
+    let verb = if record.switches.mode() == Mode::Offline { Verb::Offline } else { Verb::On };
+    let mv = Move::new(verb, terms.who.clone(), world.now(), None);
+    let Ok(claim) = gate.claim(&mv) else { return };
+    gate.desk().record = record.clone();
+    gate.publish(&record, Counters::default());
+    let world = world.clone();
+    world.clone().runtime.spawn(async move {
+        if let Err(error) = world.save(vec![(claim.gate.clone(), record.clone())]).await {
+            tracing::error!("{error}");
+        }
+        drive(world, Plan { after: record, changed: true, drive: true }, None, claim, Start::of_many()).await;
     });
 }

@@ -7,10 +7,11 @@ use super::mode::{DrainTo, Mode, State};
 use super::options::OnOptions;
 use super::progress::{Outcome, Part, Report, Verb};
 use super::register::{Closed, Lane, Register, WriteTicket};
+use super::server_database::ServerDatabase;
 use super::state_file::Record;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -18,7 +19,11 @@ use tokio::sync::watch;
 /// write-capable transaction.
 #[derive(Debug)]
 pub struct Gate {
-    name: Arc<str>,
+    place: ServerDatabase,
+    /// The names that clients have for it, in order.
+    names: ArcSwap<Vec<Arc<str>>>,
+    /// It was closed by a name that came closed from elsewhere, not by a command.
+    came_closed: AtomicBool,
     pub(crate) register: Register,
     view: ArcSwap<GateView>,
     fenced: AtomicU64,
@@ -55,7 +60,7 @@ impl Move {
     }
 
     pub(crate) fn part(&self, gate: &Gate, joined: bool) -> Part {
-        Part { database: gate.name.to_string(), verb: self.verb, joined, report: self.report.subscribe() }
+        Part { databases: gate.names(), others: vec![], verb: self.verb, joined, report: self.report.subscribe() }
     }
 
     pub(crate) fn conflict(&self, database: &str) -> GateError {
@@ -64,14 +69,14 @@ impl Move {
 }
 
 /// What sessions are shown of a record: the mode itself once it is quiesced, the drain that leads to it before.
-pub(crate) fn view_of(name: &Arc<str>, record: &Record, counters: Counters) -> GateView {
+pub(crate) fn view_of(name: Arc<str>, record: &Record, counters: Counters) -> GateView {
     let mode = match (record.switches.mode(), record.quiesced) {
         (Mode::ReadOnly { writes }, None) => Mode::Draining { to: DrainTo::ReadOnly { writes } },
         (Mode::Offline, None) => Mode::Draining { to: DrainTo::Offline },
         (mode, _) => mode,
     };
     GateView {
-        database: name.clone(),
+        database: name,
         state: State { mode, epoch: record.epoch },
         since: record.since,
         switches: record.switches.clone(),
@@ -83,12 +88,14 @@ pub(crate) fn view_of(name: &Arc<str>, record: &Record, counters: Counters) -> G
 impl Gate {
     /// A gate that is open, with one register shard for each core.
     pub fn new(name: &str, shards: usize) -> Gate {
-        Gate::with_record(name, shards, Record::fresh(Timestamp::UNIX_EPOCH))
+        let record = Record::fresh(Timestamp::UNIX_EPOCH);
+        Gate::with_record(ServerDatabase::named(name), Some(name), shards, record)
     }
 
-    pub(crate) fn with_record(name: &str, shards: usize, record: Record) -> Gate {
-        let name: Arc<str> = name.into();
-        let view = view_of(&name, &record, Counters::default());
+    pub(crate) fn with_record(place: ServerDatabase, name: Option<&str>, shards: usize, record: Record) -> Gate {
+        let names: Vec<Arc<str>> = name.into_iter().map(Into::into).collect();
+        let shown = names.first().cloned().unwrap_or_else(|| place.to_string().into());
+        let view = view_of(shown, &record, Counters::default());
         Gate {
             register: Register::new(shards, view.state),
             view: ArcSwap::from_pointee(view),
@@ -98,13 +105,67 @@ impl Gate {
             allowed: AtomicU64::new(0),
             holding: Holding::default(),
             desk: Mutex::new(Desk { record, under_way: None }),
-            name,
+            names: ArcSwap::from_pointee(names),
+            came_closed: AtomicBool::new(false),
+            place,
         }
     }
 
-    /// The name that clients connect to.
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
+    /// The first of the names that clients connect to; without one, what it is on the servers.
+    pub fn name(&self) -> Arc<str> {
+        self.names.load().first().cloned().unwrap_or_else(|| self.place.to_string().into())
+    }
+
+    /// Every name that clients have for it; without one, what it is on the servers.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let names = self.names.load();
+        if names.is_empty() { vec![self.place.to_string().into()] } else { names.to_vec() }
+    }
+
+    pub(crate) fn known_names(&self) -> Vec<String> {
+        self.names.load().iter().map(ToString::to_string).collect()
+    }
+
+    /// How many names clients have for it.
+    pub(crate) fn name_count(&self) -> usize {
+        self.names.load().len()
+    }
+
+    /// What it belongs to.
+    pub fn place(&self) -> &ServerDatabase {
+        &self.place
+    }
+
+    /// Clients have that name for it too. Only under the lock of all gates' names.
+    pub(crate) fn add_name(&self, name: &str) {
+        let mut names = self.names.load().to_vec();
+        if let Err(at) = names.binary_search_by(|known| (**known).cmp(name)) {
+            names.insert(at, name.into());
+            self.names.store(Arc::new(names));
+        }
+    }
+
+    /// They have it no longer.
+    pub(crate) fn remove_name(&self, name: &str) {
+        let mut names = self.names.load().to_vec();
+        names.retain(|known| **known != *name);
+        self.names.store(Arc::new(names));
+    }
+
+    /// Whether a name that came closed from elsewhere has closed it.
+    pub(crate) fn came_closed(&self) -> bool {
+        self.came_closed.load(Ordering::Acquire)
+    }
+
+    /// Notes whether that is so.
+    pub(crate) fn note_came_closed(&self, came: bool) {
+        self.came_closed.store(came, Ordering::Release);
+    }
+
+    /// Whether a session's lane leads through this gate.
+    #[inline]
+    pub fn owns(&self, lane: &Lane) -> bool {
+        lane.is_of(&self.register)
     }
 
     /// The mode and epoch, by one atomic load.
@@ -173,7 +234,7 @@ impl Gate {
 
     /// Puts a record into force. Only the holder of a [`Claim`] calls it.
     pub(crate) fn publish(&self, record: &Record, counters: Counters) -> Arc<GateView> {
-        let view = Arc::new(view_of(&self.name, record, counters));
+        let view = Arc::new(view_of(self.name(), record, counters));
         // Whoever is refused must find the reason, so the view never lags behind a mode that refuses.
         if view.state.mode == Mode::ReadWrite {
             self.register.flip(view.state);
@@ -218,7 +279,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.gate.desk().under_way = None;
         // Without an answer the task died: nobody may wait for it for ever.
-        let interrupted = || Err(GateError::Interrupted { database: self.gate.name.to_string(), verb: self.mv.verb });
+        let interrupted = || Err(GateError::Interrupted { database: self.gate.name().to_string(), verb: self.mv.verb });
         let answer = self.answer.take().unwrap_or_else(interrupted);
         self.mv.report.send_modify(|report| report.done = Some(answer));
     }

@@ -161,6 +161,11 @@ pub struct GateView {
 }
 
 impl GateView {
+    /// The same as one who knows the database by that name is shown it.
+    pub fn under(&self, name: &Arc<str>) -> GateView {
+        GateView { database: name.clone(), ..self.clone() }
+    }
+
     /// DETAIL of a write refused with 25006; None in read_write.
     pub fn refusal_detail(&self) -> Option<String> {
         let terms = self.switches.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;

@@ -66,6 +66,9 @@ pub enum GateError {
     /// 22023.
     #[error("unrecognized option \"{0}\"")]
     UnknownOption(String),
+    /// 22023: the same of a command that opens.
+    #[error("unrecognized option \"{0}\"")]
+    UnknownOptionToOpen(String),
     /// 22023.
     #[error("option \"{0}\" specified more than once")]
     RepeatedOption(String),
@@ -100,7 +103,10 @@ impl GateError {
             // As when PostgreSQL itself gives up waiting for others (lock_timeout); 57014 is for what a person stopped.
             GateError::StillBusy { .. } => "55P03",
             GateError::CalledOff { .. } => "57014",
-            GateError::InvalidOption { .. } | GateError::UnknownOption(_) | GateError::RepeatedOption(_) => "22023",
+            GateError::InvalidOption { .. }
+            | GateError::UnknownOption(_)
+            | GateError::UnknownOptionToOpen(_)
+            | GateError::RepeatedOption(_) => "22023",
             GateError::InvalidTimestamp(_) => "22007",
             GateError::TooManyDatabases(_) => "53400",
             GateError::StateFile(_) => "58030",
@@ -112,7 +118,7 @@ impl GateError {
     pub fn detail(&self) -> Option<String> {
         match self {
             GateError::StillBusy { in_the_way, .. } if !in_the_way.is_empty() => {
-                Some(format!("In the way: {}.", OpenTransaction::list(in_the_way)))
+                Some(format!("In the way: {}.", OpenTransaction::list(in_the_way, OpenTransaction::SHOWN_IN_ERROR)))
             }
             GateError::StateFile(_) => Some("Nothing was changed.".into()),
             _ => None,
@@ -124,9 +130,13 @@ impl GateError {
         match self {
             GateError::InvalidOption { hint, .. } => Some(hint.clone()),
             GateError::UnknownOption(_) => Some(super::options::KNOWN.into()),
+            GateError::UnknownOptionToOpen(_) => Some(super::options::KNOWN_TO_OPEN.into()),
             GateError::InvalidTimestamp(_) => Some(when::HINT.into()),
             GateError::UnderWay { verb, .. } => {
                 verb.opposite().map(|back| format!("Wait for it, or call it off with {back}; SHOW MAINTENANCE tells."))
+            }
+            GateError::StateFile(_) => {
+                Some("MAINTENANCE OFF and ONLINE … WITH (unsaved) open the gate in memory alone.".into())
             }
             GateError::StillBusy { .. } => {
                 Some("Raise drain_timeout, or use on_timeout = cancel to have them cancelled.".into())

@@ -27,7 +27,7 @@ pub(crate) async fn watch(world: Weak<World>) {
         let mut nap = LONGEST_NAP;
         let (all, gates) = {
             let map = world.map();
-            let gates: Vec<_> = map.gates.values().map(|entry| entry.gate.clone()).collect();
+            let gates: Vec<_> = map.gates.values().cloned().collect();
             (map.all.switches.clone(), gates)
         };
         let singles = gates.iter().flat_map(|gate| {

@@ -21,6 +21,9 @@ pub trait Field: Send + Sync + 'static {
         Box::pin(async {})
     }
 
+    /// The gate is about to close, one of many: nothing is asked now, and what was known of an earlier closing holds no longer.
+    fn forget_prepared(&self, _database: &str) {}
+
     /// The transactions of application sessions that are open now, operators' excluded. With [`DrainTo::ReadOnly`] the
     /// write-capable ones, for the report only; with [`DrainTo::Offline`] all of them, and the drain waits for the list to be
     /// empty.
@@ -62,11 +65,14 @@ pub struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    const LISTED: usize = 20;
+    /// Named in an error that is told once.
+    pub(crate) const SHOWN_IN_ERROR: usize = 20;
+    /// Named in what is told each second.
+    pub(crate) const SHOWN_IN_NOTICE: usize = 3;
 
-    pub(crate) fn list(all: &[OpenTransaction]) -> String {
-        let mut text = all.iter().take(Self::LISTED).map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        if let Some(more) = all.len().checked_sub(Self::LISTED).filter(|more| *more > 0) {
+    pub(crate) fn list(all: &[OpenTransaction], shown: usize) -> String {
+        let mut text = all.iter().take(shown).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if let Some(more) = all.len().checked_sub(shown).filter(|more| *more > 0) {
             text.push_str(&format!("; and {more} more"));
         }
         text

@@ -1,16 +1,16 @@
 //! The gates of all databases, and the world they live in.
 
-use super::commands;
-use super::database::{Gate, Move};
+use super::database::Gate;
 use super::detail::{Quiesced, Terms, Who};
 use super::error::GateError;
 use super::field::Field;
 use super::mode::{Epoch, Mode};
+use super::names::{Map, Origin};
 use super::plan::Order;
-use super::progress::{Progress, Verb};
+use super::progress::{Progress, Seen, Verb};
+use super::server_database::{NamedDatabase, ServerDatabase};
 use super::state_file::{Record, StateFile, Store};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -58,31 +58,6 @@ pub(crate) struct World {
     pub(crate) map: Mutex<Map>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Map {
-    pub(crate) gates: BTreeMap<String, Entry>,
-    /// What new names are born with; as in the store, but under this lock, so that no name is born between the listing of
-    /// names for `*` and the moment when `*` is in force.
-    pub(crate) all: Record,
-    /// The command on `*` that is being put into force.
-    pub(crate) all_under_way: Option<Arc<Move>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) origin: Origin,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Configured,
-    OnTheFly,
-    /// No longer configured, but sessions still hold the gate: it must go on closing with `*`, and be the same one if the
-    /// name comes back.
-    Removed,
-}
-
 /// One row of SHOW MAINTENANCE.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -123,7 +98,7 @@ impl World {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn change(
+    pub(crate) async fn change(
         &self,
         change: impl FnOnce(&mut super::state_file::Document) + Send + 'static,
     ) -> Result<(), GateError> {
@@ -134,55 +109,39 @@ impl World {
     }
 
     /// Makes records durable, all of them or none.
-    pub(crate) async fn save(&self, records: Vec<(String, Record)>) -> Result<(), GateError> {
-        self.change(move |document| document.databases.extend(records)).await
+    pub(crate) async fn save(&self, records: Vec<(Arc<Gate>, Record)>) -> Result<(), GateError> {
+        self.change(move |document| document.put(&records)).await
     }
 
-    /// The same with the record of `*`.
-    pub(crate) async fn save_all(&self, all: Record, records: Vec<(String, Record)>) -> Result<(), GateError> {
+    /// The same with the record of `*`, if there is one. With `unsaved` it is in force in any case, and the answer says why it could
+    /// not be made durable.
+    pub(crate) async fn save_all(
+        &self,
+        all: Option<Record>,
+        records: Vec<(Arc<Gate>, Record)>,
+        unsaved: bool,
+    ) -> Result<Option<String>, GateError> {
+        let (store, kept) = (self.store.clone(), all.clone());
+        let change = move |document: &mut super::state_file::Document| {
+            document.all = kept.unwrap_or_else(|| document.all.clone());
+            document.put(&records);
+        };
+        if !unsaved {
+            return self.change(change).await.map(|()| None);
+        }
+        let written = self.runtime.spawn_blocking(move || store.change_unsaved(change)).await;
+        Ok(written.unwrap_or_else(|_| Some("the process is stopping".into())))
+    }
+
+    /// A database without a record of its own gets none for having been drained: clients may make up names.
+    pub(crate) async fn save_settled(&self, gate: &Arc<Gate>, record: Record) -> Result<(), GateError> {
+        let gate = gate.clone();
         self.change(move |document| {
-            document.all = all;
-            document.databases.extend(records);
+            if document.has(&gate) {
+                document.put(&[(gate, record)]);
+            }
         })
         .await
-    }
-
-    /// A name without a record of its own gets none for having been drained: clients may make up names.
-    pub(crate) async fn save_settled(&self, name: &str, record: Record) -> Result<(), GateError> {
-        let name = name.to_owned();
-        self.change(move |document| {
-            if let Some(kept) = document.databases.get_mut(&name) {
-                *kept = record;
-            }
-        })
-        .await
-    }
-
-    fn get_or_insert(self: &Arc<World>, map: &mut Map, name: &str, origin: Origin) -> Result<Arc<Gate>, GateError> {
-        if let Some(entry) = map.gates.get_mut(name) {
-            if entry.origin == Origin::Removed || origin == Origin::Configured {
-                entry.origin = origin;
-            }
-            return Ok(entry.gate.clone());
-        }
-        if origin == Origin::OnTheFly && map.gates.len() >= self.limits.databases {
-            map.forget_unused();
-            if map.gates.len() >= self.limits.databases {
-                return Err(GateError::TooManyDatabases(self.limits.databases));
-            }
-        }
-        let own = self.store.own_record(name);
-        let gate = Arc::new(Gate::with_record(name, self.limits.shards, own.unwrap_or_else(|| map.all.clone())));
-        map.gates.insert(name.to_owned(), Entry { gate: gate.clone(), origin });
-        commands::resume(self, &gate);
-        Ok(gate)
-    }
-}
-
-impl Map {
-    /// Nobody but this map holds them, so nobody can miss them; their records are in the store.
-    fn forget_unused(&mut self) {
-        self.gates.retain(|_, entry| entry.origin == Origin::Configured || Arc::strong_count(&entry.gate) > 1);
     }
 }
 
@@ -197,17 +156,19 @@ impl Gates {
     /// Opens and locks the state file and makes the gates of the configured databases, each in the mode that is on disk.
     /// Transitions run on `runtime`. Drains that a crash interrupted are taken up again at once, and what has expired
     /// meanwhile is opened. Errors: 55006 if another proxy has the file, 58030 if its folder cannot be used.
-    pub fn open(
+    pub fn open<D>(
         file: &StateFile,
-        databases: &[String],
+        databases: &[D],
         field: Arc<dyn Field>,
         limits: Limits,
         clock: Clock,
         runtime: tokio::runtime::Handle,
-    ) -> Result<Gates, GateError> {
+    ) -> Result<Gates, GateError>
+    where
+        for<'a> NamedDatabase: From<&'a D>,
+    {
         let (store, alarm) = Store::open(file, clock())?;
-        let all = store.document().all;
-        let map = Map { gates: BTreeMap::new(), all, all_under_way: None };
+        let map = Map::new(store.document().all);
         let world = World {
             field,
             store: Arc::new(store),
@@ -218,7 +179,9 @@ impl Gates {
             map: Mutex::new(map),
         };
         let gates = Gates { world: Arc::new(world), alarm: alarm.map(Into::into) };
-        gates.sync_databases(databases);
+        let databases: Vec<NamedDatabase> = databases.iter().map(Into::into).collect();
+        gates.sync(&databases);
+        gates.world.bring_back_closed();
         gates.world.runtime.spawn(super::expiry::watch(Arc::downgrade(&gates.world)));
         Ok(gates)
     }
@@ -228,29 +191,33 @@ impl Gates {
         self.alarm.as_deref()
     }
 
-    /// The configured names, at start and at each reload. A name that is gone keeps its record on disk.
-    pub fn sync_databases(&self, names: &[String]) {
-        let mut map = self.world.map();
-        for entry in map.gates.values_mut().filter(|entry| entry.origin == Origin::Configured) {
-            entry.origin = Origin::Removed;
-        }
-        for name in names {
-            // Configured names are not counted against the limit, so there is no error.
-            let _ = self.world.get_or_insert(&mut map, name, Origin::Configured);
-        }
-        map.forget_unused();
+    /// The configured databases, at start and at each reload. One that is gone keeps its record on disk, and is shown and can be
+    /// opened for as long as it is closed. Tells what a person should know of names that lead elsewhere now.
+    pub fn sync(&self, databases: &[NamedDatabase]) -> Vec<String> {
+        self.world.sync(databases)
     }
 
-    /// The gate of a database; None if there is none of that name (now).
+    /// As [`Gates::sync`] where nothing but names is known.
+    pub fn sync_databases(&self, names: &[String]) {
+        let databases: Vec<NamedDatabase> = names.iter().map(Into::into).collect();
+        self.sync(&databases);
+    }
+
+    /// The gate that a name leads to; None if there is none of that name (now).
     pub fn get(&self, name: &str) -> Option<Arc<Gate>> {
         let map = self.world.map();
-        map.gates.get(name).filter(|entry| entry.origin != Origin::Removed).map(|entry| entry.gate.clone())
+        map.names.get(name).filter(|entry| entry.origin != Origin::Removed).map(|entry| entry.gate.clone())
     }
 
-    /// The gate of a database that a wildcard of the configuration allows; born in the mode of the last command on `*`. Error:
-    /// 53400 when clients have made up too many names that are in use.
+    /// The gate of a database that a wildcard of the configuration allows; born in the mode of the last command on `*` if its
+    /// database has no gate yet. Error: 53400 when clients have made up too many names that are in use.
+    pub fn get_or_create_of(&self, database: &NamedDatabase) -> Result<Arc<Gate>, GateError> {
+        self.world.get_or_create(database)
+    }
+
+    /// As [`Gates::get_or_create_of`] where nothing but the name is known.
     pub fn get_or_create(&self, name: &str) -> Result<Arc<Gate>, GateError> {
-        self.world.get_or_insert(&mut self.world.map(), name, Origin::OnTheFly)
+        self.get_or_create_of(&NamedDatabase { name: name.to_owned(), database: ServerDatabase::named(name) })
     }
 
     pub(crate) fn world(&self) -> &Arc<World> {
@@ -275,17 +242,16 @@ impl Gates {
             under_way: map.all_under_way.as_ref().map(|mv| (mv.verb, mv.who.clone())),
             progress: None,
         });
-        let listed = map.gates.values().filter(|entry| entry.origin != Origin::Removed);
-        all.into_iter().chain(listed.map(|entry| row(&entry.gate))).collect()
+        all.into_iter().chain(map.listed().into_iter().map(|(name, gate)| row(name, &gate))).collect()
     }
 }
 
-fn row(gate: &Gate) -> Row {
+fn row(name: String, gate: &Gate) -> Row {
     let view = gate.view().clone();
     let under_way = gate.desk().under_way.clone();
     let (discarded, allowed) = gate.ruled();
     Row {
-        database: view.database.to_string(),
+        database: name,
         mode: view.state.mode,
         epoch: view.state.epoch,
         since: view.since,
@@ -296,7 +262,7 @@ fn row(gate: &Gate) -> Row {
         held: gate.holding.count(),
         discarded,
         allowed,
-        progress: under_way.as_ref().and_then(|mv| mv.report.borrow().progress.clone()),
+        progress: under_way.as_ref().and_then(|mv| mv.report.borrow().progress.as_ref().map(Seen::now)),
         under_way: under_way.map(|mv| (mv.verb, mv.who.clone())),
     }
 }

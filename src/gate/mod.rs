@@ -23,6 +23,7 @@
 //! gate back and fails with 55P03.
 
 mod commands;
+mod current;
 mod database;
 mod detail;
 mod error;
@@ -32,16 +33,19 @@ mod gates;
 mod hold;
 mod lsn;
 mod mode;
+mod names;
 mod options;
 mod plan;
 mod progress;
 mod register;
+mod server_database;
 mod state_file;
 mod sync;
 mod transition;
 mod when;
 
 pub use commands::Target;
+pub use current::CurrentGate;
 pub use database::Gate;
 pub use detail::{Cause, Counters, GateView, OnTimeout, Quiesced, Reads, Switches, Terms, Who};
 pub use error::GateError;
@@ -53,5 +57,6 @@ pub use mode::{DrainTo, Epoch, Mode, NewTransaction, State, Writes};
 pub use options::{Given, LONGEST_MESSAGE, OnDefaults, OnOptions};
 pub use progress::{Outcome, Progress, Step, TransitionHandle, Verb, Wait};
 pub use register::{Closed, Lane, Register, WriteTicket};
-pub use state_file::StateFile;
+pub use server_database::{NamedDatabase, ServerDatabase};
+pub use state_file::{StateFile, try_to_write_beside};
 pub use when::print as print_timestamp;

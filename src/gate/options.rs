@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use std::time::Duration;
 
 pub(crate) const KNOWN: &str =
-    "Options are message, until, writes, hold_timeout, drain_timeout, on_timeout, reads and expire.";
+    "Options are message, until, writes, hold_timeout, drain_timeout, on_timeout, reads, expire and accept_unchecked.";
+/// The same for MAINTENANCE OFF and ONLINE.
+pub(crate) const KNOWN_TO_OPEN: &str = "MAINTENANCE OFF and ONLINE have one option, unsaved.";
 
 /// The longest message, in bytes: it goes out with every refused statement.
 pub const LONGEST_MESSAGE: usize = 1024;
@@ -85,11 +87,32 @@ pub struct OnOptions {
     pub on_timeout: Option<OnTimeout>,
     /// Where reads go.
     pub reads: Option<Reads>,
+    /// It opens even if that cannot be saved.
+    pub unsaved: bool,
+    /// It closes even where the check for hidden writes does not work.
+    pub accept_unchecked: bool,
     /// What holds for the rest.
     pub defaults: OnDefaults,
 }
 
 impl OnOptions {
+    /// Whether an option needs no value.
+    pub fn is_flag(name: &str) -> bool {
+        ["unsaved", "accept_unchecked"].iter().any(|flag| name.eq_ignore_ascii_case(flag))
+    }
+
+    /// Reads the pairs inside `WITH (…)` of a command that opens.
+    ///
+    /// # Errors
+    /// 22023: an option that it does not have, or a value that is none.
+    pub fn to_open(pairs: &[(String, String)]) -> Result<OnOptions, GateError> {
+        let known = |(name, _): &&(String, String)| !name.eq_ignore_ascii_case("unsaved");
+        if let Some((name, _)) = pairs.iter().find(known) {
+            return Err(GateError::UnknownOptionToOpen(bounded(name)));
+        }
+        OnOptions::parse(pairs, OnDefaults::default())
+    }
+
     /// No option named.
     pub fn new(defaults: OnDefaults) -> OnOptions {
         OnOptions {
@@ -101,6 +124,8 @@ impl OnOptions {
             drain_timeout: None,
             on_timeout: None,
             reads: None,
+            unsaved: false,
+            accept_unchecked: false,
             defaults,
         }
     }
@@ -108,6 +133,13 @@ impl OnOptions {
     /// Reads the pairs inside `WITH (…)`. Names in any case, as SQL keywords. Errors: 22023 names the option and says what is
     /// right; 22007 for `until`.
     pub fn from_pairs(pairs: &[(String, String)], defaults: OnDefaults) -> Result<OnOptions, GateError> {
+        if let Some((name, _)) = pairs.iter().find(|(name, _)| name.eq_ignore_ascii_case("unsaved")) {
+            return Err(GateError::UnknownOption(bounded(name)));
+        }
+        OnOptions::parse(pairs, defaults)
+    }
+
+    fn parse(pairs: &[(String, String)], defaults: OnDefaults) -> Result<OnOptions, GateError> {
         let mut options = OnOptions::new(defaults);
         for (place, (name, value)) in pairs.iter().enumerate() {
             if pairs.iter().take(place).any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {
@@ -150,6 +182,8 @@ impl OnOptions {
                     after => Given::Value(after),
                 };
             }
+            "unsaved" => self.unsaved = flag("unsaved", value)?,
+            "accept_unchecked" => self.accept_unchecked = flag("accept_unchecked", value)?,
             _ => return Err(GateError::UnknownOption(bounded(name))),
         }
         Ok(())
@@ -190,6 +224,10 @@ fn choice<T: Copy>(option: &'static str, value: &str, choices: &[(&str, T)]) -> 
             hint: format!("Available values: {}.", names.join(", ")),
         }
     })
+}
+
+fn flag(option: &'static str, value: &str) -> Result<bool, GateError> {
+    choice(option, value, &[("on", true), ("off", false), ("true", true), ("false", false)])
 }
 
 fn span(option: &'static str, value: &str, least: Duration, most: Duration) -> Result<Duration, GateError> {

@@ -57,7 +57,7 @@ fn clear(switch: &mut Option<Terms>, order: &Order) {
 }
 
 fn terms(old: Option<Terms>, order: &Order) -> Terms {
-    let OnOptions { message, until, expire, writes, hold_timeout, drain_timeout, on_timeout, reads, defaults } =
+    let OnOptions { message, until, expire, writes, hold_timeout, drain_timeout, on_timeout, reads, defaults, .. } =
         order.options.clone();
     let expire = match expire {
         Given::Not => Given::Not,

@@ -7,8 +7,10 @@ use super::lsn::Lsn;
 use super::mode::{Epoch, Mode};
 use jiff::Timestamp;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A command that changes a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,17 +79,22 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "database \"{}\": ", self.database)?;
         match self.step {
-            Step::Draining => write!(f, "waiting for {} open transactions", self.in_flight.max(self.open.len()))?,
-            Step::Cancelling => write!(f, "cancelling {} open transactions", self.in_flight.max(self.open.len()))?,
+            Step::Draining => write!(f, "waiting for {}", transactions(self.in_flight.max(self.open.len())))?,
+            Step::Cancelling => write!(f, "cancelling {}", transactions(self.in_flight.max(self.open.len())))?,
             Step::Settling => f.write_str("waiting for the primary to tell its LSN")?,
             Step::Disconnecting => f.write_str("disconnecting sessions")?,
         }
         write!(f, " ({} s)", self.waited.as_secs())?;
         if !self.open.is_empty() {
-            write!(f, ": {}", OpenTransaction::list(&self.open))?;
+            write!(f, ": {}", OpenTransaction::list(&self.open, OpenTransaction::SHOWN_IN_NOTICE))?;
         }
         Ok(())
     }
+}
+
+/// `1 open transaction`, `2 open transactions`
+fn transactions(count: usize) -> String {
+    format!("{count} open transaction{}", if count == 1 { "" } else { "s" })
 }
 
 /// The answer of a command: one row for each database.
@@ -127,8 +134,22 @@ pub struct Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) flipped: Option<Outcome>,
-    pub(crate) progress: Option<Progress>,
+    pub(crate) progress: Option<Seen>,
     pub(crate) done: Option<Result<Outcome, GateError>>,
+}
+
+/// A progress as it was at a moment.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) progress: Progress,
+    pub(crate) at: Instant,
+}
+
+impl Seen {
+    /// The same now, as far as the clock tells.
+    pub(crate) fn now(&self) -> Progress {
+        Progress { waited: self.progress.waited + self.at.elapsed(), ..self.progress.clone() }
+    }
 }
 
 /// Whether a command waits for the database to be quiesced.
@@ -143,7 +164,10 @@ pub enum Wait {
 
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub(crate) database: String,
+    /// The names that get a row.
+    pub(crate) databases: Vec<Arc<str>>,
+    /// Other names of the same database.
+    pub(crate) others: Vec<Arc<str>>,
     pub(crate) verb: Verb,
     /// The report is that of a command which someone else gave before and which this one joined.
     pub(crate) joined: bool,
@@ -169,11 +193,29 @@ impl TransitionHandle {
         }
     }
 
-    /// The answer: for each database its row or its error, in the order of names. Can be asked again, and dropped.
+    /// The answer, in the order of names: a row, or an error for each database. Can be asked again, and dropped.
     pub async fn outcome(&mut self) -> Vec<(String, Result<Outcome, GateError>)> {
         self.ready().await;
-        let wait = self.wait;
-        self.parts.iter().map(|part| (part.database.clone(), part.answer(wait))).collect()
+        let mut answers = Vec::new();
+        for part in &self.parts {
+            match part.answer(self.wait) {
+                Ok(outcome) => answers.extend(
+                    part.databases
+                        .iter()
+                        .map(|name| (name.to_string(), Ok(Outcome { database: name.to_string(), ..outcome.clone() }))),
+                ),
+                Err(error) => answers.push((part.database(), Err(error))),
+            }
+        }
+        if self.parts.len() > 1 {
+            answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        }
+        answers
+    }
+
+    /// Names that go with those that get a row, since they lead to the same database.
+    pub fn other_names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().flat_map(|part| &part.others).map(|name| &**name)
     }
 
     /// Who gave the command.
@@ -191,9 +233,19 @@ impl TransitionHandle {
 }
 
 impl Part {
+    /// Only the name by which a person has given the command gets a row.
+    pub(crate) fn keep_row_of(&mut self, name: &str) {
+        let (own, others) = std::mem::take(&mut self.databases).into_iter().partition(|known| **known == *name);
+        (self.databases, self.others) = (own, others);
+    }
+
+    fn database(&self) -> String {
+        self.databases.first().map(ToString::to_string).unwrap_or_default()
+    }
+
     fn progress(&self) -> Option<Progress> {
         let report = self.report.borrow();
-        if report.done.is_some() { None } else { report.progress.clone() }
+        if report.done.is_some() { None } else { report.progress.as_ref().map(Seen::now) }
     }
 
     fn answer(&self, wait: Wait) -> Result<Outcome, GateError> {
@@ -202,7 +254,7 @@ impl Part {
         let answer = match (&report.done, flipped) {
             (Some(done), _) => done.clone(),
             (None, Some(flipped)) => Ok(flipped),
-            (None, None) => Err(GateError::Interrupted { database: self.database.clone(), verb: self.verb }),
+            (None, None) => Err(GateError::Interrupted { database: self.database(), verb: self.verb }),
         };
         answer.map(|outcome| Outcome { changed: outcome.changed && !self.joined, ..outcome })
     }

@@ -105,6 +105,12 @@ impl Lane {
     pub fn state(&self) -> State {
         self.0.common.state()
     }
+
+    /// Whether it leads through that register's doors.
+    #[inline]
+    pub fn is_of(&self, register: &Register) -> bool {
+        Arc::ptr_eq(&self.0.common, &register.common)
+    }
 }
 
 impl fmt::Debug for Lane {

@@ -1,26 +1,30 @@
 //! The state that survives kill -9 and reboot: written and fsynced before it takes effect.
 //!
-//! One JSON document: `{"version":1,"checksum":"…","body":{…}}`, the checksum being over the bytes of `body`. It is replaced
+//! One JSON document: `{"version":2,"checksum":"…","body":{…}}`, the checksum being over the bytes of `body`. It is replaced
 //! as a whole by rename, and the version before stays beside it as `….bak`. Only a file that has never been there means "first
 //! start, read_write". A file that is there but cannot be understood, or one that is gone while its `.bak` is still there,
 //! means that every database is read_only, with an epoch that cannot have been used: above everything that the backup
 //! knows, and at least the Unix time in seconds (an epoch starts at 0 and no one flips once a second for decades).
 //! The damaged file is kept as `….damaged`.
 
+use super::database::Gate;
 use super::detail::{Cause, OnTimeout, Quiesced, Reads, Switches, Terms, Who};
 use super::error::GateError;
-use super::mode::{Epoch, Writes};
+use super::mode::{Epoch, Mode, Writes};
+use super::server_database::ServerDatabase;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Has a record for each name of clients instead of each database.
+const VERSION_BY_NAME: u32 = 1;
 /// Far more than ten thousand databases take; what is longer is not ours.
 const LONGEST: u64 = 64 << 20;
 
@@ -52,7 +56,86 @@ impl Record {
 pub(crate) struct Document {
     /// What holds for every database without a record of its own: set by commands on `*`.
     pub(crate) all: Record,
-    pub(crate) databases: BTreeMap<String, Record>,
+    #[serde(with = "as_list")]
+    pub(crate) databases: BTreeMap<ServerDatabase, Kept>,
+    /// From a file of version 1, until it is known which databases the names stand for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) by_name: BTreeMap<String, Record>,
+}
+
+/// What is kept of a database, and what clients call it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) names: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) came_closed: bool,
+    pub(crate) record: Record,
+}
+
+/// A file of version 1.
+#[derive(Deserialize)]
+struct DocumentByName {
+    all: Record,
+    databases: BTreeMap<String, Record>,
+}
+
+/// JSON has no maps with keys of two parts.
+mod as_list {
+    use super::{BTreeMap, Kept, ServerDatabase};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Line<D, K> {
+        #[serde(flatten)]
+        database: D,
+        #[serde(flatten)]
+        kept: K,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        databases: &BTreeMap<ServerDatabase, Kept>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(databases.iter().map(|(database, kept)| Line { database, kept }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<ServerDatabase, Kept>, D::Error> {
+        let lines: Vec<Line<ServerDatabase, Kept>> = Deserialize::deserialize(deserializer)?;
+        Ok(lines.into_iter().map(|line| (line.database, line.kept)).collect())
+    }
+}
+
+impl Document {
+    fn fresh(now: Timestamp) -> Document {
+        Document { all: Record::fresh(now), databases: BTreeMap::new(), by_name: BTreeMap::new() }
+    }
+
+    /// Keeps records of gates.
+    pub(crate) fn put(&mut self, records: &[(Arc<Gate>, Record)]) {
+        for (gate, record) in records {
+            let names: Vec<String> = gate.known_names();
+            names.iter().for_each(|name| drop(self.by_name.remove(name)));
+            let kept = Kept { names, came_closed: gate.came_closed(), record: record.clone() };
+            self.databases.insert(gate.place().clone(), kept);
+        }
+    }
+
+    /// Whether the gate's database has a record of its own.
+    pub(crate) fn has(&self, gate: &Gate) -> bool {
+        self.databases.contains_key(gate.place())
+            || gate.known_names().iter().any(|name| self.by_name.contains_key(name))
+    }
+
+    /// A database is no longer kept.
+    pub(crate) fn forget(&mut self, database: &ServerDatabase) {
+        self.databases.remove(database);
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.databases.values().map(|kept| &kept.record).chain(self.by_name.values()).chain([&self.all])
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,13 +163,18 @@ fn encode(document: &Document) -> Result<Vec<u8>, serde_json::Error> {
 
 fn decode(bytes: &[u8]) -> Result<Document, String> {
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    if envelope.version != VERSION {
+    if !(VERSION_BY_NAME..=VERSION).contains(&envelope.version) {
         return Err(format!("its version is {}, this pgsluice knows {VERSION}", envelope.version));
     }
-    if envelope.checksum != checksum(envelope.body.get().as_bytes()) {
+    let body = envelope.body.get();
+    if envelope.checksum != checksum(body.as_bytes()) {
         return Err("its checksum is wrong".into());
     }
-    serde_json::from_str(envelope.body.get()).map_err(|e| e.to_string())
+    if envelope.version == VERSION_BY_NAME {
+        let old: DocumentByName = serde_json::from_str(body).map_err(|e| e.to_string())?;
+        return Ok(Document { all: old.all, databases: BTreeMap::new(), by_name: old.databases });
+    }
+    serde_json::from_str(body).map_err(|e| e.to_string())
 }
 
 enum Found {
@@ -118,7 +206,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// Every database read_only, above any epoch that may have been used.
 fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
-    let used = backup.iter().flat_map(|d| d.databases.values().chain([&d.all])).map(|r| r.epoch).max();
+    let used = backup.iter().flat_map(|document| document.records()).map(|record| record.epoch).max();
     // The backup is one write older than what was lost, and a write raises an epoch by one.
     let after_used = used.unwrap_or_default().next().next();
     let by_time = Epoch(u64::try_from(now.as_second()).unwrap_or(0));
@@ -137,7 +225,7 @@ fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
     };
     let switches = Switches { maintenance: Some(terms), offline: None };
     let epoch = after_used.max(by_time).min(Epoch::MAX);
-    Document { all: Record { epoch, since: now, switches, quiesced: None }, databases: BTreeMap::new() }
+    Document { all: Record { epoch, since: now, switches, quiesced: None }, ..Document::fresh(now) }
 }
 
 #[derive(Debug)]
@@ -160,7 +248,7 @@ pub(crate) struct Store {
 impl Store {
     /// Opens, locks and reads; the second value is the loud message if the state was lost.
     pub(crate) fn open(file: &StateFile, now: Timestamp) -> Result<(Store, Option<String>), GateError> {
-        let fresh = Document { all: Record::fresh(now), databases: BTreeMap::new() };
+        let fresh = Document::fresh(now);
         let StateFile::Path(path) = file else {
             return Ok((Store { place: Place::Nowhere, document: Mutex::new(fresh) }, None));
         };
@@ -202,9 +290,29 @@ impl Store {
         self.document.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn in_force(&self) -> MutexGuard<'_, Document> {
+        self.document.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is kept of a database; one without a record is as [`Document::all`].
-    pub(crate) fn own_record(&self, database: &str) -> Option<Record> {
-        self.document.lock().unwrap_or_else(PoisonError::into_inner).databases.get(database).cloned()
+    pub(crate) fn own_record(&self, database: &ServerDatabase) -> Option<Kept> {
+        self.in_force().databases.get(database).cloned()
+    }
+
+    /// What a file of version 1 has of a name.
+    pub(crate) fn record_of_name(&self, name: &str) -> Option<Record> {
+        self.in_force().by_name.get(name).cloned()
+    }
+
+    /// The databases that are closed.
+    pub(crate) fn closed(&self) -> Vec<(ServerDatabase, Kept)> {
+        let document = self.in_force();
+        let named = document.by_name.iter().map(|(name, record)| {
+            let kept = Kept { names: vec![name.clone()], came_closed: false, record: record.clone() };
+            (ServerDatabase::named(name), kept)
+        });
+        let all = document.databases.iter().map(|(database, kept)| (database.clone(), kept.clone())).chain(named);
+        all.filter(|(_, kept)| kept.record.switches.mode() != Mode::ReadWrite).collect()
     }
 
     /// Makes a change durable; blocks on the disk. After an error the document is as before.
@@ -217,6 +325,13 @@ impl Store {
             *document = next;
         }
         Ok(())
+    }
+
+    /// As [`Store::change`], but what cannot be made durable is in force all the same; says why it could not be.
+    pub(crate) fn change_unsaved(&self, change: impl FnOnce(&mut Document)) -> Option<String> {
+        let mut document = self.in_force();
+        change(&mut document);
+        self.write(&document, true).err()
     }
 
     fn write(&self, document: &Document, backup: bool) -> Result<(), String> {
@@ -236,6 +351,20 @@ fn lock(path: &Path) -> Result<File, GateError> {
         Err(TryLockError::WouldBlock) => Err(GateError::StateFileInUse(path.display().to_string())),
         Err(TryLockError::Error(e)) => Err(failed(e)),
     }
+}
+
+/// Whether a file can be written in the folder of the state file. What is written has no name by then, so that it is gone even if the
+/// disk is full or the process ends here.
+///
+/// # Errors
+/// It cannot be written.
+pub fn try_to_write_beside(path: &Path) -> io::Result<()> {
+    let probe = beside(path, &format!(".check.{}", std::process::id()));
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&probe)?;
+    fs::remove_file(&probe)?;
+    let length = fs::metadata(path).map_or(0, |meta| meta.len()).clamp(4096, LONGEST);
+    io::copy(&mut io::repeat(b'\n').take(length), &mut file)?;
+    file.sync_all()
 }
 
 /// A name not taken yet, so that older evidence stays; after a hundred the last one is given up.

@@ -12,7 +12,17 @@ fn closed(epoch: u64) -> Record {
 }
 
 fn record(store: &Store, name: &str) -> Record {
-    store.own_record(name).unwrap_or_else(|| store.document().all)
+    store.own_record(&database(name)).map_or_else(|| store.document().all, |kept| kept.record)
+}
+
+fn database(name: &str) -> ServerDatabase {
+    ServerDatabase { cluster: "main".into(), dbname: name.into() }
+}
+
+/// What a command on that database leaves in the document.
+fn put(document: &mut Document, name: &str, record: Record) {
+    let kept = Kept { names: vec![name.to_owned()], came_closed: false, record };
+    document.databases.insert(database(name), kept);
 }
 
 fn place() -> (tempfile::TempDir, PathBuf, StateFile) {
@@ -26,7 +36,7 @@ fn written(file: &StateFile) {
     let (store, alarm) = Store::open(file, now()).unwrap();
     assert_eq!(alarm, None);
     for epoch in [6, 7] {
-        store.change(|d| drop(d.databases.insert("app".into(), closed(epoch)))).unwrap();
+        store.change(|d| put(d, "app", closed(epoch))).unwrap();
     }
 }
 
@@ -63,7 +73,7 @@ fn a_half_written_new_file_is_nothing() {
     fs::write(beside(&path, ".bak.new"), b"").unwrap();
     let (store, alarm) = Store::open(&file, now()).unwrap();
     assert_eq!((alarm, record(&store, "app")), (None, closed(7)));
-    store.change(|d| drop(d.databases.insert("app".into(), closed(8)))).unwrap();
+    store.change(|d| put(d, "app", closed(8))).unwrap();
     drop(store);
     assert_eq!(record(&Store::open(&file, now()).unwrap().0, "app"), closed(8));
 }
@@ -72,9 +82,9 @@ fn a_half_written_new_file_is_nothing() {
 fn a_failed_write_changes_nothing() {
     let (_folder, path, file) = place();
     let (store, _) = Store::open(&file, now()).unwrap();
-    store.change(|d| drop(d.databases.insert("app".into(), closed(1)))).unwrap();
+    store.change(|d| put(d, "app", closed(1))).unwrap();
     fs::create_dir(beside(&path, ".new")).unwrap();
-    let error = store.change(|d| drop(d.databases.insert("app".into(), closed(2)))).unwrap_err();
+    let error = store.change(|d| put(d, "app", closed(2))).unwrap_err();
     assert_eq!(error.sqlstate(), "58030");
     assert_eq!(record(&store, "app"), closed(1));
     drop(store);
@@ -124,9 +134,21 @@ fn a_folder_in_its_place_is_damage() {
 fn a_newer_version_is_damage() {
     let (_folder, path, file) = place();
     written(&file);
-    let text = fs::read_to_string(&path).unwrap().replace("\"version\":1", "\"version\":2");
+    let text = fs::read_to_string(&path).unwrap().replace("\"version\":2", "\"version\":3");
     fs::write(&path, text).unwrap();
     is_lost(&path, &file, now());
+}
+
+#[test]
+fn a_file_of_version_1_is_understood() {
+    let (_folder, path, file) = place();
+    let record = serde_json::to_string(&closed(7)).unwrap();
+    let all = serde_json::to_string(&Record::fresh(now())).unwrap();
+    let body = format!("{{\"all\":{all},\"databases\":{{\"app\":{record}}}}}");
+    let sum = checksum(body.as_bytes());
+    fs::write(&path, format!("{{\"version\":1,\"checksum\":\"{sum}\",\"body\":{body}}}\n")).unwrap();
+    let (store, alarm) = Store::open(&file, now()).unwrap();
+    assert_eq!((alarm, store.record_of_name("app"), store.closed().len()), (None, Some(closed(7)), 1));
 }
 
 #[test]
@@ -142,10 +164,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn no_flipped_bit_and_no_cut_goes_unseen(at in 0usize..10_000, bit in 0u8..8, cut: bool) {
-        let bytes = encode(&Document {
-            all: Record::fresh(now()),
-            databases: [("app".to_owned(), closed(7))].into(),
-        }).unwrap();
+        let mut document = Document::fresh(now());
+        put(&mut document, "app", closed(7));
+        let bytes = encode(&document).unwrap();
         let good = decode(&bytes).unwrap();
         let at = at % (bytes.len() - 1);
         let mut bad = bytes.clone();

@@ -8,7 +8,7 @@ use super::gates::World;
 use super::lsn::Lsn;
 use super::mode::{DrainTo, Mode};
 use super::plan::Plan;
-use super::progress::{Outcome, Progress, Step};
+use super::progress::{Outcome, Progress, Seen, Step};
 use super::state_file::Record;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,6 +25,8 @@ pub(crate) struct Transition<'a> {
     pub(crate) before: Option<Record>,
     pub(crate) plan: Plan,
     pub(crate) started: Instant,
+    /// It closes by itself, so that what has to be known may be asked ahead of the flip. Many that close at once do not wait for that.
+    pub(crate) alone: bool,
     /// Transactions open right after the flip; 0 before it.
     pub(crate) open_at_flip: u64,
 }
@@ -40,8 +42,13 @@ impl Transition<'_> {
             return Ok(self.outcome(vec![], None));
         }
         if self.plan.drive && self.destination().is_some() {
-            let prepared = self.world.field.prepare(self.claim.gate.name());
-            let _ = timeout(self.world.limits.field_timeout, prepared).await;
+            let name = self.claim.gate.name();
+            if self.alone {
+                let prepared = self.world.field.prepare(&name);
+                let _ = timeout(self.world.limits.field_timeout.min(self.drain_timeout()), prepared).await;
+            } else if self.plan.after.quiesced.is_none() {
+                self.world.field.forget_prepared(&name);
+            }
         }
         // What was broken off before for other reasons is not counted.
         let _ = self.claim.gate.take_cancelled();
@@ -67,19 +74,24 @@ impl Transition<'_> {
         }
         self.claim.counters.foreign_writers = foreign.len() as u64;
         // The mode is closed on disk already; without this a restart would only settle once more.
-        if let Err(e) = self.world.save_settled(self.claim.gate.name(), self.plan.after.clone()).await {
+        if let Err(e) = self.world.save_settled(&self.claim.gate, self.plan.after.clone()).await {
             warning.get_or_insert(e.to_string());
         }
         self.show().await;
         if to == DrainTo::Offline {
             self.tell(Step::Disconnecting, vec![]);
             let text = self.claim.gate.view().offline_text();
-            let jobs = self.world.field.disconnect(self.claim.gate.name(), &text);
+            let name = self.claim.gate.name();
+            let jobs = self.world.field.disconnect(&name, &text);
             if timeout(self.world.limits.field_timeout, jobs).await.is_err() {
                 warning.get_or_insert("not every session was disconnected in time".into());
             }
         }
         Ok(self.outcome(foreign, warning))
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        self.plan.after.switches.in_force().map_or(Duration::ZERO, |terms| terms.drain_timeout)
     }
 
     fn destination(&self) -> Option<DrainTo> {
@@ -95,7 +107,8 @@ impl Transition<'_> {
         self.claim.gate.desk().record = self.plan.after.clone();
         self.world.expiry.notify_one();
         let view = self.claim.gate.publish(&self.plan.after, self.claim.counters);
-        let seen = self.world.field.flip_seen(self.claim.gate.name(), view);
+        let name = self.claim.gate.name();
+        let seen = self.world.field.flip_seen(&name, view);
         // A world that is slow to see it cannot make the gate leak: the doors are shut by now.
         let _ = timeout(self.world.limits.field_timeout, seen).await;
     }
@@ -111,7 +124,8 @@ impl Transition<'_> {
             }
             if on_timeout == OnTimeout::Cancel {
                 let epoch = self.plan.after.epoch;
-                let stop = self.world.field.cancel_open(self.claim.gate.name(), epoch, to);
+                let name = self.claim.gate.name();
+                let stop = self.world.field.cancel_open(&name, epoch, to);
                 let stopped = timeout(self.world.limits.field_timeout, stop).await.unwrap_or(0);
                 self.claim.counters.cancelled += stopped;
                 if let Drained::Quiet = self.wait(to, Step::Cancelling, self.world.limits.cancel_grace).await? {
@@ -129,7 +143,7 @@ impl Transition<'_> {
         let in_the_way = self.open(to).await.unwrap_or_default();
         let left = self.claim.gate.in_flight().max(in_the_way.len());
         let back = Record { epoch: self.plan.after.epoch.next(), since: self.world.now(), ..before };
-        if self.world.save(vec![(self.claim.gate.name().to_string(), back.clone())]).await.is_err() {
+        if self.world.save(vec![(self.claim.gate.clone(), back.clone())]).await.is_err() {
             return Ok(());
         }
         self.plan.after = back;
@@ -170,7 +184,8 @@ impl Transition<'_> {
     async fn strays_gone(&self) {
         let patience = Instant::now() + self.world.limits.field_timeout;
         loop {
-            let ask = self.world.field.strays(self.claim.gate.name());
+            let name = self.claim.gate.name();
+            let ask = self.world.field.strays(&name);
             match timeout(self.world.limits.field_timeout, ask).await {
                 Ok(Ok(at_work)) if at_work.is_empty() => return,
                 Ok(Ok(_)) => {}
@@ -198,7 +213,8 @@ impl Transition<'_> {
             self.tell(step, open);
             sleep(SECOND).await;
             if step == Step::Cancelling {
-                let again = self.world.field.cancel_open(self.claim.gate.name(), self.plan.after.epoch, to);
+                let name = self.claim.gate.name();
+                let again = self.world.field.cancel_open(&name, self.plan.after.epoch, to);
                 let _ = timeout(self.world.limits.field_timeout, again).await;
             }
         }
@@ -212,12 +228,13 @@ impl Transition<'_> {
             in_flight: self.claim.gate.in_flight(),
             open,
         };
-        self.claim.mv.report.send_modify(|report| report.progress = Some(progress));
+        self.claim.mv.report.send_modify(|report| report.progress = Some(Seen { progress, at: Instant::now() }));
     }
 
     /// None if the world did not answer in time: nobody may take that for "nothing is open".
     async fn open(&self, to: DrainTo) -> Option<Vec<OpenTransaction>> {
-        let ask = self.world.field.open_transactions(self.claim.gate.name(), to);
+        let name = self.claim.gate.name();
+        let ask = self.world.field.open_transactions(&name, to);
         timeout(self.world.limits.field_timeout, ask).await.ok()
     }
 
@@ -233,10 +250,14 @@ impl Transition<'_> {
         self.tell(Step::Settling, vec![]);
         let this = &*self;
         let asked = async {
-            let patience = Instant::now() + this.world.limits.settle_timeout;
+            // With servers that cannot be asked, a command takes no longer than the drain might have taken.
+            let left = this.drain_timeout().saturating_sub(this.started.elapsed()).max(SECOND);
+            let left = left.min(this.world.limits.settle_timeout);
+            let patience = Instant::now() + left;
             loop {
-                let ask = this.world.field.settle(this.claim.gate.name());
-                let why = match timeout(this.world.limits.field_timeout, ask).await {
+                let name = this.claim.gate.name();
+                let ask = this.world.field.settle(&name);
+                let why = match timeout(this.world.limits.field_timeout.min(left), ask).await {
                     Ok(Ok(settled)) => return (Some(settled.lsn), settled.foreign_writers, settled.warning),
                     Ok(Err(why)) => why,
                     Err(_) => "it did not answer in time".into(),

@@ -89,7 +89,9 @@ pub async fn get(
     let mut response = if may_see_banner(config, &headers) {
         // Names are not made up by asking for them: only a gate that is there already.
         match hub.gates.get(&name) {
-            Some(gate) => answer(&Banner::of(&gate.view()), wants_html(query.as_deref(), &headers)),
+            Some(gate) => {
+                answer(&Banner::of(&gate.view().under(&name.as_str().into())), wants_html(query.as_deref(), &headers))
+            }
             None => error(StatusCode::NOT_FOUND, "no such database"),
         }
     } else {

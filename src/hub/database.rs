@@ -15,7 +15,7 @@ use super::rehearsal::Rehearsal;
 use super::stats::DatabaseStats;
 use crate::auth::Credential;
 use crate::config;
-use crate::gate::Gate;
+use crate::gate::{CurrentGate, Gate, NamedDatabase, ServerDatabase};
 use crate::tls::ServerTls;
 use crate::topology::{Cluster, Role};
 use crate::upstream::Pool;
@@ -32,6 +32,8 @@ pub struct DatabaseSetup {
     pub cluster: Arc<Cluster>,
     /// TLS towards the cluster's servers.
     pub tls: Arc<ServerTls>,
+    /// The gate of what lives there.
+    pub gate: Arc<Gate>,
 }
 
 /// Clusters by name, with TLS towards their servers.
@@ -55,8 +57,8 @@ const MOST_RESOLVED: usize = 1000;
 pub struct Database {
     /// As clients name it.
     pub name: Arc<str>,
-    /// Its gate.
-    pub gate: Arc<Gate>,
+    /// Its gate, which it shares with every other name of the same database.
+    pub gate: CurrentGate,
     /// Its counters.
     pub stats: Arc<DatabaseStats>,
     /// What a rehearsal of a maintenance has counted.
@@ -101,12 +103,15 @@ impl Database {
     /// Puts another setup in the place of this one; the pools of the old one are retired.
     pub fn change(&self, setup: DatabaseSetup) {
         self.limit.set(limit_of(setup.settings.max_db_connections));
+        if !Arc::ptr_eq(&self.gate, &setup.gate) {
+            self.gate.change(setup.gate.clone());
+        }
         self.setup.store(Arc::new(setup));
         self.generation.fetch_add(1, SeqCst);
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.refusal_place.store(None);
-        self.catalog.learn(Knowledge::Pending);
+        self.catalog.learn(Arc::new(Knowledge::Pending));
         old.into_values().for_each(|pool| pool.retire());
     }
 
@@ -264,6 +269,17 @@ pub fn limit_of(limit: config::Limit) -> usize {
     limit.get().map_or(0, |most| most as usize)
 }
 
+/// What a name stands for by its settings.
+pub fn named(name: &str, settings: &config::Database) -> NamedDatabase {
+    let dbname = settings.server_dbname(name).to_owned();
+    NamedDatabase { name: name.to_owned(), database: ServerDatabase { cluster: settings.cluster.clone(), dbname } }
+}
+
+/// What every configured name stands for; `*` is none.
+pub fn all_named(config: &config::Config) -> Vec<NamedDatabase> {
+    config.databases.iter().filter(|(name, _)| *name != "*").map(|(name, settings)| named(name, settings)).collect()
+}
+
 /// All databases, those of `*` from their first use on.
 pub struct Databases {
     hub: Weak<Hub>,
@@ -313,6 +329,22 @@ impl Databases {
         next.insert(database.name.clone(), database.clone());
         self.known.store(Arc::new(next));
         Some(database)
+    }
+
+    /// The database of that name, if it is there already.
+    pub fn known(&self, name: &str) -> Option<Arc<Database>> {
+        self.known.load().get(name).cloned()
+    }
+
+    /// All names of the database behind that gate, in order.
+    pub fn of_gate(&self, gate: &Arc<Gate>) -> Vec<Arc<Database>> {
+        let known = self.known.load();
+        gate.names()
+            .iter()
+            .filter_map(|name| known.get(name))
+            .filter(|one| Arc::ptr_eq(&one.gate, gate))
+            .cloned()
+            .collect()
     }
 
     /// Every database known now, by name.
@@ -378,7 +410,9 @@ impl Databases {
                 let Some((cluster, tls)) = self.clusters.load().get(&settings.cluster).cloned() else { continue };
                 let old = database.setup();
                 if !(Arc::ptr_eq(&old.cluster, &cluster) && old.settings == *settings) {
-                    database.change(DatabaseSetup { settings: settings.clone(), cluster, tls });
+                    let gate = hub.gates.get_or_create_of(&named(name, settings));
+                    let gate = gate.unwrap_or_else(|_| old.gate.clone());
+                    database.change(DatabaseSetup { settings: settings.clone(), cluster, tls, gate });
                 }
                 next.insert(name.clone(), database.clone());
             }
@@ -397,16 +431,17 @@ impl Databases {
 
     fn make(&self, hub: &Arc<Hub>, name: &str, settings: &config::Database) -> Option<Arc<Database>> {
         let (cluster, tls) = self.clusters.load().get(&settings.cluster).cloned()?;
+        let gate = hub.gates.get_or_create_of(&named(name, settings)).ok()?;
         Some(Arc::new(Database {
             name: name.into(),
-            gate: hub.gates.get_or_create(name).ok()?,
+            gate: CurrentGate::new(gate.clone()),
             stats: hub.stats.database(),
             rehearsal: Rehearsal::default(),
             limit: Limit::new(limit_of(settings.max_db_connections)),
             catalog: Catalog::default(),
             sequence_askers: Askers::default(),
             process_askers: Askers::default(),
-            setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls }),
+            setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls, gate }),
             generation: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),
             disabled: AtomicBool::new(false),

@@ -72,8 +72,8 @@ impl Catalog {
     }
 
     /// Puts another answer in the place of this one.
-    pub fn learn(&self, knowledge: Knowledge) {
-        self.known.store(Arc::new(knowledge));
+    pub fn learn(&self, knowledge: Arc<Knowledge>) {
+        self.known.store(knowledge);
         self.changed.notify_waiters();
     }
 
@@ -95,9 +95,9 @@ impl Catalog {
     }
 
     /// Puts another reading in the place of this one.
-    pub fn learn_leavings(&self, reading: Reading) {
+    pub fn learn_leavings(&self, reading: Arc<Reading>) {
         let (leaves, routes) = (!reading.leavings.is_empty(), !reading.routing.is_empty());
-        self.reading.store(Arc::new(reading));
+        self.reading.store(reading);
         self.leaves.store(leaves, SeqCst);
         self.routes.store(routes, SeqCst);
         self.tried_leavings();

@@ -117,10 +117,19 @@ pub enum Stop {
 
 /// What the proxy's main loop is asked for.
 pub enum Control {
-    /// Take over the configuration file; the answer counts the keys that changed, or says what is wrong.
-    Reload(oneshot::Sender<Result<usize, String>>),
+    /// Take over the configuration file; or says what is wrong.
+    Reload(oneshot::Sender<Result<Reloaded, String>>),
     /// Stop.
     Stop(Stop),
+}
+
+/// What a reload has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Reloaded {
+    /// Keys at the top of the file that are others now.
+    pub changed: usize,
+    /// What the operator should know: keys that need a restart, names that lead elsewhere.
+    pub told: Vec<String>,
 }
 
 /// What a hub is made of.

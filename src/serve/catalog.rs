@@ -2,7 +2,7 @@
 //! whenever something in it has changed, since operators work on it. While the gate is open it is asked less often, for what leaves
 //! something behind in a session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::hub::database::DatabaseSetup;
 use crate::hub::knowledge::{Knowledge, Reading};
 use crate::hub::{Database, Hub, Setup};
 use crate::sql::{Analyzer, unseen};
-use crate::topology::Avoid;
+use crate::topology::{Avoid, Cluster};
 use crate::upstream::Pool;
 use crate::upstream::login::{Fresh, Login};
 use crate::upstream::query::Row;
@@ -25,6 +25,8 @@ use crate::upstream::query::Row;
 const TICK: Duration = Duration::from_millis(50);
 /// How often the catalog of one whose gate is closed is looked at for changes.
 const LOOK: Duration = Duration::from_secs(1);
+/// How many of one cluster's closed databases are looked at in a second.
+const LOOKS_EACH_SECOND: usize = 10;
 /// How long one question may take: MAINTENANCE ON waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Most that is read of a catalog (bytes).
@@ -115,19 +117,29 @@ fn both(rows: &[Row], analyzer: &Analyzer) -> Result<Both, String> {
 /// What the catalog says now, without anything being kept of it. Says why it could not be asked.
 pub async fn look(hub: &Hub, database: &Database) -> Result<unseen::Unseen, String> {
     let at = whom(database).ok_or("no server is known")?;
+    let cluster = database.setup().cluster.clone();
+    let _turn = cluster.catalog_turn.lock().await;
     let asked = async { Link::open(hub, database, at).await?.look(&mut None, unseen::read).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     Ok(answer.unwrap_or_default())
 }
 
 /// Reads the catalog over a connection of its own. Says why it could not.
-pub(super) async fn read(hub: &Hub, database: &Database) -> Result<(), String> {
+pub(super) async fn read(hub: &Hub, database: &Arc<Database>) -> Result<(), String> {
+    let database = &first_name(hub, database);
     let Some(at) = whom(database) else { return Err("no server is known".into()) };
+    let cluster = database.setup().cluster.clone();
+    let _turn = cluster.catalog_turn.lock().await;
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
     let asked = async { Link::open(hub, database, at).await?.look(&mut last, both).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
     learn(hub, database, answer)
+}
+
+/// The catalog is read once for all names of a database: for the first of them.
+fn first_name(hub: &Hub, database: &Arc<Database>) -> Arc<Database> {
+    hub.databases.of_gate(&database.gate).into_iter().next().unwrap_or_else(|| database.clone())
 }
 
 /// A fingerprint is of no use without what was read.
@@ -137,35 +149,59 @@ fn forget_unless_known(database: &Database, last: &mut Option<String>) {
     }
 }
 
+/// What was known before holds no longer; who depends on it waits until it is read again.
+pub(super) fn forget(hub: &Hub, database: &Arc<Database>) {
+    learn_for_all(hub, database, &Arc::new(Knowledge::Pending));
+}
+
+/// How many databases of a cluster are closed.
+pub(super) fn closed_in(hub: &Hub, cluster: &Arc<Cluster>) -> usize {
+    let all = hub.databases.all();
+    let closed = all.iter().filter(|one| is_closed(one) && Arc::ptr_eq(&one.peek_setup().cluster, cluster));
+    closed.map(|one| Arc::as_ptr(&one.gate)).collect::<HashSet<_>>().len()
+}
+
 /// Reads it ahead of a flip. What was known of an earlier one is forgotten if it cannot be read now.
-pub(super) async fn prepare(hub: &Hub, database: &Database) {
+pub(super) async fn prepare(hub: &Hub, database: &Arc<Database>) {
+    let database = &first_name(hub, database);
     if whom(database).is_none() {
-        database.catalog.learn(Knowledge::Pending);
+        learn_for_all(hub, database, &Arc::new(Knowledge::Pending));
     }
     *database.catalog.asking.lock().await = None;
     let _ = read(hub, database).await;
 }
 
-fn learn(hub: &Hub, database: &Database, answer: Result<Option<Both>, String>) -> Result<(), String> {
+/// Every name of the database knows it.
+fn learn_for_all(hub: &Hub, database: &Arc<Database>, knowledge: &Arc<Knowledge>) {
+    database.catalog.learn(knowledge.clone());
+    for other in hub.databases.of_gate(&database.gate).iter().filter(|other| !Arc::ptr_eq(other, database)) {
+        other.catalog.learn(knowledge.clone());
+    }
+}
+
+fn learn(hub: &Hub, database: &Arc<Database>, answer: Result<Option<Both>, String>) -> Result<(), String> {
     match answer {
         Ok(None) => Ok(()),
         Ok(Some((found, leavings))) => {
-            database.catalog.learn(Knowledge::Known(Box::new(found)));
+            learn_for_all(hub, database, &Arc::new(Knowledge::Known(Box::new(found))));
             learn_leavings(hub, database, leavings);
             Ok(())
         }
         Err(why) => {
             let known = matches!(**database.catalog.known(), Knowledge::Known(_));
             tracing::warn!(database = %database.name, known, "the catalog cannot be asked for unseen writers: {why}");
-            database.catalog.learn(Knowledge::Unknown(why.clone()));
+            learn_for_all(hub, database, &Arc::new(Knowledge::Unknown(why.clone())));
             Err(why)
         }
     }
 }
 
-fn learn_leavings(hub: &Hub, database: &Database, (leavings, routing): ForSessions) {
-    let number = hub.readings.fetch_add(1, SeqCst);
-    database.catalog.learn_leavings(Reading { number, leavings, routing });
+fn learn_leavings(hub: &Hub, database: &Arc<Database>, (leavings, routing): ForSessions) {
+    let reading = Arc::new(Reading { number: hub.readings.fetch_add(1, SeqCst), leavings, routing });
+    database.catalog.learn_leavings(reading.clone());
+    for other in hub.databases.of_gate(&database.gate).iter().filter(|other| !Arc::ptr_eq(other, database)) {
+        other.catalog.learn_leavings(reading.clone());
+    }
 }
 
 /// Has the catalogs of all databases whose gates are closed looked at; never ends by itself.
@@ -176,8 +212,11 @@ pub(super) async fn watch(hub: Weak<Hub>) {
         tick.tick().await;
         let Some(strong) = hub.upgrade() else { return };
         attended.retain(|_, task| !task.is_finished());
-        for database in strong.databases.all() {
-            if attended.contains_key(&database.name) {
+        let mut all = strong.databases.all();
+        // Those that clients use come first.
+        all.sort_by_key(|database| database.pools().is_empty());
+        for database in all {
+            if attended.contains_key(&database.name) || !Arc::ptr_eq(&first_name(&strong, &database), &database) {
                 continue;
             }
             if is_closed(&database) {
@@ -200,12 +239,16 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
     let mut link: Option<Link> = None;
     while is_closed(&database) {
         let Some(hub) = hub.upgrade() else { return };
+        let cluster = database.setup().cluster.clone();
         let Some(at) = whom(&database) else {
             // What was known stays true as long as nobody can be asked: nobody can change it either.
             link = None;
-            sleep(TICK).await;
+            drop(hub);
+            let _ = timeout(LOOK, cluster.changes().changed()).await;
             continue;
         };
+        let turn = cluster.catalog_turn.lock().await;
+        let closed = closed_in(&hub, &cluster);
         let mut last = database.catalog.asking.lock().await;
         forget_unless_known(&database, &mut last);
         let asked = async {
@@ -218,7 +261,7 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
             }
         };
         let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
-        if answer.is_err() {
+        if answer.is_err() || closed > 1 {
             link = None;
         }
         // What is known is better than nothing: who cannot be asked cannot be changed by many.
@@ -226,9 +269,20 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
         if answer.is_ok() || !known {
             let _ = learn(&hub, &database, answer);
         }
-        drop(last);
-        drop(hub);
+        drop((last, turn, hub));
         sleep(LOOK).await;
+        // Hundreds are looked at in turn, and the server has other things to do.
+        let rest = LOOK * u32::try_from(closed / LOOKS_EACH_SECOND).unwrap_or(u32::MAX);
+        let opened = async {
+            while is_closed(&database) {
+                sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = database.catalog.altered() => {}
+            () = opened => {}
+        }
     }
 }
 
@@ -283,8 +337,10 @@ async fn follow(hub: Weak<Hub>, database: Arc<Database>) {
 }
 
 /// Reads it over a connection that lasts no longer: nobody is to be kept from dropping a database.
-async fn read_leavings(hub: &Hub, database: &Database, last: &mut Option<String>) -> Result<(), String> {
+async fn read_leavings(hub: &Hub, database: &Arc<Database>, last: &mut Option<String>) -> Result<(), String> {
     let Some(at) = whom(database) else { return Ok(()) };
+    let cluster = database.setup().cluster.clone();
+    let _turn = cluster.catalog_turn.lock().await;
     let asked = async { Link::open(hub, database, at).await?.look(last, unseen::read_leavings).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     if let Some(leavings) = answer {

@@ -3,16 +3,18 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::gate::{DrainTo, Epoch, Field, ForeignWriter, GateView, Job, Lsn, OpenTransaction, Settled};
+use super::settle::Desks;
+use crate::gate::{DrainTo, Epoch, Field, Gate, GateView, Job, Lsn, OpenTransaction, Settled};
 use crate::hub::client::Ask;
 use crate::hub::{Client, Database, Hub, Phase};
-use crate::sql::own_statements::servers;
 use crate::topology::{Cluster, Role};
 use crate::upstream::login::Login;
 use crate::wire::Report;
 
 /// Bytes of a statement that are shown to a person.
 const SHOWN: usize = 200;
+/// Databases of one cluster whose catalogs a command waits for.
+const READ_AT_ONCE: usize = 4;
 /// How long replicas are looked at closely after a flip.
 const CLOSE_LOOK: Duration = Duration::from_secs(30);
 
@@ -23,6 +25,7 @@ pub type Logins = Arc<dyn Fn(&Cluster, usize) -> Option<Login> + Send + Sync>;
 #[derive(Default)]
 pub struct World {
     hub: OnceLock<(Weak<Hub>, Logins)>,
+    desks: Desks,
 }
 
 impl World {
@@ -35,15 +38,29 @@ impl World {
         self.hub.get()?.0.upgrade()
     }
 
-    fn database(&self, name: &str) -> Option<(Arc<Hub>, Arc<Database>)> {
+    /// The gate that the name leads to, and every name of its database.
+    fn databases(&self, name: &str) -> Option<Behind> {
         let hub = self.hub()?;
-        let database = hub.databases.get(name)?;
-        Some((hub, database))
+        let gate = Arc::clone(&hub.databases.known(name)?.gate);
+        let databases = hub.databases.of_gate(&gate);
+        Some((hub, gate, databases))
     }
 }
 
-fn is_of(client: &Client, database: &Arc<Database>) -> bool {
-    !client.operator && client.database.as_ref().is_some_and(|db| Arc::ptr_eq(db, database))
+/// What a gate belongs to: all databases of that name, and where they are.
+type Behind = (Arc<Hub>, Arc<Gate>, Vec<Arc<Database>>);
+
+fn is_of(client: &Client, gate: &Arc<Gate>) -> bool {
+    let gate_of = |database: &Arc<Database>| match client.transaction_since.get() {
+        Some(since) => Arc::ptr_eq(database.gate.at(since), gate),
+        None => Arc::ptr_eq(&database.gate, gate),
+    };
+    !client.operator && client.database.as_ref().is_some_and(gate_of)
+}
+
+/// Whether its session may have something open behind that gate; the session itself knows.
+fn may_be_of(client: &Client, gate: &Arc<Gate>) -> bool {
+    !client.operator && client.database.as_ref().is_some_and(|database| database.gate.has_been(gate))
 }
 
 fn concerned(client: &Client, to: DrainTo) -> bool {
@@ -59,15 +76,12 @@ impl Field for World {
     fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()> {
         Box::pin(async move {
             log_flip(&view);
-            let Some((hub, database)) = self.database(database) else { return };
+            let Some((hub, gate, databases)) = self.databases(database) else { return };
             if view.state.mode.reports_read_only() {
-                database.close_idle_unguarded();
+                databases.iter().for_each(|database| _ = database.close_idle_unguarded());
             }
             hub.on_every_core(move |core| {
-                core.clients()
-                    .iter()
-                    .filter(|client| is_of(client, &database))
-                    .for_each(|client| client.ask(Ask::Flip));
+                core.clients().iter().filter(|client| may_be_of(client, &gate)).for_each(|client| client.ask(Ask::Flip));
             })
             .await;
         })
@@ -75,19 +89,28 @@ impl Field for World {
 
     fn prepare<'a>(&'a self, database: &'a str) -> Job<'a, ()> {
         Box::pin(async move {
-            if let Some((hub, database)) = self.database(database) {
-                super::catalog::prepare(&hub, &database).await;
+            let Some((hub, _, databases)) = self.databases(database) else { return };
+            if let Some(database) = databases.first() {
+                super::catalog::prepare(&hub, database).await;
             }
         })
     }
 
+    fn forget_prepared(&self, database: &str) {
+        if let Some((hub, _, databases)) = self.databases(database)
+            && let Some(database) = databases.first()
+        {
+            super::catalog::forget(&hub, database);
+        }
+    }
+
     fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>> {
         Box::pin(async move {
-            let Some((hub, database)) = self.database(database) else { return Vec::new() };
-            let strays = super::strays::known(&hub, &database);
+            let Some((hub, gate, databases)) = self.databases(database) else { return Vec::new() };
+            let strays = super::strays::known(&hub, &databases);
             let found = hub.on_every_core(move |core| {
                 let clients = core.clients();
-                let open = clients.iter().filter(|client| is_of(client, &database) && concerned(client, to));
+                let open = clients.iter().filter(|client| is_of(client, &gate) && concerned(client, to));
                 open.map(|client| describe(client)).collect::<Vec<_>>()
             });
             found.await.into_iter().flatten().chain(strays).collect()
@@ -96,25 +119,25 @@ impl Field for World {
 
     fn strays<'a>(&'a self, database: &'a str) -> Job<'a, Result<Vec<OpenTransaction>, String>> {
         Box::pin(async move {
-            let (hub, logins) = self.hub.get().ok_or("the proxy is starting")?;
-            let hub = hub.upgrade().ok_or("the proxy is shutting down")?;
-            let database = hub.databases.get(database).ok_or("there is no such database")?;
-            super::strays::look(&hub, logins, &database, false).await
+            let (_, logins) = self.hub.get().ok_or("the proxy is starting")?;
+            let (hub, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;
+            super::strays::look(&hub, logins, &databases, false).await
         })
     }
 
     fn cancel_open<'a>(&'a self, database: &'a str, _: Epoch, to: DrainTo) -> Job<'a, u64> {
         Box::pin(async move {
-            let Some((hub, database)) = self.database(database) else { return 0 };
+            let Some((hub, gate, _)) = self.databases(database) else { return 0 };
             let counts = hub.on_every_core(move |core| {
                 let clients = core.clients();
-                let open = clients.iter().filter(|client| is_of(client, &database) && concerned(client, to));
+                let open = clients.iter().filter(|client| may_be_of(client, &gate) && concerned(client, to));
                 open.map(|client| match to {
                     // It is counted when it has been rolled back.
                     DrainTo::ReadOnly { .. } => {
                         client.ask(Ask::RollBack);
                         0
                     }
+                    DrainTo::Offline if !is_of(client, &gate) => 0,
                     DrainTo::Offline => {
                         client.ask(Ask::End { report: terminated(None), now: true });
                         1
@@ -128,22 +151,20 @@ impl Field for World {
 
     fn settle<'a>(&'a self, database: &'a str) -> Job<'a, Result<Settled, String>> {
         Box::pin(async move {
-            let (hub, database) = self.database(database).ok_or("the proxy is shutting down")?;
+            let (hub, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;
+            let database = databases.into_iter().next().ok_or("no name of the configuration leads to it")?;
             let setup = database.setup();
             let cluster = setup.cluster.clone();
             let at = cluster.primary().ok_or("no primary is known")?;
             let login = self.hub.get().and_then(|(_, logins)| logins(&cluster, at)).ok_or("no way to log in")?;
             let dbname = setup.settings.server_dbname(&database.name).to_owned();
-            let ours = hub.on_every_core(|core| {
-                let clients = core.clients();
-                let pids = clients.iter().filter(|client| client.operator);
-                pids.filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.server.pid))
-                    .collect::<Vec<_>>()
-            });
-            let ours: Vec<u32> = ours.await.into_iter().flatten().collect();
-            let mut settled = ask_primary(&login, &dbname, &ours).await?;
-            // Nobody but operators and foreign writers can change the catalog from here on.
-            if let Err(why) = super::catalog::read(&hub, &database).await {
+            let ours = operators_backends(&hub);
+            let mut settled = self.desks.settle(&cluster, &login, &dbname, ours).await?;
+            // Nobody but operators and foreign writers can change the catalog from here on. Those of many databases are read one
+            // after the other, while statements that depend on it wait.
+            if super::catalog::closed_in(&hub, &cluster) <= READ_AT_ONCE
+                && let Err(why) = super::catalog::read(&hub, &database).await
+            {
                 settled.warning = Some(format!(
                     "the catalog could not be asked for unseen writers, so statements that call functions of the database's own are refused: {why}"
                 ));
@@ -155,16 +176,28 @@ impl Field for World {
 
     fn disconnect<'a>(&'a self, database: &'a str, text: &'a str) -> Job<'a, ()> {
         Box::pin(async move {
-            let Some((hub, database)) = self.database(database) else { return };
+            let Some((hub, gate, _)) = self.databases(database) else { return };
             let text = text.to_owned();
             hub.on_every_core(move |core| {
-                for client in core.clients().iter().filter(|client| is_of(client, &database)) {
+                for client in core.clients().iter().filter(|client| is_of(client, &gate)) {
                     client.ask(Ask::End { report: terminated(Some(text.clone())), now: true });
                 }
             })
             .await;
         })
     }
+}
+
+/// The backends that serve operators.
+async fn operators_backends(hub: &Hub) -> Vec<u32> {
+    let pids = hub.on_every_core(|core| {
+        let clients = core.clients();
+        let operators = clients.iter().filter(|client| client.operator);
+        operators
+            .filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.server.pid))
+            .collect::<Vec<_>>()
+    });
+    pids.await.into_iter().flatten().collect()
 }
 
 /// The one line that every change of mode leaves in the log, whoever caused it.
@@ -191,28 +224,6 @@ fn describe(client: &Client) -> OpenTransaction {
         age: client.transaction_since.get().map_or(Duration::ZERO, |since| since.elapsed()),
         statement: client.running.borrow().as_ref().filter(|_| running).map(|statement| statement.text(SHOWN)),
     }
-}
-
-/// Asks for the position and for who else writes: backends with a transaction id, prepared transactions, logical
-/// replication. An operator's own backends are not reported.
-async fn ask_primary(login: &Login, dbname: &str, ours: &[u32]) -> Result<Settled, String> {
-    let sql = servers::writers(dbname, ours);
-    let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
-    let rows = tokio::time::timeout(login.timeout, fresh.rows(&sql)).await;
-    let rows = rows.map_err(|_| "the primary does not answer".to_owned())?.map_err(|error| error.to_string())?;
-    let mut lsn = None;
-    let mut foreign_writers = Vec::new();
-    for row in rows {
-        let mut fields = row.into_iter().map(Option::unwrap_or_default);
-        let (kind, description) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-        if kind == "lsn" {
-            lsn = description.parse::<Lsn>().ok();
-        } else {
-            foreign_writers.push(ForeignWriter { kind, description });
-        }
-    }
-    let lsn = lsn.map(Lsn::reachable).ok_or("the primary tells no position")?;
-    Ok(Settled { lsn, foreign_writers, warning: None })
 }
 
 /// Has replicas looked at often until they have come as far as `lsn`.

@@ -6,6 +6,7 @@ pub mod field;
 pub mod janitor;
 pub mod listen;
 pub mod proxy;
+mod settle;
 pub mod setup;
 pub mod strays;
 pub mod turns;

@@ -1,6 +1,7 @@
 //! The whole proxy: started, reloaded, drained, stopped.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::JoinHandle;
@@ -19,8 +20,8 @@ use crate::auth::Decoy;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{GateError, Gates, Limits, StateFile};
 use crate::hub::client::Ask;
-use crate::hub::database::Clusters;
-use crate::hub::{Control, Hub, HubParts, Stop};
+use crate::hub::database::{Clusters, all_named};
+use crate::hub::{Control, Core, Hub, HubParts, Phase, Reloaded, Stop};
 use crate::topology::{Cluster, monitor};
 use crate::upstream::ledger::Ledger;
 use crate::wire::Report;
@@ -89,7 +90,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let listen::Listeners { mut per_core, unix_path } = listen::open(&config, cores)?;
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
     let setup = setup(config, &decoy)?;
-    let names: Vec<String> = setup.config.databases.keys().filter(|name| *name != "*").cloned().collect();
+    let names = all_named(&setup.config);
     let file = match &setup.config.process.state_file {
         config::StateFile::Path(path) => StateFile::Path(path.clone()),
         config::StateFile::Ephemeral => StateFile::Ephemeral,
@@ -132,11 +133,18 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     drop(config);
     let mut stop = loop {
         tokio::select! {
-            _ = hangup.recv() => running.reload_and_log(),
+            _ = hangup.recv() => {
+                running.reload_and_log();
+                running.end_former_operators().await;
+            }
             _ = terminate.recv() => break Stop::Drain,
             _ = interrupt.recv() => break Stop::Now,
             control = asked.recv() => match control {
-                Some(Control::Reload(tell)) => _ = tell.send(running.reload()),
+                Some(Control::Reload(tell)) => {
+                    let reloaded = running.reload();
+                    running.end_former_operators().await;
+                    let _ = tell.send(reloaded);
+                }
                 Some(Control::Stop(stop)) => break stop,
                 None => break Stop::Now,
             },
@@ -233,30 +241,55 @@ impl Running {
 
     fn reload_and_log(&mut self) {
         match self.reload() {
-            Ok(changed) => tracing::info!(changed, "configuration reloaded"),
+            Ok(reloaded) => tracing::info!(changed = reloaded.changed, "configuration reloaded"),
             Err(error) => tracing::error!("configuration not reloaded: {error}"),
         }
     }
 
     /// Takes over the configuration file as it is now; nothing changes if anything in it is wrong.
-    fn reload(&mut self) -> Result<usize, String> {
+    fn reload(&mut self) -> Result<Reloaded, String> {
         let old = self.hub.setup.load_full();
         let mut config = match &old.config.file {
             Some(path) => Config::load_with(path, &self.overrides).map_err(|errors| errors.to_string())?,
             None => old.config.clone(),
         };
-        config.keep_fixed(&old.config);
         let changes = config.diff(&old.config);
+        config.keep_fixed(&old.config);
         let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
         next.userlist.inherit(&old.userlist);
-        let names: Vec<String> = next.config.databases.keys().filter(|name| *name != "*").cloned().collect();
+        let names = all_named(&next.config);
         self.hub.total.set(crate::hub::database::limit_of(next.config.pooling.max_server_connections));
-        self.hub.gates.sync_databases(&names);
+        let mut told = self.hub.gates.sync(&names);
         self.hub.put_setup(next);
         self.apply_clusters().map_err(|error| error.to_string())?;
         let hub = self.hub.clone();
         tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
-        Ok(changes.keys.len())
+        let restart: Vec<_> = changes.need_restart().map(|change| change.key.as_str()).collect();
+        if !restart.is_empty() {
+            told.push(format!("these keys take effect with a restart: {}", restart.join(", ")));
+        }
+        told.iter().for_each(|text| tracing::warn!("RELOAD: {text}"));
+        Ok(Reloaded { changed: changes.keys.len(), told })
+    }
+
+    /// Ends the sessions of roles that are operators no longer: what they have open may write, whatever the gate says.
+    async fn end_former_operators(&self) {
+        let setup = self.hub.setup.load_full();
+        let end = move |core: &Rc<Core>| {
+            let operators = &setup.config.auth.operators;
+            for client in core.clients().iter().filter(|client| client.operator) {
+                if operators.iter().any(|name| **name == *client.user) {
+                    continue;
+                }
+                let detail = format!("Role \"{}\" is not in operators any more.", client.user);
+                let report = Report::fatal("57P01", "terminating connection due to administrator command");
+                if client.phase.get() == Phase::Active {
+                    drop(client.send_cancel());
+                }
+                client.ask(Ask::End { report: report.with_detail(Some(detail)), now: true });
+            }
+        };
+        self.hub.on_every_core(end).await;
     }
 
     /// Lets nobody in, sends away who is idle, and waits for the others.

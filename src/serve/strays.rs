@@ -45,28 +45,34 @@ struct Seen {
 pub async fn look(
     hub: &Hub,
     logins: &Logins,
-    database: &Database,
+    names: &[Arc<Database>],
     force: bool,
 ) -> Result<Vec<OpenTransaction>, String> {
-    let setup = database.setup();
-    let dbname = setup.settings.server_dbname(&database.name).to_owned();
-    let mut mine: Vec<Arc<Stray>> =
-        hub.ledger.strays().into_iter().filter(|stray| stray.backend.dbname == dbname).collect();
+    let Some(database) = names.first() else { return Ok(Vec::new()) };
+    let mut mine = of(hub, names);
     if mine.is_empty() {
         return Ok(Vec::new());
     }
-    let cluster = setup.cluster.clone();
+    let cluster = database.setup().cluster.clone();
     let at = cluster.primary().ok_or("no primary is known")?;
     mine.retain(|stray| concerns(&cluster, at, &stray.backend));
     if mine.is_empty() {
         return Ok(Vec::new());
     }
     let login = logins(&cluster, at).ok_or("no way to log in")?;
+    let _turn = cluster.question_turn.lock().await;
     let asked = async {
         let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
         stop(hub, &login, &mut fresh, mine, force).await
     };
     timeout(login.timeout, asked).await.map_err(|_| "the primary does not answer".to_owned())?
+}
+
+/// Those that were opened for any name of a database.
+fn of(hub: &Hub, names: &[Arc<Database>]) -> Vec<Arc<Stray>> {
+    let dbnames: Vec<String> =
+        names.iter().map(|one| one.peek_setup().settings.server_dbname(&one.name).to_owned()).collect();
+    hub.ledger.strays().into_iter().filter(|stray| dbnames.contains(&stray.backend.dbname)).collect()
 }
 
 /// Whether it may be on that primary: what works on another server of the cluster cannot write here.
@@ -151,11 +157,8 @@ fn describe(stray: &Stray, running: String) -> OpenTransaction {
 }
 
 /// Those of a database that were at work when somebody last looked.
-pub fn known(hub: &Hub, database: &Database) -> Vec<OpenTransaction> {
-    let setup = database.setup();
-    let dbname = setup.settings.server_dbname(&database.name);
-    let strays = hub.ledger.strays().into_iter().filter(|stray| stray.backend.dbname == dbname);
-    strays.filter_map(|stray| Some(describe(&stray, stray.running()?))).collect()
+pub fn known(hub: &Hub, names: &[Arc<Database>]) -> Vec<OpenTransaction> {
+    of(hub, names).into_iter().filter_map(|stray| Some(describe(&stray, stray.running()?))).collect()
 }
 
 /// Looks after them as long as there are any; never ends by itself.
@@ -167,7 +170,7 @@ pub async fn watch(hub: Weak<Hub>, logins: Logins) {
             continue;
         }
         for database in hub.databases.all() {
-            if let Err(why) = look(&hub, &logins, &database, false).await {
+            if let Err(why) = look(&hub, &logins, &[database.clone()], false).await {
                 tracing::debug!(database = %database.name, "back ends without a client cannot be looked at: {why}");
             }
         }

@@ -181,7 +181,9 @@ impl Session {
     }
 
     fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
-        let lane = self.lane.take().unwrap_or_else(|| self.db.gate.lane(self.core.index));
+        let lane = self.lane.take();
+        let gate = self.gate_of_lease();
+        let lane = lane.filter(|lane| gate.owns(lane)).unwrap_or_else(|| gate.lane(self.core.index));
         match lane.enter() {
             Ok(ticket) => Some(ticket),
             Err((lane, _)) => {
@@ -542,7 +544,7 @@ impl Session {
     }
 
     pub(super) fn offline_report(&self) -> Report {
-        let view = self.db.gate.view();
+        let view = self.db.gate.view().under(&self.db.name);
         Report::error("57P03", view.offline_text()).with_hint(view.offline_hint())
     }
 }

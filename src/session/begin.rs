@@ -197,7 +197,7 @@ fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
         return Err(Report::fatal("53300", "sorry, too many clients already"));
     }
     if !db.gate.state().mode.admits_connections() && !operator {
-        let view = db.gate.view();
+        let view = db.gate.view().under(&db.name);
         return Err(Report::fatal("57P03", view.offline_text()).with_hint(view.offline_hint()));
     }
     Ok(db)

@@ -60,7 +60,7 @@ impl Breaking {
 impl Session {
     /// The gate asks for the end of a transaction that may write.
     pub(super) fn roll_back_for_gate(&mut self) -> Result<(), End> {
-        if !matches!(self.lease, Lease::Write { .. }) || self.db.gate.state().mode == Mode::ReadWrite {
+        if !matches!(self.lease, Lease::Write { .. }) || self.gate_of_lease().state().mode == Mode::ReadWrite {
             return Ok(());
         }
         self.break_off()
@@ -75,11 +75,11 @@ impl Session {
         };
         if broken.times >= PATIENCE {
             if !std::mem::replace(&mut broken.told, true) {
-                self.db.gate.count_cancelled();
+                self.gate_of_lease().count_cancelled();
             }
             self.breaking = Breaking::Asked(broken);
             let text = "terminating connection due to administrator command";
-            return Err(Report::fatal("57P01", text).with_detail(self.db.gate.view().refusal_detail()).into());
+            return Err(Report::fatal("57P01", text).with_detail(self.gate_of_lease().view().refusal_detail()).into());
         }
         if let Breaking::Sent(_) = self.breaking {
             self.breaking = Breaking::Sent(broken);
@@ -165,7 +165,7 @@ impl Session {
         let owed = self.flow.skip && !broken.told;
         self.breaking = if owed { Breaking::Owed(broken) } else { Breaking::No };
         if owed {
-            self.db.gate.count_cancelled();
+            self.gate_of_lease().count_cancelled();
         }
         self.me.transaction_since.set(None);
         self.note_phase();
@@ -191,7 +191,7 @@ impl Session {
             return;
         }
         if !broken.told {
-            self.db.gate.count_cancelled();
+            self.gate_of_lease().count_cancelled();
         }
         self.breaking = match broken.told {
             true => Breaking::No,
@@ -216,7 +216,7 @@ impl Session {
     pub(super) fn take_broken_off(&mut self, code: &[u8]) -> Option<Report> {
         let ran = match self.breaking {
             Breaking::Asked(broken) if !broken.told && code == b"57014" => {
-                self.db.gate.count_cancelled();
+                self.gate_of_lease().count_cancelled();
                 self.breaking = Breaking::Asked(Broken { told: true, ..broken });
                 broken.ran
             }

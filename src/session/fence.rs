@@ -41,7 +41,7 @@ impl Session {
         if !open || !matches!(self.lease, Lease::Write { .. }) || self.flow.fencing != Fencing::No {
             return;
         }
-        if !matches!(self.db.gate.state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
+        if !matches!(self.gate_of_lease().state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
             return;
         }
         if self.runs_read_only_for_good() {
@@ -126,7 +126,7 @@ impl Session {
                 self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
                 self.note_doubt(None);
                 self.me.write_capable.set(false);
-                self.db.gate.count_fenced();
+                self.gate_of_lease().count_fenced();
                 self.lane = ticket.leave();
             }
             other => self.lease = other,

@@ -30,7 +30,7 @@ impl Session {
             back::parameter_status(&mut io.to_client, "default_transaction_read_only", word);
         }
         if flipped && self.db.setup().settings.maintenance.notice {
-            notice(&self.db.gate.view()).write(&mut io.to_client);
+            notice(&self.db.gate.view().under(&self.db.name)).write(&mut io.to_client);
         }
     }
 }

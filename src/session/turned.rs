@@ -4,11 +4,14 @@
 //! Connections of a pool are simply not lent any more. One that a session keeps is checked before its next transaction
 //! ([`Session::standing`]), and a transaction that is open when the server turns is broken off if it must not be committed.
 
+use std::sync::Arc;
+
 use super::drain::Breaking;
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
 use super::{End, Session};
+use crate::gate::Gate;
 use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT};
 use crate::topology::{Cluster, Standing, Upstream};
 use crate::upstream::{Pool, Server};
@@ -38,6 +41,12 @@ fn place_of(pool: &Pool, cluster: &Cluster) -> Option<usize> {
     }
 }
 
+/// The end of a session whose own server connection leads to what the database's name stood for before.
+pub(super) fn led_elsewhere(name: &str) -> Report {
+    let report = Report::fatal("57P01", "terminating connection due to administrator command");
+    report.with_detail(Some(format!("The name \"{name}\" leads to another database now.")))
+}
+
 impl Session {
     /// What the kept connection may be used for. One whose server has not turned since it was last asked costs no more than
     /// a look at a number.
@@ -62,7 +71,7 @@ impl Session {
 
     /// DETAIL and HINT of a write that is refused.
     pub(super) fn refusal_words(&self) -> (Option<String>, Option<String>) {
-        let view = self.db.gate.view();
+        let view = self.db.gate.view().under(&self.db.name);
         match view.refusal_detail() {
             Some(detail) => (Some(detail), view.refusal_hint()),
             None if self.is_contested() => (Some(CONTESTED.to_owned()), None),
@@ -134,9 +143,38 @@ impl Session {
         Err(self.ends_with_server(Standing::Replaced))
     }
 
+    /// The gate of the database that the lease's connection leads to: a reload may have led the name elsewhere since.
+    #[inline]
+    pub(super) fn gate_of_lease(&self) -> &Arc<Gate> {
+        self.pools.setup.as_ref().map_or(&*self.db.gate, |setup| &setup.gate)
+    }
+
+    fn keeps_server(&self) -> bool {
+        matches!(self.lease, Lease::Bound { .. } | Lease::InPlace { .. })
+    }
+
+    /// Whether the database's name leads to another database than the kept connection does.
+    fn has_moved(&self) -> bool {
+        !Arc::ptr_eq(self.gate_of_lease(), &self.db.gate)
+    }
+
+    /// A session in session mode takes a connection to the database that its name leads to now; one that was pinned has lost
+    /// what it was pinned for.
+    fn leave_database(&mut self) -> Result<Kept, End> {
+        self.close_lease();
+        self.pins.only_mode();
+        if self.pins.has(Pin::SessionMode) {
+            return Ok(Kept::No);
+        }
+        Err(led_elsewhere(&self.db.name).into())
+    }
+
     /// A connection the session keeps is made ready for the next transaction: with a ticket if the gate is open, guarded in
     /// place if it is closed.
     pub(super) fn reuse_bound(&mut self) -> Result<Kept, End> {
+        if self.keeps_server() && self.has_moved() {
+            return self.leave_database();
+        }
         if let Lease::Bound { conn } = &mut self.lease
             && !conn.server().still_lives()
         {
@@ -148,7 +186,7 @@ impl Session {
             }
             return Err(Report::fatal("08006", "server closed the connection unexpectedly").into());
         }
-        if !matches!(self.lease, Lease::Bound { .. } | Lease::InPlace { .. }) {
+        if !self.keeps_server() {
             return Ok(Kept::No);
         }
         let standing = self.standing();

@@ -60,6 +60,10 @@ pub struct Cluster {
     pub max_lag_bytes: u64,
     /// Most time a replica may be behind for reads, 0 for any.
     pub max_lag: Duration,
+    /// Catalogs of its databases are read one after the other: there may be hundreds, and each takes a log-in.
+    pub catalog_turn: tokio::sync::Mutex<()>,
+    /// What else is asked of the primary is asked one question after the other, for the same reason.
+    pub question_turn: tokio::sync::Mutex<()>,
     leader: AtomicUsize,
     /// The newest timeline of any server that was the only primary.
     newest: AtomicU32,
@@ -90,6 +94,8 @@ impl Cluster {
             upstreams: addresses.into_iter().map(Upstream::new).collect(),
             max_lag_bytes,
             max_lag,
+            catalog_turn: tokio::sync::Mutex::default(),
+            question_turn: tokio::sync::Mutex::default(),
             leader: AtomicUsize::new(NO_LEADER),
             newest: AtomicU32::new(0),
             floor: Floor::default(),

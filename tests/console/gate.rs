@@ -67,7 +67,7 @@ fn a_drain_tells_what_it_waits_for() {
     rows(&mut app, "begin; insert into t values (2)");
     first.send(&query("MAINTENANCE ON app")).unwrap();
     let told = first.frames_until(SOON, |frame| frame.tag == b'N').unwrap();
-    assert!(notices(&told)[0].contains("waiting for 1 open transactions"), "{told:?}");
+    assert!(notices(&told)[0].contains("waiting for 1 open transaction ("), "{told:?}");
     assert!(notices(&told)[0].contains("user \"app\""), "{told:?}");
     let status = table(&mut second, "SHOW MAINTENANCE app");
     assert_eq!(status.value(&[("database", "app")], "mode"), "draining");

@@ -2,6 +2,8 @@
 mod control;
 mod drivers;
 mod gate;
+mod names;
+mod operating;
 mod protocol;
 mod remote;
 mod show;

@@ -53,7 +53,7 @@ fn what_waits_is_told_and_what_fails_has_a_code() {
     let on = maintenance(&proxy, "admin", "secret", &["on", "app", "--drain-timeout", "2s", "--on-timeout", "revert"]);
     assert_eq!(on.status.code(), Some(1));
     let told = text(&on.stderr);
-    assert!(told.contains("NOTICE:  database \"app\": waiting for 1 open transactions"), "{told}");
+    assert!(told.contains("NOTICE:  database \"app\": waiting for 1 open transaction ("), "{told}");
     assert!(told.contains("ERROR:  ") && told.contains("\nDETAIL:  ") && told.contains("\nHINT:  "), "{told}");
     for (user, password, args, words) in [
         ("admin", "wrong", &["status", "app"][..], "password authentication failed"),

@@ -1,8 +1,7 @@
 //! What this process knows by itself: its state file, the gate, the monitor's view of the servers, its sessions.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::super::show::seen::Seen;
 use super::Findings;
@@ -26,7 +25,7 @@ pub(super) async fn state_file(hub: &Hub, findings: &mut Findings) {
     };
     let shown = path.display().to_string();
     // A disk may be slow, and on this thread clients are served.
-    let tried = tokio::task::spawn_blocking(move || try_beside(&path)).await;
+    let tried = tokio::task::spawn_blocking(move || crate::gate::try_to_write_beside(&path)).await;
     match tried.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
         Ok(()) => findings.ok(CHECK, format!("{shown} can be written")),
         Err(error) => findings.fail(
@@ -35,15 +34,6 @@ pub(super) async fn state_file(hub: &Hub, findings: &mut Findings) {
             "Give pgsluice's user the right to write into that folder, and room on the disk.",
         ),
     }
-}
-
-/// Makes a file beside the state file, as saving does, and takes it away again.
-fn try_beside(path: &Path) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".check.{}", std::process::id()));
-    let probe: PathBuf = path.with_file_name(name);
-    fs::write(&probe, b"\n")?;
-    fs::remove_file(&probe)
 }
 
 /// Whether the gate is open, and nobody moves it.
@@ -118,7 +108,7 @@ fn replicas(cluster: &Cluster, findings: &mut Findings) {
             Role::Primary => continue,
             Role::Replica => {
                 let (bytes, time) = (upstream.lag_bytes(), upstream.lag());
-                let detail = format!("{address} is {} and {} behind", show_size(bytes), show_duration(time));
+                let detail = behind(address, bytes, time);
                 let late = cluster.max_lag_bytes > 0 && bytes > cluster.max_lag_bytes
                     || !cluster.max_lag.is_zero() && time > cluster.max_lag;
                 if late { findings.warn(CHECK, detail, LATE) } else { findings.ok(CHECK, detail) }
@@ -143,9 +133,33 @@ fn replicas(cluster: &Cluster, findings: &mut Findings) {
     }
 }
 
+/// Which other names close with it.
+pub(super) fn names(database: &Database, names: &[Arc<Database>], findings: &mut Findings) {
+    const CHECK: &str = "names";
+    let others: Vec<_> = names.iter().filter(|other| other.name != database.name).map(|one| &*one.name).collect();
+    match others.as_slice() {
+        [] => findings.ok(CHECK, "no other name leads to the same database"),
+        others => findings.ok(CHECK, format!("closes together with {}", quoted(others))),
+    }
+}
+
+/// `"a", "b"`
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// How far a replica is behind, in words.
+fn behind(address: &crate::upstream::Address, bytes: u64, time: std::time::Duration) -> String {
+    if bytes == 0 {
+        return format!("{address} has replayed everything, 0 behind");
+    }
+    format!("{address} is {} and {} behind", show_size(bytes), show_duration(time))
+}
+
 /// Sessions that are not like the others.
-pub(super) fn sessions(database: &Database, seen: &Seen, findings: &mut Findings) {
-    let ours = || seen.clients.iter().filter(|client| !client.console && client.database == database.name);
+pub(super) fn sessions(names: &[Arc<Database>], seen: &Seen, findings: &mut Findings) {
+    let is_of = |name: &str| names.iter().any(|database| *database.name == *name);
+    let ours = || seen.clients.iter().filter(|client| !client.console && is_of(&client.database));
     let mut pinned: BTreeMap<&str, usize> = BTreeMap::new();
     for client in ours().filter(|client| !client.operator && !client.pinned.is_empty()) {
         *pinned.entry(client.pinned).or_default() += 1;

@@ -13,7 +13,8 @@ use super::console::{Console, Failed};
 use super::rehearse::targets;
 use super::show::seen;
 use super::table::{Column, Table, columns};
-use crate::gate::Target;
+use crate::gate::{Gate, Target};
+use std::sync::Arc;
 
 /// Columns of the answer.
 pub(super) const COLUMNS: &[Column] = columns![database Text, check Text, status Text, detail Text, remedy Text];
@@ -89,8 +90,16 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
     let databases = targets(&hub, target)?;
     let mut table = Table::new(COLUMNS);
     let seen = console.link.wait(seen::gather(&hub)).await?;
+    let mut seen_gates: Vec<Arc<Gate>> = Vec::new();
     for database in databases {
+        let gate = Arc::clone(&database.gate);
+        if seen_gates.iter().any(|other| Arc::ptr_eq(other, &gate)) {
+            continue;
+        }
+        let names = hub.databases.of_gate(&gate);
+        seen_gates.push(gate);
         let mut findings = Findings::default();
+        local::names(&database, &names, &mut findings);
         console.link.wait(local::state_file(&hub, &mut findings)).await?;
         local::gate(&hub, &database, &mut findings);
         let primary = local::servers(&database, &mut findings);
@@ -99,7 +108,7 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
             console.link.wait(primary::check(&hub, &database, at, &seen, &mut findings)).await?;
         }
         console.link.wait(logins::check(&database, &mut findings)).await?;
-        local::sessions(&database, &seen, &mut findings);
+        local::sessions(&names, &seen, &mut findings);
         for finding in findings.0 {
             table.push([
                 (*database.name).into(),

@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use super::Replication;
 use super::command::{self, Command};
-use crate::gate::{Lane, WriteTicket};
+use crate::gate::{Gate, Lane, WriteTicket};
 use crate::hub::client::{Ask, Running};
 use crate::hub::{Client, Core, Database, Phase};
 use crate::net::Stream;
 use crate::session::End;
-use crate::session::turned::CONTESTED;
+use crate::session::turned::{CONTESTED, led_elsewhere};
 use crate::sql::LexContext;
 use crate::sql::own_statements::transaction::POISON;
 use crate::upstream::Server;
@@ -46,6 +46,8 @@ pub(in crate::session) struct Relay {
     /// Registered with the gate until the transaction ends.
     ticket: Option<WriteTicket>,
     lane: Option<Lane>,
+    /// Of the database that its server connection leads to.
+    gate: Arc<Gate>,
     /// What takes the place of the next error: the query was one of ours, made to fail.
     refusal: Option<Report>,
     server_gone: bool,
@@ -63,6 +65,7 @@ impl Relay {
         Self {
             core,
             me,
+            gate: Arc::clone(&db.gate),
             db,
             server: Some(server),
             kind,
@@ -133,7 +136,7 @@ impl Relay {
                 // The drain waits for the transaction, and breaks it off in the end.
                 Ask::End { .. } => {}
                 Ask::RollBack if self.ticket.is_some() => {
-                    let view = self.db.gate.view();
+                    let view = self.gate.view().under(&self.db.name);
                     let text = "terminating connection due to administrator command";
                     return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
                 }
@@ -240,15 +243,17 @@ impl Relay {
                 return Ok(());
             }
         };
+        if self.ticket.is_none() && !Arc::ptr_eq(&self.gate, &self.db.gate) {
+            return Err(led_elsewhere(&self.db.name).into());
+        }
         if self.me.operator || self.ticket.is_some() || self.enter_gate() {
             self.send(header);
             return Ok(());
         }
-        let view = self.db.gate.view();
+        let view = self.gate.view().under(&self.db.name);
         let report = Report::error("25006", format!("cannot execute {name} in a read-only transaction"))
             .with_detail(view.refusal_detail())
             .with_hint(view.refusal_hint());
-        drop(view);
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.refused.add(1);
         }
@@ -272,7 +277,7 @@ impl Relay {
     }
 
     fn enter_gate(&mut self) -> bool {
-        let lane = self.lane.take().unwrap_or_else(|| self.db.gate.lane(self.core.index));
+        let lane = self.lane.take().unwrap_or_else(|| self.gate.lane(self.core.index));
         match lane.enter() {
             Ok(ticket) => {
                 self.ticket = Some(ticket);

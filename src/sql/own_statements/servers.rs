@@ -20,25 +20,22 @@ pub fn in_system_path(sql: &str) -> String {
     format!("SET search_path TO pg_catalog, pg_temp; {sql}")
 }
 
-/// The primary's position and who else writes: backends with a transaction id, prepared transactions, logical
+/// The primary's position and who else writes to which database: backends with a transaction id, prepared transactions, logical
 /// replication. Back ends in `ours` are not reported.
-pub fn writers(dbname: &str, ours: &[u32]) -> String {
-    let name = literal(dbname);
+pub fn writers(ours: &[u32]) -> String {
     let ours = ours.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     format!(
-        "SELECT 'lsn', pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, \
-         pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text \
-         UNION ALL SELECT 'backend', pg_catalog.concat(pid, ' of user ', coalesce(usename, '?'), ', application ', \
-         application_name), NULL \
-         FROM pg_catalog.pg_stat_activity WHERE datname OPERATOR(pg_catalog.=) {name} AND backend_xid IS NOT NULL \
+        "SELECT 'lsn', NULL, pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text \
+         UNION ALL SELECT 'backend', datname::pg_catalog.text, pg_catalog.concat(pid, ' of user ', coalesce(usename, '?'), \
+         ', application ', application_name) \
+         FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL \
          AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
          AND backend_type OPERATOR(pg_catalog.=) 'client backend' \
          AND pid OPERATOR(pg_catalog.<>) ALL ('{{{ours}}}'::pg_catalog.int4[]) \
-         UNION ALL SELECT backend_type, pid::pg_catalog.text, NULL FROM pg_catalog.pg_stat_activity \
-         WHERE datname OPERATOR(pg_catalog.=) {name} \
-         AND backend_type OPERATOR(pg_catalog.~~) 'logical replication %worker' \
-         UNION ALL SELECT 'prepared transaction', pg_catalog.concat(gid, ' of user ', owner), NULL \
-         FROM pg_catalog.pg_prepared_xacts WHERE database OPERATOR(pg_catalog.=) {name}"
+         UNION ALL SELECT backend_type, datname::pg_catalog.text, pid::pg_catalog.text FROM pg_catalog.pg_stat_activity \
+         WHERE backend_type OPERATOR(pg_catalog.~~) 'logical replication %worker' \
+         UNION ALL SELECT 'prepared transaction', database::pg_catalog.text, pg_catalog.concat(gid, ' of user ', owner) \
+         FROM pg_catalog.pg_prepared_xacts"
     )
 }
 
@@ -108,7 +105,7 @@ fn seconds_since(column: &str) -> String {
 pub(super) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("LOOK", LOOK.to_owned()),
-        ("writers", writers("my \"db\" \\' x", &[1, 2])),
+        ("writers", writers(&[1, 2])),
         ("back_ends", back_ends(&[1, 2], 200)),
         ("terminate", terminate(0)),
         ("terminate_if_started", terminate_if_started(0, "2026-01-01 00:00:00+00")),
