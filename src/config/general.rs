@@ -89,7 +89,7 @@ settings! {
         admin_users: Vec<String> = Vec::new();
         /// Users who may run SHOW commands on the console.
         stats_users: Vec<String> = Vec::new();
-        /// Users whose sessions pass the gate in every mode, on the primary: those who run the migration.
+        /// Users whose sessions pass the gate in every mode, on the primary: those who run the migration. A RELOAD that takes a name out ends the open sessions of that role (57P01).
         operators: Vec<String> = Vec::new();
     }
 }

@@ -31,6 +31,7 @@ mod expiry;
 mod field;
 mod gates;
 mod hold;
+mod lock_file;
 mod lsn;
 mod mode;
 mod names;

@@ -2,21 +2,22 @@
 //!
 //! One JSON document: `{"version":2,"checksum":"…","body":{…}}`, the checksum being over the bytes of `body`. It is replaced
 //! as a whole by rename, and the version before stays beside it as `….bak`. Only a file that has never been there means "first
-//! start, read_write". A file that is there but cannot be understood, or one that is gone while its `.bak` is still there,
-//! means that every database is read_only, with an epoch that cannot have been used: above everything that the backup
+//! start, read_write": it is written then, and the log says so. A file that is there but cannot be understood, or one that is
+//! gone although its `.bak` is still there or its [lock](LockFile) remembers one, means that every database is read_only, with an epoch that cannot have been used: above everything that the backup
 //! knows, and at least the Unix time in seconds (an epoch starts at 0 and no one flips once a second for decades).
 //! The damaged file is kept as `….damaged`.
 
 use super::database::Gate;
 use super::detail::{Cause, OnTimeout, Quiesced, Reads, Switches, Terms, Who};
 use super::error::GateError;
+use super::lock_file::LockFile;
 use super::mode::{Epoch, Mode, Writes};
 use super::server_database::ServerDatabase;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -231,11 +232,18 @@ fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
 #[derive(Debug)]
 enum Place {
     Nowhere,
-    /// The lock is held as long as the file is open.
     File {
         path: PathBuf,
-        _lock: File,
+        lock: LockFile,
     },
+}
+
+impl Place {
+    fn remember_a_state(&self) {
+        if let Place::File { path, lock } = self {
+            lock.remember(path);
+        }
+    }
 }
 
 /// The document in force and the place where it is kept.
@@ -252,13 +260,21 @@ impl Store {
         let StateFile::Path(path) = file else {
             return Ok((Store { place: Place::Nowhere, document: Mutex::new(fresh) }, None));
         };
-        let lock = lock(path)?;
-        let place = Place::File { path: path.clone(), _lock: lock };
+        // A file of its own: the state file is another one after each rename.
+        let lock = LockFile::lock(&beside(path, ".lock"), path)?;
+        let had_state = lock.remembers_a_state();
+        let place = Place::File { path: path.clone(), lock };
         let (bak, damaged) = (beside(path, ".bak"), beside(path, ".damaged"));
         let reason = match read(path) {
-            Found::Document(document) => return Ok((Store { place, document: Mutex::new(*document) }, None)),
+            Found::Document(document) => {
+                place.remember_a_state();
+                return Ok((Store { place, document: Mutex::new(*document) }, None));
+            }
+            Found::Nothing if matches!(read(&bak), Found::Nothing) && !had_state => {
+                return Ok((Store::first(place, fresh), None));
+            }
             Found::Nothing if matches!(read(&bak), Found::Nothing) => {
-                return Ok((Store { place, document: Mutex::new(fresh) }, None));
+                "it is gone, and its backup too, though a state has been saved".to_owned()
             }
             Found::Nothing => "it is gone, though its backup is there".to_owned(),
             Found::Damaged(reason) => reason,
@@ -283,6 +299,21 @@ impl Store {
             Err(e) => alarm.push_str(&format!("; this could not be saved: {e}")),
         }
         Ok((store, Some(alarm)))
+    }
+
+    /// Every gate is open. That is said, and saved at once, so that only the very first start says it.
+    fn first(place: Place, document: Document) -> Store {
+        let store = Store { place, document: Mutex::new(document.clone()) };
+        if let Place::File { path, .. } = &store.place {
+            tracing::warn!(
+                "state file \"{}\" is not there: this is taken for the first start, with every gate open and epoch 0",
+                path.display()
+            );
+            if let Err(error) = store.write(&document, false) {
+                tracing::warn!("the state could not be saved: {error}");
+            }
+        }
+        store
     }
 
     /// A copy of what is in force.
@@ -337,19 +368,9 @@ impl Store {
     fn write(&self, document: &Document, backup: bool) -> Result<(), String> {
         let Place::File { path, .. } = &self.place else { return Ok(()) };
         let bytes = encode(document).map_err(|e| e.to_string())?;
-        replace(path, &bytes, backup).map_err(|e| format!("\"{}\": {e}", path.display()))
-    }
-}
-
-fn lock(path: &Path) -> Result<File, GateError> {
-    // A file of its own: the state file is another one after each rename.
-    let name = beside(path, ".lock");
-    let failed = |e: io::Error| GateError::StateFile(format!("\"{}\": {e}", name.display()));
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(GateError::StateFileInUse(path.display().to_string())),
-        Err(TryLockError::Error(e)) => Err(failed(e)),
+        replace(path, &bytes, backup).map_err(|e| format!("\"{}\": {e}", path.display()))?;
+        self.place.remember_a_state();
+        Ok(())
     }
 }
 

@@ -122,6 +122,49 @@ fn a_missing_file_with_a_backup_is_damage() {
 }
 
 #[test]
+fn a_missing_file_without_a_backup_is_damage_once_there_has_been_one() {
+    let (_folder, path, file) = place();
+    written(&file);
+    for gone in [path.clone(), beside(&path, ".bak")] {
+        fs::remove_file(gone).unwrap();
+    }
+    let (store, alarm) = Store::open(&file, now()).unwrap();
+    let alarm = alarm.unwrap();
+    assert!(alarm.contains("EVERY DATABASE IS READ-ONLY") && alarm.contains("its backup too"), "{alarm}");
+    assert!(record(&store, "app").epoch > Epoch(7));
+    drop(store);
+    is_lost_once(&path, &file);
+}
+
+/// What was lost stays closed until a person opens it; who starts over on purpose takes the lock file away too.
+fn is_lost_once(path: &Path, file: &StateFile) {
+    let (store, alarm) = Store::open(file, now()).unwrap();
+    assert_eq!((alarm, record(&store, "app").switches.mode().as_str()), (None, "read_only"));
+    drop(store);
+    for ending in ["", ".bak", ".lock"] {
+        let _ = fs::remove_file(beside(path, ending));
+    }
+    let (store, alarm) = Store::open(file, now()).unwrap();
+    assert_eq!((alarm, record(&store, "app").switches.mode().as_str()), (None, "read_write"));
+}
+
+#[test]
+fn a_first_start_leaves_a_state_and_so_does_one_of_an_earlier_version() {
+    let (_folder, path, file) = place();
+    drop(Store::open(&file, now()).unwrap());
+    assert!(path.exists(), "only the first start is one");
+    fs::remove_file(&path).unwrap();
+    assert!(Store::open(&file, now()).unwrap().1.is_some());
+    // A lock file that remembers nothing, as earlier versions left it.
+    fs::write(beside(&path, ".lock"), b"").unwrap();
+    drop(Store::open(&file, now()).unwrap());
+    for gone in [path.clone(), beside(&path, ".bak")] {
+        let _ = fs::remove_file(gone);
+    }
+    assert!(Store::open(&file, now()).unwrap().1.is_some());
+}
+
+#[test]
 fn a_folder_in_its_place_is_damage() {
     let (_folder, path, file) = place();
     fs::create_dir(&path).unwrap();

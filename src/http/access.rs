@@ -12,9 +12,16 @@ pub fn may_see_banner(config: &Http, headers: &HeaderMap) -> bool {
 }
 
 fn has_token(config: &Http, headers: &HeaderMap) -> bool {
-    let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let wanted = config.token.expose().as_bytes();
     !wanted.is_empty() && given.is_some_and(|given| given.ct_eq(wanted).into())
+}
+
+/// What is behind the scheme, whose name may be written in any case.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(b"Bearer".len())?;
+    let token = rest.trim_ascii_start();
+    (scheme.eq_ignore_ascii_case(b"Bearer") && token.len() < rest.len()).then_some(token)
 }
 
 #[cfg(test)]
@@ -28,8 +35,10 @@ mod tests {
         let mut config = Http::default();
         assert!(!may_see_banner(&config, &HeaderMap::new()) && !may_see_banner(&config, &headers("Bearer ")));
         config.token = Secret::new("s3cret");
-        assert!(may_see_banner(&config, &headers("Bearer s3cret")));
-        for wrong in ["Bearer s3cre", "Bearer s3crets", "Basic s3cret", "s3cret"] {
+        for right in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
+            assert!(may_see_banner(&config, &headers(right)), "{right}");
+        }
+        for wrong in ["Bearer s3cre", "Bearer s3crets", "Basic s3cret", "s3cret", "Bearers3cret", "Bearer S3CRET"] {
             assert!(!may_see_banner(&config, &headers(wrong)), "{wrong}");
         }
         config.banner_public = true;

@@ -51,6 +51,7 @@ impl Session {
     pub(super) fn stands_in_place(&mut self) -> bool {
         let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
         (closed || self.is_contested())
+            && !self.has_moved()
             && self.lease.server().is_some_and(|server| server.default_read_only == Some(true))
     }
 

@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// Whether the database's name leads to another database than the kept connection does.
-    fn has_moved(&self) -> bool {
+    pub(super) fn has_moved(&self) -> bool {
         !Arc::ptr_eq(self.gate_of_lease(), &self.db.gate)
     }
 

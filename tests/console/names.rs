@@ -140,6 +140,92 @@ fn a_name_that_is_led_elsewhere_by_a_reload_takes_its_sessions_along() {
     rows(&mut session, WRITE);
 }
 
+fn moving(to: &str, mode: &str) -> String {
+    config("", &format!("[databases.moving]\ndbname = \"{to}\"\npool_mode = \"{mode}\"\n"))
+}
+
+fn fatal(raw: &mut Raw, sql: &str) -> (String, String) {
+    raw.send(&query(sql)).unwrap();
+    let frames = raw.frames_until(SOON, |frame| frame.tag == b'E').expect("an error before the end");
+    let fields = frames.last().expect("an error").error_fields();
+    (fields[&'C'].clone(), fields.get(&'D').cloned().unwrap_or_default())
+}
+
+#[test]
+fn a_session_that_keeps_its_connection_does_not_write_past_the_gate_of_where_its_name_leads_now() {
+    let mut proxy = proxy_with(&moving("app", "session"));
+    let mut admin = console(&proxy);
+    let mut session = client(&proxy, "moving");
+    assert_eq!(rows(&mut session, "select current_database()")[0][0].as_deref(), Some("app"));
+    reload(&mut proxy, &mut admin, &moving("postgres", "session"));
+    // The new place is closed, the old one is open.
+    rows(&mut admin, "MAINTENANCE ON moving");
+    assert_eq!(refusal(&mut session, "create table here (n int)"), "25006");
+    assert_eq!(rows(&mut session, "select current_database()")[0][0].as_deref(), Some("postgres"));
+    // The new place is open, the old one is closed.
+    rows(&mut admin, "MAINTENANCE OFF moving");
+    reload(&mut proxy, &mut admin, &moving("app", "session"));
+    rows(&mut session, WRITE);
+    reload(&mut proxy, &mut admin, &moving("postgres", "session"));
+    rows(&mut admin, "MAINTENANCE ON app");
+    assert_eq!(refusal(&mut session, WRITE), "42P01", "there is no such table");
+    rows(&mut admin, "MAINTENANCE OFF app");
+}
+
+#[test]
+fn a_session_that_is_pinned_ends_when_its_name_is_led_elsewhere() {
+    let mut proxy = proxy_with(&moving("app", "transaction"));
+    let mut admin = console(&proxy);
+    for closed in [false, true] {
+        let [mut pinned, mut guarded] = [0, 1].map(|_| client(&proxy, "moving"));
+        rows(&mut pinned, "create temp table mine (n int)");
+        if closed {
+            rows(&mut guarded, "create temp table mine (n int)");
+            rows(&mut admin, "MAINTENANCE ON moving");
+            rows(&mut guarded, "select * from mine");
+        }
+        reload(&mut proxy, &mut admin, &moving("postgres", "transaction"));
+        let mut sessions = vec![pinned];
+        sessions.extend(closed.then_some(guarded));
+        for session in &mut sessions {
+            let (code, detail) = fatal(session, "select 1");
+            assert_eq!(code, "57P01");
+            assert!(detail.contains("\"moving\" leads to another database"), "{detail}");
+        }
+        reload(&mut proxy, &mut admin, &moving("app", "transaction"));
+    }
+}
+
+#[test]
+fn a_transaction_that_was_open_when_its_name_was_led_elsewhere_is_one_of_the_old_gate() {
+    let mut proxy = proxy_with(&moving("app", "transaction"));
+    let mut admin = console(&proxy);
+    let [mut waited_for, mut late] = [0, 1].map(|_| client(&proxy, "moving"));
+    for session in [&mut waited_for, &mut late] {
+        rows(session, "begin; insert into t values (91)");
+    }
+    reload(&mut proxy, &mut admin, &moving("postgres", "transaction"));
+    // Nothing of it is in the way of the new place.
+    let on = table(&mut admin, "MAINTENANCE ON moving WITH (drain_timeout 5s, on_timeout revert)");
+    assert_eq!(on.value(&[("database", "moving")], "mode"), "read_only");
+    let mut other = console(&proxy);
+    other.send(&query("MAINTENANCE ON app WITH (drain_timeout 3s, on_timeout cancel)")).unwrap();
+    wait::until(SOON, "the drain", || (mode(&mut admin, "app") == "draining").then_some(()));
+    let waiting = table(&mut admin, "SHOW MAINTENANCE").value(&[("database", "app")], "in_flight");
+    assert_eq!(waiting, "2");
+    rows(&mut waited_for, "commit");
+    let frames = other.frames_until_ready(SOON).unwrap();
+    let row = frames.iter().find(|frame| frame.tag == b'D').unwrap_or_else(|| panic!("{frames:?}")).values();
+    let text = |at: usize| String::from_utf8(row[at].clone().unwrap_or_default().to_vec()).unwrap();
+    assert_eq!((text(1).as_str(), text(8).as_str(), text(10).as_str()), ("read_only", "1", "1"), "{frames:?}");
+    let notices: Vec<_> = frames.iter().filter(|frame| frame.tag == b'N').map(|one| one.error_fields()).collect();
+    assert!(notices.iter().any(|notice| notice[&'M'].contains("user \"app\"")), "who is waited for is named: {notices:?}");
+    assert_eq!(refusal(&mut late, "select 1"), "25006");
+    rows(&mut late, "rollback");
+    rows(&mut admin, "MAINTENANCE OFF app");
+    rows(&mut admin, "MAINTENANCE OFF moving");
+}
+
 #[test]
 fn what_was_taken_out_of_the_file_while_closed_can_be_opened_by_its_name() {
     let with = config("", "[databases.gone]\ndbname = \"postgres\"\n");
