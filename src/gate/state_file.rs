@@ -232,10 +232,7 @@ fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
 #[derive(Debug)]
 enum Place {
     Nowhere,
-    File {
-        path: PathBuf,
-        lock: LockFile,
-    },
+    File { path: PathBuf, lock: LockFile },
 }
 
 impl Place {

@@ -81,7 +81,10 @@ impl Field for World {
                 databases.iter().for_each(|database| _ = database.close_idle_unguarded());
             }
             hub.on_every_core(move |core| {
-                core.clients().iter().filter(|client| may_be_of(client, &gate)).for_each(|client| client.ask(Ask::Flip));
+                core.clients()
+                    .iter()
+                    .filter(|client| may_be_of(client, &gate))
+                    .for_each(|client| client.ask(Ask::Flip));
             })
             .await;
         })

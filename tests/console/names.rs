@@ -219,7 +219,10 @@ fn a_transaction_that_was_open_when_its_name_was_led_elsewhere_is_one_of_the_old
     let text = |at: usize| String::from_utf8(row[at].clone().unwrap_or_default().to_vec()).unwrap();
     assert_eq!((text(1).as_str(), text(8).as_str(), text(10).as_str()), ("read_only", "1", "1"), "{frames:?}");
     let notices: Vec<_> = frames.iter().filter(|frame| frame.tag == b'N').map(|one| one.error_fields()).collect();
-    assert!(notices.iter().any(|notice| notice[&'M'].contains("user \"app\"")), "who is waited for is named: {notices:?}");
+    assert!(
+        notices.iter().any(|notice| notice[&'M'].contains("user \"app\"")),
+        "who is waited for is named: {notices:?}"
+    );
     assert_eq!(refusal(&mut late, "select 1"), "25006");
     rows(&mut late, "rollback");
     rows(&mut admin, "MAINTENANCE OFF app");
