@@ -170,7 +170,7 @@ pub async fn watch(hub: Weak<Hub>, logins: Logins) {
             continue;
         }
         for database in hub.databases.all() {
-            if let Err(why) = look(&hub, &logins, &[database.clone()], false).await {
+            if let Err(why) = look(&hub, &logins, std::slice::from_ref(&database), false).await {
                 tracing::debug!(database = %database.name, "back ends without a client cannot be looked at: {why}");
             }
         }
