@@ -9,15 +9,18 @@
 //! A transaction that is READ ONLY for good need not be asked: it is not waited for, whatever it runs. A batch in which nothing
 //! was bound yet has begun a transaction that has done nothing: it is ended by a Sync of ours, which the client does not see.
 
+use std::rc::Rc;
+
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
-use super::past::Ran;
+use super::past::{Ran, Unjudged};
 use super::{Session, drain};
 use crate::gate::{DrainTo, Mode};
 use crate::hub::Phase;
+use crate::hub::knowledge::Knowledge;
 use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{ARM, FENCE, FENCE_EARLY, FENCE_WITHOUT_CURSORS};
-use crate::sql::{Kind, Statement};
+use crate::sql::{CopyDirection, Kind, LexContext, SessionEffect, Statement};
 use crate::wire::{TxStatus, front};
 
 /// How far it has come.
@@ -61,6 +64,10 @@ impl Session {
             && self.io.server_rest == 0
             && self.breaking == drain::Breaking::No;
         if !quiet || self.flow.past.in_savepoint() || self.flow.past.holds() {
+            return;
+        }
+        if self.flow.past.is_read_only_for_good() && self.flow.status == TxStatus::Block && self.ran_clean() {
+            self.fenced();
             return;
         }
         if self.flow.status == TxStatus::Block && self.may_have_reached_out() {
@@ -138,8 +145,62 @@ impl Session {
         self.flow.past.ran() > Ran::Reads && self.distrusts_cursors()
     }
 
-    /// Whether the block is READ ONLY for good, with something under way that is nothing but a part of it. Where the catalog
-    /// knows of what writes unseen it is waited for: it has to be asked between two statements.
+    /// Notes a text that is sent.
+    #[inline]
+    pub(super) fn note_sent(&mut self, cached: &Rc<Cached>, context: LexContext) {
+        self.flow.past.sends(cached);
+        self.note_read_only_text(cached, context);
+    }
+
+    /// Notes what runs in a READ ONLY block, unless it is known to be clean.
+    #[inline]
+    pub(super) fn note_read_only_text(&mut self, cached: &Rc<Cached>, context: LexContext) {
+        if self.flow.past.keeps_texts()
+            && matches!(self.lease, Lease::Write { .. })
+            && !self.is_known_clean(cached, context)
+        {
+            self.flow.past.keep_text(cached, context);
+        }
+    }
+
+    /// Whether nothing that the text names is volatile, or not known, for the last reading of the catalog.
+    fn is_known_clean(&self, cached: &Cached, context: LexContext) -> bool {
+        let reads = |one: &Statement| match &one.kind {
+            Kind::Transaction(_) => true,
+            Kind::Read | Kind::Copy(CopyDirection::ToClient) => !one.contained,
+            _ => false,
+        };
+        let statements = &cached.analysis.statements;
+        self.db.catalog.reading().number != 0
+            && !cached.analysis.ambiguous
+            && statements.iter().all(|one| !one.refusal.is_ours() && reads(one))
+            && !self.needs_primary(cached, context)
+    }
+
+    /// Whether nothing that ran in a READ ONLY block leads to an unseen writer, as the catalog is now.
+    fn ran_clean(&self) -> bool {
+        let known = self.db.catalog.known();
+        let Knowledge::Known(unseen) = &**known else { return false };
+        if unseen.is_empty() {
+            return true;
+        }
+        let texts = match self.flow.past.unjudged() {
+            None => return true,
+            Some(Unjudged::Unknown) => return false,
+            Some(Unjudged::Texts(texts, _)) => texts,
+        };
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let clean = |cached: &Cached, context, one: &Statement| {
+            let by_name = |effect: &SessionEffect| matches!(effect, SessionEffect::Execute(_) | SessionEffect::Unknown);
+            !one.refusal.is_ours()
+                && !one.effects.iter().any(by_name)
+                && unseen.find(&analyzer, &cached.text, context, one).is_none()
+        };
+        texts.iter().all(|(cached, context)| cached.analysis.statements.iter().all(|one| clean(cached, *context, one)))
+    }
+
+    /// Whether the block is READ ONLY for good, with something under way that is nothing but a part of it. Where something that
+    /// ran in it leads to what writes unseen, or may, it is waited for.
     fn runs_read_only_for_good(&self) -> bool {
         let flow = &self.flow;
         let busy = flow.status == TxStatus::Block && !flow.expects.is_empty() && self.breaking == drain::Breaking::No;
@@ -148,7 +209,7 @@ impl Session {
             && !flow.copy_in
             && flow.parts.is_empty()
             && flow.expects.iter().all(belongs_to_block)
-            && !self.distrusts_cursors()
+            && self.ran_clean()
     }
 
     /// Whether the client's batch has not got beyond Parse, Describe and Close.

@@ -239,7 +239,7 @@ impl Session {
         if self.db.rehearsal.is_on() {
             self.rehearse(&cached);
         }
-        self.flow.past.sends(&cached);
+        self.note_sent(&cached, self.lex_context());
         self.note_left(&cached, self.lex_context());
         let divides = self.lease.in_maintenance() && self.is_ambiguous_in_parts(&cached);
         self.note_reading(&cached);
@@ -299,7 +299,7 @@ impl Session {
         if self.db.rehearsal.is_on() {
             self.rehearse(&cached);
         }
-        self.flow.past.sends(&cached);
+        self.note_sent(&cached, self.lex_context());
         self.note_left(&cached, self.lex_context());
         self.note_sequences(&cached, false);
         self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
@@ -325,7 +325,10 @@ impl Session {
             return Ok(Handled::Needs(Nature::Any));
         }
         self.me.enter(crate::hub::Phase::Active);
-        self.flow.past.sends_unknown();
+        match super::past::reads_large_objects(oid) {
+            true => self.flow.past.reads_large_object(),
+            false => self.flow.past.sends_unknown(),
+        }
         self.note_left_by_call(oid);
         self.flow.reading_unsure = true;
         let mut expected = Expected::seen(What::Call);

@@ -7,7 +7,7 @@ use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
 use crate::sql::read_write::asks_of_transaction;
 use crate::sql::setup::sets_up;
-use crate::sql::{CopyDirection, Isolation, Kind, Name, Proven, SessionEffect, Statement, TransactionVerb};
+use crate::sql::{CopyDirection, Isolation, Kind, LexContext, Name, Proven, SessionEffect, Statement, TransactionVerb};
 
 /// Savepoints that are followed by name; with more the transaction is waited for.
 const MOST_SAVEPOINTS: usize = 64;
@@ -54,6 +54,25 @@ pub struct Beginning {
 const MOST_STEPS: usize = 64;
 const MOST_BYTES: usize = 64 * 1024;
 
+/// Texts that ran in a READ ONLY block and are to be judged at the flip, and their bytes.
+const MOST_TEXTS: usize = 512;
+const MOST_TEXT_BYTES: usize = 256 * 1024;
+
+/// What ran in a READ ONLY block, for the catalog to say at the flip whether any of it leads to an unseen writer.
+#[derive(Clone)]
+pub enum Unjudged {
+    /// All of it, but for what was shown to be clean when it ran.
+    Texts(Vec<(Rc<Cached>, LexContext)>, usize),
+    /// Too much, or what nobody has read.
+    Unknown,
+}
+
+impl Default for Unjudged {
+    fn default() -> Self {
+        Self::Texts(Vec::new(), 0)
+    }
+}
+
 /// See the module.
 pub struct Past {
     /// The message that began the block, while nothing ran in it that could not run again in another one.
@@ -73,6 +92,8 @@ pub struct Past {
     ran: Ran,
     /// READ ONLY or READ WRITE as the block's own statements have it; None if they do not say.
     read_only: Option<bool>,
+    /// What ran since the block is READ ONLY.
+    unjudged: Option<Box<Unjudged>>,
     /// A savepoint has been sent: going back to it takes settings back.
     saved: bool,
     /// A statement that takes a snapshot was sent while there was no savepoint to go back to.
@@ -95,6 +116,7 @@ impl Default for Past {
             holds: false,
             ran: Ran::Reads,
             read_only: None,
+            unjudged: None,
             saved: false,
             snapshot: false,
             own_read_only: None,
@@ -242,6 +264,9 @@ impl Past {
     fn becomes(&mut self, read_only: Option<bool>) {
         // What is set behind a savepoint may be taken back with it.
         if read_only == Some(false) || read_only.is_some() && !self.saved {
+            if self.read_only != Some(true) && self.queried() {
+                self.unjudged = Some(Box::new(Unjudged::Unknown));
+            }
             self.read_only = read_only;
         }
     }
@@ -293,6 +318,39 @@ impl Past {
         self.read_only == Some(true) && self.snapshot
     }
 
+    /// Whether what runs now is to be kept until the flip, for the catalog to judge.
+    #[inline]
+    pub fn keeps_texts(&self) -> bool {
+        self.read_only == Some(true)
+    }
+
+    /// A text runs in a READ ONLY block; nothing shows yet that it is clean.
+    pub fn keep_text(&mut self, cached: &Rc<Cached>, context: LexContext) {
+        let unjudged = self.unjudged.get_or_insert_default();
+        let Unjudged::Texts(texts, bytes) = &mut **unjudged else { return };
+        if texts.iter().any(|(known, at)| Rc::ptr_eq(known, cached) && *at == context) {
+            return;
+        }
+        *bytes += cached.text.len();
+        if cached.analysis.ambiguous || texts.len() >= MOST_TEXTS || *bytes > MOST_TEXT_BYTES {
+            **unjudged = Unjudged::Unknown;
+        } else {
+            texts.push((cached.clone(), context));
+        }
+    }
+
+    /// What is to be judged.
+    pub fn unjudged(&self) -> Option<&Unjudged> {
+        self.unjudged.as_deref()
+    }
+
+    /// A large object is read by function calls: nothing else is done.
+    pub fn reads_large_object(&mut self) {
+        (self.begun, self.queried) = (None, true);
+        self.ran = self.ran.max(Ran::Calls);
+        self.snapshot |= !self.saved;
+    }
+
     /// Whether a cursor WITH HOLD may have been declared.
     pub fn holds(&self) -> bool {
         self.holds
@@ -320,6 +378,12 @@ impl Past {
         let steps = self.steps.take().map(|steps| steps.0).unwrap_or_default();
         Some(Box::new(Beginning { begun, steps }))
     }
+}
+
+/// Whether the function of PostgreSQL's own with that OID does nothing but read large objects: pg_dump calls those by number.
+pub fn reads_large_objects(oid: u32) -> bool {
+    const READERS: [u32; 7] = [952, 953, 954, 956, 958, 3170, 3171];
+    READERS.contains(&oid)
 }
 
 fn ran(statement: &Statement) -> Ran {

@@ -36,6 +36,7 @@ impl Session {
     pub(super) fn note_bound(&mut self, header: Header, statement: Rc<Prepared>) -> Result<Rc<Prepared>, End> {
         let body = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
         self.flow.past.binds(&statement, front::bind(body)?.rest);
+        self.note_read_only_text(&statement.cached, statement.context());
         Ok(self.bound_as_read_only(statement))
     }
 

@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// Whether it names what must not run on a replica; it is read once for each reading of the catalog.
-    fn needs_primary(&self, cached: &Cached, context: LexContext) -> bool {
+    pub(super) fn needs_primary(&self, cached: &Cached, context: LexContext) -> bool {
         let reading = self.db.catalog.reading();
         let (number, known) = cached.known_primary();
         if number == reading.number {

@@ -164,7 +164,7 @@ impl Session {
             stats.binds.add(1);
         }
         self.begin_work(Running::Prepared(statement.clone()));
-        self.flow.past.sends(&statement.cached);
+        self.note_sent(&statement.cached, statement.context());
         self.flow.copied = false;
         self.note_left(&statement.cached, statement.context());
         self.note_sequences(&statement.cached, true);

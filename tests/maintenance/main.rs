@@ -15,6 +15,7 @@ mod greeting;
 mod hidden;
 mod hidden_elsewhere;
 mod hidden_late;
+mod hidden_open;
 mod hidden_reach;
 mod hidden_resolution;
 mod hold;
