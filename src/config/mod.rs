@@ -134,8 +134,6 @@ pub struct SessionSettings {
     pub pool_mode: PoolMode,
     /// Server connections for this pair of user and database.
     pub pool_size: u32,
-    /// Server connections of this user, over all databases.
-    pub max_user_connections: Limit,
     /// Where reads go while the gate is open.
     pub reads: Reads,
     /// One statement.
@@ -307,6 +305,12 @@ impl Config {
         self.databases.get(name).or_else(|| self.databases.get("*"))
     }
 
+    /// Most server connections of that user over all databases.
+    pub fn max_user_connections(&self, user: &str) -> Limit {
+        let own = self.users.get(user).and_then(|user| user.max_user_connections);
+        own.unwrap_or(self.pooling.max_user_connections)
+    }
+
     /// What holds for a session of that user on that database.
     pub fn session(&self, database: &Database, user: &str) -> SessionSettings {
         let none = User::default();
@@ -314,7 +318,6 @@ impl Config {
         SessionSettings {
             pool_mode: user.pool_mode.unwrap_or(database.pool_mode),
             pool_size: user.pool_size.unwrap_or(database.pool_size),
-            max_user_connections: user.max_user_connections.unwrap_or(self.pooling.max_user_connections),
             reads: user.reads.unwrap_or(database.reads),
             query_timeout: user.query_timeout.unwrap_or(self.timeouts.query_timeout),
             idle_transaction_timeout: user.idle_transaction_timeout.unwrap_or(self.timeouts.idle_transaction_timeout),

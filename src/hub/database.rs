@@ -19,9 +19,8 @@ use crate::gate::{CurrentGate, Gate, NamedDatabase, ServerDatabase};
 use crate::tls::ServerTls;
 use crate::topology::{Cluster, Role};
 use crate::upstream::Pool;
-use crate::upstream::limit::Limit;
 use crate::upstream::login::Login;
-use crate::upstream::pool::{Check, PoolSettings, Siblings, Welcome};
+use crate::upstream::pool::{Check, InLine, PoolSettings, SharedLimit, Welcome};
 use crate::wire::fields::Place;
 
 /// What a reload may change of a database.
@@ -64,7 +63,7 @@ pub struct Database {
     /// What a rehearsal of a maintenance has counted.
     pub rehearsal: Rehearsal,
     /// Its server connections, over all users.
-    pub limit: Arc<Limit>,
+    pub limit: Arc<SharedLimit>,
     /// What its own functions lead to.
     pub catalog: Catalog,
     /// Who asks for `currval()`.
@@ -158,9 +157,8 @@ impl Database {
             watch,
             ledger: hub.ledger.clone(),
         };
-        let user_limit = hub.databases.user_limit(user, limit_of(session.max_user_connections));
+        let user_limit = hub.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
-        let siblings: Weak<dyn Siblings> = self.hub.clone();
         let pool = Pool::new(
             self.name.clone(),
             user.clone(),
@@ -168,7 +166,6 @@ impl Database {
             settings,
             hub.cores(),
             outer,
-            siblings,
             hub.databases.ids.clone(),
             hub.seed.clone(),
         );
@@ -286,7 +283,9 @@ pub struct Databases {
     known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
     changing: Mutex<()>,
     clusters: ArcSwap<Clusters>,
-    users: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
+    users: Mutex<HashMap<Arc<str>, Arc<SharedLimit>>>,
+    /// Pools that wait under a limit that several share.
+    in_line: Arc<InLine>,
     /// PAUSE of all: databases that come into being later are born paused.
     paused: AtomicBool,
     ids: Arc<AtomicU64>,
@@ -296,9 +295,10 @@ pub struct Databases {
 const MOST_BY_WILDCARD: usize = 1000;
 
 impl Databases {
-    pub(super) fn new(hub: Weak<Hub>) -> Self {
+    pub(super) fn new(hub: Weak<Hub>, in_line: Arc<InLine>) -> Self {
         Self {
             hub,
+            in_line,
             known: ArcSwap::default(),
             changing: Mutex::default(),
             clusters: ArcSwap::default(),
@@ -418,15 +418,24 @@ impl Databases {
             }
             self.known.store(Arc::new(next));
         }
+        self.apply_user_limits(&setup.config);
         for name in names.iter().filter(|name| *name != "*") {
             let _ = self.get(name);
         }
     }
 
     /// The limit of a user over all databases.
-    fn user_limit(&self, user: &Arc<str>, most: usize) -> Arc<Limit> {
+    fn user_limit(&self, user: &Arc<str>, most: usize) -> Arc<SharedLimit> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.entry(user.clone()).or_insert_with(|| Limit::new(most)).clone()
+        users.entry(user.clone()).or_insert_with(|| SharedLimit::new(most, self.in_line.clone())).clone()
+    }
+
+    /// A user's limit may be another one after a reload.
+    fn apply_user_limits(&self, config: &config::Config) {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (user, limit) in users {
+            limit.set(limit_of(config.max_user_connections(&user)));
+        }
     }
 
     fn make(&self, hub: &Arc<Hub>, name: &str, settings: &config::Database) -> Option<Arc<Database>> {
@@ -437,7 +446,7 @@ impl Databases {
             gate: CurrentGate::new(gate.clone()),
             stats: hub.stats.database(),
             rehearsal: Rehearsal::default(),
-            limit: Limit::new(limit_of(settings.max_db_connections)),
+            limit: SharedLimit::new(limit_of(settings.max_db_connections), self.in_line.clone()),
             catalog: Catalog::default(),
             sequence_askers: Askers::default(),
             process_askers: Askers::default(),
@@ -451,35 +460,6 @@ impl Databases {
             refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),
         }))
-    }
-}
-
-impl Siblings for Hub {
-    fn evict_for(&self, of: &Pool) -> bool {
-        let full = |pool: &Pool| {
-            pool.outer()
-                .iter()
-                .zip(of.outer())
-                .any(|(theirs, ours)| Arc::ptr_eq(theirs, ours) && ours.most() > 0 && ours.used() >= ours.most())
-        };
-        for database in self.databases.all() {
-            for pool in database.pools() {
-                let other = !std::ptr::eq(&raw const *pool, of);
-                if other && full(&pool) {
-                    let once = std::cell::Cell::new(true);
-                    if pool.close_idle(|_| once.replace(false)) > 0 {
-                        return true;
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    fn look_again(&self) {
-        for database in self.databases.all() {
-            database.pools().iter().for_each(|pool| pool.serve());
-        }
     }
 }
 

@@ -38,7 +38,7 @@ use crate::gate::Gates;
 use crate::sql::Analyzer;
 use crate::tls::ClientTls;
 use crate::upstream::ledger::Ledger;
-use crate::upstream::limit::Limit;
+use crate::upstream::pool::{InLine, SharedLimit};
 use crate::upstream::vars::Seed;
 
 /// A job for a core: runs on its thread, between the sessions' own steps.
@@ -79,7 +79,7 @@ pub struct Hub {
     /// For fingerprints of settings.
     pub seed: Arc<Seed>,
     /// All server connections of the proxy.
-    pub total: Arc<Limit>,
+    pub total: Arc<SharedLimit>,
     /// Clients connected now, the console's too.
     pub clients: AtomicUsize,
     /// The most that there have been since somebody looked last.
@@ -152,9 +152,11 @@ impl Hub {
     /// Makes the hub and, for each core, the queue of its jobs.
     pub fn new(parts: HubParts) -> (Arc<Self>, Vec<mpsc::Receiver<Job>>) {
         let (senders, receivers) = (0..parts.cores).map(|_| mpsc::channel(JOBS)).unzip();
-        let total = Limit::new(database::limit_of(parts.setup.config.pooling.max_server_connections));
+        let in_line = Arc::<InLine>::default();
+        let most = database::limit_of(parts.setup.config.pooling.max_server_connections);
+        let total = SharedLimit::new(most, in_line.clone());
         let hub = Arc::new_cyclic(|hub| Self {
-            databases: Databases::new(hub.clone()),
+            databases: Databases::new(hub.clone(), in_line),
             resets_always: AtomicBool::new(resets_always(&parts.setup)),
             setup: ArcSwap::from_pointee(parts.setup),
             gates: parts.gates,

@@ -73,7 +73,7 @@ pub fn users(hub: &Hub, seen: &Seen) -> Table {
     let mut table = Table::new(USERS);
     for name in names(hub, seen) {
         let own = setup.config.users.get(&name);
-        let most = own.and_then(|user| user.max_user_connections).unwrap_or(setup.config.pooling.max_user_connections);
+        let most = setup.config.max_user_connections(&name);
         table.push([
             name.as_str().into(),
             own.and_then(|user| user.pool_size).map(|size| size.to_string()).into(),

@@ -59,12 +59,13 @@ impl Pool {
 
     /// A place within the limits, waited for if need be; an idle connection is closed for it.
     async fn place(self: &Arc<Self>, core: usize, deadline: Instant) -> Result<Permit, AcquireError> {
-        match self.permit(0, 0) {
-            Some(place) => Ok(place),
-            None => match self.take_now::<Guarded>(core) {
+        let came = Instant::now();
+        match self.permit_in_turn(0, came) {
+            Ok(place) => Ok(place),
+            Err(_) => match self.take_now::<Guarded>(core) {
                 Some(Grant::Conn(conn)) => Ok(conn.into_permit()),
                 Some(Grant::Place(place)) => Ok(place),
-                None => match self.wait::<Guarded>(core, deadline, deadline).await? {
+                None => match self.wait::<Guarded>(core, came, deadline, deadline).await? {
                     Grant::Conn(conn) => Ok(conn.into_permit()),
                     Grant::Place(place) => Ok(place),
                 },

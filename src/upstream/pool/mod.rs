@@ -13,6 +13,7 @@ mod check;
 mod open;
 mod queue;
 mod refusals;
+mod shared;
 mod turned;
 mod welcome;
 
@@ -32,6 +33,8 @@ use crate::upstream::vars::Seed;
 use crate::upstream::watch::Watch;
 pub use check::Check;
 pub use queue::{Grant, Place};
+pub use shared::{InLine, SharedLimit};
+use shared::{Blocked, Standing};
 use queue::{Queue, Shard};
 use refusals::Refusals;
 pub use welcome::Welcome;
@@ -71,6 +74,7 @@ pub enum AcquireError {
 /// See the module.
 pub struct Pool {
     me: Weak<Self>,
+    id: u64,
     /// The database's name as clients know it.
     pub database: Arc<str>,
     /// The role as clients know it.
@@ -83,8 +87,10 @@ pub struct Pool {
     serving: AtomicUsize,
     opening: AtomicUsize,
     own: Limit,
-    outer: Vec<Arc<Limit>>,
-    siblings: Weak<dyn Siblings>,
+    outer: Vec<Arc<SharedLimit>>,
+    /// Pools that wait under a limit that several share.
+    in_line: Arc<InLine>,
+    standing: Standing,
     generation: AtomicU64,
     closed: AtomicBool,
     ids: Arc<AtomicU64>,
@@ -96,34 +102,17 @@ pub struct Pool {
     homes: Mutex<Homes>,
 }
 
-/// The other pools, for when a limit that is shared with them is reached.
-pub trait Siblings: Send + Sync {
-    /// Closes an idle connection of another pool that counts towards a limit that is full for `of`.
-    fn evict_for(&self, of: &Pool) -> bool;
-    /// Lets every pool with waiters look again.
-    fn look_again(&self);
-}
-
 /// A place within the limits. Dropping it frees the place and serves who waits for one.
 pub struct Permit {
     pool: Arc<Pool>,
+    /// Which of the limits that the pool shares it has handed over to another, one bit for each.
+    handed: u8,
 }
 
 impl Permit {
     /// The pool it belongs to.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.pool.own.give();
-        let pressed = self.pool.outer.iter().fold(false, |pressed, limit| limit.give() | pressed);
-        self.pool.serve();
-        if pressed && let Some(siblings) = self.pool.siblings.upgrade() {
-            siblings.look_again();
-        }
     }
 }
 
@@ -153,15 +142,15 @@ impl Pool {
         upstream: usize,
         settings: PoolSettings,
         cores: usize,
-        outer: Vec<Arc<Limit>>,
-        siblings: Weak<dyn Siblings>,
+        outer: Vec<Arc<SharedLimit>>,
         ids: Arc<AtomicU64>,
         seed: Arc<Seed>,
     ) -> Arc<Self> {
-        let own = Limit::default();
-        own.set(settings.size.max(1));
+        let own = Limit::new(settings.size.max(1));
+        let in_line = outer.first().map_or_else(Arc::default, |limit| limit.in_line().clone());
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            id: ids.fetch_add(1, SeqCst),
             database,
             user,
             upstream,
@@ -172,7 +161,8 @@ impl Pool {
             opening: AtomicUsize::new(0),
             own,
             outer,
-            siblings,
+            in_line,
+            standing: Standing::default(),
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             ids,
@@ -187,11 +177,6 @@ impl Pool {
     /// How it logs in.
     pub fn login(&self) -> &Login {
         &self.settings.login
-    }
-
-    /// The limits beyond its own that it counts towards.
-    pub fn outer(&self) -> &[Arc<Limit>] {
-        &self.outer
     }
 
     /// Takes an idle connection of this core, if that is possible without waiting or passing anybody over.
@@ -248,12 +233,13 @@ impl Pool {
         core: usize,
         deadline: Instant,
     ) -> Result<Conn<K>, AcquireError> {
-        let reserve_at = Instant::now() + self.settings.reserve_after;
+        let came = Instant::now();
+        let reserve_at = came + self.settings.reserve_after;
         let mut delay = Duration::from_millis(20);
         loop {
             let grant = match granted.take().or_else(|| self.take_now::<K>(core)) {
                 Some(grant) => grant,
-                None => self.wait::<K>(core, deadline, reserve_at).await?,
+                None => self.wait::<K>(core, came, deadline, reserve_at).await?,
             };
             let place = match grant {
                 Grant::Conn(conn) => match self.settle::<K>(conn, core).await {
@@ -301,10 +287,11 @@ impl Pool {
         core: usize,
         deadline: Instant,
     ) -> Result<Conn<K>, AcquireError> {
+        let came = Instant::now();
         loop {
             let grant = match granted.take().or_else(|| self.take_now::<K>(core)) {
                 Some(grant) => grant,
-                None => self.wait::<K>(core, deadline, deadline).await?,
+                None => self.wait::<K>(core, came, deadline, deadline).await?,
             };
             match grant {
                 Grant::Conn(conn) => {
@@ -339,6 +326,11 @@ impl Pool {
             if self.waiting.load(SeqCst) != 0 {
                 self.serve();
             }
+            self.serve_shared();
+            return;
+        }
+        if self.owes_its_place() {
+            conn.close();
             return;
         }
         let mut conn = Some(conn);
@@ -362,6 +354,7 @@ impl Pool {
         if let Some(conn) = conn {
             self.queue(core).idle.push(conn);
             self.serve();
+            self.serve_shared();
         }
     }
 
@@ -513,46 +506,23 @@ impl Pool {
     }
 
     fn take_now<K: Kind>(self: &Arc<Self>, core: usize) -> Option<Grant> {
-        if self.waiting.load(SeqCst) != 0 { None } else { self.anything(core, K::TAG) }
+        if self.waiting.load(SeqCst) != 0 { None } else { self.anything(core, K::TAG, Instant::now()).ok() }
     }
 
-    /// An idle connection of any core, own first, or else a place to open one.
-    fn anything(&self, core: usize, tag: KindTag) -> Option<Grant> {
+    /// For who has waited since `came`: an idle connection of any core, own first, or else a place to open one.
+    fn anything(&self, core: usize, tag: KindTag, came: Instant) -> Result<Grant, Blocked> {
         let cores = self.shards.len();
         if let Some(conn) = (0..cores).find_map(|step| self.pop_idle((core + step) % cores, tag)) {
-            return Some(Grant::Conn(conn));
+            return Ok(Grant::Conn(conn));
         }
-        self.permit_or_evict(core).map(Grant::Place)
-    }
-
-    fn permit_or_evict(&self, core: usize) -> Option<Permit> {
-        if let Some(permit) = self.permit(0, 0) {
-            return Some(permit);
-        }
-        // An idle connection of the other kind makes room within this pool's own limit.
-        let cores = self.shards.len();
-        let other = (0..cores).find_map(|step| self.queue((core + step) % cores).idle.pop());
-        if let Some(conn) = other {
-            return Some(conn.into_permit());
-        }
-        let siblings = self.siblings.upgrade()?;
-        if self.own.used() < self.own.most() && siblings.evict_for(self) { self.permit(0, 0) } else { None }
-    }
-
-    /// A place, of which `extra` may be had beyond the pool's own limit and `beyond` beyond those it shares.
-    fn permit(&self, extra: usize, beyond: usize) -> Option<Permit> {
-        let pool = self.me.upgrade()?;
-        if !self.own.take(extra) {
-            return None;
-        }
-        for (at, limit) in self.outer.iter().enumerate() {
-            if !limit.take(beyond) {
-                self.outer.iter().take(at).for_each(|limit| _ = limit.give());
-                self.own.give();
-                return None;
+        match self.permit_in_turn(0, came) {
+            Ok(permit) => Ok(Grant::Place(permit)),
+            Err(blocked) => {
+                // An idle connection of the other kind makes room within this pool's own limit.
+                let other = (0..cores).find_map(|step| self.queue((core + step) % cores).idle.pop());
+                other.map(|conn| Grant::Place(conn.into_permit())).ok_or(blocked)
             }
         }
-        Some(Permit { pool })
     }
 
     fn pop_idle(&self, core: usize, tag: KindTag) -> Option<AnyConn> {

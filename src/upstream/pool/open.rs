@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::{AcquireError, Permit, Pool};
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
@@ -47,7 +47,7 @@ impl Pool {
         reserved: usize,
         parameters: &[(String, String)],
     ) -> Result<Conn<Unguarded>, AcquireError> {
-        let permit = self.permit(reserved, reserved).ok_or(AcquireError::NoPlace)?;
+        let permit = self.permit(reserved, reserved).map_err(|_| AcquireError::NoPlace)?;
         match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core, parameters).await?) {
             Ok(conn) => Ok(conn),
             Err(_) => Err(AcquireError::Timeout),
@@ -62,7 +62,7 @@ impl Pool {
         if self.own.used() >= least {
             return Ok(false);
         }
-        let Some(permit) = self.permit(0, 0) else { return Ok(false) };
+        let Ok(permit) = self.permit_in_turn(0, Instant::now()) else { return Ok(false) };
         let conn = self.open(permit, tag, core, &[]).await?;
         self.give_back(conn);
         Ok(true)

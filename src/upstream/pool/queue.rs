@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::{AcquireError, Permit, Pool};
+use super::{AcquireError, Blocked, Permit, Pool};
 use crate::upstream::guard::{AnyConn, Kind, KindTag};
 
 /// How much later a waiter of the releasing core may have come and still be served before one of another core: a hand-over
@@ -78,6 +78,7 @@ impl Drop for Place {
             self.pool.waiting.fetch_sub(1, SeqCst);
         }
         drop(queue);
+        self.pool.leave_line(None);
         told.close();
         if let Ok(Grant::Conn(conn)) = told.try_recv() {
             self.pool.give_back(conn);
@@ -110,14 +111,56 @@ impl Pool {
             return;
         }
         while let Some((core, waiter)) = self.pop_oldest() {
-            let Some(grant) = self.anything(core, waiter.wants) else {
-                self.queue(core).waiters.push_front(waiter);
-                return;
+            let grant = match self.anything(core, waiter.wants, waiter.came) {
+                Ok(grant) => grant,
+                Err(blocked) => {
+                    let came = waiter.came;
+                    match self.place_of_others(&blocked) {
+                        Some(permit) => Grant::Place(permit),
+                        None => {
+                            self.queue(core).waiters.push_front(waiter);
+                            if self.stays_blocked(blocked, came) {
+                                return;
+                            }
+                            continue;
+                        }
+                    }
+                }
             };
             self.waiting.fetch_sub(1, SeqCst);
             if let Err(Grant::Conn(conn)) = waiter.tell.send(grant) {
                 let core = conn.peek().core;
                 self.queue(core).idle.push(conn);
+            }
+        }
+        self.leave_line(None);
+    }
+
+    /// For who is in the line of the limit that is full: the place of an idle connection of another pool.
+    fn place_of_others(&self, blocked: &Blocked) -> Option<Permit> {
+        match blocked {
+            Blocked::Full(limit) if self.is_in_line(limit) => self.permit_of_others(),
+            _ => None,
+        }
+    }
+
+    /// Waits in the line of what holds the pool's waiters back. False: it was not in that line before, so that there is another
+    /// look to be taken.
+    fn stays_blocked(&self, blocked: Blocked, came: Instant) -> bool {
+        match blocked {
+            Blocked::Own => true,
+            Blocked::Full(limit) => {
+                let was = self.is_in_line(&limit);
+                self.join_line(&limit, came);
+                was
+            }
+            Blocked::Behind(limit) => {
+                self.join_line(&limit, came);
+                // There may be places: then those ahead have them at once, or have gone.
+                if limit.has_place() {
+                    limit.serve();
+                }
+                true
             }
         }
     }
@@ -142,15 +185,16 @@ impl Pool {
     pub(super) async fn wait<K: Kind>(
         self: &Arc<Self>,
         core: usize,
+        came: Instant,
         deadline: Instant,
         reserve_at: Instant,
     ) -> Result<Grant, AcquireError> {
-        let mut place = self.queue_up(core, K::TAG, Instant::now());
+        let mut place = self.queue_up(core, K::TAG, came);
         if self.settings.reserve > 0 && reserve_at < deadline {
             match timeout_at(reserve_at.into(), poll_fn(|cx| place.poll(cx))).await {
                 Ok(grant) => return grant,
                 Err(_) => {
-                    if let Some(permit) = self.permit(self.settings.reserve, 0) {
+                    if let Ok(permit) = self.permit_in_turn(self.settings.reserve, came) {
                         return Ok(Grant::Place(permit));
                     }
                 }
@@ -171,7 +215,12 @@ impl Pool {
         let id = self.ids.fetch_add(1, SeqCst);
         let place = Place { pool: self.clone(), core, id, told: Some(told) };
         self.waiting.fetch_add(1, SeqCst);
-        self.queue(core).waiters.push_back(Waiter { came, wants, id, tell });
+        let waiter = Waiter { came, wants, id, tell };
+        let mut queue = self.queue(core);
+        // Who tries again after a failure keeps its turn.
+        let at = queue.waiters.iter().rposition(|other| other.came <= came).map_or(0, |at| at + 1);
+        queue.waiters.insert(at, waiter);
+        drop(queue);
         self.serve();
         place
     }
