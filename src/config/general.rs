@@ -150,7 +150,7 @@ settings! {
         idle_transaction_timeout: Timeout = Timeout::OFF;
         /// A client's silence outside a transaction.
         client_idle_timeout: Timeout = Timeout::OFF;
-        /// A client's start: TLS, start-up packet and log-in.
+        /// A client's start: TLS, start-up packet, log-in, and the first server connection of its pool.
         client_login_timeout: Timeout = Timeout::secs(60);
         /// A cancel request's wait for its turn.
         cancel_wait_timeout: Timeout = Timeout::secs(10);

@@ -94,6 +94,21 @@ impl Socket {
         !matches!(seen, Err(rustix::io::Errno::AGAIN))
     }
 
+    /// Whether the peer has gone, or has said that it will say no more, and nothing is left to be read.
+    pub fn has_gone(&self) -> bool {
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let mut byte = [0_u8; 1];
+        let seen = match &self.kind {
+            Kind::Tcp(socket) => recv(socket, &mut byte, look),
+            Kind::Unix(socket) => recv(socket, &mut byte, look),
+            Kind::Lost => return true,
+        };
+        match seen {
+            Ok((read, _)) => read == 0,
+            Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+        }
+    }
+
     /// Our end of a TCP connection; None for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.kind {

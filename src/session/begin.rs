@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::defaults::Defaults;
 use super::identity::{Identity, find_home};
+use super::login_wait::Entering;
 use super::own::refused_setting;
 use super::pins::Pins;
 use super::replication::Replication;
@@ -220,7 +221,7 @@ pub(super) fn introduce(
     db: &Arc<Database>,
     operator: bool,
     application_name: String,
-) -> Result<Rc<Client>, Report> {
+) -> Result<Entering, Report> {
     let (id, secret) =
         core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
     let me = Client::new(client::Identity {
@@ -235,8 +236,7 @@ pub(super) fn introduce(
         tls: guest.stream.tls_words(),
         application_name,
     });
-    core.enter(&me);
-    Ok(me)
+    Ok(Entering::new(core, me))
 }
 
 async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
@@ -245,20 +245,21 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let config = &setup.config;
     let operator = is_operator(config, guest);
     let settings = config.session(&db.setup().settings, &guest.user);
+    let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
+    let named = application_name(config, guest, &wanted);
+    let entering = introduce(core, guest, &db, operator, named.clone().unwrap_or_default())?;
     let welcome = match db.welcome(&guest.user) {
         Some(welcome) => welcome,
-        None => learn_welcome(core, &db, guest).await?,
+        None => entering.wait(guest, learn_welcome(core, &db, guest)).await?,
     };
-    let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     if let Some(name) = wanted.unlisted.iter().find(|name| is_ours(name.as_bytes())) {
         return Err(Report { severity: Severity::Fatal, ..refused_setting(name) });
     }
-    let named = application_name(config, guest, &wanted);
     // Where nothing is asked for, what others were told may serve.
     let (mut asked, mut resolved) = (None, None);
     if !wanted.parameters.is_empty() {
         let mut vars = welcomed(core, &welcome, named.as_deref());
-        let settings = resolve(core, &db, guest, &wanted).await?;
+        let settings = entering.wait(guest, resolve(core, &db, guest, &wanted)).await?;
         for (name, value) in settings.iter() {
             let (name, value): (&str, Box<str>) = (name, value.clone());
             match reported_name(name).filter(|known| vars.reported(known).is_some()) {
@@ -271,16 +272,18 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     }
     let read_only_default = wanted.read_only.or(welcome.read_only);
     let defaults = Defaults::new(resolved, named.as_deref().unwrap_or_default(), wanted.read_only);
-    let application_name = named.clone().unwrap_or_else(|| welcome.get("application_name").to_owned());
+    if named.is_none() {
+        *entering.client().application_name.borrow_mut() = welcome.get("application_name").to_owned();
+    }
     let pooled = !operator && !has_own_server(settings.pool_mode, operator);
     if pooled && config.timeouts.catalog_check_interval.get().is_some() {
         db.catalog.first_reading(CATALOG_PATIENCE).await;
     }
     let home = if pooled { find_home(core, &db, &guest.user, &guest.credential).await } else { None };
-    let asks = db.process_askers.has(&guest.user, &application_name);
-    let me = introduce(core, guest, &db, operator, application_name)?;
+    let me = entering.get_in();
+    let asks = db.process_askers.has(&guest.user, &me.application_name.borrow());
     let home = home.filter(|home| core.hub.keys.add(home.pid(), &me.secret, me.id));
-    // Only now is it known to whoever tells of a flip: one that came before has to be seen here.
+    // Whoever tells of a flip has told it only from when it was known: one that came before has to be seen here.
     let state = db.gate.state();
     let told_closed = state.mode.reports_read_only() && !operator;
     let told_read_only = read_only_default == Some(true) || told_closed;

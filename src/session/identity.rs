@@ -18,6 +18,7 @@
 use std::time::Duration;
 
 use super::acquire::PAUSE;
+use super::login_wait::too_late;
 use super::{End, Session};
 use crate::auth::Credential;
 use crate::hub::{Core, Database, Phase};
@@ -112,12 +113,19 @@ pub(super) async fn find_home(
 impl Session {
     /// Takes the session's own server connection, before the client is told who it is.
     pub(super) async fn begin_as_own(&mut self) -> Result<(), End> {
+        let patience = self.manner.query_wait;
+        let login = self.core.setup().config.timeouts.client_login_timeout.get();
+        // Its log-in is not over before it has its server connection.
+        self.manner.query_wait = patience.into_iter().chain(login).min();
+        let hurries = self.manner.query_wait != patience;
         while self.lease.is_none() {
             self.acquire(Nature::Any).await.map_err(|end| match end {
+                End::Report(report) if hurries && report.message == "query_wait_timeout" => too_late().into(),
                 End::Report(report) => End::from(Report { severity: Severity::Fatal, ..*report }),
                 other => other,
             })?;
         }
+        self.manner.query_wait = patience;
         // Nothing of the client's runs on it yet: it is kept without the right to write.
         self.flow.begun = true;
         self.me.enter(Phase::Idle);

@@ -32,6 +32,7 @@ mod identity;
 mod input;
 mod lease;
 mod left;
+mod login_wait;
 mod named;
 mod own;
 mod parts;

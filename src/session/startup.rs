@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::replication::Replication;
 use crate::auth::{ClientAuth, Credential, Secret, Step};
@@ -30,6 +30,8 @@ pub const CONSOLES: [&str; 2] = ["pgsluice", "pgbouncer"];
 pub struct Guest {
     /// Its stream.
     pub stream: Stream,
+    /// When it was accepted.
+    pub since: Instant,
     /// Where it comes from; None for a unix socket.
     pub address: Option<SocketAddr>,
     /// The role.
@@ -63,11 +65,11 @@ pub enum Greeted {
 
 /// Greets a connection; the caller bounds the time.
 pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
-    let mut stream = Stream::Plain(socket);
+    let (mut stream, since) = (Stream::Plain(socket), Instant::now());
     match meet(core, &mut stream, address).await {
         Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
         Ok(Met::Client { user, database, start, replication, credential }) => {
-            Greeted::Guest(Box::new(Guest { stream, address, user, database, start, replication, credential }))
+            Greeted::Guest(Box::new(Guest { stream, since, address, user, database, start, replication, credential }))
         }
         Err(Refused::Told(report)) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);

@@ -75,9 +75,10 @@ pub(super) async fn begin(
     let mut parameters = wanted.parameters;
     parameters.extend(wanted.application_name.clone().map(|name| ("application_name".to_owned(), name)));
     parameters.push(("replication".to_owned(), kind.word().to_owned()));
-    let (server, reported) = open(core, guest, db, &parameters, deadline).await?;
     let operator = setup.config.auth.operators.iter().any(|name| **name == *guest.user);
-    let me = introduce(core, guest, db, operator, wanted.application_name.unwrap_or_default())?;
+    let entering = introduce(core, guest, db, operator, wanted.application_name.unwrap_or_default())?;
+    let (server, reported) = entering.wait(guest, open(core, guest, db, &parameters, deadline)).await?;
+    let me = entering.get_in();
     me.pinned.set("replication");
     *me.cancel.borrow_mut() = Some(CancelTarget::new(&server));
     me.enter(Phase::Idle);

@@ -111,20 +111,15 @@ impl Pool {
             return;
         }
         while let Some((core, waiter)) = self.pop_oldest() {
-            let grant = match self.anything(core, waiter.wants, waiter.came) {
+            let grant = match self.anything(core, waiter.wants, waiter.came).or_else(|blocked| self.of_others(blocked)) {
                 Ok(grant) => grant,
                 Err(blocked) => {
                     let came = waiter.came;
-                    match self.place_of_others(&blocked) {
-                        Some(permit) => Grant::Place(permit),
-                        None => {
-                            self.queue(core).waiters.push_front(waiter);
-                            if self.stays_blocked(blocked, came) {
-                                return;
-                            }
-                            continue;
-                        }
+                    self.queue(core).waiters.push_front(waiter);
+                    if self.stays_blocked(blocked, came) {
+                        return;
                     }
+                    continue;
                 }
             };
             self.waiting.fetch_sub(1, SeqCst);
@@ -136,11 +131,13 @@ impl Pool {
         self.leave_line(None);
     }
 
-    /// For who is in the line of the limit that is full: the place of an idle connection of another pool.
-    fn place_of_others(&self, blocked: &Blocked) -> Option<Permit> {
+    /// For who is in line under a full limit already: the place of an idle connection of another pool.
+    fn of_others(&self, blocked: Blocked) -> Result<Grant, Blocked> {
         match blocked {
-            Blocked::Full(limit) if self.is_in_line(limit) => self.permit_of_others(),
-            _ => None,
+            Blocked::Full(limit) if self.is_held_back() => {
+                self.permit_of_others().map(Grant::Place).map_err(|lacks| Blocked::Full(lacks.unwrap_or(limit)))
+            }
+            other => Err(other),
         }
     }
 

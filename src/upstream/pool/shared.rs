@@ -252,14 +252,15 @@ impl Pool {
         self.permit(extra, 0)
     }
 
-    /// A place that idle connections of other pools had: they are closed for it.
-    pub(super) fn permit_of_others(&self) -> Option<Permit> {
-        let me = self.me.upgrade()?;
+    /// A place that idle connections of other pools had: they are closed for it. Else the full limit that has none, if
+    /// there is one.
+    pub(super) fn permit_of_others(&self) -> Result<Permit, Option<Arc<SharedLimit>>> {
+        let me = self.me.upgrade().ok_or(None)?;
         let mut givers: Vec<Arc<Self>> = Vec::new();
         for limit in self.outer.iter().filter(|limit| limit.places.is_full()) {
             let counts_there = |pool: &Arc<Self>| pool.outer.iter().any(|theirs| Arc::ptr_eq(theirs, limit));
             if !givers.iter().any(counts_there) {
-                givers.push(self.idle_under(limit)?);
+                givers.push(self.idle_under(limit).ok_or_else(|| Some(limit.clone()))?);
             }
         }
         let mut found: Vec<AnyConn> = Vec::new();
@@ -267,14 +268,14 @@ impl Pool {
             let Some(conn) = giver.take_idle_longest() else {
                 // Somebody was faster.
                 found.into_iter().for_each(|conn| conn.peek().permit.pool().clone().put_down(conn));
-                return None;
+                return Err(None);
             };
             found.push(conn);
         }
         if found.is_empty() {
-            return None;
+            return Err(None);
         }
-        Permit::handed_over(found.into_iter().map(AnyConn::into_permit).collect(), &me)
+        Permit::handed_over(found.into_iter().map(AnyConn::into_permit).collect(), &me).ok_or(None)
     }
 
     /// The pool under that limit that has the connection that has been idle for longest.
@@ -325,6 +326,11 @@ impl Pool {
     /// When the waiter came that has waited for longest.
     pub(super) fn oldest_waiter(&self) -> Option<Instant> {
         (0..self.shards.len()).filter_map(|core| self.queue(core).waiters.front().map(|waiter| waiter.came)).min()
+    }
+
+    /// Whether it is in the line of a limit that is full.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.standing().as_ref().is_some_and(|(line, _)| line.places.is_full())
     }
 
     /// Whether it is in the line of that limit.
