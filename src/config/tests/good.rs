@@ -96,10 +96,10 @@ fn a_users_values_go_before_the_databases() {
     let app = config.database("app").unwrap();
     let alice = config.session(app, "alice");
     assert_eq!((alice.pool_mode, alice.pool_size), (PoolMode::Session, 20));
-    assert_eq!((alice.query_timeout, alice.max_user_connections), (Timeout::OFF, Limit::NONE));
+    assert_eq!((alice.query_timeout, config.max_user_connections("alice")), (Timeout::OFF, Limit::NONE));
     let bob = config.session(app, "bob");
     assert_eq!((bob.pool_mode, bob.pool_size), (PoolMode::Transaction, 2));
-    assert_eq!(config.session(app, "carol").max_user_connections.get(), Some(50));
+    assert_eq!(config.max_user_connections("carol").get(), Some(50));
 }
 
 #[test]
