@@ -33,10 +33,10 @@ use crate::upstream::vars::Seed;
 use crate::upstream::watch::Watch;
 pub use check::Check;
 pub use queue::{Grant, Place};
-pub use shared::{InLine, SharedLimit};
-use shared::{Blocked, Standing};
 use queue::{Queue, Shard};
 use refusals::Refusals;
+use shared::{Blocked, Standing};
+pub use shared::{InLine, SharedLimit};
 pub use welcome::Welcome;
 
 /// What a pool needs to know to open connections.

@@ -111,7 +111,8 @@ impl Pool {
             return;
         }
         while let Some((core, waiter)) = self.pop_oldest() {
-            let grant = match self.anything(core, waiter.wants, waiter.came).or_else(|blocked| self.of_others(blocked)) {
+            let grant = match self.anything(core, waiter.wants, waiter.came).or_else(|blocked| self.of_others(blocked))
+            {
                 Ok(grant) => grant,
                 Err(blocked) => {
                     let came = waiter.came;
