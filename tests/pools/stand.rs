@@ -20,7 +20,7 @@ pub struct Stand {
 impl Stand {
     /// With so many databases and roles, `top` at the head of the configuration and `end` at its end.
     pub fn new(databases: usize, roles: usize, top: &str, end: &str) -> Stand {
-        let roles = (0..roles).map(|at| Role::new(&format!("u{at}")));
+        let roles = (0..roles).map(|at| Role::new(format!("u{at}")));
         let cluster = Cluster::builder()
             .hba(["host all all 127.0.0.1/32 trust"])
             .roles(roles.chain([Role::new("dba").superuser(), Role::new("monitor")]))
