@@ -39,7 +39,7 @@ mod tests {
     fn a_cursors_query_is_what_stands_behind_for() {
         for (sql, query) in [
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Some("SELECT 1")),
-            ("declare \"for\" no scroll cursor with hold for/* x */(select 1) -- y", Some("(select 1) -- y")),
+            ("declare \"for\" no scroll cursor with hold for/* x */(select 1) -- y", Some("(select 1)")),
             ("DECLARE c CURSOR WITH HOLD FOR VALUES ('for'); ", Some("VALUES ('for')")),
             ("DECLARE c CURSOR", None),
             ("SELECT 1 FOR UPDATE", None),
