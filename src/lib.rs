@@ -10,6 +10,7 @@ pub mod config;
 pub mod gate;
 pub mod http;
 pub mod hub;
+pub mod log;
 pub mod net;
 pub mod route;
 pub mod serve;

@@ -15,7 +15,7 @@ pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];
 /// Runs it. A client that is busy is told at the end of what runs.
 pub(super) async fn run(console: &mut Console, target: &Target, text: &str) -> Result<Table, Failed> {
     let hub = console.core.hub.clone();
-    tracing::warn!(by = %console.me.user, client = %console.me.address_words(), text, "MAINTENANCE ANNOUNCE");
+    tracing::warn!(event = "announcement", user = %console.me.user, client = %console.me.address_words(), text, "MAINTENANCE ANNOUNCE");
     let mut table = Table::new(COLUMNS);
     for database in targets(&hub, target)? {
         let words = format!("database \"{}\": {text}", database.name);

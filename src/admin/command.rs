@@ -169,8 +169,34 @@ impl Command {
     }
 }
 
+impl Shutdown {
+    /// As it is typed.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Immediate => "SHUTDOWN",
+            Self::WaitForServers => "SHUTDOWN WAIT_FOR_SERVERS",
+            Self::WaitForClients => "SHUTDOWN WAIT_FOR_CLIENTS",
+        }
+    }
+}
+
 impl Control {
-    fn tag(&self) -> &'static str {
+    /// What it is for, if that is not everything.
+    pub fn target(&self) -> Option<String> {
+        match self {
+            Self::Pause(name)
+            | Self::Resume(name)
+            | Self::Kill(name)
+            | Self::Reconnect(name)
+            | Self::WaitClose(name) => name.clone(),
+            Self::Disable(name) | Self::Enable(name) => Some(name.clone()),
+            Self::KillClient(id) => Some(id.to_string()),
+            Self::Reload | Self::Shutdown(_) => None,
+        }
+    }
+
+    /// What is at its front in a log line and in its answer's tag.
+    pub fn tag(&self) -> &'static str {
         match self {
             Self::Pause(_) => "PAUSE",
             Self::Resume(_) => "RESUME",

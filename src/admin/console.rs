@@ -14,8 +14,13 @@ use super::{announce, check, maintenance, parser, rehearse, settings, show};
 use crate::gate::Who;
 use crate::hub::client::Identity;
 use crate::hub::{Client, Core, Phase};
+use crate::log::clients;
+use crate::log::millis;
 use crate::session::startup::{Guest, tell};
 use crate::wire::{Report, TxStatus, back, front};
+
+/// Bytes of a command that failed that are logged.
+const LOGGED: usize = 200;
 
 /// What a user may do here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +92,11 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
         Ok(me) => me,
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            if core.setup().config.log.log_pooler_errors {
+                let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+                let who = clients::Who { user: Some(&guest.user), database: Some(&guest.database), client: &client };
+                clients::turned_away(who, &report, None);
+            }
             tell(&mut guest.stream, &report).await;
             return;
         }
@@ -94,7 +104,7 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
     let logs = core.setup().config.log.clone();
     let (user, from, began) = (me.user.clone(), me.address_words(), Instant::now());
     if logs.log_connections {
-        tracing::info!(%user, database = guest.database, client = %from, "console log-in");
+        tracing::info!(event = "console_log_in", %user, database = %guest.database, client = %from, "console log-in");
     }
     core.enter(&me);
     let mut console = Console {
@@ -116,7 +126,8 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
             End::Gone => "client has gone",
             End::Report(report) => &report.message,
         };
-        tracing::info!(%user, client = %from, age = ?began.elapsed(), "console closing: {why}");
+        let age_ms = millis(began.elapsed());
+        tracing::info!(event = "console_closing", %user, client = %from, age_ms, reason = why, "console closing");
     }
 }
 
@@ -155,12 +166,14 @@ impl Console {
                     let text = front::query(&body)?;
                     self.names.forget_unnamed();
                     if let Err(failed) = self.query(text).await {
+                        self.log_failure(&failed, Some(text));
                         self.tell(failed)?;
                     }
                     self.ready();
                 }
                 b'P' | b'B' | b'D' | b'E' | b'C' => {
                     if let Err(failed) = self.extended(tag, &body).await {
+                        self.log_failure(&failed, None);
                         self.tell(failed)?;
                         self.skip = true;
                     }
@@ -211,6 +224,15 @@ impl Console {
         Ok(())
     }
 
+    fn log_failure(&self, failed: &Failed, text: Option<&[u8]>) {
+        let Failed::Told(report) = failed else { return };
+        let command = text.map(|text| String::from_utf8_lossy(text.get(..LOGGED).unwrap_or(text)).into_owned());
+        tracing::warn!(
+            event = "console_command_failed", user = %self.me.user, client = %self.me.address_words(), command,
+            sqlstate = report.code, detail = report.detail.as_deref(), error = report.message, "console command failed"
+        );
+    }
+
     /// A simple query: everything in it is read before anything runs.
     async fn query(&mut self, text: &[u8]) -> Result<(), Failed> {
         let all = statements(utf8(text)?)?;
@@ -249,7 +271,10 @@ impl Console {
             Command::Announce(target, text) => announce::run(self, target, text).await.map(Some),
             Command::Rehearse(target, lasts) => rehearse::run(self, target, *lasts).map(Some),
             Command::Control(command) => {
-                tracing::info!(user = %self.me.user, client = %self.me.address_words(), ?command, "console command");
+                tracing::info!(
+                    event = "console_command", user = %self.me.user, client = %self.me.address_words(), command = command.tag(),
+                    target = command.target(), "console command"
+                );
                 control::run(self, command).await.map(|()| None)
             }
             Command::Unavailable(name) => Err(Report::error("0A000", format!("{name} is not implemented yet")).into()),

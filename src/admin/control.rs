@@ -207,7 +207,6 @@ async fn reload(console: &mut Console, hub: &Arc<Hub>) -> Result<(), Failed> {
             Ok(())
         }
         Err(why) => {
-            tracing::error!("configuration not reloaded: {why}");
             let (first, more) = why.split_once('\n').map_or((why.as_str(), None), |(first, more)| (first, Some(more)));
             let text = format!("configuration not reloaded: {first}");
             Err(Report::error("F0000", text).with_detail(more.map(str::to_owned)).into())
@@ -222,6 +221,8 @@ async fn shutdown(console: &mut Console, hub: &Arc<Hub>, how: Shutdown) -> Resul
         Shutdown::WaitForServers => Stop::Drain,
         Shutdown::WaitForClients => Stop::Leave,
     };
-    tracing::warn!(by = %console.me.user, ?how, "SHUTDOWN");
+    tracing::warn!(
+        event = "shutdown", user = %console.me.user, client = %console.me.address_words(), command = how.words(), "shutdown"
+    );
     Ok(hub.control.try_send(hub::Control::Stop(stop)).map_err(stopping)?)
 }

@@ -34,7 +34,11 @@ pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<
         Target::One(name) => name,
         Target::All => "*",
     };
-    tracing::warn!(by = %who.user, client = %console.me.address_words(), "{} {name}", command.verb);
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*'));
+    let shown = if is_plain { name.to_owned() } else { format!("{name:?}") };
+    tracing::warn!(
+        event = "gate_command", user = %who.user, client = %console.me.address_words(), database = %name, "{} {shown}", command.verb
+    );
     let handle = match command.verb {
         Verb::On => gates.maintenance_on(target, options, who, command.wait),
         Verb::Off | Verb::Online => gates.open_again(command.verb, target, options, who),

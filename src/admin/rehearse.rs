@@ -9,6 +9,7 @@ use super::console::{Console, Failed};
 use super::table::{Cell, Column, Table, columns};
 use crate::gate::Target;
 use crate::hub::{Database, Hub};
+use crate::log::millis;
 use crate::wire::Report;
 
 /// Columns of the answer.
@@ -30,7 +31,10 @@ pub(super) fn run(console: &Console, target: &Target, lasts: Option<Duration>) -
             Some(lasts) => database.rehearsal.start(lasts),
             None => database.rehearsal.stop(),
         }
-        tracing::info!(by = %console.me.user, database = %database.name, ?lasts, "rehearsal");
+        tracing::info!(
+            event = "rehearsal", user = %console.me.user, client = %console.me.address_words(), database = %database.name,
+            lasts_ms = lasts.map(millis), "{}", if lasts.is_some() { "rehearsal begins" } else { "rehearsal ends" }
+        );
         let until = lasts.and_then(|lasts| Timestamp::now().checked_add(lasts).ok());
         table.push([(*database.name).into(), lasts.is_some().into(), until.into()]);
     }

@@ -1,15 +1,12 @@
 //! From a command line to a running proxy, and to its exit code.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
-use tracing_subscriber::EnvFilter;
-
 use super::{Cli, Command, Run, Source};
-use crate::config::{Config, ConfigErrors, LogFormat, StateFile};
+use crate::config::{Config, ConfigErrors, StateFile};
 use crate::serve::proxy;
+use clap::Parser;
 
 /// Runs what the command line says. 1: bad configuration, or it could not be started.
 pub fn main() -> ExitCode {
@@ -75,9 +72,9 @@ fn serve(run: &Run) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return complain(&errors),
     };
-    start_logging(&config);
+    let level = crate::log::start(&config.log);
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(event = "configuration", "{warning}");
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -88,22 +85,13 @@ fn serve(run: &Run) -> ExitCode {
     };
     let console: crate::serve::worker::Console =
         Arc::new(|core, guest| Box::pin(crate::admin::console::serve(core, guest)));
-    let surfaces = proxy::Surfaces { console, http: crate::http::serve };
+    let log_level = Box::new(move |to| level.set(to));
+    let surfaces = proxy::Surfaces { console, http: crate::http::serve, log_level };
     match runtime.block_on(proxy::run(config, run.overrides(), surfaces)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(event = "not_started", "{error}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn start_logging(config: &Config) {
-    let level = EnvFilter::new(config.log.log_level.to_string());
-    let logs = tracing_subscriber::fmt().with_env_filter(level).with_target(false).with_writer(std::io::stderr);
-    // Fails only if somebody has set up logging before: then that stays.
-    let _ = match config.log.log_format {
-        LogFormat::Json => logs.json().try_init(),
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).try_init(),
-    };
 }

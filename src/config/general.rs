@@ -219,7 +219,7 @@ settings! {
         /// How much. Statements and parameters are never logged.
         log_level: LogLevel = LogLevel::Info;
         /// Lines for people, or one JSON object in each line.
-        log_format: LogFormat = LogFormat::Text;
+        log_format: LogFormat = LogFormat::Text, { restart: true };
         /// Log each client that has logged in.
         log_connections: bool = true;
         /// Log each client that goes, and why.

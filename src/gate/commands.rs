@@ -198,7 +198,7 @@ async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec
     let after_all = all.as_ref().map(|_| plan(&world.map().all, &order).after);
     let saved = world.save_all(after_all.clone(), records, order.options.unsaved).await;
     if let Ok(Some(why)) = &saved {
-        tracing::error!(by = %order.who.user, "{} is not saved, and a restart closes the gate again: {why}", order.verb);
+        tracing::error!(event = "gate_not_saved", by = %order.who.user, "{} is not saved, and a restart closes the gate again: {why}", order.verb);
     }
     let unsaved = saved.as_ref().ok().cloned().flatten();
     if let Err(error) = saved {
@@ -323,11 +323,27 @@ async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim:
         outcome.warning = Some(format!("this is not saved, a restart closes the gate again: {why}"));
     }
     let gate = claim.gate.clone();
+    if let Err(error) = &answer {
+        log_failure(&claim, error);
+    }
     let reverted = matches!(answer, Err(GateError::StillBusy { .. }));
     claim.finish(answer);
     if reverted {
         resume_if_unfinished(&world, &gate);
     }
+}
+
+/// A transition that was not carried through, and whom it waited for in vain.
+fn log_failure(claim: &Claim, error: &GateError) {
+    let event = match error {
+        GateError::StillBusy { .. } => "drain_gave_up",
+        GateError::CalledOff { .. } => "drain_called_off",
+        _ => "transition_failed",
+    };
+    tracing::warn!(
+        event, database = claim.gate.name(), command = %claim.mv.verb, user = %claim.mv.who.user, client = claim.mv.who.address,
+        detail = error.detail(), error = %error, "the gate does not change"
+    );
 }
 
 /// Nothing closed is left without a task that brings it to quiesced.
@@ -366,7 +382,7 @@ pub(crate) fn close_now(world: &Arc<World>, gate: &Arc<Gate>, record: Record) {
     let world = world.clone();
     world.clone().runtime.spawn(async move {
         if let Err(error) = world.save(vec![(claim.gate.clone(), record.clone())]).await {
-            tracing::error!("{error}");
+            tracing::error!(event = "gate_not_saved", "{error}");
         }
         drive(world, Plan { after: record, changed: true, drive: true }, None, claim, Start::of_many()).await;
     });

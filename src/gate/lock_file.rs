@@ -34,6 +34,7 @@ impl LockFile {
     pub(super) fn remember(&self, state_file: &Path) {
         if let Err(error) = self.write_once() {
             tracing::warn!(
+                event = "lock_file",
                 "the lock file beside \"{}\" cannot be written, so the loss of that file would not be noticed: {error}",
                 state_file.display()
             );

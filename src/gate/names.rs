@@ -117,7 +117,7 @@ impl World {
             }
         }
         let (gate, told) = self.lead(&mut map, database, Origin::OnTheFly);
-        told.iter().for_each(|text| tracing::warn!("{text}"));
+        told.iter().for_each(|text| tracing::warn!(event = "names_changed", "{text}"));
         Ok(gate)
     }
 

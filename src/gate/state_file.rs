@@ -303,11 +303,12 @@ impl Store {
         let store = Store { place, document: Mutex::new(document.clone()) };
         if let Place::File { path, .. } = &store.place {
             tracing::warn!(
+                event = "first_start",
                 "state file \"{}\" is not there: this is taken for the first start, with every gate open and epoch 0",
                 path.display()
             );
             if let Err(error) = store.write(&document, false) {
-                tracing::warn!("the state could not be saved: {error}");
+                tracing::warn!(event = "state_not_saved", "the state could not be saved: {error}");
             }
         }
         store

@@ -1,7 +1,8 @@
 //! Brings one gate from the mode it is in to the mode of its record, which is on disk already: flip, drain, settle.
 
 use super::database::Claim;
-use super::detail::{OnTimeout, Quiesced};
+use super::database::GateView;
+use super::detail::{OnTimeout, Quiesced, Who};
 use super::error::GateError;
 use super::field::{ForeignWriter, OpenTransaction};
 use super::gates::World;
@@ -31,6 +32,15 @@ pub(crate) struct Transition<'a> {
     pub(crate) open_at_flip: u64,
 }
 
+/// Why the mode changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// As the transition's command says.
+    Command,
+    /// Something was in the way for longer than drain_timeout.
+    Revert,
+}
+
 enum Drained {
     Quiet,
     TimedOut,
@@ -53,7 +63,7 @@ impl Transition<'_> {
         // What was broken off before for other reasons is not counted.
         let _ = self.claim.gate.take_cancelled();
         let open_before = self.claim.gate.in_flight() as u64;
-        self.show().await;
+        self.show(Why::Command).await;
         let flipped = self.outcome(vec![], None);
         self.claim.mv.report.send_modify(|report| report.flipped = Some(flipped));
         let Some(to) = self.destination().filter(|_| self.plan.drive) else {
@@ -77,7 +87,7 @@ impl Transition<'_> {
         if let Err(e) = self.world.save_settled(&self.claim.gate, self.plan.after.clone()).await {
             warning.get_or_insert(e.to_string());
         }
-        self.show().await;
+        self.show(Why::Command).await;
         if to == DrainTo::Offline {
             self.tell(Step::Disconnecting, vec![]);
             let text = self.claim.gate.view().offline_text();
@@ -103,14 +113,35 @@ impl Transition<'_> {
     }
 
     /// Puts the record into force and tells the world.
-    async fn show(&mut self) {
+    async fn show(&mut self, why: Why) {
         self.claim.gate.desk().record = self.plan.after.clone();
         self.world.expiry.notify_one();
         let view = self.claim.gate.publish(&self.plan.after, self.claim.counters);
         let name = self.claim.gate.name();
+        self.log_mode(&view, why);
         let seen = self.world.field.flip_seen(&name, view);
         // A world that is slow to see it cannot make the gate leak: the doors are shut by now.
         let _ = timeout(self.world.limits.field_timeout, seen).await;
+    }
+
+    /// The one line that every change of mode leaves in the log, whoever caused it.
+    fn log_mode(&self, view: &GateView, why: Why) {
+        let mv = &self.claim.mv;
+        let opens = matches!(mv.verb, Verb::Off | Verb::Online);
+        let cause = match why {
+            Why::Revert => "revert".to_owned(),
+            // Only the time of `expire` opens a gate by the proxy's own hand.
+            Why::Command if opens && mv.who == Who::proxy() => "expire".to_owned(),
+            // What was found closed, or left so by a command that could not be undone.
+            Why::Command if self.before.is_none() => "taken up again".to_owned(),
+            Why::Command => mv.verb.to_string(),
+        };
+        let message = view.switches.in_force().and_then(|terms| terms.message.as_deref());
+        let lsn = view.quiesced.and_then(|quiesced| quiesced.lsn).map(|lsn| lsn.to_string());
+        tracing::warn!(
+            event = "mode", database = %view.database, epoch = view.state.epoch.0, cause, user = %mv.who.user,
+            client = mv.who.address, maintenance_message = message, quiesced_lsn = lsn, "mode: {}", view.state.mode
+        );
     }
 
     async fn drain(&mut self, to: DrainTo) -> Result<(), GateError> {
@@ -147,7 +178,7 @@ impl Transition<'_> {
             return Ok(());
         }
         self.plan.after = back;
-        self.show().await;
+        self.show(Why::Revert).await;
         Err(GateError::StillBusy {
             database: self.claim.gate.name().to_string(),
             verb: self.claim.mv.verb,

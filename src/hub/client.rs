@@ -300,7 +300,7 @@ impl Client {
             me.cancelling.set(me.cancelling.get() + 1);
             tokio::task::spawn_local(async move {
                 if let Err(error) = target.cancel().await {
-                    tracing::warn!(%error, "a cancel request could not be passed on");
+                    tracing::warn!(event = "cancel_failed", %error, "a cancel request could not be passed on");
                 }
                 me.cancelling.set(me.cancelling.get().saturating_sub(1));
                 me.wake();

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,7 @@ pub use statement::Statement;
 use crate::auth::{Decoy, Userlist};
 use crate::config::Config;
 use crate::gate::Gates;
+use crate::log::{Occasionally, RefusedWrites};
 use crate::sql::Analyzer;
 use crate::tls::ClientTls;
 use crate::upstream::ledger::Ledger;
@@ -96,6 +98,10 @@ pub struct Hub {
     pub layers: Layers,
     /// Counters of each core.
     pub stats: stats::Stats,
+    /// Writes that the gate has refused, for the log.
+    pub refused_writes: RefusedWrites,
+    /// Clients beyond max_client_conn, for the log.
+    pub too_many_clients: Occasionally,
     /// To the proxy's main loop.
     pub control: mpsc::Sender<Control>,
     /// When the process began to serve.
@@ -174,6 +180,8 @@ impl Hub {
             keys: Keys::default(),
             layers: Layers::default(),
             stats: stats::Stats::new(parts.cores),
+            refused_writes: RefusedWrites::default(),
+            too_many_clients: Occasionally::every(Duration::from_secs(1)),
             cores: ArcSwap::from_pointee(senders),
         });
         (hub, receivers)

@@ -155,12 +155,14 @@ pub struct Stats {
     cores: usize,
     /// Log-ins that were refused.
     pub failed_logins: AtomicU64,
+    /// Those of them that max_client_conn has refused.
+    pub too_many_clients: AtomicU64,
 }
 
 impl Stats {
     /// Zeros.
     pub fn new(cores: usize) -> Self {
-        Self { cores, failed_logins: AtomicU64::new(0) }
+        Self { cores, failed_logins: AtomicU64::new(0), too_many_clients: AtomicU64::new(0) }
     }
 
     /// Zeros for a database.

@@ -189,7 +189,7 @@ fn learn(hub: &Hub, database: &Arc<Database>, answer: Result<Option<Both>, Strin
         }
         Err(why) => {
             let known = matches!(**database.catalog.known(), Knowledge::Known(_));
-            tracing::warn!(database = %database.name, known, "the catalog cannot be asked for unseen writers: {why}");
+            tracing::warn!(event = "catalog_unknown", database = %database.name, known, error = why, "the catalog cannot be asked for unseen writers");
             learn_for_all(hub, database, &Arc::new(Knowledge::Unknown(why.clone())));
             Err(why)
         }
@@ -314,7 +314,7 @@ async fn follow(hub: Weak<Hub>, database: Arc<Database>) {
                 if let Some(why) = &why
                     && said != Some(why.clone())
                 {
-                    tracing::warn!(database = %database.name, "the catalog cannot be asked what functions leave behind: {why}");
+                    tracing::warn!(event = "catalog_unknown", database = %database.name, error = why, "the catalog cannot be asked what functions leave behind");
                 }
                 said = why;
                 database.catalog.tried_leavings();

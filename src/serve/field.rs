@@ -75,7 +75,6 @@ fn concerned(client: &Client, to: DrainTo) -> bool {
 impl Field for World {
     fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()> {
         Box::pin(async move {
-            log_flip(&view);
             let Some((hub, gate, databases)) = self.databases(database) else { return };
             if view.state.mode.reports_read_only() {
                 databases.iter().for_each(|database| _ = database.close_idle_unguarded());
@@ -201,15 +200,6 @@ async fn operators_backends(hub: &Hub) -> Vec<u32> {
             .collect::<Vec<_>>()
     });
     pids.await.into_iter().flatten().collect()
-}
-
-/// The one line that every change of mode leaves in the log, whoever caused it.
-fn log_flip(view: &GateView) {
-    let terms = view.switches.in_force();
-    let by = terms.map(|terms| terms.who.user.as_str());
-    let message = terms.and_then(|terms| terms.message.as_deref());
-    let lsn = view.quiesced.and_then(|quiesced| quiesced.lsn).map(|lsn| lsn.to_string());
-    tracing::warn!(database = %view.database, epoch = view.state.epoch.0, by, message, quiesced_lsn = lsn, "mode: {}", view.state.mode);
 }
 
 fn terminated(detail: Option<String>) -> Report {

@@ -76,12 +76,13 @@ pub async fn watch_stats(hub: Arc<Hub>) {
     }
 }
 
-/// Gives the memory of a crowd that has left back to the system.
+/// Gives the memory of a crowd that has left back to the system, and logs refused writes that were not logged at once.
 pub async fn watch_memory(hub: Arc<Hub>) {
     let mut tick = interval(TICK);
     let mut crowd = Crowd::default();
     loop {
         tick.tick().await;
+        hub.refused_writes.log_due();
         // A crowd can come and go between two looks.
         let most = hub.most_clients.swap(0, SeqCst);
         if crowd.has_left(most, hub.clients.load(SeqCst)) {

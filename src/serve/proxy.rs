@@ -49,17 +49,23 @@ pub enum StartError {
 /// Serves a listener of the HTTP endpoint; given by the layer above.
 pub type Http = fn(Arc<Hub>, std::net::TcpListener) -> std::io::Result<Task<()>>;
 
+/// Sets how much is logged; given by the layer above.
+pub type LogLevelSetter = Box<dyn Fn(config::LogLevel)>;
+
 /// What the layers above have put on top of it.
 pub struct Surfaces {
     /// Serves guests of the console.
     pub console: Console,
     /// Serves the HTTP endpoint.
     pub http: Http,
+    /// Sets how much is logged.
+    pub log_level: LogLevelSetter,
 }
 
 struct Running {
     hub: Arc<Hub>,
     overrides: Overrides,
+    log_level: LogLevelSetter,
     clusters: BTreeMap<String, Watched>,
 }
 
@@ -102,11 +108,11 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     // Transitions that are taken up again need the world: it is told below, before the first of them runs.
     let gates = Gates::open(&file, &names, world.clone(), limits, clock, tokio::runtime::Handle::current())?;
     if let Some(alarm) = gates.alarm() {
-        tracing::error!("{alarm}");
+        tracing::error!(event = "state_file", "{alarm}");
     }
     let ledger = Arc::new(ledger(&file)?);
     let (hub, jobs) = Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, cores, decoy, control });
-    let mut running = Running { hub: hub.clone(), overrides, clusters: BTreeMap::new() };
+    let mut running = Running { hub: hub.clone(), overrides, log_level: surfaces.log_level, clusters: BTreeMap::new() };
     running.apply_clusters()?;
     world.is(&hub, logins(&hub));
     let mut threads = Vec::with_capacity(cores);
@@ -124,6 +130,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
     let config = hub.setup.load();
     tracing::info!(
+        event = "ready",
         port = config.config.listen.listen_port,
         cores,
         databases = config.config.databases.len(),
@@ -241,8 +248,10 @@ impl Running {
 
     fn reload_and_log(&mut self) {
         match self.reload() {
-            Ok(reloaded) => tracing::info!(changed = reloaded.changed, "configuration reloaded"),
-            Err(error) => tracing::error!("configuration not reloaded: {error}"),
+            Ok(reloaded) => tracing::info!(event = "reloaded", changed = reloaded.changed, "configuration reloaded"),
+            Err(error) => error
+                .lines()
+                .for_each(|line| tracing::error!(event = "not_reloaded", error = line, "configuration not reloaded")),
         }
     }
 
@@ -260,6 +269,7 @@ impl Running {
         let names = all_named(&next.config);
         self.hub.total.set(crate::hub::database::limit_of(next.config.pooling.max_server_connections));
         let mut told = self.hub.gates.sync(&names);
+        (self.log_level)(next.config.log.log_level);
         self.hub.put_setup(next);
         self.apply_clusters().map_err(|error| error.to_string())?;
         let hub = self.hub.clone();
@@ -268,7 +278,7 @@ impl Running {
         if !restart.is_empty() {
             told.push(format!("these keys take effect with a restart: {}", restart.join(", ")));
         }
-        told.iter().for_each(|text| tracing::warn!("RELOAD: {text}"));
+        told.iter().for_each(|text| tracing::warn!(event = "reloaded", "RELOAD: {text}"));
         Ok(Reloaded { changed: changes.keys.len(), told })
     }
 
@@ -334,6 +344,6 @@ impl Running {
         self.clusters.values().flat_map(|watched| &watched.monitors).for_each(Task::abort);
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
         let _ = tokio::time::timeout(Duration::from_secs(5), joined).await;
-        tracing::info!("pgsluice has stopped");
+        tracing::info!(event = "stopped", "pgsluice has stopped");
     }
 }

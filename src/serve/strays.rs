@@ -102,13 +102,13 @@ async fn stop(
         if !idle {
             busy.push(describe(&stray, running));
             if let Err(error) = cancel(login, stray.backend.pid, &stray.backend.secret).await {
-                tracing::warn!(pid = stray.backend.pid, %error, "a back end without a client could not be cancelled");
+                tracing::warn!(event = "back_end_not_cancelled", pid = stray.backend.pid, %error, "a back end without a client could not be cancelled");
             }
         }
         if let Some(started) = seen.started.as_ref().filter(|_| idle || force || stray.since.elapsed() > PATIENCE) {
             let sql = servers::terminate_if_started(stray.backend.pid, started);
             if let Err(error) = fresh.rows(&sql).await {
-                tracing::warn!(pid = stray.backend.pid, %error, "a back end without a client could not be terminated");
+                tracing::warn!(event = "back_end_not_terminated", pid = stray.backend.pid, %error, "a back end without a client could not be terminated");
             }
         }
     }
@@ -171,7 +171,7 @@ pub async fn watch(hub: Weak<Hub>, logins: Logins) {
         }
         for database in hub.databases.all() {
             if let Err(why) = look(&hub, &logins, std::slice::from_ref(&database), false).await {
-                tracing::debug!(database = %database.name, "back ends without a client cannot be looked at: {why}");
+                tracing::debug!(event = "back_ends_unknown", database = %database.name, error = why, "back ends without a client cannot be looked at");
             }
         }
     }

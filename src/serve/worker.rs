@@ -131,7 +131,8 @@ fn serve(core: Rc<Core>, spares: Rc<Spares>, accepted: Accepted, console: Consol
 /// Greets a connection. None: it is no client's, or no longer.
 async fn greet_in_time(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
     let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
-    match timeout(patience, greet(&core, accepted.socket, accepted.address)).await {
+    let address = accepted.address;
+    match timeout(patience, greet(&core, accepted.socket, address)).await {
         Ok(Greeted::Guest(guest)) => Some(guest),
         Ok(Greeted::Cancel { pid, secret, mut stream }) => {
             cancel(&core, pid, secret).await;
@@ -139,7 +140,14 @@ async fn greet_in_time(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>>
             stream.close(&[]);
             None
         }
-        Ok(Greeted::Over) | Err(_) => None,
+        Ok(Greeted::Over) => None,
+        Err(_) => {
+            if core.setup().config.log.log_pooler_errors {
+                let client = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+                tracing::warn!(event = "client_login_timeout", client, error = "client_login_timeout", "session ended");
+            }
+            None
+        }
     }
 }
 

@@ -92,11 +92,12 @@ fn terminate(me: &Rc<Client>) {
     let Some(target) = me.cancel.borrow().clone() else { return };
     tokio::task::spawn_local(async move {
         tracing::warn!(
+            event = "back_end_terminated",
             pid = target.server.pid,
             "a back end without a client takes no notice of cancel requests: it is terminated"
         );
         if let Err(error) = target.terminate().await {
-            tracing::warn!(pid = target.server.pid, %error, "a back end could not be terminated");
+            tracing::warn!(event = "back_end_not_terminated", pid = target.server.pid, %error, "a back end could not be terminated");
         }
     });
 }

@@ -24,6 +24,8 @@ use crate::hub::client;
 use crate::hub::database::Resolved;
 use crate::hub::greetings::Greeting;
 use crate::hub::{Client, Core, Database};
+use crate::log::clients::{self, Who};
+use crate::log::millis;
 use crate::sql::{LexContext, StandardStrings, is_ours};
 use crate::topology::{Avoid, Cluster, Leader};
 use crate::upstream::login::LoginError;
@@ -32,6 +34,8 @@ use crate::upstream::vars::{Value, Vars, reported_name};
 use crate::upstream::{AcquireError, Guarded, Home, Unguarded};
 use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
 
+/// PostgreSQL's words for it.
+const TOO_MANY: &str = "sorry, too many clients already";
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the first clients wait for the catalog to be read.
@@ -47,7 +51,7 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
     let me = begun.client().clone();
     let logs = core.setup().config.log.clone();
     if logs.log_connections {
-        tracing::info!(user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
+        tracing::info!(event = "log_in", user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
     }
     let end = match begun {
         Begun::Session(session) => session.run().await,
@@ -62,9 +66,16 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
             End::Report(report) => report.message.clone(),
         };
         tracing::info!(
-            user = %me.user, database = %me.database_name, client = %me.address_words(), age = ?began.elapsed(),
-            "closing: {why}"
+            event = "closing", user = %me.user, database = %me.database_name, client = %me.address_words(),
+            age_ms = millis(began.elapsed()), reason = why, "closing"
         );
+    }
+    if let End::Report(report) = &end
+        && report.code != "57P01"
+        && logs.log_pooler_errors
+    {
+        let client = me.address_words();
+        clients::ended(Who { user: Some(&me.user), database: Some(&me.database_name), client: &client }, report);
     }
 }
 
@@ -94,8 +105,26 @@ async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> 
         Ok(Err((relay, greeting))) => Some(Begun::Relay(relay.me.clone(), Box::pin(relay.run(guest.stream, greeting)))),
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            log_refusal(core, &guest, &report);
             tell(&mut guest.stream, &report).await;
             None
+        }
+    }
+}
+
+fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
+    let too_many = report.message == TOO_MANY;
+    let setup = core.setup();
+    let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+    let who = Who { user: Some(&guest.user), database: Some(&guest.database), client: &client };
+    if !too_many && setup.config.log.log_pooler_errors {
+        clients::turned_away(who, report, None);
+    } else if too_many {
+        // A crowd that is not let in comes again and again.
+        core.hub.stats.too_many_clients.fetch_add(1, SeqCst);
+        let times = core.hub.too_many_clients.note(Instant::now());
+        if let Some(times) = times.filter(|_| setup.config.log.log_pooler_errors) {
+            clients::too_many(who, setup.config.pooling.max_client_conn, times);
         }
     }
 }
@@ -195,7 +224,7 @@ fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
     let operator = is_operator(config, guest);
     let most = config.pooling.max_client_conn as usize;
     if core.hub.clients.load(SeqCst) > most && !operator {
-        return Err(Report::fatal("53300", "sorry, too many clients already"));
+        return Err(Report::fatal("53300", TOO_MANY));
     }
     if !db.gate.state().mode.admits_connections() && !operator {
         let view = db.gate.view().under(&db.name);

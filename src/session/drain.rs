@@ -180,7 +180,7 @@ impl Session {
             let io = &mut self.io;
             io.from_server.move_ready(&mut io.to_client);
             report.write(&mut io.to_client);
-            self.count_refusal();
+            self.count_refusal(report.message.as_bytes());
         }
     }
 

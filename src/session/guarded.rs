@@ -245,7 +245,7 @@ impl Session {
     fn guard_fell(&self, what: &str) {
         self.count_layer(Layer::Guard);
         tracing::warn!(
-            database = %self.db.name, user = %self.user, client = %self.me.address_words(),
+            event = "guard_fell", database = %self.db.name, user = %self.user, client = %self.me.address_words(),
             "a guard fell: a statement made its server connection writable; {what}"
         );
     }

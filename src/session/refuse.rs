@@ -13,6 +13,7 @@ use super::prepared::Inner;
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Layer;
+use crate::log::Writer;
 use crate::route::{Nature, Route};
 use crate::sql::cache::Cached;
 use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
@@ -49,6 +50,9 @@ const REFUSED_OIDS: &[(u32, &str)] = &[
 
 /// PREPAREs of one message that are looked at before it is sent.
 const MOST_SUSPECTED: usize = 10_000;
+
+/// Most characters of a message that stand for the statement in the log.
+const LOGGED: usize = 60;
 
 /// What an EXECUTE is taken for whose statement is not known.
 static UNKNOWN: Refusal = Refusal::ByPgsluice(Reason::LiftsGuard);
@@ -222,7 +226,7 @@ impl Session {
         }
         let report = self.refusal(statement).with_place(place);
         self.names.forget_unnamed();
-        self.count_refusal();
+        self.count_refusal(report.message.as_bytes());
         self.count_layer(Layer::Reader);
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
@@ -231,10 +235,21 @@ impl Session {
         true
     }
 
-    pub(super) fn count_refusal(&self) {
+    /// Counts a refused write and logs it; `message` is the error's.
+    pub(super) fn count_refusal(&self, message: &[u8]) {
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.refused.add(1);
         }
+        if !self.core.setup().config.log.log_pooler_errors {
+            return;
+        }
+        let writer = Writer {
+            database: self.db.name.clone(),
+            user: self.user.clone(),
+            application_name: self.me.application_name.borrow().clone(),
+            statement: refused_statement(message),
+        };
+        self.core.hub.refused_writes.log(&writer, &self.me.address_words());
     }
 
     /// Writes an error of the server to the client, as the gate wants it said. `refusal` takes the place of the error that a
@@ -248,7 +263,7 @@ impl Session {
         if let Some(report) = refusal.filter(|_| RAISED.contains(&fields.code())) {
             report.write(out);
             if report.code == "25006" {
-                self.count_refusal();
+                self.count_refusal(report.message.as_bytes());
             }
             return Ok(());
         }
@@ -269,7 +284,7 @@ impl Session {
             };
             let out = &mut self.io.to_client;
             fields.write_with(out, &change);
-            self.count_refusal();
+            self.count_refusal(fields.message());
             self.count_layer(Layer::Server);
             return Ok(());
         }
@@ -284,6 +299,19 @@ impl Session {
         }
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }
+}
+
+/// What was refused, by the error's message: `INSERT`, `lo_create()`.
+fn refused_statement(message: &[u8]) -> String {
+    let text = String::from_utf8_lossy(message);
+    let named = text.strip_prefix("cannot execute ").and_then(|rest| rest.split_once(" in a read-only transaction"));
+    let named = named.or_else(|| text.strip_prefix("cannot execute ")?.split_once(" during recovery"));
+    let shown = match named {
+        Some((statement, _)) => statement,
+        None if text.starts_with("the transaction was rolled back") => "transaction",
+        None => &text,
+    };
+    shown.chars().take(LOGGED).collect()
 }
 
 /// The function of that OID, if function-call messages may not call it in maintenance.

@@ -10,6 +10,7 @@ use super::replication::Replication;
 use crate::auth::{ClientAuth, Credential, Secret, Step};
 use crate::config::{AuthType, Credentials};
 use crate::hub::{Core, Setup};
+use crate::log::clients::{self, Who};
 use crate::net::{Socket, Stream};
 use crate::tls::ALPN;
 use crate::tls::server::ClientTlsPolicy;
@@ -66,13 +67,15 @@ pub enum Greeted {
 /// Greets a connection; the caller bounds the time.
 pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
     let (mut stream, since) = (Stream::Plain(socket), Instant::now());
-    match meet(core, &mut stream, address).await {
+    let mut named = Named::default();
+    match meet(core, &mut stream, address, &mut named).await {
         Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
         Ok(Met::Client { user, database, start, replication, credential }) => {
             Greeted::Guest(Box::new(Guest { stream, since, address, user, database, start, replication, credential }))
         }
         Err(Refused::Told(report)) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            named.log(core, address, &report);
             tell(&mut stream, &report).await;
             Greeted::Over
         }
@@ -86,6 +89,30 @@ pub async fn tell(stream: &mut Stream, report: &Report) {
     report.write(&mut out);
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&out)).await;
     stream.close(&[]);
+}
+
+/// Whom a client that is refused has named, and why it is refused, for the log.
+#[derive(Default)]
+struct Named {
+    user: Option<String>,
+    database: Option<String>,
+    event: Option<&'static str>,
+    detail: Option<String>,
+}
+
+impl Named {
+    fn log(&self, core: &Core, address: Option<SocketAddr>, report: &Report) {
+        if !core.setup().config.log.log_pooler_errors {
+            return;
+        }
+        let client = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        let (user, detail) = (self.user.as_deref(), self.detail.as_deref());
+        let who = Who { user, database: self.database.as_deref().or(user), client: &client };
+        match self.event {
+            Some(event) => clients::turned_away_as(event, who, report, detail),
+            None => clients::turned_away(who, report, detail),
+        }
+    }
 }
 
 enum Met {
@@ -116,7 +143,12 @@ impl From<StartError> for Refused {
     }
 }
 
-async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>) -> Result<Met, Refused> {
+async fn meet(
+    core: &Rc<Core>,
+    stream: &mut Stream,
+    address: Option<SocketAddr>,
+    named: &mut Named,
+) -> Result<Met, Refused> {
     let setup = core.setup();
     let (mut asked_tls, mut asked_gss) = (false, false);
     // Where TLS may begin, not a byte behind a packet may be read; where it cannot, what there is is read at once.
@@ -157,7 +189,10 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
             First::Start(start) => break start,
         }
     };
+    named.user = start.get("user").map(str::to_owned);
+    named.database = start.get("database").filter(|name| !name.is_empty()).map(str::to_owned);
     if setup.tls.policy() == ClientTlsPolicy::Required && !stream.is_tls() && address.is_some() {
+        named.event = Some("tls_required");
         return Err(Report::fatal("28000", "TLS is required: connect with sslmode=require or stronger").into());
     }
     let replication = Replication::read(start.get("replication"))?;
@@ -175,7 +210,7 @@ async fn meet(core: &Rc<Core>, stream: &mut Stream, address: Option<SocketAddr>)
     if !early.is_empty() {
         stream.hold_early(early);
     }
-    let credential = authenticate(core, stream, &user).await?;
+    let credential = authenticate(core, stream, &user, named).await?;
     Ok(Met::Client { user, database, start, replication, credential })
 }
 
@@ -190,7 +225,12 @@ async fn begin_tls_at_once(setup: &Setup, stream: &mut Stream, address: Option<S
     };
     let tls = setup.tls.accept(socket).await?;
     if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
-        tracing::info!("a client began TLS at once and did not name PostgreSQL by ALPN");
+        let client = address.map(|address| address.to_string());
+        tracing::info!(
+            event = "alpn_missing",
+            client,
+            "a client began TLS at once and did not name PostgreSQL by ALPN"
+        );
         return Err(Refused::Gone);
     }
     *stream = Stream::FromClient(Box::new(tls));
@@ -239,7 +279,12 @@ async fn read_early(stream: &mut Stream, early: &mut Vec<u8>) -> Result<Vec<u8>,
     }
 }
 
-async fn authenticate(core: &Rc<Core>, stream: &mut Stream, user: &str) -> Result<Credential, Refused> {
+async fn authenticate(
+    core: &Rc<Core>,
+    stream: &mut Stream,
+    user: &str,
+    named: &mut Named,
+) -> Result<Credential, Refused> {
     let setup = core.setup();
     let secret = match &setup.config.credentials {
         Credentials::One { user: known, password } if known == user => Some(Secret::from_text(password.expose())),
@@ -271,7 +316,7 @@ async fn authenticate(core: &Rc<Core>, stream: &mut Stream, user: &str) -> Resul
                 return Ok(if matches!(done.credential, Credential::None) { known } else { done.credential });
             }
             Step::Fail(error) => {
-                tracing::info!(user, detail = error.log_detail(), "log-in refused: {error}");
+                named.detail = error.log_detail();
                 let detail = error.detail().map(str::to_owned);
                 return Err(Report::fatal(code_of(error.sqlstate()), error.to_string()).with_detail(detail).into());
             }

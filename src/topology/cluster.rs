@@ -213,7 +213,7 @@ impl Cluster {
             upstream.put(look, ahead);
             let before = upstream.put_role(look.role);
             if before != look.role {
-                tracing::info!(cluster = %self.name, upstream = %upstream.address, from = before.word(), to = look.role.word(), "role");
+                tracing::info!(event = "server_role", cluster = %self.name, upstream = %upstream.address, from = before.word(), to = look.role.word(), "role");
             }
             upstream.put_error("");
             if self.primary() == Some(at) && look.role == Role::Primary && self.floor.looked(look.number, look.inserted)
@@ -234,7 +234,7 @@ impl Cluster {
             let before = upstream.put_role(Role::Down);
             upstream.put_error(why);
             if before != Role::Down {
-                tracing::warn!(cluster = %self.name, upstream = %upstream.address, error = why, "upstream lost");
+                tracing::warn!(event = "server_lost", cluster = %self.name, upstream = %upstream.address, error = why, "upstream lost");
                 // Another one may be about to take its place.
                 self.upstreams.iter().for_each(Upstream::look_now);
             }
@@ -255,7 +255,7 @@ impl Cluster {
         }
         if upstream.put_error(why) != why {
             tracing::warn!(
-                cluster = %self.name, upstream = %upstream.address, error = why,
+                event = "monitor_refused", cluster = %self.name, upstream = %upstream.address, error = why,
                 "the monitor is not let in; the server keeps its role"
             );
         }
@@ -294,11 +294,11 @@ impl Cluster {
         match (before, after) {
             (Leader::Contested(_), Leader::Contested(_)) => {}
             (_, Leader::Contested(_)) => tracing::error!(
-                cluster = %self.name, servers = names(),
+                event = "primary_contested", cluster = %self.name, servers = names(),
                 "several servers claim to be the primary: nothing is written to any of them until all but one are stopped"
             ),
             (Leader::Contested(_), _) => {
-                tracing::warn!(cluster = %self.name, servers = names(), "the primary is contested no more")
+                tracing::warn!(event = "primary_no_longer_contested", cluster = %self.name, servers = names(), "the primary is contested no more")
             }
             _ => {}
         }
@@ -306,7 +306,7 @@ impl Cluster {
         let outdated = claims.iter().find(|claim| claim.at == at && claim.is_outdated(newest));
         if let (Some(claim), Some(upstream)) = (outdated, self.upstreams.get(at)) {
             tracing::error!(
-                cluster = %self.name, upstream = %upstream.address, timeline = claim.timeline, newest,
+                event = "old_primary_back", cluster = %self.name, upstream = %upstream.address, timeline = claim.timeline, newest,
                 "an old primary has come back, but another server was promoted in its place: it is not used"
             );
         }

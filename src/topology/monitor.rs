@@ -32,6 +32,11 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Dur
     loop {
         let number = upstream.begin_look();
         let looked = look_twice(&mut connection, &login, number).await;
+        tracing::debug!(
+            event = "monitor_look", cluster = %cluster.name, upstream = %upstream.address, number,
+            role = looked.as_ref().ok().map(|look| look.role.word()), lsn = looked.as_ref().ok().map(|look| look.lsn.to_string()),
+            error = looked.as_ref().err().map(ToString::to_string), "monitor look"
+        );
         let is_refused = looked.as_ref().is_err_and(LoginError::is_refusal);
         let turned = match looked {
             Ok(look) => cluster.seen(at, &look),

@@ -137,7 +137,7 @@ impl Ledger {
                 on_disk.file.write_all(&line)
             };
             if let Err(error) = written {
-                tracing::warn!(path = %on_disk.path.display(), %error, "a server connection could not be noted");
+                tracing::warn!(event = "server_connection_not_noted", path = %on_disk.path.display(), %error, "a server connection could not be noted");
             }
         }
         Noted { ledger: self.clone(), id, ended: false }

@@ -19,6 +19,7 @@ use super::pool::Permit;
 use super::query::parameter;
 use super::target::CancelTarget;
 use super::vars::{Seed, Vars, reported_name};
+use crate::log::millis;
 use crate::net::Stream;
 use crate::wire::frame::{HEADER, peek_back};
 use crate::wire::{TxStatus, front};
@@ -376,6 +377,11 @@ impl Server {
         let mut bye = Vec::with_capacity(HEADER);
         front::write_terminate(&mut bye);
         self.stream.close(&bye);
+        let pool = self.permit.pool();
+        tracing::debug!(
+            event = "server_connection_closed", database = %pool.database, user = %pool.user, pid = self.key.0,
+            age_ms = millis(self.opened.elapsed()), "server connection closed"
+        );
         if let Some(entry) = self.entry.as_mut().filter(|_| !self.left_running) {
             entry.end();
         }

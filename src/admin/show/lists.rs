@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::seen::Seen;
@@ -37,6 +38,7 @@ pub fn lists(hub: &Hub, seen: &Seen) -> Table {
         .map(|pool| (pool.database.clone(), pool.user.clone()))
         .collect();
     let connected = hub.clients.load(SeqCst);
+    let count = |counter: &AtomicU64| usize::try_from(counter.load(SeqCst)).unwrap_or(usize::MAX);
     let mut table = Table::new(LISTS);
     for (list, items) in [
         ("databases", databases.len()),
@@ -53,6 +55,9 @@ pub fn lists(hub: &Hub, seen: &Seen) -> Table {
         ("dns_zones", 0),
         ("dns_queries", 0),
         ("dns_pending", 0),
+        // Ours: log-ins that were refused since the start, and those of them that max_client_conn refused.
+        ("failed_logins", count(&hub.stats.failed_logins)),
+        ("too_many_clients", count(&hub.stats.too_many_clients)),
     ] {
         table.push([list.into(), items.into()]);
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Instant, SystemTime};
 
 use super::{AcquireError, Permit, Pool};
+use crate::log::millis;
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
 use crate::upstream::ledger::{Backend, micros};
 use crate::upstream::login::{Fresh, LoginError};
@@ -34,6 +35,10 @@ fn fits(fresh: Fresh, tag: KindTag) -> Result<Fresh, LoginError> {
         return Err(LoginError::InRecovery);
     }
     Ok(fresh)
+}
+
+fn took_ms(began: SystemTime) -> u64 {
+    millis(began.elapsed().unwrap_or_default())
 }
 
 impl Pool {
@@ -101,6 +106,11 @@ impl Pool {
         if parameters.is_empty() {
             self.homes().add(&server.facts);
         }
+        tracing::debug!(
+            event = "server_connection_opened", upstream = %self.settings.login.address, database = %self.database,
+            user = %self.user, pid = server.key.0, guarded = tag == KindTag::Guarded, took_ms = took_ms(began),
+            "server connection opened"
+        );
         Ok(AnyConn::opened(server, tag))
     }
 

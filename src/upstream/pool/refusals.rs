@@ -48,7 +48,7 @@ impl Pool {
         let why = error.to_string();
         if let Some(times) = self.refusals.note(&why, Instant::now()) {
             tracing::warn!(
-                upstream = %self.settings.login.address, database = %self.database, user = %self.user, error = why, times,
+                event = "server_refused", upstream = %self.settings.login.address, database = %self.database, user = %self.user, error = why, times,
                 "no server connection"
             );
         }

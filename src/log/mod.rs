@@ -1,0 +1,57 @@
+//! The log: how lines are written ([`start`]), what is written only once in a while ([`Occasionally`], [`RefusedWrites`]), and
+//! the lines about clients that are turned away or time out ([`clients`]).
+//!
+//! Every line has an `event`, a name that does not change, and its values in fields of their own. What comes from a peer is
+//! escaped in both forms, so that nobody writes a line or a field of their own.
+
+pub mod clients;
+mod occasionally;
+mod refused_writes;
+mod text;
+
+pub use occasionally::Occasionally;
+pub use refused_writes::{RefusedWrites, Writer};
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+
+use crate::config::{Log, LogFormat, LogLevel};
+
+/// Sets how much is logged from now on.
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs that much.
+    pub fn set(&self, level: LogLevel) {
+        // Fails only if the log is gone.
+        let _ = self.0.reload(filter(level));
+    }
+}
+
+/// What other crates have to say is for their developers.
+fn filter(level: LogLevel) -> EnvFilter {
+    let others = if level == LogLevel::Error { "error" } else { "warn" };
+    EnvFilter::new(format!("{others},pgsluice={level}"))
+}
+
+/// Begins to log to standard error.
+pub fn start(log: &Log) -> Level {
+    let (filter, handle) = reload::Layer::new(filter(log.log_level));
+    let lines = fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let lines = match log.log_format {
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).fmt_fields(text::Fields).boxed(),
+    };
+    // Fails only if somebody has set up logging before: then that stays.
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    Level(handle)
+}
+
+/// A duration for a field whose name ends in `_ms`.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
