@@ -216,7 +216,7 @@ settings! {
 settings! {
     /// What is logged.
     pub struct Log titled "The log" {
-        /// How much. Statements and parameters are never logged.
+        /// How much. Statements and parameters are never logged, but for commands of the console that fail.
         log_level: LogLevel = LogLevel::Info;
         /// Lines for people, or one JSON object in each line.
         log_format: LogFormat = LogFormat::Text, { restart: true };

@@ -341,7 +341,7 @@ fn log_failure(claim: &Claim, error: &GateError) {
         _ => "transition_failed",
     };
     tracing::warn!(
-        event, database = claim.gate.name(), command = %claim.mv.verb, user = %claim.mv.who.user, client = claim.mv.who.address,
+        event, database = %claim.gate.name(), command = %claim.mv.verb, user = %claim.mv.who.user, client = claim.mv.who.address,
         detail = error.detail(), error = %error, "the gate does not change"
     );
 }

@@ -1,15 +1,15 @@
 //! Brings one gate from the mode it is in to the mode of its record, which is on disk already: flip, drain, settle.
 
 use super::database::Claim;
-use super::database::GateView;
-use super::detail::{OnTimeout, Quiesced, Who};
+
+use super::detail::{GateView, OnTimeout, Quiesced, Who};
 use super::error::GateError;
 use super::field::{ForeignWriter, OpenTransaction};
 use super::gates::World;
 use super::lsn::Lsn;
 use super::mode::{DrainTo, Mode};
 use super::plan::Plan;
-use super::progress::{Outcome, Progress, Seen, Step};
+use super::progress::{Outcome, Progress, Seen, Step, Verb};
 use super::state_file::Record;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};

@@ -209,8 +209,7 @@ fn why_a_mode_changes_and_why_a_drain_gives_up_is_told() {
     rows(&mut app, "begin; insert into t values (4711)");
     let on = "MAINTENANCE ON app WITH (drain_timeout '1s', on_timeout revert)";
     assert_eq!(console.query(on, SOON).unwrap_err().sqlstate(), Some("55P03"));
-    let gave_up =
-        line(&proxy, "drain_gave_up", &["WARN", "database=\"app\"", "command=\"MAINTENANCE ON\"", "user=admin"]);
+    let gave_up = line(&proxy, "drain_gave_up", &["WARN", "database=app", "command=\"MAINTENANCE ON\"", "user=admin"]);
     assert!(gave_up.contains("In the way: ") && gave_up.contains("127.0.0.1:"), "{gave_up}");
     line(&proxy, "mode", &["mode: read_write", "cause=\"revert\"", "user=admin", "client=\"127.0.0.1:"]);
     rows(&mut app, "rollback");
