@@ -16,6 +16,8 @@ pub struct Sample {
     pub p99_ms: Option<f64>,
     /// The proxy's processor time for each transaction, in microseconds.
     pub cpu_us: Option<f64>,
+    /// The server's, in microseconds.
+    pub server_us: Option<f64>,
     /// Resident memory right after the load, in KiB.
     pub resident_kib: Option<u64>,
 }
@@ -25,6 +27,8 @@ pub struct Sample {
 pub enum Metric {
     /// The proxy's processor time for each transaction.
     Cpu,
+    /// PostgreSQL's processor time for each transaction.
+    ServerCpu,
     /// Transactions per second.
     PerSecond,
     /// Average latency.
@@ -42,6 +46,7 @@ impl Metric {
     pub fn title(self) -> &'static str {
         match self {
             Self::Cpu => "Processor time for each transaction",
+            Self::ServerCpu => "PostgreSQL's processor time for each transaction",
             Self::PerSecond => "Transactions per second",
             Self::Average => "Average latency",
             Self::P50 => "Median of the latency",
@@ -63,7 +68,7 @@ impl Metric {
     /// As it is told.
     pub fn with_unit(self, value: f64) -> String {
         match self {
-            Self::Cpu => format!("{value:.1} µs"),
+            Self::Cpu | Self::ServerCpu => format!("{value:.1} µs"),
             Self::PerSecond if value < 100.0 => format!("{value:.1}"),
             Self::PerSecond | Self::Resident => format!("{value:.0}"),
             Self::Average | Self::P50 | Self::P99 => format!("{value:.2}"),
@@ -73,6 +78,7 @@ impl Metric {
     fn of(self, sample: &Sample) -> Option<f64> {
         match self {
             Self::Cpu => sample.cpu_us,
+            Self::ServerCpu => sample.server_us,
             Self::PerSecond => Some(sample.per_second),
             Self::Average => Some(sample.average_ms),
             Self::P50 => sample.p50_ms,

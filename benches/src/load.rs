@@ -59,6 +59,7 @@ impl Load {
             p50_ms: latency(50),
             p99_ms: latency(99),
             cpu_us: told.cpu.map(|used| used.as_secs_f64() * 1e6 / told.transactions),
+            server_us: told.server_cpu.map(|used| used.as_secs_f64() * 1e6 / told.transactions),
             resident_kib: place.resident(),
         })
     }
@@ -118,7 +119,7 @@ impl Load {
         command.env("PGSSLMODE", tls).env("PGGSSENCMODE", "disable").env("PGPASSWORD", SCRAM_PASSWORD);
 
         let began = Instant::now();
-        let mut before = place.cpu();
+        let (mut before, mut server_before) = (place.cpu(), stage.server_cpu());
         let mut child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
         let mut connected: Option<Instant> = None;
         let mut told_to_end = false;
@@ -130,7 +131,7 @@ impl Load {
                 None if !workload.connects_once() => {}
                 None if measure::sockets(child.id()) >= workload.clients as usize => {
                     // From here on: how clients got in is not part of their transactions.
-                    before = place.cpu();
+                    (before, server_before) = (place.cpu(), stage.server_cpu());
                     connected = Some(Instant::now());
                 }
                 Some(since) if self.time().is_some_and(|time| since.elapsed() >= time) && !told_to_end => {
@@ -147,6 +148,8 @@ impl Load {
         };
         let took = began.elapsed();
         let cpu = place.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
+        // A server process that has ended would take its time with it.
+        let server_cpu = stage.server_cpu().zip(server_before).and_then(|(after, before)| after.checked_sub(before));
         let latencies = take_latencies(&stage.folder);
         let read = |path: &PathBuf| fs::read_to_string(path).unwrap_or_default();
         let (out, err) = (read(&out), read(&err));
@@ -156,7 +159,7 @@ impl Load {
         if workload.work == Work::Copy {
             let seconds = took.as_secs_f64();
             let (per_second, average_ms) = (1.0 / seconds, seconds * 1e3);
-            return Ok(Told { transactions: 1.0, per_second, average_ms, latencies, cpu });
+            return Ok(Told { transactions: 1.0, per_second, average_ms, latencies, cpu, server_cpu });
         }
         Ok(Told {
             transactions: number_after(&out, "actually processed: ").ok_or("no number of transactions")?,
@@ -164,6 +167,7 @@ impl Load {
             average_ms: number_after(&out, "latency average = ").ok_or("no latency")?,
             latencies,
             cpu,
+            server_cpu,
         })
     }
 
@@ -244,6 +248,8 @@ struct Told {
     /// In microseconds, from the least on.
     latencies: Vec<u64>,
     cpu: Option<Duration>,
+    /// Of the primary with all its processes.
+    server_cpu: Option<Duration>,
 }
 
 fn place<'a>(workload: &Workload, contender: &'a Contender) -> Result<&'a Place, String> {

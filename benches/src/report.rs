@@ -65,7 +65,7 @@ impl Report<'_> {
             "## Targets\n\n{}![Ratios to PgBouncer as bars]({picture})\n\n## Ratios\n\n{HOW}",
             self.targets()
         );
-        let all = [Metric::Cpu, Metric::PerSecond, Metric::P50, Metric::P99, Metric::Resident];
+        let all = [Metric::Cpu, Metric::ServerCpu, Metric::PerSecond, Metric::P50, Metric::P99, Metric::Resident];
         for metric in all {
             for (base, name) in self.bases() {
                 text.push_str(&self.ratios(base, name, metric));

@@ -11,7 +11,7 @@ use pgsluice_fixtures::{Cluster, Role};
 use crate::Failure;
 use crate::contender::{Contender, DATABASE, Kind, Manner, Place, SCRAM_PASSWORD, SCRAM_USER, USER};
 use crate::options::Options;
-use crate::{others, ours};
+use crate::{measure, others, ours};
 
 /// Rows of a kilobyte that make one result of 10 MB.
 const BIG_TABLE: &str = "create table big as select repeat(md5(n::text), 32) as line from generate_series(1, 10240) n";
@@ -66,6 +66,11 @@ impl Stage {
         let mut places =
             self.contenders.iter_mut().flat_map(|one| std::iter::once(&mut one.place).chain(&mut one.scram));
         places.try_for_each(Place::end)
+    }
+
+    /// Processor time that the primary has used so far, with those of its processes that are there.
+    pub fn server_cpu(&self) -> Option<Duration> {
+        measure::cpu_time(self.cluster.primary().pid()?.cast_signed())
     }
 
     /// Starts everyone.

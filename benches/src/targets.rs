@@ -143,6 +143,23 @@ pub fn all(figures: &Figures, contenders: &[Contender], nanos: &[Nanos]) -> Vec<
         ratio(Workload::other(Work::Half), open, pgbouncer, Metric::P99),
         None,
     );
+    let closed = ours(Manner::ReadOnly);
+    let price = [
+        (Metric::PerSecond, "transactions/s", Goal { bound: Bound::AtLeast(0.95), digits: 2, unit: "" }),
+        (Metric::ServerCpu, "CPU of PostgreSQL", Goal::at_most(1.03, 2, "")),
+    ];
+    for (metric, words, goal) in price {
+        for protocol in Protocol::ALL {
+            let workload = select(protocol);
+            let what = format!("{words}, gate open = 1: gate closed, {}", workload.title());
+            add(what, goal, ratio(workload, closed, open, metric), None);
+        }
+    }
+    for (metric, words) in [(Metric::P50, "median"), (Metric::P99, "99th percentile")] {
+        let half = Workload::other(Work::Half);
+        let what = format!("{words}, gate open = 1: gate closed, {}", half.title());
+        add(what, Goal::at_most(1.10, 2, ""), ratio(half, closed, open, metric), None);
+    }
     let weight =
         figures.idle.iter().find(|(at, weight)| Some(*at) == open && (weight.clients, weight.names) == (IDLE, 0));
     let weight = weight.map(|(_, weight)| weight);

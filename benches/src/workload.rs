@@ -171,6 +171,7 @@ impl Workload {
     /// Whether that contender takes part in it.
     pub fn suits(&self, contender: &Contender) -> bool {
         let kind = match contender.kind {
+            Kind::Pgsluice(Manner::ReadOnly) if self.work == Work::Half => true,
             Kind::Pgsluice(Manner::ReadOnly | Manner::ReplicaReads) => {
                 matches!(self.work, Work::Select(_)) && self.main && self.clients != MANY
             }

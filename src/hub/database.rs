@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Hub;
 use super::askers::Askers;
+use super::catalog_changes::ChangeUnderWay;
 use super::knowledge::{Catalog, Knowledge};
 use super::rehearsal::Rehearsal;
 use super::stats::DatabaseStats;
@@ -110,6 +111,7 @@ impl Database {
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.refusal_place.store(None);
+        self.catalog.changes.outdate();
         self.catalog.learn(Arc::new(Knowledge::Pending));
         old.into_values().for_each(|pool| pool.retire());
     }
@@ -352,6 +354,15 @@ impl Databases {
         let mut all: Vec<_> = self.known.load().values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// Something is about to run that may change that database's catalog.
+    pub fn begin_catalog_change(&self, database: &Arc<Database>) -> ChangeUnderWay {
+        let mut names = self.of_gate(&database.gate);
+        if names.is_empty() {
+            names.push(database.clone());
+        }
+        ChangeUnderWay::begin(names)
     }
 
     /// Closes the idle connections to a database of the cluster, whatever clients call it, and those in use when they come back:

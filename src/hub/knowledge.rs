@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Mutex, Notify};
 
+use super::catalog_changes::CatalogChanges;
 use crate::sql::unseen::{Leavings, Routing, Unseen};
 
 /// How far the catalog of a database is known.
@@ -47,6 +48,8 @@ pub struct Catalog {
     /// It has been read, or could not be.
     tried: AtomicBool,
     altered: Notify,
+    /// Whether what is known is current.
+    pub changes: CatalogChanges,
 }
 
 impl Default for Catalog {
@@ -60,6 +63,7 @@ impl Default for Catalog {
             routes: AtomicBool::new(false),
             tried: AtomicBool::new(false),
             altered: Notify::new(),
+            changes: CatalogChanges::default(),
         }
     }
 }
@@ -125,6 +129,7 @@ impl Catalog {
 
     /// A client has altered what is in the catalog.
     pub fn alter(&self) {
+        self.changes.outdate();
         self.altered.notify_one();
     }
 

@@ -5,6 +5,7 @@
 //! sends a closure to their core ([`Hub::on_core`]), so that a session's own state needs no locks.
 
 mod askers;
+pub mod catalog_changes;
 pub mod client;
 pub mod clock;
 mod core;
@@ -27,6 +28,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::core::Core;
+pub use catalog_changes::ChangeUnderWay;
 pub use client::{Client, Phase};
 pub use database::{Database, Databases};
 pub use keys::Keys;

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
@@ -23,8 +23,14 @@ use crate::upstream::query::Row;
 
 /// How often databases are looked for whose gates have closed.
 const TICK: Duration = Duration::from_millis(50);
-/// How often the catalog of one whose gate is closed is looked at for changes.
+/// How often the catalog of one whose gate is closed is looked at for changes, at least.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often at most, as long as looking takes little of the time: what has been changed past this proxy counts from then on.
+const OFTEN: Duration = Duration::from_millis(100);
+/// Looking takes at most this share of it.
+const SHARE: u32 = 20;
+/// How long a server may take to say whether anything was committed, before what is known of its catalog no longer counts.
+const PROMPT: Duration = Duration::from_secs(1);
 /// How many of one cluster's closed databases are looked at in a second.
 const LOOKS_EACH_SECOND: usize = 10;
 /// How long one question may take: MAINTENANCE ON waits for it.
@@ -44,6 +50,8 @@ const PARAMETERS: [(&str, &str); 5] = [
 /// A connection to the database, and what it was made for.
 struct Link {
     fresh: Fresh,
+    /// Which transactions had ended when it was last asked.
+    ended: Option<String>,
     at: usize,
     database: Arc<DatabaseSetup>,
     setup: Arc<Setup>,
@@ -68,7 +76,7 @@ impl Link {
         let login = login(hub, &setup, &of, &database.name, at)?;
         let fresh = timeout(PATIENCE, login.run(&PARAMETERS)).await.map_err(|_| "it does not answer".to_owned())?;
         let fresh = fresh.map_err(|error| error.to_string())?;
-        Ok(Self { fresh, at, database: of, setup })
+        Ok(Self { fresh, ended: None, at, database: of, setup })
     }
 
     fn is_for(&self, hub: &Hub, database: &Database) -> bool {
@@ -77,11 +85,21 @@ impl Link {
             && Arc::ptr_eq(&self.setup, &hub.setup.load())
     }
 
-    /// Reads the catalog if it is not as it was when it had the fingerprint `read`; None if it is.
+    /// Whether no transaction that could have changed anything has ended since this was last asked.
+    async fn is_quiet(&mut self) -> Result<bool, String> {
+        let rows = self.fresh.rows(unseen::ENDED).await.map_err(|error| error.to_string())?;
+        let ended = rows.into_iter().flatten().next().flatten();
+        let quiet = ended.is_some() && ended == self.ended;
+        self.ended = ended;
+        Ok(quiet)
+    }
+
+    /// Reads the catalog if it is not as it was when it had the fingerprint `read`, and calls `changed` ahead of that; None if it is.
     async fn look<T: Send + 'static>(
         &mut self,
         read: &mut Option<String>,
         judge: fn(&[Row], &Analyzer) -> Result<T, String>,
+        changed: impl FnOnce() + Send,
     ) -> Result<Option<T>, String> {
         let ask = |error: crate::upstream::login::LoginError| error.to_string();
         let print = self.fresh.rows(&unseen::fingerprint()).await.map_err(ask)?;
@@ -92,6 +110,7 @@ impl Link {
             return Ok(None);
         }
         *read = None;
+        changed();
         let version = self.fresh.parameters.iter().find(|(name, _)| name == "server_version");
         let sql = unseen::question(self.setup.analyzer.list(), version.map_or("", |(_, value)| value));
         let rows = self.fresh.rows_within(&sql, MOST_BYTES).await.map_err(ask)?;
@@ -119,7 +138,7 @@ pub async fn look(hub: &Hub, database: &Database) -> Result<unseen::Unseen, Stri
     let at = whom(database).ok_or("no server is known")?;
     let cluster = database.setup().cluster.clone();
     let _turn = cluster.catalog_turn.lock().await;
-    let asked = async { Link::open(hub, database, at).await?.look(&mut None, unseen::read).await };
+    let asked = async { Link::open(hub, database, at).await?.look(&mut None, unseen::read, || ()).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     Ok(answer.unwrap_or_default())
 }
@@ -132,9 +151,45 @@ pub(super) async fn read(hub: &Hub, database: &Arc<Database>) -> Result<(), Stri
     let _turn = cluster.catalog_turn.lock().await;
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
-    let asked = async { Link::open(hub, database, at).await?.look(&mut last, both).await };
+    let ahead = Ahead::of(hub, database, at);
+    let asked = async { Link::open(hub, database, at).await?.look(&mut last, both, || ahead.forget()).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
-    learn(hub, database, answer)
+    learn(hub, database, answer, &ahead)
+}
+
+/// The names of a database, and how many changes of its catalog each had seen ahead of a reading from that server.
+struct Ahead {
+    made: Vec<(Arc<Database>, u64)>,
+    server: usize,
+}
+
+impl Ahead {
+    fn of(hub: &Hub, database: &Arc<Database>, server: usize) -> Self {
+        let mut names = hub.databases.of_gate(&database.gate);
+        if names.is_empty() {
+            names.push(database.clone());
+        }
+        let made = |name: Arc<Database>| {
+            let made = name.catalog.changes.made();
+            (name, made)
+        };
+        Self { made: names.into_iter().map(made).collect(), server }
+    }
+
+    /// What was known does not count any more.
+    fn forget(&self) {
+        self.made.iter().for_each(|(name, _)| name.catalog.changes.forget());
+    }
+
+    /// What is known was as the server has it.
+    fn has_read(&self) {
+        self.made.iter().for_each(|(name, made)| name.catalog.changes.has_read(*made, self.server));
+    }
+}
+
+/// What is known of it does not count until it has been read again.
+pub(super) fn outdate(hub: &Hub, database: &Arc<Database>) {
+    Ahead::of(hub, database, 0).made.iter().for_each(|(name, _)| name.catalog.changes.outdate());
 }
 
 /// The catalog is read once for all names of a database: for the first of them.
@@ -179,11 +234,21 @@ fn learn_for_all(hub: &Hub, database: &Arc<Database>, knowledge: &Arc<Knowledge>
     }
 }
 
-fn learn(hub: &Hub, database: &Arc<Database>, answer: Result<Option<Both>, String>) -> Result<(), String> {
+fn learn(
+    hub: &Hub,
+    database: &Arc<Database>,
+    answer: Result<Option<Both>, String>,
+    ahead: &Ahead,
+) -> Result<(), String> {
     match answer {
-        Ok(None) => Ok(()),
-        Ok(Some((found, leavings))) => {
+        Ok(None) => {
+            ahead.has_read();
+            Ok(())
+        }
+        Ok(Some((mut found, leavings))) => {
+            found.number = hub.readings.fetch_add(1, SeqCst);
             learn_for_all(hub, database, &Arc::new(Knowledge::Known(Box::new(found))));
+            ahead.has_read();
             learn_leavings(hub, database, leavings);
             Ok(())
         }
@@ -248,31 +313,25 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
             continue;
         };
         let turn = cluster.catalog_turn.lock().await;
-        let closed = closed_in(&hub, &cluster);
-        let mut last = database.catalog.asking.lock().await;
-        forget_unless_known(&database, &mut last);
-        let asked = async {
-            if link.as_ref().is_none_or(|link| !link.is_for(&hub, &database)) {
-                link = Some(Link::open(&hub, &database, at).await?);
-            }
-            match &mut link {
-                Some(link) => link.look(&mut last, both).await,
-                None => Ok(None),
-            }
-        };
-        let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
-        if answer.is_err() || closed > 1 {
+        let (closed, began) = (closed_in(&hub, &cluster), Instant::now());
+        let looked = look_again(&hub, &database, at, &mut link).await;
+        let often = if closed > 1 || looked.is_err() { LOOK } else { OFTEN.max(began.elapsed() * SHARE).min(LOOK) };
+        if closed > 1 || looked.is_err() {
             link = None;
         }
-        // What is known is better than nothing: who cannot be asked cannot be changed by many.
-        let known = matches!(**database.catalog.known(), Knowledge::Known(_));
-        if answer.is_ok() || !known {
-            let _ = learn(&hub, &database, answer);
+        let known_as = Ahead::of(&hub, &database, at);
+        if looked.is_err() {
+            known_as.forget();
         }
-        drop((last, turn, hub));
-        sleep(LOOK).await;
+        drop((turn, hub));
+        // Statements are asked about until it has been read again; not at every statement of a migration, all the same.
+        sleep(if closed > 1 { LOOK } else { TICK }).await;
         // Hundreds are looked at in turn, and the server has other things to do.
-        let rest = LOOK * u32::try_from(closed / LOOKS_EACH_SECOND).unwrap_or(u32::MAX);
+        let turns = LOOK * u32::try_from(closed / LOOKS_EACH_SECOND).unwrap_or(u32::MAX);
+        if !turns.is_zero() {
+            known_as.forget();
+        }
+        let rest = if closed > 1 { turns } else { often.saturating_sub(TICK) };
         let opened = async {
             while is_closed(&database) {
                 sleep(LOOK).await;
@@ -283,6 +342,31 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
             () = database.catalog.altered() => {}
             () = opened => {}
         }
+    }
+}
+
+/// Sees to it that what is known is what the catalog says now. An error: it could not be asked.
+async fn look_again(hub: &Hub, database: &Arc<Database>, at: usize, link: &mut Option<Link>) -> Result<(), String> {
+    let mut last = database.catalog.asking.lock().await;
+    forget_unless_known(database, &mut last);
+    let ahead = Ahead::of(hub, database, at);
+    let asked = async {
+        if link.as_ref().is_none_or(|link| !link.is_for(hub, database)) {
+            *link = Some(Link::open(hub, database, at).await?);
+        }
+        let Some(link) = link else { return Ok(None) };
+        let quiet = timeout(PROMPT, link.is_quiet()).await.map_err(|_| "it does not answer".to_owned())??;
+        if quiet && last.is_some() {
+            return Ok(None);
+        }
+        link.look(&mut last, both, || ahead.forget()).await
+    };
+    let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
+    // What is known is better than nothing: who cannot be asked cannot be changed by many.
+    let known = matches!(**database.catalog.known(), Knowledge::Known(_));
+    match answer {
+        Err(why) if known => Err(why),
+        answer => learn(hub, database, answer, &ahead),
     }
 }
 
@@ -341,7 +425,7 @@ async fn read_leavings(hub: &Hub, database: &Arc<Database>, last: &mut Option<St
     let Some(at) = whom(database) else { return Ok(()) };
     let cluster = database.setup().cluster.clone();
     let _turn = cluster.catalog_turn.lock().await;
-    let asked = async { Link::open(hub, database, at).await?.look(last, unseen::read_leavings).await };
+    let asked = async { Link::open(hub, database, at).await?.look(last, unseen::read_leavings, || ()).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     if let Some(leavings) = answer {
         learn_leavings(hub, database, leavings);

@@ -164,6 +164,7 @@ impl Field for World {
             let mut settled = self.desks.settle(&cluster, &login, &dbname, ours).await?;
             // Nobody but operators and foreign writers can change the catalog from here on. Those of many databases are read one
             // after the other, while statements that depend on it wait.
+            super::catalog::outdate(&hub, &database);
             if super::catalog::closed_in(&hub, &cluster) <= READ_AT_ONCE
                 && let Err(why) = super::catalog::read(&hub, &database).await
             {

@@ -485,7 +485,7 @@ impl Session {
                 conn.server().default_read_only = Some(false);
                 Lease::InPlace { conn, guard: InPlaceGuard::Up }
             } else {
-                Lease::Operator { conn }
+                Lease::Operator { conn, changes: None }
             };
             self.pins.add(Pin::SessionMode);
             return Ok(());
@@ -515,7 +515,7 @@ impl Session {
 
     /// The cluster, and its pools that have been used before, if nothing has changed since.
     #[inline]
-    fn known_pools(&self) -> Option<(&Cluster, &[Option<Arc<Pool>>])> {
+    pub(super) fn known_pools(&self) -> Option<(&Cluster, &[Option<Arc<Pool>>])> {
         let known = self.pools.setup.as_ref().filter(|_| self.pools.generation == self.db.generation())?;
         Some((&known.cluster, &self.pools.by_upstream))
     }

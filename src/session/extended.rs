@@ -64,7 +64,7 @@ impl Session {
                     }
                     self.note_batch(header)?;
                     let nature = self.nature_of_batch()?;
-                    if !self.acquire_now(nature) {
+                    if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
                         return Ok(Handled::Needs(nature));
                     }
                     if !self.may_go_on() {
@@ -347,7 +347,7 @@ impl Session {
         if let Some(handled) = self.has_other_shape(header, &name, &statement) {
             return Ok(handled);
         }
-        self.note_doubt(statement.cached.analysis.statements.first());
+        self.note_doubt_of(&statement);
         self.begin_work(Running::Prepared(statement.clone()));
         let asked = statement;
         let statement = self.note_bound(header, asked.clone())?;
@@ -442,6 +442,7 @@ impl Session {
             return Ok(handled);
         }
         self.flow.copied = false;
+        self.note_operator_runs(statement.as_ref().map(|statement| &statement.cached.analysis));
         // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
         if self.me.phase.get() != Phase::Active {
             match &statement {

@@ -13,6 +13,8 @@ pub(super) struct Flow {
     pub(super) expects: VecDeque<Expected>,
     /// ReadyForQuery messages that are among it.
     pub(super) readies: usize,
+    /// All that is under way are reads that are known to write nothing.
+    pub(super) clean_alone: bool,
     /// As the server last said.
     pub(super) status: TxStatus,
     /// Messages of the extended protocol have been sent since the last Sync.

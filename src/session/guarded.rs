@@ -41,7 +41,7 @@ impl Session {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
         let waits = !self.flow.parts.is_empty()
             || self.flow.fencing == Fencing::Asked
-            || special && self.flow.readies > 0
+            || special && self.flow.readies > 0 && !self.flow.clean_alone
             || matches!(self.flow.settling, Settling::Asked | Settling::Refused(_));
         // The server asks for COPY data: that is part of the message under way.
         waits && !self.flow.copy_in
@@ -178,7 +178,7 @@ impl Session {
         if let Some(report) = self.refused_unseen_prepared(prepared) {
             return Some(self.fail_in_place(header, report));
         }
-        self.note_doubt(Some(statement));
+        self.note_doubt_of(prepared);
         if matches!(statement.kind, Kind::Transaction(TransactionVerb::RollbackTo(_)))
             && self.flow.status == TxStatus::Failed
         {

@@ -12,7 +12,7 @@ use super::{End, Session};
 use crate::hub::client::Running;
 use crate::route::Nature;
 use crate::sql::cache::Cached;
-use crate::sql::{CopyDirection, Kind, LexContext, Statement};
+use crate::sql::{CopyDirection, Kind, LexContext, Refusal, Statement};
 use crate::wire::frame::{HEADER, Header, WireError, peek_front};
 use crate::wire::{Report, TxStatus, back, front};
 
@@ -126,6 +126,7 @@ impl Session {
         match header.tag {
             b'Q' => self.query(header),
             b'P' | b'B' if self.whole_batch() => Ok(Handled::Done),
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' | b'F' if self.awaits_clean() => Ok(Handled::Later),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
             b'F' => self.function_call(header),
             b'c' | b'f' => {
@@ -156,8 +157,9 @@ impl Session {
             return Ok(self.malformed(header));
         }
         if self.lease.is_operator() && !self.may_be_own_query(header) {
+            let cached = self.read_query(header)?;
+            self.note_operator_runs(Some(&cached.analysis));
             if self.may_empty_database(header) {
-                let cached = self.read_query(header)?;
                 self.leave_databases(&cached);
             }
             self.pass(header, Some(Expected::seen(What::Query(None))));
@@ -174,6 +176,17 @@ impl Session {
             }
             return Ok(Handled::Done);
         }
+        if self.lease.in_maintenance() {
+            if self.is_plain_query(header, &cached) && self.may_pass_clean(&cached, self.lex_context(), &[]) {
+                let alone = self.flow.clean_alone || self.flow.expects.is_empty();
+                self.plain_query(header, cached);
+                self.flow.clean_alone = alone;
+                return Ok(Handled::Done);
+            }
+            if self.awaits_clean() {
+                return Ok(Handled::Later);
+            }
+        }
         self.other_query(header, cached)
     }
 
@@ -184,6 +197,7 @@ impl Session {
             return Ok(handled);
         }
         if self.lease.is_operator() {
+            self.note_operator_runs(Some(&cached.analysis));
             self.leave_databases(&cached);
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
@@ -211,7 +225,7 @@ impl Session {
             self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
             self.identity.note_next(Some(&cached.analysis));
             let nature = self.nature_of(&cached, self.lex_context());
-            let leased = self.acquire_now(nature);
+            let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
             if !leased || !self.may_go_on() {
                 self.read = Some((self.lex_context(), cached));
                 return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
@@ -282,7 +296,8 @@ impl Session {
         self.sequences.asks_next = false;
         self.identity.note_next(Some(&cached.analysis));
         let nature = self.nature_of(cached, self.lex_context());
-        self.acquire_now(nature)
+        let reads = |only: &Statement| only.kind == Kind::Read && only.refusal == Refusal::Allowed;
+        self.acquire_now(nature) || cached.analysis.single().is_some_and(reads) && self.acquire_guarded_now(nature)
     }
 
     /// Whether nothing has to be seen to but that it is sent.
@@ -329,6 +344,7 @@ impl Session {
             true => self.flow.past.reads_large_object(),
             false => self.flow.past.sends_unknown(),
         }
+        self.note_operator_runs(None);
         self.note_left_by_call(oid);
         self.flow.reading_unsure = true;
         let mut expected = Expected::seen(What::Call);
@@ -417,6 +433,7 @@ impl Session {
         if expected.renames() {
             self.flow.renamed = Some(self.flow.rounds);
         }
+        self.flow.clean_alone = false;
         if expected.ends_ready() {
             self.flow.rounds += 1;
             self.flow.readies += 1;

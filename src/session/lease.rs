@@ -1,6 +1,7 @@
 //! The server connection a session holds, and by what right.
 
 use crate::gate::WriteTicket;
+use crate::hub::ChangeUnderWay;
 use crate::topology::{InUse, Upstream};
 use crate::upstream::{Conn, Guarded, InPlace, Server, Unguarded};
 
@@ -45,6 +46,8 @@ pub enum Lease {
     Operator {
         /// The connection.
         conn: Conn<Unguarded>,
+        /// What has been sent in the open transaction may change the catalog.
+        changes: Option<ChangeUnderWay>,
     },
 }
 
@@ -77,7 +80,7 @@ impl Lease {
     pub fn server(&mut self) -> Option<&mut Server> {
         match self {
             Self::None => None,
-            Self::Write { conn, .. } | Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn } => {
+            Self::Write { conn, .. } | Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn, .. } => {
                 Some(conn.server())
             }
             Self::Guarded { conn, .. } => Some(conn.server()),
@@ -132,7 +135,7 @@ impl Lease {
                 conn.close();
                 drop(ticket);
             }
-            Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn } => conn.close(),
+            Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn, .. } => conn.close(),
             Self::Guarded { conn, .. } => conn.close(),
             Self::InPlace { conn, .. } => conn.close(),
         }

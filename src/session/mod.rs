@@ -8,8 +8,9 @@
 //!
 //! What is special to maintenance is in [`guarded`] and [`parts`] (how a message is kept from ending its own guard), [`proof`]
 //! (how a transaction is asked whether it has written, before it is committed) and [`together`] (the same of a lone read, in one
-//! message), [`unseen`] (what the catalog says of what a statement names) and [`refuse`] (how an error of the gate takes the
-//! place of one that the server raises, so that the protocol's state is the server's own).
+//! message), [`clean`] (what need not be asked since the catalog shows that it writes nothing), [`catalog_change`] (when what is known of
+//! the catalog is out of date), [`unseen`] (what the catalog says of what a statement names) and [`refuse`] (how an error of the
+//! gate takes the place of one that the server raises, so that the protocol's state is the server's own).
 //! What follows when the server of a kept connection is the primary no more is in [`turned`].
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`reported`], [`undo`] and
@@ -18,6 +19,8 @@
 mod abandoned;
 mod acquire;
 pub mod begin;
+mod catalog_change;
+mod clean;
 mod defaults;
 mod drain;
 mod expect;

@@ -366,9 +366,7 @@ impl Session {
             self.flow.fencing = super::fence::Fencing::No;
             self.flow.cursors = None;
             self.flow.reading_changed = false;
-            if std::mem::take(&mut self.flow.altered) {
-                self.db.catalog.alter();
-            }
+            self.end_catalog_change();
             self.end_schema();
             self.end_reports();
         }

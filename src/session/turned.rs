@@ -113,7 +113,7 @@ impl Session {
 
     /// An operator may look, but writes to neither of two servers that claim to be the primary.
     fn keep_operator_from_writing(&mut self) {
-        let Lease::Operator { conn } = self.lease.take() else { return };
+        let Lease::Operator { conn, .. } = self.lease.take() else { return };
         let mut conn = conn.arm();
         self.arm(conn.server());
         self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
@@ -127,7 +127,7 @@ impl Session {
             return;
         };
         front::write_query(&mut self.io.to_server, disarm.as_bytes());
-        self.lease = Lease::Operator { conn: conn.disarm() };
+        self.lease = Lease::Operator { conn: conn.disarm(), changes: None };
         self.expect(Expected::hidden(What::Query(None), Hide::All));
     }
 

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::drain::Breaking;
 use super::expect::{Expected, Hide, Proof, What};
 use super::fence::Fencing;
-use super::lease::Lease;
+use super::lease::{InPlaceGuard, Lease};
 use super::wrapped::Around;
 use super::{Session, Settling};
 use crate::config::PoolMode;
@@ -118,11 +118,14 @@ impl Session {
             Some([text, oids]) => Some(self.statement_of(Parse { name: b"", text: part(text), oids: part(oids) })),
         };
         let Some(statement) = statement.filter(|statement| statement.cached.analysis.is_plain()) else { return false };
-        if !self.may_go_on() && !self.may_begin(&statement.cached) {
+        if !self.may_go_on() && !self.lease.in_maintenance() && !self.may_begin(&statement.cached) {
             return false;
         }
+        let may_pass = self.may_go_on()
+            || self.lease.in_maintenance()
+                && self.may_pass_clean(&statement.cached, statement.context(), &statement.oids);
         // Of a connection that was just taken the settings may have to come first.
-        self.may_go_on() && self.flow.expects.is_empty() && self.send_whole(&batch, statement)
+        may_pass && self.flow.expects.is_empty() && self.send_whole(&batch, statement)
     }
 
     /// False: the statement has to be made to stand on the server first.
@@ -288,6 +291,7 @@ impl Session {
             && flow.parts.is_empty()
             && flow.held.is_empty()
             && flow.named.is_none()
+            && flow.cursors.is_none()
             && flow.fencing == Fencing::No
             && matches!(flow.settling, Settling::No)
             && self.breaking == Breaking::No
@@ -295,7 +299,12 @@ impl Session {
             && self.doubted.is_empty()
             && self.undo.is_empty()
             && self.manner.pool_mode != PoolMode::Statement
-            && matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. })
+            && match &self.lease {
+                Lease::Write { .. } | Lease::Guarded { maintenance: false, .. } => true,
+                Lease::Guarded { conn, replica: None, .. } => conn.is_read_only_by_default(),
+                Lease::InPlace { conn, guard: InPlaceGuard::Up } => conn.is_read_only_by_default(),
+                _ => false,
+            }
     }
 }
 

@@ -28,13 +28,16 @@ pub struct Cached {
     marks: Cell<(u64, Marks)>,
     /// Whether it has to run on the primary by what it names, by such a reading.
     primary: Cell<(u64, bool)>,
+    /// Twice the number of the reading of a catalog by which it is known whether it is clean, and one more if it is.
+    clean: Cell<u64>,
     /// The text that it differs from in numbers only; what is found out later of one is so for both.
     kin: Option<Rc<Cached>>,
 }
 
 impl Cached {
     pub(super) fn new(text: &[u8], analysis: Analysis) -> Self {
-        Self { text: text.into(), analysis, marks: Cell::default(), primary: Cell::default(), kin: None }
+        let text = text.into();
+        Self { text, analysis, marks: Cell::default(), primary: Cell::default(), clean: Cell::new(0), kin: None }
     }
 
     /// A text that differs from another in numbers only.
@@ -64,6 +67,22 @@ impl Cached {
 
     fn marks(&self) -> &Cell<(u64, Marks)> {
         self.kin.as_deref().map_or(&self.marks, |kin| &kin.marks)
+    }
+
+    fn clean(&self) -> &Cell<u64> {
+        self.kin.as_deref().map_or(&self.clean, |kin| &kin.clean)
+    }
+
+    /// Whether it is known to write nothing, by the reading of a catalog with that number; None: it has not been found out.
+    #[inline]
+    pub fn known_clean(&self, reading: u64) -> Option<bool> {
+        let known = self.clean().get();
+        (reading != 0 && known >> 1 == reading).then_some(known & 1 == 1)
+    }
+
+    /// Notes that.
+    pub fn note_clean(&self, reading: u64, clean: bool) {
+        self.clean().set(reading << 1 | u64::from(clean));
     }
 
     /// What it leaves behind by what it names, by the reading of a catalog with that number.

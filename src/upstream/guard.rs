@@ -57,6 +57,12 @@ impl<K> Conn<K> {
     pub fn server(&mut self) -> &mut Server {
         &mut self.server
     }
+
+    /// Whether the server has last reported that transactions are READ ONLY by default.
+    #[inline]
+    pub fn is_read_only_by_default(&self) -> bool {
+        self.server.default_read_only == Some(true)
+    }
 }
 
 /// A server connection of either kind, as the pool keeps it.

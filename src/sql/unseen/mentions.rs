@@ -291,6 +291,9 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                 let run = self.lexer.text().get(token.start as usize..last.end as usize).unwrap_or_default();
                 let left = arguments::left([self.before[0], self.before[1]]);
                 let right = arguments::right(next, self.lexer.clone());
+                if self.body && run == b"%" {
+                    self.type_of_column(next);
+                }
                 (self.tell)(Mention::Operator(run, [left, right]));
             }
             _ => {}
@@ -298,6 +301,16 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         let [a, b, c, d, e, _] = self.before;
         self.before = [token, a, b, c, d, e];
         next
+    }
+
+    /// `table.column%TYPE`: what the type of the column leads to, that of the table's rows does.
+    fn type_of_column(&mut self, next: Token) {
+        let text = self.lexer.text();
+        let [_, dot, table, dot_of_schema, schema, _] = self.before;
+        if next.text(text).eq_ignore_ascii_case(b"type") && dot.is(b'.') && table.is_name() {
+            let schema = (dot_of_schema.is(b'.') && schema.is_name()).then(|| name(schema, text));
+            (self.tell)(Mention::Type(schema.as_deref(), &name(table, text)));
+        }
     }
 
     /// What a statement has opened is over.

@@ -31,6 +31,6 @@ mod verdict;
 pub use catalog::{read, read_leavings};
 pub use leavings::{Leavings, Marks};
 pub use left::{Kinds, Left};
-pub use question::{fingerprint, question};
+pub use question::{ENDED, fingerprint, question};
 pub use routing::Routing;
 pub use verdict::{Found, Unseen, WriteRisk};

@@ -66,6 +66,26 @@ const TREES: &str = "\
         WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
     UNION ALL SELECT 'f', oid, proargdefaults::text, false FROM pg_proc WHERE oid >= 16384 AND proargdefaults IS NOT NULL";
 
+/// Expressions that the planner looks at for each query that reads a relation, whatever else it names; it runs what in them is
+/// called immutable and has constant arguments. Class, number, relation.
+const PLANNED: &str = "\
+    SELECT 'pg_class'::regclass AS class, indexrelid AS oid, indrelid AS rel FROM pg_index \
+        WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
+    UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid FROM pg_constraint \
+        WHERE oid >= 16384 AND contype = 'c' AND conrelid <> 0 \
+    UNION ALL SELECT 'pg_class'::regclass, partrelid, partrelid FROM pg_partitioned_table WHERE partexprs IS NOT NULL \
+    UNION ALL SELECT 'pg_class'::regclass, t.partrelid, x.rel FROM pg_partitioned_table t JOIN above x ON x.top = t.partrelid \
+        WHERE t.partexprs IS NOT NULL";
+
+/// The same of extended statistics, from PostgreSQL 14 on.
+const PLANNED_STATISTICS: &str =
+    " UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxrelid FROM pg_statistic_ext WHERE stxexprs IS NOT NULL";
+
+/// Each table that is part of others, with itself and those: whoever reads those reads it.
+const ABOVE: &str = "\
+    WITH RECURSIVE a AS (SELECT inhrelid AS rel, inhrelid AS top FROM pg_inherits \
+        UNION SELECT a.rel, i.inhparent FROM a JOIN pg_inherits i ON i.inhrelid = a.top) SELECT rel, top FROM a";
+
 /// Edges: kind and number of what may be an unseen writer, of what leads to it then.
 const EDGES: &str = "\
     SELECT d.kind, d.ref, h.kind AS to_kind, h.target AS to_ref FROM holder h JOIN dep d ON d.classid = h.class AND d.objid = h.oid \
@@ -99,6 +119,13 @@ const EDGES: &str = "\
     UNION SELECT 'f', m.amproc::oid, 't', m.amproclefttype FROM pg_amproc m \
         WHERE m.amproc::oid >= 16384 AND m.amproclefttype >= 16384 AND m.amproc::oid NOT IN (SELECT oid FROM member) \
     UNION SELECT 'o', m.amopopr, 't', m.amoplefttype FROM pg_amop m WHERE m.amopopr >= 16384 AND m.amoplefttype >= 16384 \
+    UNION SELECT 'f', m.amproc::oid, 'a', 0 FROM pg_amproc m \
+        WHERE m.amproc::oid >= 16384 AND m.amproclefttype < 16384 AND m.amproc::oid NOT IN (SELECT oid FROM member) \
+    UNION SELECT 'o', m.amopopr, 'a', 0 FROM pg_amop m JOIN pg_operator o ON o.oid = m.amopopr \
+        WHERE m.amopopr >= 16384 AND m.amoplefttype < 16384 AND o.oprcode::oid NOT IN (SELECT oid FROM member) \
+    UNION SELECT d.kind, d.ref, 'r', coalesce(x.top, p.rel) FROM planned p JOIN dep d ON d.classid = p.class AND d.objid = p.oid \
+        LEFT JOIN above x ON x.rel = p.rel WHERE d.kind = 'f' AND d.ref IN (SELECT oid FROM folded) \
+        OR d.kind = 'o' AND d.ref IN (SELECT o.oid FROM pg_operator o JOIN folded f ON f.oid = o.oprcode) \
     UNION SELECT 'o', o.oid, 't', u.type FROM pg_operator o, unnest(ARRAY[o.oprleft, o.oprright]) u (type) \
         WHERE o.oid >= 16384 AND u.type >= 16384 \
         AND o.oprname IN ('=', '<>', '<', '<=', '>', '>=', '~~', '!~~', '~~*', '!~~*', '~', '!~') \
@@ -167,6 +194,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
     let operands = format!(
         "(SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(ARRAY[o.oprleft, o.oprright]) WITH ORDINALITY u (type, at))"
     );
+    let statistics = if major >= 14 { PLANNED_STATISTICS } else { "" };
     let body = if major >= 14 { "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
     format!(
         "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs, \
@@ -186,6 +214,8 @@ pub fn question(list: &RefusalList, version: &str) -> String {
             WHERE deptype IN ('n', 'a', 'i') AND refobjid >= 16384 AND objid >= 16384 \
             AND refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_class'::regclass, 'pg_type'::regclass)), \
         holder AS MATERIALIZED ({HOLDERS}), tree AS MATERIALIZED ({TREES}), \
+        above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED ({PLANNED}{statistics}), \
+        folded AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND provolatile = 'i'), \
         edge AS MATERIALIZED ({EDGES}), foreign_one AS MATERIALIZED ({FOREIGN}), \
         link AS MATERIALIZED ({LINKS}), wide_write AS MATERIALIZED ({WIDE_WRITES}) \
         SELECT * FROM (SELECT 'f', p.oid::text, n.nspname::text, p.proname::text, l.lanname::text, {FLAGS}, m.extname::text, \
@@ -222,9 +252,12 @@ pub fn question(list: &RefusalList, version: &str) -> String {
     )
 }
 
+/// A cheaper one: which transactions have ended. Whatever changes the catalog is one of those from then on.
+pub const ENDED: &str = "SELECT pg_catalog.txid_current_snapshot()::pg_catalog.text";
+
 /// A cheap question, one value, whose answer changes with what [`question`] looks at.
 pub fn fingerprint() -> String {
-    const TABLES: [&str; 17] = [
+    const TABLES: [&str; 18] = [
         "pg_proc",
         "pg_class",
         "pg_rewrite",
@@ -242,6 +275,7 @@ pub fn fingerprint() -> String {
         "pg_amop",
         "pg_index",
         "pg_namespace",
+        "pg_statistic_ext",
     ];
     let mut parts: Vec<String> = TABLES
         .iter()
@@ -252,6 +286,10 @@ pub fn fingerprint() -> String {
         .collect();
     parts.push("SELECT oid::int8, xmin::text::int8 FROM pg_proc WHERE oid < 16384 AND proacl IS NOT NULL".into());
     parts.push("SELECT ftrelid::int8, xmin::text::int8 FROM pg_foreign_table".into());
+    parts.push("SELECT inhrelid::int8, xmin::text::int8 FROM pg_inherits".into());
+    parts.push(
+        "SELECT attrelid::int8 * 2000 + attnum, xmin::text::int8 FROM pg_attribute WHERE atttypid >= 16384".into(),
+    );
     parts.push("SELECT member::int8, xmin::text::int8 FROM pg_auth_members".into());
     parts.push(
         "SELECT oid::int8, CASE WHEN rolsuper THEN 1 ELSE 0 END FROM pg_roles WHERE rolsuper OR rolcanlogin".into(),

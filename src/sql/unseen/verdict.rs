@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::super::analyzer::{Analyzer, Scope};
+use super::super::cache::Cached;
 use super::super::calls;
 use super::super::encoding::{LexContext, StandardStrings, mask};
 use super::super::lexer::{Lexer, Shape};
@@ -22,6 +23,8 @@ use super::remote;
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Unseen {
+    /// The number of its reading, which no other reading has; 0 for none.
+    pub number: u64,
     /// What leads to writers that leave no row behind: nobody could ask for it afterwards.
     pub(super) refused: Reach,
     /// What leads to anything that is not shown to write nothing, what is refused among it.
@@ -247,9 +250,23 @@ impl Unseen {
         if clean { WriteRisk::Clean } else { WriteRisk::MayWrite }
     }
 
+    /// Whether the only statement of a text is clean. What was found out is kept with the text.
+    pub fn is_text_clean(&self, analyzer: &Analyzer, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
+        let Some(one) = cached.analysis.single().filter(|_| !cached.analysis.ambiguous) else { return false };
+        let clean = match cached.known_clean(self.number) {
+            Some(clean) => clean,
+            None => {
+                let clean = self.risk(analyzer, &cached.text, context, one, &[]) == WriteRisk::Clean;
+                cached.note_clean(self.number, clean);
+                clean
+            }
+        };
+        clean && !self.types(parameters) && !self.asked.has_type(parameters)
+    }
+
     /// Whether it is a query all of which is known, to the end of all chains, to write nothing.
     fn is_clean(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
-        let query = one.kind == Kind::Read && !matches!(one.tag, "FETCH" | "MOVE");
+        let query = one.kind == Kind::Read && one.tag == "SELECT";
         let plain = query && one.refusal == Refusal::Allowed && !one.locks_rows && !one.contained;
         if !plain || !one.effects.is_empty() || self.asked.everywhere {
             return false;

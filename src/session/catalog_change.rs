@@ -1,0 +1,32 @@
+//! Statements that may change what is known of the database's catalog.
+//!
+//! An operator may run anything, so whatever is not a plain read counts, from before it is sent until nothing is under way: its
+//! transaction may commit at any moment in between. Of everybody else DDL counts, once it has run: with the gate closed none of it does.
+
+use super::Session;
+use super::lease::Lease;
+use crate::sql::Analysis;
+
+impl Session {
+    /// Something is about to be sent over an operator's connection; None: nobody knows what it runs.
+    pub(super) fn note_operator_runs(&mut self, analysis: Option<&Analysis>) {
+        if let Lease::Operator { changes: changes @ None, .. } = &mut self.lease
+            && !analysis.is_some_and(Analysis::is_proven_read)
+        {
+            *changes = Some(self.core.hub.databases.begin_catalog_change(&self.db));
+        }
+    }
+
+    /// A transaction has ended.
+    pub(super) fn end_catalog_change(&mut self) {
+        if std::mem::take(&mut self.flow.altered) {
+            drop(self.core.hub.databases.begin_catalog_change(&self.db));
+        }
+        let quiet = self.is_between_transactions();
+        if let Lease::Operator { changes: changes @ Some(_), .. } = &mut self.lease
+            && quiet
+        {
+            *changes = None;
+        }
+    }
+}
