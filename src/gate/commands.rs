@@ -15,7 +15,7 @@ use super::progress::{Part, TransitionHandle, Verb, Wait};
 use super::state_file::Record;
 use super::transition::Transition;
 use std::sync::Arc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The databases of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +190,11 @@ async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec
             (plan(&before, &order), before, claim)
         })
         .collect();
+    let planned = if order.verb == Verb::On && !order.options.accept_unchecked {
+        without_unguaranteed(&world, planned).await
+    } else {
+        planned
+    };
     let records: Vec<_> = planned
         .iter()
         .filter(|(plan, before, _)| plan.after != *before)
@@ -234,6 +239,32 @@ async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec
         };
         world.runtime.spawn(Box::pin(run_late(world.clone(), order.clone(), seat)));
     }
+}
+
+/// How many databases of one command are asked what they guarantee before they are closed: of more, none, for they close first.
+const ASKED_BEFORE: usize = 16;
+
+type Planned = (Plan, Record, Claim);
+
+/// Leaves open what cannot be closed as promised.
+async fn without_unguaranteed(world: &World, planned: Vec<Planned>) -> Vec<Planned> {
+    if planned.len() > ASKED_BEFORE {
+        return planned;
+    }
+    let mut kept = Vec::new();
+    for (plan, before, claim) in planned {
+        let closes = plan.drive && plan.changed && before.switches.mode() == Mode::ReadWrite;
+        let name = claim.gate.name();
+        let asked = async { if closes { world.field.unguaranteed(&name).await } else { Vec::new() } };
+        let reasons = timeout(world.limits.field_timeout, asked).await.unwrap_or_default();
+        if reasons.is_empty() {
+            kept.push((plan, before, claim));
+        } else {
+            let database = name.to_string();
+            claim.finish(Err(GateError::Unchecked { database, reasons }));
+        }
+    }
+    kept
 }
 
 /// As [`run`] for one gate; a function of its own since a future cannot contain itself.

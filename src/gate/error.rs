@@ -53,6 +53,14 @@ pub enum GateError {
         /// Who called it off.
         by: Who,
     },
+    /// 55000: what a closed gate promises cannot be kept there, and nobody has said that this is accepted.
+    #[error("database \"{database}\": it cannot be guaranteed that nothing is written")]
+    Unchecked {
+        /// The database.
+        database: String,
+        /// What is in the way.
+        reasons: Vec<String>,
+    },
     /// 22023.
     #[error("invalid value for option \"{option}\": \"{value}\"")]
     InvalidOption {
@@ -110,6 +118,7 @@ impl GateError {
             GateError::InvalidTimestamp(_) => "22007",
             GateError::TooManyDatabases(_) => "53400",
             GateError::StateFile(_) => "58030",
+            GateError::Unchecked { .. } => "55000",
             GateError::Interrupted { .. } => "XX000",
         }
     }
@@ -121,6 +130,7 @@ impl GateError {
                 Some(format!("In the way: {}.", OpenTransaction::list(in_the_way, OpenTransaction::SHOWN_IN_ERROR)))
             }
             GateError::StateFile(_) => Some("Nothing was changed.".into()),
+            GateError::Unchecked { reasons, .. } => Some(format!("{}. Nothing was changed.", reasons.join("; "))),
             _ => None,
         }
     }
@@ -138,6 +148,11 @@ impl GateError {
             GateError::StateFile(_) => {
                 Some("MAINTENANCE OFF and ONLINE … WITH (unsaved) open the gate in memory alone.".into())
             }
+            GateError::Unchecked { .. } => Some(
+                "ALTER ROLE ... SET event_triggers = off for monitor_user, or accept it: \
+                 MAINTENANCE ON ... WITH (accept_unchecked)."
+                    .into(),
+            ),
             GateError::StillBusy { .. } => {
                 Some("Raise drain_timeout, or use on_timeout = cancel to have them cancelled.".into())
             }

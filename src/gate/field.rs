@@ -16,6 +16,11 @@ pub trait Field: Send + Sync + 'static {
     /// A new view is in force: retire idle unguarded connections, push ParameterStatus, tell replicas' eligibility.
     fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()>;
 
+    /// Why what is promised of a closed gate cannot be kept in that database; empty if it can.
+    fn unguaranteed<'a>(&'a self, _database: &'a str) -> Job<'a, Vec<String>> {
+        Box::pin(async { Vec::new() })
+    }
+
     /// The gate is about to close: what has to be known by then may be asked for. It closes whatever comes of it.
     fn prepare<'a>(&'a self, _database: &'a str) -> Job<'a, ()> {
         Box::pin(async {})

@@ -21,7 +21,7 @@ use crate::tls::ServerTls;
 use crate::topology::{Cluster, Role};
 use crate::upstream::Pool;
 use crate::upstream::login::Login;
-use crate::upstream::pool::{Check, InLine, PoolSettings, SharedLimit, Welcome};
+use crate::upstream::pool::{Check, InLine, LoginBar, PoolSettings, SharedLimit, Welcome};
 use crate::wire::fields::Place;
 
 /// What a reload may change of a database.
@@ -67,6 +67,8 @@ pub struct Database {
     pub limit: Arc<SharedLimit>,
     /// What its own functions lead to.
     pub catalog: Catalog,
+    /// Whether its login event triggers keep pools from logging in.
+    pub log_ins: Arc<LoginBar>,
     /// Who asks for `currval()`.
     pub sequence_askers: Askers,
     /// Who asks which server process it has.
@@ -158,6 +160,7 @@ impl Database {
             },
             watch,
             ledger: hub.ledger.clone(),
+            bar: self.log_ins.clone(),
         };
         let user_limit = hub.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
@@ -257,9 +260,14 @@ impl Database {
         }
     }
 
-    /// Closes idle connections to the primary that may write: nobody may take one while the gate is closed.
+    /// Closes idle connections to the primary that may write: nobody may take one while the gate is closed. Where no others could be
+    /// opened they are kept, and guarded in place.
     pub fn close_idle_unguarded(&self) -> usize {
-        self.pools().iter().map(|pool| pool.close_idle(|conn| conn.tag() == crate::upstream::KindTag::Unguarded)).sum()
+        self.pools()
+            .iter()
+            .filter(|pool| !pool.is_barred())
+            .map(|pool| pool.close_idle(|conn| conn.tag() == crate::upstream::KindTag::Unguarded))
+            .sum()
     }
 }
 
@@ -459,6 +467,7 @@ impl Databases {
             rehearsal: Rehearsal::default(),
             limit: SharedLimit::new(limit_of(settings.max_db_connections), self.in_line.clone()),
             catalog: Catalog::default(),
+            log_ins: Arc::default(),
             sequence_askers: Askers::default(),
             process_askers: Askers::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls, gate }),

@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
 
+use super::guarantees::{Guarantees, When, hold_log_ins};
 use super::setup::monitor_login;
 use crate::config::PoolMode;
 use crate::hub::database::DatabaseSetup;
 use crate::hub::knowledge::{Knowledge, Reading};
 use crate::hub::{Database, Hub, Setup};
+use crate::sql::own_statements::{servers::GUARANTEES, settings};
 use crate::sql::{Analyzer, unseen};
 use crate::topology::{Avoid, Cluster};
 use crate::upstream::Pool;
-use crate::upstream::login::{Fresh, Login};
+use crate::upstream::login::{Fresh, Login, LoginError};
 use crate::upstream::query::Row;
+use crate::wire::ErrorFields;
 
 /// How often databases are looked for whose gates have closed.
 const TICK: Duration = Duration::from_millis(50);
@@ -33,6 +36,8 @@ const SHARE: u32 = 20;
 const PROMPT: Duration = Duration::from_secs(1);
 /// How many of one cluster's closed databases are looked at in a second.
 const LOOKS_EACH_SECOND: usize = 10;
+/// The first version that has login event triggers.
+pub(super) const HAS_LOGIN_TRIGGERS: u64 = 170_000;
 /// How long one question may take: MAINTENANCE ON waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Most that is read of a catalog (bytes).
@@ -70,11 +75,40 @@ fn login(hub: &Hub, setup: &Setup, database: &DatabaseSetup, name: &str, at: usi
     Ok(login)
 }
 
+/// Logs in without login event triggers if the role may switch them off. If they do not run where nothing may be written, the
+/// session gets its settings after they have run.
+async fn log_in(login: &Login, version: u64) -> Result<Fresh, LoginError> {
+    let refused = |answer: &Result<Fresh, LoginError>, code: &[u8]| matches!(answer, Err(LoginError::Refused(body)) if ErrorFields::new(body).code() == code);
+    if version < HAS_LOGIN_TRIGGERS {
+        return login.run(&PARAMETERS).await;
+    }
+    let mut parameters = PARAMETERS.to_vec();
+    parameters.push(("event_triggers", "off"));
+    let quiet = login.run(&parameters).await;
+    if !refused(&quiet, b"42501") {
+        return quiet;
+    }
+    let guarded = login.run(&PARAMETERS).await;
+    if !matches!(&guarded, Err(LoginError::Refused(body)) if may_be_by_trigger(ErrorFields::new(body).code())) {
+        return guarded;
+    }
+    let mut fresh = login.run(&[]).await?;
+    let settings = PARAMETERS.map(|(name, value)| settings::set_to(name, value)).join("; ");
+    fresh.rows(&settings).await?;
+    Ok(fresh)
+}
+
+/// Whether a log-in that was refused so may have failed in a trigger, and not at who logs in or what the server has room for.
+fn may_be_by_trigger(code: &[u8]) -> bool {
+    ![&b"08"[..], b"28", b"3D", b"53", b"57"].iter().any(|other| code.starts_with(other))
+}
+
 impl Link {
     async fn open(hub: &Hub, database: &Database, at: usize) -> Result<Self, String> {
         let (setup, of) = (hub.setup.load_full(), database.setup());
         let login = login(hub, &setup, &of, &database.name, at)?;
-        let fresh = timeout(PATIENCE, login.run(&PARAMETERS)).await.map_err(|_| "it does not answer".to_owned())?;
+        let version = of.cluster.upstreams.get(at).map_or(0, |upstream| upstream.version());
+        let fresh = timeout(PATIENCE, log_in(&login, version)).await.map_err(|_| "it does not answer".to_owned())?;
         let fresh = fresh.map_err(|error| error.to_string())?;
         Ok(Self { fresh, ended: None, at, database: of, setup })
     }
@@ -92,6 +126,23 @@ impl Link {
         let quiet = ended.is_some() && ended == self.ended;
         self.ended = ended;
         Ok(quiet)
+    }
+
+    /// What is read while the gate is closed, and what it depends on.
+    async fn look_at_all(
+        &mut self,
+        read: &mut Option<String>,
+        changed: impl FnOnce() + Send + Sync,
+    ) -> Result<(Option<Both>, Guarantees), String> {
+        let both = self.look(read, both, changed).await?;
+        let version = self.database.cluster.upstreams.get(self.at).map_or(0, |upstream| upstream.version());
+        let found = if version < HAS_LOGIN_TRIGGERS { Guarantees::default() } else { self.guarantees().await? };
+        Ok((both, found))
+    }
+
+    async fn guarantees(&mut self) -> Result<Guarantees, String> {
+        let rows = self.fresh.rows(GUARANTEES).await.map_err(|error| error.to_string())?;
+        Ok(Guarantees::read(&rows))
     }
 
     /// Reads the catalog if it is not as it was when it had the fingerprint `read`, and calls `changed` ahead of that; None if it is.
@@ -123,6 +174,12 @@ impl Link {
     }
 }
 
+/// What a closed gate depends on in a database, asked over a connection of its own.
+pub(super) async fn guarantees(hub: &Hub, database: &Database, at: usize) -> Result<Guarantees, String> {
+    let asked = async { Link::open(hub, database, at).await?.guarantees().await };
+    timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))
+}
+
 /// What is read while the gate is closed.
 type Both = (unseen::Unseen, ForSessions);
 
@@ -144,7 +201,7 @@ pub async fn look(hub: &Hub, database: &Database) -> Result<unseen::Unseen, Stri
 }
 
 /// Reads the catalog over a connection of its own. Says why it could not.
-pub(super) async fn read(hub: &Hub, database: &Arc<Database>) -> Result<(), String> {
+pub(super) async fn read(hub: &Arc<Hub>, database: &Arc<Database>, when: When) -> Result<(), String> {
     let database = &first_name(hub, database);
     let Some(at) = whom(database) else { return Err("no server is known".into()) };
     let cluster = database.setup().cluster.clone();
@@ -152,8 +209,9 @@ pub(super) async fn read(hub: &Hub, database: &Arc<Database>) -> Result<(), Stri
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
     let ahead = Ahead::of(hub, database, at);
-    let asked = async { Link::open(hub, database, at).await?.look(&mut last, both, || ahead.forget()).await };
+    let asked = async { Link::open(hub, database, at).await?.look_at_all(&mut last, || ahead.forget()).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
+    let answer = hold_back(hub, database, answer, when).await;
     learn(hub, database, answer, &ahead)
 }
 
@@ -197,6 +255,18 @@ fn first_name(hub: &Hub, database: &Arc<Database>) -> Arc<Database> {
     hub.databases.of_gate(&database.gate).into_iter().next().unwrap_or_else(|| database.clone())
 }
 
+/// Before anybody goes by what was read, log-ins that might write are held back.
+async fn hold_back(
+    hub: &Arc<Hub>,
+    database: &Arc<Database>,
+    answer: Result<(Option<Both>, Guarantees), String>,
+    when: When,
+) -> Result<Option<Both>, String> {
+    let (read, found) = answer?;
+    hold_log_ins(hub, database, &found, read.as_ref().map(|(unseen, _)| unseen), when).await;
+    Ok(read)
+}
+
 /// A fingerprint is of no use without what was read.
 fn forget_unless_known(database: &Database, last: &mut Option<String>) {
     if !matches!(**database.catalog.known(), Knowledge::Known(_)) {
@@ -217,13 +287,13 @@ pub(super) fn closed_in(hub: &Hub, cluster: &Arc<Cluster>) -> usize {
 }
 
 /// Reads it ahead of a flip. What was known of an earlier one is forgotten if it cannot be read now.
-pub(super) async fn prepare(hub: &Hub, database: &Arc<Database>) {
+pub(super) async fn prepare(hub: &Arc<Hub>, database: &Arc<Database>) {
     let database = &first_name(hub, database);
     if whom(database).is_none() {
         learn_for_all(hub, database, &Arc::new(Knowledge::Pending));
     }
     *database.catalog.asking.lock().await = None;
-    let _ = read(hub, database).await;
+    let _ = read(hub, database, When::AheadOfFlip).await;
 }
 
 /// Every name of the database knows it.
@@ -346,7 +416,12 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
 }
 
 /// Sees to it that what is known is what the catalog says now. An error: it could not be asked.
-async fn look_again(hub: &Hub, database: &Arc<Database>, at: usize, link: &mut Option<Link>) -> Result<(), String> {
+async fn look_again(
+    hub: &Arc<Hub>,
+    database: &Arc<Database>,
+    at: usize,
+    link: &mut Option<Link>,
+) -> Result<(), String> {
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
     let ahead = Ahead::of(hub, database, at);
@@ -354,14 +429,18 @@ async fn look_again(hub: &Hub, database: &Arc<Database>, at: usize, link: &mut O
         if link.as_ref().is_none_or(|link| !link.is_for(hub, database)) {
             *link = Some(Link::open(hub, database, at).await?);
         }
-        let Some(link) = link else { return Ok(None) };
+        let Some(link) = link else { return Err("it cannot be reached".into()) };
         let quiet = timeout(PROMPT, link.is_quiet()).await.map_err(|_| "it does not answer".to_owned())??;
         if quiet && last.is_some() {
             return Ok(None);
         }
-        link.look(&mut last, both, || ahead.forget()).await
+        link.look_at_all(&mut last, || ahead.forget()).await.map(Some)
     };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
+    let answer = match answer {
+        Ok(Some(read)) => hold_back(hub, database, Ok(read), When::Closed).await,
+        other => other.map(|_| None),
+    };
     // What is known is better than nothing: who cannot be asked cannot be changed by many.
     let known = matches!(**database.catalog.known(), Knowledge::Known(_));
     match answer {

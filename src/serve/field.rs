@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use super::guarantees::When;
 use super::settle::Desks;
 use crate::gate::{DrainTo, Epoch, Field, Gate, GateView, Job, Lsn, OpenTransaction, Settled};
 use crate::hub::client::Ask;
@@ -78,6 +79,8 @@ impl Field for World {
             let Some((hub, gate, databases)) = self.databases(database) else { return };
             if view.state.mode.reports_read_only() {
                 databases.iter().for_each(|database| _ = database.close_idle_unguarded());
+            } else {
+                super::guarantees::let_all_log_in(&databases);
             }
             hub.on_every_core(move |core| {
                 core.clients()
@@ -104,6 +107,14 @@ impl Field for World {
         {
             super::catalog::forget(&hub, database);
         }
+    }
+
+    fn unguaranteed<'a>(&'a self, database: &'a str) -> Job<'a, Vec<String>> {
+        Box::pin(async move {
+            let Some((hub, _, databases)) = self.databases(database) else { return Vec::new() };
+            let Some(database) = databases.first() else { return Vec::new() };
+            super::guarantees::reasons(&hub, database).await
+        })
     }
 
     fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>> {
@@ -165,12 +176,11 @@ impl Field for World {
             // Nobody but operators and foreign writers can change the catalog from here on. Those of many databases are read one
             // after the other, while statements that depend on it wait.
             super::catalog::outdate(&hub, &database);
-            if super::catalog::closed_in(&hub, &cluster) <= READ_AT_ONCE
-                && let Err(why) = super::catalog::read(&hub, &database).await
-            {
-                settled.warning = Some(format!(
+            if super::catalog::closed_in(&hub, &cluster) <= READ_AT_ONCE {
+                let unread = super::catalog::read(&hub, &database, When::Closed).await.err().map(|why| format!(
                     "the catalog could not be asked for unseen writers, so statements that call functions of the database's own are refused: {why}"
                 ));
+                settled.warning = super::guarantees::with_warnings(&hub, &database, unread).await;
             }
             tokio::spawn(look_closely(cluster, settled.lsn));
             Ok(settled)

@@ -137,6 +137,9 @@ pub async fn watch_pools(hub: Arc<Hub>) {
             let least = database.setup().settings.min_pool_size as usize;
             let primary = database.setup().cluster.primary();
             for pool in database.pools() {
+                if pool.is_barred() {
+                    continue;
+                }
                 let keep = if Some(pool.upstream) == primary { least } else { 0 };
                 let spare = std::cell::Cell::new(pool.counts().open.saturating_sub(keep));
                 pool.close_idle(|conn| {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use super::barred::{barred, drop_unwanted};
 use super::identity::Wish as ServerWish;
 use super::lease::{InPlaceGuard, Lease, OnReplica};
 use super::pins::Pin;
@@ -71,8 +72,7 @@ impl Session {
         if route == Route::Write {
             let Some(conn) = pool.try_take(core) else { return false };
             let Some(ticket) = self.enter_gate() else {
-                // The gate closed meanwhile: this kind of connection is not wanted any more.
-                conn.close();
+                drop_unwanted(conn);
                 return false;
             };
             self.lease = Lease::Write { conn, ticket };
@@ -253,8 +253,7 @@ impl Session {
                             self.me.write_capable.set(true);
                             return Ok(());
                         }
-                        // The gate closed meanwhile: this kind of connection is not wanted any more.
-                        None => conn.close(),
+                        None => drop_unwanted(conn),
                     }
                 }
                 Route::Allowed => {
@@ -267,24 +266,17 @@ impl Session {
                     self.lease = Lease::Allowed { conn };
                     return Ok(());
                 }
-                Route::GuardedPrimary if self.manner.pool_mode == PoolMode::Session => {
-                    // It will be the session's own for longer than the maintenance: of the kind that can be opened again.
-                    let Some(at) = setup.cluster.primary() else { continue };
-                    self.me.aim.set(Aim::Primary(short(at)));
-                    let pool = self.pool(at)?;
-                    let taker = pool.clone();
-                    let taken = async move { taker.take::<Unguarded>(core, deadline).await };
-                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
-                    let Some(conn) = self.fit(conn) else { continue };
-                    let mut conn = conn.arm();
-                    conn.server().default_read_only = Some(false);
-                    self.lease = Lease::InPlace { conn, guard: InPlaceGuard::Up };
-                    return Ok(());
-                }
                 Route::GuardedPrimary => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     self.me.aim.set(Aim::Primary(short(at)));
                     let pool = self.pool(at)?;
+                    // A session's own will be so for longer than the maintenance: of the kind that can be opened again.
+                    if self.manner.pool_mode == PoolMode::Session || pool.guards_in_place() {
+                        if self.take_in_place(&pool, deadline).await? {
+                            return Ok(());
+                        }
+                        continue;
+                    }
                     let mut conn = self.take_guarded(&pool, deadline).await?;
                     if conn.server().in_recovery == Some(true) {
                         // It was the primary, and has come back as something else.
@@ -354,7 +346,7 @@ impl Session {
     }
 
     /// One that another client has used is closed if this one wants its own.
-    fn fit(&self, mut conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
+    pub(super) fn fit(&self, mut conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
         if self.manner.fresh && conn.server().used {
             conn.close();
             return None;
@@ -494,7 +486,7 @@ impl Session {
 
     /// Waits for something while the client may go and others may ask. It is boxed before anything is awaited: a session
     /// has no room for it while it waits for nothing.
-    fn waiting<T>(
+    pub(super) fn waiting<T>(
         &mut self,
         what: impl Future<Output = T>,
         deadline: Instant,
@@ -570,8 +562,9 @@ fn short(at: usize) -> u16 {
     u16::try_from(at).unwrap_or(u16::MAX)
 }
 
-fn denied(error: &AcquireError) -> Denied {
+pub(super) fn denied(error: &AcquireError) -> Denied {
     match error {
+        AcquireError::Login(LoginError::Barred) => Denied::refused(barred()),
         AcquireError::NoPlace => {
             Denied::refused(Report::error("53300", "too many server connections, those kept for operators too"))
         }

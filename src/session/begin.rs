@@ -277,6 +277,10 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     let named = application_name(config, guest, &wanted);
     let entering = introduce(core, guest, &db, operator, named.clone().unwrap_or_default())?;
+    if !operator && db.gate.state().mode.reports_read_only() {
+        // Whether a log-in at a server would write is known with the catalog.
+        Box::pin(db.catalog.answered(CATALOG_PATIENCE)).await;
+    }
     let welcome = match db.welcome(&guest.user) {
         Some(welcome) => welcome,
         None => entering.wait(guest, learn_welcome(core, &db, guest)).await?,
@@ -447,8 +451,14 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
         let at = someone(&cluster, avoid);
         if let Some((at, pool)) = at.and_then(|at| Some((at, db.pool(&guest.user, at, &guest.credential)?))) {
             let primary = cluster.primary() == Some(at);
+            let setup = core.setup();
+            let operator = is_operator(&setup.config, guest);
+            let guarded = closed && !operator && !pool.guards_in_place();
             let taken = async {
-                if closed || !primary {
+                if operator && pool.is_barred() {
+                    let reserved = setup.config.pooling.operator_reserved as usize;
+                    pool.open_reserved(core.index, reserved, &[]).await?.close();
+                } else if guarded || !primary {
                     let conn = pool.take_or_fail::<Guarded>(None, core.index, deadline).await?;
                     pool.give_back(conn.into());
                 } else {
@@ -534,6 +544,7 @@ pub(super) fn report_of(body: &[u8], severity: Severity) -> Report {
 pub(super) fn fatal(error: &AcquireError) -> Report {
     match error {
         AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
+        AcquireError::Login(LoginError::Barred) => Report { severity: Severity::Fatal, ..super::barred::barred() },
         AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
         AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
         AcquireError::Login(_) => Report::fatal("08006", "could not connect to the database server"),

@@ -92,9 +92,10 @@ pub(super) async fn find_home(
     if db.is_paused() {
         return None;
     }
-    let kind = if db.gate.state().mode.reports_read_only() { KindTag::Guarded } else { KindTag::Unguarded };
     let at = db.setup().cluster.primary()?;
     let pool = db.pool(user, at, credential)?;
+    let guarded = db.gate.state().mode.reports_read_only() && !pool.guards_in_place();
+    let kind = if guarded { KindTag::Guarded } else { KindTag::Unguarded };
     let finds = async {
         loop {
             if let Some(home) = pool.home(core.index, kind) {

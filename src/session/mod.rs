@@ -18,6 +18,7 @@
 
 mod abandoned;
 mod acquire;
+mod barred;
 pub mod begin;
 mod catalog_change;
 mod clean;

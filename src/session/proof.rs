@@ -41,6 +41,8 @@ pub(super) struct Doubt {
     care: Care,
     /// It holds something that could end the transaction from inside.
     contained: bool,
+    /// It has set what the counts of changed rows depend on.
+    uncounted: bool,
     /// Tag of the statement that is in doubt most.
     tag: &'static str,
 }
@@ -71,12 +73,24 @@ impl Doubt {
         }
         self.care = self.care.max(care);
         self.contained |= statement.contained;
+        self.uncounted |= statement.effects.iter().any(sets_counting);
     }
 
     /// Adds the call of a function by its number, or of a statement that only the server knows.
     pub(super) fn add_unknown(&mut self) {
         self.care = Care::Full;
         self.tag = "SELECT";
+    }
+}
+
+/// Whether it sets `track_counts`, which only few roles may. By a function that does: `unseen` finds it.
+fn sets_counting(effect: &SessionEffect) -> bool {
+    match effect {
+        SessionEffect::Set { name, .. } | SessionEffect::SetConfig { name, .. } | SessionEffect::Reset(name) => {
+            **name == *b"track_counts"
+        }
+        SessionEffect::ResetAll => true,
+        _ => false,
     }
 }
 
@@ -150,11 +164,11 @@ impl Session {
         if doubt.care == Care::None || allowed {
             return None;
         }
-        if doubt.care < Care::Full {
+        if doubt.care < Care::Full && !doubt.uncounted {
             return Some(write_check::PLAIN.into());
         }
         let known = self.flow.cursors.iter().flat_map(|declared| declared.iter());
-        Some(write_check::question(known, cursor))
+        Some(write_check::question(known, cursor, !doubt.uncounted))
     }
 
     /// What a transaction that has written is told.

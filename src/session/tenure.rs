@@ -16,7 +16,7 @@ use crate::hub::Phase;
 use crate::hub::client::Ask;
 use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT, FORGET_SEQUENCES};
 use crate::topology::Avoid;
-use crate::upstream::{AnyConn, CancelTarget};
+use crate::upstream::{AnyConn, CancelTarget, Conn, InPlace};
 use crate::wire::frame::peek_front;
 use crate::wire::{TxStatus, front};
 
@@ -198,8 +198,7 @@ impl Session {
             }
             Lease::Guarded { conn, .. } => self.give_back(conn.into()),
             Lease::Allowed { conn } => self.give_back(conn.into()),
-            // It was made read-only by force, and is of neither kind now.
-            Lease::InPlace { conn, .. } => conn.close(),
+            Lease::InPlace { conn, guard } => self.shelve(conn, guard),
             other => self.lease = other,
         }
         self.replay.clear();
@@ -208,6 +207,18 @@ impl Session {
             self.answer_asks().await?;
         }
         self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)))
+    }
+
+    /// A connection that was made read-only by force is of neither kind: it is closed, unless none can be opened in its place.
+    fn shelve(&self, mut conn: Conn<InPlace>, guard: InPlaceGuard) {
+        let closed = self.db.gate.state().mode.reports_read_only();
+        let server = conn.server();
+        let stays = closed && !server.born_guarded && server.permit.pool().is_barred();
+        if stays && guard == InPlaceGuard::Up && server.default_read_only == Some(true) {
+            self.give_back(conn.shelve().into());
+        } else {
+            conn.close();
+        }
     }
 
     fn give_back(&self, mut conn: AnyConn) {
@@ -274,11 +285,18 @@ impl Session {
         }
         drop(self.note_gone());
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
+        let barred = self.lease.server().is_some_and(|server| server.permit.pool().is_barred());
         match self.lease.take() {
             Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn.into(), reset, seed));
+            }
+            // Likewise: nobody could log in for another one.
+            Lease::InPlace { conn, .. } if clean && poolable && barred => {
+                let reset = self.core.setup().config.pooling.server_reset_query.clone();
+                let seed = self.core.hub.seed.clone();
+                tokio::task::spawn_local(clean_up(conn.shelve().into(), reset, seed));
             }
             other => {
                 self.lease = other;

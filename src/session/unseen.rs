@@ -12,7 +12,7 @@ use crate::route::{Nature, nature};
 use crate::sql::cache::Cached;
 use crate::sql::target::Target;
 use crate::sql::unseen::{Found, Unseen};
-use crate::sql::{Kind, LexContext, Proven, Reason, Refusal, SessionEffect, Statement};
+use crate::sql::{Kind, LexContext, Proven, Reason, Refusal, SessionEffect, Statement, names_in_pieces};
 use crate::wire::Report;
 
 /// The first number that is not PostgreSQL's own.
@@ -24,6 +24,10 @@ impl Session {
             && !self.is_ours_to_refuse(one)
         {
             return Some(self.refused_by_catalog(found, one.tag));
+        }
+        if one.tag == "DO" && sets_counting(one.text(&cached.text)) {
+            let why = "it sets track_counts, which the check for writes depends on";
+            return Some(self.refused_by_catalog(Found::Tainted(None, why.into()), one.tag));
         }
         let known = self.db.catalog.known();
         let unseen = match &**known {
@@ -214,6 +218,12 @@ impl Session {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         unseen.writes_alone(&analyzer, &cached.text, one, target)
     }
+}
+
+/// Whether a block names the setting that the check for writes depends on, and may do more than read it.
+fn sets_counting(text: &[u8]) -> bool {
+    let runs = ["set", "execute"].iter().any(|word| names_in_pieces(text, word.as_bytes()));
+    names_in_pieces(text, b"track_counts") && runs
 }
 
 /// One more line of DETAIL.

@@ -47,7 +47,7 @@ pub use analyzer::{Analyzer, MAX_STATEMENTS, MAX_TEXT_BYTES, analyze};
 pub use encoding::{Encoding, LexContext, StandardStrings};
 pub use normal::normalised;
 pub use own::{Own, OwnUse, is_ours, may_use_own, own_use, set_name};
-pub use refused::{ListError, RefusalList, Why};
+pub use refused::{ListError, RefusalList, Why, names_in_pieces};
 pub use statement::{
     Analysis, CopyDirection, Isolation, Kind, Name, Process, Proven, Reason, Refusal, SessionEffect, Statement,
     TransactionModes, TransactionVerb,

@@ -147,6 +147,17 @@ const COMMANDS: &[(&str, Why, bool)] = &[
     ("VACUUM", Why::Storage, true),
 ];
 
+/// What is left of a text without all but letters, digits and underscores, in lower case.
+fn letters(text: &[u8]) -> Vec<u8> {
+    let letters = text.iter().filter(|byte| byte.is_ascii_alphanumeric() || **byte == b'_');
+    letters.map(u8::to_ascii_lowercase).collect()
+}
+
+/// Whether a text holds a name, perhaps put together from constants: `'track_' || 'counts'`.
+pub fn names_in_pieces(text: &[u8], name: &[u8]) -> bool {
+    memchr::memmem::find(&letters(text), name).is_some()
+}
+
 /// An entry of the configuration that the refusal list cannot take.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ListError {
@@ -288,8 +299,7 @@ impl RefusalList {
     /// The function of PostgreSQL's own on the list, one that leaves no row behind, whose name a text has once all but letters, digits and
     /// underscores is taken out of it: a name that is put together from constants.
     pub fn in_pieces(&self, text: &[u8]) -> Option<&'static str> {
-        let letters = text.iter().filter(|byte| byte.is_ascii_alphanumeric() || **byte == b'_');
-        let letters: Vec<u8> = letters.map(u8::to_ascii_lowercase).collect();
+        let letters = letters(text);
         let listed = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && f.2 == Server);
         let mut names = listed.map(|f| f.0).filter(|name| !self.removed.contains(*name));
         names.find(|name| memchr::memmem::find(&letters, name.as_bytes()).is_some())

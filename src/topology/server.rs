@@ -187,6 +187,7 @@ impl Upstream {
     /// Notes a role; gives the one before.
     pub(super) fn put_role(&self, role: Role) -> Role {
         let before = Role::from_u8(self.role.swap(role as u8, SeqCst));
+        self.watch.note_replica(role == Role::Replica);
         if before != role {
             self.returned.store(before == Role::Down && role == Role::Primary, SeqCst);
         }

@@ -157,6 +157,12 @@ impl Conn<Guarded> {
 }
 
 impl Conn<InPlace> {
+    /// Lays it with those that may write, its guard still up: whoever takes it next sends [`ARM`] or [`DISARM`].
+    pub fn shelve(mut self) -> Conn<Unguarded> {
+        self.server.read_only_set = Some(true);
+        Conn { server: self.server, kind: PhantomData }
+    }
+
     /// Takes the guard off. The caller holds a ticket of the gate and sends [`DISARM`] before anything else.
     pub fn disarm(self) -> Conn<Unguarded> {
         Conn { server: self.server, kind: PhantomData }

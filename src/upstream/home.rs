@@ -67,6 +67,11 @@ impl Homes {
 }
 
 impl Pool {
+    /// Whether statements that must not write run on connections that are guarded in place: no others can be opened.
+    pub fn guards_in_place(&self) -> bool {
+        self.is_barred() && !self.homes().open().any(|facts| facts.kind == KindTag::Guarded)
+    }
+
     /// The home of a client that has just logged in on that core: an idle connection if there is one, of those the one that
     /// is home to the fewest, of those the one that this core would lend next.
     pub fn home(&self, core: usize, kind: KindTag) -> Option<Home> {

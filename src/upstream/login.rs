@@ -68,6 +68,9 @@ pub enum LoginError {
     /// It lets nobody write, since it is in recovery: it is not the primary.
     #[error("the server is in recovery")]
     InRecovery,
+    /// The gate is closed, and a login event trigger may write.
+    #[error("no log-in while the gate is closed: a login event trigger may write")]
+    Barred,
     /// The server does not speak the protocol.
     #[error("protocol violation: {0}")]
     Protocol(#[from] WireError),

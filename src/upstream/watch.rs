@@ -1,6 +1,6 @@
 //! What the pools of a server and whoever watches that server tell each other.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Watch {
     turns: AtomicU64,
+    replica: AtomicBool,
     hurry: Notify,
 }
 
@@ -22,6 +23,16 @@ impl Watch {
     /// The server is not what it was.
     pub fn turn(&self) {
         self.turns.fetch_add(1, SeqCst);
+    }
+
+    /// Notes whether the server is in recovery.
+    pub fn note_replica(&self, replica: bool) {
+        self.replica.store(replica, SeqCst);
+    }
+
+    /// Whether it is known to be in recovery.
+    pub fn is_replica(&self) -> bool {
+        self.replica.load(SeqCst)
     }
 
     /// Asks for a look at the server now.

@@ -2,7 +2,7 @@
 
 use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Address, Cluster, Frame, Login, Proxy, Raw, RawError, Role};
+use pgsluice_fixtures::{Address, Cluster, Frame, Installation, Login, Proxy, Raw, RawError, Role};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -20,16 +20,23 @@ pub struct Stand {
 impl Stand {
     /// With tables to write to, and what a way around the guard may need.
     pub fn new(extra: &str) -> Stand {
-        Stand::start(extra, "SUPERUSER", "10s")
+        Stand::start(extra, "SUPERUSER", "10s", None)
+    }
+
+    /// The same on that installation, with a monitor of that right.
+    pub fn with_server(installation: Installation, extra: &str, right: &str) -> Stand {
+        Stand::start(extra, right, "10s", Some(installation))
     }
 
     /// With a monitor of that right, and a drain_timeout of a second.
     pub fn with_monitor(extra: &str, right: &str) -> Stand {
-        Stand::start(extra, right, "1s")
+        Stand::start(extra, right, "1s", None)
     }
 
-    fn start(extra: &str, right: &str, drain_timeout: &str) -> Stand {
-        let cluster = Cluster::builder()
+    fn start(extra: &str, right: &str, drain_timeout: &str, installation: Option<Installation>) -> Stand {
+        let builder = Cluster::builder();
+        let builder = installation.into_iter().fold(builder, |builder, one| builder.installation(one));
+        let cluster = builder
             .replicas(1)
             .roles([
                 Role::new("app").password("app").option("CREATEROLE"),

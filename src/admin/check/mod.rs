@@ -4,6 +4,7 @@
 //! servers let everybody in in [`logins`], what hides in the database's own functions in [`unseen`]. Each check gives at least
 //! one row, so that a person sees that it was made.
 
+mod guarantees;
 mod local;
 mod logins;
 mod primary;
@@ -105,6 +106,7 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
         let primary = local::servers(&database, &mut findings);
         if let Some(at) = primary {
             console.link.wait(unseen::check(&hub, &database, &mut findings)).await?;
+            console.link.wait(guarantees::check(&hub, &database, &mut findings)).await?;
             console.link.wait(primary::check(&hub, &database, at, &seen, &mut findings)).await?;
         }
         console.link.wait(logins::check(&database, &mut findings)).await?;

@@ -82,6 +82,33 @@ pub fn back_ends(pids: &[u32], shown: usize) -> String {
     )
 }
 
+/// What a closed gate depends on in the database asked: kind, words, number. `setting`: where `track_counts` is off; `trigger`: a
+/// login event trigger and its function; `silent`: a role without them, none for all; `superuser`; `runs`: this session's log-in ran them.
+pub const GUARANTEES: &str = "\
+    SELECT 'setting', pg_catalog.concat('track_counts = ', setting, ' (', source, ')'), NULL FROM pg_catalog.pg_settings \
+    WHERE name OPERATOR(pg_catalog.=) 'track_counts' AND setting OPERATOR(pg_catalog.<>) 'on' \
+    AND source OPERATOR(pg_catalog.<>) ALL ('{database,user,\"database user\",client,session}'::pg_catalog.text[]) \
+    UNION ALL SELECT 'setting', pg_catalog.concat(c, CASE WHEN s.setrole OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
+    THEN pg_catalog.concat(' of role \"', r.rolname, '\"') END, CASE WHEN s.setdatabase OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
+    THEN pg_catalog.concat(' in database \"', d.datname, '\"') END), NULL \
+    FROM pg_catalog.pg_db_role_setting AS s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c \
+    LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) s.setdatabase \
+    LEFT JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
+    WHERE (s.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+    AND pg_catalog.lower(c) OPERATOR(pg_catalog.~) '^track_counts=' \
+    AND pg_catalog.lower(c) OPERATOR(pg_catalog.!~) '=(on|t|tr|tru|true|y|ye|yes|1)$' \
+    UNION ALL SELECT 'silent', r.rolname::pg_catalog.text, NULL \
+    FROM pg_catalog.pg_db_role_setting AS s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c \
+    LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) s.setdatabase \
+    LEFT JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
+    WHERE (s.setdatabase OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+    AND pg_catalog.lower(c) OPERATOR(pg_catalog.~) '^event_triggers=(of|off|f|fa|fal|fals|false|n|no|0)$' \
+    UNION ALL SELECT 'superuser', rolname::pg_catalog.text, NULL FROM pg_catalog.pg_roles WHERE rolsuper \
+    UNION ALL SELECT 'runs', pg_catalog.current_setting('event_triggers', true), NULL \
+    UNION ALL SELECT 'trigger', pg_catalog.concat('\"', evtname, '\" (', evtfoid::pg_catalog.regprocedure, ')'), \
+    evtfoid::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_event_trigger \
+    WHERE evtevent OPERATOR(pg_catalog.=) 'login' AND evtenabled OPERATOR(pg_catalog.<>) 'D'";
+
 /// Ends a server process.
 pub fn terminate(pid: u32) -> String {
     format!("SELECT pg_catalog.pg_terminate_backend({pid})")
@@ -109,6 +136,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("back_ends", back_ends(&[1, 2], 200)),
         ("terminate", terminate(0)),
         ("terminate_if_started", terminate_if_started(0, "2026-01-01 00:00:00+00")),
+        ("GUARANTEES", GUARANTEES.to_owned()),
         ("check", check("my \"db\" \\' x", 5)),
         ("in_system_path", in_system_path(LOOK)),
     ]

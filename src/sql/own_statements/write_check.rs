@@ -26,6 +26,16 @@ macro_rules! changed {
     };
 }
 
+/// A row if nothing can be told by such counts: the setting that they depend on is off, or this session has set it, perhaps
+/// for a moment. Then whatever has a transaction id is taken for a write.
+macro_rules! uncounted {
+    () => {
+        "SELECT $q$x$q$::pg_catalog.tsvector FROM pg_catalog.pg_show_all_settings() AS s \
+         WHERE s.name OPERATOR(pg_catalog.=) $q$track_counts$q$ \
+         AND (s.setting OPERATOR(pg_catalog.<>) $q$on$q$ OR s.source OPERATOR(pg_catalog.=) $q$session$q$)"
+    };
+}
+
 /// The question is made of these. ts_stat() stands there for a sub-query that costs nothing as long as it is not needed: it is
 /// planned only when it runs.
 macro_rules! question {
@@ -37,8 +47,13 @@ macro_rules! question {
             " WHEN pg_catalog.txid_current_if_assigned() IS NULL THEN 1 \
              WHEN EXISTS (SELECT FROM pg_catalog.ts_stat($w$",
             changed!(),
+            " UNION ALL ",
+            uncounted!(),
             "$w$)) THEN 0 ELSE 1 END"
         )
+    };
+    (uncounted) => {
+        " WHEN pg_catalog.txid_current_if_assigned() IS NULL THEN 1 ELSE 0 END"
     };
 }
 
@@ -46,8 +61,9 @@ macro_rules! question {
 pub const PLAIN: &str = concat!(question!(head), question!(tail));
 
 /// The question after what may have run anything. It fails too if this transaction has a cursor WITH HOLD, whose query COMMIT runs,
-/// other than those whose queries have run: `known` has their declarations, and the one named `other` is being tried.
-pub fn question<'a>(known: impl Iterator<Item = &'a str>, other: Option<&str>) -> Cow<'static, str> {
+/// other than those whose queries have run: `known` has their declarations, and the one named `other` is being tried. Without
+/// `counted` whatever has a transaction id is a write.
+pub fn question<'a>(known: impl Iterator<Item = &'a str>, other: Option<&str>, counted: bool) -> Cow<'static, str> {
     let mut known = known.map(literal).collect::<Vec<_>>().join(",");
     if !known.is_empty() {
         known = format!(" AND {} OPERATOR(pg_catalog.<>) ALL (ARRAY[{known}]::pg_catalog.text[])", declaration!());
@@ -59,7 +75,7 @@ pub fn question<'a>(known: impl Iterator<Item = &'a str>, other: Option<&str>) -
         "{head} WHEN EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE is_holdable \
          AND creation_time OPERATOR(pg_catalog.>=) pg_catalog.transaction_timestamp(){known}{other}) THEN 0{tail}",
         head = question!(head),
-        tail = question!(tail),
+        tail = if counted { question!(tail) } else { question!(uncounted) },
     )
     .into()
 }
@@ -79,7 +95,9 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("RUN_DEFERRED", RUN_DEFERRED),
         ("PLAIN", PLAIN),
     ]);
-    all.push(("question", question(["1 a", "2 b'c"].into_iter(), Some("x'y")).into_owned()));
+    let cursors = ["1 a", "2 b'c"];
+    all.push(("question", question(cursors.into_iter(), Some("x'y"), true).into_owned()));
+    all.push(("question, where nothing is counted", question(cursors.into_iter(), None, false).into_owned()));
     all.push(("the end of that transaction", "ROLLBACK".to_owned()));
     all
 }

@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::super::analyzer::{Analyzer, Scope};
 use super::super::lexer::Lexer;
-use super::super::refused::{Rule, Why};
+use super::super::refused::{Rule, Why, names_in_pieces};
 use super::arguments::{Arguments, Sides, Signature, arguments};
 use super::extensions;
 use super::harmless::is_harmless;
@@ -22,6 +22,8 @@ use super::verdict::{Unseen, leaves_no_row};
 
 #[path = "index.rs"]
 mod index;
+#[path = "uncounted.rs"]
+mod uncounted;
 
 use index::Index;
 
@@ -62,6 +64,8 @@ struct Routine {
     builds: bool,
     /// It may put off triggers until COMMIT.
     defers: bool,
+    /// It may switch the counting of changed rows off, which the check ahead of COMMIT relies on.
+    uncounted: bool,
     named: Named,
     signature: Signature,
     /// What it leaves behind in its session by itself.
@@ -265,6 +269,12 @@ impl Graph {
             _ => true,
         } || one.writer.is_some();
         one.defers = one.by_body && (one.builds || mentions_constraints(field(7)));
+        // Who calls set_config() by that name has a purpose; a body that names it and only reads has none.
+        let sets = one.named.commands
+            || one.named.executes
+            || one.named.calls.iter().any(|((_, name), _)| &**name == b"set_config");
+        let switches = names_in_pieces(field(7).as_bytes(), b"track_counts") && (sets || one.builds);
+        one.uncounted = has('c') || switches;
         one.signature = Signature::read(field(8));
         (one.schema, one.name, one.language, one.flags) = (schema, name, language, flags);
         self.routines.push(one);
@@ -411,10 +421,11 @@ impl Graph {
         };
         let allowed = |node: Node| self.is_allowed(node, &index, analyzer);
         let doubtful = self.doubtful(&index);
+        let uncounted: Vec<_> = self.uncounted(&doubtful).collect();
         let writing = self.writing(&doubtful, &index);
         let elsewhere = self.foreign(&writing);
         let within_reach = self.reaches_elsewhere(&elsewhere, &index, &allowed);
-        let by_itself = |weak: bool| [by_itself(weak), elsewhere.clone()].concat();
+        let by_itself = |weak: bool| [by_itself(weak), elsewhere.clone(), uncounted.clone()].concat();
         let strong = self.spread(&by_itself(false), &index, &allowed);
         let deferring = self.deferring(&index, &allowed);
         let within_reach = within_reach || !deferring.is_empty() || self.within_reach(&strong);
@@ -449,6 +460,7 @@ impl Graph {
             unseen.clean.add(&one.schema, &one.name);
         }
         self.reach(&writing, &index, &mut unseen.writing);
+        unseen.writers = self.writers(&by_itself(true), &index, analyzer);
         unseen.seal()
     }
 

@@ -34,6 +34,8 @@ const FLAGS: &str = "\
  || CASE WHEN EXISTS (SELECT FROM pg_type y WHERE y.oid = p.proargtypes[0] AND (y.typtype IN ('c', 'p') \
         OR y.typtype = 'd' AND EXISTS (SELECT FROM pg_type b WHERE b.oid = y.typbasetype AND b.typtype = 'c'))) \
         THEN 'F' ELSE '' END \
+ || CASE WHEN EXISTS (SELECT FROM unnest(p.proconfig) s WHERE lower(s) LIKE 'track\\_counts=%' \
+        AND lower(s) !~ '=(on|t|tr|tru|true|y|ye|yes|1)$') THEN 'c' ELSE '' END \
  || CASE WHEN l.lanname = 'internal' AND (p.prokind = 'a' OR p.prosrc ~ '^(multi)?range_constructor') THEN 'a' ELSE '' END";
 
 /// What has expressions, and what those make suspicious: class, number, kind, target.

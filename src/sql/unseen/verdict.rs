@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::super::analyzer::{Analyzer, Scope};
 use super::super::cache::Cached;
@@ -43,6 +43,8 @@ pub struct Unseen {
     pub(super) namesakes: Names,
     /// Text that nobody has read may lead anyone to a writer that leaves no row behind.
     pub(super) within_reach: bool,
+    /// Functions that may write by themselves where PostgreSQL does not refuse it, or would if it could.
+    pub(super) writers: HashSet<u32, RandomState>,
     /// For people.
     pub(super) findings: Vec<String>,
 }
@@ -121,6 +123,11 @@ impl Unseen {
             self.builder_oids.get(&oid).or_else(|| self.takes_text.get(&oid)).filter(|_| any)
         };
         self.refused.function_oids.get(&oid).or_else(handed).map(|name| &**name)
+    }
+
+    /// Whether the function of that OID, run by itself, might write, refused or not.
+    pub fn may_write(&self, oid: u32) -> bool {
+        self.writers.contains(&oid)
     }
 
     /// Whether all that the statement names of the refusal list are functions which only have such a name: what they lead to is another

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::open::Opening;
 use super::queue::Grant;
-use super::{AcquireError, Permit, Pool};
+use super::{AcquireError, LogIns, Permit, Pool};
 use crate::upstream::guard::{Guarded, KindTag};
-use crate::upstream::login::Fresh;
+use crate::upstream::login::{Fresh, LoginError};
 use crate::upstream::server::Server;
 
 /// The first PostgreSQL that speaks protocol 3.2.
@@ -26,11 +26,15 @@ impl Pool {
         deadline: Instant,
         parameters: &[(String, String)],
     ) -> Result<(Fresh, Permit), AcquireError> {
+        if self.is_barred() {
+            return Err(LoginError::Barred.into());
+        }
         let place = self.place(core, deadline).await?;
         let _opening = Opening::of(&self.opening);
+        let without = (self.log_ins() == LogIns::WithoutTriggers).then_some(("event_triggers", "off"));
         let more = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // The last of a name counts, and what stands in the packet itself counts for more than `options`.
-        let more: Vec<_> = more.chain([("default_transaction_read_only", "on")]).collect();
+        let more: Vec<_> = more.chain([("default_transaction_read_only", "on")]).chain(without).collect();
         let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error))?;
         Ok((fresh, place))
     }

@@ -10,6 +10,7 @@
 
 mod apart;
 mod check;
+mod log_ins;
 mod open;
 mod queue;
 mod refusals;
@@ -32,6 +33,7 @@ use crate::upstream::server::{Facts, Server};
 use crate::upstream::vars::Seed;
 use crate::upstream::watch::Watch;
 pub use check::Check;
+pub use log_ins::{Exempt, LogIns, LoginBar};
 pub use queue::{Grant, Place};
 use queue::{Queue, Shard};
 use refusals::Refusals;
@@ -55,6 +57,8 @@ pub struct PoolSettings {
     pub watch: Arc<Watch>,
     /// Where those that may write are noted.
     pub ledger: Arc<Ledger>,
+    /// Shared by the pools of a database.
+    pub bar: Arc<LoginBar>,
 }
 
 /// Why no connection could be had.
@@ -248,7 +252,7 @@ impl Pool {
                 },
                 Grant::Place(permit) => permit,
             };
-            match self.open(place, K::TAG, core, &[]).await {
+            match self.open(place, K::TAG, core).await {
                 Ok(conn) => match K::from_any(conn) {
                     Ok(conn) => return Ok(conn),
                     Err(other) => self.give_back(other),
@@ -300,7 +304,7 @@ impl Pool {
                     }
                 }
                 Grant::Place(permit) => {
-                    if let Ok(conn) = K::from_any(self.open(permit, K::TAG, core, &[]).await?) {
+                    if let Ok(conn) = K::from_any(self.open(permit, K::TAG, core).await?) {
                         return Ok(conn);
                     }
                 }
@@ -514,6 +518,10 @@ impl Pool {
         let cores = self.shards.len();
         if let Some(conn) = (0..cores).find_map(|step| self.pop_idle((core + step) % cores, tag)) {
             return Ok(Grant::Conn(conn));
+        }
+        // Without any connection it has nothing to wait for: the log-in itself says why there is none.
+        if self.own.used() > 0 && self.is_barred() {
+            return Err(Blocked::Own);
         }
         match self.permit_in_turn(0, came) {
             Ok(permit) => Ok(Grant::Place(permit)),

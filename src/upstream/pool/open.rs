@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Instant, SystemTime};
 
-use super::{AcquireError, Permit, Pool};
+use super::{AcquireError, LogIns, Permit, Pool};
 use crate::log::millis;
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
 use crate::upstream::ledger::{Backend, micros};
@@ -53,7 +53,8 @@ impl Pool {
         parameters: &[(String, String)],
     ) -> Result<Conn<Unguarded>, AcquireError> {
         let permit = self.permit(reserved, reserved).map_err(|_| AcquireError::NoPlace)?;
-        match Unguarded::from_any(self.open(permit, KindTag::Unguarded, core, parameters).await?) {
+        let _opening = Opening::of(&self.opening);
+        match Unguarded::from_any(self.log_in(permit, KindTag::Unguarded, core, parameters, &[]).await?) {
             Ok(conn) => Ok(conn),
             Err(_) => Err(AcquireError::Timeout),
         }
@@ -64,33 +65,46 @@ impl Pool {
     /// # Errors
     /// It cannot be opened.
     pub async fn warm(self: &Arc<Self>, least: usize, tag: KindTag, core: usize) -> Result<bool, LoginError> {
-        if self.own.used() >= least {
+        if self.own.used() >= least || self.is_barred() {
             return Ok(false);
         }
         let Ok(permit) = self.permit_in_turn(0, Instant::now()) else { return Ok(false) };
-        let conn = self.open(permit, tag, core, &[]).await?;
+        let conn = self.open(permit, tag, core).await?;
         self.give_back(conn);
         Ok(true)
     }
 
+    /// Opens one for anybody.
     pub(super) async fn open(
         self: &Arc<Self>,
         permit: Permit,
         tag: KindTag,
         core: usize,
+    ) -> Result<AnyConn, LoginError> {
+        // Counted first, then looked at the bar: who raises it waits for the log-ins that are counted.
+        let _opening = Opening::of(&self.opening);
+        match self.log_ins() {
+            LogIns::Free => self.log_in(permit, tag, core, &[], &[]).await,
+            LogIns::WithoutTriggers => self.log_in(permit, tag, core, &[], &[("event_triggers", "off")]).await,
+            LogIns::Barred => Err(LoginError::Barred),
+        }
+    }
+
+    async fn log_in(
+        self: &Arc<Self>,
+        permit: Permit,
+        tag: KindTag,
+        core: usize,
         parameters: &[(String, String)],
+        more: &[(&str, &str)],
     ) -> Result<AnyConn, LoginError> {
         let (generation, turn) = (self.generation.load(SeqCst), self.settings.watch.turns());
         let began = SystemTime::now();
-        let _opening = Opening::of(&self.opening);
         let minor = self.minor();
-        let fresh = match tag {
-            KindTag::Unguarded => {
-                let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                self.settings.login.run_as(minor, &more).await
-            }
-            KindTag::Guarded => self.settings.login.run_as(minor, &[("default_transaction_read_only", "on")]).await,
-        };
+        let guard = (tag == KindTag::Guarded).then_some(("default_transaction_read_only", "on"));
+        let asked = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let all: Vec<_> = asked.chain(more.iter().copied()).chain(guard).collect();
+        let fresh = self.settings.login.run_as(minor, &all).await;
         let fresh = fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error))?;
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");

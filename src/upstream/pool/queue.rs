@@ -191,6 +191,7 @@ impl Pool {
         if self.settings.reserve > 0 && reserve_at < deadline {
             match timeout_at(reserve_at.into(), poll_fn(|cx| place.poll(cx))).await {
                 Ok(grant) => return grant,
+                Err(_) if self.is_barred() => {}
                 Err(_) => {
                     if let Ok(permit) = self.permit_in_turn(self.settings.reserve, came) {
                         return Ok(Grant::Place(permit));

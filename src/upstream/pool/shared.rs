@@ -280,7 +280,7 @@ impl Pool {
 
     /// The pool under that limit that has the connection that has been idle for longest.
     fn idle_under(&self, limit: &SharedLimit) -> Option<Arc<Self>> {
-        let others = limit.pools().into_iter().filter(|pool| pool.id != self.id);
+        let others = limit.pools().into_iter().filter(|pool| pool.id != self.id && !pool.is_barred());
         Some(others.filter_map(|pool| Some((pool.idle_longest()?, pool))).min_by_key(|(since, _)| *since)?.1)
     }
 
@@ -315,7 +315,7 @@ impl Pool {
     /// Whether a waiter of another pool has a better right to the place of a connection of this pool than those who wait
     /// for the connection.
     pub(super) fn owes_its_place(&self) -> bool {
-        if self.in_line.is_empty() {
+        if self.in_line.is_empty() || self.is_barred() {
             return false;
         }
         let Some(own) = self.oldest_waiter() else { return false };
