@@ -4,7 +4,7 @@
 //! keeps no server connection meanwhile. A block that has only read so far is rolled back and begun anew when its write
 //! may run, and set up anew: at READ COMMITTED each statement sees the newest data anyway, and at other levels it must have shown
 //! none. A block that has done more cannot be moved, and its writes are refused. The wait is part of the statement: the session's
-//! own statement_timeout and lock_timeout end it.
+//! own statement_timeout, lock_timeout and transaction_timeout end it.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -17,6 +17,7 @@ use super::{End, Session};
 use crate::config::parse_duration;
 use crate::gate::NewTransaction;
 use crate::hub::Phase;
+use crate::hub::knowledge::Knowledge;
 use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
 use crate::sql::setup::value_of;
@@ -30,6 +31,8 @@ use crate::wire::{Report, TxStatus};
 pub struct Holding {
     /// The block that has to be begun before the message is sent.
     anew: Option<Box<Beginning>>,
+    /// When that block was begun.
+    since: Option<Instant>,
     /// It has waited enough: it gets its error now.
     over: Option<Over>,
     /// A cancel request has come.
@@ -47,6 +50,8 @@ enum Over {
     StatementTimeout,
     /// Its lock_timeout: 55P03.
     LockTimeout,
+    /// Its transaction_timeout, which ends the session: 25P04.
+    TransactionTimeout,
 }
 
 /// A value of a setting that is a time, in milliseconds where it has no unit. None: there is no such limit.
@@ -142,7 +147,7 @@ impl Session {
                 front::write_query(&mut io.to_server, ROLLBACK.as_bytes());
                 self.holding.anew = self.flow.past.take_beginning();
                 self.undo.roll_back();
-                self.me.transaction_since.set(None);
+                self.holding.since = self.me.transaction_since.take();
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
             }
             return Ok(());
@@ -154,6 +159,11 @@ impl Session {
                 self.holding.over = self.until_open().await?;
                 drop(place);
                 self.note_phase();
+                self.holding.since = None;
+                if self.holding.over == Some(Over::TransactionTimeout) {
+                    let text = "terminating connection due to transaction timeout";
+                    return Err(Report::fatal("25P04", text).into());
+                }
             }
             None => self.holding.over = Some(Over::Refuse),
         }
@@ -168,7 +178,10 @@ impl Session {
         let patience = self.db.gate.view().switches.in_force().map(|terms| terms.hold_timeout).unwrap_or_default();
         let own = [("statement_timeout", Over::StatementTimeout), ("lock_timeout", Over::LockTimeout)];
         let own = own.into_iter().filter_map(|(setting, over)| Some((self.own_limit(setting)?, over)));
-        let all = own.chain([(patience, Over::Refuse)]);
+        let open = self.holding.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let whole =
+            self.own_limit("transaction_timeout").map(|limit| (limit.saturating_sub(open), Over::TransactionTimeout));
+        let all = own.chain(whole).chain([(patience, Over::Refuse)]);
         let (patience, over) = all.min_by_key(|(limit, _)| *limit).unwrap_or((patience, Over::Refuse));
         let mut sleep = Box::pin(tokio::time::sleep_until((Instant::now() + patience).into()));
         self.holding.cancelled = false;
@@ -191,7 +204,7 @@ impl Session {
         Ok(None)
     }
 
-    /// A time that the session has set for itself, in its block or before.
+    /// A time that the session has set for itself, in its block or before, or with which it began.
     fn own_limit(&self, setting: &str) -> Option<Duration> {
         let in_block = |cached: &Cached| {
             let statements = cached.analysis.statements.iter().rev();
@@ -205,7 +218,13 @@ impl Session {
             })
         });
         let local = step.or_else(|| anew.and_then(|anew| in_block(&anew.begun)));
-        let session = || limit(self.vars.get(setting)?.text().as_bytes());
+        let session = || match self.vars.get(setting) {
+            Some(value) => limit(value.text().as_bytes()),
+            None => match &**self.db.catalog.known() {
+                Knowledge::Known(unseen) => limit(unseen.default_of(&self.user, setting)?.as_bytes()),
+                Knowledge::Pending | Knowledge::Unknown(_) => None,
+            },
+        };
         local.unwrap_or_else(session)
     }
 
@@ -268,7 +287,7 @@ impl Session {
     /// The error of a held message whose wait its client, or a time-out of its own, has ended.
     pub(super) fn cancelled_hold(&self) -> Option<Report> {
         let (code, why) = match self.holding.over? {
-            Over::Refuse => return None,
+            Over::Refuse | Over::TransactionTimeout => return None,
             Over::Cancel => ("57014", "user request"),
             Over::StatementTimeout => ("57014", "statement timeout"),
             Over::LockTimeout => ("55P03", "lock timeout"),

@@ -300,3 +300,54 @@ fn a_held_write_obeys_the_sessions_own_time_outs() {
         }
     }
 }
+
+#[test]
+fn a_held_write_obeys_the_time_outs_that_its_role_begins_with() {
+    for mode in MODES {
+        let stand = Stand::new(mode);
+        let major = stand.cluster.primary().psql_in("app", "SHOW server_version_num").expect("a version");
+        let has_whole = major.trim().parse::<u32>().expect("a number") >= 170_000;
+        let statement = ("57014", "canceling statement due to statement timeout");
+        let lock = ("55P03", "canceling statement due to lock timeout");
+        let whole = ("25P04", "terminating connection due to transaction timeout");
+        let mut cases: Vec<(&[&str], &[&str], (&str, &str))> = vec![
+            (&["ALTER ROLE app SET statement_timeout = '400ms'"], &[], statement),
+            (&["ALTER DATABASE app SET lock_timeout = '400ms'"], &["BEGIN", "SELECT 1"], lock),
+            (
+                &["ALTER ROLE app IN DATABASE app SET lock_timeout = 400", "ALTER ROLE app SET lock_timeout = '1h'"],
+                &[],
+                lock,
+            ),
+            (&["ALTER ROLE ALL SET statement_timeout = 400"], &["SET lock_timeout = '1h'"], statement),
+        ];
+        if has_whole {
+            cases.push((&["ALTER ROLE app SET transaction_timeout = '400ms'"], &[], whole));
+            cases.push((&["ALTER ROLE app RESET transaction_timeout"], &["SET transaction_timeout = '400ms'"], whole));
+            cases.push((&[], &["BEGIN", "SET LOCAL transaction_timeout = '400ms'", "SELECT 1"], whole));
+        }
+        for (set, said, expected) in cases {
+            set.iter().for_each(|sql| drop(ok(&mut stand.operator(), sql)));
+            // A client whose server connections are new.
+            stand.console("RECONNECT app");
+            stand.on_with_hold("60s");
+            let mut raw = stand.app();
+            said.iter().for_each(|sql| drop(ok(&mut raw, sql)));
+            let begun = std::time::Instant::now();
+            raw.send(&message::query("UPDATE t SET v = 'x'")).expect("sent");
+            let frames = raw.frames_until(LONG, |frame| frame.tag == b'E').expect("an error");
+            let error = frames.iter().find_map(Frame::error).expect("an error");
+            assert_eq!((error.code(), error.message()), expected, "{mode}: {set:?} {said:?}");
+            assert!((Duration::from_millis(300)..Duration::from_secs(20)).contains(&begun.elapsed()), "{set:?}");
+            if expected != whole {
+                raw.frames_until_ready(LONG).expect("the session lives");
+                ok(&mut raw, "ROLLBACK");
+            } else {
+                assert!(raw.frames_until_ready(LONG).is_err(), "{mode}: it ends");
+            }
+            stand.off();
+            let reset = "ALTER ROLE app RESET ALL; ALTER DATABASE app RESET ALL; ALTER ROLE app IN DATABASE app RESET ALL; \
+                         ALTER ROLE ALL RESET ALL";
+            reset.split(';').for_each(|sql| drop(ok(&mut stand.operator(), sql)));
+        }
+    }
+}

@@ -10,6 +10,7 @@ use super::super::analyzer::{Analyzer, Scope};
 use super::super::lexer::Lexer;
 use super::super::refused::{Rule, Why, names_in_pieces};
 use super::arguments::{Arguments, Sides, Signature, arguments};
+use super::defaults::Defaults;
 use super::extensions;
 use super::harmless::is_harmless;
 use super::leavings::{Leavings, Marks, What};
@@ -113,6 +114,7 @@ struct Graph {
     links: Vec<(u32, u32)>,
     /// PostgreSQL's own functions that are handed text, by their numbers.
     takes_text: Vec<(u32, Box<str>)>,
+    defaults: Defaults,
     /// Roles within whose reach files and programs are.
     roles: bool,
     /// Functions that are only read through where they are called: dblink and its like.
@@ -207,6 +209,10 @@ impl Graph {
                 if let Some(writer) = look_through(field(3), analyzer.scope(), &mut named, &mut builds) {
                     self.writers.push(((kind(1), number(2)), writer));
                 }
+            }
+            "d" => {
+                let role = row.get(1).and_then(Option::as_deref);
+                self.defaults.take(role, field(2), field(3), field(4));
             }
             "g" => self.roles = true,
             _ => {}
@@ -441,6 +447,7 @@ impl Graph {
             unseen.builders.add(&one.schema, &one.name);
             unseen.builder_oids.insert(one.oid, one.name.as_str().into());
         }
+        unseen.defaults = self.defaults.clone();
         unseen.takes_text = self.takes_text.iter().cloned().collect();
         self.reach(&all, &index, &mut unseen.refused);
         self.reach(&deferring, &index, &mut unseen.refused);

@@ -17,6 +17,7 @@
 mod arguments;
 mod catalog;
 mod ctes;
+mod defaults;
 mod extensions;
 mod harmless;
 mod leavings;

@@ -5,7 +5,7 @@
 //! what leads to an unseen writer passes that on; `s`: something that may be one by itself, with kind, number and why; `v`: what
 //! has to be judged by its text, with kind, number and text; `m`: what changes more than the table that a statement names, with
 //! kind, number and why; `l`: a foreign table and what of this database it may stand for; `t`: a function of PostgreSQL's own that is
-//! handed text, with number and name; `g`: unseen writers are within reach of roles.
+//! handed text, with number and name; `d`: a time with which sessions begin, with role, setting, value and rank; `g`: unseen writers are within reach of roles.
 //!
 //! A function's row has, last, how many arguments it takes at least and at most, and a letter for each: `n` numbers, `s` texts,
 //! `b` boolean, `?` anything; an operator's has those of its operands, `-` where it has none; a relation's an `x` if not only superusers
@@ -18,7 +18,7 @@
 //! the stored expressions are searched.
 
 use super::super::refused::RefusalList;
-use super::harmless;
+use super::{defaults, harmless};
 
 /// Most rows of the answer.
 pub(super) const MOST_ROWS: usize = 200_000;
@@ -247,8 +247,10 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL, NULL FROM pg_type y \
             JOIN pg_namespace n ON n.oid = y.typnamespace, (VALUES ('t'), ('c')) k (kind) \
             WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c')) \
+        UNION ALL SELECT a, b, c, d, e, NULL, NULL, NULL, NULL FROM ({defaults}) y \
         UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
             WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i) LIMIT {limit}",
+        defaults = defaults::question(),
         takes_text = harmless::takes_text(),
         limit = MOST_ROWS + 1,
     )
@@ -292,6 +294,7 @@ pub fn fingerprint() -> String {
     parts.push(
         "SELECT attrelid::int8 * 2000 + attnum, xmin::text::int8 FROM pg_attribute WHERE atttypid >= 16384".into(),
     );
+    parts.push("SELECT setrole::int8, xmin::text::int8 FROM pg_db_role_setting".into());
     parts.push("SELECT member::int8, xmin::text::int8 FROM pg_auth_members".into());
     parts.push(
         "SELECT oid::int8, CASE WHEN rolsuper THEN 1 ELSE 0 END FROM pg_roles WHERE rolsuper OR rolcanlogin".into(),

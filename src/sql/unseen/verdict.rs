@@ -15,6 +15,7 @@ use super::super::literal::{name, without_dotted_i};
 use super::super::refused::{Rule, Why};
 use super::super::statement::{Kind, Proven, Refusal, SessionEffect, Statement};
 use super::super::target::{Target, Verb};
+use super::defaults::Defaults;
 use super::harmless::is_harmless;
 use super::mentions::{Depth, Mention, mentions};
 use super::reach::{Finding, Names, Reach};
@@ -45,6 +46,8 @@ pub struct Unseen {
     pub(super) within_reach: bool,
     /// Functions that may write by themselves where PostgreSQL does not refuse it, or would if it could.
     pub(super) writers: HashSet<u32, RandomState>,
+    /// Times with which sessions begin.
+    pub(super) defaults: Defaults,
     /// For people.
     pub(super) findings: Vec<String>,
 }
@@ -109,6 +112,11 @@ impl Unseen {
     #[inline]
     fn is_by_function_alone(&self) -> bool {
         self.refused.is_by_function_alone() && !self.within_reach
+    }
+
+    /// The time with which a session of that role begins, as that setting.
+    pub fn default_of(&self, role: &str, setting: &str) -> Option<&str> {
+        self.defaults.of(role, setting)
     }
 
     /// What was found, for people: one text each.
