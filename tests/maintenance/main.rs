@@ -17,6 +17,7 @@ mod flips;
 mod greeting;
 mod hidden;
 mod hidden_elsewhere;
+mod hidden_families;
 mod hidden_late;
 mod hidden_open;
 mod hidden_reach;

@@ -88,6 +88,13 @@ const ABOVE: &str = "\
     WITH RECURSIVE a AS (SELECT inhrelid AS rel, inhrelid AS top FROM pg_inherits \
         UNION SELECT a.rel, i.inhparent FROM a JOIN pg_inherits i ON i.inhrelid = a.top) SELECT rel, top FROM a";
 
+/// What of a database's own a family of operators runs, but for extensions': for an index or a partition by them, a range, a sort.
+const CODE_OF_FAMILIES: &str = "\
+    SELECT amprocfamily AS family, 'f' AS kind, amproc::oid AS code FROM pg_amproc \
+        WHERE amproc::oid >= 16384 AND amproc::oid NOT IN (SELECT oid FROM member) \
+    UNION SELECT m.amopfamily, 'o', m.amopopr FROM pg_amop m JOIN pg_operator o ON o.oid = m.amopopr \
+        WHERE m.amopopr >= 16384 AND o.oprcode::oid NOT IN (SELECT oid FROM member)";
+
 /// Edges: kind and number of what may be an unseen writer, of what leads to it then.
 const EDGES: &str = "\
     SELECT d.kind, d.ref, h.kind AS to_kind, h.target AS to_ref FROM holder h JOIN dep d ON d.classid = h.class AND d.objid = h.oid \
@@ -121,10 +128,18 @@ const EDGES: &str = "\
     UNION SELECT 'f', m.amproc::oid, 't', m.amproclefttype FROM pg_amproc m \
         WHERE m.amproc::oid >= 16384 AND m.amproclefttype >= 16384 AND m.amproc::oid NOT IN (SELECT oid FROM member) \
     UNION SELECT 'o', m.amopopr, 't', m.amoplefttype FROM pg_amop m WHERE m.amopopr >= 16384 AND m.amoplefttype >= 16384 \
-    UNION SELECT 'f', m.amproc::oid, 'a', 0 FROM pg_amproc m \
-        WHERE m.amproc::oid >= 16384 AND m.amproclefttype < 16384 AND m.amproc::oid NOT IN (SELECT oid FROM member) \
-    UNION SELECT 'o', m.amopopr, 'a', 0 FROM pg_amop m JOIN pg_operator o ON o.oid = m.amopopr \
-        WHERE m.amopopr >= 16384 AND m.amoplefttype < 16384 AND o.oprcode::oid NOT IN (SELECT oid FROM member) \
+    UNION SELECT c.kind, c.code, 'a', 0 FROM pg_opclass oc JOIN code_of_family c ON c.family = oc.opcfamily \
+        WHERE oc.opcdefault AND oc.oid >= 16384 AND oc.opcintype < 16384 \
+        AND oc.opcmethod IN (SELECT oid FROM pg_am WHERE amname IN ('btree', 'hash')) \
+    UNION SELECT c.kind, c.code, k.kind, coalesce(x.top, i.indrelid) FROM pg_index i LEFT JOIN above x ON x.rel = i.indrelid, \
+        unnest(i.indclass::oid[]) u (class) JOIN pg_opclass oc ON oc.oid = u.class \
+        JOIN code_of_family c ON c.family = oc.opcfamily, (VALUES ('r'), ('w')) k (kind) \
+    UNION SELECT c.kind, c.code, k.kind, coalesce(x.top, p.partrelid) FROM pg_partitioned_table p \
+        LEFT JOIN above x ON x.rel = p.partrelid, unnest(p.partclass::oid[]) u (class) JOIN pg_opclass oc ON oc.oid = u.class \
+        JOIN code_of_family c ON c.family = oc.opcfamily, (VALUES ('r'), ('w')) k (kind) \
+    UNION SELECT c.kind, c.code, 't', u.type FROM pg_range g JOIN pg_opclass oc ON oc.oid = g.rngsubopc \
+        JOIN code_of_family c ON c.family = oc.opcfamily, unnest(ARRAY[g.rngtypid, {multirange}]) u (type) WHERE u.type >= 16384 \
+    UNION SELECT 't', g.rngtypid, 't', {multirange} FROM pg_range g WHERE {multirange} >= 16384 \
     UNION SELECT d.kind, d.ref, 'r', coalesce(x.top, p.rel) FROM planned p JOIN dep d ON d.classid = p.class AND d.objid = p.oid \
         LEFT JOIN above x ON x.rel = p.rel WHERE d.kind = 'f' AND d.ref IN (SELECT oid FROM folded) \
         OR d.kind = 'o' AND d.ref IN (SELECT o.oid FROM pg_operator o JOIN folded f ON f.oid = o.oprcode) \
@@ -197,6 +212,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         "(SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(ARRAY[o.oprleft, o.oprright]) WITH ORDINALITY u (type, at))"
     );
     let statistics = if major >= 14 { PLANNED_STATISTICS } else { "" };
+    let multirange = if major >= 14 { "g.rngmultitypid" } else { "NULL::oid" };
     let body = if major >= 14 { "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
     format!(
         "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs, \
@@ -215,10 +231,11 @@ pub fn question(list: &RefusalList, version: &str) -> String {
             WHEN 'pg_class'::regclass THEN 'r' ELSE 't' END AS kind, refobjid AS ref FROM pg_depend \
             WHERE deptype IN ('n', 'a', 'i') AND refobjid >= 16384 AND objid >= 16384 \
             AND refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_class'::regclass, 'pg_type'::regclass)), \
+        code_of_family AS MATERIALIZED ({CODE_OF_FAMILIES}), \
         holder AS MATERIALIZED ({HOLDERS}), tree AS MATERIALIZED ({TREES}), \
         above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED ({PLANNED}{statistics}), \
         folded AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND provolatile = 'i'), \
-        edge AS MATERIALIZED ({EDGES}), foreign_one AS MATERIALIZED ({FOREIGN}), \
+        edge AS MATERIALIZED ({edges}), foreign_one AS MATERIALIZED ({FOREIGN}), \
         link AS MATERIALIZED ({LINKS}), wide_write AS MATERIALIZED ({WIDE_WRITES}) \
         SELECT * FROM (SELECT 'f', p.oid::text, n.nspname::text, p.proname::text, l.lanname::text, {FLAGS}, m.extname::text, \
             CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END, {signature} \
@@ -250,6 +267,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         UNION ALL SELECT a, b, c, d, e, NULL, NULL, NULL, NULL FROM ({defaults}) y \
         UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
             WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i) LIMIT {limit}",
+        edges = EDGES.replace("{multirange}", multirange),
         defaults = defaults::question(),
         takes_text = harmless::takes_text(),
         limit = MOST_ROWS + 1,
