@@ -301,6 +301,9 @@ fn a_held_write_obeys_the_sessions_own_time_outs() {
     }
 }
 
+/// What a superuser sets, what the client says, and the error.
+type TimedOut<'a> = (&'a [&'a str], &'a [&'a str], (&'a str, &'a str));
+
 #[test]
 fn a_held_write_obeys_the_time_outs_that_its_role_begins_with() {
     for mode in MODES {
@@ -310,7 +313,7 @@ fn a_held_write_obeys_the_time_outs_that_its_role_begins_with() {
         let statement = ("57014", "canceling statement due to statement timeout");
         let lock = ("55P03", "canceling statement due to lock timeout");
         let whole = ("25P04", "terminating connection due to transaction timeout");
-        let mut cases: Vec<(&[&str], &[&str], (&str, &str))> = vec![
+        let mut cases: Vec<TimedOut<'_>> = vec![
             (&["ALTER ROLE app SET statement_timeout = '400ms'"], &[], statement),
             (&["ALTER DATABASE app SET lock_timeout = '400ms'"], &["BEGIN", "SELECT 1"], lock),
             (
