@@ -10,6 +10,7 @@ use super::command::{self, Shutdown};
 use super::console::{Console, Failed};
 use crate::hub::client::Ask;
 use crate::hub::{self, Database, Hub, Phase, Stop};
+use crate::serve::pause::close_all;
 use crate::serve::turns::choose_again;
 use crate::wire::Report;
 
@@ -75,35 +76,7 @@ async fn pause(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Res
         None => hub.databases.pause_all(),
     }
     let databases = named(hub, name)?;
-    // Nobody who waits is served any more; the place of who is just opening a connection comes back at once.
-    choose_again(hub, databases.clone()).await;
-    let quiet = async {
-        loop {
-            let mut open = 0;
-            for pool in databases.iter().flat_map(|database| database.pools()) {
-                pool.close_idle(|_| true);
-                open += pool.counts().open;
-            }
-            if open == 0 || open <= operators(hub, &databases).await {
-                return;
-            }
-            sleep(LOOK).await;
-        }
-    };
-    Ok(console.link.wait(quiet).await?)
-}
-
-/// Server connections that operators have: nobody waits for those.
-async fn operators(hub: &Hub, databases: &[Arc<Database>]) -> usize {
-    let databases = databases.to_vec();
-    let counts = hub.on_every_core(move |core| {
-        let clients = core.clients();
-        clients
-            .iter()
-            .filter(|client| client.operator && client.cancel.borrow().is_some() && is_of(client, &databases))
-            .count()
-    });
-    counts.await.into_iter().sum()
+    Ok(console.link.wait(close_all(hub, &databases)).await?)
 }
 
 fn is_of(client: &hub::Client, databases: &[Arc<Database>]) -> bool {

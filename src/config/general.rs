@@ -152,11 +152,12 @@ settings! {
         client_idle_timeout: Timeout = Timeout::OFF;
         /// A client's start: TLS, start-up packet, log-in, and the first server connection of its pool.
         client_login_timeout: Timeout = Timeout::secs(60);
-        /// A cancel request's wait for its turn.
+        /// How long the connection that brings a cancel request is kept while the request is passed on to the server.
         cancel_wait_timeout: Timeout = Timeout::secs(10);
         /// Connecting and logging in to a server.
         server_connect_timeout: Duration = Duration::from_secs(15), { min: 1_000, max: DAY };
-        /// The pause after a server refused a connection or a log-in.
+        /// The pause after a server refused a role or a database: who asks meanwhile is told the same. RECONNECT ends it.
+        /// A server that is not reached, starts up or has no room is tried at once.
         server_login_retry: Duration = Duration::from_secs(15), { max: DAY };
         /// An idle server connection is closed after this.
         server_idle_timeout: Timeout = Timeout::secs(600);

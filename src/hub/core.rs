@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use tokio::sync::Notify;
+
 use super::client::Client;
 use super::clock::{Clock, Woken};
 use super::greetings::Greetings;
@@ -36,6 +38,7 @@ pub struct Core {
     pub alike: RefCell<Alike>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     stopping: Cell<bool>,
+    stopped: Notify,
 }
 
 impl Core {
@@ -58,6 +61,7 @@ impl Core {
             alike: RefCell::default(),
             clients: RefCell::default(),
             stopping: Cell::new(false),
+            stopped: Notify::new(),
         })
     }
 
@@ -112,6 +116,15 @@ impl Core {
     /// From now on no client is taken in, and each that is idle is sent away.
     pub fn stop(&self) {
         self.stopping.set(true);
+        self.stopped.notify_waiters();
+    }
+
+    /// Returns once [`Self::stop`] is called.
+    pub async fn until_stopping(&self) {
+        let stopped = self.stopped.notified();
+        if !self.is_stopping() {
+            stopped.await;
+        }
     }
 
     /// Whether [`Self::stop`] was called.

@@ -158,6 +158,7 @@ impl Database {
                 after: global.config.timeouts.server_check_delay,
                 patience: global.config.timeouts.server_connect_timeout,
             },
+            login_retry: global.config.timeouts.server_login_retry,
             watch,
             ledger: hub.ledger.clone(),
             bar: self.log_ins.clone(),

@@ -6,6 +6,7 @@ pub mod field;
 pub mod guarantees;
 pub mod janitor;
 pub mod listen;
+pub mod pause;
 pub mod proxy;
 mod settle;
 pub mod setup;

@@ -15,13 +15,14 @@ use super::field::{Logins, World};
 use super::setup::{SetupError, cluster, monitor_login, setup};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{catalog, janitor, listen, strays};
+use super::{catalog, janitor, listen, pause, strays};
 use crate::auth::Decoy;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{GateError, Gates, Limits, StateFile};
 use crate::hub::client::Ask;
 use crate::hub::database::{Clusters, all_named};
 use crate::hub::{Control, Core, Hub, HubParts, Phase, Reloaded, Stop};
+use crate::log::millis;
 use crate::topology::{Cluster, monitor};
 use crate::upstream::ledger::Ledger;
 use crate::wire::Report;
@@ -92,6 +93,9 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
     let http = listen::open_http(&config)?;
     let listen::Listeners { mut per_core, unix_path } = listen::open(&config, cores)?;
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
@@ -140,12 +144,17 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     drop(config);
     let mut stop = loop {
         tokio::select! {
+            // The kernel does not tell which of two signals came first: of PAUSE and RESUME, RESUME is the last.
+            biased;
             _ = hangup.recv() => {
                 running.reload_and_log();
                 running.end_former_operators().await;
             }
-            _ = terminate.recv() => break Stop::Drain,
-            _ = interrupt.recv() => break Stop::Now,
+            _ = terminate.recv() => break signalled("SIGTERM", Stop::Drain),
+            _ = interrupt.recv() => break signalled("SIGINT", Stop::Now),
+            _ = quit.recv() => break signalled("SIGQUIT", Stop::Now),
+            _ = user1.recv() => pause::pause_by_signal(&hub),
+            _ = user2.recv() => pause::resume_by_signal(&hub),
             control = asked.recv() => match control {
                 Some(Control::Reload(tell)) => {
                     let reloaded = running.reload();
@@ -157,6 +166,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             },
         }
     };
+    running.log_drain(stop).await;
     pools.abort();
     stats.abort();
     memory.abort();
@@ -167,6 +177,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             () = running.drain(stop) => break,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = quit.recv() => break,
             // Who finds the first way too slow chooses another one.
             control = asked.recv() => match control {
                 Some(Control::Stop(other)) => stop = other,
@@ -179,6 +190,11 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     running.end(threads).await;
     drop(unix_path);
     Ok(())
+}
+
+fn signalled(signal: &str, stop: Stop) -> Stop {
+    tracing::warn!(event = "signal", signal, "told to stop");
+    stop
 }
 
 /// Beside the state file, under the same lock.
@@ -320,6 +336,27 @@ impl Running {
         while self.hub.clients.load(SeqCst) > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let left = self.hub.clients.load(SeqCst);
+        if left > 0 {
+            tracing::warn!(event = "clients_left", clients = left, "clients are still here: they are disconnected");
+        }
+    }
+
+    /// Says how many clients there are, and how many have to come to the end of a transaction first.
+    async fn log_drain(&self, stop: Stop) {
+        let counts = self.hub.on_every_core(|core| {
+            let clients = core.clients();
+            let busy =
+                clients.iter().filter(|one| one.transaction_since.get().is_some() || one.phase.get() == Phase::Active);
+            busy.count()
+        });
+        let waits_for: usize = match stop {
+            Stop::Now => 0,
+            Stop::Drain => counts.await.into_iter().sum(),
+            Stop::Leave => self.hub.clients.load(SeqCst),
+        };
+        let (clients, at_most_ms) = (self.hub.clients.load(SeqCst), (stop == Stop::Drain).then(|| millis(DRAIN)));
+        tracing::warn!(event = "shutting_down", clients, waits_for, at_most_ms, "shutting down");
     }
 
     /// Lets nobody in and waits until nobody but consoles is left.

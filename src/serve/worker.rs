@@ -165,7 +165,8 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
     });
     // The client that asked waits until its connection is closed: not before the request has been passed on.
     if let Some(Some(done)) = sent.await {
-        let _ = timeout(Duration::from_secs(10), done).await;
+        let patience = core.setup().config.timeouts.cancel_wait_timeout.get().unwrap_or(Duration::MAX);
+        let _ = timeout(patience, done).await;
     }
 }
 

@@ -14,13 +14,13 @@ use super::pins::Pins;
 use super::replication::Replication;
 use super::replication::relay::Relay;
 use super::spares::Spares;
-use super::startup::{Guest, tell};
+use super::startup::{Guest, shutting_down, tell};
 use super::told::Told;
 use super::undo::Undo;
 use super::wanted::Wanted;
 use super::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
 use crate::config::{Config, PoolMode};
-use crate::hub::client;
+use crate::hub::client::{self, Ask};
 use crate::hub::database::Resolved;
 use crate::hub::greetings::Greeting;
 use crate::hub::{Client, Core, Database};
@@ -49,6 +49,10 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
     // Large and short, as whatever is boxed on the way to a session's loop: an idle client has no room for it.
     let Some(begun) = Box::pin(let_in(&core, &spares, guest)).await else { return };
     let me = begun.client().clone();
+    if core.is_stopping() {
+        // It has got in while the others were told.
+        me.ask(Ask::End { report: shutting_down(), now: false });
+    }
     let logs = core.setup().config.log.clone();
     if logs.log_connections {
         tracing::info!(event = "log_in", user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
@@ -97,6 +101,7 @@ impl Begun {
 /// Lets a client in; None: it has been told why not.
 async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> Option<Begun> {
     let begun = match guest.replication {
+        _ if core.is_stopping() => Err(shutting_down()),
         None => begin(core, &guest).await.map(Ok),
         Some(kind) => replicate(core, &guest, kind).await.map(Err),
     };

@@ -68,7 +68,11 @@ pub enum Greeted {
 pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
     let (mut stream, since) = (Stream::Plain(socket), Instant::now());
     let mut named = Named::default();
-    match meet(core, &mut stream, address, &mut named).await {
+    let met = tokio::select! {
+        met = meet(core, &mut stream, address, &mut named) => met,
+        () = core.until_stopping() => Err(shutting_down().into()),
+    };
+    match met {
         Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
         Ok(Met::Client { user, database, start, replication, credential }) => {
             Greeted::Guest(Box::new(Guest { stream, since, address, user, database, start, replication, credential }))
@@ -81,6 +85,11 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
         }
         Err(Refused::Gone) => Greeted::Over,
     }
+}
+
+/// What a client is told that comes while the process ends.
+pub(super) fn shutting_down() -> Report {
+    Report::fatal("57P01", "terminating connection due to administrator command")
 }
 
 /// Tells a client why it is sent away, and closes.

@@ -1,5 +1,7 @@
 //! What an operator meets: starting, ports, signals, the command line, the log.
 
+mod keys;
 mod log;
 mod ports;
+mod signals;
 mod stand;

@@ -6,6 +6,7 @@ mod example;
 mod files;
 mod good;
 mod upstream_url;
+mod uses;
 
 use super::{Config, ConfigErrors};
 

@@ -53,6 +53,8 @@ pub struct PoolSettings {
     pub reserve_after: Duration,
     /// What a connection is asked before it is lent.
     pub check: Check,
+    /// How long a role that a server has refused is not tried again.
+    pub login_retry: Duration,
     /// Shared with whoever watches the server.
     pub watch: Arc<Watch>,
     /// Where those that may write are noted.

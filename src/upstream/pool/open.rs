@@ -98,6 +98,7 @@ impl Pool {
         parameters: &[(String, String)],
         more: &[(&str, &str)],
     ) -> Result<AnyConn, LoginError> {
+        self.refused_lately()?;
         let (generation, turn) = (self.generation.load(SeqCst), self.settings.watch.turns());
         let began = SystemTime::now();
         let minor = self.minor();

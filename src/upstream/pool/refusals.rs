@@ -1,5 +1,6 @@
-//! Log-ins that a server has refused: the reason is in the log, but not once for each.
+//! Log-ins that a server has refused: the reason is in the log, but not once for each, and for a while nobody asks again.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,25 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<Option<Told>>);
+pub(super) struct Refusals {
+    told: Mutex<Option<Told>>,
+    paused: Mutex<Option<Paused>>,
+}
+
+/// The server has said no to this role or database, and not because it is busy: it is not asked again for a while.
+#[derive(Debug)]
+struct Paused {
+    until: Instant,
+    /// Of the pool: RECONNECT ends the pause.
+    generation: u64,
+    answer: Answer,
+}
+
+#[derive(Clone, Debug)]
+enum Answer {
+    Refused(Vec<u8>),
+    Auth(crate::auth::LoginError),
+}
 
 #[derive(Debug)]
 struct Told {
@@ -21,10 +40,43 @@ struct Told {
     more: u64,
 }
 
+impl Answer {
+    /// None for what another attempt may well get past.
+    fn of(error: &LoginError) -> Option<Self> {
+        match error {
+            LoginError::Refused(body) if !error.is_transient() => Some(Self::Refused(body.clone())),
+            LoginError::Auth(error) => Some(Self::Auth(error.clone())),
+            _ => None,
+        }
+    }
+
+    fn error(&self) -> LoginError {
+        match self.clone() {
+            Self::Refused(body) => LoginError::Refused(body),
+            Self::Auth(error) => LoginError::Auth(error),
+        }
+    }
+}
+
 impl Refusals {
+    fn pause(&self, error: &LoginError, until: Instant, generation: u64) {
+        if let Some(answer) = Answer::of(error) {
+            let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+            *paused = Some(Paused { until, generation, answer });
+        }
+    }
+
+    fn paused(&self, now: Instant, generation: u64) -> Option<LoginError> {
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if paused.as_ref().is_some_and(|paused| paused.until <= now || paused.generation != generation) {
+            *paused = None;
+        }
+        paused.as_ref().map(|paused| paused.answer.error())
+    }
+
     /// Notes one. How many are to be logged with it, if any: those that were not since the last line.
     fn note(&self, why: &str, now: Instant) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *told {
             Some(known) if known.why == why && now.duration_since(known.when) < PAUSE => {
                 known.more += 1;
@@ -40,8 +92,15 @@ impl Refusals {
 }
 
 impl Pool {
+    /// What the server has said to this role not long ago, if it has refused it: whoever asks now is told the same.
+    pub(super) fn refused_lately(&self) -> Result<(), LoginError> {
+        self.refusals.paused(Instant::now(), self.generation.load(SeqCst)).map_or(Ok(()), Err)
+    }
+
     /// A connection could not be opened. It is logged, and whoever watches the server looks if it may be the server's fault.
     pub(super) fn note_refusal(&self, error: &LoginError) {
+        let until = Instant::now() + self.settings.login_retry;
+        self.refusals.pause(error, until, self.generation.load(SeqCst));
         if !error.is_refusal() {
             self.settings.watch.look_now();
         }
@@ -58,6 +117,26 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_repeated_for_a_while_and_what_may_pass_is_not() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        let refused = |code: &str| {
+            let mut body = format!("SFATAL\0C{code}\0Mno\0").into_bytes();
+            body.push(0);
+            LoginError::Refused(body)
+        };
+        for code in ["53300", "57P03"] {
+            refusals.pause(&refused(code), now + PAUSE, 1);
+        }
+        refusals.pause(&LoginError::Timeout(PAUSE), now + PAUSE, 1);
+        assert!(refusals.paused(now, 1).is_none());
+        refusals.pause(&refused("28P01"), now + PAUSE, 1);
+        assert!(matches!(refusals.paused(now, 1), Some(LoginError::Refused(_))));
+        assert!(refusals.paused(now + PAUSE, 1).is_none(), "the time is over");
+        refusals.pause(&refused("28P01"), now + PAUSE, 1);
+        assert!(refusals.paused(now, 2).is_none(), "RECONNECT");
+    }
 
     #[test]
     fn the_same_reason_is_logged_once_in_a_while_with_a_count() {
