@@ -80,7 +80,11 @@ fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateErro
         Report { severity: Severity::Warning, ..report(other) }.write(out);
     }
     if !table.rows.is_empty() {
-        warning(format!("{} other databases are done; SHOW MAINTENANCE tells", table.rows.len())).write(out);
+        let text = match table.rows.len() {
+            1 => "1 other database is done; SHOW MAINTENANCE tells".to_owned(),
+            count => format!("{count} other databases are done; SHOW MAINTENANCE tells"),
+        };
+        warning(text).write(out);
     }
     Err(report(first).into())
 }
@@ -95,11 +99,11 @@ fn warnings(outcome: &Outcome) -> Vec<Report> {
         warnings.push(warning(format!("database \"{}\": {text}", outcome.database)));
     }
     if !outcome.foreign_writers.is_empty() {
-        let text = format!(
-            "database \"{}\": {} others write to it past this proxy",
-            outcome.database,
-            outcome.foreign_writers.len()
-        );
+        let who = match outcome.foreign_writers.len() {
+            1 => "1 other writes".to_owned(),
+            count => format!("{count} others write"),
+        };
+        let text = format!("database \"{}\": {who} to it past this proxy", outcome.database);
         warnings.push(warning(text).with_detail(Some(list(&outcome.foreign_writers))));
     }
     warnings

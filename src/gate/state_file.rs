@@ -17,10 +17,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 const VERSION: u32 = 2;
@@ -248,14 +249,32 @@ impl Place {
 pub(crate) struct Store {
     place: Place,
     document: Mutex<Document>,
+    queue: Mutex<Batch>,
+}
+
+/// Changes that go to disk together: hundreds of databases are quiesced at once, and each write costs an fsync.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Box<dyn FnOnce(&mut Document) + Send>>,
+    result: Arc<OnceLock<Result<(), GateError>>>,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("changes", &self.changes.len()).finish_non_exhaustive()
+    }
 }
 
 impl Store {
+    fn new(place: Place, document: Document) -> Store {
+        Store { place, document: Mutex::new(document), queue: Mutex::default() }
+    }
+
     /// Opens, locks and reads; the second value is the loud message if the state was lost.
     pub(crate) fn open(file: &StateFile, now: Timestamp) -> Result<(Store, Option<String>), GateError> {
         let fresh = Document::fresh(now);
         let StateFile::Path(path) = file else {
-            return Ok((Store { place: Place::Nowhere, document: Mutex::new(fresh) }, None));
+            return Ok((Store::new(Place::Nowhere, fresh), None));
         };
         // A file of its own: the state file is another one after each rename.
         let lock = LockFile::lock(&beside(path, ".lock"), path)?;
@@ -265,7 +284,7 @@ impl Store {
         let reason = match read(path) {
             Found::Document(document) => {
                 place.remember_a_state();
-                return Ok((Store { place, document: Mutex::new(*document) }, None));
+                return Ok((Store::new(place, *document), None));
             }
             Found::Nothing if matches!(read(&bak), Found::Nothing) && !had_state => {
                 return Ok((Store::first(place, fresh), None));
@@ -287,7 +306,7 @@ impl Store {
             path.display(),
             document.all.epoch
         );
-        let store = Store { place, document: Mutex::new(document.clone()) };
+        let store = Store::new(place, document.clone());
         // Evidence first. Without it, or without the right to write, the safe state stays in memory and every later start
         // finds the same damage and says the same.
         let kept = if path.exists() { fs::hard_link(path, unused(&damaged)) } else { Ok(()) };
@@ -300,7 +319,7 @@ impl Store {
 
     /// Every gate is open. That is said, and saved at once, so that only the very first start says it.
     fn first(place: Place, document: Document) -> Store {
-        let store = Store { place, document: Mutex::new(document.clone()) };
+        let store = Store::new(place, document.clone());
         if let Place::File { path, .. } = &store.place {
             tracing::warn!(
                 event = "first_start",
@@ -344,16 +363,27 @@ impl Store {
         all.filter(|(_, kept)| kept.record.switches.mode() != Mode::ReadWrite).collect()
     }
 
-    /// Makes a change durable; blocks on the disk. After an error the document is as before.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Document)) -> Result<(), GateError> {
-        let mut document = self.document.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Makes a change durable; blocks on the disk. Changes that wait for the disk meanwhile go there together. After an error the
+    /// document is as before.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Document) + Send + 'static) -> Result<(), GateError> {
+        let result = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.changes.push(Box::new(change));
+            queue.result.clone()
+        };
+        let mut document = self.in_force();
+        if let Some(done) = result.get() {
+            return done.clone();
+        }
+        let batch = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
         let mut next = document.clone();
-        change(&mut next);
-        if next != *document {
-            self.write(&next, true).map_err(GateError::StateFile)?;
+        batch.changes.into_iter().for_each(|change| change(&mut next));
+        let written = if next == *document { Ok(()) } else { self.write(&next, true).map_err(GateError::StateFile) };
+        if written.is_ok() {
             *document = next;
         }
-        Ok(())
+        let _ = batch.result.set(written.clone());
+        written
     }
 
     /// As [`Store::change`], but what cannot be made durable is in force all the same; says why it could not be.

@@ -36,7 +36,7 @@ fn written(file: &StateFile) {
     let (store, alarm) = Store::open(file, now()).unwrap();
     assert_eq!(alarm, None);
     for epoch in [6, 7] {
-        store.change(|d| put(d, "app", closed(epoch))).unwrap();
+        store.change(move |d| put(d, "app", closed(epoch))).unwrap();
     }
 }
 
@@ -219,4 +219,29 @@ proptest! {
             prop_assert_eq!(read, good);
         }
     }
+}
+
+#[test]
+fn changes_that_wait_for_the_disk_go_there_together() {
+    let (_folder, _path, file) = place();
+    let store = Arc::new(Store::open(&file, now()).unwrap().0);
+    let held = store.in_force();
+    let many: Vec<_> = (1..=50)
+        .map(|epoch| {
+            let store = store.clone();
+            std::thread::spawn(move || store.change(move |d| put(d, &format!("d{epoch}"), closed(epoch))))
+        })
+        .collect();
+    while store.queue.lock().unwrap().changes.len() < 50 {
+        std::thread::yield_now();
+    }
+    drop(held);
+    many.into_iter().for_each(|one| one.join().unwrap().unwrap());
+    assert!(store.queue.lock().unwrap().changes.is_empty());
+    drop(store);
+    let (store, _) = Store::open(&file, now()).unwrap();
+    assert!((1..=50).all(|epoch| record(&store, &format!("d{epoch}")) == closed(epoch)));
+    // All went with one write: the backup is what was there before the first of them.
+    let Place::File { path, .. } = &store.place else { panic!("there is a file") };
+    assert!(matches!(read(&beside(path, ".bak")), Found::Document(before) if before.databases.is_empty()));
 }

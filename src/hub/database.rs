@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::Hub;
 use super::askers::Askers;
 use super::catalog_changes::ChangeUnderWay;
-use super::knowledge::{Catalog, Knowledge};
+use super::knowledge::{Catalog, Knowledge, Waiting};
 use super::rehearsal::Rehearsal;
 use super::stats::DatabaseStats;
 use crate::auth::Credential;
@@ -116,6 +116,25 @@ impl Database {
         self.catalog.changes.outdate();
         self.catalog.learn(Arc::new(Knowledge::Pending));
         old.into_values().for_each(|pool| pool.retire());
+    }
+
+    /// Waits until the catalog has been asked, but not for ever. It is asked before those that nobody waits for.
+    #[inline]
+    pub async fn await_catalog(&self, patience: Duration) {
+        if self.catalog.is_pending() {
+            // Boxed: sessions, which hardly ever wait for this, have no room for it.
+            Box::pin(self.catalog_first(patience)).await;
+        }
+    }
+
+    async fn catalog_first(&self, patience: Duration) {
+        let Some(hub) = self.hub.upgrade() else { return };
+        let (cluster, names) = (self.setup().cluster.clone(), hub.databases.of_gate(&self.gate));
+        let _one = Waiting::new(&cluster.catalogs_awaited);
+        let _waits: Vec<_> = names.iter().map(|name| name.catalog.wait_for()).collect();
+        names.iter().for_each(|name| name.catalog.alter());
+        drop(hub);
+        self.catalog.answered(patience).await;
     }
 
     /// The pool of a user on an upstream of the cluster; made at its first use, with that client's credential.

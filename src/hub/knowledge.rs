@@ -2,7 +2,7 @@
 //! behind in the sessions that use them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -50,6 +50,8 @@ pub struct Catalog {
     altered: Notify,
     /// Whether what is known is current.
     pub changes: CatalogChanges,
+    /// Statements that wait for an answer.
+    waiting: AtomicUsize,
 }
 
 impl Default for Catalog {
@@ -64,6 +66,7 @@ impl Default for Catalog {
             tried: AtomicBool::new(false),
             altered: Notify::new(),
             changes: CatalogChanges::default(),
+            waiting: AtomicUsize::new(0),
         }
     }
 }
@@ -138,15 +141,31 @@ impl Catalog {
         self.altered.notified().await;
     }
 
+    /// Whether it has not been asked yet.
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        matches!(**self.known(), Knowledge::Pending)
+    }
+
+    /// Whether statements wait for an answer.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
+    /// Notes that a statement waits, as long as the result lives.
+    pub fn wait_for(&self) -> Waiting<'_> {
+        Waiting::new(&self.waiting)
+    }
+
     /// Waits until there has been an answer, good or bad, but not for ever.
     pub async fn answered(&self, patience: Duration) {
-        if !matches!(**self.known(), Knowledge::Pending) {
+        if !self.is_pending() {
             return;
         }
         let waits = async {
             loop {
                 let changed = self.changed.notified();
-                if !matches!(**self.known(), Knowledge::Pending) {
+                if !self.is_pending() {
                     return;
                 }
                 changed.await;
@@ -154,5 +173,22 @@ impl Catalog {
         };
         // Boxed: sessions, which hardly ever wait for this, have no room for it.
         let _ = Box::pin(tokio::time::timeout(patience, waits)).await;
+    }
+}
+
+/// Counts somebody who waits.
+pub struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    /// One more.
+    pub fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::MutexGuard;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
 
@@ -369,6 +370,19 @@ fn is_closed(database: &Database) -> bool {
     database.gate.state().mode.reports_read_only()
 }
 
+/// The right to ask, which those get first that statements wait for.
+async fn take_turn<'a>(hub: &Hub, cluster: &'a Cluster, database: &Database) -> MutexGuard<'a, ()> {
+    loop {
+        let turn = cluster.catalog_turn.lock().await;
+        let awaited = || hub.databases.of_gate(&database.gate).iter().any(|name| name.catalog.is_awaited());
+        if cluster.catalogs_awaited.load(SeqCst) == 0 || awaited() {
+            return turn;
+        }
+        drop(turn);
+        sleep(TICK).await;
+    }
+}
+
 /// Looks at one database's catalog until its gate opens.
 async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
     let mut link: Option<Link> = None;
@@ -382,7 +396,7 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
             let _ = timeout(LOOK, cluster.changes().changed()).await;
             continue;
         };
-        let turn = cluster.catalog_turn.lock().await;
+        let turn = take_turn(&hub, &cluster, &database).await;
         let (closed, began) = (closed_in(&hub, &cluster), Instant::now());
         let looked = look_again(&hub, &database, at, &mut link).await;
         let often = if closed > 1 || looked.is_err() { LOOK } else { OFTEN.max(began.elapsed() * SHARE).min(LOOK) };

@@ -113,7 +113,7 @@ impl Session {
             return self.await_turn(deadline).await;
         }
         if !self.me.operator && self.db.gate.state().mode.reports_read_only() {
-            self.db.catalog.answered(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
+            self.db.await_catalog(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
         }
         let taken =
             if self.me.operator { self.take_operator(deadline).await } else { self.take(nature, deadline).await };

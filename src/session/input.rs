@@ -455,7 +455,8 @@ impl Session {
     pub(super) fn has_right_lease(&mut self) -> bool {
         match &self.lease {
             Lease::None => false,
-            Lease::Write { .. } | Lease::Guarded { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
+            Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
+            Lease::Guarded { .. } => !self.outstays_on_replica(),
             Lease::Bound { .. } => false,
             Lease::InPlace { .. } => !self.is_between_transactions() || self.stands_in_place(),
         }

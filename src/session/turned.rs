@@ -11,7 +11,7 @@ use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
 use super::{End, Session};
-use crate::gate::Gate;
+use crate::gate::{Gate, Mode};
 use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT};
 use crate::topology::{Cluster, Standing, Upstream};
 use crate::upstream::{Pool, Server};
@@ -19,6 +19,9 @@ use crate::wire::{Report, front};
 
 /// DETAIL while several servers claim to be the primary.
 pub(super) const CONTESTED: &str = "two servers claim to be the primary: nothing is written to either";
+/// DETAIL for a session that was led to a replica by the closed gate, and has something there that binds it.
+const OVERSTAYED: &str =
+    "the maintenance is over, and what the session has left in its server connection is on a replica";
 /// DETAIL for a session whose server was the primary and is not any more.
 pub(super) const REPLACED: &str = "another server is the primary now";
 
@@ -41,10 +44,13 @@ fn place_of(pool: &Pool, cluster: &Cluster) -> Option<usize> {
     }
 }
 
+fn terminated(detail: impl Into<String>) -> Report {
+    Report::fatal("57P01", "terminating connection due to administrator command").with_detail(Some(detail.into()))
+}
+
 /// The end of a session whose own server connection leads to what the database's name stood for before.
 pub(super) fn led_elsewhere(name: &str) -> Report {
-    let report = Report::fatal("57P01", "terminating connection due to administrator command");
-    report.with_detail(Some(format!("The name \"{name}\" leads to another database now.")))
+    terminated(format!("The name \"{name}\" leads to another database now."))
 }
 
 impl Session {
@@ -106,9 +112,7 @@ impl Session {
 
     /// The end of a session whose server connection is lost to it.
     fn ends_with_server(&self, standing: Standing) -> End {
-        let detail = if standing == Standing::Contested { CONTESTED } else { REPLACED };
-        let report = Report::fatal("57P01", "terminating connection due to administrator command");
-        report.with_detail(Some(detail.to_owned())).into()
+        terminated(if standing == Standing::Contested { CONTESTED } else { REPLACED }).into()
     }
 
     /// An operator may look, but writes to neither of two servers that claim to be the primary.
@@ -158,6 +162,22 @@ impl Session {
         !Arc::ptr_eq(self.gate_of_lease(), &self.db.gate)
     }
 
+    /// Whether the session keeps a connection to a replica that the closed gate has led it to, though the primary serves it again.
+    pub(super) fn outstays_on_replica(&self) -> bool {
+        matches!(self.lease, Lease::Guarded { maintenance: true, replica: Some(_), .. })
+            && !self.pins.is_empty()
+            && self.is_between_transactions()
+            && (self.has_moved()
+                || self.db.gate.state().mode == Mode::ReadWrite && self.db.peek_setup().cluster.primary().is_some())
+    }
+
+    /// A session in session mode takes a connection to the primary; one that was pinned to the replica ends.
+    fn leave_replica(&mut self) -> Result<Kept, End> {
+        self.close_lease();
+        self.pins.only_mode();
+        if self.pins.has(Pin::SessionMode) { Ok(Kept::No) } else { Err(terminated(OVERSTAYED).into()) }
+    }
+
     /// A session in session mode takes a connection to the database that its name leads to now; one that was pinned has lost
     /// what it was pinned for.
     fn leave_database(&mut self) -> Result<Kept, End> {
@@ -172,7 +192,10 @@ impl Session {
     /// A connection the session keeps is made ready for the next transaction: with a ticket if the gate is open, guarded in
     /// place if it is closed.
     pub(super) fn reuse_bound(&mut self) -> Result<Kept, End> {
-        if self.keeps_server() && self.has_moved() {
+        if self.outstays_on_replica() && !self.has_moved() {
+            return self.leave_replica();
+        }
+        if (self.keeps_server() || self.outstays_on_replica()) && self.has_moved() {
             return self.leave_database();
         }
         if let Lease::Bound { conn } = &mut self.lease

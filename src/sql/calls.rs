@@ -309,6 +309,10 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
                 }
             }
         }
+        // Refused, whatever the value is.
+        [Argument::Text(name), ..] if given.len() == 3 && super::own::is_ours(name) => {
+            SessionEffect::Leaves(Box::new(Left::setting(&name.to_ascii_lowercase())))
+        }
         // What is computed may be anything, but it goes with its transaction.
         [.., scope] if given.len() == 3 && local(scope) == Some(true) => SessionEffect::Unknown,
         // The server can be asked for its value.

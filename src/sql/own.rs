@@ -59,7 +59,7 @@ pub fn may_use_own(text: &[u8]) -> bool {
     let begins = |word: &[u8]| text.get(..word.len()).is_some_and(|front| front.eq_ignore_ascii_case(word));
     let odd = text.first().is_some_and(|first| !first.is_ascii_alphabetic());
     text.len() <= LONGEST
-        && (odd || begins(b"sho") || begins(b"set") || begins(b"res") || begins(b"sel"))
+        && (odd || [b"sho", b"set", b"res", b"sel", b"wit", b"val"].iter().any(|word| begins(*word)))
         && text.windows(8).any(|window| window.eq_ignore_ascii_case(b"pgsluice"))
 }
 
@@ -80,6 +80,10 @@ pub fn set_name(statement: &Statement) -> Option<&[u8]> {
             if is_ours(name) =>
         {
             Some(&**name)
+        }
+        // By set_config() with a value that is not in the text. What a DO may come to is not known.
+        SessionEffect::Leaves(left) if statement.tag != "DO" => {
+            left.names.iter().map(|name| &**name).find(|name| is_ours(name))
         }
         _ => None,
     })
@@ -146,6 +150,10 @@ mod tests {
             "SET LOCAL \"PGSLUICE\".reads TO replica",
             "RESET pgsluice.x",
             "SELECT set_config('Pgsluice.x', '1', true)",
+            "SELECT set_config('pgsluice.x', $1, false)",
+            "SELECT pg_catalog.set_config('pgsluice.x', $1, true)",
+            "SELECT set_config('pgsluice.x', 'a' || 'b', $1)",
+            "WITH w AS (SELECT set_config('pgsluice.x', $1, false)) SELECT * FROM w",
         ] {
             assert_eq!(read(text), Some(OwnUse::SetsUnknown), "{text}");
         }

@@ -62,6 +62,8 @@ pub struct Cluster {
     pub max_lag: Duration,
     /// Catalogs of its databases are read one after the other: there may be hundreds, and each takes a log-in.
     pub catalog_turn: tokio::sync::Mutex<()>,
+    /// Statements that wait for a catalog: those catalogs are read before others.
+    pub catalogs_awaited: AtomicUsize,
     /// What else is asked of the primary is asked one question after the other, for the same reason.
     pub question_turn: tokio::sync::Mutex<()>,
     leader: AtomicUsize,
@@ -95,6 +97,7 @@ impl Cluster {
             max_lag_bytes,
             max_lag,
             catalog_turn: tokio::sync::Mutex::default(),
+            catalogs_awaited: AtomicUsize::new(0),
             question_turn: tokio::sync::Mutex::default(),
             leader: AtomicUsize::new(NO_LEADER),
             newest: AtomicU32::new(0),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pgsluice_fixtures::raw::message::query;
-use pgsluice_fixtures::{Frame, wait};
+use pgsluice_fixtures::{Frame, Raw, wait};
 
 use crate::stand::{SOON, client, cluster, config, console, proxy, proxy_with, psql, refusal, rows, table};
 
@@ -205,4 +205,45 @@ fn mistakes_change_nothing() {
     // Read as a whole before anything runs.
     assert_eq!(refusal(&mut console, "MAINTENANCE ON app; MAINTENANCE UP app"), "42601");
     assert_eq!(table(&mut console, "SHOW MAINTENANCE").matching(&[("epoch", "0")]).len(), 2);
+}
+
+/// Insert by one batch of the extended protocol.
+fn inserts(session: &mut Raw) -> Option<String> {
+    use pgsluice_fixtures::raw::message::{bind, execute, parse, sync};
+    let batch = [parse("", "insert into t values (60)", &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+    session.send(&batch).unwrap();
+    let frames = session.frames_until(SOON, |frame| matches!(frame.tag, b'E' | b'Z')).unwrap();
+    frames.iter().find(|frame| frame.tag == b'E').map(|error| error.error_fields()[&'C'].clone())
+}
+
+#[test]
+fn no_session_stays_on_the_replica_of_a_maintenance_that_is_over() {
+    for mode in ["session", "transaction"] {
+        let proxy = proxy_with(&config(&format!("pool_mode = \"{mode}\""), ""));
+        let mut admin = console(&proxy);
+        rows(&mut admin, "MAINTENANCE ON app WITH (reads replica)");
+        let mut sessions = [0, 1, 2].map(|_| {
+            wait::until(SOON, "the replica has come as far", || {
+                let mut session = client(&proxy);
+                let there = rows(&mut session, "select setseed(0.5), inet_server_port()");
+                (there[0][1] == Some(cluster().replica(0).port().to_string())).then_some(session)
+            })
+        });
+        rows(&mut admin, "MAINTENANCE OFF app");
+        let [simple, extended, reads] = &mut sessions;
+        if mode == "session" {
+            rows(simple, "insert into t values (60)");
+            assert_eq!(inserts(extended), None);
+            let primary = cluster().primary().port().to_string();
+            assert_eq!(rows(reads, "select inet_server_port()")[0][0], Some(primary));
+        } else {
+            // What it has left there is lost, and it is told so.
+            assert_eq!(inserts(extended).as_deref(), Some("57P01"));
+            simple.send(&query("insert into t values (60)")).unwrap();
+            let frames = simple.frames_until(SOON, |frame| frame.tag == b'E').unwrap();
+            let fields = frames.last().unwrap().error_fields();
+            assert_eq!(fields[&'C'], "57P01");
+            assert!(fields[&'D'].contains("on a replica"), "{fields:?}");
+        }
+    }
 }

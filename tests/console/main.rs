@@ -1,4 +1,5 @@
 //! The admin console of the real program, in front of a real primary and its replica.
+mod ckan;
 mod control;
 mod drivers;
 mod gate;

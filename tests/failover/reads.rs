@@ -106,6 +106,9 @@ fn names_of_settings_that_are_nobodys_are_not_accepted() {
         "RESET pgsluice.x",
         "SHOW pgsluice.x",
         "SELECT set_config('pgsluice.x', '1', false)",
+        "SELECT set_config('pgsluice.x', 'a' || 'b', false)",
+        "SELECT pg_catalog.set_config('pgsluice.x', (SELECT 'a'), true)",
+        "WITH w AS (SELECT set_config('pgsluice.x', current_user, false)) SELECT * FROM w",
         "SELECT 1; SET pgsluice.x = 1",
     ] {
         let frames = crate::stand::query(&mut app, sql);
@@ -120,6 +123,13 @@ fn names_of_settings_that_are_nobodys_are_not_accepted() {
         }
     }
     crate::stand::query(&mut app, "BEGIN");
+    let batch = [
+        message::parse("", "SELECT set_config('pgsluice.x', $1, false)", &[]),
+        message::bind("", "", &[Some(b"1")]),
+        message::execute("", 0),
+        message::sync(),
+    ];
+    assert_eq!(sqlstate(&app.round_trip(&batch.concat(), LONG).unwrap()), "42704");
     assert_eq!(sqlstate(&crate::stand::query(&mut app, "SET pgsluice.x = 1")), "42704");
     assert_eq!(sqlstate(&crate::stand::query(&mut app, "SELECT 1")), "25P02");
     fine(&mut app, "ROLLBACK");

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::show::seen::Seen;
 use super::Findings;
-use crate::config::{StateFile, show_duration, show_size};
+use crate::config::StateFile;
 use crate::gate::Mode;
 use crate::hub::{Database, Hub};
 use crate::topology::{Cluster, Role};
@@ -149,11 +150,29 @@ fn quoted(names: &[&str]) -> String {
 }
 
 /// How far a replica is behind, in words.
-fn behind(address: &crate::upstream::Address, bytes: u64, time: std::time::Duration) -> String {
-    if bytes == 0 {
-        return format!("{address} has replayed everything, 0 behind");
+fn behind(address: &crate::upstream::Address, bytes: u64, time: Duration) -> String {
+    let (size, age) = (about_size(bytes), about_duration(time));
+    match (bytes, time.as_millis()) {
+        (0, 0) => format!("{address} has replayed everything"),
+        (0, _) => format!("{address} is {age} behind"),
+        (_, 0) => format!("{address} is {size} behind"),
+        _ => format!("{address} is {size} and {age} behind"),
     }
-    format!("{address} is {} and {} behind", show_size(bytes), show_duration(time))
+}
+
+fn about_size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1_000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}
+
+fn about_duration(time: Duration) -> String {
+    match time.as_millis() {
+        millis @ 0..10_000 => format!("{millis} ms"),
+        millis => format!("{} s", millis / 1_000),
+    }
 }
 
 /// Sessions that are not like the others.
