@@ -122,7 +122,6 @@ fn names_of_settings_that_are_nobodys_are_not_accepted() {
             assert_eq!(sqlstate(&frames), "42704", "extended: {sql}");
         }
     }
-    crate::stand::query(&mut app, "BEGIN");
     let batch = [
         message::parse("", "SELECT set_config('pgsluice.x', $1, false)", &[]),
         message::bind("", "", &[Some(b"1")]),
@@ -130,6 +129,7 @@ fn names_of_settings_that_are_nobodys_are_not_accepted() {
         message::sync(),
     ];
     assert_eq!(sqlstate(&app.round_trip(&batch.concat(), LONG).unwrap()), "42704");
+    crate::stand::query(&mut app, "BEGIN");
     assert_eq!(sqlstate(&crate::stand::query(&mut app, "SET pgsluice.x = 1")), "42704");
     assert_eq!(sqlstate(&crate::stand::query(&mut app, "SELECT 1")), "25P02");
     fine(&mut app, "ROLLBACK");

@@ -153,7 +153,7 @@ fn quoted(names: &[&str]) -> String {
 fn behind(address: &crate::upstream::Address, bytes: u64, time: Duration) -> String {
     let (size, age) = (about_size(bytes), about_duration(time));
     match (bytes, time.as_millis()) {
-        (0, 0) => format!("{address} has replayed everything"),
+        (0, 0) => format!("{address} has replayed everything, 0 behind"),
         (0, _) => format!("{address} is {age} behind"),
         (_, 0) => format!("{address} is {size} behind"),
         _ => format!("{address} is {size} and {age} behind"),
