@@ -252,10 +252,12 @@ pub(crate) struct Store {
     queue: Mutex<Batch>,
 }
 
+type Change = Box<dyn FnOnce(&mut Document) + Send>;
+
 /// Changes that go to disk together: hundreds of databases are quiesced at once, and each write costs an fsync.
 #[derive(Default)]
 struct Batch {
-    changes: Vec<Box<dyn FnOnce(&mut Document) + Send>>,
+    changes: Vec<Change>,
     result: Arc<OnceLock<Result<(), GateError>>>,
 }
 
