@@ -5,11 +5,14 @@
 //! its end: a back end keeps its socket open until its process is gone, so nothing of the transaction runs any more then.
 //! Pipelined messages, COPY, batches without Sync and half a message all end so. A back end that takes no notice of
 //! cancel requests is terminated by its own role, which PostgreSQL allows.
+//!
+//! A frozen back end, or a frozen machine, answers nothing. After a while the connection is given up, and the back end becomes a stray
+//! (`serve/strays.rs`): client and ticket go, a gate that closes goes on waiting for it by asking the server.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -22,6 +25,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Cancel requests before the back end is terminated.
 const CANCELS: u32 = 4;
+/// How long its server may take to close its end, and how long once the gate or an administrator is in a hurry.
+const PATIENCE: Duration = Duration::from_secs(15);
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the log says that it takes no notice.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// What is read at once of what nobody wants any more (bytes).
 const ROOM: usize = 16 * 1024;
 
@@ -37,26 +45,40 @@ enum Fate {
 }
 
 /// Ends what runs on a server connection whose client has gone. `hurry`: it is terminated at once. False: the connection
-/// failed first, and the back end may still be at work.
+/// failed first or was given up, and the back end may still be at work.
 pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) -> bool {
     me.enter(Phase::Abandoned);
     server.stream.socket().shut_down_writing();
     let mut room = vec![0; ROOM].into_boxed_slice();
     let (mut requests, mut pause) = (if hurry { CANCELS } else { 0 }, FIRST_PAUSE);
+    let mut deadline = Instant::now() + if hurry { SHORT_PATIENCE } else { PATIENCE };
+    let mut say_at = Instant::now();
     loop {
+        let now = Instant::now();
+        if now >= deadline {
+            let pid = me.cancel.borrow().as_ref().map(|target| target.server.pid);
+            tracing::warn!(
+                event = "back_end_left",
+                pid,
+                "a back end without a client does not end: its connection is given up, and it is looked for on its server"
+            );
+            return false;
+        }
         if requests < CANCELS {
             drop(me.send_cancel());
         } else {
-            terminate(me);
+            terminate(me, now >= say_at);
+            say_at = if now >= say_at { now + SAY_AGAIN } else { say_at };
         }
         requests += 1;
-        match timeout(pause, until_gone(me, server, &mut room)).await {
+        match timeout(pause.min(deadline - now), until_gone(me, server, &mut room)).await {
             Ok(Fate::Gone) => return true,
             Ok(Fate::Lost) => return false,
             Ok(Fate::Asked) => {
                 let now = |ask: &Ask| matches!(ask, Ask::RollBack | Ask::End { now: true, .. });
                 if me.take_asks().iter().any(now) {
                     requests = requests.max(CANCELS);
+                    deadline = deadline.min(Instant::now() + SHORT_PATIENCE);
                 }
             }
             Err(_) => pause = (pause * 2).min(PAUSE),
@@ -87,16 +109,20 @@ async fn until_gone(me: &Rc<Client>, server: &mut Server, room: &mut [u8]) -> Fa
     .await
 }
 
-/// Has the back end terminated.
-fn terminate(me: &Rc<Client>) {
+/// Has the back end terminated; `says`: the log tells of it.
+fn terminate(me: &Rc<Client>, says: bool) {
     let Some(target) = me.cancel.borrow().clone() else { return };
     tokio::task::spawn_local(async move {
-        tracing::warn!(
-            event = "back_end_terminated",
-            pid = target.server.pid,
-            "a back end without a client takes no notice of cancel requests: it is terminated"
-        );
-        if let Err(error) = target.terminate().await {
+        if says {
+            tracing::warn!(
+                event = "back_end_terminated",
+                pid = target.server.pid,
+                "a back end without a client takes no notice of cancel requests: it is terminated"
+            );
+        }
+        if let Err(error) = target.terminate().await
+            && says
+        {
             tracing::warn!(event = "back_end_not_terminated", pid = target.server.pid, %error, "a back end could not be terminated");
         }
     });

@@ -4,7 +4,9 @@
 //! One that may write is noted before it is used. As long as its connection lives a session or a pool answers for it. When
 //! that is lost, or the process dies, the back end is a [`Stray`]: nobody knows whether it still works. The file survives
 //! kill -9; it is a list of lines that grows and is written anew from time to time, and a line too many costs no more than a look
-//! at the server. The secret of its cancel key is noted as well: who has it reaches that very back end and no other.
+//! at the server. What is noted of a server on another machine is on the disk before that connection is used, since its back ends outlive
+//! a crash of this machine; those of a server on this machine die with it, and survive no more than the process. One fsync serves all that
+//! were noted before it. The secret of its cancel key is noted as well: who has it reaches that very back end and no other.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -82,8 +84,10 @@ struct Known {
 #[derive(Debug)]
 struct OnDisk {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     lines: usize,
+    /// Lines noted in all.
+    noted: u64,
 }
 
 /// See the module.
@@ -91,6 +95,8 @@ struct OnDisk {
 pub struct Ledger {
     known: Mutex<Known>,
     disk: Mutex<Option<OnDisk>>,
+    /// How many lines are known to be on the disk. Held while they are brought there: who comes meanwhile mostly finds it done.
+    synced: Mutex<u64>,
 }
 
 impl Ledger {
@@ -113,15 +119,16 @@ impl Ledger {
             Err(error) => return Err(error),
         }
         let disk = OnDisk::write(path, &known)?;
-        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)) })
+        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)), synced: Mutex::new(0) })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a back end under a number of the process's own. Blocks on the disk; a disk that fails is logged.
-    pub fn add(self: &Arc<Self>, id: u64, backend: Backend) -> Noted {
+    /// Notes a back end under a number of the process's own; `elsewhere`: its server is on another machine. Blocks on the disk; a disk
+    /// that fails is logged.
+    pub fn add(self: &Arc<Self>, id: u64, backend: Backend, elsewhere: bool) -> Noted {
         let line = line(&backend);
         let needed = {
             let mut known = self.known();
@@ -130,17 +137,38 @@ impl Ledger {
         };
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(on_disk) = disk.as_mut() {
+            let noted = on_disk.noted + 1;
             let written = if on_disk.lines > 2 * needed + SPARE {
                 OnDisk::write(&on_disk.path, &self.known()).map(|anew| *on_disk = anew)
             } else {
                 on_disk.lines += 1;
-                on_disk.file.write_all(&line)
+                on_disk.file.as_ref().write_all(&line)
             };
-            if let Err(error) = written {
-                tracing::warn!(event = "server_connection_not_noted", path = %on_disk.path.display(), %error, "a server connection could not be noted");
+            on_disk.noted = noted;
+            let path = on_disk.path.clone();
+            drop(disk);
+            let synced = written.and_then(|()| if elsewhere { self.sync(noted) } else { Ok(()) });
+            if let Err(error) = synced {
+                tracing::warn!(event = "server_connection_not_noted", path = %path.display(), %error, "a server connection could not be noted");
             }
         }
         Noted { ledger: self.clone(), id, ended: false }
+    }
+
+    /// Waits until line number `noted` is on the disk.
+    fn sync(&self, noted: u64) -> io::Result<()> {
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if *synced >= noted {
+            return Ok(());
+        }
+        let now = {
+            let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+            disk.as_ref().map(|disk| (disk.file.clone(), disk.noted))
+        };
+        let Some((file, noted)) = now else { return Ok(()) };
+        file.sync_data()?;
+        *synced = noted;
+        Ok(())
     }
 
     /// Every stray.
@@ -177,8 +205,13 @@ impl OnDisk {
         let all = known.live.values().chain(known.strays.iter().map(|stray| &stray.backend));
         let lines: Vec<Vec<u8>> = all.map(line).collect();
         file.write_all(&lines.concat())?;
+        file.sync_all()?;
         fs::rename(&new, path)?;
-        Ok(Self { path: path.to_owned(), file, lines: lines.len() })
+        // The name too.
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), lines: lines.len(), noted: 0 })
     }
 }
 
@@ -227,7 +260,7 @@ mod tests {
     fn what_was_in_use_is_astray_in_the_next_life() {
         let path = path("next");
         let ledger = Arc::new(Ledger::open(&path).unwrap());
-        let (one, mut two) = (ledger.add(1, backend(11)), ledger.add(2, backend(12)));
+        let (one, mut two) = (ledger.add(1, backend(11), true), ledger.add(2, backend(12), false));
         // As after kill -9, in the midst of a line.
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"address\":\"127").unwrap();
         let next = Ledger::open(&path).unwrap();
@@ -243,11 +276,33 @@ mod tests {
     }
 
     #[test]
+    fn one_sync_serves_all_that_were_noted_before_it() {
+        let path = path("synced");
+        let ledger = Arc::new(Ledger::open(&path).unwrap());
+        let synced = || *ledger.synced.lock().unwrap();
+        let here: Vec<_> = (0..5).map(|id| ledger.add(id, backend(1), false)).collect();
+        assert_eq!(synced(), 0, "they die with this machine");
+        let elsewhere = ledger.add(5, backend(2), true);
+        assert_eq!(synced(), 6);
+        ledger.sync(3).unwrap();
+        assert_eq!(synced(), 6);
+        std::thread::scope(|scope| {
+            for id in 6..30 {
+                let ledger = &ledger;
+                scope.spawn(move || drop(ledger.add(id, backend(3), true)));
+            }
+        });
+        assert_eq!(synced(), 30);
+        drop((here, elsewhere));
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn the_file_does_not_grow_without_end() {
         let path = path("grows");
         let ledger = Arc::new(Ledger::open(&path).unwrap());
         for id in 0..2000 {
-            ledger.add(id, backend(1)).end();
+            ledger.add(id, backend(1), id % 100 == 0).end();
         }
         assert!(fs::read_to_string(&path).unwrap().lines().count() < 2 * SPARE);
         fs::remove_file(&path).unwrap();

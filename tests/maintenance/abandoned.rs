@@ -2,8 +2,8 @@
 //! quiesced, and nobody takes it for a foreign writer.
 
 use crate::stand::{LONG, Stand, query, sqlstate};
-use pgsluice_fixtures::Raw;
 use pgsluice_fixtures::raw::message;
+use pgsluice_fixtures::{Frame, Raw, wait};
 use std::time::{Duration, Instant};
 
 fn modes() -> [&'static str; 2] {
@@ -111,3 +111,36 @@ BEGIN
     INSERT INTO public.t VALUES (id, 'late');
     RETURN id;
 END $$";
+
+#[test]
+fn a_back_end_that_is_frozen_holds_neither_client_nor_ticket_for_long_and_is_waited_for() {
+    for mode in modes() {
+        let stand = Stand::new(mode);
+        let client = leaves_unread(&stand, &message::query("INSERT INTO t SELECT 930, 'late' FROM pg_sleep(3)"));
+        busy(&stand, 1);
+        let primary = stand.cluster.primary();
+        let pid = "SELECT pid FROM pg_stat_activity WHERE usename = 'app' AND state = 'active'";
+        let pid: i32 = primary.psql(pid).expect("a process").trim().parse().expect("its id");
+        let signal = |signal: &str| {
+            let sent = std::process::Command::new("kill").args([signal, &pid.to_string()]).status();
+            assert!(sent.expect("kill runs").success());
+        };
+        signal("-STOP");
+        drop(client);
+        let on = |terms: &str| {
+            query(&mut stand.connect("dba", "dba", "pgsluice"), &format!("MAINTENANCE ON app WITH ({terms})"))
+        };
+        let frames = on("drain_timeout '1s', on_timeout cancel");
+        assert_eq!(sqlstate(&frames), "55P03", "nobody knows that it does not write");
+        let named = frames
+            .iter()
+            .any(|frame: &Frame| String::from_utf8_lossy(&frame.body).contains(&format!("back end {pid}")));
+        assert!(named, "{mode}: {:?}", frames.last_chunk::<3>());
+        wait::until(LONG, "the client goes", || (stand.clients("abandoned") == 0).then_some(()));
+        let said = stand.proxy.log().matches("takes no notice of cancel requests").count();
+        assert!(said <= 2, "{mode}: said {said} times");
+        signal("-CONT");
+        assert_eq!(sqlstate(&on("drain_timeout '10s', on_timeout cancel")), "");
+        stand.assert_nothing_at_work();
+    }
+}

@@ -142,6 +142,9 @@ impl Pool {
             began: (micros(began), micros(SystemTime::now())),
         };
         let (ledger, id) = (self.settings.ledger.clone(), server.id);
-        server.entry = tokio::task::spawn_blocking(move || ledger.add(id, backend)).await.ok();
+        // A server on this machine does not outlive it.
+        let ip = |end: Option<std::net::SocketAddr>| end.map(|end| end.ip());
+        let elsewhere = ip(server.facts.local) != ip(server.facts.remote);
+        server.entry = tokio::task::spawn_blocking(move || ledger.add(id, backend, elsewhere)).await.ok();
     }
 }
