@@ -40,6 +40,12 @@ enum Row {
 #[derive(Default)]
 pub(super) struct Unasked {
     names: Vec<Box<str>>,
+    /// Any of PostgreSQL's own may have been given one.
+    all: bool,
+    /// The server has been asked for all.
+    asked_all: bool,
+    /// What it said: names and values.
+    set: Vec<(Box<str>, Box<str>)>,
     /// How many of them the server has been asked for.
     asked: usize,
     /// What it said: their places and values; None for what the session has not set.
@@ -153,17 +159,53 @@ impl Session {
     /// Asks the server what settings are, if the transaction is over and nothing else under way.
     pub(super) fn ask_settings(&mut self) {
         let Some(unasked) = &self.unasked else { return };
-        if unasked.asked > 0 || !self.is_between_transactions() || !self.flow.begun || !self.flow.parts.is_empty() {
+        if unasked.asked > 0
+            || unasked.asked_all
+            || !self.is_between_transactions()
+            || !self.flow.begun
+            || !self.flow.parts.is_empty()
+        {
             return;
         }
-        let question = settings::read(unasked.names.iter().map(|name| &**name));
-        let asked = unasked.names.len();
+        let (asked, all) = (unasked.names.len(), unasked.all);
+        let question = settings::read(unasked.names.iter().map(|name| &**name), all.then_some(ALL));
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         front::write_query(&mut io.to_server, question.as_bytes());
         self.expect(Expected::hidden(What::Left(Question::Settings), Hide::All));
         if let Some(unasked) = &mut self.unasked {
             unasked.asked = asked;
+            unasked.asked_all = std::mem::take(&mut unasked.all);
+        }
+    }
+
+    /// Any of PostgreSQL's own settings may have been given a value.
+    pub(super) fn ask_for_all_settings(&mut self) {
+        self.unasked.get_or_insert_default().all = true;
+    }
+
+    /// These are PostgreSQL's own settings that the session has set: they follow the client, and no others do.
+    fn follow_all_settings(&mut self, set: Vec<(Box<str>, Box<str>)>) {
+        let seed = self.core.hub.seed.clone();
+        let own = |name: &str| !name.contains('.') && name != "role" && name != "session_authorization";
+        let gone = self.vars.iter().filter(|(name, value)| {
+            own(name) && !value.is_default() && !set.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+        });
+        let gone: Vec<Box<str>> = gone.map(|(name, _)| name.into()).collect();
+        for name in gone {
+            self.vars.unset(&seed, &name);
+            if let Some(server) = self.lease.server() {
+                server.vars.unset(&seed, &name);
+            }
+        }
+        for (name, value) in set {
+            if self.answered_whose(&name, Some(&value)) {
+                continue;
+            }
+            self.vars.put(&seed, &name, Some(Value::Flat(value.clone())));
+            if let Some(server) = self.lease.server() {
+                server.vars.put(&seed, &name, Some(Value::Flat(value)));
+            }
         }
     }
 
@@ -181,7 +223,10 @@ impl Session {
         }
         let answer = answer(body);
         match (answer, &mut self.unasked) {
-            (Some(answer), Some(unasked)) => unasked.answers.push(answer),
+            (Some((ALL, Some(set))), Some(unasked)) if unasked.set.len() < MOST_SET => {
+                unasked.set.extend(set.split_once('=').map(|(name, value)| (name.into(), value.into())));
+            }
+            (Some(answer), Some(unasked)) if answer.0 != ALL => unasked.answers.push(answer),
             // In another encoding, most likely.
             _ => self.pins.add(Pin::Settings),
         }
@@ -204,13 +249,22 @@ impl Session {
                 server.vars.put(&seed, name, value);
             }
         }
-        let late: Vec<_> = unasked.names.into_iter().skip(unasked.asked).collect();
-        if !late.is_empty() {
-            self.unasked = Some(Box::new(Unasked { names: late, ..Unasked::default() }));
+        if unasked.asked_all {
+            self.follow_all_settings(unasked.set);
+        }
+        let (late, all) = (unasked.names.into_iter().skip(unasked.asked).collect::<Vec<_>>(), unasked.all);
+        if !late.is_empty() || all {
+            self.unasked = Some(Box::new(Unasked { names: late, all, ..Unasked::default() }));
         }
         self.me.pinned.set(self.pins.word());
     }
 }
+
+/// In the place of a name's: the row tells of any setting that the session has set.
+const ALL: usize = 1_000_000;
+
+/// Settings of a session that are followed at once.
+const MOST_SET: usize = 1000;
 
 /// The place and the value in a row of that.
 fn answer(body: &[u8]) -> Option<(usize, Option<Box<str>>)> {

@@ -178,11 +178,16 @@ impl Session {
             // Under whose names others find theirs.
             (Kinds::PREPARED, other),
             (Kinds::OTHER, other),
+            (Kinds::CREATES, Pin::Temporary),
+            (Kinds::UNKNOWN, other),
         ] {
             if kinds.has(kind) {
                 self.pins.add(pin);
                 self.doubted.add(pin);
             }
+        }
+        if kinds.has(Kinds::ANY_SETTING) || kinds.has(Kinds::UNKNOWN) {
+            self.ask_for_all_settings();
         }
         if kinds.has(Kinds::ENDS) {
             self.doubted.extend(self.pins);

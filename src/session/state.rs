@@ -6,6 +6,7 @@ use super::pins::Pin;
 use super::reading::is_sensitive;
 use super::reported::READ_ONLY;
 use crate::sql::cache::Cached;
+use crate::sql::unseen::Kinds;
 use crate::sql::{Encoding, Isolation, Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
 use crate::upstream::vars::{Value, is_role, reported_name};
 use crate::wire::frame::Header;
@@ -55,6 +56,9 @@ impl super::Session {
         self.note_schema(statement, text);
         if statement.tag.starts_with("DROP ") {
             self.doubt(Pin::Temporary);
+        }
+        if statement.makes_object() {
+            self.pin_perhaps(Kinds::CREATES, Pin::Temporary);
         }
         self.flow.altered |= statement.kind == Kind::Ddl && !statement.effects.contains(&SessionEffect::CreateTemp);
         for effect in &statement.effects {

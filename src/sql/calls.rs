@@ -31,6 +31,8 @@ pub(super) struct Calls {
     pub unknown: bool,
     /// Hands text to a function that runs it.
     pub runs_text: bool,
+    /// That text is no constant.
+    pub runs_computed: bool,
 }
 
 impl Calls {
@@ -93,6 +95,20 @@ const RUN_TEXT: [&str; 12] = [
 /// Whether a function runs the SQL text it is given.
 pub(super) fn runs_text(name: &str) -> bool {
     RUN_TEXT.binary_search(&name).is_ok()
+}
+
+/// Whether the text that such a function runs is put together.
+fn runs_computed(name: &str, lexer: Lexer) -> bool {
+    let given = arguments(lexer).0;
+    match (name, &*given) {
+        // It replaces one constant query by another.
+        ("ts_rewrite", [_, _, _]) => false,
+        ("ts_rewrite", [_, text]) => *text == Argument::Computed,
+        ("ts_stat" | "query_to_xml" | "query_to_xmlschema" | "query_to_xml_and_xmlschema", [text, ..]) => {
+            *text == Argument::Computed
+        }
+        _ => given.contains(&Argument::Computed),
+    }
 }
 
 /// Settings that differ between a primary and its replicas.
@@ -163,6 +179,7 @@ fn judge(
     };
     if runs_text(name) {
         calls.runs_text = true;
+        calls.runs_computed |= arguments.is_none_or(|lexer| runs_computed(name, lexer));
         calls.unknown = true;
     } else if let Some(object) = ["dblink_connect", "dblink_connect_u", "setseed"].iter().find(|f| **f == name) {
         calls.effect(SessionEffect::Holds(object));
@@ -299,6 +316,7 @@ fn set_config(calls: &mut Calls, lexer: Option<Lexer>) {
         [Argument::Text(name), value @ (Argument::Text(_) | Argument::Null), scope] => {
             let name: Box<[u8]> = name.to_ascii_lowercase().into();
             match (local(scope), &*name) {
+                (None | Some(false), b"seed") => SessionEffect::Holds("setseed"),
                 (None, name) if stays(name) => SessionEffect::Holds("set_config"),
                 (None, name) => SessionEffect::Leaves(Box::new(Left::setting(name))),
                 (Some(local), b"role") => SessionEffect::SetRole { local },
@@ -340,7 +358,7 @@ fn names_arguments(mut lexer: Lexer) -> bool {
 
 /// A setting that nobody is asked for: what a role may do is no other session's, and older servers do not tell of a guard.
 fn stays(setting: &[u8]) -> bool {
-    [&b"role"[..], b"session_authorization"].iter().any(|role| setting.eq_ignore_ascii_case(role))
+    [&b"role"[..], b"session_authorization", b"seed"].iter().any(|role| setting.eq_ignore_ascii_case(role))
         || settings::is_guard(setting)
 }
 

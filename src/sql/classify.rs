@@ -14,9 +14,9 @@ use super::scan::{Facts, scan};
 use super::statement::{
     CopyDirection, Isolation, Kind, Process, Proven, Reason, Refusal, SessionEffect, Statement, TransactionVerb,
 };
-use super::unseen::Kinds;
-use super::unseen::left::by_constants;
-use super::{ddl, session};
+use super::unseen::left::{by_constants, by_texts};
+use super::unseen::{Kinds, Left};
+use super::{ddl, session, settings};
 use std::ops::Range;
 
 /// A verdict before what the calls inside add to it.
@@ -107,6 +107,33 @@ pub(super) fn statement(lexer: &Lexer, facts: Facts, scope: Scope<'_>, level: u8
     finish(draft, lexer, facts, scope)
 }
 
+/// Calls of set_config that may not run: the server is asked what they have set.
+fn ask_for_unsure(effects: &mut [SessionEffect], own: Lexer) {
+    let sets = |effect: &&mut SessionEffect| match effect {
+        SessionEffect::SetConfig { name, local: false, .. } => !settings::is_guard(name),
+        _ => false,
+    };
+    let mut unsure = effects.iter_mut().filter(sets).peekable();
+    if unsure.peek().is_none() || settings::only_sets(own) {
+        return;
+    }
+    for effect in unsure {
+        if let SessionEffect::SetConfig { name, .. } = effect {
+            *effect = SessionEffect::Leaves(Box::new(Left::setting(name)));
+        }
+    }
+}
+
+/// What a statement leaves behind by texts that its functions run, and by the view that shows settings.
+fn left_unseen(facts: &Facts, own: Lexer, scope: Scope<'_>) -> Option<SessionEffect> {
+    let mut left =
+        if facts.calls.runs_text { by_texts(own, scope, facts.calls.runs_computed) } else { Left::default() };
+    if facts.updates_settings() {
+        left.kinds.add(Kinds::ANY_SETTING);
+    }
+    (!left.is_nothing()).then(|| SessionEffect::Leaves(Box::new(left)))
+}
+
 /// Adds what the scan found to the draft.
 fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statement {
     let span = facts.head[0].start..facts.end;
@@ -117,12 +144,14 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
         if facts.calls.runs_text || matches!(draft.tag, "DO") {
             refusal.worsen(refused_in_constants(lexer.part(span.start, span.end), scope));
         }
+        effects.extend(left_unseen(&facts, lexer.part(span.start, span.end), scope));
         refusal.worsen(facts.calls.refusal);
         effects.extend(facts.calls.effects);
         if facts.calls.primary_only && refusal == Refusal::Allowed && route != Proven::Read {
             route = Proven::PrimaryOnly;
         }
     }
+    ask_for_unsure(&mut effects, lexer.part(span.start, span.end));
     let moves_sequences = match draft.kind {
         Kind::Write | Kind::Unknown | Kind::Copy(CopyDirection::FromClient | CopyDirection::FromServer) => true,
         Kind::Utility if matches!(draft.tag, "DO" | "CALL" | "EXECUTE") => true,
@@ -162,7 +191,8 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
 fn query(facts: &Facts) -> Draft {
     if let Some(temporary) = facts.into {
         let draft = Draft::refused(Kind::Write, "SELECT INTO");
-        return if temporary { draft.effect(SessionEffect::CreateTemp) } else { draft };
+        let perhaps = || SessionEffect::Leaves(Box::new(Left::of(Kinds::CREATES)));
+        return draft.effect(if temporary { SessionEffect::CreateTemp } else { perhaps() });
     }
     if facts.head[0].keyword == K::With {
         match facts.main {

@@ -42,12 +42,23 @@ pub(super) struct Facts {
     pub shows_processes: bool,
     /// Writes `pg_temp` somewhere.
     pub temp_schema: bool,
+    /// Names the view of settings.
+    pub settings_view: bool,
+    /// Has the word UPDATE.
+    pub updates: bool,
     /// Names the view of prepared statements, or the function behind it.
     pub shows_prepared: bool,
     /// Too deep for the bits, or parentheses that do not match: nothing is proven.
     pub unsure: bool,
     /// A semicolon ended it.
     pub terminated: bool,
+}
+
+impl Facts {
+    /// Whether it may change settings by the view that shows them, which has a rule for that.
+    pub fn updates_settings(&self) -> bool {
+        self.settings_view && self.updates
+    }
 }
 
 /// Relations and schemas whose content is local to a server or a backend, by prefix.
@@ -119,6 +130,8 @@ pub(super) fn scan(lexer: &mut Lexer, scope: Scope<'_>) -> Facts {
             local: false,
             shows_processes: false,
             temp_schema: false,
+            settings_view: false,
+            updates: false,
             shows_prepared: false,
             unsure: false,
             terminated: false,
@@ -267,6 +280,7 @@ impl Scan {
         self.facts.local |= LOCAL_PREFIXES.iter().any(|prefix| starts(prefix));
         self.facts.temp_schema |= starts(b"pg_temp");
         self.facts.shows_processes |= PROCESSES.iter().any(|prefix| starts(prefix));
+        self.facts.settings_view |= starts(b"pg_settings");
         self.facts.shows_prepared |= starts(b"pg_prepared_statement");
         if self.facts.temp_schema && self.before[0].keyword == Keyword::Into && self.facts.into.is_some() {
             self.facts.into = Some(true);
@@ -307,6 +321,7 @@ impl Scan {
             }
             Keyword::Insert | Keyword::Delete | Keyword::Merge => self.verb(token),
             Keyword::Update => {
+                self.facts.updates = true;
                 self.verb(token);
                 match (prev.keyword, prev2.keyword, prev3.keyword) {
                     (Keyword::For, ..) => self.lock("SELECT FOR UPDATE"),

@@ -10,6 +10,7 @@ use super::settings;
 use super::statement::{
     Isolation, Kind, Name, Reason, Refusal, SessionEffect as E, TransactionModes, TransactionVerb as T,
 };
+use super::unseen::Left;
 use std::ops::Range;
 
 /// SET, RESET and DISCARD; `end` is where the statement ends.
@@ -94,8 +95,8 @@ fn assignment(mut c: Cursor, local: bool, end: u32) -> Option<Draft> {
     let setting: Name = c.dotted_name()?.to_ascii_lowercase().into();
     let draft = Draft::new(Kind::Session, "SET");
     if c.eat(K::From) {
-        // FROM CURRENT sets what is set already.
-        return Some(draft);
+        // For the session what may have been set for the transaction only.
+        return Some(draft.effect(E::Leaves(Box::new(Left::setting(&setting)))));
     }
     (c.eat_punct(b'=') || c.eat(K::To)).then_some(())?;
     let value = c.now.start.min(end)..end;
@@ -106,6 +107,8 @@ fn assignment(mut c: Cursor, local: bool, end: u32) -> Option<Draft> {
         b"role" => draft.effect(E::SetRole { local }),
         b"session_authorization" => draft.effect(E::SetSessionAuthorization { local }),
         b"transaction_isolation" => draft.primary_only(),
+        // It gives no setting a value: it is setseed() in another form.
+        b"seed" if !default => draft.effect(E::Holds("setseed")),
         _ => draft.effect(E::Set { name: setting, value, local, default }),
     })
 }

@@ -1,4 +1,8 @@
-//! The settings that hold the guard, and how PostgreSQL reads a boolean.
+//! The settings that hold the guard, how PostgreSQL reads a boolean, and which calls of set_config certainly run.
+
+use super::keyword::Keyword as K;
+use super::lexer::{Lexer, Shape};
+use super::literal::name;
 
 /// Whether a setting of this name (in any case) is one of the two that make transactions read-only.
 pub(super) fn is_guard(name: &[u8]) -> bool {
@@ -32,9 +36,65 @@ pub(super) fn is_off(value: &[u8]) -> bool {
     prefix_of(b"false", 1) || prefix_of(b"no", 1) || prefix_of(b"off", 2) || value == b"0"
 }
 
+/// Whether a statement is a SELECT of calls of set_config and of nothing else: each of them runs.
+pub(super) fn only_sets(mut lexer: Lexer) -> bool {
+    let text = lexer.text();
+    if lexer.next().keyword != K::Select {
+        return false;
+    }
+    loop {
+        let mut token = lexer.next();
+        if token.is_name() && name(token, text) == b"pg_catalog" && lexer.next().is(b'.') {
+            token = lexer.next();
+        }
+        if !token.is_name() || name(token, text) != b"set_config" || !lexer.next().is(b'(') {
+            return false;
+        }
+        let mut depth = 1;
+        while depth > 0 {
+            match lexer.next().shape {
+                Shape::End => return false,
+                Shape::Punct(b'(') => depth += 1,
+                Shape::Punct(b')') => depth -= 1,
+                _ => {}
+            }
+        }
+        token = lexer.next();
+        if token.keyword == K::As && lexer.next().is_name() {
+            token = lexer.next();
+        }
+        match token.shape {
+            Shape::End | Shape::Punct(b';') => return true,
+            Shape::Punct(b',') => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_that_certainly_run_stand_alone() {
+        let alone = |text: &str| only_sets(Lexer::new(text.as_bytes(), true));
+        for text in [
+            "SELECT set_config('a', 'b', false)",
+            "select pg_catalog.set_config('a', (SELECT 'b'), false) AS x, \"set_config\"('c', 'd', false);",
+        ] {
+            assert!(alone(text), "{text}");
+        }
+        for text in [
+            "SELECT set_config('a', 'b', false) WHERE false",
+            "SELECT set_config('a', 'b', false) LIMIT 0",
+            "SELECT coalesce('x', set_config('a', 'b', false))",
+            "SELECT set_config('a', 'b', false) FROM t",
+            "EXPLAIN SELECT set_config('a', 'b', false)",
+            "SELECT set_config('a', 'b', false",
+        ] {
+            assert!(!alone(text), "{text}");
+        }
+    }
 
     #[test]
     fn booleans_as_postgresql_reads_them() {

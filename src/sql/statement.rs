@@ -109,6 +109,23 @@ impl Statement {
         self.effects.iter().fold(&SessionEffect::None, SessionEffect::stronger)
     }
 
+    /// Whether it makes something in a schema, and in the temporary one if that comes first in the search path.
+    pub fn makes_object(&self) -> bool {
+        const ELSEWHERE: [&str; 9] = [
+            "CREATE DATABASE",
+            "CREATE INDEX",
+            "CREATE POLICY",
+            "CREATE ROLE",
+            "CREATE RULE",
+            "CREATE SCHEMA",
+            "CREATE SUBSCRIPTION",
+            "CREATE TABLESPACE",
+            "CREATE TRIGGER",
+        ];
+        let makes = self.tag.starts_with("CREATE ") || self.tag == "IMPORT FOREIGN SCHEMA";
+        makes && !ELSEWHERE.contains(&self.tag)
+    }
+
     /// The statement's own bytes in the text it was read from.
     pub fn text<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         text.get(self.span.start as usize..self.span.end as usize).unwrap_or_default()

@@ -3,6 +3,7 @@
 //! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
 
 mod databases;
+mod dirty;
 mod early;
 mod fresh;
 mod functions;

@@ -89,9 +89,20 @@ pub fn set_role_to(kind: RoleKind, role: &str) -> String {
 }
 
 /// Reads settings: the place in `names`, the value, and, of PostgreSQL's own, whether the session has set it. Those have a
-/// value anyway.
-pub fn read<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.enumerate().map(|(at, name)| read_one(at, name)).collect::<Vec<_>>().join(" UNION ALL ")
+/// value anyway. With `all`, under that place, also each of PostgreSQL's own that the session has set: `name=value`.
+pub fn read<'a>(names: impl Iterator<Item = &'a str>, all: Option<usize>) -> String {
+    let mut parts: Vec<String> = names.enumerate().map(|(at, name)| read_one(at, name)).collect();
+    parts.extend(all.map(read_all));
+    parts.join(" UNION ALL ")
+}
+
+fn read_all(at: usize) -> String {
+    format!(
+        "SELECT {at}, pg_catalog.lower(name) OPERATOR(pg_catalog.||) '='::pg_catalog.text \
+         OPERATOR(pg_catalog.||) pg_catalog.current_setting(name), true FROM pg_catalog.pg_settings \
+         WHERE source OPERATOR(pg_catalog.=) 'session'::pg_catalog.text \
+         AND pg_catalog.left(name, 12) OPERATOR(pg_catalog.<>) 'transaction_'::pg_catalog.text"
+    )
 }
 
 fn read_one(at: usize, name: &str) -> String {
@@ -147,7 +158,8 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("set_local, spelled", format!("{}; ROLLBACK", set_local("DateStyle", LocalValue::Spelled("'ISO'")))),
         ("set_to", set_to("app.current_user", "a\\'b")),
         ("select_set_config", select_set_config("order.id", "a\\'b")),
-        ("read", read(names.into_iter())),
+        ("read", read(names.into_iter(), Some(9))),
+        ("read all", read(std::iter::empty(), Some(0))),
         ("reset", reset("app.user")),
         ("reset_role", reset_role(RoleKind::Role)),
         ("set_role", set_role_to(RoleKind::Role, "none")),

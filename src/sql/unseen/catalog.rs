@@ -108,6 +108,8 @@ struct Graph {
     writers: Vec<(Node, Writer)>,
     /// What else is not shown to write nothing.
     doubtful: Vec<Node>,
+    /// What sets settings in a stored expression.
+    setters: Vec<(Node, Left)>,
     /// What changes more than the table that a statement names.
     wide_writes: Vec<(Node, Rc<str>)>,
     /// Foreign tables, each with a table of this database that it may stand for.
@@ -214,6 +216,7 @@ impl Graph {
                 let role = row.get(1).and_then(Option::as_deref);
                 self.defaults.take(role, field(2), field(3), field(4));
             }
+            "k" => self.setters.push(((kind(1), number(2)), left::by_body(field(3), analyzer.scope()))),
             "g" => self.roles = true,
             _ => {}
         }
@@ -370,6 +373,7 @@ impl Graph {
         for one in self.routines.iter().filter(|one| !one.left.is_nothing()) {
             queue.push(((b'f', one.oid), leavings.marks(&one.left)));
         }
+        queue.extend(self.setters.iter().map(|(node, left)| (*node, leavings.marks(left))));
         // Ends: each time something is new to a node, and there are as many things as bits.
         while let Some((node, marks)) = queue.pop() {
             let all = known.entry(node).or_default();

@@ -154,7 +154,13 @@ impl Leavings {
         let (masked, _) = mask(text, context.encoding);
         let mut marks = if one.kind == Kind::Session { Marks::default() } else { self.everywhere };
         let mut look = |standard| {
-            marks.add(self.read(analyzer, Lexer::new(&masked, standard).part(one.span.start, one.span.end), one));
+            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+            let depth = if one.tag == "DO" { Depth::Constants } else { Depth::Words };
+            let (found, runs_text) = self.read(analyzer, lexer.clone(), depth);
+            marks.add(found);
+            if runs_text {
+                marks.add(self.read(analyzer, lexer, Depth::Constants).0);
+            }
         };
         match context.strings {
             StandardStrings::On => look(true),
@@ -164,9 +170,10 @@ impl Leavings {
         marks
     }
 
-    fn read(&self, analyzer: &Analyzer, lexer: Lexer<'_>, one: &Statement) -> Marks {
+    /// What a text leaves behind, and whether it hands text to something that runs it.
+    fn read(&self, analyzer: &Analyzer, lexer: Lexer<'_>, depth: Depth) -> (Marks, bool) {
         let (mut marks, mut writes, mut written) = (Marks::default(), false, Marks::default());
-        let depth = if one.tag == "DO" { Depth::Constants } else { Depth::Words };
+        let mut runs_text = false;
         mentions(lexer, analyzer.scope(), false, depth, &mut |mention| {
             marks.add(match mention {
                 Mention::Call(schema, name, _) => self.functions.of(schema, name),
@@ -187,8 +194,12 @@ impl Leavings {
                     writes = true;
                     Marks::default()
                 }
+                // Some are handed the name of a relation.
+                Mention::RunsText => {
+                    runs_text = true;
+                    self.read.all()
+                }
                 Mention::Builds
-                | Mention::RunsText
                 | Mention::Utility
                 | Mention::Executes
                 | Mention::QuotedCommand(_)
@@ -198,7 +209,7 @@ impl Leavings {
         if writes {
             marks.add(written);
         }
-        marks
+        (marks, runs_text)
     }
 }
 

@@ -16,7 +16,7 @@ use super::super::statement::{Kind, Name, SessionEffect, Statement};
 
 /// What is left behind of what can be asked for, and what else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Kinds(u8);
+pub struct Kinds(u16);
 
 impl Kinds {
     /// LISTEN.
@@ -33,8 +33,14 @@ impl Kinds {
     pub const OTHER: Self = Self(32);
     /// May end what binds a session.
     pub const ENDS: Self = Self(64);
+    /// Any of PostgreSQL's own settings.
+    pub const ANY_SETTING: Self = Self(128);
+    /// Objects that are temporary if the temporary schema comes first in the search path.
+    pub const CREATES: Self = Self(256);
+    /// Whatever a text does that is put together when it runs.
+    pub const UNKNOWN: Self = Self(512);
     /// How many bits there are.
-    pub(super) const BITS: u32 = 7;
+    pub(super) const BITS: u32 = 10;
 
     /// Whether all of that is in it.
     pub fn has(self, other: Self) -> bool {
@@ -46,9 +52,9 @@ impl Kinds {
         self.0 |= other.0;
     }
 
-    /// Whether something binds the session.
+    /// Whether something certainly binds the session.
     pub fn binds(self) -> bool {
-        self.0 & !Self::ENDS.0 != 0
+        self.0 & !(Self::ENDS.0 | Self::ANY_SETTING.0 | Self::CREATES.0 | Self::UNKNOWN.0) != 0
     }
 
     pub(super) fn bits(self) -> u64 {
@@ -56,7 +62,7 @@ impl Kinds {
     }
 
     pub(super) fn from_bits(bits: u64) -> Self {
-        Self((bits & ((1 << Self::BITS) - 1)) as u8)
+        Self((bits & ((1 << Self::BITS) - 1)) as u16)
     }
 }
 
@@ -70,7 +76,7 @@ pub struct Left {
 }
 
 /// More settings than these are [`Kinds::OTHER`].
-const MOST_NAMES: usize = 56;
+const MOST_NAMES: usize = 54;
 
 impl Left {
     /// Whether it is nothing.
@@ -85,6 +91,11 @@ impl Left {
         left
     }
 
+    /// What is no setting.
+    pub(in crate::sql) fn of(kinds: Kinds) -> Self {
+        Self { kinds, ..Self::default() }
+    }
+
     fn kind(&mut self, kind: Kinds) {
         self.kinds.add(kind);
     }
@@ -96,7 +107,7 @@ impl Left {
             return;
         }
         match name {
-            b"role" | b"session_authorization" => self.kind(Kinds::OTHER),
+            b"role" | b"session_authorization" | b"seed" => self.kind(Kinds::OTHER),
             _ if self.names.len() >= MOST_NAMES => self.kind(Kinds::OTHER),
             _ => self.names.push(name.into()),
         }
@@ -136,6 +147,9 @@ impl Left {
         if statement.tag.starts_with("DROP ") {
             self.kind(Kinds::ENDS);
         }
+        if statement.makes_object() {
+            self.kind(Kinds::CREATES);
+        }
     }
 }
 
@@ -155,6 +169,16 @@ pub(in crate::sql) fn by_constants(lexer: Lexer<'_>, scope: Scope<'_>) -> Left {
     left
 }
 
+/// What a statement leaves behind by the texts that its functions run.
+pub(in crate::sql) fn by_texts(lexer: Lexer<'_>, scope: Scope<'_>, computed: bool) -> Left {
+    let mut left = Left::default();
+    constants(lexer, scope, Place::Constant, &mut left);
+    if computed {
+        left.kind(Kinds::UNKNOWN);
+    }
+    left
+}
+
 /// What running a body leaves behind.
 pub(super) fn by_body(text: &str, scope: Scope<'_>) -> Left {
     let mut left = Left::default();
@@ -169,11 +193,17 @@ pub(super) fn by_body(text: &str, scope: Scope<'_>) -> Left {
 pub(super) fn by_words(text: &str) -> Left {
     let mut left = Left::default();
     let words = || text.split(|c: char| !(c.is_alphanumeric() || c == '_')).map(str::to_ascii_lowercase);
-    let creates = words().any(|word| word == "create");
+    let has = |wanted: &[&str]| words().any(|word| wanted.contains(&&*word));
+    let creates = has(&["create"]);
+    if has(&["execute", "spi_exec", "spi_exec_query", "spi_query"]) && !has(&["select", "insert", "update", "delete"]) {
+        left.kind(Kinds::UNKNOWN);
+    }
     for word in words() {
         match word.as_str() {
             "set_config" => left.kind(Kinds::OTHER),
             "listen" => left.kind(Kinds::LISTEN),
+            "create" => left.kind(Kinds::CREATES),
+            "pg_settings" if has(&["update"]) => left.kind(Kinds::ANY_SETTING),
             "temp" | "temporary" if creates => left.kind(Kinds::TEMPORARY),
             "pg_advisory_lock" | "pg_advisory_lock_shared" => left.kind(Kinds::LOCK),
             "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => left.kind(Kinds::LOCK),
@@ -202,18 +232,55 @@ fn constants(mut lexer: Lexer<'_>, scope: Scope<'_>, place: Place, left: &mut Le
 
 fn read(lexer: Lexer<'_>, scope: Scope<'_>, place: Place, left: &mut Left) {
     let mut statements = lexer.clone();
+    let mut texts = false;
     loop {
         let facts = scan(&mut statements, scope);
         facts.calls.effects.iter().for_each(|effect| left.effect(effect));
-        if facts.into == Some(true) {
-            left.kind(Kinds::TEMPORARY);
+        match facts.into {
+            Some(true) => left.kind(Kinds::TEMPORARY),
+            // In a body it is most often a variable that is given a value.
+            Some(false) if place == Place::Constant => left.kind(Kinds::CREATES),
+            _ => {}
+        }
+        if facts.updates_settings() {
+            left.kind(Kinds::ANY_SETTING);
+        }
+        if facts.calls.runs_text {
+            texts = true;
+            if facts.calls.runs_computed {
+                left.kind(Kinds::UNKNOWN);
+            }
         }
         if !facts.terminated {
             break;
         }
     }
-    if commands(lexer.clone(), scope, place, left) {
+    let executes = commands(lexer.clone(), scope, place, left);
+    if executes && place == Place::Body && !has_commands(lexer.clone()) {
+        // What it runs comes from outside.
+        left.kind(Kinds::UNKNOWN);
+    }
+    if executes | texts {
         constants(lexer, scope, Place::Constant, left);
+    }
+}
+
+/// Whether a constant of a text begins like a command.
+fn has_commands(mut lexer: Lexer<'_>) -> bool {
+    let text = lexer.text();
+    loop {
+        let token = lexer.next();
+        match token.shape {
+            Shape::End => return false,
+            Shape::Str(_) => {
+                let inner = decode(token, text);
+                let first = lexer.other(&inner).next();
+                if first.shape == Shape::Word && first.keyword != K::None {
+                    return true;
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -260,6 +327,7 @@ fn beginning(lead: Token, second: Token, left: &mut Left) {
         K::Set | K::Reset | K::Load if open => left.kind(Kinds::OTHER),
         K::Listen if open => left.kind(Kinds::LISTEN),
         K::Prepare if open => left.kind(Kinds::PREPARED),
+        K::Create => left.kind(Kinds::CREATES),
         _ => {}
     }
 }

@@ -4,7 +4,7 @@
 //! name of something else, with its kind, number, schema and name; `e`: an edge, from kind and number to kind and number:
 //! what leads to an unseen writer passes that on; `s`: something that may be one by itself, with kind, number and why; `v`: what
 //! has to be judged by its text, with kind, number and text; `m`: what changes more than the table that a statement names, with
-//! kind, number and why; `l`: a foreign table and what of this database it may stand for; `t`: a function of PostgreSQL's own that is
+//! kind, number and why; `k`: what sets settings in a stored expression, with kind, number and text; `l`: a foreign table and what of this database it may stand for; `t`: a function of PostgreSQL's own that is
 //! handed text, with number and name; `d`: a time with which sessions begin, with role, setting, value and rank; `g`: unseen writers are within reach of roles.
 //!
 //! A function's row has, last, how many arguments it takes at least and at most, and a letter for each: `n` numbers, `s` texts,
@@ -94,6 +94,28 @@ const CODE_OF_FAMILIES: &str = "\
         WHERE amproc::oid >= 16384 AND amproc::oid NOT IN (SELECT oid FROM member) \
     UNION SELECT m.amopfamily, 'o', m.amopopr FROM pg_amop m JOIN pg_operator o ON o.oid = m.amopopr \
         WHERE m.amopopr >= 16384 AND o.oprcode::oid NOT IN (SELECT oid FROM member)";
+
+/// What sets settings, or takes locks, in a stored expression: kind, target, and a text to be read for that.
+const SETTERS: &str = "\
+    SELECT CASE w.ev_type WHEN '1' THEN 'r' ELSE 'w' END AS kind, w.ev_class AS target, pg_get_ruledef(w.oid) AS text \
+        FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class, sets n \
+        WHERE w.oid >= 16384 AND c.relkind <> 'm' AND concat(w.ev_qual::text, w.ev_action::text) ~ n.calls \
+    UNION ALL SELECT 'w', w.ev_class, 'UPDATE pg_settings' FROM pg_rewrite w, sets n \
+        WHERE w.oid >= 16384 AND w.ev_action::text ~ n.shows \
+    UNION ALL SELECT k.kind, y.polrelid, concat_ws(' ', pg_get_expr(y.polqual, y.polrelid), pg_get_expr(y.polwithcheck, y.polrelid)) \
+        FROM pg_policy y, sets n, (VALUES ('r'), ('w')) k (kind) WHERE concat(y.polqual::text, y.polwithcheck::text) ~ n.calls \
+    UNION ALL SELECT CASE WHEN contypid <> 0 THEN 'c' ELSE 'w' END, CASE WHEN contypid <> 0 THEN contypid ELSE conrelid END, \
+        pg_get_constraintdef(oid) FROM pg_constraint, sets n WHERE oid >= 16384 AND conbin::text ~ n.calls \
+    UNION ALL SELECT 'w', adrelid, pg_get_expr(adbin, adrelid) FROM pg_attrdef, sets n WHERE oid >= 16384 AND adbin::text ~ n.calls \
+    UNION ALL SELECT 'w', tgrelid, pg_get_triggerdef(oid) FROM pg_trigger, sets n WHERE oid >= 16384 AND tgqual::text ~ n.calls \
+    UNION ALL SELECT 'f', oid, pg_get_expr(proargdefaults, 0) FROM pg_proc, sets n WHERE oid >= 16384 AND proargdefaults::text ~ n.calls";
+
+/// What the trees of such expressions have in them: a call of these functions, or the view that shows settings.
+const SETS: &str = "\
+    SELECT ':(?:funcid|opfuncid|aggfnoid|winfnoid) (?:' || string_agg(p.oid::text, '|') || ')\\M' AS calls, \
+        ':relid ' || 'pg_settings'::regclass::oid || '\\M' AS shows FROM pg_proc p \
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND (p.proname IN ('set_config', 'setseed') \
+        OR p.proname ~ '^pg_(try_)?advisory_lock')";
 
 /// Edges: kind and number of what may be an unseen writer, of what leads to it then.
 const EDGES: &str = "\
@@ -235,7 +257,8 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         holder AS MATERIALIZED ({HOLDERS}), tree AS MATERIALIZED ({TREES}), \
         above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED ({PLANNED}{statistics}), \
         folded AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND provolatile = 'i'), \
-        edge AS MATERIALIZED ({edges}), foreign_one AS MATERIALIZED ({FOREIGN}), \
+        edge AS MATERIALIZED ({edges}), sets AS MATERIALIZED ({SETS}), \
+        setter AS MATERIALIZED ({SETTERS}), foreign_one AS MATERIALIZED ({FOREIGN}), \
         link AS MATERIALIZED ({LINKS}), wide_write AS MATERIALIZED ({WIDE_WRITES}) \
         SELECT * FROM (SELECT 'f', p.oid::text, n.nspname::text, p.proname::text, l.lanname::text, {FLAGS}, m.extname::text, \
             CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END, {signature} \
@@ -248,6 +271,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         UNION ALL SELECT 'e', e.kind, e.ref::text, e.to_kind, e.to_ref::text, NULL, NULL, NULL, NULL FROM edge e \
             WHERE NOT (e.kind = e.to_kind AND e.ref = e.to_ref) AND e.to_ref IS NOT NULL \
         UNION ALL SELECT 's', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL FROM foreign_one \
+        UNION ALL SELECT 'k', kind, target::text, text, NULL, NULL, NULL, NULL, NULL FROM setter \
         UNION ALL SELECT 'm', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL FROM wide_write \
         UNION ALL SELECT 'l', near::text, far::text, NULL, NULL, NULL, NULL, NULL, NULL FROM link \
         UNION ALL SELECT 't', p.oid::text, p.proname::text, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_proc p \
@@ -258,12 +282,13 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         UNION ALL SELECT 'n', k.kind, c.oid::text, n.nspname::text, c.relname::text, {GRANTED}, NULL, NULL, NULL FROM pg_class c \
             JOIN pg_namespace n ON n.oid = c.relnamespace, (VALUES ('r'), ('w')) k (kind) \
             WHERE c.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('r', 'w') UNION SELECT oid FROM foreign_one \
-                UNION SELECT oid FROM wide_write UNION SELECT near FROM link) \
+                UNION SELECT oid FROM wide_write UNION SELECT near FROM link \
+                UNION SELECT target FROM setter WHERE kind IN ('r', 'w')) \
         UNION ALL SELECT 'n', 'o', o.oid::text, '', o.oprname::text, {operands}, NULL, NULL, NULL FROM pg_operator o \
             WHERE o.oid IN (SELECT to_ref FROM edge WHERE to_kind = 'o') \
         UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL, NULL FROM pg_type y \
             JOIN pg_namespace n ON n.oid = y.typnamespace, (VALUES ('t'), ('c')) k (kind) \
-            WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c')) \
+            WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c') UNION SELECT target FROM setter WHERE kind = 'c') \
         UNION ALL SELECT a, b, c, d, e, NULL, NULL, NULL, NULL FROM ({defaults}) y \
         UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
             WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i) LIMIT {limit}",
