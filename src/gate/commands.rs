@@ -176,12 +176,18 @@ pub(crate) fn give(
         parts.iter_mut().for_each(|part| part.keep_row_of(name));
     }
     let handle = TransitionHandle { parts, wait, who: order.who.clone() };
-    world.runtime.spawn(run(world.clone(), order, all, gates, seats));
+    world.runtime.spawn(run(world.clone(), Instant::now(), order, all, gates, seats));
     Ok(handle)
 }
 
-async fn run(world: Arc<World>, order: Order, all: Option<ClaimAll>, listed: Vec<Arc<Gate>>, seats: Vec<Seat>) {
-    let started = Instant::now();
+async fn run(
+    world: Arc<World>,
+    started: Instant,
+    order: Order,
+    all: Option<ClaimAll>,
+    listed: Vec<Arc<Gate>>,
+    seats: Vec<Seat>,
+) {
     let claims = claims(&order, seats).await;
     let planned: Vec<_> = claims
         .into_iter()

@@ -28,8 +28,8 @@ pub enum GateError {
     },
     /// 55P03: the drain timed out and the gate was set back (`on_timeout = revert`, or the cancel did not help in time).
     #[error(
-        "database \"{database}\": {verb} gave up after {} ms with {left} transaction{} still open",
-        .waited.as_millis(), if *.left == 1 { "" } else { "s" }
+        "database \"{database}\": {verb} gave up after {} ms with {left} transactions still open",
+        .waited.as_millis()
     )]
     StillBusy {
         /// The database.

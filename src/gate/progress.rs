@@ -84,7 +84,8 @@ impl fmt::Display for Progress {
             Step::Settling => f.write_str("waiting for the primary to tell its LSN")?,
             Step::Disconnecting => f.write_str("disconnecting sessions")?,
         }
-        write!(f, " ({} s)", self.waited.as_secs())?;
+        // The nearest second: what is told each second is not told to the millisecond.
+        write!(f, " ({} s)", (self.waited + Duration::from_millis(500)).as_secs())?;
         if !self.open.is_empty() {
             write!(f, ": {}", OpenTransaction::list(&self.open, OpenTransaction::SHOWN_IN_NOTICE))?;
         }
