@@ -379,6 +379,31 @@ pub(super) enum Remote {
     Sql,
     /// The name of a cursor, as it is.
     Cursor,
+    /// Nothing: it opens a connection.
+    Connect,
+}
+
+/// Over which connection.
+pub(super) enum Connection {
+    /// One that is open, without a name.
+    Open,
+    /// That of a name or a connection string.
+    Text(Vec<u8>),
+    /// Nobody knows.
+    Computed,
+}
+
+/// The connection that such a call is given.
+pub(super) fn remote_connection(name: &[u8], lexer: Lexer) -> Connection {
+    let given = arguments_up_to(lexer, 4).0;
+    let given: Vec<&Argument> = given.iter().filter(|one| !matches!(one, Argument::Bool(_))).collect();
+    let one = match (name, given.as_slice()) {
+        (b"dblink", [_]) | (b"dblink_open", [_, _]) => return Connection::Open,
+        (b"dblink_connect" | b"dblink_connect_u", [one] | [_, one]) => one,
+        (_, [one, ..]) => one,
+        (_, []) => return Connection::Open,
+    };
+    if let Argument::Text(text) = one { Connection::Text(text.clone()) } else { Connection::Computed }
 }
 
 /// What that function sends, if it is one of them that sends what may only read.
@@ -386,6 +411,7 @@ pub(super) fn remote(name: &[u8]) -> Option<Remote> {
     match name {
         b"dblink" | b"dblink_open" | b"dblink_send_query" => Some(Remote::Sql),
         b"dblink_fetch" | b"dblink_close" => Some(Remote::Cursor),
+        b"dblink_connect" | b"dblink_connect_u" => Some(Remote::Connect),
         _ => None,
     }
 }

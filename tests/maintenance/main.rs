@@ -16,6 +16,7 @@ mod fence;
 mod flips;
 mod greeting;
 mod hidden;
+mod hidden_databases;
 mod hidden_elsewhere;
 mod hidden_families;
 mod hidden_late;

@@ -18,9 +18,12 @@ use super::left::{self, Left};
 use super::mentions::{Depth, Mention, mentions, runs_text};
 use super::question::MOST_ROWS;
 use super::reach::{Finding, Object, Reach};
+use super::remote::Here;
 use super::routing::Routing;
 use super::verdict::{Unseen, leaves_no_row};
 
+#[path = "elsewhere.rs"]
+mod elsewhere;
 #[path = "index.rs"]
 mod index;
 #[path = "uncounted.rs"]
@@ -117,6 +120,10 @@ struct Graph {
     /// PostgreSQL's own functions that are handed text, by their numbers.
     takes_text: Vec<(u32, Box<str>)>,
     defaults: Defaults,
+    /// Where this database is, for connections that lead back.
+    here: Here,
+    /// Texts that call dblink and its like.
+    remote: Vec<(Node, Box<str>)>,
     /// Roles within whose reach files and programs are.
     roles: bool,
     /// Functions that are only read through where they are called: dblink and its like.
@@ -193,6 +200,7 @@ impl Graph {
     fn take(&mut self, row: &Row, analyzer: &Analyzer) {
         let field = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
         let number = |at: usize| field(at).parse::<u32>().unwrap_or_default();
+        self.note_remote(row);
         let kind = |at: usize| field(at).bytes().next().unwrap_or_default();
         match field(0) {
             "f" => self.routine(row, analyzer),
@@ -212,6 +220,8 @@ impl Graph {
                     self.writers.push(((kind(1), number(2)), writer));
                 }
             }
+            "h" => self.here.is(field(1), field(2)),
+            "x" => self.here.leads_elsewhere(field(1)),
             "d" => {
                 let role = row.get(1).and_then(Option::as_deref);
                 self.defaults.take(role, field(2), field(3), field(4));
@@ -433,7 +443,8 @@ impl Graph {
         let doubtful = self.doubtful(&index);
         let uncounted: Vec<_> = self.uncounted(&doubtful).collect();
         let writing = self.writing(&doubtful, &index);
-        let elsewhere = self.foreign(&writing);
+        let mut unseen = self.judge(&doubtful, &writing, &index, analyzer);
+        let elsewhere = [self.foreign(&writing), self.by_remote_text(&unseen, analyzer)].concat();
         let within_reach = self.reaches_elsewhere(&elsewhere, &index, &allowed);
         let by_itself = |weak: bool| [by_itself(weak), elsewhere.clone(), uncounted.clone()].concat();
         let strong = self.spread(&by_itself(false), &index, &allowed);
@@ -446,7 +457,7 @@ impl Graph {
         writers.extend(suspect.map(|one| ((b'f', one.oid), built.clone())));
         let all = self.spread(&writers, &index, &allowed);
 
-        let mut unseen = Unseen { within_reach, ..Unseen::default() };
+        unseen.within_reach = within_reach;
         for one in builders() {
             unseen.builders.add(&one.schema, &one.name);
             unseen.builder_oids.insert(one.oid, one.name.as_str().into());
@@ -457,56 +468,34 @@ impl Graph {
         self.reach(&deferring, &index, &mut unseen.refused);
         unseen.findings = self.findings(&all, &index, analyzer);
         unseen.findings.extend(self.remedies(&strong));
+        // dblink and its like are judged by their arguments where those can be read; by number they cannot.
+        for one in self.routines.iter().filter(|one| self.by_text.contains(&one.oid)) {
+            unseen.refused.function_oids.insert(one.oid, one.name.as_str().into());
+        }
+        unseen.writers = self.writers(&by_itself(true), &index, analyzer);
+        unseen.seal()
+    }
+
+    /// What statements are judged by that run over connections which nobody guards.
+    fn judge(
+        &self,
+        doubtful: &Map<Node, Rc<str>>,
+        writing: &Map<Node, Rc<str>>,
+        index: &Index<'_>,
+        analyzer: &Analyzer,
+    ) -> Unseen {
+        let mut unseen = Unseen { here: self.here.clone(), ..Unseen::default() };
         for one in self.routines.iter().filter(|one| analyzer.list().is_extensions(one.name.as_bytes())) {
             // Those that only have the name of an extension's are judged by what they do.
             let real = matches!(one.language.as_str(), "c" | "internal");
             if real { &mut unseen.listed } else { &mut unseen.namesakes }.add(&one.schema, &one.name);
         }
-        // dblink and its like are judged by their arguments where those can be read; by number they cannot.
-        for one in self.routines.iter().filter(|one| self.by_text.contains(&one.oid)) {
-            unseen.refused.function_oids.insert(one.oid, one.name.as_str().into());
-        }
-        self.reach(&doubtful, &index, &mut unseen.asked);
+        self.reach(doubtful, index, &mut unseen.asked);
         for one in self.routines.iter().filter(|one| !doubtful.contains_key(&(b'f', one.oid))) {
             unseen.clean.add(&one.schema, &one.name);
         }
-        self.reach(&writing, &index, &mut unseen.writing);
-        unseen.writers = self.writers(&by_itself(true), &index, analyzer);
-        unseen.seal()
-    }
-
-    /// Temporary tables whose triggers may put off others until COMMIT, behind every question. No others can be written to where
-    /// nothing may be written.
-    fn deferring(&self, index: &Index<'_>, allowed: &dyn Fn(Node) -> bool) -> Map<Node, Rc<str>> {
-        let why: Rc<str> = "triggers that are put off until COMMIT".into();
-        let roots = self.routines.iter().filter(|one| one.defers).map(|one| ((b'f', one.oid), why.clone()));
-        let mut all = self.spread(&roots.collect::<Vec<_>>(), index, allowed);
-        all.retain(|node, _| {
-            node.0 == b'w' && self.names.get(node).is_some_and(|table| table.schema.starts_with("pg_temp"))
-        });
-        all
-    }
-
-    /// Whether text that somebody who is no superuser puts together can name a foreign table that writes, or what leads to one.
-    fn reaches_elsewhere(
-        &self,
-        elsewhere: &[(Node, Rc<str>)],
-        index: &Index<'_>,
-        allowed: &dyn Fn(Node) -> bool,
-    ) -> bool {
-        let own = self.writers.iter().filter(|(node, _)| matches!(node.0, b'r' | b'w'));
-        let own = own.map(|(node, writer)| (*node, writer.what.clone()));
-        let roots: Vec<_> = own.chain(elsewhere.iter().cloned()).collect();
-        let all = self.spread(&roots, index, allowed);
-        all.keys().any(|node| self.names.get(node).is_some_and(|one| one.letters == "x"))
-    }
-
-    /// Foreign tables that stand for what may write at the other end, over a connection that nobody guards.
-    fn foreign(&self, writing: &Map<Node, Rc<str>>) -> Vec<(Node, Rc<str>)> {
-        let links = self.links.iter().filter(|(_, far)| writing.contains_key(&(b'r', *far)));
-        let name = |far: &u32| self.names.get(&(b'r', *far)).map(|far| format!("{}.{}", far.schema, far.name));
-        let why = |far| format!("{}, which it reads over another connection", name(far).unwrap_or_default());
-        links.map(|(near, far)| ((b'r', *near), why(far).into())).collect()
+        self.reach(writing, index, &mut unseen.writing);
+        unseen
     }
 
     /// All that may change anything but the table that a statement names, where nothing keeps it from writing.

@@ -5,7 +5,8 @@
 //! what leads to an unseen writer passes that on; `s`: something that may be one by itself, with kind, number and why; `v`: what
 //! has to be judged by its text, with kind, number and text; `m`: what changes more than the table that a statement names, with
 //! kind, number and why; `k`: what sets settings in a stored expression, with kind, number and text; `l`: a foreign table and what of this database it may stand for; `t`: a function of PostgreSQL's own that is
-//! handed text, with number and name; `d`: a time with which sessions begin, with role, setting, value and rank; `g`: unseen writers are within reach of roles.
+//! handed text, with number and name; `d`: a time with which sessions begin, with role, setting, value and rank; `h`: where this database is, with name and port; `x`: a foreign
+//! server that leads elsewhere, by name; `g`: unseen writers are within reach of roles.
 //!
 //! A function's row has, last, how many arguments it takes at least and at most, and a letter for each: `n` numbers, `s` texts,
 //! `b` boolean, `?` anything; an operator's has those of its operands, `-` where it has none; a relation's an `x` if not only superusers
@@ -173,11 +174,25 @@ const EDGES: &str = "\
     UNION SELECT 'w', d.ref, 'w', w.ev_class FROM pg_rewrite w JOIN dep d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid \
         WHERE d.kind = 'r' AND w.ev_type = '1' AND d.ref <> w.ev_class";
 
-/// Foreign tables that write by themselves: a program's output is read, and rows that PostgreSQL takes for temporary ones go elsewhere.
+/// Where a foreign server `s` leads: to this server, perhaps to another database of it, or to this database.
+const LEADS: &str = "\
+    LATERAL (SELECT x.local AND x.port = current_setting('port') AS near, \
+        x.local AND x.port = current_setting('port') AND x.dbname = current_database() AS here \
+        FROM (SELECT coalesce(bool_and(option_value ~ '^($|/|127[.]|localhost$|::1$)') \
+            FILTER (WHERE option_name IN ('host', 'hostaddr')), true) AS local, \
+            coalesce(max(option_value) FILTER (WHERE option_name = 'port'), '5432') AS port, \
+            coalesce(max(option_value) FILTER (WHERE option_name = 'dbname'), '') AS dbname \
+            FROM pg_options_to_table(s.srvoptions)) x)";
+
+/// Foreign tables that write by themselves: those of another database of this server, of which nobody has read anything; a program's output is read, and rows that PostgreSQL takes for temporary ones go elsewhere.
 const FOREIGN: &str = "\
     SELECT t.ftrelid AS oid, 'r' AS kind, 'a program' AS why FROM pg_foreign_table t WHERE EXISTS ( \
         SELECT FROM unnest(t.ftoptions) o WHERE o LIKE 'program=%') \
-    UNION ALL SELECT oid, 'w', 'a temporary table that lies elsewhere' FROM pg_class WHERE relkind = 'f' AND relpersistence = 't'";
+    UNION ALL SELECT oid, 'w', 'a temporary table that lies elsewhere' FROM pg_class WHERE relkind = 'f' AND relpersistence = 't' \
+    UNION ALL SELECT t.ftrelid, 'r', 'what it stands for in another database' FROM pg_foreign_table t \
+        JOIN pg_foreign_server s ON s.oid = t.ftserver JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw \
+        JOIN pg_proc h ON h.oid = w.fdwhandler, {leads} o \
+        WHERE h.proname = 'postgres_fdw_handler' AND o.near AND NOT o.here";
 
 /// Foreign tables, each with what stands in this very database under the name that it has at the other end.
 const LINKS: &str = "\
@@ -258,7 +273,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED ({PLANNED}{statistics}), \
         folded AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND provolatile = 'i'), \
         edge AS MATERIALIZED ({edges}), sets AS MATERIALIZED ({SETS}), \
-        setter AS MATERIALIZED ({SETTERS}), foreign_one AS MATERIALIZED ({FOREIGN}), \
+        setter AS MATERIALIZED ({SETTERS}), foreign_one AS MATERIALIZED ({foreign}), \
         link AS MATERIALIZED ({LINKS}), wide_write AS MATERIALIZED ({WIDE_WRITES}) \
         SELECT * FROM (SELECT 'f', p.oid::text, n.nspname::text, p.proname::text, l.lanname::text, {FLAGS}, m.extname::text, \
             CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END, {signature} \
@@ -290,9 +305,13 @@ pub fn question(list: &RefusalList, version: &str) -> String {
             JOIN pg_namespace n ON n.oid = y.typnamespace, (VALUES ('t'), ('c')) k (kind) \
             WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c') UNION SELECT target FROM setter WHERE kind = 'c') \
         UNION ALL SELECT a, b, c, d, e, NULL, NULL, NULL, NULL FROM ({defaults}) y \
+        UNION ALL SELECT 'h', current_database()::text, current_setting('port'), NULL, NULL, NULL, NULL, NULL, NULL \
+        UNION ALL SELECT 'x', s.srvname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_foreign_server s, {LEADS} o \
+            WHERE NOT o.here \
         UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
             WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i) LIMIT {limit}",
         edges = EDGES.replace("{multirange}", multirange),
+        foreign = FOREIGN.replace("{leads}", LEADS),
         defaults = defaults::question(),
         takes_text = harmless::takes_text(),
         limit = MOST_ROWS + 1,

@@ -19,7 +19,7 @@ use super::defaults::Defaults;
 use super::harmless::is_harmless;
 use super::mentions::{Depth, Mention, mentions};
 use super::reach::{Finding, Names, Reach};
-use super::remote;
+use super::remote::{self, Here, names_more};
 
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Unseen {
     pub(super) within_reach: bool,
     /// Functions that may write by themselves where PostgreSQL does not refuse it, or would if it could.
     pub(super) writers: HashSet<u32, RandomState>,
+    /// Where this database is.
+    pub(super) here: Here,
     /// Times with which sessions begin.
     pub(super) defaults: Defaults,
     /// For people.
@@ -201,14 +203,26 @@ impl Unseen {
         if !self.listed.has(None, b"dblink_close") {
             return false;
         }
+        let scope = analyzer.scope();
         let (masked, _) = mask(text, context.encoding);
         [true, false].into_iter().any(|standard| {
             let mut found = false;
             let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
             mentions(lexer, analyzer.scope(), false, Depth::Constants, &mut |mention| {
-                if let Mention::Call(schema, name @ (b"dblink_close" | b"dblink_fetch"), _) = mention {
-                    found |= self.listed.has(schema, name);
-                }
+                let Mention::Call(schema, name, ref behind) = mention else { return };
+                // Of what else it is given only what leads nowhere else is known to write nothing.
+                let more = || calls::remote_text(name, behind.clone()).is_none_or(|sql| names_more(&sql, scope));
+                let by_name = || match calls::remote_connection(name, behind.clone()) {
+                    calls::Connection::Open => true,
+                    calls::Connection::Text(text) => !text.contains(&b'='),
+                    calls::Connection::Computed => false,
+                };
+                found |= self.listed.has(schema, name)
+                    && match name {
+                        b"dblink_close" | b"dblink_fetch" => true,
+                        b"dblink" | b"dblink_open" | b"dblink_send_query" => by_name() && more(),
+                        _ => false,
+                    };
             });
             found
         })
