@@ -6,7 +6,7 @@ use pgsluice_fixtures::raw::message::{bind, execute, parse, sync};
 
 const SCHEMA: &str = "
 CREATE FUNCTION emits(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_logical_emit_message(false, 'hidden', 'x'); RETURN $1; END $$;
-CREATE FUNCTION compares(int, int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM emits(1); RETURN btint4cmp($1, $2); END $$;
+CREATE FUNCTION compares(int, int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM public.emits(1); RETURN btint4cmp($1, $2); END $$;
 CREATE OPERATOR CLASS emitting FOR TYPE int USING btree AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 compares(int, int);
 CREATE TABLE classed (a int);
@@ -26,7 +26,7 @@ GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
 const DEFAULT: &str = "
 CREATE FUNCTION less(point, point) RETURNS bool LANGUAGE sql AS 'SELECT $1[0] < $2[0]';
 CREATE FUNCTION same(point, point) RETURNS bool LANGUAGE sql AS 'SELECT $1[0] = $2[0]';
-CREATE FUNCTION compares(point, point) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM emits(1); RETURN sign($1[0] - $2[0]); END $$;
+CREATE FUNCTION compares(point, point) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM public.emits(1); RETURN sign($1[0] - $2[0]); END $$;
 CREATE OPERATOR <<< (FUNCTION = less, LEFTARG = point, RIGHTARG = point);
 CREATE OPERATOR === (FUNCTION = same, LEFTARG = point, RIGHTARG = point);
 CREATE OPERATOR CLASS points DEFAULT FOR TYPE point USING btree AS OPERATOR 1 <<<, OPERATOR 3 ===, FUNCTION 1 compares(point, point);
