@@ -9,8 +9,8 @@ use pgsluice_fixtures::{Cluster, Frame, Login, Proxy, Raw, Role, wait};
 
 /// Longest wait for anything here.
 pub const LONG: Duration = Duration::from_secs(40);
-/// Within this whoever waited is served after a promotion. What is promised is two seconds; a test machine may be busy.
-pub const SOON: Duration = Duration::from_secs(8);
+/// Within this whoever waited is served after a promotion.
+pub const SOON: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub struct Stand {

@@ -9,6 +9,11 @@ fn extended(sql: &str) -> Vec<u8> {
     [parse("", sql, &[]), bind("", "", &[]), execute("", 0), sync()].concat()
 }
 
+/// From PostgreSQL 16 on the server itself refuses to write large objects, which is what hides here: then nothing is left to be proved.
+fn server_refuses(stand: &Stand) -> bool {
+    stand.cluster.installation().version.major >= 16
+}
+
 fn a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it(stand: &Stand) {
     let (mut layers, mut observer) = (Layers::new(stand), Observer::new(stand));
     let before = observer.everything();
@@ -24,7 +29,8 @@ fn a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it(stand: &St
         let row = |frame: &&Frame| frame.tag == b'D';
         let (first, last) = (frames.iter().find(row).unwrap(), frames.iter().rfind(row).unwrap());
         assert_ne!(first.values(), last.values(), "the server connection is another one");
-        assert_eq!(layers.since(&mut counts), "SPG", "form {nth}");
+        let layers = layers.since(&mut counts);
+        assert_eq!(layers, if server_refuses(stand) { "SG" } else { "SPG" }, "form {nth}");
         assert_eq!(observer.everything(), before);
     }
     wait::until(LONG, "a warning in the log", || {
@@ -37,12 +43,15 @@ fn a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it(stand: &St
 #[test]
 fn nothing_gets_past_the_guard_and_the_proof() {
     let stand = stand("transaction");
-    let raw = temporary_table(&stand);
+    // It stays to the end: what its table leaves in the catalog goes with it.
+    let mut raw = temporary_table(&stand);
     close(&stand);
-    a_trigger_on_a_temporary_table_does_not_write(&stand, raw);
+    a_trigger_on_a_temporary_table_does_not_write(&stand, &mut raw);
     a_connection_whose_guard_fell_is_closed_before_anything_runs_on_it(&stand);
     ddl_does_not_reach_an_event_trigger(&stand);
-    a_commit_that_is_not_proved_is_one_that_failed(&stand);
+    if !server_refuses(&stand) {
+        a_commit_that_is_not_proved_is_one_that_failed(&stand);
+    }
     no_order_of_messages_dodges_the_proof(&stand);
 }
 
@@ -104,21 +113,22 @@ fn temporary_table(stand: &Stand) -> Raw {
     raw
 }
 
-fn a_trigger_on_a_temporary_table_does_not_write(stand: &Stand, mut raw: Raw) {
+fn a_trigger_on_a_temporary_table_does_not_write(stand: &Stand, raw: &mut Raw) {
     let (mut layers, mut observer) = (Layers::new(stand), Observer::new(stand));
     let (mut counts, before) = (layers.counts(), observer.everything());
+    let by = if server_refuses(stand) { "S" } else { "P" };
     for sql in ["INSERT INTO mine (a) VALUES (2)", "UPDATE mine SET a = 3", "INSERT INTO mine VALUES (5, 5)"] {
         for bytes in [q(sql), extended(sql)] {
-            let frames = attempt(&mut raw, &bytes, 1).expect("the client stays connected");
+            let frames = attempt(raw, &bytes, 1).expect("the client stays connected");
             assert_eq!(sqlstate(&frames), "25006", "{sql}");
-            assert_eq!(layers.since(&mut counts), "P", "{sql}");
+            assert_eq!(layers.since(&mut counts), by, "{sql}");
         }
         for sql in ["BEGIN", sql, "COMMIT"] {
-            attempt(&mut raw, &q(sql), 1).expect("the client stays connected");
+            attempt(raw, &q(sql), 1).expect("the client stays connected");
         }
-        assert_eq!(layers.since(&mut counts), "P", "{sql}");
+        assert_eq!(layers.since(&mut counts), by, "{sql}");
         assert_eq!(observer.everything(), before);
-        assert_eq!(sqlstate(&query(&mut raw, "INSERT INTO mine VALUES (4, 4)")), "", "and the harmless goes on");
+        assert_eq!(sqlstate(&query(raw, "INSERT INTO mine VALUES (4, 4)")), "", "and the harmless goes on");
     }
 }
 

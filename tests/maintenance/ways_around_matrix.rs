@@ -181,7 +181,31 @@ impl Trial {
     }
 }
 
-fn matrix(mode: &str) -> String {
+/// What later servers do otherwise: from which major on, for which way (none for all), and what stands there instead of what.
+const ON_LATER: [(u32, Option<&str>, &str, &str); 3] = [
+    // It refuses to write large objects itself.
+    (16, None, "P", "S"),
+    // Once something has been read it is an error.
+    (16, Some("RESET transaction_read_only"), "-  .  .  .  -", "-  e  e  e  -"),
+    (18, Some("LOCK TABLE locked"), "e  .  .  e  e", "e  .  .  e  ."),
+];
+
+/// The table of PostgreSQL 15 as it is on a server of that major.
+fn on_major(expected: &str, major: u32) -> String {
+    let line = |line: &str| {
+        let Some((cells, way)) = line.split_once(" | ") else { return line.to_owned() };
+        let mut cells = cells.to_owned();
+        for (since, of, instead, now) in ON_LATER {
+            if major >= since && of.is_none_or(|of| of == way) {
+                cells = cells.replace(instead, now);
+            }
+        }
+        format!("{cells} | {way}")
+    };
+    expected.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn matrix(mode: &str) -> (String, u32) {
     let stand = stand(mode);
     // Whoever is to be prepared before the flip; a pinned session has a server connection each.
     let early = |way: &&&str| preparable(way);
@@ -229,16 +253,16 @@ fn matrix(mode: &str) -> String {
     trial.stand.off();
     let frames = query(&mut raw, "UPDATE t SET v = v WHERE id = 1");
     assert!(frames.iter().all(|frame| frame.tag != b'E'));
-    table
+    (table, trial.stand.cluster.installation().version.major)
 }
 
 fn compare(mode: &str) {
-    let found = matrix(mode);
+    let (found, major) = matrix(mode);
     let path = format!("{}/tests/maintenance/ways_around.{mode}.expected", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("PGSLUICE_TEST_UPDATE").is_some() {
         std::fs::write(&path, &found).unwrap();
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let expected = on_major(&std::fs::read_to_string(&path).unwrap_or_default(), major);
     let lines = expected.lines().zip(found.lines()).filter(|(expected, found)| expected != found);
     let differences: Vec<String> = lines.map(|(e, f)| format!("expected {e}\nfound    {f}")).collect();
     assert!(differences.is_empty() && expected.lines().count() == found.lines().count(), "{}", differences.join("\n"));
