@@ -44,7 +44,8 @@ fn held_name(statement: &Statement) -> Option<&str> {
 /// The cursor's name, and its declaration as one that runs its query once.
 fn run_once<'s>(statement: &'s Statement, text: &[u8], context: LexContext) -> Option<(&'s str, Vec<u8>)> {
     let name = held_name(statement)?;
-    Some((name, declare_run_once(name, query_of(text, context, statement)?)))
+    let (binary, query) = query_of(text, context, statement)?;
+    Some((name, declare_run_once(name, binary, query)))
 }
 
 impl Session {

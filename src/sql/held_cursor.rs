@@ -6,8 +6,8 @@ use super::keyword::Keyword as K;
 use super::lexer::Lexer;
 use super::statement::Statement;
 
-/// The text behind FOR. None: it is no DECLARE that can be read in one way.
-pub fn query_of<'a>(text: &'a [u8], context: LexContext, statement: &Statement) -> Option<&'a [u8]> {
+/// Whether it is BINARY, and the text behind FOR. None: it is no DECLARE that can be read in one way.
+pub fn query_of<'a>(text: &'a [u8], context: LexContext, statement: &Statement) -> Option<(bool, &'a [u8])> {
     let (masked, _) = mask(text, context.encoding);
     let standard = context.strings != StandardStrings::Off;
     if context.strings == StandardStrings::Unknown && text.contains(&b'\\') {
@@ -20,14 +20,15 @@ pub fn query_of<'a>(text: &'a [u8], context: LexContext, statement: &Statement) 
     }
     // The name may be one of the words that follow.
     cursor.name()?;
+    let mut binary = false;
     while !cursor.at(K::For) {
         if cursor.at_end() {
             return None;
         }
-        cursor.bump();
+        binary |= cursor.bump().text(&masked).eq_ignore_ascii_case(b"binary");
     }
     cursor.bump();
-    text.get(cursor.now.start as usize..statement.span.end as usize)
+    Some((binary, text.get(cursor.now.start as usize..statement.span.end as usize)?))
 }
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod tests {
     fn a_cursors_query_is_what_stands_behind_for() {
         for (sql, query) in [
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Some("SELECT 1")),
+            ("DECLARE binary INSENSITIVE Binary CURSOR WITH HOLD FOR TABLE t", Some("TABLE t")),
             ("declare \"for\" no scroll cursor with hold for/* x */(select 1) -- y", Some("(select 1)")),
             ("DECLARE c CURSOR WITH HOLD FOR VALUES ('for'); ", Some("VALUES ('for')")),
             ("DECLARE c CURSOR", None),
@@ -46,7 +48,8 @@ mod tests {
         ] {
             let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
             let found = query_of(sql.as_bytes(), LexContext::default(), &analysis.statements[0]);
-            assert_eq!(found.map(|found| str::from_utf8(found).unwrap()), query, "{sql}");
+            assert_eq!(found.map(|found| str::from_utf8(found.1).unwrap()), query, "{sql}");
+            assert_eq!(found.is_some_and(|found| found.0), sql.contains("Binary"), "{sql}");
         }
     }
 }

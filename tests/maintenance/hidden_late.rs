@@ -151,6 +151,17 @@ fn cursors(mode: &str) {
         shown.iter().any(|frame| frame.tag == b'D' && frame.values()[0].as_deref() == Some(b"2")),
         "{mode}: {shown:?}"
     );
+    for bytes in [
+        q("DECLARE b BINARY CURSOR WITH HOLD FOR SELECT 258"),
+        [extended("DECLARE e BINARY CURSOR WITH HOLD FOR SELECT 258"), sync()].concat(),
+    ] {
+        assert_eq!(sqlstate(&talk(&mut app, &bytes, 1)), "", "{mode}");
+    }
+    for name in ["b", "e"] {
+        let frames = query(&mut app, &format!("FETCH {name}"));
+        let four = frames.iter().any(|frame| frame.tag == b'D' && frame.values()[0].as_deref() == Some(&[0, 0, 1, 2]));
+        assert!(four, "{mode}: {name}: {frames:?}");
+    }
     run(&mut app, "BEGIN");
     run(&mut app, "DECLARE one CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id");
     run(&mut app, "FETCH 3 FROM one");

@@ -81,9 +81,10 @@ pub const FORGET_SEQUENCES: &str = "DISCARD SEQUENCES;";
 
 /// Declares a cursor whose query runs once, however often the cursor is rewound: its rows are kept from the first run on, and COMMIT
 /// copies those.
-pub fn declare_run_once(cursor: &str, query: &[u8]) -> Vec<u8> {
+pub fn declare_run_once(cursor: &str, binary: bool, query: &[u8]) -> Vec<u8> {
     let cursor = ident(cursor);
-    let head = format!("DECLARE {cursor} SCROLL CURSOR WITH HOLD FOR WITH pgsluice_rows AS MATERIALIZED (");
+    let binary = if binary { "BINARY " } else { "" };
+    let head = format!("DECLARE {cursor} {binary}SCROLL CURSOR WITH HOLD FOR WITH pgsluice_rows AS MATERIALIZED (");
     [head.as_bytes(), query, b"\n) SELECT * FROM pgsluice_rows"].concat()
 }
 
@@ -144,7 +145,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     let cursor = "my.Cursor \"1\"";
     all.push(("a client's cursor", format!("DECLARE {} CURSOR FOR VALUES (1)", ident(cursor))));
     all.push(("close_cursor", close_cursor(cursor)));
-    let once = declare_run_once(cursor, b"VALUES (1)");
+    let once = declare_run_once(cursor, true, b"VALUES (1)");
     all.push(("declare_run_once", String::from_utf8_lossy(&once).into_owned()));
     all.push(("declaration_of", declaration_of(cursor)));
     all.push(("run_cursor", run_cursor(cursor)));
