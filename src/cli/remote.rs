@@ -49,7 +49,7 @@ async fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, String> {
             let from = from.map_or(String::new(), |path| format!("\npassword retrieved from file \"{path}\""));
             return Err(described(fields) + &from);
         }
-        Err(LoginError::Auth(_)) if matches!(login.credential, Credential::None) => {
+        Err(LoginError::NoPassword { .. }) => {
             return Err(format!(
                 "{place} asks for a password of \"{}\": set PGPASSWORD, or add a line to ~/.pgpass",
                 login.user

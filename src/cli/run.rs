@@ -29,16 +29,15 @@ fn load(run: &Run) -> Result<Config, ConfigErrors> {
 }
 
 fn complain(errors: &ConfigErrors) -> ExitCode {
-    for finding in errors.warnings.iter().chain(&errors.errors) {
-        eprintln!("{finding}");
-    }
+    errors.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    errors.errors.iter().for_each(|error| eprintln!("{error}"));
     ExitCode::FAILURE
 }
 
 fn check(file: &std::path::Path) -> ExitCode {
     match Config::load(file) {
         Ok(config) => {
-            config.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             let decoy = crate::auth::Decoy::random(crate::auth::SecretKind::Scram);
             let read = decoy
                 .map_err(|error| error.to_string())
@@ -46,7 +45,7 @@ fn check(file: &std::path::Path) -> ExitCode {
             match read {
                 Ok(setup) => {
                     for finding in setup.config.check_roles(|name| setup.userlist.get(name).is_some()) {
-                        eprintln!("{finding}");
+                        eprintln!("warning: {finding}");
                     }
                     if let StateFile::Path(path) = &setup.config.process.state_file
                         && let Err(error) = crate::gate::try_to_write_beside(path)
@@ -58,7 +57,7 @@ fn check(file: &std::path::Path) -> ExitCode {
                     ExitCode::SUCCESS
                 }
                 Err(error) => {
-                    eprintln!("{error}");
+                    eprintln!("{}: {error}", file.display());
                     ExitCode::FAILURE
                 }
             }

@@ -1,6 +1,7 @@
 //! What to say of an unknown key: the nearest known one, or where the thing that was meant is set.
 
 use super::nearest::nearest;
+use super::pgbouncer;
 use super::{Cluster, Config, Database, Maintenance, User};
 
 /// Keys that people bring along: the table they write them in (its first word; `""` is the top), the key, and where it belongs.
@@ -45,6 +46,9 @@ pub(crate) fn unknown_key(path: &str, key: &str, known: &[&'static str]) -> Stri
     let (first, last) = (words.first().copied().unwrap_or(""), words.last().copied().unwrap_or(""));
     let moved = MOVED.iter().find(|(table, name, _)| *name == key && (*table == first || *table == last));
     if let Some((_, _, hint)) = moved {
+        return format!("unknown key; {hint}");
+    }
+    if let Some(hint) = pgbouncer::key(key) {
         return format!("unknown key; {hint}");
     }
     if let Some(home) = home_of(key).filter(|_| !known.contains(&key)) {

@@ -22,6 +22,7 @@ mod general;
 mod hints;
 mod list;
 mod nearest;
+mod pgbouncer;
 mod reader;
 mod report;
 mod rules;
@@ -193,6 +194,10 @@ impl Config {
 
     fn parse(text: &str, name: &str, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigErrors> {
         let report = Report::new(name, text);
+        if pgbouncer::looks_like_ini(text) {
+            report.syntax_error(0..0, "", pgbouncer::INI.to_owned());
+            return Err(report.into_errors());
+        }
         let Some(parsed) = Parsed::new(text, &report) else {
             return Err(report.into_errors());
         };

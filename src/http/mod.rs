@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::hub::Hub;
+use crate::serve::files;
 use crate::topology::Role;
 
 /// Connections at once; further ones wait to be accepted.
@@ -39,7 +40,7 @@ const BUFFER: usize = 16 * 1024;
 /// The listener cannot be registered with this runtime.
 pub fn serve(hub: Arc<Hub>, listener: std::net::TcpListener) -> std::io::Result<JoinHandle<()>> {
     let listener = TcpListener::from_std(listener)?;
-    Ok(tokio::spawn(accept(router(hub), listener)))
+    Ok(tokio::spawn(accept(router(hub.clone()), hub, listener)))
 }
 
 fn router(hub: Arc<Hub>) -> Router {
@@ -57,7 +58,7 @@ async fn ready(State(hub): State<Arc<Hub>>) -> (StatusCode, &'static str) {
     if served { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "a cluster has no server\n") }
 }
 
-async fn accept(router: Router, listener: TcpListener) {
+async fn accept(router: Router, hub: Arc<Hub>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false).max_buf_size(BUFFER);
@@ -66,7 +67,11 @@ async fn accept(router: Router, listener: TcpListener) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept an HTTP connection");
+                if !files::is_limit(&error) {
+                    tracing::warn!(event = "accept_failed", %error, "cannot accept an HTTP connection");
+                } else if let Some(times) = hub.too_many_files.note(std::time::Instant::now()) {
+                    tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", files::REMEDY);
+                }
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }

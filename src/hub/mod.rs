@@ -102,6 +102,8 @@ pub struct Hub {
     pub stats: stats::Stats,
     /// Writes that the gate has refused, for the log.
     pub refused_writes: RefusedWrites,
+    /// Connections that could not be accepted since too many files are open, for the log.
+    pub too_many_files: Occasionally,
     /// Clients beyond max_client_conn, for the log.
     pub too_many_clients: Occasionally,
     /// To the proxy's main loop.
@@ -183,6 +185,7 @@ impl Hub {
             layers: Layers::default(),
             stats: stats::Stats::new(parts.cores),
             refused_writes: RefusedWrites::default(),
+            too_many_files: Occasionally::every(Duration::from_secs(60)),
             too_many_clients: Occasionally::every(Duration::from_secs(1)),
             cores: ArcSwap::from_pointee(senders),
         });

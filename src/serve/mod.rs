@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod field;
+pub mod files;
 pub mod guarantees;
 pub mod janitor;
 pub mod listen;

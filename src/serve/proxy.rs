@@ -15,13 +15,13 @@ use super::field::{Logins, World};
 use super::setup::{SetupError, cluster, monitor_login, setup};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{catalog, janitor, listen, pause, strays};
+use super::{catalog, files, janitor, listen, pause, strays};
 use crate::auth::Decoy;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{GateError, Gates, Limits, StateFile};
 use crate::hub::client::Ask;
 use crate::hub::database::{Clusters, all_named};
-use crate::hub::{Control, Core, Hub, HubParts, Phase, Reloaded, Stop};
+use crate::hub::{Control, Core, Hub, HubParts, Phase, Reloaded, Setup, Stop};
 use crate::log::millis;
 use crate::topology::{Cluster, monitor};
 use crate::upstream::ledger::Ledger;
@@ -42,6 +42,9 @@ pub enum StartError {
     /// A socket or a thread cannot be had.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// The only server that there is does not let anybody in.
+    #[error("{0}")]
+    Upstream(String),
     /// No randomness.
     #[error("{0}")]
     Auth(#[from] crate::auth::AuthError),
@@ -117,6 +120,10 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let ledger = Arc::new(ledger(&file)?);
     let (hub, jobs) = Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, cores, decoy, control });
     let mut running = Running { hub: hub.clone(), overrides, log_level: surfaces.log_level, clusters: BTreeMap::new() };
+    files::raise_limit(&hub.setup.load().config);
+    if hub.setup.load().config.file.is_none() {
+        try_upstreams(&hub.setup.load_full()).await?;
+    }
     running.apply_clusters()?;
     world.is(&hub, logins(&hub));
     let mut threads = Vec::with_capacity(cores);
@@ -189,6 +196,31 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     http.iter().for_each(Task::abort);
     running.end(threads).await;
     drop(unix_path);
+    Ok(())
+}
+
+/// Logs in once to the servers of a URL: what they refuse now they would refuse for ever. A server that is not there may come.
+async fn try_upstreams(setup: &Setup) -> Result<(), StartError> {
+    for (name, config) in &setup.config.clusters {
+        let (cluster, tls) = cluster(name, config)?;
+        let mut refusal = None;
+        for at in 0..cluster.upstreams.len() {
+            let Some(login) = monitor_login(setup, &cluster, tls.clone(), at) else { continue };
+            match login.run(&[]).await {
+                Err(error) if error.is_lasting() => {
+                    let text = format!("cannot log in to {} as \"{}\": {error}", login.address, login.user);
+                    refusal.get_or_insert(text);
+                }
+                Ok(_) | Err(_) => {
+                    refusal = None;
+                    break;
+                }
+            }
+        }
+        if let Some(why) = refusal {
+            return Err(StartError::Upstream(why));
+        }
+    }
     Ok(())
 }
 

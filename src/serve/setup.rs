@@ -11,7 +11,7 @@ use crate::tls::server::ClientTlsConfig;
 use crate::tls::{ClientTls, ServerTls, SslMode, TlsFiles};
 use crate::topology::Cluster;
 use crate::upstream::Address;
-use crate::upstream::login::Login;
+use crate::upstream::login::{Login, MONITOR};
 
 /// What cannot be made of a configuration that is right in itself: files that do not hold what they should.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,8 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
         cert_file: config.client_tls.client_tls_cert_file.clone(),
         ca_file: config.client_tls.client_tls_ca_file.clone(),
     };
-    let tls: ClientTls = files.load().map_err(error)?;
+    let tls: ClientTls =
+        files.load().map_err(|why| error(format_args!("client_tls_cert_file and client_tls_key_file: {why}")))?;
     let mut list = RefusalList::default();
     let names =
         |names: &[config::FunctionName]| names.iter().map(|name| format!("{}()", name.as_str())).collect::<Vec<_>>();
@@ -104,7 +105,7 @@ pub fn monitor_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: 
         user: config.monitor_user.as_str().into(),
         credential,
         dbname: config.monitor_database.clone(),
-        parameters: vec![("application_name".into(), "pgsluice monitor".into())],
+        parameters: vec![("application_name".into(), MONITOR.into())],
         timeout: config.monitor_timeout,
     })
 }

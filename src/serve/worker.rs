@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::janitor;
 use super::listen::{Accepted, Listener};
+use super::{files, janitor};
 use crate::hub::clock::Woken;
 use crate::hub::{Core, Hub, Job, Phase};
 use crate::session::spares::Spares;
@@ -88,7 +88,11 @@ async fn accept(core: Rc<Core>, spares: Rc<Spares>, listener: Listener, console:
             }
             Err(error) => {
                 // Out of file descriptors, most likely: some will come back.
-                tracing::warn!(%error, "cannot accept");
+                if !files::is_limit(&error) {
+                    tracing::warn!(event = "accept_failed", %error, "cannot accept");
+                } else if let Some(times) = core.hub.too_many_files.note(std::time::Instant::now()) {
+                    tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", files::REMEDY);
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

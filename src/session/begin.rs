@@ -496,6 +496,9 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
                 return Ok(welcome);
             }
         }
+        if let Some(why) = cluster.monitor_refusal().filter(|_| at.is_none()) {
+            return Err(monitor_refused(why));
+        }
         if Instant::now() >= deadline {
             return Err(Report::fatal("08006", "could not connect to the database server"));
         }
@@ -544,6 +547,14 @@ pub(super) fn report_of(body: &[u8], severity: Severity) -> Report {
         .with_detail(text(b'D'))
         .with_hint(text(b'H'))
         .with_place(fields.place().map(Arc::new))
+}
+
+/// A client waits in vain as long as nobody lets the monitor in.
+fn monitor_refused(why: String) -> Report {
+    let hint = "Set monitor_user, monitor_password and monitor_database of the cluster; SHOW UPSTREAMS tells more.";
+    Report::fatal("08006", "could not connect to the database server")
+        .with_detail(Some(format!("The monitor of pgsluice cannot log in to {why}")))
+        .with_hint(Some(hint.to_owned()))
 }
 
 pub(super) fn fatal(error: &AcquireError) -> Report {

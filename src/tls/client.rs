@@ -193,7 +193,7 @@ impl TlsFiles for ServerTlsConfig {
                 builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::Pair {
                     certificate: cert_file.clone(),
                     key: key_file.clone(),
-                    reason: error.to_string(),
+                    reason: super::error::pair_reason(&error),
                 })?
             }
             (Some(_), None) => {

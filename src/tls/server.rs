@@ -138,7 +138,7 @@ impl TlsFiles for ClientTlsConfig {
         let mut config = builder.with_single_cert(chain, key).map_err(|error| TlsError::Pair {
             certificate: cert_file.clone(),
             key: key_file.clone(),
-            reason: error.to_string(),
+            reason: super::error::pair_reason(&error),
         })?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         // Like PostgreSQL: a resumed session would outlive the certificates that it was opened with.

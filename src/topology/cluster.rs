@@ -219,6 +219,7 @@ impl Cluster {
                 tracing::info!(event = "server_role", cluster = %self.name, upstream = %upstream.address, from = before.word(), to = look.role.word(), "role");
             }
             upstream.put_error("");
+            upstream.put_refused(false);
             if self.primary() == Some(at) && look.role == Role::Primary && self.floor.looked(look.number, look.inserted)
             {
                 self.upstreams.iter().filter(|one| one.role() == Role::Replica).for_each(Upstream::look_now);
@@ -236,6 +237,7 @@ impl Cluster {
             let _one = self.electing.lock().unwrap_or_else(PoisonError::into_inner);
             let before = upstream.put_role(Role::Down);
             upstream.put_error(why);
+            upstream.put_refused(false);
             if before != Role::Down {
                 tracing::warn!(event = "server_lost", cluster = %self.name, upstream = %upstream.address, error = why, "upstream lost");
                 // Another one may be about to take its place.
@@ -251,10 +253,13 @@ impl Cluster {
     }
 
     /// Notes that a server answers, but does not let the monitor in. What was known of it stands: others may well be let in.
-    pub fn refused(&self, at: usize, why: &str) -> bool {
+    pub fn refused(&self, at: usize, why: &str, lasting: bool) -> bool {
         let Some(upstream) = self.upstreams.get(at) else { return false };
         if !matches!(upstream.role(), Role::Primary | Role::Replica) {
-            return self.lost(at, why);
+            let turned = self.lost(at, why);
+            upstream.put_refused(lasting);
+            self.looked.send_modify(|n| *n += 1);
+            return turned;
         }
         if upstream.put_error(why) != why {
             tracing::warn!(
@@ -263,6 +268,13 @@ impl Cluster {
             );
         }
         false
+    }
+
+    /// Why nothing is known of any server, if that is because none of them lets the monitor in.
+    pub fn monitor_refusal(&self) -> Option<String> {
+        let known = self.upstreams.iter().any(|one| matches!(one.role(), Role::Primary | Role::Replica));
+        let refused = self.upstreams.iter().find(|one| one.is_refused()).filter(|_| !known)?;
+        Some(format!("{}: {}", refused.address, refused.error()))
     }
 
     /// Chooses the primary anew. What changes is noted first, so that no connection of before is lent afterwards.
@@ -396,9 +408,9 @@ mod tests {
     #[test]
     fn a_server_that_does_not_let_the_monitor_in_is_not_lost() {
         let cluster = cluster(&[(Role::Primary, 1000)]);
-        assert!(!cluster.refused(0, "too many connections"));
+        assert!(!cluster.refused(0, "too many connections", false));
         assert_eq!((cluster.primary(), cluster.upstreams[0].error().as_str()), (Some(0), "too many connections"));
-        assert!(cluster.lost(0, "gone") && !cluster.refused(0, "too many connections"));
+        assert!(cluster.lost(0, "gone") && !cluster.refused(0, "too many connections", false));
         assert_eq!(cluster.primary(), None);
     }
 }

@@ -40,7 +40,7 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Dur
         let is_refused = looked.as_ref().is_err_and(LoginError::is_refusal);
         let turned = match looked {
             Ok(look) => cluster.seen(at, &look),
-            Err(error) if is_refused => cluster.refused(at, &error.to_string()),
+            Err(error) if is_refused => cluster.refused(at, &error.to_string(), error.is_lasting()),
             Err(error) => cluster.lost(at, &error.to_string()),
         };
         if turned {

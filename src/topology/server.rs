@@ -82,6 +82,8 @@ pub struct Upstream {
     mark: Mutex<Option<(Lsn, Instant)>>,
     in_use: InUse,
     error: Mutex<String>,
+    /// It does not let the monitor in, and will not until somebody changes something.
+    refused: AtomicBool,
 }
 
 /// Counts a transaction among those that run on a server, for as long as it lives.
@@ -106,6 +108,7 @@ impl Upstream {
             mark: Mutex::default(),
             in_use: InUse::default(),
             error: Mutex::default(),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -180,6 +183,15 @@ impl Upstream {
     }
 
     /// Notes why there is no answer; gives what was noted before.
+    pub(super) fn put_refused(&self, refused: bool) {
+        self.refused.store(refused, SeqCst);
+    }
+
+    /// Whether it does not let the monitor in, for good.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(SeqCst)
+    }
+
     pub(super) fn put_error(&self, why: &str) -> String {
         std::mem::replace(&mut *self.error.lock().unwrap_or_else(PoisonError::into_inner), why.to_owned())
     }

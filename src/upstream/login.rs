@@ -16,6 +16,9 @@ use crate::tls::{ALPN, ServerTls, server_end_point};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{ErrorFields, TxStatus, WireError, front, startup};
 
+/// The application_name of the monitor's connections.
+pub const MONITOR: &str = "pgsluice monitor";
+
 /// Longest message that a server may send before it is ready (bytes).
 pub(super) const LONGEST: usize = 64 * 1024;
 
@@ -62,6 +65,16 @@ pub enum LoginError {
     /// TLS could not be agreed on, or the certificate is not good.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The server asks for a password, and there is none.
+    #[error("server {server} asks for a password for role \"{user}\" and none is configured: {remedy}")]
+    NoPassword {
+        /// The server.
+        server: String,
+        /// The role.
+        user: String,
+        /// Where to put it.
+        remedy: &'static str,
+    },
     /// The server asks for a proof that cannot be given.
     #[error("{0}")]
     Auth(#[from] crate::auth::LoginError),
@@ -88,11 +101,20 @@ impl LoginError {
         }
     }
 
+    /// Whether it will be the same until somebody changes something: a wrong password, no such database, no TLS.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Tls(_) | Self::Auth(_) | Self::NoPassword { .. } => true,
+            Self::Refused(_) => !self.is_transient(),
+            _ => false,
+        }
+    }
+
     /// Whether the server answers and says no to this role or database: others may well be let in.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Refused(body) => !is_unavailable(ErrorFields::new(body).code()),
-            Self::Auth(_) => true,
+            Self::Auth(_) | Self::NoPassword { .. } => true,
             _ => false,
         }
     }
@@ -158,7 +180,7 @@ impl Login {
             let body = input.get(HEADER..header.total).unwrap_or_default();
             match header.tag {
                 b'E' => return Err(LoginError::Refused(body.to_vec())),
-                b'R' => match login.receive(body)? {
+                b'R' => match login.receive(body).map_err(|error| self.explained(error))? {
                     LoginStep::Send(answer) => {
                         let mut out = Vec::with_capacity(answer.len() + HEADER);
                         front::write_password(&mut out, &answer);
@@ -197,6 +219,19 @@ impl Login {
             }
             input.drain(..header.total);
         }
+    }
+
+    fn explained(&self, error: crate::auth::LoginError) -> LoginError {
+        if !matches!(error, crate::auth::LoginError::Missing { .. }) || !matches!(self.credential, Credential::None) {
+            return error.into();
+        }
+        let is_monitor = self.parameters.iter().any(|(_, value)| value == MONITOR);
+        let remedy = if is_monitor {
+            "set monitor_password or add the role to auth_file"
+        } else {
+            "add the role to auth_file, or set user and password of the database"
+        };
+        LoginError::NoPassword { server: self.address.to_string(), user: self.user.to_string(), remedy }
     }
 
     async fn secure(&self, socket: Socket, with_tls: bool) -> Result<Stream, LoginError> {

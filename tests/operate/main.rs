@@ -5,3 +5,4 @@ mod log;
 mod ports;
 mod signals;
 mod stand;
+mod starting;

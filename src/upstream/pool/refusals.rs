@@ -30,6 +30,7 @@ struct Paused {
 enum Answer {
     Refused(Vec<u8>),
     Auth(crate::auth::LoginError),
+    NoPassword { server: String, user: String, remedy: &'static str },
 }
 
 #[derive(Debug)]
@@ -46,6 +47,9 @@ impl Answer {
         match error {
             LoginError::Refused(body) if !error.is_transient() => Some(Self::Refused(body.clone())),
             LoginError::Auth(error) => Some(Self::Auth(error.clone())),
+            LoginError::NoPassword { server, user, remedy } => {
+                Some(Self::NoPassword { server: server.clone(), user: user.clone(), remedy })
+            }
             _ => None,
         }
     }
@@ -54,6 +58,7 @@ impl Answer {
         match self.clone() {
             Self::Refused(body) => LoginError::Refused(body),
             Self::Auth(error) => LoginError::Auth(error),
+            Self::NoPassword { server, user, remedy } => LoginError::NoPassword { server, user, remedy },
         }
     }
 }
