@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::barred::{barred, drop_unwanted};
-use super::identity::Wish as ServerWish;
+use super::identity::{TRIES, Wish as ServerWish};
 use super::lease::{InPlaceGuard, Lease, OnReplica};
 use super::pins::Pin;
 use super::refuse::{ASKING_PATIENCE, Asking};
@@ -32,8 +32,7 @@ use crate::wire::{ErrorFields, Report};
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long before its deadline a wait gets a timer of its own: longer than the janitor sleeps.
 const ALARM: Duration = Duration::from_secs(3);
-/// How often, and for how long each time, a certain server connection is waited for that another client has.
-const TRIES: u32 = 50;
+/// How long a certain server connection is waited for each time that another client has it.
 pub(super) const PAUSE: Duration = Duration::from_millis(2);
 /// How long, at most, before the servers are looked at again while none will do.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -47,8 +46,12 @@ impl Session {
     /// False: nothing has happened.
     pub(super) fn acquire_now(&mut self, nature: Nature) -> bool {
         let plain = self.lease.is_none() && !self.me.operator && !self.manner.fresh;
-        let any = self.sequences.wanted().is_none() && self.identity.wish() == ServerWish::Any;
-        if !plain || !any || self.db.is_paused() {
+        let rather = match self.identity.wish() {
+            ServerWish::Any => None,
+            ServerWish::Rather(id) => Some(id),
+            ServerWish::Waits(_) | ServerWish::Unnamed => return false,
+        };
+        if !plain || self.sequences.wanted().is_some() || self.db.is_paused() {
             return false;
         }
         let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
@@ -70,7 +73,12 @@ impl Session {
         };
         let Some(Some(pool)) = pools.get(at) else { return false };
         if route == Route::Write {
-            let Some(conn) = pool.try_take(core) else { return false };
+            let home = rather.and_then(|id| pool.try_take_this(core, id));
+            if home.is_none() && rather.is_some() && pool.cores() > 1 {
+                // It may be idle on another core.
+                return false;
+            }
+            let Some(conn) = home.or_else(|| pool.try_take(core)) else { return false };
             let Some(ticket) = self.enter_gate() else {
                 drop_unwanted(conn);
                 return false;
@@ -241,6 +249,7 @@ impl Session {
                         ServerWish::Any => pool.try_take(core),
                         ServerWish::Rather(id) => Box::pin(self.take_certain(&pool, id, 0, deadline)).await?,
                         ServerWish::Waits(id) => Box::pin(self.take_certain(&pool, id, TRIES, deadline)).await?,
+                        ServerWish::Unnamed => Some(Box::pin(self.take_unnamed(&pool, deadline)).await?),
                     };
                     let conn: Conn<Unguarded> = match idle {
                         Some(conn) => conn,
@@ -323,28 +332,6 @@ impl Session {
         }
     }
 
-    /// For a question that only a certain connection can answer that one, which is worth so many more tries; else an idle one of
-    /// this core.
-    async fn take_certain(
-        &mut self,
-        pool: &Arc<Pool>,
-        wanted: u64,
-        tries: u32,
-        deadline: Instant,
-    ) -> Result<Option<Conn<Unguarded>>, Denied> {
-        let core = self.core.index;
-        for left in (0..=tries).rev() {
-            let taker = pool.clone();
-            if let Some(conn) = self.waiting(async move { taker.take_this(core, wanted).await }, deadline).await? {
-                return Ok(Some(conn));
-            }
-            if left > 0 {
-                self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
-            }
-        }
-        Ok(pool.try_take(core))
-    }
-
     /// One that another client has used is closed if this one wants its own.
     pub(super) fn fit(&self, mut conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
         if self.manner.fresh && conn.server().used {
@@ -393,7 +380,11 @@ impl Session {
     }
 
     /// Waits for a connection in order of arrival, or opens one.
-    async fn take_in_turn(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Unguarded>, Denied> {
+    pub(super) async fn take_in_turn(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Conn<Unguarded>, Denied> {
         let granted = match self.take_in_line(pool, deadline).await? {
             Ok(conn) => return Ok(conn),
             Err(granted) => granted,

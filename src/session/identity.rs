@@ -2,32 +2,39 @@
 //!
 //! In session mode it is that of the server process that serves it from its log-in on, so that `pg_backend_pid()`, the process
 //! id in notifications and that of its cancel key are one. In transaction mode it is that of a server connection of its
-//! pool, its home ([`Home`]), which it shares with others; the secret is its own, so that its key reaches what it runs, and
-//! nobody else's statement, wherever that runs. Most clients never ask which process they have, and take any. For those that do:
+//! pool, its home ([`Home`]); the secret is its own, so that its key reaches what it runs, and nobody else's statement, wherever
+//! that runs. While the pool has room each client has a home of its own, and takes it whenever it is idle. Beyond that homes are
+//! shared, and most clients, which never ask which process they have, take any. For those that do:
 //!
 //! - Who is about to ask (`pg_backend_pid()`, LISTEN, `pg_stat_activity`) gets its home, which is worth a short wait.
 //!   It is not waited for again before the session has had it: another may keep it for long.
 //! - A session that has asked once, and a program (a role and an application_name on a database) that is known to ask, rather
 //!   gets its home from then on, if it is idle. So does NOTIFY, which tells others of it.
+//! - Who signals processes (`pg_terminate_backend()`, `pg_cancel_backend()`) means others, unless it names its own: it has a
+//!   server connection whose process is not named in what it has sent.
 //! - What came by another process is told as it would be on a connection of the client's own: a notification of its own with the
 //!   process id of its log-in, wherever it has LISTENed.
 //!
 //! If the home is closed, the session has another from its next question on: the protocol has no word for another process id
 //! later. A client that logs in while no server can be reached is told a number of pgsluice's own.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::acquire::PAUSE;
+use super::acquire::{Denied, PAUSE};
 use super::login_wait::too_late;
+use super::tenure::give_back;
 use super::{End, Session};
 use crate::auth::Credential;
 use crate::hub::{Core, Database, Phase};
 use crate::route::Nature;
 use crate::sql::{Analysis, Process};
-use crate::upstream::{Home, KindTag};
+use crate::upstream::{Conn, Home, KindTag, Pool, Unguarded};
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::{Report, Severity, TxStatus, back};
 
+/// How often a certain server connection is waited for that another client has.
+pub(super) const TRIES: u32 = 50;
 /// How long a log-in waits for the first connection of its pool, which it needs next anyway.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -39,6 +46,8 @@ pub(super) struct Identity {
     home: Option<Home>,
     /// It, or its program, has asked before.
     asks: bool,
+    /// It has asked itself.
+    knows: bool,
     /// What comes next asks.
     next: Process,
     /// It has waited for its home in vain, and has not had it since: another keeps it.
@@ -54,12 +63,14 @@ pub(super) enum Wish {
     Rather(u64),
     /// That one: it is waited for a little.
     Waits(u64),
+    /// One whose process is not named in what comes next: that signals processes, and means others.
+    Unnamed,
 }
 
 impl Identity {
     /// That of a client that has been told so.
     pub(super) fn new(home: Option<Home>, asks: bool) -> Self {
-        Self { told: home.as_ref().map(Home::pid), home, asks, next: Process::Any, tired: false }
+        Self { told: home.as_ref().map(Home::pid), home, asks, knows: false, next: Process::Any, tired: false }
     }
 
     /// This comes next, as far as it is known.
@@ -69,26 +80,44 @@ impl Identity {
     }
 
     /// The server connection that has the client's process id.
+    #[inline]
     pub(super) fn wish(&self) -> Wish {
-        if self.next == Process::Any && !self.asks {
-            return Wish::Any;
-        }
         match &self.home {
+            Some(home) if self.next == Process::Any && !self.asks && !home.is_own() => Wish::Any,
+            None if self.next != Process::Signals => Wish::Any,
+            home => self.wish_of(home.as_ref()),
+        }
+    }
+
+    fn wish_of(&self, home: Option<&Home>) -> Wish {
+        match home {
+            _ if self.next == Process::Signals => Wish::Unnamed,
             Some(home) if home.is_gone() => Wish::Any,
             Some(home) if self.next == Process::Asked && !self.tired => Wish::Waits(home.id()),
             Some(home) => Wish::Rather(home.id()),
             None => Wish::Any,
         }
     }
+
+    /// For what signals processes: whether it may well mean its own, which it knows and nobody else has been told.
+    fn may_mean_itself(&self, waiting: &[u8]) -> Option<u64> {
+        let home = self.home.as_ref().filter(|home| !home.is_gone() && (self.knows || home.is_own()))?;
+        names_process(waiting, home.pid()).then(|| home.id())
+    }
 }
 
-/// The home of a client that is about to be told of it. Where its pool has no connection one is opened.
-pub(super) async fn find_home(
-    core: &Core,
-    db: &Database,
-    user: &std::sync::Arc<str>,
-    credential: &Credential,
-) -> Option<Home> {
+/// Whether a process id is in what a client has sent: in digits, or as the four bytes of a binary parameter.
+fn names_process(sent: &[u8], pid: u32) -> bool {
+    let digits = pid.to_string();
+    let is_digit = |at: Option<usize>| at.and_then(|at| sent.get(at)).is_some_and(u8::is_ascii_digit);
+    let as_text = |at: usize| !is_digit(at.checked_sub(1)) && !is_digit(Some(at + digits.len()));
+    let mut places = sent.windows(digits.len()).enumerate().filter(|(_, bytes)| *bytes == digits.as_bytes());
+    places.any(|(at, _)| as_text(at)) || sent.windows(4).any(|bytes| *bytes == pid.to_be_bytes())
+}
+
+/// The home of a client that is about to be told of it. Where every connection of its pool is another's home, or in use, one
+/// is opened, if there is room for it.
+pub(super) async fn find_home(core: &Core, db: &Database, user: &Arc<str>, credential: &Credential) -> Option<Home> {
     if db.is_paused() {
         return None;
     }
@@ -97,18 +126,20 @@ pub(super) async fn find_home(
     let guarded = db.gate.state().mode.reports_read_only() && !pool.guards_in_place();
     let kind = if guarded { KindTag::Guarded } else { KindTag::Unguarded };
     let finds = async {
-        loop {
-            if let Some(home) = pool.home(core.index, kind) {
-                return Some(home);
-            }
-            // Another log-in may be opening it.
-            if !pool.warm(1, kind, core.index).await.ok()? {
-                pool.is_opening().then_some(())?;
-                tokio::time::sleep(PAUSE).await;
-            }
+        if let Some(home) = pool.own_home(core.index, kind) {
+            return Some(home);
         }
+        if let Ok(Some(home)) = pool.open_home(kind, core.index).await {
+            return Some(home);
+        }
+        // Another log-in may be opening the first one.
+        while !pool.is_open() && pool.is_opening() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
     };
-    tokio::time::timeout(PATIENCE, finds).await.ok()?
+    let own = tokio::time::timeout(PATIENCE, finds).await.ok().flatten();
+    own.or_else(|| pool.shared_home(core.index, kind))
 }
 
 impl Session {
@@ -139,6 +170,68 @@ impl Session {
         Ok(())
     }
 
+    /// For a question that only a certain connection can answer that one, which is worth so many more tries; else an idle one of
+    /// this core.
+    pub(super) async fn take_certain(
+        &mut self,
+        pool: &Arc<Pool>,
+        wanted: u64,
+        tries: u32,
+        deadline: Instant,
+    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+        let core = self.core.index;
+        for left in (0..=tries).rev() {
+            let taker = pool.clone();
+            if let Some(conn) = self.waiting(async move { taker.take_this(core, wanted).await }, deadline).await? {
+                return Ok(Some(conn));
+            }
+            if left > 0 {
+                self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+            }
+        }
+        Ok(pool.try_take(core))
+    }
+
+    /// Takes a server connection for what signals processes: the session's own if that is meant, else one of a process that is not
+    /// named there, as far as the pool has one.
+    pub(super) async fn take_unnamed(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Conn<Unguarded>, Denied> {
+        let waiting: Arc<[u8]> = self.io.from_client.unscanned().into();
+        let core = self.core.index;
+        if let Some(own) = self.identity.may_mean_itself(&waiting) {
+            return match self.take_certain(pool, own, TRIES, deadline).await? {
+                Some(conn) => Ok(conn),
+                None => self.take_in_turn(pool, deadline).await,
+            };
+        }
+        let (taker, named) = (pool.clone(), waiting.clone());
+        let idle = async move { taker.take_fitting(core, |server| !names_process(&named, server.key.0)).await };
+        if let Some(conn) = self.waiting(idle, deadline).await? {
+            return Ok(conn);
+        }
+        let mut first = self.take_in_turn(pool, deadline).await?;
+        if !names_process(&waiting, first.server().key.0) {
+            return Ok(first);
+        }
+        // It is kept aside while another is looked for.
+        let (taker, soon) = (pool.clone(), deadline.min(Instant::now() + PATIENCE));
+        let other = async move { taker.take_or_fail::<Unguarded>(None, core, soon).await };
+        match self.waiting(other, deadline).await {
+            Ok(Ok(other)) => {
+                give_back(first.into());
+                Ok(other)
+            }
+            Ok(Err(_)) => Ok(first),
+            Err(denied) => {
+                give_back(first.into());
+                Err(denied)
+            }
+        }
+    }
+
     /// The process id that the client was told.
     fn told_pid(&self) -> u32 {
         self.identity.told.unwrap_or_else(|| u32::try_from(self.me.id).unwrap_or(u32::MAX))
@@ -166,6 +259,7 @@ impl Session {
         identity.tired = !has_it && (identity.tired || next == Process::Asked);
         if next == Process::Asked {
             identity.asks = true;
+            identity.knows = true;
             self.db.process_askers.remember(&self.user, &self.me.application_name.borrow());
         }
     }
@@ -183,5 +277,18 @@ impl Session {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_process;
+
+    #[test]
+    fn a_process_is_named_in_digits_or_in_binary() {
+        assert!(names_process(b"select pg_terminate_backend(4711)", 4711));
+        assert!(!names_process(b"select pg_terminate_backend(14711), 47110", 4711));
+        assert!(names_process(b"\x00\x00\x00\x04\x00\x00\x12\x67\x00", 4711));
+        assert!(!names_process(b"select pg_terminate_backend($1)", 4711));
     }
 }

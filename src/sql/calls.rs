@@ -25,7 +25,7 @@ pub(super) struct Calls {
     pub moves_sequence: bool,
     /// Names `currval()` or `lastval()`.
     pub asks_sequence: bool,
-    /// Names `pg_backend_pid()` or `pg_notify()`.
+    /// Names `pg_backend_pid()`, `pg_notify()`, or what signals processes.
     pub process: Process,
     /// Calls something that is not known to be a plain read.
     pub unknown: bool,
@@ -185,6 +185,11 @@ fn judge(
         calls.effect(SessionEffect::Holds(object));
         calls.unknown = true;
     } else if !in_catalog {
+        calls.unknown = true;
+    } else if matches!(name, "pg_cancel_backend" | "pg_terminate_backend") {
+        // Processes that clients know of are the primary's.
+        calls.primary_only = true;
+        calls.process = calls.process.max(Process::Signals);
         calls.unknown = true;
     } else if PRIMARY_ONLY.binary_search(&name).is_ok() {
         calls.primary_only = true;

@@ -1,5 +1,6 @@
 //! The server process that a client in transaction mode is told of at its log-in: that of a server connection of its pool,
-//! its *home*. Several clients may share one; who asks which process it has gets its home, if that can be had.
+//! its *home*. It has one of its own while the pool has room, else it shares one; it takes its own whenever that is idle. Who
+//! asks which process it has gets its home, if that can be had.
 
 use std::sync::Arc;
 use std::sync::Weak;
@@ -38,6 +39,12 @@ impl Home {
         self.0.pid
     }
 
+    /// Whether it is nobody else's.
+    #[inline]
+    pub fn is_own(&self) -> bool {
+        self.0.clients.load(Relaxed) == 1
+    }
+
     /// Whether the server connection has been closed.
     pub fn is_gone(&self) -> bool {
         !self.0.open.load(Relaxed)
@@ -67,6 +74,7 @@ impl Homes {
 }
 
 impl Pool {
+<<<<<<< HEAD
     /// Whether statements that must not write run on connections that are guarded in place: no others can be opened.
     pub fn guards_in_place(&self) -> bool {
         self.is_barred() && !self.homes().open().any(|facts| facts.kind == KindTag::Guarded)
@@ -75,11 +83,27 @@ impl Pool {
     /// The home of a client that has just logged in on that core: an idle connection if there is one, of those the one that
     /// is home to the fewest, of those the one that this core would lend next.
     pub fn home(&self, core: usize, kind: KindTag) -> Option<Home> {
+=======
+    /// An idle connection that is nobody's home, for a client that has just logged in on that core: of those the one that
+    /// this core would lend next.
+    pub fn own_home(&self, core: usize, kind: KindTag) -> Option<Home> {
+        let idle = self.idle_home(core, kind)?;
+        (idle.clients.load(Relaxed) == 0).then(|| Home::at(&idle))
+    }
+
+    /// The home of a client that cannot have one of its own: an idle connection if there is one, of those the one that is home to
+    /// the fewest, of those the one that this core would lend next.
+    pub fn shared_home(&self, core: usize, kind: KindTag) -> Option<Home> {
+>>>>>>> 7453123 (Each client has a process of its own while its pool has room; what signals processes does not run on those it names)
         let clients = |facts: &Arc<Facts>| facts.clients.load(Relaxed);
-        let others = (0..self.cores()).filter(|other| *other != core);
-        let idle = std::iter::once(core).chain(others).filter_map(|core| self.idle_on(core, kind)).min_by_key(clients);
         // Who has a busy one may keep it.
         let busy = || self.homes().open().filter(|facts| facts.kind == kind).min_by_key(clients);
-        idle.or_else(busy).map(|facts| Home::at(&facts))
+        self.idle_home(core, kind).or_else(busy).map(|facts| Home::at(&facts))
+    }
+
+    fn idle_home(&self, core: usize, kind: KindTag) -> Option<Arc<Facts>> {
+        let others = (0..self.cores()).filter(|other| *other != core);
+        let idle = std::iter::once(core).chain(others).filter_map(|core| self.idle_on(core, kind));
+        idle.min_by_key(|facts| facts.clients.load(Relaxed))
     }
 }

@@ -80,7 +80,7 @@ fn kill_drops_everybody_and_holds_who_comes() {
     let mut apart = raw(&proxy, "app", "other");
     rows(&mut open, "begin; select 1");
     running.send(&query("select pg_sleep(600)")).unwrap();
-    wait::until(SOON, "two server connections", || (server_connections(&mut console) == 2).then_some(()));
+    wait::until(SOON, "a server connection for each", || (server_connections(&mut console) == 3).then_some(()));
     rows(&mut console, "KILL app");
     for victim in [&mut open, &mut idle, &mut running] {
         let frames = victim.frames_until_closed(SOON).unwrap();

@@ -18,16 +18,9 @@ fn notifiers(frames: &[Frame]) -> Vec<String> {
 
 /// Four clients of a pool of two server connections: the first two were told of one, the others of the other.
 fn four(stand: &Stand) -> [Client; 4] {
-    let mut a = stand.client("dba", "d0");
-    let b = stand.client("dba", "d0");
-    assert_eq!(told(&a), told(&b), "there was one connection");
-    a.ask("BEGIN");
-    stand.client("dba", "d0").ask("SELECT 'opens another'");
-    let (c, d) = (stand.client("dba", "d0"), stand.client("dba", "d0"));
-    a.ask("ROLLBACK");
-    assert_eq!(told(&c), told(&d));
-    assert_ne!(told(&a), told(&c));
-    [a, b, c, d]
+    let [a, b, c, d] = [(); 4].map(|()| stand.client("dba", "d0"));
+    assert_ne!(told(&a), told(&b), "there is room for two");
+    if told(&c) == told(&a) { [a, c, b, d] } else { [a, d, b, c] }
 }
 
 #[test]
@@ -106,8 +99,7 @@ fn a_key_cancels_its_own_statement_though_others_were_told_the_same_process() {
 #[test]
 fn a_notification_of_its_own_tells_its_own_process_wherever_it_listens() {
     let stand = Stand::start("default_pool_size = 2", 1);
-    let mut holder = stand.client("dba", "d0");
-    let mut listener = stand.client("dba", "d0");
+    let [mut holder, mut listener, ..] = four(&stand);
     assert_eq!(told(&holder), told(&listener));
     // At home.
     listener.ask("LISTEN news");
@@ -210,4 +202,95 @@ fn a_process_that_another_keeps_is_not_waited_for_twice() {
     assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
     b.ask("UNLISTEN *");
     wait::until(SOON, "its own again", || (a.value("SELECT pg_backend_pid()") == told(&a)).then_some(()));
+}
+
+#[test]
+fn while_a_pool_has_room_each_client_has_a_process_of_its_own_without_asking() {
+    let stand = Stand::start("default_pool_size = 5", 1);
+    let mut clients = [(); 5].map(|()| stand.client("dba", "d0"));
+    let mut pids: Vec<_> = clients.iter().map(told).collect();
+    pids.sort();
+    pids.dedup();
+    assert_eq!(pids.len(), 5);
+    for round in 0..3 {
+        clients.iter_mut().for_each(|client| _ = client.ask("BEGIN"));
+        for client in clients.iter_mut().rev() {
+            assert_eq!(client.value("SELECT pg_backend_pid()"), told(client), "{round}");
+            client.ask("COMMIT");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_another_keeps_is_nobody_elses_at_log_in() {
+    let stand = Stand::start("default_pool_size = 3", 1);
+    let mut listener = stand.client("dba", "d0");
+    listener.ask("LISTEN news");
+    // In a transaction, too.
+    let mut busy = stand.client("dba", "d0");
+    busy.ask("BEGIN");
+    let mut sender = stand.client("dba", "d0");
+    assert!(told(&sender) != told(&listener) && told(&sender) != told(&busy));
+    sender.ask("NOTIFY news");
+    let frames = wait::until(SOON, "the notification", || {
+        let frames = listener.0.round_trip(&message::query("SELECT 1"), SOON).unwrap();
+        (!notifiers(&frames).is_empty()).then_some(frames)
+    });
+    assert_eq!(notifiers(&frames), [told(&sender)]);
+}
+
+#[test]
+fn what_signals_another_clients_process_does_not_run_on_it() {
+    // With room for each, and without.
+    for size in [5, 2] {
+        let stand = Stand::start(&format!("default_pool_size = {size}"), 1);
+        let mut direct = stand.direct("dba", "d0");
+        let mut others: Vec<_> = (0..4).map(|_| stand.client("dba", "d0")).collect();
+        for form in 0..6 {
+            let mut caller = stand.client("dba", "d0");
+            let lies_on_top = form % others.len();
+            let other = others[lies_on_top].value("SELECT pg_backend_pid()");
+            let pid: i32 = other.parse().unwrap();
+            let parse = message::parse("", "SELECT pg_terminate_backend($1)", &[23]);
+            let rest = [message::execute("", 0), message::sync()].concat();
+            let frames = match form {
+                0 => caller.0.round_trip(&message::query(&format!("SELECT pg_terminate_backend({other})")), SOON),
+                1 => caller
+                    .0
+                    .round_trip(&message::query(&format!("SELECT 1; SELECT pg_cancel_backend('{other}')")), SOON),
+                2 => {
+                    let bind = message::bind("", "", &[Some(other.as_bytes())]);
+                    caller.0.round_trip(&[parse, bind, rest].concat(), SOON)
+                }
+                3 => {
+                    let value = pid.to_be_bytes();
+                    let bind = message::bind_with_formats("", "", &[1], &[Some(&value)], &[]);
+                    caller.0.round_trip(&[parse, bind, rest].concat(), SOON)
+                }
+                4 => {
+                    caller
+                        .0
+                        .round_trip(
+                            &[message::parse("k", "SELECT pg_cancel_backend($1)", &[23]), message::sync()].concat(),
+                            SOON,
+                        )
+                        .unwrap();
+                    let bind = message::bind("", "k", &[Some(other.as_bytes())]);
+                    caller.0.round_trip(&[bind, rest].concat(), SOON)
+                }
+                _ => {
+                    let text = format!("PREPARE k AS SELECT pg_terminate_backend({other})");
+                    caller.ask(&text);
+                    caller.0.round_trip(&message::query("SELECT pg_cancel_backend(0)"), SOON)
+                }
+            };
+            let frames = frames.unwrap_or_else(|error| panic!("{size}, {form}: {error}"));
+            assert!(frames.iter().all(|frame| frame.error().is_none()), "{size}, {form}: {frames:?}");
+            if [0, 2, 3].contains(&form) {
+                let gone = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {other}");
+                wait::until(SOON, "the process ends", || (direct.value(&gone) == "0").then_some(()));
+            }
+            assert_eq!(others[lies_on_top].value("SELECT 1"), "1");
+        }
+    }
 }

@@ -208,17 +208,42 @@ impl Pool {
         }
     }
 
-    /// Takes that very connection if it is idle on any core and nobody waits.
-    pub async fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+    /// Takes that very connection if it is idle on this core, if that is possible without waiting or passing anybody over.
+    #[inline]
+    pub fn try_take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+        if self.waiting.load(SeqCst) != 0 {
+            return None;
+        }
+        let mut queue = self.queue(core);
+        let at = queue.idle.iter().rposition(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
+        if self.settings.check.is_due(queue.idle.get(at)?.peek()) {
+            return None;
+        }
+        let mut conn = K::from_any(queue.idle.swap_remove(at)).ok()?;
+        drop(queue);
+        if self.is_good(conn.server()) {
+            return Some(conn);
+        }
+        conn.close();
+        None
+    }
+
+    /// Takes a connection that is idle on any core, nobody waits for, and `fits`.
+    pub async fn take_fitting<K: Kind>(&self, core: usize, fits: impl Fn(&Server) -> bool) -> Option<Conn<K>> {
         if self.waiting.load(SeqCst) != 0 {
             return None;
         }
         let found = (0..self.shards.len()).find_map(|shard| {
             let mut queue = self.queue(shard);
-            let at = queue.idle.iter().position(|conn| conn.tag() == K::TAG && conn.peek().id == id)?;
+            let at = queue.idle.iter().rposition(|conn| conn.tag() == K::TAG && fits(conn.peek()))?;
             Some(queue.idle.swap_remove(at))
         });
         self.settle(found?, core).await
+    }
+
+    /// Takes that very connection if it is idle on any core and nobody waits.
+    pub async fn take_this<K: Kind>(&self, core: usize, id: u64) -> Option<Conn<K>> {
+        self.take_fitting(core, |server| server.id == id).await
     }
 
     /// Takes an idle connection, opens one, or waits for one until `deadline`.
@@ -412,7 +437,7 @@ impl Pool {
     }
 
     /// Number of cores.
-    pub(super) fn cores(&self) -> usize {
+    pub fn cores(&self) -> usize {
         self.shards.len()
     }
 

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use super::{AcquireError, LogIns, Permit, Pool};
 use crate::log::millis;
 use crate::upstream::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::upstream::home::Home;
 use crate::upstream::ledger::{Backend, micros};
 use crate::upstream::login::{Fresh, LoginError};
 use crate::upstream::server::Server;
@@ -74,7 +75,22 @@ impl Pool {
         Ok(true)
     }
 
+<<<<<<< HEAD
     /// Opens one for anybody.
+=======
+    /// Opens one to be the home of a client that has just logged in, if there is a place for it.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_home(self: &Arc<Self>, tag: KindTag, core: usize) -> Result<Option<Home>, LoginError> {
+        let Ok(permit) = self.permit_in_turn(0, Instant::now()) else { return Ok(None) };
+        let conn = self.open(permit, tag, core, &[]).await?;
+        let home = Home::at(&conn.peek().facts);
+        self.give_back(conn);
+        Ok(Some(home))
+    }
+
+>>>>>>> 7453123 (Each client has a process of its own while its pool has room; what signals processes does not run on those it names)
     pub(super) async fn open(
         self: &Arc<Self>,
         permit: Permit,
