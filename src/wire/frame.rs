@@ -64,6 +64,12 @@ pub fn peek_front(bytes: &[u8], largest: usize) -> Result<Option<Header>, WireEr
     }
 }
 
+/// The header of a message whose kind may have that length, though it is above `largest` (bytes of the body).
+pub fn peek_too_large(bytes: &[u8], largest: usize) -> Option<Header> {
+    let header = peek(bytes).ok().flatten()?;
+    (matches!(header.tag, b'Q' | b'P' | b'B' | b'F') && header.body() > largest).then_some(header)
+}
+
 /// Reads the header of a message from a server, if it is there whole.
 ///
 /// # Errors
@@ -127,8 +133,7 @@ fn peek(bytes: &[u8]) -> Result<Option<Header>, WireError> {
 fn front_limit(tag: u8, largest: usize) -> Option<usize> {
     match tag {
         b'Q' | b'P' | b'B' | b'F' | b'd' => Some(largest),
-        b'C' | b'D' | b'E' | b'f' | b'p' => Some(largest.min(SMALL)),
-        b'S' | b'H' | b'X' | b'c' => Some(0),
+        b'C' | b'D' | b'E' | b'H' | b'S' | b'X' | b'c' | b'f' | b'p' => Some(largest.min(SMALL)),
         _ => None,
     }
 }
@@ -179,8 +184,14 @@ mod tests {
         assert_eq!(peek_front(b"Q\0\0\0\x03", 100), Err(WireError::Length));
         assert_eq!(peek_front(b"Q\xff\xff\xff\xff", 100), Err(WireError::Length));
         assert_eq!(peek_front(b"Q\0\0\x01\0", 100), Err(WireError::Length));
-        assert_eq!(peek_front(b"S\0\0\0\x05", 100), Err(WireError::Length));
+        // Nothing belongs into a Sync: the server has words for that, as long as it is no more than it would read.
+        assert_eq!(peek_front(b"S\0\0\0\x05", 100), Ok(Some(Header { tag: b'S', total: 6 })));
+        assert_eq!(peek_front(b"S\0\0\x7f\xff", 1 << 20), Err(WireError::Length));
         assert_eq!(peek_front(b"E\0\0\x7f\xff", 1 << 20), Err(WireError::Length));
+        assert_eq!(peek_too_large(b"Q\0\0\x01\0", 100), Some(Header { tag: b'Q', total: 257 }));
+        assert_eq!(peek_too_large(b"Q\0\0\x01\0", 1000), None);
+        assert_eq!(peek_too_large(b"E\0\0\x7f\xff", 1 << 20), None);
+        assert_eq!(peek_too_large(b"Q\xff\xff\xff\xff", 100), None);
     }
 
     #[test]

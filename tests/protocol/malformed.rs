@@ -61,6 +61,9 @@ fn malformed() -> Vec<Vec<u8>> {
         frame(b'E', b"\0\0\0"),
         frame(b'E', b"\0\0\0\0\0more"),
         frame(b'F', b"\0"),
+        frame(b'H', b"more"),
+        frame(b'S', b"more"),
+        frame(b'S', b"\0"),
     ]
 }
 
@@ -74,8 +77,8 @@ fn malformed_messages_are_answered_as_by_postgresql() {
     };
     let good = [parse("", "SELECT 7", &[]), bind("", "", &[]), execute("", 0)].concat();
     for bad in malformed() {
-        // A simple query and a function call are answered with ReadyForQuery by themselves.
-        let ends = matches!(bad[0], b'Q' | b'F');
+        // A simple query, a function call and a Sync are answered with ReadyForQuery by themselves.
+        let ends = matches!(bad[0], b'Q' | b'F' | b'S');
         let sync = if ends { Vec::new() } else { sync() };
         for before in ["SELECT 1", "BEGIN", "BEGIN; SELECT 1"] {
             compare(before, &[bad.clone(), sync.clone()].concat());
@@ -83,6 +86,12 @@ fn malformed_messages_are_answered_as_by_postgresql() {
         if !ends {
             compare("SELECT 1", &[good.clone(), bad.clone(), good.clone(), sync.clone()].concat());
             compare("BEGIN", &[bad.clone(), good.clone(), sync.clone()].concat());
+        }
+        if bad[0] == b'S' {
+            for before in ["SELECT 1", "BEGIN"] {
+                compare(before, &[good.clone(), bad.clone()].concat());
+                compare(before, &[good.clone(), frame(b'D', b"X\0"), good.clone(), bad.clone()].concat());
+            }
         }
     }
 }
