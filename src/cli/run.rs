@@ -72,6 +72,7 @@ fn serve(run: &Run) -> ExitCode {
         Err(errors) => return complain(&errors),
     };
     let level = crate::log::start(&config.log);
+    crate::serve::allocator::map_buffers(&config);
     for warning in &config.warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }

@@ -7,7 +7,7 @@ use super::guarantees::When;
 use super::settle::Desks;
 use crate::gate::{DrainTo, Epoch, Field, Gate, GateView, Job, Lsn, OpenTransaction, Settled};
 use crate::hub::client::Ask;
-use crate::hub::{Client, Database, Hub, Phase};
+use crate::hub::{Client, Core, Database, Hub, Phase};
 use crate::topology::{Cluster, Role};
 use crate::upstream::login::Login;
 use crate::wire::Report;
@@ -73,6 +73,26 @@ fn concerned(client: &Client, to: DrainTo) -> bool {
     }
 }
 
+/// Idle clients that are told of a flip at a time.
+const PUSHED_AT_ONCE: usize = 32;
+
+/// Asks the clients of a core to look at the gate: at once those for whom something is under way, and a few at a time those that
+/// are idle. To tell ten thousand takes a while, in which others want to be served.
+fn push_flip(core: &Core, gate: &Arc<Gate>) {
+    let (idle, busy): (Vec<_>, Vec<_>) = core
+        .clients()
+        .into_iter()
+        .filter(|client| may_be_of(client, gate))
+        .partition(|client| client.phase.get() == Phase::Idle);
+    busy.iter().for_each(|client| client.ask(Ask::Flip));
+    tokio::task::spawn_local(async move {
+        for some in idle.chunks(PUSHED_AT_ONCE) {
+            some.iter().for_each(|client| client.ask(Ask::Flip));
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
 impl Field for World {
     fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()> {
         Box::pin(async move {
@@ -82,13 +102,7 @@ impl Field for World {
             } else {
                 super::guarantees::let_all_log_in(&databases);
             }
-            hub.on_every_core(move |core| {
-                core.clients()
-                    .iter()
-                    .filter(|client| may_be_of(client, &gate))
-                    .for_each(|client| client.ask(Ask::Flip));
-            })
-            .await;
+            hub.on_every_core(move |core| push_flip(core, &gate)).await;
         })
     }
 

@@ -86,7 +86,7 @@ pub async fn watch_memory(hub: Arc<Hub>) {
         // A crowd can come and go between two looks.
         let most = hub.most_clients.swap(0, SeqCst);
         if crowd.has_left(most, hub.clients.load(SeqCst)) {
-            trim();
+            super::allocator::trim();
         }
     }
 }
@@ -113,16 +113,6 @@ impl Crowd {
         left && !falls
     }
 }
-
-/// The allocator gives back by itself what lies at the end of its heaps only; what sessions leave behind lies scattered.
-#[cfg(target_env = "gnu")]
-fn trim() {
-    // SAFETY: it is given no pointer, and may be called at any time by any thread.
-    unsafe { libc::malloc_trim(0) };
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn trim() {}
 
 /// Closes server connections that are too old or idle for too long, and keeps min_pool_size of them warm.
 pub async fn watch_pools(hub: Arc<Hub>) {
