@@ -174,7 +174,7 @@ settings! {
 settings! {
     /// Memory.
     pub struct Memory titled "Memory" {
-        /// The largest statement (Query, Parse) that is held to be looked at. A larger one is refused.
+        /// The largest statement (Query, Parse) that is held to be looked at. A larger one is an error (54000); values (Bind) stream.
         max_message_size: Size = Size::new(256 * MB), { min: KB, max: GB };
         /// Bytes that are read at once; a connection that is idle has no buffer.
         buffer_size: Size = Size::new(128 * KB), { min: 4 * KB, max: 16 * MB };

@@ -31,7 +31,9 @@ impl Session {
             self.pass(header, None);
             return Ok(Handled::Done);
         }
-        if front::check(header.tag, self.body(header)).is_err() {
+        // The Sync of a batch in a block that the client does not see ends that block in any form.
+        let ends_block = header.tag == b'S' && self.flow.around == Around::Ours;
+        if !ends_block && front::check(header.tag, self.body(header)).is_err() {
             return Ok(self.malformed(header));
         }
         if let Some(handled) = self.own_extended(header)? {
@@ -367,10 +369,14 @@ impl Session {
                 Err(_) if as_parsed => self.prepare_again(&name, &statement),
                 Err(report) => return Ok(self.fail_in_place(header, report)),
             };
-            let whole = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
-            let rest = front::bind(whole)?.rest;
-            front::write_bind(&mut self.io.to_server, &portal, server_name.as_bytes(), rest);
+            let missing = self.missing(header.total);
+            let bytes = self.io.from_client.unscanned();
+            let here = bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default();
+            let rest = front::bind(here)?.rest;
+            front::write_bind_start(&mut self.io.to_server, &portal, server_name.as_bytes(), rest, missing);
             self.drop_bytes(header.total);
+            // What is still to come of it goes on as it comes.
+            self.io.drop_rest = false;
             self.expect(Expected::seen(What::Bind(Some(statement.clone()))).of(name));
         }
         if !self.names.bind(&portal, statement) {

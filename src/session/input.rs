@@ -56,9 +56,21 @@ impl Session {
                 return Ok(Next::Wait);
             }
             let bytes = self.io.from_client.unscanned();
-            let Some(header) = peek_front(bytes, self.manner.largest)? else {
-                self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
-                return self.wait_for_client();
+            let header = match peek_front(bytes, self.manner.largest) {
+                Ok(Some(header)) => header,
+                Ok(None) => {
+                    self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
+                    return self.wait_for_client();
+                }
+                Err(error) => match peek_too_large(bytes, self.manner.largest).filter(|_| !self.flow.copy_in) {
+                    Some(header) if self.streams(header) => header,
+                    Some(header) => match self.too_large(header) {
+                        Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
+                        Handled::Done => continue,
+                        Handled::Later | Handled::Hold => return Ok(Next::Wait),
+                    },
+                    None => return Err(error.into()),
+                },
             };
             if matches!(header.tag, b'd' | b'c' | b'f') && self.may_begin_copy() {
                 // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
@@ -71,7 +83,7 @@ impl Session {
                 self.io.drop_rest = !self.flow.copy_in;
                 continue;
             }
-            if bytes.len() < header.total {
+            if bytes.len() < header.total && !self.streams(header) {
                 self.io.client_wants = header.total;
                 return self.wait_for_client();
             }
@@ -388,18 +400,26 @@ impl Session {
             _ => What::Execute(None),
         };
         self.flow.batch = !matches!(header.tag, b'Q' | b'F' | b'S');
+        if header.tag == b'S' {
+            (self.flow.skip, self.flow.bound) = (false, false);
+        }
         self.pass(header, Some(Expected::seen(what)));
         Handled::Done
     }
 
-    /// Body of the message at the front of what was read.
+    /// Body of the message at the front of what was read; its beginning, if it is one that [streams](Self::streams).
     pub(super) fn body(&self, header: Header) -> &[u8] {
-        self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default()
+        let bytes = self.io.from_client.unscanned();
+        bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default()
     }
 
     /// Passes a message on as it lies.
     pub(super) fn pass(&mut self, header: Header, expected: Option<Expected>) {
         self.keep_for_replay(header.total);
+        let missing = self.missing(header.total);
+        if missing > 0 {
+            (self.io.client_rest, self.io.drop_rest) = (missing, false);
+        }
         self.io.from_client.pass(header.total);
         if let Some(expected) = expected {
             self.expect(expected);
@@ -409,7 +429,11 @@ impl Session {
     /// Drops bytes of the client's: what stands before them goes into our own queue, so that order is kept.
     pub(super) fn drop_bytes(&mut self, n: usize) {
         self.keep_for_replay(n);
+        let missing = self.missing(n);
         let io = &mut self.io;
+        if missing > 0 {
+            (io.client_rest, io.drop_rest) = (missing, true);
+        }
         io.from_client.move_ready(&mut io.to_server);
         io.from_client.skip(n);
     }

@@ -60,6 +60,7 @@ mod single;
 pub mod spares;
 pub mod startup;
 mod state;
+mod streamed;
 mod tenure;
 mod together;
 mod told;

@@ -82,10 +82,12 @@ impl Session {
 
     /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
     pub(super) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
+        let whole = self.missing(header.total) == 0;
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
         let body = io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
         if header.tag == b'B'
+            && whole
             && let Ok(bind) = front::bind(body)
         {
             front::write_bind(&mut io.to_server, bind.portal, on_server, bind.rest);

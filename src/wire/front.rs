@@ -152,6 +152,16 @@ pub fn write_bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: &[u8
     });
 }
 
+/// Appends the beginning of a Bind of which `missing` bytes will come behind `rest`.
+pub fn write_bind_start(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: &[u8], missing: usize) {
+    let length = 4 + portal.len() + 1 + statement.len() + 1 + rest.len() + missing;
+    out.push(b'B');
+    out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    bytes(out, portal);
+    bytes(out, statement);
+    out.extend_from_slice(rest);
+}
+
 /// What stands after the names in a Bind without parameters whose results are text.
 pub const NO_PARAMETERS: &[u8] = &[0, 0, 0, 0, 0, 0];
 
