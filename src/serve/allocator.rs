@@ -18,7 +18,10 @@ pub fn map_buffers(config: &Config) {
     // SAFETY: it is given no pointer; no other thread runs yet that could allocate meanwhile.
     let done = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, i32::try_from(size).unwrap_or(i32::MAX)) };
     if done == 0 {
-        tracing::warn!(event = "allocator", "the allocator does not take a threshold for mapped memory: idle memory may stay resident");
+        tracing::warn!(
+            event = "allocator",
+            "the allocator does not take a threshold for mapped memory: idle memory may stay resident"
+        );
     }
 }
 

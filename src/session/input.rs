@@ -13,7 +13,7 @@ use crate::hub::client::Running;
 use crate::route::Nature;
 use crate::sql::cache::Cached;
 use crate::sql::{CopyDirection, Kind, LexContext, Refusal, Statement};
-use crate::wire::frame::{HEADER, Header, WireError, peek_front};
+use crate::wire::frame::{HEADER, Header, WireError, peek_front, peek_too_large};
 use crate::wire::{Report, TxStatus, back, front};
 
 impl From<WireError> for End {

@@ -74,16 +74,11 @@ impl Homes {
 }
 
 impl Pool {
-<<<<<<< HEAD
     /// Whether statements that must not write run on connections that are guarded in place: no others can be opened.
     pub fn guards_in_place(&self) -> bool {
         self.is_barred() && !self.homes().open().any(|facts| facts.kind == KindTag::Guarded)
     }
 
-    /// The home of a client that has just logged in on that core: an idle connection if there is one, of those the one that
-    /// is home to the fewest, of those the one that this core would lend next.
-    pub fn home(&self, core: usize, kind: KindTag) -> Option<Home> {
-=======
     /// An idle connection that is nobody's home, for a client that has just logged in on that core: of those the one that
     /// this core would lend next.
     pub fn own_home(&self, core: usize, kind: KindTag) -> Option<Home> {
@@ -94,7 +89,6 @@ impl Pool {
     /// The home of a client that cannot have one of its own: an idle connection if there is one, of those the one that is home to
     /// the fewest, of those the one that this core would lend next.
     pub fn shared_home(&self, core: usize, kind: KindTag) -> Option<Home> {
->>>>>>> 7453123 (Each client has a process of its own while its pool has room; what signals processes does not run on those it names)
         let clients = |facts: &Arc<Facts>| facts.clients.load(Relaxed);
         // Who has a busy one may keep it.
         let busy = || self.homes().open().filter(|facts| facts.kind == kind).min_by_key(clients);

@@ -75,22 +75,22 @@ impl Pool {
         Ok(true)
     }
 
-<<<<<<< HEAD
-    /// Opens one for anybody.
-=======
     /// Opens one to be the home of a client that has just logged in, if there is a place for it.
     ///
     /// # Errors
     /// It cannot be opened.
     pub async fn open_home(self: &Arc<Self>, tag: KindTag, core: usize) -> Result<Option<Home>, LoginError> {
+        if self.is_barred() {
+            return Ok(None);
+        }
         let Ok(permit) = self.permit_in_turn(0, Instant::now()) else { return Ok(None) };
-        let conn = self.open(permit, tag, core, &[]).await?;
+        let conn = self.open(permit, tag, core).await?;
         let home = Home::at(&conn.peek().facts);
         self.give_back(conn);
         Ok(Some(home))
     }
 
->>>>>>> 7453123 (Each client has a process of its own while its pool has room; what signals processes does not run on those it names)
+    /// Opens one for anybody.
     pub(super) async fn open(
         self: &Arc<Self>,
         permit: Permit,
