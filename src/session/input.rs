@@ -64,6 +64,10 @@ impl Session {
                 }
                 Err(error) => match peek_too_large(bytes, self.manner.largest).filter(|_| !self.flow.copy_in) {
                     Some(header) if self.streams(header) => header,
+                    Some(header) if self.lacks_names(header) => {
+                        self.io.client_wants = bytes.len() + 1;
+                        return self.wait_for_client();
+                    }
                     Some(header) => match self.too_large(header) {
                         Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
                         Handled::Done => continue,

@@ -34,8 +34,13 @@ impl Session {
 
     /// Takes in what a Bind is about to run; gives the statement that it is sent for.
     pub(super) fn note_bound(&mut self, header: Header, statement: Rc<Prepared>) -> Result<Rc<Prepared>, End> {
-        let body = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
-        self.flow.past.binds(&statement, front::bind(body)?.rest);
+        if self.missing(header.total) > 0 {
+            // Too large to be sent once more.
+            self.flow.past.sends_unknown();
+        } else {
+            let body = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+            self.flow.past.binds(&statement, front::bind(body)?.rest);
+        }
         self.note_read_only_text(&statement.cached, statement.context());
         Ok(self.bound_as_read_only(statement))
     }

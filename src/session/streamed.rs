@@ -13,6 +13,9 @@ use crate::wire::{Report, TxStatus, back, front};
 /// A Bind that is larger than this is not waited for as a whole; what would be asked of another server again is smaller (bytes).
 const STREAMED: usize = 128 * 1024;
 
+/// Names in a Bind that are longer than this in all are no names (bytes).
+const LONGEST_NAMES: usize = 64 * 1024;
+
 impl Session {
     /// Whether a message may be looked at before all of it is here: a large Bind whose names are, with the gate open.
     pub(super) fn streams(&self, header: Header) -> bool {
@@ -22,6 +25,12 @@ impl Session {
             && !self.flow.skip
             && !self.db.gate.state().mode.reports_read_only()
             && front::bind(self.body(header)).is_ok()
+    }
+
+    /// Whether the names in a Bind are still to come.
+    pub(super) fn lacks_names(&self, header: Header) -> bool {
+        let body = self.body(header);
+        header.tag == b'B' && body.len() < LONGEST_NAMES && front::bind(body).is_err()
     }
 
     /// How much of a message of `total` bytes is not here yet.
