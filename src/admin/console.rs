@@ -179,11 +179,15 @@ impl Console {
                     }
                 }
                 b'S' => {
+                    front::check(tag, &body)?;
                     self.skip = false;
                     self.names.end_portals(self.status);
                     self.ready();
                 }
-                b'H' => self.link.flush().await?,
+                b'H' => {
+                    front::check(tag, &body)?;
+                    self.link.flush().await?;
+                }
                 b'F' => {
                     front::function_oid(&body)?;
                     Report::error("0A000", "the console has no functions").write(&mut self.link.out);
