@@ -40,10 +40,10 @@ fn buffers_of_clients_that_wait_are_not_resident_whatever_was_done_before() {
     let first = while_all_wait(&stand, &mut holder, &mut clients);
     assert!(first < bound, "{first} after {idle}");
     // Their buffers have been freed; so have larger ones, and many small things have come to stay.
-    for at in 0..200 {
+    for (at, client) in clients.iter_mut().enumerate().take(200) {
         let name = format!("s{at}");
         let parse = message::parse(&name, &format!("select {at}, '{}'", "x".repeat(300)), &[]);
-        clients[at].round_trip(&[parse, message::sync()].concat(), LONG).expect("prepared");
+        client.round_trip(&[parse, message::sync()].concat(), LONG).expect("prepared");
     }
     let large = format!("select length('{}'), repeat('y', 3000000)", "z".repeat(3_000_000));
     holder.query(&large, LONG).expect("a large one");
