@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers conformance-versions bench build release postgres lint fmt
+.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions bench build release postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -17,6 +17,7 @@ help:
 	@echo '  make conformance-fuzz     random input, ten minutes a target (PGSLUICE_TEST_FUZZ_SECONDS)'
 	@echo '  make conformance-regress  PostgreSQL 15 regression suite by pg_regress, in each manner of pooling'
 	@echo '  make conformance-twins    two clients at random on one server connection, 100,000 steps beside direct connections'
+	@echo '  make conformance-ownership nobody is told what another has asked: ten minutes of chaos through the release binary'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
 	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
@@ -46,7 +47,7 @@ test: postgres
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-drivers conformance-versions
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
@@ -57,6 +58,11 @@ conformance-release: postgres build
 conformance-flips: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_FLIPS=200 \
 		$(CARGO) test --locked --test maintenance commits -- --nocapture --test-threads=1
+
+# Clients that say whose each statement is, under overload, cancels, time-outs, kills and a failover, for ten minutes.
+conformance-ownership: postgres build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_OWNERSHIP_SECONDS=600 \
+		$(CARGO) test --locked --test ownership -- --nocapture
 
 # PostgreSQL's own statements, each in maintenance and in a READ ONLY transaction; what differs goes to the docs.
 conformance-corpus: postgres

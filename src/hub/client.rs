@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -144,6 +144,8 @@ pub struct Client {
     pub running: RefCell<Option<Running>>,
     /// Why it keeps its server connection, in words.
     pub pinned: Cell<&'static str>,
+    /// The session's own idle_session_timeout.
+    pub idle_limit: Cell<Option<Duration>>,
     /// Where a cancel request goes now.
     pub cancel: RefCell<Option<Arc<CancelTarget>>>,
     /// Cancel requests that are on their way: its server connection must not serve another client before they are over.
@@ -205,6 +207,7 @@ impl Client {
             write_capable: Cell::new(false),
             running: RefCell::default(),
             pinned: Cell::new(""),
+            idle_limit: Cell::new(None),
             cancel: RefCell::default(),
             cancelling: Cell::new(0),
             aim: Cell::new(Aim::Any),

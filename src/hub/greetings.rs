@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_greeting_is_for_who_would_be_told_the_same() {
-        let welcome = || Arc::new(Welcome { parameters: Vec::new(), read_only: None });
+        let welcome = || Arc::new(Welcome { parameters: Vec::new(), read_only: None, notices: Vec::new() });
         let greeting = |word: &[u8]| Greeting { vars: Vars::default(), words: word.into() };
         let (one, other) = (welcome(), welcome());
         let mut greetings = Greetings::default();

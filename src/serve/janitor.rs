@@ -58,7 +58,10 @@ fn overdue(client: &Client, timeouts: &Timeouts, query: Timeout, idle: Timeout) 
         Phase::IdleInTransaction if over(in_phase, idle) => {
             Some(Report::fatal("25P03", "terminating connection due to idle-in-transaction timeout"))
         }
-        Phase::Idle if over(in_phase, timeouts.client_idle_timeout) => {
+        Phase::Idle
+            if over(in_phase, timeouts.client_idle_timeout)
+                || client.idle_limit.get().is_some_and(|limit| in_phase.elapsed() > limit) =>
+        {
             Some(Report::fatal("57P05", "terminating connection due to idle-session timeout"))
         }
         _ => None,

@@ -32,6 +32,7 @@ use crate::upstream::login::LoginError;
 use crate::upstream::pool::Welcome;
 use crate::upstream::vars::{Value, Vars, reported_name};
 use crate::upstream::{AcquireError, Guarded, Home, Unguarded};
+use crate::wire::fields::Place;
 use crate::wire::{ErrorFields, Report, Severity, TxStatus, back};
 
 /// PostgreSQL's words for it.
@@ -153,7 +154,7 @@ struct Prepared {
 
 impl Prepared {
     fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
-        Box::new(Session {
+        let session = Box::new(Session {
             core: core.clone(),
             spares: spares.clone(),
             me: self.me,
@@ -201,7 +202,9 @@ impl Prepared {
             breaking: super::drain::Breaking::No,
             asking: super::refuse::Asking::No,
             holding: super::hold::Holding::default(),
-        })
+        });
+        session.note_idle_limit();
+        session
     }
 }
 
@@ -346,6 +349,9 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
             known.vars
         }
     };
+    if let Some(notice) = wanted.application_name.as_deref().and_then(shortened) {
+        notice.write(&mut greeting);
+    }
     if !has_own_server(settings.pool_mode, operator) {
         let number = || u32::try_from(me.id).unwrap_or(u32::MAX);
         back::backend_key(&mut greeting, home.as_ref().map_or_else(number, Home::pid), &me.secret);
@@ -383,17 +389,29 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     })
 }
 
+/// Bytes of a name that PostgreSQL keeps.
+const LONGEST_NAME: usize = 63;
+
 /// The name that a client gives itself; None: it has not, and is named as the server says.
 fn application_name(config: &Config, guest: &Guest, wanted: &Wanted) -> Option<String> {
     // PostgreSQL replaces what is not printable ASCII.
     let printable = |b| if (b' '..=b'~').contains(&b) { char::from(b) } else { '?' };
     let name: Option<String> =
-        wanted.application_name.as_ref().map(|name| name.bytes().map(printable).take(63).collect());
+        wanted.application_name.as_ref().map(|name| name.bytes().map(printable).take(LONGEST_NAME).collect());
     if !config.startup.application_name_add_host {
         return name;
     }
     let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
     Some(format!("{} - {from}", name.unwrap_or_default()))
+}
+
+/// PostgreSQL's notice for a name that is longer than it keeps.
+fn shortened(name: &str) -> Option<Report> {
+    let kept = (0..=LONGEST_NAME).rev().find_map(|end| name.get(..end))?;
+    let text = format!("identifier \"{name}\" will be truncated to \"{kept}\"");
+    let place = Place { file: b"scansup.c".into(), line: b"0".into(), routine: b"truncate_identifier".into() };
+    let notice = Report { severity: Severity::Notice, ..Report::error("42622", text) };
+    (name.len() > LONGEST_NAME).then(|| notice.with_place(Some(Arc::new(place))))
 }
 
 /// The settings of a client that is welcomed so and has asked for nothing but its name.
@@ -413,6 +431,7 @@ fn welcomed(core: &Core, welcome: &Welcome, application_name: Option<&str>) -> V
 /// AuthenticationOk, and what a server would report of these settings.
 fn say_welcome(out: &mut Vec<u8>, welcome: &Welcome, vars: &Vars, read_only: bool) {
     back::authentication_ok(out);
+    welcome.notices.iter().for_each(|notice| back::notice(out, notice));
     for (name, value) in &welcome.parameters {
         let value = match (name.as_str(), reported_name(name)) {
             ("default_transaction_read_only", _) if read_only => "on",

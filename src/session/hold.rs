@@ -55,7 +55,7 @@ enum Over {
 }
 
 /// A value of a setting that is a time, in milliseconds where it has no unit. None: there is no such limit.
-fn limit(value: &[u8]) -> Option<Duration> {
+pub(super) fn limit(value: &[u8]) -> Option<Duration> {
     let text = str::from_utf8(value).ok()?.trim().trim_matches('\'').trim();
     let limit = match text.parse() {
         Ok(millis) => Duration::from_millis(millis),

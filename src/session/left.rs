@@ -256,6 +256,7 @@ impl Session {
         if !late.is_empty() || all {
             self.unasked = Some(Box::new(Unasked { names: late, all, ..Unasked::default() }));
         }
+        self.note_idle_limit();
         self.me.pinned.set(self.pins.word());
     }
 }

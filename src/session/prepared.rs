@@ -63,12 +63,8 @@ struct Held<T> {
     statement: Rc<T>,
     /// What its rows were when it was prepared: what the client was told of them, or could have been.
     told: Option<NonZeroU64>,
-}
-
-impl<T> Held<T> {
-    fn new(statement: Rc<T>) -> Self {
-        Self { statement, told: None }
-    }
+    /// Its place in the order in which the client has prepared.
+    nth: u32,
 }
 
 type Map<T> = HashMap<Box<[u8]>, T, foldhash::quality::RandomState>;
@@ -83,6 +79,8 @@ pub struct Names {
     portals: Option<Box<Portals>>,
     /// Some statement was pgsluice's own.
     own: bool,
+    /// How many names there have been.
+    prepared: u32,
 }
 
 /// What SQL's PREPARE has made, which few clients use.
@@ -131,9 +129,18 @@ impl Names {
         self.sql.as_ref()?.named.get(name).map(|held| &held.statement)
     }
 
-    /// Every name, the empty one left aside.
-    pub fn all(&self) -> impl Iterator<Item = &[u8]> {
-        self.statements.keys().chain(self.sql.iter().flat_map(|sql| sql.named.keys())).map(|name| &**name)
+    /// Every name, the empty one left aside, in the order in which the client has prepared them.
+    pub fn all(&self) -> Vec<Box<[u8]>> {
+        let protocol = self.statements.iter().map(|(name, held)| (held.nth, name));
+        let sql = self.sql.iter().flat_map(|sql| sql.named.iter()).map(|(name, held)| (held.nth, name));
+        let mut all: Vec<_> = protocol.chain(sql).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    fn held<T>(&mut self, statement: Rc<T>) -> Held<T> {
+        self.prepared = self.prepared.wrapping_add(1);
+        Held { statement, told: None, nth: self.prepared }
     }
 
     /// Notes a PREPARE, which may be sent again if it `moves`. False: it is not kept, and what it has made stays where it is.
@@ -156,9 +163,10 @@ impl Names {
 
     fn put_sql(&mut self, name: &[u8], inner: Rc<Inner>) {
         self.forget(name);
+        let (size, held) = (size(&inner), self.held(inner));
         let sql = self.sql.get_or_insert_default();
-        sql.bytes += size(&inner);
-        sql.named.insert(name.into(), Held::new(inner));
+        sql.bytes += size;
+        sql.named.insert(name.into(), held);
     }
 
     /// Whether something that SQL's PREPARE has made could not be kept.
@@ -184,7 +192,8 @@ impl Names {
         if self.statements.len() >= MOST_NAMES {
             return false;
         }
-        self.statements.insert(name.into(), Held::new(statement));
+        let held = self.held(statement);
+        self.statements.insert(name.into(), held);
         true
     }
 

@@ -14,6 +14,9 @@ use crate::wire::frame::Header;
 /// An operator's text that is longer than this is no single command (bytes).
 const LONGEST_UNREAD: usize = 8 * 1024;
 
+/// How long a session may be idle: between two server connections that is for us to see to.
+pub(super) const IDLE_LIMIT: &str = "idle_session_timeout";
+
 /// Settings that begin anew with each transaction.
 const OF_ONE_TRANSACTION: [&str; 2] = ["transaction_isolation", "transaction_deferrable"];
 
@@ -238,6 +241,13 @@ impl super::Session {
             (true, Some(server)) => self.undo.commit([&mut self.vars, &mut server.vars], &seed),
             _ => self.undo.roll_back(),
         }
+        self.note_idle_limit();
+    }
+
+    /// The session's settings have changed: how long it may be idle.
+    pub(super) fn note_idle_limit(&self) {
+        let limit = self.vars.get(IDLE_LIMIT).and_then(|value| super::hold::limit(value.text().as_bytes()));
+        self.me.idle_limit.set(limit);
     }
 
     fn forget_prepared(&mut self) {

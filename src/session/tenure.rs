@@ -10,10 +10,12 @@ use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
 use super::reading::is_sensitive;
 use super::sequences::are_anothers;
+use super::state::IDLE_LIMIT;
 use super::{End, Session, Settling};
 use crate::config::PoolMode;
 use crate::hub::Phase;
 use crate::hub::client::Ask;
+use crate::sql::own_statements::settings;
 use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT, FORGET_SEQUENCES};
 use crate::topology::Avoid;
 use crate::upstream::{AnyConn, CancelTarget, Conn, InPlace};
@@ -227,6 +229,12 @@ impl Session {
             tokio::task::spawn_local(clean_up(conn, reset, self.core.hub.seed.clone()));
             return;
         }
+        if self.me.idle_limit.get().is_some() {
+            // The server would end a connection that waits in the pool, perhaps just when another client takes it.
+            let reset = settings::reset(IDLE_LIMIT);
+            tokio::task::spawn_local(clean_up(conn, reset, self.core.hub.seed.clone()));
+            return;
+        }
         let mut known = self.pools.by_upstream.iter().flatten();
         let pool = conn.server().permit.pool();
         match known.find(|known| Arc::ptr_eq(known, pool)) {
@@ -360,6 +368,8 @@ async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::upstream::v
     } else if says("reset all") {
         server.vars.reset_all(&seed);
         server.read_only_set = None;
+    } else if says(IDLE_LIMIT) {
+        server.vars.unset(&seed, IDLE_LIMIT);
     }
     if says("discard all") || says("deallocate all") {
         server.prepared.clear();

@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn only_what_is_new_is_told() {
         let parameters = vec![("is_superuser".to_owned(), "on".to_owned())];
-        let mut told = Told::new(Arc::new(Welcome { parameters, read_only: None }));
+        let mut told = Told::new(Arc::new(Welcome { parameters, read_only: None, notices: Vec::new() }));
         let mut news = |value| told.is_news("is_superuser", value);
         assert_eq!(["on", "off", "off", "on", "on"].map(&mut news), [false, true, false, true, false]);
         assert!(told.is_news("server_version", "15") && !told.is_news("server_version", "15"));

@@ -48,7 +48,13 @@ pub struct Fresh {
     pub parameters: Vec<(String, String)>,
     /// Process id and secret for cancel requests.
     pub key: (u32, Vec<u8>),
+    /// Notices and warnings, as the server wrote them; at most [`MOST_NOTICES`].
+    pub notices: Vec<Vec<u8>>,
 }
+
+/// Notices at a log-in that are kept, and the longest of them (bytes).
+const MOST_NOTICES: usize = 16;
+const LONGEST_NOTICE: usize = 4096;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +178,7 @@ impl Login {
         stream.write_all(&out).await?;
 
         let mut login = ServerLogin::new(&self.user, self.credential.clone()).with_channel_binding(binding(&stream));
-        let mut fresh = Fresh { stream, parameters: Vec::new(), key: (0, Vec::new()) };
+        let mut fresh = Fresh { stream, parameters: Vec::new(), key: (0, Vec::new()), notices: Vec::new() };
         let mut input = Vec::with_capacity(1024);
         let mut authenticated = false;
         loop {
@@ -213,6 +219,9 @@ impl Login {
                     } else {
                         Err(WireError::Format.into())
                     };
+                }
+                b'N' if authenticated && fresh.notices.len() < MOST_NOTICES && body.len() <= LONGEST_NOTICE => {
+                    fresh.notices.push(body.to_vec());
                 }
                 b'N' | b'v' => {}
                 other => return Err(WireError::UnknownBackend(other).into()),

@@ -22,12 +22,16 @@ struct Entry {
     stands: Stands,
     /// What its rows are, as far as it was asked.
     shape: Option<NonZeroU64>,
+    /// Its place in the order in which names were put there.
+    nth: u64,
 }
 
 /// See the module. The name used last is the last.
 #[derive(Default)]
 pub struct Named {
     entries: VecDeque<Entry>,
+    /// How many names have been put there.
+    put: u64,
 }
 
 impl Named {
@@ -50,7 +54,13 @@ impl Named {
     /// A statement stands under a name from now on.
     pub fn put(&mut self, name: &[u8], stands: Stands) {
         self.remove(name);
-        self.entries.push_back(Entry { name: name.into(), stands, shape: None });
+        self.put += 1;
+        self.entries.push_back(Entry { name: name.into(), stands, shape: None, nth: self.put });
+    }
+
+    /// The place of a name in the order in which names were put there.
+    pub fn nth(&self, name: &[u8]) -> Option<u64> {
+        self.find(name).and_then(|at| self.entries.get(at)).map(|entry| entry.nth)
     }
 
     /// Nothing stands under a name any more.

@@ -41,6 +41,11 @@ pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
     });
 }
 
+/// A NoticeResponse with a server's words.
+pub fn notice(out: &mut Vec<u8>, fields: &[u8]) {
+    message(out, b'N', |out| out.extend_from_slice(fields));
+}
+
 /// BackendKeyData with its secret: four bytes in protocol 3.0, up to 256 in 3.2.
 pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
     message(out, b'K', |out| {

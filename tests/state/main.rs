@@ -2,6 +2,7 @@
 //!
 //! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
 
+mod as_direct;
 mod databases;
 mod dirty;
 mod early;

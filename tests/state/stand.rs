@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, Shared};
+use pgsluice_fixtures::{Address, Cluster, Login, Proxy, Raw, Role, Shared};
 
 /// Long enough for anything here on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -74,6 +74,11 @@ impl Stand {
         let binary = pgsluice_fixtures::proxy::binary(env!("CARGO_BIN_EXE_pgsluice"));
         let proxy = Proxy::builder(binary).config(config).start().unwrap();
         Stand { proxy, cluster, used: AtomicUsize::new(0) }
+    }
+
+    /// Where the server itself listens.
+    pub fn server(&self) -> Address {
+        self.cluster.primary().tcp()
     }
 
     /// A client of the server itself.

@@ -152,8 +152,9 @@ impl Session {
                 self.clear_away(&name, way);
             }
         }
-        let names: Vec<Box<[u8]>> = self.names.all().map(Box::from).collect();
-        for name in names {
+        // In the client's order: `prepare_time` tells of it.
+        let mut last = 0;
+        for name in self.names.all() {
             let Some(server) = self.lease.server() else { return };
             let there = server.named.get(&name);
             let (wanted, statement) = match self.names.known(&name) {
@@ -164,7 +165,7 @@ impl Session {
                 Some(Known::Protocol(statement)) => (Stands::Protocol(statement.id), statement),
                 None => continue,
             };
-            if there != Some(wanted) {
+            if there != Some(wanted) || self.nth_on_server(&name) <= last {
                 // What cannot be prepared any more must not take the client's block with it. PREPARE is not undone by that.
                 let apart = way == Way::Simple && self.flow.status == TxStatus::Block;
                 if apart {
@@ -175,7 +176,13 @@ impl Session {
                     self.send_query(BACK_TO_SAVEPOINT.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
                 }
             }
+            last = self.nth_on_server(&name);
         }
         self.end_own(way);
+    }
+
+    /// The place of a name in the order in which names were put on the server; 0: it is not there.
+    fn nth_on_server(&mut self, name: &[u8]) -> u64 {
+        self.lease.server().and_then(|server| server.named.nth(name)).unwrap_or_default()
     }
 }

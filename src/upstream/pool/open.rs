@@ -126,7 +126,7 @@ impl Pool {
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
         if parameters.is_empty() && generation == self.generation.load(SeqCst) {
-            self.remember_welcome(&fresh.parameters, read_only);
+            self.remember_welcome(&fresh, read_only);
         }
         let id = self.ids.fetch_add(1, SeqCst);
         let mut server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::Pool;
+use crate::upstream::login::Fresh;
 
 /// What a server reports at a log-in.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Welcome {
     /// The role's own default_transaction_read_only. None when the connection was opened with another, or the server does
     /// not report it.
     pub read_only: Option<bool>,
+    /// Notices and warnings, as the server wrote them.
+    pub notices: Vec<Vec<u8>>,
 }
 
 impl Welcome {
@@ -39,19 +42,21 @@ impl Pool {
     }
 
     /// Notes what the server has reported at a log-in. A guarded connection does not tell the role's own read_only.
-    pub(super) fn remember_welcome(&self, parameters: &[(String, String)], read_only: Option<bool>) {
+    pub(super) fn remember_welcome(&self, fresh: &Fresh, read_only: Option<bool>) {
+        let parameters = &fresh.parameters;
         self.welcome_is_stale.store(false, SeqCst);
         let mut known = self.lock_welcome();
         let same = |known: &Arc<Welcome>| {
             let own = |(name, _): &&(String, String)| name != READ_ONLY;
-            known.parameters.iter().filter(own).eq(parameters.iter().filter(own))
+            known.notices == fresh.notices && known.parameters.iter().filter(own).eq(parameters.iter().filter(own))
         };
         let read_only = read_only.or_else(|| known.as_ref()?.read_only);
         // The same words stay the same: greetings that were made of them are used again.
         if known.as_ref().is_some_and(|known| known.read_only == read_only && same(known)) {
             return;
         }
-        *known = Some(Arc::new(Welcome { parameters: parameters.to_vec(), read_only }));
+        let notices = fresh.notices.clone();
+        *known = Some(Arc::new(Welcome { parameters: parameters.clone(), read_only, notices }));
     }
 
     /// A connection has a new default, after the server's configuration was reloaded.
