@@ -342,7 +342,10 @@ impl Session {
         }
         // Reading it anew checks its constants, and planning it runs what is called immutable.
         self.flow.batch = true;
-        if let Some(report) = self.refused_unseen_prepared(&statement) {
+        let unseen = self.refused_unseen_prepared(&statement);
+        let bound = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let values = || self.refused_unseen_values(&statement, front::bind(bound).ok()?.rest);
+        if let Some(report) = unseen.or_else(values) {
             self.names.forget_portal(&portal);
             return Ok(self.fail_in_place(header, report));
         }

@@ -55,6 +55,23 @@ impl Session {
         Some(self.refused_by_catalog(if plain { found.of_statement() } else { found }, one.tag))
     }
 
+    /// The error for a Bind whose values a function is about to run, if they call an unseen writer in words.
+    pub(super) fn refused_unseen_values(&self, prepared: &Prepared, rest: &[u8]) -> Option<Report> {
+        let one = prepared.cached.analysis.statements.first()?;
+        if !self.lease.in_maintenance() || one.route == Proven::Read {
+            return None;
+        }
+        let setup = self.core.hub.setup.load();
+        let name = values(rest).find_map(|value| setup.analyzer.list().in_value(value))?;
+        let Knowledge::Known(unseen) = &**self.db.catalog.known() else { return None };
+        if !unseen.hands_on(&setup.analyzer, &prepared.cached.text, prepared.context(), one) {
+            return None;
+        }
+        let function = name.bytes().all(|byte| !byte.is_ascii_uppercase());
+        let found = if function { Found::Function(name.into()) } else { Found::Statement };
+        Some(self.refused_by_catalog(found, one.tag))
+    }
+
     /// What a statement may put together of its own constants and run.
     fn spelled_in_pieces(&self, cached: &Cached, one: &Statement) -> Option<Found> {
         if matches!(one.kind, Kind::Transaction(_)) || one.route == Proven::Read {
@@ -224,6 +241,24 @@ impl Session {
 fn sets_counting(text: &[u8]) -> bool {
     let runs = ["set", "execute"].iter().any(|word| names_in_pieces(text, word.as_bytes()));
     names_in_pieces(text, b"track_counts") && runs
+}
+
+/// The values of a Bind, from its formats on; those that are not NULL.
+fn values(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let behind = || {
+        let (formats, behind) = rest.split_first_chunk::<2>()?;
+        let behind = behind.get(2 * usize::from(u16::from_be_bytes(*formats))..)?;
+        behind.split_first_chunk::<2>().map(|(count, behind)| (u16::from_be_bytes(*count), behind))
+    };
+    let (mut left, mut behind) = behind().unwrap_or_default();
+    std::iter::from_fn(move || {
+        left = left.checked_sub(1)?;
+        let (length, rest) = behind.split_first_chunk::<4>()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let (value, rest) = rest.split_at_checked(length)?;
+        behind = rest;
+        Some(value)
+    })
 }
 
 /// One more line of DETAIL.

@@ -305,6 +305,27 @@ impl RefusalList {
         names.find(|name| memchr::memmem::find(&letters, name.as_bytes()).is_some())
     }
 
+    /// The function of the list that a value calls if it is run as a text, or the command that it is. Only what leaves no row behind.
+    pub fn in_value(&self, value: &[u8]) -> Option<&'static str> {
+        let lower = value.to_ascii_lowercase();
+        let letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let calls = |name: &str| {
+            memchr::memmem::find_iter(&lower, name.as_bytes()).any(|at| {
+                let whole = at.checked_sub(1).and_then(|before| lower.get(before)).is_none_or(|before| !letter(before));
+                let behind = lower.get(at + name.len()..).unwrap_or_default().trim_ascii_start();
+                whole && (behind.starts_with(b"(") || behind.starts_with(b"\""))
+            })
+        };
+        let functions = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && f.2 == Server).map(|f| f.0);
+        let mut functions = functions.filter(|name| !self.removed.contains(*name));
+        let commands = COMMANDS.iter().zip(self.commands).filter(|(one, listed)| *listed && one.1 == Why::Storage);
+        let begins = |name: &str| {
+            let behind = lower.trim_ascii_start().strip_prefix(name.to_ascii_lowercase().as_bytes());
+            behind.is_some_and(|behind| behind.first().is_none_or(|next| !letter(next)))
+        };
+        functions.find(|name| calls(name)).or_else(|| commands.map(|(one, _)| one.0).find(|name| begins(name)))
+    }
+
     /// The function or command of the list that a text spells in several constants: `'pg_logical_' || 'emit_message'`. Only what
     /// leaves no row behind.
     pub fn in_several_constants(&self, text: &[u8]) -> Option<&'static str> {
@@ -384,6 +405,23 @@ mod tests {
             ("SELECT f('ANALYZE t')", None),
         ] {
             assert_eq!(list.in_several_constants(sql.as_bytes()), found, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_as_what_may_be_run() {
+        let list = RefusalList::default();
+        for (value, found) in [
+            ("SELECT pg_logical_emit_message(true, 'a', 'b')", Some("pg_logical_emit_message")),
+            ("select brin_desummarize_range ('x', 3)", Some("brin_desummarize_range")),
+            (" Analyze t", Some("ANALYZE")),
+            ("VACUUM", Some("VACUUM")),
+            ("analyzer", None),
+            ("we analyze this", None),
+            ("my_pg_logical_emit_message(1)", None),
+            ("SELECT count(*) FROM t", None),
+        ] {
+            assert_eq!(list.in_value(value.as_bytes()), found, "{value}");
         }
     }
 

@@ -239,8 +239,15 @@ fn a_name_that_is_spelled_in_pieces_is_read_as_one() {
     ] {
         in_every_form(&stand, &[way], || stand.app());
     }
-    assert_eq!(messages(), before);
     let mut app = stand.app();
+    for value in ["SELECT pg_logical_emit_message(true, 'a', 'message')", " analyze measured", "SELECT count(*) FROM t"]
+    {
+        let batch =
+            [parse("", "SELECT dyn($1)", &[25]), bind("", "", &[Some(value.as_bytes())]), execute("", 0), sync()];
+        let harmless = value.contains("count");
+        assert_eq!(sqlstate(&talk(&mut app, &batch.concat(), 1)), if harmless { "" } else { "25006" }, "{value}");
+    }
+    assert_eq!(messages(), before);
     for sql in [
         "SELECT dyn('SELECT count(*) FROM pg_indexes WHERE indexname = ''x''')",
         "SELECT dyn('SELECT ''ana'' || ''lyst''')",

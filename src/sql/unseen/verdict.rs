@@ -228,6 +228,20 @@ impl Unseen {
         })
     }
 
+    /// Whether it hands values to something that runs text.
+    pub fn hands_on(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
+        let (masked, _) = mask(text, context.encoding);
+        let mut found = false;
+        let lexer = Lexer::new(&masked, context.strings != StandardStrings::Off).part(one.span.start, one.span.end);
+        mentions(lexer, analyzer.scope(), false, Depth::Words, &mut |mention| {
+            found |= match mention {
+                Mention::Call(schema, name, _) => self.builders.has(schema, name),
+                one => matches!(one, Mention::RunsText),
+            };
+        });
+        found
+    }
+
     /// Whether a write to that table changes nothing but its own rows, and nothing that the statement names writes or is unknown.
     pub fn writes_alone(&self, analyzer: &Analyzer, text: &[u8], one: &Statement, target: &Target) -> bool {
         let reach = &self.writing;
