@@ -23,6 +23,7 @@ help:
 	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
 	@echo 'make bench  pgsluice, PgBouncer, haproxy, Pgpool-II and a direct connection side by side, in a quarter of an hour;'
 	@echo '            flags in BENCH: make bench BENCH=--quick takes two minutes, BENCH=--help says more'
+	@echo '            BENCH=--price: a closed gate beside an open one, in four minutes'
 	@echo 'make build  the release binary, target/release/pgsluice'
 	@echo 'make release  the same for users, told by a benchmark what runs under load: ten minutes, a twentieth less processor time'
 	@echo 'make lint   formatting and clippy, as .ci/run checks them'

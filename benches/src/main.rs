@@ -47,7 +47,7 @@ const WITH_NAMES: u32 = 1000;
 const LEAST_WITH_NAMES: u32 = 10;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::parse().spelled_out();
     match compare(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -27,6 +27,10 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub clients: Vec<u32>,
 
+    /// Only what a closed gate costs: pgsluice with its gate open and closed, in turn, under simple, extended, prepared and half.
+    #[arg(long, conflicts_with_all = ["quick", "workload", "contenders"])]
+    pub price: bool,
+
     /// Only these workloads: simple, extended, prepared, tpcb, churn, scram, result, copy, pipeline, tls, half. Then
     /// nothing idle is weighed.
     #[arg(long, alias = "only", value_delimiter = ',', value_name = "NAME")]
@@ -112,6 +116,16 @@ pub struct Size {
 }
 
 impl Options {
+    /// As it was asked for, with what the short forms stand for.
+    pub fn spelled_out(mut self) -> Options {
+        if self.price {
+            self.contenders = ["pgsluice", "read_only"].map(String::from).into();
+            self.workload = ["simple", "extended", "prepared", "half"].map(String::from).into();
+            self.clients = vec![32];
+        }
+        self
+    }
+
     /// How much there is.
     pub fn size(&self) -> Size {
         if self.smoke { Size { scale: 1, copied_mb: 1 } } else { Size { scale: 10, copied_mb: 100 } }

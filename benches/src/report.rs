@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::contender::{Contender, Kind};
+use crate::contender::{Contender, Kind, Manner};
 use crate::figures::{Figures, Metric};
 use crate::machine;
 use crate::nanos::Nanos;
@@ -53,7 +53,7 @@ impl Report<'_> {
                 text.push_str(&self.ratios(base, name, metric));
             }
         }
-        text + &self.calls() + &self.idle()
+        text + &self.price() + &self.calls() + &self.idle()
     }
 
     /// The whole document, with a link to its picture.
@@ -74,6 +74,7 @@ impl Report<'_> {
         if let Some(direct) = self.find(Kind::Direct) {
             text.push_str(&self.ratios(direct, "direct", Metric::PerSecond));
         }
+        text.push_str(&self.price());
         text.push_str(&self.calls());
         text.push_str(&self.connections());
         text.push_str(&self.idle());
@@ -179,6 +180,30 @@ impl Report<'_> {
         table.map_or_else(String::new, |table| {
             format!("{}, {name} = 1 ({}):\n\n{table}", metric.title(), metric.direction())
         })
+    }
+
+    /// Reads through a closed gate beside the same through an open one, both on the primary.
+    fn price(&self) -> String {
+        let both = (self.find(Kind::Pgsluice(Manner::ReadOnly)), self.find(Kind::Pgsluice(Manner::Open)));
+        let (Some(closed), Some(open)) = both else { return String::new() };
+        let metrics = [Metric::PerSecond, Metric::ServerCpu, Metric::Cpu, Metric::P50, Metric::P99];
+        let head = ["".to_owned()].into_iter().chain(metrics.map(|metric| metric.title().to_owned()));
+        let mut rows: Vec<Vec<String>> = vec![head.collect()];
+        for workload in self.workloads {
+            let cell = |metric| {
+                let ratio = self.figures.ratio(workload, closed, open, metric)?;
+                Some(format!("**{:.2}** ({:.2} to {:.2})", ratio.median, ratio.low, ratio.high))
+            };
+            let cells = metrics.map(cell);
+            if cells.iter().any(Option::is_some) {
+                let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "-".into()));
+                rows.push(std::iter::once(workload.title()).chain(cells).collect());
+            }
+        }
+        if rows.len() < 2 {
+            return String::new();
+        }
+        format!("What a closed gate costs, gate open = 1, reads on the primary:\n\n{}", markdown(&rows))
     }
 
     /// Workloads down, contenders across; None where there is nothing to tell.
