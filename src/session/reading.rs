@@ -105,6 +105,13 @@ impl Session {
     /// A text is about to run: notes whether what follows may be read otherwise.
     pub(super) fn note_reading(&mut self, cached: &Cached) {
         let statements = &cached.analysis.statements;
+        if !self.flow.reading_changed
+            && !cached.analysis.ambiguous
+            && matches!(&**statements, [Statement { kind: Kind::Transaction(_), effects, contained: false, .. }] if effects.is_empty())
+        {
+            // BEGIN and COMMIT change nothing of it.
+            return;
+        }
         // In session mode nothing is known of what a view may lead to.
         let hidden = self.lease.in_maintenance() && self.manner.pool_mode == PoolMode::Session;
         let undone = self.flow.reading_changed && statements.iter().any(ends_or_undoes);
