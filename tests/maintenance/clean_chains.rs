@@ -28,7 +28,7 @@ INSERT INTO guarded VALUES (1);
 ";
 
 /// What makes a chain, and a read that runs it.
-const CHAINS: [(&str, &str); 24] = [
+const CHAINS: [(&str, &str); 25] = [
     (
         "CREATE TABLE checked (a int, CHECK (a > large_imm(1)))",
         "SET constraint_exclusion = on; SELECT * FROM checked WHERE a > 5",
@@ -104,6 +104,12 @@ const CHAINS: [(&str, &str); 24] = [
         "CREATE FUNCTION is_large(int, text) RETURNS bool LANGUAGE sql AS 'SELECT large() > 0';
          CREATE OPERATOR = (FUNCTION = is_large, LEFTARG = int, RIGHTARG = text)",
         "SELECT 1 FROM (VALUES (1)) x (a) JOIN (VALUES ('a'::text)) y (b) ON a = b",
+    ),
+    (
+        "CREATE FUNCTION int_less(int, int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT $1 < $2';
+         CREATE OPERATOR <~< (FUNCTION = int_less, LEFTARG = int, RIGHTARG = int);
+         CREATE OPERATOR CLASS sorts FOR TYPE int4 USING btree AS OPERATOR 1 <~<, FUNCTION 1 large_cmp(int, int)",
+        "SELECT a FROM (VALUES (2), (1)) x (a) ORDER BY a USING <~<",
     ),
 ];
 

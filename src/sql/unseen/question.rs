@@ -162,6 +162,8 @@ const EDGES: &str = "\
         JOIN code_of_family c ON c.family = oc.opcfamily, (VALUES ('r'), ('w')) k (kind) \
     UNION SELECT c.kind, c.code, 't', u.type FROM pg_range g JOIN pg_opclass oc ON oc.oid = g.rngsubopc \
         JOIN code_of_family c ON c.family = oc.opcfamily, unnest(ARRAY[g.rngtypid, {multirange}]) u (type) WHERE u.type >= 16384 \
+    UNION SELECT c.kind, c.code, 'o', m.amopopr FROM pg_amop m JOIN code_of_family c ON c.family = m.amopfamily AND c.kind = 'f' \
+        WHERE m.amopopr >= 16384 \
     UNION SELECT 't', g.rngtypid, 't', {multirange} FROM pg_range g WHERE {multirange} >= 16384 \
     UNION SELECT d.kind, d.ref, 'r', coalesce(x.top, p.rel) FROM planned p JOIN dep d ON d.classid = p.class AND d.objid = p.oid \
         LEFT JOIN above x ON x.rel = p.rel WHERE d.kind = 'f' AND d.ref IN (SELECT oid FROM folded) \
