@@ -105,11 +105,12 @@ impl Session {
     /// A text is about to run: notes whether what follows may be read otherwise.
     pub(super) fn note_reading(&mut self, cached: &Cached) {
         let statements = &cached.analysis.statements;
-        if !self.flow.reading_changed
+        if let [Statement { kind: Kind::Transaction(_) | Kind::Write, effects, contained: false, .. }] = &**statements
+            && effects.is_empty()
             && !cached.analysis.ambiguous
-            && matches!(&**statements, [Statement { kind: Kind::Transaction(_), effects, contained: false, .. }] if effects.is_empty())
+            && !self.flow.reading_changed
         {
-            // BEGIN and COMMIT change nothing of it.
+            // BEGIN, COMMIT and plain writes change nothing of it.
             return;
         }
         // In session mode nothing is known of what a view may lead to.
