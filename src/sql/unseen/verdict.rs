@@ -210,7 +210,6 @@ impl Unseen {
             let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
             mentions(lexer, analyzer.scope(), false, Depth::Constants, &mut |mention| {
                 let Mention::Call(schema, name, ref behind) = mention else { return };
-                // Of what else it is given only what leads nowhere else is known to write nothing.
                 let more = || calls::remote_text(name, behind.clone()).is_none_or(|sql| names_more(&sql, scope));
                 let by_name = || match calls::remote_connection(name, behind.clone()) {
                     calls::Connection::Open => true,
