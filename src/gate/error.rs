@@ -28,8 +28,8 @@ pub enum GateError {
     },
     /// 55P03: the drain timed out and the gate was set back (`on_timeout = revert`, or the cancel did not help in time).
     #[error(
-        "database \"{database}\": {verb} gave up after {} ms with {left} transactions still open",
-        .waited.as_millis()
+        "database \"{database}\": {verb} gave up after {} ms with {left} transactions still open{}",
+        .waited.as_millis(), unreachable(.in_the_way)
     )]
     StillBusy {
         /// The database.
@@ -153,10 +153,23 @@ impl GateError {
                  MAINTENANCE ON ... WITH (accept_unchecked)."
                     .into(),
             ),
+            GateError::StillBusy { in_the_way, .. } if in_the_way.iter().any(|one| one.unreachable) => Some(
+                "What they have run may still be committed there. They are looked for, and ended, as soon as the primary can be reached."
+                    .into(),
+            ),
             GateError::StillBusy { .. } => {
                 Some("Raise drain_timeout, or use on_timeout = cancel to have them cancelled.".into())
             }
             _ => None,
         }
+    }
+}
+
+/// How many of them cannot be looked at, as the end of a message.
+fn unreachable(in_the_way: &[OpenTransaction]) -> String {
+    match in_the_way.iter().filter(|one| one.unreachable).count() {
+        0 => String::new(),
+        1 => ", among them 1 statement whose server cannot be reached".into(),
+        count => format!(", among them {count} statements whose server cannot be reached"),
     }
 }

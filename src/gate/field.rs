@@ -41,8 +41,8 @@ pub trait Field: Send + Sync + 'static {
     fn cancel_open<'a>(&'a self, database: &'a str, epoch: Epoch, to: DrainTo) -> Job<'a, u64>;
 
     /// Back ends of this proxy's own that nothing leads to any more, those of an earlier life of the process too, and that are
-    /// still at work on the database. They are told to stop; the drain waits for the list to be empty. Says why it cannot be
-    /// known.
+    /// still at work on the database. They are told to stop; the drain waits for the list to be empty. An error if there are any
+    /// whose server cannot be asked: they may still commit, and the drain waits for them too.
     fn strays<'a>(&'a self, _database: &'a str) -> Job<'a, Result<Vec<OpenTransaction>, String>> {
         Box::pin(async { Ok(Vec::new()) })
     }
@@ -67,6 +67,8 @@ pub struct OpenTransaction {
     pub age: Duration,
     /// The statement that runs, if one does; the implementor bounds its length.
     pub statement: Option<String>,
+    /// Its server cannot be reached: nobody knows whether it still runs, or has been committed.
+    pub unreachable: bool,
 }
 
 impl OpenTransaction {
@@ -92,6 +94,7 @@ impl fmt::Display for OpenTransaction {
         }
         write!(f, ", client {}, open for {} s", self.client_address, self.age.as_secs())?;
         match &self.statement {
+            _ if self.unreachable => f.write_str(", whose server cannot be reached"),
             Some(statement) => write!(f, ", running: {statement}"),
             None => f.write_str(", idle in transaction"),
         }

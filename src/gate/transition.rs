@@ -210,18 +210,16 @@ impl Transition<'_> {
         }
     }
 
-    /// Returns when no back end of an earlier life is at work any more. Who cannot be asked for some seconds is given up: settling
-    /// says that then.
+    /// Returns when no back end that was left is at work any more. As long as its server cannot be asked nobody knows what it
+    /// commits, so that is waited for as well.
     async fn strays_gone(&self) {
-        let patience = Instant::now() + self.world.limits.field_timeout;
         loop {
             let name = self.claim.gate.name();
             let ask = self.world.field.strays(&name);
-            match timeout(self.world.limits.field_timeout, ask).await {
-                Ok(Ok(at_work)) if at_work.is_empty() => return,
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) if Instant::now() >= patience => return,
-                Ok(Err(_)) | Err(_) => {}
+            if let Ok(Ok(at_work)) = timeout(self.world.limits.field_timeout, ask).await
+                && at_work.is_empty()
+            {
+                return;
             }
             sleep(LOOK).await;
         }

@@ -241,6 +241,7 @@ fn describe(client: &Client) -> OpenTransaction {
         client_address: if gone { format!("{address} (disconnected)") } else { address },
         age: client.transaction_since.get().map_or(Duration::ZERO, |since| since.elapsed()),
         statement: client.running.borrow().as_ref().filter(|_| running).map(|statement| statement.text(SHOWN)),
+        unreachable: false,
     }
 }
 

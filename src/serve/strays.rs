@@ -15,8 +15,8 @@ use super::field::Logins;
 use crate::gate::OpenTransaction;
 use crate::hub::{Database, Hub};
 use crate::sql::own_statements::servers;
-use crate::topology::{Cluster, Role};
-use crate::upstream::ledger::{Backend, Stray, micros};
+use crate::topology::Cluster;
+use crate::upstream::ledger::{Backend, Sight, Stray, micros};
 use crate::upstream::login::{Fresh, Login, cancel};
 
 /// How often they are looked at as long as there are any.
@@ -41,7 +41,8 @@ struct Seen {
     query: Option<String>,
 }
 
-/// Those that are still at work for a database, each told to stop. Says why they could not be looked at.
+/// Those that are still at work for a database, each told to stop. Says why they could not be looked at: then nobody knows what they
+/// still commit.
 pub async fn look(
     hub: &Hub,
     logins: &Logins,
@@ -49,36 +50,56 @@ pub async fn look(
     force: bool,
 ) -> Result<Vec<OpenTransaction>, String> {
     let Some(database) = names.first() else { return Ok(Vec::new()) };
-    let mut mine = of(hub, names);
+    let mine = of(hub, names);
     if mine.is_empty() {
         return Ok(Vec::new());
     }
     let cluster = database.setup().cluster.clone();
-    let at = cluster.primary().ok_or("no primary is known")?;
-    mine.retain(|stray| concerns(&cluster, at, &stray.backend));
-    if mine.is_empty() {
-        return Ok(Vec::new());
+    let looked = look_on_primary(hub, logins, &cluster, mine.clone(), force).await;
+    if looked.is_err() {
+        mine.iter().for_each(|stray| stray.note(Sight::Unreachable));
     }
-    let login = logins(&cluster, at).ok_or("no way to log in")?;
-    let _turn = cluster.question_turn.lock().await;
+    looked
+}
+
+async fn look_on_primary(
+    hub: &Hub,
+    logins: &Logins,
+    cluster: &Cluster,
+    mine: Vec<Arc<Stray>>,
+    force: bool,
+) -> Result<Vec<OpenTransaction>, String> {
+    let at = cluster.primary().ok_or("no primary is known")?;
+    let login = logins(cluster, at).ok_or("no way to log in")?;
     let asked = async {
+        let _turn = cluster.question_turn.lock().await;
         let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
         stop(hub, &login, &mut fresh, mine, force).await
     };
-    timeout(login.timeout, asked).await.map_err(|_| "the primary does not answer".to_owned())?
+    timeout(login.timeout.min(PATIENCE), asked).await.map_err(|_| "the primary does not answer".to_owned())?
 }
 
-/// Those that were opened for any name of a database.
+/// Those that were opened for any name of a database and may still commit something there.
 fn of(hub: &Hub, names: &[Arc<Database>]) -> Vec<Arc<Stray>> {
-    let dbnames: Vec<String> =
-        names.iter().map(|one| one.peek_setup().settings.server_dbname(&one.name).to_owned()).collect();
-    hub.ledger.strays().into_iter().filter(|stray| dbnames.contains(&stray.backend.dbname)).collect()
+    let mut all = hub.ledger.strays();
+    if all.is_empty() {
+        return all;
+    }
+    let setups: Vec<_> = names.iter().map(|one| (one, one.peek_setup())).collect();
+    let dbnames: Vec<_> = setups.iter().map(|(one, setup)| setup.settings.server_dbname(&one.name)).collect();
+    let clusters: Vec<_> = setups.iter().map(|(_, setup)| &setup.cluster).collect();
+    all.retain(|stray| dbnames.contains(&stray.backend.dbname.as_str()) && concerns(hub, &clusters, &stray.backend));
+    all
 }
 
-/// Whether it may be on that primary: what works on another server of the cluster cannot write here.
-fn concerns(cluster: &Cluster, primary: usize, backend: &Backend) -> bool {
-    let mut others = cluster.upstreams.iter().enumerate().filter(|(at, _)| *at != primary);
-    !others.any(|(_, upstream)| upstream.role() != Role::Unknown && upstream.address.to_string() == backend.address)
+/// Whether it may commit something on a server of these clusters. One whose address no cluster has any more may be anywhere.
+fn concerns(hub: &Hub, clusters: &[&Arc<Cluster>], backend: &Backend) -> bool {
+    let known: Vec<bool> =
+        clusters.iter().filter_map(|cluster| cluster.may_still_commit(&backend.address)).collect();
+    if !known.is_empty() {
+        return known.contains(&true);
+    }
+    !hub.databases.all().iter().any(|other| other.peek_setup().cluster.may_still_commit(&backend.address).is_some())
 }
 
 async fn stop(
@@ -98,9 +119,9 @@ async fn stop(
         };
         let idle = seen.state.as_deref() == Some("idle");
         let running = seen.query.clone().unwrap_or_default();
-        stray.note((!idle).then(|| running.clone()));
+        stray.note(if idle { Sight::Idle } else { Sight::Running(running.clone()) });
         if !idle {
-            busy.push(describe(&stray, running));
+            busy.push(describe(&stray, Some(running)));
             if let Err(error) = cancel(login, stray.backend.pid, &stray.backend.secret).await {
                 tracing::warn!(event = "back_end_not_cancelled", pid = stray.backend.pid, %error, "a back end without a client could not be cancelled");
             }
@@ -145,20 +166,27 @@ fn is_it(backend: &Backend, seen: &Seen, now: u64) -> bool {
     same_time || port.is_some() && port == seen.port
 }
 
-fn describe(stray: &Stray, running: String) -> OpenTransaction {
+/// `running`: what it runs; None if its server cannot be reached.
+fn describe(stray: &Stray, running: Option<String>) -> OpenTransaction {
     let age = Duration::from_micros(micros(SystemTime::now()).saturating_sub(stray.backend.began.1));
     OpenTransaction {
         user: stray.backend.user.clone(),
         application_name: String::new(),
         client_address: format!("(gone, back end {})", stray.backend.pid),
         age,
-        statement: Some(running),
+        unreachable: running.is_none(),
+        statement: running,
     }
 }
 
-/// Those of a database that were at work when somebody last looked.
+/// Those of a database that were at work when somebody last looked, or whose server could not be asked then.
 pub fn known(hub: &Hub, names: &[Arc<Database>]) -> Vec<OpenTransaction> {
-    of(hub, names).into_iter().filter_map(|stray| Some(describe(&stray, stray.running()?))).collect()
+    let known = of(hub, names).into_iter().filter_map(|stray| match stray.sight() {
+        Sight::NotYet | Sight::Idle => None,
+        Sight::Running(statement) => Some(describe(&stray, Some(statement))),
+        Sight::Unreachable => Some(describe(&stray, None)),
+    });
+    known.collect()
 }
 
 /// Looks after them as long as there are any; never ends by itself.

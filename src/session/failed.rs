@@ -7,6 +7,12 @@ use crate::upstream::login::is_unavailable;
 use crate::wire::ErrorFields;
 use crate::wire::fields::Severity;
 
+/// Whether a server says so that it ends a back end: whatever is open there is rolled back. Other poolers on the way have codes of
+/// their own for a connection that they have lost.
+fn ends_back_end(error: ErrorFields<'_>) -> bool {
+    error.is_fatal() && matches!(error.code(), b"57P01" | b"57P02" | b"57P04" | b"57P05" | b"25P03" | b"25P04")
+}
+
 /// Whether an error tells of the server rather than of the statement: it goes, it is in recovery, or a read of it was in the
 /// way of what it replays.
 fn is_of_server(code: &[u8]) -> bool {
@@ -16,6 +22,11 @@ fn is_of_server(code: &[u8]) -> bool {
 impl Session {
     /// Takes in an error of the server's, and tells the client of it if it is for it.
     pub(super) fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
+        if ends_back_end(ErrorFields::new(body))
+            && let Some(server) = self.lease.server()
+        {
+            server.ends = true;
+        }
         if self.stand_failed(body) {
             return Ok(());
         }

@@ -327,7 +327,7 @@ impl Session {
             return Ok(());
         }
         if !idle && let Some(server) = self.lease.server() {
-            server.left_running = true;
+            server.left_running = !server.ends;
         }
         self.close_lease();
         if idle && self.pins.is_empty() {

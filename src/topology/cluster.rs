@@ -150,6 +150,25 @@ impl Cluster {
         }
     }
 
+    /// Whether a back end that was opened on that server may still commit something that counts; None: no server of the cluster
+    /// has that address. What works on a replica cannot write, and what an old primary commits after another server was promoted
+    /// in its place is lost.
+    pub fn may_still_commit(&self, address: &str) -> Option<bool> {
+        let is_it = |(_, upstream): &(usize, &Upstream)| upstream.address.to_string() == address;
+        let (at, upstream) = self.upstreams.iter().enumerate().find(is_it)?;
+        let (role, timeline) = (upstream.role(), upstream.timeline());
+        Some(match self.primary() {
+            Some(primary) if primary == at => true,
+            _ if role == Role::Replica => false,
+            // Two addresses may lead to one server.
+            Some(primary) => {
+                let newer = self.upstreams.get(primary).map_or(0, Upstream::timeline);
+                role == Role::Unknown || timeline != 0 && timeline == newer
+            }
+            None => role == Role::Primary || timeline == 0 || timeline >= self.newest.load(SeqCst),
+        })
+    }
+
     /// The least loaded replica that is fit: not further behind than the cluster allows and, with `at_least`, one that has
     /// replayed that position and whatever operators have committed since.
     pub fn replica(&self, at_least: Option<Lsn>, avoid: Avoid) -> Option<usize> {
@@ -376,6 +395,24 @@ mod tests {
         cluster.lost(3, "gone");
         assert_eq!(cluster.replica(None, avoid), None, "the third is too far behind");
         assert_eq!(cluster.replica(Some(Lsn(1)), avoid), None, "in maintenance too");
+    }
+
+    #[test]
+    fn what_an_old_primary_commits_does_not_count_once_another_was_promoted() {
+        let addresses = [1, 2].map(|port| Address::Tcp { host: "h".into(), port }).to_vec();
+        let cluster = Cluster::new("c".into(), addresses, 0, Duration::ZERO);
+        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:3")), (Some(true), None));
+        cluster.seen(0, &look(Role::Primary, 1000));
+        cluster.seen(1, &look(Role::Replica, 1000));
+        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:2")), (Some(true), Some(false)));
+        cluster.lost(0, "cut off");
+        assert_eq!(cluster.may_still_commit("h:1"), Some(true), "nobody has taken its place");
+        cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 1000) });
+        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:2")), (Some(false), Some(true)));
+        cluster.lost(1, "cut off too");
+        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:2")), (Some(false), Some(true)));
+        cluster.seen(0, &Look { timeline: 3, ..look(Role::Primary, 1001) });
+        assert_eq!(cluster.may_still_commit("h:1"), Some(true), "it is the primary again");
     }
 
     #[test]

@@ -122,6 +122,11 @@ impl Upstream {
         Lsn(self.lsn.load(SeqCst))
     }
 
+    /// Timeline of a primary when it was last seen, 0 when not known.
+    pub(super) fn timeline(&self) -> u32 {
+        self.timeline.load(SeqCst)
+    }
+
     /// Bytes of WAL that a replica has not replayed.
     pub fn lag_bytes(&self) -> u64 {
         self.lag_bytes.load(SeqCst)

@@ -48,6 +48,20 @@ pub fn micros(at: SystemTime) -> u64 {
     u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros()).unwrap_or(u64::MAX)
 }
 
+/// What was last seen of a back end that no connection of ours leads to any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sight {
+    /// Nobody has looked yet.
+    #[default]
+    NotYet,
+    /// It runs nothing.
+    Idle,
+    /// It runs this, for people.
+    Running(String),
+    /// Its server could not be asked: whatever it runs may still commit.
+    Unreachable,
+}
+
 /// One that no connection of ours leads to any more.
 #[derive(Debug)]
 pub struct Stray {
@@ -55,8 +69,8 @@ pub struct Stray {
     pub backend: Backend,
     /// Since when it is known to be one.
     pub since: Instant,
-    /// What it was last seen to run, if anything: for people.
-    pub seen: Mutex<Option<String>>,
+    /// What was last seen of it.
+    seen: Mutex<Sight>,
 }
 
 impl Stray {
@@ -64,13 +78,13 @@ impl Stray {
         Arc::new(Self { backend, since: Instant::now(), seen: Mutex::default() })
     }
 
-    /// Notes what it runs.
-    pub fn note(&self, running: Option<String>) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    /// Notes what was seen of it.
+    pub fn note(&self, sight: Sight) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = sight;
     }
 
-    /// What it was last seen to run.
-    pub fn running(&self) -> Option<String> {
+    /// What was last seen of it.
+    pub fn sight(&self) -> Sight {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -189,6 +189,8 @@ pub struct Server {
     pub entry: Option<Noted>,
     /// The connection has failed with something under way: the back end may still be at work.
     pub left_running: bool,
+    /// The server has said that it ends the back end.
+    pub ends: bool,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
     pub born_guarded: bool,
     /// A client has had it.
@@ -253,6 +255,7 @@ impl Server {
             id,
             entry: None,
             left_running: false,
+            ends: false,
             born_guarded: false,
             used: false,
             sequences: None,

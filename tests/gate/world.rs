@@ -31,6 +31,7 @@ fn of(user: &str) -> OpenTransaction {
         client_address: "127.0.0.1".into(),
         age: Duration::from_secs(1),
         statement: Some("UPDATE t SET a = 1".into()),
+        unreachable: false,
     }
 }
 

@@ -83,6 +83,14 @@ monitor_interval = "100ms"
         stand
     }
 
+    /// Has the proxy reach the primary by that port, until it ends.
+    pub fn lead_through(&mut self, port: u16) {
+        let primary = format!("\"127.0.0.1:{}\"", self.cluster.primary().port());
+        self.config = self.config.replace(&primary, &format!("\"127.0.0.1:{port}\""));
+        self.configure("");
+        self.console("RELOAD");
+    }
+
     /// Writes the configuration again with this at its end, for the next RELOAD.
     pub fn configure(&mut self, end: &str) {
         self.proxy.reconfigure(&format!("{}{end}\n", self.config)).expect("a configuration");
