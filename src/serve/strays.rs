@@ -94,8 +94,7 @@ fn of(hub: &Hub, names: &[Arc<Database>]) -> Vec<Arc<Stray>> {
 
 /// Whether it may commit something on a server of these clusters. One whose address no cluster has any more may be anywhere.
 fn concerns(hub: &Hub, clusters: &[&Arc<Cluster>], backend: &Backend) -> bool {
-    let known: Vec<bool> =
-        clusters.iter().filter_map(|cluster| cluster.may_still_commit(&backend.address)).collect();
+    let known: Vec<bool> = clusters.iter().filter_map(|cluster| cluster.may_still_commit(&backend.address)).collect();
     if !known.is_empty() {
         return known.contains(&true);
     }
