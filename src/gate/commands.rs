@@ -150,7 +150,11 @@ fn pick(world: &World, target: &Target, order: &Order) -> Result<Vec<Arc<Gate>>,
     let map = world.map();
     let picked: Vec<_> = match target {
         Target::All => map.gates.values().cloned().collect(),
-        Target::One(name) => vec![map.meant(name).ok_or_else(|| GateError::UnknownDatabase(name.clone()))?],
+        Target::One(name) => {
+            let gate = map.meant(name).ok_or_else(|| GateError::UnknownDatabase(name.clone()))?;
+            let left = if order.verb.opposite().is_none() { map.left_by_names_of(&gate) } else { Vec::new() };
+            std::iter::once(gate).chain(left).collect()
+        }
     };
     // The clock must not even call off a drain that has time left.
     let due = |gate: &Arc<Gate>| !order.only_expired || plan(&gate.desk().record, order).changed;
@@ -173,7 +177,7 @@ pub(crate) fn give(
         parts.push(part);
     }
     if let Target::One(name) = &target {
-        parts.iter_mut().for_each(|part| part.keep_row_of(name));
+        parts.iter_mut().take(1).for_each(|part| part.keep_row_of(name));
     }
     let handle = TransitionHandle { parts, wait, who: order.who.clone() };
     world.runtime.spawn(run(world.clone(), Instant::now(), order, all, gates, seats));

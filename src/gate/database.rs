@@ -22,6 +22,8 @@ pub struct Gate {
     place: ServerDatabase,
     /// The names that clients have for it, in order.
     names: ArcSwap<Vec<Arc<str>>>,
+    /// Names that lead elsewhere now and led here when it was closed.
+    former_names: ArcSwap<Vec<String>>,
     /// It was closed by a name that came closed from elsewhere, not by a command.
     came_closed: AtomicBool,
     pub(crate) register: Register,
@@ -106,6 +108,7 @@ impl Gate {
             holding: Holding::default(),
             desk: Mutex::new(Desk { record, under_way: None }),
             names: ArcSwap::from_pointee(names),
+            former_names: ArcSwap::default(),
             came_closed: AtomicBool::new(false),
             place,
         }
@@ -143,6 +146,16 @@ impl Gate {
             names.insert(at, name.into());
             self.names.store(Arc::new(names));
         }
+    }
+
+    /// The names that lead elsewhere now and led here when it was closed.
+    pub(crate) fn former_names(&self) -> Vec<String> {
+        self.former_names.load().to_vec()
+    }
+
+    /// Notes them.
+    pub(crate) fn set_former_names(&self, names: Vec<String>) {
+        self.former_names.store(Arc::new(names));
     }
 
     /// They have it no longer.
@@ -237,6 +250,7 @@ impl Gate {
         let view = Arc::new(view_of(self.name(), record, counters));
         // Whoever is refused must find the reason, so the view never lags behind a mode that refuses.
         if view.state.mode == Mode::ReadWrite {
+            self.set_former_names(Vec::new());
             self.register.flip(view.state);
             self.view.store(view.clone());
         } else {

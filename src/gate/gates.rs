@@ -180,8 +180,7 @@ impl Gates {
         };
         let gates = Gates { world: Arc::new(world), alarm: alarm.map(Into::into) };
         let databases: Vec<NamedDatabase> = databases.iter().map(Into::into).collect();
-        gates.sync(&databases);
-        gates.world.bring_back_closed();
+        gates.world.start(&databases);
         gates.world.runtime.spawn(super::expiry::watch(Arc::downgrade(&gates.world)));
         Ok(gates)
     }

@@ -7,8 +7,8 @@ use super::error::GateError;
 use super::gates::World;
 use super::mode::Mode;
 use super::server_database::{NamedDatabase, ServerDatabase};
-use super::state_file::Record;
-use std::collections::BTreeMap;
+use super::state_file::{Document, Kept, Record};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Every gate, and every name.
@@ -21,6 +21,8 @@ pub(crate) struct Map {
     pub(crate) all: Record,
     /// The command on `*` that is being put into force.
     pub(crate) all_under_way: Option<Arc<Move>>,
+    /// A task is about to save the names of closed gates.
+    saves_names: bool,
 }
 
 /// A name.
@@ -41,7 +43,7 @@ pub(crate) enum Origin {
 
 impl Map {
     pub(crate) fn new(all: Record) -> Map {
-        Map { gates: BTreeMap::new(), names: BTreeMap::new(), all, all_under_way: None }
+        Map { gates: BTreeMap::new(), names: BTreeMap::new(), all, all_under_way: None, saves_names: false }
     }
 
     /// The gate that a person means. Names that are gone, and gates without a name, can be meant as long as they are closed.
@@ -62,6 +64,14 @@ impl Map {
 
     fn nameless(&self) -> impl Iterator<Item = &Arc<Gate>> {
         self.gates.values().filter(|gate| gate.name_count() == 0 && is_closed(gate))
+    }
+
+    /// Closed gates that no name leads to any more, and that a name of this gate led to when they were closed: who opens this one by
+    /// its name means them too.
+    pub(crate) fn left_by_names_of(&self, gate: &Arc<Gate>) -> Vec<Arc<Gate>> {
+        let names = gate.known_names();
+        let left = |other: &&Arc<Gate>| other.former_names().iter().any(|name| names.contains(name));
+        self.nameless().filter(|other| !Arc::ptr_eq(other, gate)).filter(left).cloned().collect()
     }
 
     /// Forgets names and gates that nobody but this map holds, so that nobody can miss them; their records are in the store.
@@ -105,6 +115,7 @@ impl World {
             told.extend(self.lead(&mut map, database, Origin::Configured).1);
         }
         map.forget_unused();
+        self.save_names(&mut map);
         told
     }
 
@@ -116,7 +127,11 @@ impl World {
                 return Err(GateError::TooManyDatabases(self.limits.databases));
             }
         }
+        let known = map.names.contains_key(&database.name);
         let (gate, told) = self.lead(&mut map, database, Origin::OnTheFly);
+        if !known && is_closed(&gate) {
+            self.save_names(&mut map);
+        }
         told.iter().for_each(|text| tracing::warn!(event = "names_changed", "{text}"));
         Ok(gate)
     }
@@ -138,6 +153,11 @@ impl World {
         let gate = self.gate_of(map, &to.database, name);
         if let Some(before) = &before {
             before.remove_name(name);
+            let mut former = before.former_names();
+            if is_closed(before) && !former.iter().any(|known| known == name) {
+                former.push(name.to_owned());
+                before.set_former_names(former);
+            }
         }
         map.attach(name, &gate, origin);
         let closed_before = before.as_ref().map(|gate| gate.desk().record.clone()).or(kept);
@@ -150,16 +170,16 @@ impl World {
             )
         });
         if let Some(before) = before.filter(|before| before.name_count() == 0) {
-            self.leave(map, &before);
+            self.leave(map, &before, &gate);
         }
         (gate, told)
     }
 
-    /// A gate without a name goes, unless a person has closed it there.
-    fn leave(self: &Arc<World>, map: &mut Map, gate: &Arc<Gate>) {
+    /// A gate without a name goes, unless a person has closed it there. `next` is where its last name leads now.
+    fn leave(self: &Arc<World>, map: &mut Map, gate: &Arc<Gate>, next: &Arc<Gate>) {
         if gate.came_closed() || gate.place().cluster.is_empty() || !is_closed(gate) {
             map.gates.remove(gate.place());
-            self.forget_record(gate);
+            self.forget_record(gate, next);
         }
     }
 
@@ -178,33 +198,87 @@ impl World {
         gate
     }
 
-    fn forget_record(self: &Arc<World>, gate: &Arc<Gate>) {
+    fn forget_record(self: &Arc<World>, gate: &Arc<Gate>, next: &Arc<Gate>) {
         let (world, place) = (self.clone(), gate.place().clone());
+        let next = is_closed(next).then(|| next.clone());
         self.runtime.spawn(async move {
-            if let Err(error) = world.change(move |document| document.forget(&place)).await {
+            // In one write: at no moment the disk has its name open.
+            let change = move |document: &mut Document| {
+                next.iter().for_each(|next| document.put_names(next, true));
+                document.forget(&place);
+            };
+            if let Err(error) = world.change(change).await {
                 tracing::warn!("{error}");
             }
         });
     }
 
-    /// At the start: what is closed on disk is shown and can be opened, though no configured name leads to it.
-    pub(crate) fn bring_back_closed(self: &Arc<World>) {
+    /// The configured databases at the start, each in the mode that is on disk. What is closed there comes first, with its names:
+    /// a name that the configuration leads elsewhere now is found closed, as by a reload, and a gate that no name leads to is shown
+    /// and can be opened.
+    pub(crate) fn start(self: &Arc<World>, databases: &[NamedDatabase]) {
+        let mut closed = self.bring_back(self.store.closed());
+        for text in self.sync(databases) {
+            tracing::warn!(event = "names_changed", "{text}");
+        }
+        let names = self.store.closed_names();
+        let unknown = |(place, _): &(ServerDatabase, Kept)| !self.map().names.contains_key(&place.dbname);
+        closed.extend(self.bring_back(names.into_iter().filter(unknown).collect()));
+        for gate in closed {
+            let kept = self.map().gates.get(gate.place()).is_some_and(|known| Arc::ptr_eq(known, &gate));
+            if kept {
+                commands::resume(self, &gate);
+            }
+        }
+    }
+
+    /// Makes the gates of what is closed on disk.
+    fn bring_back(self: &Arc<World>, closed: Vec<(ServerDatabase, Kept)>) -> Vec<Arc<Gate>> {
         let map = &mut *self.map();
-        for (place, kept) in self.store.closed() {
-            let by_name = place.cluster.is_empty() && map.names.contains_key(&place.dbname);
-            if map.gates.contains_key(&place) || by_name {
+        let mut gates = Vec::new();
+        for (place, kept) in closed {
+            if map.gates.contains_key(&place) {
                 continue;
             }
             let gate = Arc::new(Gate::with_record(place.clone(), None, self.limits.shards, kept.record));
             gate.note_came_closed(kept.came_closed);
+            gate.set_former_names(kept.former_names);
             for name in kept.names {
                 if !map.names.contains_key(&name) {
                     map.attach(&name, &gate, Origin::Removed);
                 }
             }
             map.gates.insert(place, gate.clone());
-            commands::resume(self, &gate);
+            gates.push(gate);
         }
+        gates
+    }
+
+    /// Has the names of closed gates saved: after a restart they are found closed wherever they lead then.
+    fn save_names(self: &Arc<World>, map: &mut Map) {
+        if std::mem::replace(&mut map.saves_names, true) {
+            return;
+        }
+        let world = self.clone();
+        self.runtime.spawn(async move {
+            let gates = world.closed_gates();
+            let change = move |document: &mut Document| {
+                gates.iter().for_each(|(gate, configured)| document.put_names(gate, *configured));
+            };
+            if let Err(error) = world.change(change).await {
+                tracing::warn!(event = "names_not_saved", "the names of closed databases are not saved: {error}");
+            }
+        });
+    }
+
+    /// The closed gates, and whether a name of the configuration leads there; what changes from here on is saved anew.
+    fn closed_gates(&self) -> Vec<(Arc<Gate>, bool)> {
+        let mut map = self.map();
+        map.saves_names = false;
+        let configured = map.names.values().filter(|entry| entry.origin == Origin::Configured);
+        let configured: HashSet<_> = configured.map(|entry| entry.gate.place()).collect();
+        let closed = map.gates.values().filter(|gate| is_closed(gate));
+        closed.map(|gate| (gate.clone(), configured.contains(gate.place()))).collect()
     }
 
     /// Closes a gate as another one is, at once; what is open is drained by a task of its own.

@@ -16,7 +16,7 @@ use super::server_database::ServerDatabase;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -68,7 +68,11 @@ pub(crate) struct Document {
 /// What is kept of a database, and what clients call it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
+    /// No name is kept for two databases.
     pub(crate) names: Vec<String>,
+    /// Names that lead elsewhere now and led here when it was closed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) former_names: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) came_closed: bool,
     pub(crate) record: Record,
@@ -119,8 +123,39 @@ impl Document {
         for (gate, record) in records {
             let names: Vec<String> = gate.known_names();
             names.iter().for_each(|name| drop(self.by_name.remove(name)));
-            let kept = Kept { names, came_closed: gate.came_closed(), record: record.clone() };
+            self.take_names(gate.place(), &names);
+            let closed = record.switches.mode() != Mode::ReadWrite;
+            let former_names = if closed { gate.former_names() } else { Vec::new() };
+            let kept = Kept { names, former_names, came_closed: gate.came_closed(), record: record.clone() };
             self.databases.insert(gate.place().clone(), kept);
+        }
+    }
+
+    /// Keeps the names of a gate that is closed; a gate without a record gets one if it is `configured`.
+    pub(crate) fn put_names(&mut self, gate: &Arc<Gate>, configured: bool) {
+        match self.databases.get(gate.place()).map(|kept| kept.record.clone()) {
+            Some(record) => self.put(&[(gate.clone(), record)]),
+            None if configured && gate.name_count() > 0 => {
+                let record = gate.desk().record.clone();
+                self.put(&[(gate.clone(), record)]);
+            }
+            None => {}
+        }
+    }
+
+    /// Has no other database keep a name of this one.
+    fn take_names(&mut self, database: &ServerDatabase, names: &[String]) {
+        let known: HashSet<_> = self.databases.get(database).iter().flat_map(|kept| kept.names.clone()).collect();
+        let new: HashSet<&String> = names.iter().filter(|name| !known.contains(*name)).collect();
+        if new.is_empty() {
+            return;
+        }
+        for (_, kept) in self.databases.iter_mut().filter(|(other, _)| *other != database) {
+            let (gone, left) = std::mem::take(&mut kept.names).into_iter().partition(|name| new.contains(name));
+            kept.names = left;
+            if kept.record.switches.mode() != Mode::ReadWrite {
+                kept.former_names.extend::<Vec<_>>(gone);
+            }
         }
     }
 
@@ -357,12 +392,19 @@ impl Store {
     /// The databases that are closed.
     pub(crate) fn closed(&self) -> Vec<(ServerDatabase, Kept)> {
         let document = self.in_force();
-        let named = document.by_name.iter().map(|(name, record)| {
-            let kept = Kept { names: vec![name.clone()], came_closed: false, record: record.clone() };
-            (ServerDatabase::named(name), kept)
-        });
-        let all = document.databases.iter().map(|(database, kept)| (database.clone(), kept.clone())).chain(named);
+        let all = document.databases.iter().map(|(database, kept)| (database.clone(), kept.clone()));
         all.filter(|(_, kept)| kept.record.switches.mode() != Mode::ReadWrite).collect()
+    }
+
+    /// What a file of version 1 has of names that are closed.
+    pub(crate) fn closed_names(&self) -> Vec<(ServerDatabase, Kept)> {
+        let document = self.in_force();
+        let closed = document.by_name.iter().filter(|(_, record)| record.switches.mode() != Mode::ReadWrite);
+        let kept = |(name, record): (&String, &Record)| {
+            let (names, former_names) = (vec![name.clone()], Vec::new());
+            (ServerDatabase::named(name), Kept { names, former_names, came_closed: false, record: record.clone() })
+        };
+        closed.map(kept).collect()
     }
 
     /// Makes a change durable; blocks on the disk. Changes that wait for the disk meanwhile go there together. After an error the

@@ -21,7 +21,7 @@ fn database(name: &str) -> ServerDatabase {
 
 /// What a command on that database leaves in the document.
 fn put(document: &mut Document, name: &str, record: Record) {
-    let kept = Kept { names: vec![name.to_owned()], came_closed: false, record };
+    let kept = Kept { names: vec![name.to_owned()], former_names: vec![], came_closed: false, record };
     document.databases.insert(database(name), kept);
 }
 

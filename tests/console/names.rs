@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pgsluice_fixtures::raw::message::query;
-use pgsluice_fixtures::{Proxy, Raw, wait};
+use pgsluice_fixtures::{Proxy, Raw, Signal, wait};
 
 use crate::stand::{Named, SOON, config, console, proxy_with, raw, refusal, rows, table};
 
@@ -245,6 +245,119 @@ fn what_was_taken_out_of_the_file_while_closed_can_be_opened_by_its_name() {
     assert_eq!(off.value(&[("database", "gone")], "mode"), "read_write");
     assert_eq!(names(&table(&mut admin, "SHOW MAINTENANCE")), set(&["app", "other"]));
     assert_eq!(refusal(&mut admin, "MAINTENANCE OFF gone"), "3D000");
+}
+
+/// Ends it by SIGKILL, or by SIGTERM and waits, and starts it with another configuration.
+fn restart(proxy: &mut Proxy, gently: bool, text: &str) -> Raw {
+    if gently {
+        proxy.signal(Signal::SIGTERM).unwrap();
+        proxy.wait_for_exit(SOON).unwrap();
+    }
+    proxy.kill_9();
+    proxy.reconfigure(text).unwrap();
+    proxy.start_again().unwrap();
+    console(proxy)
+}
+
+fn epoch(console: &mut Raw, name: &str) -> u64 {
+    table(console, "SHOW MAINTENANCE").value(&[("database", name)], "epoch").parse().unwrap()
+}
+
+fn closed_rows(console: &mut Raw) -> BTreeSet<String> {
+    let shown = table(console, "SHOW MAINTENANCE");
+    shown.rows.iter().filter(|row| row[1].as_deref() != Some("read_write")).map(|row| row[0].clone().unwrap()).collect()
+}
+
+/// The cluster has that name in the file.
+fn cluster_named(name: &str) -> String {
+    config("", "").replace("[clusters.main]", &format!("[clusters.{name}]"))
+}
+
+#[test]
+fn a_restart_opens_nothing_when_the_cluster_has_another_name_in_the_file() {
+    for (gently, opened_by) in [(false, "app"), (true, "other")] {
+        let mut proxy = proxy_with(&config("", ""));
+        rows(&mut console(&proxy), "MAINTENANCE ON app WITH (message 'm')");
+        let before = epoch(&mut console(&proxy), "app");
+        let mut admin = restart(&mut proxy, gently, &cluster_named("prim"));
+        for name in ["app", "other"] {
+            assert_eq!(refusal(&mut client(&proxy, name), WRITE), "25006", "{name}");
+        }
+        let told = "is closed and leads to prim.app now: that is closed too, until a person opens it";
+        assert!(proxy.log().contains(told), "{}", proxy.log());
+        assert_eq!(closed_rows(&mut admin), set(&["app", "other", "main.app"]));
+        assert!(epoch(&mut admin, "app") > before, "a new state has a new epoch");
+        // Another name again: what was closed on the way only is not left behind.
+        let mut admin = restart(&mut proxy, !gently, &cluster_named("third"));
+        assert_eq!(refusal(&mut client(&proxy, "app"), WRITE), "25006");
+        assert_eq!(closed_rows(&mut admin), set(&["app", "other", "main.app"]));
+        let off = table(&mut admin, &format!("MAINTENANCE OFF {opened_by}"));
+        assert_eq!(names(&off), set(&[opened_by, "main.app"]));
+        assert_eq!(closed_rows(&mut admin), set(&[]));
+        rows(&mut client(&proxy, "app"), WRITE);
+        for text in [cluster_named("third"), cluster_named("prim"), config("", "")] {
+            let mut admin = restart(&mut proxy, gently, &text);
+            assert_eq!(closed_rows(&mut admin), set(&[]), "opened once is open");
+            rows(&mut client(&proxy, "other"), WRITE);
+        }
+    }
+}
+
+#[test]
+fn what_no_name_leads_to_after_a_restart_is_opened_by_its_own_name() {
+    let mut proxy = proxy_with(&config("", ""));
+    rows(&mut console(&proxy), "MAINTENANCE ON app");
+    let mut admin = restart(&mut proxy, false, &cluster_named("prim"));
+    rows(&mut admin, "MAINTENANCE OFF main.app");
+    assert_eq!(closed_rows(&mut admin), set(&["app", "other"]));
+    let mut admin = restart(&mut proxy, false, &cluster_named("prim"));
+    assert_eq!(closed_rows(&mut admin), set(&["app", "other"]));
+    assert_eq!(refusal(&mut client(&proxy, "app"), WRITE), "25006");
+    // Back where it came from, open there by then: closed with the name.
+    let mut admin = restart(&mut proxy, false, &config("", ""));
+    assert_eq!(refusal(&mut client(&proxy, "app"), WRITE), "25006");
+    rows(&mut admin, "MAINTENANCE OFF app");
+    let mut admin = restart(&mut proxy, false, &cluster_named("prim"));
+    assert_eq!(closed_rows(&mut admin), set(&[]));
+}
+
+#[test]
+fn a_restart_opens_no_name_that_leads_to_another_database_now() {
+    for gently in [false, true] {
+        let mut proxy = proxy_with(&moving("app", "transaction"));
+        rows(&mut console(&proxy), "MAINTENANCE ON moving");
+        let mut admin = restart(&mut proxy, gently, &moving("postgres", "transaction"));
+        assert_eq!(refusal(&mut client(&proxy, "moving"), "create table here (n int)"), "25006");
+        assert_eq!(refusal(&mut client(&proxy, "app"), WRITE), "25006");
+        assert!(proxy.log().contains("leads to main.postgres now"), "{}", proxy.log());
+        // Two databases, two states.
+        rows(&mut admin, "MAINTENANCE OFF moving");
+        assert_eq!(closed_rows(&mut admin), set(&["app", "other"]));
+        let mut admin = restart(&mut proxy, gently, &moving("postgres", "transaction"));
+        assert_eq!(closed_rows(&mut admin), set(&["app", "other"]));
+        rows(&mut admin, "MAINTENANCE OFF other");
+        let mut admin = restart(&mut proxy, gently, &moving("app", "transaction"));
+        assert_eq!(closed_rows(&mut admin), set(&[]));
+    }
+}
+
+#[test]
+fn names_that_came_after_the_closing_stay_closed_over_a_restart_that_leads_them_elsewhere() {
+    let with =
+        |to: &str| config("", &format!("[databases.third]\ndbname = \"{to}\"\n[databases.\"*\"]\ndbname = \"{to}\"\n"));
+    let mut proxy = proxy_with(&config("", ""));
+    let mut admin = console(&proxy);
+    rows(&mut admin, "MAINTENANCE ON app");
+    reload(&mut proxy, &mut admin, &with("app"));
+    assert_eq!(refusal(&mut client(&proxy, "by_star"), WRITE), "25006");
+    let kept = || std::fs::read_to_string(proxy.dir().join("state.json")).unwrap();
+    wait::until(SOON, "the names on disk", || {
+        ["third", "by_star"].iter().all(|name| kept().contains(name)).then_some(())
+    });
+    restart(&mut proxy, false, &with("postgres"));
+    for name in ["third", "by_star"] {
+        assert_eq!(refusal(&mut client(&proxy, name), "create table here (n int)"), "25006", "{name}");
+    }
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
