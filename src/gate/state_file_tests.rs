@@ -191,7 +191,7 @@ fn a_file_of_version_1_is_understood() {
     let sum = checksum(body.as_bytes());
     fs::write(&path, format!("{{\"version\":1,\"checksum\":\"{sum}\",\"body\":{body}}}\n")).unwrap();
     let (store, alarm) = Store::open(&file, now()).unwrap();
-    assert_eq!((alarm, store.record_of_name("app"), store.closed().len()), (None, Some(closed(7)), 1));
+    assert_eq!((alarm, store.record_of_name("app"), store.closed_names().len()), (None, Some(closed(7)), 1));
 }
 
 #[test]
