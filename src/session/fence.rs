@@ -91,6 +91,13 @@ impl Session {
         }
     }
 
+    /// Another transaction is open than the one that was asked about.
+    pub(super) fn fence_anew(&mut self) {
+        if matches!(self.lease, Lease::Write { .. }) {
+            self.flow.fencing = Fencing::No;
+        }
+    }
+
     fn ask_fence(&mut self, text: &str) {
         if text == ARM
             && let Some(server) = self.lease.server()

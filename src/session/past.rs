@@ -73,6 +73,17 @@ impl Default for Unjudged {
     }
 }
 
+/// Whether another transaction has begun behind the one that is over, with no time between them in which nothing was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// None has: one transaction is noted.
+    None,
+    /// One has, by AND CHAIN, and nothing has run in it.
+    Chained,
+    /// One has, and it is not known what of the message ran in it.
+    Unknown,
+}
+
 /// See the module.
 pub struct Past {
     /// The message that began the block, while nothing ran in it that could not run again in another one.
@@ -102,6 +113,7 @@ pub struct Past {
     own_read_only: Option<bool>,
     /// Whether its isolation level is READ COMMITTED, once that was asked.
     pub read_committed: Option<bool>,
+    next: Next,
 }
 
 impl Default for Past {
@@ -121,6 +133,7 @@ impl Default for Past {
             snapshot: false,
             own_read_only: None,
             read_committed: None,
+            next: Next::None,
         }
     }
 }
@@ -129,6 +142,24 @@ impl Past {
     /// The transaction is over; if anything of the next one is `under_way` already, it is not known what.
     pub fn end(&mut self, under_way: bool) {
         *self = Self { queried: under_way, ..Self::default() };
+    }
+
+    /// Another transaction is open than the one of which this is noted. Nothing is under way.
+    pub fn goes_on(&mut self) -> bool {
+        match self.next {
+            Next::None => return false,
+            // It has the isolation level of the one before, and its READ ONLY.
+            Next::Chained => {
+                *self = Self {
+                    one_snapshot: self.one_snapshot,
+                    read_only: self.read_only,
+                    own_read_only: self.own_read_only,
+                    ..Self::default()
+                };
+            }
+            Next::Unknown => (self.next, self.begun, self.read_only, self.snapshot) = (Next::None, None, None, false),
+        }
+        true
     }
 
     /// A message is sent.
@@ -284,7 +315,16 @@ impl Past {
     /// A statement has been executed.
     pub fn done(&mut self, statement: &Statement) {
         self.own_read_only = asks_of_transaction(statement).or(self.own_read_only);
+        if self.next == Next::Chained {
+            self.next = Next::Unknown;
+        }
         let Kind::Transaction(verb) = &statement.kind else { return };
+        if verb.ends_transaction() {
+            self.next = match verb {
+                TransactionVerb::Commit { chain: true } | TransactionVerb::Rollback { chain: true } => Next::Chained,
+                _ => Next::Unknown,
+            };
+        }
         let Savepoints::Known(names) = &mut self.savepoints else { return };
         match verb {
             TransactionVerb::Savepoint(_) if names.len() >= MOST_SAVEPOINTS => self.savepoints = Savepoints::Unknown,
@@ -297,6 +337,7 @@ impl Past {
                 let at = names.iter().rposition(|known| known == name).map_or(names.len(), |at| at + 1);
                 names.truncate(at);
             }
+            verb if verb.ends_transaction() => names.clear(),
             _ => {}
         }
     }
@@ -434,6 +475,8 @@ mod tests {
             (&["BEGIN", "SAVEPOINT a", "SAVEPOINT b", "RELEASE b"], true),
             (&["BEGIN", "SAVEPOINT a", "SAVEPOINT a", "RELEASE a"], true),
             (&["BEGIN", "SAVEPOINT a; SELECT 1", "RELEASE SAVEPOINT a"], false),
+            (&["BEGIN", "SAVEPOINT a", "COMMIT AND CHAIN"], false),
+            (&["BEGIN", "SAVEPOINT a", "ROLLBACK; BEGIN; SAVEPOINT b"], true),
             (&["BEGIN", "FROBNICATE"], true),
         ] {
             assert_eq!(after(texts).in_savepoint(), open, "{texts:?}");

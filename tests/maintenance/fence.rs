@@ -104,6 +104,54 @@ fn readers_are_fenced_in_every_state() {
     }
 }
 
+/// One that goes on and on from one transaction into the next does not keep the gate from closing.
+#[test]
+fn a_transaction_that_follows_at_once_is_fenced_too() {
+    for settings in settings() {
+        let parts = |sql: &str| {
+            [message::parse("", sql, &[]), message::bind("", "", &[]), message::execute("", 0), message::sync()]
+                .concat()
+        };
+        // What the next transaction begins with, and whether it has taken a snapshot when it is fenced.
+        let ways = [
+            ("COMMIT AND CHAIN", false),
+            ("ROLLBACK AND CHAIN", false),
+            ("SAVEPOINT a; SELECT 1; COMMIT AND CHAIN", false),
+            ("COMMIT; BEGIN", true),
+            ("INSERT INTO t VALUES (951, 'x'); COMMIT; BEGIN ISOLATION LEVEL REPEATABLE READ", true),
+            ("COMMIT AND CHAIN; SELECT 1", true),
+        ];
+        for (way, snapshot) in ways {
+            for extended in [false, true] {
+                if extended && way.contains(';') {
+                    continue;
+                }
+                let stand = Stand::new(settings);
+                let mut app = stand.app();
+                ok(&mut app, "BEGIN");
+                ok(&mut app, "INSERT INTO t VALUES (950, 'x')");
+                let row = std::thread::scope(|scope| {
+                    let on = scope.spawn(|| stand.on());
+                    wait::until(LONG, "the drain", || (stand.mode() == "draining").then_some(()));
+                    let frames = if extended { talk(&mut app, &parts(way), 1) } else { ok(&mut app, way) };
+                    assert_eq!((sqlstate(&frames).as_str(), status(&frames)), ("", b'T'), "{way}");
+                    on.join().expect("an answer")
+                });
+                assert_eq!((row[1].as_deref(), fenced(&row)), (Some("read_only"), 1), "{way}: {row:?}");
+                let before = stand.everything();
+                if !snapshot {
+                    ok(&mut app, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE");
+                }
+                ok(&mut app, "SELECT count(*) FROM t");
+                refused(&mut app, "INSERT INTO t VALUES (952, 'x')");
+                ok(&mut app, "ROLLBACK AND CHAIN");
+                refused(&mut app, "INSERT INTO t VALUES (953, 'x')");
+                assert_eq!(stand.everything(), before, "{way}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_fenced_cannot_be_lifted() {
     for settings in settings() {
