@@ -91,10 +91,23 @@ impl Session {
         }
     }
 
-    /// Another transaction is open than the one that was asked about.
-    pub(super) fn fence_anew(&mut self) {
-        if matches!(self.lease, Lease::Write { .. }) {
-            self.flow.fencing = Fencing::No;
+    /// In a block, ReadyForQuery has come: it may be another one than before. One that could write is asked about anew. One behind
+    /// a fenced one that has failed has lost its READ ONLY: PostgreSQL took it back with the rest. It becomes so again before
+    /// anything else is sent.
+    pub(super) fn follow_into_next(&mut self) {
+        match self.lease {
+            Lease::Write { .. } => {
+                if self.flow.expects.is_empty() && self.flow.parts.is_empty() && self.flow.past.goes_on() {
+                    self.flow.fencing = Fencing::No;
+                }
+            }
+            Lease::InPlace { guard: InPlaceGuard::Due, .. } => {
+                if self.flow.status == TxStatus::Block && self.flow.past.goes_on() {
+                    front::write_query(&mut self.io.to_server, FENCE_EARLY.as_bytes());
+                    self.expect(Expected::hidden(What::Query(None), Hide::All));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -369,8 +369,8 @@ impl Session {
             self.end_catalog_change();
             self.end_schema();
             self.end_reports();
-        } else if self.flow.expects.is_empty() && self.flow.parts.is_empty() && self.flow.past.goes_on() {
-            self.fence_anew();
+        } else {
+            self.follow_into_next();
         }
         self.check_guard()?;
         if self.flow.parts.is_empty() {

@@ -247,3 +247,51 @@ fn a_running_statement_is_waited_for_and_no_longer() {
     assert_eq!(sqlstate(&frames), "");
     refused(&mut slow, "DELETE FROM t");
 }
+
+#[test]
+fn a_chain_behind_a_failed_transaction_that_was_fenced_cannot_write() {
+    for settings in settings() {
+        let stand = Stand::new(settings);
+        let begins: [&[&str]; 4] = [
+            &["BEGIN"],
+            &["BEGIN", "SELECT count(*) FROM t"],
+            &["BEGIN READ WRITE ISOLATION LEVEL SERIALIZABLE"],
+            &["BEGIN", "SAVEPOINT a", "SELECT 1", "RELEASE a"],
+        ];
+        let chains = ["ROLLBACK AND CHAIN", "COMMIT AND CHAIN", "ABORT TRANSACTION AND CHAIN; SELECT 1"];
+        let mut open: Vec<(Raw, &[&str], &str, bool)> = Vec::new();
+        for begin in begins {
+            for chain in chains {
+                open.extend([false, true].map(|batch| (stand.app(), begin, chain, batch)));
+            }
+        }
+        for (raw, begin, ..) in &mut open {
+            begin.iter().for_each(|sql| drop(ok(raw, sql)));
+        }
+        stand.on();
+        let before = stand.everything();
+        let parts =
+            |sql: &str| [message::parse("", sql, &[]), message::bind("", "", &[]), message::execute("", 0)].concat();
+        for (raw, begin, chain, batch) in &mut open {
+            let why = format!("{begin:?}, {chain}, {batch}");
+            assert_ne!(sqlstate(&query(raw, "SELECT 1 / 0")), "", "{why}");
+            if *batch && !chain.contains(';') {
+                let insert = [parts(chain), parts("INSERT INTO t VALUES (970, 'x')"), message::sync()].concat();
+                let frames = talk(raw, &insert, 1);
+                assert_eq!(sqlstate(&frames), "25006", "{why}");
+                query(raw, "ROLLBACK AND CHAIN");
+            } else {
+                ok(raw, chain);
+            }
+            let frames = query(raw, "INSERT INTO t VALUES (971, 'x')");
+            assert_eq!(sqlstate(&frames), "25006", "{why}: {frames:?}");
+            query(raw, "ROLLBACK AND CHAIN");
+            query(raw, "SELECT nextval('pg_catalog.pg_class'), 1");
+            query(raw, "ROLLBACK AND CHAIN");
+            let shown = value(&ok(raw, "SHOW transaction_read_only"));
+            assert_eq!(shown, "on", "{why}");
+            query(raw, "COMMIT");
+        }
+        assert_eq!(stand.everything(), before);
+    }
+}

@@ -31,3 +31,21 @@ fn server_login_retry_spares_a_server_that_has_refused_a_role() {
         rows(&mut log_in().unwrap(), "select 1");
     }
 }
+
+#[test]
+fn a_refusal_of_what_one_client_asks_for_is_not_repeated_to_others() {
+    let users = "\"picky\" \"picky\"\n\"admin\" \"secret\"\n";
+    cluster().primary().psql("create role picky login password 'picky'").unwrap();
+    for mode in ["transaction", "session"] {
+        let config = config(&format!("server_login_retry = \"1h\"\npool_mode = \"{mode}\""), "");
+        let proxy = builder(&config).file("users", users).start().unwrap();
+        await_primary(&proxy);
+        let login = || Login::new("picky", "app").password("picky");
+        for (name, value) in [("client_encoding", "klingon"), ("work_mem", "much"), ("options", "-c no_such=1")] {
+            let error = Raw::connect(&proxy.tcp(), &login().parameter(name, value)).err().unwrap();
+            assert!(["22023", "42704"].contains(&error.sqlstate().unwrap_or_default()), "{mode}, {name}: {error}");
+            rows(&mut Raw::connect(&proxy.tcp(), &login()).unwrap(), "select 1");
+            rows(&mut raw(&proxy, "admin", "pgsluice"), "RECONNECT app");
+        }
+    }
+}

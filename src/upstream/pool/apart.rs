@@ -35,7 +35,7 @@ impl Pool {
         let more = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // The last of a name counts, and what stands in the packet itself counts for more than `options`.
         let more: Vec<_> = more.chain([("default_transaction_read_only", "on")]).chain(without).collect();
-        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error))?;
+        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error, false))?;
         Ok((fresh, place))
     }
 
@@ -54,7 +54,7 @@ impl Pool {
         let _opening = Opening::of(&self.opening);
         let generation = self.generation.load(SeqCst);
         let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error))?;
+        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error, false))?;
         let reported = fresh.parameters.clone();
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, place, id, core, generation, KindTag::Unguarded, self.seed.clone());

@@ -122,7 +122,8 @@ impl Pool {
         let asked = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let all: Vec<_> = asked.chain(more.iter().copied()).chain(guard).collect();
         let fresh = self.settings.login.run_as(minor, &all).await;
-        let fresh = fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error))?;
+        let fresh =
+            fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error, all.is_empty()))?;
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
         if parameters.is_empty() && generation == self.generation.load(SeqCst) {

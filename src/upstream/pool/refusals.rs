@@ -102,10 +102,14 @@ impl Pool {
         self.refusals.paused(Instant::now(), self.generation.load(SeqCst)).map_or(Ok(()), Err)
     }
 
-    /// A connection could not be opened. It is logged, and whoever watches the server looks if it may be the server's fault.
-    pub(super) fn note_refusal(&self, error: &LoginError) {
-        let until = Instant::now() + self.settings.login_retry;
-        self.refusals.pause(error, until, self.generation.load(SeqCst));
+    /// A connection could not be opened. It is logged, and whoever watches the server looks if it may be the server's fault. A
+    /// refusal is repeated to others only if nothing was asked for that others would not ask for: a client's own parameters may be
+    /// what was refused.
+    pub(super) fn note_refusal(&self, error: &LoginError, asked_for_nothing: bool) {
+        if asked_for_nothing {
+            let until = Instant::now() + self.settings.login_retry;
+            self.refusals.pause(error, until, self.generation.load(SeqCst));
+        }
         if !error.is_refusal() {
             self.settings.watch.look_now();
         }
