@@ -212,7 +212,7 @@ fn bad_configurations_name_the_file_and_the_reason() {
             ["could not load private key file", "no private key in PEM format"],
         ),
         (edit(&|c| c.key_file = Some(locked.clone())), ["locked.key", "without a passphrase"]),
-        (edit(&|c| c.key_file = Some(two_key.clone())), ["two.key", "keys may not be consistent"]),
+        (edit(&|c| c.key_file = Some(two_key.clone())), ["two.key", "the key is not that of the certificate"]),
         (edit(&|c| c.key_file = None), ["sslmode require", "private key file"]),
         (edit(&|c| c.cert_file = None), ["sslmode require", "certificate file"]),
         (edit(&|c| c.mode = SslMode::VerifyCa), ["sslmode verify-ca", "CA file"]),

@@ -95,17 +95,13 @@ impl Session {
     /// a fenced one that has failed has lost its READ ONLY: PostgreSQL took it back with the rest. It becomes so again before
     /// anything else is sent.
     pub(super) fn follow_into_next(&mut self) {
+        let quiet = self.flow.expects.is_empty() && self.flow.parts.is_empty();
+        let in_block = self.flow.status == TxStatus::Block;
         match self.lease {
-            Lease::Write { .. } => {
-                if self.flow.expects.is_empty() && self.flow.parts.is_empty() && self.flow.past.goes_on() {
-                    self.flow.fencing = Fencing::No;
-                }
-            }
-            Lease::InPlace { guard: InPlaceGuard::Due, .. } => {
-                if self.flow.status == TxStatus::Block && self.flow.past.goes_on() {
-                    front::write_query(&mut self.io.to_server, FENCE_EARLY.as_bytes());
-                    self.expect(Expected::hidden(What::Query(None), Hide::All));
-                }
+            Lease::Write { .. } if quiet && self.flow.past.goes_on() => self.flow.fencing = Fencing::No,
+            Lease::InPlace { guard: InPlaceGuard::Due, .. } if in_block && self.flow.past.goes_on() => {
+                front::write_query(&mut self.io.to_server, FENCE_EARLY.as_bytes());
+                self.expect(Expected::hidden(What::Query(None), Hide::All));
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Pool;
 use crate::upstream::login::LoginError;
+use crate::wire::ErrorFields;
 
 /// Between two lines of the log about one pool.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -42,10 +43,11 @@ struct Told {
 }
 
 impl Answer {
-    /// None for what another attempt may well get past.
+    /// None for what another attempt may well get past: a server that is busy, a database that has just been made.
     fn of(error: &LoginError) -> Option<Self> {
         match error {
-            LoginError::Refused(body) if !error.is_transient() => Some(Self::Refused(body.clone())),
+            LoginError::Refused(body) if error.is_transient() || ErrorFields::new(body).code() == b"3D000" => None,
+            LoginError::Refused(body) => Some(Self::Refused(body.clone())),
             LoginError::Auth(error) => Some(Self::Auth(error.clone())),
             LoginError::NoPassword { server, user, remedy } => {
                 Some(Self::NoPassword { server: server.clone(), user: user.clone(), remedy })
@@ -135,7 +137,7 @@ mod tests {
             body.push(0);
             LoginError::Refused(body)
         };
-        for code in ["53300", "57P03"] {
+        for code in ["53300", "57P03", "3D000"] {
             refusals.pause(&refused(code), now + PAUSE, 1);
         }
         refusals.pause(&LoginError::Timeout(PAUSE), now + PAUSE, 1);
