@@ -156,7 +156,7 @@ settings! {
         cancel_wait_timeout: Timeout = Timeout::secs(10);
         /// Connecting and logging in to a server.
         server_connect_timeout: Duration = Duration::from_secs(15), { min: 1_000, max: DAY };
-        /// The pause after a server refused a role or a database: who asks meanwhile is told the same. RECONNECT ends it.
+        /// The pause after a server refused a role or a database twice: who asks meanwhile is told the same. RECONNECT ends it.
         /// A server that is not reached, starts up or has no room is tried at once.
         server_login_retry: Duration = Duration::from_secs(15), { max: DAY };
         /// An idle server connection is closed after this.

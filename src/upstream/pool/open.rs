@@ -124,6 +124,7 @@ impl Pool {
         let fresh = self.settings.login.run_as(minor, &all).await;
         let fresh =
             fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error, all.is_empty()))?;
+        self.note_let_in();
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
         if parameters.is_empty() && generation == self.generation.load(SeqCst) {

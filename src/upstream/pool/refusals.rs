@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::Pool;
 use crate::upstream::login::LoginError;
-use crate::wire::ErrorFields;
 
 /// Between two lines of the log about one pool.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -18,10 +17,13 @@ pub(super) struct Refusals {
     paused: Mutex<Option<Paused>>,
 }
 
-/// The server has said no to this role or database, and not because it is busy: it is not asked again for a while.
+/// The server has said no to this role or database, and not because it is busy. Once it has said so twice, it is not asked again
+/// for a while: a role or a database that was made in answer to the first refusal is let in at once.
 #[derive(Debug)]
 struct Paused {
     until: Instant,
+    /// It has said so more than once.
+    again: bool,
     /// Of the pool: RECONNECT ends the pause.
     generation: u64,
     answer: Answer,
@@ -43,11 +45,10 @@ struct Told {
 }
 
 impl Answer {
-    /// None for what another attempt may well get past: a server that is busy, a database that has just been made.
+    /// None for what another attempt may well get past.
     fn of(error: &LoginError) -> Option<Self> {
         match error {
-            LoginError::Refused(body) if error.is_transient() || ErrorFields::new(body).code() == b"3D000" => None,
-            LoginError::Refused(body) => Some(Self::Refused(body.clone())),
+            LoginError::Refused(body) if !error.is_transient() => Some(Self::Refused(body.clone())),
             LoginError::Auth(error) => Some(Self::Auth(error.clone())),
             LoginError::NoPassword { server, user, remedy } => {
                 Some(Self::NoPassword { server: server.clone(), user: user.clone(), remedy })
@@ -69,7 +70,8 @@ impl Refusals {
     fn pause(&self, error: &LoginError, until: Instant, generation: u64) {
         if let Some(answer) = Answer::of(error) {
             let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-            *paused = Some(Paused { until, generation, answer });
+            let again = paused.as_ref().is_some_and(|before| before.generation == generation);
+            *paused = Some(Paused { until, again, generation, answer });
         }
     }
 
@@ -78,7 +80,12 @@ impl Refusals {
         if paused.as_ref().is_some_and(|paused| paused.until <= now || paused.generation != generation) {
             *paused = None;
         }
-        paused.as_ref().map(|paused| paused.answer.error())
+        paused.as_ref().filter(|paused| paused.again).map(|paused| paused.answer.error())
+    }
+
+    /// The server has let somebody in.
+    fn forget(&self) {
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Notes one. How many are to be logged with it, if any: those that were not since the last line.
@@ -102,6 +109,11 @@ impl Pool {
     /// What the server has said to this role not long ago, if it has refused it: whoever asks now is told the same.
     pub(super) fn refused_lately(&self) -> Result<(), LoginError> {
         self.refusals.paused(Instant::now(), self.generation.load(SeqCst)).map_or(Ok(()), Err)
+    }
+
+    /// The server lets the role in.
+    pub(super) fn note_let_in(&self) {
+        self.refusals.forget();
     }
 
     /// A connection could not be opened. It is logged, and whoever watches the server looks if it may be the server's fault. A
@@ -137,16 +149,22 @@ mod tests {
             body.push(0);
             LoginError::Refused(body)
         };
-        for code in ["53300", "57P03", "3D000"] {
+        for code in ["53300", "57P03"] {
             refusals.pause(&refused(code), now + PAUSE, 1);
         }
         refusals.pause(&LoginError::Timeout(PAUSE), now + PAUSE, 1);
         assert!(refusals.paused(now, 1).is_none());
         refusals.pause(&refused("28P01"), now + PAUSE, 1);
+        assert!(refusals.paused(now, 1).is_none(), "the first one");
+        let twice = || (0..2).for_each(|_| refusals.pause(&refused("28P01"), now + PAUSE, 1));
+        twice();
         assert!(matches!(refusals.paused(now, 1), Some(LoginError::Refused(_))));
         assert!(refusals.paused(now + PAUSE, 1).is_none(), "the time is over");
-        refusals.pause(&refused("28P01"), now + PAUSE, 1);
+        twice();
         assert!(refusals.paused(now, 2).is_none(), "RECONNECT");
+        twice();
+        refusals.forget();
+        assert!(refusals.paused(now, 1).is_none(), "somebody was let in");
     }
 
     #[test]
