@@ -387,9 +387,12 @@ impl Session {
         self.note_fence();
         self.fence_if_due();
         self.break_off_if_quiet();
-        self.ask_what_is_left();
-        self.ask_settings();
-        self.learn_shapes();
+        // What was broken off may have been closed: a question would go to the next server connection, where nobody waits for it.
+        if !self.lease.is_none() {
+            self.ask_what_is_left();
+            self.ask_settings();
+            self.learn_shapes();
+        }
         if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
             self.tell_mode();
         }
