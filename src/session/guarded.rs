@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use super::drain::Breaking;
 use super::expect::{Expected, Hide, Proof, What};
 use super::fence::Fencing;
 use super::input::Handled;
@@ -41,6 +42,7 @@ impl Session {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
         let waits = !self.flow.parts.is_empty()
             || self.flow.fencing == Fencing::Asked
+            || matches!(self.breaking, Breaking::Sent(_))
             || special && self.flow.readies > 0 && !self.flow.clean_alone
             || matches!(self.flow.settling, Settling::Asked | Settling::Refused(_));
         // The server asks for COPY data: that is part of the message under way.

@@ -483,6 +483,11 @@ impl Session {
     pub(super) fn has_right_lease(&mut self) -> bool {
         match &self.lease {
             Lease::None => false,
+            Lease::Operator { .. } if self.is_between_transactions() && self.is_contested() => {
+                // The news of it may still be on its way to this session.
+                self.keep_operator_from_writing();
+                self.stands_in_place()
+            }
             Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
             Lease::Guarded { .. } => !self.outstays_on_replica(),
             Lease::Bound { .. } => false,

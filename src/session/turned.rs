@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// An operator may look, but writes to neither of two servers that claim to be the primary.
-    fn keep_operator_from_writing(&mut self) {
+    pub(super) fn keep_operator_from_writing(&mut self) {
         let Lease::Operator { conn, .. } = self.lease.take() else { return };
         let mut conn = conn.arm();
         self.arm(conn.server());

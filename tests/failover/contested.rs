@@ -27,7 +27,9 @@ fn nothing_is_written_to_either_of_two_primaries_by_whatever_session() {
     stand.wait_for_roles(&["contested", "contested"]);
 
     // A transaction that was open cannot commit.
-    let frames = query(&mut block, "SELECT 1");
+    let frames = wait::until(SOON, "the end of the open transaction", || {
+        Some(query(&mut block, "SELECT 1")).filter(|frames| !sqlstate(frames).is_empty())
+    });
     assert_eq!(sqlstate(&frames), "25006");
     assert!(detail(&frames).contains(CONTESTED), "{}", detail(&frames));
     assert_eq!(fine(&mut block, "COMMIT"), Vec::<Vec<String>>::new());
