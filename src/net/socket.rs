@@ -84,29 +84,28 @@ impl Socket {
 
     /// Whether the peer has sent something or has gone, as the kernel knows: a reactor may not have been told yet.
     pub fn has_input(&self) -> bool {
-        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let mut byte = [0_u8; 1];
-        let seen = match &self.kind {
-            Kind::Tcp(socket) => recv(socket, &mut byte, look),
-            Kind::Unix(socket) => recv(socket, &mut byte, look),
-            Kind::Lost => return true,
-        };
-        !matches!(seen, Err(rustix::io::Errno::AGAIN))
+        !matches!(self.look(), Some(Err(rustix::io::Errno::AGAIN)))
     }
 
     /// Whether the peer has gone, or has said that it will say no more, and nothing is left to be read.
     pub fn has_gone(&self) -> bool {
+        match self.look() {
+            Some(Ok(read)) => read == 0,
+            Some(Err(error)) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+            None => true,
+        }
+    }
+
+    /// How many bytes could be read now, at most one, without taking them. None: the socket is lost.
+    fn look(&self) -> Option<rustix::io::Result<usize>> {
         let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let mut byte = [0_u8; 1];
         let seen = match &self.kind {
             Kind::Tcp(socket) => recv(socket, &mut byte, look),
             Kind::Unix(socket) => recv(socket, &mut byte, look),
-            Kind::Lost => return true,
+            Kind::Lost => return None,
         };
-        match seen {
-            Ok((read, _)) => read == 0,
-            Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
-        }
+        Some(seen.map(|(read, _)| read))
     }
 
     /// Our end of a TCP connection; None for a unix socket.

@@ -90,14 +90,19 @@ impl Session {
             let Some(conn) = pool.try_take(core) else { return false };
             self.lease = Lease::Guarded { conn, replica: Some(OnReplica::new(at, upstream)), maintenance: false };
         }
-        if let Some(stats) = self.db.stats.of(core) {
+        self.begin_at_once();
+        true
+    }
+
+    /// The lease that was had without waiting begins.
+    pub(super) fn begin_at_once(&mut self) {
+        if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.assignments.add(1);
         }
         self.holding.cancelled = false;
         self.settle_down();
         self.begin_lease();
         self.begin_anew();
-        true
     }
 
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.

@@ -129,13 +129,7 @@ impl Session {
             return false;
         }
         self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
-        if let Some(stats) = self.db.stats.of(core) {
-            stats.assignments.add(1);
-        }
-        self.holding.cancelled = false;
-        self.settle_down();
-        self.begin_lease();
-        self.begin_anew();
+        self.begin_at_once();
         true
     }
 }

@@ -519,12 +519,17 @@ impl Session {
         }
     }
 
-    /// Answers a message for which no server is needed or to be had with an error; in the extended protocol everything up to
-    /// Sync is dropped then. Only while no lease is held or nothing is under way on it.
+    /// Refuses a message for which no server is needed or to be had; see [`Self::answer_unsent`].
     pub(super) fn answer_error(&mut self, header: Header, report: &Report) {
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.refused.add(1);
         }
+        self.answer_unsent(header, report);
+    }
+
+    /// Answers a message that is sent to no server with an error; in the extended protocol everything up to Sync is dropped then.
+    /// Only while no lease is held or nothing is under way on it.
+    pub(super) fn answer_unsent(&mut self, header: Header, report: &Report) {
         self.drop_bytes(header.total);
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);

@@ -8,7 +8,7 @@ use super::lease::Lease;
 use crate::route::Nature;
 use crate::sql::own_statements::transaction::POISON;
 use crate::wire::frame::Header;
-use crate::wire::{Report, TxStatus, back, front};
+use crate::wire::{Report, front};
 
 /// A Bind that is larger than this is not waited for as a whole; what would be asked of another server again is smaller (bytes).
 const STREAMED: usize = 128 * 1024;
@@ -56,7 +56,7 @@ impl Session {
             )),
         );
         if self.lease.is_none() {
-            self.answer_too_large(header, &report);
+            self.answer_unsent(header, &report);
             return Handled::Done;
         }
         if !self.has_right_lease() {
@@ -74,17 +74,5 @@ impl Session {
             self.fail_here(report);
         }
         Handled::Done
-    }
-
-    /// Nothing is under way: no server has to know.
-    fn answer_too_large(&mut self, header: Header, report: &Report) {
-        self.drop_bytes(header.total);
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
-        report.write(&mut io.to_client);
-        match header.tag {
-            b'Q' | b'F' => back::ready(&mut io.to_client, TxStatus::Idle),
-            _ => self.flow.skip = true,
-        }
     }
 }

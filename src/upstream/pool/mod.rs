@@ -14,6 +14,7 @@ mod log_ins;
 mod open;
 mod queue;
 mod refusals;
+mod rounds;
 mod shared;
 mod turned;
 mod welcome;
@@ -37,6 +38,7 @@ pub use log_ins::{Exempt, LogIns, LoginBar};
 pub use queue::{Grant, Place};
 use queue::{Queue, Shard};
 use refusals::Refusals;
+use rounds::Rounds;
 use shared::{Blocked, Standing};
 pub use shared::{InLine, SharedLimit};
 pub use welcome::Welcome;
@@ -90,7 +92,7 @@ pub struct Pool {
     settings: PoolSettings,
     shards: Box<[Shard]>,
     waiting: AtomicUsize,
-    serving: AtomicUsize,
+    serving: Rounds,
     opening: AtomicUsize,
     own: Limit,
     outer: Vec<Arc<SharedLimit>>,
@@ -163,7 +165,7 @@ impl Pool {
             settings,
             shards: (0..cores.max(1)).map(|_| Shard::default()).collect(),
             waiting: AtomicUsize::new(0),
-            serving: AtomicUsize::new(0),
+            serving: Rounds::default(),
             opening: AtomicUsize::new(0),
             own,
             outer,

@@ -92,17 +92,8 @@ impl Pool {
         if self.waiting.load(SeqCst) == 0 {
             return;
         }
-        // One at a time, as a waiter is out of its queue for a moment; who comes meanwhile makes that one go round again.
-        if self.serving.fetch_add(1, SeqCst) != 0 {
-            return;
-        }
-        loop {
-            let seen = self.serving.load(SeqCst);
-            self.serve_round();
-            if self.serving.compare_exchange(seen, 0, SeqCst, SeqCst).is_ok() {
-                return;
-            }
-        }
+        // One at a time, as a waiter is out of its queue for a moment.
+        self.serving.run(|| self.serve_round());
     }
 
     fn serve_round(&self) {

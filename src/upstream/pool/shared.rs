@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::rounds::Rounds;
 use super::{Permit, Pool};
 use crate::upstream::guard::AnyConn;
 use crate::upstream::limit::Limit;
@@ -42,7 +43,7 @@ pub struct SharedLimit {
     places: Limit,
     in_line: Arc<InLine>,
     inner: Mutex<Inner>,
-    serving: AtomicUsize,
+    serving: Rounds,
 }
 
 #[derive(Default)]
@@ -68,7 +69,7 @@ pub(super) type Standing = Mutex<Option<(Arc<SharedLimit>, Turn)>>;
 impl SharedLimit {
     /// A limit of `most` connections, 0 for none.
     pub fn new(most: usize, in_line: Arc<InLine>) -> Arc<Self> {
-        Arc::new(Self { places: Limit::new(most), in_line, inner: Mutex::default(), serving: AtomicUsize::new(0) })
+        Arc::new(Self { places: Limit::new(most), in_line, inner: Mutex::default(), serving: Rounds::default() })
     }
 
     /// Changes the limit; what is open stays open, and who waits for a place has it if there are more now.
@@ -145,15 +146,8 @@ impl SharedLimit {
 
     /// Lets the first in line look whether there is a place for it, and those behind it for as long as there is.
     pub(super) fn serve(&self) {
-        if self.in_line.is_empty() || self.serving.fetch_add(1, SeqCst) != 0 {
-            return;
-        }
-        loop {
-            let seen = self.serving.load(SeqCst);
-            self.serve_round();
-            if self.serving.compare_exchange(seen, 0, SeqCst, SeqCst).is_ok() {
-                return;
-            }
+        if !self.in_line.is_empty() {
+            self.serving.run(|| self.serve_round());
         }
     }
 
