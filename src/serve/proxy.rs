@@ -87,7 +87,7 @@ struct Watched {
 pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Result<(), StartError> {
     let cores = match config.process.workers {
         // A thread of ours keeps about as much of the kernel's work busy on another core; fewer threads that each find more
-        // to do at a wake-up cost less than many that find little (docs/ARCHITECTURE.md, "The hot path").
+        // to do at a wake-up cost less than many that find little (docs/PERFORMANCE.md).
         0 => std::thread::available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2)),
         n => n as usize,
     };
