@@ -62,7 +62,7 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
         let mut show = |what| shown.push(Shown { file: file.to_owned(), line: at + 1, what });
         match (&mut block, line.strip_prefix("```")) {
             (None, Some(language)) => {
-                assert!(["sh", "sql", "toml", "text"].contains(&language), "{file}:{}: ```{language}", at + 1);
+                assert!(["sh", "sql", "toml", "text", "mermaid"].contains(&language), "{file}:{}: ```{language}", at + 1);
                 block = Some((language, String::new()));
             }
             (Some((language, text)), Some(_)) => {
