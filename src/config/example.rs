@@ -63,14 +63,19 @@ pub fn example() -> String {
 pub fn documentation() -> String {
     let mut out = String::from(
         "# Configuration\n\n\
-        One TOML file, `/etc/pgsluice/pgsluice.toml` unless `--config` names another. `pgsluice example-config` prints one with every key.\n\
-        `pgsluice check-config FILE` tells everything that is wrong with a file: line, key and what would be right.\n\
-        RELOAD on the console or SIGHUP takes over what changed; keys marked *restart* keep their value until the next start.\n\n\
-        - Durations: text with one of PostgreSQL's units, `\"500ms\"`, `\"10s\"`, `\"5min\"`, `\"1h\"`, `\"1d\"`; a bare number means seconds, as in PgBouncer.\n\
-        - Sizes: text with one of PostgreSQL's units, `\"64kB\"`, `\"8MB\"`, `\"1GB\"`; a bare number means bytes.\n\
-        - Lists: `[\"a\", \"b\"]` or one text with commas, `\"a, b\"`.\n\
+        The configuration is one TOML file: `/etc/pgsluice/pgsluice.toml`, unless `--config` names another.\n\n\
+        - `pgsluice example-config` prints a file with every key.\n\
+        - `pgsluice check-config FILE` lists everything that is wrong with a file: line, key and what would be right.\n\
+        - RELOAD on the [console](GLOSSARY.md#console), or SIGHUP, takes over what has changed. A key marked *restart* keeps\n  \
+        its value until the next start.\n\n\
+        How values are written:\n\n\
+        - Durations are text with one of PostgreSQL's units: `\"500ms\"`, `\"10s\"`, `\"5min\"`, `\"1h\"`, `\"1d\"`. A bare number\n  \
+        means seconds, as in PgBouncer.\n\
+        - Sizes are text with one of PostgreSQL's units: `\"64kB\"`, `\"8MB\"`, `\"1GB\"`. A bare number means bytes.\n\
+        - Lists are `[\"a\", \"b\"]`, or one text with commas, `\"a, b\"`.\n\
         - Relative paths are relative to the folder of the file.\n\n\
-        This page is made from the tables that read the file; a test keeps it so.\n",
+        Words such as [pool](GLOSSARY.md#pool), [reserve](GLOSSARY.md#reserve) and [operator](GLOSSARY.md#operator) are in the\n\
+        [glossary](GLOSSARY.md). The tables below are made from the code that reads the file, and a test keeps them so.\n",
     );
     let defaults = Config::empty();
     for section in defaults.sections() {
@@ -83,7 +88,7 @@ pub fn documentation() -> String {
     table(
         &mut out,
         "`[clusters.NAME]`",
-        "A set of servers of which one takes writes. At least one is needed.",
+        "A [cluster](GLOSSARY.md#cluster) is a set of servers of which one takes writes. The file has at least one.",
         &cluster,
         Where::Table,
     );
@@ -91,15 +96,16 @@ pub fn documentation() -> String {
     table(
         &mut out,
         "`[databases.NAME]`",
-        "A name that clients connect to. At least one is needed; `[databases.\"*\"]` is every name that has no table of its own. \
-        `pgsluice` and `pgbouncer` are the console's. `[databases.NAME.maintenance]` takes the keys of `[maintenance]`, for this database alone.",
+        "A name that clients connect to. The file has at least one. `[databases.\"*\"]` stands for every name that has no table of its own.\n\
+        `pgsluice` and `pgbouncer` are the console's names. `[databases.NAME.maintenance]` takes the keys of `[maintenance]`, for this\n\
+        database alone.",
         &Database::default(),
         Where::Table,
     );
     table(
         &mut out,
         "`[users.NAME]`",
-        "What is different for one user, in every database.",
+        "What is different for one user, in every database. The file needs none.",
         &User::default(),
         Where::Table,
     );
@@ -201,7 +207,7 @@ fn table(out: &mut String, title: &str, text: &str, section: &dyn Section, place
     if !text.is_empty() {
         let _ = write!(out, "{text}\n\n");
     }
-    out.push_str("| key | value | default | |\n| --- | --- | --- | --- |\n");
+    out.push_str("| key | value | default | what it does |\n| --- | --- | --- | --- |\n");
     rows(out, section, place);
 }
 

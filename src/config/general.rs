@@ -47,9 +47,9 @@ impl Setting for StateFile {
 settings! {
     /// Where clients connect.
     pub struct Listen titled "Where clients connect" {
-        /// Addresses to listen on: one or several (a list, or one text with commas); "*" means all. Empty: no TCP.
+        /// Addresses to listen on: one or several (a list, or one text with commas). "*" means all. Empty: no TCP.
         listen_addr: Vec<ListenAddr> = vec![ListenAddr::Ip(std::net::Ipv4Addr::LOCALHOST.into())], { restart: true };
-        /// The port, also part of the unix socket's name. If another process listens there, pgsluice does not start.
+        /// The port, which is also part of the unix socket's name. pgsluice does not start if another process listens there.
         listen_port: u16 = 6432, { min: 1, max: 65535, restart: true };
         /// The folder of the unix socket. Empty: no unix socket.
         unix_socket_dir: Option<PathBuf> = None, { restart: true };
@@ -57,11 +57,11 @@ settings! {
         unix_socket_mode: SocketMode = SocketMode::new(0o777), { restart: true };
         /// Send TCP keepalive probes on both sides.
         tcp_keepalive: bool = true;
-        /// Silence before the first probe. 0: the system's default.
+        /// How long a connection is silent before the first probe. 0: the system's default.
         tcp_keepidle: Timeout = Timeout::OFF, { max: DAY };
-        /// Time between probes. 0: the system's default.
+        /// The time between probes. 0: the system's default.
         tcp_keepintvl: Timeout = Timeout::OFF, { max: DAY };
-        /// Probes without an answer that end a connection. 0: the system's default.
+        /// How many probes without an answer end a connection. 0: the system's default.
         tcp_keepcnt: u32 = 0, { max: 127 };
     }
 }
@@ -69,10 +69,10 @@ settings! {
 settings! {
     /// The process itself.
     pub struct Process titled "The process" {
-        /// Threads that serve clients. 0: one for every two cores.
+        /// How many threads serve clients. 0: one for every two cores.
         workers: u32 = 0, { max: 1024, restart: true };
-        /// Where the mode of each database is kept, so that a restart does not open a closed gate.
-        /// Empty: in memory alone, which is only good for a try.
+        /// The file in which the mode of each database is kept, so that a restart does not open a closed gate.
+        /// Empty: in memory alone, which is good for a first try only.
         state_file: StateFile = StateFile::Path("/var/lib/pgsluice/state.json".into()), { restart: true };
     }
 }
@@ -82,14 +82,15 @@ settings! {
     pub struct Auth titled "Who may come in" {
         /// How clients prove who they are.
         auth_type: AuthType = AuthType::ScramSha256;
-        /// Users and their secrets in PgBouncer's format: "user" "password, md5 hash or SCRAM verifier" in each line.
-        /// Needed by every auth_type except trust.
+        /// Users and their secrets in PgBouncer's format, one in each line: "user" "password, md5 hash or SCRAM verifier".
+        /// Every auth_type except trust needs it.
         auth_file: Option<PathBuf> = Some("/etc/pgsluice/userlist.txt".into());
         /// Users who may run every command on the console (psql -d pgsluice).
         admin_users: Vec<String> = Vec::new();
         /// Users who may run SHOW commands on the console.
         stats_users: Vec<String> = Vec::new();
-        /// Users whose sessions pass the gate in every mode, on the primary: those who run the migration. A RELOAD that takes a name out ends the open sessions of that role (57P01).
+        /// Users whose sessions pass the gate in every mode, on the primary: those who run the migration.
+        /// A RELOAD that takes a name out ends the open sessions of that role (57P01).
         operators: Vec<String> = Vec::new();
     }
 }
@@ -97,42 +98,42 @@ settings! {
 settings! {
     /// Pools and limits.
     pub struct Pooling titled "Pools and limits" {
-        /// When a server connection goes back to the pool.
+        /// When a server connection goes back to its pool.
         pool_mode: PoolMode = PoolMode::Transaction;
-        /// Server connections for each pair of user and database.
+        /// The size of each pool: server connections for one pair of user and database.
         default_pool_size: u32 = 20, { min: 1, max: COUNT };
-        /// Server connections of a pool that are kept open even when idle.
+        /// How many server connections a pool keeps open even when idle.
         min_pool_size: u32 = 0, { max: COUNT };
-        /// Further connections of a pool, for clients that have waited for reserve_pool_timeout.
+        /// How many further server connections a pool opens for clients that have waited for reserve_pool_timeout.
         reserve_pool_size: u32 = 0, { max: COUNT };
-        /// How long a client waits before the reserve is opened for it. 0: the reserve is not used.
+        /// How long a client waits before the reserve is used for it. 0: the reserve is not used.
         reserve_pool_timeout: Timeout = Timeout::secs(5), { max: DAY };
-        /// Server connections of each database that only operators get, beyond the pools.
+        /// How many server connections of each database are for operators alone, beyond the pools.
         operator_reserved: u32 = 3, { max: COUNT };
-        /// Client connections in total. Further ones are refused (53300).
+        /// The most client connections in total. Further ones are refused (53300).
         max_client_conn: u32 = 10_000, { min: 1, max: COUNT };
-        /// Server connections of each database, over all users.
+        /// The most server connections of each database, over all users.
         max_db_connections: Limit = Limit::NONE, { max: COUNT };
-        /// Server connections of each user, over all databases.
+        /// The most server connections of each user, over all databases.
         max_user_connections: Limit = Limit::NONE, { max: COUNT };
-        /// Server connections in total.
+        /// The most server connections in total.
         max_server_connections: Limit = Limit::NONE, { max: COUNT };
-        /// Named prepared statements that each server connection keeps in transaction mode; the least used goes first.
+        /// How many named prepared statements each server connection keeps in transaction mode. The one used longest ago goes first.
         /// 0: named prepared statements are not shared.
         max_prepared_statements: u32 = 200, { max: COUNT };
-        /// In transaction mode: a session keeps its server connection for what cannot follow it to another one (LISTEN,
+        /// In transaction mode, a session keeps its server connection for what cannot follow it to another one (LISTEN,
         /// temporary tables, cursors WITH HOLD, advisory locks, LOAD). false: such statements are refused (0A000).
         pin_sessions: bool = true;
-        /// Sent to a server connection before another client gets it, in session mode. Empty: nothing is sent.
+        /// What is sent to a server connection before another client gets it, in session mode. Empty: nothing.
         server_reset_query: String = "DISCARD ALL".into();
-        /// In session mode: each client gets a server connection that was opened for it and is closed when it leaves.
+        /// In session mode, each client gets a server connection that is opened for it and closed when it leaves.
         /// No reset undoes everything: loaded libraries, what they remember, and the server's statistics stay.
         server_fresh: bool = false;
-        /// Send server_reset_query in the other pool modes too, each time a server connection comes back. Not needed: what a
-        /// client leaves in its session is followed.
+        /// Send server_reset_query in the other pool modes too, each time a server connection comes back. It is not needed,
+        /// because pgsluice follows what a client changes in its session.
         server_reset_query_always: bool = false;
-        /// Sent to a server connection that was idle for longer than server_check_delay before a client gets it; one that does
-        /// not answer is closed. Empty: it is seen without asking whether the server has closed its end.
+        /// What is sent to a server connection that was idle for longer than server_check_delay, before a client gets it. One that
+        /// does not answer is closed. Empty: nothing is sent, and pgsluice only looks whether the server has closed its end.
         server_check_query: String = String::new(), { example: "\"SELECT 1\"" };
     }
 }
@@ -140,31 +141,31 @@ settings! {
 settings! {
     /// How long things may take.
     pub struct Timeouts titled "How long things may take" {
-        /// A client's wait for a server connection. Past it the client is disconnected.
+        /// How long a client waits for a server connection. After that it is disconnected.
         query_wait_timeout: Timeout = Timeout::secs(120);
-        /// One statement. Past it the statement is cancelled and the client disconnected.
+        /// How long one statement may run. After that it is cancelled and the client is disconnected.
         query_timeout: Timeout = Timeout::OFF;
-        /// One transaction, from its first statement to its end.
+        /// How long one transaction may take, from its first statement to its end.
         transaction_timeout: Timeout = Timeout::OFF;
-        /// A client's silence inside a transaction.
+        /// How long a client may be silent inside a transaction.
         idle_transaction_timeout: Timeout = Timeout::OFF;
-        /// A client's silence outside a transaction.
+        /// How long a client may be silent outside a transaction.
         client_idle_timeout: Timeout = Timeout::OFF;
-        /// A client's start: TLS, start-up packet, log-in, and the first server connection of its pool.
+        /// How long a client's start may take: TLS, start-up packet, log-in, and the first server connection of its pool.
         client_login_timeout: Timeout = Timeout::secs(60);
         /// How long the connection that brings a cancel request is kept while the request is passed on to the server.
         cancel_wait_timeout: Timeout = Timeout::secs(10);
-        /// Connecting and logging in to a server.
+        /// How long it may take to connect and log in to a server.
         server_connect_timeout: Duration = Duration::from_secs(15), { min: 1_000, max: DAY };
-        /// The pause after a server refused a role or a database twice: who asks meanwhile is told the same. RECONNECT ends it.
-        /// A server that is not reached, starts up or has no room is tried at once.
+        /// How long a server is not asked again after it has refused a role or a database twice. Clients get the same error meanwhile.
+        /// RECONNECT ends the pause. A server that is not reached, starts up or has no room is tried again at once.
         server_login_retry: Duration = Duration::from_secs(15), { max: DAY };
         /// An idle server connection is closed after this.
         server_idle_timeout: Timeout = Timeout::secs(600);
         /// A server connection is closed when it is free and older than this.
         server_lifetime: Timeout = Timeout::secs(3600);
-        /// How often the catalog of a database with clients in transaction mode is asked whether its functions have changed: those
-        /// that alter the session are followed. DDL through pgsluice has it asked at once. 0: functions are not looked at.
+        /// How often pgsluice looks whether the functions of a database have changed, for clients in transaction mode: it follows
+        /// those that alter the session. After DDL through pgsluice it looks at once. 0: functions are not looked at.
         catalog_check_interval: Timeout = Timeout::secs(30), { max: DAY };
         /// A server connection that was idle for longer is checked before a client gets it. 0: always.
         server_check_delay: Duration = Duration::from_secs(30), { max: DAY };
@@ -174,11 +175,11 @@ settings! {
 settings! {
     /// Memory.
     pub struct Memory titled "Memory" {
-        /// The largest statement (Query, Parse) that is held to be looked at. A larger one is an error (54000); values (Bind) stream.
+        /// The largest statement (Query, Parse) that is read into memory. A larger one is an error (54000). Values (Bind) may be larger.
         max_message_size: Size = Size::new(256 * MB), { min: KB, max: GB };
-        /// Bytes that are read at once; a connection that is idle has no buffer.
+        /// How many bytes are read at once. An idle connection has no buffer.
         buffer_size: Size = Size::new(128 * KB), { min: 4 * KB, max: 16 * MB };
-        /// Verdicts on statements that are remembered, for each worker. 0: none.
+        /// The memory of each worker for what it has read in statements. 0: none.
         verdict_cache_size: Size = Size::new(8 * MB), { max: 4 * GB };
     }
 }
@@ -186,7 +187,7 @@ settings! {
 settings! {
     /// TLS towards clients.
     pub struct ClientTls titled "TLS towards clients" {
-        /// Whether clients may or must use TLS. verify-ca and verify-full also want a client certificate.
+        /// Whether clients may or must use TLS. verify-ca and verify-full also ask for a client certificate.
         client_tls_sslmode: SslMode = SslMode::Disable;
         /// The private key (PEM).
         client_tls_key_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/server.key\"" };
@@ -202,10 +203,10 @@ settings! {
     pub struct ServerTls titled "TLS towards servers" {
         /// Whether servers may or must use TLS, as in libpq.
         server_tls_sslmode: SslMode = SslMode::Prefer, { inherits: "server_tls_sslmode" };
-        /// How TLS begins: "postgres" asks the server first, "direct" begins at once, which saves a round trip. "direct" needs
+        /// How TLS begins. "postgres" asks the server first. "direct" begins at once, which saves a round trip and needs
         /// PostgreSQL 17 or newer and a server_tls_sslmode of at least "require".
         server_tls_negotiation: Negotiation = Negotiation::Postgres, { inherits: "server_tls_negotiation" };
-        /// The authorities that sign server certificates (PEM). Needed by verify-ca and verify-full.
+        /// The authorities that sign server certificates (PEM). verify-ca and verify-full need them.
         server_tls_ca_file: Option<PathBuf> = None, { inherits: "server_tls_ca_file", example: "\"/etc/pgsluice/servers-ca.crt\"" };
         /// The private key of the certificate that is shown to servers (PEM).
         server_tls_key_file: Option<PathBuf> = None, { inherits: "server_tls_key_file", example: "\"/etc/pgsluice/client.key\"" };
@@ -217,13 +218,13 @@ settings! {
 settings! {
     /// What is logged.
     pub struct Log titled "The log" {
-        /// How much. Statements and parameters are never logged, but for commands of the console that fail.
+        /// How much is logged. Statements and parameters never are, except for commands of the console that fail.
         log_level: LogLevel = LogLevel::Info;
-        /// Lines for people, or one JSON object in each line.
+        /// Lines for people ("text"), or one JSON object in each line ("json").
         log_format: LogFormat = LogFormat::Text, { restart: true };
         /// Log each client that has logged in.
         log_connections: bool = true;
-        /// Log each client that goes, and why.
+        /// Log each client that leaves, and why.
         log_disconnections: bool = true;
         /// Log the errors that pgsluice itself sends to clients.
         log_pooler_errors: bool = true;
@@ -235,7 +236,7 @@ settings! {
     pub struct Startup titled "Start-up packets of clients" {
         /// Add the client's address and port to its application_name.
         application_name_add_host: bool = false;
-        /// Start-up parameters that are taken and dropped, where they would be refused.
+        /// Start-up parameters that are accepted and dropped. Without this they would be refused.
         ignore_startup_parameters: Vec<String> = Vec::new();
     }
 }
