@@ -6,10 +6,11 @@
 //!
 //! `stage` starts the servers and who takes part (`contender`: `ours` and `others`), `workload` says what they do, `load`
 //! has it done, `measure` looks at processes, `idle` asks what waiting clients cost, `figures` keeps what came out, `nanos`
-//! what criterion has measured, `targets` compares with what is wanted, and `report` tells it, with `plot`'s picture.
+//! what criterion has measured, `targets` compares with what is wanted, and `report` tells it, with `plot`'s pictures and the first screen of `glance`.
 
 mod contender;
 mod figures;
+mod glance;
 mod idle;
 mod load;
 mod machine;
@@ -100,6 +101,7 @@ fn compare(options: &Options) -> Result<(), Failure> {
         };
         write(&path, report.document(&picture))?;
         write(&picture, report.picture())?;
+        write(&glance::picture_of(&picture), report.short_picture())?;
         eprintln!("written: {}, {}", path.display(), picture.display());
     }
     Ok(())

@@ -25,11 +25,17 @@ pub struct Panel {
 
 /// The picture: panels below each other, with a colour for each name.
 pub fn svg(names: &[String], panels: &[Panel]) -> String {
+    let all: Vec<usize> = (0..names.len()).collect();
+    svg_of(names, &all, LABELS, panels)
+}
+
+/// The same for some of the names, with room for labels of that width.
+pub fn svg_of(names: &[String], shown: &[usize], labels: f64, panels: &[Panel]) -> String {
     let colour = |at: usize| COLOURS[at % COLOURS.len()];
     let mut body = String::new();
     let mut y = 24.0;
     let mut x = 12.0;
-    for (at, name) in names.iter().enumerate() {
+    for (at, name) in names.iter().enumerate().filter(|(at, _)| shown.contains(at)) {
         let width = 30.0 + 7.0 * name.chars().count() as f64;
         if x + width > WIDTH {
             (x, y) = (12.0, y + 20.0);
@@ -43,18 +49,18 @@ pub fn svg(names: &[String], panels: &[Panel]) -> String {
         text(&mut body, 12.0, y, " font-weight='bold'", &panel.title);
         let top = y + 8.0;
         y = top;
-        let scale = (WIDTH - LABELS - NUMBERS) / LONGEST;
+        let scale = (WIDTH - labels - NUMBERS) / LONGEST;
         for (label, bars) in &panel.groups {
             y += GAP / 2.0;
             let middle = y + bars.len() as f64 * BAR / 2.0 + 4.0;
-            text(&mut body, LABELS - 8.0, middle, " text-anchor='end'", label);
+            text(&mut body, labels - 8.0, middle, " text-anchor='end'", label);
             for (at, ratio) in bars {
-                let length = |value: f64| LABELS + value.min(LONGEST) * scale;
+                let length = |value: f64| labels + value.min(LONGEST) * scale;
                 let end = length(ratio.median);
                 let _ = writeln!(
                     body,
-                    "<rect x='{LABELS}' y='{y:.1}' width='{:.1}' height='{:.1}' fill='{}'/>",
-                    end - LABELS,
+                    "<rect x='{labels}' y='{y:.1}' width='{:.1}' height='{:.1}' fill='{}'/>",
+                    end - labels,
                     BAR - 2.0,
                     colour(*at)
                 );
@@ -65,7 +71,7 @@ pub fn svg(names: &[String], panels: &[Panel]) -> String {
             }
             y += GAP / 2.0;
         }
-        let one = LABELS + scale;
+        let one = labels + scale;
         let _ = writeln!(body, "<path d='M{one:.1} {top:.1}V{y:.1}' stroke='#c00' stroke-dasharray='4 3'/>");
     }
     let height = y + 16.0;

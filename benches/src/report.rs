@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::contender::{Contender, Kind, Manner};
 use crate::figures::{Figures, Metric};
+use crate::glance;
 use crate::machine;
 use crate::nanos::Nanos;
 use crate::options::Options;
@@ -56,13 +57,19 @@ impl Report<'_> {
         text + &self.price() + &self.calls() + &self.idle()
     }
 
-    /// The whole document, with a link to its picture.
+    /// The whole document, with links to its pictures.
     pub fn document(&self, picture: &Path) -> String {
+        let short = glance::picture_of(picture);
         let picture = picture.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut text = self.head();
+        let mut text = String::from(
+            "# Benchmarks\n\n\
+             pgsluice side by side with PgBouncer, haproxy (as a plain TCP relay) and Pgpool-II, loaded in turn by pgbench and psql.\n\n",
+        );
         let _ = write!(
             text,
-            "## Targets\n\n{}![Ratios to PgBouncer as bars]({picture})\n\n## Ratios\n\n{HOW}",
+            "{}{}## Targets\n\n{}## Ratios\n\n{HOW}![Ratios to PgBouncer as bars]({picture})\n\n",
+            self.glance(&short),
+            self.head(),
             self.targets()
         );
         let all = [Metric::Cpu, Metric::ServerCpu, Metric::PerSecond, Metric::P50, Metric::P99, Metric::Resident];
@@ -112,9 +119,7 @@ impl Report<'_> {
 
     fn head(&self) -> String {
         let mut text = String::from(
-            "# Benchmarks\n\n\
-             pgsluice side by side with PgBouncer, haproxy (as a plain TCP relay), Pgpool-II and a direct connection, loaded in \
-             turn by pgbench and psql. All figures are of one run of `make bench` and are only worth comparing with each other.\n\n",
+            "## How it was measured\n\nAll figures are of one run of `make bench` and are only worth comparing with each other.\n\n",
         );
         let commit = machine::commit().map(|it| format!(", commit {it}")).unwrap_or_default();
         let _ = writeln!(text, "- Date: {}{commit}", machine::date());
