@@ -2,7 +2,8 @@
 //!
 //! Blocks of `sh` are run line by line, blocks of `sql` on the console, and so is code in a sentence that begins with
 //! `pgsluice`; the README's `toml` is the configuration. Folders and the password are changed, and where the machine gives no
-//! network of one's own, in which every port is free, the ports too.
+//! network of one's own, in which every port is free, the ports too. `sudo` is one of ours that makes no users. A line that
+//! ends in `# refused` fails, with the words that the page shows.
 
 use std::fmt;
 use std::fs;
@@ -38,6 +39,12 @@ enum What {
     Console(String),
 }
 
+impl Shown {
+    fn is_refused(&self) -> bool {
+        matches!(&self.what, What::Shell(text) if text.ends_with("# refused"))
+    }
+}
+
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (What::Shell(text) | What::Console(text)) = &self.what;
@@ -59,10 +66,16 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
     let (mut shown, mut tomls) = (Vec::new(), Vec::new());
     let mut block: Option<(&str, String)> = None;
     for (at, line) in page.lines().enumerate() {
+        // A block in a list is indented.
+        let line = if block.is_some() || line.trim_start().starts_with("```") { line.trim_start() } else { line };
         let mut show = |what| shown.push(Shown { file: file.to_owned(), line: at + 1, what });
         match (&mut block, line.strip_prefix("```")) {
             (None, Some(language)) => {
-                assert!(["sh", "sql", "toml", "text", "mermaid"].contains(&language), "{file}:{}: ```{language}", at + 1);
+                assert!(
+                    ["sh", "sql", "toml", "text", "mermaid"].contains(&language),
+                    "{file}:{}: ```{language}",
+                    at + 1
+                );
                 block = Some((language, String::new()));
             }
             (Some((language, text)), Some(_)) => {
@@ -106,11 +119,7 @@ impl World {
     fn new(config: &str, own_network: bool) -> Self {
         let cluster = Cluster::builder()
             .replicas(1)
-            .roles([
-                Role::new("app").password("app"),
-                Role::new("dba").password("dba").superuser(),
-                Role::new("pgsluice").password("pgsluice").option("IN ROLE pg_monitor"),
-            ])
+            .roles([Role::new("app").password("app"), Role::new("dba").password("dba").superuser()])
             .databases(["app"])
             .init_sql("CREATE TABLE orders (id int PRIMARY KEY)")
             .start()
@@ -119,6 +128,7 @@ impl World {
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
         symlink(binary(BINARY), bin.join("pgsluice")).unwrap();
+        program(&bin.join("sudo"), SUDO);
         if let Ok(psql) = cluster.installation().program("psql") {
             symlink(psql, bin.join("psql")).unwrap();
         }
@@ -135,11 +145,14 @@ impl World {
             .replace("/etc/pgsluice/pgsluice.toml", "{config}")
             .replace("/etc/pgsluice", "{dir}")
             .replace("/var/lib/pgsluice", "{dir}")
+            .replace("/usr/local/bin", "{bin}")
+            .replace("target/release/pgsluice", BINARY)
             .replace("secret", SUPERUSER_PASSWORD);
         if self.own_network {
             return text;
         }
         text.replace("127.0.0.1:5432", &format!("127.0.0.1:{}", self.cluster.primary().port()))
+            .replace("-p 5432", &format!("-p {}", self.cluster.primary().port()))
             .replace("127.0.0.1:5433", &format!("127.0.0.1:{}", self.cluster.replica(0).port()))
             .replace("6432", "{port}")
     }
@@ -151,7 +164,9 @@ impl World {
     /// The password file of whoever types the commands.
     fn password_file(&self, user: &str, password: &str) -> PathBuf {
         let path = self.folder.path().join(format!("pgpass-{user}"));
-        fs::write(&path, format!("127.0.0.1:{}:*:{user}:{password}\n", self.port())).unwrap();
+        let lines =
+            format!("127.0.0.1:{}:*:{user}:{password}\n127.0.0.1:*:*:{SUPERUSER}:{SUPERUSER_PASSWORD}\n", self.port());
+        fs::write(&path, lines).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
@@ -159,13 +174,13 @@ impl World {
     /// Starts what `pgsluice run …` starts, in place of what runs.
     fn start(&mut self, command: &str) {
         self.proxy = None;
-        let (_, arguments) = command.split_once("pgsluice ").unwrap();
+        let (_, arguments) = command.rsplit_once("pgsluice ").unwrap();
         let mut arguments: Vec<_> = self.placed(arguments).split_whitespace().map(str::to_owned).collect();
         let from_url = command.contains("--upstream");
         if from_url && !self.own_network {
             arguments.extend(["--listen", "127.0.0.1:{port}"].map(str::to_owned));
         }
-        let users = "\"app\" \"app\"\n\"dba\" \"dba\"\n\"pgsluice\" \"pgsluice\"\n";
+        let users = "\"app\" \"app\"\n\"dba\" \"dba\"\n\"pgsluice\" \"watch\"\n";
         let proxy = Proxy::builder(binary(BINARY)).args(arguments).config(self.placed(&self.config));
         let proxy = proxy.file("userlist.txt", users).start().unwrap();
         let (user, password) = if from_url { (SUPERUSER, SUPERUSER_PASSWORD) } else { ("dba", "dba") };
@@ -174,13 +189,15 @@ impl World {
         wait::until(Duration::from_secs(30), "the proxy", connect);
     }
 
-    fn run(&self, shown: &Shown) {
+    /// Runs it, and gives what it said if it says that it is refused.
+    fn run(&self, shown: &Shown) -> Option<String> {
         let (proxy, user, password) = self.proxy.as_ref().unwrap();
         let in_place = |text: &str| {
             self.placed(text)
                 .replace("{port}", &self.port().to_string())
                 .replace("{config}", proxy.dir().join("pgsluice.toml").to_str().unwrap())
                 .replace("{dir}", proxy.dir().to_str().unwrap())
+                .replace("{bin}", self.folder.path().to_str().unwrap())
         };
         let mut command = match &shown.what {
             What::Shell(text) => {
@@ -211,8 +228,28 @@ impl World {
         let output = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         println!("{shown}\n{out}{err}");
+        if shown.is_refused() {
+            assert!(!output.status.success(), "{shown}\n{out}{err}");
+            return Some(err.into_owned());
+        }
         assert!(output.status.success() && !err.contains("ERROR"), "{shown}\n{out}{err}\n{}", proxy.log());
+        None
     }
+}
+
+/// In the place of sudo: makes no user and changes no owner, and the folders of the test are the user's already.
+const SUDO: &str = r#"#!/bin/sh -eu
+case $1 in
+useradd | chown) exit 0 ;;
+-u) shift 2 ;;
+install) [ "$2" != -d ] || exit 0 ;;
+esac
+exec "$@"
+"#;
+
+fn program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Passes what comes to one port of 127.0.0.1 on to another.
@@ -239,18 +276,29 @@ fn every_command_that_is_shown_works() {
     if network == Network::Done {
         return;
     }
-    let pages: Vec<_> = pages().iter().map(|(file, page)| read(file, page)).collect();
+    let texts = pages();
+    let pages: Vec<_> = texts.iter().map(|(file, page)| read(file, page)).collect();
     let [config] = pages[0].1.as_slice() else { panic!("README has one configuration") };
     let mut world = World::new(config, network == Network::Own);
-    let mut seen = 0;
-    for (shown, _) in &pages {
-        // Each page begins with what the README's configuration makes; its own `run` commands replace it.
-        world.start("pgsluice run --config /etc/pgsluice/pgsluice.toml");
+    let (mut seen, mut refused) = (0, 0);
+    for ((shown, _), (_, text)) in pages.iter().zip(&texts) {
+        // Each page begins with what the README's configuration makes; its own `run` commands replace it. The README has
+        // nothing before its own.
+        if world.proxy.is_some() {
+            world.start("pgsluice run --config /etc/pgsluice/pgsluice.toml");
+        }
         for (at, one) in shown.iter().enumerate() {
             match &one.what {
                 What::Shell(command) if command.starts_with("make ") => has_target(one, &command["make ".len()..]),
                 What::Shell(command) if command.contains("pgsluice run") => world.start(command),
-                _ => world.run(one),
+                _ => {
+                    if let Some(said) = world.run(one) {
+                        let words = ["ERROR:", "DETAIL:", "HINT:"];
+                        let lines = said.lines().filter(|line| words.iter().any(|word| line.starts_with(word)));
+                        lines.for_each(|line| assert!(text.contains(line), "{one} says what is not shown: {line}"));
+                        refused += 1;
+                    }
+                }
             }
             seen = seen.max(at);
         }
@@ -261,7 +309,7 @@ fn every_command_that_is_shown_works() {
         let closed = modes[0].rows.iter().flatten().flatten().any(|value| value == "read_only" || value == "offline");
         assert!(!closed, "a page leaves a gate closed: {modes:?}");
     }
-    assert!(seen > 5, "commands are found");
+    assert!(seen > 5 && refused > 0, "commands are found");
 }
 
 /// Links, and paths in code, from the page's folder or the project's.

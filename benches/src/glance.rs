@@ -60,7 +60,8 @@ impl Report<'_> {
         head.push("transactions/s: pgsluice".into());
         let mut rows = vec![head];
         for (workload, words) in shown() {
-            let ratio = |at: usize, metric| Some(format!("{:.2}", self.figures.ratio(&workload, at, base, metric)?.median));
+            let ratio =
+                |at: usize, metric| Some(format!("{:.2}", self.figures.ratio(&workload, at, base, metric)?.median));
             let mut cells: Vec<_> = programs.iter().map(|at| ratio(*at, Metric::Cpu)).collect();
             cells.push(programs.last().and_then(|at| ratio(*at, Metric::PerSecond)));
             if cells.iter().any(Option::is_some) {
