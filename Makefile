@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions bench build release postgres lint fmt
+.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions bench build release postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -16,6 +16,7 @@ help:
 	@echo '  make conformance-referee  the classifier against PostgreSQL'"'"'s grammar: the suite and a million mutants'
 	@echo '  make conformance-fuzz     random input, ten minutes a target (PGSLUICE_TEST_FUZZ_SECONDS)'
 	@echo '  make conformance-regress  PostgreSQL 15 regression suite by pg_regress, in each manner of pooling'
+	@echo '  make conformance-isolation PostgreSQL 15 isolation suite: clients that wait for each other, in transaction and session mode'
 	@echo '  make conformance-twins    two clients at random on one server connection, 100,000 steps beside direct connections'
 	@echo '  make conformance-ownership nobody is told what another has asked: ten minutes of chaos through the release binary'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
@@ -48,7 +49,7 @@ test: postgres
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
@@ -84,6 +85,10 @@ conformance-fuzz: postgres
 # PostgreSQL's own suite as its developers run it, through pgsluice.
 conformance-regress: postgres
 	$(CARGO) test --locked --test regress suite -- --ignored --nocapture --test-threads=1
+
+# PostgreSQL's isolation suite: clients of one pool that block each other and look at each other's processes.
+conformance-isolation: postgres
+	$(CARGO) test --locked --test regress isolation -- --ignored --nocapture --test-threads=1
 
 # libpq's pipelines, by its own test program.
 conformance-pipeline: postgres

@@ -35,14 +35,20 @@ use crate::gate::Mode;
 use crate::hub::Statement as Prepared;
 use crate::hub::knowledge::Knowledge;
 use crate::route::{Nature, Route};
-use crate::sql::LexContext;
 use crate::sql::cache::Cached;
+use crate::sql::unseen::Unseen;
+use crate::sql::{Analyzer, LexContext};
 use crate::upstream::Guarded;
 use crate::wire::TxStatus;
 
 impl Session {
     /// Whether the only statement of a text, with parameters of these types (four bytes each), is known to write nothing.
     pub(super) fn is_clean(&self, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
+        self.catalog_shows(|unseen, analyzer| unseen.is_text_clean(analyzer, cached, context, parameters))
+    }
+
+    /// Asks what is known of the catalog, if that is current.
+    fn catalog_shows(&self, shows: impl FnOnce(&Unseen, &Analyzer) -> bool) -> bool {
         let catalog = &self.db.catalog;
         if !matches!(self.db.gate.state().mode, Mode::ReadOnly { .. }) {
             return false;
@@ -52,12 +58,26 @@ impl Session {
             return false;
         }
         match &**catalog.known() {
-            Knowledge::Known(unseen) => {
-                let setup = self.core.hub.setup.load();
-                unseen.is_text_clean(&setup.analyzer, cached, context, parameters)
-            }
+            Knowledge::Known(unseen) => shows(unseen, &self.core.hub.setup.load().analyzer),
             Knowledge::Pending | Knowledge::Unknown(_) => false,
         }
+    }
+
+    /// Whether a CALL or DO, with parameters of these types, may end its own transaction: the server stops whatever it writes, also in
+    /// the transactions that it begins, and nobody has to be asked.
+    fn is_stopped(&self, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
+        let Some(one) = cached.analysis.single().filter(|one| one.contained && !cached.analysis.ambiguous) else {
+            return false;
+        };
+        self.serves_clean()
+            && self.catalog_shows(|unseen, analyzer| {
+                unseen.may_end_transaction(analyzer, &cached.text, context, one, parameters)
+            })
+    }
+
+    /// The same, where it is about to run: in no block, with nothing before it in its transaction that has to be asked about.
+    pub(super) fn may_end_its_transaction(&self, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
+        self.is_outside_blocks() && !self.flow.doubt.is_any() && self.is_stopped(cached, context, parameters)
     }
 
     /// The same of a prepared statement.
@@ -76,7 +96,8 @@ impl Session {
 
     /// Notes what a prepared statement may do in the open transaction.
     pub(super) fn note_doubt_of(&mut self, prepared: &Prepared) {
-        if self.must_prove() && !self.is_clean_prepared(prepared) {
+        let stopped = || self.is_stopped(&prepared.cached, prepared.context(), &prepared.oids);
+        if self.must_prove() && !self.is_clean_prepared(prepared) && !stopped() {
             self.note_doubt(prepared.cached.analysis.statements.first());
         }
     }

@@ -90,6 +90,8 @@ pub enum Proof {
     Subject,
     /// The same, and the question stands behind it in its own message.
     Together,
+    /// It is a CALL or DO for which a block was put around its batch.
+    Wrapped,
     /// What may fail of itself ahead of the question: deferred triggers.
     Deferred,
     /// It is the question, which fails if the transaction has written; with the tag of the statement that is refused then.

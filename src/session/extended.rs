@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::expect::{Expected, Hide, Say, What};
+use super::expect::{Expected, Hide, Proof, Say, What};
 use super::input::Handled;
 use super::named::Stage;
 use super::sequences::asks;
@@ -491,6 +491,7 @@ impl Session {
             self.note_reading(&statement.cached);
         }
         self.flow.reading_unsure |= statement.is_none();
+        let outside = self.is_outside_blocks();
         if self.lease.in_maintenance()
             && let Some(statement) = &statement
             && let Some(handled) = self.guarded_execute(header, statement)
@@ -501,7 +502,9 @@ impl Session {
             self.leave_databases(&statement.cached);
             self.note_sequences(&statement.cached, true);
         }
-        self.pass(header, Some(Expected::seen(What::Execute(statement.clone()))));
+        let wrapped = outside && self.flow.around == Around::Ours;
+        let proof = if wrapped { Proof::Wrapped } else { Proof::None };
+        self.pass(header, Some(Expected::seen(What::Execute(statement.clone())).proof(proof)));
         if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
             self.keep_defaults_in_batch(statement);
         }

@@ -53,7 +53,7 @@ impl Session {
         }
         self.flow.failed = true;
         let shows = match proof {
-            Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Spelling => shows,
+            Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Wrapped | Proof::Spelling => shows,
             Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::Declared | Proof::End => {
                 self.proof_failed(proof, ErrorFields::new(body))
             }

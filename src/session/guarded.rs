@@ -3,7 +3,7 @@
 //! The server refuses writes as long as each transaction starts READ ONLY. What could change that is kept apart: one
 //! ReadyForQuery is awaited before the next message goes out, since with it the server reports a guard that fell; a message
 //! that ends its transaction in its middle is sent in parts; CALL and DO, which could end theirs from inside, run within
-//! an explicit READ ONLY block, where PostgreSQL forbids that (2D000).
+//! an explicit READ ONLY block, where PostgreSQL forbids that (2D000), unless the catalog shows that they do no harm without one.
 
 use std::rc::Rc;
 
@@ -103,6 +103,10 @@ impl Session {
         if self.ask_together(header, &cached) {
             return Ok(Handled::Done);
         }
+        if !self.flow.batch && self.may_end_its_transaction(&cached, context, &[]) {
+            self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+            return Ok(Handled::Done);
+        }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
         parts.extend(self.after_discard(&cached).map(Part::Defaults));
         if let [Part::Plain(_, doubt)] = parts.make_contiguous()
@@ -190,7 +194,8 @@ impl Session {
         if self.try_executed_cursor(header, prepared) {
             return Some(Handled::Done);
         }
-        if statement.contained && on_primary && self.is_outside_blocks() {
+        let contained = statement.contained && on_primary && self.is_outside_blocks();
+        if contained && !self.may_end_its_transaction(&cached, prepared.context(), &prepared.oids) {
             self.begin_wrapped_batch();
         }
         let verb = match &statement.kind {

@@ -248,10 +248,17 @@ impl Session {
     pub(super) fn forget_counts(&mut self) {
         let setup = self.db.setup();
         let primary = setup.cluster.primary().and_then(|at| setup.cluster.upstreams.get(at));
-        if !matches!(self.lease, Lease::None) && primary.is_some_and(|primary| primary.version() >= HAS_FORGET_COUNTS) {
-            front::write_query(&mut self.io.to_server, write_check::FORGET_COUNTS.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        let version = primary.map_or(0, |primary| primary.version());
+        if version == 0 || self.lease.is_none() {
+            return;
         }
+        let words = if version >= HAS_FORGET_COUNTS {
+            write_check::FORGET_COUNTS
+        } else {
+            write_check::WAIT_UNTIL_COUNTS_ARE_FORGOTTEN
+        };
+        front::write_query(&mut self.io.to_server, words.as_bytes());
+        self.expect(Expected::hidden(What::Query(None), Hide::All));
     }
 
     /// Releases what was held back of the last statement's answer.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::expect::{Expected, Hide, What};
+use super::expect::{Expected, Hide, Proof, What};
 use super::input::Handled;
 use super::lease::Lease;
 use super::prepared::Inner;
@@ -254,6 +254,21 @@ impl Session {
         self.core.hub.refused_writes.log(&writer, &self.me.address_words());
     }
 
+    /// The error for a CALL or DO that could not end its transaction because of a block that the client does not see.
+    fn kept_from_ending(&self) -> Option<Report> {
+        let expected = self.flow.expects.front()?;
+        let cached = match (&expected.what, expected.proof) {
+            (What::Query(Some(cached)), Proof::Subject) => cached,
+            (What::Execute(Some(prepared)), Proof::Wrapped) => &prepared.cached,
+            _ => return None,
+        };
+        // Among others it could not have ended it anyway.
+        let one = cached.analysis.single().filter(|one| one.contained)?;
+        let mut report = self.refused(format!("cannot execute {} in a read-only transaction", one.tag));
+        report.detail = Some(report.detail.map_or_else(|| KEPT.to_owned(), |detail| format!("{detail}\n{KEPT}")));
+        Some(report)
+    }
+
     /// Writes an error of the server to the client, as the gate wants it said. `refusal` takes the place of the error that a
     /// message of ours was made to raise.
     pub(super) fn write_error(&mut self, body: &[u8], refusal: Option<&Report>) -> Result<(), End> {
@@ -292,6 +307,11 @@ impl Session {
         }
         if self.lease.in_maintenance() && fields.code() == b"2D000" {
             self.count_layer(Layer::Block);
+            if let Some(report) = self.kept_from_ending() {
+                report.write(&mut self.io.to_client);
+                self.count_refusal(report.message.as_bytes());
+                return Ok(());
+            }
         }
         let moved = self.place_in_clients_text(fields);
         let out = &mut self.io.to_client;
@@ -302,6 +322,10 @@ impl Session {
         if fields.is_fatal() { Err(End::ServerSaidFatal) } else { Ok(()) }
     }
 }
+
+/// Told where a block of ours has kept code from ending its transaction.
+const KEPT: &str =
+    "It ends its own transaction, and what else it runs might write although the transaction is READ ONLY.";
 
 /// What was refused, by the error's message: `INSERT`, `lo_create()`.
 fn refused_statement(message: &[u8]) -> String {

@@ -1,8 +1,8 @@
 //! A batch of the extended protocol on a guarded server connection, and the block that may be put around it.
 //!
-//! CALL and DO could end their own transaction from inside, and begin one that may write. So from the first of them on the
-//! batch runs in an explicit READ ONLY block of ours, where PostgreSQL forbids that, up to the Sync that ends its
-//! transaction; what the client says itself about transactions there is answered as outside of a block.
+//! CALL and DO could end their own transaction from inside, and begin one that may write. So, unless the catalog shows that they do
+//! no harm, from the first of them on the batch runs in an explicit READ ONLY block of ours, where PostgreSQL forbids that, up to the
+//! Sync that ends its transaction; what the client says itself about transactions there is answered as outside of a block.
 
 use std::rc::Rc;
 

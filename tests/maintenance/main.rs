@@ -13,6 +13,7 @@ mod commits_killed;
 mod cut_off;
 mod differential;
 mod django;
+mod ends_inside;
 mod fence;
 mod flips;
 mod greeting;

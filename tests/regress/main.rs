@@ -69,6 +69,54 @@ fn suite_d_transaction_mode() {
     runs("transaction", Some(""), &[&USED[..], &MOVED].concat());
 }
 
+/// Runs those specs of the isolation suite, or all.
+#[track_caller]
+fn isolates(manner: &str, config: Option<&str>, specs: &[&str]) {
+    let Some(suite) = Suite::fetch_files() else { return };
+    let stand = Stand::start(config);
+    let report = suite.isolate(manner, specs, &stand);
+    println!("isolation, {manner}: {} of {} passed", report.passed(), report.total);
+    assert!(report.failed.is_empty(), "{:?}: see {}", report.failed, report.differences.display());
+    assert!(report.total >= if specs.is_empty() { 100 } else { specs.len() }, "{} specs ran", report.total);
+}
+
+/// Specs of each kind that take no time: blocked statements, deadlocks, snapshots, notifications, predicate locks.
+const SLICE: [&str; 10] = [
+    "read-write-unique",
+    "two-ids",
+    "simple-write-skew",
+    "deadlock-simple",
+    "lock-update-delete",
+    "fk-deadlock",
+    "eval-plan-qual-trigger",
+    "nowait",
+    "skip-locked",
+    "async-notify",
+];
+
+#[test]
+fn isolation_in_transaction_mode_is_that_of_direct_connections() {
+    isolates("slice", Some(""), &SLICE);
+}
+
+#[test]
+#[ignore = "two minutes: make conformance-isolation"]
+fn isolation_a_direct() {
+    isolates("direct", None, &[]);
+}
+
+#[test]
+#[ignore = "two minutes: make conformance-isolation"]
+fn isolation_b_transaction_mode() {
+    isolates("transaction", Some(""), &[]);
+}
+
+#[test]
+#[ignore = "two minutes: make conformance-isolation"]
+fn isolation_c_session_mode() {
+    isolates("session", Some("pool_mode = \"session\""), &[]);
+}
+
 #[track_caller]
 fn pipelines(config: Option<&str>, others: usize) {
     let Some(suite) = Suite::fetch() else { return };

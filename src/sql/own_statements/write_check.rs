@@ -87,10 +87,15 @@ pub const RUN_DEFERRED: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 /// the last second or so too. PostgreSQL 15 and later have it.
 pub const FORGET_COUNTS: &str = "SELECT pg_catalog.pg_stat_force_next_flush()";
 
+/// The same for older versions: they forget by themselves, with the first ReadyForQuery half a second after they did so last.
+pub const WAIT_UNTIL_COUNTS_ARE_FORGOTTEN: &str =
+    "SET LOCAL statement_timeout TO 0; SELECT pg_catalog.pg_sleep(0.5::pg_catalog.float8)";
+
 /// See [`super::all`]. Within a transaction with an id, so that every part of the question runs.
 pub(super) fn all() -> Vec<(&'static str, String)> {
     let mut all = super::named(&[
         ("FORGET_COUNTS", FORGET_COUNTS),
+        ("WAIT_UNTIL_COUNTS_ARE_FORGOTTEN", WAIT_UNTIL_COUNTS_ARE_FORGOTTEN),
         ("a transaction with an id", "BEGIN; SELECT pg_catalog.pg_current_xact_id()"),
         ("RUN_DEFERRED", RUN_DEFERRED),
         ("PLAIN", PLAIN),

@@ -26,10 +26,13 @@ use super::verdict::{Unseen, leaves_no_row};
 mod elsewhere;
 #[path = "index.rs"]
 mod index;
+#[path = "lasting.rs"]
+mod lasting;
 #[path = "uncounted.rs"]
 mod uncounted;
 
 use index::Index;
+use lasting::Lasting;
 
 /// Executable by everybody by default, and it changes no table: not enough to suspect all text that is put together.
 const EVERYBODYS: &str = "pg_logical_emit_message";
@@ -99,6 +102,8 @@ struct Named {
     commands: bool,
     /// It runs text.
     executes: bool,
+    /// What of that READ ONLY does not stop.
+    lasting: Lasting,
 }
 
 #[derive(Default)]
@@ -176,8 +181,11 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
         Mention::Command(tag) => found(tag),
         Mention::QuotedCommand(tag) => quoted = Some(tag),
         Mention::Executes => named.executes = true,
-        Mention::Utility => named.commands = true,
-        Mention::RunsText => (named.commands, named.executes) = (true, true),
+        Mention::Utility(utility) => {
+            named.commands = true;
+            named.lasting.add(utility);
+        }
+        Mention::RunsText => (named.commands, named.executes, named.lasting.always) = (true, true, true),
     };
     let readings: &[bool] = if text.contains('\\') { &[true, false] } else { &[true] };
     for standard in readings {
@@ -418,19 +426,6 @@ impl Graph {
         })
     }
 
-    /// All that is not shown to write nothing.
-    fn doubtful(&self, index: &Index<'_>) -> Map<Node, Rc<str>> {
-        let doubtful = |one: &&Routine| {
-            let own = one.flags.contains('b') && !one.flags.contains('q');
-            !one.flags.contains('b') && (one.doubtful || self.calls_unknown(one, index)) || own
-        };
-        let routines = self.routines.iter().filter(doubtful).map(|one| (b'f', one.oid));
-        let others = self.writers.iter().map(|(node, _)| *node).chain(self.doubtful.iter().copied());
-        let reason: Rc<str> = "".into();
-        let roots: Vec<_> = routines.chain(others).map(|node| (node, reason.clone())).collect();
-        self.spread(&roots, index, &|_| false)
-    }
-
     fn resolve(&self, analyzer: &Analyzer) -> Unseen {
         let index = Index::new(self);
         let by_itself = |weak: bool| {
@@ -440,7 +435,7 @@ impl Graph {
             wanted.map(|(node, writer)| (node, writer.what)).collect::<Vec<_>>()
         };
         let allowed = |node: Node| self.is_allowed(node, &index, analyzer);
-        let doubtful = self.doubtful(&index);
+        let doubtful = self.doubtful(&index, |one| one.doubtful);
         let uncounted: Vec<_> = self.uncounted(&doubtful).collect();
         let writing = self.writing(&doubtful, &index);
         let mut unseen = self.judge(&doubtful, &writing, &index, analyzer);
@@ -464,6 +459,7 @@ impl Graph {
         }
         unseen.defaults = self.defaults.clone();
         unseen.takes_text = self.takes_text.iter().cloned().collect();
+        unseen.stopped = self.stopped(&index);
         self.reach(&all, &index, &mut unseen.refused);
         self.reach(&deferring, &index, &mut unseen.refused);
         unseen.findings = self.findings(&all, &index, analyzer);

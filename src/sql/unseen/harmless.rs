@@ -1,6 +1,9 @@
 //! What is known to write nothing: functions of PostgreSQL's own, and words that look like their calls.
 
+use super::super::analyzer::Scope;
 use super::super::builtins;
+use super::mentions::Mention;
+use super::reach::{Names, Reach};
 
 /// Functions that are volatile, or depend on the server or the session, and write nothing that outlives the transaction. The sequence
 /// functions are among them since PostgreSQL refuses those itself. Sorted.
@@ -47,20 +50,30 @@ const VOLATILE: [&str; 40] = [
     "uuidv7",
 ];
 
-/// Words with a parenthesis behind them that open a clause. Sorted.
-const CLAUSES: [&str; 13] = [
+/// Words with a parenthesis behind them that open a clause, or a statement of PL/pgSQL. Sorted.
+const CLAUSES: [&str; 23] = [
+    "assert",
     "bernoulli",
     "by",
     "cube",
+    "elseif",
+    "elsif",
+    "exit",
     "filter",
+    "if",
     "materialized",
+    "next",
     "over",
+    "perform",
+    "query",
     "repeatable",
+    "return",
     "rollup",
     "rows",
     "sets",
     "system",
     "varying",
+    "while",
     "zone",
 ];
 
@@ -92,6 +105,29 @@ const BY_ARGUMENT: [&str; 20] = [
 pub(super) fn is_harmless(name: &[u8]) -> bool {
     let has = |list: &[&str]| list.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok();
     builtins::is_plain_read(name) || has(&VOLATILE) || has(&CLAUSES)
+}
+
+/// Whether what a text names does nothing but read: `asked` is what of a database's own may do more, `clean` its functions that do not.
+pub(super) fn only_reads(mention: &Mention<'_, '_>, scope: Scope<'_>, asked: &Reach, clean: &Names) -> bool {
+    match *mention {
+        Mention::Call(schema, name, ref behind) => {
+            let own = matches!(schema, None | Some(b"pg_catalog")) && is_harmless(name);
+            let known = own && scope.list.function(name, schema).is_none() || clean.has(schema, name);
+            known && name.is_ascii() && asked.functions.called(schema, name, behind).is_none()
+        }
+        Mention::Field(name) => (name.is_ascii() || !asked.wide) && asked.fields.field(name).is_none(),
+        Mention::Relation(..) | Mention::Type(..) | Mention::AnyType | Mention::Operator(..) | Mention::Implied(..) => {
+            asked.named(mention).is_none()
+        }
+        Mention::Writes
+        | Mention::Builds
+        | Mention::RunsText
+        | Mention::AnyRelation
+        | Mention::Utility(_)
+        | Mention::Executes
+        | Mention::QuotedCommand(_)
+        | Mention::Command(_) => false,
+    }
 }
 
 /// The condition, over a row `p` of pg_proc, that a function of PostgreSQL's own is handed text that it runs, or the name of what it makes.

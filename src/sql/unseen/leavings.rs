@@ -200,7 +200,7 @@ impl Leavings {
                     self.read.all()
                 }
                 Mention::Builds
-                | Mention::Utility
+                | Mention::Utility(_)
                 | Mention::Executes
                 | Mention::QuotedCommand(_)
                 | Mention::Command(_) => Marks::default(),

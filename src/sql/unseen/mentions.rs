@@ -12,6 +12,7 @@ use super::super::scan::scan;
 use super::super::statement::{Reason, Refusal};
 use super::arguments::{self, Given, Sides};
 use super::ctes::Ctes;
+use super::stopped::Utility;
 
 /// Something a text names.
 pub(super) enum Mention<'a, 'b> {
@@ -44,7 +45,7 @@ pub(super) enum Mention<'a, 'b> {
     /// Text is run, constant or not.
     Executes,
     /// A word with which a command begins that is no query.
-    Utility,
+    Utility(Utility),
 }
 
 /// Where constants are looked into.
@@ -439,12 +440,12 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
 
     /// A word in a body that begins a command, if it stands where one does.
     fn utility(&mut self, token: Token) {
-        (self.tell)(Mention::Utility);
         let prev = self.before[0];
         let begins = matches!(prev.shape, Shape::Punct(b';' | b'>'))
             || matches!(prev.keyword, K::Begin | K::Then | K::Else | K::Atomic)
             || prev == Token::NONE
             || prev.text(self.lexer.text()).eq_ignore_ascii_case(b"loop");
+        (self.tell)(Mention::Utility(Utility::of(token, begins, self.quoted, &self.lexer, self.scope)));
         // COPY and CHECKPOINT are looked at wherever they stand.
         if begins && !matches!(token.keyword, K::Copy | K::Checkpoint) {
             self.command(token);

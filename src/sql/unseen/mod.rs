@@ -27,6 +27,7 @@ mod question;
 mod reach;
 mod remote;
 mod routing;
+mod stopped;
 mod verdict;
 
 pub use catalog::{read, read_leavings};

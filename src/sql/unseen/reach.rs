@@ -201,7 +201,7 @@ impl Reach {
             Mention::Writes
             | Mention::Builds
             | Mention::RunsText
-            | Mention::Utility
+            | Mention::Utility(_)
             | Mention::Executes
             | Mention::QuotedCommand(_)
             | Mention::Command(_) => None,

@@ -16,10 +16,11 @@ use super::super::refused::{Rule, Why};
 use super::super::statement::{Kind, Proven, Refusal, SessionEffect, Statement};
 use super::super::target::{Target, Verb};
 use super::defaults::Defaults;
-use super::harmless::is_harmless;
+use super::harmless::only_reads;
 use super::mentions::{Depth, Mention, mentions};
 use super::reach::{Finding, Names, Reach};
 use super::remote::{self, Here, names_more};
+use super::stopped::Stopped;
 
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Unseen {
     pub(super) asked: Reach,
     /// Functions of the database's own that are shown to write nothing.
     pub(super) clean: Names,
+    /// What READ ONLY stops, where that is more than what writes nothing.
+    pub(super) stopped: Option<Box<Stopped>>,
     /// What may change more than the table that a statement names, or a sequence, where nothing keeps it from writing.
     pub(super) writing: Reach,
     /// Functions that run text which is put together at run time, whatever it leads to.
@@ -259,7 +262,7 @@ impl Unseen {
             alone &= match &mention {
                 Mention::Writes => true,
                 Mention::Builds | Mention::RunsText | Mention::AnyRelation | Mention::AnyType => false,
-                Mention::Command(_) | Mention::QuotedCommand(_) | Mention::Utility => false,
+                Mention::Command(_) | Mention::QuotedCommand(_) | Mention::Utility(_) => false,
                 Mention::Relation(schema, name) => reach.read.find(*schema, name, |_| true).is_none(),
                 _ => reach.named(&mention).is_none(),
             };
@@ -332,28 +335,7 @@ impl Unseen {
     }
 
     pub(super) fn is_harmless(&self, scope: Scope<'_>, mention: &Mention<'_, '_>) -> bool {
-        let asked = &self.asked;
-        match *mention {
-            Mention::Call(schema, name, ref behind) => {
-                let own = matches!(schema, None | Some(b"pg_catalog")) && is_harmless(name);
-                let known = own && scope.list.function(name, schema).is_none() || self.clean.has(schema, name);
-                known && name.is_ascii() && asked.functions.called(schema, name, behind).is_none()
-            }
-            Mention::Field(name) => (name.is_ascii() || !asked.wide) && asked.fields.field(name).is_none(),
-            Mention::Relation(..)
-            | Mention::Type(..)
-            | Mention::AnyType
-            | Mention::Operator(..)
-            | Mention::Implied(..) => asked.named(mention).is_none(),
-            Mention::Writes
-            | Mention::Builds
-            | Mention::RunsText
-            | Mention::AnyRelation
-            | Mention::Utility
-            | Mention::Executes
-            | Mention::QuotedCommand(_)
-            | Mention::Command(_) => false,
-        }
+        only_reads(mention, scope, &self.asked, &self.clean)
     }
 
     /// What of it a statement of this text names.
@@ -450,7 +432,7 @@ impl Look<'_> {
                 self.runs_text = true;
                 None
             }
-            Mention::Utility | Mention::Executes => None,
+            Mention::Utility(_) | Mention::Executes => None,
             // Spelled out, the reader of statements knows those.
             Mention::Command(_) | Mention::QuotedCommand(_) => self.handed.then_some(Found::Statement),
         };
@@ -492,6 +474,9 @@ impl Unseen {
         self.refused.seal();
         self.asked.seal();
         self.writing.seal();
+        if let Some(stopped) = &mut self.stopped {
+            stopped.beyond.seal();
+        }
         self
     }
 }
