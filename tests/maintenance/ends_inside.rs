@@ -125,7 +125,8 @@ fn told(frames: &[Frame]) -> Vec<String> {
 fn forms(sql: &str) -> Vec<(Vec<u8>, usize)> {
     let one = |sql: &str| [parse("", sql, &[]), bind("", "", &[]), execute("", 0)].concat();
     let named =
-        [parse("ends", sql, &[]), bind("ends", "ends", &[]), execute("ends", 0), message::close_statement("ends")].concat();
+        [parse("ends", sql, &[]), bind("ends", "ends", &[]), execute("ends", 0), message::close_statement("ends")]
+            .concat();
     vec![
         (message::query(sql), 1),
         ([one(sql), sync()].concat(), 1),

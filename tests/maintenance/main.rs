@@ -10,6 +10,7 @@ mod clean_chains;
 mod clean_current;
 mod commits;
 mod commits_killed;
+mod counts;
 mod cut_off;
 mod differential;
 mod django;
