@@ -171,10 +171,13 @@ impl Session {
     /// Notes what runs in a READ ONLY block, unless it is known to be clean.
     #[inline]
     pub(super) fn note_read_only_text(&mut self, cached: &Rc<Cached>, context: LexContext) {
-        if self.flow.past.keeps_texts()
-            && matches!(self.lease, Lease::Write { .. })
-            && !self.is_known_clean(cached, context)
-        {
+        if self.flow.past.keeps_texts() {
+            self.keep_unless_clean(cached, context);
+        }
+    }
+
+    fn keep_unless_clean(&mut self, cached: &Rc<Cached>, context: LexContext) {
+        if matches!(self.lease, Lease::Write { .. }) && !self.is_known_clean(cached, context) {
             self.flow.past.keep_text(cached, context);
         }
     }

@@ -103,16 +103,18 @@ fn ends_or_undoes(statement: &Statement) -> bool {
 
 impl Session {
     /// A text is about to run: notes whether what follows may be read otherwise.
+    #[inline]
     pub(super) fn note_reading(&mut self, cached: &Cached) {
-        let statements = &cached.analysis.statements;
-        if let [Statement { kind: Kind::Transaction(_) | Kind::Write, effects, contained: false, .. }] = &**statements
-            && effects.is_empty()
-            && !cached.analysis.ambiguous
-            && !self.flow.reading_changed
-        {
+        match &*cached.analysis.statements {
             // BEGIN, COMMIT and plain writes change nothing of it.
-            return;
+            [Statement { kind: Kind::Transaction(_) | Kind::Write, effects, contained: false, .. }]
+                if effects.is_empty() && !cached.analysis.ambiguous && !self.flow.reading_changed => {}
+            _ => self.follow_reading(cached),
         }
+    }
+
+    fn follow_reading(&mut self, cached: &Cached) {
+        let statements = &cached.analysis.statements;
         // In session mode nothing is known of what a view may lead to.
         let hidden = self.lease.in_maintenance() && self.manner.pool_mode == PoolMode::Session;
         let undone = self.flow.reading_changed && statements.iter().any(ends_or_undoes);

@@ -42,7 +42,16 @@ pub(super) fn asks(analysis: &Analysis) -> bool {
 
 impl Session {
     /// A text is about to be sent. In the midst of a batch of the extended protocol nothing of ours may go ahead of it.
+    #[inline]
     pub(super) fn note_sequences(&mut self, cached: &Cached, in_batch: bool) {
+        match cached.analysis.single() {
+            // Most reads: no sequence can change, and nothing asks for one.
+            Some(only) if only.effects.is_empty() && !only.moves_sequences => {}
+            _ => self.follow_sequences(cached, in_batch),
+        }
+    }
+
+    fn follow_sequences(&mut self, cached: &Cached, in_batch: bool) {
         let asks = asks(&cached.analysis);
         let moves = cached.analysis.statements.iter().any(|statement| statement.moves_sequences);
         if !asks && !moves {
