@@ -44,9 +44,13 @@ impl Session {
         if !open || !matches!(self.lease, Lease::Write { .. }) || self.flow.fencing != Fencing::No {
             return;
         }
-        if !matches!(self.gate_of_lease().state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
-            return;
+        if matches!(self.gate_of_lease().state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
+            self.fence_or_end();
         }
+    }
+
+    #[cold]
+    fn fence_or_end(&mut self) {
         if self.runs_read_only_for_good() {
             self.fenced();
             return;
@@ -162,20 +166,21 @@ impl Session {
     }
 
     /// Notes a text that is sent.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_sent(&mut self, cached: &Rc<Cached>, context: LexContext) {
         self.flow.past.sends(cached);
         self.note_read_only_text(cached, context);
     }
 
     /// Notes what runs in a READ ONLY block, unless it is known to be clean.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_read_only_text(&mut self, cached: &Rc<Cached>, context: LexContext) {
         if self.flow.past.keeps_texts() {
             self.keep_unless_clean(cached, context);
         }
     }
 
+    #[cold]
     fn keep_unless_clean(&mut self, cached: &Rc<Cached>, context: LexContext) {
         if matches!(self.lease, Lease::Write { .. }) && !self.is_known_clean(cached, context) {
             self.flow.past.keep_text(cached, context);

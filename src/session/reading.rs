@@ -103,7 +103,7 @@ fn ends_or_undoes(statement: &Statement) -> bool {
 
 impl Session {
     /// A text is about to run: notes whether what follows may be read otherwise.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_reading(&mut self, cached: &Cached) {
         match &*cached.analysis.statements {
             // BEGIN, COMMIT and plain writes change nothing of it.

@@ -42,7 +42,7 @@ pub(super) fn asks(analysis: &Analysis) -> bool {
 
 impl Session {
     /// A text is about to be sent. In the midst of a batch of the extended protocol nothing of ours may go ahead of it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_sequences(&mut self, cached: &Cached, in_batch: bool) {
         match cached.analysis.single() {
             // Most reads: no sequence can change, and nothing asks for one.
