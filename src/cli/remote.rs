@@ -7,6 +7,7 @@ use super::passfile::{self, Place};
 use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
 use crate::config::{Config, Timeouts, show_duration};
+use crate::net::TcpOptions;
 use crate::serve::setup::cluster;
 use crate::session::startup::CONSOLES;
 use crate::sql::quote;
@@ -95,6 +96,7 @@ fn console(url: &str) -> Result<Console, String> {
     }
     let login = Login {
         address,
+        tcp: TcpOptions::default(),
         tls,
         user: settings.monitor_user.as_str().into(),
         credential: password.map_or(Credential::None, Credential::password),

@@ -14,7 +14,8 @@ use super::words::{AuthType, LogFormat, LogLevel, Negotiation, PoolMode, SslMode
 /// No count in the configuration needs to be larger, and sums of some cannot overflow.
 const COUNT: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000;
-const DAY: u64 = 86_400 * SECOND;
+const HOUR: u64 = 3_600 * SECOND;
+const DAY: u64 = 24 * HOUR;
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
@@ -56,13 +57,15 @@ settings! {
         /// The unix socket's permissions.
         unix_socket_mode: SocketMode = SocketMode::new(0o777), { restart: true };
         /// Send TCP keepalive probes on both sides.
-        tcp_keepalive: bool = true;
+        tcp_keepalive: bool = true, { restart: true };
         /// How long a connection is silent before the first probe. 0: the system's default.
-        tcp_keepidle: Timeout = Timeout::OFF, { max: DAY };
+        tcp_keepidle: Timeout = Timeout::OFF, { max: 9 * HOUR, restart: true };
         /// The time between probes. 0: the system's default.
-        tcp_keepintvl: Timeout = Timeout::OFF, { max: DAY };
+        tcp_keepintvl: Timeout = Timeout::OFF, { max: 9 * HOUR, restart: true };
         /// How many probes without an answer end a connection. 0: the system's default.
-        tcp_keepcnt: u32 = 0, { max: 127 };
+        tcp_keepcnt: u32 = 0, { max: 127, restart: true };
+        /// How long sent data may stay unacknowledged before a connection is given up, on both sides. 0: the system's default.
+        tcp_user_timeout: Timeout = Timeout::OFF, { max: DAY, restart: true };
     }
 }
 

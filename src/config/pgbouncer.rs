@@ -58,7 +58,6 @@ const KEYS: &[(&str, &str)] = &[
     ("syslog_ident", "pgsluice logs to standard error; the service manager keeps the log"),
     ("tcp_defer_accept", NOT_NEEDED),
     ("tcp_socket_buffer", NOT_NEEDED),
-    ("tcp_user_timeout", LATER),
     ("timezone", IN_SESSION),
     ("track_extra_parameters", "leave it out, every setting of a client is followed"),
     ("unix_socket_group", "set the folder's group; unix_socket_mode holds for the socket"),

@@ -13,6 +13,7 @@ use super::askers::Askers;
 use super::catalog_changes::ChangeUnderWay;
 use super::knowledge::{Catalog, Knowledge, Waiting};
 use super::rehearsal::Rehearsal;
+use super::sockets::tcp_options;
 use super::stats::DatabaseStats;
 use crate::auth::Credential;
 use crate::config;
@@ -34,6 +35,30 @@ pub struct DatabaseSetup {
     pub tls: Arc<ServerTls>,
     /// The gate of what lives there.
     pub gate: Arc<Gate>,
+    /// How its pools open and check connections.
+    pub opening: Opening,
+}
+
+/// What the configuration says at its top about opening and checking server connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    timeout: Duration,
+    login_retry: Duration,
+    reserve_after: Option<Duration>,
+    check_query: String,
+    check_after: Duration,
+}
+
+impl Opening {
+    fn of(config: &config::Config) -> Self {
+        Self {
+            timeout: config.timeouts.server_connect_timeout,
+            login_retry: config.timeouts.server_login_retry,
+            reserve_after: config.pooling.reserve_pool_timeout.get(),
+            check_query: config.pooling.server_check_query.clone(),
+            check_after: config.timeouts.server_check_delay,
+        }
+    }
 }
 
 /// Clusters by name, with TLS towards their servers.
@@ -162,22 +187,23 @@ impl Database {
         let settings = PoolSettings {
             login: Login {
                 address,
+                tcp: tcp_options(&global.config.listen),
                 tls: setup.tls.clone(),
                 user: server_user,
                 credential,
                 dbname: setup.settings.server_dbname(&self.name).to_owned(),
                 parameters: Vec::new(),
-                timeout: global.config.timeouts.server_connect_timeout,
+                timeout: setup.opening.timeout,
             },
             size: session.pool_size as usize,
             reserve: setup.settings.reserve_pool_size as usize,
-            reserve_after: global.config.pooling.reserve_pool_timeout.get().unwrap_or(Duration::MAX / 4),
+            reserve_after: setup.opening.reserve_after.unwrap_or(Duration::MAX / 4),
             check: Check {
-                query: global.config.pooling.server_check_query.clone(),
-                after: global.config.timeouts.server_check_delay,
-                patience: global.config.timeouts.server_connect_timeout,
+                query: setup.opening.check_query.clone(),
+                after: setup.opening.check_after,
+                patience: setup.opening.timeout,
             },
-            login_retry: global.config.timeouts.server_login_retry,
+            login_retry: setup.opening.login_retry,
             watch,
             ledger: hub.ledger.clone(),
             bar: self.log_ins.clone(),
@@ -448,10 +474,12 @@ impl Databases {
                 };
                 let Some((cluster, tls)) = self.clusters.load().get(&settings.cluster).cloned() else { continue };
                 let old = database.setup();
-                if !(Arc::ptr_eq(&old.cluster, &cluster) && old.settings == *settings) {
+                let opening = Opening::of(&setup.config);
+                let alike = old.settings == *settings && old.opening == opening;
+                if !(Arc::ptr_eq(&old.cluster, &cluster) && alike) {
                     let gate = hub.gates.get_or_create_of(&named(name, settings));
                     let gate = gate.unwrap_or_else(|_| old.gate.clone());
-                    database.change(DatabaseSetup { settings: settings.clone(), cluster, tls, gate });
+                    database.change(DatabaseSetup { settings: settings.clone(), cluster, tls, gate, opening });
                 }
                 next.insert(name.clone(), database.clone());
             }
@@ -479,6 +507,7 @@ impl Databases {
 
     fn make(&self, hub: &Arc<Hub>, name: &str, settings: &config::Database) -> Option<Arc<Database>> {
         let (cluster, tls) = self.clusters.load().get(&settings.cluster).cloned()?;
+        let setup = hub.setup.load();
         let gate = hub.gates.get_or_create_of(&named(name, settings)).ok()?;
         Some(Arc::new(Database {
             name: name.into(),
@@ -490,7 +519,13 @@ impl Databases {
             log_ins: Arc::default(),
             sequence_askers: Askers::default(),
             process_askers: Askers::default(),
-            setup: ArcSwap::from_pointee(DatabaseSetup { settings: settings.clone(), cluster, tls, gate }),
+            setup: ArcSwap::from_pointee(DatabaseSetup {
+                settings: settings.clone(),
+                cluster,
+                tls,
+                gate,
+                opening: Opening::of(&setup.config),
+            }),
             generation: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),
             disabled: AtomicBool::new(false),

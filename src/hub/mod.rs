@@ -15,6 +15,7 @@ mod keys;
 pub mod knowledge;
 mod layers;
 pub mod rehearsal;
+pub mod sockets;
 pub mod statement;
 pub mod stats;
 

@@ -6,10 +6,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::{Config, ListenAddr};
+use crate::hub::sockets::tcp_options;
 use crate::net::{self, Socket};
 
 /// Connections that may wait to be accepted.
@@ -121,7 +122,7 @@ pub struct Listeners {
 pub fn open(config: &Config, cores: usize) -> io::Result<Listeners> {
     let mut per_core: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
     let mut unix_path = None;
-    let keepalive = keepalive(config);
+    let options = tcp_options(&config.listen);
     let claimed = claim(addresses(config)?)?;
     if let Some(dir) = &config.listen.unix_socket_dir {
         let path = dir.join(format!(".s.PGSQL.{}", config.listen.listen_port));
@@ -136,9 +137,7 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Listeners> {
         // Connections inherit these options, which saves system calls for each.
         let prepare = |socket: &RawSocket| {
             socket.set_tcp_nodelay(true)?;
-            if let Some(keepalive) = &keepalive {
-                socket.set_tcp_keepalive(keepalive)?;
-            }
+            options.apply(socket)?;
             net::tune(socket, address);
             Ok(())
         };
@@ -296,22 +295,4 @@ fn is_left_behind(path: &Path) -> io::Result<bool> {
     socket.set_nonblocking(true)?;
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     Ok(socket.connect(&socket2::SockAddr::unix(path)?).is_err_and(refused))
-}
-
-fn keepalive(config: &Config) -> Option<TcpKeepalive> {
-    let listen = &config.listen;
-    if !listen.tcp_keepalive {
-        return None;
-    }
-    let mut keepalive = TcpKeepalive::new();
-    if let Some(idle) = listen.tcp_keepidle.get() {
-        keepalive = keepalive.with_time(idle);
-    }
-    if let Some(interval) = listen.tcp_keepintvl.get() {
-        keepalive = keepalive.with_interval(interval);
-    }
-    if listen.tcp_keepcnt > 0 {
-        keepalive = keepalive.with_retries(listen.tcp_keepcnt);
-    }
-    Some(keepalive)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::auth::{Credential, Decoy, Secret, Userlist};
 use crate::config::{self, Config, Credentials};
 use crate::hub::Setup;
+use crate::hub::sockets::tcp_options;
 use crate::sql::{Analyzer, RefusalList};
 use crate::tls::client::{CaSource, ServerTlsConfig};
 use crate::tls::server::ClientTlsConfig;
@@ -101,6 +102,7 @@ pub fn monitor_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: 
     };
     Some(Login {
         address: cluster.upstreams.get(at)?.address.clone(),
+        tcp: tcp_options(&setup.config.listen),
         tls,
         user: config.monitor_user.as_str().into(),
         credential,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::barred::{barred, drop_unwanted};
+use super::begin::report_of;
 use super::identity::{TRIES, Wish as ServerWish};
 use super::lease::{InPlaceGuard, Lease, OnReplica};
 use super::pins::Pin;
@@ -25,11 +26,12 @@ use crate::upstream::guard::Kind;
 use crate::upstream::login::LoginError;
 use crate::upstream::pool::{Grant, Place};
 use crate::upstream::{AcquireError, Conn, Guarded, Pool, Unguarded};
+use crate::wire::Report;
+use crate::wire::fields::Severity;
 use crate::wire::frame::peek_front;
-use crate::wire::{ErrorFields, Report};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
-const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long before its deadline a wait gets a timer of its own: longer than the janitor sleeps.
 const ALARM: Duration = Duration::from_secs(3);
 /// How long a certain server connection is waited for each time that another client has it.
@@ -276,6 +278,7 @@ impl Session {
                     let pool = self.pool(at)?;
                     let taken = async move { pool.take::<Unguarded>(core, deadline).await };
                     let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let Some(conn) = self.fit(conn) else { continue };
                     self.db.gate.count_allowed();
                     self.lease = Lease::Allowed { conn };
                     return Ok(());
@@ -338,8 +341,10 @@ impl Session {
     }
 
     /// One that another client has used is closed if this one wants its own.
-    pub(super) fn fit(&self, mut conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
-        if self.manner.fresh && conn.server().used {
+    /// So is one whose server has turned while it was opened.
+    pub(super) fn fit(&self, conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
+        let server = conn.peek();
+        if self.manner.fresh && server.used || server.permit.pool().has_turned_since(server) {
             conn.close();
             return None;
         }
@@ -467,6 +472,10 @@ impl Session {
                 }
                 Err(error) => return Err(denied(&error)),
             };
+            if conn.peek().permit.pool().has_turned_since(conn.peek()) {
+                conn.close();
+                continue;
+            }
             self.lease = if contested {
                 // An operator may look.
                 let mut conn = conn.arm();
@@ -565,11 +574,7 @@ pub(super) fn denied(error: &AcquireError) -> Denied {
             Denied::refused(Report::error("53300", "too many server connections, those kept for operators too"))
         }
         AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
-        AcquireError::Login(LoginError::Refused(body)) => {
-            let fields = ErrorFields::new(body);
-            let text = String::from_utf8_lossy(fields.message()).into_owned();
-            Denied::refused(Report::error(known_code(fields.code()), text).with_place(fields.place().map(Arc::new)))
-        }
+        AcquireError::Login(LoginError::Refused(body)) => Denied::refused(report_of(body, Severity::Error)),
         AcquireError::Login(_) => {
             // Hosts and ports are nobody's business: the log has them.
             Denied::refused(Report::error("08006", "could not connect to the database server"))

@@ -12,12 +12,16 @@
 //! leaves on the server is terminated ([`super::abandoned`]).
 
 use super::expect::{Expected, Hide, What};
+use super::input::Handled;
 use super::lease::{InPlaceGuard, Lease};
 use super::past::Ran;
 use super::refuse::NO_SUCH_PORTAL;
 use super::{End, Session};
 use crate::gate::Mode;
+use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{ARM, BEGIN, POISON, ROLLBACK};
+use crate::sql::{Kind, Statement, TransactionVerb as Verb};
+use crate::wire::frame::Header;
 use crate::wire::{Report, TxStatus, front};
 
 /// Requests of the gate after which a session is ended that has not come to the end of its transaction.
@@ -60,10 +64,8 @@ impl Breaking {
 impl Session {
     /// The gate asks for the end of a transaction that may write.
     pub(super) fn roll_back_for_gate(&mut self) -> Result<(), End> {
-        if !matches!(self.lease, Lease::Write { .. }) || self.gate_of_lease().state().mode == Mode::ReadWrite {
-            return Ok(());
-        }
-        self.break_off()
+        let must_end = self.gate_of_lease().state().mode != Mode::ReadWrite || self.must_not_commit();
+        if matches!(self.lease, Lease::Write { .. }) && must_end { self.break_off() } else { Ok(()) }
     }
 
     /// Has the transaction that may write broken off; asked again, with more force.
@@ -184,8 +186,37 @@ impl Session {
         }
     }
 
+    /// Refuses to commit what was broken off, if the client has not been told yet: in a failed block the server would answer with
+    /// ROLLBACK, and nothing would tell the client that what it has written is lost.
+    pub(super) fn refuses_commit(&mut self, header: Header, cached: &Cached) -> Option<Handled> {
+        let Breaking::Untold(broken) = self.breaking else { return None };
+        let commits =
+            |one: &Statement| matches!(one.kind, Kind::Transaction(Verb::Commit { .. } | Verb::PrepareTransaction));
+        if !cached.analysis.statements.first().is_some_and(commits) {
+            return None;
+        }
+        self.breaking = Breaking::No;
+        let report = self.broken_off(broken.ran);
+        if header.tag != b'Q' {
+            return Some(self.fail_in_place(header, report));
+        }
+        self.drop_bytes(header.total);
+        front::write_query(&mut self.io.to_server, ROLLBACK.as_bytes());
+        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        // Outside of a block, so that none is open behind the error.
+        front::write_query(&mut self.io.to_server, POISON.as_bytes());
+        let mut refused = Expected::seen(What::Query(None));
+        refused.refusal = Some(Box::new(report));
+        self.expect(refused);
+        Some(Handled::Done)
+    }
+
     /// Everything that was sent has been answered: the ticket goes back to the gate.
     pub(super) fn note_broken_off(&mut self) {
+        if matches!(self.breaking, Breaking::Untold(_)) && self.flow.status == TxStatus::Idle {
+            // The client has rolled it back itself.
+            self.breaking = Breaking::No;
+        }
         let Breaking::Sent(broken) = self.breaking else { return };
         if !self.flow.expects.is_empty() {
             return;

@@ -469,6 +469,9 @@ impl Session {
                 if let Some(handled) = self.refuses_block_in_batch(header, &statement.cached) {
                     return Ok(handled);
                 }
+                if let Some(handled) = self.refuses_commit(header, &statement.cached) {
+                    return Ok(handled);
+                }
                 if let Some(handled) = self.rule_for_execute(header, statement) {
                     return Ok(handled);
                 }

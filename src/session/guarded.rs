@@ -50,11 +50,11 @@ impl Session {
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.
-    pub(super) fn stands_in_place(&mut self) -> bool {
+    pub(super) fn stands_in_place(&self) -> bool {
         let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
         (closed || self.is_contested())
             && !self.has_moved()
-            && self.lease.server().is_some_and(|server| server.default_read_only == Some(true))
+            && self.lease.peek_server().is_some_and(|server| server.default_read_only == Some(true))
     }
 
     /// Sends a simple query in a way that cannot undo the guard.

@@ -218,7 +218,7 @@ impl Session {
             self.pass(header, Some(Expected::seen(What::Query(None))));
             return Ok(Handled::Done);
         }
-        if let Some(handled) = self.refuses_block(header, &cached) {
+        if let Some(handled) = self.refuses_block(header, &cached).or_else(|| self.refuses_commit(header, &cached)) {
             return Ok(handled);
         }
         if let Some(handled) = self.rule_for_query(header, &cached) {
@@ -480,14 +480,9 @@ impl Session {
     }
 
     /// Whether the lease that there is serves what starts or goes on now.
-    pub(super) fn has_right_lease(&mut self) -> bool {
+    pub(super) fn has_right_lease(&self) -> bool {
         match &self.lease {
             Lease::None => false,
-            Lease::Operator { .. } if self.is_between_transactions() && self.is_contested() => {
-                // The news of it may still be on its way to this session.
-                self.keep_operator_from_writing();
-                self.stands_in_place()
-            }
             Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
             Lease::Guarded { .. } => !self.outstays_on_replica(),
             Lease::Bound { .. } => false,

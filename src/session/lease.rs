@@ -88,6 +88,18 @@ impl Lease {
         }
     }
 
+    /// The same, to look at.
+    pub fn peek_server(&self) -> Option<&Server> {
+        match self {
+            Self::None => None,
+            Self::Write { conn, .. } | Self::Bound { conn } | Self::Allowed { conn } | Self::Operator { conn, .. } => {
+                Some(conn.peek())
+            }
+            Self::Guarded { conn, .. } => Some(conn.peek()),
+            Self::InPlace { conn, .. } => Some(conn.peek()),
+        }
+    }
+
     /// Whether there is one.
     #[inline]
     pub fn is_none(&self) -> bool {

@@ -89,6 +89,11 @@ impl Pins {
         self.0 &= !(1 << pin as u16);
     }
 
+    /// Whether the session's mode is the only reason.
+    pub fn are_only_mode(self) -> bool {
+        self.0 & !ELSEWHERE == 1 << Pin::SessionMode as u16
+    }
+
     /// Drops every reason that DISCARD ALL ends.
     pub fn only_mode(&mut self) {
         self.0 &= 1 << Pin::SessionMode as u16 | ELSEWHERE;

@@ -4,7 +4,9 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
+use super::acquire::NO_DEADLINE;
 use super::begin::has_own_server;
+use super::drain::Breaking;
 use super::{End, Lease, Session};
 use crate::hub::Phase;
 use crate::route::Nature;
@@ -29,6 +31,8 @@ pub(super) enum Next {
     Release,
     /// Hold the message at hand.
     Hold,
+    /// Wait for the sockets, and for news of the server, but not for ever.
+    News,
 }
 
 /// What woke the loop.
@@ -67,8 +71,9 @@ impl Session {
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
-            match self.look()? {
-                Next::Wait => {}
+            let next = self.look()?;
+            match next {
+                Next::Wait | Next::News => {}
                 Next::Release => {
                     if !self.release_now() {
                         self.release().await?;
@@ -86,12 +91,25 @@ impl Session {
                     continue;
                 }
             }
-            match poll_fn(|cx| self.poll_io(cx)).await? {
+            let woken = match next {
+                Next::News => self.io_or_late().await?,
+                _ => poll_fn(|cx| self.poll_io(cx)).await?,
+            };
+            match woken {
                 Woken::Io => {}
                 Woken::Asked => self.answer_asks().await?,
                 Woken::ServerLost(error) => self.server_lost(&error)?,
             }
         }
+    }
+
+    /// The client's message waits for news of the server, as for a server connection.
+    #[cold]
+    fn io_or_late(&mut self) -> impl Future<Output = Result<Woken, End>> {
+        let deadline = self.now + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        let late = Report::fatal("57014", "query_wait_timeout");
+        let io = poll_fn(move |cx| self.poll_io(cx));
+        Box::pin(async move { tokio::time::timeout_at(deadline.into(), io).await.unwrap_or_else(|_| Err(late.into())) })
     }
 
     /// Looks at all that was read.
@@ -103,6 +121,12 @@ impl Session {
         }
         if self.is_over() {
             return Ok(Next::Release);
+        }
+        if !self.io.from_client.unscanned().is_empty()
+            && self.has_turned()
+            && let Some(next) = self.after_turned()?
+        {
+            return Ok(next);
         }
         self.look_at_client()
     }
@@ -165,6 +189,9 @@ impl Session {
     }
 
     fn write_server_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.has_turned() && self.breaking == Breaking::No && self.holds_bytes_back() {
+            return Ok(false);
+        }
         let Some(server) = self.lease.server() else { return Ok(false) };
         let io = &mut self.io;
         if !io.to_server.is_empty() && io.from_client.ready().len() <= TOGETHER {

@@ -48,6 +48,8 @@ pub enum Standing {
     Lost,
     /// It is not the primary any more.
     Replaced,
+    /// The configuration does not name it any more.
+    Removed,
 }
 
 /// Servers with the same data.
@@ -139,14 +141,16 @@ impl Cluster {
         claims && self.leader() != Leader::One(at)
     }
 
-    /// What a connection to a server that was the primary may be used for now; None for a server that is not of the cluster.
+    /// What a connection to a server that was the primary may be used for now; None for a server that the cluster does not have.
     pub fn standing(&self, at: Option<usize>) -> Standing {
-        let role = at.and_then(|at| self.upstreams.get(at)).map(Upstream::role);
-        match self.leader() {
-            Leader::One(leader) if Some(leader) == at => Standing::Leads,
-            Leader::Contested(_) if role == Some(Role::Primary) => Standing::Contested,
-            Leader::None if matches!(role, Some(Role::Unknown | Role::Down)) => Standing::Lost,
-            Leader::None | Leader::One(_) | Leader::Contested(_) => Standing::Replaced,
+        let Some((at, server)) = at.and_then(|at| Some((at, self.upstreams.get(at)?))) else {
+            return Standing::Removed;
+        };
+        match (self.leader(), server.role()) {
+            (Leader::One(leader), _) if leader == at => Standing::Leads,
+            (Leader::Contested(_), Role::Primary) => Standing::Contested,
+            (Leader::None, Role::Unknown | Role::Down) => Standing::Lost,
+            (Leader::None | Leader::One(_) | Leader::Contested(_), _) => Standing::Replaced,
         }
     }
 
@@ -217,6 +221,7 @@ impl Cluster {
     /// Another configuration has taken its place: nobody waits for its servers any more.
     pub fn retire(&self) {
         self.retired.store(true, SeqCst);
+        self.upstreams.iter().for_each(|upstream| upstream.watch.retire());
         self.turned.send_modify(|n| *n += 1);
         self.looked.send_modify(|n| *n += 1);
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio::net::{UnixStream, lookup_host};
 
 use super::race;
-use crate::net::{self, Socket};
+use crate::net::{self, Socket, TcpOptions};
 
 /// Host and port, or the folder of a unix socket and the port that is part of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,12 +56,13 @@ impl Address {
     ///
     /// # Errors
     /// The name does not resolve, or nobody listens.
-    pub async fn connect(&self) -> io::Result<Socket> {
+    pub async fn connect(&self, options: TcpOptions) -> io::Result<Socket> {
         match self {
             Self::Tcp { host, port } => {
                 let addresses = lookup_host((host.as_str(), *port)).await?.collect();
                 let socket = race::connect(addresses).await?;
                 socket.set_nodelay(true)?;
+                options.apply(&socket)?;
                 if let Ok(peer) = socket.peer_addr() {
                     net::tune(&socket, peer);
                 }

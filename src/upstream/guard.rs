@@ -58,6 +58,12 @@ impl<K> Conn<K> {
         &mut self.server
     }
 
+    /// What is below the kind, to look at.
+    #[inline]
+    pub fn peek(&self) -> &Server {
+        &self.server
+    }
+
     /// Whether the server has last reported that transactions are READ ONLY by default.
     #[inline]
     pub fn is_read_only_by_default(&self) -> bool {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::Address;
 use crate::auth::client::ChannelBinding;
 use crate::auth::{Credential, LoginStep, ServerLogin};
-use crate::net::{Socket, Stream};
+use crate::net::{Socket, Stream, TcpOptions};
 use crate::sql::own_statements;
 use crate::tls::client::ServerTlsPolicy;
 use crate::tls::{ALPN, ServerTls, server_end_point};
@@ -26,6 +26,8 @@ pub(super) const LONGEST: usize = 64 * 1024;
 pub struct Login {
     /// The server.
     pub address: Address,
+    /// What its socket does about a server that has gone without a word.
+    pub tcp: TcpOptions,
     /// TLS towards it.
     pub tls: Arc<ServerTls>,
     /// The role.
@@ -170,7 +172,7 @@ impl Login {
     }
 
     async fn connect(&self, with_tls: bool, minor: u32, more: &[(&str, &str)]) -> Result<Fresh, LoginError> {
-        let mut stream = self.secure(self.address.connect().await?, with_tls).await?;
+        let mut stream = self.secure(self.address.connect(self.tcp).await?, with_tls).await?;
         let mut out = Vec::with_capacity(128);
         let parameters = self.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let who = [("user", &*self.user), ("database", &*self.dbname)];
@@ -314,9 +316,9 @@ pub async fn next_frame_within(
 pub async fn cancel(login: &Login, pid: u32, secret: &[u8]) -> Result<(), LoginError> {
     timeout(login.timeout, async {
         let with_tls = !matches!(login.tls.policy(), ServerTlsPolicy::Never | ServerTlsPolicy::PlainFirst);
-        let mut stream = match login.secure(login.address.connect().await?, with_tls).await {
+        let mut stream = match login.secure(login.address.connect(login.tcp).await?, with_tls).await {
             Err(LoginError::Tls(_)) if login.tls.policy() == ServerTlsPolicy::TlsFirst => {
-                login.secure(login.address.connect().await?, false).await?
+                login.secure(login.address.connect(login.tcp).await?, false).await?
             }
             other => other?,
         };

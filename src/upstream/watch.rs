@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
+/// In the place of a count, once nobody watches the server any more.
+pub(super) const RETIRED: u64 = u64::MAX;
+
 /// One for each server.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -22,7 +25,18 @@ impl Watch {
 
     /// The server is not what it was.
     pub fn turn(&self) {
-        self.turns.fetch_add(1, SeqCst);
+        let next = |turns| if turns == RETIRED { None } else { Some(turns + 1) };
+        let _ = self.turns.fetch_update(SeqCst, SeqCst, next);
+    }
+
+    /// Nobody watches the server any more: a connection to it is looked at each time before it is used.
+    pub fn retire(&self) {
+        self.turns.store(RETIRED, SeqCst);
+    }
+
+    /// Whether nobody watches the server any more.
+    pub fn is_retired(&self) -> bool {
+        self.turns() == RETIRED
     }
 
     /// Notes whether the server is in recovery.

@@ -1,11 +1,12 @@
 //! A primary and a replica, pgsluice before them, and clients of several kinds.
 
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Cluster, Frame, Login, Proxy, Raw, Role, wait};
+use pgsluice_fixtures::{Cluster, Frame, Login, Proxy, Raw, Role, Server, wait};
 
 /// Longest wait for anything here.
 pub const LONG: Duration = Duration::from_secs(40);
@@ -28,6 +29,16 @@ impl Stand {
 
     /// With this at the top of the configuration, this in the cluster's and the database's, and these settings of the servers.
     pub fn with(top: &str, of_cluster: &str, of_database: &str, settings: &[(&str, &str)]) -> Stand {
+        Stand::build(top, &format!("monitor_interval = \"300ms\"\n{of_cluster}"), of_database, "", settings)
+    }
+
+    /// With the monitor as it is by default, a rule that lets writes of `audit` through, and further tables of the configuration.
+    pub fn by_defaults(tables: &str) -> Stand {
+        let tables = format!("[maintenance]\nwrite_rules = [\"allow insert on audit\"]\n{tables}");
+        Stand::build("", "", "", &tables, &[])
+    }
+
+    fn build(top: &str, of_cluster: &str, of_database: &str, tables: &str, settings: &[(&str, &str)]) -> Stand {
         let mut builder = Cluster::builder()
             .replicas(1)
             .hba(["host all all 127.0.0.1/32 trust"])
@@ -35,6 +46,7 @@ impl Stand {
                 Role::new("app"),
                 Role::new("late"),
                 Role::new("sess"),
+                Role::new("stmt"),
                 Role::new("dba").superuser(),
                 Role::new("monitor").option("IN ROLE pg_monitor"),
             ])
@@ -47,8 +59,8 @@ impl Stand {
         let config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_type = \"trust\"\n\
              admin_users = [\"dba\"]\noperators = [\"dba\"]\n{top}\n\
-             [clusters.main]\nupstreams = [UPSTREAMS]\nmonitor_user = \"monitor\"\nmonitor_interval = \"300ms\"\n\
-             {of_cluster}\n[databases.app]\n{of_database}\n[users.sess]\npool_mode = \"session\"\n"
+             [clusters.main]\nupstreams = [UPSTREAMS]\nmonitor_user = \"monitor\"\n\
+             {of_cluster}\n[databases.app]\n{of_database}\n[users.sess]\npool_mode = \"session\"\n{tables}"
         );
         let first = config.replace("UPSTREAMS", &upstreams.join(", "));
         let proxy = Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice"))).config(first).start().expect("a proxy");
@@ -111,6 +123,7 @@ impl Stand {
 
 const SCHEMA: &str = "
 CREATE TABLE w (id serial, who text);
+CREATE TABLE audit (who text);
 CREATE TABLE t (id int PRIMARY KEY, v text);
 INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, 10) i;
 CREATE FUNCTION counts() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM t); END';
@@ -206,4 +219,16 @@ pub fn rows(frames: &[Frame]) -> Vec<Vec<String>> {
     let text = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
     let rows = frames.iter().filter(|frame| frame.tag == b'D');
     rows.map(|frame| frame.values().into_iter().map(text).collect()).collect()
+}
+
+/// The postmaster and its children, as a machine that hangs.
+pub fn signal(server: &Server, signal: &str) {
+    let postmaster = server.pid().expect("it runs").to_string();
+    let children = Command::new("pgrep").args(["-P", &postmaster]).output().expect("pgrep").stdout;
+    let children = String::from_utf8_lossy(&children).into_owned();
+    // A child may have ended meanwhile; the postmaster has not.
+    for child in children.split_whitespace() {
+        let _ = Command::new("kill").args([signal, child]).output().expect("kill");
+    }
+    assert!(Command::new("kill").args([signal, &postmaster]).status().expect("kill").success());
 }

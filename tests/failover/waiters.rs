@@ -1,13 +1,12 @@
 //! Whoever waits for a server when the primary goes is served by the one that takes its place.
 
-use std::process::Command;
 use std::time::Instant;
 
+use pgsluice_fixtures::Raw;
 use pgsluice_fixtures::cluster::Mode;
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Raw, Server};
 
-use crate::stand::{LONG, Later, SOON, Stand, fine, query, sqlstate};
+use crate::stand::{LONG, Later, SOON, Stand, fine, query, signal, sqlstate};
 
 /// Clients of every kind that wait for the primary. Each has written or writes its name.
 fn everybody(stand: &Stand, idle: Vec<Raw>) -> Vec<Later> {
@@ -162,18 +161,6 @@ fn an_old_primary_that_comes_back_as_a_replica_gets_no_write() {
     assert_eq!(stand.written_on_the_new_one().len(), 5);
     stand.wait_for_roles(&["replica", "primary"]);
     fine(&mut app, "INSERT INTO w(who) VALUES ('3 app')");
-}
-
-/// The postmaster and its children, as a machine that hangs.
-fn signal(server: &Server, signal: &str) {
-    let postmaster = server.pid().expect("it runs").to_string();
-    let children = Command::new("pgrep").args(["-P", &postmaster]).output().expect("pgrep").stdout;
-    let children = String::from_utf8_lossy(&children).into_owned();
-    // A child may have ended meanwhile; the postmaster has not.
-    for child in children.split_whitespace() {
-        let _ = Command::new("kill").args([signal, child]).output().expect("kill");
-    }
-    assert!(Command::new("kill").args([signal, &postmaster]).status().expect("kill").success());
 }
 
 #[test]

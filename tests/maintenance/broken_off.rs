@@ -309,8 +309,51 @@ fn a_transaction_that_has_written_elsewhere_is_waited_for() {
             let row = closes.join().expect("the answer");
             assert_eq!(counts(&row), ["1", "0", "1"], "{sql}: {row:?}");
         });
-        assert_eq!(tag(&query(&mut stays, "COMMIT")), "ROLLBACK", "{sql}");
+        let frames = query(&mut stays, "COMMIT");
+        assert_eq!((sqlstate(&frames).as_str(), status(&frames)), ("25006", b'I'), "{sql}");
         assert_eq!(far(), (before + 1).to_string(), "{sql}");
         stand.off();
+    }
+}
+
+/// In a failed block the server answers COMMIT with ROLLBACK: nothing would tell the client that what it wrote is lost.
+#[test]
+fn who_commits_what_was_broken_off_behind_its_back_is_told() {
+    let simple = |sql: &str| message::query(sql);
+    let batch = |sql: &str| [extended(sql), message::sync()].concat();
+    let commits = ["COMMIT", "END", "COMMIT AND CHAIN", "COMMIT; SELECT 1", "PREPARE TRANSACTION 'late'"];
+    for mode in modes() {
+        let stand = Stand::new(mode);
+        let mut open: Vec<(Raw, String, Vec<u8>)> = Vec::new();
+        for sql in commits {
+            open.push((stand.app(), sql.to_owned(), simple(sql)));
+            if !sql.contains(';') {
+                open.push((stand.app(), format!("extended: {sql}"), batch(sql)));
+            }
+        }
+        let mut rolls_back = stand.app();
+        for (at, raw) in open.iter_mut().map(|(raw, ..)| raw).chain([&mut rolls_back]).enumerate() {
+            assert_eq!(sqlstate(&query(raw, &format!("BEGIN; INSERT INTO t VALUES ({}, 'late')", 980 + at))), "");
+        }
+        on(&stand);
+        assert_eq!(tag(&query(&mut rolls_back, "ROLLBACK")), "ROLLBACK");
+        for (raw, what, message) in &mut open {
+            let frames = raw.round_trip(message, LONG).expect("an answer");
+            assert_eq!((sqlstate(&frames).as_str(), tag(&frames).as_str()), ("25006", ""), "{what}");
+            assert!(message_of(&frames).contains("rolled back"), "{what}: {}", message_of(&frames));
+            let failed = what.starts_with("extended");
+            assert_eq!(status(&frames), if failed { b'E' } else { b'I' }, "{what}");
+            if failed {
+                assert_eq!(tag(&query(raw, "ROLLBACK")), "ROLLBACK", "{what}");
+            }
+        }
+        stand.off();
+        // The next error is the server's own.
+        for raw in open.iter_mut().map(|(raw, ..)| raw).chain([&mut rolls_back]) {
+            assert_eq!(sqlstate(&query(raw, "BEGIN; SELECT 1/0")), "22012");
+            assert_eq!(sqlstate(&query(raw, "SELECT 1")), "25P02");
+            assert_eq!(tag(&query(raw, "COMMIT")), "ROLLBACK");
+        }
+        nothing_late(&stand);
     }
 }

@@ -14,9 +14,10 @@ use crate::hub::client::{Ask, Running};
 use crate::hub::{Client, Core, Database, Phase};
 use crate::net::Stream;
 use crate::session::End;
-use crate::session::turned::{CONTESTED, led_elsewhere};
+use crate::session::turned::{detail_of, led_elsewhere, standing_of};
 use crate::sql::LexContext;
 use crate::sql::own_statements::transaction::POISON;
+use crate::topology::Standing;
 use crate::upstream::Server;
 use crate::wire::frame::{HEADER, Header, peek_back, peek_front};
 use crate::wire::{Report, TxStatus, back, front};
@@ -140,15 +141,28 @@ impl Relay {
                     let text = "terminating connection due to administrator command";
                     return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
                 }
-                Ask::Turn if self.ticket.is_some() && self.db.setup().cluster.is_contested() => {
-                    let text = "terminating connection due to administrator command";
-                    return Err(Report::fatal("57P01", text).with_detail(Some(CONTESTED.to_owned())).into());
-                }
+                Ask::Turn if self.ticket.is_some() => _ = self.check_server()?,
                 Ask::Notice(report) if !self.busy => report.write(&mut self.to_client),
                 Ask::RollBack | Ask::Notice(_) | Ask::Flip | Ask::Cancel | Ask::Turn => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether SQL may be sent to the server: it is known to be the primary. False: that is about to be known.
+    fn check_server(&mut self) -> Result<bool, End> {
+        let setup = self.db.setup();
+        let Some(server) = self.server.as_mut() else { return Ok(true) };
+        match standing_of(server, &setup.cluster) {
+            Standing::Leads => Ok(true),
+            Standing::Lost => Ok(false),
+            // What is open may end there.
+            Standing::Removed if self.ticket.is_some() => Ok(true),
+            standing => {
+                let text = "terminating connection due to administrator command";
+                Err(Report::fatal("57P01", text).with_detail(Some(detail_of(standing).to_owned())).into())
+            }
+        }
     }
 
     fn look_at_server(&mut self) -> io::Result<()> {
@@ -209,7 +223,8 @@ impl Relay {
             }
             match header.tag {
                 b'Q' if self.busy => break,
-                b'Q' => self.query(header)?,
+                b'Q' if !self.query(header)? => break,
+                b'Q' => {}
                 b'X' => return Err(End::Goodbye),
                 tag => {
                     // The server has words for what is not spoken here. Their end is a ReadyForQuery too.
@@ -225,7 +240,8 @@ impl Relay {
         self.to_server.extend(self.from_client.drain(..header.total));
     }
 
-    fn query(&mut self, header: Header) -> Result<(), End> {
+    /// False: it waits for news of the server.
+    fn query(&mut self, header: Header) -> Result<bool, End> {
         let body = self.from_client.get(HEADER..header.total).unwrap_or_default();
         let text = front::query(body)?;
         let cached = self.core.verdicts.borrow_mut().get_or_analyze(text, LexContext::default());
@@ -240,15 +256,18 @@ impl Relay {
                 if command == Command::Streams {
                     self.me.enter(Phase::Streams);
                 }
-                return Ok(());
+                return Ok(true);
             }
         };
         if self.ticket.is_none() && !Arc::ptr_eq(&self.gate, &self.db.gate) {
             return Err(led_elsewhere(&self.db.name).into());
         }
+        if !self.check_server()? {
+            return Ok(false);
+        }
         if self.me.operator || self.ticket.is_some() || self.enter_gate() {
             self.send(header);
-            return Ok(());
+            return Ok(true);
         }
         let view = self.gate.view().under(&self.db.name);
         let report = Report::error("25006", format!("cannot execute {name} in a read-only transaction"))
@@ -267,7 +286,7 @@ impl Relay {
             self.busy = true;
             self.refusal = Some(report).filter(|_| self.status == TxStatus::Block);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn send(&mut self, header: Header) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::Pool;
 use crate::upstream::guard::{AnyConn, KindTag};
 use crate::upstream::server::Server;
-use crate::upstream::watch::Watch;
+use crate::upstream::watch::{RETIRED, Watch};
 
 impl Pool {
     /// Whether a connection that comes back is lent again. A guarded one is not if its guard has fallen: on a server that is
@@ -22,15 +22,25 @@ impl Pool {
         server.generation == self.generation.load(SeqCst) && server.turn == self.settings.watch.turns()
     }
 
-    /// Whether the server has turned since a connection, which a session keeps, was opened or last checked.
+    /// Whether the server has turned since a connection was opened or last checked.
+    #[inline]
+    pub fn has_turned_since(&self, server: &Server) -> bool {
+        let turns = self.settings.watch.turns();
+        server.turn != turns && turns != RETIRED
+    }
+
+    /// The same, or nobody watches the server any more: it is to be checked before the connection is used.
     #[inline]
     pub fn has_turned(&self, server: &Server) -> bool {
-        server.turn != self.settings.watch.turns()
+        let turns = self.settings.watch.turns();
+        server.turn != turns || turns == RETIRED
     }
 
     /// A connection that a session keeps was found to be good for what its server is now.
     pub fn check_turn(&self, server: &mut Server) {
-        server.turn = self.settings.watch.turns();
+        if !self.settings.watch.is_retired() {
+            server.turn = self.settings.watch.turns();
+        }
     }
 
     /// Shared with whoever watches the server.
