@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 
 use crate::config::{MaintenanceReads, OnTimeout, Writes, parse_duration};
 
-/// The console of a pgsluice on this machine.
-const DEFAULT_ADMIN: &str = "postgres://127.0.0.1:6432/pgsluice";
+/// The console of a pgsluice on this machine, unless the environment names another.
+pub const DEFAULT_ADMIN: &str = "postgres:///pgsluice";
 
 /// A URL that may hold a password: `Debug` does not show it. It is not parsed yet.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum MaintenanceCommand {
     On(MaintenanceOn),
     /// Open the gate.
     Off(MaintenanceTarget),
-    /// Tell what would be in the way; changes nothing. Exit code 1: something would make it fail.
+    /// Tell what would be in the way; changes nothing. Exit code 6: something would make it fail.
     Check(MaintenanceTarget),
     /// Show the mode.
     Status(MaintenanceTarget),
@@ -57,8 +57,11 @@ pub struct MaintenanceTarget {
     #[arg(value_name = "DB", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub database: String,
 
-    /// The console to send the command to; the password comes from PGPASSWORD or ~/.pgpass if the URL has none.
-    #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN, env = "PGSLUICE_ADMIN", hide_env_values = true)]
+    /// The console to send the command to, such as postgres://dba@127.0.0.1:6432/pgsluice
+    ///
+    /// What the URL leaves out comes from PGHOST (127.0.0.1), PGPORT (6432), PGUSER, PGPASSWORD, PGSSLMODE,
+    /// PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGCONNECT_TIMEOUT and ~/.pgpass (PGPASSFILE), as with psql.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN, hide_default_value = true, env = "PGSLUICE_ADMIN", hide_env_values = true)]
     pub admin: UpstreamUrl,
 }
 

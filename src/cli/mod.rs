@@ -1,5 +1,8 @@
 //! The command line: what a person types, as plain structs. Nothing is done here.
 
+mod account;
+mod console_url;
+mod exit;
 mod maintenance;
 mod passfile;
 pub mod remote;
@@ -19,7 +22,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/pgsluice/pgsluice.toml";
 
 /// A PostgreSQL proxy and pooler for planned maintenance without taking the application down.
 #[derive(Debug, Parser)]
-#[command(name = "pgsluice", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "pgsluice", version, subcommand_required = true, arg_required_else_help = true, after_help = exit::HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

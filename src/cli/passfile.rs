@@ -6,6 +6,8 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::account::Account;
+
 /// Bytes of the file that are read.
 const LARGEST: u64 = 1 << 20;
 
@@ -25,7 +27,8 @@ pub struct Place<'p> {
 /// Where the file is: `PGPASSFILE`, or `.pgpass` in the home folder.
 pub fn path() -> Option<PathBuf> {
     let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    named("PGPASSFILE").or_else(|| Some(named("HOME")?.join(".pgpass")))
+    let home = || named("HOME").or_else(|| Account::own().map(|account| account.home));
+    named("PGPASSFILE").or_else(|| Some(home()?.join(".pgpass")))
 }
 
 /// The password of the first line that fits. None too if there is no such file.

@@ -1,9 +1,11 @@
 //! `pgsluice maintenance …`: the console's commands from the command line.
 
-use std::env;
 use std::process::ExitCode;
 
+use super::console_url::{complete, connect_timeout, variable};
+use super::exit::{Failure, complain, print};
 use super::passfile::{self, Place};
+use super::maintenance::DEFAULT_ADMIN;
 use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
 use crate::config::{Config, Timeouts, show_duration};
@@ -15,32 +17,24 @@ use crate::upstream::login::{Login, LoginError};
 use crate::upstream::query::{Answer, Row};
 use crate::wire::ErrorFields;
 
-/// Sends the command to the console of a running proxy and prints its answer. 1: it was refused, or nobody answers.
+/// Sends the command to the console of a running proxy, prints its answer and gives the exit code.
 pub fn main(command: &MaintenanceCommand) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failure(&error.to_string()),
-    };
     let (target, sql) = statement(command);
-    match runtime.block_on(run(target, &sql)) {
-        Ok(answer) => {
-            print!("{}", printed(&answer));
-            if matches!(command, MaintenanceCommand::Check(_)) && fails(&answer) {
-                return ExitCode::FAILURE;
-            }
-            ExitCode::SUCCESS
-        }
-        Err(words) => failure(&words),
-    }
+    let is_check = matches!(command, MaintenanceCommand::Check(_));
+    let done = run(target, &sql).and_then(|answer| {
+        print(&printed(&answer))?;
+        if is_check && fails(&answer) { Err(Failure::CheckFailed) } else { Ok(()) }
+    });
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
-fn failure(words: &str) -> ExitCode {
-    eprintln!("pgsluice: {words}");
-    ExitCode::FAILURE
+fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, Failure> {
+    let console = console(target.admin.expose()).map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Other(error.to_string()))?.block_on(ask(console, sql))
 }
 
-async fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, String> {
-    let Console { login, password_from } = console(target.admin.expose())?;
+async fn ask(Console { login, password_from }: Console, sql: &str) -> Result<Answer, Failure> {
     let place = format!("the console at {}", login.address);
     let mut console = match login.run(&[("application_name", "pgsluice maintenance")]).await {
         Ok(console) => console,
@@ -48,20 +42,28 @@ async fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, String> {
             let fields = ErrorFields::new(&body);
             let from = password_from.filter(|_| fields.code() == b"28P01");
             let from = from.map_or(String::new(), |path| format!("\npassword retrieved from file \"{path}\""));
-            return Err(described(fields) + &from);
+            return Err(Failure::Refused(described(fields) + &from));
         }
         Err(LoginError::NoPassword { .. }) => {
-            return Err(format!(
+            return Err(Failure::Refused(format!(
                 "{place} asks for a password of \"{}\": set PGPASSWORD, or add a line to ~/.pgpass",
                 login.user
-            ));
+            )));
         }
-        Err(error) => return Err(format!("cannot connect to {place}: {error}")),
+        Err(LoginError::Auth(error)) => return Err(Failure::Refused(format!("cannot log in to {place}: {error}"))),
+        Err(error) => return Err(Failure::Unreachable(format!("cannot connect to {place}: {error}"))),
     };
-    let answer = console.ask(sql, |notice| eprintln!("{}", described(notice))).await;
+    let answer = console.ask(sql, |notice| complain(format_args!("{}", described(notice)))).await;
     answer.map_err(|error| match error {
-        LoginError::Refused(body) => described(ErrorFields::new(&body)),
-        error => format!("lost {place}: {error}; what was begun goes on, \"pgsluice maintenance status\" tells"),
+        LoginError::Refused(body) => {
+            let fields = ErrorFields::new(&body);
+            // What the console says when a drain has given up.
+            let failure = if fields.code() == b"55P03" { Failure::TimedOut } else { Failure::Refused };
+            failure(described(fields))
+        }
+        error => Failure::Unreachable(format!(
+            "lost {place}: {error}; what was begun goes on, \"pgsluice maintenance status\" tells"
+        )),
     })
 }
 
@@ -72,28 +74,29 @@ struct Console {
     password_from: Option<String>,
 }
 
-/// The console of that URL. What the URL does not say comes from PGUSER, the user's own name, PGPASSWORD and the password file.
+/// The console of that URL. What the URL does not say comes from the environment and the password file.
 fn console(url: &str) -> Result<Console, String> {
-    let own =
-        || ["PGUSER", "USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok()).filter(|name| !name.is_empty());
-    let url = with_user(url, own);
-    let settings = Config::server_of_url(&url).map_err(|why| format!("--admin: {why}"))?;
+    // A variable that is set to nothing is as good as unset.
+    let url = if url.is_empty() { DEFAULT_ADMIN } else { url };
+    let full = complete(url, variable)?;
+    let settings = Config::server_of_url(&full).map_err(|why| format!("--admin: {why}"))?;
     let (cluster, tls) = cluster("console", &settings).map_err(|error| format!("--admin: {error}"))?;
     let address = cluster.upstreams.first().map(|upstream| upstream.address.clone()).ok_or("--admin: names no host")?;
     let database = settings.monitor_database.as_str();
     let dbname = if CONSOLES.contains(&database) { database } else { CONSOLES[0] };
     let given = Some(settings.monitor_password.expose().to_owned()).filter(|password| !password.is_empty());
-    let mut password = given.or_else(|| env::var("PGPASSWORD").ok()).filter(|password| !password.is_empty());
+    let mut password = given.or_else(|| variable("PGPASSWORD"));
     let mut password_from = None;
     if let (None, Some(path)) = (&password, passfile::path()) {
         let host = address.host_words();
         let place = Place { host: &host, port: address.port(), database: dbname, user: &settings.monitor_user };
         password = passfile::password(&path, place).unwrap_or_else(|why| {
-            eprintln!("WARNING: {why}");
+            complain(format_args!("WARNING: {why}"));
             None
         });
         password_from = password.is_some().then(|| path.display().to_string());
     }
+    let timeout = connect_timeout(url, variable)?.unwrap_or(Timeouts::default().server_connect_timeout);
     let login = Login {
         address,
         tcp: TcpOptions::default(),
@@ -102,27 +105,9 @@ fn console(url: &str) -> Result<Console, String> {
         credential: password.map_or(Credential::None, Credential::password),
         dbname: dbname.to_owned(),
         parameters: Vec::new(),
-        timeout: Timeouts::default().server_connect_timeout,
+        timeout,
     };
     Ok(Console { login, password_from })
-}
-
-/// The URL with a user in it.
-fn with_user(url: &str, own: impl FnOnce() -> Option<String>) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    if authority.contains('@') || rest.contains("user=") {
-        return url.to_owned();
-    }
-    let user = own().unwrap_or_else(|| "postgres".to_owned());
-    let escaped: String = user
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
-    format!("{scheme}://{escaped}@{rest}")
 }
 
 fn name(database: &str) -> String {
@@ -256,16 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_put_in_where_there_is_none() {
-        let own = || Some("o b".to_owned());
-        for (url, full) in [
-            ("postgres://h:1/pgsluice", "postgres://o%20b@h:1/pgsluice"),
-            ("postgres://u@h/pgsluice", "postgres://u@h/pgsluice"),
-            ("postgres://h/x?user=u", "postgres://h/x?user=u"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(with_user(url, own), full);
-        }
+    fn a_url_leads_to_a_console() {
         let login = console("postgres://u:p@127.0.0.1:7000/pgbouncer").unwrap().login;
         assert_eq!((&*login.user, login.dbname.as_str(), login.address.port()), ("u", "pgbouncer", 7000));
         assert_eq!(console("postgres://u@h").unwrap().login.dbname, "pgsluice");

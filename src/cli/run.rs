@@ -3,22 +3,24 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::exit::{Failure, complain, print};
 use super::{Cli, Command, Run, Source};
 use crate::config::{Config, ConfigErrors, StateFile};
 use crate::serve::proxy;
 use clap::Parser;
 
-/// Runs what the command line says. 1: bad configuration, or it could not be started.
+/// Runs what the command line says. A configuration that is wrong and a proxy that does not start exit with 1.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => serve(&run),
         Command::CheckConfig { file } => check(&file),
-        Command::ExampleConfig => {
-            print!("{}", crate::config::example());
-            ExitCode::SUCCESS
-        }
+        Command::ExampleConfig => printed(&crate::config::example()),
         Command::Maintenance(command) => super::remote::main(&command),
     }
+}
+
+fn printed(text: &str) -> ExitCode {
+    print(text).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
 fn load(run: &Run) -> Result<Config, ConfigErrors> {
@@ -29,15 +31,15 @@ fn load(run: &Run) -> Result<Config, ConfigErrors> {
 }
 
 fn complain(errors: &ConfigErrors) -> ExitCode {
-    errors.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    errors.errors.iter().for_each(|error| eprintln!("{error}"));
+    errors.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
+    errors.errors.iter().for_each(|error| complain(format_args!("{error}")));
     ExitCode::FAILURE
 }
 
 fn check(file: &std::path::Path) -> ExitCode {
     match Config::load(file) {
         Ok(config) => {
-            config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            config.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
             let decoy = crate::auth::Decoy::random(crate::auth::SecretKind::Scram);
             let read = decoy
                 .map_err(|error| error.to_string())
@@ -45,19 +47,22 @@ fn check(file: &std::path::Path) -> ExitCode {
             match read {
                 Ok(setup) => {
                     for finding in setup.config.check_roles(|name| setup.userlist.get(name).is_some()) {
-                        eprintln!("warning: {finding}");
+                        complain(format_args!("warning: {finding}"));
                     }
                     if let StateFile::Path(path) = &setup.config.process.state_file
                         && let Err(error) = crate::gate::try_to_write_beside(path)
                     {
-                        eprintln!("{}: state_file: {} cannot be written: {error}", file.display(), path.display());
+                        complain(format_args!(
+                            "{}: state_file: {} cannot be written: {error}",
+                            file.display(),
+                            path.display()
+                        ));
                         return ExitCode::FAILURE;
                     }
-                    println!("{}: ok", file.display());
-                    ExitCode::SUCCESS
+                    printed(&format!("{}: ok\n", file.display()))
                 }
                 Err(error) => {
-                    eprintln!("{}: {error}", file.display());
+                    complain(format_args!("{}: {error}", file.display()));
                     ExitCode::FAILURE
                 }
             }
@@ -79,8 +84,7 @@ fn serve(run: &Run) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("pgsluice: {error}");
-            return ExitCode::FAILURE;
+            return Failure::Other(error.to_string()).report();
         }
     };
     let console: crate::serve::worker::Console =

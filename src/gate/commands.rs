@@ -213,7 +213,7 @@ async fn run(
     let after_all = all.as_ref().map(|_| plan(&world.map().all, &order).after);
     let saved = world.save_all(after_all.clone(), records, order.options.unsaved).await;
     if let Ok(Some(why)) = &saved {
-        tracing::error!(event = "gate_not_saved", by = %order.who.user, "{} is not saved, and a restart closes the gate again: {why}", order.verb);
+        tracing::error!(event = "gate_not_saved", user = %order.who.user, "{} is not saved, and a restart closes the gate again: {why}", order.verb);
     }
     let unsaved = saved.as_ref().ok().cloned().flatten();
     if let Err(error) = saved {

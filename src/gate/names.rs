@@ -208,7 +208,7 @@ impl World {
                 document.forget(&place);
             };
             if let Err(error) = world.change(change).await {
-                tracing::warn!("{error}");
+                tracing::warn!(event = "state_not_saved", "{error}");
             }
         });
     }

@@ -39,7 +39,7 @@ pub use statement::Statement;
 use crate::auth::{Decoy, Userlist};
 use crate::config::Config;
 use crate::gate::Gates;
-use crate::log::{Occasionally, RefusedWrites};
+use crate::log::{Occasionally, RefusedStatements};
 use crate::sql::Analyzer;
 use crate::tls::ClientTls;
 use crate::upstream::ledger::Ledger;
@@ -101,8 +101,8 @@ pub struct Hub {
     pub layers: Layers,
     /// Counters of each core.
     pub stats: stats::Stats,
-    /// Writes that the gate has refused, for the log.
-    pub refused_writes: RefusedWrites,
+    /// What clients have been refused, for the log.
+    pub refused_statements: RefusedStatements,
     /// Connections that could not be accepted since too many files are open, for the log.
     pub too_many_files: Occasionally,
     /// Clients beyond max_client_conn, for the log.
@@ -185,7 +185,7 @@ impl Hub {
             keys: Keys::default(),
             layers: Layers::default(),
             stats: stats::Stats::new(parts.cores),
-            refused_writes: RefusedWrites::default(),
+            refused_statements: RefusedStatements::default(),
             too_many_files: Occasionally::every(Duration::from_secs(60)),
             too_many_clients: Occasionally::every(Duration::from_secs(1)),
             cores: ArcSwap::from_pointee(senders),

@@ -1,16 +1,16 @@
-//! The log: how lines are written ([`start`]), what is written only once in a while ([`Occasionally`], [`RefusedWrites`]), and
+//! The log: how lines are written ([`start`]), what is written only once in a while ([`Occasionally`], [`RefusedStatements`]), and
 //! the lines about clients that are turned away or time out ([`clients`]).
 //!
-//! Every line has an `event`, a name that does not change, and its values in fields of their own. What comes from a peer is
+//! Every line has an `event`, a name that does not change, and its values in fields of their own. RefusedKind comes from a peer is
 //! escaped in both forms, so that nobody writes a line or a field of their own.
 
 pub mod clients;
 mod occasionally;
-mod refused_writes;
+mod refused_statements;
 mod text;
 
 pub use occasionally::Occasionally;
-pub use refused_writes::{RefusedWrites, Writer};
+pub use refused_statements::{Refused, RefusedStatements, RefusedKind};
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Level {
     }
 }
 
-/// What other crates have to say is for their developers.
+/// RefusedKind other crates have to say is for their developers.
 fn filter(level: LogLevel) -> EnvFilter {
     let others = if level == LogLevel::Error { "error" } else { "warn" };
     EnvFilter::new(format!("{others},pgsluice={level}"))

@@ -123,7 +123,7 @@ pub(super) async fn reasons(hub: &Hub, database: &Database) -> Vec<String> {
     match look(hub, database).await {
         Ok(found) => found.map(|(found, writing)| found.reasons(&writing)).unwrap_or_default(),
         Err(why) => {
-            tracing::warn!(database = %database.name, "it cannot be asked for login event triggers: {why}");
+            tracing::warn!(event = "login_triggers_unknown", database = %database.name, "it cannot be asked for login event triggers: {why}");
             Vec::new()
         }
     }
@@ -177,7 +177,7 @@ pub(super) async fn hold_log_ins(
             }
         }
         let triggers = writing.join(", ");
-        tracing::warn!(database = %database.name, triggers, "login event triggers may write: no log-in until the gate opens");
+        tracing::warn!(event = "login_triggers", database = %database.name, triggers, "login event triggers may write: no log-in until the gate opens");
     }
     names.iter().for_each(|one| one.log_ins.raise(found.exempt.clone()));
     if when == When::Closed && !is_closed() {

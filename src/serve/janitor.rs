@@ -85,7 +85,7 @@ pub async fn watch_memory(hub: Arc<Hub>) {
     let mut crowd = Crowd::default();
     loop {
         tick.tick().await;
-        hub.refused_writes.log_due();
+        hub.refused_statements.log_due();
         // A crowd can come and go between two looks.
         let most = hub.most_clients.swap(0, SeqCst);
         if crowd.has_left(most, hub.clients.load(SeqCst)) {

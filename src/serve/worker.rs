@@ -51,7 +51,7 @@ impl Worker {
         };
         std::thread::Builder::new().name(format!("core-{}", self.index)).spawn(move || match runtime() {
             Ok(runtime) => runtime.block_on(self.run(woken)),
-            Err(error) => tracing::error!(%error, "no runtime for a core"),
+            Err(error) => tracing::error!(event = "core_failed", %error, "no runtime for a core"),
         })
     }
 
@@ -77,7 +77,7 @@ async fn accept(core: Rc<Core>, spares: Rc<Spares>, listener: Listener, console:
     let listener = match listener.register() {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(%error, "cannot listen");
+            tracing::error!(event = "core_failed", %error, "cannot listen");
             return;
         }
     };
@@ -119,7 +119,7 @@ impl Drop for Counted {
 /// Serves a connection. The future is what an idle client costs: what is large and short in it is boxed, and nothing goes
 /// into it that is used at the beginning only.
 fn serve(core: Rc<Core>, spares: Rc<Spares>, accepted: Accepted, console: Console) -> impl Future<Output = ()> {
-    let greeted = Box::pin(greet_in_time(core.clone(), accepted));
+    let greeted = Box::pin(greeted(core.clone(), accepted));
     let counted = Counted::new(core.hub.clone());
     async move {
         let Some(guest) = greeted.await else { return };
@@ -133,25 +133,16 @@ fn serve(core: Rc<Core>, spares: Rc<Spares>, accepted: Accepted, console: Consol
 }
 
 /// Greets a connection. None: it is no client's, or no longer.
-async fn greet_in_time(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
-    let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
-    let address = accepted.address;
-    match timeout(patience, greet(&core, accepted.socket, address)).await {
-        Ok(Greeted::Guest(guest)) => Some(guest),
-        Ok(Greeted::Cancel { pid, secret, mut stream }) => {
+async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
+    match greet(&core, accepted.socket, accepted.address).await {
+        Greeted::Guest(guest) => Some(guest),
+        Greeted::Cancel { pid, secret, mut stream } => {
             cancel(&core, pid, secret).await;
             // libpq takes TLS that ends without a goodbye for a failure.
             stream.close(&[]);
             None
         }
-        Ok(Greeted::Over) => None,
-        Err(_) => {
-            if core.setup().config.log.log_pooler_errors {
-                let client = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
-                tracing::warn!(event = "client_login_timeout", client, error = "client_login_timeout", "session ended");
-            }
-            None
-        }
+        Greeted::Over => None,
     }
 }
 

@@ -526,6 +526,7 @@ impl Session {
     /// Only while no lease is held or nothing is under way on it.
     pub(super) fn answer_unsent(&mut self, header: Header, report: &Report) {
         self.drop_bytes(header.total);
+        self.log_error(report);
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
         report.write(&mut io.to_client);

@@ -13,7 +13,7 @@ use super::prepared::Inner;
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Layer;
-use crate::log::Writer;
+use crate::log::{Refused, RefusedKind};
 use crate::route::{Nature, Route};
 use crate::sql::cache::Cached;
 use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
@@ -242,16 +242,25 @@ impl Session {
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.refused.add(1);
         }
+        self.log_refused(|| RefusedKind::Write(refused_statement(message)));
+    }
+
+    /// Logs an error of ours that the client gets, and goes on.
+    pub(super) fn log_error(&self, report: &Report) {
+        self.log_refused(|| RefusedKind::error(report.code, &report.message));
+    }
+
+    fn log_refused(&self, kind: impl FnOnce() -> RefusedKind) {
         if !self.core.setup().config.log.log_pooler_errors {
             return;
         }
-        let writer = Writer {
+        let refused = Refused {
             database: self.db.name.clone(),
             user: self.user.clone(),
             application_name: self.me.application_name.borrow().clone(),
-            statement: refused_statement(message),
+            kind: kind(),
         };
-        self.core.hub.refused_writes.log(&writer, &self.me.address_words());
+        self.core.hub.refused_statements.log(&refused, &self.me.address_words());
     }
 
     /// The error for a CALL or DO that could not end its transaction because of a block that the client does not see.
@@ -279,8 +288,9 @@ impl Session {
         let out = &mut self.io.to_client;
         if let Some(report) = refusal.filter(|_| RAISED.contains(&fields.code())) {
             report.write(out);
-            if report.code == "25006" {
-                self.count_refusal(report.message.as_bytes());
+            match report.code {
+                "25006" => self.count_refusal(report.message.as_bytes()),
+                _ => self.log_error(report),
             }
             return Ok(());
         }

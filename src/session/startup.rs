@@ -1,5 +1,6 @@
 //! From a client's first byte to the session it gets: encryption, start-up packet, log-in.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,13 +65,15 @@ pub enum Greeted {
     Over,
 }
 
-/// Greets a connection; the caller bounds the time.
+/// Greets a connection, for `client_login_timeout` at most.
 pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
     let (mut stream, since) = (Stream::Plain(socket), Instant::now());
+    let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
     let mut named = Named::default();
     let met = tokio::select! {
         met = meet(core, &mut stream, address, &mut named) => met,
         () = core.until_stopping() => Err(shutting_down().into()),
+        () = tokio::time::sleep(patience) => Err(Refused::TimedOut),
     };
     match met {
         Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
@@ -81,6 +84,16 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
             named.log(core, address, &report);
             tell(&mut stream, &report).await;
+            Greeted::Over
+        }
+        Err(Refused::TimedOut) => {
+            named.event = Some("client_login_timeout");
+            named.log(core, address, &Report::fatal("57014", "client_login_timeout"));
+            Greeted::Over
+        }
+        Err(Refused::Tls(why)) => {
+            named.event = Some("tls_failed");
+            named.log(core, address, &Report::fatal("08P01", format!("could not accept TLS connection: {why}")));
             Greeted::Over
         }
         Err(Refused::Gone) => Greeted::Over,
@@ -131,6 +144,10 @@ enum Met {
 
 enum Refused {
     Told(Report),
+    /// The handshake failed: TLS itself has said so.
+    Tls(String),
+    /// It took longer than `client_login_timeout`.
+    TimedOut,
     Gone,
 }
 
@@ -149,6 +166,14 @@ impl From<std::io::Error> for Refused {
 impl From<StartError> for Refused {
     fn from(error: StartError) -> Self {
         Self::Told(Report::fatal(error.code(), error.to_string()))
+    }
+}
+
+/// What a peer does that only looks whether somebody listens is no failure.
+fn tls_failed(error: std::io::Error) -> Refused {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Refused::Gone,
+        _ => Refused::Tls(error.to_string()),
     }
 }
 
@@ -183,7 +208,7 @@ async fn meet(
                 let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::lost())) else {
                     return Err(Refused::Gone);
                 };
-                let tls = setup.tls.accept(socket).await?;
+                let tls = setup.tls.accept(socket).await.map_err(tls_failed)?;
                 *stream = Stream::FromClient(Box::new(tls));
             }
             First::Gss if !asked_gss && !stream.is_tls() => {
@@ -232,7 +257,7 @@ async fn begin_tls_at_once(setup: &Setup, stream: &mut Stream, address: Option<S
     let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::lost())) else {
         return Err(Refused::Gone);
     };
-    let tls = setup.tls.accept(socket).await?;
+    let tls = setup.tls.accept(socket).await.map_err(tls_failed)?;
     if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
         let client = address.map(|address| address.to_string());
         tracing::info!(

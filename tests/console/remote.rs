@@ -45,33 +45,114 @@ fn the_whole_way() {
     assert_eq!(table(&mut console, "SHOW MAINTENANCE app").value(&[("database", "app")], "mode"), "read_write");
 }
 
+/// Runs the program with these arguments and variables, and nothing of this process' own environment.
+fn run(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")));
+    let output = command.args(args).env_clear().envs(variables.iter().copied()).output().unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
 #[test]
-fn what_waits_is_told_and_what_fails_has_a_code() {
+fn what_waits_is_told_and_each_kind_of_failure_has_a_code_of_its_own() {
     let proxy = proxy();
     let mut app = client(&proxy);
     rows(&mut app, "begin; insert into t values (9)");
     let on = maintenance(&proxy, "admin", "secret", &["on", "app", "--drain-timeout", "2s", "--on-timeout", "revert"]);
-    assert_eq!(on.status.code(), Some(1));
+    assert_eq!(on.status.code(), Some(5));
     let told = text(&on.stderr);
     assert!(told.contains("NOTICE:  database \"app\": waiting for 1 open transaction ("), "{told}");
     assert!(told.contains("ERROR:  ") && told.contains("\nDETAIL:  ") && told.contains("\nHINT:  "), "{told}");
     for (user, password, args, words) in [
         ("admin", "wrong", &["status", "app"][..], "password authentication failed"),
+        ("admin", "", &["status", "app"], "asks for a password"),
         ("stats", "stats", &["off", "app"], "admin access needed"),
         ("nobody", "nobody", &["status", "app"], "not allowed"),
         ("admin", "secret", &["status", "nosuch"], "database \"nosuch\" does not exist"),
         ("admin", "secret", &["check", "nosuch"], "database \"nosuch\" does not exist"),
+        ("admin", "secret", &["off", "nosuch"], "database \"nosuch\" does not exist"),
         ("admin", "secret", &["on", "app", "--until", "tomorrow"], "invalid input syntax"),
     ] {
         let refused = maintenance(&proxy, user, password, args);
-        assert_eq!(refused.status.code(), Some(1), "{args:?}");
+        assert_eq!(refused.status.code(), Some(4), "{args:?}");
         assert!(text(&refused.stderr).contains(words), "{args:?}: {}", text(&refused.stderr));
     }
-    let nobody = Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")))
-        .args(["maintenance", "status", "app", "--admin", "postgres://admin@127.0.0.1:1/pgsluice"])
-        .output()
-        .unwrap();
-    assert!(nobody.status.code() == Some(1) && text(&nobody.stderr).contains("cannot connect"), "{nobody:?}");
+}
+
+#[test]
+fn a_command_line_that_is_wrong_and_a_console_that_is_not_there_have_codes_for_every_subcommand() {
+    let closed = "postgres://admin@127.0.0.1:1/pgsluice";
+    for command in ["on", "off", "check", "status"] {
+        let (code, _, told) = run(&["maintenance", command, "app", "--admin", closed], &[]);
+        assert!(code == Some(3) && told.contains("cannot connect to the console at 127.0.0.1:1"), "{command}: {told}");
+        for (wrong, variables) in [
+            (&["maintenance", command][..], &[][..]),
+            (&["maintenance", command, "app", "--nonsense"], &[]),
+            (&["maintenance", command, "app", "--admin", "http://h"], &[]),
+            (&["maintenance", command, "app", "--admin", "postgres://u@h?nonsense=1"], &[]),
+            (&["maintenance", command, "app", "--admin", closed], &[("PGSSLMODE", "maybe")]),
+            (&["maintenance", command, "app"], &[("PGPORT", "many")]),
+            (&["maintenance", command, "app"], &[("PGCONNECT_TIMEOUT", "soon")]),
+        ] {
+            let (code, printed, told) = run(wrong, variables);
+            assert!(code == Some(2) && printed.is_empty() && !told.is_empty(), "{wrong:?} {variables:?}: {code:?} {told}");
+        }
+    }
+    for wrong in [&[][..], &["maintenance"], &["nonsense"], &["run", "--log-level", "loud"], &["check-config", "a", "b"]] {
+        assert_eq!(run(wrong, &[]).0, Some(2), "{wrong:?}");
+    }
+    for (failing, words) in [
+        (&["run", "--upstream", "nonsense"][..], "must begin with postgres://"),
+        (&["run", "--config", "/nowhere/at.toml"], "/nowhere/at.toml"),
+        (&["check-config", "/nowhere/at.toml"], "/nowhere/at.toml"),
+    ] {
+        let (code, _, told) = run(failing, &[]);
+        assert!(code == Some(1) && told.contains(words), "{failing:?}: {code:?} {told}");
+    }
+    let (code, help, _) = run(&["--help"], &[]);
+    assert!(code == Some(0) && help.contains("Exit codes of maintenance commands:"), "{help}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is_one() {
+    let program = binary(env!("CARGO_BIN_EXE_pgsluice"));
+    let shell = |script: &str| {
+        let output = Command::new("bash").args(["-c", script]).arg(&program).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    assert_eq!(shell("set -o pipefail; \"$0\" example-config | true"), (Some(0), String::new()));
+    let (code, told) = shell("\"$0\" example-config > /dev/full");
+    assert!(code == Some(1) && told.contains("cannot write to standard output"), "{code:?} {told}");
+    // Nor does it matter where nobody reads the complaint.
+    assert_eq!(shell("\"$0\" check-config /nowhere 2> /dev/full").0, Some(1));
+}
+
+#[test]
+fn what_the_url_leaves_out_comes_from_the_variables_of_libpq() {
+    let proxy = proxy();
+    let port = proxy.port().to_string();
+    let (port, folder) = (port.as_str(), proxy.dir().to_str().unwrap());
+    let log_in = [("PGUSER", "admin"), ("PGPASSWORD", "secret")];
+    for command in ["on", "status", "check", "off"] {
+        for place in [
+            &[("PGPORT", port)][..],
+            &[("PGPORT", port), ("PGHOST", "localhost")],
+            &[("PGPORT", port), ("PGHOST", folder)],
+            &[("PGPORT", port), ("PGDATABASE", "app"), ("PGCONNECT_TIMEOUT", "9"), ("PGSSLMODE", "disable")],
+        ] {
+            let (code, _, told) = run(&["maintenance", command, "app"], &[&log_in[..], place].concat());
+            assert_eq!(code, Some(0), "{command} {place:?}: {told}");
+        }
+    }
+    // The command line goes before the environment.
+    let url = format!("postgres://admin:secret@127.0.0.1:{port}/pgsluice");
+    let elsewhere = [("PGHOST", "192.0.2.1"), ("PGPORT", "1"), ("PGUSER", "nobody"), ("PGPASSWORD", "wrong")];
+    assert_eq!(run(&["maintenance", "status", "app", "--admin", &url], &elsewhere).0, Some(0));
+    let variable = [&elsewhere[..], &[("PGSLUICE_ADMIN", url.as_str())]].concat();
+    assert_eq!(run(&["maintenance", "status", "app"], &variable).0, Some(0));
+    // Required TLS is not to be had there.
+    let strict = [&log_in[..], &[("PGPORT", port), ("PGSSLMODE", "require")]].concat();
+    let (code, _, told) = run(&["maintenance", "status", "app"], &strict);
+    assert!(code == Some(3) && told.contains("TLS"), "{code:?} {told}");
 }
 
 #[test]
@@ -99,14 +180,14 @@ fn a_password_comes_from_the_password_file_as_with_psql() {
     assert_eq!(status(&[]), (Some(0), String::new()));
     let named = other.to_str().unwrap();
     let (code, told) = status(&[("PGPASSFILE", named)]);
-    assert!(code == Some(1) && told.contains("password authentication failed"), "{told}");
+    assert!(code == Some(4) && told.contains("password authentication failed"), "{told}");
     assert!(told.contains(&format!("password retrieved from file \"{named}\"")), "{told}");
     assert_eq!(status(&[("PGPASSFILE", named), ("PGPASSWORD", "secret")]), (Some(0), String::new()));
     write(&own, 0o640, "secret");
     let (code, told) = status(&[]);
-    assert!(code == Some(1) && told.contains("has group or world access"), "{told}");
+    assert!(code == Some(4) && told.contains("has group or world access"), "{told}");
     assert!(told.contains("asks for a password of \"admin\": set PGPASSWORD"), "{told}");
     std::fs::remove_file(&own).unwrap();
     let (code, told) = status(&[]);
-    assert!(code == Some(1) && !told.contains("WARNING"), "{told}");
+    assert!(code == Some(4) && !told.contains("WARNING"), "{told}");
 }

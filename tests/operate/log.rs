@@ -18,6 +18,11 @@ fn line(proxy: &Proxy, event: &str, words: &[&str]) -> String {
     wait::until(SOON, &format!("{event} {words:?} in the log"), found)
 }
 
+/// How often what a line is about has happened.
+fn times(line: &str) -> u64 {
+    line.rsplit("times=").next().unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
 fn refused(proxy: &Proxy, login: Login) -> String {
     match Raw::connect(&proxy.tcp(), &login) {
         Ok(_) => panic!("let in"),
@@ -95,9 +100,6 @@ fn refused_writes_are_counted_in_one_line_a_second() {
     let who = ["user=app", "database=app", "application_name=one", "statement=INSERT", "client=\"127.0.0.1:"];
     line(&proxy, "write_refused", &who);
     line(&proxy, "write_refused", &["application_name=other", "statement=DELETE", "times=1"]);
-    let times = |line: &String| -> u64 {
-        line.rsplit("times=").next().unwrap().split_whitespace().next().unwrap().parse().unwrap()
-    };
     let of_one = || lines(&proxy, "write_refused").into_iter().filter(|line| line.contains("application_name=one"));
     wait::until(SOON, "all 200 to be counted", || {
         (of_one().map(|line| times(&line)).sum::<u64>() == 200).then_some(())
@@ -227,4 +229,52 @@ fn why_a_mode_changes_and_why_a_drain_gives_up_is_told() {
     rows(&mut console, "ONLINE app");
     line(&proxy, "mode", &["mode: offline", "cause=\"OFFLINE\""]);
     line(&proxy, "mode", &["mode: read_write", "cause=\"ONLINE\""]);
+}
+
+#[test]
+fn errors_of_pgsluices_own_inside_a_session_are_in_the_log_unless_they_are_left_out() {
+    let pin = "pin_sessions = false\nmax_message_size = \"4kB\"";
+    for logged in [true, false] {
+        let proxy = proxy_with(&config(&format!("log_pooler_errors = {logged}\n{pin}"), ""));
+        let login = Login::new("app", "app").password("app").parameter("application_name", "shop");
+        let mut app = Raw::connect(&proxy.tcp(), &login).unwrap();
+        for _ in 0..20 {
+            assert_eq!(app.query("listen news", SOON).unwrap_err().sqlstate(), Some("0A000"));
+        }
+        assert_eq!(app.query("show pgsluice.nonsense", SOON).unwrap_err().sqlstate(), Some("42704"));
+        let large = format!("select '{}'", "x".repeat(5000));
+        assert_eq!(app.query(&large, SOON).unwrap_err().sqlstate(), Some("54000"));
+        let prepared = [message::parse("", "show pgsluice.nothing", &[]), message::bind("", "", &[])].concat();
+        app.round_trip(&[prepared, message::execute("", 0), message::sync()].concat(), SOON).unwrap();
+        rows(&mut app, "select 1");
+        drop(app);
+        line(&proxy, "closing", &[]);
+        if !logged {
+            assert!(lines(&proxy, "error_sent").is_empty(), "{}", proxy.log());
+            continue;
+        }
+        let who = ["WARN", "user=app", "database=app", "application_name=shop", "client=\"127.0.0.1:"];
+        line(&proxy, "error_sent", &[&who[..], &["sqlstate=\"0A000\"", "times=1"]].concat());
+        let listens = || lines(&proxy, "error_sent").into_iter().filter(|line| line.contains("LISTEN"));
+        let all = || listens().map(|line| times(&line)).sum::<u64>() == 20;
+        wait::until(SOON, "all 20 to be counted", || all().then_some(()));
+        assert!(listens().count() < 10, "{}", proxy.log());
+        line(&proxy, "error_sent", &["sqlstate=\"42704\"", "pgsluice.nonsense"]);
+        line(&proxy, "error_sent", &["sqlstate=\"42704\"", "pgsluice.nothing"]);
+        line(&proxy, "error_sent", &["sqlstate=\"54000\"", "too large"]);
+    }
+}
+
+#[test]
+fn who_does_not_finish_its_log_in_is_named_as_far_as_it_has_named_itself() {
+    use std::io::Write as _;
+    let proxy = proxy_with(&config("client_login_timeout = \"1s\"", ""));
+    let mut silent = std::net::TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    silent.write_all(&message::startup(196_608, &[("user", "app"), ("database", "other")])).unwrap();
+    let who = ["WARN", "user=app", "database=other", "client=127.0.0.1:"];
+    line(&proxy, "client_login_timeout", &who);
+    // A crowd's probes that say nothing at all are no client's.
+    let mute = std::net::TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    let address = format!("client={}", mute.local_addr().unwrap());
+    line(&proxy, "client_login_timeout", &[&address]);
 }

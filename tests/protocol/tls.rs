@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgsluice::tls::{ALPN, CaSource, ClientTlsConfig, ServerTls, ServerTlsConfig, SslMode, TlsFiles};
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, Tls, proxy::binary};
+use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, Tls, proxy::binary, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -88,6 +88,17 @@ async fn tls_may_begin_at_once_if_it_names_postgresql() {
     assert_eq!(socket.read_u8().await.unwrap(), b'S');
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     connector.connect("localhost".try_into().unwrap(), socket).await.expect("a handshake");
+    // Who does not trust the certificate says so, and that is in the log with the address.
+    let mut socket = connect().await;
+    let client = format!("client={}", socket.local_addr().unwrap());
+    socket.write_all(&message::ssl_request()).await.unwrap();
+    assert_eq!(socket.read_u8().await.unwrap(), b'S');
+    let other = Cluster::builder().tls(true).start().unwrap();
+    let strict = towards(&other.tls().unwrap().ca_cert);
+    let connector = tokio_rustls::TlsConnector::from(strict.config().unwrap().clone());
+    connector.connect("localhost".try_into().unwrap(), socket).await.expect_err("an unknown authority");
+    let logged = || proxy.log().lines().any(|line| line.contains("tls_failed") && line.contains(&client));
+    wait::until(Duration::from_secs(10), "the failure in the log", || logged().then_some(()));
 }
 
 /// Another pgsluice stands in for a server that takes it, as PostgreSQL 17 does.

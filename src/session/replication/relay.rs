@@ -12,6 +12,7 @@ use super::command::{self, Command};
 use crate::gate::{Gate, Lane, WriteTicket};
 use crate::hub::client::{Ask, Running};
 use crate::hub::{Client, Core, Database, Phase};
+use crate::log::{Refused, RefusedKind};
 use crate::net::Stream;
 use crate::session::End;
 use crate::session::turned::{detail_of, led_elsewhere, standing_of};
@@ -276,6 +277,7 @@ impl Relay {
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.refused.add(1);
         }
+        self.log_refused(name);
         self.from_client.drain(..header.total);
         if self.status == TxStatus::Idle || self.kind == Replication::Physical {
             report.write(&mut self.to_client);
@@ -287,6 +289,18 @@ impl Relay {
             self.refusal = Some(report).filter(|_| self.status == TxStatus::Block);
         }
         Ok(true)
+    }
+
+    fn log_refused(&self, command: &str) {
+        if self.core.setup().config.log.log_pooler_errors {
+            let refused = Refused {
+                database: self.db.name.clone(),
+                user: self.me.user.clone(),
+                application_name: self.me.application_name.borrow().clone(),
+                kind: RefusedKind::Write(command.to_owned()),
+            };
+            self.core.hub.refused_statements.log(&refused, &self.me.address_words());
+        }
     }
 
     fn send(&mut self, header: Header) {
