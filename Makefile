@@ -41,9 +41,12 @@ release: postgres
 postgres:
 	@fixtures/get-postgres
 
-demo: postgres build
-	$(CARGO) build --locked --release -p pgsluice-fixtures --example demo
-	@exec "$(target)/release/examples/demo" "$(target)/release/pgsluice"
+# Both programs in one build, by a profile that compiles quickly.
+demo: postgres
+	@echo 'Building pgsluice and the demo: two to three minutes on two cores the first time, seconds after that.'
+	@echo 'The demo itself takes half a minute.'
+	$(CARGO) build --locked --profile demo --workspace --bin pgsluice --example demo
+	@exec "$(target)/demo/examples/demo" "$(target)/demo/pgsluice"
 
 test: postgres
 	$(CARGO) test --locked --workspace

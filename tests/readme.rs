@@ -350,6 +350,8 @@ fn the_demo_tells_its_story_and_finds_everything_as_it_must_be() {
         ["ERROR:  cannot execute ", "DETAIL:  database \"shop\" is in maintenance: ", "HINT:  Writes are expected"];
     assert!(refusal.iter().all(|text| out.contains(text)), "{out}");
     assert!(!out.contains('\x1b'), "no colours in a file");
+    let wide: Vec<_> = out.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "lines that a terminal of 80 columns would wrap: {wide:#?}");
 }
 
 /// The demo's binary. `cargo test --workspace` has built it; if not, it is built.

@@ -77,6 +77,15 @@ impl OpenTransaction {
     /// Named in what is told each second.
     pub(crate) const SHOWN_IN_NOTICE: usize = 3;
 
+    /// The first few of them, one to a line, each below what they are the list of.
+    pub(crate) fn lines(all: &[OpenTransaction], shown: usize) -> String {
+        let mut text: String = all.iter().take(shown).map(|one| format!("\n  {one}")).collect();
+        if let Some(more) = all.len().checked_sub(shown).filter(|more| *more > 0) {
+            text.push_str(&format!("\n  and {more} more"));
+        }
+        text
+    }
+
     pub(crate) fn list(all: &[OpenTransaction], shown: usize) -> String {
         let mut text = all.iter().take(shown).map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if let Some(more) = all.len().checked_sub(shown).filter(|more| *more > 0) {
@@ -86,16 +95,28 @@ impl OpenTransaction {
     }
 }
 
+/// What a client has named itself or sent, without what ends a line or moves a terminal's cursor.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => line.push(c),
+            other => line.extend(other.escape_debug()),
+        }
+    }
+    line
+}
+
 impl fmt::Display for OpenTransaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "user \"{}\"", self.user)?;
+        write!(f, "user \"{}\"", on_one_line(&self.user))?;
         if !self.application_name.is_empty() {
-            write!(f, ", application \"{}\"", self.application_name)?;
+            write!(f, ", application \"{}\"", on_one_line(&self.application_name))?;
         }
         write!(f, ", client {}, open for {} s", self.client_address, self.age.as_secs())?;
         match &self.statement {
             _ if self.unreachable => f.write_str(", whose server cannot be reached"),
-            Some(statement) => write!(f, ", running: {statement}"),
+            Some(statement) => write!(f, ", running: {}", on_one_line(statement)),
             None => f.write_str(", idle in transaction"),
         }
     }

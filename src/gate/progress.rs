@@ -87,7 +87,7 @@ impl fmt::Display for Progress {
         // The nearest second: what is told each second is not told to the millisecond.
         write!(f, " ({} s)", (self.waited + Duration::from_millis(500)).as_secs())?;
         if !self.open.is_empty() {
-            write!(f, ": {}", OpenTransaction::list(&self.open, OpenTransaction::SHOWN_IN_NOTICE))?;
+            write!(f, ":{}", OpenTransaction::lines(&self.open, OpenTransaction::SHOWN_IN_NOTICE))?;
         }
         Ok(())
     }

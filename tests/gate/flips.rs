@@ -19,7 +19,7 @@ async fn on_and_off() {
     let progress = on.progress().await.unwrap();
     assert_eq!(
         progress[0].to_string(),
-        "database \"app\": waiting for 1 open transaction (1 s): user \"writer\", application \"test\", \
+        "database \"app\": waiting for 1 open transaction (1 s):\n  user \"writer\", application \"test\", \
          client 127.0.0.1, open for 1 s, running: UPDATE t SET a = 1"
     );
     assert_eq!(gate.state().mode.as_str(), "draining");
