@@ -17,7 +17,7 @@ use crate::hub::{Client, Core, Phase};
 use crate::log::clients;
 use crate::log::millis;
 use crate::session::startup::{Guest, tell};
-use crate::wire::{Report, TxStatus, back, front};
+use crate::wire::{Report, TxStatus, answer, back, front};
 
 /// Bytes of a command that failed that are logged.
 const LOGGED: usize = 200;
@@ -190,7 +190,7 @@ impl Console {
                 }
                 b'F' => {
                     front::function_oid(&body)?;
-                    Report::error("0A000", "the console has no functions").write(&mut self.link.out);
+                    self.link.say(&Report::error("0A000", "the console has no functions"));
                     self.ready();
                 }
                 // Left over from a COPY that never was: PostgreSQL ignores that too.
@@ -204,7 +204,8 @@ impl Console {
     }
 
     fn greet(&mut self) {
-        let out = &mut self.link.out;
+        let mut words = Vec::with_capacity(512);
+        let out = &mut words;
         back::authentication_ok(out);
         for (name, value) in settings::REPORTED {
             back::parameter_status(out, name, value);
@@ -212,17 +213,18 @@ impl Console {
         back::parameter_status(out, "application_name", &self.me.application_name.borrow());
         back::parameter_status(out, "session_authorization", &self.me.user);
         back::backend_key(out, u32::try_from(self.me.id).unwrap_or(u32::MAX), &self.me.secret);
+        self.link.out.extend_from_slice(&words);
         self.ready();
     }
 
     fn ready(&mut self) {
-        back::ready(&mut self.link.out, self.status);
+        answer::ready(&mut self.link.out, self.status);
     }
 
     /// Tells the client of an error; it may be the last thing that is told.
     fn tell(&mut self, failed: Failed) -> Result<(), End> {
         match failed {
-            Failed::Told(report) => report.write(&mut self.link.out),
+            Failed::Told(report) => self.link.say(&report),
             Failed::End(end) => return Err(end),
         }
         Ok(())
@@ -241,7 +243,7 @@ impl Console {
     async fn query(&mut self, text: &[u8]) -> Result<(), Failed> {
         let all = statements(utf8(text)?)?;
         if all.is_empty() {
-            back::empty_query(&mut self.link.out);
+            answer::empty_query(&mut self.link.out);
             return Ok(());
         }
         let commands = all.iter().map(|tokens| parser::parse(tokens)).collect::<Result<Vec<_>, _>>()?;
@@ -254,7 +256,7 @@ impl Console {
                     row(out, table.columns, cells, &Formats::TEXT);
                 }
             }
-            back::command_complete(&mut self.link.out, command.tag());
+            answer::command_complete(&mut self.link.out, command.tag());
             self.link.flush_if_much().await?;
         }
         Ok(())

@@ -175,8 +175,8 @@ async fn reload(console: &mut Console, hub: &Arc<Hub>) -> Result<(), Failed> {
     hub.control.try_send(hub::Control::Reload(tell)).map_err(stopping)?;
     match console.link.wait(told).await?.map_err(stopping)? {
         Ok(reloaded) => {
-            let out = &mut console.link.out;
-            reloaded.told.into_iter().for_each(|text| Report::warning("01000", text).write(out));
+            let link = &mut console.link;
+            reloaded.told.into_iter().for_each(|text| link.say(&Report::warning("01000", text)));
             Ok(())
         }
         Err(why) => {

@@ -10,7 +10,7 @@ use super::table::{Column, Format, Formats, Table, describe, row};
 use super::words::{Token, statements};
 use crate::wire::frame::{take_u16, take_u32};
 use crate::wire::front::{self, Target};
-use crate::wire::{Report, TxStatus, WireError, back};
+use crate::wire::{Report, TxStatus, WireError, answer};
 
 /// Statements and portals that one console may hold. Drivers that cache keep some hundreds.
 const MOST_STATEMENTS: usize = 1000;
@@ -98,7 +98,7 @@ impl Console {
                     Target::Statement(name) => _ = self.names.statements.remove(name),
                     Target::Portal(name) => _ = self.names.portals.remove(name),
                 }
-                back::close_complete(&mut self.link.out);
+                answer::close_complete(&mut self.link.out);
                 Ok(())
             }
         }
@@ -124,7 +124,7 @@ impl Console {
             );
         }
         statements.insert(message.name.to_vec(), Rc::new(Prepared { tokens, command, types }));
-        back::parse_complete(&mut self.link.out);
+        answer::parse_complete(&mut self.link.out);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Console {
             }
         }
         portals.insert(bind.portal.to_vec(), Portal { command, formats, state: State::Bound });
-        back::bind_complete(&mut self.link.out);
+        answer::bind_complete(&mut self.link.out);
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Console {
         let (found, formats) = match target {
             Target::Statement(name) => {
                 let statement = self.names.statement(name)?;
-                back::parameter_description(out, &statement.types);
+                answer::parameter_description(out, &statement.types);
                 (statement.command.as_ref().and_then(columns), &Formats::TEXT)
             }
             Target::Portal(name) => {
@@ -182,7 +182,7 @@ impl Console {
         };
         match found {
             Some(columns) => describe(out, columns, formats),
-            None => back::no_data(out),
+            None => answer::no_data(out),
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Console {
     async fn execute(&mut self, name: &[u8], most: usize) -> Result<(), Failed> {
         let mut portal = self.names.portals.remove(name).ok_or_else(|| no_portal(name))?;
         let Some(command) = portal.command.clone() else {
-            back::empty_query(&mut self.link.out);
+            answer::empty_query(&mut self.link.out);
             self.names.portals.insert(name.to_vec(), portal);
             return Ok(());
         };
@@ -207,10 +207,10 @@ impl Console {
             suspended = !table.rows.is_empty();
         }
         if suspended {
-            back::message(&mut self.link.out, b's', |_| ());
+            answer::portal_suspended(&mut self.link.out);
         } else {
             portal.state = State::Done;
-            back::command_complete(&mut self.link.out, command.tag());
+            answer::command_complete(&mut self.link.out, command.tag());
         }
         if !matches!(command, Command::Polite(Polite::End(_))) {
             self.names.portals.insert(name.to_vec(), portal);

@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf as _, BytesMut};
+
 use crate::hub::Client;
 use crate::hub::client::Ask;
 use crate::net::Stream;
 use crate::wire::frame::{HEADER, peek_front};
-use crate::wire::{Report, WireError};
+use crate::wire::{Report, WireError, answer};
 
 /// Longest message on the console, in bytes: no command is near it.
 const LONGEST: usize = 64 * 1024;
@@ -53,21 +55,21 @@ pub enum Broken {
 }
 
 /// A message: its tag and its body.
-pub type Message = (u8, Vec<u8>);
+pub type Message = (u8, BytesMut);
 
 /// See the module.
 pub struct Link {
     me: Rc<Client>,
     stream: Stream,
-    input: Vec<u8>,
+    input: BytesMut,
     /// Our words.
-    pub out: Vec<u8>,
+    pub out: BytesMut,
 }
 
 impl Link {
     /// Over a client's stream.
     pub fn new(me: Rc<Client>, stream: Stream) -> Self {
-        Self { me, stream, input: Vec::new(), out: Vec::new() }
+        Self { me, stream, input: BytesMut::new(), out: BytesMut::new() }
     }
 
     /// The next message, once it is there whole; what was said before goes out meanwhile.
@@ -75,16 +77,17 @@ impl Link {
         loop {
             match peek_front(&self.input, LONGEST)? {
                 Some(header) if header.total <= self.input.len() => {
-                    let mut message: Vec<u8> = self.input.drain(..header.total).collect();
-                    return Ok((header.tag, message.split_off(HEADER)));
+                    let mut message = self.input.split_to(header.total);
+                    message.advance(HEADER.min(header.total));
+                    return Ok((header.tag, message));
                 }
                 _ => {}
             }
             if self.input.is_empty() {
                 // An idle console holds no memory.
-                self.input = Vec::new();
+                self.input = BytesMut::new();
                 if self.out.is_empty() {
-                    self.out = Vec::new();
+                    self.out = BytesMut::new();
                 }
             }
             let held = self.input.len();
@@ -119,6 +122,11 @@ impl Link {
         .await
     }
 
+    /// Says an error or a notice.
+    pub fn say(&mut self, report: &Report) {
+        answer::report(&mut self.out, report);
+    }
+
     /// Sends what was said, if it is much.
     pub async fn flush_if_much(&mut self) -> Result<(), End> {
         if self.out.len() > BACKLOG { self.flush().await } else { Ok(()) }
@@ -139,7 +147,7 @@ impl Link {
     /// Says the last words and closes.
     pub async fn close(mut self, end: &End) {
         if let End::Report(report) = end {
-            report.write(&mut self.out);
+            answer::report(&mut self.out, report);
             let _ = tokio::time::timeout(GOODBYE, self.stream.write_all(&self.out)).await;
         }
         self.stream.close(&[]);
@@ -165,7 +173,7 @@ impl Link {
         while !self.out.is_empty() {
             match self.stream.poll_write(cx, &self.out, &[]) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(n)) if n > 0 => drop(self.out.drain(..n)),
+                Poll::Ready(Ok(n)) if n > 0 => self.out.advance(n.min(self.out.len())),
                 Poll::Ready(_) => return Err(End::Gone),
             }
         }

@@ -47,27 +47,27 @@ pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<
     let mut handle = handle.map_err(report)?;
     while let Some(waits_for) = console.link.wait(handle.progress()).await? {
         for progress in waits_for {
-            Report::notice(progress.to_string()).write(&mut console.link.out);
+            console.link.say(&Report::notice(progress.to_string()));
         }
     }
     let outcomes = console.link.wait(handle.outcome()).await?;
     let others: Vec<_> = handle.other_names().map(|name| format!("\"{name}\"")).collect();
     if !others.is_empty() {
         let text = format!("{} is for every name of the database: \"{name}\", {}", command.verb, others.join(", "));
-        Report::notice(text).write(&mut console.link.out);
+        console.link.say(&Report::notice(text));
     }
     answer(console, outcomes)
 }
 
 fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateError>)>) -> Result<Table, Failed> {
-    let out = &mut console.link.out;
+    let link = &mut console.link;
     let mut table = Table::new(OUTCOME);
     let mut failed: Vec<GateError> = Vec::new();
     for (_, outcome) in outcomes {
         match outcome {
             Ok(outcome) => {
                 let allowed = allowing_rules(&console.core, &outcome);
-                warnings(&outcome).iter().chain(&allowed).for_each(|warning| warning.write(out));
+                warnings(&outcome).iter().chain(&allowed).for_each(|warning| link.say(warning));
                 table.push(row(outcome));
             }
             Err(error) => failed.push(error),
@@ -77,14 +77,14 @@ fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateErro
     let Some(first) = failed.next() else { return Ok(table) };
     // Rows are lost behind an error: what became of the other databases has to be told before it.
     for other in failed {
-        Report { severity: Severity::Warning, ..report(other) }.write(out);
+        link.say(&Report { severity: Severity::Warning, ..report(other) });
     }
     if !table.rows.is_empty() {
         let text = match table.rows.len() {
             1 => "1 other database is done; SHOW MAINTENANCE tells".to_owned(),
             count => format!("{count} other databases are done; SHOW MAINTENANCE tells"),
         };
-        warning(text).write(out);
+        link.say(&warning(text));
     }
     Err(report(first).into())
 }

@@ -1,10 +1,11 @@
 //! Tables as the console gives them, in the text form of PostgreSQL's types and in the binary one that some drivers insist on.
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
+use bytes::BufMut;
 use jiff::Timestamp;
 
 use crate::gate::print_timestamp;
-use crate::wire::back::message;
+use crate::wire::answer;
 
 /// A column's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,43 +166,26 @@ impl Formats {
 }
 
 /// Appends a RowDescription.
-pub fn describe(out: &mut Vec<u8>, columns: &[Column], formats: &Formats) {
-    message(out, b'T', |out| {
-        put_count(out, columns.len());
-        for (at, column) in columns.iter().enumerate() {
-            let (oid, length) = column.kind.of();
-            out.extend_from_slice(column.name.as_bytes());
-            // The name's end, and no table and no column behind it.
-            out.extend_from_slice(&[0; 7]);
-            out.extend_from_slice(&oid.to_be_bytes());
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(&(-1_i32).to_be_bytes());
-            let format: u16 = match formats.of(at) {
-                Format::Text => 0,
-                Format::Binary => 1,
-            };
-            out.extend_from_slice(&format.to_be_bytes());
-        }
-    });
+pub fn describe(out: &mut impl BufMut, columns: &[Column], formats: &Formats) {
+    let column = |(at, column): (usize, &Column)| {
+        let (oid, size) = column.kind.of();
+        answer::Column { name: column.name, oid, size, binary: formats.of(at) == Format::Binary }
+    };
+    answer::row_description(out, columns.iter().enumerate().map(column).collect::<Vec<_>>());
 }
 
 /// Appends a DataRow.
-pub fn row(out: &mut Vec<u8>, columns: &[Column], cells: &[Cell], formats: &Formats) {
-    message(out, b'D', |out| {
-        put_count(out, columns.len());
+pub fn row(out: &mut impl BufMut, columns: &[Column], cells: &[Cell], formats: &Formats) {
+    let value = |(at, column): (usize, &Column)| {
         let mut value = Vec::new();
-        for (at, column) in columns.iter().enumerate() {
-            value.clear();
-            let there = match (cells.get(at), formats.of(at)) {
-                (None | Some(Cell::Null), _) => false,
-                (Some(cell), Format::Text) => text(&mut value, cell),
-                (Some(cell), Format::Binary) => binary(&mut value, cell, column.kind),
-            };
-            let length = if there { i32::try_from(value.len()).unwrap_or(i32::MAX) } else { -1 };
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(&value);
-        }
-    });
+        let there = match (cells.get(at)?, formats.of(at)) {
+            (Cell::Null, _) => false,
+            (cell, Format::Text) => text(&mut value, cell),
+            (cell, Format::Binary) => binary(&mut value, cell, column.kind),
+        };
+        there.then_some(value)
+    };
+    answer::data_row(out, columns.iter().enumerate().map(value));
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {

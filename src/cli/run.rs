@@ -30,7 +30,7 @@ fn load(run: &Run) -> Result<Config, ConfigErrors> {
     }
 }
 
-fn complain(errors: &ConfigErrors) -> ExitCode {
+fn refuse(errors: &ConfigErrors) -> ExitCode {
     errors.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
     errors.errors.iter().for_each(|error| complain(format_args!("{error}")));
     ExitCode::FAILURE
@@ -67,14 +67,14 @@ fn check(file: &std::path::Path) -> ExitCode {
                 }
             }
         }
-        Err(errors) => complain(&errors),
+        Err(errors) => refuse(&errors),
     }
 }
 
 fn serve(run: &Run) -> ExitCode {
     let config = match load(run) {
         Ok(config) => config,
-        Err(errors) => return complain(&errors),
+        Err(errors) => return refuse(&errors),
     };
     let level = crate::log::start(&config.log);
     crate::serve::allocator::map_buffers(&config);

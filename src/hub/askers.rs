@@ -1,9 +1,10 @@
 //! Programs that are known to ask for something that only a certain server connection can tell.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
 
 /// How long one is known: who asks by hand is not to change how a role is pooled for good.
 const IS_KNOWN: Duration = Duration::from_secs(600);
@@ -15,10 +16,15 @@ const MOST: usize = 1000;
 type Program = (Arc<str>, Box<str>);
 
 /// Those of one database that ask for one thing.
-#[derive(Default)]
 pub struct Askers {
-    known: Mutex<HashMap<Program, Instant>>,
+    known: DashMap<Program, Instant>,
     any: AtomicBool,
+}
+
+impl Default for Askers {
+    fn default() -> Self {
+        Self { known: DashMap::with_shard_amount(super::SHARDS), any: AtomicBool::new(false) }
+    }
 }
 
 impl Askers {
@@ -27,18 +33,18 @@ impl Askers {
         if !self.any.load(Relaxed) {
             return false;
         }
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(user.clone(), application_name.into())).is_some_and(|last| last.elapsed() < IS_KNOWN)
+        let last = self.known.get(&(user.clone(), application_name.into())).map(|last| *last);
+        last.is_some_and(|last| last.elapsed() < IS_KNOWN)
     }
 
     /// Notes that a session of that program asks.
     pub fn remember(&self, user: &Arc<str>, application_name: &str) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST {
-            known.retain(|_, last| last.elapsed() < IS_KNOWN);
+        if self.known.len() >= MOST {
+            self.known.retain(|_, last| last.elapsed() < IS_KNOWN);
         }
-        if known.len() < MOST {
-            known.insert((user.clone(), application_name.into()), Instant::now());
+        // Several may come at once: there are a few more then than MOST, and never many.
+        if self.known.len() < MOST {
+            self.known.insert((user.clone(), application_name.into()), Instant::now());
         }
         self.any.store(true, Relaxed);
     }

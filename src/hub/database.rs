@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::DashMap;
 use tokio::sync::Notify;
 
 use super::Hub;
@@ -104,7 +105,7 @@ pub struct Database {
     disabled: AtomicBool,
     resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
-    resolved: Mutex<HashMap<Arc<str>, ResolvedOfUser>>,
+    resolved: DashMap<Arc<str>, ResolvedOfUser>,
     refusal_place: ArcSwapOption<Place>,
     hub: Weak<Hub>,
 }
@@ -136,7 +137,7 @@ impl Database {
         self.setup.store(Arc::new(setup));
         self.generation.fetch_add(1, SeqCst);
         let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.resolved.clear();
         self.refusal_place.store(None);
         self.catalog.changes.outdate();
         self.catalog.learn(Arc::new(Knowledge::Pending));
@@ -254,17 +255,16 @@ impl Database {
 
     /// What a server made of these parameters of that user's start-up packet before.
     pub fn resolved(&self, user: &str, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(user)?.get(wanted).cloned()
+        self.resolved.get(user)?.get(wanted).cloned()
     }
 
     /// Notes what a server made of them.
     pub fn remember_resolved(&self, user: &Arc<str>, wanted: &[(String, String)], resolved: Resolved) -> Arc<Resolved> {
         let resolved = Arc::new(resolved);
-        let mut known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.values().map(HashMap::len).sum::<usize>() >= MOST_RESOLVED {
-            known.clear();
+        if self.resolved.iter().map(|of_user| of_user.len()).sum::<usize>() >= MOST_RESOLVED {
+            self.resolved.clear();
         }
-        known.entry(user.clone()).or_default().insert(wanted.to_vec(), resolved.clone());
+        self.resolved.entry(user.clone()).or_default().insert(wanted.to_vec(), resolved.clone());
         resolved
     }
 
@@ -339,7 +339,7 @@ pub struct Databases {
     known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
     changing: Mutex<()>,
     clusters: ArcSwap<Clusters>,
-    users: Mutex<HashMap<Arc<str>, Arc<SharedLimit>>>,
+    users: DashMap<Arc<str>, Arc<SharedLimit>>,
     /// Pools that wait under a limit that several share.
     in_line: Arc<InLine>,
     /// PAUSE of all: databases that come into being later are born paused.
@@ -358,7 +358,7 @@ impl Databases {
             known: ArcSwap::default(),
             changing: Mutex::default(),
             clusters: ArcSwap::default(),
-            users: Mutex::default(),
+            users: DashMap::new(),
             paused: AtomicBool::new(false),
             ids: Arc::new(AtomicU64::new(1)),
         }
@@ -493,13 +493,12 @@ impl Databases {
 
     /// The limit of a user over all databases.
     fn user_limit(&self, user: &Arc<str>, most: usize) -> Arc<SharedLimit> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.entry(user.clone()).or_insert_with(|| SharedLimit::new(most, self.in_line.clone())).clone()
+        self.users.entry(user.clone()).or_insert_with(|| SharedLimit::new(most, self.in_line.clone())).clone()
     }
 
     /// A user's limit may be another one after a reload.
     fn apply_user_limits(&self, config: &config::Config) {
-        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let users: Vec<_> = self.users.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
         for (user, limit) in users {
             limit.set(limit_of(config.max_user_connections(&user)));
         }
@@ -531,7 +530,7 @@ impl Databases {
             disabled: AtomicBool::new(false),
             resumed: Notify::new(),
             pools: Mutex::default(),
-            resolved: Mutex::default(),
+            resolved: DashMap::with_shard_amount(super::SHARDS),
             refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),
         }))

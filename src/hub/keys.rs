@@ -1,9 +1,10 @@
 //! Cancel keys whose process id is a server process's own: whoever was told of one is found here, several of one process by
 //! their secrets. All others have the client's number in that place.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use subtle::ConstantTimeEq;
 
 /// A secret, and the client that was told it.
@@ -13,16 +14,15 @@ type Told = (Arc<[u8]>, u64);
 #[derive(Debug, Default)]
 pub struct Keys {
     /// By process id: clients of several clusters may be told the same.
-    known: Mutex<HashMap<u32, Vec<Told>>>,
+    known: DashMap<u32, Vec<Told>>,
 }
 
 impl Keys {
     /// A client is to be told this process id and secret. False if another has been told the same: it may not.
     #[must_use]
     pub fn add(&self, pid: u32, secret: &Arc<[u8]>, client: u64) -> bool {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = known.entry(pid).or_default();
-        let new = find(told, secret).is_none();
+        let mut told = self.known.entry(pid).or_default();
+        let new = find(&told, secret).is_none();
         if new {
             told.push((secret.clone(), client));
         }
@@ -31,19 +31,17 @@ impl Keys {
 
     /// The client has gone.
     pub fn remove(&self, pid: u32, client: u64) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(clients) = known.get_mut(&pid) {
-            clients.retain(|(_, one)| *one != client);
-            if clients.is_empty() {
-                known.remove(&pid);
-            }
+        // One entry from the look to its end: nobody is told a key of a list that is just being removed.
+        let Entry::Occupied(mut told) = self.known.entry(pid) else { return };
+        told.get_mut().retain(|(_, one)| *one != client);
+        if told.get().is_empty() {
+            told.remove();
         }
     }
 
     /// The client that was told these.
     pub fn client(&self, pid: u32, secret: &[u8]) -> Option<u64> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        find(known.get(&pid)?, secret)
+        find(&self.known.get(&pid)?, secret)
     }
 }
 
@@ -70,6 +68,6 @@ mod tests {
         keys.remove(7, 100);
         assert_eq!(keys.client(7, b"1"), None);
         keys.remove(7, 200);
-        assert!(keys.known.lock().unwrap().is_empty());
+        assert!(keys.known.is_empty());
     }
 }

@@ -51,6 +51,8 @@ pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
 
 /// Jobs that may wait for a core. More are refused: a console must not be able to fill memory.
 const JOBS: usize = 1024;
+/// Parts of a map that each database has, each with a lock of its own: there may be hundreds of databases.
+const SHARDS: usize = 8;
 
 /// What is read from the configuration and may change at a reload.
 pub struct Setup {

@@ -76,11 +76,6 @@ pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
     message(out, b'C', |out| string(out, tag));
 }
 
-/// EmptyQueryResponse.
-pub fn empty_query(out: &mut Vec<u8>) {
-    message(out, b'I', |_| ());
-}
-
 /// ParseComplete.
 pub fn parse_complete(out: &mut Vec<u8>) {
     message(out, b'1', |_| ());
@@ -96,68 +91,6 @@ pub fn close_complete(out: &mut Vec<u8>) {
     message(out, b'3', |_| ());
 }
 
-/// NoData.
-pub fn no_data(out: &mut Vec<u8>) {
-    message(out, b'n', |_| ());
-}
-
-/// ParameterDescription of type OIDs.
-pub fn parameter_description(out: &mut Vec<u8>, oids: &[u32]) {
-    message(out, b't', |out| {
-        out.extend_from_slice(&u16::try_from(oids.len()).unwrap_or(u16::MAX).to_be_bytes());
-        for oid in oids {
-            out.extend_from_slice(&oid.to_be_bytes());
-        }
-    });
-}
-
-/// A column of a result that pgsluice makes itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its type's OID: 25 text, 23 int4, 20 int8, 16 bool.
-    pub oid: u32,
-}
-
-/// RowDescription; every column is in text form.
-pub fn row_description(out: &mut Vec<u8>, columns: &[Column<'_>]) {
-    message(out, b'T', |out| {
-        out.extend_from_slice(&u16::try_from(columns.len()).unwrap_or(u16::MAX).to_be_bytes());
-        for column in columns {
-            let size: i16 = match column.oid {
-                16 => 1,
-                23 => 4,
-                20 => 8,
-                _ => -1,
-            };
-            string(out, column.name);
-            out.extend_from_slice(&0_u32.to_be_bytes());
-            out.extend_from_slice(&0_u16.to_be_bytes());
-            out.extend_from_slice(&column.oid.to_be_bytes());
-            out.extend_from_slice(&size.to_be_bytes());
-            out.extend_from_slice(&(-1_i32).to_be_bytes());
-            out.extend_from_slice(&0_u16.to_be_bytes());
-        }
-    });
-}
-
-/// DataRow of text values, None for NULL.
-pub fn data_row<'a>(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = Option<&'a [u8]>>) {
-    message(out, b'D', |out| {
-        out.extend_from_slice(&u16::try_from(values.len()).unwrap_or(u16::MAX).to_be_bytes());
-        for value in values {
-            match value {
-                None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
-                Some(bytes) => {
-                    out.extend_from_slice(&i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_be_bytes());
-                    out.extend_from_slice(bytes);
-                }
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,12 +101,5 @@ mod tests {
         ready(&mut out, TxStatus::Failed);
         command_complete(&mut out, "SELECT 1");
         assert_eq!(out, b"Z\0\0\0\x05EC\0\0\0\x0dSELECT 1\0");
-    }
-
-    #[test]
-    fn null_and_empty_are_told_apart() {
-        let mut out = Vec::new();
-        data_row(&mut out, [None, Some(&b""[..])].into_iter());
-        assert_eq!(out, b"D\0\0\0\x0e\0\x02\xff\xff\xff\xff\0\0\0\0");
     }
 }

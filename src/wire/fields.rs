@@ -115,21 +115,25 @@ impl Report {
             Severity::Error | Severity::Fatal => b'E',
             Severity::Warning | Severity::Notice => b'N',
         };
-        write_report(
-            out,
-            tag,
-            [
-                (b'S', Some(self.severity.word().as_bytes())),
-                (b'V', Some(self.severity.word().as_bytes())),
-                (b'C', Some(self.code.as_bytes())),
-                (b'M', Some(self.message.as_bytes())),
-                (b'D', self.detail.as_deref().map(str::as_bytes)),
-                (b'H', self.hint.as_deref().map(str::as_bytes)),
-                (b'F', self.place.as_deref().map(|place| place.file.as_slice())),
-                (b'L', self.place.as_deref().map(|place| place.line.as_slice())),
-                (b'R', self.place.as_deref().map(|place| place.routine.as_slice())),
-            ],
-        );
+        write_report(out, tag, self.fields().map(|(code, value)| (code, Some(value))));
+    }
+
+    /// The fields that it has, in PostgreSQL's order.
+    pub fn fields(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let place = self.place.as_deref();
+        [
+            (b'S', Some(self.severity.word().as_bytes())),
+            (b'V', Some(self.severity.word().as_bytes())),
+            (b'C', Some(self.code.as_bytes())),
+            (b'M', Some(self.message.as_bytes())),
+            (b'D', self.detail.as_deref().map(str::as_bytes)),
+            (b'H', self.hint.as_deref().map(str::as_bytes)),
+            (b'F', place.map(|place| place.file.as_slice())),
+            (b'L', place.map(|place| place.line.as_slice())),
+            (b'R', place.map(|place| place.routine.as_slice())),
+        ]
+        .into_iter()
+        .filter_map(|(code, value)| Some((code, value?)))
     }
 }
 

@@ -1,13 +1,15 @@
 //! Bytes: what travels between a PostgreSQL client and a server.
 //!
 //! This layer never touches a socket. It finds the bounds of messages ([`frame`]), reads the few whose content
-//! matters ([`startup`], [`front`]), writes those that pgsluice says itself ([`back`], [`front`]), and takes errors
+//! matters ([`startup`], [`front`]), writes those that pgsluice says itself ([`back`], [`front`], and whole
+//! answers of its own with [`answer`]), and takes errors
 //! apart ([`fields`]). [`buffer`] holds bytes that are read once and, as a rule, sent on from where they lie.
 //!
 //! Everything is strict: a length is checked before memory is taken for it, a string ends with its NUL, and a message
 //! that holds more or less than it declares is refused with the texts and SQLSTATEs that PostgreSQL uses
 //! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 
+pub mod answer;
 pub mod back;
 pub mod buffer;
 pub mod fields;

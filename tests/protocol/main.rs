@@ -7,6 +7,7 @@ mod ends;
 mod errors;
 mod malformed;
 mod own_statements;
+mod pgwire;
 mod replication;
 mod single;
 mod stand;

@@ -85,7 +85,7 @@ pub(super) async fn run(console: &mut Console, show: &Show) -> Result<Option<Tab
     Ok(Some(match show {
         Show::Help => {
             let usage = Report { severity: Severity::Notice, ..Report::error("00000", "Console usage") };
-            usage.with_detail(Some(HELP.to_owned())).write(&mut console.link.out);
+            console.link.say(&usage.with_detail(Some(HELP.to_owned())));
             return Ok(None);
         }
         Show::Version => one(VERSION, concat!("pgsluice ", env!("CARGO_PKG_VERSION")).into()),

@@ -19,7 +19,7 @@ use crate::sql::own_statements::settings;
 use crate::sql::{Own, OwnUse, Statement, may_use_own, own_use, set_name};
 use crate::wire::frame::Header;
 use crate::wire::front;
-use crate::wire::{Report, TxStatus, back};
+use crate::wire::{Report, TxStatus, answer};
 
 /// SHOWs of one message that are answered; of others the server knows nothing. A value may be long, and a client must not be
 /// able to have it written without end.
@@ -180,16 +180,16 @@ impl Session {
             Part::Whole(own) => {
                 let status = self.flow.status;
                 if status == TxStatus::Failed {
-                    aborted().write(&mut self.io.to_client);
+                    answer::report(&mut self.io.to_client, &aborted());
                 } else {
                     describe(&mut self.io.to_client, OwnUse::Shows(own), false);
                     self.say_row(own);
                 }
-                back::ready(&mut self.io.to_client, status);
+                answer::ready(&mut self.io.to_client, status);
             }
-            Part::Bound => back::bind_complete(&mut self.io.to_client),
+            Part::Bound => answer::bind_complete(&mut self.io.to_client),
             Part::Statement(used) => {
-                back::parameter_description(&mut self.io.to_client, &[]);
+                answer::parameter_description(&mut self.io.to_client, &[]);
                 describe(&mut self.io.to_client, used, false);
             }
             Part::Portal { used, binary } => describe(&mut self.io.to_client, used, binary),
@@ -203,8 +203,8 @@ impl Session {
             value = value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
         }
         let out = &mut self.io.to_client;
-        back::data_row(out, std::iter::once(Some(value.as_bytes())));
-        back::command_complete(out, "SHOW");
+        answer::data_row(out, std::iter::once(Some(value)));
+        answer::command_complete(out, "SHOW");
     }
 
     /// The value now.
@@ -222,10 +222,11 @@ impl Session {
 
 /// The answer to Describe: one column of text, or none.
 fn describe(out: &mut Vec<u8>, used: OwnUse, binary: bool) {
-    let OwnUse::Shows(own) = used else { return back::no_data(out) };
-    back::row_description(out, &[back::Column { name: own.name(), oid: TEXT }]);
-    if binary && let Some(format) = out.last_mut() {
-        // Text is the same in both forms; only the last field of the description tells which was asked for.
-        *format = 1;
+    match used {
+        // Text is the same in both forms; the description tells which was asked for.
+        OwnUse::Shows(own) => {
+            answer::row_description(out, [answer::Column { name: own.name(), oid: TEXT, size: -1, binary }]);
+        }
+        _ => answer::no_data(out),
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::{Buf as _, BytesMut};
+
 use super::Replication;
 use super::command::{self, Command};
 use crate::gate::{Gate, Lane, WriteTicket};
@@ -21,7 +23,7 @@ use crate::sql::own_statements::transaction::POISON;
 use crate::topology::Standing;
 use crate::upstream::Server;
 use crate::wire::frame::{HEADER, Header, peek_back, peek_front};
-use crate::wire::{Report, TxStatus, back, front};
+use crate::wire::{Report, TxStatus, answer, front};
 
 /// Bytes that may wait for a peer before nothing more is read for it.
 const BACKLOG: usize = 256 * 1024;
@@ -36,10 +38,10 @@ pub(in crate::session) struct Relay {
     server: Option<Box<Server>>,
     kind: Replication,
     largest: usize,
-    from_client: Vec<u8>,
-    from_server: Vec<u8>,
-    to_client: Vec<u8>,
-    to_server: Vec<u8>,
+    from_client: BytesMut,
+    from_server: BytesMut,
+    to_client: BytesMut,
+    to_server: BytesMut,
     /// Bytes of the server's current message that are still to come.
     rest: usize,
     /// A query is under way.
@@ -72,10 +74,10 @@ impl Relay {
             server: Some(server),
             kind,
             largest,
-            from_client: Vec::new(),
-            from_server: Vec::new(),
-            to_client: Vec::new(),
-            to_server: Vec::new(),
+            from_client: BytesMut::new(),
+            from_server: BytesMut::new(),
+            to_client: BytesMut::new(),
+            to_server: BytesMut::new(),
             rest: 0,
             busy: false,
             status: TxStatus::Idle,
@@ -88,7 +90,7 @@ impl Relay {
 
     /// Runs until one of the two goes or the client is sent away.
     pub(in crate::session) async fn run(mut self, mut stream: Stream, greeting: Vec<u8>) -> End {
-        self.to_client = greeting;
+        self.to_client.extend_from_slice(&greeting);
         let end = loop {
             if let Err(end) = self.look() {
                 break end;
@@ -102,7 +104,7 @@ impl Relay {
             }
         };
         if let End::Report(report) = &end {
-            report.write(&mut self.to_client);
+            answer::report(&mut self.to_client, report);
         }
         let patience = std::time::Duration::from_secs(1);
         let _ = tokio::time::timeout(patience, stream.write_all(&self.to_client)).await;
@@ -143,7 +145,7 @@ impl Relay {
                     return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
                 }
                 Ask::Turn if self.ticket.is_some() => _ = self.check_server()?,
-                Ask::Notice(report) if !self.busy => report.write(&mut self.to_client),
+                Ask::Notice(report) if !self.busy => answer::report(&mut self.to_client, &report),
                 Ask::RollBack | Ask::Notice(_) | Ask::Flip | Ask::Cancel | Ask::Turn => {}
             }
         }
@@ -189,7 +191,7 @@ impl Relay {
             }
             let Some(message) = bytes.get(..header.total) else { break };
             match self.refusal.take_if(|_| header.tag == b'E') {
-                Some(report) => report.write(&mut self.to_client),
+                Some(report) => answer::report(&mut self.to_client, &report),
                 None => self.to_client.extend_from_slice(message),
             }
             let status = message.get(HEADER).copied().and_then(TxStatus::from_byte).filter(|_| header.tag == b'Z');
@@ -198,7 +200,7 @@ impl Relay {
                 self.answered(status);
             }
         }
-        self.from_server.drain(..at);
+        self.from_server.advance(at.min(self.from_server.len()));
         Ok(())
     }
 
@@ -238,7 +240,8 @@ impl Relay {
     }
 
     fn pass(&mut self, header: Header) {
-        self.to_server.extend(self.from_client.drain(..header.total));
+        let message = self.from_client.split_to(header.total);
+        self.to_server.extend_from_slice(&message);
     }
 
     /// False: it waits for news of the server.
@@ -278,13 +281,15 @@ impl Relay {
             stats.refused.add(1);
         }
         self.log_refused(name);
-        self.from_client.drain(..header.total);
+        self.from_client.advance(header.total);
         if self.status == TxStatus::Idle || self.kind == Replication::Physical {
-            report.write(&mut self.to_client);
-            back::ready(&mut self.to_client, self.status);
+            answer::report(&mut self.to_client, &report);
+            answer::ready(&mut self.to_client, self.status);
         } else {
             // The server is made to fail in its place, so that the block is as after any error.
-            front::write_query(&mut self.to_server, POISON.as_bytes());
+            let mut poison = Vec::new();
+            front::write_query(&mut poison, POISON.as_bytes());
+            self.to_server.extend_from_slice(&poison);
             self.busy = true;
             self.refusal = Some(report).filter(|_| self.status == TxStatus::Block);
         }
@@ -368,7 +373,7 @@ impl Relay {
 }
 
 /// Writes what the socket takes.
-fn push(stream: &mut Stream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
+fn push(stream: &mut Stream, cx: &mut Context<'_>, bytes: &mut BytesMut) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
         match stream.poll_write(cx, bytes.get(done..).unwrap_or_default(), &[])? {
@@ -377,16 +382,16 @@ fn push(stream: &mut Stream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> io::R
             Poll::Ready(n) => done += n,
         }
     }
-    bytes.drain(..done);
+    bytes.advance(done.min(bytes.len()));
     if bytes.is_empty() && bytes.capacity() > BACKLOG {
-        *bytes = Vec::new();
+        *bytes = BytesMut::new();
     }
     let _ = stream.poll_flush(cx)?;
     Ok(())
 }
 
 /// Reads what there is: whether anything came.
-fn pull(stream: &mut Stream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> io::Result<bool> {
+fn pull(stream: &mut Stream, cx: &mut Context<'_>, bytes: &mut BytesMut) -> io::Result<bool> {
     if stream.poll_readable(cx).is_pending() {
         return Ok(false);
     }
