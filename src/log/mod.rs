@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// Sets how much is logged from now on.
-pub struct Level(reload::Handle<EnvFilter, Registry>);
+pub struct Level(reload::Handle<Targets, Registry>);
 
 impl Level {
     /// Logs that much.
@@ -33,9 +34,16 @@ impl Level {
 }
 
 /// RefusedKind other crates have to say is for their developers.
-fn filter(level: LogLevel) -> EnvFilter {
-    let others = if level == LogLevel::Error { "error" } else { "warn" };
-    EnvFilter::new(format!("{others},pgsluice={level}"))
+fn filter(level: LogLevel) -> Targets {
+    let own = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let others = own.min(LevelFilter::WARN);
+    Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), own)
 }
 
 /// Begins to log to standard error.

@@ -13,6 +13,7 @@ const MOST_MAPPED: u64 = 128 * 1024;
 /// whatever mapped memory is freed: from then on a buffer is cut out of a heap and written over with zeros, which makes
 /// all of it resident for each client that waits with a query of some bytes.
 #[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "there is no safe way to mallopt")]
 pub fn map_buffers(config: &Config) {
     let size = (config.memory.buffer_size.bytes() as u64).clamp(LEAST_MAPPED, MOST_MAPPED);
     // SAFETY: it is given no pointer; no other thread runs yet that could allocate meanwhile.
@@ -31,6 +32,7 @@ pub fn map_buffers(_: &Config) {}
 
 /// The allocator gives back by itself what lies at the end of its heaps only; what sessions leave behind lies scattered.
 #[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "there is no safe way to malloc_trim")]
 pub fn trim() {
     // SAFETY: it is given no pointer, and may be called at any time by any thread.
     unsafe { libc::malloc_trim(0) };

@@ -10,6 +10,7 @@ pub const REMEDY: &str = "raise the limit (LimitNOFILE= of the service, ulimit -
 const OTHERS: u64 = 100;
 
 /// Raises the soft limit to the hard one. Gives that.
+#[expect(unsafe_code, reason = "limits are read and set by the C library")]
 #[allow(clippy::unnecessary_cast, reason = "rlim_t has other widths elsewhere")]
 fn raise() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
