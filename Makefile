@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions bench build release postgres lint fmt
+.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-drivers conformance-versions bench build release postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -28,6 +28,10 @@ help:
 	@echo 'make build  the release binary, target/release/pgsluice'
 	@echo 'make release  the same for users, told by a benchmark what runs under load: ten minutes, a twentieth less processor time'
 	@echo 'make lint   formatting and clippy, as .ci/run checks them'
+	@echo 'make doc    the documentation of the code, without a warning'
+	@echo 'make deny   licences, sources and bans of what is built in (cargo-deny, installed if it is not there)'
+	@echo 'make msrv   whether the oldest Rust that Cargo.toml names will do'
+	@echo 'make fuzz-smoke  a minute of random input'
 	@echo 'make fmt    formats'
 
 build:
@@ -112,6 +116,22 @@ bench: postgres
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# Everything that .ci/run asks for.
+ci: lint doc deny msrv test fuzz-smoke
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+deny:
+	@.ci/deny
+
+msrv:
+	@.ci/msrv
+
+# Three targets, each with random numbers of its own: what is found names the case to keep in tests/fuzz/seeds.txt.
+fuzz-smoke: postgres
+	PGSLUICE_TEST_FUZZ_SECONDS=20 $(CARGO) test --locked --workspace --test fuzz -- --nocapture --test-threads=1
 
 fmt:
 	$(CARGO) fmt --all

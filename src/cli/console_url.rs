@@ -107,12 +107,20 @@ mod tests {
     fn what_a_url_leaves_out_comes_from_the_environment() {
         for (url, variables, full) in [
             ("postgres://", "USER=me", "postgres://?user=me&host=127.0.0.1&port=6432"),
-            ("postgres:///pgsluice", "PGUSER=dba USER=me PGHOST=db1 PGPORT=7000", "postgres:///pgsluice?user=dba&host=db1&port=7000"),
+            (
+                "postgres:///pgsluice",
+                "PGUSER=dba USER=me PGHOST=db1 PGPORT=7000",
+                "postgres:///pgsluice?user=dba&host=db1&port=7000",
+            ),
             ("postgres://u@h/pgsluice", "PGUSER=x PGHOST=y", "postgres://u@h/pgsluice?port=6432"),
             ("postgres://u:p@h:1", "PGPORT=2", "postgres://u:p@h:1?port=2"),
             ("postgres://:p@h", "LOGNAME=o/b@c", "postgres://:p@h?user=o/b%40c&port=6432"),
             ("postgres://h?user=u&port=9", "PGPORT=2", "postgres://h?user=u&port=9"),
-            ("postgres://u@?host=/run", "PGHOST=x PGSSLMODE=disable", "postgres://u@?host=/run&port=6432&sslmode=disable"),
+            (
+                "postgres://u@?host=/run",
+                "PGHOST=x PGSSLMODE=disable",
+                "postgres://u@?host=/run&port=6432&sslmode=disable",
+            ),
             ("postgres://u@h?sslmode=require", "PGSSLMODE=disable", "postgres://u@h?sslmode=require&port=6432"),
             ("nonsense", "USER=me", "nonsense"),
         ] {
@@ -122,7 +130,9 @@ mod tests {
 
     #[test]
     fn a_variable_that_cannot_be_used_is_named() {
-        for (variables, name) in [("PGPORT=0", "PGPORT: "), ("PGPORT=5432,5433", "PGPORT: "), ("PGSSLMODE=on", "PGSSLMODE: ")] {
+        for (variables, name) in
+            [("PGPORT=0", "PGPORT: "), ("PGPORT=5432,5433", "PGPORT: "), ("PGSSLMODE=on", "PGSSLMODE: ")]
+        {
             assert!(complete("postgres://u@h", with(variables)).unwrap_err().starts_with(name), "{variables}");
         }
         assert!(connect_timeout("", with("PGCONNECT_TIMEOUT=soon")).unwrap_err().starts_with("PGCONNECT_TIMEOUT: "));

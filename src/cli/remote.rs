@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use super::console_url::{complete, connect_timeout, variable};
 use super::exit::{Failure, complain, print};
-use super::passfile::{self, Place};
 use super::maintenance::DEFAULT_ADMIN;
+use super::passfile::{self, Place};
 use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
 use crate::config::{Config, Timeouts, show_duration};

@@ -181,6 +181,10 @@ impl Register {
     }
 
     /// A place at the door of that core; any number will do, it is taken modulo the number of shards.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there is at least one shard, and the place is taken modulo their number"
+    )]
     pub fn lane(&self, shard: usize) -> Lane {
         let place = shard.checked_rem(self.shards.len()).unwrap_or(0);
         Lane(self.shards[place].clone())

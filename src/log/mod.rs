@@ -10,14 +10,14 @@ mod refused_statements;
 mod text;
 
 pub use occasionally::Occasionally;
-pub use refused_statements::{Refused, RefusedStatements, RefusedKind};
+pub use refused_statements::{Refused, RefusedKind, RefusedStatements};
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};

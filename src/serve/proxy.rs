@@ -84,6 +84,7 @@ struct Watched {
 ///
 /// # Errors
 /// It could not be started.
+#[expect(clippy::too_many_lines, reason = "to be divided")]
 pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Result<(), StartError> {
     let cores = match config.process.workers {
         // A thread of ours keeps about as much of the kernel's work busy on another core; fewer threads that each find more

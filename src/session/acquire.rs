@@ -221,6 +221,7 @@ impl Session {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     async fn take(&mut self, nature: Nature, deadline: Instant) -> Result<(), Denied> {
         let core = self.core.index;
         let mut refusal = None;

@@ -276,6 +276,7 @@ pub(super) fn introduce(
     Ok(Entering::new(core, me))
 }
 
+#[expect(clippy::too_many_lines, reason = "to be divided")]
 async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let db = admit(core, guest)?;
     let setup = core.setup();

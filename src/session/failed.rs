@@ -21,6 +21,7 @@ fn is_of_server(code: &[u8]) -> bool {
 
 impl Session {
     /// Takes in an error of the server's, and tells the client of it if it is for it.
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     pub(super) fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
         if ends_back_end(ErrorFields::new(body))
             && let Some(server) = self.lease.server()

@@ -8,6 +8,7 @@ use crate::wire::{Report, TxStatus};
 
 /// See the module.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Flow {
     /// What the server still owes, in order.
     pub(super) expects: VecDeque<Expected>,

@@ -40,6 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a session knows of that.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Identity {
     /// The server process id in the key that the client was told; None: its own number.
     told: Option<u32>,

@@ -208,6 +208,7 @@ impl Session {
 
     /// A query that has to be looked at more closely, or to wait.
     #[inline(never)]
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
         if let Some(handled) = self.own_query(header, &cached) {
             return Ok(handled);

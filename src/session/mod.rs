@@ -145,6 +145,7 @@ struct Manner {
 }
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub struct Session {
     core: Rc<Core>,
     spares: Rc<spares::Spares>,

@@ -85,6 +85,7 @@ enum Next {
 }
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub struct Past {
     /// The message that began the block, while nothing ran in it that could not run again in another one.
     begun: Option<Rc<Cached>>,

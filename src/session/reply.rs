@@ -89,6 +89,7 @@ impl Session {
     }
 
     #[inline(never)]
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
         let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
@@ -305,6 +306,7 @@ impl Session {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn ready_for_query(&mut self, header: Header) -> Result<Result<(), io::Error>, End> {
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         let status = match body {

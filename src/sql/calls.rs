@@ -16,6 +16,7 @@ use std::ops::Range;
 
 /// What the calls of a statement amount to.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Calls {
     pub refusal: Refusal,
     pub effects: Vec<SessionEffect>,

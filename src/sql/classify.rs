@@ -248,6 +248,7 @@ fn inner(lexer: &Lexer, start: u32, end: u32, scope: Scope<'_>, level: u8) -> Op
 }
 
 /// Everything that does not begin like a query. `None`: not known.
+#[expect(clippy::too_many_lines, reason = "to be divided")]
 fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level: u8) -> Option<Draft> {
     use SessionEffect as E;
     let verb = c.now.keyword;

@@ -141,6 +141,7 @@ struct Slot {
     keyword: Keyword,
 }
 
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and stops at an index that is wrong")]
 static TABLE: [Slot; SLOTS] = {
     let empty = Slot { caseless: (0, 0), len: 0, keyword: Keyword::None };
     let mut table = [empty; SLOTS];

@@ -96,6 +96,7 @@ const DIGIT: u8 = 4;
 const DOLLAR: u8 = 8;
 const IDENT: u8 = START | DIGIT | DOLLAR;
 
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it, and stops at an index that is wrong")]
 static CLASS: [u8; 256] = {
     let mut class = [0u8; 256];
     let mut b = 0;
@@ -113,6 +114,7 @@ static CLASS: [u8; 256] = {
 };
 
 #[inline]
+#[expect(clippy::indexing_slicing, reason = "the table has a place for each byte")]
 fn class(b: u8) -> u8 {
     CLASS[b as usize]
 }
@@ -143,6 +145,7 @@ pub(super) fn continuation(text: &[u8], mut at: usize) -> Option<usize> {
 
 /// Walks over a text; `Clone` makes a cheap look-ahead.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,

@@ -18,6 +18,7 @@ pub(super) struct RowLock {
 
 /// What one pass over a statement found.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Facts {
     /// The first tokens.
     pub head: [Token; 4],
@@ -87,6 +88,7 @@ fn is_set_op(keyword: Keyword) -> bool {
     matches!(keyword, Keyword::Union | Keyword::Intersect | Keyword::Except | Keyword::All | Keyword::Distinct)
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 struct Scan {
     facts: Facts,
     /// The last four tokens, youngest first.

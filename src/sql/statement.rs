@@ -70,6 +70,7 @@ impl Analysis {
 
 /// One statement of a text.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub struct Statement {
     /// Byte range in the text, without white space, comments and semicolon around it.
     pub span: Range<u32>,

@@ -162,6 +162,7 @@ impl Facts {
 }
 
 /// A server connection: its stream, and what the server has told about its session.
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub struct Server {
     /// The stream. It holds no unread bytes while the connection is pooled.
     pub stream: Stream,

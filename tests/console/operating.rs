@@ -146,7 +146,10 @@ fn what_is_told_each_second_is_short_and_names_the_true_seconds() {
     for (at, text) in told.iter().enumerate() {
         let lines: Vec<_> = text.lines().collect();
         assert!(text.len() < 600 && lines.len() == 5 && lines[0].contains("6 open transactions"), "{text}");
-        assert!(lines[1..4].iter().all(|line| line.starts_with("  user \"app\"")) && lines[4] == "  and 3 more", "{text}");
+        assert!(
+            lines[1..4].iter().all(|line| line.starts_with("  user \"app\"")) && lines[4] == "  and 3 more",
+            "{text}"
+        );
         let seconds = text.split(" s)").next().and_then(|head| head.rsplit('(').next()).unwrap();
         assert!(seconds.parse::<usize>().unwrap() > at, "the {at}th says {text}");
     }

@@ -94,10 +94,15 @@ fn a_command_line_that_is_wrong_and_a_console_that_is_not_there_have_codes_for_e
             (&["maintenance", command, "app"], &[("PGCONNECT_TIMEOUT", "soon")]),
         ] {
             let (code, printed, told) = run(wrong, variables);
-            assert!(code == Some(2) && printed.is_empty() && !told.is_empty(), "{wrong:?} {variables:?}: {code:?} {told}");
+            assert!(
+                code == Some(2) && printed.is_empty() && !told.is_empty(),
+                "{wrong:?} {variables:?}: {code:?} {told}"
+            );
         }
     }
-    for wrong in [&[][..], &["maintenance"], &["nonsense"], &["run", "--log-level", "loud"], &["check-config", "a", "b"]] {
+    for wrong in
+        [&[][..], &["maintenance"], &["nonsense"], &["run", "--log-level", "loud"], &["check-config", "a", "b"]]
+    {
         assert_eq!(run(wrong, &[]).0, Some(2), "{wrong:?}");
     }
     for (failing, words) in [

@@ -17,7 +17,6 @@
     clippy::unwrap_used,
     reason = "a test that panics has failed"
 )]
-
 // The same source upon different atomics is the whole point.
 #![allow(clippy::duplicate_mod)]
 #![allow(unsafe_code, reason = "cells of loom's are looked into")]

@@ -241,10 +241,10 @@ fn errors_of_pgsluices_own_inside_a_session_are_in_the_log_unless_they_are_left_
         for _ in 0..20 {
             assert_eq!(app.query("listen news", SOON).unwrap_err().sqlstate(), Some("0A000"));
         }
-        assert_eq!(app.query("show pgsluice.nonsense", SOON).unwrap_err().sqlstate(), Some("42704"));
+        assert_eq!(app.query("set pgsluice.mode = 'x'", SOON).unwrap_err().sqlstate(), Some("55P02"));
         let large = format!("select '{}'", "x".repeat(5000));
         assert_eq!(app.query(&large, SOON).unwrap_err().sqlstate(), Some("54000"));
-        let prepared = [message::parse("", "show pgsluice.nothing", &[]), message::bind("", "", &[])].concat();
+        let prepared = [message::parse("", "set pgsluice.nothing = 1", &[]), message::bind("", "", &[])].concat();
         app.round_trip(&[prepared, message::execute("", 0), message::sync()].concat(), SOON).unwrap();
         rows(&mut app, "select 1");
         drop(app);
@@ -259,7 +259,7 @@ fn errors_of_pgsluices_own_inside_a_session_are_in_the_log_unless_they_are_left_
         let all = || listens().map(|line| times(&line)).sum::<u64>() == 20;
         wait::until(SOON, "all 20 to be counted", || all().then_some(()));
         assert!(listens().count() < 10, "{}", proxy.log());
-        line(&proxy, "error_sent", &["sqlstate=\"42704\"", "pgsluice.nonsense"]);
+        line(&proxy, "error_sent", &["sqlstate=\"55P02\"", "pgsluice.mode"]);
         line(&proxy, "error_sent", &["sqlstate=\"42704\"", "pgsluice.nothing"]);
         line(&proxy, "error_sent", &["sqlstate=\"54000\"", "too large"]);
     }

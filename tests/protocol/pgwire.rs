@@ -89,10 +89,7 @@ fn both_ways_of_writing_an_error_give_the_same_bytes() {
 
 #[test]
 fn the_log_in() {
-    assert!(matches!(
-        one!(backend(back::authentication_ok), PgWireBackendMessage::Authentication),
-        Authentication::Ok
-    ));
+    assert!(matches!(one!(backend(back::authentication_ok), PgWireBackendMessage::Authentication), Authentication::Ok));
     let set = one!(
         backend(|out| back::parameter_status(out, "DateStyle", "ISO, MDY")),
         PgWireBackendMessage::ParameterStatus
@@ -102,7 +99,8 @@ fn the_log_in() {
     let key = one!(backend(|out| back::backend_key(out, 4711, &secret)), PgWireBackendMessage::BackendKeyData);
     assert_eq!(key.pid, 4711);
     assert_eq!(key.secret_key.to_bytes(), secret);
-    let key = one!(backend(|out| back::backend_key(out, 1, &7_i32.to_be_bytes())), PgWireBackendMessage::BackendKeyData);
+    let key =
+        one!(backend(|out| back::backend_key(out, 1, &7_i32.to_be_bytes())), PgWireBackendMessage::BackendKeyData);
     assert!(key.secret_key.eq_value(&SecretKey::I32(7)));
 }
 
@@ -181,21 +179,17 @@ fn answers_of_our_own() {
 fn messages_to_servers() {
     let query = one!(frontend(|out| front::write_query(out, b"SELECT 'a'")), PgWireFrontendMessage::Query);
     assert_eq!(query.query, "SELECT 'a'");
-    let split = one!(frontend(|out| front::write_query_of(out, &[b"BEGIN;", b"SELECT 1"])), PgWireFrontendMessage::Query);
+    let split =
+        one!(frontend(|out| front::write_query_of(out, &[b"BEGIN;", b"SELECT 1"])), PgWireFrontendMessage::Query);
     assert_eq!(split.query, "BEGIN;SELECT 1");
     let oids = [23_u32.to_be_bytes(), 25_u32.to_be_bytes()].concat();
-    let parse = one!(
-        frontend(|out| front::write_parse(out, b"name", b"SELECT $1, $2", &oids)),
-        PgWireFrontendMessage::Parse
-    );
+    let parse =
+        one!(frontend(|out| front::write_parse(out, b"name", b"SELECT $1, $2", &oids)), PgWireFrontendMessage::Parse);
     assert_eq!(parse.name.as_deref(), Some("name"));
     assert_eq!((parse.query.as_str(), &parse.type_oids[..]), ("SELECT $1, $2", &[23, 25][..]));
     // Formats, values and result formats, as a client would send them.
     let rest = b"\0\x01\0\x01\0\x02\0\0\0\x03abc\xff\xff\xff\xff\0\x01\0\0";
-    let bind = one!(
-        frontend(|out| front::write_bind(out, b"portal", b"statement", rest)),
-        PgWireFrontendMessage::Bind
-    );
+    let bind = one!(frontend(|out| front::write_bind(out, b"portal", b"statement", rest)), PgWireFrontendMessage::Bind);
     assert_eq!((bind.portal_name.as_deref(), bind.statement_name.as_deref()), (Some("portal"), Some("statement")));
     assert_eq!((&bind.parameter_format_codes[..], &bind.result_column_format_codes[..]), (&[1][..], &[0][..]));
     let values: Vec<_> = bind.parameters.iter().map(|value| value.as_deref()).collect();
@@ -205,10 +199,8 @@ fn messages_to_servers() {
     let statement = Target::Statement(b"statement");
     let describe = one!(frontend(|out| front::write_target(out, b'D', statement)), PgWireFrontendMessage::Describe);
     assert_eq!((describe.target_type, describe.name.as_deref()), (b'S', Some("statement")));
-    let close = one!(
-        frontend(|out| front::write_target(out, b'C', Target::Portal(b"portal"))),
-        PgWireFrontendMessage::Close
-    );
+    let close =
+        one!(frontend(|out| front::write_target(out, b'C', Target::Portal(b"portal"))), PgWireFrontendMessage::Close);
     assert_eq!((close.target_type, close.name.as_deref()), (b'P', Some("portal")));
     let fail = one!(frontend(|out| front::write_copy_fail(out, "no more")), PgWireFrontendMessage::CopyFail);
     assert_eq!(fail.message, "no more");

@@ -12,6 +12,7 @@
 
 mod layers;
 mod log_lines;
+mod packages;
 mod sizes;
 
 use std::fs;

@@ -13,6 +13,7 @@ use crate::upstream::Pool;
 use crate::upstream::server::Facts;
 
 /// A client.
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub struct SeenClient {
     pub id: u64,
     pub user: Arc<str>,

@@ -56,6 +56,7 @@ type Row = Vec<Option<String>>;
 
 /// A function or procedure.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 struct Routine {
     oid: u32,
     schema: String,
@@ -89,6 +90,7 @@ struct Writer {
 
 /// What a body names.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 struct Named {
     calls: Vec<Called>,
     fields: Vec<Box<[u8]>>,

@@ -352,6 +352,7 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn keyword(&mut self, token: Token, next: Token) {
         let prev = self.before[0];
         let bit = self.bit();

@@ -134,6 +134,7 @@ pub(super) struct Object {
 
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Reach {
     pub functions: Names,
     /// Functions of one row, which the notation of a field calls too.

@@ -482,6 +482,7 @@ impl Pool {
         }
     }
 
+    #[expect(clippy::unreachable, reason = "a pool has at least one shard")]
     fn queue(&self, core: usize) -> MutexGuard<'_, Queue> {
         let shard = self.shards.get(core).or_else(|| self.shards.first());
         match shard {
