@@ -8,6 +8,7 @@ use super::{Graph, Map, Node, Routine};
 
 /// Commands in a body that READ ONLY does not stop.
 #[derive(Debug, Default, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Lasting {
     /// One runs.
     pub always: bool,

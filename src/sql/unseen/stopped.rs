@@ -20,6 +20,7 @@ use super::verdict::Unseen;
 
 /// A word in a body with which a command begins that is no query.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Utility {
     /// READ ONLY stops the command, or it changes nothing that outlives the session.
     pub stopped: bool,
@@ -129,6 +130,7 @@ impl Unseen {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 struct Look<'a> {
     beyond: &'a Reach,
     routines: &'a Names,
