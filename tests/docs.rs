@@ -16,7 +16,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use std::time::Duration;
+
 use pgsluice_fixtures::proxy::binary;
+use pgsluice_fixtures::{Address, Cluster, Login, Proxy, Raw, Role};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pgsluice");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -338,4 +341,41 @@ fn every_key_and_name_exists() {
     }
     assert!(looked_at > 300, "names are found");
     none(&wrong.into_iter().collect::<Vec<_>>());
+}
+
+/// The first cells of the rows of the table whose head begins with that word, without the marks of code.
+fn first_cells(page: &Page, head: &str) -> BTreeSet<String> {
+    let rows = page.prose().map(|(_, line)| line).skip_while(|line| !line.starts_with(&format!("| {head} |"))).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('|').nth(1).into_iter().flat_map(code)).map(str::to_owned).collect()
+}
+
+/// What the console says of itself is what the guide describes.
+#[test]
+fn the_console_is_described() {
+    let cluster = Cluster::builder()
+        .roles([Role::new("dba").password("dba"), Role::new("pgsluice").password("watch").option("IN ROLE pg_monitor")])
+        .databases(["app"])
+        .start()
+        .unwrap();
+    let config = format!(
+        "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_file = \"{{dir}}/userlist.txt\"\nadmin_users = [\"dba\"]\n\
+         [clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\nmonitor_user = \"pgsluice\"\n[databases.app]\n",
+        cluster.primary().port()
+    );
+    let users = "\"dba\" \"dba\"\n\"pgsluice\" \"watch\"\n";
+    let proxy = Proxy::builder(binary(BINARY)).config(config).file("userlist.txt", users).start().unwrap();
+    let login = Login::new("dba", "pgsluice").password("dba");
+    let mut console = Raw::connect(&Address::local(proxy.port()), &login).unwrap();
+    let mut column = |command: &str, nth: usize| -> BTreeSet<String> {
+        let rows = console.query(command, Duration::from_secs(30)).unwrap().remove(0).rows;
+        rows.into_iter().filter_map(|row| row[nth].clone()).collect()
+    };
+    let pages = pages();
+    let guide = pages.iter().find(|page| page.name == "docs/GUIDE.md").unwrap();
+    let (checks, described) = (column("MAINTENANCE CHECK app", 1), first_cells(guide, "check"));
+    assert!(checks.is_subset(&described), "not in the guide: {:?}", checks.difference(&described));
+    let counters: BTreeSet<String> = column("SHOW STATE", 0).into_iter().filter(|key| key.contains('_')).collect();
+    let described = first_cells(guide, "counter");
+    assert!(counters.is_subset(&described), "not in the guide: {:?}", counters.difference(&described));
 }
