@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pgsluice_fixtures::proxy::binary;
-use pgsluice_fixtures::{Address, Cluster, Login, Proxy, Raw, Role};
+use pgsluice_fixtures::{Address, Cluster, Login, Proxy, Raw, Role, wait};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pgsluice");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -373,7 +373,10 @@ fn the_console_is_described() {
     };
     let pages = pages();
     let guide = pages.iter().find(|page| page.name == "docs/GUIDE.md").unwrap();
-    let (checks, described) = (column("MAINTENANCE CHECK app", 1), first_cells(guide, "check"));
+    // Once the monitor has looked at the server there is all to be seen.
+    let asked = || Some(column("MAINTENANCE CHECK app", 1)).filter(|checks| checks.contains("foreign writers"));
+    let checks = wait::until(Duration::from_secs(30), "the primary to be known", asked);
+    let described = first_cells(guide, "check");
     assert!(checks.is_subset(&described), "not in the guide: {:?}", checks.difference(&described));
     let counters: BTreeSet<String> = column("SHOW STATE", 0).into_iter().filter(|key| key.contains('_')).collect();
     let described = first_cells(guide, "counter");
