@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::expect::Expected;
+use super::expect::{Expected, What};
 use crate::wire::{Report, TxStatus};
 
 /// See the module.
@@ -18,6 +18,8 @@ pub(super) struct Flow {
     pub(super) clean_alone: bool,
     /// As the server last said.
     pub(super) status: TxStatus,
+    /// Something has been answered since the last ReadyForQuery.
+    pub(super) answered: bool,
     /// Messages of the extended protocol have been sent since the last Sync.
     pub(super) batch: bool,
     /// A statement has been bound or executed since then.
@@ -112,5 +114,13 @@ impl Flow {
         self.expects.clear();
         let expects = std::mem::take(&mut self.expects);
         *self = Self { expects, told, skip: self.skip, ..Self::default() };
+    }
+
+    /// What a ReadyForQuery with that status means. A Sync alone ends no transaction block: PostgreSQL 18 says so where a simple
+    /// query stood behind a batch without Sync, leaves that transaction open, and fails with the next statement, whoever sends it.
+    pub(super) fn with_transaction_left_open(&mut self, said: TxStatus, to: &What) -> TxStatus {
+        let answered = std::mem::take(&mut self.answered);
+        let left_open = said == TxStatus::Idle && self.status == TxStatus::Block && matches!(to, What::Sync);
+        if left_open && !answered { TxStatus::Block } else { said }
     }
 }

@@ -92,6 +92,8 @@ impl Session {
     #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
         let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
+        // Neither a Close nor what the server says of itself begins a transaction command.
+        self.flow.answered |= !matches!(header.tag, b'Z' | b'3' | b'S' | b'N' | b'A');
         let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
         match header.tag {
             b'Z' => return self.ready_for_query(header),
@@ -318,6 +320,7 @@ impl Session {
             return Ok(Err(io::Error::new(io::ErrorKind::InvalidData, "ReadyForQuery that nobody asked for")));
         };
         self.flow.readies = self.flow.readies.saturating_sub(1);
+        let status = self.flow.with_transaction_left_open(status, &expected.what);
         self.flow.status = status;
         self.note_reading_reported();
         if matches!(self.flow.settling, Settling::Sent) {

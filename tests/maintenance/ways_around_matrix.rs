@@ -139,7 +139,7 @@ const BEFORE: &[EarlyForm] = &[
 ];
 
 fn preparable(way: &str) -> bool {
-    ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|word| way.starts_with(word))
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH"].iter().any(|word| way.starts_with(word))
         && !way.contains(" INTO n")
 }
 
@@ -205,26 +205,27 @@ fn on_major(expected: &str, major: u32) -> String {
     expected.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn matrix(mode: &str) -> (String, u32) {
-    let stand = stand(mode);
+/// Tries every way in every form; of those that can be prepared every `every`th is prepared before the gate closes too. The table, and
+/// the server's major version.
+pub fn table(mode: &str, stand: Stand, mut observer: Observer, ways: &[&str], every: usize) -> (String, u32) {
     // Whoever is to be prepared before the flip; a pinned session has a server connection each.
     let early = |way: &&&str| preparable(way);
     let mut prepared = Vec::new();
     for (_, prepare, _) in BEFORE {
-        for way in WAYS.iter().filter(early).step_by(2) {
+        for way in ways.iter().filter(early).step_by(every) {
             let mut raw = stand.app();
             prepare(&mut raw, way);
             prepared.push(raw);
         }
     }
     close(&stand);
-    let (mut observer, mut layers) = (Observer::new(&stand), Layers::new(&stand));
+    let mut layers = Layers::new(&stand);
     let (counts, everything) = (layers.counts(), observer.everything());
     let mut trial = Trial { stand, observer, layers, counts, everything };
     let mut prepared = prepared.into_iter();
     let mut early_cells: Vec<Vec<String>> = Vec::new();
     for (form, _, try_it) in BEFORE {
-        let cells = WAYS.iter().filter(early).step_by(2).map(|way| {
+        let cells = ways.iter().filter(early).step_by(every).map(|way| {
             let mut raw = prepared.next().expect("one for each");
             trial.cell(&format!("{mode}, {form}: {way}"), &mut raw, |raw| Some(try_it(raw)))
         });
@@ -235,12 +236,12 @@ fn matrix(mode: &str) -> (String, u32) {
     let mut early_cells: Vec<_> = early_cells.into_iter().map(Vec::into_iter).collect();
     let mut nth_early = 0;
     let mut raw = trial.stand.app();
-    for way in WAYS {
+    for way in ways {
         let mut cells: Vec<String> = Vec::new();
         for (form, try_it) in FORMS {
             cells.push(trial.cell(&format!("{mode}, {form}: {way}"), &mut raw, |raw| try_it(raw, way)));
         }
-        let has_early = early(&way) && nth_early % 2 == 0;
+        let has_early = early(&way) && nth_early % every == 0;
         nth_early += usize::from(early(&way));
         for column in &mut early_cells {
             cells.push(if has_early { column.next().expect("one for each") } else { "-".into() });
@@ -257,12 +258,19 @@ fn matrix(mode: &str) -> (String, u32) {
 }
 
 fn compare(mode: &str) {
-    let (found, major) = matrix(mode);
+    let stand = stand(mode);
+    let observer = Observer::new(&stand);
+    let (found, major) = table(mode, stand, observer, WAYS, 2);
     let path = format!("{}/tests/maintenance/ways_around.{mode}.expected", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("PGSLUICE_TEST_UPDATE").is_some() {
         std::fs::write(&path, &found).unwrap();
     }
-    let expected = on_major(&std::fs::read_to_string(&path).unwrap_or_default(), major);
+    same(&on_major(&std::fs::read_to_string(&path).unwrap_or_default(), major), &found);
+}
+
+/// Tells the lines of two tables that differ.
+#[track_caller]
+pub fn same(expected: &str, found: &str) {
     let lines = expected.lines().zip(found.lines()).filter(|(expected, found)| expected != found);
     let differences: Vec<String> = lines.map(|(e, f)| format!("expected {e}\nfound    {f}")).collect();
     assert!(differences.is_empty() && expected.lines().count() == found.lines().count(), "{}", differences.join("\n"));
@@ -276,4 +284,9 @@ fn every_way_in_every_form_in_transaction_mode() {
 #[test]
 fn every_way_in_every_form_in_session_mode() {
     compare("session");
+}
+
+#[test]
+fn every_way_in_every_form_in_statement_mode() {
+    compare("statement");
 }

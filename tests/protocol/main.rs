@@ -16,6 +16,7 @@ mod defaults;
 mod ends;
 mod errors;
 mod malformed;
+mod on_18;
 mod own_statements;
 mod pgwire;
 mod replication;
