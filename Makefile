@@ -9,7 +9,7 @@ target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_di
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
-	@echo 'make test   all tests, against real PostgreSQL servers'
+	@echo 'make test   all tests, against real PostgreSQL servers; some against PostgreSQL 18 too, which npm fetches once'
 	@echo 'make conformance  the long runs, one target each: figures go to docs/CONFORMANCE.md:'
 	@echo '  make conformance-release  all suites through the release binary'
 	@echo '  make conformance-corpus   PostgreSQL 15 regression suite through a closed gate, with an outside observer'

@@ -1,7 +1,8 @@
-//! The refusal list: what PostgreSQL 15 runs in a READ ONLY transaction although it changes the database, its server
+//! The refusal list: what PostgreSQL runs in a READ ONLY transaction although it changes the database, its server
 //! or another server. This is the one place where that is written down; configuration can widen and narrow it.
 //!
-//! Decided from PostgreSQL 15's `pg_proc` (functions marked volatile) and `ClassifyUtilityCommandAsReadOnly`. Not on
+//! Decided from `pg_proc` of PostgreSQL 14 to 18 (functions marked volatile: `tests/maintenance/volatile_functions.rs` names those
+//! that are not on it, and fails for a new one) and `ClassifyUtilityCommandAsReadOnly`. Not on
 //! the list, because they change nothing that stays: pg_terminate_backend, pg_cancel_backend, pg_backup_start and
 //! pg_backup_stop, pg_stat_reset*, pg_export_snapshot, txid_current, advisory locks, pg_notify, lo_open, lo_get.
 //! Not on it because PostgreSQL refuses them itself: nextval, setval.

@@ -7,7 +7,9 @@ use super::reach::{Names, Reach};
 
 /// Functions that are volatile, or depend on the server or the session, and write nothing that outlives the transaction. The sequence
 /// functions are among them since PostgreSQL refuses those itself. Sorted.
-const VOLATILE: [&str; 40] = [
+const VOLATILE: [&str; 42] = [
+    "array_sample",
+    "array_shuffle",
     "clock_timestamp",
     "current_setting",
     "currval",
