@@ -28,25 +28,8 @@ pub(super) const NO_SUCH_PORTAL: &[u8] = b"pgsluice_refused";
 /// What those raise, function 0 too (42883), and what breaking off a transaction does (57014, 25P02).
 const RAISED: [&[u8]; 5] = [b"22012", b"34000", b"42883", b"57014", b"25P02"];
 
-/// Functions that change large objects, by the OIDs of PostgreSQL's catalog, for function-call messages: lo_creat,
-/// lo_create, lo_import (2), lo_export, lo_unlink, lowrite, lo_truncate, lo_truncate64, lo_from_bytea, lo_put; and others
-/// that act outside of transactions: set_config, pg_logical_emit_message (2).
-const REFUSED_OIDS: &[(u32, &str)] = &[
-    (957, "lo_creat"),
-    (715, "lo_create"),
-    (764, "lo_import"),
-    (767, "lo_import"),
-    (765, "lo_export"),
-    (964, "lo_unlink"),
-    (955, "lowrite"),
-    (1004, "lo_truncate"),
-    (3172, "lo_truncate64"),
-    (3457, "lo_from_bytea"),
-    (3460, "lo_put"),
-    (2078, "set_config"),
-    (3577, "pg_logical_emit_message"),
-    (3578, "pg_logical_emit_message"),
-];
+/// `set_config(text, text, boolean)`: of a message nobody reads which setting it is about.
+const SET_CONFIG: u32 = 2078;
 
 /// PREPAREs of one message that are looked at before it is sent.
 const MOST_SUSPECTED: usize = 10_000;
@@ -188,8 +171,16 @@ impl Session {
 
     /// Refuses a function-call message.
     pub(super) fn refused_function(&self, oid: u32) -> Option<Report> {
-        let Some(name) = refused_function_name(oid) else { return self.refused_unseen_call(oid) };
+        let Some(name) = self.refused_function_name(oid) else { return self.refused_unseen_call(oid) };
         Some(self.refused(format!("cannot execute {name}() in a read-only transaction")))
+    }
+
+    /// The function of PostgreSQL's own with that OID, if function-call messages may not call it in maintenance.
+    pub(super) fn refused_function_name(&self, oid: u32) -> Option<&'static str> {
+        match oid {
+            SET_CONFIG => Some("set_config"),
+            oid => self.core.hub.setup.load().analyzer.list().function_by_oid(oid),
+        }
     }
 
     /// Whether a guarded connection can be had for a write that is refused anyway, and nobody who reads has to wait for it.
@@ -348,11 +339,6 @@ fn refused_statement(message: &[u8]) -> String {
         None => &text,
     };
     shown.chars().take(LOGGED).collect()
-}
-
-/// The function of that OID, if function-call messages may not call it in maintenance.
-pub(super) fn refused_function_name(oid: u32) -> Option<&'static str> {
-    REFUSED_OIDS.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name)
 }
 
 /// Whether a server in recovery refused a write, whatever SQLSTATE it chose.

@@ -39,7 +39,7 @@ impl Session {
     /// The same for a function-call message.
     pub(super) fn rehearse_function(&self, oid: u32) {
         if matches!(self.lease, Lease::Write { .. })
-            && let Some(name) = super::refuse::refused_function_name(oid)
+            && let Some(name) = self.refused_function_name(oid)
         {
             self.note_rehearsed("function call", format!("{name}()").as_bytes());
         }

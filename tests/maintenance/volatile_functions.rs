@@ -3,6 +3,9 @@
 
 use pgsluice::sql::{LexContext, Refusal, analyze};
 use pgsluice_fixtures::Cluster;
+use pgsluice_fixtures::raw::message::function_call;
+
+use crate::stand::{Stand, sqlstate, talk};
 
 /// What is marked volatile and writes nothing that stays, or what PostgreSQL itself refuses in a READ ONLY transaction. What runs a
 /// text or sets a setting is judged by what it is given.
@@ -40,23 +43,45 @@ pg_xact_commit_timestamp_origin pg_xact_status query_to_xml query_to_xml_and_xml
 random_normal set_config setseed setval timeofday timezone ts_rewrite ts_stat txid_status uuidv4 uuidv7 \
 ";
 
+/// Whether it is on the refusal list.
+fn refused(name: &str) -> bool {
+    let analysis = analyze(format!("SELECT pg_catalog.{name}(1)").as_bytes(), LexContext::default());
+    analysis.worst().is_some_and(|statement| matches!(statement.refusal, Refusal::ByPgsluice(_)))
+}
+
 #[test]
 fn every_volatile_function_has_been_judged() {
     let cluster = Cluster::builder().start().expect("a server");
     let major = cluster.installation().version.major;
-    // What pg_upgrade calls fails on any server but one that it has started itself. Triggers and handlers cannot be called.
+    // What pg_upgrade calls fails on any server but one that it has started itself. Triggers and what belongs to a language cannot be called.
     let sql = "SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND oid < 16384 \
-        AND provolatile = 'v' AND proname NOT LIKE 'binary_upgrade%' AND prorettype NOT IN ('trigger'::regtype, 'internal'::regtype, \
+        AND provolatile = 'v' AND proname !~ '^(binary_upgrade|plpgsql)_' AND prorettype NOT IN ('trigger'::regtype, 'internal'::regtype, \
         'event_trigger'::regtype, 'language_handler'::regtype, 'fdw_handler'::regtype, 'index_am_handler'::regtype, \
         'table_am_handler'::regtype, 'tsm_handler'::regtype)";
     let volatile = cluster.primary().psql(sql).expect("the catalog");
     let harmless: Vec<&str> = HARMLESS.split_ascii_whitespace().collect();
-    let refused = |name: &str| {
-        let analysis = analyze(format!("SELECT pg_catalog.{name}(1)").as_bytes(), LexContext::default());
-        analysis.worst().is_some_and(|statement| matches!(statement.refusal, Refusal::ByPgsluice(_)))
-    };
     let unknown: Vec<&str> = volatile.lines().filter(|name| !harmless.contains(name) && !refused(name)).collect();
     assert!(unknown.is_empty(), "volatile in PostgreSQL {major}, and nobody has said whether they write: {unknown:?}");
     let both: Vec<&&str> = harmless.iter().filter(|name| refused(name)).collect();
     assert!(both.is_empty(), "refused, and said to be harmless: {both:?}");
+}
+
+#[test]
+fn every_function_of_the_list_is_refused_by_its_number_too() {
+    let stand = Stand::new("default_pool_size = 5");
+    let sql = "SELECT oid, proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND oid < 16384";
+    let all = stand.cluster.primary().psql_in("app", sql).expect("the catalog");
+    let listed: Vec<(u32, &str)> = all
+        .lines()
+        .filter_map(|line| line.split_once('|'))
+        // It turns the server's log over, and its number has become another's.
+        .filter(|(_, name)| refused(name) && *name != "pg_rotate_logfile_old")
+        .map(|(oid, name)| (oid.parse().expect("a number"), name))
+        .collect();
+    assert!(listed.len() > 50, "{listed:?}");
+    stand.on_primary();
+    let mut app = stand.app();
+    for (oid, name) in listed {
+        assert_eq!(sqlstate(&talk(&mut app, &function_call(oid, &[]), 1)), "25006", "{name}, {oid}");
+    }
 }

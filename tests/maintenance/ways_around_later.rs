@@ -207,7 +207,8 @@ fn what_later_versions_read_with_runs() {
         run(direct, "SET default_transaction_read_only = on");
         let said = |raw: &mut Raw, bytes: &[u8]| {
             let frames = talk(raw, bytes, 1);
-            frames.iter().map(|frame| (frame.tag, frame.error().map(|error| error.to_string()))).collect::<Vec<_>>()
+            let frames = frames.iter().filter(|frame| frame.tag != b'S');
+            frames.map(|frame| (frame.tag as char, frame.error().map(|error| error.to_string()))).collect::<Vec<_>>()
         };
         let mut told = Vec::new();
         for (_, sql) in HARMLESS.iter().filter(|(since, _)| major >= *since) {

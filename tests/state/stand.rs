@@ -76,6 +76,11 @@ impl Stand {
         Stand { proxy, cluster, used: AtomicUsize::new(0) }
     }
 
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        self.cluster.installation().version.major
+    }
+
     /// Where the server itself listens.
     pub fn server(&self) -> Address {
         self.cluster.primary().tcp()
