@@ -6,9 +6,7 @@
 use crate::stand::{LONG, Stand, query, sqlstate, talk};
 use crate::ways_around_matrix::{same, table};
 use crate::ways_around_schema::{Observer, attempt, close, run, stand};
-use pgsluice_fixtures::raw::message::{
-    bind, copy_data, copy_done, execute, function_call, parse, query as q, sync,
-};
+use pgsluice_fixtures::raw::message::{bind, copy_data, copy_done, execute, function_call, parse, query as q, sync};
 use pgsluice_fixtures::{Frame, Raw};
 
 /// Each with the version that has brought it.
@@ -28,9 +26,15 @@ const WAYS: &[(u32, &str)] = &[
     (17, "SELECT pg_logical_emit_message(true, 'later', 'message', true)"),
     (17, "SELECT pg_create_logical_replication_slot('x', 'test_decoding', false, false, true)"),
     (17, "SELECT pg_sync_replication_slots()"),
-    (17, "MERGE INTO t USING (VALUES (900)) n (id) ON t.id = n.id WHEN NOT MATCHED THEN INSERT VALUES (n.id, 'x') RETURNING merge_action(), t.id"),
+    (
+        17,
+        "MERGE INTO t USING (VALUES (900)) n (id) ON t.id = n.id WHEN NOT MATCHED THEN INSERT VALUES (n.id, 'x') RETURNING merge_action(), t.id",
+    ),
     (17, "MERGE INTO t USING (VALUES (900)) n (id) ON t.id = n.id WHEN NOT MATCHED BY SOURCE THEN DELETE"),
-    (17, "WITH x AS (MERGE INTO t USING (VALUES (1)) n (id) ON t.id = n.id WHEN MATCHED THEN DELETE RETURNING t.id) SELECT * FROM x"),
+    (
+        17,
+        "WITH x AS (MERGE INTO t USING (VALUES (1)) n (id) ON t.id = n.id WHEN MATCHED THEN DELETE RETURNING t.id) SELECT * FROM x",
+    ),
     (17, "COPY t FROM STDIN (ON_ERROR ignore, LOG_VERBOSITY verbose)"),
     (17, "SELECT JSON_VALUE('1', '$' RETURNING later_domain)"),
     (17, "SELECT JSON_VALUE('{}', '$.a' RETURNING int DEFAULT later() ON EMPTY)"),
@@ -42,7 +46,10 @@ const WAYS: &[(u32, &str)] = &[
     (18, "SELECT U&\"pg_clear\\005frelation_stats\"('public', 'measured')"),
     (18, "SELECT pg_clear_attribute_stats('public', 'measured', 'a', false)"),
     (18, "SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', 'measured', 'reltuples', 7::real)"),
-    (18, "SELECT pg_restore_attribute_stats('schemaname', 'public', 'relname', 'measured', 'attname', 'a', 'inherited', false, 'null_frac', 0.5::real)"),
+    (
+        18,
+        "SELECT pg_restore_attribute_stats('schemaname', 'public', 'relname', 'measured', 'attname', 'a', 'inherited', false, 'null_frac', 0.5::real)",
+    ),
     (18, "INSERT INTO t VALUES (900, 'x') RETURNING WITH (OLD AS o, NEW AS n) o.id, n.id"),
     (18, "UPDATE t SET v = 'x' RETURNING old.v, new.v"),
     (18, "ANALYZE ONLY t"),
@@ -107,8 +114,14 @@ const HARMLESS: &[(u32, &str)] = &[
     (17, "SELECT JSON('{}'), JSON_SCALAR(1), JSON_SERIALIZE('{}')"),
     (17, "SELECT * FROM JSON_TABLE('[1, 2]', '$[*]' COLUMNS (n FOR ORDINALITY, a int PATH '$'))"),
     (17, "SELECT count(*) > 0 FROM pg_get_wait_events()"),
-    (17, "EXPLAIN (ANALYZE, SERIALIZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) SELECT count(*) FROM t WHERE id < 0"),
-    (17, "MERGE INTO mine USING (VALUES (1)) n (a) ON mine.a = n.a WHEN NOT MATCHED THEN INSERT VALUES (n.a) RETURNING merge_action(), mine.a"),
+    (
+        17,
+        "EXPLAIN (ANALYZE, SERIALIZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) SELECT count(*) FROM t WHERE id < 0",
+    ),
+    (
+        17,
+        "MERGE INTO mine USING (VALUES (1)) n (a) ON mine.a = n.a WHEN NOT MATCHED THEN INSERT VALUES (n.a) RETURNING merge_action(), mine.a",
+    ),
     (17, "MERGE INTO mine USING (VALUES (2)) n (a) ON mine.a = n.a WHEN NOT MATCHED BY SOURCE THEN DELETE"),
     (17, "COPY mine FROM STDIN (ON_ERROR ignore)"),
     (18, "SELECT uuidv7() IS NOT NULL, uuidv4() IS NOT NULL, array_sort(ARRAY[3, 1]), array_reverse(ARRAY[1, 2])"),
