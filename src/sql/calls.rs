@@ -30,6 +30,8 @@ pub(super) struct Calls {
     pub process: Process,
     /// Calls something that is not known to be a plain read.
     pub unknown: bool,
+    /// Calls `set_config()`, of which all effects are known.
+    pub sets: bool,
     /// Hands text to a function that runs it.
     pub runs_text: bool,
     /// That text is no constant.
@@ -209,7 +211,7 @@ fn judge(
             calls.effect(SessionEffect::AdvisoryLock);
         }
     } else if name == "set_config" {
-        calls.unknown = true;
+        calls.sets = true;
         set_config(calls, arguments);
     } else if name == "current_setting" {
         calls.unknown |= !arguments.is_some_and(|lexer| reads_session_setting(lexer));

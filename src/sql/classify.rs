@@ -217,6 +217,7 @@ fn query(facts: &Facts) -> Draft {
         && !facts.local
         && !facts.unsure
         && !calls.unknown
+        && !calls.sets
         && !calls.primary_only
         && calls.effects.is_empty()
         && calls.refusal == Refusal::Allowed;

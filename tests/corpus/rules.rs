@@ -31,7 +31,10 @@ pub fn rule(sql: &str, direct: &Answer, proxy: &Answer, so_far: Option<&str>) ->
         let what = message.strip_prefix("cannot execute ")?.strip_suffix(" in a read-only transaction");
         // What pgsluice alone refuses is refused before a server has seen that it is wrong besides.
         if let (Some(what), Outcome::Error(code, _)) = (what, &direct.outcome)
-            && (what.ends_with("()") || what == "EXECUTE" || COMMANDS.contains(&what))
+            && (what.ends_with("()")
+                || matches!(what, "EXECUTE" | "an ambiguous statement")
+                || what == "EXPLAIN" && sql.to_lowercase().contains("execute")
+                || COMMANDS.contains(&what))
         {
             return Some(format!("wrong in itself too ({})", class(code)));
         }

@@ -132,6 +132,36 @@ fn what_leads_to_a_writer_of_rows_is_asked_about_however_it_is_named() {
 }
 
 #[test]
+fn a_schema_for_temporary_objects_is_not_created() {
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pg_temp%'";
+    for mode in ["transaction", "session"] {
+        let stand = stand(mode);
+        let mut app = stand.app();
+        settled(&stand, &mut app);
+        let before = stand.cluster.primary().psql_in("app", schemas).unwrap();
+        run(&mut app, "SET search_path = pg_temp, public");
+        for sql in [
+            "SELECT current_schema()",
+            "SELECT CURRENT_SCHEMA",
+            "SELECT current_schema() ~ 'pg_temp'",
+            "SELECT pg_catalog.current_schemas(true)",
+            "SELECT U&\"current\\005fschema\"()",
+        ] {
+            let simple = query(&mut app, sql);
+            let batch = [parse("", sql, &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+            let extended = talk(&mut app, &batch, 1);
+            for (by, frames) in [("simple", simple), ("extended", extended)] {
+                assert_eq!(sqlstate(&frames), "25006", "{mode}, {by}: {sql}");
+            }
+        }
+        let after = stand.cluster.primary().psql_in("app", schemas).unwrap();
+        assert_eq!(after, before, "{mode}");
+        run(&mut app, "SET search_path = public");
+        run(&mut app, "SELECT current_schema(), current_schemas(false)");
+    }
+}
+
+#[test]
 fn what_an_operator_changes_is_asked_about_at_once() {
     let stand = stand("transaction");
     let (mut app, mut operator) = (stand.app(), stand.operator());

@@ -103,10 +103,23 @@ const BY_ARGUMENT: [&str; 20] = [
     "table_to_xml_and_xmlschema",
 ];
 
+/// Functions that create the session's schema for temporary objects, if that comes first in search_path and is not there yet. The
+/// rows of that schema stay (`fetch_search_path` in PostgreSQL's `namespace.c`).
+const CREATES_TEMPORARY_SCHEMA: [&str; 2] = ["current_schema", "current_schemas"];
+
+/// Whether a text may call one of those, by name or by the keyword `CURRENT_SCHEMA`.
+pub(super) fn may_create_temporary_schema(text: &[u8]) -> bool {
+    let [name, _] = CREATES_TEMPORARY_SCHEMA;
+    let spelled = text.windows(name.len()).any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    // An identifier with escapes may be that name as well.
+    spelled || text.windows(3).any(|word| word.eq_ignore_ascii_case(b"u&\""))
+}
+
 /// Whether all functions of PostgreSQL's own with that name write nothing.
 pub(super) fn is_harmless(name: &[u8]) -> bool {
     let has = |list: &[&str]| list.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok();
-    builtins::is_plain_read(name) || has(&VOLATILE) || has(&CLAUSES)
+    let known = builtins::is_plain_read(name) || has(&VOLATILE) || has(&CLAUSES);
+    known && !CREATES_TEMPORARY_SCHEMA.iter().any(|creates| creates.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Whether what a text names does nothing but read: `asked` is what of a database's own may do more, `clean` its functions that do not.

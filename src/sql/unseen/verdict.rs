@@ -16,7 +16,7 @@ use super::super::refused::{Rule, Why};
 use super::super::statement::{Kind, Proven, Refusal, SessionEffect, Statement};
 use super::super::target::{Target, Verb};
 use super::defaults::Defaults;
-use super::harmless::only_reads;
+use super::harmless::{may_create_temporary_schema, only_reads};
 use super::mentions::{Depth, Mention, mentions};
 use super::reach::{Finding, Names, Reach};
 use super::remote::{self, Here, names_more};
@@ -313,7 +313,7 @@ impl Unseen {
     fn is_clean(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
         let query = one.kind == Kind::Read && one.tag == "SELECT";
         let plain = query && one.refusal == Refusal::Allowed && !one.locks_rows && !one.contained;
-        if !plain || !one.effects.is_empty() || self.asked.everywhere {
+        if !plain || !one.effects.is_empty() || self.asked.everywhere || may_create_temporary_schema(text) {
             return false;
         }
         if one.route == Proven::Read && self.asked.is_by_function_alone() && self.asked.functions.is_empty() {
