@@ -13,6 +13,11 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub struct Md5Hash([u8; 32]);
 
 impl Md5Hash {
+    /// Whether it is the same one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        bool::from(self.0.ct_eq(&other.0))
+    }
+
     /// The hash of `password` for `user`.
     #[must_use]
     pub fn of(password: &[u8], user: &str) -> Self {

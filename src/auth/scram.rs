@@ -30,6 +30,12 @@ pub struct ScramKeys {
 }
 
 impl ScramKeys {
+    /// Whether they are the same.
+    #[must_use]
+    pub fn are_same(&self, other: &Self) -> bool {
+        bool::from(self.client_key.ct_eq(&other.client_key) & self.server_key.ct_eq(&other.server_key))
+    }
+
     /// Keys known from elsewhere.
     #[must_use]
     pub fn new(client_key: [u8; 32], server_key: [u8; 32]) -> Self {

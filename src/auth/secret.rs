@@ -166,6 +166,18 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// Whether an upstream would be shown the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Password(one), Self::Password(other)) => Arc::ptr_eq(one, other) || one.matches(other.as_bytes()),
+            (Self::ScramKeys(one), Self::ScramKeys(other)) => Arc::ptr_eq(one, other) || one.are_same(other),
+            (Self::Md5Hash(one), Self::Md5Hash(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+
     /// A plain password.
     #[must_use]
     pub fn password(text: impl Into<Vec<u8>>) -> Self {

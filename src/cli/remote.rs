@@ -102,7 +102,7 @@ fn console(url: &str) -> Result<Console, String> {
         tcp: TcpOptions::default(),
         tls,
         user: settings.monitor_user.as_str().into(),
-        credential: password.map_or(Credential::None, Credential::password),
+        credential: password.map_or(Credential::None, Credential::password).into(),
         dbname: dbname.to_owned(),
         parameters: Vec::new(),
         timeout,

@@ -53,6 +53,8 @@ pub enum Ask {
     Cancel,
     /// Roll back the write-capable transaction that is open; the drain has timed out.
     RollBack,
+    /// Roll it back if its server is not the primary any more: it was asked for, and has not been done yet.
+    BreakOff,
     /// See whether the server connection, or the wait for one, is still to the right server: it may have turned.
     Turn,
 }

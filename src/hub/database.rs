@@ -191,7 +191,7 @@ impl Database {
                 tcp: tcp_options(&global.config.listen),
                 tls: setup.tls.clone(),
                 user: server_user,
-                credential,
+                credential: credential.into(),
                 dbname: setup.settings.server_dbname(&self.name).to_owned(),
                 parameters: Vec::new(),
                 timeout: setup.opening.timeout,
@@ -223,6 +223,13 @@ impl Database {
         );
         pools.insert((user.clone(), upstream), pool.clone());
         Some(pool)
+    }
+
+    /// Shows a user's pools to `see`.
+    pub(super) fn each_pool_of(&self, user: &Arc<str>, see: impl Fn(&Pool)) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = pools.range((user.clone(), 0)..).take_while(|((whose, _), _)| whose == user);
+        own.for_each(|(_, pool)| see(pool));
     }
 
     /// Its pools now.

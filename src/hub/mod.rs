@@ -9,6 +9,7 @@ pub mod catalog_changes;
 pub mod client;
 pub mod clock;
 mod core;
+mod credentials;
 pub mod database;
 pub mod greetings;
 mod keys;

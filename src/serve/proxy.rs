@@ -321,6 +321,7 @@ impl Running {
         (self.log_level)(next.config.log.log_level);
         self.hub.put_setup(next);
         self.apply_clusters().map_err(|error| error.to_string())?;
+        self.hub.databases.note_userlist(&self.hub.setup.load().userlist);
         let hub = self.hub.clone();
         tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
         let restart: Vec<_> = changes.need_restart().map(|change| change.key.as_str()).collect();

@@ -105,7 +105,7 @@ pub fn monitor_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: 
         tcp: tcp_options(&setup.config.listen),
         tls,
         user: config.monitor_user.as_str().into(),
-        credential,
+        credential: credential.into(),
         dbname: config.monitor_database.clone(),
         parameters: vec![("application_name".into(), MONITOR.into())],
         timeout: config.monitor_timeout,

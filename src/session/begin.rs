@@ -282,6 +282,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let setup = core.setup();
     let config = &setup.config;
     let operator = is_operator(config, guest);
+    db.note_credential(&guest.user, &guest.credential);
     let settings = config.session(&db.setup().settings, &guest.user);
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     let named = application_name(config, guest, &wanted);

@@ -64,8 +64,10 @@ impl Breaking {
 impl Session {
     /// The gate asks for the end of a transaction that may write.
     pub(super) fn roll_back_for_gate(&mut self) -> Result<(), End> {
-        let must_end = self.gate_of_lease().state().mode != Mode::ReadWrite || self.must_not_commit();
-        if matches!(self.lease, Lease::Write { .. }) && must_end { self.break_off() } else { Ok(()) }
+        if !matches!(self.lease, Lease::Write { .. }) || self.gate_of_lease().state().mode == Mode::ReadWrite {
+            return Ok(());
+        }
+        self.break_off()
     }
 
     /// Has the transaction that may write broken off; asked again, with more force.

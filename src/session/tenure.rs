@@ -330,6 +330,7 @@ impl Session {
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
+                Ask::BreakOff => self.break_off_again()?,
                 Ask::Turn => self.after_turn()?,
                 // It has got its server connection meanwhile.
                 Ask::Cancel if self.me.phase.get() == Phase::Active => drop(self.me.send_cancel()),

@@ -196,13 +196,18 @@ impl Session {
             for _ in 0..REQUESTS {
                 tokio::time::sleep(INSIST).await;
                 let Some(me) = me.upgrade() else { return };
-                me.ask(Ask::RollBack);
+                me.ask(Ask::BreakOff);
             }
         });
     }
 
+    /// It was asked to break off what is open, and has been given time for that.
+    pub(super) fn break_off_again(&mut self) -> Result<(), End> {
+        if matches!(self.lease, Lease::Write { .. }) && self.must_not_commit() { self.break_off() } else { Ok(()) }
+    }
+
     /// Whether what is open on the connection must not be committed: its server is not the primary, or two claim to be it.
-    pub(super) fn must_not_commit(&mut self) -> bool {
+    fn must_not_commit(&mut self) -> bool {
         self.has_turned() && matches!(self.standing(), Standing::Contested | Standing::Replaced)
     }
 

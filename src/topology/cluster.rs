@@ -150,6 +150,7 @@ impl Cluster {
             (Leader::One(leader), _) if leader == at => Standing::Leads,
             (Leader::Contested(_), Role::Primary) => Standing::Contested,
             (Leader::None, Role::Unknown | Role::Down) => Standing::Lost,
+            (Leader::None, Role::Primary) if self.awaits_others(at) => Standing::Lost,
             (Leader::None | Leader::One(_) | Leader::Contested(_), _) => Standing::Replaced,
         }
     }
@@ -244,6 +245,10 @@ impl Cluster {
             }
             upstream.put_error("");
             upstream.put_refused(false);
+            if before == Role::Down && look.role == Role::Primary {
+                // While it was away another one may have been promoted, which nobody has seen yet.
+                self.replicas_but(at).for_each(Upstream::await_look);
+            }
             if self.primary() == Some(at) && look.role == Role::Primary && self.floor.looked(look.number, look.inserted)
             {
                 self.upstreams.iter().filter(|one| one.role() == Role::Replica).for_each(Upstream::look_now);
@@ -285,13 +290,27 @@ impl Cluster {
             self.looked.send_modify(|n| *n += 1);
             return turned;
         }
+        let turned = {
+            let _one = self.electing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.choose(at, upstream.role(), upstream.role())
+        };
         if upstream.put_error(why) != why {
             tracing::warn!(
                 event = "monitor_refused", cluster = %self.name, upstream = %upstream.address, error = why,
                 "the monitor is not let in; the server keeps its role"
             );
         }
-        false
+        turned
+    }
+
+    /// Whether a server was away, and others are to be asked before it is chosen.
+    fn awaits_others(&self, at: usize) -> bool {
+        self.upstreams.get(at).is_some_and(Upstream::has_returned) && self.replicas_but(at).any(Upstream::is_awaited)
+    }
+
+    fn replicas_but(&self, at: usize) -> impl Iterator<Item = &Upstream> {
+        let others = self.upstreams.iter().enumerate().filter(move |(other, _)| *other != at);
+        others.map(|(_, upstream)| upstream).filter(|upstream| upstream.role() == Role::Replica)
     }
 
     /// Why nothing is known of any server, if that is because none of them lets the monitor in.
@@ -306,11 +325,14 @@ impl Cluster {
         let before = self.leader();
         let claims: Vec<Claim> =
             self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at)).collect();
-        let after = elect(before, self.newest.load(SeqCst), &claims);
+        // One that comes back has to wait until the others have been asked since.
+        let awaits = |claim: &Claim| before == Leader::None && self.awaits_others(claim.at);
+        let counted: Vec<Claim> = claims.iter().copied().filter(|claim| !awaits(claim)).collect();
+        let after = elect(before, self.newest.load(SeqCst), &counted);
         if before == after && was == is {
             return false;
         }
-        let concerned = |other: usize| other == at || claims.iter().any(|claim| claim.at == other);
+        let concerned = |other: usize| other == at && was != is || claims.iter().any(|claim| claim.at == other);
         for (_, upstream) in self.upstreams.iter().enumerate().filter(|(other, _)| concerned(*other)) {
             upstream.watch.turn();
         }
@@ -319,6 +341,7 @@ impl Cluster {
             && let Some(claim) = claims.iter().find(|claim| claim.at == leader)
         {
             self.newest.fetch_max(claim.timeline, SeqCst);
+            self.upstreams.iter().enumerate().filter(|(at, _)| *at == leader).for_each(|(_, one)| one.settle());
         }
         self.log_choice(before, after, at, &claims);
         self.turned.send_modify(|n| *n += 1);
@@ -445,6 +468,51 @@ mod tests {
         assert!(turns(0) > contested);
         assert!(cluster.lost(0, "gone") && !cluster.lost(0, "gone"));
         assert_eq!(cluster.standing(Some(0)), Standing::Lost);
+    }
+
+    #[test]
+    fn one_that_comes_back_is_the_primary_once_the_others_have_been_asked_since() {
+        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 1000)]);
+        let under_way = cluster.upstreams[1].begin_look();
+        cluster.lost(0, "gone");
+        cluster.seen(0, &look(Role::Primary, 1000));
+        assert_eq!((cluster.primary(), cluster.standing(Some(0))), (None, Standing::Lost));
+        cluster.upstreams[1].end_look(under_way);
+        cluster.seen(1, &look(Role::Replica, 1000));
+        assert_eq!(cluster.primary(), None, "that look may have been before the other's promotion");
+        let after = cluster.upstreams[1].begin_look();
+        cluster.upstreams[1].end_look(after);
+        cluster.seen(1, &look(Role::Replica, 1000));
+        assert_eq!(cluster.primary(), Some(0));
+        // The same if the other one was promoted, does not let the monitor in, or is lost.
+        for (what, expected) in [("refused", Some(0)), ("lost", Some(0)), ("promoted", Some(1))] {
+            cluster.seen(1, &look(Role::Replica, 1000));
+            cluster.lost(0, "gone");
+            cluster.seen(0, &look(Role::Primary, 1000));
+            assert_eq!(cluster.primary(), None, "{what}");
+            let number = cluster.upstreams[1].begin_look();
+            cluster.upstreams[1].end_look(number);
+            match what {
+                "promoted" => cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 1000) }),
+                "refused" => cluster.refused(1, "too many connections", false),
+                _ => cluster.lost(1, "gone"),
+            };
+            assert_eq!(cluster.primary(), expected, "{what}");
+        }
+        assert!(!cluster.is_contested() && cluster.is_disputed(0));
+    }
+
+    #[test]
+    fn one_that_has_come_back_and_was_chosen_is_contested_like_any_other() {
+        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 1000)]);
+        cluster.lost(0, "gone");
+        cluster.seen(0, &look(Role::Primary, 1000));
+        let number = cluster.upstreams[1].begin_look();
+        cluster.upstreams[1].end_look(number);
+        cluster.seen(1, &look(Role::Replica, 1000));
+        assert_eq!(cluster.primary(), Some(0));
+        cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 1000) });
+        assert!(cluster.is_contested(), "both may have been written to");
     }
 
     #[test]

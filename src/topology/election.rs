@@ -19,7 +19,7 @@ pub(super) struct Claim {
     pub at: usize,
     /// Its timeline, 0 when not known.
     pub timeline: u32,
-    /// It could not be reached before it made the claim.
+    /// It could not be reached before it made the claim, and has not been chosen since.
     pub returned: bool,
 }
 
@@ -33,6 +33,8 @@ impl Claim {
 
 /// Decides anew. `newest` is the newest timeline of any server that was the only primary.
 pub(super) fn elect(before: Leader, newest: u32, claims: &[Claim]) -> Leader {
+    // One that was away while another was promoted is outdated, even if nobody has chosen that one yet.
+    let newest = claims.iter().filter(|claim| !claim.returned).map(|claim| claim.timeline).fold(newest, u32::max);
     let mut valid = claims.iter().filter(|claim| !claim.is_outdated(newest)).map(|claim| claim.at);
     let Some(first) = valid.next() else { return Leader::None };
     let Some(second) = valid.next() else { return Leader::One(first) };
@@ -68,6 +70,8 @@ mod tests {
     fn an_old_primary_that_comes_back_does_not_contest_the_one_that_was_promoted_meanwhile() {
         let both = [claim(0, 1, true), claim(1, 2, false)];
         assert_eq!(elect(Leader::One(1), 2, &both), Leader::One(1));
+        // Nor if it is seen before that one has been chosen.
+        assert_eq!(elect(Leader::None, 1, &both), Leader::One(1));
         // Not even when that one is lost in turn.
         assert_eq!(elect(Leader::One(1), 2, &both[..1]), Leader::None);
         // One that was away for a moment and found nobody else in its place goes on.

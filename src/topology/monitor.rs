@@ -17,6 +17,8 @@ use crate::upstream::login::{Fresh, Login, LoginError};
 const QUICK: Duration = Duration::from_millis(100);
 /// For how long it is looked so often.
 const QUICK_FOR: Duration = Duration::from_secs(60);
+/// And then, at most: whoever waits is to be served soon, however long it has been.
+const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// Who has to know at once that a server is not what it was.
 pub trait Follower: Send + Sync {
@@ -37,6 +39,7 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Dur
             role = looked.as_ref().ok().map(|look| look.role.word()), lsn = looked.as_ref().ok().map(|look| look.lsn.to_string()),
             error = looked.as_ref().err().map(ToString::to_string), "monitor look"
         );
+        upstream.end_look(number);
         let is_refused = looked.as_ref().is_err_and(LoginError::is_refusal);
         let turned = match looked {
             Ok(look) => cluster.seen(at, &look),
@@ -51,8 +54,10 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Dur
             None => _ = alone_since.get_or_insert_with(Instant::now),
         }
         // Who is not let in does not knock more often than it was told to.
-        let quick = !is_refused && alone_since.is_some_and(|since| since.elapsed() < QUICK_FOR);
-        let pause = if quick { interval.min(QUICK) } else { interval };
+        let pause = match alone_since.filter(|_| !is_refused) {
+            Some(since) => interval.min(if since.elapsed() < QUICK_FOR { QUICK } else { UNHURRIED }),
+            None => interval,
+        };
         tokio::select! {
             () = sleep(pause) => {}
             // A floor under it: a storm of requests must not become a storm of queries.

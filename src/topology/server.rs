@@ -73,6 +73,9 @@ pub struct Upstream {
     returned: AtomicBool,
     timeline: AtomicU32,
     looks: AtomicU64,
+    /// Number of the last look that has come to an end, and of the first one that is waited for.
+    looked: AtomicU64,
+    awaited: AtomicU64,
     lsn: AtomicU64,
     lag_bytes: AtomicU64,
     lag_ms: AtomicU64,
@@ -100,6 +103,8 @@ impl Upstream {
             returned: AtomicBool::new(false),
             timeline: AtomicU32::new(0),
             looks: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
+            awaited: AtomicU64::new(0),
             lsn: AtomicU64::new(0),
             lag_bytes: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
@@ -173,6 +178,22 @@ impl Upstream {
         self.looks.fetch_add(1, SeqCst) + 1
     }
 
+    /// The look of that number has come to an end, whatever it has found.
+    pub fn end_look(&self, number: u64) {
+        self.looked.fetch_max(number, SeqCst);
+    }
+
+    /// From now on a look is waited for that has not begun yet.
+    pub(super) fn await_look(&self) {
+        self.awaited.store(self.looks() + 1, SeqCst);
+        self.look_now();
+    }
+
+    /// Whether such a look is still waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.looked.load(SeqCst) < self.awaited.load(SeqCst)
+    }
+
     /// Looks that have begun.
     pub(super) fn looks(&self) -> u64 {
         self.looks.load(SeqCst)
@@ -183,7 +204,7 @@ impl Upstream {
         (self.role() == Role::Primary).then(|| Claim {
             at,
             timeline: self.timeline.load(SeqCst),
-            returned: self.returned.load(SeqCst),
+            returned: self.has_returned(),
         })
     }
 
@@ -199,6 +220,16 @@ impl Upstream {
 
     pub(super) fn put_error(&self, why: &str) -> String {
         std::mem::replace(&mut *self.error.lock().unwrap_or_else(PoisonError::into_inner), why.to_owned())
+    }
+
+    /// Whether it was away before it became the primary that it claims to be, and has not been chosen since.
+    pub(super) fn has_returned(&self) -> bool {
+        self.returned.load(SeqCst)
+    }
+
+    /// It has been chosen as the primary: whether it was away before does not count any more.
+    pub(super) fn settle(&self) {
+        self.returned.store(false, SeqCst);
     }
 
     /// Notes a role; gives the one before.

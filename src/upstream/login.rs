@@ -1,7 +1,7 @@
 //! A connection to an upstream, from nothing to its first ReadyForQuery.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -33,13 +33,39 @@ pub struct Login {
     /// The role.
     pub user: Arc<str>,
     /// What proves it.
-    pub credential: Credential,
+    pub credential: CurrentCredential,
     /// The database on the server.
     pub dbname: String,
     /// Further parameters of the start-up packet.
     pub parameters: Vec<(String, String)>,
     /// How long it may take in all.
     pub timeout: Duration,
+}
+
+/// What proves a role. A person may change a password while pgsluice runs: the newest is used.
+pub struct CurrentCredential(Mutex<Credential>);
+
+impl From<Credential> for CurrentCredential {
+    fn from(credential: Credential) -> Self {
+        Self(Mutex::new(credential))
+    }
+}
+
+impl CurrentCredential {
+    /// The one of now.
+    pub fn get(&self) -> Credential {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another one in its place: true if it is another one.
+    pub fn set(&self, credential: &Credential) -> bool {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = !own.is_same(credential);
+        if news {
+            own.clone_from(credential);
+        }
+        news
+    }
 }
 
 /// A connection that has just become ready.
@@ -179,7 +205,7 @@ impl Login {
         startup::write_start(&mut out, minor, who.into_iter().chain(parameters).chain(more.iter().copied()));
         stream.write_all(&out).await?;
 
-        let mut login = ServerLogin::new(&self.user, self.credential.clone()).with_channel_binding(binding(&stream));
+        let mut login = ServerLogin::new(&self.user, self.credential.get()).with_channel_binding(binding(&stream));
         let mut fresh = Fresh { stream, parameters: Vec::new(), key: (0, Vec::new()), notices: Vec::new() };
         let mut input = Vec::with_capacity(1024);
         let mut authenticated = false;
@@ -233,7 +259,9 @@ impl Login {
     }
 
     fn explained(&self, error: crate::auth::LoginError) -> LoginError {
-        if !matches!(error, crate::auth::LoginError::Missing { .. }) || !matches!(self.credential, Credential::None) {
+        if !matches!(error, crate::auth::LoginError::Missing { .. })
+            || !matches!(self.credential.get(), Credential::None)
+        {
             return error.into();
         }
         let is_monitor = self.parameters.iter().any(|(_, value)| value == MONITOR);

@@ -13,6 +13,7 @@
 mod contested;
 mod exact;
 mod load;
+mod passwords;
 mod promoted;
 mod promotion;
 mod reads;

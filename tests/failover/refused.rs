@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use pgsluice_fixtures::Login;
-use pgsluice_fixtures::{Raw, wait};
+use pgsluice_fixtures::{Login, Raw, wait};
 
 use crate::stand::{LONG, Stand, fine, query, rows, sqlstate};
 
@@ -84,4 +83,87 @@ fn a_check_tries_what_pools_need_on_each_server() {
     let row = log_ins();
     assert_eq!(row[2], "warn");
     assert!(row[3].contains("refuses \"app\"") && row[3].contains("pg_hba.conf"), "{row:?}");
+}
+
+/// What takes a log-in from a role, what gives it back, and the SQLSTATE of the refusal.
+const REFUSALS: [(&str, &str, &str); 7] = [
+    ("ALTER ROLE app CONNECTION LIMIT 0", "ALTER ROLE app CONNECTION LIMIT -1", "53300"),
+    ("ALTER DATABASE app CONNECTION LIMIT 0", "ALTER DATABASE app CONNECTION LIMIT -1", "53300"),
+    ("ALTER ROLE app NOLOGIN", "ALTER ROLE app LOGIN", "28000"),
+    ("ALTER ROLE app RENAME TO elsewhere", "ALTER ROLE elsewhere RENAME TO app", "28000"),
+    ("ALTER DATABASE app ALLOW_CONNECTIONS false", "ALTER DATABASE app ALLOW_CONNECTIONS true", "55000"),
+    ("REVOKE ALL ON DATABASE app FROM PUBLIC, app", "GRANT CONNECT ON DATABASE app TO PUBLIC", "42501"),
+    ("ALTER ROLE app SET session_preload_libraries = 'nosuch'", "ALTER ROLE app RESET ALL", "58P01"),
+];
+
+#[test]
+fn whatever_a_server_refuses_a_role_with_is_that_roles_and_nobody_elses() {
+    let stand = Stand::new("query_wait_timeout = \"3s\"\nserver_login_retry = \"1s\"\n");
+    let primary = stand.cluster.primary();
+    let (mut app, mut other, mut session) = (stand.connect("app"), stand.connect("late"), stand.connect("sess"));
+    let mut operator = stand.connect("dba");
+    for (takes, gives, code) in REFUSALS {
+        let everybody = [&mut other, &mut session, &mut operator];
+        for raw in everybody {
+            fine(raw, "INSERT INTO w(who) VALUES ('before')");
+        }
+        fine(&mut app, "SELECT 1");
+        primary.psql_in("postgres", takes).unwrap();
+        let ends =
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename IN ('app', 'elsewhere')";
+        primary.psql_in("postgres", ends).unwrap();
+        let frames = query(&mut app, "INSERT INTO w(who) VALUES ('x')");
+        assert_eq!(sqlstate(&frames), code, "{takes}");
+        if code == "42501" {
+            assert_eq!(crate::stand::detail(&frames), "User does not have CONNECT privilege.");
+        }
+        for raw in [&mut other, &mut session, &mut operator] {
+            fine(raw, "INSERT INTO w(who) VALUES ('meanwhile')");
+        }
+        assert_eq!(stand.roles(), ["primary", "replica"], "{takes}");
+        let log = stand.proxy.log();
+        let told = |line: &&str| line.contains("server_refused") && line.contains(code) && line.contains("user=app");
+        assert!(log.lines().any(|line| told(&line)), "{takes}: {log}");
+        let rows = stand.console("MAINTENANCE CHECK app");
+        let row = rows.iter().find(|row| row[1] == "log-ins").expect("a row for log-ins");
+        assert!(row[3].contains("refuses \"app\""), "{takes}: {row:?}");
+        primary.psql_in("postgres", gives).unwrap();
+        stand.console("RECONNECT");
+        wait::until(LONG, "the role to be let in", || {
+            sqlstate(&query(&mut app, "INSERT INTO w(who) VALUES ('again')")).is_empty().then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_server_without_room_serves_who_holds_connections_and_tells_the_others() {
+    let stand = Stand::new("query_wait_timeout = \"3s\"\n");
+    let primary = stand.cluster.primary();
+    let (mut app, mut session) = (stand.connect("app"), stand.connect("sess"));
+    fine(&mut app, "INSERT INTO w(who) VALUES ('1')");
+    fine(&mut session, "INSERT INTO w(who) VALUES ('1')");
+    let mut hoard = Vec::new();
+    while let Ok(raw) = Raw::connect(&primary.tcp(), &Login::new("stmt", "postgres")) {
+        hoard.push(raw);
+    }
+    for raw in [&mut app, &mut session] {
+        fine(raw, "INSERT INTO w(who) VALUES ('2')");
+    }
+    let refused = Raw::connect(&stand.proxy.tcp(), &Login::new("late", "app")).expect_err("a refusal");
+    assert_eq!(refused.sqlstate(), Some("53300"), "{refused}");
+    // The monitor has to log in anew.
+    let ends = "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity WHERE usename = 'monitor'";
+    primary.psql_in("postgres", ends).unwrap();
+    while let Ok(raw) = Raw::connect(&primary.tcp(), &Login::new("stmt", "postgres")) {
+        hoard.push(raw);
+    }
+    for _ in 0..20 {
+        for raw in [&mut app, &mut session] {
+            fine(raw, "INSERT INTO w(who) VALUES ('3')");
+        }
+        assert_eq!(stand.roles()[0], "primary");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    drop(hoard);
+    wait::until_ok(LONG, "room again", || Raw::connect(&stand.proxy.tcp(), &Login::new("late", "app")).map(drop));
 }

@@ -87,3 +87,18 @@ fn what_runs_on_a_server_that_swallows_packets_ends() {
     println!("both ended after {:?}", began.elapsed());
     wait::until(LONG, "the server to be lost", || stand.proxy.log().contains("upstream lost").then_some(()));
 }
+
+#[test]
+fn what_a_reload_says_of_checking_connections_holds_for_pools_that_are_there() {
+    let mut stand = Stand::new("");
+    let primary = stand.cluster.primary();
+    primary.psql_in("app", "CREATE SEQUENCE checks; GRANT ALL ON checks TO PUBLIC").unwrap();
+    let mut app = stand.connect("app");
+    fine(&mut app, "SELECT 1");
+    stand.reload_with_top("server_check_delay = 0\nserver_check_query = \"SELECT nextval('checks')\"");
+    for _ in 0..3 {
+        fine(&mut app, "SELECT 1");
+    }
+    let checks = stand.cluster.primary().psql_in("app", "SELECT last_value FROM checks").unwrap();
+    assert!(checks.parse::<u32>().unwrap() >= 2, "{checks}");
+}

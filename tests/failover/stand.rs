@@ -79,6 +79,15 @@ impl Stand {
         self.console("RELOAD");
     }
 
+    /// Puts this at the top of the configuration and has it read.
+    pub fn reload_with_top(&mut self, top: &str) {
+        let ports =
+            [self.cluster.primary(), self.cluster.replica(0)].map(|one| format!("\"127.0.0.1:{}\"", one.port()));
+        let config = format!("{top}\n{}", self.config.replace("UPSTREAMS", &ports.join(", ")));
+        self.proxy.reconfigure(&config).expect("a configuration");
+        self.console("RELOAD");
+    }
+
     pub fn connect(&self, user: &str) -> Raw {
         Raw::connect(&self.proxy.tcp(), &Login::new(user, "app")).unwrap_or_else(|error| panic!("{user}: {error}"))
     }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use pgsluice_fixtures::Raw;
 use pgsluice_fixtures::cluster::Mode;
 use pgsluice_fixtures::raw::message;
+use pgsluice_fixtures::{Raw, Signal};
 
 use crate::stand::{LONG, Later, SOON, Stand, fine, query, signal, sqlstate};
 
@@ -190,4 +190,26 @@ fn a_frozen_primary_that_wakes_beside_the_one_that_took_its_place_gets_no_statem
     }
     assert_eq!(stand.written_on_the_new_one(), ["session"]);
     assert_eq!(old.psql_in("app", "SELECT count(*) FROM w").unwrap(), "0");
+}
+
+#[test]
+fn an_old_primary_that_is_back_before_anybody_has_seen_the_new_one_gets_no_statement() {
+    for _ in 0..2 {
+        let mut stand = Stand::new("");
+        let idle: Vec<Raw> = (0..4).map(|_| stand.connect("app")).collect();
+        stand.cluster.primary().kill_9();
+        stand.wait_for_roles(&["down", "replica"]);
+        let waiting: Vec<Later> =
+            idle.into_iter().map(|raw| Later::ask("idle", raw, "INSERT INTO w(who) VALUES ('x')")).collect();
+        // Nobody looks while one is promoted and the other one starts.
+        stand.proxy.signal(Signal::SIGSTOP).unwrap();
+        stand.cluster.replica(0).promote().unwrap();
+        stand.cluster.primary().start().unwrap();
+        stand.proxy.signal(Signal::SIGCONT).unwrap();
+        let deadline = Instant::now() + SOON;
+        waiting.into_iter().for_each(|one| drop(one.succeeds_by(deadline)));
+        assert_eq!(stand.written_on_the_new_one().len(), 4);
+        assert_eq!(stand.cluster.primary().psql_in("app", "SELECT count(*) FROM w").unwrap(), "0");
+        stand.wait_for_roles(&["contested", "primary"]);
+    }
 }

@@ -29,5 +29,6 @@ mod reading;
 mod roles;
 mod sequences;
 mod server_settings;
+mod server_settings_matrix;
 mod settings;
 mod stand;

@@ -37,7 +37,7 @@ pub(super) async fn check(database: &Database, findings: &mut Findings) {
         return;
     }
     let users: BTreeMap<Arc<str>, Credential> =
-        database.pools().iter().map(|pool| (pool.user.clone(), pool.login().credential.clone())).collect();
+        database.pools().iter().map(|pool| (pool.user.clone(), pool.login().credential.get())).collect();
     let cluster = database.setup().cluster.clone();
     let (mut refused, mut tried) = (Vec::new(), 0);
     for (at, upstream) in cluster.upstreams.iter().enumerate() {

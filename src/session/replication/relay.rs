@@ -146,7 +146,7 @@ impl Relay {
                 }
                 Ask::Turn if self.ticket.is_some() => _ = self.check_server()?,
                 Ask::Notice(report) if !self.busy => answer::report(&mut self.to_client, &report),
-                Ask::RollBack | Ask::Notice(_) | Ask::Flip | Ask::Cancel | Ask::Turn => {}
+                Ask::RollBack | Ask::BreakOff | Ask::Notice(_) | Ask::Flip | Ask::Cancel | Ask::Turn => {}
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Pool;
+use crate::auth::Credential;
 use crate::upstream::login::LoginError;
 
 /// Between two lines of the log about one pool.
@@ -109,6 +110,13 @@ impl Pool {
     /// What the server has said to this role not long ago, if it has refused it: whoever asks now is told the same.
     pub(super) fn refused_lately(&self) -> Result<(), LoginError> {
         self.refusals.paused(Instant::now(), self.generation.load(SeqCst)).map_or(Ok(()), Err)
+    }
+
+    /// What its role logs in with from now on. If it is something else, the server is asked again at once.
+    pub fn take_credential(&self, credential: &Credential) {
+        if self.login().credential.set(credential) {
+            self.refusals.forget();
+        }
     }
 
     /// The server lets the role in.
