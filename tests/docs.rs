@@ -255,7 +255,7 @@ fn every_file_of_the_maps_is_there() {
                 words.filter(|word| word.ends_with(".rs") || word.ends_with('/') && word.len() > 3 && *word != "br/")
             {
                 named += 1;
-                if !Path::new(ROOT).join("src").join(path).exists() {
+                if !Path::new(ROOT).join(path).exists() {
                     wrong.push(format!("{}:{at}: {path}", page.name));
                 }
             }
