@@ -109,6 +109,9 @@ fn limits(config: &Config, report: &Report<'_>) {
     if memory.max_message_size < memory.buffer_size {
         report.warn("max_message_size", "smaller than buffer_size: reads larger than a message gain nothing");
     }
+    if memory.client_memory_limit < memory.max_message_size && report.is_sound("client_memory_limit") {
+        report.warn("client_memory_limit", "smaller than max_message_size: no message of that size can be read");
+    }
 }
 
 fn client_tls(config: &Config, report: &Report<'_>) {

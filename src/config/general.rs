@@ -180,6 +180,9 @@ settings! {
     pub struct Memory titled "Memory" {
         /// The largest statement (Query, Parse) that is read into memory. A larger one is an error (54000). Values (Bind) may be larger.
         max_message_size: Size = Size::new(256 * MB), { min: KB, max: GB };
+        /// What pgsluice may keep for one client: its prepared statements, portals and settings, and a message that is read whole.
+        /// What would exceed it is an error (54000), and the connection goes on.
+        client_memory_limit: Size = Size::new(256 * MB), { min: 64 * KB, max: 1024 * GB };
         /// How many bytes are read at once. An idle connection has no buffer.
         buffer_size: Size = Size::new(128 * KB), { min: 4 * KB, max: 16 * MB };
         /// The memory of each worker for what it has read in statements. 0: none.

@@ -29,6 +29,12 @@ pub trait Field: Send + Sync + 'static {
     /// The gate is about to close, one of many: nothing is asked now, and what was known of an earlier closing holds no longer.
     fn forget_prepared(&self, _database: &str) {}
 
+    /// The gate is about to flip: server connections of the kind that is wanted then may be opened ahead. They are held by what is
+    /// given back, which is dropped right behind the flip.
+    fn open_ahead<'a>(&'a self, _database: &'a str, _closes: bool) -> Job<'a, Box<dyn Send>> {
+        Box::pin(async { Box::new(()) as Box<dyn Send> })
+    }
+
     /// The transactions of application sessions that are open now, operators' excluded. With [`DrainTo::ReadOnly`] the
     /// write-capable ones, for the report only; with [`DrainTo::Offline`] all of them, and the drain waits for the list to be
     /// empty.

@@ -63,7 +63,8 @@ impl Transition<'_> {
         // What was broken off before for other reasons is not counted.
         let _ = self.claim.gate.take_cancelled();
         let open_before = self.claim.gate.in_flight() as u64;
-        self.show(Why::Command).await;
+        let ahead = self.open_ahead().await;
+        self.show_with(Why::Command, ahead).await;
         let flipped = self.outcome(vec![], None);
         self.claim.mv.report.send_modify(|report| report.flipped = Some(flipped));
         let Some(to) = self.destination().filter(|_| self.plan.drive) else {
@@ -112,11 +113,26 @@ impl Transition<'_> {
         }
     }
 
-    /// Puts the record into force and tells the world.
+    /// Server connections of the kind that is wanted behind the flip. Many that flip at once do not wait for them.
+    async fn open_ahead(&self) -> Option<Box<dyn Send>> {
+        if !self.alone || !self.plan.changed {
+            return None;
+        }
+        let name = self.claim.gate.name();
+        let opened = self.world.field.open_ahead(&name, self.destination().is_some());
+        timeout(self.world.limits.field_timeout, opened).await.ok()
+    }
+
     async fn show(&mut self, why: Why) {
+        self.show_with(why, None).await;
+    }
+
+    /// Puts the record into force and tells the world. What was opened ahead serves from then on.
+    async fn show_with(&mut self, why: Why, ahead: Option<Box<dyn Send>>) {
         self.claim.gate.desk().record = self.plan.after.clone();
         self.world.expiry.notify_one();
         let view = self.claim.gate.publish(&self.plan.after, self.claim.counters);
+        drop(ahead);
         let name = self.claim.gate.name();
         self.log_mode(&view, why);
         let seen = self.world.field.flip_seen(&name, view);

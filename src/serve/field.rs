@@ -9,6 +9,7 @@ use crate::gate::{DrainTo, Epoch, Field, Gate, GateView, Job, Lsn, OpenTransacti
 use crate::hub::client::Ask;
 use crate::hub::{Client, Core, Database, Hub, Phase};
 use crate::topology::{Cluster, Role};
+use crate::upstream::KindTag;
 use crate::upstream::login::Login;
 use crate::wire::Report;
 
@@ -121,6 +122,14 @@ impl Field for World {
         {
             super::catalog::forget(&hub, database);
         }
+    }
+
+    fn open_ahead<'a>(&'a self, database: &'a str, closes: bool) -> Job<'a, Box<dyn Send>> {
+        Box::pin(async move {
+            let Some((hub, _, databases)) = self.databases(database) else { return Box::new(()) as Box<dyn Send> };
+            let tag = if closes { KindTag::Guarded } else { KindTag::Unguarded };
+            Box::new(super::ahead::open(&hub, &databases, tag).await)
+        })
     }
 
     fn unguaranteed<'a>(&'a self, database: &'a str) -> Job<'a, Vec<String>> {

@@ -181,7 +181,7 @@ impl Session {
     fn refuse_waiting(&mut self, report: &Report) -> Result<(), End> {
         self.me.enter(Phase::Idle);
         self.forget_held();
-        match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+        match peek_front(self.io.from_client.unscanned(), usize::MAX)? {
             Some(header) => {
                 self.answer_error(header, report);
                 Ok(())

@@ -363,7 +363,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         pool_mode: settings.pool_mode,
         reads: settings.reads,
         query_wait: db.setup().settings.query_wait_timeout.get(),
-        most_prepared: config.pooling.max_prepared_statements as usize,
+        most_prepared: config.pooling.max_prepared_statements,
         largest: config.memory.max_message_size.bytes(),
         refuses_pins: !config.pooling.pin_sessions && settings.pool_mode != PoolMode::Session && !operator,
         fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,

@@ -201,6 +201,11 @@ impl Session {
         self.begin_work(Running::Prepared(statement.clone()));
         self.flow.past.prepares(&statement.cached);
         self.flow.batch = true;
+        if !name.is_empty()
+            && let Some(report) = self.lacks_memory_for(&name, &statement)
+        {
+            return Ok(self.fail_in_place(header, report));
+        }
         if self.keeps_names() {
             self.names.forget(&name);
             self.pass(header, Some(Expected::seen(What::Parse(0))));
@@ -247,9 +252,7 @@ impl Session {
             // Nobody knows how it could be prepared elsewhere.
             self.pins.add(super::pins::Pin::Prepared);
         }
-        if !self.names.prepare(&name, statement) {
-            return Err(Report::fatal("54000", "too many prepared statements").into());
-        }
+        self.names.prepare(&name, statement);
         Ok(Handled::Done)
     }
 
@@ -292,7 +295,7 @@ impl Session {
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
     pub(super) fn prepare_on_server(&mut self, statement: &Statement, types: &[u8], expected: Expected) {
-        let most = self.manner.most_prepared;
+        let most = self.manner.most_prepared as usize;
         let Some(server) = self.lease.server() else { return };
         let overtaken = server.prepared.take_overtaken(statement.id).then_some(statement.id);
         let gone = server.prepared.add(statement.id, most);
@@ -330,9 +333,12 @@ impl Session {
             self.note_doubt(None);
             // SQL's PREPARE has made it, or the server has words for it.
             let runs = self.prepared_in_sql(&name);
+            if let Some(report) = runs.as_ref().and_then(|statement| self.lacks_memory_to_bind(&portal, statement)) {
+                return Ok(self.fail_in_place(header, report));
+            }
             self.pass(header, Some(Expected::seen(What::Bind(runs.clone()))));
-            if runs.is_some_and(|statement| !self.names.bind(&portal, statement)) {
-                return Err(Report::fatal("54000", "too many portals").into());
+            if let Some(statement) = runs {
+                self.names.bind(&portal, statement);
             }
             return Ok(Handled::Done);
         };
@@ -351,6 +357,9 @@ impl Session {
         }
         if let Some(handled) = self.has_other_shape(header, &name, &statement) {
             return Ok(handled);
+        }
+        if let Some(report) = self.lacks_memory_to_bind(&portal, &statement) {
+            return Ok(self.fail_in_place(header, report));
         }
         self.note_doubt_of(&statement);
         self.begin_work(Running::Prepared(statement.clone()));
@@ -382,9 +391,7 @@ impl Session {
             self.io.drop_rest = false;
             self.expect(Expected::seen(What::Bind(Some(statement.clone()))).of(name));
         }
-        if !self.names.bind(&portal, statement) {
-            return Err(Report::fatal("54000", "too many portals").into());
-        }
+        self.names.bind(&portal, statement);
         Ok(Handled::Done)
     }
 
@@ -529,7 +536,12 @@ impl Session {
         }
         let name: Option<Box<[u8]>> = match front::target(self.body(header))? {
             Target::Statement(name) if !self.keeps_names() => Some(name.into()),
-            _ => None,
+            Target::Portal(name) => {
+                let name: Box<[u8]> = name.into();
+                self.names.forget_portal(&name);
+                None
+            }
+            Target::Statement(_) => None,
         };
         if name.is_some_and(|name| self.is_anothers(&name)) {
             self.drop_bytes(header.total);

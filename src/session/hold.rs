@@ -80,9 +80,11 @@ impl Session {
         let mut bytes = self.io.from_client.unscanned();
         let (mut prepares, mut runs) = (Vec::new(), false);
         let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
-        while let Ok(Some(header)) = peek_front(bytes, self.manner.largest) {
-            let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
-            if front::check(header.tag, body).is_err() {
+        // Of a Bind the names are enough.
+        while let Ok(Some(header)) = peek_front(bytes, usize::MAX) {
+            let rest = bytes.get(header.total..);
+            let body = bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default();
+            if rest.is_none() && header.tag != b'B' || front::check(header.tag, body).is_err() {
                 break;
             }
             match header.tag {
@@ -103,6 +105,7 @@ impl Session {
                 b'E' | b'C' | b'H' => {}
                 _ => break,
             }
+            let Some(rest) = rest else { break };
             bytes = rest;
         }
         Ok(runs || !prepares.is_empty())

@@ -55,6 +55,9 @@ impl Session {
                 self.io.client_wants = 0;
                 return Ok(Next::Wait);
             }
+            if self.has_many_pending() {
+                return Ok(self.wait_for_answers());
+            }
             let bytes = self.io.from_client.unscanned();
             let header = match peek_front(bytes, self.manner.largest) {
                 Ok(Some(header)) => header,
@@ -62,20 +65,25 @@ impl Session {
                     self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
                     return self.wait_for_client();
                 }
-                Err(error) => match peek_too_large(bytes, self.manner.largest).filter(|_| !self.flow.copy_in) {
+                Err(error) => match peek_too_large(bytes, self.manner.largest) {
+                    // COPY data may have any size.
+                    Some(header) if header.tag == b'd' => header,
+                    Some(_) if self.flow.copy_in => return Err(error.into()),
                     Some(header) if self.streams(header) => header,
                     Some(header) if self.lacks_names(header) => {
                         self.io.client_wants = bytes.len() + 1;
                         return self.wait_for_client();
                     }
-                    Some(header) => match self.too_large(header) {
-                        Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
-                        Handled::Done => continue,
-                        Handled::Later | Handled::Hold => return Ok(Next::Wait),
+                    Some(header) => match self.refuse_large(header, self.larger_than_messages(header)) {
+                        Some(next) => return Ok(next),
+                        None => continue,
                     },
                     None => return Err(error.into()),
                 },
             };
+            if self.has_large_pending(header) {
+                return Ok(self.wait_for_answers());
+            }
             if matches!(header.tag, b'd' | b'c' | b'f') && self.may_begin_copy() {
                 // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
                 self.io.client_wants = 0;
@@ -88,6 +96,12 @@ impl Session {
                 continue;
             }
             if bytes.len() < header.total && !self.streams(header) {
+                if let Some(report) = self.lacks_memory_to_read(header) {
+                    match self.refuse_large(header, report) {
+                        Some(next) => return Ok(next),
+                        None => continue,
+                    }
+                }
                 self.io.client_wants = header.total;
                 return self.wait_for_client();
             }
@@ -99,6 +113,13 @@ impl Session {
                 Handled::Hold => return Ok(Next::Hold),
             }
         }
+    }
+
+    /// Nothing more is looked at before the server has answered some of what it was sent.
+    fn wait_for_answers(&mut self) -> Next {
+        self.hurry_answers();
+        self.io.client_wants = 0;
+        Next::Wait
     }
 
     /// Nothing more can be done before the client says more.
@@ -169,6 +190,9 @@ impl Session {
             self.pass(header, None);
             return Ok(Handled::Done);
         }
+        if self.missing(header.total) > 0 {
+            return self.unread_query(header);
+        }
         if self.lease.is_operator() && front::query(self.body(header)).is_err() {
             return Ok(self.malformed(header));
         }
@@ -209,7 +233,7 @@ impl Session {
     /// A query that has to be looked at more closely, or to wait.
     #[inline(never)]
     #[expect(clippy::too_many_lines, reason = "to be divided")]
-    fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
+    pub(super) fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
         if let Some(handled) = self.own_query(header, &cached) {
             return Ok(handled);
         }

@@ -221,7 +221,8 @@ impl Session {
             let declaration = body.get(6..).and_then(|text| str::from_utf8(text).ok()).map(Into::into);
             return self.note_declaration(declaration);
         }
-        let answer = answer(body);
+        // What is too large to follow the client binds the session.
+        let answer = answer(body).filter(|_| self.has_room_for_setting(body.len()));
         match (answer, &mut self.unasked) {
             (Some((ALL, Some(set))), Some(unasked)) if unasked.set.len() < MOST_SET => {
                 unasked.set.extend(set.split_once('=').map(|(name, value)| (name.into(), value.into())));

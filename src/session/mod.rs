@@ -11,6 +11,7 @@
 //! message), [`clean`] (what need not be asked since the catalog shows that it writes nothing), [`catalog_change`] (when what is known of
 //! the catalog is out of date), [`unseen`] (what the catalog says of what a statement names) and [`refuse`] (how an error of the
 //! gate takes the place of one that the server raises, so that the protocol's state is the server's own).
+//! What one client may keep in memory is in [`memory`].
 //! What follows when the server of a kept connection is the primary no more is in [`turned`].
 //! What applications see of the mode besides errors is in [`seen`] (ParameterStatus) and [`own`] (`SHOW pgsluice.mode`).
 //! Session state that has to follow the client from one server connection to the next is in [`state`], [`reported`], [`undo`] and
@@ -37,6 +38,7 @@ mod input;
 mod lease;
 mod left;
 mod login_wait;
+mod memory;
 mod named;
 mod own;
 mod parts;
@@ -136,7 +138,7 @@ struct Manner {
     pool_mode: PoolMode,
     reads: Reads,
     query_wait: Option<std::time::Duration>,
-    most_prepared: usize,
+    most_prepared: u32,
     largest: usize,
     /// Statements that would bind the session to its server connection are refused.
     refuses_pins: bool,

@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use super::Session;
+use super::memory::weight;
 use super::reading::is_sensitive;
 use crate::hub::Statement;
 use crate::hub::statement::NAME_ON_SERVERS;
@@ -22,8 +23,11 @@ const MOST_NAMES: usize = 100_000;
 /// Portals of pgsluice's own statements that one client may hold with results in binary form.
 const MOST_BINARY: usize = 100;
 
-/// Bytes of the PREPAREs that one client's names are kept with; a statement beyond that stays on its server connection.
+/// Bytes that the PREPAREs of one client may take; a statement beyond that stays on its server connection.
 const MOST_SQL: usize = 16 << 20;
+
+/// Bytes that a name of SQL's PREPARE takes whose statement is not kept.
+const INNER_OVERHEAD: usize = 128;
 
 /// The longest PREPARE that is kept (bytes).
 pub(super) const LONGEST_SQL: usize = 64 * 1024;
@@ -81,6 +85,8 @@ pub struct Names {
     own: bool,
     /// How many names there have been.
     prepared: u32,
+    /// Bytes of the statements that have names.
+    bytes: usize,
 }
 
 /// What SQL's PREPARE has made, which few clients use.
@@ -99,6 +105,16 @@ struct Portals {
     named: Map<Rc<Statement>>,
     /// Portals of pgsluice's own statements whose result was asked for in binary form, the unnamed one too.
     binary: Vec<Box<[u8]>>,
+    /// Bytes of those that have names.
+    bytes: usize,
+}
+
+impl Portals {
+    fn forget(&mut self, portal: &[u8]) {
+        if let Some(gone) = self.named.remove(portal) {
+            self.bytes = self.bytes.saturating_sub(weight(portal, &gone));
+        }
+    }
 }
 
 impl Names {
@@ -145,13 +161,13 @@ impl Names {
 
     /// Notes a PREPARE, which may be sent again if it `moves`. False: it is not kept, and what it has made stays where it is.
     pub fn prepare_sql(&mut self, name: &[u8], refusal: Refusal, statement: Rc<Statement>, moves: bool) -> bool {
-        let size = statement.cached.text.len();
+        let (text, size) = (statement.cached.text.len(), weight(name, &statement));
         let sql = self.sql.get_or_insert_default();
         if sql.named.len() >= MOST_NAMES {
             sql.too_many = true;
             return false;
         }
-        let kept = moves && size <= LONGEST_SQL && sql.bytes + size <= MOST_SQL;
+        let kept = moves && text <= LONGEST_SQL && sql.bytes + size <= MOST_SQL;
         self.put_sql(name, Rc::new(Inner { refusal, statement: kept.then_some(statement) }));
         kept
     }
@@ -163,7 +179,7 @@ impl Names {
 
     fn put_sql(&mut self, name: &[u8], inner: Rc<Inner>) {
         self.forget(name);
-        let (size, held) = (size(&inner), self.held(inner));
+        let (size, held) = (size(name, &inner), self.held(inner));
         let sql = self.sql.get_or_insert_default();
         sql.bytes += size;
         sql.named.insert(name.into(), held);
@@ -192,9 +208,35 @@ impl Names {
         if self.statements.len() >= MOST_NAMES {
             return false;
         }
+        self.forget_protocol(name);
+        self.bytes += weight(name, &statement);
         let held = self.held(statement);
         self.statements.insert(name.into(), held);
         true
+    }
+
+    /// Whether no name more can be remembered.
+    pub fn is_full(&self) -> bool {
+        self.statements.len() >= MOST_NAMES
+    }
+
+    /// Whether no portal more can be remembered.
+    pub fn has_all_portals(&self) -> bool {
+        self.portals.as_ref().is_some_and(|portals| portals.named.len() >= MOST_NAMES)
+    }
+
+    /// Bytes that statements and portals take.
+    pub fn bytes(&self) -> usize {
+        let unnamed = |one: &Option<Rc<Statement>>| one.as_ref().map_or(0, |one| one.cached.bytes());
+        let sql = self.sql.as_ref().map_or(0, |sql| sql.bytes);
+        let portals = self.portals.as_ref().map_or(0, |portals| portals.bytes);
+        self.bytes + sql + portals + unnamed(&self.unnamed) + unnamed(&self.unnamed_portal)
+    }
+
+    fn forget_protocol(&mut self, name: &[u8]) {
+        if let Some(gone) = self.statements.remove(name) {
+            self.bytes = self.bytes.saturating_sub(weight(name, &gone.statement));
+        }
     }
 
     /// A simple query has ended the unnamed statement.
@@ -208,11 +250,11 @@ impl Names {
         if name.is_empty() {
             self.unnamed = None;
         } else {
-            self.statements.remove(name);
+            self.forget_protocol(name);
             if let Some(sql) = &mut self.sql
                 && let Some(gone) = sql.named.remove(name)
             {
-                sql.bytes = sql.bytes.saturating_sub(size(&gone.statement));
+                sql.bytes = sql.bytes.saturating_sub(size(name, &gone.statement));
             }
         }
     }
@@ -235,6 +277,7 @@ impl Names {
     /// Forgets every statement that has a name: DEALLOCATE ALL and DISCARD ALL leave the unnamed one.
     pub fn forget_all(&mut self) {
         self.statements = Map::default();
+        self.bytes = 0;
         self.sql = None;
     }
 
@@ -248,6 +291,8 @@ impl Names {
         if portals.named.len() >= MOST_NAMES {
             return false;
         }
+        portals.forget(portal);
+        portals.bytes += weight(portal, &statement);
         portals.named.insert(portal.into(), statement);
         true
     }
@@ -309,7 +354,7 @@ impl Names {
         if portal.is_empty() {
             self.unnamed_portal = None;
         } else if let Some(portals) = &mut self.portals {
-            portals.named.remove(portal);
+            portals.forget(portal);
         }
     }
 
@@ -354,6 +399,6 @@ impl Session {
 }
 
 /// Bytes that are counted for what a PREPARE has made.
-fn size(inner: &Inner) -> usize {
-    inner.statement.as_ref().map_or(0, |statement| statement.cached.text.len())
+fn size(name: &[u8], inner: &Inner) -> usize {
+    name.len() + INNER_OVERHEAD + inner.statement.as_ref().map_or(0, |statement| weight(name, statement))
 }

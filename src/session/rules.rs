@@ -105,6 +105,11 @@ impl Session {
         certain.map_or(Treatment::Reject, |statement| self.treatment(statement, cached))
     }
 
+    /// Whether a rule has it run, or answered as done, with the gate closed.
+    pub(super) fn is_ruled_to_pass(&self, cached: &Cached) -> bool {
+        self.treats_writes() && matches!(self.single(cached), Treatment::Allow | Treatment::Discard { .. })
+    }
+
     /// Whether a rule allows it.
     pub(super) fn is_allowed(&self, cached: &Cached) -> bool {
         self.single(cached) == Treatment::Allow

@@ -206,24 +206,22 @@ impl super::Session {
         if name.ends_with("transaction_read_only") || OF_ONE_TRANSACTION.contains(&name) {
             return;
         }
+        let spelled = value.map(|value| kind(value.into()));
+        let room = self.has_room_for_setting(name.len() + value.map_or(0, str::len));
         // What the server reports it tells itself, in its own spelling.
         if let Some(known) = reported_name(name).filter(|known| self.vars.reported(known).is_some()) {
-            let remembered = self.undo.put(known, value.map(|value| Value::Reported(value.into())));
+            let remembered = room && self.undo.put(known, value.map(|value| Value::Reported(value.into())));
             self.pin_unless(remembered);
             return;
         }
-        let spelled = value.map(|value| kind(value.into()));
-        let (Some(Value::Spelled(text)), false) = (&spelled, is_role(name)) else {
-            let remembered = self.undo.put(name, spelled);
-            self.pin_unless(remembered);
-            return;
-        };
-        if is_sensitive(text.as_bytes()) {
+        if let (Some(Value::Spelled(text)), false) = (&spelled, is_role(name))
+            && is_sensitive(text.as_bytes())
+        {
             // What it is under how text is read now it might not be later.
             self.ask_for(&name.as_bytes().into());
             return;
         }
-        let remembered = self.undo.put(name, spelled);
+        let remembered = room && self.undo.put(name, spelled);
         self.pin_unless(remembered);
     }
 

@@ -1,11 +1,18 @@
-//! Large messages: a Bind goes on to the server while it comes in, and what must be read whole and is larger than
-//! `max_message_size` is an error, behind which the connection goes on.
+//! Large messages: what need not be read whole goes on to the server while it comes in. What must be, and is larger than
+//! `max_message_size` or has no room within `client_memory_limit`, is an error, behind which the connection goes on.
+//!
+//! Of a Bind only the names are needed, of a function call its number, and of a query that is too long to be read nothing at all.
 
-use super::Session;
+use std::rc::Rc;
+
 use super::expect::{Expected, What};
 use super::input::Handled;
 use super::lease::Lease;
+use super::run::Next;
+use super::{End, Session};
 use crate::route::Nature;
+use crate::sql::MAX_TEXT_BYTES;
+use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::POISON;
 use crate::wire::frame::Header;
 use crate::wire::{Report, front};
@@ -17,14 +24,48 @@ const STREAMED: usize = 128 * 1024;
 const LONGEST_NAMES: usize = 64 * 1024;
 
 impl Session {
-    /// Whether a message may be looked at before all of it is here: a large Bind whose names are, with the gate open.
+    /// Whether a message may be looked at before all of it is here.
     pub(super) fn streams(&self, header: Header) -> bool {
-        header.tag == b'B'
-            && header.total > STREAMED
-            && (matches!(self.lease, Lease::None | Lease::Bound { .. } | Lease::Operator { .. }) || self.may_go_on())
-            && !self.flow.skip
-            && !self.db.gate.state().mode.reports_read_only()
-            && front::bind(self.body(header)).is_ok()
+        if header.total <= STREAMED {
+            return false;
+        }
+        if self.flow.skip {
+            // It is dropped as it comes.
+            return true;
+        }
+        match header.tag {
+            b'B' if self.has_open_gate() => front::bind(self.body(header)).is_ok(),
+            b'B' => self.streams_with_gate_closed(header),
+            b'F' => self.has_open_gate() && front::function_oid(self.body(header)).is_ok(),
+            b'Q' => {
+                // Names that SQL has prepared are looked for in any text.
+                header.body() > MAX_TEXT_BYTES + 1 && !self.names.has_sql() && !self.db.rehearsal.is_on()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the message at hand is sent as with the gate open.
+    fn has_open_gate(&self) -> bool {
+        match self.lease {
+            // Who entered before the gate closed may finish.
+            Lease::Write { .. } | Lease::Operator { .. } => true,
+            Lease::None | Lease::Bound { .. } | Lease::Guarded { maintenance: false, .. } => {
+                !self.db.gate.state().mode.reports_read_only()
+            }
+            Lease::Guarded { .. } | Lease::InPlace { .. } | Lease::Allowed { .. } => false,
+        }
+    }
+
+    /// Whether nothing but its names is needed of a Bind with the gate closed: the server refuses what writes.
+    fn streams_with_gate_closed(&self, header: Header) -> bool {
+        let Ok(bind) = front::bind(self.body(header)) else { return false };
+        let statement = self.names.statement(bind.statement).filter(|_| !matches!(self.lease, Lease::Allowed { .. }));
+        statement.is_some_and(|statement| {
+            statement.cached.analysis.is_plain()
+                && !self.is_ruled_to_pass(&statement.cached)
+                && !self.looks_at_values(statement)
+        })
     }
 
     /// Whether the names in a Bind are still to come.
@@ -38,8 +79,42 @@ impl Session {
         total.saturating_sub(self.io.from_client.unscanned().len())
     }
 
+    /// Looks at a query that is too long to be read: it goes on as it comes, and may do anything.
+    pub(super) fn unread_query(&mut self, header: Header) -> Result<Handled, End> {
+        let cached = Rc::new(Cached::unread(header.body().saturating_sub(1)));
+        if self.lease.in_maintenance() && self.has_right_lease() {
+            if self.awaits_clean() {
+                return Ok(Handled::Later);
+            }
+            let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
+        self.other_query(header, cached)
+    }
+
+    /// The error for a message that is larger than any may be.
+    pub(super) fn larger_than_messages(&self, header: Header) -> Report {
+        let detail =
+            format!("A message that has to be read whole may have max_message_size ({} bytes).", self.manner.largest);
+        Report::error("54000", format!("message of {} bytes is too large", header.body())).with_detail(Some(detail))
+    }
+
+    /// The error for a message that has to be read whole, if there is no room for it.
+    pub(super) fn lacks_memory_to_read(&self, header: Header) -> Option<Report> {
+        if header.total <= STREAMED || self.lacks_names(header) { None } else { self.lacks_memory(header.total) }
+    }
+
+    /// Refuses a message without reading it. None: it is dropped as it comes.
+    pub(super) fn refuse_large(&mut self, header: Header, report: Report) -> Option<Next> {
+        match self.too_large(header, report) {
+            Handled::Needs(nature) => Some(Next::Acquire(nature)),
+            Handled::Done => None,
+            Handled::Later | Handled::Hold => Some(Next::Wait),
+        }
+    }
+
     /// Answers a message that is too large with an error, and drops it as it comes.
-    pub(super) fn too_large(&mut self, header: Header) -> Handled {
+    fn too_large(&mut self, header: Header, report: Report) -> Handled {
         let ends = matches!(header.tag, b'Q' | b'F');
         if self.flow.skip && !ends {
             self.drop_bytes(header.total);
@@ -49,12 +124,6 @@ impl Session {
             return Handled::Later;
         }
         self.unfold();
-        let report = Report::error("54000", format!("message of {} bytes is too large", header.body())).with_detail(
-            Some(format!(
-                "A message that has to be read whole may have max_message_size ({} bytes).",
-                self.manner.largest
-            )),
-        );
         if self.lease.is_none() {
             self.answer_unsent(header, &report);
             return Handled::Done;

@@ -119,7 +119,7 @@ impl Session {
         if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
             self.close_lease();
             self.flow.begin_anew(self.flow.told);
-            match peek_front(self.io.from_client.unscanned(), self.manner.largest)? {
+            match peek_front(self.io.from_client.unscanned(), usize::MAX)? {
                 Some(header) => self.answer_error(header, &report),
                 None => return Err((*report).into()),
             }

@@ -32,6 +32,15 @@ impl Undo {
         self.made.is_empty()
     }
 
+    /// Bytes of the names and values.
+    pub fn bytes(&self) -> usize {
+        let bytes = |made: &Made| match made {
+            Made::Put(name, value) => name.len() + value.as_ref().map_or(0, |value| value.text().len()),
+            _ => 0,
+        };
+        self.made.iter().map(bytes).sum()
+    }
+
     /// A setting has a new value, or with None its default. Of one that is reported the server tells the value itself. False
     /// if there are too many to remember.
     pub fn put(&mut self, name: &str, value: Option<Value>) -> bool {

@@ -72,6 +72,21 @@ impl Session {
         Some(self.refused_by_catalog(found, one.tag))
     }
 
+    /// Whether the values of its Bind may have to be looked at with the gate closed, so that they are needed as a whole.
+    pub(super) fn looks_at_values(&self, prepared: &Prepared) -> bool {
+        let Some(one) = prepared.cached.analysis.statements.first().filter(|one| one.route != Proven::Read) else {
+            return false;
+        };
+        match &**self.db.catalog.known() {
+            Knowledge::Pending => true,
+            Knowledge::Unknown(_) => false,
+            Knowledge::Known(unseen) => {
+                let setup = self.core.hub.setup.load();
+                unseen.hands_on(&setup.analyzer, &prepared.cached.text, prepared.context(), one)
+            }
+        }
+    }
+
     /// What a statement may put together of its own constants and run.
     fn spelled_in_pieces(&self, cached: &Cached, one: &Statement) -> Option<Found> {
         if matches!(one.kind, Kind::Transaction(_)) || one.route == Proven::Read {

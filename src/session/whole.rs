@@ -41,6 +41,11 @@ enum Due {
 }
 
 impl Whole {
+    /// What it runs.
+    pub(super) fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
     /// What is due behind a message of that tag; None: the tag is not of what an ordinary answer goes on with.
     #[inline]
     fn behind(&self, tag: u8) -> Option<Due> {

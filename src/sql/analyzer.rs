@@ -54,6 +54,11 @@ impl Analyzer {
         &self.list
     }
 
+    /// The verdict on a text of so many bytes that is too long to be read.
+    pub fn unread(length: usize) -> Analysis {
+        unreadable(length, true)
+    }
+
     /// What reading a statement needs.
     pub(super) fn scope(&self) -> Scope<'_> {
         Scope { list: &self.list, levels: NESTED_TEXTS }
@@ -64,7 +69,7 @@ impl Analyzer {
     pub fn analyze(&self, text: &[u8], ctx: LexContext) -> Analysis {
         let text = memchr(0, text).and_then(|end| text.get(..end)).unwrap_or(text);
         if text.len() > MAX_TEXT_BYTES {
-            return unreadable(text, true);
+            return unreadable(text.len(), true);
         }
         if ctx.encoding == Encoding::Any && !text.is_ascii() {
             return self.analyze_in_every_encoding(text, ctx.strings);
@@ -88,7 +93,7 @@ impl Analyzer {
     fn analyze_in_every_encoding(&self, text: &[u8], strings: StandardStrings) -> Analysis {
         let readings = masked_in_every_way(text).unwrap_or_default();
         let analyses = readings.iter().map(|masked| self.analyze_masked(masked, strings));
-        analyses.reduce(worse).unwrap_or_else(|| unreadable(text, true))
+        analyses.reduce(worse).unwrap_or_else(|| unreadable(text.len(), true))
     }
 }
 
@@ -104,9 +109,9 @@ fn worse(a: Analysis, b: Analysis) -> Analysis {
 }
 
 /// A text of which nothing can be said.
-fn unreadable(text: &[u8], ambiguous: bool) -> Analysis {
+fn unreadable(length: usize, ambiguous: bool) -> Analysis {
     let whole = Statement {
-        span: 0..u32::try_from(text.len()).unwrap_or(u32::MAX),
+        span: 0..u32::try_from(length).unwrap_or(u32::MAX),
         kind: Kind::Unknown,
         tag: "???",
         refusal: Refusal::Allowed,
@@ -130,11 +135,11 @@ pub(super) fn read(text: &[u8], standard_strings: bool, scope: Scope<'_>) -> Ana
         let facts = scan(&mut lexer, scope);
         if lexer.broken {
             // The server raises a syntax error for the text as a whole.
-            return unreadable(text, false);
+            return unreadable(text.len(), false);
         }
         if facts.tokens > 0 {
             if statements.len() == MAX_STATEMENTS {
-                return unreadable(text, true);
+                return unreadable(text.len(), true);
             }
             let terminated = facts.terminated;
             let statement = classify::statement(&lexer, facts, scope, 0);

@@ -40,6 +40,16 @@ impl Cached {
         Self { text, analysis, marks: Cell::default(), primary: Cell::default(), clean: Cell::new(0), kin: None }
     }
 
+    /// A text of so many bytes that is not kept, since it is too long to be read.
+    pub fn unread(length: usize) -> Self {
+        Self::new(b"", Analyzer::unread(length))
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.text.len() + self.analysis.heap_bytes()
+    }
+
     /// A text that differs from another in numbers only.
     pub(super) fn alike(text: &[u8], statement: Statement, kin: Rc<Cached>) -> Self {
         let analysis = Analysis { statements: Box::new([statement]), ambiguous: false };

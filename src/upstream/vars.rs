@@ -139,6 +139,11 @@ impl Vars {
         self.entries.iter().map(|(name, value)| (&**name, value))
     }
 
+    /// Bytes of their names and values.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.text().len()).sum()
+    }
+
     /// Sets or, with None, forgets one.
     pub fn put(&mut self, seed: &Seed, name: &str, value: Option<Value>) {
         let at = self.find(name);

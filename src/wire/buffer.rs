@@ -3,6 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// A buffer of this size or more has pages of its own (bytes).
+const MAPPED: usize = 1 << 20;
+
+/// A buffer of that kind grows by no more than this at once: what has not come yet takes no memory (bytes).
+const STEP: usize = 8 << 20;
+
 /// Bytes read from one peer on their way to the other.
 ///
 /// Three marks move through it: bytes before `start` have been sent on, bytes up to `scan` may be sent on as they lie,
@@ -107,6 +113,17 @@ impl Buffer {
         if needed > self.data.len() {
             // Grows by what has come, not by what a length field claims: doubling keeps the copying linear.
             let size = needed.min((self.data.len() * 2).max(held + 1));
+            if size > MAPPED {
+                // The system moves the pages: nothing is copied, and no second buffer is needed meanwhile.
+                self.data.copy_within(self.start..self.end, 0);
+                self.rebase(held);
+                let mut data = std::mem::take(&mut self.data).into_vec();
+                let size = size.min(data.len() + STEP.min(data.len())).max(held + 1);
+                data.reserve_exact(size - data.len());
+                data.resize(size, 0);
+                self.data = data.into_boxed_slice();
+                return self.data.get_mut(self.end..).unwrap_or_default();
+            }
             let mut data = vec![0; size].into_boxed_slice();
             if let (Some(to), Some(from)) = (data.get_mut(..held), self.data.get(self.start..self.end)) {
                 to.copy_from_slice(from);

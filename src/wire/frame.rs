@@ -67,7 +67,7 @@ pub fn peek_front(bytes: &[u8], largest: usize) -> Result<Option<Header>, WireEr
 /// The header of a message whose kind may have that length, though it is above `largest` (bytes of the body).
 pub fn peek_too_large(bytes: &[u8], largest: usize) -> Option<Header> {
     let header = peek(bytes).ok().flatten()?;
-    (matches!(header.tag, b'Q' | b'P' | b'B' | b'F') && header.body() > largest).then_some(header)
+    (matches!(header.tag, b'Q' | b'P' | b'B' | b'F' | b'd') && header.body() > largest).then_some(header)
 }
 
 /// Reads the header of a message from a server, if it is there whole.

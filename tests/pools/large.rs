@@ -1,9 +1,13 @@
 //! Large messages: values stream through, and what must be read whole and is too large is an error, not the end.
 
-use pgsluice_fixtures::raw::message::{bind, describe_portal, execute, frame, parse, query, sync};
+use std::thread;
+
+use pgsluice_fixtures::raw::message::{
+    bind, copy_data, copy_done, describe_portal, execute, flush, frame, function_call, parse, query, sync,
+};
 use pgsluice_fixtures::{Frame, Raw};
 
-use crate::memory::resident;
+use crate::memory::{forget_peak, peak, resident};
 use crate::stand::{LONG, Stand};
 
 /// Twenty times `max_message_size`.
@@ -74,7 +78,9 @@ fn what_is_larger_than_max_message_size_is_an_error_and_the_connection_goes_on()
             let detail = frames.iter().find_map(Frame::error).and_then(|error| error.detail().map(str::to_owned));
             assert!(detail.expect("a detail").contains("max_message_size"));
             assert_eq!(outcome(&answer(&mut client, &[parse("a", &text, &[]), good.clone(), sync()])), too_large("I"));
-            assert_eq!(outcome(&answer(&mut client, &[frame(b'F', &vec![0; 2_000_000])])), too_large("I"));
+            // The server has words for a function call, which need not be read whole.
+            let nosuch = outcome(&answer(&mut client, &[frame(b'F', &vec![0; 2_000_000])]));
+            assert_eq!(nosuch, (vec!["42883".to_owned()], "I".to_owned()));
             assert_eq!(only_value(&answer(&mut client, &[query("select 1")])), "1");
         }
         // Behind others in a pipeline, which are answered first.
@@ -92,4 +98,136 @@ fn what_is_larger_than_max_message_size_is_an_error_and_the_connection_goes_on()
         }
         assert_eq!(only_value(&answer(&mut client, &[query("select 1")])), "1");
     }
+}
+
+/// Longer than what is read of a text at all (16 MB).
+const UNREAD: usize = 40_000_000;
+
+#[test]
+fn a_query_that_is_too_long_to_be_read_streams_and_so_do_copy_data_and_function_calls() {
+    let top = "max_message_size = \"48MB\"\ndefault_pool_size = 4";
+    let stand = Stand::new(1, 2, top, "[users.u1]\npool_mode = \"session\"\n");
+    stand.superuser(0, "create table public.t(v text); grant all on public.t to public");
+    let text = format!("select length('{}'), 7", "x".repeat(UNREAD));
+    for user in [0, 1] {
+        let mut clients: Vec<_> = (0..3).map(|_| stand.client(user, 0)).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(only_value(&answer(client, &[query("select 1")])), "1"));
+        let before = resident(&stand);
+        forget_peak(&stand);
+        thread::scope(|scope| {
+            for client in &mut clients {
+                scope.spawn(|| {
+                    assert_eq!(only_value(&answer(client, &[query(&text)])), UNREAD.to_string());
+                    // In a block, behind others of a pipeline, and after an error.
+                    answer(client, &[query("begin")]);
+                    client.send(&[query("select 2"), query(&text), query("select 3")].concat()).expect("sent");
+                    let all: Vec<_> = (0..3).map(|_| client.frames_until_ready(LONG).expect("an answer")).collect();
+                    assert_eq!(
+                        all.iter().map(|one| only_value(one)).collect::<Vec<_>>(),
+                        ["2", &UNREAD.to_string(), "3"]
+                    );
+                    answer(client, &[query("nonsense")]);
+                    assert_eq!(outcome(&answer(client, &[query(&text)])), (vec!["25P02".to_owned()], "E".to_owned()));
+                    answer(client, &[query("rollback")]);
+                    // One row of COPY, in one message that is larger than any other may be.
+                    client.send(&query("copy public.t from stdin")).expect("sent");
+                    client
+                        .send(&[copy_data(&vec![b'y'; 60_000_000]), copy_data(b"\n"), copy_done()].concat())
+                        .expect("sent");
+                    assert_eq!(
+                        outcome(&client.frames_until_ready(LONG).expect("an answer")),
+                        (Vec::new(), "I".to_owned())
+                    );
+                    // pg_catalog.length(text), by its number.
+                    let called = answer(client, &[function_call(1317, &[Some(&vec![b'z'; LARGE][..])])]);
+                    let result = called.iter().find(|frame| frame.tag == b'V').expect("a result");
+                    assert_eq!(result.body[4..], (LARGE as u32).to_be_bytes());
+                    // What a batch skips behind its error is dropped as it comes.
+                    client.send(&[parse("", "nonsense", &[]), flush()].concat()).expect("sent");
+                    client.frames_until(LONG, |frame| frame.tag == b'E').expect("an error");
+                    let skipped = [parse("", &text, &[]), bind("", "", &[]), query(&text), sync()];
+                    assert_eq!(outcome(&answer(client, &skipped)), (Vec::new(), "I".to_owned()));
+                    assert_eq!(only_value(&answer(client, &[query("select 1")])), "1");
+                });
+            }
+        });
+        let peak = peak(&stand);
+        assert!(peak < before + 24_000_000, "{before} before, {peak} at most");
+    }
+}
+
+#[test]
+fn with_the_gate_closed_large_values_stream_too_and_what_cannot_be_read_is_refused() {
+    let top = "max_message_size = \"48MB\"\ndefault_pool_size = 4";
+    let stand = Stand::new(1, 2, top, "[users.u1]\npool_mode = \"session\"\n");
+    stand.superuser(0, "create table public.t(v text); grant all on public.t to public");
+    let value = vec![b'x'; LARGE];
+    let value = Some(&value[..]);
+    let length = LARGE.to_string();
+    let run = [execute("", 0), sync()].concat();
+    let refused = |ready: &str| (vec!["25006".to_owned()], ready.to_owned());
+    let mut clients: Vec<_> = [0, 0, 1].into_iter().map(|user| stand.client(user, 0)).collect();
+    for client in &mut clients {
+        let named =
+            [parse("reads", "select length($1::text)", &[]), parse("writes", "insert into public.t values ($1)", &[])];
+        answer(client, &[named.concat(), sync()]);
+    }
+    stand.console("MAINTENANCE ON d0");
+    let before = resident(&stand);
+    forget_peak(&stand);
+    for client in &mut clients {
+        let unnamed =
+            [parse("", "select length($1::text)", &[]), bind("", "", &[value]), describe_portal(""), run.clone()];
+        assert_eq!(only_value(&answer(client, &[bind("", "reads", &[value]), run.clone()])), length);
+        answer(client, &[query("begin")]);
+        for _ in 0..2 {
+            assert_eq!(only_value(&answer(client, &[bind("", "reads", &[value]), run.clone()])), length);
+        }
+        assert_eq!(outcome(&answer(client, &[bind("", "writes", &[value]), run.clone()])), refused("E"));
+        answer(client, &[query("rollback")]);
+        assert_eq!(outcome(&answer(client, &[bind("", "writes", &[value]), run.clone()])), refused("I"));
+        // The Parse of a batch is looked at with what follows: it need not be here whole either.
+        assert_eq!(only_value(&answer(client, &unnamed)), length);
+        let text = format!("insert into public.t values ('{}')", "x".repeat(UNREAD));
+        assert_eq!(outcome(&answer(client, &[query(&text)])), refused("I"));
+        assert_eq!(only_value(&answer(client, &[query("select count(*) from public.t")])), "0");
+    }
+    let peak = peak(&stand);
+    assert!(peak < before + 24_000_000, "{before} before, {peak} at most");
+    stand.console("MAINTENANCE OFF d0");
+    for client in &mut clients {
+        assert_eq!(
+            outcome(&answer(client, &[bind("", "writes", &[value]), run.clone()])),
+            (Vec::new(), "I".to_owned())
+        );
+    }
+}
+
+#[test]
+fn a_large_write_is_held_without_being_kept_whole() {
+    let stand = Stand::new(1, 1, "max_message_size = \"48MB\"\ndefault_pool_size = 4", "");
+    stand.superuser(0, "create table public.t(v text); grant all on public.t to public");
+    let mut clients: Vec<_> = (0..3).map(|_| stand.client(0, 0)).collect();
+    for client in &mut clients {
+        answer(client, &[parse("writes", "insert into public.t values ($1)", &[]), sync()]);
+    }
+    stand.console("MAINTENANCE ON d0 WITH (writes hold, hold_timeout '60s')");
+    let before = resident(&stand);
+    forget_peak(&stand);
+    thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| {
+                let value = vec![b'x'; LARGE];
+                let frames = answer(client, &[bind("", "writes", &[Some(&value)]), execute("", 0), sync()]);
+                assert_eq!(outcome(&frames), (Vec::new(), "I".to_owned()));
+            });
+        }
+        let held =
+            || stand.console("SHOW CLIENTS").iter().filter(|row| row.iter().any(|cell| cell == "state=held")).count();
+        pgsluice_fixtures::wait::until(LONG, "all are held", || (held() == 3).then_some(()));
+        stand.console("MAINTENANCE OFF d0");
+    });
+    let peak = peak(&stand);
+    assert!(peak < before + 24_000_000, "{before} before, {peak} at most");
+    assert_eq!(only_value(&answer(&mut clients[0], &[query("select count(*) from public.t")])), "3");
 }

@@ -10,8 +10,10 @@
     reason = "a test that panics has failed"
 )]
 
+mod client_memory;
 mod flip;
 mod large;
 mod memory;
 mod shared_limits;
+mod stall;
 mod stand;

@@ -1,11 +1,13 @@
 //! A place under a limit that several pools share goes to who has waited longest, in whichever pool.
 
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Login, Raw, wait};
+use pgsluice_fixtures::{Address, Login, Raw, wait};
 
 use crate::stand::{LONG, Stand, begin, end};
 
@@ -139,19 +141,28 @@ fn last_error(client: &mut Raw) -> (String, String) {
 
 /// When each of so many clients, which all begin at once, has done its transactions.
 fn finish_times(stand: &Stand, clients: &[(usize, usize)], transactions: usize) -> Vec<Duration> {
+    finish_times_at(&stand.proxy.tcp(), clients, transactions)
+}
+
+fn finish_times_at(address: &Address, clients: &[(usize, usize)], transactions: usize) -> Vec<Duration> {
     let start = Barrier::new(clients.len());
     thread::scope(|scope| {
         let run = |&(user, database): &(usize, usize)| {
             let start = &start;
-            scope.spawn(move || {
+            let login = Login::new(&format!("u{user}"), &format!("d{database}"));
+            let whole = move || {
                 start.wait();
                 let began = Instant::now();
-                let mut client = stand.client(user, database);
+                let mut client = Raw::open(address).expect("a connection");
+                client.send(&login.startup()).expect("sent");
+                let welcome = client.frames_until_ready(PATIENT).expect("a welcome");
+                assert!(welcome.iter().all(|frame| frame.error().is_none()), "{welcome:?}");
                 for _ in 0..transactions {
-                    client.query("select 1", LONG).expect("a turn");
+                    client.query("select 1", PATIENT).expect("a turn");
                 }
                 began.elapsed()
-            })
+            };
+            thread::Builder::new().stack_size(128 * 1024).spawn_scoped(scope, whole).expect("a thread")
         };
         let running: Vec<_> = clients.iter().map(run).collect();
         let mut times: Vec<_> = running.into_iter().map(|one| one.join().expect("a client that finishes")).collect();
@@ -160,12 +171,79 @@ fn finish_times(stand: &Stand, clients: &[(usize, usize)], transactions: usize) 
     })
 }
 
+/// How long anybody waits for a turn in a crowd.
+const PATIENT: Duration = Duration::from_secs(600);
+
+/// `PGSLUICE_TEST_DATABASES` times five users on `PGSLUICE_TEST_SERVER_CONNECTIONS`.
+fn crowd() -> (usize, usize, usize) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    match number("PGSLUICE_TEST_DATABASES") {
+        Some(databases) => (databases, 5, number("PGSLUICE_TEST_SERVER_CONNECTIONS").unwrap_or(200)),
+        None => (20, 3, 8),
+    }
+}
+
+const PATIENT_CONFIG: &str = "client_login_timeout = \"10min\"\nquery_wait_timeout = \"10min\"\nlog_connections = false\n\
+                              log_disconnections = false\ndefault_pool_size = 5";
+
+fn print(what: &str, times: &[Duration]) {
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    println!("{what}: {} clients, median {:?}, 90% {:?}, slowest {:?}", times.len(), at(50), at(90), at(100));
+}
+
 #[test]
 fn across_pools_nobody_is_served_three_times_later_than_most() {
-    let stand = Stand::new(20, 3, "max_server_connections = 8\ndefault_pool_size = 5", "");
-    let clients: Vec<_> = (0..60).map(|at| (at % 3, at / 3)).collect();
+    let (databases, users, connections) = crowd();
+    let top = format!("max_server_connections = {connections}\n{PATIENT_CONFIG}");
+    let stand = Stand::with_connections(connections + 50, databases, users, &top, "");
+    let clients: Vec<_> = (0..databases * users).map(|at| (at % users, at / users)).collect();
     let times = finish_times(&stand, &clients, 5);
-    assert!(times[59] < times[30] * 3, "{times:?}");
+    print("pgsluice", &times);
+    let (slowest, median) = (times[times.len() - 1], times[times.len() / 2]);
+    assert!(slowest < median * 3, "{slowest:?} beside {median:?}");
+}
+
+/// The same crowd before PgBouncer, for a figure beside. It has no limit over everything: each user has its share of the places.
+#[test]
+#[ignore = "needs PgBouncer, make conformance-limits"]
+fn the_same_crowd_before_pgbouncer() {
+    let (databases, users, connections) = crowd();
+    let stand = Stand::with_connections(connections + 50, databases, users, PATIENT_CONFIG, "");
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let ini = format!(
+        "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+         unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\nmax_client_conn = 10000\ndefault_pool_size = 5\n\
+         max_user_connections = {}\nquery_wait_timeout = 600\nclient_login_timeout = 600\nserver_login_retry = 1\n\
+         logfile = {}\n",
+        stand.server_port(),
+        folder.path().join("users").display(),
+        connections / users,
+        folder.path().join("log").display()
+    );
+    let users_file: String = (0..users).map(|user| format!("\"u{user}\" \"\"\n")).collect();
+    std::fs::write(folder.path().join("users"), users_file).expect("users");
+    std::fs::write(folder.path().join("ini"), ini).expect("a configuration");
+    let mut command = std::process::Command::new("/usr/sbin/pgbouncer");
+    command.arg("-q").arg(folder.path().join("ini"));
+    let id = |of: &[&str]| {
+        let shown = std::process::Command::new("id").args(of).output().expect("id");
+        String::from_utf8_lossy(&shown.stdout).trim().parse::<u32>().expect("a number")
+    };
+    if id(&["-u"]) == 0 {
+        // It does not run as root.
+        let (user, group) = (id(&["-u", "postgres"]), id(&["-g", "postgres"]));
+        chown(folder.path(), Some(user), Some(group)).expect("its folder");
+        command.uid(user).gid(group);
+    }
+    let mut child = command.spawn().expect("PgBouncer");
+    let address = Address::local(port);
+    wait::until(LONG, "PgBouncer listens", || Raw::open(&address).ok());
+    let clients: Vec<_> = (0..databases * users).map(|at| (at % users, at / users)).collect();
+    let times = finish_times_at(&address, &clients, 5);
+    child.kill().expect("it ends");
+    child.wait().expect("it has ended");
+    print("PgBouncer", &times);
 }
 
 #[test]

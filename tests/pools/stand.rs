@@ -13,18 +13,24 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub struct Stand {
     // Before the cluster, so that it goes first.
     pub proxy: Proxy,
-    _cluster: Cluster,
+    cluster: Cluster,
     config: String,
 }
 
 impl Stand {
     /// With so many databases and roles, `top` at the head of the configuration and `end` at its end.
     pub fn new(databases: usize, roles: usize, top: &str, end: &str) -> Stand {
+        Self::with_connections(100, databases, roles, top, end)
+    }
+
+    /// The same with so many connections to the server.
+    pub fn with_connections(connections: usize, databases: usize, roles: usize, top: &str, end: &str) -> Stand {
         let roles = (0..roles).map(|at| Role::new(format!("u{at}")));
         let cluster = Cluster::builder()
             .hba(["host all all 127.0.0.1/32 trust"])
             .roles(roles.chain([Role::new("dba").superuser(), Role::new("monitor")]))
             .databases((0..databases).map(|at| format!("d{at}")))
+            .setting("max_connections", connections.to_string())
             .start()
             .expect("a cluster");
         let mut config = format!(
@@ -38,7 +44,20 @@ impl Stand {
         config.push_str(end);
         let binary = pgsluice_fixtures::proxy::binary(env!("CARGO_BIN_EXE_pgsluice"));
         let proxy = Proxy::builder(binary).config(config.replace("TOP", top)).start().expect("a proxy");
-        Stand { proxy, _cluster: cluster, config }
+        Stand { proxy, cluster, config }
+    }
+
+    /// The port of the server itself.
+    pub fn server_port(&self) -> u16 {
+        self.cluster.primary().port()
+    }
+
+    /// Runs SQL as a superuser on the server itself.
+    pub fn superuser(&self, database: usize, sql: &str) {
+        let address = pgsluice_fixtures::raw::Address::local(self.server_port());
+        let login = Login::new("dba", &format!("d{database}"));
+        let mut direct = Raw::connect(&address, &login).expect("the server");
+        direct.query(sql, LONG).expect(sql);
     }
 
     /// RELOAD with this at the head of the configuration.

@@ -73,7 +73,7 @@ impl Session {
         }
         let path = self.path().wrapping_add(self.parse_settings().into());
         let prepared = self.core.statements.get(cached, &[], context, path, &self.vars);
-        let moves = !Self::is_bound_to_its_server(&prepared);
+        let moves = !Self::is_bound_to_its_server(&prepared) && self.lacks_memory_for(name, &prepared).is_none();
         let id = prepared.id;
         let kept = self.names.prepare_sql(name, inner.refusal.clone(), prepared, moves);
         if !kept {

@@ -73,12 +73,13 @@ impl Session {
                 if !name.is_empty() && self.names.known(&name).is_some() {
                     return Ok(Some(self.own_error(header, taken(&name))));
                 }
+                if let Some(report) = self.lacks_memory_for(&name, &statement).filter(|_| !name.is_empty()) {
+                    return Ok(Some(self.own_error(header, report)));
+                }
                 self.drop_bytes(header.total);
                 let before = self.names.known(&name);
                 self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, before));
-                if !self.names.prepare_own(&name, statement) {
-                    return Err(Report::fatal("54000", "too many prepared statements").into());
-                }
+                self.names.prepare_own(&name, statement);
                 return Ok(Some(Handled::Done));
             }
             Message::Bind { portal, name, statement } => {
@@ -94,8 +95,11 @@ impl Session {
                     );
                     return Ok(Some(self.own_error(header, Report::error("08P01", text))));
                 }
+                if let Some(report) = self.lacks_memory_to_bind(&portal, &statement) {
+                    return Ok(Some(self.own_error(header, report)));
+                }
                 if !self.names.bind_own(&portal, statement, binary) {
-                    return Err(Report::fatal("54000", "too many portals").into());
+                    return Ok(Some(self.own_error(header, Report::error("54000", "too many portals"))));
                 }
                 Part::Bound
             }

@@ -423,6 +423,12 @@ impl Pool {
         self.reconnect();
     }
 
+    /// Connections that are in use, or have been within that time.
+    pub fn used_within(&self, time: Duration) -> usize {
+        let idle = |core| self.queue(core).idle.iter().filter(|conn| conn.peek().idle_since.elapsed() > time).count();
+        self.own.used().saturating_sub((0..self.shards.len()).map(idle).sum())
+    }
+
     /// Whether somebody waits for a connection.
     pub fn is_pressed(&self) -> bool {
         self.waiting.load(SeqCst) != 0
