@@ -113,21 +113,19 @@ async fn kill(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Resu
     databases.iter().flat_map(|database| database.pools()).for_each(|pool| pool.reconnect());
     let until = Instant::now() + KILL_PATIENCE;
     let gone = async {
-        let mut first = true;
-        loop {
-            let (targets, tell) = (databases.clone(), first);
-            let left = hub.on_every_core(move |core| {
-                let clients = core.clients();
-                let left: Vec<_> = clients.iter().filter(|client| is_of(client, &targets)).collect();
-                if tell {
-                    left.iter().for_each(|client| end(client));
-                }
-                left.len()
-            });
-            if left.await.into_iter().sum::<usize>() == 0 || Instant::now() > until {
+        let ended = hub.on_every_core(move |core| {
+            let clients = core.clients();
+            let ended = clients.iter().filter(|client| is_of(client, &databases));
+            ended.inspect(|client| end(client)).map(|client| client.id).collect::<Vec<_>>()
+        });
+        let ended: Arc<[u64]> = ended.await.into_iter().flatten().collect();
+        // Those that have come since wait for RESUME.
+        while Instant::now() < until {
+            let whose = ended.clone();
+            let stays = hub.on_every_core(move |core| whose.iter().any(|id| core.client(*id).is_some()));
+            if !stays.await.contains(&true) {
                 return;
             }
-            first = false;
             sleep(LOOK).await;
         }
     };

@@ -10,7 +10,7 @@ use super::expect::{Expected, Hide, Proof, Say, What};
 use super::input::Handled;
 use super::named::Stage;
 use super::sequences::asks;
-use super::shape::has_rows_of;
+use super::shape::depends_on_schema;
 use super::wrapped::{Around, WRAPPER};
 use super::{End, Session};
 use crate::config::Reads;
@@ -442,12 +442,6 @@ impl Session {
         Ok(Handled::Done)
     }
 
-    /// PostgreSQL's error where the client has no unnamed statement: the one on the server is somebody else's.
-    fn lacks_unnamed(&self, name: &[u8]) -> Option<Report> {
-        (name.is_empty() && !self.keeps_names())
-            .then(|| Report::error("26000", "unnamed prepared statement does not exist"))
-    }
-
     fn execute(&mut self, header: Header) -> Result<Handled, End> {
         let (portal, _) = front::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
@@ -591,13 +585,6 @@ impl Session {
         self.flow.expects.push_back(say);
         self.say_what_is_due();
     }
-}
-
-/// Whether a change of the schema can make it another statement: it has parameters or rows.
-fn depends_on_schema(statement: &Statement) -> bool {
-    let Some(one) = statement.cached.analysis.single() else { return true };
-    let planned = matches!(one.kind, Kind::Read | Kind::Write | Kind::Unknown);
-    has_rows_of(statement) || planned && memchr::memchr(b'$', &statement.cached.text).is_some()
 }
 
 /// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.

@@ -15,6 +15,7 @@ use crate::hub::Statement;
 use crate::hub::statement::NAME_ON_SERVERS;
 use crate::sql::cache::Cached;
 use crate::sql::{LexContext, Refusal, SessionEffect};
+use crate::wire::Report;
 use crate::wire::front::Parse;
 
 /// Names that one client may hold prepared.
@@ -381,6 +382,12 @@ impl Names {
 }
 
 impl Session {
+    /// PostgreSQL's error where the client has no unnamed statement: the one on the server is somebody else's.
+    pub(super) fn lacks_unnamed(&self, name: &[u8]) -> Option<Report> {
+        (name.is_empty() && !self.keeps_names())
+            .then(|| Report::error("26000", "unnamed prepared statement does not exist"))
+    }
+
     /// The statement that a Parse prepares.
     pub(super) fn statement_of(&self, parse: Parse<'_>) -> Rc<Statement> {
         let context = self.lex_context();

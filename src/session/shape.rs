@@ -76,6 +76,13 @@ fn moves_path(one: &sql::Statement) -> bool {
     })
 }
 
+/// Whether a change of the schema can make it another statement: it has parameters or rows.
+pub(super) fn depends_on_schema(statement: &Statement) -> bool {
+    let Some(one) = statement.cached.analysis.single() else { return true };
+    let planned = matches!(one.kind, Kind::Read | Kind::Write | Kind::Unknown);
+    has_rows_of(statement) || planned && memchr::memchr(b'$', &statement.cached.text).is_some()
+}
+
 impl Session {
     /// A number for where the session's statements look for tables now; 0: where the server says. A statement that stands on
     /// a server for others is good for a client only if theirs is the same.

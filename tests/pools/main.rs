@@ -10,6 +10,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod attack;
 mod client_memory;
 mod flip;
 mod large;

@@ -42,7 +42,7 @@ fn a_flip_keeps_clients_that_are_at_work_waiting_for_a_moment_only() {
     let idle = from_environment("PGSLUICE_TEST_IDLE", 1000);
     let active = from_environment("PGSLUICE_TEST_ACTIVE", 40);
     let flips = from_environment("PGSLUICE_TEST_FLIPS", 2);
-    let bound = from_environment("PGSLUICE_TEST_STALL_MS", 2500);
+    let bound = from_environment("PGSLUICE_TEST_STALL_MS", 10_000);
     let stand = Stand::new(1, 1, "max_client_conn = 20000\nlog_connections = false\nlog_disconnections = false", "");
     let table = "create table public.t(id int primary key, v text); insert into public.t select n, 'v' from generate_series(0, 999) n; \
                  grant all on public.t to public; analyze public.t";

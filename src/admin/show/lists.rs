@@ -26,7 +26,9 @@ fn names(hub: &Hub, seen: &Seen) -> BTreeSet<String> {
     let listed = setup.userlist.users().map(str::to_owned);
     let configured = setup.config.users.keys().cloned();
     let here = seen.clients.iter().map(|client| client.user.to_string());
-    listed.chain(configured).chain(here).collect()
+    // Those of pools as well: with auth_type trust nobody is listed.
+    let pools = hub.databases.all().into_iter().flat_map(|database| database.pools());
+    listed.chain(configured).chain(here).chain(pools.map(|pool| pool.user.to_string())).collect()
 }
 
 /// SHOW LISTS

@@ -70,10 +70,7 @@ impl Session {
                 return Ok(Some(self.own_error(header, report)));
             }
             Message::Parse(statement, name) => {
-                if !name.is_empty() && self.names.known(&name).is_some() {
-                    return Ok(Some(self.own_error(header, taken(&name))));
-                }
-                if let Some(report) = self.lacks_memory_for(&name, &statement).filter(|_| !name.is_empty()) {
+                if let Some(report) = self.refused_own_parse(&name, &statement) {
                     return Ok(Some(self.own_error(header, report)));
                 }
                 self.drop_bytes(header.total);
@@ -133,6 +130,15 @@ impl Session {
         self.drop_bytes(header.total);
         self.say(Expected::seen(What::Say(Say::Own(part))));
         Ok(Some(Handled::Done))
+    }
+
+    /// The error for a Parse under a name that is taken, or for which there is no room.
+    fn refused_own_parse(&self, name: &[u8], statement: &Statement) -> Option<Report> {
+        if name.is_empty() {
+            return None;
+        }
+        let known = self.names.known(name).map(|_| taken(name));
+        known.or_else(|| self.lacks_memory_for(name, statement))
     }
 
     /// What a message is if it is about a setting of our own.
