@@ -140,10 +140,11 @@ impl Session {
         self.breaking = Breaking::Sent(broken);
         let io = &mut self.io;
         io.from_client.move_ready(&mut io.to_server);
-        for text in [ROLLBACK, ARM, BEGIN] {
-            front::write_query(&mut self.io.to_server, text.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        for text in [ROLLBACK, ARM] {
+            self.send_query(text.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
         }
+        self.forget_counts_from_before();
+        self.send_query(BEGIN.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
         front::write_query(&mut self.io.to_server, POISON.as_bytes());
         let mut last = Expected::hidden(What::Query(None), Hide::All);
         last.refusal = Some(Box::new(self.broken_off(broken.ran)));

@@ -53,6 +53,7 @@ impl Session {
             return Ok(());
         }
         self.flow.failed = true;
+        self.note_unfinished();
         let shows = match proof {
             Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Wrapped | Proof::Spelling => shows,
             Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::Declared | Proof::End => {

@@ -299,6 +299,7 @@ impl Session {
         }
         front::write_query(&mut self.io.to_server, ARM.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::All));
+        self.forget_counts_from_before();
         Ok(())
     }
 

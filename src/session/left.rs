@@ -11,7 +11,7 @@ use super::prepared::Known;
 use crate::config::PoolMode;
 use crate::sql::cache::Cached;
 use crate::sql::own_statements::settings;
-use crate::sql::unseen::{Left, Marks};
+use crate::sql::unseen::{Kinds, Left, Marks};
 use crate::sql::{LexContext, Name, SessionEffect};
 use crate::upstream::vars::Value;
 use crate::wire::frame::{HEADER, Header};
@@ -78,6 +78,12 @@ impl Session {
 
     /// A function is about to be called by number.
     pub(super) fn note_left_by_call(&mut self, oid: u32) {
+        if self.manner.pool_mode != PoolMode::Session
+            && !self.lease.is_operator()
+            && let Some(kinds) = left_by_own(oid)
+        {
+            self.pin_perhaps(kinds, Pin::Settings);
+        }
         if self.db.catalog.leaves() && self.manner.pool_mode != PoolMode::Session {
             let marks = self.db.catalog.reading().leavings.of_function(oid);
             self.take_marks(marks);
@@ -259,6 +265,23 @@ impl Session {
         }
         self.note_idle_limit();
         self.me.pinned.set(self.pins.word());
+    }
+}
+
+/// What functions of PostgreSQL's own leave behind, by the OIDs of its catalog.
+fn left_by_own(oid: u32) -> Option<Kinds> {
+    match oid {
+        // set_config, setseed.
+        2078 | 1599 => Some(Kinds::OTHER),
+        // pg_advisory_lock and its like, pg_advisory_unlock.
+        2880..=2892 => {
+            let mut kinds = Kinds::LOCK;
+            kinds.add(Kinds::ENDS);
+            Some(kinds)
+        }
+        // What runs a text: query_to_xml, ts_rewrite, ts_stat.
+        2924 | 2925 | 2927 | 2928 | 2930 | 3684 | 3685 | 3689 | 3690 => Some(Kinds::OTHER),
+        _ => None,
     }
 }
 

@@ -173,6 +173,36 @@ impl Session {
         self.doubted.add(pin);
     }
 
+    /// The statement that is under way has failed, or only some of its rows have been fetched: what it has done in the session and
+    /// is no part of the transaction stays.
+    pub(super) fn note_unfinished(&mut self) {
+        let (cached, at) = match self.flow.expects.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => (cached.clone(), self.flow.nth),
+            Some(Expected { what: What::Execute(Some(statement)), .. }) => (statement.cached.clone(), 0),
+            _ => return,
+        };
+        if self.lease.is_operator() || cached.analysis.is_plain() {
+            return;
+        }
+        if let Some(one) = cached.analysis.statements.get(at) {
+            self.note_lasting_effects(one, &cached.text);
+        }
+    }
+
+    /// What a statement does in the session, whatever becomes of its transaction.
+    pub(super) fn note_lasting_effects(&mut self, one: &Statement, text: &[u8]) {
+        for effect in &one.effects {
+            match effect {
+                SessionEffect::AdvisoryLock | SessionEffect::Holds(_) | SessionEffect::Leaves(_) => {
+                    self.note_effect(effect, one, text);
+                }
+                SessionEffect::Execute(name) => self.note_executed_in_part(name),
+                _ => {}
+            }
+        }
+        self.me.pinned.set(self.pins.word());
+    }
+
     /// What runs may have made something that binds the session, or ended it: nothing of it is seen.
     pub(super) fn pin_perhaps(&mut self, kinds: Kinds, other: Pin) {
         for (kind, pin) in [

@@ -12,6 +12,8 @@
 
 use std::borrow::Cow;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::Session;
 use super::expect::{Expected, Hide, Proof, What};
 use super::lease::Lease;
@@ -135,6 +137,9 @@ fn care(statement: &Statement) -> Care {
 /// The first version that has [`write_check::FORGET_COUNTS`].
 const HAS_FORGET_COUNTS: u64 = 150_000;
 
+/// How long an older one keeps them, and a little more.
+const KEEPS_COUNTS: SignedDuration = SignedDuration::from_millis(700);
+
 impl Session {
     /// Whether transactions of this lease have to prove that they have written nothing.
     pub(super) fn must_prove(&self) -> bool {
@@ -246,19 +251,34 @@ impl Session {
 
     /// The server's counts of changes hold some that are none of the next transaction's.
     pub(super) fn forget_counts(&mut self) {
-        let setup = self.db.setup();
-        let primary = setup.cluster.primary().and_then(|at| setup.cluster.upstreams.get(at));
-        let version = primary.map_or(0, |primary| primary.version());
-        if version == 0 || self.lease.is_none() {
-            return;
+        match self.primary_version() {
+            0 => {}
+            HAS_FORGET_COUNTS.. => self.run_hidden(write_check::FORGET_COUNTS),
+            _ => self.run_hidden(write_check::WAIT_UNTIL_COUNTS_ARE_FORGOTTEN),
         }
-        let words = if version >= HAS_FORGET_COUNTS {
-            write_check::FORGET_COUNTS
-        } else {
-            write_check::WAIT_UNTIL_COUNTS_ARE_FORGOTTEN
-        };
-        front::write_query(&mut self.io.to_server, words.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::All));
+    }
+
+    /// The connection could write until now: what it has written is still among the counts.
+    pub(super) fn forget_counts_from_before(&mut self) {
+        let quiesced = self.db.gate.view().quiesced;
+        let lately = quiesced.is_none_or(|quiesced| Timestamp::now().duration_since(quiesced.at) < KEEPS_COUNTS);
+        if lately || self.primary_version() >= HAS_FORGET_COUNTS {
+            self.forget_counts();
+        }
+    }
+
+    /// 0 where it is not known.
+    fn primary_version(&self) -> u64 {
+        let setup = self.db.peek_setup();
+        let primary = setup.cluster.primary().and_then(|at| setup.cluster.upstreams.get(at));
+        primary.map_or(0, |primary| primary.version())
+    }
+
+    fn run_hidden(&mut self, words: &str) {
+        if !self.lease.is_none() {
+            front::write_query(&mut self.io.to_server, words.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        }
     }
 
     /// Releases what was held back of the last statement's answer.

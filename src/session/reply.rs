@@ -123,7 +123,10 @@ impl Session {
             b'A' => self.tell_notifier(header),
             b'D' => self.answered_row(header),
             b'I' => self.answered_execute(),
-            b's' => self.answered_execute(),
+            b's' => {
+                self.note_unfinished();
+                self.answered_execute();
+            }
             b'1' => {
                 if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_) | What::OwnParse, .. })) {
                     self.flow.expects.pop_front();

@@ -80,7 +80,8 @@ impl Session {
             sql.push_str(FORGET_SEQUENCES);
             server.sequences = None;
         }
-        if in_place && server.default_read_only != Some(true) {
+        let arms = in_place && server.default_read_only != Some(true);
+        if arms {
             sql.push_str(ARM);
             server.default_read_only = Some(true);
         }
@@ -105,6 +106,9 @@ impl Session {
             front::write_query(&mut self.io.to_server, sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
             self.flow.settling = if self.vars.has_role() { Settling::Asked } else { Settling::Sent };
+        }
+        if arms {
+            self.forget_counts_from_before();
         }
     }
 

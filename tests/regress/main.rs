@@ -1,4 +1,5 @@
-//! PostgreSQL 15's own regression suite, run by its own pg_regress: directly, and through pgsluice in each manner of pooling.
+//! PostgreSQL 15's own regression and isolation suites, run by its own pg_regress: directly, and through pgsluice in each manner of
+//! pooling.
 //!
 //! The figures are in docs/CONFORMANCE.md. What a manner is known to fail stands here with its reason; anything else that fails
 //! fails the test. Results and differences stay in the cache, in `regress-` and the manner's name.
@@ -17,7 +18,7 @@ mod pipeline;
 mod stand;
 mod suite;
 
-use stand::Stand;
+use stand::{ISOLATION, REGRESSION, Stand};
 use suite::Suite;
 
 /// A file that fails, and why.
@@ -43,7 +44,7 @@ const MOVED: [Known; 3] = [
 #[track_caller]
 fn runs(manner: &str, config: Option<&str>, known: &[Known]) {
     let Some(suite) = Suite::fetch() else { return };
-    let stand = Stand::start(config);
+    let stand = Stand::start(REGRESSION, config);
     let report = suite.run(manner, &stand);
     println!("{manner}: {} of {} passed", report.passed(), report.total);
     for file in &report.failed {
@@ -83,7 +84,7 @@ fn suite_d_transaction_mode() {
 #[track_caller]
 fn isolates(manner: &str, config: Option<&str>, specs: &[&str]) {
     let Some(suite) = Suite::fetch_files() else { return };
-    let stand = Stand::start(config);
+    let stand = Stand::start(ISOLATION, config);
     let report = suite.isolate(manner, specs, &stand);
     println!("isolation, {manner}: {} of {} passed", report.passed(), report.total);
     assert!(report.failed.is_empty(), "{:?}: see {}", report.failed, report.differences.display());
@@ -130,7 +131,7 @@ fn isolation_c_session_mode() {
 #[track_caller]
 fn pipelines(config: Option<&str>, others: usize) {
     let Some(suite) = Suite::fetch() else { return };
-    let failed = pipeline::run(&suite, &Stand::start(config), others);
+    let failed = pipeline::run(&suite, &Stand::start(REGRESSION, config), others);
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 

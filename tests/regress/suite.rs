@@ -137,7 +137,8 @@ impl Suite {
         }
         let ended = driver
             .current_dir(&output)
-            .args(["--use-existing", "--host=127.0.0.1", "--dbname=regression"])
+            .args(["--use-existing", "--host=127.0.0.1"])
+            .arg(format!("--dbname={}", stand.database))
             .args([format!("--user={SUPERUSER}"), format!("--port={}", stand.port())])
             .arg(format!("--bindir={}", self.installation.bin_dir.display()))
             .arg(format!("--dlpath={}", self.folder.display()))

@@ -32,3 +32,4 @@ mod server_settings;
 mod server_settings_matrix;
 mod settings;
 mod stand;
+mod unfinished;

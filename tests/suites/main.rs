@@ -1,4 +1,4 @@
-//! The test suites of psycopg2, asyncpg, Django and SQLAlchemy: directly, through pgsluice in transaction mode, and the same
+//! The test suites of psycopg2, asyncpg, Django and SQLAlchemy, and checks of our own with pgjdbc: directly, through pgsluice in transaction mode, and the same
 //! beside two busy clients on the same pool.
 //!
 //! The figures are in docs/CONFORMANCE.md. What is known to fail through pgsluice alone stands here with its reason; anything
@@ -15,6 +15,7 @@
 )]
 
 mod busy;
+mod jdbc;
 mod stand;
 mod suite;
 
@@ -95,6 +96,27 @@ fn compared(kind: Kind, known: &[Known]) {
     assert!(unknown.is_empty(), "{unknown:#?}");
     // A suite that stops halfway has failed nothing.
     assert_eq!([alone.total, beside.total], [direct.total; 2], "tests run");
+}
+
+/// In transaction mode everything is as on a direct connection, beside busy clients too.
+#[test]
+#[ignore = "a minute: make conformance-drivers"]
+fn jdbc() {
+    let stand = Stand::start();
+    let Some(direct) = jdbc::run(stand.direct()) else { return };
+    drop(stand);
+    let stand = Stand::start();
+    let alone = jdbc::run(stand.through()).expect("the same driver");
+    let busy = Busy::start(stand.through(), jdbc::DATABASE);
+    let beside = jdbc::run(stand.through()).expect("the same driver");
+    let Ended { rounds, lost, complaints } = busy.stop();
+    println!("jdbc: {} checks", direct.total);
+    println!("  directly: {:?} failed", direct.failed);
+    println!("  through pgsluice: {:?} failed", alone.failed);
+    println!("  beside two busy clients ({rounds} rounds, {lost} begun anew): {:?} failed", beside.failed);
+    assert!(complaints.is_empty(), "the busy clients: {complaints:#?}");
+    assert_eq!([&alone.failed, &beside.failed], [&direct.failed; 2]);
+    assert_eq!([alone.total, beside.total], [direct.total; 2], "checks run");
 }
 
 #[test]

@@ -23,7 +23,8 @@ impl Stand {
             .setting("wal_level", "logical")
             .start()
             .unwrap();
-        for sql in Kind::ALL.iter().flat_map(|kind| kind.databases()).map(|name| format!("CREATE DATABASE {name}")) {
+        let names = Kind::ALL.iter().flat_map(|kind| kind.databases()).chain([&crate::jdbc::DATABASE]);
+        for sql in names.map(|name| format!("CREATE DATABASE {name}")) {
             cluster.primary().psql(&sql).unwrap();
         }
         for kind in Kind::ALL {

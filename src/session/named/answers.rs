@@ -107,6 +107,15 @@ impl Session {
         }
     }
 
+    /// The same of one that has not come to its end.
+    pub(in crate::session) fn note_executed_in_part(&mut self, name: &Name) {
+        let Some(known) = self.names.known(name) else { return };
+        let Some((cached, one)) = runs(&known) else { return };
+        if !one.effects.iter().any(|effect| matches!(effect, SessionEffect::Execute(_))) {
+            self.note_lasting_effects(one, &cached.text);
+        }
+    }
+
     /// Whether a text runs, by name, what asks for what a sequence last gave.
     pub(in crate::session) fn executes_asking(&self, cached: &Cached) -> bool {
         let asks = |effect: &SessionEffect| match effect {
