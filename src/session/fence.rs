@@ -205,7 +205,7 @@ impl Session {
     fn ran_clean(&self) -> bool {
         let known = self.db.catalog.known();
         let Knowledge::Known(unseen) = &**known else { return false };
-        if unseen.is_empty() {
+        if unseen.is_empty_for(&self.user) {
             return true;
         }
         let texts = match self.flow.past.unjudged() {
@@ -218,7 +218,7 @@ impl Session {
             let by_name = |effect: &SessionEffect| matches!(effect, SessionEffect::Execute(_) | SessionEffect::Unknown);
             !one.refusal.is_ours()
                 && !one.effects.iter().any(by_name)
-                && unseen.find(&analyzer, &cached.text, context, one).is_none()
+                && unseen.find(&analyzer, &cached.text, context, one, &self.user).is_none()
         };
         texts.iter().all(|(cached, context)| cached.analysis.statements.iter().all(|one| clean(cached, *context, one)))
     }

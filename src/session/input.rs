@@ -394,7 +394,9 @@ impl Session {
         }
         let refused = match self.lease {
             Lease::Allowed { .. } => Some(self.refused("cannot execute a function call in a read-only transaction")),
-            _ if self.lease.in_maintenance() => self.refused_function(oid),
+            _ if self.lease.in_maintenance() => {
+                self.refused_function(oid, self.body(header).get(4..).unwrap_or_default())
+            }
             _ => None,
         };
         if let Some(report) = refused {

@@ -170,8 +170,8 @@ impl Session {
     }
 
     /// Refuses a function-call message.
-    pub(super) fn refused_function(&self, oid: u32) -> Option<Report> {
-        let Some(name) = self.refused_function_name(oid) else { return self.refused_unseen_call(oid) };
+    pub(super) fn refused_function(&self, oid: u32, arguments: &[u8]) -> Option<Report> {
+        let Some(name) = self.refused_function_name(oid) else { return self.refused_unseen_call(oid, arguments) };
         Some(self.refused(format!("cannot execute {name}() in a read-only transaction")))
     }
 

@@ -31,7 +31,7 @@ impl Session {
         }
         let known = self.db.catalog.known();
         let unseen = match &**known {
-            Knowledge::Known(unseen) if unseen.is_empty() => return None,
+            Knowledge::Known(unseen) if unseen.is_empty_for(&self.user) => return None,
             Knowledge::Known(unseen) => unseen,
             Knowledge::Pending => return self.refused_unread(one, "it has not been asked yet"),
             Knowledge::Unknown(why) => return self.refused_unread(one, why),
@@ -44,9 +44,9 @@ impl Session {
         // What was begun over another connection before the flip nobody has read.
         let begun = || self.pins.is_elsewhere() && unseen.goes_on_elsewhere(&analyzer, &cached.text, context, one);
         let found = ambiguous
-            .or_else(|| unseen.find(&analyzer, &cached.text, context, one))
+            .or_else(|| unseen.find(&analyzer, &cached.text, context, one, &self.user))
             .or_else(|| begun().then_some(Found::Statement))
-            .or_else(|| self.found_in_prepared(unseen, one))?;
+            .or_else(|| self.found_in_prepared(unseen, (cached, context, one)))?;
         if self.is_ours_to_refuse(one) && !self.absolves(cached, context, one) {
             // The reader has better words for it.
             return Some(self.refusal(one));
@@ -55,20 +55,18 @@ impl Session {
         Some(self.refused_by_catalog(if plain { found.of_statement() } else { found }, one.tag))
     }
 
-    /// The error for a Bind whose values a function is about to run, if they call an unseen writer in words.
+    /// The error for a Bind whose values a function is about to run, if they lead to an unseen writer.
     pub(super) fn refused_unseen_values(&self, prepared: &Prepared, rest: &[u8]) -> Option<Report> {
         let one = prepared.cached.analysis.statements.first()?;
         if !self.lease.in_maintenance() || one.route == Proven::Read {
             return None;
         }
         let setup = self.core.hub.setup.load();
-        let name = values(rest).find_map(|value| setup.analyzer.list().in_value(value))?;
         let Knowledge::Known(unseen) = &**self.db.catalog.known() else { return None };
         if !unseen.hands_on(&setup.analyzer, &prepared.cached.text, prepared.context(), one) {
             return None;
         }
-        let function = name.bytes().all(|byte| !byte.is_ascii_uppercase());
-        let found = if function { Found::Function(name.into()) } else { Found::Statement };
+        let found = values(rest).find_map(|value| self.found_in_value(unseen, value))?;
         Some(self.refused_by_catalog(found, one.tag))
     }
 
@@ -85,6 +83,16 @@ impl Session {
                 unseen.hands_on(&setup.analyzer, &prepared.cached.text, prepared.context(), one)
             }
         }
+    }
+
+    /// What a value names that something runs as a text.
+    fn found_in_value(&self, unseen: &Unseen, value: &[u8]) -> Option<Found> {
+        let setup = self.core.hub.setup.load();
+        let listed = setup.analyzer.list().in_value(value).map(|name| {
+            let function = name.bytes().all(|byte| !byte.is_ascii_uppercase());
+            if function { Found::Function(name.into()) } else { Found::Statement }
+        });
+        listed.or_else(|| unseen.find_in_value(&setup.analyzer, value, &self.user))
     }
 
     /// What a statement may put together of its own constants and run.
@@ -134,7 +142,7 @@ impl Session {
             return None;
         }
         match &**self.db.catalog.known() {
-            Knowledge::Known(unseen) if unseen.is_empty() => None,
+            Knowledge::Known(unseen) if unseen.is_empty_for(&self.user) => None,
             Knowledge::Known(unseen) => {
                 self.found_by_name(unseen, name).map(|found| self.refused_by_catalog(found, "EXECUTE"))
             }
@@ -144,25 +152,55 @@ impl Session {
         }
     }
 
-    /// The same for a function-call message.
-    pub(super) fn refused_unseen_call(&self, oid: u32) -> Option<Report> {
-        let name: Box<str> = match &**self.db.catalog.known() {
-            Knowledge::Known(unseen) => unseen.function(oid)?.into(),
-            Knowledge::Pending | Knowledge::Unknown(_) if oid >= FIRST_OF_OTHERS => "function".into(),
+    /// The same for a function-call message of that function, with these arguments behind its number.
+    pub(super) fn refused_unseen_call(&self, oid: u32, arguments: &[u8]) -> Option<Report> {
+        let found = match &**self.db.catalog.known() {
+            Knowledge::Known(unseen) => {
+                let tainted = || Some(Found::Function(unseen.function(oid, &self.user)?.into()));
+                let runs = unseen.is_handed_text(oid);
+                let in_values = || values(arguments).find_map(|value| self.found_in_value(unseen, value));
+                tainted().or_else(|| in_values().filter(|_| runs))?
+            }
+            Knowledge::Pending | Knowledge::Unknown(_) if oid >= FIRST_OF_OTHERS => Found::Function("function".into()),
             _ => return None,
         };
-        Some(self.refused_by_catalog(Found::Function(name), "function call"))
+        Some(self.refused_by_catalog(found, "function call"))
     }
 
     /// Whether cursors that are open at the flip could run something of the kind when they are fetched from.
     pub(super) fn distrusts_cursors(&self) -> bool {
-        !matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if unseen.is_empty())
+        !matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if !unseen.distrusts_cursors_of(&self.user))
     }
 
-    fn found_in_prepared(&self, unseen: &Unseen, one: &Statement) -> Option<Found> {
+    /// What an EXECUTE runs, with what it is given.
+    fn found_in_prepared(
+        &self,
+        unseen: &Unseen,
+        (cached, context, one): (&Cached, LexContext, &Statement),
+    ) -> Option<Found> {
+        let given = |name: &[u8]| {
+            let analyzer = self.core.hub.setup.load().analyzer.clone();
+            let hands_on = self.hands_on_what_it_is_given(unseen, name);
+            hands_on.then(|| unseen.find_handed(&analyzer, &cached.text, context, one, &self.user)).flatten()
+        };
         one.effects.iter().find_map(|effect| match effect {
-            SessionEffect::Execute(name) => self.found_by_name(unseen, name),
+            SessionEffect::Execute(name) => self.found_by_name(unseen, name).or_else(|| given(name)),
             _ => None,
+        })
+    }
+
+    /// Whether a prepared statement hands what it is given to something that runs it, as far as that is known.
+    fn hands_on_what_it_is_given(&self, unseen: &Unseen, name: &[u8]) -> bool {
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let suspected = self.flow.named.as_ref().and_then(|named| named.suspected.get(name));
+        if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
+            let runs = inner.runs();
+            return runs.is_none_or(|(cached, context, one)| unseen.hands_on(&analyzer, &cached.text, context, one));
+        }
+        self.names.statement(name).is_none_or(|statement| {
+            let cached = &statement.cached;
+            let hands_on = |one| unseen.hands_on(&analyzer, &cached.text, statement.context(), one);
+            cached.analysis.single().is_none_or(hands_on)
         })
     }
 
@@ -171,14 +209,14 @@ impl Session {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let Some((cached, context, one)) = inner.runs() else { return Some(Found::Statement) };
-            return unseen.find(&analyzer, &cached.text, context, one);
+            return unseen.find(&analyzer, &cached.text, context, one, &self.user);
         }
         let Some(statement) = self.names.statement(name).filter(|_| !name.is_empty()) else {
             // On a connection that was this session's before the flip a function may have prepared it.
             return matches!(self.lease, Lease::InPlace { .. }).then_some(Found::Statement);
         };
         let cached = &statement.cached;
-        let found = || unseen.find(&analyzer, &cached.text, statement.context(), cached.analysis.single()?);
+        let found = || unseen.find(&analyzer, &cached.text, statement.context(), cached.analysis.single()?, &self.user);
         if unseen.types(&statement.oids) { Some(Found::Statement) } else { found() }
     }
 

@@ -190,3 +190,87 @@ fn a_role_that_is_nested_in_a_servers_own_makes_text_suspect() {
     all_refused(&mut app, &[program, "SELECT builds('1')"]);
     assert_eq!(said(&mut app, "DO $$ BEGIN PERFORM count(*) FROM t; END $$"), "");
 }
+
+/// A name or an address by which this very server answers, that nobody would take for it; and a kind of foreign data of which nothing
+/// is known.
+#[test]
+fn foreign_tables_of_other_hosts_and_kinds_are_refused_unless_they_are_allowed() {
+    const FAR: &str = "
+CREATE SERVER zero FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '0.0.0.0', port '$port', dbname 'app');
+CREATE SERVER listed FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1,0.0.0.0', port '$port,$port', dbname 'app');
+CREATE USER MAPPING FOR app SERVER zero OPTIONS (user 'lnk', password 'lnk');
+CREATE USER MAPPING FOR app SERVER listed OPTIONS (user 'lnk', password 'lnk');
+CREATE FOREIGN TABLE far.zero_view (x int) SERVER zero OPTIONS (schema_name 'public', table_name 'wv');
+CREATE FOREIGN TABLE far.zero_other (a int) SERVER zero OPTIONS (schema_name 'elsewhere', table_name 'rls');
+CREATE FOREIGN TABLE far.zero_plain (id int, v text) SERVER zero OPTIONS (schema_name 'public', table_name 't');
+CREATE FOREIGN TABLE far.listed_view (x int) SERVER listed OPTIONS (schema_name 'public', table_name 'wv');
+CREATE FOREIGN DATA WRAPPER unknown_kind;
+CREATE SERVER unknown FOREIGN DATA WRAPPER unknown_kind;
+CREATE FOREIGN TABLE far.unknown (x int) SERVER unknown;
+CREATE VIEW over_zero AS SELECT count(*) AS x FROM far.zero_view;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO app;
+GRANT SELECT ON ALL TABLES IN SCHEMA far TO app;
+";
+    for mode in ["transaction", "session"] {
+        let mut stand = stand(mode, FAR);
+        let before = written(&stand);
+        stand.on_primary();
+        let mut app = stand.app();
+        all_refused(
+            &mut app,
+            &[
+                "SELECT * FROM far.zero_view",
+                "SELECT * FROM far.zero_other",
+                "SELECT * FROM far.zero_plain",
+                "SELECT * FROM far.listed_view",
+                "SELECT * FROM far.unknown",
+                "SELECT * FROM over_zero",
+                "SELECT builds('x FROM far.zero_view')",
+                "SELECT builds(reverse('weiv_orez.raf MORF x'))",
+                "SELECT query_to_xml(reverse('weiv_orez.raf MORF x TCELES'), true, true, '')",
+                "SELECT table_to_xml(('far.zero' || '_view')::regclass, true, true, '')",
+                "DO $$ BEGIN EXECUTE reverse('weiv_orez.raf MORF x TCELES'); END $$",
+            ],
+        );
+        for sql in ["SELECT * FROM far.plain", "SELECT count(*) FROM t"] {
+            assert_eq!(said(&mut app, sql), "", "{sql}");
+        }
+        assert_eq!(written(&stand), before, "{mode}");
+        stand.configure("[refusals]\nremove_functions = [\"far.zero_plain\"]");
+        stand.console("RELOAD");
+        pgsluice_fixtures::wait::until(LONG, "a foreign table that is allowed", || {
+            said(&mut app, "SELECT count(*) FROM far.zero_plain").is_empty().then_some(())
+        });
+        assert_eq!(written(&stand), before, "{mode}");
+    }
+}
+
+/// Where such a table may stand for nothing of this database, text that can be read runs.
+#[test]
+fn text_that_could_name_a_foreign_table_of_another_host_has_to_be_read() {
+    const FAR: &str = "
+CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'db.example', dbname 'app');
+CREATE FOREIGN TABLE far.other_thing (a int) SERVER other OPTIONS (schema_name 'elsewhere', table_name 'nothing_here');
+GRANT SELECT ON far.other_thing TO app;
+";
+    let stand = stand("transaction", FAR);
+    stand.on_primary();
+    let mut app = stand.app();
+    all_refused(
+        &mut app,
+        &[
+            "SELECT * FROM far.other_thing",
+            "SELECT builds('x FROM far.other_thing')",
+            "SELECT builds(reverse('1'))",
+            "SELECT query_to_xml(reverse('1 TCELES'), true, true, '')",
+        ],
+    );
+    for sql in [
+        "SELECT builds('count(*)::int FROM t')",
+        "SELECT * FROM far.plain",
+        "SELECT * FROM reading_view",
+        "DO $$ BEGIN EXECUTE 'SELECT count(*)' || ' FROM t'; END $$",
+    ] {
+        assert_eq!(said(&mut app, sql), "", "{sql}");
+    }
+}

@@ -93,6 +93,17 @@ impl Signature {
         number && self.kinds.iter().zip(arguments.given).all(|(kind, given)| given.fits(*kind))
     }
 
+    /// Whether such a call may leave something to its defaults, or hand over a list of any length. Of a procedure nothing is known.
+    pub fn lacks(&self, arguments: &Arguments) -> bool {
+        let known = *self != Self::default();
+        self.takes(arguments)
+            && match arguments.count {
+                Some(count) if known => self.least != self.most && count != self.most,
+                Some(count) => count == 0,
+                None => self.least != self.most,
+            }
+    }
+
     /// Whether it could be the operator between these operands.
     pub fn joins(&self, sides: Sides) -> bool {
         self.kinds.iter().zip(sides).all(|(kind, given)| *kind == b'-' || given.fits(*kind))

@@ -10,17 +10,21 @@ use super::super::analyzer::{Analyzer, Scope};
 use super::super::lexer::Lexer;
 use super::super::refused::{Rule, Why, names_in_pieces};
 use super::arguments::{Arguments, Sides, Signature, arguments};
+use super::built::Built;
 use super::defaults::Defaults;
 use super::extensions;
 use super::harmless::is_harmless;
+use super::keepers::Keepers;
+use super::languages::{Queries, queries};
 use super::leavings::{Leavings, Marks, What};
 use super::left::{self, Left};
+use super::look::leaves_no_row;
 use super::mentions::{Depth, Mention, mentions, runs_text};
 use super::question::MOST_ROWS;
 use super::reach::{Finding, Object, Reach};
 use super::remote::Here;
 use super::routing::Routing;
-use super::verdict::{Unseen, leaves_no_row};
+use super::verdict::Unseen;
 
 #[path = "elsewhere.rs"]
 mod elsewhere;
@@ -28,6 +32,8 @@ mod elsewhere;
 mod index;
 #[path = "lasting.rs"]
 mod lasting;
+#[path = "text.rs"]
+mod text;
 #[path = "uncounted.rs"]
 mod uncounted;
 
@@ -106,6 +112,10 @@ struct Named {
     executes: bool,
     /// What of that READ ONLY does not stop.
     lasting: Lasting,
+    /// How the worst text is built that it runs, other than a whole constant.
+    built: Option<Built>,
+    /// Calls that are given what is no constant.
+    hands: Vec<(Mentioned, Built)>,
 }
 
 #[derive(Default)]
@@ -133,6 +143,8 @@ struct Graph {
     remote: Vec<(Node, Box<str>)>,
     /// Roles within whose reach files and programs are.
     roles: bool,
+    /// Roles that could change relations in place.
+    keepers: Keepers,
     /// Functions that are only read through where they are called: dblink and its like.
     by_text: HashSet<u32, RandomState>,
 }
@@ -142,7 +154,9 @@ struct Graph {
 /// # Errors
 /// There are too many to be read.
 pub fn read(rows: &[Row], analyzer: &Analyzer) -> Result<Unseen, String> {
-    Ok(Graph::of(rows, analyzer)?.resolve(analyzer))
+    let mut graph = Graph::of(rows, analyzer)?;
+    graph.keepers.everybody = graph.reaches_far(analyzer);
+    Ok(graph.resolve(analyzer))
 }
 
 /// What they amount to for sessions: what is left behind in them, and what must not run on a replica.
@@ -155,7 +169,7 @@ pub fn read_leavings(rows: &[Row], analyzer: &Analyzer) -> Result<(Leavings, Rou
 }
 
 /// Looks through a text; gives the writer that it names itself.
-fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bool) -> Option<Writer> {
+fn look_through(text: &str, scope: Scope<'_>, named: &mut Named) -> Option<Writer> {
     let mut writer: Option<Writer> = None;
     let mut found = |what: &str| {
         let weak = what == EVERYBODYS;
@@ -179,7 +193,9 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
         Mention::Operator(run, sides) => named.operators.push((run.into(), sides)),
         Mention::Implied(operator, sides) => named.operators.push((operator.as_bytes().into(), sides)),
         Mention::Writes => named.writes = true,
-        Mention::Builds | Mention::AnyRelation => *builds = true,
+        Mention::Builds(built) => named.built = named.built.max(Some(built)),
+        Mention::AnyRelation => named.built = named.built.max(Some(Built::Quoted)),
+        Mention::Hands(schema, name, built) => named.hands.push(((schema.map(Into::into), name.into()), built)),
         Mention::Command(tag) => found(tag),
         Mention::QuotedCommand(tag) => quoted = Some(tag),
         Mention::Executes => named.executes = true,
@@ -195,6 +211,11 @@ fn look_through(text: &str, scope: Scope<'_>, named: &mut Named, builds: &mut bo
     }
     let quoted = quoted.filter(|_| named.executes && writer.is_none());
     writer.or_else(|| quoted.map(|tag| Writer { what: tag.into(), weak: false }))
+}
+
+/// Looks through a text that code in another language runs.
+fn look_through_query(query: &[u8], scope: Scope<'_>, named: &mut Named) -> Option<Writer> {
+    look_through(str::from_utf8(query).ok()?, scope, named)
 }
 
 impl Graph {
@@ -225,8 +246,7 @@ impl Graph {
             "s" => self.writers.push(((kind(1), number(2)), Writer { what: field(3).into(), weak: false })),
             "v" => {
                 self.doubtful.push((kind(1), number(2)));
-                let (mut named, mut builds) = (Named::default(), false);
-                if let Some(writer) = look_through(field(3), analyzer.scope(), &mut named, &mut builds) {
+                if let Some(writer) = look_through(field(3), analyzer.scope(), &mut Named::default()) {
                     self.writers.push(((kind(1), number(2)), writer));
                 }
             }
@@ -238,6 +258,7 @@ impl Graph {
             }
             "k" => self.setters.push(((kind(1), number(2)), left::by_body(field(3), analyzer.scope()))),
             "g" => self.roles = true,
+            "o" => self.keepers.add(field(1)),
             _ => {}
         }
     }
@@ -272,13 +293,23 @@ impl Graph {
             (_, "c" | "internal") => None,
             (_, "sql" | "plpgsql") => {
                 one.by_body = true;
-                let spelled = look_through(field(7), scope, &mut one.named, &mut one.builds);
+                let spelled = look_through(field(7), scope, &mut one.named);
+                one.builds = one.named.built.is_some();
                 let split = || scope.list.in_several_constants(field(7).as_bytes()).and_then(writer);
                 spelled.or_else(|| if one.builds { split() } else { None })
             }
             _ => {
                 // Nobody here reads that language: any of its words may be in a text that it runs.
                 (one.by_body, one.builds) = (true, true);
+                let ran = match queries(language.as_bytes(), field(7).as_bytes()) {
+                    Queries::Any => {
+                        one.named.built = Some(Built::Open);
+                        None
+                    }
+                    Queries::Constant(all) => {
+                        all.iter().find_map(|query| look_through_query(query, scope, &mut one.named))
+                    }
+                };
                 let words = field(7).split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
                 let words: HashSet<&str, RandomState> = words.filter(|word| !word.is_empty()).collect();
                 let called = |word: &&str| ((None, word.to_lowercase().into_bytes().into()), Arguments::default());
@@ -287,7 +318,8 @@ impl Graph {
                     scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why != Why::LargeObject)
                 };
                 let spelled = words.iter().find(listed).and_then(|word| writer(word));
-                spelled.or_else(|| scope.list.in_several_constants(field(7).as_bytes()).and_then(writer))
+                let in_pieces = || scope.list.in_several_constants(field(7).as_bytes()).and_then(writer);
+                ran.or_else(|| spelled.or_else(in_pieces))
             }
         };
         one.doubtful = match language.as_str() {
@@ -307,52 +339,6 @@ impl Graph {
         one.signature = Signature::read(field(8));
         (one.schema, one.name, one.language, one.flags) = (schema, name, language, flags);
         self.routines.push(one);
-    }
-
-    /// Whether an unseen writer is within reach of a text that anybody who is no superuser puts together. `strong` is what leads to
-    /// one by more than [`EVERYBODYS`].
-    fn within_reach(&self, strong: &Map<Node, Rc<str>>) -> bool {
-        self.roles || !self.callable(strong).is_empty()
-    }
-
-    /// What would have to be revoked for text that is put together to reach nothing of the kind.
-    fn remedies(&self, strong: &Map<Node, Rc<str>>) -> Vec<String> {
-        let functions = self.callable(strong).into_iter().map(|one| {
-            format!(
-                "text that is put together by {0}.{1}(): REVOKE EXECUTE ON FUNCTION {0}.{1} FROM PUBLIC or who has it",
-                one.schema, one.name
-            )
-        });
-        let roles = self.roles.then(|| {
-            "text that is put together by a role that may log in and is, perhaps through others, a member of a superuser, \
-             pg_write_server_files or pg_execute_server_program: REVOKE that membership"
-                .to_owned()
-        });
-        let mut all: Vec<String> = functions.chain(roles).collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
-    /// Functions that lead to an unseen writer and that somebody who is no superuser may call.
-    fn callable(&self, strong: &Map<Node, Rc<str>>) -> Vec<&Routine> {
-        let has = |one: &Routine, flag: char| one.flags.contains(flag);
-        self.routines
-            .iter()
-            .filter(|one| {
-                let by_itself =
-                    one.writer.as_ref().is_some_and(|writer| !writer.weak) || self.by_text.contains(&one.oid);
-                match (has(one, 'b'), strong.contains_key(&(b'f', one.oid))) {
-                    (true, _) => by_itself && has(one, 'g'),
-                    (false, tainted) => {
-                        let text_alone = one.writer.is_none() && one.builds;
-                        // With the rights of who calls it, it reaches what they reach anyway.
-                        let own_rights = tainted && has(one, 'd') && !text_alone || by_itself && !one.by_body;
-                        own_rights && has(one, 'x') || self.by_text.contains(&one.oid) && has(one, 'x')
-                    }
-                }
-            })
-            .collect()
     }
 
     /// All that leads to `writers`, with the first reason that was found for each; `allowed` says where configuration ends a chain.
@@ -452,13 +438,19 @@ impl Graph {
         let builders = || self.routines.iter().filter(|one| one.builds);
         let suspect = builders().filter(|one| within_reach || one.flags.contains('d'));
         writers.extend(suspect.map(|one| ((b'f', one.oid), built.clone())));
+        let how = self.built(&index);
+        let (open, lent) = self.open(&writers, &how, &index, &allowed);
+        writers.extend(lent);
         let all = self.spread(&writers, &index, &allowed);
 
         unseen.within_reach = within_reach;
-        for one in builders() {
+        for one in self.routines.iter().filter(|one| one.builds || how.contains_key(&one.oid)) {
             unseen.builders.add(&one.schema, &one.name);
             unseen.builder_oids.insert(one.oid, one.name.as_str().into());
         }
+        self.text_is_given(&mut unseen, &how, &allowed);
+        self.reach(&open, &index, &mut unseen.open);
+        unseen.keepers = self.keepers.clone();
         unseen.defaults = self.defaults.clone();
         unseen.takes_text = self.takes_text.iter().cloned().collect();
         unseen.stopped = self.stopped(&index);
@@ -466,6 +458,7 @@ impl Graph {
         self.reach(&deferring, &index, &mut unseen.refused);
         unseen.findings = self.findings(&all, &index, analyzer);
         unseen.findings.extend(self.remedies(&strong));
+        unseen.findings.extend(self.findings_of_text(&open, &all, &index));
         // dblink and its like are judged by their arguments where those can be read; by number they cannot.
         for one in self.routines.iter().filter(|one| self.by_text.contains(&one.oid)) {
             unseen.refused.function_oids.insert(one.oid, one.name.as_str().into());

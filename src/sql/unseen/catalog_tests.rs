@@ -359,3 +359,43 @@ fn commands_that_stay_though_rolled_back_are_refused_before_they_run() {
     assert_eq!(risk(&found, "SELECT columns()"), "asked");
     assert_eq!(risk(&found, "SELECT an()"), "refused");
 }
+
+#[test]
+fn what_a_function_is_given_is_read_where_it_is_called() {
+    let with_signature = |mut row: Row, signature: &str| {
+        row.push(Some(signature.to_owned()));
+        row
+    };
+    let rows = [
+        row(&["o", "app"]),
+        with_signature(plpgsql(1, "runs", "EXECUTE $1; EXCEPTION WHEN OTHERS THEN RETURN 1"), "1 1 s"),
+        plpgsql(2, "calls", "EXECUTE $1"),
+        plpgsql(3, "open", "EXECUTE reverse('x')"),
+        with_signature(plpgsql(4, "by_default", "EXECUTE $1"), "0 1 s"),
+    ];
+    let found = unseen(&rows);
+    let analyzer = Analyzer::default();
+    let of = |sql: &str, role: &str| {
+        let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
+        let find = |one| found.find(&analyzer, sql.as_bytes(), LexContext::default(), one, role);
+        analysis.statements.iter().find_map(find).is_some()
+    };
+    for sql in [
+        "SELECT runs('INSERT INTO t VALUES (1)')",
+        "CALL calls('DELETE FROM t')",
+        "DO $do$ BEGIN EXECUTE $e$SELECT runs('INSERT INTO t VALUES (902, ''x'')')$e$; END $do$",
+        "SELECT by_default('SELECT 1')",
+    ] {
+        assert!(!of(sql, "app") && !of(sql, "other"), "{sql}");
+    }
+    for sql in [
+        "SELECT runs(v) FROM t",
+        "CALL calls(reverse('x'))",
+        "SELECT open()",
+        "SELECT by_default()",
+        "DO $$ BEGIN PERFORM runs(v) FROM t; END $$",
+        "DO $do$ BEGIN EXECUTE $e$SELECT runs(v) FROM t$e$; END $do$",
+    ] {
+        assert!(of(sql, "app") && !of(sql, "other"), "{sql}");
+    }
+}

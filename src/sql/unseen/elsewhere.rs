@@ -6,9 +6,14 @@ use super::super::super::analyzer::Analyzer;
 use super::super::super::calls;
 use super::super::super::lexer::Lexer;
 use super::super::mentions::{Depth, Mention, mentions};
+use super::super::question::FAR;
 use super::super::remote::leads_on;
 use super::super::verdict::Unseen;
-use super::{Graph, Index, Map, Node, Row};
+use super::{Graph, Index, Map, Node, Row, Writer};
+
+fn is_far(writer: &Writer) -> bool {
+    FAR.contains(&&*writer.what)
+}
 
 impl Graph {
     /// Keeps the text of a function or a view that may call dblink or its like.
@@ -67,10 +72,25 @@ impl Graph {
         index: &Index<'_>,
         allowed: &dyn Fn(Node) -> bool,
     ) -> bool {
-        let own = self.writers.iter().filter(|(node, _)| matches!(node.0, b'r' | b'w'));
+        let own = self.writers.iter().filter(|(node, writer)| matches!(node.0, b'r' | b'w') && !is_far(writer));
         let own = own.map(|(node, writer)| (*node, writer.what.clone()));
         let roots: Vec<_> = own.chain(elsewhere.iter().cloned()).collect();
-        let all = self.spread(&roots, index, allowed);
+        self.may_be_read(&self.spread(&roots, index, allowed))
+    }
+
+    /// Whether such text can name a foreign table of which nobody knows where it leads. Then only text that nobody can read is suspect.
+    pub(super) fn reaches_far(&self, analyzer: &Analyzer) -> bool {
+        let far = self.writers.iter().filter(|(_, writer)| is_far(writer));
+        let roots: Vec<_> = far.map(|(node, writer)| (*node, writer.what.clone())).collect();
+        if roots.is_empty() {
+            return false;
+        }
+        let index = Index::new(self);
+        self.may_be_read(&self.spread(&roots, &index, &|node| self.is_allowed(node, &index, analyzer)))
+    }
+
+    /// Whether somebody who is no superuser may use any of these relations.
+    fn may_be_read(&self, all: &Map<Node, Rc<str>>) -> bool {
         all.keys().any(|node| self.names.get(node).is_some_and(|one| one.letters == "x"))
     }
 

@@ -134,8 +134,10 @@ pub(super) fn only_reads(mention: &Mention<'_, '_>, scope: Scope<'_>, asked: &Re
         Mention::Relation(..) | Mention::Type(..) | Mention::AnyType | Mention::Operator(..) | Mention::Implied(..) => {
             asked.named(mention).is_none()
         }
+        // The call is told as well.
+        Mention::Hands(..) => true,
         Mention::Writes
-        | Mention::Builds
+        | Mention::Builds(_)
         | Mention::RunsText
         | Mention::AnyRelation
         | Mention::Utility(_)

@@ -199,7 +199,8 @@ impl Leavings {
                     runs_text = true;
                     self.read.all()
                 }
-                Mention::Builds
+                Mention::Builds(_)
+                | Mention::Hands(..)
                 | Mention::Utility(_)
                 | Mention::Executes
                 | Mention::QuotedCommand(_)

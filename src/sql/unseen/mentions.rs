@@ -11,8 +11,12 @@ use super::super::literal::{decode, name, without_dotted_i};
 use super::super::scan::scan;
 use super::super::statement::{Reason, Refusal};
 use super::arguments::{self, Given, Sides};
+use super::built::{Builder, Built, Place};
 use super::ctes::Ctes;
+use super::harmless::is_harmless;
+use super::made_types::{makes_types, names_its_types};
 use super::stopped::Utility;
+use super::utility::is_utility;
 
 /// Something a text names.
 pub(super) enum Mention<'a, 'b> {
@@ -33,7 +37,9 @@ pub(super) enum Mention<'a, 'b> {
     /// It can write to a table: INSERT, COPY and their like.
     Writes,
     /// A text is run that is no constant.
-    Builds,
+    Builds(Built),
+    /// A call hands to a function what is no constant, or leaves out what has a default: `schema.name(`, how the worst of it is built.
+    Hands(Option<&'b [u8]>, &'b [u8], Built),
     /// Text is handed to something of PostgreSQL's that runs it.
     RunsText,
     /// Reads relations without naming them.
@@ -80,6 +86,7 @@ struct Walk<'a, 's, F> {
     insert: u64,
     ctes: Ctes,
     head: K,
+    builder: Builder<'a>,
     tell: F,
 }
 
@@ -103,8 +110,14 @@ fn look<'a>(
     tell: &mut dyn FnMut(Mention<'_, '_>),
 ) {
     if depth == Depth::Constants {
-        constants(lexer.clone(), scope, tell);
+        constants(lexer.clone(), scope, !body, tell);
     }
+    let place = match (body, quoted) {
+        (_, true) => Place::Constant,
+        (true, false) => Place::Body,
+        (false, false) => Place::Statement,
+    };
+    let builder = Builder::new(lexer.clone(), place);
     let mut walk = Walk {
         lexer,
         scope,
@@ -119,6 +132,7 @@ fn look<'a>(
         insert: 0,
         ctes: Ctes::default(),
         head: K::None,
+        builder,
         tell,
     };
     let mut token = walk.lexer.next();
@@ -128,8 +142,14 @@ fn look<'a>(
     }
 }
 
+/// Tells what a value names that is run as a text, or as a part of one.
+pub(super) fn mentions_of_value(lexer: Lexer, scope: Scope<'_>, tell: &mut dyn FnMut(Mention<'_, '_>)) {
+    first_names(lexer.clone(), tell);
+    look(lexer, scope, true, true, Depth::Constants, tell);
+}
+
 /// What the constants of a text name, if they were run.
-fn constants(mut lexer: Lexer, scope: Scope<'_>, tell: &mut dyn FnMut(Mention<'_, '_>)) {
+fn constants(mut lexer: Lexer, scope: Scope<'_>, handed: bool, tell: &mut dyn FnMut(Mention<'_, '_>)) {
     let text = lexer.text();
     loop {
         let token = lexer.next();
@@ -137,10 +157,14 @@ fn constants(mut lexer: Lexer, scope: Scope<'_>, tell: &mut dyn FnMut(Mention<'_
             Shape::End => return,
             Shape::Str(_) => {
                 // Too deep to be read: it may be anything.
-                let Some(below) = scope.below() else { return tell(Mention::Builds) };
+                let Some(below) = scope.below() else { return tell(Mention::Builds(Built::Open)) };
                 let inner = decode(token, text);
                 let inside = lexer.other(&inner);
-                whole_name(inside.clone(), tell);
+                if handed {
+                    first_names(inside.clone(), tell);
+                } else {
+                    whole_name(inside.clone(), tell);
+                }
                 look(inside, below, true, true, Depth::Constants, tell);
             }
             _ => {}
@@ -164,58 +188,29 @@ fn whole_name(mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) {
     }
 }
 
-fn is_operator(token: Token) -> bool {
-    matches!(token.shape, Shape::Punct(byte) if b"~!@#^&|`?+-*/%<>=".contains(&byte))
+/// What a function is given may be a list of relations, behind a FROM of its own.
+fn first_names(mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) {
+    let text = lexer.text();
+    let mut token = lexer.next();
+    while token.is_name() && token.keyword.names() && !is_utility(token.keyword) {
+        let mut next = lexer.next();
+        let mut schema = None;
+        if next.is(b'.') {
+            schema = Some(name(token, text));
+            (token, next) = (lexer.next(), lexer.next());
+        }
+        if !next.is(b'(') && token.is_name() {
+            tell(Mention::Relation(schema.as_deref(), &name(token, text)));
+        }
+        while !matches!(next.shape, Shape::End | Shape::Punct(b',')) {
+            next = lexer.next();
+        }
+        token = lexer.next();
+    }
 }
 
-/// Words with which commands begin that are no queries: they change tables, the catalog or the session, or say what COMMIT does.
-fn is_utility(word: K) -> bool {
-    matches!(
-        word,
-        K::Abort
-            | K::Alter
-            | K::Analyse
-            | K::Analyze
-            | K::Call
-            | K::Checkpoint
-            | K::Cluster
-            | K::Comment
-            | K::Commit
-            | K::Copy
-            | K::Create
-            | K::Deallocate
-            | K::Delete
-            | K::Discard
-            | K::Do
-            | K::Drop
-            | K::Explain
-            | K::Grant
-            | K::Hold
-            | K::Import
-            | K::Insert
-            | K::Listen
-            | K::Load
-            | K::Lock
-            | K::Merge
-            | K::Notify
-            | K::Prepare
-            | K::Reassign
-            | K::Refresh
-            | K::Reindex
-            | K::Release
-            | K::Repack
-            | K::Reset
-            | K::Revoke
-            | K::Rollback
-            | K::Savepoint
-            | K::Security
-            | K::Set
-            | K::Start
-            | K::Truncate
-            | K::Unlisten
-            | K::Update
-            | K::Vacuum
-    )
+fn is_operator(token: Token) -> bool {
+    matches!(token.shape, Shape::Punct(byte) if b"~!@#^&|`?+-*/%<>=".contains(&byte))
 }
 
 /// Functions that run the text they are given, or read the relation.
@@ -223,6 +218,11 @@ pub(super) fn runs_text(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(calls::runs_text)
         || memchr::memmem::find(name, b"_to_xml").is_some()
         || matches!(name, b"dblink" | b"dblink_open" | b"dblink_send_query")
+}
+
+/// Those of them that are given a relation, a schema or a cursor.
+fn names_relation(name: &[u8]) -> bool {
+    [&b"table_to"[..], b"schema_to", b"database_to", b"cursor_to"].iter().any(|stem| name.starts_with(stem))
 }
 
 impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
@@ -432,7 +432,9 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                         || behind.text(self.lexer.text()).eq_ignore_ascii_case(b"loop"));
                 (self.tell)(Mention::Executes);
                 if !privilege && !whole {
-                    (self.tell)(Mention::Builds);
+                    let from = self.lexer.part(next.start, u32::MAX);
+                    let built = self.builder.text(from);
+                    (self.tell)(Mention::Builds(built));
                 }
             }
             _ => {}
@@ -496,7 +498,10 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             if runs_text(&own) {
                 (self.tell)(Mention::RunsText);
                 if !gives_constant(arguments.clone()) {
-                    (self.tell)(Mention::Builds);
+                    let built = self.builder.arguments(arguments.clone());
+                    // Of a relation it is given no more than the name.
+                    let built = if names_relation(&own) { built.min(Built::Quoted) } else { built };
+                    (self.tell)(Mention::Builds(built));
                 }
                 if own.starts_with(b"schema_to") || own.starts_with(b"database_to") {
                     (self.tell)(Mention::AnyRelation);
@@ -504,6 +509,12 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             }
             if makes_types(&own) && !names_its_types(&own, arguments.clone(), &mut self.tell) {
                 (self.tell)(Mention::AnyType);
+            }
+            if !is_harmless(&own) && !runs_text(&own) {
+                let built = self.builder.arguments(arguments.clone());
+                if built > Built::Quoted {
+                    (self.tell)(Mention::Hands(schema, &own, built));
+                }
             }
             (self.tell)(Mention::Call(schema, &own, arguments));
         }
@@ -538,40 +549,6 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         let named = prev.is_name() && prev.keyword.names() && !prev.keyword.opens_clause(prev2);
         !self.body && listed && (named || prev.is(b')'))
     }
-}
-
-/// Functions that make a value of a type which a number, a text or a row says.
-fn makes_types(name: &[u8]) -> bool {
-    let populates = memchr::memmem::find(name, b"populate_record").is_some();
-    let reads = name.ends_with(b"_in") || name.ends_with(b"_recv");
-    let container = [&b"array"[..], b"anyarray", b"anycompatiblearray", b"domain", b"record", b"range", b"multirange"];
-    let stem = name.strip_suffix(b"_in").or_else(|| name.strip_suffix(b"_recv")).unwrap_or_default();
-    populates || name.starts_with(b"pg_input_") || reads && container.contains(&stem)
-}
-
-/// Whether the arguments name the type in words that are looked at as types: `NULL::row`, or as a whole constant.
-fn names_its_types(function: &[u8], mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) -> bool {
-    let text = lexer.text();
-    let [first, second, third, fourth] = std::array::from_fn(|_| lexer.next());
-    if function.starts_with(b"pg_input_") {
-        let constants = first.is_str() && second.is(b',') && third.is_str() && fourth.is(b')');
-        if constants {
-            let named = decode(third, text);
-            let mut words = lexer.other(&named);
-            let mut token = words.next();
-            while token.shape != Shape::End {
-                if token.is_name() {
-                    tell(Mention::Type(None, &name(token, &named)));
-                }
-                token = words.next();
-            }
-        }
-        return constants;
-    }
-    memchr::memmem::find(function, b"populate_record").is_some()
-        && (first.keyword == K::Null && second.is(b':') && third.is(b':')
-            || first.keyword == K::Row && second.is(b'(') && third.is(b')')
-            || first.keyword == K::Cast)
 }
 
 /// Whether the first or second argument is a whole constant: the text that is run, or its connection's name and it.

@@ -13,7 +13,7 @@ fn found(sql: &str, body: bool) -> Vec<String> {
             Mention::Relation(_, name) => Some(text(name)),
             Mention::Type(_, name) if !body => Some(format!("::{}", text(name))),
             Mention::Operator(run, _) => Some(text(run)),
-            Mention::Builds => Some("builds".into()),
+            Mention::Builds(_) => Some("builds".into()),
             Mention::Command(tag) => Some(tag.into()),
             _ => None,
         });

@@ -7,6 +7,9 @@
 //! [`Unseen`] is what is left, and judges statements. [`mentions`] finds what a text names, of a body and of a statement alike;
 //! `extensions` lists those whose C code is known, `harmless` what of PostgreSQL's own writes nothing.
 //!
+//! A text that is put together when it runs is read as far as [`built`] says that it can be. What cannot be read is refused for the roles
+//! that [`keepers`] names, who could have it change a relation behind every ROLLBACK.
+//!
 //! For a statement that is about to run there are three answers ([`WriteRisk`], from [`Unseen::risk`]): it is clean, and nothing has to be
 //! asked about it; its transaction has to be asked whether it has written; or it must not run. What is clean is shown to be: whatever a
 //! chain leads to that is not known to only read makes all of it doubtful.
@@ -15,19 +18,26 @@
 //! [`Leavings`] is what is left of it, and asked in every mode.
 
 mod arguments;
+mod built;
 mod catalog;
 mod ctes;
 mod defaults;
 mod extensions;
 mod harmless;
+mod keepers;
+mod languages;
 mod leavings;
 pub(super) mod left;
+mod look;
+mod made_types;
 mod mentions;
 mod question;
 mod reach;
 mod remote;
 mod routing;
 mod stopped;
+mod utility;
+mod variables;
 mod verdict;
 
 pub use catalog::{read, read_leavings};

@@ -6,7 +6,7 @@
 //! has to be judged by its text, with kind, number and text; `m`: what changes more than the table that a statement names, with
 //! kind, number and why; `k`: what sets settings in a stored expression, with kind, number and text; `l`: a foreign table and what of this database it may stand for; `t`: a function of PostgreSQL's own that is
 //! handed text, with number and name; `d`: a time with which sessions begin, with role, setting, value and rank; `h`: where this database is, with name and port; `x`: a foreign
-//! server that leads elsewhere, by name; `g`: unseen writers are within reach of roles.
+//! server that leads elsewhere, by name; `g`: unseen writers are within reach of roles; `o`: a role that could change relations in place.
 //!
 //! A function's row has, last, how many arguments it takes at least and at most, and a letter for each: `n` numbers, `s` texts,
 //! `b` boolean, `?` anything; an operator's has those of its operands, `-` where it has none; a relation's an `x` if not only superusers
@@ -37,6 +37,8 @@ const FLAGS: &str = "\
         THEN 'F' ELSE '' END \
  || CASE WHEN EXISTS (SELECT FROM unnest(p.proconfig) s WHERE lower(s) LIKE 'track\\_counts=%' \
         AND lower(s) !~ '=(on|t|tr|tru|true|y|ye|yes|1)$') THEN 'c' ELSE '' END \
+ || CASE WHEN p.prosecdef THEN 's' ELSE '' END \
+ || CASE WHEN p.prosecdef AND EXISTS (SELECT FROM keeper k WHERE k.oid = p.proowner) THEN 'o' ELSE '' END \
  || CASE WHEN l.lanname = 'internal' AND (p.prokind = 'a' OR p.prosrc ~ '^(multi)?range_constructor') THEN 'a' ELSE '' END";
 
 /// What has expressions, and what those make suspicious: class, number, kind, target.
@@ -180,21 +182,25 @@ const EDGES: &str = "\
 const LEADS: &str = "\
     LATERAL (SELECT x.local AND x.port = current_setting('port') AS near, \
         x.local AND x.port = current_setting('port') AND x.dbname = current_database() AS here \
-        FROM (SELECT coalesce(bool_and(option_value ~ '^($|/|127[.]|localhost$|::1$)') \
-            FILTER (WHERE option_name IN ('host', 'hostaddr')), true) AS local, \
+        FROM (SELECT coalesce(bool_and(option_name <> 'service' AND option_value ~ '^(/[^,]*|127[.][0-9.]+|localhost|::1|)$') \
+            FILTER (WHERE option_name IN ('host', 'hostaddr', 'service')), true) AS local, \
             coalesce(max(option_value) FILTER (WHERE option_name = 'port'), '5432') AS port, \
             coalesce(max(option_value) FILTER (WHERE option_name = 'dbname'), '') AS dbname \
             FROM pg_options_to_table(s.srvoptions)) x)";
 
-/// Foreign tables that write by themselves: those of another database of this server, of which nobody has read anything; a program's output is read, and rows that PostgreSQL takes for temporary ones go elsewhere.
+/// Foreign tables that write by themselves: those of other databases, hosts and kinds, of which nobody has read anything; a program's output is read, and rows that PostgreSQL takes for temporary ones go elsewhere.
 const FOREIGN: &str = "\
     SELECT t.ftrelid AS oid, 'r' AS kind, 'a program' AS why FROM pg_foreign_table t WHERE EXISTS ( \
         SELECT FROM unnest(t.ftoptions) o WHERE o LIKE 'program=%') \
     UNION ALL SELECT oid, 'w', 'a temporary table that lies elsewhere' FROM pg_class WHERE relkind = 'f' AND relpersistence = 't' \
-    UNION ALL SELECT t.ftrelid, 'r', 'what it stands for in another database' FROM pg_foreign_table t \
+    UNION ALL SELECT t.ftrelid, 'r', CASE WHEN h.proname IS DISTINCT FROM 'postgres_fdw_handler' THEN '{other_kind}' \
+        WHEN o.near THEN 'what it stands for in another database' ELSE '{other_host}' END FROM pg_foreign_table t \
         JOIN pg_foreign_server s ON s.oid = t.ftserver JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw \
-        JOIN pg_proc h ON h.oid = w.fdwhandler, {leads} o \
-        WHERE h.proname = 'postgres_fdw_handler' AND o.near AND NOT o.here";
+        LEFT JOIN pg_proc h ON h.oid = w.fdwhandler, {leads} o \
+        WHERE h.proname IS DISTINCT FROM 'file_fdw_handler' AND NOT (h.proname = 'postgres_fdw_handler' AND o.here)";
+
+/// Why a foreign table is suspect that leads to another host, or is of another kind than is known here. Nobody has read what it does.
+pub(super) const FAR: [&str; 2] = ["what it stands for on another host", "a kind of foreign data that nobody has read"];
 
 /// Foreign tables, each with what stands in this very database under the name that it has at the other end.
 const LINKS: &str = "\
@@ -223,6 +229,22 @@ const WIDE_WRITES: &str = "\
             SELECT FROM pg_depend u JOIN pg_depend o ON o.classid = 'pg_class'::regclass AND o.objid = u.refobjid \
                 AND o.refclassid = 'pg_class'::regclass AND o.refobjid = a.adrelid AND o.deptype IN ('a', 'i') \
             WHERE u.classid = 'pg_attrdef'::regclass AND u.objid = a.oid AND u.refclassid = 'pg_class'::regclass)";
+
+/// Roles that may run ANALYZE, REINDEX and the like on a relation that is not temporary, or work with replication slots, by themselves
+/// or as a member of others; 0 for everybody.
+const KEEPERS: &str = "\
+    WITH RECURSIVE r AS ((SELECT relowner AS oid FROM pg_class WHERE relkind IN ('r', 'p', 'm') AND relpersistence <> 't' AND oid >= 16384 \
+        UNION SELECT datdba FROM pg_database WHERE datname = current_database() \
+        UNION SELECT a.grantee FROM pg_class c, aclexplode(c.relacl) a WHERE a.privilege_type = 'MAINTAIN' \
+        UNION SELECT oid FROM pg_roles WHERE rolsuper OR rolreplication OR rolname = 'pg_maintain') \
+        UNION SELECT m.member FROM pg_auth_members m JOIN r ON r.oid = m.roleid) SELECT oid FROM r";
+
+/// Those of them that may log in, and those that may put into the write-ahead log what a slot of this database gives out.
+const KEEPERS_THAT_LOG_IN: &str = "\
+    SELECT 'o', g.rolname::text FROM pg_roles g WHERE g.rolcanlogin AND (EXISTS (SELECT FROM keeper k WHERE k.oid IN (0, g.oid)) \
+        OR EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()) \
+        AND EXISTS (SELECT FROM listed i WHERE i.proname = 'pg_logical_emit_message' AND i.refused \
+            AND has_function_privilege(g.oid, i.oid, 'EXECUTE')))";
 
 /// Whether somebody who is no superuser may use a relation.
 const GRANTED: &str = "\
@@ -266,6 +288,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         server_role AS MATERIALIZED (SELECT oid FROM pg_roles WHERE rolname IN ('pg_write_server_files', 'pg_execute_server_program')), \
         mighty AS MATERIALIZED (WITH RECURSIVE r AS (SELECT oid FROM pg_roles WHERE rolsuper UNION SELECT oid FROM server_role \
             UNION SELECT m.member FROM pg_auth_members m JOIN r ON r.oid = m.roleid) SELECT oid FROM r), \
+        keeper AS MATERIALIZED ({KEEPERS}), \
         dep AS MATERIALIZED (SELECT classid, objid, CASE refclassid WHEN 'pg_proc'::regclass THEN 'f' WHEN 'pg_operator'::regclass THEN 'o' \
             WHEN 'pg_class'::regclass THEN 'r' ELSE 't' END AS kind, refobjid AS ref FROM pg_depend \
             WHERE deptype IN ('n', 'a', 'i') AND refobjid >= 16384 AND objid >= 16384 \
@@ -310,18 +333,20 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         UNION ALL SELECT 'h', current_database()::text, current_setting('port'), NULL, NULL, NULL, NULL, NULL, NULL \
         UNION ALL SELECT 'x', s.srvname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_foreign_server s, {LEADS} o \
             WHERE NOT o.here \
+        UNION ALL SELECT a, b, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM ({KEEPERS_THAT_LOG_IN}) k (a, b) \
         UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
             WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i) LIMIT {limit}",
         edges = EDGES.replace("{multirange}", multirange),
-        foreign = FOREIGN.replace("{leads}", LEADS),
+        foreign = FOREIGN.replace("{leads}", LEADS).replace("{other_host}", FAR[0]).replace("{other_kind}", FAR[1]),
         defaults = defaults::question(),
         takes_text = harmless::takes_text(),
         limit = MOST_ROWS + 1,
     )
 }
 
-/// A cheaper one: which transactions have ended. Whatever changes the catalog is one of those from then on.
-pub const ENDED: &str = "SELECT pg_catalog.txid_current_snapshot()::pg_catalog.text";
+/// A cheaper one: which transactions have ended, and how many slots there are. Whatever changes the catalog is one of those from then on.
+pub const ENDED: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.txid_current_snapshot()::pg_catalog.text, \
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_get_replication_slots() AS s WHERE s.plugin IS NOT NULL))";
 
 /// A cheap question, one value, whose answer changes with what [`question`] looks at.
 pub fn fingerprint() -> String {
@@ -361,7 +386,15 @@ pub fn fingerprint() -> String {
     parts.push("SELECT setrole::int8, xmin::text::int8 FROM pg_db_role_setting".into());
     parts.push("SELECT member::int8, xmin::text::int8 FROM pg_auth_members".into());
     parts.push(
-        "SELECT oid::int8, CASE WHEN rolsuper THEN 1 ELSE 0 END FROM pg_roles WHERE rolsuper OR rolcanlogin".into(),
+        "SELECT oid::int8, CASE WHEN rolsuper THEN 1 ELSE 0 END + CASE WHEN rolreplication THEN 2 ELSE 0 END \
+         FROM pg_roles WHERE rolsuper OR rolcanlogin OR rolreplication"
+            .into(),
+    );
+    parts.push("SELECT oid::int8, xmin::text::int8 FROM pg_database WHERE datname = current_database()".into());
+    parts.push(
+        "SELECT hashtext(slot_name::text)::int8, 1 FROM pg_replication_slots \
+         WHERE slot_type = 'logical' AND database = current_database()"
+            .into(),
     );
     format!("SELECT concat_ws(' ', count(*), sum(hashint8extended(id, x))) FROM ({}) x", parts.join(" UNION ALL "))
 }

@@ -200,7 +200,8 @@ impl Reach {
             Mention::Operator(run, sides) => self.operators.operator(run, sides),
             Mention::Implied(operator, sides) => self.operators.operator(operator.as_bytes(), sides),
             Mention::Writes
-            | Mention::Builds
+            | Mention::Builds(_)
+            | Mention::Hands(..)
             | Mention::RunsText
             | Mention::Utility(_)
             | Mention::Executes

@@ -41,6 +41,10 @@ impl Here {
         for pair in text.split_ascii_whitespace() {
             let Some((key, value)) = pair.split_once('=').filter(|(key, _)| known.contains(key)) else { return true };
             let value = value.strip_prefix('\'').and_then(|inner| inner.strip_suffix('\'')).unwrap_or(value);
+            // Of several the first that answers counts.
+            if value.contains(',') && key != "password" {
+                return true;
+            }
             match key {
                 "host" | "hostaddr" => host = value,
                 "port" => port = value,
@@ -159,6 +163,8 @@ mod tests {
             ("service=x port=6000 dbname=app", true),
             ("postgresql://127.0.0.1:6000/app", true),
             ("port=6000 dbname=app dbname=other", true),
+            ("host=127.0.0.1,far port=6000 dbname=app", true),
+            ("host=0.0.0.0 port=6000 dbname=app", true),
         ] {
             assert_eq!(here.may_be_elsewhere(connection.as_bytes()), elsewhere, "{connection}");
         }

@@ -12,14 +12,16 @@ use super::super::calls;
 use super::super::encoding::{LexContext, StandardStrings, mask};
 use super::super::lexer::{Lexer, Shape};
 use super::super::literal::{name, without_dotted_i};
-use super::super::refused::{Rule, Why};
 use super::super::statement::{Kind, Proven, Refusal, SessionEffect, Statement};
 use super::super::target::{Target, Verb};
+use super::built::{Builder, Built, Place};
 use super::defaults::Defaults;
 use super::harmless::{may_create_temporary_schema, only_reads};
-use super::mentions::{Depth, Mention, mentions};
-use super::reach::{Finding, Names, Reach};
-use super::remote::{self, Here, names_more};
+use super::keepers::Keepers;
+use super::look::{Look, look_at_other_language};
+use super::mentions::{Depth, Mention, mentions, mentions_of_value};
+use super::reach::{Names, Reach};
+use super::remote::{Here, names_more};
 use super::stopped::Stopped;
 
 /// See the module.
@@ -47,6 +49,14 @@ pub struct Unseen {
     pub(super) namesakes: Names,
     /// Text that nobody has read may lead anyone to a writer that leaves no row behind.
     pub(super) within_reach: bool,
+    /// Who could have text that nobody can read change a relation in place, behind every ROLLBACK.
+    pub(super) keepers: Keepers,
+    /// What leads to such text, and is refused for them.
+    pub(super) open: Reach,
+    /// Functions that run what they are given: refused for them where that cannot be read. And those that run it with the rights of
+    /// such a role, refused for everybody then.
+    pub(super) given: Names,
+    pub(super) given_lent: Names,
     /// Functions that may write by themselves where PostgreSQL does not refuse it, or would if it could.
     pub(super) writers: HashSet<u32, RandomState>,
     /// Where this database is.
@@ -113,6 +123,17 @@ impl Unseen {
         self.is_by_function_alone() && self.refused.functions.is_empty() && self.builders.is_empty()
     }
 
+    /// Whether that holds for a role, whatever text it puts together.
+    #[inline]
+    pub fn is_empty_for(&self, role: &str) -> bool {
+        self.is_empty() && !self.keepers.has(role)
+    }
+
+    /// Whether a cursor of that role may lead to one.
+    pub fn distrusts_cursors_of(&self, role: &str) -> bool {
+        !self.is_empty() || !self.open.is_empty() && self.keepers.has(role)
+    }
+
     /// Whether a statement that calls nothing but PostgreSQL's own functions cannot lead to one.
     #[inline]
     fn is_by_function_alone(&self) -> bool {
@@ -129,13 +150,19 @@ impl Unseen {
         &self.findings
     }
 
-    /// The function of that OID, if it leads to an unseen writer, or could by what it is handed.
-    pub fn function(&self, oid: u32) -> Option<&str> {
+    /// The function of that OID, if it leads to an unseen writer for that role, or could by what it is handed.
+    pub fn function(&self, oid: u32, role: &str) -> Option<&str> {
         let handed = || {
             let any = self.within_reach || !self.refused.is_empty();
             self.builder_oids.get(&oid).or_else(|| self.takes_text.get(&oid)).filter(|_| any)
         };
-        self.refused.function_oids.get(&oid).or_else(handed).map(|name| &**name)
+        let open = || self.open.function_oids.get(&oid).filter(|_| self.keepers.has(role));
+        self.refused.function_oids.get(&oid).or_else(open).or_else(handed).map(|name| &**name)
+    }
+
+    /// Whether the function of that OID runs what it is given.
+    pub fn is_handed_text(&self, oid: u32) -> bool {
+        self.builder_oids.contains_key(&oid) || self.takes_text.contains_key(&oid)
     }
 
     /// Whether the function of that OID, run by itself, might write, refused or not.
@@ -160,7 +187,7 @@ impl Unseen {
                     calls += 1;
                     harmless &= !self.listed.has(schema, name) && self.namesakes.has(schema, name);
                 }
-                Mention::RunsText | Mention::Builds => harmless = false,
+                Mention::RunsText | Mention::Builds(_) => harmless = false,
                 _ => {}
             });
             // Wherever else such a name stands, what it is there is not known.
@@ -261,7 +288,7 @@ impl Unseen {
         mentions(lexer, analyzer.scope(), false, Depth::Words, &mut |mention| {
             alone &= match &mention {
                 Mention::Writes => true,
-                Mention::Builds | Mention::RunsText | Mention::AnyRelation | Mention::AnyType => false,
+                Mention::Builds(_) | Mention::RunsText | Mention::AnyRelation | Mention::AnyType => false,
                 Mention::Command(_) | Mention::QuotedCommand(_) | Mention::Utility(_) => false,
                 Mention::Relation(schema, name) => reach.read.find(*schema, name, |_| true).is_none(),
                 _ => reach.named(&mention).is_none(),
@@ -275,8 +302,8 @@ impl Unseen {
         self.refused.has_type(oids)
     }
 
-    /// What is known of a statement of this text, with parameters of these types (four bytes each). The one place where that is
-    /// decided.
+    /// What is known of a statement of this text, with parameters of these types (four bytes each), whoever runs it. The one place
+    /// where that is decided.
     pub fn risk(
         &self,
         analyzer: &Analyzer,
@@ -288,7 +315,7 @@ impl Unseen {
         if self.types(parameters) {
             return WriteRisk::Refused(Found::Statement);
         }
-        if let Some(found) = self.find(analyzer, text, context, one) {
+        if let Some(found) = self.find(analyzer, text, context, one, "") {
             return WriteRisk::Refused(found);
         }
         let clean = self.is_clean(analyzer, text, context, one) && !self.asked.has_type(parameters);
@@ -338,24 +365,74 @@ impl Unseen {
         only_reads(mention, scope, &self.asked, &self.clean)
     }
 
-    /// What of it a statement of this text names.
-    pub fn find(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> Option<Found> {
-        if self.is_empty() || matches!(one.kind, Kind::Transaction(_)) {
+    /// What of it a statement of this text names that this role runs.
+    pub fn find(
+        &self,
+        analyzer: &Analyzer,
+        text: &[u8],
+        context: LexContext,
+        one: &Statement,
+        role: &str,
+    ) -> Option<Found> {
+        let keeps = self.keepers.has(role);
+        if self.is_empty() && !keeps || matches!(one.kind, Kind::Transaction(_)) {
             return None;
         }
-        if self.is_by_function_alone() && one.route == Proven::Read {
+        if self.is_by_function_alone() && (!keeps || self.open.is_by_function_alone()) && one.route == Proven::Read {
             return None;
         }
         if one.effects.iter().any(|effect| matches!(effect, SessionEffect::Prepare { .. })) {
             // EXECUTE is asked for the rest.
             return self.find_type(analyzer, text, context, one);
         }
-        if self.refused.everywhere && one.kind != Kind::Session {
+        if (self.refused.everywhere || keeps && self.open.everywhere) && one.kind != Kind::Session {
             return Some(Found::Statement);
         }
         let (masked, _) = mask(text, context.encoding);
-        let read =
-            |standard| self.read(analyzer, Lexer::new(&masked, standard).part(one.span.start, one.span.end), one);
+        self.in_readings(context, |standard| {
+            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+            self.read(Look::new(self, analyzer, keeps, one.tag == "DO"), lexer, one)
+        })
+    }
+
+    /// What of it the constants of a statement name if they are run, as the arguments of EXECUTE are that a prepared statement hands on.
+    pub fn find_handed(
+        &self,
+        analyzer: &Analyzer,
+        text: &[u8],
+        context: LexContext,
+        one: &Statement,
+        role: &str,
+    ) -> Option<Found> {
+        let (masked, _) = mask(text, context.encoding);
+        self.in_readings(context, |standard| {
+            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+            let mut look = Look::new(self, analyzer, self.keepers.has(role), true);
+            look.handed = true;
+            mentions(lexer.clone(), look.scope, false, Depth::Constants, &mut |mention| look.see(mention));
+            let mut behind = lexer;
+            let mut token = behind.next();
+            while !matches!(token.shape, Shape::End | Shape::Punct(b'(')) {
+                token = behind.next();
+            }
+            if token.is(b'(') {
+                look.see(Mention::Builds(Builder::new(behind.clone(), Place::Statement).arguments(behind)));
+            }
+            look.result()
+        })
+    }
+
+    /// What of it a value names that is handed to something which runs text.
+    pub fn find_in_value(&self, analyzer: &Analyzer, value: &[u8], role: &str) -> Option<Found> {
+        [true, false].into_iter().find_map(|standard| {
+            let mut look = Look::new(self, analyzer, self.keepers.has(role), true);
+            look.handed = true;
+            mentions_of_value(Lexer::new(value, standard), look.scope, &mut |mention| look.see(mention));
+            look.result()
+        })
+    }
+
+    fn in_readings<T>(&self, context: LexContext, read: impl Fn(bool) -> Option<T>) -> Option<T> {
         match context.strings {
             StandardStrings::On => read(true),
             StandardStrings::Off => read(false),
@@ -363,83 +440,26 @@ impl Unseen {
         }
     }
 
-    fn read(&self, analyzer: &Analyzer, lexer: Lexer<'_>, one: &Statement) -> Option<Found> {
+    fn read(&self, mut look: Look<'_>, lexer: Lexer<'_>, one: &Statement) -> Option<Found> {
         let body = one.tag == "DO";
-        let scope = analyzer.scope();
-        let mut look =
-            Look { unseen: self, scope, found: None, relation: false, writes: false, runs_text: body, handed: false };
+        let scope = look.scope;
         let first = if body { Depth::Constants } else { Depth::Words };
         mentions(lexer.clone(), scope, false, first, &mut |mention| look.see(mention));
+        if body {
+            look_at_other_language(&mut look, lexer.clone());
+        }
         if look.runs_text && !body {
             // What it hands to something that runs text is read as well, for what the refusal list names too.
             look.handed = true;
             mentions(lexer, scope, false, Depth::Constants, &mut |mention| look.see(mention));
         }
-        look.found.or_else(|| (look.writes && look.relation).then_some(Found::Statement))
+        look.result()
     }
-}
 
-#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
-struct Look<'a> {
-    unseen: &'a Unseen,
-    scope: Scope<'a>,
-    found: Option<Found>,
-    /// Names a relation that must not be written.
-    relation: bool,
-    writes: bool,
-    runs_text: bool,
-    /// Constants are read that a function may run.
-    handed: bool,
-}
-
-impl Look<'_> {
-    fn see(&mut self, mention: Mention<'_, '_>) {
-        let (unseen, refused) = (self.unseen, &self.unseen.refused);
-        let tainted = |function: Option<&[u8]>, why: Option<&Finding>| {
-            let function = function.map(|name| String::from_utf8_lossy(name).into());
-            why.map(|why| Found::Tainted(function, why.clone()))
-        };
-        let found = match mention {
-            Mention::Call(schema, name, ref behind) => {
-                let listed = self.handed && leaves_no_row(self.scope, schema, name, behind.clone());
-                self.runs_text |= unseen.builders.has(schema, name);
-                let wide = refused.wide && !name.is_ascii();
-                let called = || tainted(Some(name), refused.functions.called(schema, name, behind));
-                let remote = || remote::leads_on(unseen, self.scope, (schema, name), behind);
-                (listed || wide)
-                    .then(|| Found::Function(String::from_utf8_lossy(name).into()))
-                    .or_else(called)
-                    .or_else(|| tainted(Some(name), remote().as_ref()))
-            }
-            Mention::Field(name) => tainted(Some(name), refused.fields.field(name)),
-            Mention::Relation(schema, name) => {
-                self.relation |= refused.written.has(schema, name);
-                tainted(None, refused.named(&mention))
-            }
-            Mention::Type(..)
-            | Mention::AnyType
-            | Mention::AnyRelation
-            | Mention::Operator(..)
-            | Mention::Implied(..) => tainted(None, refused.named(&mention)),
-            Mention::Builds => {
-                let why: Finding = "text that is put together at run time".into();
-                unseen.within_reach.then_some(Found::Tainted(None, why))
-            }
-            Mention::Writes => {
-                self.writes = true;
-                None
-            }
-            Mention::RunsText => {
-                self.runs_text = true;
-                None
-            }
-            Mention::Utility(_) | Mention::Executes => None,
-            // Spelled out, the reader of statements knows those.
-            Mention::Command(_) | Mention::QuotedCommand(_) => self.handed.then_some(Found::Statement),
-        };
-        if self.found.is_none() {
-            self.found = found;
-        }
+    /// Whether a text that is built so may lead who reaches a writer by text to one.
+    pub(super) fn is_unreadable(&self, built: Built) -> bool {
+        let named = !self.refused.read.is_empty() || !self.refused.types.is_empty();
+        built == Built::Open || built == Built::Quoted && named
     }
 }
 
@@ -461,14 +481,6 @@ fn names_of_extensions(mut lexer: Lexer<'_>, scope: Scope<'_>) -> Option<usize> 
     }
 }
 
-/// Whether a call is on the refusal list, and nobody could tell from the tables that it has been made.
-pub(super) fn leaves_no_row(scope: Scope<'_>, schema: Option<&[u8]>, name: &[u8], arguments: Lexer<'_>) -> bool {
-    scope.list.function(name, schema).is_some_and(|(why, rule)| {
-        why != Why::LargeObject
-            && !(rule == Rule::UnlessPlainRead && calls::remote_text_is_plain_read(name, arguments, scope))
-    })
-}
-
 impl Unseen {
     /// To be called once all names are in.
     pub(super) fn seal(mut self) -> Self {
@@ -478,108 +490,11 @@ impl Unseen {
         if let Some(stopped) = &mut self.stopped {
             stopped.beyond.seal();
         }
+        self.open.seal();
         self
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::reach::operators;
-    use super::*;
-
-    fn unseen() -> Unseen {
-        let mut unseen = Unseen::default();
-        unseen.refused.functions.add("app", "logs");
-        unseen.refused.fields.add("app", "logs");
-        unseen.refused.read.add("app", "journal");
-        unseen.refused.written.add("pg_temp_3", "mine");
-        unseen.refused.types.add("app", "checked");
-        unseen.refused.operators.add("", "<~>");
-        unseen.builders.add("app", "runs");
-        unseen.seal()
-    }
-
-    fn found(unseen: &Unseen, sql: &str) -> Option<String> {
-        let analyzer = Analyzer::default();
-        let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
-        let mut all = analysis.statements.iter();
-        all.find_map(|one| Some(unseen.find(&analyzer, sql.as_bytes(), LexContext::default(), one)?.message(one.tag)))
-    }
-
-    #[test]
-    fn what_is_named_is_found() {
-        for (sql, what) in [
-            ("SELECT logs(1)", "logs()"),
-            ("SELECT \"logs\" (1)", "logs()"),
-            ("SELECT app.logs(1)", "logs()"),
-            ("CALL logs(1)", "logs()"),
-            ("SELECT t.logs FROM t", "logs()"),
-            ("SELECT 1; SELECT 2 FROM f(logs(3))", "logs()"),
-            ("DO $$ BEGIN PERFORM logs(1); END $$", "logs()"),
-            ("DO $$ BEGIN EXECUTE 'SELECT logs(1)'; END $$", "logs()"),
-            ("SELECT runs('SELECT logs(1)')", "logs()"),
-            ("SELECT runs('SELECT pg_logical_emit_message(false, $1, $2)')", "pg_logical_emit_message()"),
-            ("SELECT query_to_xml('SELECT * FROM journal', true, true, '')", "SELECT"),
-            ("SELECT table_to_xml('journal', true, true, '')", "SELECT"),
-            ("SELECT * FROM t, journal j", "SELECT"),
-            ("COPY journal TO STDOUT", "COPY"),
-            ("INSERT INTO mine VALUES (1)", "INSERT"),
-            ("COPY mine FROM STDIN", "COPY"),
-            ("INSERT INTO pg_temp.mine VALUES (1)", "INSERT"),
-            ("SELECT '1'::checked", "SELECT"),
-            ("SELECT checked '1'", "SELECT"),
-            ("SELECT 1 <~> -2", "SELECT"),
-        ] {
-            let what = match found(&unseen(), sql) {
-                None => panic!("{sql}"),
-                Some(message) if message.starts_with("cannot execute COPY") => "COPY".into(),
-                Some(message) if message.contains(what) => what.to_owned(),
-                Some(message) => message,
-            };
-            assert!(sql.contains(what.trim_end_matches("()")), "{sql}: {what}");
-        }
-    }
-
-    #[test]
-    fn what_only_resembles_it_is_not() {
-        for sql in [
-            "SELECT logs FROM t",
-            "SELECT other.logs(1)",
-            "SELECT 'logs(1)'",
-            "SELECT journal FROM t",
-            "SELECT journal.x, t.journal FROM t AS journal_of_days",
-            "SELECT * FROM other.journal",
-            "SELECT * FROM mine",
-            "SELECT checked FROM t",
-            "SELECT 1 <~ 2, 1 ~> 2",
-            "SELECT f('SELECT logs(1)')",
-            "SELECT runs('SELECT 1')",
-            "SELECT runs('SELECT lo_create(0)')",
-            "PREPARE x AS SELECT logs(1)",
-            "BEGIN",
-        ] {
-            assert_eq!(found(&unseen(), sql), None, "{sql}");
-        }
-        assert_eq!(found(&Unseen::default(), "SELECT logs(1)"), None);
-    }
-
-    #[test]
-    fn text_put_together_counts_where_a_writer_is_within_reach() {
-        let sql = "DO $$ BEGIN EXECUTE 'SELECT ' || x; END $$";
-        assert_eq!(found(&unseen(), sql), None);
-        let reach = Unseen { within_reach: true, ..unseen() };
-        assert!(found(&reach, sql).is_some());
-        assert!(found(&reach, "SELECT query_to_xml($1, true, true, '')").is_some());
-        assert_eq!(found(&reach, "SELECT query_to_xml('SELECT 1', true, true, '')"), None);
-    }
-
-    #[test]
-    fn runs_of_operator_characters_are_cut_as_postgresql_cuts_them() {
-        let cut =
-            |run: &'static str| operators(run.as_bytes()).map(|one| str::from_utf8(one).unwrap()).collect::<Vec<_>>();
-        assert_eq!(cut("<~>-"), ["<~>-"]);
-        assert_eq!(cut("<-"), ["<", "-"]);
-        assert_eq!(cut("=+-"), ["=", "+", "-"]);
-        assert_eq!((cut("!="), cut("-")), (vec!["<>"], vec!["-"]));
-    }
-}
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+use super::*;
+
+/// How the text of the first EXECUTE of a body is built.
+fn executed(body: &str) -> Built {
+    let lexer = Lexer::new(body.as_bytes(), true);
+    let mut behind = lexer.clone();
+    while behind.next().keyword != K::Execute {}
+    Builder::new(lexer, Place::Body).text(behind)
+}
+
+#[test]
+fn what_constants_and_quoted_names_make_is_known() {
+    for body in [
+        "BEGIN EXECUTE 'SELECT ' || 'count(*) FROM t'; END",
+        "DECLARE s text := 'SELECT 1'; BEGIN EXECUTE s INTO n; END",
+        "DECLARE s text; BEGIN IF a THEN s := 'SELECT 1'; ELSE s = 'SELECT ' || '2'; END IF; EXECUTE s; END",
+        "BEGIN EXECUTE concat('SELECT ', 1); END",
+        "BEGIN EXECUTE 'SELECT * FROM t LIMIT ' || (n::int); END",
+    ] {
+        assert_eq!(executed(body), Built::Constant, "{body}");
+    }
+    for body in [
+        "BEGIN FOR r IN SELECT relname FROM pg_class LOOP EXECUTE format('SELECT count(*) FROM %I', r.relname) INTO n; END LOOP; END",
+        "BEGIN FOR r IN EXECUTE 'SELECT * FROM ' || quote_ident(r.schema) || '.' || quote_ident(r.name) LOOP END LOOP; END",
+        "BEGIN EXECUTE 'SELECT x FROM t WHERE v = ' || quote_literal(reverse(y)); END",
+        "DECLARE s text := 'SELECT * FROM t'; BEGIN IF a > b THEN s := s || ' WHERE x = ' || quote_literal($1); END IF; EXECUTE s; END",
+        "BEGIN EXECUTE format('SELECT x FROM %I.%I WHERE v = %L', a, b, now()::text) USING x; END",
+        "BEGIN EXECUTE 'SELECT count(*) FROM ' || r.id::regclass; END",
+        "BEGIN EXECUTE format('SELECT count(*) FROM %s LIMIT %s', r.id::regclass, n::int); END",
+    ] {
+        assert_eq!(executed(body), Built::Quoted, "{body}");
+    }
+}
+
+#[test]
+fn what_is_given_is_read_where_it_is_given() {
+    for body in [
+        "BEGIN EXECUTE sql; END",
+        "BEGIN EXECUTE $1; END",
+        "BEGIN EXECUTE 'SELECT ' || $1 || ' FROM t' INTO n; END",
+        "BEGIN EXECUTE format('SELECT %s FROM %I', $1, $2); END",
+        "DECLARE s text := 'SELECT * FROM t'; BEGIN s := s || ' WHERE ' || cond; EXECUTE s || ' LIMIT 1'; END",
+        "BEGIN FOR i IN 1..10 LOOP EXECUTE 'SELECT ' || i || ' + 1'; END LOOP; END",
+    ] {
+        assert_eq!(executed(body), Built::Given, "{body}");
+    }
+}
+
+#[test]
+fn anything_else_may_be_anything() {
+    for body in [
+        "BEGIN EXECUTE reverse('t EZYLANA'); END",
+        "BEGIN EXECUTE chr(65) || 'NALYZE t'; END",
+        "BEGIN EXECUTE $1 || $2; END",
+        "BEGIN EXECUTE 'ANA' || $1; END",
+        "BEGIN EXECUTE $1 || 'LYZE t'; END",
+        "BEGIN EXECUTE 'SELECT ' || $1 || '(1)'; END",
+        "BEGIN EXECUTE format('%s%s', $1, $2); END",
+        "BEGIN EXECUTE format('SELECT %I(1)', $1); END",
+        "BEGIN EXECUTE format('%I t', $1); END",
+        "BEGIN EXECUTE 'SELECT ' || quote_ident($1) || '_message(false)'; END",
+        "BEGIN EXECUTE 'SELECT ''' || quote_ident($1) || ''''; END",
+        "BEGIN EXECUTE 'EXECUTE ' || quote_ident($1); END",
+        "BEGIN EXECUTE (SELECT text FROM commands); END",
+        "DECLARE s text; BEGIN SELECT text INTO s FROM commands; EXECUTE s; END",
+        "DECLARE s text; BEGIN SELECT text FROM commands INTO STRICT a, s; EXECUTE s; END",
+        "BEGIN FOR r IN SELECT text FROM commands LOOP EXECUTE r.text; END LOOP; END",
+        "DECLARE s text := 'x'; BEGIN s := reverse(s); EXECUTE s; END",
+        "DECLARE s text = 'x'; BEGIN s = reverse(s); EXECUTE s; END",
+        "DECLARE s text DEFAULT reverse('x'); BEGIN EXECUTE s; END",
+        "DECLARE s text[]; BEGIN s[1] := reverse('x'); EXECUTE s[1]; END",
+        "DECLARE a ALIAS FOR b; BEGIN b := reverse('x'); EXECUTE a; END",
+        "BEGIN GET STACKED DIAGNOSTICS s = MESSAGE_TEXT; EXECUTE s; END",
+        "BEGIN CALL gives(s); EXECUTE s; END",
+        "BEGIN FOREACH s IN ARRAY made() LOOP EXECUTE s; END LOOP; END",
+        "BEGIN EXECUTE sqlerrm; END",
+        "BEGIN EXECUTE new.command; END",
+        "BEGIN EXECUTE tg_argv[0]; END",
+        "BEGIN EXECUTE current_user; END",
+        "BEGIN EXECUTE CASE WHEN true THEN 'a' END; END",
+        "BEGIN EXECUTE 'SELECT $$' || $1; END",
+        "DECLARE s text := 'SELECT '''; BEGIN EXECUTE s || quote_literal(r.x); END",
+        "DECLARE s text := 'ANA'; BEGIN EXECUTE s || 'LYZE t'; END",
+        "DECLARE s text := 'ANA'; BEGIN s := s || 'LYZE t'; EXECUTE s; END",
+        "BEGIN EXECUTE 'SELECT ' || $1 || quote_literal(reverse('x')); END",
+        "BEGIN EXECUTE own(1); END",
+        "BEGIN EXECUTE own.format('SELECT 1'); END",
+    ] {
+        assert_eq!(executed(body), Built::Open, "{body}");
+    }
+}
+
+#[test]
+fn arguments_of_a_statement_are_constants_and_parameters() {
+    let of = |sql: &str, place| {
+        let lexer = Lexer::new(sql.as_bytes(), true);
+        let mut behind = lexer.clone();
+        while !behind.next().is(b'(') {}
+        Builder::new(lexer, place).arguments(behind)
+    };
+    for (sql, built) in [
+        ("SELECT f()", Built::Constant),
+        ("SELECT f('a', 1, -2, true, NULL)", Built::Constant),
+        ("SELECT f('a' || 'b', x => 'c')", Built::Constant),
+        ("SELECT f($1), g(x) FROM t", Built::Given),
+        ("SELECT f($1::text, 'x')", Built::Given),
+        ("SELECT f(x) FROM t", Built::Open),
+        ("SELECT f(reverse('x'))", Built::Open),
+        ("SELECT f('ANA' || $1)", Built::Open),
+        ("SELECT f(VARIADIC ARRAY['x'])", Built::Open),
+        ("SELECT f((SELECT 'x'))", Built::Open),
+        ("SELECT f('x'", Built::Open),
+    ] {
+        assert_eq!(of(sql, Place::Statement), built, "{sql}");
+    }
+    assert_eq!(of("BEGIN PERFORM f(x); END", Place::Body), Built::Given);
+    assert_eq!(of("BEGIN PERFORM f(x) FROM t; END", Place::Body), Built::Open);
+    assert_eq!(of("DECLARE x text; BEGIN PERFORM f(x) FROM t; END", Place::Body), Built::Given);
+    assert_eq!(of("SELECT f($1)", Place::Constant), Built::Open);
+}

@@ -1,0 +1,40 @@
+//! Functions that make a value of a type which a number, a text or a row names, and whether their arguments say it in words.
+
+use super::super::keyword::Keyword as K;
+use super::super::lexer::{Lexer, Shape};
+use super::super::literal::{decode, name};
+use super::mentions::Mention;
+
+/// Functions that make a value of a type which a number, a text or a row says.
+pub(super) fn makes_types(name: &[u8]) -> bool {
+    let populates = memchr::memmem::find(name, b"populate_record").is_some();
+    let reads = name.ends_with(b"_in") || name.ends_with(b"_recv");
+    let container = [&b"array"[..], b"anyarray", b"anycompatiblearray", b"domain", b"record", b"range", b"multirange"];
+    let stem = name.strip_suffix(b"_in").or_else(|| name.strip_suffix(b"_recv")).unwrap_or_default();
+    populates || name.starts_with(b"pg_input_") || reads && container.contains(&stem)
+}
+
+/// Whether the arguments name the type in words that are looked at as types: `NULL::row`, or as a whole constant.
+pub(super) fn names_its_types(function: &[u8], mut lexer: Lexer, tell: &mut dyn FnMut(Mention<'_, '_>)) -> bool {
+    let text = lexer.text();
+    let [first, second, third, fourth] = std::array::from_fn(|_| lexer.next());
+    if function.starts_with(b"pg_input_") {
+        let constants = first.is_str() && second.is(b',') && third.is_str() && fourth.is(b')');
+        if constants {
+            let named = decode(third, text);
+            let mut words = lexer.other(&named);
+            let mut token = words.next();
+            while token.shape != Shape::End {
+                if token.is_name() {
+                    tell(Mention::Type(None, &name(token, &named)));
+                }
+                token = words.next();
+            }
+        }
+        return constants;
+    }
+    memchr::memmem::find(function, b"populate_record").is_some()
+        && (first.keyword == K::Null && second.is(b':') && third.is(b':')
+            || first.keyword == K::Row && second.is(b'(') && third.is(b')')
+            || first.keyword == K::Cast)
+}
