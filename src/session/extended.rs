@@ -512,6 +512,9 @@ impl Session {
         if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
             self.keep_defaults_in_batch(statement);
         }
+        if let Some(statement) = statement {
+            self.end_batch_with_transaction(&statement);
+        }
         Ok(Handled::Done)
     }
 

@@ -11,10 +11,11 @@
 
 use std::rc::Rc;
 
+use super::closing::Closing;
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::past::{Ran, Unjudged};
-use super::{Session, drain};
+use super::{End, Session, drain};
 use crate::gate::{DrainTo, Mode};
 use crate::hub::Phase;
 use crate::hub::knowledge::Knowledge;
@@ -98,17 +99,21 @@ impl Session {
     /// In a block, ReadyForQuery has come: it may be another one than before. One that could write is asked about anew. One behind
     /// a fenced one that has failed has lost its READ ONLY: PostgreSQL took it back with the rest. It becomes so again before
     /// anything else is sent.
-    pub(super) fn follow_into_next(&mut self) {
+    pub(super) fn follow_into_next(&mut self) -> Result<(), End> {
         let quiet = self.flow.expects.is_empty() && self.flow.parts.is_empty();
         let in_block = self.flow.status == TxStatus::Block;
         match self.lease {
-            Lease::Write { .. } if quiet && self.flow.past.goes_on() => self.flow.fencing = Fencing::No,
+            Lease::Write { .. } if quiet && self.flow.past.goes_on() => {
+                self.flow.fencing = Fencing::No;
+                return self.end_if_offline();
+            }
             Lease::InPlace { guard: InPlaceGuard::Due, .. } if in_block && self.flow.past.goes_on() => {
                 front::write_query(&mut self.io.to_server, FENCE_EARLY.as_bytes());
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn ask_fence(&mut self, text: &str) {
@@ -151,6 +156,7 @@ impl Session {
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
+                self.flow.closing = Closing::No;
                 self.note_doubt(None);
                 self.me.write_capable.set(false);
                 self.gate_of_lease().count_fenced();

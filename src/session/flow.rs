@@ -90,6 +90,8 @@ pub(super) struct Flow {
     /// What ran in the open transaction.
     pub(super) past: super::past::Past,
     pub(super) fencing: super::fence::Fencing,
+    /// Whether the gate closes while the session may write.
+    pub(super) closing: super::closing::Closing,
     /// The session's settings are being made on this server connection: before its role is taken nothing may run.
     pub(super) settling: Settling,
 }

@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use super::closing::Closing;
 use super::drain::Breaking;
 use super::expect::{Expected, Hide, Proof, What};
 use super::fence::Fencing;
@@ -44,6 +45,7 @@ impl Session {
             || self.flow.fencing == Fencing::Asked
             || matches!(self.breaking, Breaking::Sent(_))
             || special && self.flow.readies > 0 && !self.flow.clean_alone
+            || self.flow.closing != Closing::No && self.flow.readies > 0
             || matches!(self.flow.settling, Settling::Asked | Settling::Refused(_));
         // The server asks for COPY data: that is part of the message under way.
         waits && !self.flow.copy_in

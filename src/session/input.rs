@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::closing::Closing;
 use super::expect::{Expected, What};
 use super::lease::Lease;
 use super::parts::Part;
@@ -273,6 +274,10 @@ impl Session {
             }
         }
         self.read = None;
+        let (header, cached) = match self.flow.closing {
+            Closing::No => (header, cached),
+            Closing::OneByOne | Closing::Cut => self.cut_at_end(header, cached),
+        };
         if self.lease.in_maintenance() && self.holds_query(&cached) {
             return Ok(Handled::Hold);
         }

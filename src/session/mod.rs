@@ -23,6 +23,7 @@ mod barred;
 pub mod begin;
 mod catalog_change;
 mod clean;
+mod closing;
 mod defaults;
 mod drain;
 mod expect;

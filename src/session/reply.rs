@@ -353,7 +353,8 @@ impl Session {
         if shows && std::mem::take(&mut self.untold) {
             self.tell_mode();
         }
-        if shows {
+        let cut = shows && self.goes_on_behind_cut();
+        if shows && !cut {
             self.io.from_server.pass(header.total)
         } else {
             self.take_reply(header)
@@ -378,7 +379,7 @@ impl Session {
             self.end_schema();
             self.end_reports();
         } else {
-            self.follow_into_next();
+            self.follow_into_next()?;
         }
         self.check_guard()?;
         if self.flow.parts.is_empty() {
@@ -390,6 +391,7 @@ impl Session {
             self.end_message();
         }
         self.count_query(shows);
+        self.end_unseen();
         self.say_what_is_due();
         self.note_broken_off();
         self.note_fence();
@@ -414,7 +416,7 @@ impl Session {
     }
 
     /// The client has its ReadyForQuery.
-    fn end_message(&mut self) {
+    pub(super) fn end_message(&mut self) {
         self.flow.broken = false;
         self.flow.nth = 0;
         self.end_names();

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::closing::Closing;
 use super::expect::{Expected, Hide, Proof, What};
 use super::lease::{InPlaceGuard, Lease};
 use super::pins::Pin;
@@ -187,6 +188,7 @@ impl Session {
             self.lease = match self.lease.take() {
                 Lease::Write { conn, ticket } => {
                     self.lane = ticket.leave();
+                    self.flow.closing = Closing::No;
                     Lease::Bound { conn }
                 }
                 Lease::Guarded { conn, replica: None, .. } => {
@@ -324,6 +326,7 @@ impl Session {
             match ask {
                 Ask::Flip => {
                     self.tell_flip();
+                    self.note_closing();
                     self.fence_if_due();
                 }
                 Ask::End { report, now } => {

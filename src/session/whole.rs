@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::closing::Closing;
 use super::drain::Breaking;
 use super::expect::{Expected, Hide, Proof, What};
 use super::fence::Fencing;
@@ -290,7 +291,8 @@ impl Session {
             | flow.batch
             | flow.doubt.is_any()
             | flow.reports.have_come()
-            | self.untold;
+            | self.untold
+            | (flow.closing != Closing::No);
         !rare
             && flow.expects.len() == 1
             && flow.parts.is_empty()

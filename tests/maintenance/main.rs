@@ -18,6 +18,7 @@ mod broken_off;
 mod clean;
 mod clean_chains;
 mod clean_current;
+mod closing;
 mod commits;
 mod commits_killed;
 mod counts;
