@@ -109,6 +109,10 @@ impl Session {
 
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
     pub(super) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
+        if !self.lease.is_none() && self.goes_offline() {
+            let report = self.offline_report();
+            return self.refuse_waiting(&report);
+        }
         let kept = self.reuse_bound()?;
         if matches!(kept, Kept::Ready) {
             self.flow.begun = false;

@@ -112,6 +112,7 @@ impl Session {
             && !self.was_held()
             && !self.has_to_begin()
             && !self.holding.cancelled
+            && !(self.is_between_transactions() && self.goes_offline())
             && self.is_clean(cached, context, parameters)
     }
 

@@ -11,7 +11,7 @@ use super::expect::{Expected, Hide, What};
 use super::lease::Lease;
 use super::parts::part_of;
 use super::{End, Session};
-use crate::gate::{DrainTo, Mode};
+use crate::gate::NewTransaction;
 use crate::hub::Statement as Prepared;
 use crate::sql::cache::Cached;
 use crate::sql::{Kind, Statement};
@@ -105,10 +105,16 @@ impl Session {
         }
     }
 
+    /// Whether no application session may begin a transaction, not even one that reads.
+    pub(super) fn goes_offline(&self) -> bool {
+        let mode = self.db.gate.state().mode;
+        mode.new_transaction() == NewTransaction::Terminate && !self.me.operator
+    }
+
     /// A transaction that follows another at once, in a session that is to go offline, is one too many.
     pub(super) fn end_if_offline(&self) -> Result<(), End> {
         let gate = self.gate_of_lease();
-        let offline = matches!(gate.state().mode, Mode::Draining { to: DrainTo::Offline } | Mode::Offline);
+        let offline = gate.state().mode.new_transaction() == NewTransaction::Terminate;
         if !offline || self.flow.status != TxStatus::Block {
             return Ok(());
         }

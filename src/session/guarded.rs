@@ -56,6 +56,7 @@ impl Session {
         let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
         (closed || self.is_contested())
             && !self.has_moved()
+            && !self.goes_offline()
             && self.lease.peek_server().is_some_and(|server| server.default_read_only == Some(true))
     }
 

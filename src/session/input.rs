@@ -516,6 +516,9 @@ impl Session {
         match &self.lease {
             Lease::None => false,
             Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
+            Lease::Guarded { .. } if !self.pins.is_empty() && self.is_between_transactions() && self.goes_offline() => {
+                false
+            }
             Lease::Guarded { .. } => !self.outstays_on_replica(),
             Lease::Bound { .. } => false,
             Lease::InPlace { .. } => !self.is_between_transactions() || self.stands_in_place(),
