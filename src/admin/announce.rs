@@ -12,14 +12,14 @@ use crate::wire::Report;
 /// Columns of the answer.
 pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];
 
-/// Runs it. A client that is busy is told at the end of what runs.
+/// Runs it. A client that is busy is told at the end of what runs, unless an empty text takes that back before.
 pub(super) async fn run(console: &mut Console, target: &Target, text: &str) -> Result<Table, Failed> {
     let hub = console.core.hub.clone();
     tracing::warn!(event = "announcement", user = %console.me.user, client = %console.me.address_words(), text, "MAINTENANCE ANNOUNCE");
     let mut table = Table::new(COLUMNS);
     for database in targets(&hub, target)? {
         let words = format!("database \"{}\": {text}", database.name);
-        let report = Arc::new(Report::warning("01000", words));
+        let report = (!text.is_empty()).then(|| Arc::new(Report::warning("01000", words)));
         let name = database.name.clone();
         let told = hub.on_every_core(move |core| {
             let clients = core.clients();

@@ -246,7 +246,8 @@ impl Console {
             answer::empty_query(&mut self.link.out);
             return Ok(());
         }
-        let commands = all.iter().map(|tokens| parser::parse(tokens)).collect::<Result<Vec<_>, _>>()?;
+        let commands =
+            all.iter().map(|words| parser::parse(&words.tokens, &words.places)).collect::<Result<Vec<_>, _>>()?;
         for command in &commands {
             let table = self.run(command).await?;
             if let Some(table) = table {
@@ -327,5 +328,20 @@ pub(super) fn columns(command: &Command) -> Option<&'static [Column]> {
 /// # Errors
 /// 22021, in PostgreSQL's words.
 pub(super) fn utf8(text: &[u8]) -> Result<&str, Report> {
-    std::str::from_utf8(text).map_err(|_| Report::error("22021", "invalid byte sequence for encoding \"UTF8\""))
+    let at = match std::str::from_utf8(text) {
+        Ok(text) => match text.find('\0') {
+            None => return Ok(text),
+            Some(at) => at,
+        },
+        Err(error) => error.valid_up_to(),
+    };
+    let rest = text.get(at..).unwrap_or_default();
+    let length = match rest.first() {
+        Some(0xf0..=0xf7) => 4,
+        Some(0xe0..=0xef) => 3,
+        Some(0xc0..=0xdf) => 2,
+        _ => 1,
+    };
+    let bytes: Vec<String> = rest.iter().take(length).map(|byte| format!("0x{byte:02x}")).collect();
+    Err(Report::error("22021", format!("invalid byte sequence for encoding \"UTF8\": {}", bytes.join(" "))))
 }

@@ -7,7 +7,7 @@ use super::command::{Command, Polite};
 use super::console::{Console, Failed, columns, utf8};
 use super::parser;
 use super::table::{Column, Format, Formats, Table, describe, row};
-use super::words::{Token, statements};
+use super::words::{Token, Words, statements};
 use crate::wire::frame::{take_u16, take_u32};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus, WireError, answer};
@@ -22,7 +22,7 @@ const TEXTS: [u32; 6] = [0, TEXT, 1043, 1042, 19, 705];
 
 /// A prepared statement.
 struct Prepared {
-    tokens: Vec<Token>,
+    words: Words,
     /// As it reads with empty texts for parameters; None if it is empty.
     command: Option<Command>,
     /// Type OIDs of its parameters.
@@ -109,10 +109,12 @@ impl Console {
         if all.len() > 1 {
             return Err(Report::error("42601", "cannot insert multiple commands into a prepared statement").into());
         }
-        let tokens = all.pop().unwrap_or_default();
+        let words = all.pop().unwrap_or_default();
+        let tokens = &words.tokens;
         let given = message.oids.chunks_exact(4).map(|oid| take_u32(oid).map_or(0, |(oid, _)| oid));
-        let types = types(&tokens, given)?;
-        let command = if tokens.is_empty() { None } else { Some(parser::parse(&with_values(&tokens, &[]))?) };
+        let types = types(tokens, given)?;
+        let command =
+            if tokens.is_empty() { None } else { Some(parser::parse(&with_values(tokens, &[]), &words.places)?) };
         let statements = &mut self.names.statements;
         if !message.name.is_empty() && statements.contains_key(message.name) {
             let name = String::from_utf8_lossy(message.name);
@@ -123,7 +125,7 @@ impl Console {
                 Report::error("53400", format!("the console keeps at most {MOST_STATEMENTS} statements")).into()
             );
         }
-        statements.insert(message.name.to_vec(), Rc::new(Prepared { tokens, command, types }));
+        statements.insert(message.name.to_vec(), Rc::new(Prepared { words, command, types }));
         answer::parse_complete(&mut self.link.out);
         Ok(())
     }
@@ -142,7 +144,10 @@ impl Console {
             return Err(Report::error("08P01", text).into());
         }
         let command = match &statement.command {
-            Some(_) if !values.is_empty() => Some(parser::parse(&with_values(&statement.tokens, &texts(&values)?))?),
+            Some(_) if !values.is_empty() => {
+                let Words { tokens, places } = &statement.words;
+                Some(parser::parse(&with_values(tokens, &texts(&values)?), places)?)
+            }
             command => command.clone(),
         };
         let width = command.as_ref().and_then(columns).map_or(0, <[Column]>::len);
@@ -331,7 +336,7 @@ mod tests {
 
     #[test]
     fn parameters_are_texts() {
-        let tokens = statements("PAUSE $2").unwrap().remove(0);
+        let tokens = statements("PAUSE $2").unwrap().remove(0).tokens;
         assert_eq!(types(&tokens, [].into_iter()), Ok(vec![TEXT, TEXT]));
         assert_eq!(types(&tokens, [1043].into_iter()), Ok(vec![1043, TEXT]));
         assert!(types(&tokens, [23].into_iter()).is_err());

@@ -168,6 +168,7 @@ fn options(console: &Console, command: &GateCommand) -> Result<OnOptions, GateEr
         }
     };
     let mut options = OnOptions::from_pairs(&command.options, defaults(&settings))?;
+    options.check_until(jiff::Timestamp::now())?;
     // In a maintenance that goes on, a command without a message leaves the one that is there.
     if command.verb == Verb::On && open && options.message == Given::Not && !settings.message.is_empty() {
         options.message = Given::Value(settings.message);

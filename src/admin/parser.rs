@@ -14,12 +14,12 @@ use crate::wire::Report;
 /// Options in one WITH (…): no command has so many.
 const MOST_OPTIONS: usize = 32;
 
-/// Reads one statement.
+/// Reads one statement; `places` are those of its tokens and of its end.
 ///
 /// # Errors
 /// 42601: it is no command. 0A000: it is one of SQL's, or wants to change a setting.
-pub fn parse(tokens: &[Token]) -> Result<Command, Report> {
-    let mut parser = Parser { tokens, at: 0 };
+pub fn parse(tokens: &[Token], places: &[u32]) -> Result<Command, Report> {
+    let mut parser = Parser { tokens, places, at: 0 };
     let command = parser.command()?;
     match parser.peek() {
         None => Ok(command),
@@ -29,6 +29,7 @@ pub fn parse(tokens: &[Token]) -> Result<Command, Report> {
 
 struct Parser<'a> {
     tokens: &'a [Token],
+    places: &'a [u32],
     at: usize,
 }
 
@@ -38,10 +39,18 @@ impl Parser<'_> {
     }
 
     fn unexpected(&self) -> Report {
-        syntax(match self.peek() {
+        self.here(syntax(match self.peek() {
+            Some(Token::Quoted(name)) if name.is_empty() => {
+                "zero-length delimited identifier at or near \"\"\"\"".to_owned()
+            }
             Some(token) => format!("syntax error at or near \"{}\"", token.shown()),
             None => "syntax error at end of input".to_owned(),
-        })
+        }))
+    }
+
+    /// An error of the next token.
+    fn here(&self, report: Report) -> Report {
+        report.with_position(self.places.get(self.at).copied())
     }
 
     /// The next word in lower case, if one is next; it is consumed.
@@ -122,7 +131,7 @@ impl Parser<'_> {
                 None => {
                     self.at = 0;
                     let shown = self.peek().map(Token::shown).unwrap_or_default();
-                    Err(syntax(format!("invalid command \"{shown}\"")))
+                    Err(self.here(syntax(format!("invalid command \"{shown}\""))))
                 }
             },
         }
@@ -186,12 +195,10 @@ impl Parser<'_> {
         }
     }
 
-    /// `db 'text'`
+    /// `db 'text'`; no text takes back what has not been told yet.
     fn announce(&mut self) -> Result<Command, Report> {
         let target = self.target()?;
-        let Some(Token::Text(text)) = self.peek().filter(|token| **token != Token::Text(String::new())) else {
-            return Err(self.unexpected());
-        };
+        let Some(Token::Text(text) | Token::Quoted(text)) = self.peek() else { return Err(self.unexpected()) };
         if text.chars().count() > LONGEST_MESSAGE {
             let text = format!("an announcement has at most {LONGEST_MESSAGE} characters");
             return Err(Report::error("22023", text));
@@ -226,7 +233,7 @@ impl Parser<'_> {
         if self.peek().is_none() {
             let text = format!("{verb} needs the name of a database, or * for all");
             let hint = format!("For example: {verb} app. SHOW DATABASES lists the names.");
-            return Err(Report::error("42601", text).with_hint(Some(hint)));
+            return Err(self.here(Report::error("42601", text).with_hint(Some(hint))));
         }
         let target = self.target()?;
         let closes = verb.opposite().is_some();
@@ -262,7 +269,14 @@ impl Parser<'_> {
 
     fn kill_client(&mut self) -> Result<Command, Report> {
         let id = match self.peek() {
-            Some(Token::Word(id) | Token::Text(id) | Token::Quoted(id)) => id.parse().ok(),
+            Some(Token::Word(id) | Token::Text(id) | Token::Quoted(id)) => match id.parse() {
+                Ok(id) => Some(id),
+                Err(_) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    let id: String = id.chars().take(60).collect();
+                    return Err(Report::error("22003", format!("value \"{id}\" is out of range for type bigint")));
+                }
+                Err(_) => None,
+            },
             _ => None,
         };
         let Some(id) = id else { return Err(self.unexpected()) };

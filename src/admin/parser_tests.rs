@@ -4,7 +4,8 @@ use super::*;
 use crate::admin::words::statements;
 
 fn read(text: &str) -> Result<Command, Report> {
-    parse(statements(text)?.first().unwrap())
+    let all = statements(text)?;
+    parse(&all[0].tokens, &all[0].places)
 }
 
 fn gate(verb: Verb, target: Target, options: &[(&str, &str)], wait: Wait) -> Command {
@@ -35,7 +36,8 @@ fn the_gate() {
     }
     assert_eq!(read("MAINTENANCE CHECK app").unwrap(), Command::Check(app()));
     assert_eq!(read("MAINTENANCE ANNOUNCE app 'soon'").unwrap(), Command::Announce(app(), "soon".into()));
-    assert!(read("MAINTENANCE ANNOUNCE app ''").is_err() && read("MAINTENANCE ANNOUNCE app").is_err());
+    assert_eq!(read("MAINTENANCE ANNOUNCE app ''").unwrap(), Command::Announce(app(), String::new()));
+    assert!(read("MAINTENANCE ANNOUNCE app").is_err());
     let rehearse = |lasts| Command::Rehearse(app(), lasts);
     let ten = Some(Duration::from_secs(600));
     assert_eq!(read("MAINTENANCE REHEARSE app FOR '10min'").unwrap(), rehearse(ten));
@@ -95,6 +97,19 @@ fn mistakes_say_where_and_where_to_look() {
         assert!(report.message.contains(words), "{text}: {}", report.message);
         assert!(report.hint.is_some(), "{text}");
     }
+    for (text, position) in [
+        ("FOO", "1"),
+        ("  SHOW é", "8"),
+        ("SHOW", "5"),
+        ("MAINTENANCE ON app WITH (message 'a' 'b')", "38"),
+        ("MAINTENANCE ON", "15"),
+        ("PAUSE \"\"", "7"),
+        ("PAUSE ''", "7"),
+    ] {
+        assert_eq!(read(text).unwrap_err().position.as_deref(), Some(position), "{text}");
+    }
+    assert!(read("PAUSE \"\"").unwrap_err().message.starts_with("zero-length delimited identifier"));
+    assert_eq!(read("KILL_CLIENT 99999999999999999999").unwrap_err().code, "22003");
     let many = format!("MAINTENANCE ON app WITH ({})", vec!["a b"; 1000].join(","));
     assert!(read(&many).is_err());
     assert!(read(&"x".repeat(50_000)).unwrap_err().message.len() < 200);

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn probes_are_known() {
-        let read = |text: &str| Scalar::of(statements(text).unwrap().first().unwrap());
+        let read = |text: &str| Scalar::of(&statements(text).unwrap().first().unwrap().tokens);
         assert_eq!(read("select 1"), Some(Scalar::Number(1)));
         assert_eq!(read("SELECT -7"), Some(Scalar::Number(-7)));
         assert_eq!(read("select pg_catalog.version()"), Some(Scalar::Version));

@@ -20,8 +20,6 @@ pub enum Token {
 impl Token {
     /// For error messages: as typed, cut to what a person needs.
     pub fn shown(&self) -> String {
-        const MOST: usize = 60;
-        let cut = |text: &str| text.chars().take(MOST).collect::<String>();
         match self {
             Self::Word(text) => cut(text),
             Self::Quoted(text) => format!("\"{}\"", cut(text)),
@@ -32,27 +30,70 @@ impl Token {
     }
 }
 
+/// A statement: its tokens, and where each of them and the end of the statement are in the text, in characters from 1 on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// What was typed.
+    pub tokens: Vec<Token>,
+    /// One for each token, and one for the end.
+    pub places: Vec<u32>,
+}
+
+/// Counts characters as it goes through a text.
+struct Ruler<'t> {
+    text: &'t str,
+    bytes: usize,
+    chars: u32,
+}
+
+impl Ruler<'_> {
+    /// The place of what begins with this rest of the text.
+    fn place_of(&mut self, rest: &str) -> u32 {
+        let at = self.text.len().saturating_sub(rest.len());
+        let passed = self.text.get(self.bytes..at).unwrap_or_default();
+        self.chars = self.chars.saturating_add(u32::try_from(passed.chars().count()).unwrap_or(u32::MAX));
+        self.bytes = at;
+        self.chars.saturating_add(1)
+    }
+}
+
 /// Cuts a text into statements and those into tokens; empty statements are dropped.
 ///
 /// # Errors
 /// 42601: a string, a name or a comment without its end, or a parameter that cannot be.
-pub fn statements(text: &str) -> Result<Vec<Vec<Token>>, Report> {
-    let mut all = vec![Vec::new()];
+pub fn statements(text: &str) -> Result<Vec<Words>, Report> {
+    let mut all = Vec::new();
+    let mut words = Words::default();
+    let mut ruler = Ruler { text, bytes: 0, chars: 0 };
     let mut rest = text;
-    while let Some((token, tail)) = next(rest)? {
-        match (token, all.last_mut()) {
-            (Token::Mark(';'), _) => all.push(Vec::new()),
-            (token, Some(last)) => last.push(token),
-            (_, None) => {}
+    loop {
+        rest = skip_blanks(rest).map_err(|comment| {
+            syntax(format!("unterminated /* comment at or near \"{}\"", cut(comment)))
+                .with_position(Some(ruler.place_of(comment)))
+        })?;
+        let place = ruler.place_of(rest);
+        let found = next(rest).map_err(|report| report.with_position(Some(place)))?;
+        words.places.push(place);
+        match found {
+            Some((Token::Mark(';'), _)) | None => all.push(std::mem::take(&mut words)),
+            Some((ref token, _)) => words.tokens.push(token.clone()),
         }
-        rest = tail;
+        match found {
+            Some((_, tail)) => rest = tail,
+            None => break,
+        }
     }
-    all.retain(|tokens| !tokens.is_empty());
+    all.retain(|words| !words.tokens.is_empty());
     Ok(all)
 }
 
+/// What a person needs to see of a long text.
+fn cut(text: &str) -> String {
+    const MOST: usize = 60;
+    text.chars().take(MOST).collect()
+}
+
 fn next(text: &str) -> Result<Option<(Token, &str)>, Report> {
-    let text = skip_blanks(text)?;
     let mut chars = text.chars();
     let Some(first) = chars.next() else { return Ok(None) };
     let rest = chars.as_str();
@@ -73,7 +114,7 @@ fn next(text: &str) -> Result<Option<(Token, &str)>, Report> {
     };
     found.map(Some).ok_or_else(|| {
         let what = if first == '"' { "quoted identifier" } else { "quoted string" };
-        syntax(format!("unterminated {what}"))
+        syntax(format!("unterminated {what} at or near \"{}\"", cut(text)))
     })
 }
 
@@ -82,13 +123,14 @@ pub fn syntax(message: impl Into<String>) -> Report {
     Report::error("42601", message).with_hint(Some("SHOW HELP lists the commands.".into()))
 }
 
-fn skip_blanks(mut text: &str) -> Result<&str, Report> {
+/// What stands behind white space and comments; the error is the comment that has no end.
+fn skip_blanks(mut text: &str) -> Result<&str, &str> {
     loop {
         text = text.trim_start();
         if let Some(comment) = text.strip_prefix("--") {
             text = comment.find('\n').and_then(|end| comment.get(end..)).unwrap_or_default();
         } else if let Some(comment) = text.strip_prefix("/*") {
-            text = block_comment(comment).ok_or_else(|| syntax("unterminated /* comment"))?;
+            text = block_comment(comment).ok_or(text)?;
         } else {
             return Ok(text);
         }
@@ -177,7 +219,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<Vec<Token>> {
-        statements(text).unwrap()
+        statements(text).unwrap().into_iter().map(|words| words.tokens).collect()
     }
 
     fn word(text: &str) -> Token {
@@ -215,6 +257,17 @@ mod tests {
     fn what_has_no_end_is_refused() {
         for text in ["'a", "\"a", "/* a", "/* /* */", "'a''", "E'a\\'", "$0", "$99999", "E'\\"] {
             assert!(statements(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_word_has_its_place() {
+        let all = statements("SHOW é 'x' ;-- c\n  pause").unwrap();
+        let places: Vec<_> = all.iter().map(|words| words.places.as_slice()).collect();
+        assert_eq!(places, [&[1, 6, 8, 12][..], &[20, 25]]);
+        for (text, place) in [("é 'a", "3"), ("x  \"a", "4"), ("é /* a", "3"), ("x $0", "3")] {
+            let position = statements(text).unwrap_err().position;
+            assert_eq!(position.as_deref(), Some(place), "{text}");
         }
     }
 

@@ -150,6 +150,21 @@ impl OnOptions {
         Ok(options)
     }
 
+    /// What a person promises to the applications lies ahead.
+    ///
+    /// # Errors
+    /// 22023: `until` is over by `now`.
+    pub fn check_until(&self, now: Timestamp) -> Result<(), GateError> {
+        match self.until {
+            Given::Value(until) if until <= now => Err(GateError::InvalidOption {
+                option: "until",
+                value: when::print(until),
+                hint: format!("That is in the past: it is {} now.", when::print(now)),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the command named no option at all.
     pub fn is_bare(&self) -> bool {
         *self == OnOptions::new(self.defaults.clone())
@@ -306,5 +321,12 @@ mod tests {
             assert!(!error.to_string().contains('\0'));
         }
         assert_eq!(parse(&[("reads", "any"), ("Reads", "any")]).unwrap_err().sqlstate(), "22023");
+        let (ahead, past) = ("2026-12-01 14:00:01Z".parse().unwrap(), "2026-12-01 14:00Z".parse().unwrap());
+        let options = |until: &str| parse(&[("until", until)]).unwrap();
+        assert!(options("2026-12-01 14:00:01Z").check_until(past).is_ok());
+        assert!(options("infinity").check_until(ahead).is_ok());
+        for until in ["2026-12-01 14:00Z", "1999-01-01 00:00Z"] {
+            assert_eq!(options(until).check_until(past).unwrap_err().sqlstate(), "22023");
+        }
     }
 }

@@ -40,8 +40,8 @@ pub enum Phase {
 pub enum Ask {
     /// Tell the client of the gate's new mode.
     Flip,
-    /// Tell the client this, a warning.
-    Notice(Arc<Report>),
+    /// Tell the client this, a warning; None takes back what it has not been told yet.
+    Notice(Option<Arc<Report>>),
     /// End with this report once no transaction is open, or, if `now`, at once.
     End {
         /// What the client is told.

@@ -21,6 +21,8 @@ use crate::upstream::login::{Fresh, Login, cancel};
 
 /// How often they are looked at as long as there are any.
 const LOOK: Duration = Duration::from_secs(2);
+/// How soon behind another look one follows that somebody has become a stray: a back end needs a moment to go.
+const SOON: Duration = Duration::from_millis(50);
 /// How long one may go on after it was cancelled for the first time.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How much two clocks may disagree over a log-in (microseconds).
@@ -190,8 +192,10 @@ pub fn known(hub: &Hub, names: &[Arc<Database>]) -> Vec<OpenTransaction> {
 
 /// Looks after them as long as there are any; never ends by itself.
 pub async fn watch(hub: Weak<Hub>, logins: Logins) {
+    let Some(ledger) = hub.upgrade().map(|hub| hub.ledger.clone()) else { return };
     loop {
-        sleep(LOOK).await;
+        let _ = timeout(LOOK, ledger.another_stray()).await;
+        sleep(SOON).await;
         let Some(hub) = hub.upgrade() else { return };
         if !hub.ledger.has_strays() {
             continue;

@@ -1,13 +1,14 @@
 //! What a session leaves running on its server when its client has gone.
 //!
 //! The server knows nothing of that: it would go on and commit, whatever the gate has said meanwhile. So the session keeps
-//! its server connection and its ticket, shuts our side down, has the statement cancelled, and reads until the server closes
-//! its end: a back end keeps its socket open until its process is gone, so nothing of the transaction runs any more then.
+//! its server connection and its ticket, shuts our side down, has the statement cancelled, and reads until the connection ends.
 //! Pipelined messages, COPY, batches without Sync and half a message all end so. A back end that takes no notice of
 //! cancel requests is terminated by its own role, which PostgreSQL allows.
 //!
-//! A frozen back end, or a frozen machine, answers nothing. After a while the connection is given up, and the back end becomes a stray
-//! (`serve/strays.rs`): client and ticket go, a gate that closes goes on waiting for it by asking the server.
+//! The end of the connection says nothing of the back end: a TCP proxy or a pooler in between may have closed it. And a frozen back
+//! end, or a frozen machine, ends nothing, so that the connection is given up after a while. In either case the back end becomes a
+//! stray (`serve/strays.rs`): client and ticket go, and the server is asked at once whether its process is gone. A gate that closes
+//! waits for that answer.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -33,20 +34,19 @@ const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// What is read at once of what nobody wants any more (bytes).
 const ROOM: usize = 16 * 1024;
 
-/// What has become of a back end.
+/// Why nothing more is waited for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It has closed its end.
-    Gone,
-    /// The connection has failed: the back end may live on.
-    Lost,
+enum News {
+    /// The connection has ended.
+    Ended,
     /// The gate or an administrator is in a hurry.
     Asked,
 }
 
-/// Ends what runs on a server connection whose client has gone. `hurry`: it is terminated at once. False: the connection
-/// failed first or was given up, and the back end may still be at work.
-pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) -> bool {
+/// Ends what runs on a server connection whose client has gone. `hurry`: it is terminated at once. Whether the back end is gone is
+/// for the server to say, once the connection is closed.
+pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) {
+    server.left_running = true;
     me.enter(Phase::Abandoned);
     server.stream.socket().shut_down_writing();
     let mut room = vec![0; ROOM].into_boxed_slice();
@@ -62,7 +62,7 @@ pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) 
                 pid,
                 "a back end without a client does not end: its connection is given up, and it is looked for on its server"
             );
-            return false;
+            return;
         }
         if requests < CANCELS {
             drop(me.send_cancel());
@@ -72,9 +72,8 @@ pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) 
         }
         requests += 1;
         match timeout(pause.min(deadline - now), until_gone(me, server, &mut room)).await {
-            Ok(Fate::Gone) => return true,
-            Ok(Fate::Lost) => return false,
-            Ok(Fate::Asked) => {
+            Ok(News::Ended) => return,
+            Ok(News::Asked) => {
                 let now = |ask: &Ask| matches!(ask, Ask::RollBack | Ask::End { now: true, .. });
                 if me.take_asks().iter().any(now) {
                     requests = requests.max(CANCELS);
@@ -86,23 +85,18 @@ pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) 
     }
 }
 
-/// Reads, and drops what it reads, until the server closes its end or something is asked of the session.
-async fn until_gone(me: &Rc<Client>, server: &mut Server, room: &mut [u8]) -> Fate {
+/// Reads, and drops what it reads, until the connection ends or something is asked of the session.
+async fn until_gone(me: &Rc<Client>, server: &mut Server, room: &mut [u8]) -> News {
     poll_fn(|cx| {
         me.wakes(cx);
         if me.is_asked() {
-            return Poll::Ready(Fate::Asked);
+            return Poll::Ready(News::Asked);
         }
         loop {
             match server.stream.poll_read(cx, room) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Fate::Gone),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(News::Ended),
                 Poll::Ready(Ok(_)) => {}
-                // TLS calls it so when the peer has closed without a farewell.
-                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    return Poll::Ready(Fate::Gone);
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Fate::Lost),
             }
         }
     })

@@ -37,10 +37,14 @@ impl Session {
 
 impl Session {
     /// Tells the client what was announced: at once, or just before the ReadyForQuery of what runs.
-    pub(super) fn tell_notice(&mut self, report: Arc<Report>) {
+    pub(super) fn tell_notice(&mut self, report: Option<Arc<Report>>) {
+        if report.is_none() {
+            self.notice = None;
+            return;
+        }
         let busy = self.io.server_rest > 0 || !self.flow.expects.is_empty();
         self.untold |= busy;
-        self.notice = Some(report);
+        self.notice = report;
         if !busy {
             self.tell_mode();
         }

@@ -292,7 +292,7 @@ impl Session {
             && let Some(server) = self.lease.server()
         {
             self.io.from_client.clear();
-            server.left_running = !Box::pin(super::abandoned::end_work(&self.me, server, hurry)).await;
+            Box::pin(super::abandoned::end_work(&self.me, server, hurry)).await;
         }
         if self.me.cancelling.get() > 0 {
             Box::pin(self.await_cancels()).await;

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Lines beyond those that are needed, before the file is written anew.
 const SPARE: usize = 256;
@@ -111,6 +112,8 @@ pub struct Ledger {
     disk: Mutex<Option<OnDisk>>,
     /// How many lines are known to be on the disk. Held while they are brought there: who comes meanwhile mostly finds it done.
     synced: Mutex<u64>,
+    /// Rung when a back end has become a stray.
+    news: Notify,
 }
 
 impl Ledger {
@@ -133,7 +136,7 @@ impl Ledger {
             Err(error) => return Err(error),
         }
         let disk = OnDisk::write(path, &known)?;
-        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)), synced: Mutex::new(0) })
+        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)), synced: Mutex::new(0), news: Notify::new() })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -195,6 +198,11 @@ impl Ledger {
         !self.known().strays.is_empty()
     }
 
+    /// Ends when another back end has become a stray.
+    pub async fn another_stray(&self) {
+        self.news.notified().await;
+    }
+
     /// Forgets those: they have ended.
     pub fn forget(&self, ended: &[Arc<Stray>]) {
         self.known().strays.retain(|known| !ended.iter().any(|one| Arc::ptr_eq(known, one)));
@@ -206,6 +214,7 @@ impl Ledger {
             && !ended
         {
             known.strays.push(Stray::new(backend));
+            self.news.notify_one();
         }
     }
 }

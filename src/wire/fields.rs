@@ -44,6 +44,8 @@ pub struct Report {
     pub hint: Option<String>,
     /// Where in PostgreSQL's source such an error comes from, in the fields `F`, `L` and `R`.
     pub place: Option<Arc<Place>>,
+    /// Where in the statement it is, in characters from 1 on.
+    pub position: Option<Box<str>>,
     /// What kept the write out was counted when that was decided.
     pub counted: bool,
 }
@@ -69,6 +71,7 @@ impl Report {
             detail: None,
             hint: None,
             place: None,
+            position: None,
             counted: false,
         }
     }
@@ -109,6 +112,13 @@ impl Report {
         self
     }
 
+    /// The same with its place in the statement.
+    #[must_use]
+    pub fn with_position(mut self, position: Option<u32>) -> Self {
+        self.position = position.map(|position| position.to_string().into());
+        self
+    }
+
     /// Appends the whole message, an ErrorResponse or a NoticeResponse by its severity.
     pub fn write(&self, out: &mut Vec<u8>) {
         let tag = match self.severity {
@@ -128,6 +138,7 @@ impl Report {
             (b'M', Some(self.message.as_bytes())),
             (b'D', self.detail.as_deref().map(str::as_bytes)),
             (b'H', self.hint.as_deref().map(str::as_bytes)),
+            (b'P', self.position.as_deref().map(str::as_bytes)),
             (b'F', place.map(|place| place.file.as_slice())),
             (b'L', place.map(|place| place.line.as_slice())),
             (b'R', place.map(|place| place.routine.as_slice())),

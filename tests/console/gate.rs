@@ -17,7 +17,7 @@ fn on_and_off() {
     let mut console = console(&proxy);
     let mut app = client(&proxy);
     let on =
-        table(&mut console, "MAINTENANCE ON app WITH (message 'upgrade', until '2026-12-01 14:00Z', drain_timeout 5s)");
+        table(&mut console, "MAINTENANCE ON app WITH (message 'upgrade', until '2036-12-01 14:00Z', drain_timeout 5s)");
     let columns = "database|mode|changed|epoch|since|quiesced_at|quiesced_lsn|waited_ms|finished|fenced|cancelled|\
                    foreign_writers|message";
     assert_eq!(on.columns.join("|"), columns);
@@ -33,7 +33,7 @@ fn on_and_off() {
     let status = table(&mut console, "SHOW MAINTENANCE app");
     let facts = ["mode", "message", "until", "writes", "reads", "on_timeout", "drain_timeout", "who", "maintenance"]
         .map(|column| status.value(&app_row, column));
-    let until = "2026-12-01 14:00:00+00";
+    let until = "2036-12-01 14:00:00+00";
     assert_eq!(facts, ["read_only", "upgrade", until, "reject", "any", "cancel", "5s", "admin", "t"]);
 
     let frames = console.round_trip(&query("MAINTENANCE OFF app"), SOON).unwrap();

@@ -17,6 +17,8 @@ const SILENT: u8 = 1;
 /// pgsluice's ends are closed, the server's stay open.
 const BROKEN: u8 = 2;
 const OVER: u8 = 3;
+/// A middleman that hangs up on pgsluice as soon as that has said its last word, and not on the server.
+const HASTY: u8 = 4;
 
 #[derive(Default)]
 struct Wires {
@@ -90,8 +92,10 @@ impl Wires {
                 thread::sleep(Duration::from_millis(2));
             }
             if read == 0 || to.write_all(&room[..read]).is_err() {
-                if self.state.load(SeqCst) != BROKEN {
-                    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+                match self.state.load(SeqCst) {
+                    BROKEN => {}
+                    HASTY => _ = from.shutdown(Shutdown::Both),
+                    _ => _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)),
                 }
                 return;
             }
@@ -222,4 +226,44 @@ fn what_a_server_has_ended_itself_is_not_waited_for() {
     let rows = stand.console("MAINTENANCE ON app WITH (drain_timeout '3s')");
     assert_eq!(rows[0][1].as_deref(), Some("read_only"), "{rows:?}");
     drop(relay);
+}
+
+/// Catches two requests to cancel it, and writes.
+const WRITES_ALL_THE_SAME: &str = "CREATE FUNCTION writes_all_the_same(id int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1..3 LOOP
+        BEGIN
+            PERFORM pg_sleep(1);
+        EXCEPTION WHEN query_canceled THEN NULL;
+        END;
+    END LOOP;
+    INSERT INTO public.t VALUES (id, 'late');
+END $$";
+
+/// A client vanishes, and somebody between pgsluice and the server closes the connection: the server has not said that it is over.
+#[test]
+fn the_end_of_a_connection_is_not_taken_for_the_end_of_its_back_end() {
+    for mode in modes() {
+        let (stand, relay) = stand(mode);
+        stand.operator().query(WRITES_ALL_THE_SAME, LONG).expect("a function");
+        let clients = [
+            send(&stand, &message::query("SELECT writes_all_the_same(841)")),
+            send(&stand, &batch("SELECT writes_all_the_same(842)")),
+            send(&stand, &message::query("BEGIN; SELECT writes_all_the_same(843); COMMIT; SELECT pg_sleep(60)")),
+        ];
+        at_work(&stand, 3);
+        relay.turn(HASTY);
+        drop(clients);
+        let rows = stand.console("MAINTENANCE ON app WITH (drain_timeout '40s')");
+        let row = &rows[0];
+        assert_eq!(row[1].as_deref(), Some("read_only"), "{row:?}");
+        let at_work = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
+        assert_eq!(stand.cluster.primary().psql(at_work).expect("a count"), "0", "{row:?}");
+        let at = row[5].as_deref().expect("quiesced_at");
+        let late = format!("SELECT count(*) FROM t WHERE pg_xact_commit_timestamp(xmin) > '{at}'");
+        assert_eq!(stand.cluster.primary().psql_in("app", &late).expect("a count"), "0", "{row:?}");
+        let foreign = row[11].as_deref().unwrap_or_default();
+        assert!(foreign.is_empty() || foreign == "{}", "nobody else writes: {row:?}");
+        wait::until(LONG, "the clients go", || (stand.clients("abandoned") == 0).then_some(()));
+    }
 }

@@ -110,7 +110,7 @@ impl Relay {
         let _ = tokio::time::timeout(patience, stream.write_all(&self.to_client)).await;
         stream.close(&[]);
         if let Some(server) = self.server.as_mut().filter(|_| self.ticket.is_some()) {
-            server.left_running = !super::super::abandoned::end_work(&self.me, server, false).await;
+            super::super::abandoned::end_work(&self.me, server, false).await;
         }
         // First the connection, then the ticket: the gate must not think the transaction over before it is.
         *self.me.cancel.borrow_mut() = None;
@@ -145,7 +145,7 @@ impl Relay {
                     return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
                 }
                 Ask::Turn if self.ticket.is_some() => _ = self.check_server()?,
-                Ask::Notice(report) if !self.busy => answer::report(&mut self.to_client, &report),
+                Ask::Notice(Some(report)) if !self.busy => answer::report(&mut self.to_client, &report),
                 Ask::RollBack | Ask::BreakOff | Ask::Notice(_) | Ask::Flip | Ask::Cancel | Ask::Turn => {}
             }
         }
