@@ -11,6 +11,7 @@ use super::progress::{Progress, Seen, Verb};
 use super::server_database::{NamedDatabase, ServerDatabase};
 use super::state_file::{Record, StateFile, Store};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -194,6 +195,11 @@ impl Gates {
     /// opened for as long as it is closed. Tells what a person should know of names that lead elsewhere now.
     pub fn sync(&self, databases: &[NamedDatabase]) -> Vec<String> {
         self.world.sync(databases)
+    }
+
+    /// Clusters that lead to the same server as another one, each with that one's name. It counts for names that are led anew.
+    pub fn set_same_servers(&self, same: BTreeMap<String, String>) {
+        self.world.set_same(same);
     }
 
     /// As [`Gates::sync`] where nothing but names is known.

@@ -21,6 +21,8 @@ pub(crate) struct Map {
     pub(crate) all: Record,
     /// The command on `*` that is being put into force.
     pub(crate) all_under_way: Option<Arc<Move>>,
+    /// Clusters that lead to the same server as another one, and that one's name.
+    same: BTreeMap<String, String>,
     /// A task is about to save the names of closed gates.
     saves_names: bool,
 }
@@ -43,7 +45,14 @@ pub(crate) enum Origin {
 
 impl Map {
     pub(crate) fn new(all: Record) -> Map {
-        Map { gates: BTreeMap::new(), names: BTreeMap::new(), all, all_under_way: None, saves_names: false }
+        Map {
+            gates: BTreeMap::new(),
+            names: BTreeMap::new(),
+            all,
+            all_under_way: None,
+            same: BTreeMap::new(),
+            saves_names: false,
+        }
     }
 
     /// The gate that a person means. Names that are gone, and gates without a name, can be meant as long as they are closed.
@@ -93,6 +102,12 @@ impl Map {
         }
     }
 
+    /// What a database is called whose cluster may lead to another one's server.
+    fn place_of(&self, database: &ServerDatabase) -> ServerDatabase {
+        let cluster = self.same.get(&database.cluster).unwrap_or(&database.cluster).clone();
+        ServerDatabase { cluster, dbname: database.dbname.clone() }
+    }
+
     fn attach(&mut self, name: &str, gate: &Arc<Gate>, origin: Origin) {
         gate.add_name(name);
         self.names.insert(name.to_owned(), Entry { gate: gate.clone(), origin });
@@ -119,6 +134,11 @@ impl World {
         told
     }
 
+    /// Clusters lead to the same server as another one, or do not any more; names follow when they are led anew.
+    pub(crate) fn set_same(&self, same: BTreeMap<String, String>) {
+        self.map().same = same;
+    }
+
     pub(crate) fn get_or_create(self: &Arc<World>, database: &NamedDatabase) -> Result<Arc<Gate>, GateError> {
         let mut map = self.map();
         if !map.names.contains_key(&database.name) && map.names.len() >= self.limits.databases {
@@ -139,8 +159,9 @@ impl World {
     /// Has a name lead to the gate of that database.
     fn lead(self: &Arc<World>, map: &mut Map, to: &NamedDatabase, origin: Origin) -> (Arc<Gate>, Option<String>) {
         let name = to.name.as_str();
+        let place = map.place_of(&to.database);
         let before = match map.names.get_mut(name) {
-            Some(entry) if *entry.gate.place() == to.database => {
+            Some(entry) if *entry.gate.place() == place => {
                 if entry.origin == Origin::Removed || origin == Origin::Configured {
                     entry.origin = origin;
                 }
@@ -150,7 +171,8 @@ impl World {
             None => None,
         };
         let kept = before.is_none().then(|| self.store.record_of_name(name)).flatten();
-        let gate = self.gate_of(map, &to.database, name);
+        let gate = self.gate_of(map, &place, name);
+        let merged = before.as_ref().is_some_and(|before| map.place_of(before.place()) == place);
         if let Some(before) = &before {
             before.remove_name(name);
             let mut former = before.former_names();
@@ -160,24 +182,46 @@ impl World {
             }
         }
         map.attach(name, &gate, origin);
-        let closed_before = before.as_ref().map(|gate| gate.desk().record.clone()).or(kept);
-        let brings = closed_before.filter(|one| one.switches.mode() != Mode::ReadWrite && !is_closed(&gate));
-        let told = brings.map(|record| {
-            self.close_as(&gate, &record);
-            format!(
-                "database \"{name}\" is closed and leads to {} now: that is closed too, until a person opens it",
-                gate.place()
-            )
-        });
+        let told = self.bring_mode(&gate, name, before.as_ref(), kept, merged);
         if let Some(before) = before.filter(|before| before.name_count() == 0) {
-            self.leave(map, &before, &gate);
+            self.leave(map, &before, &gate, merged);
         }
         (gate, told)
     }
 
-    /// A gate without a name goes, unless a person has closed it there. `next` is where its last name leads now.
-    fn leave(self: &Arc<World>, map: &mut Map, gate: &Arc<Gate>, next: &Arc<Gate>) {
-        if gate.came_closed() || gate.place().cluster.is_empty() || !is_closed(gate) {
+    /// A name that is closed closes what it leads to now. Of two names of one database (`merged`) the closed one closes the other,
+    /// unless a person has opened that since.
+    fn bring_mode(
+        self: &Arc<World>,
+        gate: &Arc<Gate>,
+        name: &str,
+        before: Option<&Arc<Gate>>,
+        kept: Option<Record>,
+        merged: bool,
+    ) -> Option<String> {
+        let closed = |record: &Record| record.switches.mode() != Mode::ReadWrite;
+        let place = gate.place();
+        if is_closed(gate) {
+            let opens = merged && before.is_some_and(|before| !is_closed(before));
+            return opens
+                .then(|| format!("database \"{name}\" is on the same server as {place}: it is closed as that is"));
+        }
+        let record = before.map(|gate| gate.desk().record.clone()).or(kept).filter(closed)?;
+        if merged && before.is_some_and(|before| before.came_closed()) && gate.desk().record.since > record.since {
+            return Some(format!("database \"{name}\" is on the same server as {place}: it is open as that is"));
+        }
+        self.close_as(gate, &record);
+        let leads = if merged { "is on the same server as" } else { "leads to" };
+        let text = format!(
+            "database \"{name}\" is closed and {leads} {place} now: that is closed too, until a person opens it"
+        );
+        Some(text)
+    }
+
+    /// A gate without a name goes, unless a person has closed it there. `next` is where its last name leads now; `merged`: that is the
+    /// same database.
+    fn leave(self: &Arc<World>, map: &mut Map, gate: &Arc<Gate>, next: &Arc<Gate>, merged: bool) {
+        if merged || gate.came_closed() || gate.place().cluster.is_empty() || !is_closed(gate) {
             map.gates.remove(gate.place());
             self.forget_record(gate, next);
         }

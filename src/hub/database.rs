@@ -14,6 +14,7 @@ use super::askers::Askers;
 use super::catalog_changes::ChangeUnderWay;
 use super::knowledge::{Catalog, Knowledge, Waiting};
 use super::rehearsal::Rehearsal;
+use super::same_server::SameServers;
 use super::sockets::tcp_options;
 use super::stats::DatabaseStats;
 use crate::auth::Credential;
@@ -346,6 +347,8 @@ pub struct Databases {
     known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
     changing: Mutex<()>,
     clusters: ArcSwap<Clusters>,
+    /// Held while names are led to other gates for it.
+    same: Mutex<SameServers>,
     users: DashMap<Arc<str>, Arc<SharedLimit>>,
     /// Pools that wait under a limit that several share.
     in_line: Arc<InLine>,
@@ -365,6 +368,7 @@ impl Databases {
             known: ArcSwap::default(),
             changing: Mutex::default(),
             clusters: ArcSwap::default(),
+            same: Mutex::default(),
             users: DashMap::new(),
             paused: AtomicBool::new(false),
             ids: Arc::new(AtomicU64::new(1)),
@@ -459,6 +463,56 @@ impl Databases {
     /// The clusters, by name.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.clusters.load().values().map(|(cluster, _)| cluster.clone()).collect()
+    }
+
+    /// Looks which clusters lead to one server, and has names of one database there share a gate. Gives the gates that names have come to.
+    pub fn find_same_servers(&self) -> Vec<Arc<Gate>> {
+        let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(hub) = self.hub.upgrade() else { return Vec::new() };
+        if !same.compare(&self.clusters()) {
+            return Vec::new();
+        }
+        let leaders = same.leaders();
+        let list: Vec<_> = leaders.iter().map(|(one, leader)| format!("{one} and {leader}")).collect();
+        tracing::warn!(
+            event = "same_server",
+            clusters = list.join(", "),
+            "clusters lead to the same server: names of one database there close together"
+        );
+        hub.gates.set_same_servers(leaders);
+        let told = hub.gates.sync(&all_named(&hub.setup.load().config));
+        told.iter().for_each(|text| tracing::warn!(event = "names_changed", "{text}"));
+        self.lead_anew(&hub)
+    }
+
+    /// Nothing is known any more of where these clusters lead.
+    pub fn forget_same_servers(&self, clusters: &[&str]) {
+        let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        same.forget(clusters);
+        if let Some(hub) = self.hub.upgrade() {
+            hub.gates.set_same_servers(same.leaders());
+        }
+    }
+
+    /// Clusters that lead to the same server as that one.
+    pub fn clusters_like(&self, cluster: &str) -> Vec<String> {
+        self.same.lock().unwrap_or_else(PoisonError::into_inner).others(cluster)
+    }
+
+    /// Gives each database the gate that its name leads to; gives those that are others than before.
+    fn lead_anew(&self, hub: &Hub) -> Vec<Arc<Gate>> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = Vec::new();
+        for database in self.all() {
+            let DatabaseSetup { settings, cluster, tls, gate: old } = &*database.setup();
+            let gate = hub.gates.get_or_create_of(&named(&database.name, settings)).unwrap_or_else(|_| old.clone());
+            if !Arc::ptr_eq(&gate, old) {
+                let (settings, cluster, tls) = (settings.clone(), cluster.clone(), tls.clone());
+                database.change(DatabaseSetup { settings, cluster, tls, gate: gate.clone() });
+                gates.push(gate);
+            }
+        }
+        gates
     }
 
     /// TLS towards the servers of a cluster.

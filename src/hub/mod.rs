@@ -16,6 +16,7 @@ mod keys;
 pub mod knowledge;
 mod layers;
 pub mod rehearsal;
+pub mod same_server;
 pub mod sockets;
 pub mod statement;
 pub mod stats;

@@ -94,6 +94,16 @@ fn push_flip(core: &Core, gate: &Arc<Gate>) {
     });
 }
 
+/// Has the clients behind that gate look at it.
+pub(super) async fn tell_flip(hub: &Hub, gate: Arc<Gate>) {
+    hub.on_every_core(move |core| push_flip(core, &gate)).await;
+}
+
+/// The name by which a primary can be asked: names of one database may have clusters of their own, and one of those may know none.
+pub(super) fn to_be_asked(names: &[Arc<Database>]) -> Option<&Arc<Database>> {
+    names.iter().find(|one| one.peek_setup().cluster.primary().is_some()).or_else(|| names.first())
+}
+
 impl Field for World {
     fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()> {
         Box::pin(async move {
@@ -103,7 +113,7 @@ impl Field for World {
             } else {
                 super::guarantees::let_all_log_in(&databases);
             }
-            hub.on_every_core(move |core| push_flip(core, &gate)).await;
+            tell_flip(&hub, gate).await;
         })
     }
 
@@ -188,7 +198,7 @@ impl Field for World {
     fn settle<'a>(&'a self, database: &'a str) -> Job<'a, Result<Settled, String>> {
         Box::pin(async move {
             let (hub, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;
-            let database = databases.into_iter().next().ok_or("no name of the configuration leads to it")?;
+            let database = to_be_asked(&databases).ok_or("no name of the configuration leads to it")?.clone();
             let setup = database.setup();
             let cluster = setup.cluster.clone();
             let at = cluster.primary().ok_or("no primary is known")?;

@@ -261,15 +261,8 @@ impl Running {
             let (cluster, tls) = cluster(name, config)?;
             next.insert(name.clone(), Watched { config: config.clone(), cluster, tls, monitors: Vec::new() });
         }
-        for (name, mut watched) in next {
-            for at in 0..watched.cluster.upstreams.len() {
-                if let Some(login) = monitor_login(&setup, &watched.cluster, watched.tls.clone(), at) {
-                    let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
-                    let interval = watched.config.monitor_interval;
-                    let task = monitor::watch(watched.cluster.clone(), at, login, interval, follower);
-                    watched.monitors.push(tokio::spawn(task));
-                }
-            }
+        let fresh: Vec<String> = next.keys().cloned().collect();
+        for (name, watched) in next {
             if let Some(old) = self.clusters.insert(name, watched) {
                 old.monitors.iter().for_each(Task::abort);
                 replaced.push(old.cluster);
@@ -292,7 +285,21 @@ impl Running {
         self.hub.databases.apply(clusters, &names);
         // Only now: who waits for one of them finds the new one.
         replaced.iter().for_each(|cluster| cluster.retire());
+        // Behind all that: what a monitor finds, it compares with what the others have found.
+        fresh.iter().for_each(|name| self.start_monitors(name, &setup));
         Ok(())
+    }
+
+    fn start_monitors(&mut self, name: &str, setup: &Setup) {
+        let Some(watched) = self.clusters.get_mut(name) else { return };
+        for at in 0..watched.cluster.upstreams.len() {
+            if let Some(login) = monitor_login(setup, &watched.cluster, watched.tls.clone(), at) {
+                let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
+                let interval = watched.config.monitor_interval;
+                let task = monitor::watch(watched.cluster.clone(), at, login, interval, follower);
+                watched.monitors.push(tokio::spawn(task));
+            }
+        }
     }
 
     fn reload_and_log(&mut self) {
@@ -316,6 +323,12 @@ impl Running {
         let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
         next.userlist.inherit(&old.userlist);
         let names = all_named(&next.config);
+        let elsewhere = |(name, watched): (&String, &Watched)| {
+            let now = next.config.clusters.get(name).map(|config| &config.upstreams);
+            now != Some(&watched.config.upstreams)
+        };
+        let moved: Vec<_> = self.clusters.iter().filter(|one| elsewhere(*one)).map(|(name, _)| name.as_str()).collect();
+        self.hub.databases.forget_same_servers(&moved);
         self.hub.total.set(crate::hub::database::limit_of(next.config.pooling.max_server_connections));
         let mut told = self.hub.gates.sync(&names);
         (self.log_level)(next.config.log.log_level);

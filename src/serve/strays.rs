@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{sleep, timeout};
 
-use super::field::Logins;
+use super::field::{Logins, to_be_asked};
 use crate::gate::OpenTransaction;
 use crate::hub::{Database, Hub};
 use crate::sql::own_statements::servers;
@@ -51,7 +51,7 @@ pub async fn look(
     names: &[Arc<Database>],
     force: bool,
 ) -> Result<Vec<OpenTransaction>, String> {
-    let Some(database) = names.first() else { return Ok(Vec::new()) };
+    let Some(database) = to_be_asked(names) else { return Ok(Vec::new()) };
     let mine = of(hub, names);
     if mine.is_empty() {
         return Ok(Vec::new());

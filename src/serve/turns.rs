@@ -13,6 +13,15 @@ use crate::topology::monitor::Follower;
 pub struct Turns(pub Weak<Hub>);
 
 impl Follower for Turns {
+    fn identified<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            let Some(hub) = self.0.upgrade() else { return };
+            for gate in hub.databases.find_same_servers() {
+                super::field::tell_flip(&hub, gate).await;
+            }
+        })
+    }
+
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, _: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             let Some(hub) = self.0.upgrade() else { return };

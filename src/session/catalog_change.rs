@@ -8,6 +8,13 @@ use super::lease::Lease;
 use crate::sql::Analysis;
 
 impl Session {
+    /// An operator may have committed something: no replica of any cluster that leads to this server is read from before it has that.
+    pub(super) fn raise_floors(&self) {
+        self.db.peek_setup().cluster.raise_floor();
+        let others = self.core.hub.databases.of_gate(&self.db.gate);
+        others.iter().filter(|one| one.name != self.db.name).for_each(|one| one.peek_setup().cluster.raise_floor());
+    }
+
     /// Something is about to be sent over an operator's connection; None: nobody knows what it runs.
     pub(super) fn note_operator_runs(&mut self, analysis: Option<&Analysis>) {
         if let Lease::Operator { changes: changes @ None, .. } = &mut self.lease

@@ -364,7 +364,7 @@ impl Session {
         }
         if status == TxStatus::Idle {
             if self.me.operator && self.db.gate.state().mode.reports_read_only() {
-                self.db.peek_setup().cluster.raise_floor();
+                self.raise_floors();
             }
             self.note_fate(!failed);
             // A Bind that was sent behind it is the next transaction's.

@@ -174,6 +174,13 @@ impl Cluster {
         })
     }
 
+    /// Whether a server of each is one and the same, and takes writes for one of them.
+    pub fn shares_primary(&self, other: &Cluster) -> bool {
+        let mine: Vec<_> = self.upstreams.iter().filter_map(Upstream::instance).collect();
+        let others = other.upstreams.iter().filter_map(Upstream::instance);
+        others.into_iter().any(|one| mine.iter().any(|own| own.words == one.words && (own.primary || one.primary)))
+    }
+
     /// The least loaded replica that is fit: not further behind than the cluster allows and, with `at_least`, one that has
     /// replayed that position and whatever operators have committed since.
     pub fn replica(&self, at_least: Option<Lsn>, avoid: Avoid) -> Option<usize> {

@@ -12,4 +12,4 @@ mod server;
 
 pub use cluster::{Avoid, Cluster, Standing};
 pub use election::Leader;
-pub use server::{InUse, Look, Role, Upstream};
+pub use server::{InUse, Instance, Look, Role, Upstream};

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::cluster::Cluster;
-use super::server::{Look, Role};
+use super::server::{Instance, Look, Role};
 use crate::gate::Lsn;
-use crate::sql::own_statements::servers::LOOK;
+use crate::sql::own_statements::servers::{IDENTITY, LOOK};
 use crate::upstream::login::{Fresh, Login, LoginError};
 
 /// Between two looks while no primary is known: whoever waits for one waits no longer than that.
@@ -22,6 +22,8 @@ const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// Who has to know at once that a server is not what it was.
 pub trait Follower: Send + Sync {
+    /// A server of the cluster is about to be known as a primary: it may be another cluster's too.
+    fn identified<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
     /// The role of upstream number `at`, or the choice of a primary, has changed.
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, at: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
@@ -29,7 +31,7 @@ pub trait Follower: Send + Sync {
 /// Watches upstream number `at` of a cluster; never ends by itself.
 pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Duration, follower: Arc<dyn Follower>) {
     let Some(upstream) = cluster.upstreams.get(at) else { return };
-    let mut connection: Option<Fresh> = None;
+    let mut connection: Option<Watched> = None;
     let mut alone_since: Option<Instant> = None;
     loop {
         let number = upstream.begin_look();
@@ -39,6 +41,13 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Dur
             role = looked.as_ref().ok().map(|look| look.role.word()), lsn = looked.as_ref().ok().map(|look| look.lsn.to_string()),
             error = looked.as_ref().err().map(ToString::to_string), "monitor look"
         );
+        if let Ok(look) = &looked {
+            let primary = look.role == Role::Primary;
+            let words = connection.as_ref().and_then(|one| one.identity.clone());
+            if upstream.put_instance(words.map(|words| Instance { words, primary })) && primary {
+                follower.identified().await;
+            }
+        }
         upstream.end_look(number);
         let is_refused = looked.as_ref().is_err_and(LoginError::is_refusal);
         let turned = match looked {
@@ -68,15 +77,36 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Dur
     }
 }
 
-async fn spoken_to(connection: Option<&mut Fresh>) {
+/// A connection, and which server it leads to, if that says so.
+struct Watched {
+    fresh: Fresh,
+    identity: Option<String>,
+}
+
+impl Watched {
+    async fn open(login: &Login) -> Result<Self, LoginError> {
+        let mut fresh = login.run(&[]).await?;
+        let asked =
+            timeout(login.timeout, fresh.rows(IDENTITY)).await.map_err(|_| LoginError::Timeout(login.timeout))?;
+        let identity = match asked {
+            Ok(rows) => rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()),
+            // It need not be said to everybody.
+            Err(LoginError::Refused(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { fresh, identity })
+    }
+}
+
+async fn spoken_to(connection: Option<&mut Watched>) {
     match connection {
-        Some(fresh) => _ = poll_fn(|cx| fresh.stream.poll_readable(cx)).await,
+        Some(Watched { fresh, .. }) => _ = poll_fn(|cx| fresh.stream.poll_readable(cx)).await,
         None => pending().await,
     }
 }
 
 /// Looks; over a new connection if that of the last look has been closed, which by itself says nothing of the server.
-async fn look_twice(connection: &mut Option<Fresh>, login: &Login, number: u64) -> Result<Look, LoginError> {
+async fn look_twice(connection: &mut Option<Watched>, login: &Login, number: u64) -> Result<Look, LoginError> {
     let had = connection.is_some();
     let first = look(connection, login, number).await;
     let Err(error) = first else { return first };
@@ -91,10 +121,10 @@ async fn look_twice(connection: &mut Option<Fresh>, login: &Login, number: u64) 
     second
 }
 
-async fn look(connection: &mut Option<Fresh>, login: &Login, number: u64) -> Result<Look, LoginError> {
-    let fresh = match connection {
-        Some(fresh) => fresh,
-        None => connection.insert(login.run(&[]).await?),
+async fn look(connection: &mut Option<Watched>, login: &Login, number: u64) -> Result<Look, LoginError> {
+    let Watched { fresh, .. } = match connection {
+        Some(watched) => watched,
+        None => connection.insert(Watched::open(login).await?),
     };
     let rows = timeout(login.timeout, fresh.rows(LOOK)).await.map_err(|_| LoginError::Timeout(login.timeout))??;
     let row = rows.into_iter().next().unwrap_or_default();

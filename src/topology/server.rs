@@ -63,6 +63,15 @@ pub struct Look {
     pub read_only: bool,
 }
 
+/// Which server it is, wherever an address leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// As the server says it.
+    pub words: String,
+    /// It was not in recovery then.
+    pub primary: bool,
+}
+
 /// One server. Everything but the address is what the monitor last saw.
 pub struct Upstream {
     /// Where it is.
@@ -85,6 +94,7 @@ pub struct Upstream {
     mark: Mutex<Option<(Lsn, Instant)>>,
     in_use: InUse,
     error: Mutex<String>,
+    instance: Mutex<Option<Instance>>,
     /// It does not let the monitor in, and will not until somebody changes something.
     refused: AtomicBool,
 }
@@ -113,6 +123,7 @@ impl Upstream {
             mark: Mutex::default(),
             in_use: InUse::default(),
             error: Mutex::default(),
+            instance: Mutex::default(),
             refused: AtomicBool::new(false),
         }
     }
@@ -150,6 +161,19 @@ impl Upstream {
     /// Its own `default_transaction_read_only`.
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(SeqCst)
+    }
+
+    /// Which server it was when it was last seen, if it says so.
+    pub fn instance(&self) -> Option<Instance> {
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes which server it is; true if that is news.
+    pub fn put_instance(&self, instance: Option<Instance>) -> bool {
+        let mut known = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *known != instance;
+        *known = instance;
+        news
     }
 
     /// Why it cannot be reached, or the monitor cannot log in.

@@ -17,5 +17,6 @@ mod names;
 mod operating;
 mod protocol;
 mod remote;
+mod same_server;
 mod show;
 mod stand;

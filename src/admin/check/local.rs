@@ -135,8 +135,21 @@ fn replicas(cluster: &Cluster, findings: &mut Findings) {
 }
 
 /// Which other names close with it.
-pub(super) fn names(database: &Database, names: &[Arc<Database>], findings: &mut Findings) {
+pub(super) fn names(hub: &Hub, database: &Database, names: &[Arc<Database>], findings: &mut Findings) {
     const CHECK: &str = "names";
+    let clusters = hub.databases.clusters();
+    let unsaid = |cluster: &&Arc<Cluster>| {
+        let at = cluster.primary().and_then(|at| cluster.upstreams.get(at));
+        at.is_some_and(|primary| primary.instance().is_none())
+    };
+    let unsaid: Vec<_> = clusters.iter().filter(unsaid).map(|cluster| cluster.name.as_str()).collect();
+    if clusters.len() > 1 && !unsaid.is_empty() {
+        findings.warn(
+            CHECK,
+            format!("it cannot be told whether other clusters lead to the same servers as {}", quoted(&unsaid)),
+            "GRANT EXECUTE ON FUNCTION pg_control_system() to monitor_user",
+        );
+    }
     let others: Vec<_> = names.iter().filter(|other| other.name != database.name).map(|one| &*one.name).collect();
     match others.as_slice() {
         [] => findings.ok(CHECK, "no other name leads to the same database"),

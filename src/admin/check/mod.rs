@@ -100,7 +100,7 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
         let names = hub.databases.of_gate(&gate);
         seen_gates.push(gate);
         let mut findings = Findings::default();
-        local::names(&database, &names, &mut findings);
+        local::names(&hub, &database, &names, &mut findings);
         console.link.wait(local::state_file(&hub, &mut findings)).await?;
         local::gate(&hub, &database, &mut findings);
         let primary = local::servers(&database, &mut findings);

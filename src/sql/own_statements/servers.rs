@@ -15,6 +15,11 @@ pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
     THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END";
 
+/// Which server this is: its system identifier, which replicas share, and when its postmaster started, in microseconds.
+pub const IDENTITY: &str = "SELECT pg_catalog.concat(c.system_identifier, ' ', \
+    (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) \
+    OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8)::pg_catalog.int8) FROM pg_catalog.pg_control_system() AS c";
+
 /// Puts PostgreSQL's own schema first, and the temporary one last, for the statement in the same message. SET resolves nothing.
 pub fn in_system_path(sql: &str) -> String {
     format!("SET search_path TO pg_catalog, pg_temp; {sql}")
@@ -132,6 +137,7 @@ fn seconds_since(column: &str) -> String {
 pub(super) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("LOOK", LOOK.to_owned()),
+        ("IDENTITY", IDENTITY.to_owned()),
         ("writers", writers(&[1, 2])),
         ("back_ends", back_ends(&[1, 2], 200)),
         ("terminate", terminate(0)),
