@@ -494,11 +494,6 @@ impl Databases {
         }
     }
 
-    /// Clusters that lead to the same server as that one.
-    pub fn clusters_like(&self, cluster: &str) -> Vec<String> {
-        self.same.lock().unwrap_or_else(PoisonError::into_inner).others(cluster)
-    }
-
     /// Gives each database the gate that its name leads to; gives those that are others than before.
     fn lead_anew(&self, hub: &Hub) -> Vec<Arc<Gate>> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,14 +6,14 @@
 //! primary, ahead of the first transaction there. Once found to lead to one server, clusters stay together until a RELOAD changes
 //! the addresses of one: a restart of the server is seen at two moments.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::topology::Cluster;
 
-/// Groups of clusters, by name.
+/// Groups of clusters, by name. The first of each stands for all of them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct SameServers(Vec<BTreeSet<String>>);
+pub struct SameServers(Vec<Vec<String>>);
 
 impl SameServers {
     /// Compares all clusters. True: some were not known to belong together.
@@ -21,22 +21,28 @@ impl SameServers {
         let mut found = false;
         for (at, one) in clusters.iter().enumerate() {
             for other in clusters.iter().skip(at + 1).filter(|other| one.shares_primary(other)) {
-                found |= self.join(&one.name, &other.name);
+                // Who has a primary already may have a gate that is closed, and clients.
+                let later = one.primary().is_none() && other.primary().is_some();
+                let (first, second) = if later { (other, one) } else { (one, other) };
+                found |= self.join(&first.name, &second.name);
             }
         }
         found
     }
 
-    fn join(&mut self, one: &str, other: &str) -> bool {
-        if self.0.iter().any(|group| group.contains(one) && group.contains(other)) {
+    /// `first` goes on standing for itself, if it does.
+    fn join(&mut self, first: &str, second: &str) -> bool {
+        let mut take = |name: &str| {
+            let at = self.0.iter().position(|group| group.iter().any(|known| known == name));
+            at.map_or_else(|| vec![name.to_owned()], |at| self.0.remove(at))
+        };
+        let mut group = take(first);
+        if group.iter().any(|known| known == second) {
+            self.0.push(group);
             return false;
         }
-        let (touched, mut kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.0).into_iter().partition(|group| group.contains(one) || group.contains(other));
-        let mut group: BTreeSet<String> = touched.into_iter().flatten().collect();
-        group.extend([one.to_owned(), other.to_owned()]);
-        kept.push(group);
-        self.0 = kept;
+        group.extend(take(second));
+        self.0.push(group);
         true
     }
 
@@ -50,17 +56,11 @@ impl SameServers {
 
     /// The cluster whose name stands for that of another one.
     pub fn leaders(&self) -> BTreeMap<String, String> {
-        let leader = |group: &BTreeSet<String>| {
+        let leader = |group: &Vec<String>| {
             let first = group.first().cloned().unwrap_or_default();
             group.iter().skip(1).map(|name| (name.clone(), first.clone())).collect::<Vec<_>>()
         };
         self.0.iter().flat_map(leader).collect()
-    }
-
-    /// The clusters that lead to the same server as that one.
-    pub fn others(&self, cluster: &str) -> Vec<String> {
-        let group = self.0.iter().find(|group| group.contains(cluster));
-        group.into_iter().flatten().filter(|name| *name != cluster).cloned().collect()
     }
 }
 
@@ -69,17 +69,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_grow_together_and_are_led_by_the_first_name() {
+    fn groups_grow_together_and_keep_who_stands_for_them() {
         let mut same = SameServers::default();
-        assert!(same.join("c", "d") && same.join("a", "b"));
-        assert!(!same.join("b", "a"));
-        assert!(same.join("d", "b"));
-        let leaders: Vec<_> = same.leaders().into_iter().collect();
+        assert!(same.join("c", "d") && same.join("b", "a"));
+        assert!(!same.join("a", "b"));
+        assert!(same.join("b", "d"));
         let text = |one: &str, other: &str| (one.to_owned(), other.to_owned());
-        assert_eq!(leaders, [text("b", "a"), text("c", "a"), text("d", "a")]);
-        assert_eq!(same.others("b"), ["a", "c", "d"]);
-        same.forget(&["a", "d"]);
-        assert_eq!(same.leaders().into_iter().collect::<Vec<_>>(), [text("c", "b")]);
+        let leaders = |same: &SameServers| same.leaders().into_iter().collect::<Vec<_>>();
+        assert_eq!(leaders(&same), [text("a", "b"), text("c", "b"), text("d", "b")]);
+        same.forget(&["a", "b"]);
+        assert_eq!(leaders(&same), [text("d", "c")]);
         same.forget(&["c"]);
         assert_eq!(same, SameServers::default());
     }

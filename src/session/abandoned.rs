@@ -46,7 +46,7 @@ enum News {
 /// Ends what runs on a server connection whose client has gone. `hurry`: it is terminated at once. Whether the back end is gone is
 /// for the server to say, once the connection is closed.
 pub(super) async fn end_work(me: &Rc<Client>, server: &mut Server, hurry: bool) {
-    server.left_running = true;
+    server.left_running = !server.ends;
     me.enter(Phase::Abandoned);
     server.stream.socket().shut_down_writing();
     let mut room = vec![0; ROOM].into_boxed_slice();

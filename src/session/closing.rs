@@ -1,7 +1,7 @@
 //! The gate closes while a transaction is open that may write: that one may end, and nothing that may write begins behind it.
 //!
 //! From the flip on, a message waits until the one before it has been answered: what would begin another transaction finds the
-//! server connection given back, and the gate closed. A simple query in which the transaction ends and that goes on behind the
+//! server connection given back, and the gate closed. A simple query in which the transaction ends and that may write behind the
 //! end is cut there: its rest is looked at as a message of its own. A batch of the extended protocol is ended by a Sync of ours at
 //! the same place. The client sees one answer, as it would without the cut.
 
@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::expect::{Expected, Hide, What};
 use super::lease::Lease;
 use super::parts::part_of;
+use super::past::{Ran, ran};
 use super::{End, Session};
 use crate::gate::NewTransaction;
 use crate::hub::Statement as Prepared;
@@ -45,10 +46,14 @@ impl Session {
         };
     }
 
-    /// Cuts a simple query where the open transaction ends, if it goes on there. Gives the message that is to be sent now.
+    /// Cuts a simple query where the open transaction ends, if what is behind may write. Gives the message that is to be sent now.
     pub(super) fn cut_at_end(&mut self, header: Header, cached: Rc<Cached>) -> (Header, Rc<Cached>) {
         let statements = &cached.analysis.statements;
-        let end = statements.iter().rev().skip(1).rev().find(|one| ends_transaction(one));
+        let goes_on = |at: &usize| {
+            let (before, behind) = statements.split_at(at + 1);
+            before.last().is_some_and(ends_transaction) && behind.iter().any(|one| ran(one) > Ran::Reads)
+        };
+        let end = (0..statements.len()).find(goes_on).and_then(|at| statements.get(at));
         let whole = !cached.analysis.ambiguous && self.missing(header.total) == 0;
         let Some(end) = end.filter(|_| whole && matches!(self.lease, Lease::Write { .. })) else {
             return (header, cached);

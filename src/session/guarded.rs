@@ -43,6 +43,7 @@ impl Session {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
         let waits = !self.flow.parts.is_empty()
             || self.flow.fencing == Fencing::Asked
+            || self.flow.fencing == Fencing::Fenced && matches!(self.lease, Lease::Write { .. })
             || matches!(self.breaking, Breaking::Sent(_))
             || special && self.flow.readies > 0 && !self.flow.clean_alone
             || self.flow.closing != Closing::No && self.flow.readies > 0

@@ -295,6 +295,8 @@ impl Past {
                     | TransactionVerb::SetTransaction { snapshot: false, .. },
                 ) => self.begun = None,
                 Kind::Session if only_sets(statement) => self.begun = None,
+                // It shows no data, and would show the same in another block.
+                Kind::Utility if statement.tag == "SHOW" => {}
                 Kind::Unknown => self.sends_unknown(),
                 kind => {
                     (self.begun, self.queried) = (None, true);
@@ -445,7 +447,8 @@ pub fn reads_large_objects(oid: u32) -> bool {
     READERS.contains(&oid)
 }
 
-fn ran(statement: &Statement) -> Ran {
+/// The most that a statement may do, as far as its text tells.
+pub fn ran(statement: &Statement) -> Ran {
     match &statement.kind {
         Kind::Write | Kind::Ddl | Kind::Unknown => Ran::Writes,
         Kind::Copy(CopyDirection::FromClient | CopyDirection::FromServer | CopyDirection::ToServer) => Ran::Writes,
@@ -501,6 +504,8 @@ mod tests {
     fn a_block_can_be_begun_anew_while_it_has_only_read_or_been_set_up() {
         for (texts, anew) in [
             (&["BEGIN"][..], true),
+            (&["BEGIN", "SHOW transaction_isolation"], true),
+            (&["BEGIN", "SHOW search_path", "SET LOCAL work_mem = '1MB'", "SHOW work_mem"], true),
             (&["BEGIN", "SELECT v FROM t"], true),
             (&["START TRANSACTION ISOLATION LEVEL READ COMMITTED", "SELECT 1"], true),
             (&["BEGIN ISOLATION LEVEL REPEATABLE READ"], true),

@@ -78,13 +78,13 @@ impl Wires {
         near.set_nonblocking(false).expect("a stream");
         let again = |stream: &TcpStream| stream.try_clone().expect("a stream");
         self.open.lock().expect("the list").push((again(&near), again(&far)));
-        for (from, to) in [(again(&near), again(&far)), (far, near)] {
+        for (from, to, is_near) in [(again(&near), again(&far), true), (far, near, false)] {
             let wires = self.clone();
-            thread::spawn(move || wires.pump(from, to));
+            thread::spawn(move || wires.pump(from, to, is_near));
         }
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, is_near: bool) {
         let mut room = [0; 4096];
         loop {
             let read = from.read(&mut room).unwrap_or(0);
@@ -94,7 +94,7 @@ impl Wires {
             if read == 0 || to.write_all(&room[..read]).is_err() {
                 match self.state.load(SeqCst) {
                     BROKEN => {}
-                    HASTY => _ = from.shutdown(Shutdown::Both),
+                    HASTY if is_near => _ = from.shutdown(Shutdown::Both),
                     _ => _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)),
                 }
                 return;

@@ -250,6 +250,7 @@ fn a_block_that_was_only_set_up_is_held_and_set_up_anew() {
                 q("SET app.who = 'me'"),
             ],
             vec![q("BEGIN; SET LOCAL app.who = 'me'")],
+            vec![q("BEGIN"), q("SHOW transaction_isolation"), q("SET LOCAL app.who = 'me'"), parts("SHOW app.who")],
             vec![q("BEGIN ISOLATION LEVEL SERIALIZABLE"), q("SELECT set_config('app.who', 'me', true)")],
             vec![q("BEGIN"), q("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"), q("SET LOCAL app.who TO 'me'")],
         ]
