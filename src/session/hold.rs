@@ -21,7 +21,7 @@ use crate::hub::knowledge::Knowledge;
 use crate::sql::cache::Cached;
 use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
 use crate::sql::setup::value_of;
-use crate::sql::{Refusal, Statement};
+use crate::sql::{Kind, Name, Refusal, Statement, TransactionVerb};
 use crate::wire::frame::{HEADER, peek_front};
 use crate::wire::front::{self, Target};
 use crate::wire::{Report, TxStatus};
@@ -62,6 +62,33 @@ pub(super) fn limit(value: &[u8]) -> Option<Duration> {
         Err(_) => parse_duration(text).ok()?,
     };
     (!limit.is_zero()).then_some(limit)
+}
+
+/// What a block has set a time to, and has not taken back by going back to a savepoint.
+fn set_in_block(block: &Beginning, setting: &str) -> Option<Option<Duration>> {
+    let texts = std::iter::once(&block.begun).chain(block.steps.iter().map(|step| match step {
+        Step::Query(cached) => cached,
+        Step::Bound(statement, _) => &statement.cached,
+    }));
+    // A savepoint stands among the times as its name.
+    let mut made: Vec<Result<Option<Duration>, &Name>> = Vec::new();
+    for cached in texts {
+        for statement in &cached.analysis.statements {
+            let found = match &statement.kind {
+                Kind::Transaction(TransactionVerb::RollbackTo(name) | TransactionVerb::Release(name)) => {
+                    made.iter().rposition(|one| *one == Err(name))
+                }
+                _ => None,
+            };
+            match &statement.kind {
+                Kind::Transaction(TransactionVerb::Savepoint(name)) => made.push(Err(name)),
+                Kind::Transaction(TransactionVerb::RollbackTo(_)) => made.truncate(found.map_or(0, |at| at + 1)),
+                Kind::Transaction(TransactionVerb::Release(_)) => drop(found.map(|at| made.remove(at))),
+                _ => made.extend(value_of(statement, &cached.text, setting.as_bytes()).map(|value| Ok(limit(value)))),
+            }
+        }
+    }
+    made.into_iter().rev().find_map(Result::ok)
 }
 
 impl Session {
@@ -209,18 +236,7 @@ impl Session {
 
     /// A time that the session has set for itself, in its block or before, or with which it began.
     fn own_limit(&self, setting: &str) -> Option<Duration> {
-        let in_block = |cached: &Cached| {
-            let statements = cached.analysis.statements.iter().rev();
-            statements.filter_map(|one| value_of(one, &cached.text, setting.as_bytes())).next().map(limit)
-        };
-        let anew = self.holding.anew.as_deref();
-        let step = anew.and_then(|anew| {
-            anew.steps.iter().rev().find_map(|step| match step {
-                Step::Query(cached) => in_block(cached),
-                Step::Bound(statement, _) => in_block(&statement.cached),
-            })
-        });
-        let local = step.or_else(|| anew.and_then(|anew| in_block(&anew.begun)));
+        let local = self.holding.anew.as_deref().and_then(|anew| set_in_block(anew, setting));
         let session = || match self.vars.get(setting) {
             Some(value) => limit(value.text().as_bytes()),
             None => match &**self.db.catalog.known() {

@@ -286,6 +286,17 @@ fn a_held_write_obeys_the_sessions_own_time_outs() {
             (&["SELECT set_config('statement_timeout', '300', false)"], b'I', statement),
             (&["BEGIN", "SET LOCAL statement_timeout = '300ms'", "SELECT 1"], b'E', statement),
             (&["SET statement_timeout = '300ms'", "BEGIN"], b'E', statement),
+            (
+                &[
+                    "BEGIN",
+                    "SET LOCAL lock_timeout = '300ms'",
+                    "SAVEPOINT a",
+                    "SET LOCAL statement_timeout = 1",
+                    "ROLLBACK TO a",
+                ],
+                b'E',
+                lock,
+            ),
         ] {
             for bytes in [message::query("UPDATE t SET v = 'x'"), parts("UPDATE t SET v = 'x'")] {
                 let mut raw = stand.app();
