@@ -289,9 +289,9 @@ fn a_held_write_obeys_the_sessions_own_time_outs() {
             (
                 &[
                     "BEGIN",
-                    "SET LOCAL lock_timeout = '300ms'",
+                    "SET LOCAL lock_timeout = '600ms'",
                     "SAVEPOINT a",
-                    "SET LOCAL statement_timeout = 1",
+                    "SET LOCAL statement_timeout = '250ms'",
                     "ROLLBACK TO a",
                 ],
                 b'E',
