@@ -499,11 +499,12 @@ impl Databases {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gates = Vec::new();
         for database in self.all() {
-            let DatabaseSetup { settings, cluster, tls, gate: old } = &*database.setup();
+            let DatabaseSetup { settings, cluster, tls, gate: old, opening } = &*database.setup();
             let gate = hub.gates.get_or_create_of(&named(&database.name, settings)).unwrap_or_else(|_| old.clone());
             if !Arc::ptr_eq(&gate, old) {
                 let (settings, cluster, tls) = (settings.clone(), cluster.clone(), tls.clone());
-                database.change(DatabaseSetup { settings, cluster, tls, gate: gate.clone() });
+                let (gate, opening) = (gate.clone(), opening.clone());
+                database.change(DatabaseSetup { settings, cluster, tls, gate, opening });
                 gates.push(gate);
             }
         }
