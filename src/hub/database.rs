@@ -503,9 +503,8 @@ impl Databases {
             let gate = hub.gates.get_or_create_of(&named(&database.name, settings)).unwrap_or_else(|_| old.clone());
             if !Arc::ptr_eq(&gate, old) {
                 let (settings, cluster, tls) = (settings.clone(), cluster.clone(), tls.clone());
-                let (gate, opening) = (gate.clone(), opening.clone());
-                database.change(DatabaseSetup { settings, cluster, tls, gate, opening });
-                gates.push(gate);
+                gates.push(gate.clone());
+                database.change(DatabaseSetup { settings, cluster, tls, gate, opening: opening.clone() });
             }
         }
         gates
