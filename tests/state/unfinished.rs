@@ -74,12 +74,14 @@ fn what_is_called_by_a_message_changes_nobody_elses_session() {
     };
     let mut other = place.client();
     let before = other.value("SELECT concat(current_setting('work_mem'), nullif(current_setting('my.own', true), ''))");
-    for way in [set("work_mem", "77kB"), set("my.own", "x"), (function_call(1599, &[Some(&0.5_f64.to_be_bytes())]), 1)] {
+    for way in [set("work_mem", "77kB"), set("my.own", "x"), (function_call(1599, &[Some(&0.5_f64.to_be_bytes())]), 1)]
+    {
         let mut one = place.client();
         talk(&mut one, &way);
         assert_eq!(place.pins(), ["settings"]);
         drop(one);
-        let now = other.value("SELECT concat(current_setting('work_mem'), nullif(current_setting('my.own', true), ''))");
+        let now =
+            other.value("SELECT concat(current_setting('work_mem'), nullif(current_setting('my.own', true), ''))");
         assert_eq!(now, before);
     }
 }

@@ -408,7 +408,7 @@ fn built_and_balanced(pieces: &[Piece]) -> (Built, bool) {
 }
 
 fn is_balanced(text: &[u8]) -> bool {
-    let even = |quote: u8| memchr::memchr_iter(quote, text).count() % 2 == 0;
+    let even = |quote: u8| memchr::memchr_iter(quote, text).count().is_multiple_of(2);
     even(b'\'') && even(b'"') && !hides_context(text)
 }
 

@@ -258,23 +258,33 @@ const LETTER: &str = "\
         WHEN u.type IN (20, 21, 23, 26, 700, 701, 790, 1700) THEN 'n' WHEN u.type IN (19, 25, 1042, 1043) THEN 's' \
         WHEN u.type = 16 THEN 'b' WHEN u.type = 0 THEN '-' ELSE '?' END";
 
-/// The question to a server of that version (`server_version`).
-pub fn question(list: &RefusalList, version: &str) -> String {
-    let major: u32 =
-        version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    let (own, soft) = list.names_of_functions();
-    let may_write = harmless::may_write();
-    let signature = format!(
+/// The first number of a `server_version`; 0: there is none.
+fn major(version: &str) -> u32 {
+    version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// How a function can be called, as SQL: the least and the most arguments, and a letter for the type of each.
+fn signature() -> String {
+    format!(
         "CASE WHEN p.prokind = 'p' OR EXISTS (SELECT FROM pg_aggregate g WHERE g.aggfnoid = p.oid AND g.aggkind <> 'n') THEN NULL \
             ELSE concat_ws(' ', p.pronargs - p.pronargdefaults, CASE WHEN p.provariadic <> 0 THEN 255 ELSE p.pronargs END, \
             (SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u (type, at))) END"
-    );
+    )
+}
+
+/// The question to a server of that version (`server_version`).
+pub fn question(list: &RefusalList, version: &str) -> String {
+    let major = major(version);
+    let ((own, soft), may_write) = (list.names_of_functions(), harmless::may_write());
+    let signature = signature();
     let operands = format!(
         "(SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(ARRAY[o.oprleft, o.oprright]) WITH ORDINALITY u (type, at))"
     );
-    let statistics = if major >= 14 { PLANNED_STATISTICS } else { "" };
-    let multirange = if major >= 14 { "g.rngmultitypid" } else { "NULL::oid" };
-    let body = if major >= 14 { "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)" } else { "p.prosrc" };
+    let (statistics, multirange, body) = if major >= 14 {
+        (PLANNED_STATISTICS, "g.rngmultitypid", "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)")
+    } else {
+        ("", "NULL::oid", "p.prosrc")
+    };
     format!(
         "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs, \
             p.proname = ANY ({own}::name[]) AS refused, p.proname IN ('nextval', 'setval') AS moves FROM pg_proc p \
