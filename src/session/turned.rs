@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::drain::Breaking;
 use super::expect::{Expected, Hide, What};
 use super::lease::{InPlaceGuard, Lease};
+use super::pins::Pin;
 use super::run::Next;
 use super::{End, Session};
 use crate::gate::{Gate, Mode};
@@ -346,7 +347,9 @@ impl Session {
 
     /// A session in session mode takes a connection to the primary; one that was pinned to the replica ends.
     fn leave_replica(&mut self) -> Result<Kept, End> {
-        if self.lets_go() { Ok(Kept::No) } else { Err(terminated(OVERSTAYED).into()) }
+        self.close_lease();
+        self.pins.only_mode();
+        if self.pins.has(Pin::SessionMode) { Ok(Kept::No) } else { Err(terminated(OVERSTAYED).into()) }
     }
 
     /// A session in session mode takes a connection to the database that its name leads to now; one that was pinned has lost
