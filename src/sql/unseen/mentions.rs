@@ -156,9 +156,15 @@ fn constants(mut lexer: Lexer, scope: Scope<'_>, handed: bool, tell: &mut dyn Fn
         match token.shape {
             Shape::End => return,
             Shape::Str(_) => {
-                // Too deep to be read: it may be anything.
-                let Some(below) = scope.below() else { return tell(Mention::Builds(Built::Open)) };
                 let inner = decode(token, text);
+                let Some(below) = scope.below() else {
+                    // Too deep to be read: it may be anything that a text can be which is run.
+                    if could_be_run(&inner) {
+                        return tell(Mention::Builds(Built::Open));
+                    }
+                    whole_name(lexer.other(&inner), tell);
+                    continue;
+                };
                 let inside = lexer.other(&inner);
                 if handed {
                     first_names(inside.clone(), tell);
@@ -170,6 +176,12 @@ fn constants(mut lexer: Lexer, scope: Scope<'_>, handed: bool, tell: &mut dyn Fn
             _ => {}
         }
     }
+}
+
+/// Whether a constant is more than one word, or a word that is a command.
+fn could_be_run(constant: &[u8]) -> bool {
+    let several = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'(' | b';' | b'/' | b'-');
+    constant.trim_ascii().iter().any(several) || is_utility(Lexer::new(constant, true).next().keyword)
 }
 
 /// A constant that is nothing but a name may be that of a relation.
