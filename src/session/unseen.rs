@@ -213,7 +213,8 @@ impl Session {
         }
         let Some(statement) = self.names.statement(name).filter(|_| !name.is_empty()) else {
             // On a connection that was this session's before the flip a function may have prepared it.
-            return matches!(self.lease, Lease::InPlace { .. }).then_some(Found::Statement);
+            let may_lead_there = unseen.distrusts_cursors_of(&self.user);
+            return (may_lead_there && matches!(self.lease, Lease::InPlace { .. })).then_some(Found::Statement);
         };
         let cached = &statement.cached;
         let found = || unseen.find(&analyzer, &cached.text, statement.context(), cached.analysis.single()?, &self.user);
