@@ -254,7 +254,7 @@ fn the_end_of_a_connection_is_not_taken_for_the_end_of_its_back_end() {
         at_work(&stand, 3);
         relay.turn(HASTY);
         drop(clients);
-        let rows = stand.console("MAINTENANCE ON app WITH (drain_timeout '40s')");
+        let rows = stand.console("MAINTENANCE ON app WITH (drain_timeout '10s')");
         let row = &rows[0];
         assert_eq!(row[1].as_deref(), Some("read_only"), "{row:?}");
         let at_work = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
