@@ -7,9 +7,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pgsluice::gate::Gate;
-use pgsluice::sql::cache::VerdictCache;
+use pgsluice::protocol::frame::{peek_back, peek_front};
+use pgsluice::sql::cache::verdicts::VerdictCache;
 use pgsluice::sql::{Analyzer, LexContext};
-use pgsluice::wire::frame::{peek_back, peek_front};
 
 /// As the configuration's default.
 const CACHE: usize = 8 << 20;

@@ -234,7 +234,7 @@ fn every_file_of_the_maps_is_there() {
     let maps = ["docs/ARCHITECTURE.md", "docs/CONNECTION.md", "docs/PERFORMANCE.md", "CONTRIBUTING.md"];
     for page in pages.iter().filter(|page| maps.contains(&page.name.as_str())) {
         for (at, line) in page.prose() {
-            let mut folder = Path::new(ROOT).join("src/wire");
+            let mut folder = Path::new(ROOT).join("src/protocol");
             for path in
                 code(line).filter(|code| extensions.iter().any(|end| code.ends_with(end)) && !code.contains(' '))
             {

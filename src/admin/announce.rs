@@ -6,8 +6,8 @@ use super::console::{Console, Failed};
 use super::rehearse::targets;
 use super::table::{Column, Table, columns};
 use crate::gate::Target;
-use crate::hub::client::Ask;
-use crate::wire::Report;
+use crate::protocol::Report;
+use crate::shared::client::Ask;
 
 /// Columns of the answer.
 pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];

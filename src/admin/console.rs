@@ -4,20 +4,21 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
-use super::command::{Command, Polite};
 use super::control;
 use super::extended::Names;
+use super::language::command::{Command, Polite};
+use super::language::parser;
+use super::language::words::statements;
 use super::link::{Broken, End, Link};
 use super::table::{Column, Formats, Table, describe, row};
-use super::words::statements;
-use super::{announce, check, maintenance, parser, rehearse, settings, show};
+use super::{announce, check, maintenance, rehearse, settings, show};
+use crate::client::startup::negotiate::{Guest, tell};
 use crate::gate::Who;
-use crate::hub::client::Identity;
-use crate::hub::{Client, Core, Phase};
 use crate::log::clients;
 use crate::log::millis;
-use crate::session::startup::{Guest, tell};
-use crate::wire::{Report, TxStatus, answer, back, front};
+use crate::protocol::{Report, TxStatus, answer, backend, frontend};
+use crate::shared::client::Identity;
+use crate::shared::{Client, Core, Phase};
 
 /// Bytes of a command that failed that are logged.
 const LOGGED: usize = 200;
@@ -163,7 +164,7 @@ impl Console {
             }
             match tag {
                 b'Q' => {
-                    let text = front::query(&body)?;
+                    let text = frontend::query(&body)?;
                     self.names.forget_unnamed();
                     if let Err(failed) = self.query(text).await {
                         self.log_failure(&failed, Some(text));
@@ -179,24 +180,24 @@ impl Console {
                     }
                 }
                 b'S' => {
-                    front::check(tag, &body)?;
+                    frontend::check(tag, &body)?;
                     self.skip = false;
                     self.names.end_portals(self.status);
                     self.ready();
                 }
                 b'H' => {
-                    front::check(tag, &body)?;
+                    frontend::check(tag, &body)?;
                     self.link.flush().await?;
                 }
                 b'F' => {
-                    front::function_oid(&body)?;
+                    frontend::function_oid(&body)?;
                     self.link.say(&Report::error("0A000", "the console has no functions"));
                     self.ready();
                 }
                 // Left over from a COPY that never was: PostgreSQL ignores that too.
                 b'd' | b'c' | b'f' => {}
                 b'X' => return Err(End::Gone),
-                other => return Err(crate::wire::WireError::UnknownFrontend(other).into()),
+                other => return Err(crate::protocol::WireError::UnknownFrontend(other).into()),
             }
             self.me.enter(Phase::Idle);
             self.link.flush_if_much().await?;
@@ -206,13 +207,13 @@ impl Console {
     fn greet(&mut self) {
         let mut words = Vec::with_capacity(512);
         let out = &mut words;
-        back::authentication_ok(out);
+        backend::authentication_ok(out);
         for (name, value) in settings::REPORTED {
-            back::parameter_status(out, name, value);
+            backend::parameter_status(out, name, value);
         }
-        back::parameter_status(out, "application_name", &self.me.application_name.borrow());
-        back::parameter_status(out, "session_authorization", &self.me.user);
-        back::backend_key(out, u32::try_from(self.me.id).unwrap_or(u32::MAX), &self.me.secret);
+        backend::parameter_status(out, "application_name", &self.me.application_name.borrow());
+        backend::parameter_status(out, "session_authorization", &self.me.user);
+        backend::backend_key(out, u32::try_from(self.me.id).unwrap_or(u32::MAX), &self.me.secret);
         self.link.out.extend_from_slice(&words);
         self.ready();
     }

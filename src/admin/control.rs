@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::command::{self, Shutdown};
 use super::console::{Console, Failed};
-use crate::hub::client::Ask;
-use crate::hub::{self, Database, Hub, Phase, Stop};
-use crate::serve::pause::close_all;
-use crate::serve::turns::choose_again;
-use crate::wire::Report;
+use super::language::command;
+use super::language::command::Shutdown;
+use crate::protocol::Report;
+use crate::proxy::pause::close_all;
+use crate::proxy::turns::choose_again;
+use crate::shared;
+use crate::shared::client::Ask;
+use crate::shared::{Database, Hub, Phase, Stop};
 
 /// How often it is looked whether server connections have come back.
 const LOOK: Duration = Duration::from_millis(20);
@@ -79,7 +81,7 @@ async fn pause(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Res
     Ok(console.link.wait(close_all(hub, &databases)).await?)
 }
 
-fn is_of(client: &hub::Client, databases: &[Arc<Database>]) -> bool {
+fn is_of(client: &shared::Client, databases: &[Arc<Database>]) -> bool {
     client.database.as_ref().is_some_and(|own| databases.iter().any(|database| Arc::ptr_eq(database, own)))
 }
 
@@ -96,7 +98,7 @@ fn terminated() -> Ask {
     Ask::End { report, now: true }
 }
 
-fn end(client: &std::rc::Rc<hub::Client>) {
+fn end(client: &std::rc::Rc<shared::Client>) {
     if client.phase.get() == Phase::Active {
         drop(client.send_cancel());
     }
@@ -170,7 +172,7 @@ fn stopping<T>(_: T) -> Report {
 
 async fn reload(console: &mut Console, hub: &Arc<Hub>) -> Result<(), Failed> {
     let (tell, told) = oneshot::channel();
-    hub.control.try_send(hub::Control::Reload(tell)).map_err(stopping)?;
+    hub.control.try_send(shared::Control::Reload(tell)).map_err(stopping)?;
     match console.link.wait(told).await?.map_err(stopping)? {
         Ok(reloaded) => {
             let link = &mut console.link;
@@ -195,5 +197,5 @@ async fn shutdown(console: &mut Console, hub: &Arc<Hub>, how: Shutdown) -> Resul
     tracing::warn!(
         event = "shutdown", user = %console.me.user, client = %console.me.address_words(), command = how.words(), "shutdown"
     );
-    Ok(hub.control.try_send(hub::Control::Stop(stop)).map_err(stopping)?)
+    Ok(hub.control.try_send(shared::Control::Stop(stop)).map_err(stopping)?)
 }

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::command::{Command, Polite};
 use super::console::{Console, Failed, columns, utf8};
-use super::parser;
+use super::language::command::{Command, Polite};
+use super::language::parser;
+use super::language::words::{Token, Words, statements};
 use super::table::{Column, Format, Formats, Table, describe, row};
-use super::words::{Token, Words, statements};
-use crate::wire::frame::{take_u16, take_u32};
-use crate::wire::front::{self, Target};
-use crate::wire::{Report, TxStatus, WireError, answer};
+use crate::protocol::frame::{take_u16, take_u32};
+use crate::protocol::frontend;
+use crate::protocol::frontend::Target;
+use crate::protocol::{Report, TxStatus, WireError, answer};
 
 /// Statements and portals that one console may hold. Drivers that cache keep some hundreds.
 const MOST_STATEMENTS: usize = 1000;
@@ -86,15 +87,15 @@ impl Console {
     pub async fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), Failed> {
         let end = |error: WireError| Failed::End(error.into());
         match tag {
-            b'P' => self.parse(front::parse(body).map_err(end)?),
+            b'P' => self.parse(frontend::parse(body).map_err(end)?),
             b'B' => self.bind(body),
-            b'D' => self.describe(front::target(body).map_err(end)?),
+            b'D' => self.describe(frontend::target(body).map_err(end)?),
             b'E' => {
-                let (portal, most) = front::execute(body).map_err(end)?;
+                let (portal, most) = frontend::execute(body).map_err(end)?;
                 self.execute(portal, most as usize).await
             }
             _ => {
-                match front::target(body).map_err(end)? {
+                match frontend::target(body).map_err(end)? {
                     Target::Statement(name) => _ = self.names.statements.remove(name),
                     Target::Portal(name) => _ = self.names.portals.remove(name),
                 }
@@ -104,7 +105,7 @@ impl Console {
         }
     }
 
-    fn parse(&mut self, message: front::Parse<'_>) -> Result<(), Failed> {
+    fn parse(&mut self, message: frontend::Parse<'_>) -> Result<(), Failed> {
         let mut all = statements(utf8(message.text)?)?;
         if all.len() > 1 {
             return Err(Report::error("42601", "cannot insert multiple commands into a prepared statement").into());
@@ -131,7 +132,7 @@ impl Console {
     }
 
     fn bind(&mut self, body: &[u8]) -> Result<(), Failed> {
-        let bind = front::bind(body).map_err(|error| Failed::End(error.into()))?;
+        let bind = frontend::bind(body).map_err(|error| Failed::End(error.into()))?;
         let (values, formats) = bound(bind.rest).map_err(|error| Failed::End(error.into()))?;
         let statement = self.names.statement(bind.statement)?;
         if values.len() != statement.types.len() {
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_bind_is_read_to_its_last_byte() {
-        assert_eq!(bound(front::NO_PARAMETERS), Ok((vec![], Formats::TEXT)));
+        assert_eq!(bound(frontend::NO_PARAMETERS), Ok((vec![], Formats::TEXT)));
         let body = b"\0\x01\0\x01\0\x02\0\0\0\x02ab\xff\xff\xff\xff\0\x01\0\x01";
         assert_eq!(bound(body), Ok((vec![Some(&b"ab"[..]), None], Formats::All(Format::Binary))));
         for bad in [

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 
-use crate::hub::Client;
-use crate::hub::client::Ask;
 use crate::net::Stream;
-use crate::wire::frame::{HEADER, peek_front};
-use crate::wire::{Report, WireError, answer};
+use crate::protocol::frame::{HEADER, peek_front};
+use crate::protocol::{Report, WireError, answer};
+use crate::shared::Client;
+use crate::shared::client::Ask;
 
 /// Longest message on the console, in bytes: no command is near it.
 const LONGEST: usize = 64 * 1024;

@@ -1,16 +1,16 @@
 //! MAINTENANCE ON and OFF, OFFLINE and ONLINE: the gate does the work, this tells of it. The transition does not need the
 //! console that asked for it.
 
-use super::command::GateCommand;
 use super::console::{Console, Failed};
+use super::language::command::GateCommand;
 use super::table::{Cell, Column, Table, columns};
 use crate::config;
 use crate::gate::{
     ForeignWriter, GateError, Given, Mode, OnDefaults, OnOptions, OnTimeout, Outcome, Reads, Row, Target, Terms, Verb,
     Writes,
 };
-use crate::hub::Core;
-use crate::wire::{Report, Severity};
+use crate::protocol::{Report, Severity};
+use crate::shared::Core;
 
 /// Columns of the answer.
 pub(super) const OUTCOME: &[Column] = columns![

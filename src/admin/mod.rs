@@ -1,7 +1,7 @@
 //! The console: `psql -d pgsluice`, and under the name `pgbouncer` for dashboards that know that one.
 //!
 //! [`console`] is one conversation from greeting to goodbye, over [`link`] (the client's stream) in the simple protocol, or in
-//! the extended one ([`extended`]). What is typed is cut into words ([`words`]) and read ([`command`]); what a command
+//! the extended one ([`extended`]). What is typed is cut into words ([`words`](crate::admin::language::words)) and read ([`command`](crate::admin::language::command)); what a command
 //! gives is a [`table::Table`] or a tag. The commands themselves: [`show`] only looks, [`maintenance`] moves the gate,
 //! [`announce`] tells clients of one, [`check`] and [`rehearse`] tell beforehand what a maintenance
 //! would meet, [`control`] moves everything else. Columns of PgBouncer's commands have PgBouncer's names, order and types
@@ -9,15 +9,13 @@
 
 mod announce;
 mod check;
-pub mod command;
 pub mod console;
 mod control;
 mod extended;
+pub mod language;
 mod link;
 mod maintenance;
-mod parser;
 mod rehearse;
 mod settings;
 mod show;
 pub mod table;
-pub mod words;

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::console::{Console, Failed};
 use super::table::{Cell, Column, Table, columns};
 use crate::gate::Target;
-use crate::hub::{Database, Hub};
 use crate::log::millis;
-use crate::wire::Report;
+use crate::protocol::Report;
+use crate::shared::{Database, Hub};
 
 /// Columns of the answer.
 pub(super) const ANSWER: &[Column] = columns![database Text, rehearsing Bool, until Time];

@@ -1,7 +1,7 @@
 //! What drivers want to know of a server before they talk to it, and what they send in passing.
 
+use super::language::words::Token;
 use super::table::{Cell, Column, Type};
-use super::words::Token;
 use crate::config::Config;
 
 /// What is reported as `server_version`: the release whose manners the console has, then our own.
@@ -176,7 +176,7 @@ pub fn asks_catalog(tokens: &[Token]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::words::statements;
+    use crate::admin::language::words::statements;
 
     #[test]
     fn probes_are_known() {

@@ -5,7 +5,7 @@ use bytes::BufMut;
 use jiff::Timestamp;
 
 use crate::gate::print_timestamp;
-use crate::wire::answer;
+use crate::protocol::answer;
 
 /// A column's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

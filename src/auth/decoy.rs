@@ -19,7 +19,7 @@ pub struct Decoy {
 
 impl Decoy {
     /// A decoy with a random key, to be made once per process: its salts change with it. `kind` is what most users
-    /// have, see [`Userlist::common_kind`](super::Userlist::common_kind): the method `md5` asks users with a SCRAM
+    /// have, see [`Userlist::common_kind`](crate::auth::Userlist::common_kind): the method `md5` asks users with a SCRAM
     /// verifier in another way than the rest, and an unknown one should look like most.
     ///
     /// # Errors

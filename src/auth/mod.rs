@@ -27,12 +27,12 @@ pub mod secret;
 pub mod server;
 pub mod userlist;
 
-pub use client::{LoginError, LoginStep, ServerLogin};
-pub use decoy::Decoy;
-pub use error::AuthError;
-pub use secret::{Credential, Password, Secret, SecretKind};
-pub use server::{Authenticated, ClientAuth, Method, Step};
-pub use userlist::{Userlist, UserlistError};
+pub use crate::auth::client::{LoginError, LoginStep, ServerLogin};
+pub use crate::auth::decoy::Decoy;
+pub use crate::auth::error::AuthError;
+pub use crate::auth::secret::{Credential, Password, Secret, SecretKind};
+pub use crate::auth::server::{Authenticated, ClientAuth, Method, Step};
+pub use crate::auth::userlist::{Userlist, UserlistError};
 
 /// Codes that open the body of an `R` message ([PostgreSQL: Message Formats](https://www.postgresql.org/docs/current/protocol-message-formats.html)).
 pub mod code {

@@ -7,8 +7,10 @@ mod maintenance;
 mod passfile;
 pub mod remote;
 pub mod run;
+#[cfg(test)]
+mod tests;
 
-pub use maintenance::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget, UpstreamUrl};
+pub use crate::cli::maintenance::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget, UpstreamUrl};
 
 use std::path::PathBuf;
 
@@ -22,7 +24,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/pgsluice/pgsluice.toml";
 
 /// A PostgreSQL proxy and pooler for planned maintenance without taking the application down.
 #[derive(Debug, Parser)]
-#[command(name = "pgsluice", version, subcommand_required = true, arg_required_else_help = true, after_help = exit::HELP)]
+#[command(name = "pgsluice", version, subcommand_required = true, arg_required_else_help = true, after_help = crate::cli::exit::HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -102,6 +104,3 @@ fn parse_listen(text: &str) -> Result<(ListenAddr, u16), String> {
 fn log_level() -> impl TypedValueParser<Value = LogLevel> {
     PossibleValuesParser::new(LogLevel::WORDS).try_map(|word| word.parse::<LogLevel>())
 }
-
-#[cfg(test)]
-mod tests;

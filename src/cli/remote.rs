@@ -5,17 +5,18 @@ use std::process::ExitCode;
 use super::console_url::{complete, connect_timeout, variable};
 use super::exit::{Failure, complain, print};
 use super::maintenance::DEFAULT_ADMIN;
-use super::passfile::{self, Place};
+use super::passfile;
+use super::passfile::Place;
 use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
+use crate::client::startup::negotiate::CONSOLES;
 use crate::config::{Config, Timeouts, show_duration};
 use crate::net::TcpOptions;
-use crate::serve::setup::cluster;
-use crate::session::startup::CONSOLES;
-use crate::sql::quote;
-use crate::upstream::login::{Login, LoginError};
-use crate::upstream::query::{Answer, Row};
-use crate::wire::ErrorFields;
+use crate::protocol::ErrorFields;
+use crate::proxy::setup::cluster;
+use crate::server::login::{Login, LoginError};
+use crate::server::own_query::{Answer, Row};
+use crate::sql::lex::quote;
 
 /// Sends the command to the console of a running proxy, prints its answer and gives the exit code.
 pub fn main(command: &MaintenanceCommand) -> ExitCode {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::exit::{Failure, complain, print};
 use super::{Cli, Command, Run, Source};
 use crate::config::{Config, ConfigErrors, StateFile};
-use crate::serve::proxy;
+use crate::proxy::lifecycle;
 use clap::Parser;
 
 /// Runs what the command line says. A configuration that is wrong and a proxy that does not start exit with 1.
@@ -43,7 +43,7 @@ fn check(file: &std::path::Path) -> ExitCode {
             let decoy = crate::auth::Decoy::random(crate::auth::SecretKind::Scram);
             let read = decoy
                 .map_err(|error| error.to_string())
-                .and_then(|decoy| crate::serve::setup::setup(config, &decoy).map_err(|error| error.to_string()));
+                .and_then(|decoy| crate::proxy::setup::setup(config, &decoy).map_err(|error| error.to_string()));
             match read {
                 Ok(setup) => {
                     for finding in setup.config.check_roles(|name| setup.userlist.get(name).is_some()) {
@@ -77,7 +77,7 @@ fn serve(run: &Run) -> ExitCode {
         Err(errors) => return refuse(&errors),
     };
     let level = crate::log::start(&config.log);
-    crate::serve::allocator::map_buffers(&config);
+    crate::proxy::allocator::map_buffers(&config);
     for warning in &config.warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }
@@ -87,11 +87,11 @@ fn serve(run: &Run) -> ExitCode {
             return Failure::Other(error.to_string()).report();
         }
     };
-    let console: crate::serve::worker::Console =
+    let console: crate::proxy::worker::Console =
         Arc::new(|core, guest| Box::pin(crate::admin::console::serve(core, guest)));
     let log_level = Box::new(move |to| level.set(to));
-    let surfaces = proxy::Surfaces { console, http: crate::http::serve, log_level };
-    match runtime.block_on(proxy::run(config, run.overrides(), surfaces)) {
+    let surfaces = lifecycle::Surfaces { console, http: crate::http::serve, log_level };
+    match runtime.block_on(lifecycle::run(config, run.overrides(), surfaces)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "not_started", "{error}");

@@ -11,50 +11,35 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-mod address;
-mod changes;
-mod check;
-mod entries;
-mod error;
-mod example;
-mod files;
-mod general;
-mod hints;
-mod list;
-mod nearest;
-mod pgbouncer;
-mod reader;
-mod report;
-mod rules;
-mod section;
-mod setting;
-mod syntax;
-mod tables;
-mod units;
-mod url;
+mod checks;
+mod file;
+mod keys;
+#[cfg(test)]
+mod tests;
 mod values;
-mod words;
 
-pub use address::{ListenAddr, POSTGRES_PORT, Upstream};
-pub use changes::{Changes, KeyChange, NamesChanged};
-pub use entries::ConfigEntry;
-pub use error::{ConfigErrors, Finding, Place};
-pub use example::{documentation, example};
-pub use general::{Auth, ClientTls, Listen, Log, Memory, Pooling, Process, ServerTls, Startup, StateFile, Timeouts};
-pub use list::FunctionName;
-pub use rules::{RuleAction, RuleStatement, RuleTable, WriteRule};
-pub use setting::{Key, Kind};
-pub use tables::{Cluster, Database, Http, HttpListen, Maintenance, Refusals, ServerLogin, User};
-pub use units::{parse_duration, parse_size, show_duration, show_size};
-pub use values::{Limit, Secret, Size, SocketMode, Timeout};
-pub use words::{
+pub use crate::config::checks::changes::{Changes, KeyChange, NamesChanged};
+pub use crate::config::file::error::{ConfigErrors, Finding, Place};
+pub use crate::config::keys::entries::ConfigEntry;
+pub use crate::config::keys::example::{documentation, example};
+pub use crate::config::keys::general::{
+    Auth, ClientTls, Listen, Log, Memory, Pooling, Process, ServerTls, Startup, StateFile, Timeouts,
+};
+pub use crate::config::keys::list::FunctionName;
+pub use crate::config::keys::setting::{Key, Kind};
+pub use crate::config::keys::tables::{Cluster, Database, Http, HttpListen, Maintenance, Refusals, ServerLogin, User};
+pub use crate::config::keys::words::{
     AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode, Writes,
 };
+pub use crate::config::values::address::{ListenAddr, POSTGRES_PORT, Upstream};
+pub use crate::config::values::plain::{Limit, Secret, Size, SocketMode, Timeout};
+pub use crate::config::values::units::{parse_duration, parse_size, show_duration, show_size};
+pub use crate::config::values::write_rules::{RuleAction, RuleStatement, RuleTable, WriteRule};
 
-use reader::Reader;
-use report::Report;
-use section::Settings;
-use syntax::Parsed;
+use crate::config::file::reader::Reader;
+use crate::config::file::report::Report;
+use crate::config::file::section::Settings;
+use crate::config::file::syntax::Parsed;
 
 /// Far more than any configuration; less than what would hurt.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -181,7 +166,7 @@ impl Config {
     /// # Errors
     /// What is wrong with the URL; its password is never repeated.
     pub fn for_upstream(url: &str, overrides: &Overrides) -> Result<Self, ConfigErrors> {
-        url::config_for(url, overrides)
+        crate::config::values::url::config_for(url, overrides)
     }
 
     /// The server that a URL names, with its log-in as the monitor's.
@@ -189,13 +174,13 @@ impl Config {
     /// # Errors
     /// What is wrong with the URL; its password is never repeated.
     pub fn server_of_url(url: &str) -> Result<Cluster, String> {
-        url::server_of(url)
+        crate::config::values::url::server_of(url)
     }
 
     fn parse(text: &str, name: &str, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigErrors> {
         let report = Report::new(name, text);
-        if pgbouncer::looks_like_ini(text) {
-            report.syntax_error(0..0, "", pgbouncer::INI.to_owned());
+        if crate::config::checks::pgbouncer::looks_like_ini(text) {
+            report.syntax_error(0..0, "", crate::config::checks::pgbouncer::INI.to_owned());
             return Err(report.into_errors());
         }
         let Some(parsed) = Parsed::new(text, &report) else {
@@ -206,9 +191,9 @@ impl Config {
         let mut config = Self::read(reader, &report);
         config.file = path.map(Path::to_path_buf);
         config.apply(overrides);
-        check::check(&config, &report);
+        crate::config::checks::between_keys::check(&config, &report);
         if path.is_some() {
-            files::check_files(&config, &report);
+            crate::config::file::referenced_files::check_files(&config, &report);
         }
         parsed.report_errors(text, &report);
         config.warnings = report.finish()?;
@@ -304,7 +289,7 @@ impl Config {
 
     /// The database that a client means: the one of that name, or `*`. Never the console's names.
     pub fn database(&self, name: &str) -> Option<&Database> {
-        if check::RESERVED.contains(&name) || name == "*" {
+        if crate::config::checks::between_keys::RESERVED.contains(&name) || name == "*" {
             return None;
         }
         self.databases.get(name).or_else(|| self.databases.get("*"))
@@ -346,7 +331,7 @@ impl Config {
                 file: file.clone(),
                 place: None,
                 key: key.to_owned(),
-                reason: format!("{} is not in auth_file and cannot log in", units::quoted(name)),
+                reason: format!("{} is not in auth_file and cannot log in", crate::config::values::units::quoted(name)),
             })
             .collect()
     }
@@ -364,7 +349,9 @@ fn read_table<S: Settings>(above: &Reader<'_, '_>, name: &'static str, base: S) 
 }
 
 fn read_file(path: &Path) -> Result<String, (Option<Place>, String)> {
-    let cannot = |error: std::io::Error| (None, format!("cannot read it: {}", files::plain(&error)));
+    let cannot = |error: std::io::Error| {
+        (None, format!("cannot read it: {}", crate::config::file::referenced_files::plain(&error)))
+    };
     let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(cannot)?.take(LARGEST_FILE + 1);
     file.read_to_end(&mut bytes).map_err(cannot)?;
@@ -379,6 +366,3 @@ fn read_file(path: &Path) -> Result<String, (Option<Place>, String)> {
         (Some(place), "not valid TOML: not UTF-8 text".to_owned())
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,14 +1,14 @@
 //! The gate of one database: what sessions hold and ask.
 
+use super::command::options::OnOptions;
+use super::command::progress::{Outcome, Part, Report, Verb};
 use super::detail::{Counters, GateView, Who};
 use super::error::GateError;
 use super::hold::Holding;
-use super::mode::{DrainTo, Mode, State};
-use super::options::OnOptions;
-use super::progress::{Outcome, Part, Report, Verb};
-use super::register::{Closed, Lane, Register, WriteTicket};
 use super::server_database::ServerDatabase;
-use super::state_file::Record;
+use super::state::mode::{DrainTo, Mode, State};
+use super::state::register::{Closed, Lane, Register, WriteTicket};
+use super::store::state_file::Record;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,8 +1,9 @@
 //! What goes with a mode: who, why, until when; and the texts that applications read.
 
-use super::lsn::Lsn;
-use super::mode::{Mode, State, Writes};
-use super::when::{self, millis};
+use super::command::when;
+use super::command::when::millis;
+use super::state::lsn::Lsn;
+use super::state::mode::{Mode, State, Writes};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -206,7 +207,7 @@ impl GateView {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::gate::mode::Epoch;
+    use crate::gate::state::mode::Epoch;
 
     pub(crate) fn terms(cause: Cause) -> Terms {
         Terms {

@@ -1,9 +1,9 @@
 //! What a command of the gate can answer instead of a row; each error has PostgreSQL's SQLSTATE for its kind.
 
+use super::command::progress::Verb;
+use super::command::when;
 use super::detail::Who;
-use super::field::OpenTransaction;
-use super::progress::Verb;
-use super::when;
+use super::environment::OpenTransaction;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -139,8 +139,8 @@ impl GateError {
     pub fn hint(&self) -> Option<String> {
         match self {
             GateError::InvalidOption { hint, .. } => Some(hint.clone()),
-            GateError::UnknownOption(_) => Some(super::options::KNOWN.into()),
-            GateError::UnknownOptionToOpen(_) => Some(super::options::KNOWN_TO_OPEN.into()),
+            GateError::UnknownOption(_) => Some(super::command::options::KNOWN.into()),
+            GateError::UnknownOptionToOpen(_) => Some(super::command::options::KNOWN_TO_OPEN.into()),
             GateError::InvalidTimestamp(_) => Some(when::HINT.into()),
             GateError::UnderWay { verb, .. } => {
                 verb.opposite().map(|back| format!("Wait for it, or call it off with {back}; SHOW MAINTENANCE tells."))

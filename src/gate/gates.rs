@@ -1,15 +1,15 @@
 //! The gates of all databases, and the world they live in.
 
+use super::command::plan::Order;
+use super::command::progress::{Progress, Seen, Verb};
 use super::database::Gate;
 use super::detail::{Quiesced, Terms, Who};
+use super::environment::Field;
 use super::error::GateError;
-use super::field::Field;
-use super::mode::{Epoch, Mode};
 use super::names::{Map, Origin};
-use super::plan::Order;
-use super::progress::{Progress, Seen, Verb};
 use super::server_database::{NamedDatabase, ServerDatabase};
-use super::state_file::{Record, StateFile, Store};
+use super::state::mode::{Epoch, Mode};
+use super::store::state_file::{Record, StateFile, Store};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,7 +101,7 @@ impl World {
 
     pub(crate) async fn change(
         &self,
-        change: impl FnOnce(&mut super::state_file::Document) + Send + 'static,
+        change: impl FnOnce(&mut super::store::state_file::Document) + Send + 'static,
     ) -> Result<(), GateError> {
         let store = self.store.clone();
         // An fsync may take long, and on this thread clients are served.
@@ -123,7 +123,7 @@ impl World {
         unsaved: bool,
     ) -> Result<Option<String>, GateError> {
         let (store, kept) = (self.store.clone(), all.clone());
-        let change = move |document: &mut super::state_file::Document| {
+        let change = move |document: &mut super::store::state_file::Document| {
             document.all = kept.unwrap_or_else(|| document.all.clone());
             document.put(&records);
         };
@@ -182,7 +182,7 @@ impl Gates {
         let gates = Gates { world: Arc::new(world), alarm: alarm.map(Into::into) };
         let databases: Vec<NamedDatabase> = databases.iter().map(Into::into).collect();
         gates.world.start(&databases);
-        gates.world.runtime.spawn(super::expiry::watch(Arc::downgrade(&gates.world)));
+        gates.world.runtime.spawn(super::command::expiry::watch(Arc::downgrade(&gates.world)));
         Ok(gates)
     }
 
@@ -274,6 +274,6 @@ fn row(name: String, gate: &Gate) -> Row {
 
 /// The order that a clock gives for what has expired.
 pub(crate) fn expired(verb: Verb, now: Timestamp) -> Order {
-    let options = super::options::OnOptions::new(super::options::OnDefaults::default());
+    let options = super::command::options::OnOptions::new(super::command::options::OnDefaults::default());
     Order { verb, options, who: Who::proxy(), now, only_expired: true }
 }

@@ -1,13 +1,13 @@
 //! Which name leads to which gate. Names come and go with the configuration and, behind `*`, with the clients; a gate stays with
 //! its database. A name that is led elsewhere while it is closed stays closed: only a person opens a gate.
 
-use super::commands;
+use super::command::execute;
 use super::database::{Gate, Move};
 use super::error::GateError;
 use super::gates::World;
-use super::mode::Mode;
 use super::server_database::{NamedDatabase, ServerDatabase};
-use super::state_file::{Document, Kept, Record};
+use super::state::mode::Mode;
+use super::store::state_file::{Document, Kept, Record};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -238,7 +238,7 @@ impl World {
         let gate = Arc::new(Gate::with_record(place.clone(), Some(name), self.limits.shards, record));
         gate.note_came_closed(came_closed);
         map.gates.insert(place.clone(), gate.clone());
-        commands::resume(self, &gate);
+        execute::resume(self, &gate);
         gate
     }
 
@@ -271,7 +271,7 @@ impl World {
         for gate in closed {
             let kept = self.map().gates.get(gate.place()).is_some_and(|known| Arc::ptr_eq(known, &gate));
             if kept {
-                commands::resume(self, &gate);
+                execute::resume(self, &gate);
             }
         }
     }
@@ -330,6 +330,6 @@ impl World {
         let epoch = gate.desk().record.epoch.max(other.epoch).next();
         let record = Record { epoch, since: self.now(), switches: other.switches.clone(), quiesced: None };
         gate.note_came_closed(true);
-        commands::close_now(self, gate, record);
+        execute::close_now(self, gate, record);
     }
 }

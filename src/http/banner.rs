@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::access::may_see_banner;
 use crate::gate::{GateView, Mode};
-use crate::hub::Hub;
+use crate::shared::Hub;
 
 /// The mode of a database, as a visitor may know it: not who closed it.
 #[derive(Serialize)]

@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::hub::Hub;
-use crate::serve::files;
+use crate::proxy::open_files;
+use crate::shared::Hub;
 use crate::topology::Role;
 
 /// Connections at once; further ones wait to be accepted.
@@ -47,7 +47,7 @@ fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/v1/databases/{database}/banner", get(banner::get))
+        .route("/v1/databases/{database}/banner", get(crate::http::banner::get))
         .with_state(hub)
 }
 
@@ -67,10 +67,10 @@ async fn accept(router: Router, hub: Arc<Hub>, listener: TcpListener) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                if !files::is_limit(&error) {
+                if !open_files::is_limit(&error) {
                     tracing::warn!(event = "accept_failed", %error, "cannot accept an HTTP connection");
                 } else if let Some(times) = hub.too_many_files.note(std::time::Instant::now()) {
-                    tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", files::REMEDY);
+                    tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", open_files::REMEDY);
                 }
                 sleep(Duration::from_millis(100)).await;
                 continue;

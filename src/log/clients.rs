@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::Report;
+use crate::protocol::Report;
 
 /// What is known of a client, as far as it has said.
 #[derive(Clone, Copy)]

@@ -9,8 +9,8 @@ mod occasionally;
 mod refused_statements;
 mod text;
 
-pub use occasionally::Occasionally;
-pub use refused_statements::{Refused, RefusedKind, RefusedStatements};
+pub use crate::log::occasionally::Occasionally;
+pub use crate::log::refused_statements::{Refused, RefusedKind, RefusedStatements};
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -52,7 +52,9 @@ pub fn start(log: &Log) -> Level {
     let lines = fmt::layer().with_target(false).with_writer(std::io::stderr);
     let lines = match log.log_format {
         LogFormat::Json => lines.json().boxed(),
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).fmt_fields(text::Fields).boxed(),
+        LogFormat::Text => {
+            lines.with_ansi(std::io::stderr().is_terminal()).fmt_fields(crate::log::text::Fields).boxed()
+        }
     };
     // Fails only if somebody has set up logging before: then that stays.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();

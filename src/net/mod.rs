@@ -4,6 +4,6 @@ mod options;
 mod socket;
 mod stream;
 
-pub use options::{Keepalive, TcpOptions};
-pub use socket::{Socket, tune};
-pub use stream::Stream;
+pub use crate::net::options::{Keepalive, TcpOptions};
+pub use crate::net::socket::{Socket, tune};
+pub use crate::net::stream::Stream;

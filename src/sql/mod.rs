@@ -9,46 +9,29 @@
 //!
 //! All of it is pure: no sockets, no modes, no clock. Nothing here recurses on what a client sends.
 
-mod analyzer;
-mod builtins;
+pub mod block_setup;
 pub mod cache;
-mod calls;
-mod classify;
-mod constants;
-mod cursor;
-mod ddl;
-mod encoding;
-pub mod held_cursor;
-mod keyword;
-mod lexer;
-mod literal;
-mod normal;
-mod own;
-pub mod own_statements;
-mod pattern;
-pub mod quote;
-pub mod read_write;
-mod refused;
-mod scan;
-mod session;
-mod settings;
-pub mod setup;
-mod statement;
-pub mod target;
-pub mod tree;
-pub mod unseen;
-
+pub mod classify;
+mod guard_settings;
+pub mod hidden_writers;
 #[cfg(test)]
 mod hostile_tests;
+pub mod lex;
 #[cfg(test)]
 mod live_tests;
+pub mod own_statements;
+mod pgsluice_settings;
+mod statement;
+pub mod tree;
+pub mod with_hold_cursor;
+pub mod write_target;
 
-pub use analyzer::{Analyzer, MAX_STATEMENTS, MAX_TEXT_BYTES, analyze};
-pub use encoding::{Encoding, LexContext, StandardStrings};
-pub use normal::normalised;
-pub use own::{Own, OwnUse, is_ours, may_use_own, own_use, set_name};
-pub use refused::{ListError, RefusalList, Why, names_in_pieces};
-pub use statement::{
+pub use crate::sql::cache::normalize::normalised;
+pub use crate::sql::classify::analyzer::{Analyzer, MAX_STATEMENTS, MAX_TEXT_BYTES, analyze};
+pub use crate::sql::classify::readonly_exceptions::{ListError, RefusalList, Why, names_in_pieces};
+pub use crate::sql::lex::encoding::{Encoding, LexContext, StandardStrings};
+pub use crate::sql::pgsluice_settings::{Own, OwnUse, is_ours, may_use_own, own_use, set_name};
+pub use crate::sql::statement::{
     Analysis, CopyDirection, Isolation, Kind, Name, Process, Proven, Reason, Refusal, SessionEffect, Statement,
     TransactionModes, TransactionVerb,
 };

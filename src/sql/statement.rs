@@ -1,8 +1,8 @@
 //! What is known of a statement after reading it: the words that the rest of pgsluice decides with.
 
-use super::read_write::ReadWriteRequest;
-use super::refused::Why;
-use super::unseen::Left;
+use super::classify::read_write::ReadWriteRequest;
+use super::classify::readonly_exceptions::Why;
+use super::hidden_writers::Left;
 use std::borrow::Cow;
 use std::ops::Range;
 

@@ -109,7 +109,7 @@ impl ServerTls {
     /// The handshake, after the server has answered SSLRequest with `S`. `host` is the name or address that was
     /// configured, not what it resolved to. Puts no limit on time: the caller does.
     ///
-    /// For channel binding, see [`server_end_point`](super::server_end_point) and the stream's `peer_certificates`.
+    /// For channel binding, see [`server_end_point`](crate::tls::server_end_point) and the stream's `peer_certificates`.
     ///
     /// # Errors
     /// `InvalidData` with rustls's reason if the handshake fails, `InvalidInput` if `host` cannot be verified,

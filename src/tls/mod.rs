@@ -26,11 +26,11 @@ pub mod reload;
 pub mod server;
 mod verifier;
 
-pub use binding::server_end_point;
-pub use client::{CaSource, ServerTls, ServerTlsConfig, ServerTlsPolicy};
-pub use error::TlsError;
-pub use reload::{Reloadable, TlsFiles};
-pub use server::{ClientTls, ClientTlsConfig, ClientTlsPolicy};
+pub use crate::tls::binding::server_end_point;
+pub use crate::tls::client::{CaSource, ServerTls, ServerTlsConfig, ServerTlsPolicy};
+pub use crate::tls::error::TlsError;
+pub use crate::tls::reload::{Reloadable, TlsFiles};
+pub use crate::tls::server::{ClientTls, ClientTlsConfig, ClientTlsPolicy};
 
 /// The protocol name that PostgreSQL 17 and libpq 17 negotiate by ALPN.
 pub const ALPN: &[u8] = b"postgresql";

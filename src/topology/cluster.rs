@@ -10,7 +10,7 @@ use super::election::{Claim, Leader, elect};
 use super::floor::Floor;
 use super::server::{Look, Role, Upstream};
 use crate::gate::Lsn;
-use crate::upstream::Address;
+use crate::server::Address;
 
 /// Servers that have just failed a transaction, and are not chosen for it again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! The [`monitor`] keeps one connection to each server and notes what it sees in the [`Cluster`]. The [`election`] decides from
 //! what all servers claim which one takes writes. Each time a server's role or the decision changes, that server's connections
-//! are out of date ([`crate::upstream::Watch`]), and a [`monitor::Follower`] is told: it has whoever waits choose again.
+//! are out of date ([`crate::server::Watch`]), and a [`monitor::Follower`] is told: it has whoever waits choose again.
 
 mod cluster;
 mod election;
@@ -10,6 +10,6 @@ mod floor;
 pub mod monitor;
 mod server;
 
-pub use cluster::{Avoid, Cluster, Standing};
-pub use election::Leader;
-pub use server::{InUse, Instance, Look, Role, Upstream};
+pub use crate::topology::cluster::{Avoid, Cluster, Standing};
+pub use crate::topology::election::Leader;
+pub use crate::topology::server::{InUse, Instance, Look, Role, Upstream};

@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use super::cluster::Cluster;
 use super::server::{Instance, Look, Role};
 use crate::gate::Lsn;
+use crate::server::login::{Fresh, Login, LoginError};
 use crate::sql::own_statements::servers::{IDENTITY, LOOK};
-use crate::upstream::login::{Fresh, Login, LoginError};
 
 /// Between two looks while no primary is known: whoever waits for one waits no longer than that.
 const QUICK: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::election::Claim;
 use crate::gate::Lsn;
-use crate::upstream::{Address, Watch};
+use crate::server::{Address, Watch};
 
 /// What an upstream is, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

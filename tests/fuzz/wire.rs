@@ -2,8 +2,8 @@
 
 use crate::cases;
 use crate::mutate::Dice;
-use pgsluice::wire::fields::ErrorFields;
-use pgsluice::wire::{frame, front, startup};
+use pgsluice::protocol::error_fields::ErrorFields;
+use pgsluice::protocol::{frame, frontend, startup_packet};
 
 /// As PostgreSQL reads lengths: signed, and counting themselves.
 fn expected_total(bytes: &[u8]) -> Option<usize> {
@@ -51,31 +51,31 @@ fn any_bytes_are_frames_or_refused() {
             }
         }
         let body = some_bytes(dice, 80);
-        if let Ok(text) = front::query(&body) {
+        if let Ok(text) = frontend::query(&body) {
             assert!(text.len() + 1 == body.len() && !text.contains(&0));
             let mut again = Vec::new();
-            front::write_query(&mut again, text);
+            frontend::write_query(&mut again, text);
             assert_eq!(again[5..], body);
         }
-        if let Ok(parse) = front::parse(&body) {
+        if let Ok(parse) = frontend::parse(&body) {
             let mut again = Vec::new();
-            front::write_parse(&mut again, parse.name, parse.text, parse.oids);
+            frontend::write_parse(&mut again, parse.name, parse.text, parse.oids);
             assert_eq!(again[5..], body);
         }
-        if let Ok(bind) = front::bind(&body) {
+        if let Ok(bind) = frontend::bind(&body) {
             let mut again = Vec::new();
-            front::write_bind(&mut again, bind.portal, bind.statement, bind.rest);
+            frontend::write_bind(&mut again, bind.portal, bind.statement, bind.rest);
             assert_eq!(again[5..], body);
         }
-        if let Ok(target) = front::target(&body) {
+        if let Ok(target) = frontend::target(&body) {
             let mut again = Vec::new();
-            front::write_target(&mut again, b'D', target);
+            frontend::write_target(&mut again, b'D', target);
             assert_eq!(again[5..], body);
         }
-        let _ = (front::execute(&body), front::function_oid(&body), startup::first(&body));
+        let _ = (frontend::execute(&body), frontend::function_oid(&body), startup_packet::first(&body));
         let fields = ErrorFields::new(&body);
         let _ = (fields.iter().count(), fields.summary(), fields.place());
-        if let Ok(Some(length)) = startup::length(&body) {
+        if let Ok(Some(length)) = startup_packet::length(&body) {
             assert!(length >= 8, "{length}");
         }
     });

@@ -1,4 +1,4 @@
-//! The barrier: `src/gate/register.rs` itself is compiled upon loom's threads. One session against the flipper is run through
+//! The barrier: `src/gate/state/register.rs` itself is compiled upon loom's threads. One session against the flipper is run through
 //! every interleaving; two sessions against it through every one with at most three involuntary switches.
 //!
 //! The promise: once `drained` reports, no transaction still holds a ticket and none gets one. Each ticket holder writes to

@@ -1,8 +1,8 @@
 //! The register upon loom's atomics as they are.
-#[path = "../../src/gate/mode.rs"]
+#[path = "../../src/gate/state/mode.rs"]
 #[allow(dead_code)]
 pub mod mode;
-#[path = "../../src/gate/register.rs"]
+#[path = "../../src/gate/state/register.rs"]
 #[allow(dead_code)]
 pub mod register;
 

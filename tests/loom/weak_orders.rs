@@ -1,8 +1,8 @@
 //! The register with a leaving that does not release what the transaction did.
-#[path = "../../src/gate/mode.rs"]
+#[path = "../../src/gate/state/mode.rs"]
 #[allow(dead_code)]
 pub mod mode;
-#[path = "../../src/gate/register.rs"]
+#[path = "../../src/gate/state/register.rs"]
 #[allow(dead_code)]
 pub mod register;
 

@@ -1,8 +1,8 @@
 //! pgsluice's own statements under a search_path that is full of traps: an overload of every function, operator, type and
 //! relation of PostgreSQL's own that they name, each of which raises an error.
 
+use pgsluice::sql::lex::quote::literal;
 use pgsluice::sql::own_statements;
-use pgsluice::sql::quote::literal;
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Cluster, Postgres, Raw};
 

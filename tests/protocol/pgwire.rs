@@ -2,8 +2,8 @@
 //! what was meant.
 
 use bytes::BytesMut;
-use pgsluice::wire::front::Target;
-use pgsluice::wire::{Report, TxStatus, answer, back, front};
+use pgsluice::protocol::frontend::Target;
+use pgsluice::protocol::{Report, TxStatus, answer, backend, frontend};
 use pgwire::messages::response::TransactionStatus;
 use pgwire::messages::startup::{Authentication, SecretKey};
 use pgwire::messages::{DecodeContext, PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
@@ -69,7 +69,7 @@ fn errors_and_notices() {
     assert_eq!(one!(backend(by_hand), PgWireBackendMessage::ErrorResponse).fields, fields("ERROR"));
     let by_pgwire = |out: &mut Vec<u8>| answer::report(out, &report);
     assert_eq!(one!(backend(by_pgwire), PgWireBackendMessage::ErrorResponse).fields, fields("ERROR"));
-    let notice = Report { severity: pgsluice::wire::Severity::Notice, ..report.clone() };
+    let notice = Report { severity: pgsluice::protocol::Severity::Notice, ..report.clone() };
     let both = [backend(|out| notice.write(out)), backend(|out| answer::report(out, &notice))];
     for all in both {
         assert_eq!(one!(all, PgWireBackendMessage::NoticeResponse).fields, fields("NOTICE"));
@@ -89,18 +89,21 @@ fn both_ways_of_writing_an_error_give_the_same_bytes() {
 
 #[test]
 fn the_log_in() {
-    assert!(matches!(one!(backend(back::authentication_ok), PgWireBackendMessage::Authentication), Authentication::Ok));
+    assert!(matches!(
+        one!(backend(backend::authentication_ok), PgWireBackendMessage::Authentication),
+        Authentication::Ok
+    ));
     let set = one!(
-        backend(|out| back::parameter_status(out, "DateStyle", "ISO, MDY")),
+        backend(|out| backend::parameter_status(out, "DateStyle", "ISO, MDY")),
         PgWireBackendMessage::ParameterStatus
     );
     assert_eq!((set.name.as_str(), set.value.as_str()), ("DateStyle", "ISO, MDY"));
     let secret: Vec<u8> = (1..=32).collect();
-    let key = one!(backend(|out| back::backend_key(out, 4711, &secret)), PgWireBackendMessage::BackendKeyData);
+    let key = one!(backend(|out| backend::backend_key(out, 4711, &secret)), PgWireBackendMessage::BackendKeyData);
     assert_eq!(key.pid, 4711);
     assert_eq!(key.secret_key.to_bytes(), secret);
     let key =
-        one!(backend(|out| back::backend_key(out, 1, &7_i32.to_be_bytes())), PgWireBackendMessage::BackendKeyData);
+        one!(backend(|out| backend::backend_key(out, 1, &7_i32.to_be_bytes())), PgWireBackendMessage::BackendKeyData);
     assert!(key.secret_key.eq_value(&SecretKey::I32(7)));
 }
 
@@ -138,7 +141,7 @@ fn answers_of_our_own() {
         (TxStatus::Block, TransactionStatus::Transaction),
         (TxStatus::Failed, TransactionStatus::Error),
     ] {
-        for all in [backend(|out| back::ready(out, status)), backend(|out| answer::ready(out, status))] {
+        for all in [backend(|out| backend::ready(out, status)), backend(|out| answer::ready(out, status))] {
             assert_eq!(one!(all, PgWireBackendMessage::ReadyForQuery).status, read);
         }
     }
@@ -149,10 +152,10 @@ fn answers_of_our_own() {
         answer::empty_query(out);
         answer::portal_suspended(out);
         answer::close_complete(out);
-        back::parse_complete(out);
-        back::bind_complete(out);
-        back::close_complete(out);
-        back::command_complete(out, "INSERT 0 1");
+        backend::parse_complete(out);
+        backend::bind_complete(out);
+        backend::close_complete(out);
+        backend::command_complete(out, "INSERT 0 1");
     });
     use PgWireBackendMessage as B;
     assert!(
@@ -177,37 +180,42 @@ fn answers_of_our_own() {
 
 #[test]
 fn messages_to_servers() {
-    let query = one!(frontend(|out| front::write_query(out, b"SELECT 'a'")), PgWireFrontendMessage::Query);
+    let query = one!(frontend(|out| frontend::write_query(out, b"SELECT 'a'")), PgWireFrontendMessage::Query);
     assert_eq!(query.query, "SELECT 'a'");
     let split =
-        one!(frontend(|out| front::write_query_of(out, &[b"BEGIN;", b"SELECT 1"])), PgWireFrontendMessage::Query);
+        one!(frontend(|out| frontend::write_query_of(out, &[b"BEGIN;", b"SELECT 1"])), PgWireFrontendMessage::Query);
     assert_eq!(split.query, "BEGIN;SELECT 1");
     let oids = [23_u32.to_be_bytes(), 25_u32.to_be_bytes()].concat();
-    let parse =
-        one!(frontend(|out| front::write_parse(out, b"name", b"SELECT $1, $2", &oids)), PgWireFrontendMessage::Parse);
+    let parse = one!(
+        frontend(|out| frontend::write_parse(out, b"name", b"SELECT $1, $2", &oids)),
+        PgWireFrontendMessage::Parse
+    );
     assert_eq!(parse.name.as_deref(), Some("name"));
     assert_eq!((parse.query.as_str(), &parse.type_oids[..]), ("SELECT $1, $2", &[23, 25][..]));
     // Formats, values and result formats, as a client would send them.
     let rest = b"\0\x01\0\x01\0\x02\0\0\0\x03abc\xff\xff\xff\xff\0\x01\0\0";
-    let bind = one!(frontend(|out| front::write_bind(out, b"portal", b"statement", rest)), PgWireFrontendMessage::Bind);
+    let bind =
+        one!(frontend(|out| frontend::write_bind(out, b"portal", b"statement", rest)), PgWireFrontendMessage::Bind);
     assert_eq!((bind.portal_name.as_deref(), bind.statement_name.as_deref()), (Some("portal"), Some("statement")));
     assert_eq!((&bind.parameter_format_codes[..], &bind.result_column_format_codes[..]), (&[1][..], &[0][..]));
     let values: Vec<_> = bind.parameters.iter().map(|value| value.as_deref()).collect();
     assert_eq!(values, [Some(&b"abc"[..]), None]);
-    let execute = one!(frontend(|out| front::write_execute(out, b"portal")), PgWireFrontendMessage::Execute);
+    let execute = one!(frontend(|out| frontend::write_execute(out, b"portal")), PgWireFrontendMessage::Execute);
     assert_eq!((execute.name.as_deref(), execute.max_rows), (Some("portal"), 0));
     let statement = Target::Statement(b"statement");
-    let describe = one!(frontend(|out| front::write_target(out, b'D', statement)), PgWireFrontendMessage::Describe);
+    let describe = one!(frontend(|out| frontend::write_target(out, b'D', statement)), PgWireFrontendMessage::Describe);
     assert_eq!((describe.target_type, describe.name.as_deref()), (b'S', Some("statement")));
-    let close =
-        one!(frontend(|out| front::write_target(out, b'C', Target::Portal(b"portal"))), PgWireFrontendMessage::Close);
+    let close = one!(
+        frontend(|out| frontend::write_target(out, b'C', Target::Portal(b"portal"))),
+        PgWireFrontendMessage::Close
+    );
     assert_eq!((close.target_type, close.name.as_deref()), (b'P', Some("portal")));
-    let fail = one!(frontend(|out| front::write_copy_fail(out, "no more")), PgWireFrontendMessage::CopyFail);
+    let fail = one!(frontend(|out| frontend::write_copy_fail(out, "no more")), PgWireFrontendMessage::CopyFail);
     assert_eq!(fail.message, "no more");
     let all = frontend(|out| {
-        front::write_sync(out);
-        front::write_flush(out);
-        front::write_terminate(out);
+        frontend::write_sync(out);
+        frontend::write_flush(out);
+        frontend::write_terminate(out);
     });
     use PgWireFrontendMessage as F;
     assert!(matches!(&all[..], [F::Sync(_), F::Flush(_), F::Terminate(_)]), "{all:?}");

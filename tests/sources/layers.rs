@@ -9,15 +9,15 @@ use crate::{code, is_test, sources};
 /// What a word in the table's column "knows nothing of" stands for.
 const WORDS: [(&str, &[&str]); 10] = [
     ("SQL", &["sql"]),
-    ("pools", &["upstream"]),
+    ("pools", &["server"]),
     ("sockets", &["net"]),
     ("modes", &["gate"]),
-    ("clients", &["hub", "session"]),
-    ("PostgreSQL", &["wire", "sql", "upstream"]),
-    ("the conversation with a server", &["session"]),
+    ("clients", &["shared", "client"]),
+    ("PostgreSQL", &["protocol", "sql", "server"]),
+    ("the conversation with a server", &["client"]),
     ("the console", &["admin"]),
     ("HTTP", &["http"]),
-    ("what becomes of it", &["upstream", "hub", "session", "serve", "admin", "http", "cli"]),
+    ("what becomes of it", &["server", "shared", "client", "proxy", "admin", "http", "cli"]),
 ];
 
 /// For each folder of `src`, those that it imports from.

@@ -3,7 +3,7 @@
 use crate::{code, is_test, sources};
 
 /// The one file that puts messages of pgwire together.
-const WRITES_ANSWERS: &str = "src/wire/answer.rs";
+const WRITES_ANSWERS: &str = "src/protocol/answer.rs";
 
 /// pgwire's decoders panic on messages that are cut short, and read beyond the end of others: no byte of a peer's may come near.
 #[test]
@@ -26,7 +26,7 @@ fn pgwire_only_writes() {
 /// the same map would wait for one another.
 #[test]
 fn entries_of_shared_maps_stay_within_the_files_of_their_maps() {
-    const MAPS: [&str; 3] = ["src/hub/askers.rs", "src/hub/database.rs", "src/hub/keys.rs"];
+    const MAPS: [&str; 3] = ["src/shared/recent_callers.rs", "src/shared/database.rs", "src/shared/cancel_keys.rs"];
     for source in sources(&["src"]).iter().filter(|source| code(source).contains("dashmap")) {
         let path = source.path.to_str().unwrap();
         assert!(MAPS.contains(&path), "{path} uses dashmap: is a reference ever kept there?");

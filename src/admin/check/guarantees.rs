@@ -1,8 +1,8 @@
 //! Whether the check for writes can count them, and what runs at each log-in.
 
 use super::{Findings, some};
-use crate::hub::{Database, Hub};
-use crate::serve::guarantees;
+use crate::proxy::maintenance::guarantees;
+use crate::shared::{Database, Hub};
 
 /// Asks the database.
 pub(super) async fn check(hub: &Hub, database: &Database, findings: &mut Findings) {

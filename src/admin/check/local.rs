@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::show::seen::Seen;
 use super::Findings;
+use crate::admin::show::seen::Seen;
 use crate::config::StateFile;
 use crate::gate::Mode;
-use crate::hub::{Database, Hub};
+use crate::shared::{Database, Hub};
 use crate::topology::{Cluster, Role};
 
 /// PostgreSQL 14 is the first that reports a guard that fell.
@@ -163,7 +163,7 @@ fn quoted(names: &[&str]) -> String {
 }
 
 /// How far a replica is behind, in words.
-fn behind(address: &crate::upstream::Address, bytes: u64, time: Duration) -> String {
+fn behind(address: &crate::server::Address, bytes: u64, time: Duration) -> String {
     let (size, age) = (about_size(bytes), about_duration(time));
     match (bytes, time.as_millis()) {
         (0, 0) => format!("{address} has replayed everything, 0 behind"),

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::{Findings, some};
 use crate::auth::Credential;
-use crate::hub::Database;
+use crate::protocol::frontend;
+use crate::server::login::Fresh;
+use crate::shared::Database;
 use crate::topology::Role;
-use crate::upstream::login::Fresh;
-use crate::wire::front;
 
 /// Roles that are tried; a log-in takes some milliseconds.
 const MOST: usize = 50;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Says goodbye and waits until the server has closed: it must not be taken for somebody's who connects past the proxy.
 async fn leave(mut fresh: Fresh) {
     let mut bye = Vec::new();
-    front::write_terminate(&mut bye);
+    frontend::write_terminate(&mut bye);
     let gone = async {
         fresh.stream.write_all(&bye).await?;
         loop {

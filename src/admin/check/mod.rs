@@ -100,17 +100,17 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
         let names = hub.databases.of_gate(&gate);
         seen_gates.push(gate);
         let mut findings = Findings::default();
-        local::names(&hub, &database, &names, &mut findings);
-        console.link.wait(local::state_file(&hub, &mut findings)).await?;
-        local::gate(&hub, &database, &mut findings);
-        let primary = local::servers(&database, &mut findings);
+        crate::admin::check::local::names(&hub, &database, &names, &mut findings);
+        console.link.wait(crate::admin::check::local::state_file(&hub, &mut findings)).await?;
+        crate::admin::check::local::gate(&hub, &database, &mut findings);
+        let primary = crate::admin::check::local::servers(&database, &mut findings);
         if let Some(at) = primary {
-            console.link.wait(unseen::check(&hub, &database, &mut findings)).await?;
-            console.link.wait(guarantees::check(&hub, &database, &mut findings)).await?;
-            console.link.wait(primary::check(&hub, &database, at, &seen, &mut findings)).await?;
+            console.link.wait(crate::admin::check::unseen::check(&hub, &database, &mut findings)).await?;
+            console.link.wait(crate::admin::check::guarantees::check(&hub, &database, &mut findings)).await?;
+            console.link.wait(crate::admin::check::primary::check(&hub, &database, at, &seen, &mut findings)).await?;
         }
-        console.link.wait(logins::check(&database, &mut findings)).await?;
-        local::sessions(&names, &seen, &mut findings);
+        console.link.wait(crate::admin::check::logins::check(&database, &mut findings)).await?;
+        crate::admin::check::local::sessions(&names, &seen, &mut findings);
         for finding in findings.0 {
             table.push([
                 (*database.name).into(),

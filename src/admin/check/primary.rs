@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::super::show::seen::Seen;
 use super::Findings;
+use crate::admin::show::seen::Seen;
 use crate::config::show_duration;
-use crate::hub::{Database, Hub};
-use crate::serve::setup::monitor_login;
+use crate::proxy::setup::monitor_login;
+use crate::server::own_query::Row;
+use crate::shared::{Database, Hub};
 use crate::sql::own_statements::servers;
-use crate::upstream::query::Row;
 
 /// Sessions that are looked at, those with the oldest transactions first.
 const MOST: usize = 500;

@@ -1,8 +1,8 @@
 //! What of a database's own leads to unseen writers: it will be refused.
 
 use super::Findings;
-use crate::hub::{Database, Hub};
-use crate::serve::catalog;
+use crate::proxy::maintenance::catalog;
+use crate::shared::{Database, Hub};
 
 /// Asks the database's catalog as MAINTENANCE ON does.
 pub(super) async fn check(hub: &Hub, database: &Database, findings: &mut Findings) {

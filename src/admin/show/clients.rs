@@ -2,7 +2,7 @@
 
 use super::seen::{Seen, address, time, time_of};
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::hub::{Hub, Phase};
+use crate::shared::{Hub, Phase};
 
 /// After `id`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![

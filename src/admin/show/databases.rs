@@ -3,8 +3,8 @@
 use super::seen::Seen;
 use crate::admin::table::{Cell, Column, Table, columns};
 use crate::config::ServerLogin;
-use crate::hub::database::limit_of;
-use crate::hub::{Database, Hub};
+use crate::shared::database::limit_of;
+use crate::shared::{Database, Hub};
 
 /// PgBouncer's since 1.24; after `disabled`: what is pgsluice's own. `reserve_pool`, the older name of `reserve_pool_size`, must not
 /// stand beside it: exporters know both, and refuse to give one metric twice.

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::seen::Seen;
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::hub::Hub;
-use crate::hub::database::limit_of;
+use crate::shared::Hub;
+use crate::shared::database::limit_of;
 
 /// SHOW LISTS
 pub const LISTS: &[Column] = columns![list Text, items Int4];
@@ -101,10 +101,10 @@ pub fn mem(seen: &Seen) -> Table {
     let mut table = Table::new(MEM);
     let mean = kept.verdict_bytes.checked_div(kept.verdicts).unwrap_or(0);
     table.push(["verdict_cache".into(), mean.into(), kept.verdicts.into(), Cell::Int(0), kept.verdict_bytes.into()]);
-    let client = std::mem::size_of::<crate::hub::Client>();
+    let client = std::mem::size_of::<crate::shared::Client>();
     let clients = seen.clients.len();
     table.push(["clients".into(), client.into(), clients.into(), Cell::Int(0), (client * clients).into()]);
-    let statement = std::mem::size_of::<crate::hub::Statement>();
+    let statement = std::mem::size_of::<crate::shared::Statement>();
     let total = statement * kept.statements;
     table.push(["prepared_statements".into(), statement.into(), kept.statements.into(), Cell::Int(0), total.into()]);
     table

@@ -10,13 +10,13 @@ mod servers;
 mod stats;
 mod upstreams;
 
-use super::command::Show;
 use super::console::{Console, Failed};
+use super::language::command::Show;
 use super::maintenance;
 use super::rehearse;
 use super::table::{Cell, Column, Table, columns};
-use crate::hub::Layers;
-use crate::wire::{Report, Severity};
+use crate::protocol::{Report, Severity};
+use crate::shared::Layers;
 
 const VERSION: &[Column] = columns![version Text];
 const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text];
@@ -53,21 +53,21 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
     Some(match show {
         Show::Help => return None,
         Show::Version => VERSION,
-        Show::Databases => databases::COLUMNS,
-        Show::Pools => pools::COLUMNS,
-        Show::Clients => clients::COLUMNS,
-        Show::Servers => servers::COLUMNS,
-        Show::Stats => stats::COLUMNS,
-        Show::StatsTotals => stats::TOTALS,
-        Show::StatsAverages => stats::AVERAGES,
-        Show::Totals => stats::SUMS,
-        Show::Lists => lists::LISTS,
+        Show::Databases => crate::admin::show::databases::COLUMNS,
+        Show::Pools => crate::admin::show::pools::COLUMNS,
+        Show::Clients => crate::admin::show::clients::COLUMNS,
+        Show::Servers => crate::admin::show::servers::COLUMNS,
+        Show::Stats => crate::admin::show::stats::COLUMNS,
+        Show::StatsTotals => crate::admin::show::stats::TOTALS,
+        Show::StatsAverages => crate::admin::show::stats::AVERAGES,
+        Show::Totals => crate::admin::show::stats::SUMS,
+        Show::Lists => crate::admin::show::lists::LISTS,
         Show::Config => CONFIG,
         Show::State => STATE,
-        Show::Users => lists::USERS,
-        Show::Mem => lists::MEM,
+        Show::Users => crate::admin::show::lists::USERS,
+        Show::Mem => crate::admin::show::lists::MEM,
         Show::Maintenance(_) => maintenance::STATUS,
-        Show::Upstreams => upstreams::COLUMNS,
+        Show::Upstreams => crate::admin::show::upstreams::COLUMNS,
         Show::Rehearsal => rehearse::COLUMNS,
         Show::Nothing(columns) => columns,
         Show::Setting(setting) => setting.column,
@@ -81,7 +81,11 @@ pub(super) async fn run(console: &mut Console, show: &Show) -> Result<Option<Tab
         show,
         Show::Databases | Show::Pools | Show::Clients | Show::Servers | Show::Lists | Show::Users | Show::Mem
     );
-    let seen = if gathers { console.link.wait(seen::gather(&hub)).await? } else { seen::Seen::default() };
+    let seen = if gathers {
+        console.link.wait(crate::admin::show::seen::gather(&hub)).await?
+    } else {
+        crate::admin::show::seen::Seen::default()
+    };
     Ok(Some(match show {
         Show::Help => {
             let usage = Report { severity: Severity::Notice, ..Report::error("00000", "Console usage") };
@@ -89,21 +93,21 @@ pub(super) async fn run(console: &mut Console, show: &Show) -> Result<Option<Tab
             return Ok(None);
         }
         Show::Version => one(VERSION, concat!("pgsluice ", env!("CARGO_PKG_VERSION")).into()),
-        Show::Databases => databases::table(&hub, &seen),
-        Show::Pools => pools::table(&hub, &seen),
-        Show::Clients => clients::table(&hub, &seen),
-        Show::Servers => servers::table(&hub, &seen),
-        Show::Stats => stats::table(&hub),
-        Show::StatsTotals => stats::totals(&hub),
-        Show::StatsAverages => stats::averages(&hub),
-        Show::Totals => stats::sums(&hub),
-        Show::Lists => lists::lists(&hub, &seen),
+        Show::Databases => crate::admin::show::databases::table(&hub, &seen),
+        Show::Pools => crate::admin::show::pools::table(&hub, &seen),
+        Show::Clients => crate::admin::show::clients::table(&hub, &seen),
+        Show::Servers => crate::admin::show::servers::table(&hub, &seen),
+        Show::Stats => crate::admin::show::stats::table(&hub),
+        Show::StatsTotals => crate::admin::show::stats::totals(&hub),
+        Show::StatsAverages => crate::admin::show::stats::averages(&hub),
+        Show::Totals => crate::admin::show::stats::sums(&hub),
+        Show::Lists => crate::admin::show::lists::lists(&hub, &seen),
         Show::Config => config(console),
         Show::State => state(console),
-        Show::Users => lists::users(&hub, &seen),
-        Show::Mem => lists::mem(&seen),
+        Show::Users => crate::admin::show::lists::users(&hub, &seen),
+        Show::Mem => crate::admin::show::lists::mem(&seen),
         Show::Maintenance(only) => maintenance::show(console, only.as_deref())?,
-        Show::Upstreams => upstreams::table(&hub),
+        Show::Upstreams => crate::admin::show::upstreams::table(&hub),
         Show::Rehearsal => rehearse::table(&hub),
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),

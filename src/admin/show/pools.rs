@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::seen::Seen;
 use super::servers::is_used;
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::hub::{Hub, Phase};
+use crate::shared::{Hub, Phase};
 
 /// After `load_balance_hosts`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![

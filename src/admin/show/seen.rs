@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::hub::{Client, Core, Hub, Phase};
-use crate::upstream::Pool;
-use crate::upstream::server::Facts;
+use crate::server::Pool;
+use crate::server::connection::Facts;
+use crate::shared::{Client, Core, Hub, Phase};
 
 /// A client.
 #[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]

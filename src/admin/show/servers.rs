@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::clients::{client_name, server_name};
 use super::seen::{Seen, SeenClient, address, time_of};
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::hub::Hub;
-use crate::upstream::server::Facts;
-use crate::upstream::{KindTag, Pool};
+use crate::server::connection::Facts;
+use crate::server::{KindTag, Pool};
+use crate::shared::Hub;
 
 /// After `id`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![

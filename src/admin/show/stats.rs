@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::hub::Hub;
-use crate::hub::stats::Totals;
+use crate::shared::Hub;
+use crate::shared::stats::Totals;
 
 /// After `avg_bind_count`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![

@@ -1,7 +1,7 @@
 //! SHOW UPSTREAMS: what the monitor last saw of each server.
 
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::hub::Hub;
+use crate::shared::Hub;
 use crate::topology::{Cluster, Role, Upstream};
 
 /// All of it pgsluice's own.

@@ -1,8 +1,8 @@
 //! The example file and the documentation say what the reader reads.
 
-use super::super::example::{documentation, example};
-use super::super::*;
 use super::read;
+use crate::config::keys::example::{documentation, example};
+use crate::config::*;
 
 /// The example with every key that is commented out put in force.
 fn uncommented() -> String {
@@ -25,7 +25,7 @@ fn the_example_is_a_configuration_of_defaults_without_warnings() {
     assert_eq!(config.sections().map(shown), Config::empty().sections().map(shown));
 }
 
-fn shown(section: &dyn section::Section) -> Vec<String> {
+fn shown(section: &dyn crate::config::file::section::Section) -> Vec<String> {
     section.shown().into_iter().map(|s| s.plain).collect()
 }
 

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::*;
 use super::{read, warnings, with};
+use crate::config::*;
 
 #[test]
 fn the_least_configuration_has_the_documented_defaults() {

@@ -1,7 +1,7 @@
 //! `pgsluice run --upstream URL`.
 
-use super::super::*;
 use super::lines;
+use crate::config::*;
 
 fn config(url: &str) -> Config {
     Config::for_upstream(url, &Overrides::default()).unwrap_or_else(|e| panic!("{url}: {e}"))

@@ -1,6 +1,6 @@
 //! A key that is read and does nothing is worse than one that is not known.
 
-use super::super::*;
+use crate::config::*;
 
 /// Keys of which only one value is accepted so far, and it is the default.
 const WITHOUT_A_CHOICE: [&str; 1] = ["ddl"];

@@ -1,30 +1,30 @@
 //! Every statement that pgsluice itself sends to a server is built here, but for the catalog's questions in
-//! [`unseen`](super::unseen), which [`all`] lists too.
+//! [`unseen`](crate::sql::hidden_writers), which [`all`] lists too.
 //!
 //! A session's `search_path` may put a user's objects ahead of PostgreSQL's. So in what runs on a client's connection each
 //! function, type, relation and operator has its schema, and nothing is used that resolves an operator by a keyword:
 //! no IN, BETWEEN, LIKE, NULLIF, IS DISTINCT FROM or CASE with an operand. On a connection of pgsluice's own the same holds, and
 //! [`in_system_path`] sets the path ahead of each message: a role's or a database's own default may be anything.
 //!
-//! Names and values go through [`quote`](super::quote).
+//! Names and values go through [`quote`](crate::sql::lex::quote).
 
 pub mod servers;
 pub mod settings;
 pub mod transaction;
 pub mod write_check;
 
-pub use servers::in_system_path;
+pub use crate::sql::own_statements::servers::in_system_path;
 
 /// One of each statement, as it is sent, for a test that runs them all: the name and the text.
 #[doc(hidden)]
 pub fn all() -> Vec<(&'static str, String)> {
     let list = super::RefusalList::default();
-    let mut all = servers::all();
-    all.extend(settings::all());
-    all.extend(transaction::all());
-    all.extend(write_check::all());
-    all.push(("unseen::fingerprint", in_system_path(&super::unseen::fingerprint())));
-    all.push(("unseen::question", in_system_path(&super::unseen::question(&list, "15.1"))));
+    let mut all = crate::sql::own_statements::servers::all();
+    all.extend(crate::sql::own_statements::settings::all());
+    all.extend(crate::sql::own_statements::transaction::all());
+    all.extend(crate::sql::own_statements::write_check::all());
+    all.push(("unseen::fingerprint", in_system_path(&super::hidden_writers::fingerprint())));
+    all.push(("unseen::question", in_system_path(&super::hidden_writers::question(&list, "15.1"))));
     all
 }
 

@@ -1,6 +1,6 @@
 //! Statements on connections of pgsluice's own: what a server is, who else writes, what would be in the way.
 
-use crate::sql::quote::literal;
+use crate::sql::lex::quote::literal;
 
 /// One row about a server: in recovery, position, seconds behind, version, own read-only default, insert position, timeline.
 pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
@@ -133,7 +133,7 @@ fn seconds_since(column: &str) -> String {
     format!("pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) {column})")
 }
 
-/// See [`super::all`].
+/// See [`crate::sql::own_statements::all`].
 pub(super) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("LOOK", LOOK.to_owned()),

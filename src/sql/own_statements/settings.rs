@@ -1,6 +1,6 @@
 //! Statements that set, reset and read settings on a client's connection.
 
-use crate::sql::quote::{ascii_literal, ident, literal, setting_name};
+use crate::sql::lex::quote::{ascii_literal, ident, literal, setting_name};
 
 /// How a statement begins that restores a client's defaults.
 pub const DEFAULTS: &str = "SELECT /* pgsluice: defaults of this client */ ";
@@ -148,7 +148,7 @@ pub fn cannot_be_set(name: &str) -> String {
     format!("{CANNOT_BE_SET}{}", literal(name))
 }
 
-/// See [`super::all`].
+/// See [`crate::sql::own_statements::all`].
 pub(super) fn all() -> Vec<(&'static str, String)> {
     let names = ["app.user", "work_mem", "app.all"];
     vec![

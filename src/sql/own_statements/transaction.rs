@@ -1,6 +1,6 @@
 //! Statements around a client's transaction: blocks, savepoints, the guard, and what a client's state leaves behind.
 
-use crate::sql::quote::{ident, literal};
+use crate::sql::lex::quote::{ident, literal};
 
 /// Fails in every database and in every transaction (22012; in a failed one, as any statement, 25P02).
 pub const POISON: &str = "SELECT 1 OPERATOR(pg_catalog./) 0";
@@ -121,7 +121,7 @@ pub fn close_cursor(cursor: &str) -> String {
     format!("CLOSE {}", ident(cursor))
 }
 
-/// See [`super::all`].
+/// See [`crate::sql::own_statements::all`].
 pub(super) fn all() -> Vec<(&'static str, String)> {
     let mut all = super::named(&[
         ("ARM", ARM),

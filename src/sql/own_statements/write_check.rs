@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::transaction::declaration;
-use crate::sql::quote::literal;
+use crate::sql::lex::quote::literal;
 
 /// Rows for tables, permanent ones, in which the open transaction has changed a row. Rows of catalogs that only went are those
 /// of temporary tables (DISCARD TEMP), but for large objects and replication origins. Counts hold what a savepoint took back as well:
@@ -91,7 +91,7 @@ pub const FORGET_COUNTS: &str = "SELECT pg_catalog.pg_stat_force_next_flush()";
 pub const WAIT_UNTIL_COUNTS_ARE_FORGOTTEN: &str =
     "SET LOCAL statement_timeout TO 0; SELECT pg_catalog.pg_sleep(0.5::pg_catalog.float8)";
 
-/// See [`super::all`]. Within a transaction with an id, so that every part of the question runs.
+/// See [`crate::sql::own_statements::all`]. Within a transaction with an id, so that every part of the question runs.
 pub(super) fn all() -> Vec<(&'static str, String)> {
     let mut all = super::named(&[
         ("FORGET_COUNTS", FORGET_COUNTS),

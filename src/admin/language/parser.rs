@@ -1,0 +1,343 @@
+//! From words to a command.
+
+use std::time::Duration;
+
+use super::command::{Command, Control, GateCommand, Polite, Show, Shutdown};
+use super::words::{Token, syntax};
+use crate::admin::rehearse;
+use crate::admin::settings;
+use crate::admin::settings::Scalar;
+use crate::admin::show::nothing;
+use crate::config::{parse_duration, show_duration};
+use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
+use crate::protocol::Report;
+
+/// Options in one WITH (…): no command has so many.
+const MOST_OPTIONS: usize = 32;
+
+/// Reads one statement; `places` are those of its tokens and of its end.
+///
+/// # Errors
+/// 42601: it is no command. 0A000: it is one of SQL's, or wants to change a setting.
+pub fn parse(tokens: &[Token], places: &[u32]) -> Result<Command, Report> {
+    let mut parser = Parser { tokens, places, at: 0 };
+    let command = parser.command()?;
+    match parser.peek() {
+        None => Ok(command),
+        Some(_) => Err(parser.unexpected()),
+    }
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token],
+    places: &'a [u32],
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn unexpected(&self) -> Report {
+        self.here(syntax(match self.peek() {
+            Some(Token::Quoted(name)) if name.is_empty() => {
+                "zero-length delimited identifier at or near \"\"\"\"".to_owned()
+            }
+            Some(token) => format!("syntax error at or near \"{}\"", token.shown()),
+            None => "syntax error at end of input".to_owned(),
+        }))
+    }
+
+    /// An error of the next token.
+    fn here(&self, report: Report) -> Report {
+        report.with_position(self.places.get(self.at).copied())
+    }
+
+    /// The next word in lower case, if one is next; it is consumed.
+    fn word(&mut self) -> Option<String> {
+        match self.peek() {
+            Some(Token::Word(word)) => {
+                let word = word.to_ascii_lowercase();
+                self.at += 1;
+                Some(word)
+            }
+            _ => None,
+        }
+    }
+
+    /// Consumes this keyword, if it is next.
+    fn keyword(&mut self, keyword: &str) -> bool {
+        let next = matches!(self.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword));
+        self.at += usize::from(next);
+        next
+    }
+
+    fn mark(&mut self, mark: char) -> bool {
+        let next = self.peek() == Some(&Token::Mark(mark));
+        self.at += usize::from(next);
+        next
+    }
+
+    /// Takes everything to the end.
+    fn rest(&mut self) {
+        self.at = self.tokens.len();
+    }
+
+    /// A database's name; bare words are folded to lower case, as identifiers are in PostgreSQL.
+    fn name(&mut self) -> Result<String, Report> {
+        let name = match self.peek() {
+            Some(Token::Word(word)) => word.to_ascii_lowercase(),
+            Some(Token::Quoted(name)) if !name.is_empty() => name.clone(),
+            _ => return Err(self.unexpected()),
+        };
+        self.at += 1;
+        Ok(name)
+    }
+
+    fn optional_name(&mut self) -> Result<Option<String>, Report> {
+        if self.peek().is_none() { Ok(None) } else { self.name().map(Some) }
+    }
+
+    fn target(&mut self) -> Result<Target, Report> {
+        if self.mark('*') { Ok(Target::All) } else { self.name().map(Target::One) }
+    }
+
+    fn command(&mut self) -> Result<Command, Report> {
+        let Some(first) = self.word() else { return Err(self.unexpected()) };
+        let control = |control| Ok(Command::Control(control));
+        match first.as_str() {
+            "show" => self.show(),
+            "maintenance" => self.maintenance(),
+            "offline" => self.gate(Verb::Offline),
+            "online" => self.gate(Verb::Online),
+            "pause" => control(Control::Pause(self.optional_name()?)),
+            "resume" => control(Control::Resume(self.optional_name()?)),
+            "kill" => control(Control::Kill(self.optional_name()?)),
+            "reconnect" => control(Control::Reconnect(self.optional_name()?)),
+            "wait_close" => control(Control::WaitClose(self.optional_name()?)),
+            "disable" => control(Control::Disable(self.name()?)),
+            "enable" => control(Control::Enable(self.name()?)),
+            "kill_client" => self.kill_client(),
+            "reload" => control(Control::Reload),
+            "shutdown" => self.shutdown(),
+            "suspend" => Ok(Command::Unavailable("SUSPEND")),
+            "set" => self.set(),
+            "select" | "with" | "table" | "values" => self.select(),
+            other => match polite(other) {
+                Some(polite) => {
+                    self.rest();
+                    Ok(Command::Polite(polite))
+                }
+                None => {
+                    self.at = 0;
+                    let shown = self.peek().map(Token::shown).unwrap_or_default();
+                    Err(self.here(syntax(format!("invalid command \"{shown}\""))))
+                }
+            },
+        }
+    }
+
+    fn show(&mut self) -> Result<Command, Report> {
+        let Some(what) = self.word() else { return Err(self.unexpected()) };
+        let show = match what.as_str() {
+            "help" => Show::Help,
+            "version" => Show::Version,
+            "databases" => Show::Databases,
+            "pools" => Show::Pools,
+            "clients" => Show::Clients,
+            "servers" => Show::Servers,
+            "stats" => Show::Stats,
+            "stats_totals" => Show::StatsTotals,
+            "stats_averages" => Show::StatsAverages,
+            "totals" => Show::Totals,
+            "lists" => Show::Lists,
+            "config" => Show::Config,
+            "state" => Show::State,
+            "users" => Show::Users,
+            "mem" => Show::Mem,
+            "upstreams" => Show::Upstreams,
+            "maintenance" => {
+                let all = self.mark('*');
+                Show::Maintenance(if all { None } else { self.optional_name()? })
+            }
+            "dns_hosts" => Show::Nothing(nothing::DNS_HOSTS),
+            "dns_zones" => Show::Nothing(nothing::DNS_ZONES),
+            "peers" => Show::Nothing(nothing::PEERS),
+            "peer_pools" => Show::Nothing(nothing::PEER_POOLS),
+            "rehearsal" => Show::Rehearsal,
+            "transaction" if self.keyword("isolation") && self.keyword("level") => {
+                Show::Setting(settings::TRANSACTION_ISOLATION)
+            }
+            "time" if self.keyword("zone") => Show::Setting(settings::TIME_ZONE),
+            other => match settings::setting(other) {
+                Some(setting) => Show::Setting(setting),
+                None => {
+                    self.at = 1;
+                    return Err(self.unexpected());
+                }
+            },
+        };
+        Ok(Command::Show(show))
+    }
+
+    fn maintenance(&mut self) -> Result<Command, Report> {
+        match self.word().as_deref() {
+            Some("on") => self.gate(Verb::On),
+            Some("off") => self.gate(Verb::Off),
+            Some("check") => self.target().map(Command::Check),
+            Some("rehearse") => self.rehearse(),
+            Some("announce") => self.announce(),
+            Some(_) => {
+                self.at = 1;
+                Err(self.unexpected())
+            }
+            None => Err(self.unexpected()),
+        }
+    }
+
+    /// `db 'text'`; no text takes back what has not been told yet.
+    fn announce(&mut self) -> Result<Command, Report> {
+        let target = self.target()?;
+        let Some(Token::Text(text) | Token::Quoted(text)) = self.peek() else { return Err(self.unexpected()) };
+        if text.chars().count() > LONGEST_MESSAGE {
+            let text = format!("an announcement has at most {LONGEST_MESSAGE} characters");
+            return Err(Report::error("22023", text));
+        }
+        let text = text.clone();
+        self.at += 1;
+        Ok(Command::Announce(target, text))
+    }
+
+    /// `db FOR '10min'`, `db STOP`
+    fn rehearse(&mut self) -> Result<Command, Report> {
+        let target = self.target()?;
+        if self.keyword("stop") {
+            return Ok(Command::Rehearse(target, None));
+        }
+        let text = match (self.keyword("for"), self.peek()) {
+            (true, Some(Token::Word(text) | Token::Text(text) | Token::Quoted(text))) => text.clone(),
+            _ => return Err(self.unexpected()),
+        };
+        let wrong = |reason: String| {
+            Report::error("22023", format!("invalid time for a rehearsal: \"{text}\"")).with_detail(Some(reason))
+        };
+        let lasts = if text == "0" { Duration::ZERO } else { parse_duration(&text).map_err(wrong)? };
+        if lasts > rehearse::LONGEST {
+            return Err(wrong(format!("The longest is {}.", show_duration(rehearse::LONGEST))));
+        }
+        self.at += 1;
+        Ok(Command::Rehearse(target, Some(lasts).filter(|lasts| !lasts.is_zero())))
+    }
+
+    fn gate(&mut self, verb: Verb) -> Result<Command, Report> {
+        if self.peek().is_none() {
+            let text = format!("{verb} needs the name of a database, or * for all");
+            let hint = format!("For example: {verb} app. SHOW DATABASES lists the names.");
+            return Err(self.here(Report::error("42601", text).with_hint(Some(hint))));
+        }
+        let target = self.target()?;
+        let closes = verb.opposite().is_some();
+        let options = if self.keyword("with") { self.options()? } else { Vec::new() };
+        let wait = if closes && self.keyword("nowait") { Wait::Flipped } else { Wait::Quiesced };
+        Ok(Command::Gate(GateCommand { verb, target, options, wait }))
+    }
+
+    /// `(name [=] value, …)`
+    fn options(&mut self) -> Result<Vec<(String, String)>, Report> {
+        if !self.mark('(') {
+            return Err(self.unexpected());
+        }
+        let mut options = Vec::new();
+        loop {
+            let name = self.name()?;
+            self.mark('=');
+            let value = match self.peek() {
+                Some(Token::Word(value) | Token::Text(value) | Token::Quoted(value)) => Some(value.clone()),
+                Some(Token::Mark(',' | ')')) if OnOptions::is_flag(&name) => None,
+                _ => return Err(self.unexpected()),
+            };
+            self.at += usize::from(value.is_some());
+            options.push((name, value.unwrap_or_else(|| "on".to_owned())));
+            if self.mark(')') {
+                return Ok(options);
+            }
+            if !self.mark(',') || options.len() >= MOST_OPTIONS {
+                return Err(self.unexpected());
+            }
+        }
+    }
+
+    fn kill_client(&mut self) -> Result<Command, Report> {
+        let id = match self.peek() {
+            Some(Token::Word(id) | Token::Text(id) | Token::Quoted(id)) => match id.parse() {
+                Ok(id) => Some(id),
+                Err(_) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    let id: String = id.chars().take(60).collect();
+                    return Err(Report::error("22003", format!("value \"{id}\" is out of range for type bigint")));
+                }
+                Err(_) => None,
+            },
+            _ => None,
+        };
+        let Some(id) = id else { return Err(self.unexpected()) };
+        self.at += 1;
+        Ok(Command::Control(Control::KillClient(id)))
+    }
+
+    fn shutdown(&mut self) -> Result<Command, Report> {
+        let how = if self.keyword("wait_for_servers") {
+            Shutdown::WaitForServers
+        } else if self.keyword("wait_for_clients") {
+            Shutdown::WaitForClients
+        } else {
+            Shutdown::Immediate
+        };
+        Ok(Command::Control(Control::Shutdown(how)))
+    }
+
+    /// SET of what belongs to a session of PostgreSQL does nothing; of a key of the configuration it is refused, since it would
+    /// be thought to have worked.
+    fn set(&mut self) -> Result<Command, Report> {
+        let _ = self.keyword("session") || self.keyword("local");
+        let Some(name) = self.word() else { return Err(self.unexpected()) };
+        if settings::is_configuration(&name) {
+            return Err(Report::error("0A000", format!("\"{name}\" cannot be changed on the console"))
+                .with_hint(Some("Change it in the configuration file, then RELOAD.".into())));
+        }
+        self.rest();
+        Ok(Command::Polite(Polite::Other("SET")))
+    }
+
+    fn select(&mut self) -> Result<Command, Report> {
+        let known = Scalar::of(self.tokens);
+        self.rest();
+        match known {
+            Some(scalar) => Ok(Command::Scalar(scalar)),
+            None if settings::asks_catalog(self.tokens) => Ok(Command::Catalog),
+            None => Err(Report::error("0A000", "the console runs commands, not queries")
+                .with_hint(Some("SHOW HELP lists the commands.".into()))),
+        }
+    }
+}
+
+fn polite(word: &str) -> Option<Polite> {
+    Some(match word {
+        "begin" => Polite::Begin("BEGIN"),
+        "start" => Polite::Begin("START TRANSACTION"),
+        "commit" | "end" => Polite::End("COMMIT"),
+        "rollback" | "abort" => Polite::End("ROLLBACK"),
+        "savepoint" => Polite::Other("SAVEPOINT"),
+        "release" => Polite::Other("RELEASE"),
+        "reset" => Polite::Other("RESET"),
+        "discard" => Polite::Other("DISCARD ALL"),
+        "deallocate" => Polite::Other("DEALLOCATE ALL"),
+        "close" => Polite::Other("CLOSE CURSOR ALL"),
+        "unlisten" => Polite::Other("UNLISTEN"),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+#[path = "parser_tests.rs"]
+mod tests;

@@ -1,0 +1,597 @@
+//! Taking a server connection for a transaction.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use super::backend_pid::{TRIES, Wish as ServerWish};
+use super::lease::{InPlaceGuard, Lease, OnReplica};
+use super::server_changed::Kept;
+use super::sync_settings::give_back;
+use crate::client::maintenance::barred::{barred, drop_unwanted};
+use crate::client::maintenance::refuse::{ASKING_PATIENCE, Asking};
+use crate::client::startup::open::report_of;
+use crate::client::state::pins::Pin;
+use crate::client::{End, Session};
+use crate::config::PoolMode;
+use crate::gate::{NewTransaction, Reads};
+use crate::protocol::Report;
+use crate::protocol::error_fields::Severity;
+use crate::protocol::frame::peek_front;
+use crate::routing::{Nature, Route, Wish};
+use crate::server::guard::Kind;
+use crate::server::login::LoginError;
+use crate::server::pool::{Grant, Place};
+use crate::server::{AcquireError, Conn, Guarded, Pool, Unguarded};
+use crate::shared::Phase;
+use crate::shared::client::Aim;
+use crate::topology::{Avoid, Cluster, Leader, Standing};
+
+/// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
+pub(in crate::client) const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long before its deadline a wait gets a timer of its own: longer than the janitor sleeps.
+const ALARM: Duration = Duration::from_secs(3);
+/// How long a certain server connection is waited for each time that another client has it.
+pub(in crate::client) const PAUSE: Duration = Duration::from_millis(2);
+/// How long, at most, before the servers are looked at again while none will do.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long before a server is tried again that cannot be reached.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Takes what can be had without waiting, which is the usual case: an idle connection of this core, with the gate open.
+    /// False: nothing has happened.
+    pub(in crate::client) fn acquire_now(&mut self, nature: Nature) -> bool {
+        let plain = self.lease.is_none() && !self.me.operator && !self.manner.fresh;
+        let rather = match self.identity.wish() {
+            ServerWish::Any => None,
+            ServerWish::Rather(id) => Some(id),
+            ServerWish::Waits(_) | ServerWish::Unnamed => return false,
+        };
+        if !plain || self.sequences.wanted().is_some() || self.db.is_paused() {
+            return false;
+        }
+        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
+        let state = self.db.gate.state();
+        if state.mode.new_transaction() != NewTransaction::WriteCapable {
+            return false;
+        }
+        let core = self.core.index;
+        let Some((cluster, pools)) = self.known_pools() else { return false };
+        let (reads, maintenance_reads) = (self.manner.reads, Reads::default());
+        let wish = Wish { state, reads, maintenance_reads, quiesced: None, cluster, avoid: self.avoid };
+        let route = wish.route(nature);
+        let Some(at) = (match route {
+            Route::Write => cluster.primary(),
+            Route::Replica(at) => Some(at),
+            _ => None,
+        }) else {
+            return false;
+        };
+        let Some(Some(pool)) = pools.get(at) else { return false };
+        if route == Route::Write {
+            let home = rather.and_then(|id| pool.try_take_this(core, id));
+            if home.is_none() && rather.is_some() && pool.cores() > 1 {
+                // It may be idle on another core.
+                return false;
+            }
+            let Some(conn) = home.or_else(|| pool.try_take(core)) else { return false };
+            let Some(ticket) = self.enter_gate() else {
+                drop_unwanted(conn);
+                return false;
+            };
+            self.lease = Lease::Write { conn, ticket };
+            self.me.write_capable.set(true);
+        } else {
+            let Some(upstream) = cluster.upstreams.get(at) else { return false };
+            let Some(conn) = pool.try_take(core) else { return false };
+            self.lease = Lease::Guarded { conn, replica: Some(OnReplica::new(at, upstream)), maintenance: false };
+        }
+        self.begin_at_once();
+        true
+    }
+
+    /// The lease that was had without waiting begins.
+    pub(in crate::client) fn begin_at_once(&mut self) {
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.assignments.add(1);
+        }
+        self.holding.cancelled = false;
+        self.settle_down();
+        self.begin_lease();
+        self.begin_anew();
+    }
+
+    /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
+    pub(in crate::client) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
+        if !self.lease.is_none() && self.goes_offline() {
+            let report = self.offline_report();
+            return self.refuse_waiting(&report);
+        }
+        let kept = self.reuse_bound()?;
+        if matches!(kept, Kept::Ready) {
+            self.flow.begun = false;
+            self.begin_anew();
+            return Ok(());
+        }
+        // A session that keeps its connection keeps one to the primary.
+        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
+        let began = self.now;
+        let asking = std::mem::take(&mut self.asking) == Asking::Waits;
+        let patience = self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        let deadline = began + if asking { patience.min(ASKING_PATIENCE) } else { patience };
+        self.holding.cancelled = false;
+        self.me.enter_at(Phase::Waiting, self.now);
+        self.me.aim.set(Aim::Any);
+        if matches!(kept, Kept::Lost) {
+            return self.await_turn(deadline).await;
+        }
+        if !self.me.operator && self.db.gate.state().mode.reports_read_only() {
+            self.db.await_catalog(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
+        }
+        let taken =
+            if self.me.operator { self.take_operator(deadline).await } else { self.take(nature, deadline).await };
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.wait_time.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+            stats.assignments.add(1);
+        }
+        match taken {
+            Ok(()) => {
+                self.settle_down();
+                self.begin_lease();
+                self.begin_anew();
+                Ok(())
+            }
+            Err(Denied::End(End::Report(_)) | Denied::Refused(_)) if asking => {
+                self.asking = Asking::InVain;
+                self.me.enter(Phase::Idle);
+                Ok(())
+            }
+            Err(denied) => self.after_denial(denied).await,
+        }
+    }
+
+    async fn after_denial(&mut self, denied: Denied) -> Result<(), End> {
+        match denied {
+            Denied::End(end) => Err(end),
+            Denied::Asked => {
+                self.answer_asks().await?;
+                if std::mem::take(&mut self.holding.cancelled) && !self.has_to_begin() {
+                    let report = Report::error("57014", "canceling statement due to user request");
+                    return self.refuse_waiting(&report);
+                }
+                self.me.enter(Phase::Idle);
+                Ok(())
+            }
+            Denied::Refused(report) => self.refuse_waiting(&report),
+        }
+    }
+
+    /// The server of the connection that the session keeps is lost: waits until anything is known of it, or of another one.
+    async fn await_turn(&mut self, deadline: Instant) -> Result<(), End> {
+        let news = self.db.setup().cluster.news(LOOK_AGAIN);
+        match self.waiting(news, deadline).await {
+            Ok(()) => Ok(()),
+            Err(denied) => self.after_denial(denied).await,
+        }
+    }
+
+    /// The message that waits for a server connection is answered with an error.
+    fn refuse_waiting(&mut self, report: &Report) -> Result<(), End> {
+        self.me.enter(Phase::Idle);
+        self.forget_held();
+        match peek_front(self.io.from_client.unscanned(), usize::MAX)? {
+            Some(header) => {
+                self.answer_error(header, report);
+                Ok(())
+            }
+            None => Err(report.clone().into()),
+        }
+    }
+
+    /// A ticket, if the server of the connection is the primary.
+    pub(in crate::client) fn enter_gate_of(&mut self, standing: Standing) -> Option<crate::gate::WriteTicket> {
+        if standing == Standing::Leads { self.enter_gate() } else { None }
+    }
+
+    fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
+        let lane = self.lane.take();
+        let gate = self.gate_of_lease();
+        let lane = lane.filter(|lane| gate.owns(lane)).unwrap_or_else(|| gate.lane(self.core.index));
+        match lane.enter() {
+            Ok(ticket) => Some(ticket),
+            Err((lane, _)) => {
+                self.lane = Some(lane);
+                None
+            }
+        }
+    }
+
+    /// What decides where a transaction of this session goes now.
+    pub(in crate::client) fn wish<'c>(&self, cluster: &'c Cluster, avoid: Avoid) -> Wish<'c> {
+        let view = self.db.gate.view();
+        Wish {
+            state: self.db.gate.state(),
+            reads: self.manner.reads,
+            maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
+            quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
+            cluster,
+            avoid,
+        }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
+    async fn take(&mut self, nature: Nature, deadline: Instant) -> Result<(), Denied> {
+        let core = self.core.index;
+        let mut refusal = None;
+        loop {
+            self.me.aim.set(Aim::Any);
+            if self.db.is_paused() {
+                let db = self.db.clone();
+                self.waiting(db.until_resumed(), deadline).await?;
+                continue;
+            }
+            let setup = self.db.setup();
+            // What the choice is made of is let go before anything is awaited.
+            let (route, maintenance) = {
+                let wish = self.wish(&setup.cluster, self.avoid);
+                (wish.route(nature), wish.state.mode.reports_read_only())
+            };
+            match route {
+                Route::Offline => return Err(Denied::refused(self.offline_report())),
+                Route::Wait => {
+                    // Every server that could serve it has said no.
+                    if let Some(denied) = refusal.take() {
+                        return Err(denied);
+                    }
+                    self.waiting(setup.cluster.news(LOOK_AGAIN), deadline).await?;
+                    self.avoid = Avoid::default();
+                }
+                Route::Write => {
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    self.me.aim.set(Aim::Primary(short(at)));
+                    let pool = self.pool(at)?;
+                    let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
+                    let idle = match wish {
+                        ServerWish::Any => pool.try_take(core),
+                        ServerWish::Rather(id) => Box::pin(self.take_certain(&pool, id, 0, deadline)).await?,
+                        ServerWish::Waits(id) => Box::pin(self.take_certain(&pool, id, TRIES, deadline)).await?,
+                        ServerWish::Unnamed => Some(Box::pin(self.take_unnamed(&pool, deadline)).await?),
+                    };
+                    let conn: Conn<Unguarded> = match idle {
+                        Some(conn) => conn,
+                        None => self.take_in_turn(&pool, deadline).await?,
+                    };
+                    let Some(conn) = self.fit(conn) else { continue };
+                    match self.enter_gate() {
+                        Some(ticket) => {
+                            self.lease = Lease::Write { conn, ticket };
+                            self.me.write_capable.set(true);
+                            return Ok(());
+                        }
+                        None => drop_unwanted(conn),
+                    }
+                }
+                Route::Allowed => {
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    self.me.aim.set(Aim::Primary(short(at)));
+                    let pool = self.pool(at)?;
+                    let taken = async move { pool.take::<Unguarded>(core, deadline).await };
+                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
+                    let Some(conn) = self.fit(conn) else { continue };
+                    self.db.gate.count_allowed();
+                    self.lease = Lease::Allowed { conn };
+                    return Ok(());
+                }
+                Route::GuardedPrimary => {
+                    let Some(at) = setup.cluster.primary() else { continue };
+                    self.me.aim.set(Aim::Primary(short(at)));
+                    let pool = self.pool(at)?;
+                    // A session's own will be so for longer than the maintenance: of the kind that can be opened again.
+                    if self.manner.pool_mode == PoolMode::Session || pool.guards_in_place() {
+                        if self.take_in_place(&pool, deadline).await? {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    let mut conn = self.take_guarded(&pool, deadline).await?;
+                    if conn.server().in_recovery == Some(true) {
+                        // It was the primary, and has come back as something else.
+                        pool.watch().look_now();
+                        conn.close();
+                        self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+                        continue;
+                    }
+                    if !self.db.gate.state().mode.reports_read_only() {
+                        // The gate opened while this waited: what came to write may write.
+                        give_back(conn.into());
+                        continue;
+                    }
+                    self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
+                    return Ok(());
+                }
+                Route::Contested(at) => {
+                    self.me.aim.set(Aim::Contested(short(at)));
+                    let pool = self.pool(at)?;
+                    let conn = self.take_guarded(&pool, deadline).await?;
+                    self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
+                    return Ok(());
+                }
+                Route::Replica(at) => {
+                    let Some(upstream) = setup.cluster.upstreams.get(at) else { continue };
+                    self.me.aim.set(Aim::Replica(short(at)));
+                    let pool = self.pool(at)?;
+                    match self.try_guarded(&pool, deadline).await? {
+                        Ok(conn) => {
+                            let replica = Some(OnReplica::new(at, upstream));
+                            self.lease = Lease::Guarded { conn, replica, maintenance };
+                            return Ok(());
+                        }
+                        // Another server may let it in: this one does not serve this transaction.
+                        Err(error) => {
+                            self.avoid.add(at);
+                            if !error.is_transient() {
+                                refusal = Some(denied(&AcquireError::Login(error)));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One that another client has used is closed if this one wants its own.
+    /// So is one whose server has turned while it was opened.
+    pub(in crate::client) fn fit(&self, conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
+        let server = conn.peek();
+        if self.manner.fresh && server.used || server.permit.pool().has_turned_since(server) {
+            conn.close();
+            return None;
+        }
+        Some(conn)
+    }
+
+    /// A guarded connection, waited for if need be.
+    async fn take_guarded(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Guarded>, Denied> {
+        let core = self.core.index;
+        if let Some(conn) = pool.try_take(core) {
+            return Ok(conn);
+        }
+        let granted = match self.take_in_line(pool, deadline).await? {
+            Ok(conn) => return Ok(conn),
+            Err(granted) => granted,
+        };
+        let taker = pool.clone();
+        let taken = async move { taker.take_with(granted, core, deadline).await };
+        self.waiting(taken, deadline).await?.map_err(|error| denied(&error))
+    }
+
+    /// The same where there may be another server to go to: the inner error is that of the first log-in that fails.
+    async fn try_guarded(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Result<Conn<Guarded>, LoginError>, Denied> {
+        let core = self.core.index;
+        if let Some(conn) = pool.try_take(core) {
+            return Ok(Ok(conn));
+        }
+        let granted = match self.take_in_line(pool, deadline).await? {
+            Ok(conn) => return Ok(Ok(conn)),
+            Err(granted) => granted,
+        };
+        let taker = pool.clone();
+        let taken = async move { taker.take_or_fail(granted, core, deadline).await };
+        match self.waiting(taken, deadline).await? {
+            Ok(conn) => Ok(Ok(conn)),
+            Err(AcquireError::Login(error)) => Ok(Err(error)),
+            Err(error) => Err(denied(&error)),
+        }
+    }
+
+    /// Waits for a connection in order of arrival, or opens one.
+    pub(in crate::client) async fn take_in_turn(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Conn<Unguarded>, Denied> {
+        let granted = match self.take_in_line(pool, deadline).await? {
+            Ok(conn) => return Ok(conn),
+            Err(granted) => granted,
+        };
+        let (taker, core) = (pool.clone(), self.core.index);
+        let taken = async move { taker.take_with(granted, core, deadline).await };
+        self.waiting(taken, deadline).await?.map_err(|error| denied(&error))
+    }
+
+    /// The same as far as waiting in line is all that it takes. Else what was granted, if anything.
+    async fn take_in_line<K: Kind>(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Result<Conn<K>, Option<Grant>>, Denied> {
+        let core = self.core.index;
+        let Some(place) = pool.line_up::<K>(core, self.now) else { return Ok(Err(None)) };
+        let grant = self.in_line(place, deadline).await?;
+        Ok(match pool.take_up(grant, core) {
+            Ok(conn) => conn.ok_or(None),
+            Err(granted) => Err(Some(granted)),
+        })
+    }
+
+    /// Waits for its turn while the client may go and others may ask. Most turns come long before the deadline, so that a
+    /// timer is made only towards its end: until then the janitor of the core wakes who waits once a second.
+    fn in_line(&mut self, mut place: Place, deadline: Instant) -> impl Future<Output = Result<Grant, Denied>> {
+        let mut alarm: Option<std::pin::Pin<Box<Sleep>>> = None;
+        poll_fn(move |cx| {
+            if let Poll::Ready(grant) = place.poll(cx) {
+                return Poll::Ready(grant.map_err(|error| denied(&error)));
+            }
+            if deadline.saturating_duration_since(Instant::now()) < ALARM {
+                let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+                if alarm.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Denied::End(Report::fatal("57014", "query_wait_timeout").into())));
+                }
+            }
+            match self.poll_interrupt(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(())) => Poll::Ready(Err(Denied::Asked)),
+                Poll::Ready(Err(end)) => Poll::Ready(Err(Denied::End(end))),
+            }
+        })
+    }
+
+    async fn take_operator(&mut self, deadline: Instant) -> Result<(), Denied> {
+        loop {
+            let setup = self.db.setup();
+            let leader = setup.cluster.leader();
+            let at = match leader {
+                Leader::One(at) | Leader::Contested(at) => at,
+                Leader::None => {
+                    self.me.aim.set(Aim::Any);
+                    let mut changes = setup.cluster.changes();
+                    let wait = async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await };
+                    self.waiting(wait, deadline).await?;
+                    continue;
+                }
+            };
+            let contested = setup.cluster.is_contested();
+            self.me.aim.set(if contested { Aim::Contested(short(at)) } else { Aim::Primary(short(at)) });
+            let pool = self.pool(at)?;
+            let core = self.core.index;
+            let reserved = self.core.setup().config.pooling.operator_reserved as usize;
+            // Its connection is its own: opened with its start-up packet, and never given to anybody else.
+            let asked = self.startup.clone();
+            let taken = async move { pool.open_reserved(core, reserved, &asked).await };
+            let conn = match self.waiting(taken, deadline).await? {
+                Ok(conn) => conn,
+                // It starts, stops or is not the primary any more: that is known in a moment.
+                Err(AcquireError::Login(error)) if error.is_transient() && !error.is_refusal() => {
+                    self.waiting(tokio::time::sleep(TRY_AGAIN), deadline).await?;
+                    continue;
+                }
+                Err(error) => return Err(denied(&error)),
+            };
+            if conn.peek().permit.pool().has_turned_since(conn.peek()) {
+                conn.close();
+                continue;
+            }
+            self.lease = if contested {
+                // An operator may look.
+                let mut conn = conn.arm();
+                conn.server().default_read_only = Some(false);
+                Lease::InPlace { conn, guard: InPlaceGuard::Up }
+            } else {
+                Lease::Operator { conn, changes: None }
+            };
+            self.pins.add(Pin::SessionMode);
+            return Ok(());
+        }
+    }
+
+    /// Waits for something while the client may go and others may ask. It is boxed before anything is awaited: a session
+    /// has no room for it while it waits for nothing.
+    pub(in crate::client) fn waiting<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<T, Denied>> {
+        let mut what = Box::pin(tokio::time::timeout_at(deadline.into(), what));
+        poll_fn(move |cx| {
+            if let std::task::Poll::Ready(done) = what.as_mut().poll(cx) {
+                let late = || Denied::End(Report::fatal("57014", "query_wait_timeout").into());
+                return std::task::Poll::Ready(done.map_err(|_| late()));
+            }
+            match self.poll_interrupt(cx) {
+                std::task::Poll::Pending => std::task::Poll::Pending,
+                std::task::Poll::Ready(Ok(())) => std::task::Poll::Ready(Err(Denied::Asked)),
+                std::task::Poll::Ready(Err(end)) => std::task::Poll::Ready(Err(Denied::End(end))),
+            }
+        })
+    }
+
+    /// The cluster, and its pools that have been used before, if nothing has changed since.
+    #[inline]
+    pub(in crate::client) fn known_pools(&self) -> Option<(&Cluster, &[Option<Arc<Pool>>])> {
+        let known = self.pools.setup.as_ref().filter(|_| self.pools.generation == self.db.generation())?;
+        Some((&known.cluster, &self.pools.by_upstream))
+    }
+
+    fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
+        let generation = self.db.generation();
+        if self.pools.generation != generation || self.pools.setup.is_none() {
+            self.pools.generation = generation;
+            self.pools.setup = Some(self.db.setup());
+            self.pools.by_upstream.clear();
+        }
+        if let Some(Some(pool)) = self.pools.by_upstream.get(upstream) {
+            return Ok(pool.clone());
+        }
+        let Some(pool) = self.db.pool(&self.user, upstream, &self.credential) else {
+            return Err(Denied::refused(Report::error("57P01", "the proxy is shutting down")));
+        };
+        if self.pools.by_upstream.len() <= upstream {
+            self.pools.by_upstream.reserve_exact(upstream + 1 - self.pools.by_upstream.len());
+            self.pools.by_upstream.resize(upstream + 1, None);
+        }
+        if let Some(slot) = self.pools.by_upstream.get_mut(upstream) {
+            *slot = Some(pool.clone());
+        }
+        Ok(pool)
+    }
+
+    pub(in crate::client) fn offline_report(&self) -> Report {
+        let view = self.db.gate.view().under(&self.db.name);
+        Report::error("57P03", view.offline_text()).with_hint(view.offline_hint())
+    }
+}
+
+/// Why no connection could be taken.
+pub(in crate::client) enum Denied {
+    /// The session is over.
+    End(End),
+    /// Something is asked of the session first.
+    Asked,
+    /// The client is told, and lives on.
+    Refused(Box<Report>),
+}
+
+impl Denied {
+    fn refused(report: Report) -> Self {
+        Self::Refused(Box::new(report))
+    }
+}
+
+/// The number of a server, as it is kept for each client.
+fn short(at: usize) -> u16 {
+    u16::try_from(at).unwrap_or(u16::MAX)
+}
+
+pub(in crate::client) fn denied(error: &AcquireError) -> Denied {
+    match error {
+        AcquireError::Login(LoginError::Barred) => Denied::refused(barred()),
+        AcquireError::NoPlace => {
+            Denied::refused(Report::error("53300", "too many server connections, those kept for operators too"))
+        }
+        AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
+        AcquireError::Login(LoginError::Refused(body)) => Denied::refused(report_of(body, Severity::Error)),
+        AcquireError::Login(_) => {
+            // Hosts and ports are nobody's business: the log has them.
+            Denied::refused(Report::error("08006", "could not connect to the database server"))
+        }
+    }
+}
+
+/// SQLSTATEs with which a server refuses a log-in.
+pub(in crate::client) fn known_code(code: &[u8]) -> &'static str {
+    const KNOWN: [&str; 18] = [
+        "28P01", "28000", "3D000", "53300", "57P03", "42501", "55000", "22023", "42704", "55P02", "42601", "42602",
+        "22021", "22P05", "0A000", "08P01", "58P01", "XX000",
+    ];
+    KNOWN.into_iter().find(|known| known.as_bytes() == code).unwrap_or("08006")
+}

@@ -1,0 +1,300 @@
+//! Who a client is told that it is: the process id in its cancel key.
+//!
+//! In session mode it is that of the server process that serves it from its log-in on, so that `pg_backend_pid()`, the process
+//! id in notifications and that of its cancel key are one. In transaction mode it is that of a server connection of its
+//! pool, its home ([`Home`]); the secret is its own, so that its key reaches what it runs, and nobody else's statement, wherever
+//! that runs. While the pool has room each client has a home of its own, and takes it whenever it is idle. Beyond that homes are
+//! shared, and most clients, which never ask which process they have, take any. For those that do:
+//!
+//! - Who is about to ask (`pg_backend_pid()`, LISTEN, `pg_stat_activity`) gets its home, which is worth a short wait.
+//!   It is not waited for again before the session has had it: another may keep it for long.
+//! - A session that has asked once, and a program (a role and an application_name on a database) that is known to ask, rather
+//!   gets its home from then on, if it is idle. So does NOTIFY, which tells others of it.
+//! - Who signals processes (`pg_terminate_backend()`, `pg_cancel_backend()`) means others, unless it names its own: it has a
+//!   server connection whose process is not named in what it has sent.
+//! - What came by another process is told as it would be on a connection of the client's own: a notification of its own with the
+//!   process id of its log-in, wherever it has LISTENed.
+//!
+//! If the home is closed, the session has another from its next question on: the protocol has no word for another process id
+//! later. A client that logs in while no server can be reached is told a number of pgsluice's own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::acquire::{Denied, PAUSE};
+use super::sync_settings::give_back;
+use crate::auth::Credential;
+use crate::client::startup::login_wait::too_late;
+use crate::client::{End, Session};
+use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::{Report, Severity, TxStatus, backend};
+use crate::routing::Nature;
+use crate::server::{Conn, Home, KindTag, Pool, Unguarded};
+use crate::shared::{Core, Database, Phase};
+use crate::sql::{Analysis, Process};
+
+/// How often a certain server connection is waited for that another client has.
+pub(in crate::client) const TRIES: u32 = 50;
+/// How long a log-in waits for the first connection of its pool, which it needs next anyway.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a session knows of that.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
+pub(in crate::client) struct Identity {
+    /// The server process id in the key that the client was told; None: its own number.
+    told: Option<u32>,
+    home: Option<Home>,
+    /// It, or its program, has asked before.
+    asks: bool,
+    /// It has asked itself.
+    knows: bool,
+    /// What comes next asks.
+    next: Process,
+    /// It has waited for its home in vain, and has not had it since: another keeps it.
+    tired: bool,
+}
+
+/// The server connection that a session wants, if it wants a certain one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::client) enum Wish {
+    /// Any.
+    Any,
+    /// That one if it is idle.
+    Rather(u64),
+    /// That one: it is waited for a little.
+    Waits(u64),
+    /// One whose process is not named in what comes next: that signals processes, and means others.
+    Unnamed,
+}
+
+impl Identity {
+    /// That of a client that has been told so.
+    pub(in crate::client) fn new(home: Option<Home>, asks: bool) -> Self {
+        Self { told: home.as_ref().map(Home::pid), home, asks, knows: false, next: Process::Any, tired: false }
+    }
+
+    /// This comes next, as far as it is known.
+    pub(in crate::client) fn note_next(&mut self, analysis: Option<&Analysis>) {
+        let statements = analysis.into_iter().flat_map(|analysis| &analysis.statements);
+        self.next = statements.map(|statement| statement.process).max().unwrap_or_default();
+    }
+
+    /// The server connection that has the client's process id.
+    #[inline]
+    pub(in crate::client) fn wish(&self) -> Wish {
+        match &self.home {
+            Some(home) if self.next == Process::Any && !self.asks && !home.is_own() => Wish::Any,
+            None if self.next != Process::Signals => Wish::Any,
+            home => self.wish_of(home.as_ref()),
+        }
+    }
+
+    fn wish_of(&self, home: Option<&Home>) -> Wish {
+        match home {
+            _ if self.next == Process::Signals => Wish::Unnamed,
+            Some(home) if home.is_gone() => Wish::Any,
+            Some(home) if self.next == Process::Asked && !self.tired => Wish::Waits(home.id()),
+            Some(home) => Wish::Rather(home.id()),
+            None => Wish::Any,
+        }
+    }
+
+    /// For what signals processes: whether it may well mean its own, which it knows and nobody else has been told.
+    fn may_mean_itself(&self, waiting: &[u8]) -> Option<u64> {
+        let home = self.home.as_ref().filter(|home| !home.is_gone() && (self.knows || home.is_own()))?;
+        names_process(waiting, home.pid()).then(|| home.id())
+    }
+}
+
+/// Whether a process id is in what a client has sent: in digits, or as the four bytes of a binary parameter.
+fn names_process(sent: &[u8], pid: u32) -> bool {
+    let digits = pid.to_string();
+    let is_digit = |at: Option<usize>| at.and_then(|at| sent.get(at)).is_some_and(u8::is_ascii_digit);
+    let as_text = |at: usize| !is_digit(at.checked_sub(1)) && !is_digit(Some(at + digits.len()));
+    let mut places = sent.windows(digits.len()).enumerate().filter(|(_, bytes)| *bytes == digits.as_bytes());
+    places.any(|(at, _)| as_text(at)) || sent.windows(4).any(|bytes| *bytes == pid.to_be_bytes())
+}
+
+/// The home of a client that is about to be told of it. Where every connection of its pool is another's home, or in use, one
+/// is opened, if there is room for it.
+pub(in crate::client) async fn find_home(
+    core: &Core,
+    db: &Database,
+    user: &Arc<str>,
+    credential: &Credential,
+) -> Option<Home> {
+    if db.is_paused() {
+        return None;
+    }
+    let at = db.setup().cluster.primary()?;
+    let pool = db.pool(user, at, credential)?;
+    let guarded = db.gate.state().mode.reports_read_only() && !pool.guards_in_place();
+    let kind = if guarded { KindTag::Guarded } else { KindTag::Unguarded };
+    let finds = async {
+        if let Some(home) = pool.own_home(core.index, kind) {
+            return Some(home);
+        }
+        if let Ok(Some(home)) = pool.open_home(kind, core.index).await {
+            return Some(home);
+        }
+        // Another log-in may be opening the first one.
+        while !pool.is_open() && pool.is_opening() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
+    };
+    let own = tokio::time::timeout(PATIENCE, finds).await.ok().flatten();
+    own.or_else(|| pool.shared_home(core.index, kind))
+}
+
+impl Session {
+    /// Takes the session's own server connection, before the client is told who it is.
+    pub(in crate::client) async fn begin_as_own(&mut self) -> Result<(), End> {
+        let patience = self.manner.query_wait;
+        let login = self.core.setup().config.timeouts.client_login_timeout.get();
+        // Its log-in is not over before it has its server connection.
+        self.manner.query_wait = patience.into_iter().chain(login).min();
+        let hurries = self.manner.query_wait != patience;
+        while self.lease.is_none() {
+            self.acquire(Nature::Any).await.map_err(|end| match end {
+                End::Report(report) if hurries && report.message == "query_wait_timeout" => too_late().into(),
+                End::Report(report) => End::from(Report { severity: Severity::Fatal, ..*report }),
+                other => other,
+            })?;
+        }
+        self.manner.query_wait = patience;
+        // Nothing of the client's runs on it yet: it is kept without the right to write.
+        self.flow.begun = true;
+        self.me.enter(Phase::Idle);
+        let own = self.lease.server().map(|server| server.key.0);
+        self.identity.told = own.filter(|pid| self.core.hub.keys.add(*pid, &self.me.secret, self.me.id));
+        let pid = self.told_pid();
+        // What the server reports on the way may stand behind it.
+        backend::backend_key(&mut self.io.to_client, pid, &self.me.secret);
+        backend::ready(&mut self.io.to_client, TxStatus::Idle);
+        Ok(())
+    }
+
+    /// For a question that only a certain connection can answer that one, which is worth so many more tries; else an idle one of
+    /// this core.
+    pub(in crate::client) async fn take_certain(
+        &mut self,
+        pool: &Arc<Pool>,
+        wanted: u64,
+        tries: u32,
+        deadline: Instant,
+    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+        let core = self.core.index;
+        for left in (0..=tries).rev() {
+            let taker = pool.clone();
+            if let Some(conn) = self.waiting(async move { taker.take_this(core, wanted).await }, deadline).await? {
+                return Ok(Some(conn));
+            }
+            if left > 0 {
+                self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
+            }
+        }
+        Ok(pool.try_take(core))
+    }
+
+    /// Takes a server connection for what signals processes: the session's own if that is meant, else one of a process that is not
+    /// named there, as far as the pool has one.
+    pub(in crate::client) async fn take_unnamed(
+        &mut self,
+        pool: &Arc<Pool>,
+        deadline: Instant,
+    ) -> Result<Conn<Unguarded>, Denied> {
+        let waiting: Arc<[u8]> = self.io.from_client.unscanned().into();
+        let core = self.core.index;
+        if let Some(own) = self.identity.may_mean_itself(&waiting) {
+            return match self.take_certain(pool, own, TRIES, deadline).await? {
+                Some(conn) => Ok(conn),
+                None => self.take_in_turn(pool, deadline).await,
+            };
+        }
+        let (taker, named) = (pool.clone(), waiting.clone());
+        let idle = async move { taker.take_fitting(core, |server| !names_process(&named, server.key.0)).await };
+        if let Some(conn) = self.waiting(idle, deadline).await? {
+            return Ok(conn);
+        }
+        let mut first = self.take_in_turn(pool, deadline).await?;
+        if !names_process(&waiting, first.server().key.0) {
+            return Ok(first);
+        }
+        // It is kept aside while another is looked for.
+        let (taker, soon) = (pool.clone(), deadline.min(Instant::now() + PATIENCE));
+        let other = async move { taker.take_or_fail::<Unguarded>(None, core, soon).await };
+        match self.waiting(other, deadline).await {
+            Ok(Ok(other)) => {
+                give_back(first.into());
+                Ok(other)
+            }
+            Ok(Err(_)) => Ok(first),
+            Err(denied) => {
+                give_back(first.into());
+                Err(denied)
+            }
+        }
+    }
+
+    /// The process id that the client was told.
+    fn told_pid(&self) -> u32 {
+        self.identity.told.unwrap_or_else(|| u32::try_from(self.me.id).unwrap_or(u32::MAX))
+    }
+
+    /// Nobody is to be found under its key any more.
+    pub(in crate::client) fn forget_key(&mut self) {
+        if let Some(pid) = self.identity.told.take() {
+            self.core.hub.keys.remove(pid, self.me.id);
+        }
+    }
+
+    /// A server connection has been taken for what comes next.
+    pub(in crate::client) fn settle_down(&mut self) {
+        let next = std::mem::take(&mut self.identity.next);
+        let identity = &mut self.identity;
+        if next == Process::Any && !identity.asks || identity.home.is_none() {
+            return;
+        }
+        let Some(server) = self.lease.server() else { return };
+        if identity.home.as_ref().is_some_and(Home::is_gone) {
+            identity.home = Some(Home::at(&server.facts));
+        }
+        let has_it = identity.home.as_ref().is_some_and(|home| home.id() == server.id);
+        identity.tired = !has_it && (identity.tired || next == Process::Asked);
+        if next == Process::Asked {
+            identity.asks = true;
+            identity.knows = true;
+            self.db.process_askers.remember(&self.user, &self.me.application_name.borrow());
+        }
+    }
+
+    /// A notification is about to be passed on. The client knows its own process by the id of its log-in, and, where others
+    /// have that process now, must not take theirs for its own: the two change places.
+    pub(in crate::client) fn tell_notifier(&mut self, header: Header) {
+        let told = self.told_pid();
+        let Some(own) = self.lease.server().map(|server| server.key.0) else { return };
+        let body = self.io.from_server.unscanned_mut().get_mut(HEADER..header.total).unwrap_or_default();
+        if let Some(pid) = body.first_chunk_mut::<4>() {
+            match u32::from_be_bytes(*pid) {
+                by if by == own => *pid = told.to_be_bytes(),
+                by if by == told => *pid = own.to_be_bytes(),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_process;
+
+    #[test]
+    fn a_process_is_named_in_digits_or_in_binary() {
+        assert!(names_process(b"select pg_terminate_backend(4711)", 4711));
+        assert!(!names_process(b"select pg_terminate_backend(14711), 47110", 4711));
+        assert!(names_process(b"\x00\x00\x00\x04\x00\x00\x12\x67\x00", 4711));
+        assert!(!names_process(b"select pg_terminate_backend($1)", 4711));
+    }
+}

@@ -1,0 +1,580 @@
+//! What the client sends: each message is looked at once and mostly passed on as it lies.
+
+use std::rc::Rc;
+
+use super::pending_replies::{Expected, What};
+use super::run::{BACKLOG, Next};
+use crate::client::checkout::lease::Lease;
+use crate::client::maintenance::check::write_check::Doubt;
+use crate::client::maintenance::query_split::Part;
+use crate::client::maintenance::transition::closing::Closing;
+use crate::client::state::sequences::asks;
+use crate::client::{End, Session};
+use crate::protocol::frame::{HEADER, Header, WireError, peek_front, peek_too_large};
+use crate::protocol::{Report, TxStatus, backend, frontend};
+use crate::routing::Nature;
+use crate::shared::client::Running;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::{CopyDirection, Kind, LexContext, Refusal, Statement};
+
+impl From<WireError> for End {
+    fn from(error: WireError) -> Self {
+        Report::fatal("08P01", error.to_string()).into()
+    }
+}
+
+/// What became of a message.
+pub(in crate::client) enum Handled {
+    /// It is consumed, or can be looked at once more: there is a server connection now.
+    Done,
+    /// It needs a server connection first.
+    Needs(Nature),
+    /// It has to wait for answers that are owed.
+    Later,
+    /// It waits for the gate.
+    Hold,
+}
+
+impl Session {
+    /// Looks at what the client sent, as far as that is possible now.
+    pub(in crate::client) fn look_at_client(&mut self) -> Result<Next, End> {
+        loop {
+            if self.io.client_rest > 0 {
+                let n = self.io.client_rest.min(self.io.from_client.unscanned().len());
+                if n == 0 {
+                    return self.wait_for_client();
+                }
+                self.io.client_rest -= n;
+                if self.io.drop_rest {
+                    self.drop_bytes(n)
+                } else {
+                    self.io.from_client.pass(n)
+                }
+                continue;
+            }
+            if self.io.to_client.len() > BACKLOG || self.io.to_server.len() > BACKLOG || self.must_hold_back() {
+                self.io.client_wants = 0;
+                return Ok(Next::Wait);
+            }
+            if self.has_many_pending() {
+                return Ok(self.wait_for_answers());
+            }
+            let bytes = self.io.from_client.unscanned();
+            let header = match peek_front(bytes, self.manner.largest) {
+                Ok(Some(header)) => header,
+                Ok(None) => {
+                    self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
+                    return self.wait_for_client();
+                }
+                Err(error) => match peek_too_large(bytes, self.manner.largest) {
+                    // COPY data may have any size.
+                    Some(header) if header.tag == b'd' => header,
+                    Some(_) if self.flow.copy_in => return Err(error.into()),
+                    Some(header) if self.streams(header) => header,
+                    Some(header) if self.lacks_names(header) => {
+                        self.io.client_wants = bytes.len() + 1;
+                        return self.wait_for_client();
+                    }
+                    Some(header) => match self.refuse_large(header, self.larger_than_messages(header)) {
+                        Some(next) => return Ok(next),
+                        None => continue,
+                    },
+                    None => return Err(error.into()),
+                },
+            };
+            if self.has_large_pending(header) {
+                return Ok(self.wait_for_answers());
+            }
+            if matches!(header.tag, b'd' | b'c' | b'f') && self.may_begin_copy() {
+                // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
+                self.io.client_wants = 0;
+                return Ok(Next::Wait);
+            }
+            // COPY data is not looked at: it need not be whole.
+            if header.tag == b'd' {
+                self.io.client_rest = header.total;
+                self.io.drop_rest = !self.flow.copy_in;
+                continue;
+            }
+            if bytes.len() < header.total && !self.streams(header) {
+                if let Some(report) = self.lacks_memory_to_read(header) {
+                    match self.refuse_large(header, report) {
+                        Some(next) => return Ok(next),
+                        None => continue,
+                    }
+                }
+                self.io.client_wants = header.total;
+                return self.wait_for_client();
+            }
+            self.io.client_wants = 0;
+            match self.look_at_message(header)? {
+                Handled::Done => {}
+                Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
+                Handled::Later => return Ok(Next::Wait),
+                Handled::Hold => return Ok(Next::Hold),
+            }
+        }
+    }
+
+    /// Nothing more is looked at before the server has answered some of what it was sent.
+    fn wait_for_answers(&mut self) -> Next {
+        self.hurry_answers();
+        self.io.client_wants = 0;
+        Next::Wait
+    }
+
+    /// Nothing more can be done before the client says more.
+    fn wait_for_client(&self) -> Result<Next, End> {
+        if self.half_closed { self.after_last_word(End::ClientGone) } else { Ok(Next::Wait) }
+    }
+
+    /// Whether something is under way that may ask for the client's COPY data and has not yet.
+    fn may_begin_copy(&self) -> bool {
+        let copies = |cached: &Cached| {
+            let kinds = [Kind::Copy(CopyDirection::FromClient), Kind::Unknown];
+            cached.analysis.ambiguous || cached.analysis.statements.iter().any(|one| kinds.contains(&one.kind))
+        };
+        let waits = |expected: &Expected| match &expected.what {
+            What::Query(None) | What::Execute(None) => true,
+            What::Query(Some(cached)) => copies(cached),
+            What::Execute(Some(statement)) => copies(&statement.cached),
+            _ => false,
+        };
+        !self.flow.copy_in && !self.flow.skip && self.flow.expects.iter().any(|one| one.shows() && waits(one))
+    }
+
+    fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {
+        if self.flow.skip {
+            self.tell_what_is_owed();
+            if !matches!(header.tag, b'S' | b'X') {
+                self.drop_bytes(header.total);
+                return Ok(Handled::Done);
+            }
+        }
+        if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
+            self.lease.enter_maintenance();
+        }
+        if self.awaits_reading(header) {
+            return Ok(Handled::Later);
+        }
+        if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
+            return Ok(Handled::Later);
+        }
+        self.unfold();
+        match header.tag {
+            b'Q' => self.query(header),
+            b'P' | b'B' if self.whole_batch() => Ok(Handled::Done),
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' | b'F' if self.awaits_clean() => Ok(Handled::Later),
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
+            b'F' => self.function_call(header),
+            b'c' | b'f' => {
+                if self.flow.copy_in {
+                    self.flow.copy_in = false;
+                    self.flow.copied = true;
+                    self.io.from_client.pass(header.total);
+                } else {
+                    // After a COPY that failed the client finishes its data: PostgreSQL ignores that too.
+                    self.drop_bytes(header.total);
+                }
+                Ok(Handled::Done)
+            }
+            b'X' if self.flow.copy_in || self.has_answered() => Err(End::Goodbye),
+            // What stands before it is answered first.
+            b'X' => Ok(Handled::Later),
+            other => Err(WireError::UnknownFrontend(other).into()),
+        }
+    }
+
+    fn query(&mut self, header: Header) -> Result<Handled, End> {
+        if self.flow.copy_in {
+            // The server has words for this: unexpected message during COPY.
+            self.pass(header, None);
+            return Ok(Handled::Done);
+        }
+        if self.missing(header.total) > 0 {
+            return self.unread_query(header);
+        }
+        if self.lease.is_operator() && frontend::query(self.body(header)).is_err() {
+            return Ok(self.malformed(header));
+        }
+        if self.lease.is_operator() && !self.may_be_own_query(header) {
+            let cached = self.read_query(header)?;
+            self.note_operator_runs(Some(&cached.analysis));
+            if self.may_empty_database(header) {
+                self.leave_databases(&cached);
+            }
+            self.pass(header, Some(Expected::seen(What::Query(None))));
+            return Ok(Handled::Done);
+        }
+        // Only its form can be wrong: the server has words for that.
+        let Ok(cached) = self.read_query(header) else { return Ok(self.malformed(header)) };
+        if self.is_plain_query(header, &cached) && (self.may_go_on() || self.may_begin(&cached)) {
+            if self.may_go_on() {
+                self.plain_query(header, cached);
+            } else {
+                // Its settings come first.
+                self.read = Some((self.lex_context(), cached));
+            }
+            return Ok(Handled::Done);
+        }
+        if self.lease.in_maintenance() {
+            if self.is_plain_query(header, &cached) && self.may_pass_clean(&cached, self.lex_context(), &[]) {
+                let alone = self.flow.clean_alone || self.flow.expects.is_empty();
+                self.plain_query(header, cached);
+                self.flow.clean_alone = alone;
+                return Ok(Handled::Done);
+            }
+            if self.awaits_clean() {
+                return Ok(Handled::Later);
+            }
+        }
+        self.other_query(header, cached)
+    }
+
+    /// A query that has to be looked at more closely, or to wait.
+    #[inline(never)]
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
+    pub(in crate::client) fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
+        if let Some(handled) = self.own_query(header, &cached) {
+            return Ok(handled);
+        }
+        if self.lease.is_operator() {
+            self.note_operator_runs(Some(&cached.analysis));
+            self.leave_databases(&cached);
+            self.pass(header, Some(Expected::seen(What::Query(None))));
+            return Ok(Handled::Done);
+        }
+        if let Some(handled) = self.refuses_block(header, &cached).or_else(|| self.refuses_commit(header, &cached)) {
+            return Ok(handled);
+        }
+        if let Some(handled) = self.rule_for_query(header, &cached) {
+            return Ok(handled);
+        }
+        if !self.has_right_lease() {
+            if self.holds_query(&cached) {
+                return Ok(Handled::Hold);
+            }
+            if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
+                self.is_held_no_more();
+                self.answer_error(header, &report);
+                return Ok(Handled::Done);
+            }
+            if !self.me.operator && self.refuses_at_once(&cached) {
+                self.is_held_no_more();
+                self.drop_bytes(header.total);
+                return Ok(Handled::Done);
+            }
+            self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
+            self.identity.note_next(Some(&cached.analysis));
+            let nature = self.nature_of(&cached, self.lex_context());
+            let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
+            if !leased || !self.may_go_on() {
+                self.read = Some((self.lex_context(), cached));
+                return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
+            }
+        }
+        self.read = None;
+        let (header, cached) = match self.flow.closing {
+            Closing::No => (header, cached),
+            Closing::OneByOne | Closing::Cut => self.cut_at_end(header, cached),
+        };
+        if self.lease.in_maintenance() && self.holds_query(&cached) {
+            return Ok(Handled::Hold);
+        }
+        if let Some(report) = self.refused_pin(&cached) {
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
+        if self.keeps_defaults(header, &cached) {
+            return Ok(Handled::Done);
+        }
+        if let Some(handled) = self.names_for_query(header, &cached) {
+            return Ok(handled);
+        }
+        if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
+            // The rules have changed between two looks.
+            let report = self.refused("cannot execute this statement in a read-only transaction");
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
+        self.begin_work(Running::Simple(cached.clone()));
+        if self.db.rehearsal.is_on() {
+            self.rehearse(&cached);
+        }
+        self.note_sent(&cached, self.lex_context());
+        self.note_left(&cached, self.lex_context());
+        let divides = self.lease.in_maintenance() && self.is_ambiguous_in_parts(&cached);
+        self.note_reading(&cached);
+        if divides && self.must_prove() {
+            let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
+            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
+        }
+        if self.lease.in_maintenance() {
+            return self.guarded_query(header, cached);
+        }
+        self.leave_databases(&cached);
+        self.note_sequences(&cached, false);
+        if let Some(parts) = self.parts_around_names(&cached) {
+            self.drop_bytes(header.total);
+            self.flow.parts = parts.into();
+            self.flow.divided = Some(cached);
+            self.send_next_part();
+        } else if let Some(defaults) = self.after_discard(&cached) {
+            self.drop_bytes(header.total);
+            self.flow.parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)].into();
+            self.flow.divided = Some(cached);
+            self.send_next_part();
+        } else {
+            self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+        }
+        self.names.forget_unnamed();
+        Ok(Handled::Done)
+    }
+
+    /// Whether what is plain may be sent over the server connection that there is, as with the gate open.
+    pub(in crate::client) fn may_go_on(&self) -> bool {
+        matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. }) && !self.must_hold_back()
+    }
+
+    /// Whether the transaction of a plain statement may begin at once: a server connection has been taken for it.
+    pub(in crate::client) fn may_begin(&mut self, cached: &Cached) -> bool {
+        if !self.lease.is_none() || self.was_held() || self.has_to_begin() {
+            return false;
+        }
+        self.sequences.asks_next = false;
+        self.identity.note_next(Some(&cached.analysis));
+        let nature = self.nature_of(cached, self.lex_context());
+        let reads = |only: &Statement| only.kind == Kind::Read && only.refusal == Refusal::Allowed;
+        self.acquire_now(nature) || cached.analysis.single().is_some_and(reads) && self.acquire_guarded_now(nature)
+    }
+
+    /// Whether nothing has to be seen to but that it is sent.
+    fn is_plain_query(&self, header: Header, cached: &Cached) -> bool {
+        // What calls who knows what may ask for a setting of pgsluice's own.
+        let own = |one: &Statement| one.moves_sequences && self.may_be_own_query(header);
+        cached.analysis.is_plain() && !self.names.has_sql() && !cached.analysis.single().is_some_and(own)
+    }
+
+    /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, with the gate open.
+    fn plain_query(&mut self, header: Header, cached: Rc<Cached>) {
+        self.read = None;
+        self.begin_work(Running::Simple(cached.clone()));
+        if self.db.rehearsal.is_on() {
+            self.rehearse(&cached);
+        }
+        self.note_sent(&cached, self.lex_context());
+        self.note_left(&cached, self.lex_context());
+        self.note_sequences(&cached, false);
+        self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+        self.names.forget_unnamed();
+    }
+
+    pub(in crate::client) fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {
+        let text = frontend::query(self.body(header))?;
+        Ok(self.read_text(text, self.lex_context()))
+    }
+
+    /// Reads a text, unless it is the one that was read last.
+    pub(in crate::client) fn read_text(&self, text: &[u8], context: LexContext) -> Rc<Cached> {
+        match &self.read {
+            Some((known, cached)) if *known == context && *cached.text == *text => cached.clone(),
+            _ => self.core.verdicts.borrow_mut().get_or_analyze(text, context),
+        }
+    }
+
+    fn function_call(&mut self, header: Header) -> Result<Handled, End> {
+        let Ok(oid) = frontend::function_oid(self.body(header)) else { return Ok(self.malformed(header)) };
+        if !self.has_right_lease() {
+            return Ok(Handled::Needs(Nature::Any));
+        }
+        self.me.enter(crate::shared::Phase::Active);
+        match crate::client::maintenance::transition::transaction_history::reads_large_objects(oid) {
+            true => self.flow.past.reads_large_object(),
+            false => self.flow.past.sends_unknown(),
+        }
+        self.note_operator_runs(None);
+        self.note_left_by_call(oid);
+        self.flow.reading_unsure = true;
+        let mut expected = Expected::seen(What::Call);
+        if self.db.rehearsal.is_on() {
+            self.rehearse_function(oid);
+        }
+        let refused = match self.lease {
+            Lease::Allowed { .. } => Some(self.refused("cannot execute a function call in a read-only transaction")),
+            _ if self.lease.in_maintenance() => {
+                self.refused_function(oid, self.body(header).get(4..).unwrap_or_default())
+            }
+            _ => None,
+        };
+        if let Some(report) = refused {
+            expected.refusal = Some(Box::new(report));
+            self.drop_bytes(header.total);
+            frontend::write_impossible_function_call(&mut self.io.to_server);
+            self.expect(expected);
+            return Ok(Handled::Done);
+        }
+        if self.must_prove() {
+            self.guarded_call(header);
+            return Ok(Handled::Done);
+        }
+        self.pass(header, Some(expected));
+        Ok(Handled::Done)
+    }
+
+    /// Passes on a message that does not have the form it should have: the server runs nothing of it, and has the words.
+    pub(in crate::client) fn malformed(&mut self, header: Header) -> Handled {
+        if !self.has_right_lease() {
+            return Handled::Needs(Nature::Any);
+        }
+        self.me.enter(crate::shared::Phase::Active);
+        let what = match header.tag {
+            b'Q' => What::Query(None),
+            b'F' => What::Call,
+            b'S' => What::Sync,
+            b'P' => What::Parse(0),
+            b'B' => What::Bind(None),
+            b'D' => What::Describe(None),
+            b'C' => What::Close(0),
+            _ => What::Execute(None),
+        };
+        self.flow.batch = !matches!(header.tag, b'Q' | b'F' | b'S');
+        if header.tag == b'S' {
+            (self.flow.skip, self.flow.bound) = (false, false);
+        }
+        self.pass(header, Some(Expected::seen(what)));
+        Handled::Done
+    }
+
+    /// Body of the message at the front of what was read; its beginning, if it is one that [streams](Self::streams).
+    pub(in crate::client) fn body(&self, header: Header) -> &[u8] {
+        let bytes = self.io.from_client.unscanned();
+        bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default()
+    }
+
+    /// Passes a message on as it lies.
+    pub(in crate::client) fn pass(&mut self, header: Header, expected: Option<Expected>) {
+        self.keep_for_replay(header.total);
+        let missing = self.missing(header.total);
+        if missing > 0 {
+            (self.io.client_rest, self.io.drop_rest) = (missing, false);
+        }
+        self.io.from_client.pass(header.total);
+        if let Some(expected) = expected {
+            self.expect(expected);
+        }
+    }
+
+    /// Drops bytes of the client's: what stands before them goes into our own queue, so that order is kept.
+    pub(in crate::client) fn drop_bytes(&mut self, n: usize) {
+        self.keep_for_replay(n);
+        let missing = self.missing(n);
+        let io = &mut self.io;
+        if missing > 0 {
+            (io.client_rest, io.drop_rest) = (missing, true);
+        }
+        io.from_client.move_ready(&mut io.to_server);
+        io.from_client.skip(n);
+    }
+
+    pub(in crate::client) fn keep_for_replay(&mut self, n: usize) {
+        if self.flow.told || !matches!(self.lease, Lease::Guarded { .. }) {
+            return;
+        }
+        if self.replay.len() + n > MOST_REPLAYED {
+            // Too much to ask again.
+            self.flow.told = true;
+            self.replay.clear();
+            return;
+        }
+        let bytes = self.io.from_client.unscanned();
+        self.replay.extend_from_slice(bytes.get(..n).unwrap_or(bytes));
+    }
+
+    /// Notes that an answer is awaited.
+    pub(in crate::client) fn expect(&mut self, expected: Expected) {
+        if expected.renames() {
+            self.flow.renamed = Some(self.flow.rounds);
+        }
+        self.flow.clean_alone = false;
+        if expected.ends_ready() {
+            self.flow.rounds += 1;
+            self.flow.readies += 1;
+        }
+        self.spares.lend(&mut self.flow.expects);
+        self.flow.begun |= expected.hide != super::pending_replies::Hide::All;
+        if matches!(expected.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_))
+            && let Some(server) = self.lease.server()
+        {
+            // A simple query ends the unnamed statement.
+            server.unnamed = 0;
+        }
+        self.flow.flushed = false;
+        self.flow.forgets |= expected.forgets_names();
+        self.flow.expects.push_back(expected);
+    }
+
+    /// Whether the lease that there is serves what starts or goes on now.
+    pub(in crate::client) fn has_right_lease(&self) -> bool {
+        match &self.lease {
+            Lease::None => false,
+            Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
+            Lease::Guarded { .. } if !self.pins.is_empty() && self.is_between_transactions() && self.goes_offline() => {
+                false
+            }
+            Lease::Guarded { .. } => !self.outstays_on_replica(),
+            Lease::Bound { .. } => false,
+            Lease::InPlace { .. } => !self.is_between_transactions() || self.stands_in_place(),
+        }
+    }
+
+    /// Whether nothing is under way on the server connection.
+    pub(in crate::client) fn is_between_transactions(&self) -> bool {
+        self.flow.status == TxStatus::Idle && self.flow.expects.is_empty() && !self.flow.batch
+    }
+
+    /// Notes the start of a statement, for SHOW CLIENTS and the statistics.
+    pub(in crate::client) fn begin_work(&mut self, running: Running) {
+        let now = self.now;
+        self.asked_at.get_or_insert(now);
+        if self.me.transaction_since.get().is_none() {
+            self.me.transaction_since.set(Some(now));
+        }
+        let before = self.me.running.borrow_mut().replace(running);
+        self.give_back_text(before);
+        self.me.enter_at(crate::shared::Phase::Active, now);
+    }
+
+    /// Gives the memory of a text back that nobody runs any more.
+    pub(in crate::client) fn give_back_text(&self, running: Option<Running>) {
+        if let Some(Running::Simple(cached)) = running {
+            self.core.verdicts.borrow_mut().give_back(cached);
+        }
+    }
+
+    /// Refuses a message for which no server is needed or to be had; see [`Self::answer_unsent`].
+    pub(in crate::client) fn answer_error(&mut self, header: Header, report: &Report) {
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.refused.add(1);
+        }
+        self.answer_unsent(header, report);
+    }
+
+    /// Answers a message that is sent to no server with an error; in the extended protocol everything up to Sync is dropped then.
+    /// Only while no lease is held or nothing is under way on it.
+    pub(in crate::client) fn answer_unsent(&mut self, header: Header, report: &Report) {
+        self.drop_bytes(header.total);
+        self.log_error(report);
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        report.write(&mut io.to_client);
+        match header.tag {
+            b'Q' | b'F' => backend::ready(&mut io.to_client, TxStatus::Idle),
+            b'S' => {
+                self.flow.skip = false;
+                backend::ready(&mut self.io.to_client, TxStatus::Idle);
+            }
+            _ => self.flow.skip = true,
+        }
+    }
+}
+
+/// Bytes of a transaction that are kept to be asked of another server (bytes).
+const MOST_REPLAYED: usize = 64 * 1024;

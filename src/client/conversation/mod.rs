@@ -1,0 +1,12 @@
+//! Messages in both directions and what is owed for each: the loop is in [`run`].
+
+pub(in crate::client) mod client_messages;
+pub(in crate::client) mod large_messages;
+pub(in crate::client) mod memory_limit;
+pub(in crate::client) mod parse_settings;
+pub(in crate::client) mod pending_replies;
+pub mod pending_reply_pool;
+pub(in crate::client) mod protocol_state;
+pub(in crate::client) mod run;
+pub(in crate::client) mod server_errors;
+pub(in crate::client) mod server_messages;

@@ -1,0 +1,307 @@
+//! How a client's text is read: under `standard_conforming_strings` and `client_encoding`, and, where constants in it are taken
+//! in, under settings such as `DateStyle`.
+//!
+//! The server reports the first two, but not before ReadyForQuery. From a message that may change them until all answers are
+//! here, a text is read in every way that the server could read it, and is ambiguous unless they agree. Where nothing but the
+//! answers has to be waited for, it waits for them.
+//!
+//! A prepared statement keeps the settings under which the client had it parsed. On another server connection it is parsed
+//! under the same: they are set around its Parse, for the transaction only.
+
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use super::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::Session;
+use crate::config::PoolMode;
+use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::{Report, frontend};
+use crate::server::state::session_vars::{Value, Vars};
+use crate::shared::Statement as Prepared;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::settings;
+use crate::sql::own_statements::settings::LocalValue;
+use crate::sql::{Kind, LexContext, SessionEffect, StandardStrings, Statement, TransactionVerb};
+
+/// Settings that decide where a text's tokens end.
+const OF_TEXT: [&str; 2] = ["client_encoding", "standard_conforming_strings"];
+
+/// Settings that decide what a statement means when it is parsed, in the order in which they are set.
+const OF_PARSE: [&str; 9] = [
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "array_nulls",
+    "lc_monetary",
+    "transform_null_equals",
+    "xmloption",
+    "client_encoding",
+    "standard_conforming_strings",
+];
+
+/// Whether a setting decides how a text is read.
+pub(in crate::client) fn decides_reading(name: &[u8]) -> bool {
+    OF_TEXT.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// Whether a text may be read otherwise under another encoding or another kind of strings.
+pub(in crate::client) fn is_sensitive(text: &[u8]) -> bool {
+    memchr::memchr(b'\\', text).is_some() || !text.is_ascii()
+}
+
+/// Whether a text may mean something else when it is parsed under other settings.
+fn depends_on_settings(text: &[u8]) -> bool {
+    is_sensitive(text)
+        || memchr::memchr2(b'\'', b'$', text).is_some()
+        || text.windows(4).any(|word| word.eq_ignore_ascii_case(b"null"))
+}
+
+/// A setting that a statement was parsed under, and what it is now.
+pub(in crate::client) struct Other {
+    name: &'static str,
+    then: Option<Value>,
+    now: Option<Value>,
+}
+
+fn local(value: &Option<Value>) -> LocalValue<'_> {
+    match value {
+        None => LocalValue::Default,
+        Some(Value::Spelled(value)) => LocalValue::Spelled(value),
+        Some(Value::Flat(value) | Value::Reported(value) | Value::Default(value)) => LocalValue::Is(value),
+    }
+}
+
+/// Whether they mean the same. Whose a reported value is does not matter.
+fn is_same(then: Option<&Value>, now: Option<&Value>) -> bool {
+    match (then, now) {
+        (Some(then), Some(now)) if then.is_reported() && now.is_reported() => then.text() == now.text(),
+        _ => then == now,
+    }
+}
+
+fn may_change(statement: &Statement) -> bool {
+    use SessionEffect as Effect;
+    let changes = |effect: &Effect| match effect {
+        Effect::Set { name, .. } | Effect::Reset(name) | Effect::SetConfig { name, .. } => decides_reading(name),
+        Effect::ResetAll
+        | Effect::DiscardAll
+        | Effect::Unknown
+        | Effect::Execute(_)
+        | Effect::Leaves(_)
+        | Effect::Holds(_) => true,
+        _ => false,
+    };
+    let calls = statement.kind == Kind::Read && statement.moves_sequences;
+    statement.contained || calls || statement.kind == Kind::Unknown || statement.effects.iter().any(changes)
+}
+
+fn ends_or_undoes(statement: &Statement) -> bool {
+    match &statement.kind {
+        Kind::Transaction(verb) => verb.ends_transaction() || matches!(verb, TransactionVerb::RollbackTo(_)),
+        _ => false,
+    }
+}
+
+impl Session {
+    /// A text is about to run: notes whether what follows may be read otherwise.
+    #[inline(always)]
+    pub(in crate::client) fn note_reading(&mut self, cached: &Cached) {
+        match &*cached.analysis.statements {
+            // BEGIN, COMMIT and plain writes change nothing of it.
+            [Statement { kind: Kind::Transaction(_) | Kind::Write, effects, contained: false, .. }]
+                if effects.is_empty() && !cached.analysis.ambiguous && !self.flow.reading_changed => {}
+            _ => self.follow_reading(cached),
+        }
+    }
+
+    fn follow_reading(&mut self, cached: &Cached) {
+        let statements = &cached.analysis.statements;
+        // In session mode nothing is known of what a view may lead to.
+        let hidden = self.lease.in_maintenance() && self.manner.pool_mode == PoolMode::Session;
+        let undone = self.flow.reading_changed && statements.iter().any(ends_or_undoes);
+        self.flow.reading_unsure |= undone
+            || cached.analysis.ambiguous
+            || statements.iter().any(|one| may_change(one) || hidden && one.kind == Kind::Read);
+        if cached.analysis.ambiguous && self.flow.reading_unsure && !self.manner.refuses_pins {
+            // What it has done to the session is not known either.
+            self.pins.add(crate::client::state::pins::Pin::Settings);
+        }
+    }
+
+    /// The server has reported a setting.
+    pub(in crate::client) fn note_reported(&mut self, name: &str) {
+        self.flow.reading_changed |= decides_reading(name.as_bytes());
+    }
+
+    /// ReadyForQuery has come: everything before it has been reported.
+    #[inline]
+    pub(in crate::client) fn note_reading_reported(&mut self) {
+        if self.flow.expects.is_empty() {
+            self.flow.reading_unsure = false;
+        }
+    }
+
+    /// Whether a message is to wait until it is known how its text is read.
+    pub(in crate::client) fn awaits_reading(&self, header: Header) -> bool {
+        self.flow.reading_unsure
+            && matches!(header.tag, b'Q' | b'P')
+            && !self.flow.batch
+            && !self.flow.skip
+            && self.flow.readies > 0
+            && is_sensitive(self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default())
+    }
+
+    /// Whether what stands behind a statement that may change how text is read can be read in two ways, where it is sent by
+    /// itself or holds a text that runs later.
+    pub(in crate::client) fn is_ambiguous_in_parts(&self, cached: &Cached) -> bool {
+        if !is_sensitive(&cached.text) {
+            return false;
+        }
+        let changes = |one: &Statement| may_change(one) || self.flow.reading_changed && ends_or_undoes(one);
+        let Some(first) = cached.analysis.statements.iter().find(|one| changes(one)) else { return false };
+        let from = if first.contained { first.span.start } else { first.span.end };
+        let rest = cached.text.get(from as usize..).unwrap_or_default();
+        is_sensitive(rest)
+            && self.core.verdicts.borrow_mut().get_or_analyze(rest, LexContext::UNSURE).analysis.ambiguous
+    }
+
+    /// A number for the settings that statements are parsed under now.
+    pub(in crate::client) fn settings_number(&self, vars: &Vars) -> u32 {
+        let set = OF_PARSE.iter().filter_map(|name| Some((*name, vars.get(name)?)));
+        let print = set.fold(0_u64, |print, one| self.core.hub.seed.0.hash_one((print, one.0, one.1.text())));
+        print as u32
+    }
+
+    /// Whether it is not known how the server has read a statement: it can be prepared nowhere else.
+    pub(in crate::client) fn is_bound_to_its_server(statement: &Prepared) -> bool {
+        statement.context().strings == StandardStrings::Unknown && is_sensitive(&statement.cached.text)
+    }
+
+    /// The error where a statement would have to be parsed once more, and cannot be.
+    pub(in crate::client) fn cannot_parse_again(&self, name: &[u8], statement: &Prepared) -> Option<Report> {
+        let unsure = self.flow.reading_unsure && !self.other_settings(statement).is_empty();
+        if !unsure && !Self::is_bound_to_its_server(statement) {
+            return None;
+        }
+        let name = String::from_utf8_lossy(name);
+        let text = format!("prepared statement \"{name}\" cannot be moved to another server connection");
+        let detail = "It was prepared in one batch with a change of client_encoding or standard_conforming_strings, \
+                      and its text might not be read now as it was then.";
+        Some(Report::error("0A000", text).with_detail(Some(detail.to_owned())))
+    }
+
+    /// Settings under which a statement was parsed that are others now.
+    pub(in crate::client) fn other_settings(&self, statement: &Prepared) -> Vec<Other> {
+        let then = statement.settings();
+        if then.hash() == self.vars.hash() || !depends_on_settings(&statement.cached.text) {
+            return Vec::new();
+        }
+        // What the server does not report may have been changed in the open transaction.
+        let known = |name: &&str| self.undo.is_empty() || self.vars.reported(name).is_some();
+        let others = OF_PARSE.into_iter().filter(known).map(|name| Other {
+            name,
+            then: then.get(name).cloned(),
+            now: self.vars.get(name).cloned(),
+        });
+        others.filter(|other| !is_same(other.then.as_ref(), other.now.as_ref())).collect()
+    }
+
+    /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
+    pub(in crate::client) fn make_stand<'s>(
+        &mut self,
+        name: &[u8],
+        statement: &'s Rc<Prepared>,
+    ) -> Result<&'s str, Report> {
+        let Some(server) = self.lease.server() else { return Ok("") };
+        let server_name = if name.is_empty() { "" } else { statement.server_name() };
+        let stands = if name.is_empty() { server.unnamed == statement.id } else { server.prepared.touch(statement.id) };
+        if stands {
+            return Ok(server_name);
+        }
+        if let Some(report) = self.cannot_parse_again(name, statement) {
+            return Err(report);
+        }
+        Ok(self.prepare_again(name, statement))
+    }
+
+    /// Whether the server reads a text now as it reads that of a Parse which it has just been sent: nothing runs in between.
+    pub(in crate::client) fn reads_as_parsed(&self, name: &[u8], statement: &Prepared) -> bool {
+        let parsed = if name.is_empty() { 0 } else { statement.id };
+        for expected in self.flow.expects.iter().rev() {
+            match expected.what {
+                What::Parse(id) if expected.hide == Hide::Nothing => return id == parsed,
+                What::Bind(_) | What::Describe(_) | What::Close(_) | What::OwnParse | What::Shape | What::Say(_) => {}
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Sends the Parse of a statement; gives its name on the server.
+    pub(in crate::client) fn prepare_again<'s>(&mut self, name: &[u8], statement: &'s Rc<Prepared>) -> &'s str {
+        let server_name = if name.is_empty() { "" } else { statement.server_name() };
+        let others = self.other_settings(statement);
+        self.set_as_parsed(&others);
+        if !name.is_empty() {
+            self.prepare_on_server(
+                statement,
+                statement.types(),
+                Expected::hidden(What::Parse(statement.id), Hide::Success),
+            );
+        } else if let Some(server) = self.lease.server() {
+            server.unnamed = statement.id;
+            frontend::write_parse(&mut self.io.to_server, b"", &statement.cached.text, &statement.oids);
+            self.expect(Expected::hidden(What::Parse(0), Hide::Success));
+        }
+        self.set_as_before(&others);
+        server_name
+    }
+
+    /// Sets what a statement was parsed under, ahead of its Parse.
+    pub(in crate::client) fn set_as_parsed(&mut self, others: &[Other]) {
+        for other in others {
+            self.run_own(settings::set_local(other.name, local(&other.then)).as_bytes(), Proof::None, None);
+        }
+    }
+
+    /// Takes that back, behind its Parse.
+    pub(in crate::client) fn set_as_before(&mut self, others: &[Other]) {
+        for other in others.iter().rev() {
+            self.run_own(settings::set_local(other.name, local(&other.now)).as_bytes(), Proof::None, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Analyzer;
+
+    fn changes(sql: &str) -> bool {
+        let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
+        analysis.statements.iter().any(may_change)
+    }
+
+    #[test]
+    fn whatever_may_change_how_text_is_read_is_known() {
+        for sql in [
+            "SET standard_conforming_strings = off",
+            "SET LOCAL client_encoding TO 'SJIS'",
+            "SET NAMES 'SJIS'",
+            "SELECT set_config('standard_conforming_strings', 'off', true)",
+            "SELECT set_config($1, 'off', true)",
+            "RESET standard_conforming_strings",
+            "RESET ALL",
+            "DISCARD ALL",
+            "SELECT f(1)",
+            "DO 'x'",
+            "CALL p()",
+            "EXECUTE x",
+        ] {
+            assert!(changes(sql), "{sql}");
+        }
+        for sql in ["SELECT lower('x')", "SET work_mem = '1MB'", "INSERT INTO t VALUES (1)", "BEGIN", "SHOW all"] {
+            assert!(!changes(sql), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What the server still owes for the messages that were sent to it, in order.
+
+use std::rc::Rc;
+
+use crate::client::prepared::protocol_names::Known;
+use crate::protocol::Report;
+use crate::shared::Statement;
+use crate::sql::SessionEffect;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::write_target::Verb;
+
+/// A message whose answer is awaited.
+pub enum What {
+    /// A simple query; ends with ReadyForQuery.
+    Query(Option<Rc<Cached>>),
+    /// The question whether a transaction has written; ends with ReadyForQuery.
+    Fence,
+    /// The question for a transaction's isolation level; ends with ReadyForQuery.
+    Isolation,
+    /// The question whether anything is left that binds the session, or what settings are; ends with ReadyForQuery.
+    Left(crate::client::state::function_side_effects::Question),
+    /// A function call; ends with ReadyForQuery.
+    Call,
+    /// Parse of a statement that then stands on the server under this number, 0 for the unnamed one.
+    Parse(u64),
+    /// Parse of a statement of ours, under a name of ours that nobody takes for granted.
+    OwnParse,
+    /// Bind, of that statement.
+    Bind(Option<Rc<Statement>>),
+    /// Describe, of that statement.
+    Describe(Option<Rc<Statement>>),
+    /// Describe, of ours, of what stands under a name of the client's own.
+    Shape,
+    /// Describe of which the client sees the parameters only: the rows are refused.
+    Parameters,
+    /// Execute, with the statement that runs.
+    Execute(Option<Rc<Statement>>),
+    /// Close of the statement that stands on the server under this number, 0 for any other Close.
+    Close(u64),
+    /// Sync; ends with ReadyForQuery.
+    Sync,
+    /// A whole batch that runs one plain statement; ends with ReadyForQuery.
+    Whole(crate::client::request::fast_path::Whole),
+    /// An answer of our own that belongs at this place.
+    Say(Say),
+}
+
+/// Answers that pgsluice gives for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// ParseComplete: the statement stands on the server already.
+    ParseComplete,
+    /// CloseComplete: the name was pgsluice's to forget.
+    CloseComplete,
+    /// The warning that a COMMIT or ROLLBACK has found no transaction block.
+    NoTransaction,
+    /// Part of an answer to SHOW of a setting of pgsluice's own.
+    Own(crate::client::request::pgsluice_settings::Part),
+    /// CommandComplete of a statement that was discarded.
+    Done(Verb, u32),
+}
+
+/// How much of an answer the client is not to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hide {
+    /// It sees all.
+    Nothing,
+    /// It sees nothing: the message is our own.
+    All,
+    /// It sees an error only: a Parse that a message of its own needs.
+    Success,
+    /// It sees errors and notices only: a Parse that stands for its own, which is answered otherwise.
+    Completion,
+    /// It sees all but notices.
+    Notices,
+    /// It sees all but ReadyForQuery: more of the same message follows.
+    Ready,
+    /// It sees ReadyForQuery and errors: the end of a message that began earlier.
+    AllButReady,
+}
+
+/// The part of a message in the proof that its transaction has written nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// None.
+    None,
+    /// It opens the block for that. Where that fails nothing behind it runs.
+    Begin,
+    /// It is what has to be proved: the end of its answer is held back.
+    Subject,
+    /// The same, and the question stands behind it in its own message.
+    Together,
+    /// It is a CALL or DO for which a block was put around its batch.
+    Wrapped,
+    /// What may fail of itself ahead of the question: deferred triggers.
+    Deferred,
+    /// It is the question, which fails if the transaction has written; with the tag of the statement that is refused then.
+    Question(&'static str),
+    /// It belongs to the trial of a cursor: an error is the answer to the statement that declares it.
+    Trial,
+    /// The same, and its row says which declaration of the cursor that is.
+    Declared,
+    /// It ends the transaction that was proved.
+    End,
+    /// It is the question whether a query can be read.
+    Spelling,
+}
+
+/// What the client's names were before a message, in case the server never gets to it.
+pub enum Before {
+    /// As they are behind it.
+    Same,
+    /// What the unnamed statement was.
+    Unnamed(Option<Known>),
+    /// What a name stood for.
+    Named(Box<(Box<[u8]>, Option<Known>)>),
+}
+
+/// See the module.
+pub struct Expected {
+    /// The message.
+    pub what: What,
+    /// What is hidden.
+    pub hide: Hide,
+    /// What the client is told in place of the error that the message was made to raise.
+    pub refusal: Option<Box<Report>>,
+    /// Its part in a proof.
+    pub proof: Proof,
+    /// What the message changed among the client's names.
+    pub before: Before,
+    /// The client's name for the statement that it is about. In a message of ours, other than Bind and Describe: that name is
+    /// what it changes on the server.
+    pub named: Option<Box<[u8]>>,
+}
+
+impl Expected {
+    /// An answer that the client sees.
+    pub fn seen(what: What) -> Self {
+        Self::hidden(what, Hide::Nothing)
+    }
+
+    /// An answer of which `hide` is hidden.
+    pub fn hidden(what: What, hide: Hide) -> Self {
+        Self { what, hide, refusal: None, proof: Proof::None, before: Before::Same, named: None }
+    }
+
+    /// Gives it a part in a proof.
+    pub fn proof(mut self, proof: Proof) -> Self {
+        self.proof = proof;
+        self
+    }
+
+    /// Notes what the client's name stood for before this message.
+    pub fn renaming(mut self, name: &[u8], stood_for: Option<Known>) -> Self {
+        self.before = match name {
+            [] => Before::Unnamed(stood_for),
+            name => Before::Named(Box::new((name.into(), stood_for))),
+        };
+        self
+    }
+
+    /// Whether a name changes by it, or a statement comes to stand on the server.
+    pub fn renames(&self) -> bool {
+        !matches!(self.before, Before::Same)
+            || matches!(self.what, What::Parse(id) | What::Close(id) if id != 0)
+            || self.changes_name().is_some()
+    }
+
+    /// The name of a client's own under which it changes what stands on the server.
+    pub fn changes_name(&self) -> Option<&[u8]> {
+        let may = matches!(
+            self.what,
+            What::Query(None) | What::Parse(0) | What::Execute(None) | What::Close(0) | What::Shape
+        );
+        self.named.as_deref().filter(|_| may)
+    }
+
+    /// The client's name for its statement, with that.
+    pub fn of_statement(&self) -> Option<(&[u8], &Statement)> {
+        match &self.what {
+            What::Bind(Some(statement)) | What::Describe(Some(statement)) => Some((self.named.as_deref()?, statement)),
+            _ => None,
+        }
+    }
+
+    /// Notes the client's name for its statement.
+    pub fn of(mut self, name: Box<[u8]>) -> Self {
+        self.named = Some(name);
+        self
+    }
+
+    /// Whether prepared statements get or lose their names by it, in SQL.
+    pub fn forgets_names(&self) -> bool {
+        let cached = match &self.what {
+            What::Query(Some(cached)) => cached,
+            What::Execute(Some(statement)) => &statement.cached,
+            _ => return false,
+        };
+        use SessionEffect as Effect;
+        let forgets =
+            |effect: &Effect| matches!(effect, Effect::Prepare { .. } | Effect::Deallocate(_) | Effect::DiscardAll);
+        cached.analysis.statements.iter().any(|statement| statement.effects.iter().any(forgets))
+    }
+
+    /// Whether ReadyForQuery ends it.
+    pub fn ends_ready(&self) -> bool {
+        use What::{Call, Fence, Isolation, Left, Query, Sync, Whole};
+        matches!(self.what, Query(_) | Fence | Isolation | Left(_) | Call | Sync | Whole(_))
+    }
+
+    /// Whether its answers, ReadyForQuery left aside, go to the client.
+    pub fn shows(&self) -> bool {
+        matches!(self.hide, Hide::Nothing | Hide::Notices | Hide::Ready)
+    }
+
+    /// Whether its error goes to the client.
+    pub fn shows_error(&self) -> bool {
+        self.hide != Hide::All
+    }
+
+    /// Whether its ReadyForQuery goes to the client.
+    pub fn shows_ready(&self) -> bool {
+        matches!(self.hide, Hide::Nothing | Hide::Notices | Hide::AllButReady)
+    }
+}

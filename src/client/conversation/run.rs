@@ -1,0 +1,418 @@
+//! The loop of a session, and its input and output.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::client::checkout::acquire::NO_DEADLINE;
+use crate::client::maintenance::transition::abort_open_transaction::Breaking;
+use crate::client::startup::open::has_own_server;
+use crate::client::{End, Lease, Session};
+use crate::protocol::{Report, TxStatus};
+use crate::routing::Nature;
+use crate::shared::Phase;
+
+/// Bytes that may wait for a peer that does not read before nothing more is read for it.
+pub(in crate::client) const BACKLOG: usize = 256 * 1024;
+
+/// Bytes that cost less to be put behind our own words than to be sent from where they lie.
+const TOGETHER: usize = 2048;
+
+/// Capacity that an empty queue of our own words keeps.
+const KEEP: usize = 64 * 1024;
+
+/// What the loop does after it has looked at everything there is.
+pub(in crate::client) enum Next {
+    /// Wait for the sockets.
+    Wait,
+    /// Take a server connection for a transaction of that nature.
+    Acquire(Nature),
+    /// The lease is over.
+    Release,
+    /// Hold the message at hand.
+    Hold,
+    /// Wait for the sockets, and for news of the server, but not for ever.
+    News,
+}
+
+/// What woke the loop.
+enum Woken {
+    Io,
+    Asked,
+    ServerLost(io::Error),
+}
+
+impl Session {
+    /// Runs until the client goes or is sent away.
+    pub async fn run(mut self: Box<Self>) -> End {
+        let own = has_own_server(self.manner.pool_mode, self.me.operator);
+        let begun = if own { Box::pin(self.begin_as_own()).await } else { Ok(()) };
+        let served = match begun {
+            Ok(()) => self.serve().await,
+            Err(end) => Err(end),
+        };
+        self.forget_key();
+        let end = match served {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        if let End::Report(report) = &end {
+            self.io.from_server.move_ready(&mut self.io.to_client);
+            report.write(&mut self.io.to_client);
+        }
+        Box::pin(self.say_last_words()).await;
+        Box::pin(self.leave()).await;
+        // What came after its last word is nobody's; the memory is the next client's.
+        self.io.from_client.clear();
+        self.io.from_server.clear();
+        self.rest();
+        end
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            let next = self.look()?;
+            match next {
+                Next::Wait | Next::News => {}
+                Next::Release => {
+                    if !self.release_now() {
+                        self.release().await?;
+                    }
+                    continue;
+                }
+                Next::Hold => {
+                    Box::pin(self.hold()).await?;
+                    continue;
+                }
+                Next::Acquire(nature) => {
+                    if !self.acquire_now(nature) {
+                        self.acquire(nature).await?;
+                    }
+                    continue;
+                }
+            }
+            let woken = match next {
+                Next::News => self.io_or_late().await?,
+                _ => poll_fn(|cx| self.poll_io(cx)).await?,
+            };
+            match woken {
+                Woken::Io => {}
+                Woken::Asked => self.answer_asks().await?,
+                Woken::ServerLost(error) => self.server_lost(&error)?,
+            }
+        }
+    }
+
+    /// The client's message waits for news of the server, as for a server connection.
+    #[cold]
+    fn io_or_late(&mut self) -> impl Future<Output = Result<Woken, End>> {
+        let deadline = self.now + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        let late = Report::fatal("57014", "query_wait_timeout");
+        let io = poll_fn(move |cx| self.poll_io(cx));
+        Box::pin(async move { tokio::time::timeout_at(deadline.into(), io).await.unwrap_or_else(|_| Err(late.into())) })
+    }
+
+    /// Looks at all that was read.
+    fn look(&mut self) -> Result<Next, End> {
+        if !self.lease.is_none()
+            && let Err(error) = self.look_at_server()?
+        {
+            self.server_lost(&error)?;
+        }
+        if self.is_over() {
+            return Ok(Next::Release);
+        }
+        if !self.io.from_client.unscanned().is_empty()
+            && self.has_turned()
+            && let Some(next) = self.after_turned()?
+        {
+            return Ok(next);
+        }
+        self.look_at_client()
+    }
+
+    /// Moves bytes as far as the sockets let it: first out, so that there is room, then in. Ready when there is something
+    /// to look at.
+    fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Result<Woken, End>> {
+        self.me.wakes(cx);
+        if self.me.is_asked() {
+            return Poll::Ready(Ok(Woken::Asked));
+        }
+        let wrote_server = match self.write_server(cx) {
+            Ok(wrote) => wrote,
+            Err(error) => return Poll::Ready(Ok(Woken::ServerLost(error))),
+        };
+        let Ok(wrote_client) = self.write_client(cx) else { return Poll::Ready(Err(End::ClientGone)) };
+        match self.read_server(cx) {
+            Ok(false) => {}
+            Ok(true) => return Poll::Ready(Ok(Woken::Io)),
+            Err(error) => return Poll::Ready(Ok(Woken::ServerLost(error))),
+        }
+        match self.read_client(cx) {
+            Ok(true) => return Poll::Ready(Ok(Woken::Io)),
+            Ok(false) => {}
+            Err(_) => return Poll::Ready(Err(End::ClientGone)),
+        }
+        if wrote_client && self.half_closed {
+            return Poll::Ready(Ok(Woken::Io));
+        }
+        // Room has come for messages that were held back.
+        if (wrote_server || wrote_client) && !self.io.from_client.unscanned().is_empty() && self.io.client_wants == 0 {
+            return Poll::Ready(Ok(Woken::Io));
+        }
+        self.rest();
+        Poll::Pending
+    }
+
+    /// Gives back memory that nothing is in; a client without a server connection keeps none.
+    fn rest(&mut self) {
+        let (io, buffers) = (&mut self.io, &self.core.buffers);
+        buffers.reclaim(&mut io.from_client);
+        buffers.reclaim(&mut io.from_server);
+        if self.lease.is_none() {
+            self.read = None;
+            buffers.reclaim_words(&mut io.to_client);
+            buffers.reclaim_words(&mut io.to_server);
+            buffers.reclaim_words(&mut self.replay);
+            self.spares.reclaim(&mut self.flow.expects);
+        }
+    }
+
+    #[inline]
+    fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &self.io;
+        let Some(server) = self.lease.server() else { return Ok(false) };
+        if io.to_server.is_empty() && !io.from_client.has_ready() && !server.stream.is_tls() {
+            return Ok(false);
+        }
+        self.write_server_out(cx)
+    }
+
+    fn write_server_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.has_turned() && self.breaking == Breaking::No && self.holds_bytes_back() {
+            return Ok(false);
+        }
+        let Some(server) = self.lease.server() else { return Ok(false) };
+        let io = &mut self.io;
+        if !io.to_server.is_empty() && io.from_client.ready().len() <= TOGETHER {
+            io.from_client.move_ready(&mut io.to_server);
+        }
+        let mut wrote = false;
+        while !(io.to_server.is_empty() && io.from_client.ready().is_empty()) {
+            match server.stream.poll_write(cx, &io.to_server, io.from_client.ready())? {
+                Poll::Pending => break,
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    wrote = true;
+                    let own = n.min(io.to_server.len());
+                    io.to_server.drain(..own);
+                    io.from_client.sent(n - own);
+                }
+            }
+        }
+        // Also if nothing was written: TLS may hold what the socket did not take the last time.
+        let _ = server.stream.poll_flush(cx)?;
+        if wrote && io.to_server.capacity() > KEEP && io.to_server.is_empty() {
+            io.to_server = Vec::new();
+        }
+        Ok(wrote)
+    }
+
+    #[inline]
+    fn write_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &self.io;
+        if io.to_client.is_empty() && !io.from_server.has_ready() && !self.stream.is_tls() {
+            return Ok(false);
+        }
+        self.write_client_out(cx)
+    }
+
+    fn write_client_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &mut self.io;
+        if !io.to_client.is_empty() && io.from_server.ready().len() <= TOGETHER {
+            io.from_server.move_ready(&mut io.to_client);
+        }
+        let mut sent = 0;
+        while !(io.to_client.is_empty() && io.from_server.ready().is_empty()) {
+            match self.stream.poll_write(cx, &io.to_client, io.from_server.ready())? {
+                Poll::Pending => break,
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    sent += n;
+                    let own = n.min(io.to_client.len());
+                    io.to_client.drain(..own);
+                    io.from_server.sent(n - own);
+                }
+            }
+        }
+        let _ = self.stream.poll_flush(cx)?;
+        if sent > 0 {
+            self.flow.told = true;
+            if let Some(stats) = self.db.stats.of(self.core.index) {
+                stats.sent.add(sent as u64);
+            }
+            if io.to_client.capacity() > KEEP && io.to_client.is_empty() {
+                io.to_client = Vec::new();
+            }
+        }
+        Ok(sent > 0)
+    }
+
+    /// True if something came.
+    fn read_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(server) = self.lease.server() else { return Ok(false) };
+        let io = &mut self.io;
+        if io.to_client.len() > BACKLOG || !server.stream.poll_readable(cx).is_ready() {
+            return Ok(false);
+        }
+        self.core.buffers.lend(&mut io.from_server);
+        let room = io.from_server.room(io.server_wants);
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match server.stream.poll_read(cx, room)? {
+            Poll::Pending => Ok(false),
+            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(n) => {
+                io.from_server.filled(n);
+                self.now = self.core.clock.now();
+                Ok(true)
+            }
+        }
+    }
+
+    /// True if something came.
+    fn read_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let io = &mut self.io;
+        let full = io.to_server.len() > BACKLOG || io.to_client.len() > BACKLOG;
+        if full || self.half_closed || !self.stream.poll_readable(cx).is_ready() {
+            return Ok(false);
+        }
+        self.core.buffers.lend(&mut io.from_client);
+        let room = io.from_client.room(io.client_wants);
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match self.stream.poll_read(cx, room)? {
+            Poll::Pending => Ok(false),
+            // It says nothing more, but may still listen: what it has asked for is answered, as by PostgreSQL.
+            Poll::Ready(0) if !self.lease.is_none() || !io.from_client.unscanned().is_empty() => {
+                self.half_closed = true;
+                Ok(true)
+            }
+            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(n) => {
+                io.from_client.filled(n);
+                self.now = self.core.clock.now();
+                if let Some(stats) = self.db.stats.of(self.core.index) {
+                    stats.received.add(n as u64);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Ready when the client has gone or something is asked of the session, while it waits for a server connection.
+    pub(in crate::client) fn poll_interrupt(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.me.wakes(cx);
+        if self.me.is_asked() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.write_client(cx).is_err() {
+            return Poll::Ready(Err(End::ClientGone));
+        }
+        loop {
+            // Whoever closes its side while nothing runs for it has most likely gone.
+            if self.half_closed {
+                return Poll::Ready(Err(End::ClientGone));
+            }
+            match self.read_client(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(_) => return Poll::Ready(Err(End::ClientGone)),
+            }
+        }
+    }
+
+    /// Whether the client has had the answers to all that it has asked for, up to its last Sync.
+    pub(in crate::client) fn has_answered(&self) -> bool {
+        let io = &self.io;
+        let owed = self.flow.readies > 0 || !self.flow.parts.is_empty() || io.server_rest > 0;
+        !owed && io.to_client.is_empty() && io.from_server.ready().is_empty()
+    }
+
+    /// The client has said its last word: waits for what it is owed, or ends.
+    pub(in crate::client) fn after_last_word(&self, end: End) -> Result<Next, End> {
+        if self.flow.copy_in || self.has_answered() { Err(end) } else { Ok(Next::Wait) }
+    }
+
+    /// The server connection has failed: the client is told, or its read is asked of another server.
+    pub(in crate::client) fn server_lost(&mut self, error: &io::Error) -> Result<(), End> {
+        self.look_at_server_now();
+        let idle = self.flow.expects.is_empty() && self.flow.status == TxStatus::Idle && !self.flow.batch;
+        if !idle && self.replay_elsewhere() {
+            return Ok(());
+        }
+        if !idle && let Some(server) = self.lease.server() {
+            server.left_running = !server.ends;
+        }
+        self.close_lease();
+        if idle && self.pins.is_empty() {
+            return Ok(());
+        }
+        let text = "server closed the connection unexpectedly";
+        Err(Report::fatal("08006", text).with_detail(Some(error.to_string())).into())
+    }
+
+    /// Asks for a look at the server of the lease: it may not be what it was.
+    pub(in crate::client) fn look_at_server_now(&mut self) {
+        if let Some(server) = self.lease.server() {
+            server.permit.pool().watch().look_now();
+        }
+    }
+
+    /// Puts a transaction that could only read, and of which the client has seen nothing yet, in front of the client's input.
+    pub(in crate::client) fn replay_elsewhere(&mut self) -> bool {
+        let Lease::Guarded { conn, .. } = &mut self.lease else { return false };
+        let failed = conn.server().permit.pool().upstream;
+        let again = self.flow.told || self.replay.is_empty() || self.avoid.is_any() || self.half_closed;
+        if again || !self.pins.is_empty() || self.flow.status != TxStatus::Idle {
+            return false;
+        }
+        self.close_lease();
+        let io = &mut self.io;
+        io.to_server.clear();
+        io.to_client.clear();
+        let unsent = io.from_client.ready().len();
+        io.from_client.sent(unsent);
+        io.from_server.clear();
+        io.server_rest = 0;
+        io.server_wants = 0;
+        self.core.buffers.lend(&mut io.from_client);
+        io.from_client.put_back(&std::mem::take(&mut self.replay));
+        self.flow = crate::client::Flow::default();
+        self.avoid.add(failed);
+        true
+    }
+
+    async fn say_last_words(&mut self) {
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        let words = std::mem::take(&mut io.to_client);
+        let patience = std::time::Duration::from_secs(1);
+        let _ = tokio::time::timeout(patience, self.stream.write_all(&words)).await;
+        self.stream.close(&[]);
+    }
+
+    /// Notes what the client does now, for SHOW CLIENTS.
+    pub(in crate::client) fn note_phase(&self) {
+        let phase = match (&self.lease, self.flow.expects.is_empty() && !self.flow.batch) {
+            (Lease::None, _) => Phase::Idle,
+            (_, false) => Phase::Active,
+            (_, true) if self.flow.status == TxStatus::Idle => Phase::Idle,
+            (_, true) => Phase::IdleInTransaction,
+        };
+        self.me.enter_at(phase, self.now);
+        self.me.prepared.set(self.names.len());
+    }
+}

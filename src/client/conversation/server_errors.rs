@@ -1,0 +1,179 @@
+//! An error of the server's: who is told of it, and what is not as it was taken for granted any more.
+
+use super::pending_replies::{Before, Expected, Hide, Proof, What};
+use crate::client::{End, Session, Settling};
+use crate::protocol::ErrorFields;
+use crate::protocol::error_fields::Severity;
+use crate::server::login::is_unavailable;
+use crate::shared::Layer;
+
+/// Whether a server says so that it ends a back end: whatever is open there is rolled back. Other poolers on the way have codes of
+/// their own for a connection that they have lost.
+fn ends_back_end(error: ErrorFields<'_>) -> bool {
+    error.is_fatal() && matches!(error.code(), b"57P01" | b"57P02" | b"57P04" | b"57P05" | b"25P03" | b"25P04")
+}
+
+/// Whether an error tells of the server rather than of the statement: it goes, it is in recovery, or a read of it was in the
+/// way of what it replays.
+fn is_of_server(code: &[u8]) -> bool {
+    is_unavailable(code) || matches!(code, b"25006" | b"40001")
+}
+
+impl Session {
+    /// Takes in an error of the server's, and tells the client of it if it is for it.
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
+    pub(in crate::client) fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
+        if ends_back_end(ErrorFields::new(body))
+            && let Some(server) = self.lease.server()
+        {
+            server.ends = true;
+        }
+        if self.stand_failed(body) {
+            return Ok(());
+        }
+        if is_of_server(ErrorFields::new(body).code()) {
+            self.look_at_server_now();
+            // What a server that goes, or replays what was written elsewhere, has broken off is run on another one.
+            if ErrorFields::new(body).code() != b"25006" && self.replay_elsewhere() {
+                return Ok(());
+            }
+        }
+        let unstood = self.unstood(ErrorFields::new(body).code());
+        let body = unstood.as_deref().unwrap_or(body);
+        let head = self.flow.expects.front_mut();
+        let (refusal, shows, proof) = match head {
+            Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
+            None => (None, true, Proof::None),
+        };
+        if proof == Proof::Spelling {
+            self.answered_spelling(ErrorFields::new(body));
+            return Ok(());
+        }
+        if proof == Proof::Together && self.cannot_be_read(ErrorFields::new(body)) {
+            return Ok(());
+        }
+        self.flow.failed = true;
+        self.note_unfinished();
+        let shows = match proof {
+            Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Wrapped | Proof::Spelling => shows,
+            Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::Declared | Proof::End => {
+                self.proof_failed(proof, ErrorFields::new(body))
+            }
+        };
+        let refusal = match proof {
+            Proof::Question(tag) if shows => Some(Box::new(self.unproven(tag))),
+            _ => refusal,
+        };
+        self.flow.broken |= shows;
+        self.flow.stale |= shows;
+        let own = !shows;
+        if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
+            match proof {
+                Proof::Question(_) | Proof::Trial | Proof::Declared => self.count_layer(Layer::Proof),
+                _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),
+                _ => {}
+            }
+        }
+        if ErrorFields::new(body).code() == b"0A000"
+            && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =
+                self.flow.expects.front()
+        {
+            // `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
+            self.core.statements.renew(statement);
+        }
+        if matches!(self.flow.settling, Settling::Asked) {
+            let report = crate::client::startup::open::report_of(body, Severity::Error);
+            tracing::warn!(event = "role_refused", database = %self.db.name, user = %self.user, client = %self.me.address_words(), error = report.message, "a session's role could not be taken");
+            self.flow.settling = Settling::Refused(Box::new(report));
+        } else if matches!(self.flow.settling, Settling::Sent) {
+            // What has followed runs with settings that are not the session's: it is told, and nothing more.
+            let report = crate::client::startup::open::report_of(body, Severity::Fatal);
+            tracing::warn!(event = "settings_refused", database = %self.db.name, user = %self.user, client = %self.me.address_words(), error = report.message, "a session's settings could not be made");
+            self.close_lease();
+            return Err(report.into());
+        } else if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
+            tracing::warn!(event = "own_statement_failed", database = %self.db.name, user = %self.user, client = %self.me.address_words(), error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
+            self.pins.add(crate::client::state::pins::Pin::Settings);
+        }
+        let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
+        let result = match self.own_refusal(ErrorFields::new(body).code()) {
+            Some(report) => {
+                report.write(&mut self.io.to_client);
+                Ok(())
+            }
+            None if own => Ok(()),
+            None => self.write_error(body, refusal.as_deref()),
+        };
+        // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
+        let extended = !matches!(
+            self.flow.expects.front(),
+            None | Some(Expected {
+                what: What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call,
+                ..
+            })
+        );
+        self.flow.copy_in = false;
+        if extended {
+            self.skip_to_sync();
+        }
+        if proof == Proof::Begin {
+            self.block_failed();
+        }
+        result
+    }
+
+    /// After an error in the extended protocol the server answers nothing up to the next Sync.
+    pub(in crate::client) fn skip_to_sync(&mut self) {
+        self.flow.copy_in = false;
+        let mut gone = Vec::new();
+        let mut skip = true;
+        while let Some(expected) = self.flow.expects.front() {
+            match &expected.what {
+                What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call if gone.is_empty() => {
+                    return;
+                }
+                // Sent in the midst of a batch: it is skipped like anything else.
+                What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call => {
+                    self.flow.readies = self.flow.readies.saturating_sub(1);
+                    self.flow.parts.clear();
+                }
+                What::Sync => {
+                    // A Sync of our own ends the server's skipping, but not the client's.
+                    skip = expected.hide == Hide::All
+                        && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
+                    break;
+                }
+                _ => {}
+            }
+            gone.extend(self.flow.expects.pop_front());
+        }
+        self.flow.skip = skip;
+        // The last first, so that a name that was changed twice is what it was before both.
+        for (at, expected) in gone.into_iter().enumerate().rev() {
+            self.take_back(expected, at == 0);
+        }
+    }
+
+    /// A message has failed or, after one that did, been skipped: what was taken for granted when it was sent is not so.
+    fn take_back(&mut self, expected: Expected, failed: bool) {
+        if let (Some(name), Some(server)) = (expected.changes_name(), self.lease.server()) {
+            server.named.doubt(name);
+        }
+        match (expected.what, self.lease.server()) {
+            (What::Parse(0), Some(server)) => server.unnamed = 0,
+            (What::Parse(id), Some(server)) => server.prepared.remove(id),
+            (What::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
+            _ => {}
+        }
+        let (name, stood_for) = match expected.before {
+            Before::Same => return,
+            Before::Unnamed(stood_for) => (Box::default(), stood_for),
+            Before::Named(named) => *named,
+        };
+        self.names.forget(&name);
+        // A Parse that fails has ended the unnamed statement all the same.
+        if let Some(known) = stood_for.filter(|_| !failed) {
+            self.names.put_back(&name, known);
+        }
+    }
+}

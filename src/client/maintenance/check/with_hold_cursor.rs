@@ -1,0 +1,129 @@
+//! DECLARE … WITH HOLD on a guarded primary: the cursor's query runs once, before it counts.
+//!
+//! PostgreSQL runs such a query to its end within COMMIT, behind every question that could be asked, and runs it once more if it
+//! has run before. So the cursor is declared as one that keeps its rows: its query runs through and is asked about, and what
+//! COMMIT runs is a copy of the rows. Cursors that functions declare are none of those: the question fails for them, and it
+//! knows each declaration, so that one cannot take another's name.
+
+use std::rc::Rc;
+
+use super::write_check::declares_hold;
+use crate::client::Session;
+use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::protocol::frame::Header;
+use crate::protocol::{TxStatus, frontend};
+use crate::shared::Statement as Prepared;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::transaction::{
+    COMMIT, close_cursor, declaration_of, declare_run_once, rewind_cursor, run_cursor,
+};
+use crate::sql::with_hold_cursor::query_of;
+use crate::sql::{LexContext, SessionEffect, Statement};
+
+/// Most declarations that are known in a transaction.
+const MOST_CURSORS: usize = 1000;
+
+/// Declarations of cursors whose queries have run.
+#[derive(Default)]
+pub(in crate::client) struct Declared(Vec<Box<str>>);
+
+impl Declared {
+    pub(in crate::client) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|one| &**one)
+    }
+}
+
+/// The name of the cursor it declares, if it can be sent again.
+fn held_name(statement: &Statement) -> Option<&str> {
+    statement.effects.iter().find_map(|effect| match effect {
+        SessionEffect::DeclareWithHold(name) if name.is_ascii() => str::from_utf8(name).ok(),
+        _ => None,
+    })
+}
+
+/// The cursor's name, and its declaration as one that runs its query once.
+fn run_once<'s>(statement: &'s Statement, text: &[u8], context: LexContext) -> Option<(&'s str, Vec<u8>)> {
+    let name = held_name(statement)?;
+    let (binary, query) = query_of(text, context, statement)?;
+    Some((name, declare_run_once(name, binary, query)))
+}
+
+impl Session {
+    /// Whether a holdable cursor is declared where its query cannot be run before: among other statements of one message.
+    pub(in crate::client) fn cannot_try(&self, statement: &Statement, cached: &Cached, context: LexContext) -> bool {
+        let alone = || cached.analysis.single().is_some();
+        self.must_prove()
+            && declares_hold(statement)
+            && !(alone() && run_once(statement, &cached.text, context).is_some())
+    }
+
+    /// Tries a cursor that a simple query declares. False: it is no such query.
+    pub(in crate::client) fn try_cursor(&mut self, header: Header, cached: &Rc<Cached>) -> bool {
+        let Some(statement) = cached.analysis.single().filter(|_| self.must_prove()) else { return false };
+        let context = self.lex_context();
+        let once = run_once(statement, &cached.text, context).filter(|_| self.flow.status != TxStatus::Failed);
+        let Some((name, once)) = once else { return false };
+        self.drop_bytes(header.total);
+        let own_block = self.flow.status == TxStatus::Idle;
+        if own_block {
+            self.begin_block();
+        }
+        self.flow.doubt.add(statement);
+        let declared = Expected::hidden(What::Query(Some(cached.clone())), Hide::Ready).proof(Proof::Subject);
+        self.send_query(&cached.text, declared);
+        let trial = |hide| Expected::hidden(What::Query(None), hide).proof(Proof::Trial);
+        self.send_query(close_cursor(name).as_bytes(), trial(Hide::All));
+        self.send_query(&once, trial(Hide::All));
+        let declaration = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Declared);
+        self.send_query(declaration_of(name).as_bytes(), declaration);
+        self.send_query(run_cursor(name).as_bytes(), trial(Hide::All));
+        if let Some(question) = self.question_beside(self.flow.doubt, Some(name)) {
+            self.flow.asked = true;
+            let mut expected = trial(Hide::All);
+            expected.refusal = Some(Box::new(self.unproven(statement.tag)));
+            self.send_query(question.as_bytes(), expected);
+        }
+        let last = if own_block { Hide::All } else { Hide::AllButReady };
+        self.send_query(rewind_cursor(name).as_bytes(), trial(last));
+        if own_block {
+            let end = Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End);
+            self.send_query(COMMIT.as_bytes(), end);
+        }
+        true
+    }
+
+    /// Tries a cursor that an Execute declares. False: it does not.
+    pub(in crate::client) fn try_executed_cursor(&mut self, header: Header, prepared: &Rc<Prepared>) -> bool {
+        let Some(statement) = prepared.cached.analysis.single().filter(|_| self.must_prove()) else { return false };
+        let once = run_once(statement, &prepared.cached.text, prepared.context());
+        let Some((name, once)) = once else { return false };
+        self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
+        self.run_own(close_cursor(name).as_bytes(), Proof::Trial, None);
+        self.run_own(&once, Proof::Trial, None);
+        self.run_own(declaration_of(name).as_bytes(), Proof::Declared, None);
+        self.run_own(run_cursor(name).as_bytes(), Proof::Trial, None);
+        if let Some(question) = self.question_beside(self.flow.doubt, Some(name)) {
+            self.flow.asked = true;
+            let report = self.unproven(statement.tag);
+            self.run_own(question.as_bytes(), Proof::Trial, Some(report));
+        }
+        self.run_own(rewind_cursor(name).as_bytes(), Proof::Trial, None);
+        self.flow.declares = true;
+        true
+    }
+
+    /// The server has said which declaration a cursor has that is being tried.
+    pub(in crate::client) fn note_declaration(&mut self, declaration: Option<Box<str>>) {
+        let Some(declaration) = declaration else { return };
+        let cursors = &mut self.flow.cursors.get_or_insert_default().0;
+        if cursors.len() >= MOST_CURSORS {
+            cursors.remove(0);
+        }
+        cursors.push(declaration);
+    }
+
+    pub(in crate::client) fn send_query(&mut self, text: &[u8], expected: Expected) {
+        frontend::write_query(&mut self.io.to_server, text);
+        self.expect(expected);
+    }
+}

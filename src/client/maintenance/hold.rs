@@ -1,0 +1,330 @@
+//! Holding: a write waits for the gate to open while its client hears nothing.
+//!
+//! The message stays where it was read, so that nothing is sent before the gate is open and everything is sent once. The session
+//! keeps no server connection meanwhile. A block that has only read so far is rolled back and begun anew when its write
+//! may run, and set up anew: at READ COMMITTED each statement sees the newest data anyway, and at other levels it must have shown
+//! none. A block that has done more cannot be moved, and its writes are refused. The wait is part of the statement: the session's
+//! own statement_timeout, lock_timeout and transaction_timeout end it.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::transition::transaction_history::{Beginning, Step};
+use super::write_rules::Treatment;
+use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::{End, Session};
+use crate::config::parse_duration;
+use crate::gate::NewTransaction;
+use crate::protocol::frame::{HEADER, peek_front};
+use crate::protocol::frontend;
+use crate::protocol::frontend::Target;
+use crate::protocol::{Report, TxStatus};
+use crate::shared::Phase;
+use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::sql::block_setup::value_of;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
+use crate::sql::{Kind, Name, Refusal, Statement, TransactionVerb};
+
+/// What a session knows of its held message.
+#[derive(Default)]
+pub struct Holding {
+    /// The block that has to be begun before the message is sent.
+    anew: Option<Box<Beginning>>,
+    /// When that block was begun.
+    since: Option<Instant>,
+    /// It has waited enough: it gets its error now.
+    over: Option<Over>,
+    /// A cancel request has come.
+    pub cancelled: bool,
+}
+
+/// Why a message is held no longer although the gate is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// hold_timeout, or too many are held: PostgreSQL's 25006.
+    Refuse,
+    /// 57014.
+    Cancel,
+    /// The session's own statement_timeout: 57014.
+    StatementTimeout,
+    /// Its lock_timeout: 55P03.
+    LockTimeout,
+    /// Its transaction_timeout, which ends the session: 25P04.
+    TransactionTimeout,
+}
+
+/// A value of a setting that is a time, in milliseconds where it has no unit. None: there is no such limit.
+pub(in crate::client) fn limit(value: &[u8]) -> Option<Duration> {
+    let text = str::from_utf8(value).ok()?.trim().trim_matches('\'').trim();
+    let limit = match text.parse() {
+        Ok(millis) => Duration::from_millis(millis),
+        Err(_) => parse_duration(text).ok()?,
+    };
+    (!limit.is_zero()).then_some(limit)
+}
+
+/// What a block has set a time to, and has not taken back by going back to a savepoint.
+fn set_in_block(block: &Beginning, setting: &str) -> Option<Option<Duration>> {
+    let texts = std::iter::once(&block.begun).chain(block.steps.iter().map(|step| match step {
+        Step::Query(cached) => cached,
+        Step::Bound(statement, _) => &statement.cached,
+    }));
+    // A savepoint stands among the times as its name.
+    let mut made: Vec<Result<Option<Duration>, &Name>> = Vec::new();
+    for cached in texts {
+        for statement in &cached.analysis.statements {
+            let found = match &statement.kind {
+                Kind::Transaction(TransactionVerb::RollbackTo(name) | TransactionVerb::Release(name)) => {
+                    made.iter().rposition(|one| *one == Err(name))
+                }
+                _ => None,
+            };
+            match &statement.kind {
+                Kind::Transaction(TransactionVerb::Savepoint(name)) => made.push(Err(name)),
+                Kind::Transaction(TransactionVerb::RollbackTo(_)) => made.truncate(found.map_or(0, |at| at + 1)),
+                Kind::Transaction(TransactionVerb::Release(_)) => drop(found.map(|at| made.remove(at))),
+                _ => made.extend(value_of(statement, &cached.text, setting.as_bytes()).map(|value| Ok(limit(value)))),
+            }
+        }
+    }
+    made.into_iter().rev().find_map(Result::ok)
+}
+
+impl Session {
+    /// Whether a simple query is to be held instead of being looked at further.
+    pub(in crate::client) fn holds_query(&self, cached: &Cached) -> bool {
+        self.may_hold() && cached.analysis.statements.iter().any(|statement| self.holds_statement(statement, cached))
+    }
+
+    /// Whether the batch whose first message is at hand is to be held. One that is not here whole counts as executing what
+    /// it prepares.
+    pub(in crate::client) fn holds_batch(&self) -> Result<bool, End> {
+        if !self.may_hold() {
+            return Ok(false);
+        }
+        let context = self.lex_context();
+        let mut bytes = self.io.from_client.unscanned();
+        let (mut prepares, mut runs) = (Vec::new(), false);
+        let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
+        // Of a Bind the names are enough.
+        while let Ok(Some(header)) = peek_front(bytes, usize::MAX) {
+            let rest = bytes.get(header.total..);
+            let body = bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default();
+            if rest.is_none() && header.tag != b'B' || frontend::check(header.tag, body).is_err() {
+                break;
+            }
+            match header.tag {
+                b'P' => {
+                    let parse = frontend::parse(body)?;
+                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
+                    if holds(&cached) {
+                        prepares.push(parse.name);
+                    }
+                }
+                b'B' => {
+                    let name = frontend::bind(body)?.statement;
+                    runs |= prepares.contains(&name)
+                        || self.names.statement(name).is_some_and(|statement| holds(&statement.cached));
+                }
+                b'D' => _ = frontend::target(body).map(|target| matches!(target, Target::Portal(_)))?,
+                b'S' => return Ok(runs),
+                b'E' | b'C' | b'H' => {}
+                _ => break,
+            }
+            let Some(rest) = rest else { break };
+            bytes = rest;
+        }
+        Ok(runs || !prepares.is_empty())
+    }
+
+    /// Whether this is a place where a message can be held: between transactions, or in a block that can be begun anew.
+    fn may_hold(&self) -> bool {
+        let quiet = self.flow.expects.is_empty() && !self.flow.batch && !self.flow.skip;
+        let place = match self.flow.status {
+            TxStatus::Idle => true,
+            TxStatus::Block => self.flow.past.can_begin_anew() && self.names.no_portals(),
+            TxStatus::Failed => false,
+        };
+        quiet && place && self.holding.over.is_none() && self.treats_writes()
+    }
+
+    fn holds_statement(&self, statement: &Statement, cached: &Cached) -> bool {
+        self.is_certain_write(statement) && self.treatment(statement, cached) == Treatment::Hold
+    }
+
+    /// Whether it is refused whatever the server says.
+    pub(in crate::client) fn is_certain_write(&self, statement: &Statement) -> bool {
+        match &statement.refusal {
+            Refusal::Allowed => self.is_ours_to_refuse(statement),
+            Refusal::ByPostgres { unless_temporary } => {
+                !(*unless_temporary && self.pins.has(crate::client::state::pins::Pin::Temporary))
+            }
+            Refusal::AsksReadWrite(_) => false,
+            Refusal::ByPgsluice(_) => !self.may_be_namesake(&statement.refusal),
+        }
+    }
+
+    /// Holds the message at hand. In a block that is first rolled back: the loop comes here again when that is done.
+    pub(in crate::client) async fn hold(&mut self) -> Result<(), End> {
+        if self.flow.status == TxStatus::Block {
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            if self.flow.past.has_to_ask_isolation() {
+                frontend::write_query(&mut io.to_server, READ_COMMITTED.as_bytes());
+                self.expect(Expected::hidden(What::Isolation, Hide::All));
+            } else {
+                frontend::write_query(&mut io.to_server, ROLLBACK.as_bytes());
+                self.holding.anew = self.flow.past.take_beginning();
+                self.undo.roll_back();
+                self.holding.since = self.me.transaction_since.take();
+                self.expect(Expected::hidden(What::Query(None), Hide::All));
+            }
+            return Ok(());
+        }
+        let most = self.db.setup().settings.maintenance.hold_limit as usize;
+        match self.db.gate.holding.enter(most) {
+            Some(place) => {
+                self.me.enter(Phase::Held);
+                self.holding.over = self.until_open().await?;
+                drop(place);
+                self.note_phase();
+                self.holding.since = None;
+                if self.holding.over == Some(Over::TransactionTimeout) {
+                    let text = "terminating connection due to transaction timeout";
+                    return Err(Report::fatal("25P04", text).into());
+                }
+            }
+            None => self.holding.over = Some(Over::Refuse),
+        }
+        if self.holding.over.is_some() && !self.lease.is_none() {
+            self.begin_anew();
+        }
+        Ok(())
+    }
+
+    /// Waits until the gate opens, or something ends the wait before.
+    async fn until_open(&mut self) -> Result<Option<Over>, End> {
+        let patience = self.db.gate.view().switches.in_force().map(|terms| terms.hold_timeout).unwrap_or_default();
+        let own = [("statement_timeout", Over::StatementTimeout), ("lock_timeout", Over::LockTimeout)];
+        let own = own.into_iter().filter_map(|(setting, over)| Some((self.own_limit(setting)?, over)));
+        let open = self.holding.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let whole =
+            self.own_limit("transaction_timeout").map(|limit| (limit.saturating_sub(open), Over::TransactionTimeout));
+        let all = own.chain(whole).chain([(patience, Over::Refuse)]);
+        let (patience, over) = all.min_by_key(|(limit, _)| *limit).unwrap_or((patience, Over::Refuse));
+        let mut sleep = Box::pin(tokio::time::sleep_until((Instant::now() + patience).into()));
+        self.holding.cancelled = false;
+        while matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. }) {
+            let timed_out = poll_fn(|cx| {
+                if sleep.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(true));
+                }
+                self.poll_interrupt(cx).map_ok(|()| false)
+            })
+            .await?;
+            if timed_out {
+                return Ok(Some(over));
+            }
+            self.answer_asks().await?;
+            if std::mem::take(&mut self.holding.cancelled) {
+                return Ok(Some(Over::Cancel));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A time that the session has set for itself, in its block or before, or with which it began.
+    fn own_limit(&self, setting: &str) -> Option<Duration> {
+        let local = self.holding.anew.as_deref().and_then(|anew| set_in_block(anew, setting));
+        let session = || match self.vars.get(setting) {
+            Some(value) => limit(value.text().as_bytes()),
+            None => match &**self.db.catalog.known() {
+                Knowledge::Known(unseen) => limit(unseen.default_of(&self.user, setting)?.as_bytes()),
+                Knowledge::Pending | Knowledge::Unknown(_) => None,
+            },
+        };
+        local.unwrap_or_else(session)
+    }
+
+    /// The block of a held message is begun anew, and set up anew, on the connection that was just taken.
+    pub(in crate::client) fn begin_anew(&mut self) {
+        let Some(anew) = self.holding.anew.take() else { return };
+        let Beginning { begun, steps } = *anew;
+        self.send_again(Step::Query(begun));
+        steps.into_iter().for_each(|step| self.send_again(step));
+    }
+
+    fn send_again(&mut self, step: Step) {
+        let closed = self.lease.in_maintenance();
+        match step {
+            Step::Query(cached) => {
+                let sent = if closed { self.as_read_only(cached.clone(), self.lex_context()) } else { cached.clone() };
+                frontend::write_query(&mut self.io.to_server, &sent.text);
+                self.flow.past.sends(&cached);
+                self.expect(Expected::hidden(What::Query(Some(sent)), Hide::All));
+            }
+            Step::Bound(statement, values) => {
+                let sent = self.bound_as_read_only(statement.clone());
+                let out = &mut self.io.to_server;
+                frontend::write_parse(out, b"", &sent.cached.text, &sent.oids);
+                frontend::write_bind(out, b"", b"", &values);
+                frontend::write_execute(out, b"");
+                frontend::write_sync(out);
+                self.flow.past.binds(&statement, &values);
+                if let Some(server) = self.lease.server() {
+                    server.unnamed = 0;
+                }
+                for what in [What::Parse(0), What::Bind(Some(sent.clone())), What::Execute(Some(sent)), What::Sync] {
+                    self.expect(Expected::hidden(what, Hide::All));
+                }
+            }
+        }
+    }
+
+    /// Whether a block has to be begun before anything else.
+    pub(in crate::client) fn has_to_begin(&self) -> bool {
+        self.holding.anew.is_some()
+    }
+
+    /// The message is over, whatever became of it: the next one may be held again.
+    pub(in crate::client) fn is_held_no_more(&mut self) {
+        self.holding.over = None;
+    }
+
+    /// Whether the message at hand has been held.
+    pub(in crate::client) fn was_held(&self) -> bool {
+        self.holding.over.is_some()
+    }
+
+    /// Forgets the block that was to be begun anew.
+    pub(in crate::client) fn forget_held(&mut self) {
+        self.holding.anew = None;
+        self.holding.over = None;
+    }
+
+    /// The error of a held message whose wait its client, or a time-out of its own, has ended.
+    pub(in crate::client) fn cancelled_hold(&self) -> Option<Report> {
+        let (code, why) = match self.holding.over? {
+            Over::Refuse | Over::TransactionTimeout => return None,
+            Over::Cancel => ("57014", "user request"),
+            Over::StatementTimeout => ("57014", "statement timeout"),
+            Over::LockTimeout => ("55P03", "lock timeout"),
+        };
+        Some(Report::error(code, format!("canceling statement due to {why}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_postgresql_reads_them() {
+        for (text, millis) in [("1000", 1000), ("'1s'", 1000), ("' 250 ms '", 250), ("2min", 120_000), ("'500'", 500)] {
+            assert_eq!(limit(text.as_bytes()), Some(Duration::from_millis(millis)), "{text}");
+        }
+        assert!(limit(b"0").is_none() && limit(b"'0'").is_none() && limit(b"x").is_none());
+    }
+}

@@ -1,0 +1,303 @@
+//! A simple query in maintenance, cut where one of its transactions ends.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::check::write_check::Doubt;
+use super::read_only_block::WRAPPER;
+use crate::client::Session;
+use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::protocol::frame::Header;
+use crate::protocol::{ErrorFields, Report, TxStatus, frontend};
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::transaction::{BACK_TO_SAVEPOINT, BEGIN_READ_ONLY, SAVEPOINT};
+use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb};
+
+/// Some statements of a simple query.
+#[derive(Debug)]
+pub(in crate::client) enum Part {
+    /// As they are; what they leave in doubt if a block is open behind them.
+    Plain(Vec<u8>, Doubt),
+    /// A transaction of their own, which has to be proved.
+    Proved(Vec<u8>, Doubt),
+    /// The same, but the server may ask for COPY data before it can take anything else.
+    Begun(Vec<u8>),
+    /// The end of that.
+    Finish(Doubt),
+    /// The client's COMMIT, with the proof ahead of it.
+    Commit(Vec<u8>, Doubt),
+    /// What puts the client's defaults in the place of the server's.
+    Defaults(Vec<u8>),
+    /// What is made to fail, and what the client is told then.
+    Poisoned(Vec<u8>, Box<Report>),
+    /// The question whether the whole can be read: the server reads it all before it runs any of it.
+    Spelling,
+}
+
+impl Part {
+    fn has_text(&self) -> bool {
+        !matches!(self, Self::Finish(_) | Self::Spelling)
+    }
+}
+
+/// Cuts a query. `open` is what a block that is open is in doubt of, `failed` whether it has failed; `proves` whether
+/// anything has to be proved.
+fn divide(
+    text: &[u8],
+    statements: &[Statement],
+    open: Option<Doubt>,
+    mut failed: bool,
+    proves: bool,
+) -> VecDeque<Part> {
+    let slice = |from: usize, to: usize| part_of(text, from, to);
+    let mut parts = VecDeque::new();
+    let mut in_block = open.is_some();
+    let mut doubt = open.unwrap_or_default();
+    let (mut from, mut savepoint) = (0, false);
+    let mut group: Vec<&Statement> = Vec::new();
+    for statement in statements {
+        let (start, end) = (statement.span.start as usize, statement.span.end as usize);
+        let Kind::Transaction(verb) = &statement.kind else {
+            doubt.add(statement);
+            group.push(statement);
+            continue;
+        };
+        match verb {
+            TransactionVerb::Commit { .. } if proves && doubt.is_any() && !failed => {
+                if !group.is_empty() {
+                    push_group(&mut parts, slice(from, start), &group, doubt, in_block || savepoint);
+                }
+                parts.push_back(match in_block {
+                    true => Part::Commit(slice(start, end), doubt),
+                    // The server has a warning for it.
+                    false => Part::Plain(slice(start, end), Doubt::default()),
+                });
+            }
+            _ if verb.ends_transaction() => parts.push_back(Part::Plain(slice(from, end), Doubt::default())),
+            _ => {
+                in_block |= matches!(verb, TransactionVerb::Begin(_));
+                failed &= !matches!(verb, TransactionVerb::RollbackTo(_));
+                // In no block they fail, and everything with them.
+                savepoint |= !in_block
+                    && matches!(
+                        verb,
+                        TransactionVerb::Savepoint(_) | TransactionVerb::Release(_) | TransactionVerb::RollbackTo(_)
+                    );
+                group.push(statement);
+                continue;
+            }
+        }
+        let chains = |verb: &TransactionVerb| {
+            matches!(verb, TransactionVerb::Commit { chain: true } | TransactionVerb::Rollback { chain: true })
+        };
+        in_block &= chains(verb);
+        failed = false;
+        (from, savepoint, doubt) = (end, false, Doubt::default());
+        group.clear();
+    }
+    if !group.is_empty() || parts.is_empty() {
+        let plain = in_block || savepoint || !proves || fails_alone(statements);
+        let rest = slice(from, text.len());
+        if from > 0 && group.len() == 1 && !plain && !doubt.is_any() {
+            // Whole, the message would run it in an implicit block, as LOCK and SET LOCAL need.
+            parts.push_back(Part::Proved(rest, doubt));
+        } else {
+            push_group(&mut parts, rest, &group, doubt, plain);
+        }
+    }
+    parts
+}
+
+/// How far into a message (bytes) its parts keep their place: each is sent with as much white space ahead.
+const MOST_PADDED: usize = 4096;
+
+/// A part of a message. What stood ahead of it is white space now, so that an error's position is the whole message's, in
+/// characters.
+pub(in crate::client) fn part_of(text: &[u8], from: usize, to: usize) -> Vec<u8> {
+    let ahead = text.get(..from).filter(|ahead| ahead.len() <= MOST_PADDED).unwrap_or_default();
+    let mut part = vec![b' '; std::str::from_utf8(ahead).map_or(ahead.len(), |ahead| ahead.chars().count())];
+    part.extend_from_slice(text.get(from..to).unwrap_or_default());
+    part
+}
+
+/// DECLARE CURSOR needs a block: it must not be given one.
+fn fails_alone(statements: &[Statement]) -> bool {
+    let holds = |one: &Statement| one.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
+    matches!(statements, [only] if only.kind == Kind::Session && !only.contained && !holds(only))
+}
+
+fn push_group(parts: &mut VecDeque<Part>, text: Vec<u8>, group: &[&Statement], doubt: Doubt, plain: bool) {
+    let copies = |one: &&Statement| matches!(one.kind, Kind::Copy(CopyDirection::FromClient) | Kind::Unknown);
+    if plain || !doubt.is_any() {
+        parts.push_back(Part::Plain(text, doubt));
+    } else if group.iter().any(copies) {
+        parts.push_back(Part::Begun(text));
+        parts.push_back(Part::Finish(doubt));
+    } else {
+        parts.push_back(Part::Proved(text, doubt));
+    }
+}
+
+impl Session {
+    /// Cuts a query for the lease that there is.
+    pub(in crate::client) fn divide(&self, text: &[u8], statements: &[Statement]) -> VecDeque<Part> {
+        let status = self.flow.status;
+        let open = (status != TxStatus::Idle).then_some(self.flow.doubt);
+        divide(text, statements, open, status == TxStatus::Failed, self.must_prove())
+    }
+
+    /// Sends a query in parts.
+    pub(in crate::client) fn send_parts(&mut self, header: Header, cached: Rc<Cached>, mut parts: VecDeque<Part>) {
+        if parts.iter().filter(|part| part.has_text()).count() > 1 && !self.flow.batch {
+            parts.push_front(Part::Spelling);
+        }
+        self.drop_bytes(header.total);
+        self.flow.divided = Some(cached);
+        self.flow.parts = parts;
+        self.send_next_part();
+    }
+
+    /// Asks the server whether the query can be read, by a Parse, which has no place for several statements: it fails in
+    /// either case, behind a savepoint where a transaction could be spoilt by that.
+    fn ask_spelling(&mut self, text: &[u8]) {
+        let in_block = self.flow.status == TxStatus::Block;
+        let own = || Expected::hidden(What::Query(None), Hide::All);
+        if in_block {
+            self.send_query(SAVEPOINT.as_bytes(), own());
+        }
+        frontend::write_parse(&mut self.io.to_server, WRAPPER, text, &[]);
+        self.expect(Expected::hidden(What::OwnParse, Hide::All).proof(Proof::Spelling));
+        frontend::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        if in_block {
+            self.send_query(BACK_TO_SAVEPOINT.as_bytes(), own());
+        }
+    }
+
+    /// The answer: only an error in the text has a position.
+    pub(in crate::client) fn answered_spelling(&mut self, fields: ErrorFields<'_>) {
+        self.skip_to_sync();
+        self.flow.skip = false;
+        if fields.get(b'P').is_some() {
+            // Whole, it gets the server's own error, and nothing of it runs.
+            let text = self.flow.divided.as_ref().map_or_else(Vec::new, |cached| cached.text.to_vec());
+            self.flow.parts.clear();
+            self.flow.parts.push_back(Part::Plain(text, self.flow.doubt));
+        }
+    }
+
+    /// Sends the next part of a divided query.
+    pub(in crate::client) fn send_next_part(&mut self) {
+        let (Some(part), Some(cached)) = (self.flow.parts.pop_front(), self.flow.divided.clone()) else { return };
+        let hide = if self.flow.parts.is_empty() { Hide::Nothing } else { Hide::Ready };
+        if self.flow.named.is_some() {
+            self.names_for_part(&cached);
+        }
+        match part {
+            Part::Spelling => self.ask_spelling(&cached.text),
+            Part::Plain(text, doubt) => {
+                self.flow.doubt = doubt;
+                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide));
+            }
+            Part::Proved(text, doubt) => {
+                self.send_in_block(&text, cached);
+                self.prove_and_commit(doubt);
+            }
+            Part::Begun(text) => self.send_in_block(&text, cached),
+            Part::Finish(doubt) => self.prove_and_commit(doubt),
+            Part::Defaults(text) => {
+                self.note_defaults();
+                self.send_query(&text, Expected::hidden(What::Query(None), Hide::AllButReady));
+            }
+            Part::Poisoned(text, report) => {
+                let mut expected = Expected::hidden(What::Query(Some(cached)), hide);
+                expected.refusal = Some(report);
+                self.send_query(&text, expected);
+            }
+            Part::Commit(text, doubt) => {
+                self.prove(doubt, "COMMIT");
+                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide).proof(Proof::End));
+            }
+        }
+    }
+
+    /// Opens a block of ours. By messages of the extended protocol: if it fails (a cancel request may have come a moment too
+    /// early), the server skips what stands behind it up to a Sync, where behind a simple query it would run it in no block.
+    pub(in crate::client) fn begin_block(&mut self) {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        frontend::write_parse(&mut io.to_server, b"", BEGIN_READ_ONLY.as_bytes(), &[]);
+        frontend::write_bind(&mut io.to_server, b"", b"", frontend::NO_PARAMETERS);
+        frontend::write_execute(&mut io.to_server, b"");
+        for what in [What::Parse(0), What::Bind(None), What::Execute(None)] {
+            self.expect(Expected::hidden(what, Hide::Success).proof(Proof::Begin));
+        }
+        if let Some(server) = self.lease.server() {
+            server.unnamed = 0;
+        }
+    }
+
+    /// It could not be opened: the client has the error, and has to have its ReadyForQuery.
+    pub(in crate::client) fn block_failed(&mut self) {
+        self.flow.skip = false;
+        self.flow.parts.clear();
+        frontend::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::AllButReady));
+    }
+
+    fn send_in_block(&mut self, text: &[u8], cached: Rc<Cached>) {
+        self.begin_block();
+        self.send_query(text, Expected::hidden(What::Query(Some(cached)), Hide::Ready).proof(Proof::Subject));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Analyzer, LexContext};
+
+    fn cut(sql: &str, open: Option<Doubt>) -> Vec<String> {
+        let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
+        let word = |text: &[u8]| String::from_utf8_lossy(text).trim_matches([';', ' ']).to_owned();
+        let parts = divide(sql.as_bytes(), &analysis.statements, open, false, true);
+        let words = parts.iter().map(|part| match part {
+            Part::Plain(text, doubt) => format!("{}{}", word(text), if doubt.is_any() { " ?" } else { "" }),
+            Part::Proved(text, _) => format!("[{}]", word(text)),
+            Part::Begun(text) => format!("[{}", word(text)),
+            Part::Finish(_) => "]".into(),
+            Part::Defaults(_) => "defaults".into(),
+            Part::Poisoned(..) => "poison".into(),
+            Part::Spelling => "?".into(),
+            Part::Commit(text, _) => format!("proof, {}", word(text)),
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn every_transaction_in_doubt_is_proved_before_it_ends() {
+        for (sql, parts) in [
+            ("SELECT f()", &["[SELECT f()]"][..]),
+            ("SHOW all", &["SHOW all"]),
+            ("", &[""]),
+            ("DECLARE c CURSOR FOR SELECT f()", &["DECLARE c CURSOR FOR SELECT f() ?"]),
+            ("SELECT f(); SELECT 1", &["[SELECT f(); SELECT 1]"]),
+            ("BEGIN; SELECT f()", &["BEGIN; SELECT f() ?"]),
+            ("BEGIN; SELECT f(); COMMIT", &["BEGIN; SELECT f() ?", "proof, COMMIT"]),
+            ("BEGIN; SELECT f(); ROLLBACK; SELECT g()", &["BEGIN; SELECT f(); ROLLBACK", "[SELECT g()]"]),
+            ("SELECT f(); COMMIT; SELECT g()", &["[SELECT f()]", "COMMIT", "[SELECT g()]"]),
+            ("COMMIT; LOCK TABLE t", &["COMMIT", "[LOCK TABLE t]"]),
+            ("SELECT f(); SAVEPOINT a", &["SELECT f(); SAVEPOINT a ?"]),
+            ("COPY t FROM STDIN", &["[COPY t FROM STDIN", "]"]),
+            (
+                "BEGIN; SELECT f(); COMMIT AND CHAIN; SELECT g()",
+                &["BEGIN; SELECT f() ?", "proof, COMMIT AND CHAIN", "SELECT g() ?"],
+            ),
+        ] {
+            assert_eq!(cut(sql, None), parts, "{sql}");
+        }
+        let mut doubt = Doubt::default();
+        doubt.add_unknown();
+        assert_eq!(cut("COMMIT", Some(doubt)), ["proof, COMMIT"]);
+        assert_eq!(cut("COMMIT", Some(Doubt::default())), ["COMMIT"]);
+    }
+}

@@ -1,0 +1,154 @@
+//! A batch of the extended protocol on a guarded server connection, and the block that may be put around it.
+//!
+//! CALL and DO could end their own transaction from inside, and begin one that may write. So, unless the catalog shows that they do
+//! no harm, from the first of them on the batch runs in an explicit READ ONLY block of ours, where PostgreSQL forbids that, up to the
+//! Sync that ends its transaction; what the client says itself about transactions there is answered as outside of a block.
+
+use std::rc::Rc;
+
+use crate::client::Session;
+use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
+use crate::protocol::frame::Header;
+use crate::protocol::{Report, TxStatus, frontend};
+use crate::shared::Statement as Prepared;
+use crate::sql::own_statements::transaction::{BEGIN_READ_ONLY, COMMIT};
+use crate::sql::{TransactionModes, TransactionVerb};
+
+/// Name of the statements and portals that are put around a batch.
+pub(in crate::client) const WRAPPER: &[u8] = b"pgsluice_wrapper";
+
+/// What the batch under way, which began outside of a block, has been put into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::client) enum Around {
+    /// Its own transaction.
+    #[default]
+    Nothing,
+    /// A block of ours.
+    Ours,
+    /// A block that the client has opened.
+    Clients,
+}
+
+impl Session {
+    /// Looks at a simple query or a function call in the midst of a batch. The server skips it if something before it has
+    /// failed, else runs it in the same transaction and commits. True if it has to wait until that is known.
+    pub(in crate::client) fn awaits_batch(&mut self) -> bool {
+        if !self.flow.batch || !self.lease.in_maintenance() || self.flow.copy_in {
+            return false;
+        }
+        if !self.is_outside_blocks() {
+            // A Sync changes nothing in a block, and tells whether there is one.
+            self.end_batch_ahead();
+            return true;
+        }
+        self.awaits_answers()
+    }
+
+    /// Whether answers are owed. They are asked for with a Flush.
+    pub(in crate::client) fn awaits_answers(&mut self) -> bool {
+        let owed = !self.flow.expects.is_empty();
+        if owed && !std::mem::replace(&mut self.flow.flushed, true) {
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            frontend::write_flush(&mut io.to_server);
+        }
+        owed
+    }
+
+    /// A simple query or a function call ends a batch as a Sync does: what stands before it is proved first.
+    pub(in crate::client) fn prove_open_batch(&mut self) {
+        if self.flow.batch {
+            self.prove_batch();
+        }
+    }
+
+    /// Ends the batch with a Sync of our own.
+    fn end_batch_ahead(&mut self) {
+        self.flow.batch = false;
+        self.prove_batch();
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        frontend::write_sync(&mut io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        if std::mem::take(&mut self.flow.around) == Around::Ours {
+            frontend::write_query(&mut self.io.to_server, COMMIT.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::End));
+        }
+    }
+
+    /// The question ahead of a Sync, which commits the transaction if it is one of its own.
+    pub(in crate::client) fn prove_batch(&mut self) {
+        let proves = self.must_prove() && !self.awaits_copy_data();
+        self.flow.copied = false;
+        if proves && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() {
+            self.prove_in_batch(None);
+        }
+    }
+
+    pub(in crate::client) fn begin_wrapped_batch(&mut self) {
+        self.flow.around = Around::Ours;
+        self.run_own(BEGIN_READ_ONLY.as_bytes(), Proof::None, None);
+    }
+
+    /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
+    /// then a ROLLBACK, of the simple query behind it ends the block.
+    pub(in crate::client) fn end_wrapped_batch(&mut self) {
+        self.flow.around = Around::Nothing;
+        frontend::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::Ready));
+        frontend::write_query(&mut self.io.to_server, COMMIT.as_bytes());
+        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
+    }
+
+    /// Whether what runs next in the batch is in no block, as far as that is known before its Sync.
+    pub(in crate::client) fn is_outside_blocks(&self) -> bool {
+        self.flow.status == TxStatus::Idle && self.flow.around == Around::Nothing
+    }
+
+    /// Looks at the Execute of transaction control. Some: it is dealt with.
+    pub(in crate::client) fn verb_in_batch(
+        &mut self,
+        header: Header,
+        verb: &TransactionVerb,
+        prepared: &Rc<Prepared>,
+    ) -> Option<Handled> {
+        if self.flow.around != Around::Ours {
+            if matches!(verb, TransactionVerb::Begin(_)) && self.flow.status == TxStatus::Idle {
+                self.flow.around = Around::Clients;
+            }
+            return None;
+        }
+        if self.awaits_answers() {
+            // After an error it is skipped, and the block stays ours.
+            return Some(Handled::Later);
+        }
+        let outside = |name: &str| Report::error("25P01", format!("{name} can only be used in transaction blocks"));
+        let late =
+            |what: &str| Report::error("25001", format!("SET TRANSACTION {what} must be called before any query"));
+        let report = match verb {
+            TransactionVerb::Begin(TransactionModes { isolation: Some(_), .. }) => late("ISOLATION LEVEL"),
+            TransactionVerb::Begin(TransactionModes { deferrable: Some(_), .. }) => late("[NOT] DEFERRABLE"),
+            TransactionVerb::Begin(_) => {
+                // The block is the client's from here on: no need to warn of one that is open already.
+                self.flow.around = Around::Clients;
+                self.pass(header, Some(Expected::hidden(What::Execute(Some(prepared.clone())), Hide::Notices)));
+                return Some(Handled::Done);
+            }
+            TransactionVerb::Savepoint(_) => outside("SAVEPOINT"),
+            TransactionVerb::Release(_) => outside("RELEASE SAVEPOINT"),
+            TransactionVerb::RollbackTo(_) => outside("ROLLBACK TO SAVEPOINT"),
+            TransactionVerb::Commit { chain: true } => outside("COMMIT AND CHAIN"),
+            TransactionVerb::Rollback { chain: true } => outside("ROLLBACK AND CHAIN"),
+            _ => return None,
+        };
+        Some(self.fail_in_place(header, report))
+    }
+
+    /// The client's COMMIT or ROLLBACK ends the transaction within the batch. Of a block of ours it knows nothing.
+    pub(in crate::client) fn leave_wrapping(&mut self) {
+        if std::mem::take(&mut self.flow.around) == Around::Ours {
+            self.say(Expected::seen(What::Say(Say::NoTransaction)));
+        }
+    }
+}

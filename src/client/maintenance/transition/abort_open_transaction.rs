@@ -1,0 +1,280 @@
+//! The end of a drain's patience: a transaction that may still write is broken off.
+//!
+//! What runs is cancelled. Then, between messages, the transaction is rolled back on its server connection, which is made
+//! read-only in place, and a new block is opened and made to fail: from there on the server itself answers as in any failed
+//! transaction, until the client ends it. The first error the client meets is the gate's 25006.
+//!
+//! In the midst of a batch the server hears of an error first, since a Sync by itself would commit, and then of a Sync of ours. Where
+//! there was no block, none is open then, as after any error; the client is told at its next message.
+//!
+//! The gate asks again each second. A transaction that has not come to an end after [`PATIENCE`] such requests is one that catches
+//! cancellations, or one whose client does not read or has stopped in the midst of a message: its session ends, and what it
+//! leaves on the server is terminated ([`crate::client::checkout::abandoned`]).
+
+use super::transaction_history::Ran;
+use crate::client::checkout::lease::{InPlaceGuard, Lease};
+use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::maintenance::refuse::NO_SUCH_PORTAL;
+use crate::client::{End, Session};
+use crate::gate::Mode;
+use crate::protocol::frame::Header;
+use crate::protocol::{Report, TxStatus, frontend};
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::transaction::{ARM, BEGIN, POISON, ROLLBACK};
+use crate::sql::{Kind, Statement, TransactionVerb as Verb};
+
+/// Requests of the gate after which a session is ended that has not come to the end of its transaction.
+const PATIENCE: u8 = 3;
+
+/// What is known of a transaction that is broken off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// The client has had its error.
+    told: bool,
+    /// Requests of the gate.
+    times: u8,
+    /// What it ran.
+    ran: Ran,
+}
+
+/// How far the breaking off has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Breaking {
+    /// Nobody asked for it.
+    #[default]
+    No,
+    /// Asked for; what runs has been cancelled.
+    Asked(Broken),
+    /// The statements that do it are on their way.
+    Sent(Broken),
+    /// Done; the client has not been told yet.
+    Untold(Broken),
+    /// Done in the midst of the client's batch; it is told at its next message.
+    Owed(Broken),
+}
+
+impl Breaking {
+    /// Of a block that has failed already, and whose client knows.
+    pub fn of_failed(told: bool, ran: Ran) -> Self {
+        Self::Asked(Broken { told, times: 0, ran })
+    }
+}
+
+impl Session {
+    /// The gate asks for the end of a transaction that may write.
+    pub(in crate::client) fn roll_back_for_gate(&mut self) -> Result<(), End> {
+        if !matches!(self.lease, Lease::Write { .. }) || self.gate_of_lease().state().mode == Mode::ReadWrite {
+            return Ok(());
+        }
+        self.break_off()
+    }
+
+    /// Has the transaction that may write broken off; asked again, with more force.
+    pub(in crate::client) fn break_off(&mut self) -> Result<(), End> {
+        let mut broken = match self.breaking {
+            Breaking::No => Broken { ran: self.flow.past.ran(), ..Broken::default() },
+            Breaking::Asked(broken) | Breaking::Sent(broken) => Broken { times: broken.times + 1, ..broken },
+            Breaking::Untold(_) | Breaking::Owed(_) => return Ok(()),
+        };
+        if broken.times >= PATIENCE {
+            if !std::mem::replace(&mut broken.told, true) {
+                self.gate_of_lease().count_cancelled();
+            }
+            self.breaking = Breaking::Asked(broken);
+            let text = "terminating connection due to administrator command";
+            return Err(Report::fatal("57P01", text).with_detail(self.gate_of_lease().view().refusal_detail()).into());
+        }
+        if let Breaking::Sent(_) = self.breaking {
+            self.breaking = Breaking::Sent(broken);
+        } else {
+            self.breaking = Breaking::Asked(broken);
+            self.stop_what_runs();
+        }
+        self.break_off_if_quiet();
+        Ok(())
+    }
+
+    fn stop_what_runs(&mut self) {
+        if self.flow.copy_in && self.io.client_rest == 0 {
+            // The server waits for data, not for signals.
+            self.flow.copy_in = false;
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            frontend::write_copy_fail(&mut io.to_server, "the database is read-only now");
+            if self.flow.batch {
+                // The server has ignored the client's Sync, if there was one.
+                self.send_sync();
+            }
+        } else if !self.flow.expects.is_empty() {
+            drop(self.me.send_cancel());
+        }
+    }
+
+    fn send_sync(&mut self) {
+        frontend::write_sync(&mut self.io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.flow.batch = false;
+        self.flow.bound = false;
+    }
+
+    /// Sends the statements that break the transaction off, once nothing is under way.
+    pub(in crate::client) fn break_off_if_quiet(&mut self) {
+        let Breaking::Asked(broken) = self.breaking else { return };
+        let quiet = self.flow.expects.is_empty() && self.io.client_rest == 0 && self.io.server_rest == 0;
+        if !quiet {
+            return;
+        }
+        if !matches!(self.lease, Lease::Write { .. }) {
+            self.breaking = Breaking::No;
+            return;
+        }
+        if self.flow.batch {
+            self.break_off_batch(broken);
+            return;
+        }
+        if self.is_between_transactions() {
+            self.ended_without_block(broken);
+            return;
+        }
+        self.breaking = Breaking::Sent(broken);
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        for text in [ROLLBACK, ARM] {
+            self.send_query(text.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
+        }
+        self.forget_counts_from_before();
+        self.send_query(BEGIN.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
+        frontend::write_query(&mut self.io.to_server, POISON.as_bytes());
+        let mut last = Expected::hidden(What::Query(None), Hide::All);
+        last.refusal = Some(Box::new(self.broken_off(broken.ran)));
+        self.expect(last);
+    }
+
+    /// A batch is open that the client has not ended.
+    fn break_off_batch(&mut self, broken: Broken) {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        if !self.flow.skip {
+            frontend::write_execute(&mut self.io.to_server, NO_SUCH_PORTAL);
+            let mut failing = Expected::hidden(What::Execute(None), Hide::All);
+            failing.refusal = Some(Box::new(self.broken_off(broken.ran)));
+            self.expect(failing);
+        }
+        self.send_sync();
+    }
+
+    /// The transaction has come to its end, and there is no block.
+    fn ended_without_block(&mut self, broken: Broken) {
+        // What has failed in a batch without having been told of is what this has made to fail.
+        let owed = self.flow.skip && !broken.told;
+        self.breaking = if owed { Breaking::Owed(broken) } else { Breaking::No };
+        if owed {
+            self.gate_of_lease().count_cancelled();
+        }
+        self.me.transaction_since.set(None);
+        self.note_phase();
+    }
+
+    /// The client goes on with a batch that has been broken off behind its back.
+    #[cold]
+    pub(in crate::client) fn tell_what_is_owed(&mut self) {
+        if let Breaking::Owed(broken) = self.breaking {
+            self.breaking = Breaking::No;
+            let report = self.broken_off(broken.ran);
+            let io = &mut self.io;
+            io.from_server.move_ready(&mut io.to_client);
+            report.write(&mut io.to_client);
+            self.count_refusal(report.message.as_bytes());
+        }
+    }
+
+    /// Refuses to commit what was broken off, if the client has not been told yet: in a failed block the server would answer with
+    /// ROLLBACK, and nothing would tell the client that what it has written is lost.
+    pub(in crate::client) fn refuses_commit(&mut self, header: Header, cached: &Cached) -> Option<Handled> {
+        let Breaking::Untold(broken) = self.breaking else { return None };
+        let commits =
+            |one: &Statement| matches!(one.kind, Kind::Transaction(Verb::Commit { .. } | Verb::PrepareTransaction));
+        if !cached.analysis.statements.first().is_some_and(commits) {
+            return None;
+        }
+        self.breaking = Breaking::No;
+        let report = self.broken_off(broken.ran);
+        if header.tag != b'Q' {
+            return Some(self.fail_in_place(header, report));
+        }
+        self.drop_bytes(header.total);
+        frontend::write_query(&mut self.io.to_server, ROLLBACK.as_bytes());
+        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        // Outside of a block, so that none is open behind the error.
+        frontend::write_query(&mut self.io.to_server, POISON.as_bytes());
+        let mut refused = Expected::seen(What::Query(None));
+        refused.refusal = Some(Box::new(report));
+        self.expect(refused);
+        Some(Handled::Done)
+    }
+
+    /// Everything that was sent has been answered: the ticket goes back to the gate.
+    pub(in crate::client) fn note_broken_off(&mut self) {
+        if matches!(self.breaking, Breaking::Untold(_)) && self.flow.status == TxStatus::Idle {
+            // The client has rolled it back itself.
+            self.breaking = Breaking::No;
+        }
+        let Breaking::Sent(broken) = self.breaking else { return };
+        if !self.flow.expects.is_empty() {
+            return;
+        }
+        if !broken.told {
+            self.gate_of_lease().count_cancelled();
+        }
+        self.breaking = match broken.told {
+            true => Breaking::No,
+            false if self.flow.skip => Breaking::Owed(broken),
+            false => Breaking::Untold(broken),
+        };
+        self.undo.roll_back();
+        self.me.write_capable.set(false);
+        match self.lease.take() {
+            Lease::Write { conn, ticket } if self.flow.status == TxStatus::Failed => {
+                self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
+                self.lane = ticket.leave();
+            }
+            other => {
+                self.lease = other;
+                self.close_lease();
+            }
+        }
+    }
+
+    /// The gate's error in place of the one that the breaking off has raised; once.
+    pub(in crate::client) fn take_broken_off(&mut self, code: &[u8]) -> Option<Report> {
+        let ran = match self.breaking {
+            Breaking::Asked(broken) if !broken.told && code == b"57014" => {
+                self.gate_of_lease().count_cancelled();
+                self.breaking = Breaking::Asked(Broken { told: true, ..broken });
+                broken.ran
+            }
+            Breaking::Untold(broken) if code == b"25P02" => {
+                self.breaking = Breaking::No;
+                broken.ran
+            }
+            _ => return None,
+        };
+        Some(self.broken_off(ran))
+    }
+
+    fn broken_off(&self, ran: Ran) -> Report {
+        let what = match ran {
+            Ran::Reads => "it was still open",
+            Ran::Calls => "it may have written",
+            Ran::Writes => "it had written",
+        };
+        let report =
+            self.refused(format!("the transaction was rolled back: {what}, and the database is read-only now"));
+        match report.detail {
+            Some(_) => report,
+            // The gate is open, and nothing is contested.
+            None => report.with_detail(Some(crate::client::checkout::server_changed::REPLACED.to_owned())),
+        }
+    }
+}

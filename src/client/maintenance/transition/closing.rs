@@ -1,0 +1,130 @@
+//! The gate closes while a transaction is open that may write: that one may end, and nothing that may write begins behind it.
+//!
+//! From the flip on, a message waits until the one before it has been answered: what would begin another transaction finds the
+//! server connection given back, and the gate closed. A simple query in which the transaction ends and that may write behind the
+//! end is cut there: its rest is looked at as a message of its own. A batch of the extended protocol is ended by a Sync of ours at
+//! the same place. The client sees one answer, as it would without the cut.
+
+use std::rc::Rc;
+
+use super::transaction_history::{Ran, ran};
+use crate::client::checkout::lease::Lease;
+use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::maintenance::query_split::part_of;
+use crate::client::{End, Session};
+use crate::gate::NewTransaction;
+use crate::protocol::frame::{Header, peek_front};
+use crate::protocol::{Report, TxStatus, frontend};
+use crate::shared::Statement as Prepared;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::{Kind, Statement};
+
+/// Whether the gate closes under a session that may write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::client) enum Closing {
+    /// It does not.
+    #[default]
+    No,
+    /// It does: one message at a time.
+    OneByOne,
+    /// The same, and the message under way is the first half of one that was cut.
+    Cut,
+}
+
+fn ends_transaction(statement: &Statement) -> bool {
+    matches!(&statement.kind, Kind::Transaction(verb) if verb.ends_transaction())
+}
+
+impl Session {
+    /// The gate has been closed or opened.
+    pub(in crate::client) fn note_closing(&mut self) {
+        let closes = matches!(self.lease, Lease::Write { .. }) && self.gate_of_lease().state().mode.reports_read_only();
+        self.flow.closing = match self.flow.closing {
+            Closing::Cut => Closing::Cut,
+            _ if closes => Closing::OneByOne,
+            _ => Closing::No,
+        };
+    }
+
+    /// Cuts a simple query where the open transaction ends, if what is behind may write. Gives the message that is to be sent now.
+    pub(in crate::client) fn cut_at_end(&mut self, header: Header, cached: Rc<Cached>) -> (Header, Rc<Cached>) {
+        let statements = &cached.analysis.statements;
+        let goes_on = |at: &usize| {
+            let (before, behind) = statements.split_at(at + 1);
+            before.last().is_some_and(ends_transaction) && behind.iter().any(|one| ran(one) > Ran::Reads)
+        };
+        let end = (0..statements.len()).find(goes_on).and_then(|at| statements.get(at));
+        let whole = !cached.analysis.ambiguous && self.missing(header.total) == 0;
+        let Some(end) = end.filter(|_| whole && matches!(self.lease, Lease::Write { .. })) else {
+            return (header, cached);
+        };
+        let end = end.span.end as usize;
+        let first = cached.text.get(..end).unwrap_or_default();
+        let mut messages = Vec::with_capacity(cached.text.len() * 2);
+        frontend::write_query(&mut messages, first);
+        let total = messages.len();
+        frontend::write_query(&mut messages, &part_of(&cached.text, end, cached.text.len()));
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        io.from_client.skip(header.total);
+        io.from_client.put_back(&messages);
+        self.flow.closing = Closing::Cut;
+        (Header { tag: b'Q', total }, self.read_text(first, self.lex_context()))
+    }
+
+    /// The client would be shown ReadyForQuery. True: it is not, since the message goes on; its rest comes next.
+    pub(in crate::client) fn goes_on_behind_cut(&mut self) -> bool {
+        if self.flow.closing != Closing::Cut {
+            return false;
+        }
+        self.flow.closing = Closing::OneByOne;
+        if !self.flow.broken {
+            return true;
+        }
+        // As PostgreSQL, which drops the rest of a message behind an error.
+        if let Ok(Some(rest)) = peek_front(self.io.from_client.unscanned(), self.manner.largest) {
+            self.drop_bytes(rest.total);
+        }
+        false
+    }
+
+    /// An Execute has been sent: if it ends the open transaction, its batch ends with it.
+    pub(in crate::client) fn end_batch_with_transaction(&mut self, prepared: &Prepared) {
+        let ends = prepared.cached.analysis.single().is_some_and(ends_transaction);
+        if self.flow.closing == Closing::No || !ends || !matches!(self.lease, Lease::Write { .. }) {
+            return;
+        }
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        frontend::write_sync(&mut io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        (self.flow.batch, self.flow.bound) = (false, false);
+    }
+
+    /// A ReadyForQuery that the client does not see has ended what it had begun.
+    pub(in crate::client) fn end_unseen(&mut self) {
+        if self.flow.closing != Closing::No && self.is_between_transactions() {
+            self.end_message();
+            self.me.transaction_since.set(None);
+            self.note_phase();
+        }
+    }
+
+    /// Whether no application session may begin a transaction, not even one that reads.
+    pub(in crate::client) fn goes_offline(&self) -> bool {
+        let mode = self.db.gate.state().mode;
+        mode.new_transaction() == NewTransaction::Terminate && !self.me.operator
+    }
+
+    /// A transaction that follows another at once, in a session that is to go offline, is one too many.
+    pub(in crate::client) fn end_if_offline(&self) -> Result<(), End> {
+        let gate = self.gate_of_lease();
+        let offline = gate.state().mode.new_transaction() == NewTransaction::Terminate;
+        if !offline || self.flow.status != TxStatus::Block {
+            return Ok(());
+        }
+        let text = "terminating connection due to administrator command";
+        let detail = gate.view().under(&self.db.name).offline_text();
+        Err(Report::fatal("57P01", text).with_detail(Some(detail)).into())
+    }
+}

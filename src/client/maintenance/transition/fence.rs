@@ -1,0 +1,293 @@
+//! Fencing: at a flip, an open transaction that has written nothing is made READ ONLY in its middle, and need not be waited for.
+//!
+//! Between two statements the server is asked for the transaction's id. A transaction without one has written nothing; with the
+//! same statement it becomes READ ONLY, which nothing can lift once a snapshot is taken, and goes on as one that is guarded in
+//! place. With an id it may finish; so may one within a savepoint, whose end would undo the setting: it is asked again when
+//! the savepoint is gone. So may one that has declared a cursor WITH HOLD, whose query runs within COMMIT, or one that fetches with
+//! row locks, and one that may have written elsewhere: on a foreign table, or by a function that nobody knows.
+//!
+//! A transaction that is READ ONLY for good need not be asked: it is not waited for, whatever it runs. A batch in which nothing
+//! was bound yet has begun a transaction that has done nothing: it is ended by a Sync of ours, which the client does not see.
+
+use std::rc::Rc;
+
+use super::abort_open_transaction;
+use super::closing::Closing;
+use super::transaction_history::{Ran, Unjudged};
+use crate::client::checkout::lease::{InPlaceGuard, Lease};
+use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::{End, Session};
+use crate::gate::{DrainTo, Mode};
+use crate::protocol::{TxStatus, frontend};
+use crate::shared::Phase;
+use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::transaction::{ARM, FENCE, FENCE_EARLY, FENCE_WITHOUT_CURSORS};
+use crate::sql::{CopyDirection, Kind, LexContext, SessionEffect, Statement};
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fencing {
+    /// Nothing was asked.
+    #[default]
+    No,
+    /// The question is on its way: nothing may overtake it.
+    Asked,
+    /// Nothing was written and nothing can be.
+    Fenced,
+    /// It has written, and may finish.
+    Written,
+}
+
+impl Session {
+    /// Asks, if the gate is closing, a transaction that may write is open, and nothing of it is under way.
+    pub(in crate::client) fn fence_if_due(&mut self) {
+        let open = matches!(self.flow.status, TxStatus::Block | TxStatus::Failed) || self.flow.batch;
+        if !open || !matches!(self.lease, Lease::Write { .. }) || self.flow.fencing != Fencing::No {
+            return;
+        }
+        if matches!(self.gate_of_lease().state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
+            self.fence_or_end();
+        }
+    }
+
+    #[cold]
+    fn fence_or_end(&mut self) {
+        if self.runs_read_only_for_good() {
+            self.fenced();
+            return;
+        }
+        if self.has_only_parsed() {
+            self.end_idle_batch();
+            return;
+        }
+        if self.flow.status == TxStatus::Idle {
+            return;
+        }
+        let quiet = self.flow.expects.is_empty()
+            && !self.flow.batch
+            && self.io.client_rest == 0
+            && self.io.server_rest == 0
+            && self.breaking == abort_open_transaction::Breaking::No;
+        if !quiet || self.flow.past.in_savepoint() || self.flow.past.holds() {
+            return;
+        }
+        if self.flow.past.is_read_only_for_good() && self.flow.status == TxStatus::Block && self.ran_clean() {
+            self.fenced();
+            return;
+        }
+        if self.flow.status == TxStatus::Block && self.may_have_reached_out() {
+            return;
+        }
+        if self.flow.status == TxStatus::Failed {
+            // It will be rolled back whatever comes; the client has had its error.
+            self.breaking = abort_open_transaction::Breaking::of_failed(true, self.flow.past.ran());
+            self.break_off_if_quiet();
+            return;
+        }
+        self.flow.fencing = Fencing::Asked;
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        if self.flow.past.queried() {
+            let text = if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE };
+            self.ask_fence(text);
+        } else {
+            self.ask_fence(ARM);
+            self.ask_fence(FENCE_EARLY);
+        }
+    }
+
+    /// In a block, ReadyForQuery has come: it may be another one than before. One that could write is asked about anew. One behind
+    /// a fenced one that has failed has lost its READ ONLY: PostgreSQL took it back with the rest. It becomes so again before
+    /// anything else is sent.
+    pub(in crate::client) fn follow_into_next(&mut self) -> Result<(), End> {
+        let quiet = self.flow.expects.is_empty() && self.flow.parts.is_empty();
+        let in_block = self.flow.status == TxStatus::Block;
+        match self.lease {
+            Lease::Write { .. } if quiet && self.flow.past.goes_on() => {
+                self.flow.fencing = Fencing::No;
+                return self.end_if_offline();
+            }
+            Lease::InPlace { guard: InPlaceGuard::Due, .. } if in_block && self.flow.past.goes_on() => {
+                frontend::write_query(&mut self.io.to_server, FENCE_EARLY.as_bytes());
+                self.expect(Expected::hidden(What::Query(None), Hide::All));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ask_fence(&mut self, text: &str) {
+        if text == ARM
+            && let Some(server) = self.lease.server()
+        {
+            server.read_only_set = Some(true);
+        }
+        frontend::write_query(&mut self.io.to_server, text.as_bytes());
+        self.expect(Expected::hidden(What::Fence, Hide::All));
+    }
+
+    /// The server has executed the question: `tag` says what it found.
+    pub(in crate::client) fn answered_fence(&mut self, tag: &[u8]) {
+        self.flow.fencing = match tag {
+            b"SELECT 1\0" | b"SET\0" => Fencing::Fenced,
+            _ => Fencing::Written,
+        };
+    }
+
+    /// Everything is answered: a transaction that was fenced gives its ticket back. One that our question broke (the client has
+    /// cancelled it, say) is broken off.
+    pub(in crate::client) fn note_fence(&mut self) {
+        if !self.flow.expects.is_empty() || self.flow.fencing == Fencing::No {
+            return;
+        }
+        match self.flow.fencing {
+            Fencing::Asked | Fencing::Fenced if self.flow.status == TxStatus::Failed => {
+                self.flow.fencing = Fencing::Written;
+                self.breaking = abort_open_transaction::Breaking::of_failed(false, self.flow.past.ran());
+            }
+            // The server has reported its new default, where it reports it at all.
+            Fencing::Fenced if self.flow.status == TxStatus::Block => self.fenced(),
+            _ => {}
+        }
+    }
+
+    /// The open transaction cannot write any more: it gives its ticket back, and its connection is guarded in place.
+    fn fenced(&mut self) {
+        match self.lease.take() {
+            Lease::Write { conn, ticket } => {
+                self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
+                self.flow.closing = Closing::No;
+                self.note_doubt(None);
+                self.me.write_capable.set(false);
+                self.gate_of_lease().count_fenced();
+                self.lane = ticket.leave();
+            }
+            other => self.lease = other,
+        }
+    }
+
+    /// Whether what ran in the transaction may have written where this server knows nothing of it, as far as the catalog tells.
+    fn may_have_reached_out(&self) -> bool {
+        self.flow.past.ran() > Ran::Reads && self.distrusts_cursors()
+    }
+
+    /// Notes a text that is sent.
+    #[inline(always)]
+    pub(in crate::client) fn note_sent(&mut self, cached: &Rc<Cached>, context: LexContext) {
+        self.flow.past.sends(cached);
+        self.note_read_only_text(cached, context);
+    }
+
+    /// Notes what runs in a READ ONLY block, unless it is known to be clean.
+    #[inline(always)]
+    pub(in crate::client) fn note_read_only_text(&mut self, cached: &Rc<Cached>, context: LexContext) {
+        if self.flow.past.keeps_texts() {
+            self.keep_unless_clean(cached, context);
+        }
+    }
+
+    #[cold]
+    fn keep_unless_clean(&mut self, cached: &Rc<Cached>, context: LexContext) {
+        if matches!(self.lease, Lease::Write { .. }) && !self.is_known_clean(cached, context) {
+            self.flow.past.keep_text(cached, context);
+        }
+    }
+
+    /// Whether nothing that the text names is volatile, or not known, for the last reading of the catalog.
+    fn is_known_clean(&self, cached: &Cached, context: LexContext) -> bool {
+        let reads = |one: &Statement| match &one.kind {
+            Kind::Transaction(_) => true,
+            Kind::Read | Kind::Copy(CopyDirection::ToClient) => !one.contained,
+            _ => false,
+        };
+        let statements = &cached.analysis.statements;
+        self.db.catalog.reading().number != 0
+            && !cached.analysis.ambiguous
+            && statements.iter().all(|one| !one.refusal.is_ours() && reads(one))
+            && !self.needs_primary(cached, context)
+    }
+
+    /// Whether nothing that ran in a READ ONLY block leads to an unseen writer, as the catalog is now.
+    fn ran_clean(&self) -> bool {
+        let known = self.db.catalog.known();
+        let Knowledge::Known(unseen) = &**known else { return false };
+        if unseen.is_empty_for(&self.user) {
+            return true;
+        }
+        let texts = match self.flow.past.unjudged() {
+            None => return true,
+            Some(Unjudged::Unknown) => return false,
+            Some(Unjudged::Texts(texts, _)) => texts,
+        };
+        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let clean = |cached: &Cached, context, one: &Statement| {
+            let by_name = |effect: &SessionEffect| matches!(effect, SessionEffect::Execute(_) | SessionEffect::Unknown);
+            !one.refusal.is_ours()
+                && !one.effects.iter().any(by_name)
+                && unseen.find(&analyzer, &cached.text, context, one, &self.user).is_none()
+        };
+        texts.iter().all(|(cached, context)| cached.analysis.statements.iter().all(|one| clean(cached, *context, one)))
+    }
+
+    /// Whether the block is READ ONLY for good, with something under way that is nothing but a part of it. Where something that
+    /// ran in it leads to what writes unseen, or may, it is waited for.
+    fn runs_read_only_for_good(&self) -> bool {
+        let flow = &self.flow;
+        let busy = flow.status == TxStatus::Block
+            && !flow.expects.is_empty()
+            && self.breaking == abort_open_transaction::Breaking::No;
+        busy && flow.past.is_read_only_for_good()
+            && !flow.past.holds()
+            && !flow.copy_in
+            && flow.parts.is_empty()
+            && flow.expects.iter().all(belongs_to_block)
+            && self.ran_clean()
+    }
+
+    /// Whether the client's batch has not got beyond Parse, Describe and Close.
+    fn has_only_parsed(&self) -> bool {
+        let flow = &self.flow;
+        let harmless = |one: &Expected| {
+            matches!(
+                one.what,
+                What::Parse(_) | What::OwnParse | What::Describe(Some(_)) | What::Close(_) | What::Say(_)
+            )
+        };
+        flow.batch
+            && !flow.bound
+            && !flow.skip
+            && flow.named.is_none()
+            && self.io.client_rest == 0
+            && self.breaking == abort_open_transaction::Breaking::No
+            && flow.expects.iter().all(harmless)
+    }
+
+    /// Ends a batch in which nothing ran. What it prepared is known, and stands wherever the client goes on.
+    fn end_idle_batch(&mut self) {
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        frontend::write_sync(&mut io.to_server);
+        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.flow.batch = false;
+        if self.flow.status == TxStatus::Idle {
+            self.me.transaction_since.set(None);
+            self.me.enter(Phase::Idle);
+        }
+    }
+}
+
+/// Whether an answer is owed for what cannot end the block that it runs in.
+fn belongs_to_block(expected: &Expected) -> bool {
+    let stays = |cached: &Cached| {
+        let ends = |one: &Statement| matches!(one.kind, Kind::Transaction(_) | Kind::Unknown);
+        !cached.analysis.ambiguous && !cached.analysis.statements.iter().any(ends)
+    };
+    match &expected.what {
+        What::Query(Some(cached)) => stays(cached),
+        What::Execute(Some(statement)) => stays(&statement.cached),
+        What::Parse(_) | What::OwnParse | What::Bind(_) | What::Describe(_) | What::Shape | What::Close(_) => true,
+        What::Sync | What::Say(_) | What::Parameters => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,249 @@
+//! What becomes of a write while the gate is closed: by the first rule that matches, else as the maintenance says.
+//!
+//! `discard` is answered here, as done with no row, and sent nowhere; only the names and types of the columns of RETURNING are
+//! asked of a server. `allow` runs on an unguarded connection that gets this one message and nothing else.
+
+use crate::client::checkout::lease::Lease;
+use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::pending_replies::{Expected, Hide, Say, What};
+use crate::client::{End, Session};
+use crate::config::{RuleAction, RuleStatement, WriteRule};
+use crate::gate::{NewTransaction, Writes};
+use crate::protocol::frame::{HEADER, Header, peek_front};
+use crate::protocol::frontend;
+use crate::protocol::frontend::Target as Named;
+use crate::protocol::{TxStatus, backend};
+use crate::shared::Statement as Prepared;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::write_target::{Target, Verb, target};
+use crate::sql::{StandardStrings, Statement};
+
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// 25006.
+    Reject,
+    /// It waits.
+    Hold,
+    /// Answered as done.
+    Discard {
+        /// What it would have done.
+        verb: Verb,
+        /// Rows that the answer counts.
+        rows: u32,
+        /// It has RETURNING.
+        returning: bool,
+    },
+    /// Run all the same.
+    Allow,
+}
+
+/// Name of the statement and portal by which RETURNING is described.
+const DESCRIBED: &[u8] = b"pgsluice_discarded";
+
+impl Session {
+    /// Whether writes are not simply refused: the gate is closed, and writes are held or there are rules.
+    pub(in crate::client) fn treats_writes(&self) -> bool {
+        match self.db.gate.state().mode.new_transaction() {
+            NewTransaction::Guarded { writes: Writes::Hold } => !self.me.operator,
+            NewTransaction::Guarded { writes: Writes::Reject } => {
+                !self.me.operator && !self.db.setup().settings.maintenance.write_rules.is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// What becomes of a statement that is certain to be refused otherwise.
+    pub(in crate::client) fn treatment(&self, statement: &Statement, cached: &Cached) -> Treatment {
+        let otherwise = match self.db.gate.state().mode.new_transaction() {
+            NewTransaction::Guarded { writes: Writes::Hold } => Treatment::Hold,
+            _ => Treatment::Reject,
+        };
+        let setup = self.db.setup();
+        let rules = &setup.settings.maintenance.write_rules;
+        if rules.is_empty() || !self.is_certain_write(statement) {
+            return otherwise;
+        }
+        // Where strings are not standard ones, sqlparser would read another text than the server.
+        let readable = !cached.analysis.ambiguous && self.lex_context().strings == StandardStrings::On;
+        let target = readable.then(|| target(statement.text(&cached.text))).flatten();
+        let Some(rule) = rules.iter().find(|rule| self.matches(rule, target.as_ref())) else { return otherwise };
+        match (rule.action, &target) {
+            (RuleAction::Hold, _) => Treatment::Hold,
+            (RuleAction::Discard { rows }, Some(target)) => {
+                // Rows that RETURNING does not give are not counted either.
+                let rows = if target.returning { 0 } else { rows };
+                Treatment::Discard { verb: target.verb, rows, returning: target.returning }
+            }
+            (RuleAction::Allow, Some(target)) if self.writes_alone(cached, statement, target) => Treatment::Allow,
+            _ => Treatment::Reject,
+        }
+    }
+
+    fn matches(&self, rule: &WriteRule, target: Option<&Target>) -> bool {
+        let is = |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
+        let asked = match target {
+            None => !rule.asks_for_target(),
+            Some(target) => {
+                let verb = match target.verb {
+                    Verb::Insert => RuleStatement::Insert,
+                    Verb::Update => RuleStatement::Update,
+                    Verb::Delete => RuleStatement::Delete,
+                };
+                let table = |one: &crate::config::RuleTable| {
+                    *one.name == *target.table.name
+                        && (one.schema.is_none() || one.schema.as_deref() == target.table.schema.as_deref())
+                };
+                (rule.statements.is_empty() || rule.statements.contains(&verb))
+                    && (rule.tables.is_empty() || rule.tables.iter().any(table))
+            }
+        };
+        asked && is(&rule.users, &self.user) && is(&rule.applications, &self.me.application_name.borrow())
+    }
+
+    fn single(&self, cached: &Cached) -> Treatment {
+        let certain = cached.analysis.single().filter(|one| !cached.analysis.ambiguous && self.is_certain_write(one));
+        certain.map_or(Treatment::Reject, |statement| self.treatment(statement, cached))
+    }
+
+    /// Whether a rule has it run, or answered as done, with the gate closed.
+    pub(in crate::client) fn is_ruled_to_pass(&self, cached: &Cached) -> bool {
+        self.treats_writes() && matches!(self.single(cached), Treatment::Allow | Treatment::Discard { .. })
+    }
+
+    /// Whether a rule allows it.
+    pub(in crate::client) fn is_allowed(&self, cached: &Cached) -> bool {
+        self.single(cached) == Treatment::Allow
+    }
+
+    /// Looks at a simple query of one statement. None: no rule has another way for it.
+    pub(in crate::client) fn rule_for_query(
+        &mut self,
+        header: Header,
+        cached: &std::rc::Rc<Cached>,
+    ) -> Option<Handled> {
+        // Who entered before the gate closed may finish.
+        if matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. }) {
+            return None;
+        }
+        if !self.treats_writes() || !self.flow.expects.is_empty() || self.flow.batch || self.has_to_begin() {
+            return None;
+        }
+        let leased = self.lease.in_maintenance();
+        match self.single(cached) {
+            Treatment::Discard { .. } if self.flow.status == TxStatus::Failed => None,
+            Treatment::Discard { verb, rows, returning: false } => {
+                self.names.forget_unnamed();
+                self.db.gate.count_discarded();
+                self.drop_bytes(header.total);
+                let io = &mut self.io;
+                io.from_server.move_ready(&mut io.to_client);
+                backend::command_complete(&mut io.to_client, &verb.tag(rows));
+                backend::ready(&mut io.to_client, self.flow.status);
+                Some(Handled::Done)
+            }
+            Treatment::Discard { verb, returning: true, .. } if leased => {
+                self.describe_discarded(header, cached, verb);
+                Some(Handled::Done)
+            }
+            Treatment::Discard { .. } => Some(Handled::Needs(crate::routing::Nature::Any)),
+            Treatment::Allow if self.lease.is_none() => Some(Handled::Needs(crate::routing::Nature::Allowed)),
+            _ => None,
+        }
+    }
+
+    /// Has the server describe the rows of RETURNING, and says that there are none.
+    fn describe_discarded(&mut self, header: Header, cached: &Cached, verb: Verb) {
+        self.db.gate.count_discarded();
+        self.names.forget_unnamed();
+        self.drop_bytes(header.total);
+        let out = &mut self.io.to_server;
+        frontend::write_parse(out, DESCRIBED, &cached.text, &[]);
+        frontend::write_bind(out, DESCRIBED, DESCRIBED, frontend::NO_PARAMETERS);
+        frontend::write_target(out, b'D', Named::Portal(DESCRIBED));
+        frontend::write_target(out, b'C', Named::Portal(DESCRIBED));
+        frontend::write_target(out, b'C', Named::Statement(DESCRIBED));
+        frontend::write_sync(out);
+        for (what, hide) in [
+            (What::OwnParse, Hide::Success),
+            (What::Bind(None), Hide::Success),
+            (What::Describe(None), Hide::Nothing),
+            (What::Say(Say::Done(verb, 0)), Hide::Nothing),
+            (What::Close(0), Hide::Success),
+            (What::Close(0), Hide::Success),
+            (What::Sync, Hide::AllButReady),
+        ] {
+            self.expect(Expected::hidden(what, hide));
+        }
+    }
+
+    /// Looks at an Execute. None: no rule has another way for it.
+    pub(in crate::client) fn rule_for_execute(&mut self, header: Header, prepared: &Prepared) -> Option<Handled> {
+        let allowed = matches!(self.lease, Lease::Allowed { .. });
+        if !allowed && (!self.lease.in_maintenance() || !self.treats_writes()) {
+            return None;
+        }
+        match self.single(&prepared.cached) {
+            Treatment::Discard { verb, rows, .. } => {
+                self.db.gate.count_discarded();
+                self.drop_bytes(header.total);
+                self.flow.expects.push_back(Expected::seen(What::Say(Say::Done(verb, rows))));
+                self.flow.begun = true;
+                self.say_what_is_due();
+                Some(Handled::Done)
+            }
+            Treatment::Allow if allowed => None,
+            _ if allowed => {
+                let tag = prepared.cached.analysis.single().map_or("statement", |statement| statement.tag);
+                Some(self.refuse_on_allowed(header, tag))
+            }
+            _ => None,
+        }
+    }
+
+    /// An Execute that no rule allows has come behind one that it allows.
+    pub(in crate::client) fn refuse_on_allowed(&mut self, header: Header, tag: &str) -> Handled {
+        let report = self.refused(format!("cannot execute {tag} in a read-only transaction"));
+        self.fail_in_place(header, report)
+    }
+
+    /// Whether the batch whose first message is at hand runs only what a rule allows, as far as it is here.
+    pub(in crate::client) fn allows_batch(&self) -> Result<bool, End> {
+        if !self.lease.is_none() || self.has_to_begin() || !self.treats_writes() {
+            return Ok(false);
+        }
+        let context = self.lex_context();
+        let mut bytes = self.io.from_client.unscanned();
+        let mut found = false;
+        while let Ok(Some(header)) = peek_front(bytes, self.manner.largest) {
+            let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
+            if frontend::check(header.tag, body).is_err() {
+                return Ok(false);
+            }
+            let treatment = match header.tag {
+                b'P' => {
+                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(frontend::parse(body)?.text, context);
+                    Some(self.single(&cached))
+                }
+                b'B' => {
+                    let name = frontend::bind(body)?.statement;
+                    // A name that this very batch prepares has been looked at already.
+                    self.names
+                        .statement(name)
+                        .filter(|_| !found || !name.is_empty())
+                        .map(|one| self.single(&one.cached))
+                }
+                b'S' => break,
+                b'D' | b'E' | b'C' | b'H' => None,
+                _ => return Ok(false),
+            };
+            match treatment {
+                Some(Treatment::Allow) => found = true,
+                Some(_) => return Ok(false),
+                None => {}
+            }
+            bytes = rest;
+        }
+        Ok(found)
+    }
+}

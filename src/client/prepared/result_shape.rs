@@ -1,0 +1,222 @@
+//! What the rows of a client's prepared statements were when it prepared them, and what a server connection would send.
+//!
+//! PostgreSQL refuses to run a statement whose result has other columns than when it was prepared (`cached plan must not change
+//! result type`), since the client would take them for what they were. Prepared anew on another server connection it would run.
+//! So a server that prepares a named statement for its client is asked what its rows are, and the client is refused where
+//! they would be others; each server connection is asked once for each statement.
+
+use std::hash::BuildHasher;
+use std::num::NonZeroU64;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::client::Session;
+use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::protocol::Report;
+use crate::protocol::error_fields::Place;
+use crate::protocol::frame::{HEADER, Header, take_str};
+use crate::protocol::frontend;
+use crate::protocol::frontend::Target;
+use crate::server::state::session_vars::{Seed, Value};
+use crate::shared::Statement;
+use crate::shared::prepared_statement::Meaning;
+use crate::sql;
+use crate::sql::{Kind, SessionEffect, TransactionVerb};
+
+/// Bytes of a RowDescription's field behind its name: table, column, type, length, modifier, format.
+const FIELD: usize = 18;
+
+/// Stands for rows that can be no more.
+pub(in crate::client) const OVERTAKEN: NonZeroU64 = NonZeroU64::MAX;
+
+/// A fingerprint of the columns in a RowDescription, by names and types; of NoData too.
+fn shape(seed: &Seed, tag: u8, body: &[u8]) -> NonZeroU64 {
+    let mut rest = body.get(2..).filter(|_| tag == b'T').unwrap_or_default();
+    let mut hash = u64::from(tag);
+    while let Ok((name, tail)) = take_str(rest) {
+        let Some((field, next)) = tail.split_at_checked(FIELD) else { break };
+        hash = seed.0.hash_one((hash, name, field.get(6..10), field.get(12..16)));
+        rest = next;
+    }
+    NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
+}
+
+/// Whether a change of the schema can give it other rows: it is a query, and has any.
+pub(in crate::client) fn has_rows(one: &sql::Statement, text: &[u8]) -> bool {
+    let says = |wanted: &[u8]| one.text(text).windows(wanted.len()).any(|word| word.eq_ignore_ascii_case(wanted));
+    match one.kind {
+        Kind::Read => !matches!(one.tag, "FETCH" | "MOVE" | "EXPLAIN"),
+        Kind::Write => says(b"returning"),
+        Kind::Unknown => true,
+        _ => false,
+    }
+}
+
+/// The same of a prepared statement.
+pub(in crate::client) fn has_rows_of(statement: &Statement) -> bool {
+    statement.cached.analysis.single().is_none_or(|one| has_rows(one, &statement.cached.text))
+}
+
+/// PostgreSQL's error for a statement whose rows are not what they were. Drivers know it by its routine, and prepare the
+/// statement anew.
+pub(in crate::client) fn other_rows() -> Report {
+    let place = Place { file: b"plancache.c".into(), line: b"0".into(), routine: b"RevalidateCachedQuery".into() };
+    Report::error("0A000", "cached plan must not change result type").with_place(Some(Arc::new(place)))
+}
+
+/// Settings on which it hangs in which schema a table is found.
+const PATH: [&str; 3] = ["search_path", "role", "session_authorization"];
+
+/// Whether it changes one of them.
+fn moves_path(one: &sql::Statement) -> bool {
+    use SessionEffect as Effect;
+    one.effects.iter().any(|effect| match effect {
+        Effect::Set { name, .. } | Effect::SetConfig { name, .. } | Effect::Reset(name) => **name == *b"search_path",
+        Effect::ResetAll | Effect::DiscardAll | Effect::SetRole { .. } | Effect::SetSessionAuthorization { .. } => true,
+        _ => false,
+    })
+}
+
+/// Whether a change of the schema can make it another statement: it has parameters or rows.
+pub(in crate::client) fn depends_on_schema(statement: &Statement) -> bool {
+    let Some(one) = statement.cached.analysis.single() else { return true };
+    let planned = matches!(one.kind, Kind::Read | Kind::Write | Kind::Unknown);
+    has_rows_of(statement) || planned && memchr::memchr(b'$', &statement.cached.text).is_some()
+}
+
+impl Session {
+    /// A number for where the session's statements look for tables now; 0: where the server says. A statement that stands on
+    /// a server for others is good for a client only if theirs is the same.
+    pub(in crate::client) fn path(&self) -> u64 {
+        if let Some(path) = self.flow.path {
+            return path;
+        }
+        let set = PATH.iter().filter_map(|name| Some((*name, self.vars.get(name)?)));
+        set.fold(0, |path, (name, value)| {
+            let (Value::Default(value) | Value::Reported(value) | Value::Spelled(value) | Value::Flat(value)) = value;
+            self.core.hub.seed.0.hash_one((path, name, value))
+        })
+    }
+
+    /// A statement has run.
+    pub(in crate::client) fn note_schema(&mut self, one: &sql::Statement, text: &[u8]) {
+        let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_))) && self.flow.path.is_some();
+        if back || moves_path(one) {
+            self.flow.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
+        }
+    }
+
+    /// The transaction is over.
+    #[inline]
+    pub(in crate::client) fn end_schema(&mut self) {
+        self.flow.path = None;
+    }
+
+    /// The answer to a Describe of a statement has come.
+    pub(in crate::client) fn note_shape(&mut self, header: Header) {
+        let asked =
+            matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)) | What::Shape, .. }));
+        if !asked {
+            return;
+        }
+        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let shape = shape(&self.core.hub.seed, header.tag, body);
+        let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.flow.expects.front() else {
+            self.note_own_shape(shape);
+            return;
+        };
+        let (statement, name) = (statement.clone(), named.clone().unwrap_or_default());
+        let types = std::mem::take(&mut self.flow.parameter_types);
+        let meaning = Meaning { types, rows: shape };
+        let same = statement.learn(&meaning);
+        // The name may stand for another by now.
+        let names_it = !name.is_empty() && self.names.statement(&name).is_some_and(|now| now.id == statement.id);
+        let new = names_it && self.names.told(&name).is_none();
+        let tells = has_rows_of(&statement);
+        if new && !same {
+            // Others have prepared it before a change of the schema: theirs is apart from now on.
+            let renewed = self.core.statements.renewed(&statement, &meaning);
+            self.names.prepare(&name, renewed);
+        }
+        if new && tells {
+            self.names.tell(&name, shape);
+        }
+        let Some(server) = self.lease.server() else { return };
+        if new && !same {
+            server.prepared.overtake(statement.id);
+        } else if tells {
+            server.prepared.note_shape(statement.id, shape);
+        }
+    }
+
+    /// A server has told the types of a statement's parameters.
+    pub(in crate::client) fn note_types(&mut self, header: Header) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)), .. })) {
+            let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+            self.flow.parameter_types = body.get(2..).unwrap_or_default().into();
+        }
+    }
+
+    /// Looks at a Bind or a Describe of a named statement. Some: its rows are not what the client was told, or that has to be asked first.
+    pub(in crate::client) fn has_other_shape(
+        &mut self,
+        header: Header,
+        name: &[u8],
+        statement: &Rc<Statement>,
+    ) -> Option<Handled> {
+        let told = self.names.told(name)?;
+        match self.lease.server()?.prepared.shape(statement.id) {
+            Some(now) if now == told => return None,
+            Some(_) if self.flow.named.get_or_insert_default().renewed.replace(statement.id) == Some(statement.id) => {
+                self.core.statements.renew(statement);
+                return Some(match self.make_stand(name, statement) {
+                    Ok(on_server) => self.fail_with(header, on_server.as_bytes(), other_rows()),
+                    Err(report) => self.fail_in_place(header, report),
+                });
+            }
+            // Which of the two has been overtaken: what the client was told, or what stands on the server?
+            Some(_) => self.close_on_server(statement),
+            None => {}
+        }
+        let asked = |one: &Expected| matches!(&one.what, What::Describe(Some(known)) if known.id == statement.id);
+        if !self.flow.expects.iter().any(asked) {
+            if self.lease.server().is_some_and(|server| server.prepared.touch(statement.id)) {
+                // Nobody knows since when; asked now, it might fail.
+                self.close_on_server(statement);
+            }
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            let on_server = match self.make_stand(name, statement) {
+                Ok(on_server) => on_server,
+                Err(report) => return Some(self.fail_in_place(header, report)),
+            };
+            frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(on_server.as_bytes()));
+            self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success));
+        }
+        self.awaits_answers();
+        Some(Handled::Later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, table: u8, kind: u8) -> Vec<u8> {
+        let mut body = vec![0, 1];
+        body.extend_from_slice(name.as_bytes());
+        body.extend_from_slice(&[0, 0, 0, 0, table, 0, 1, 0, 0, 0, kind, 0, 4, 255, 255, 255, 255, 0, 0]);
+        body
+    }
+
+    #[test]
+    fn names_and_types_make_a_shape_and_tables_do_not() {
+        let seed = Seed::default();
+        let of = |body: &[u8]| shape(&seed, b'T', body);
+        assert_eq!(of(&row("a", 1, 23)), of(&row("a", 2, 23)));
+        assert_ne!(of(&row("a", 1, 23)), of(&row("b", 1, 23)));
+        assert_ne!(of(&row("a", 1, 23)), of(&row("a", 1, 25)));
+        assert_ne!(of(&[0, 0]), shape(&seed, b'n', &[]));
+    }
+}

@@ -1,0 +1,599 @@
+//! The extended protocol: Parse, Bind, Describe, Execute, Close, Flush, Sync.
+//!
+//! Every prepared statement, the unnamed one too, is remembered with what was read in it, and the verdict is asked again
+//! when it is executed: its Parse may be older than the maintenance.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
+use crate::client::maintenance::read_only_block::{Around, WRAPPER};
+use crate::client::prepared::result_shape::depends_on_schema;
+use crate::client::prepared::sql_prepare::Stage;
+use crate::client::state::sequences::asks;
+use crate::client::{End, Session};
+use crate::config::Reads;
+use crate::protocol::error_fields::Place;
+use crate::protocol::frame::{HEADER, Header, peek_front};
+use crate::protocol::frontend;
+use crate::protocol::frontend::Target;
+use crate::protocol::{Report, TxStatus, backend};
+use crate::routing::Nature;
+use crate::shared::client::Running;
+use crate::shared::prepared_statement::server_name;
+use crate::shared::{Phase, Statement};
+use crate::sql::{CopyDirection, Kind};
+
+impl Session {
+    pub(in crate::client) fn extended(&mut self, header: Header) -> Result<Handled, End> {
+        if self.flow.copy_in {
+            // Flush and Sync mean nothing during COPY; the server has words for the rest.
+            self.pass(header, None);
+            return Ok(Handled::Done);
+        }
+        // The Sync of a batch in a block that the client does not see ends that block in any form.
+        let ends_block = header.tag == b'S' && self.flow.around == Around::Ours;
+        if !ends_block && frontend::check(header.tag, self.body(header)).is_err() {
+            return Ok(self.malformed(header));
+        }
+        if let Some(handled) = self.own_extended(header)? {
+            return Ok(handled);
+        }
+        if !self.has_right_lease() {
+            match header.tag {
+                b'S' => {
+                    self.flow.skip = false;
+                    self.names.end_portals();
+                    self.is_held_no_more();
+                    self.drop_bytes(header.total);
+                    let io = &mut self.io;
+                    io.from_server.move_ready(&mut io.to_client);
+                    backend::ready(&mut io.to_client, TxStatus::Idle);
+                    return Ok(Handled::Done);
+                }
+                b'H' => {
+                    self.drop_bytes(header.total);
+                    return Ok(Handled::Done);
+                }
+                _ if self.holds_batch()? => return Ok(Handled::Hold),
+                _ => {
+                    if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
+                        self.answer_error(header, &report);
+                        return Ok(Handled::Done);
+                    }
+                    if self.allows_batch()? {
+                        return Ok(Handled::Needs(Nature::Allowed));
+                    }
+                    self.note_batch(header)?;
+                    let nature = self.nature_of_batch()?;
+                    if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
+                        return Ok(Handled::Needs(nature));
+                    }
+                    if !self.may_go_on() {
+                        return Ok(Handled::Done);
+                    }
+                }
+            }
+        }
+        if self.lease.in_maintenance() && self.holds_batch()? {
+            return Ok(Handled::Hold);
+        }
+        if matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') && self.may_lack_names() {
+            return Ok(Handled::Later);
+        }
+        if self.flow.forgets && matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') {
+            if self.awaits_answers() {
+                return Ok(Handled::Later);
+            }
+            self.flow.forgets = false;
+        }
+        if self.flow.declares {
+            if self.awaits_answers() {
+                return Ok(Handled::Later);
+            }
+            self.flow.declares = false;
+        }
+        match header.tag {
+            b'P' => self.parse(header),
+            b'B' => self.bind(header),
+            b'D' => self.describe(header),
+            b'E' => self.execute(header),
+            b'C' => self.close(header),
+            b'S' => self.sync(header),
+            _ => {
+                self.pass(header, None);
+                Ok(Handled::Done)
+            }
+        }
+    }
+
+    /// Notes what a batch that begins with this message asks that only a certain server connection can tell.
+    fn note_batch(&mut self, header: Header) -> Result<(), End> {
+        let body = self.body(header);
+        let cached = match header.tag {
+            b'P' => Some(self.read_text(frontend::parse(body)?.text, self.lex_context())),
+            b'B' => self.names.statement(frontend::bind(body)?.statement).map(|one| one.cached.clone()),
+            _ => None,
+        };
+        self.sequences.asks_next = cached.as_ref().is_some_and(|cached| asks(&cached.analysis));
+        self.identity.note_next(cached.as_ref().map(|cached| &cached.analysis));
+        if header.tag == b'P' {
+            let context = self.lex_context();
+            self.read = cached.map(|cached| (context, cached));
+        }
+        Ok(())
+    }
+
+    /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
+    fn nature_of_batch(&self) -> Result<Nature, End> {
+        if self.manner.reads == Reads::Primary && !self.db.gate.state().mode.reports_read_only() {
+            // Wherever it goes, it goes to the primary.
+            return Ok(Nature::Any);
+        }
+        let mut bytes = self.io.from_client.unscanned();
+        let context = self.lex_context();
+        let mut verdict = None;
+        loop {
+            let Ok(Some(header)) = peek_front(bytes, self.manner.largest) else { return Ok(Nature::Any) };
+            let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else {
+                return Ok(Nature::Any);
+            };
+            if frontend::check(header.tag, body).is_err() {
+                return Ok(Nature::Any);
+            }
+            let one = match header.tag {
+                b'P' => {
+                    let parse = frontend::parse(body)?;
+                    Some(self.nature_of(&self.read_text(parse.text, context), context))
+                }
+                b'B' => {
+                    let bind = frontend::bind(body)?;
+                    // A name that this very batch prepares has been looked at already.
+                    let known = self.names.statement(bind.statement);
+                    known.map(|statement| self.nature_of(&statement.cached, statement.context()))
+                }
+                b'D' => match frontend::target(body)? {
+                    Target::Statement(name) => {
+                        let known = self.names.statement(name);
+                        known.map(|statement| self.nature_of(&statement.cached, statement.context()))
+                    }
+                    Target::Portal(_) => None,
+                },
+                b'S' => return Ok(verdict.unwrap_or(Nature::Any)),
+                b'E' | b'C' | b'H' => None,
+                _ => return Ok(Nature::Any),
+            };
+            match one {
+                Some(Nature::Any | Nature::Allowed) => return Ok(Nature::Any),
+                Some(Nature::Primary) => return Ok(Nature::Primary),
+                Some(Nature::Read) => verdict = Some(Nature::Read),
+                None => {}
+            }
+            bytes = rest;
+        }
+    }
+
+    /// Whether statements keep their names on the server: the connection is this session's alone.
+    pub(in crate::client) fn keeps_names(&self) -> bool {
+        self.lease.is_operator()
+    }
+
+    /// Whether a name was changed in an earlier batch that has not been answered: if something before it failed there, it was not.
+    fn may_lack_names(&self) -> bool {
+        let flow = &self.flow;
+        flow.renamed.is_some_and(|at| at < flow.rounds && flow.rounds.saturating_sub(flow.readies as u64) <= at)
+    }
+
+    fn parse(&mut self, header: Header) -> Result<Handled, End> {
+        let parse = frontend::parse(self.body(header))?;
+        let statement = self.statement_of(parse);
+        let name: Box<[u8]> = parse.name.into();
+        if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
+            return Ok(handled);
+        }
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.client_parses.add(1);
+        }
+        if let Some(report) = self.refused_unseen_parse(&statement) {
+            self.flow.batch = true;
+            return Ok(self.fail_in_place(header, report));
+        }
+        self.begin_work(Running::Prepared(statement.clone()));
+        self.flow.past.prepares(&statement.cached);
+        self.flow.batch = true;
+        if !name.is_empty()
+            && let Some(report) = self.lacks_memory_for(&name, &statement)
+        {
+            return Ok(self.fail_in_place(header, report));
+        }
+        if self.keeps_names() {
+            self.names.forget(&name);
+            self.pass(header, Some(Expected::seen(What::Parse(0))));
+            return Ok(Handled::Done);
+        }
+        if name.is_empty() {
+            self.pass(header, Some(Expected::seen(What::Parse(0)).renaming(b"", self.names.known(b""))));
+            if let Some(server) = self.lease.server() {
+                server.unnamed = statement.id;
+            }
+            self.names.prepare(b"", statement);
+            return Ok(Handled::Done);
+        }
+        self.lend_words();
+        if self.names.known(&name).is_some() {
+            self.drop_bytes(header.total);
+            // The server reads the text before it looks for the name.
+            self.parse_for_errors(&statement);
+            self.fail_here(taken(&name));
+            return Ok(Handled::Done);
+        }
+        self.drop_bytes(header.total);
+        let stands = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
+        let may_change = depends_on_schema(&statement);
+        if stands && may_change {
+            // The schema may have been changed since, in whatever way: the server reads the text for whoever prepares it.
+            self.close_on_server(&statement);
+        }
+        let id = statement.id;
+        if stands && !may_change {
+            if self.flow.status == TxStatus::Failed || self.flow.readies > 0 {
+                // The transaction may be aborted, which is the server's to say.
+                self.parse_for_errors(&statement);
+            }
+            self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, None));
+        } else {
+            let parse = Expected::seen(What::Parse(id)).renaming(&name, None);
+            self.prepare_on_server(&statement, &statement.oids, parse);
+            if may_change {
+                self.learn_meaning(&name, &statement);
+            }
+        }
+        if Self::is_bound_to_its_server(&statement) && !self.manner.refuses_pins {
+            // Nobody knows how it could be prepared elsewhere.
+            self.pins.add(crate::client::state::pins::Pin::Prepared);
+        }
+        self.names.prepare(&name, statement);
+        Ok(Handled::Done)
+    }
+
+    /// Asks what the parameters and rows are of a named statement that has just been prepared, if the client does not do so
+    /// itself.
+    fn learn_meaning(&mut self, name: &[u8], statement: &Rc<Statement>) {
+        let bytes = self.io.from_client.unscanned();
+        if let Ok(Some(next)) = peek_front(bytes, self.manner.largest)
+            && next.tag == b'D'
+            && let Some(body) = bytes.get(HEADER..next.total)
+            && frontend::target(body) == Ok(Target::Statement(name))
+        {
+            return;
+        }
+        frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(statement.server_name().as_bytes()));
+        self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success).of(name.into()));
+    }
+
+    /// What stands on the server has perhaps been overtaken: it is closed, and prepared anew by whoever needs it.
+    pub(in crate::client) fn close_on_server(&mut self, statement: &Statement) {
+        if let Some(server) = self.lease.server() {
+            server.prepared.remove(statement.id);
+        }
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        frontend::write_target(&mut io.to_server, b'C', Target::Statement(statement.server_name().as_bytes()));
+        self.expect(Expected::hidden(What::Close(statement.id), Hide::Success));
+    }
+
+    /// Sends a Parse of which the client sees only an error.
+    fn parse_for_errors(&mut self, statement: &Statement) {
+        let out = &mut self.io.to_server;
+        frontend::write_target(out, b'C', Target::Statement(WRAPPER));
+        frontend::write_parse(out, WRAPPER, &statement.cached.text, &statement.oids);
+        frontend::write_target(out, b'C', Target::Statement(WRAPPER));
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+        self.expect(Expected::hidden(What::OwnParse, Hide::Completion));
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+    }
+
+    /// Sends the Parse of a named statement; one that was used longest ago makes room.
+    pub(in crate::client) fn prepare_on_server(&mut self, statement: &Statement, types: &[u8], expected: Expected) {
+        let most = self.manner.most_prepared as usize;
+        let Some(server) = self.lease.server() else { return };
+        let overtaken = server.prepared.take_overtaken(statement.id).then_some(statement.id);
+        let gone = server.prepared.add(statement.id, most);
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.server_parses.add(1);
+        }
+        for gone in overtaken.into_iter().chain(gone) {
+            frontend::write_target(&mut self.io.to_server, b'C', Target::Statement(server_name(gone).as_bytes()));
+            self.expect(Expected::hidden(What::Close(gone), Hide::Success));
+        }
+        let name = statement.server_name();
+        frontend::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, types);
+        self.expect(expected);
+    }
+
+    fn bind(&mut self, header: Header) -> Result<Handled, End> {
+        self.flow.bound = true;
+        let bind = frontend::bind(self.body(header))?;
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.binds.add(1);
+        }
+        let Some(statement) = self.names.statement(bind.statement).cloned() else {
+            let refused = self.refused_bind(bind.statement);
+            let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+            self.names.forget_portal(&portal);
+            self.flow.batch = true;
+            let refused = refused.or_else(|| self.lacks_unnamed(&name));
+            if let Some(report) = refused {
+                return Ok(self.fail_in_place(header, report));
+            }
+            if let Some(handled) = self.name_for_batch(header, &name) {
+                return Ok(handled);
+            }
+            self.flow.past.sends_unknown();
+            self.note_doubt(None);
+            // SQL's PREPARE has made it, or the server has words for it.
+            let runs = self.prepared_in_sql(&name);
+            if let Some(report) = runs.as_ref().and_then(|statement| self.lacks_memory_to_bind(&portal, statement)) {
+                return Ok(self.fail_in_place(header, report));
+            }
+            self.pass(header, Some(Expected::seen(What::Bind(runs.clone()))));
+            if let Some(statement) = runs {
+                self.names.bind(&portal, statement);
+            }
+            return Ok(Handled::Done);
+        };
+        let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+        if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
+            return Ok(handled);
+        }
+        // Reading it anew checks its constants, and planning it runs what is called immutable.
+        self.flow.batch = true;
+        let unseen = self.refused_unseen_prepared(&statement);
+        let bound = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let values = || self.refused_unseen_values(&statement, frontend::bind(bound).ok()?.rest);
+        if let Some(report) = unseen.or_else(values) {
+            self.names.forget_portal(&portal);
+            return Ok(self.fail_in_place(header, report));
+        }
+        if let Some(handled) = self.has_other_shape(header, &name, &statement) {
+            return Ok(handled);
+        }
+        if let Some(report) = self.lacks_memory_to_bind(&portal, &statement) {
+            return Ok(self.fail_in_place(header, report));
+        }
+        self.note_doubt_of(&statement);
+        self.begin_work(Running::Prepared(statement.clone()));
+        let asked = statement;
+        let statement = self.note_bound(header, asked.clone())?;
+        let as_parsed = !Rc::ptr_eq(&asked, &statement) && self.reads_as_parsed(&name, &asked);
+        let stands = self.keeps_names()
+            || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
+        if stands {
+            self.pass(header, Some(Expected::seen(What::Bind(Some(statement.clone())))));
+        } else {
+            // Our own words go before the message; its rest is copied once.
+            self.lend_words();
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            let server_name = match self.make_stand(&name, &statement) {
+                Ok(server_name) => server_name,
+                // In the place of one that asks for READ WRITE.
+                Err(_) if as_parsed => self.prepare_again(&name, &statement),
+                Err(report) => return Ok(self.fail_in_place(header, report)),
+            };
+            let missing = self.missing(header.total);
+            let bytes = self.io.from_client.unscanned();
+            let here = bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default();
+            let rest = frontend::bind(here)?.rest;
+            frontend::write_bind_start(&mut self.io.to_server, &portal, server_name.as_bytes(), rest, missing);
+            self.drop_bytes(header.total);
+            // What is still to come of it goes on as it comes.
+            self.io.drop_rest = false;
+            self.expect(Expected::seen(What::Bind(Some(statement.clone()))).of(name));
+        }
+        self.names.bind(&portal, statement);
+        Ok(Handled::Done)
+    }
+
+    fn describe(&mut self, header: Header) -> Result<Handled, End> {
+        self.flow.batch = true;
+        if let Target::Statement(name) = frontend::target(self.body(header))?
+            && !self.keeps_names()
+            && let Some(statement) = self.names.statement(name).cloned()
+        {
+            let name: Box<[u8]> = name.into();
+            if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Describe) {
+                return Ok(handled);
+            }
+            // It may have to be prepared anew.
+            if let Some(report) = self.refused_unseen_parse(&statement) {
+                return Ok(self.fail_in_place(header, report));
+            }
+            if let Some(handled) = self.has_other_shape(header, &name, &statement) {
+                return Ok(handled);
+            }
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            let server_name = match self.make_stand(&name, &statement) {
+                Ok(server_name) => server_name,
+                Err(report) => return Ok(self.fail_in_place(header, report)),
+            };
+            self.drop_bytes(header.total);
+            frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(server_name.as_bytes()));
+            self.expect(Expected::seen(What::Describe(Some(statement))).of(name));
+            return Ok(Handled::Done);
+        }
+        if let Target::Statement(name) = frontend::target(self.body(header))? {
+            if let Some(report) = self.lacks_unnamed(name) {
+                return Ok(self.fail_in_place(header, report));
+            }
+            let name: Box<[u8]> = name.into();
+            if let Some(handled) = self.name_for_batch(header, &name) {
+                return Ok(handled);
+            }
+        }
+        if let Target::Portal(name) = frontend::target(self.body(header))?
+            && let Some(statement) = self.names.portal(name).cloned()
+            && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Describe)
+        {
+            return Ok(handled);
+        }
+        self.pass(header, Some(Expected::seen(What::Describe(None))));
+        Ok(Handled::Done)
+    }
+
+    fn execute(&mut self, header: Header) -> Result<Handled, End> {
+        let (portal, _) = frontend::execute(self.body(header))?;
+        let statement = self.names.portal(portal).cloned();
+        (self.flow.batch, self.flow.bound) = (true, true);
+        if let Some(statement) = &statement
+            && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Execute)
+        {
+            return Ok(handled);
+        }
+        self.flow.copied = false;
+        self.note_operator_runs(statement.as_ref().map(|statement| &statement.cached.analysis));
+        // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
+        if self.me.phase.get() != Phase::Active {
+            match &statement {
+                Some(statement) => self.begin_work(Running::Prepared(statement.clone())),
+                None => self.me.enter(Phase::Active),
+            }
+        }
+        if self.db.rehearsal.is_on()
+            && let Some(statement) = &statement
+        {
+            self.rehearse(&statement.cached);
+        }
+        match &statement {
+            Some(statement) => {
+                if let Some(handled) = self.refuses_block_in_batch(header, &statement.cached) {
+                    return Ok(handled);
+                }
+                if let Some(handled) = self.refuses_commit(header, &statement.cached) {
+                    return Ok(handled);
+                }
+                if let Some(handled) = self.rule_for_execute(header, statement) {
+                    return Ok(handled);
+                }
+            }
+            None if matches!(self.lease, crate::client::checkout::lease::Lease::Allowed { .. }) => {
+                return Ok(self.refuse_on_allowed(header, "statement"));
+            }
+            None => self.note_doubt(None),
+        }
+        if let Some(report) = statement.as_ref().and_then(|statement| self.refused_pin(&statement.cached)) {
+            return Ok(self.fail_in_place(header, report));
+        }
+        if self.lease.in_maintenance()
+            && let Some(report) = self.cancelled_hold()
+        {
+            return Ok(self.fail_in_place(header, report));
+        }
+        if let Some(statement) = statement.as_ref().filter(|_| !self.lease.is_operator()) {
+            self.note_left(&statement.cached, statement.context());
+            self.note_reading(&statement.cached);
+        }
+        self.flow.reading_unsure |= statement.is_none();
+        let outside = self.is_outside_blocks();
+        if self.lease.in_maintenance()
+            && let Some(statement) = &statement
+            && let Some(handled) = self.guarded_execute(header, statement)
+        {
+            return Ok(handled);
+        }
+        if let Some(statement) = &statement {
+            self.leave_databases(&statement.cached);
+            self.note_sequences(&statement.cached, true);
+        }
+        let wrapped = outside && self.flow.around == Around::Ours;
+        let proof = if wrapped { Proof::Wrapped } else { Proof::None };
+        self.pass(header, Some(Expected::seen(What::Execute(statement.clone())).proof(proof)));
+        if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
+            self.keep_defaults_in_batch(statement);
+        }
+        if let Some(statement) = statement {
+            self.end_batch_with_transaction(&statement);
+        }
+        Ok(Handled::Done)
+    }
+
+    fn close(&mut self, header: Header) -> Result<Handled, End> {
+        self.flow.batch = true;
+        if let Target::Statement(name) = frontend::target(self.body(header))?
+            && !self.keeps_names()
+            && let Some(before) = self.names.known(name)
+        {
+            // On the server it may serve others; the least used of all goes one day.
+            let (name, before): (Box<[u8]>, _) = (name.into(), Some(before));
+            self.names.forget(&name);
+            self.drop_bytes(header.total);
+            self.say(Expected::seen(What::Say(Say::CloseComplete)).renaming(&name, before));
+            return Ok(Handled::Done);
+        }
+        let name: Option<Box<[u8]>> = match frontend::target(self.body(header))? {
+            Target::Statement(name) if !self.keeps_names() => Some(name.into()),
+            Target::Portal(name) => {
+                let name: Box<[u8]> = name.into();
+                self.names.forget_portal(&name);
+                None
+            }
+            Target::Statement(_) => None,
+        };
+        if name.is_some_and(|name| self.is_anothers(&name)) {
+            self.drop_bytes(header.total);
+            self.say(Expected::seen(What::Say(Say::CloseComplete)));
+            return Ok(Handled::Done);
+        }
+        self.pass(header, Some(Expected::seen(What::Close(0))));
+        Ok(Handled::Done)
+    }
+
+    fn sync(&mut self, header: Header) -> Result<Handled, End> {
+        let skipped = std::mem::take(&mut self.flow.skip);
+        (self.flow.batch, self.flow.bound) = (false, false);
+        self.is_held_no_more();
+        if skipped {
+            self.flow.copied = false;
+        } else {
+            self.prove_batch();
+        }
+        if std::mem::take(&mut self.flow.around) == Around::Ours {
+            self.drop_bytes(header.total);
+            self.end_wrapped_batch();
+            return Ok(Handled::Done);
+        }
+        self.pass(header, Some(Expected::seen(What::Sync)));
+        Ok(Handled::Done)
+    }
+
+    /// Whether a COPY FROM STDIN is under way that still lacks its data: the server ignores a Sync before that.
+    pub(in crate::client) fn awaits_copy_data(&self) -> bool {
+        let copies = |expected: &Expected| match &expected.what {
+            What::Execute(Some(prepared)) => {
+                let single = prepared.cached.analysis.single();
+                single.is_some_and(|statement| statement.kind == Kind::Copy(CopyDirection::FromClient))
+            }
+            _ => false,
+        };
+        !self.flow.copied && self.flow.expects.iter().any(copies)
+    }
+
+    /// An answer of our own, at its place among the server's.
+    pub(in crate::client) fn say(&mut self, say: Expected) {
+        if say.renames() {
+            self.flow.renamed = Some(self.flow.rounds);
+        }
+        self.spares.lend(&mut self.flow.expects);
+        self.flow.expects.push_back(say);
+        self.say_what_is_due();
+    }
+}
+
+/// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.
+pub(in crate::client) fn taken(name: &[u8]) -> Report {
+    let place = Place { file: b"prepare.c".into(), line: b"0".into(), routine: b"StorePreparedStatement".into() };
+    Report::error("42P05", format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name)))
+        .with_place(Some(Arc::new(place)))
+}

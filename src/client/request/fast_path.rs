@@ -1,0 +1,330 @@
+//! A batch of the extended protocol that is here whole and runs one plain statement, as drivers send it: `[Parse] Bind [Describe]
+//! Execute Sync`. It is looked at once, sent as one, and its answer followed as one, with the gate open.
+//!
+//! Whatever is out of the ordinary, a message ahead of its answer, an error or a notice in it, a flip of the gate, turns what is
+//! owed for it into what the messages would have been owed one by one ([`Session::unfold`]); from there on all is as in
+//! [`crate::client::request::extended_query`], which does the same for every other batch.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::client::checkout::lease::{InPlaceGuard, Lease};
+use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::maintenance::read_only_block::Around;
+use crate::client::maintenance::transition::abort_open_transaction::Breaking;
+use crate::client::maintenance::transition::closing::Closing;
+use crate::client::maintenance::transition::fence::Fencing;
+use crate::client::{Session, Settling};
+use crate::config::PoolMode;
+use crate::protocol::TxStatus;
+use crate::protocol::frame::{HEADER, peek_front, run_of};
+use crate::protocol::frontend;
+use crate::protocol::frontend::{Parse, Target};
+use crate::shared::Statement;
+use crate::shared::client::Running;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::{Kind, TransactionVerb};
+
+/// A whole batch that has been sent, and how far its answer has come.
+pub struct Whole {
+    statement: Rc<Statement>,
+    describes: bool,
+    due: Due,
+}
+
+/// The answer that comes next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Due {
+    Parse,
+    Bind,
+    Describe,
+    Execute,
+    Sync,
+}
+
+impl Whole {
+    /// What it runs.
+    pub(in crate::client) fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// What is due behind a message of that tag; None: the tag is not of what an ordinary answer goes on with.
+    #[inline]
+    fn behind(&self, tag: u8) -> Option<Due> {
+        match (self.due, tag) {
+            (Due::Parse, b'1') => Some(Due::Bind),
+            (Due::Bind, b'2') if self.describes => Some(Due::Describe),
+            (Due::Bind, b'2') | (Due::Describe, b'T' | b'n') | (Due::Execute, b'D') => Some(Due::Execute),
+            (Due::Execute, b'C') => Some(Due::Sync),
+            _ => None,
+        }
+    }
+}
+
+/// Where what matters of such a batch lies.
+struct Batch {
+    /// The text of its Parse, and the types of its parameters.
+    parse: Option<[Range<usize>; 2]>,
+    /// The name in Bind, and what follows it there.
+    name: Range<usize>,
+    values: Range<usize>,
+    describes: bool,
+    /// Bytes in all.
+    total: usize,
+}
+
+/// Reads such a batch at the front of these bytes. None: they are something else, or not all here.
+fn read(bytes: &[u8], largest: usize) -> Option<Batch> {
+    let mut at = 0;
+    // The body of the next message if it is of that kind, and where it lies.
+    let mut next = |tag: u8| {
+        let rest = bytes.get(at..)?;
+        let header = peek_front(rest, largest).ok()?.filter(|header| header.tag == tag)?;
+        let lies = at + HEADER..at + header.total;
+        at = lies.end;
+        Some((bytes.get(lies.clone())?, lies))
+    };
+    let parse = match next(b'P') {
+        None => None,
+        Some((body, lies)) => {
+            let parse = frontend::parse(body).ok().filter(|parse| parse.name.is_empty())?;
+            let text = lies.start + 1..lies.start + 1 + parse.text.len();
+            Some([text, lies.end - parse.oids.len()..lies.end])
+        }
+    };
+    let (body, lies) = next(b'B')?;
+    let bind = frontend::bind(body).ok().filter(|bind| bind.portal.is_empty())?;
+    let name = lies.start + 1..lies.start + 1 + bind.statement.len();
+    let values = name.end + 1..lies.end;
+    let describe = next(b'D').map(|(body, _)| frontend::target(body));
+    if describe.is_some_and(|target| target != Ok(Target::Portal(b""))) {
+        return None;
+    }
+    let (portal, _) = frontend::execute(next(b'E')?.0).ok()?;
+    let (sync, lies) = next(b'S')?;
+    let fits = portal.is_empty() && sync.is_empty() && (parse.is_none() || name.is_empty());
+    fits.then_some(Batch { parse, name, values, describes: describe.is_some(), total: lies.end })
+}
+
+impl Session {
+    /// Sends the batch at the front of what the client has sent, if it is such a one and can be sent at once. False: nothing has
+    /// happened, but that there may be a server connection now.
+    pub(in crate::client) fn whole_batch(&mut self) -> bool {
+        let flow = &self.flow;
+        let quiet = flow.expects.is_empty() && !flow.batch && !flow.skip && !flow.copy_in && !flow.forgets;
+        let held = self.was_held() || self.has_to_begin();
+        let special = self.manner.refuses_pins || self.names.has_own() || self.names.has_sql();
+        if !quiet || held || special || flow.around != Around::Nothing || self.db.rehearsal.is_on() {
+            return false;
+        }
+        let Some(batch) = read(self.io.from_client.unscanned(), self.manner.largest) else { return false };
+        let bytes = self.io.from_client.unscanned();
+        let part = |lies: &Range<usize>| bytes.get(lies.clone()).unwrap_or_default();
+        let statement = match &batch.parse {
+            None => self.names.statement(part(&batch.name)).cloned(),
+            Some([text, oids]) => Some(self.statement_of(Parse { name: b"", text: part(text), oids: part(oids) })),
+        };
+        let Some(statement) = statement.filter(|statement| statement.cached.analysis.is_plain()) else { return false };
+        if !self.may_go_on() && !self.lease.in_maintenance() && !self.may_begin(&statement.cached) {
+            return false;
+        }
+        let may_pass = self.may_go_on()
+            || self.lease.in_maintenance()
+                && self.may_pass_clean(&statement.cached, statement.context(), &statement.oids);
+        // Of a connection that was just taken the settings may have to come first.
+        may_pass && self.flow.expects.is_empty() && self.send_whole(&batch, statement)
+    }
+
+    /// False: the statement has to be made to stand on the server first.
+    fn send_whole(&mut self, batch: &Batch, statement: Rc<Statement>) -> bool {
+        let (parses, total) = (batch.parse.is_some(), batch.total);
+        let name = self.io.from_client.unscanned().get(batch.name.clone()).unwrap_or_default();
+        let Some(server) = self.lease.server() else { return false };
+        let mut expected = Expected::seen(What::Sync);
+        if name.is_empty() {
+            if !parses && server.unnamed != statement.id {
+                return false;
+            }
+            server.unnamed = statement.id;
+            if parses {
+                expected = expected.renaming(b"", self.names.known(b""));
+                self.names.prepare(b"", statement.clone());
+            }
+            self.keep_for_replay(total);
+            self.io.from_client.pass(total);
+        } else {
+            let told = self.names.told(name);
+            let stands = server.prepared.touch(statement.id);
+            if !stands || told.is_some() && server.prepared.shape(statement.id) != told {
+                return false;
+            }
+            expected = expected.of(name.into());
+            self.keep_for_replay(total);
+            let io = &mut self.io;
+            self.core.buffers.lend_words(&mut io.to_server);
+            io.from_client.move_ready(&mut io.to_server);
+            let bytes = io.from_client.unscanned();
+            let values = bytes.get(batch.values.clone()).unwrap_or_default();
+            frontend::write_bind(&mut io.to_server, b"", statement.server_name().as_bytes(), values);
+            io.to_server.extend_from_slice(bytes.get(batch.values.end..total).unwrap_or_default());
+            io.from_client.skip(total);
+        }
+        if let Some(stats) = self.db.stats.of(self.core.index) {
+            stats.client_parses.add(u64::from(parses));
+            stats.binds.add(1);
+        }
+        self.begin_work(Running::Prepared(statement.clone()));
+        self.note_sent(&statement.cached, statement.context());
+        self.flow.copied = false;
+        self.note_left(&statement.cached, statement.context());
+        self.note_sequences(&statement.cached, true);
+        self.names.bind(b"", statement.clone());
+        let due = if parses { Due::Parse } else { Due::Bind };
+        expected.what = What::Whole(Whole { statement, describes: batch.describes, due });
+        self.expect(expected);
+        true
+    }
+
+    /// Turns what is owed for a whole batch into what its messages are owed one by one, as far as they have not been answered.
+    #[inline]
+    pub(in crate::client) fn unfold(&mut self) {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::Whole(_), .. })) {
+            self.unfold_front();
+        }
+    }
+
+    #[cold]
+    fn unfold_front(&mut self) {
+        let expects = &mut self.flow.expects;
+        let Some(Expected { what: What::Whole(whole), before, named, .. }) = expects.pop_front() else { return };
+        let Whole { statement, describes, due } = whole;
+        expects.push_front(Expected::seen(What::Sync));
+        if due <= Due::Execute {
+            expects.push_front(Expected::seen(What::Execute(Some(statement.clone()))));
+        }
+        if due <= Due::Describe && describes {
+            expects.push_front(Expected::seen(What::Describe(None)));
+        }
+        if due <= Due::Bind {
+            expects.push_front(Expected { named, ..Expected::seen(What::Bind(Some(statement))) });
+        }
+        if due == Due::Parse {
+            expects.push_front(Expected { before, ..Expected::seen(What::Parse(0)) });
+        }
+    }
+
+    /// Passes on what the server has sent as far as it is the ordinary answer to a plain statement.
+    #[inline]
+    pub(in crate::client) fn pass_plain_answer(&mut self) {
+        let ends = match self.flow.expects.front_mut() {
+            Some(Expected { what: What::Whole(whole), .. }) => {
+                let (passed, next) = run_of(self.io.from_server.unscanned(), |tag| {
+                    whole.behind(tag).map(|due| whole.due = due).is_some()
+                });
+                self.io.from_server.pass(passed);
+                let ends = whole.due == Due::Sync && next.is_some_and(|next| next.tag == b'Z');
+                if !ends && next.is_some_and(|next| whole.behind(next.tag).is_none()) {
+                    self.unfold();
+                }
+                ends
+            }
+            Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. })
+                if cached.analysis.is_plain()
+                    && self.flow.held.is_empty()
+                    && !self.flow.unproved
+                    && !self.flow.restores =>
+            {
+                let nth = &mut self.flow.nth;
+                let (passed, next) = run_of(self.io.from_server.unscanned(), |tag| {
+                    *nth += usize::from(tag == b'C');
+                    matches!(tag, b'T' | b'D' | b'C')
+                });
+                self.io.from_server.pass(passed);
+                next.is_some_and(|next| next.tag == b'Z')
+            }
+            Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. }) => {
+                let edge = edge_of_block(cached).filter(|edge| self.io.from_server.unscanned() == *edge);
+                let Some(edge) = edge.filter(|_| self.has_nothing_to_see_to()) else { return };
+                self.io.from_server.pass(edge.len() - READY);
+                true
+            }
+            _ => return,
+        };
+        if ends && !self.end_plainly() {
+            self.unfold();
+        }
+    }
+
+    /// What [`Self::ready_for_query`] comes to where there is nothing else to be done. False: there is.
+    fn end_plainly(&mut self) -> bool {
+        let &[b'Z', 0, 0, 0, 5, status] = self.io.from_server.unscanned() else { return false };
+        let (Some(status), true) = (TxStatus::from_byte(status), self.has_nothing_to_see_to()) else { return false };
+        let flow = &mut self.flow;
+        flow.expects.pop_front();
+        flow.readies = 0;
+        flow.status = status;
+        flow.nth = 0;
+        flow.reading_unsure = false;
+        self.io.from_server.pass(READY);
+        if status == TxStatus::Idle {
+            self.names.end_portals();
+            self.flow.past.end(false);
+            self.flow.path = None;
+            self.flow.reading_changed = false;
+        }
+        self.count_query(true);
+        // The gate may have begun to close.
+        self.fence_if_due();
+        true
+    }
+
+    /// Whether nothing is under way but the one statement whose answer ends now.
+    fn has_nothing_to_see_to(&self) -> bool {
+        let flow = &self.flow;
+        let rare = flow.failed
+            | flow.broken
+            | flow.unproved
+            | flow.altered
+            | flow.stale
+            | flow.restores
+            | flow.resets
+            | flow.asked
+            | flow.batch
+            | flow.doubt.is_any()
+            | flow.reports.have_come()
+            | self.untold
+            | (flow.closing != Closing::No);
+        !rare
+            && flow.expects.len() == 1
+            && flow.parts.is_empty()
+            && flow.held.is_empty()
+            && flow.named.is_none()
+            && flow.cursors.is_none()
+            && flow.fencing == Fencing::No
+            && matches!(flow.settling, Settling::No)
+            && self.breaking == Breaking::No
+            && self.unasked.is_none()
+            && self.doubted.is_empty()
+            && self.undo.is_empty()
+            && self.manner.pool_mode != PoolMode::Statement
+            && match &self.lease {
+                Lease::Write { .. } | Lease::Guarded { maintenance: false, .. } => true,
+                Lease::Guarded { conn, replica: None, .. } => conn.is_read_only_by_default(),
+                Lease::InPlace { conn, guard: InPlaceGuard::Up } => conn.is_read_only_by_default(),
+                _ => false,
+            }
+    }
+}
+
+/// Length of ReadyForQuery.
+const READY: usize = 6;
+
+/// The ordinary answer to what opens or commits a block and does nothing else.
+fn edge_of_block(cached: &Cached) -> Option<&'static [u8]> {
+    let only = cached.analysis.single().filter(|only| !cached.analysis.ambiguous && only.effects.is_empty())?;
+    match only.kind {
+        Kind::Transaction(TransactionVerb::Begin(_)) => Some(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T"),
+        Kind::Transaction(TransactionVerb::Commit { chain: false }) => Some(b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I"),
+        _ => None,
+    }
+}

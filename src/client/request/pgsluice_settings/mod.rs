@@ -1,0 +1,232 @@
+//! `SHOW pgsluice.mode` and its like, answered without a server.
+//!
+//! In the simple protocol the answer takes its place among those that the server still owes, and is made when its turn has
+//! come: then the state of the transaction is known, and with it whether the answer is 25P02. Several statements in one
+//! message become one text in which each SHOW is a SELECT of the value, and each SET one that cannot succeed. In the extended
+//! protocol ([`batch`]) these statements and their portals are pgsluice's alone; who pipelines is held back until the batches
+//! before have been answered. Only in a failed transaction the server is asked, since it refuses everything.
+
+mod batch;
+
+use std::rc::Rc;
+
+use crate::client::Session;
+use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::pending_replies::{Expected, Say, What};
+use crate::gate::print_timestamp;
+use crate::protocol::frame::Header;
+use crate::protocol::frontend;
+use crate::protocol::{Report, TxStatus, answer};
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::settings;
+use crate::sql::{Own, OwnUse, Statement, may_use_own, own_use, set_name};
+
+/// SHOWs of one message that are answered; of others the server knows nothing. A value may be long, and a client must not be
+/// able to have it written without end.
+const MOST: usize = 100;
+/// text
+const TEXT: u32 = 25;
+/// An operator's query that is longer is not looked at.
+const LONGEST_OPERATOR: usize = 300;
+
+/// Part of an answer of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The whole answer to a simple query, with ReadyForQuery.
+    Whole(Own),
+    /// BindComplete.
+    Bound,
+    /// The answer to Describe of a statement.
+    Statement(OwnUse),
+    /// The answer to Describe of a portal.
+    Portal {
+        /// What it runs.
+        used: OwnUse,
+        /// Its result was asked for in binary form.
+        binary: bool,
+    },
+    /// The answer to Execute.
+    Row(Own),
+}
+
+fn aborted() -> Report {
+    Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+}
+
+fn cannot_be_changed(own: Own) -> Report {
+    Report::error("55P02", format!("parameter \"{}\" cannot be changed", own.name()))
+}
+
+/// A name in the form in which PostgreSQL prints it.
+fn in_words(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_ascii_lowercase()
+}
+
+/// PostgreSQL's error for a setting that nobody knows.
+fn unrecognized(name: &str) -> Report {
+    Report::error("42704", format!("unrecognized configuration parameter \"{name}\""))
+}
+
+/// The error for giving another value to a setting of that name, which is in the space of our own.
+pub(in crate::client) fn refused_setting(name: &str) -> Report {
+    Own::of(name.as_bytes()).map_or_else(|| unrecognized(name), cannot_be_changed)
+}
+
+fn unknown(statement: &Statement) -> Report {
+    unrecognized(&set_name(statement).map(in_words).unwrap_or_default())
+}
+
+impl Session {
+    fn own_use_of(&self, cached: &Cached) -> Option<OwnUse> {
+        own_use(cached.analysis.single()?, &cached.text, self.lex_context())
+    }
+
+    /// Whether an operator's query is worth being read for this.
+    pub(in crate::client) fn may_be_own_query(&self, header: Header) -> bool {
+        header.total < LONGEST_OPERATOR && may_use_own(self.body(header))
+    }
+
+    /// Looks for settings of our own in a simple query. None: there are none.
+    pub(in crate::client) fn own_query(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Handled> {
+        if let Some(statement) = cached.analysis.single() {
+            match own_use(statement, &cached.text, self.lex_context())? {
+                OwnUse::Shows(own) => {
+                    self.drop_bytes(header.total);
+                    self.say(Expected::seen(What::Say(Say::Own(Part::Whole(own)))));
+                    return Some(Handled::Done);
+                }
+                OwnUse::Sets(own) if self.lease.is_none() || self.is_between_transactions() => {
+                    self.answer_error(header, &cannot_be_changed(own));
+                    return Some(Handled::Done);
+                }
+                OwnUse::SetsUnknown if self.lease.is_none() || self.is_between_transactions() => {
+                    self.answer_error(header, &unknown(statement));
+                    return Some(Handled::Done);
+                }
+                // The transaction has to fail with it.
+                OwnUse::Sets(_) | OwnUse::SetsUnknown => {}
+            }
+        }
+        let text = self.own_spliced(cached)?;
+        // Read anew, as if the client had written it so.
+        let io = &mut self.io;
+        io.from_client.move_ready(&mut io.to_server);
+        io.from_client.skip(header.total);
+        let mut message = Vec::with_capacity(text.len() + 6);
+        frontend::write_query(&mut message, &text);
+        io.from_client.put_back(&message);
+        Some(Handled::Done)
+    }
+
+    /// The text with a SELECT in place of each SHOW of ours, and in place of each SET one that fails in the same way.
+    fn own_spliced(&self, cached: &Cached) -> Option<Vec<u8>> {
+        let context = self.lex_context();
+        let mut uses = cached.analysis.statements.iter().filter_map(|statement| {
+            let span = statement.span.start as usize..statement.span.end as usize;
+            let used = own_use(statement, &cached.text, context)?;
+            Some((span, used, set_name(statement).map(in_words).unwrap_or_default()))
+        });
+        let first = uses.next()?;
+        let (mut text, mut from) = (Vec::with_capacity(cached.text.len() + 64), 0);
+        for (at, (span, used, name)) in std::iter::once(first).chain(uses).enumerate() {
+            text.extend_from_slice(cached.text.get(from..span.start).unwrap_or_default());
+            match used {
+                OwnUse::Sets(_) | OwnUse::SetsUnknown => {
+                    text.extend_from_slice(settings::cannot_be_set(&name).as_bytes());
+                }
+                OwnUse::Shows(_) if at >= MOST => text.extend_from_slice(settings::TOO_MANY_SHOWN.as_bytes()),
+                OwnUse::Shows(own) => {
+                    text.extend_from_slice(settings::shown(own.name(), &self.own_value(own)).as_bytes());
+                }
+            }
+            from = span.end;
+        }
+        text.extend_from_slice(cached.text.get(from..).unwrap_or_default());
+        Some(text)
+    }
+
+    /// The statement of a simple query that the server's next word is about.
+    fn under_way(&self) -> Option<&[u8]> {
+        match self.flow.expects.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => {
+                cached.analysis.statements.get(self.flow.nth).map(|statement| statement.text(&cached.text))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the CommandComplete that has come is of a SELECT that stands for a SHOW.
+    pub(in crate::client) fn completes_own(&self) -> bool {
+        let among_others = match self.flow.expects.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => cached.analysis.statements.len() > 1,
+            _ => false,
+        };
+        among_others && self.under_way().is_some_and(|text| text.starts_with(settings::SHOWN.as_bytes()))
+    }
+
+    /// The error in place of one that a statement was made to raise which stands for a SET.
+    pub(in crate::client) fn own_refusal(&self, code: &[u8]) -> Option<Report> {
+        let name = self.under_way().filter(|_| code == b"55P02")?.strip_prefix(settings::CANNOT_BE_SET.as_bytes())?;
+        let name = name.strip_prefix(b"'").and_then(|name| name.strip_suffix(b"'"));
+        Some(match name.and_then(Own::of) {
+            Some(own) => cannot_be_changed(own),
+            None => unrecognized(&in_words(name.unwrap_or_default())),
+        })
+    }
+
+    /// Says an answer whose turn has come.
+    pub(in crate::client) fn say_own(&mut self, part: Part) {
+        match part {
+            Part::Whole(own) => {
+                let status = self.flow.status;
+                if status == TxStatus::Failed {
+                    answer::report(&mut self.io.to_client, &aborted());
+                } else {
+                    describe(&mut self.io.to_client, OwnUse::Shows(own), false);
+                    self.say_row(own);
+                }
+                answer::ready(&mut self.io.to_client, status);
+            }
+            Part::Bound => answer::bind_complete(&mut self.io.to_client),
+            Part::Statement(used) => {
+                answer::parameter_description(&mut self.io.to_client, &[]);
+                describe(&mut self.io.to_client, used, false);
+            }
+            Part::Portal { used, binary } => describe(&mut self.io.to_client, used, binary),
+            Part::Row(own) => self.say_row(own),
+        }
+    }
+
+    fn say_row(&mut self, own: Own) {
+        let mut value = self.own_value(own);
+        if !matches!(self.vars.reported("client_encoding"), None | Some("UTF8" | "SQL_ASCII")) {
+            value = value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+        }
+        let out = &mut self.io.to_client;
+        answer::data_row(out, std::iter::once(Some(value)));
+        answer::command_complete(out, "SHOW");
+    }
+
+    /// The value now.
+    fn own_value(&self, own: Own) -> String {
+        let view = self.db.gate.view();
+        let terms = view.switches.in_force();
+        match own {
+            Own::Mode => view.state.mode.as_str().to_owned(),
+            Own::Message => terms.and_then(|terms| terms.message.clone()).unwrap_or_default(),
+            Own::Until => terms.and_then(|terms| terms.until).map(print_timestamp).unwrap_or_default(),
+            Own::Epoch => view.state.epoch.to_string(),
+        }
+    }
+}
+
+/// The answer to Describe: one column of text, or none.
+fn describe(out: &mut Vec<u8>, used: OwnUse, binary: bool) {
+    match used {
+        // Text is the same in both forms; the description tells which was asked for.
+        OwnUse::Shows(own) => {
+            answer::row_description(out, [answer::Column { name: own.name(), oid: TEXT, size: -1, binary }]);
+        }
+        _ => answer::no_data(out),
+    }
+}

@@ -1,0 +1,391 @@
+//! From a client's first byte to the session it gets: encryption, start-up packet, log-in.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use crate::auth::{ClientAuth, Credential, Secret, Step};
+use crate::client::replication::Replication;
+use crate::config::{AuthType, Credentials};
+use crate::log::clients;
+use crate::log::clients::Who;
+use crate::net::{Socket, Stream};
+use crate::protocol::frame::{HEADER, peek_front};
+use crate::protocol::startup_packet::{First, NEWEST_MINOR, Start, StartError, first, length};
+use crate::protocol::{Report, backend};
+use crate::shared::{Core, Setup};
+use crate::tls::ALPN;
+use crate::tls::server::ClientTlsPolicy;
+
+/// First byte of a TLS handshake. As that of a length it would be too large.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Bytes that a first packet has at most, usually.
+const USUAL: usize = 512;
+
+/// Names of the console's database.
+pub const CONSOLES: [&str; 2] = ["pgsluice", "pgbouncer"];
+
+/// A client that has proven who it is.
+pub struct Guest {
+    /// Its stream.
+    pub stream: Stream,
+    /// When it was accepted.
+    pub since: Instant,
+    /// Where it comes from; None for a unix socket.
+    pub address: Option<SocketAddr>,
+    /// The role.
+    pub user: Arc<str>,
+    /// The database it asked for.
+    pub database: String,
+    /// Its start-up packet.
+    pub start: Start,
+    /// The kind of replication it is for, if any.
+    pub replication: Option<Replication>,
+    /// What may be passed on to servers.
+    pub credential: Credential,
+}
+
+/// What a connection turned out to be.
+pub enum Greeted {
+    /// A client.
+    Guest(Box<Guest>),
+    /// A cancel request, to be served by whoever has that client.
+    Cancel {
+        /// The number of the client.
+        pid: u32,
+        /// Its secret.
+        secret: Vec<u8>,
+        /// To be closed, in order, once the request has been passed on: that is the answer.
+        stream: Stream,
+    },
+    /// Nothing more is to be done: it has gone, or has been told why not.
+    Over,
+}
+
+/// Greets a connection, for `client_login_timeout` at most.
+pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
+    let (mut stream, since) = (Stream::Plain(socket), Instant::now());
+    let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
+    let mut named = Named::default();
+    let met = tokio::select! {
+        met = meet(core, &mut stream, address, &mut named) => met,
+        () = core.until_stopping() => Err(shutting_down().into()),
+        () = tokio::time::sleep(patience) => Err(Refused::TimedOut),
+    };
+    match met {
+        Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
+        Ok(Met::Client { user, database, start, replication, credential }) => {
+            Greeted::Guest(Box::new(Guest { stream, since, address, user, database, start, replication, credential }))
+        }
+        Err(Refused::Told(report)) => {
+            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            named.log(core, address, &report);
+            tell(&mut stream, &report).await;
+            Greeted::Over
+        }
+        Err(Refused::TimedOut) => {
+            named.event = Some("client_login_timeout");
+            named.log(core, address, &Report::fatal("57014", "client_login_timeout"));
+            Greeted::Over
+        }
+        Err(Refused::Tls(why)) => {
+            named.event = Some("tls_failed");
+            named.log(core, address, &Report::fatal("08P01", format!("could not accept TLS connection: {why}")));
+            Greeted::Over
+        }
+        Err(Refused::Gone) => Greeted::Over,
+    }
+}
+
+/// What a client is told that comes while the process ends.
+pub(in crate::client) fn shutting_down() -> Report {
+    Report::fatal("57P01", "terminating connection due to administrator command")
+}
+
+/// Tells a client why it is sent away, and closes.
+pub async fn tell(stream: &mut Stream, report: &Report) {
+    let mut out = Vec::with_capacity(128);
+    report.write(&mut out);
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&out)).await;
+    stream.close(&[]);
+}
+
+/// Whom a client that is refused has named, and why it is refused, for the log.
+#[derive(Default)]
+struct Named {
+    user: Option<String>,
+    database: Option<String>,
+    event: Option<&'static str>,
+    detail: Option<String>,
+}
+
+impl Named {
+    fn log(&self, core: &Core, address: Option<SocketAddr>, report: &Report) {
+        if !core.setup().config.log.log_pooler_errors {
+            return;
+        }
+        let client = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        let (user, detail) = (self.user.as_deref(), self.detail.as_deref());
+        let who = Who { user, database: self.database.as_deref().or(user), client: &client };
+        match self.event {
+            Some(event) => clients::turned_away_as(event, who, report, detail),
+            None => clients::turned_away(who, report, detail),
+        }
+    }
+}
+
+enum Met {
+    Cancel { pid: u32, secret: Vec<u8> },
+    Client { user: Arc<str>, database: String, start: Start, replication: Option<Replication>, credential: Credential },
+}
+
+enum Refused {
+    Told(Report),
+    /// The handshake failed: TLS itself has said so.
+    Tls(String),
+    /// It took longer than `client_login_timeout`.
+    TimedOut,
+    Gone,
+}
+
+impl From<Report> for Refused {
+    fn from(report: Report) -> Self {
+        Self::Told(report)
+    }
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(_: std::io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<StartError> for Refused {
+    fn from(error: StartError) -> Self {
+        Self::Told(Report::fatal(error.code(), error.to_string()))
+    }
+}
+
+/// What a peer does that only looks whether somebody listens is no failure.
+fn tls_failed(error: std::io::Error) -> Refused {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Refused::Gone,
+        _ => Refused::Tls(error.to_string()),
+    }
+}
+
+async fn meet(
+    core: &Rc<Core>,
+    stream: &mut Stream,
+    address: Option<SocketAddr>,
+    named: &mut Named,
+) -> Result<Met, Refused> {
+    let setup = core.setup();
+    let (mut asked_tls, mut asked_gss) = (false, false);
+    // Where TLS may begin, not a byte behind a packet may be read; where it cannot, what there is is read at once.
+    let plain = setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none();
+    let mut early = Vec::new();
+    if !plain && stream.socket().peek_first().await? == TLS_HANDSHAKE {
+        begin_tls_at_once(&setup, stream, address).await?;
+        asked_tls = true;
+    }
+    let start = loop {
+        let packet = if plain { read_early(stream, &mut early).await? } else { read_first(stream).await? };
+        match first(&packet)? {
+            First::Ssl if !asked_tls && !stream.is_tls() => {
+                asked_tls = true;
+                // TLS on a unix socket protects nothing, PostgreSQL does not offer it either.
+                if setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none() {
+                    stream.write_all(b"N").await?;
+                    refuse_early(&early, "SSL request")?;
+                    continue;
+                }
+                stream.write_all(b"S").await?;
+                // Exactly the request was read: what was sent early is still in the socket and fails the handshake.
+                let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::lost())) else {
+                    return Err(Refused::Gone);
+                };
+                let tls = setup.tls.accept(socket).await.map_err(tls_failed)?;
+                *stream = Stream::FromClient(Box::new(tls));
+            }
+            First::Gss if !asked_gss && !stream.is_tls() => {
+                asked_gss = true;
+                stream.write_all(b"N").await?;
+                refuse_early(&early, "GSSAPI encryption request")?;
+            }
+            // A second one is no protocol that is known.
+            First::Ssl => return Err(StartError::Protocol(1234, 5679).into()),
+            First::Gss => return Err(StartError::Protocol(1234, 5680).into()),
+            First::Cancel { pid, secret } => return Ok(Met::Cancel { pid, secret }),
+            First::Start(start) => break start,
+        }
+    };
+    named.user = start.get("user").map(str::to_owned);
+    named.database = start.get("database").filter(|name| !name.is_empty()).map(str::to_owned);
+    if setup.tls.policy() == ClientTlsPolicy::Required && !stream.is_tls() && address.is_some() {
+        named.event = Some("tls_required");
+        return Err(Report::fatal("28000", "TLS is required: connect with sslmode=require or stronger").into());
+    }
+    let replication = Replication::read(start.get("replication"))?;
+    let Some(user) = start.get("user").filter(|user| !user.is_empty()) else {
+        return Err(Report::fatal("28000", "no PostgreSQL user name specified in startup packet").into());
+    };
+    let user: Arc<str> = user.into();
+    let database = start.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
+    let unknown = start.protocol_options();
+    if start.minor > NEWEST_MINOR || !unknown.is_empty() {
+        let mut out = Vec::with_capacity(64);
+        backend::negotiate_protocol_version(&mut out, start.minor.min(NEWEST_MINOR), &unknown);
+        stream.write_all(&out).await?;
+    }
+    if !early.is_empty() {
+        stream.hold_early(early);
+    }
+    let credential = authenticate(core, stream, &user, named).await?;
+    Ok(Met::Client { user, database, start, replication, credential })
+}
+
+/// TLS without an SSLRequest ahead of it (`sslnegotiation=direct` of libpq 17). It tells by ALPN that it means PostgreSQL:
+/// else a browser could be led to send what its page holds.
+async fn begin_tls_at_once(setup: &Setup, stream: &mut Stream, address: Option<SocketAddr>) -> Result<(), Refused> {
+    if setup.tls.policy() == ClientTlsPolicy::Refused || address.is_none() {
+        return Err(Refused::Gone);
+    }
+    let Stream::Plain(socket) = std::mem::replace(stream, Stream::Plain(Socket::lost())) else {
+        return Err(Refused::Gone);
+    };
+    let tls = setup.tls.accept(socket).await.map_err(tls_failed)?;
+    if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
+        let client = address.map(|address| address.to_string());
+        tracing::info!(
+            event = "alpn_missing",
+            client,
+            "a client began TLS at once and did not name PostgreSQL by ALPN"
+        );
+        return Err(Refused::Gone);
+    }
+    *stream = Stream::FromClient(Box::new(tls));
+    Ok(())
+}
+
+/// Reads exactly one first packet, and not a byte more.
+async fn read_first(stream: &mut Stream) -> Result<Vec<u8>, Refused> {
+    let mut packet = Vec::with_capacity(256);
+    while packet.len() < 4 {
+        let missing = 4 - packet.len();
+        stream.read_some(&mut packet, missing).await?;
+    }
+    let whole = length(&packet)?.unwrap_or(usize::MAX);
+    while packet.len() < whole {
+        let missing = whole - packet.len();
+        stream.read_some(&mut packet, missing).await?;
+    }
+    Ok(packet)
+}
+
+/// Who asks for encryption waits for the answer (CVE-2021-23222).
+fn refuse_early(early: &[u8], request: &str) -> Result<(), Refused> {
+    if early.is_empty() {
+        return Ok(());
+    }
+    let detail =
+        "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.".to_owned();
+    let text = format!("received unencrypted data after {request}");
+    Err(Report::fatal("08P01", text).with_detail(Some(detail)).into())
+}
+
+/// Reads a first packet; what comes behind it stays in `early`.
+async fn read_early(stream: &mut Stream, early: &mut Vec<u8>) -> Result<Vec<u8>, Refused> {
+    loop {
+        if early.first() == Some(&TLS_HANDSHAKE) {
+            return Err(Refused::Gone);
+        }
+        if let Some(whole) = length(early)?
+            && early.len() >= whole
+        {
+            let rest = early.split_off(whole);
+            return Ok(std::mem::replace(early, rest));
+        }
+        stream.read_some(early, USUAL).await?;
+    }
+}
+
+async fn authenticate(
+    core: &Rc<Core>,
+    stream: &mut Stream,
+    user: &str,
+    named: &mut Named,
+) -> Result<Credential, Refused> {
+    let setup = core.setup();
+    let secret = match &setup.config.credentials {
+        Credentials::One { user: known, password } if known == user => Some(Secret::from_text(password.expose())),
+        Credentials::One { .. } => None,
+        Credentials::None | Credentials::File(_) => setup.userlist.get(user).cloned(),
+    };
+    let method = match setup.config.auth.auth_type {
+        AuthType::Trust => crate::auth::Method::Trust,
+        AuthType::Md5 => crate::auth::Method::Md5,
+        AuthType::ScramSha256 => crate::auth::Method::ScramSha256,
+        AuthType::Plain => crate::auth::Method::Password,
+    };
+    let end_point = if stream.is_tls() { setup.tls.end_point().map(<[u8]>::to_vec) } else { None };
+    let known = secret.as_ref().map_or(Credential::None, Secret::credential);
+    let mut auth = ClientAuth::new(method, user, secret, &core.hub.decoy).with_channel_binding(end_point);
+    let mut step = auth.start();
+    let mut out = Vec::with_capacity(128);
+    let mut input = Vec::new();
+    loop {
+        match step {
+            Step::Send(body) => backend::authentication(&mut out, &body),
+            Step::SendThenDone(body, done) => {
+                backend::authentication(&mut out, &body);
+                stream.write_all(&out).await?;
+                return Ok(done.credential);
+            }
+            Step::Done(done) => {
+                // Trusted, it has proven nothing that could be passed on: what the list knows serves.
+                return Ok(if matches!(done.credential, Credential::None) { known } else { done.credential });
+            }
+            Step::Fail(error) => {
+                named.detail = error.log_detail();
+                let detail = error.detail().map(str::to_owned);
+                return Err(Report::fatal(code_of(error.sqlstate()), error.to_string()).with_detail(detail).into());
+            }
+        }
+        stream.write_all(&out).await?;
+        out.clear();
+        let most = auth.max_body();
+        let body = loop {
+            match peek_front(&input, most.max(HEADER)) {
+                Ok(Some(header)) if header.tag != b'p' => {
+                    return Err(Report::fatal(
+                        "08P01",
+                        format!("expected password response, got message type {}", header.tag),
+                    )
+                    .into());
+                }
+                Ok(Some(header)) if header.body() > most => {
+                    return Err(Report::fatal("08P01", "invalid message length").into());
+                }
+                Ok(Some(header)) if header.total == input.len() => break input.split_off(HEADER),
+                Ok(Some(header)) if header.total < input.len() => {
+                    return Err(Report::fatal("08P01", "unexpected data after the password message").into());
+                }
+                Ok(_) => stream.read_some(&mut input, 2048).await?,
+                Err(error) => return Err(Report::fatal("08P01", error.to_string()).into()),
+            }
+        };
+        input.clear();
+        step = auth.receive(&body);
+    }
+}
+
+/// SQLSTATEs are five static characters in our reports.
+fn code_of(code: &str) -> &'static str {
+    const KNOWN: [&str; 5] = ["28P01", "28000", "08P01", "0A000", "XX000"];
+    KNOWN.into_iter().find(|known| *known == code).unwrap_or("28000")
+}

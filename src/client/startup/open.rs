@@ -1,0 +1,593 @@
+//! The first words to a client that has logged in: what a server would tell it, and its settings.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use super::login_wait::Entering;
+use super::negotiate::{Guest, shutting_down, tell};
+use super::startup_parameters::Wanted;
+use crate::client::checkout::backend_pid::{Identity, find_home};
+use crate::client::conversation::pending_reply_pool::Spares;
+use crate::client::replication::Replication;
+use crate::client::replication::relay::Relay;
+use crate::client::request::pgsluice_settings::refused_setting;
+use crate::client::state::pins::Pins;
+use crate::client::state::reset_defaults::Defaults;
+use crate::client::state::session_role::Told;
+use crate::client::state::transactional_settings::Undo;
+use crate::client::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
+use crate::config::{Config, PoolMode};
+use crate::log::clients;
+use crate::log::clients::Who;
+use crate::log::millis;
+use crate::protocol::error_fields::Place;
+use crate::protocol::{ErrorFields, Report, Severity, TxStatus, backend};
+use crate::server::login::LoginError;
+use crate::server::pool::Welcome;
+use crate::server::state::session_vars::{Value, Vars, reported_name};
+use crate::server::{AcquireError, Guarded, Home, Unguarded};
+use crate::shared::client;
+use crate::shared::client::Ask;
+use crate::shared::database::Resolved;
+use crate::shared::login_reply_cache::Greeting;
+use crate::shared::{Client, Core, Database};
+use crate::sql::{LexContext, StandardStrings, is_ours};
+use crate::topology::{Avoid, Cluster, Leader};
+
+/// PostgreSQL's words for it.
+const TOO_MANY: &str = "sorry, too many clients already";
+/// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the first clients wait for the catalog to be read.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits for a server that cannot be reached now.
+pub(in crate::client) const RETRY: Duration = Duration::from_millis(200);
+
+/// Runs the whole session of a client.
+pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
+    let began = Instant::now();
+    // Large and short, as whatever is boxed on the way to a session's loop: an idle client has no room for it.
+    let Some(begun) = Box::pin(let_in(&core, &spares, guest)).await else { return };
+    let me = begun.client().clone();
+    if core.is_stopping() {
+        // It has got in while the others were told.
+        me.ask(Ask::End { report: shutting_down(), now: false });
+    }
+    let logs = core.setup().config.log.clone();
+    if logs.log_connections {
+        tracing::info!(event = "log_in", user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
+    }
+    let end = match begun {
+        Begun::Session(session) => session.run().await,
+        Begun::Relay(_, relay) => relay.await,
+    };
+    core.leave(me.id);
+    if logs.log_disconnections {
+        let why = match &end {
+            End::Goodbye => "client close request".to_owned(),
+            End::ClientGone => "client unexpected eof".to_owned(),
+            End::ServerSaidFatal => "server closed the connection".to_owned(),
+            End::Report(report) => report.message.clone(),
+        };
+        tracing::info!(
+            event = "closing", user = %me.user, database = %me.database_name, client = %me.address_words(),
+            age_ms = millis(began.elapsed()), reason = why, "closing"
+        );
+    }
+    if let End::Report(report) = &end
+        && report.code != "57P01"
+        && logs.log_pooler_errors
+    {
+        let client = me.address_words();
+        clients::ended(Who { user: Some(&me.user), database: Some(&me.database_name), client: &client }, report);
+    }
+}
+
+/// Who has been let in.
+enum Begun {
+    Session(Box<Session>),
+    Relay(Rc<Client>, Pin<Box<dyn Future<Output = End>>>),
+}
+
+impl Begun {
+    fn client(&self) -> &Rc<Client> {
+        match self {
+            Self::Session(session) => &session.me,
+            Self::Relay(me, _) => me,
+        }
+    }
+}
+
+/// Lets a client in; None: it has been told why not.
+async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> Option<Begun> {
+    let begun = match guest.replication {
+        _ if core.is_stopping() => Err(shutting_down()),
+        None => begin(core, &guest).await.map(Ok),
+        Some(kind) => replicate(core, &guest, kind).await.map(Err),
+    };
+    match begun {
+        Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, spares, *guest))),
+        Ok(Err((relay, greeting))) => Some(Begun::Relay(relay.me.clone(), Box::pin(relay.run(guest.stream, greeting)))),
+        Err(report) => {
+            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            log_refusal(core, &guest, &report);
+            tell(&mut guest.stream, &report).await;
+            None
+        }
+    }
+}
+
+fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
+    let too_many = report.message == TOO_MANY;
+    let setup = core.setup();
+    let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+    let who = Who { user: Some(&guest.user), database: Some(&guest.database), client: &client };
+    if !too_many && setup.config.log.log_pooler_errors {
+        clients::turned_away(who, report, None);
+    } else if too_many {
+        // A crowd that is not let in comes again and again.
+        core.hub.stats.too_many_clients.fetch_add(1, SeqCst);
+        let times = core.hub.too_many_clients.note(Instant::now());
+        if let Some(times) = times.filter(|_| setup.config.log.log_pooler_errors) {
+            clients::too_many(who, setup.config.pooling.max_client_conn, times);
+        }
+    }
+}
+
+/// What a session starts from.
+struct Prepared {
+    me: Rc<Client>,
+    db: Arc<Database>,
+    manner: Manner,
+    vars: Vars,
+    defaults: Defaults,
+    startup: Vec<(String, String)>,
+    read_only_default: Option<bool>,
+    read_only_set: Option<bool>,
+    told: Told,
+    told_read_only: bool,
+    told_closed: bool,
+    greeting: Vec<u8>,
+    identity: Identity,
+}
+
+impl Prepared {
+    fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
+        let session = Box::new(Session {
+            core: core.clone(),
+            spares: spares.clone(),
+            me: self.me,
+            db: self.db,
+            user: guest.user,
+            credential: guest.credential,
+            stream: guest.stream,
+            io: Io { to_client: self.greeting, ..Io::default() },
+            flow: Flow::default(),
+            lease: Lease::None,
+            lane: None,
+            manner: self.manner,
+            // No settings at all are read so.
+            lex: std::cell::Cell::new((
+                0,
+                LexContext { strings: StandardStrings::Unknown, ..LexContext::default() },
+                0,
+            )),
+            read: None,
+            vars: self.vars,
+            defaults: self.defaults,
+            // Without memory of its own where it is empty.
+            startup: if self.startup.is_empty() { Arc::default() } else { self.startup.into() },
+            read_only_default: self.read_only_default,
+            read_only_set: self.read_only_set,
+            told: self.told,
+            told_read_only: self.told_read_only,
+            told_closed: self.told_closed,
+            untold: false,
+            notice: None,
+            undo: Undo::default(),
+            identity: self.identity,
+            sequences: crate::client::state::sequences::Sequences::default(),
+            pins: Pins::default(),
+            doubted: Pins::default(),
+            unasked: None,
+            names: Names::default(),
+            pools: PoolCache::default(),
+            replay: Vec::new(),
+            avoid: crate::topology::Avoid::default(),
+            asked_at: None,
+            now: Instant::now(),
+            ending: None,
+            half_closed: false,
+            breaking: crate::client::maintenance::transition::abort_open_transaction::Breaking::No,
+            asking: crate::client::maintenance::refuse::Asking::No,
+            holding: crate::client::maintenance::hold::Holding::default(),
+        });
+        session.note_idle_limit();
+        session
+    }
+}
+
+/// Whether a session has a server connection of its own from the beginning: the greeting waits for it.
+pub(in crate::client) fn has_own_server(mode: PoolMode, operator: bool) -> bool {
+    mode == PoolMode::Session && !operator
+}
+
+/// Whether a client that has logged in may come in, and where to.
+fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
+    let setup = core.setup();
+    let config = &setup.config;
+    let Some(db) = core.hub.databases.get(&guest.database) else {
+        let report = Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database));
+        // What pg_basebackup and its like ask for.
+        let hint = (guest.replication == Some(Replication::Physical) && guest.database == "replication").then(|| {
+            "Add a database of that name to the configuration of pgsluice: it tells which cluster is meant.".to_owned()
+        });
+        return Err(report.with_hint(hint));
+    };
+    if db.is_disabled() {
+        let text = format!("database \"{}\" is not currently accepting connections", db.name);
+        return Err(Report::fatal("55000", text));
+    }
+    let operator = is_operator(config, guest);
+    let most = config.pooling.max_client_conn as usize;
+    if core.hub.clients.load(SeqCst) > most && !operator {
+        return Err(Report::fatal("53300", TOO_MANY));
+    }
+    if !db.gate.state().mode.admits_connections() && !operator {
+        let view = db.gate.view().under(&db.name);
+        return Err(Report::fatal("57P03", view.offline_text()).with_hint(view.offline_hint()));
+    }
+    Ok(db)
+}
+
+fn is_operator(config: &Config, guest: &Guest) -> bool {
+    config.auth.operators.iter().any(|name| **name == *guest.user)
+}
+
+async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<(Relay, Vec<u8>), Report> {
+    let db = admit(core, guest)?;
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    crate::client::replication::begin(core, guest, &db, kind, deadline).await
+}
+
+/// Makes a client known.
+pub(in crate::client) fn introduce(
+    core: &Rc<Core>,
+    guest: &Guest,
+    db: &Arc<Database>,
+    operator: bool,
+    application_name: String,
+) -> Result<Entering, Report> {
+    let (id, secret) =
+        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
+    let me = Client::new(client::Identity {
+        id,
+        secret,
+        address: guest.address,
+        local: guest.stream.socket().local_addr(),
+        user: guest.user.clone(),
+        database: Some(db.clone()),
+        database_name: db.name.clone(),
+        operator,
+        tls: guest.stream.tls_words(),
+        application_name,
+    });
+    Ok(Entering::new(core, me))
+}
+
+#[expect(clippy::too_many_lines, reason = "to be divided")]
+async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
+    let db = admit(core, guest)?;
+    let setup = core.setup();
+    let config = &setup.config;
+    let operator = is_operator(config, guest);
+    db.note_credential(&guest.user, &guest.credential);
+    let settings = config.session(&db.setup().settings, &guest.user);
+    let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
+    let named = application_name(config, guest, &wanted);
+    let entering = introduce(core, guest, &db, operator, named.clone().unwrap_or_default())?;
+    if !operator && db.gate.state().mode.reports_read_only() {
+        // Whether a log-in at a server would write is known with the catalog.
+        Box::pin(db.catalog.answered(CATALOG_PATIENCE)).await;
+    }
+    let welcome = match db.welcome(&guest.user) {
+        Some(welcome) => welcome,
+        None => entering.wait(guest, learn_welcome(core, &db, guest)).await?,
+    };
+    if let Some(name) = wanted.unlisted.iter().find(|name| is_ours(name.as_bytes())) {
+        return Err(Report { severity: Severity::Fatal, ..refused_setting(name) });
+    }
+    // Where nothing is asked for, what others were told may serve.
+    let (mut asked, mut resolved) = (None, None);
+    if !wanted.parameters.is_empty() {
+        let mut vars = welcomed(core, &welcome, named.as_deref());
+        let settings = entering.wait(guest, resolve(core, &db, guest, &wanted)).await?;
+        for (name, value) in settings.iter() {
+            let (name, value): (&str, Box<str>) = (name, value.clone());
+            match reported_name(name).filter(|known| vars.reported(known).is_some()) {
+                Some(known) => vars.put(&core.hub.seed, known, Some(Value::Reported(value))),
+                None => vars.put(&core.hub.seed, name, Some(Value::Flat(value))),
+            }
+        }
+        resolved = Some(settings).filter(|settings| !settings.is_empty());
+        asked = Some(vars);
+    }
+    let read_only_default = wanted.read_only.or(welcome.read_only);
+    let defaults = Defaults::new(resolved, named.as_deref().unwrap_or_default(), wanted.read_only);
+    if named.is_none() {
+        *entering.client().application_name.borrow_mut() = welcome.get("application_name").to_owned();
+    }
+    let pooled = !operator && !has_own_server(settings.pool_mode, operator);
+    if pooled && config.timeouts.catalog_check_interval.get().is_some() {
+        db.catalog.first_reading(CATALOG_PATIENCE).await;
+    }
+    let home = if pooled { find_home(core, &db, &guest.user, &guest.credential).await } else { None };
+    let me = entering.get_in();
+    let asks = db.process_askers.has(&guest.user, &me.application_name.borrow());
+    let home = home.filter(|home| core.hub.keys.add(home.pid(), &me.secret, me.id));
+    // Whoever tells of a flip has told it only from when it was known: one that came before has to be seen here.
+    let state = db.gate.state();
+    let told_closed = state.mode.reports_read_only() && !operator;
+    let told_read_only = read_only_default == Some(true) || told_closed;
+    let mut greeting = Vec::with_capacity(512);
+    let vars = match asked {
+        Some(vars) => {
+            say_welcome(&mut greeting, &welcome, &vars, told_read_only);
+            core.alike.borrow_mut().shared(vars)
+        }
+        None => {
+            let name = named.as_deref();
+            let known = core.greetings.borrow().get(&welcome, name, told_read_only);
+            let known = known.unwrap_or_else(|| {
+                let vars = core.alike.borrow_mut().shared(welcomed(core, &welcome, name));
+                let mut words = Vec::with_capacity(512);
+                say_welcome(&mut words, &welcome, &vars, told_read_only);
+                let known = Greeting { vars, words: words.into() };
+                core.greetings.borrow_mut().put(welcome.clone(), name, told_read_only, known.clone());
+                known
+            });
+            greeting.extend_from_slice(&known.words);
+            known.vars
+        }
+    };
+    if let Some(notice) = wanted.application_name.as_deref().and_then(shortened) {
+        notice.write(&mut greeting);
+    }
+    if !has_own_server(settings.pool_mode, operator) {
+        let number = || u32::try_from(me.id).unwrap_or(u32::MAX);
+        backend::backend_key(&mut greeting, home.as_ref().map_or_else(number, Home::pid), &me.secret);
+        backend::ready(&mut greeting, TxStatus::Idle);
+    }
+    let manner = Manner {
+        pool_mode: settings.pool_mode,
+        reads: settings.reads,
+        query_wait: db.setup().settings.query_wait_timeout.get(),
+        most_prepared: config.pooling.max_prepared_statements,
+        largest: config.memory.max_message_size.bytes(),
+        refuses_pins: !config.pooling.pin_sessions && settings.pool_mode != PoolMode::Session && !operator,
+        fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
+    };
+    let mut startup = if operator { wanted.parameters } else { Vec::new() };
+    if operator {
+        startup.push(("application_name".to_owned(), me.application_name.borrow().clone()));
+    }
+    let told = Told::new(welcome);
+    let identity = Identity::new(home, asks);
+    Ok(Prepared {
+        me,
+        db,
+        manner,
+        vars,
+        defaults,
+        startup,
+        read_only_default,
+        read_only_set: wanted.read_only,
+        told,
+        told_read_only,
+        told_closed,
+        greeting,
+        identity,
+    })
+}
+
+/// Bytes of a name that PostgreSQL keeps.
+const LONGEST_NAME: usize = 63;
+
+/// The name that a client gives itself; None: it has not, and is named as the server says.
+fn application_name(config: &Config, guest: &Guest, wanted: &Wanted) -> Option<String> {
+    // PostgreSQL replaces what is not printable ASCII.
+    let printable = |b| if (b' '..=b'~').contains(&b) { char::from(b) } else { '?' };
+    let name: Option<String> =
+        wanted.application_name.as_ref().map(|name| name.bytes().map(printable).take(LONGEST_NAME).collect());
+    if !config.startup.application_name_add_host {
+        return name;
+    }
+    let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+    Some(format!("{} - {from}", name.unwrap_or_default()))
+}
+
+/// PostgreSQL's notice for a name that is longer than it keeps.
+fn shortened(name: &str) -> Option<Report> {
+    let kept = (0..=LONGEST_NAME).rev().find_map(|end| name.get(..end))?;
+    let text = format!("identifier \"{name}\" will be truncated to \"{kept}\"");
+    let place = Place { file: b"scansup.c".into(), line: b"0".into(), routine: b"truncate_identifier".into() };
+    let notice = Report { severity: Severity::Notice, ..Report::error("42622", text) };
+    (name.len() > LONGEST_NAME).then(|| notice.with_place(Some(Arc::new(place))))
+}
+
+/// The settings of a client that is welcomed so and has asked for nothing but its name.
+fn welcomed(core: &Core, welcome: &Welcome, application_name: Option<&str>) -> Vars {
+    let mut vars = Vars::default();
+    for (name, value) in &welcome.parameters {
+        if let Some(known) = reported_name(name) {
+            vars.put(&core.hub.seed, known, Some(Value::Default(value.as_str().into())));
+        }
+    }
+    if let Some(name) = application_name {
+        vars.put(&core.hub.seed, "application_name", Some(Value::Reported(name.into())));
+    }
+    vars
+}
+
+/// AuthenticationOk, and what a server would report of these settings.
+fn say_welcome(out: &mut Vec<u8>, welcome: &Welcome, vars: &Vars, read_only: bool) {
+    backend::authentication_ok(out);
+    welcome.notices.iter().for_each(|notice| backend::notice(out, notice));
+    for (name, value) in &welcome.parameters {
+        let value = match (name.as_str(), reported_name(name)) {
+            ("default_transaction_read_only", _) if read_only => "on",
+            ("default_transaction_read_only" | "in_hot_standby", _) => "off",
+            ("session_authorization", _) => value,
+            (_, Some(known)) => vars.reported(known).unwrap_or(value),
+            _ => value,
+        };
+        backend::parameter_status(out, name, value);
+    }
+}
+
+/// A server to log in to while nothing is to be written: the primary, else a replica, else one of several that claim to be it.
+fn someone(cluster: &Cluster, avoid: Avoid) -> Option<usize> {
+    match cluster.leader() {
+        Leader::One(at) => Some(at),
+        Leader::None => cluster.replica(None, avoid),
+        Leader::Contested(at) => cluster.replica(None, avoid).or(Some(at)),
+    }
+}
+
+/// Does what takes a server, unless some server turns meanwhile: then it may be another one's to do.
+pub(in crate::client) async fn until_turn<T>(cluster: &Cluster, work: impl Future<Output = T>) -> Option<T> {
+    let mut turns = cluster.turns();
+    tokio::select! {
+        done = work => Some(done),
+        Ok(()) = turns.changed() => None,
+    }
+}
+
+/// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
+async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    let mut avoid = Avoid::default();
+    loop {
+        if tokio::time::timeout_at(deadline.into(), db.until_resumed()).await.is_err() {
+            return Err(Report::fatal("57014", "query_wait_timeout"));
+        }
+        let cluster = db.setup().cluster.clone();
+        let closed = db.gate.state().mode.reports_read_only();
+        let at = someone(&cluster, avoid);
+        if let Some((at, pool)) = at.and_then(|at| Some((at, db.pool(&guest.user, at, &guest.credential)?))) {
+            let primary = cluster.primary() == Some(at);
+            let setup = core.setup();
+            let operator = is_operator(&setup.config, guest);
+            let guarded = closed && !operator && !pool.guards_in_place();
+            let taken = async {
+                if operator && pool.is_barred() {
+                    let reserved = setup.config.pooling.operator_reserved as usize;
+                    pool.open_reserved(core.index, reserved, &[]).await?.close();
+                } else if guarded || !primary {
+                    let conn = pool.take_or_fail::<Guarded>(None, core.index, deadline).await?;
+                    pool.give_back(conn.into());
+                } else {
+                    let conn = pool.take_or_fail::<Unguarded>(None, core.index, deadline).await?;
+                    pool.give_back(conn.into());
+                }
+                Ok(())
+            };
+            match until_turn(&cluster, taken).await {
+                Some(Ok(())) => {}
+                // Elsewhere it may be let in.
+                Some(Err(AcquireError::Login(error))) if !primary => {
+                    avoid.add(at);
+                    if someone(&cluster, avoid).is_none() && !error.is_transient() {
+                        return Err(fatal(&AcquireError::Login(error)));
+                    }
+                }
+                Some(Err(AcquireError::Login(error))) if error.is_transient() => {
+                    if Instant::now() + RETRY >= deadline {
+                        return Err(fatal(&AcquireError::Login(error)));
+                    }
+                    let mut turns = cluster.turns();
+                    let _ = tokio::time::timeout(RETRY, turns.changed()).await;
+                    continue;
+                }
+                Some(Err(error)) => return Err(fatal(&error)),
+                None => continue,
+            }
+            if let Some(welcome) = pool.welcome() {
+                return Ok(welcome);
+            }
+        }
+        if let Some(why) = cluster.monitor_refusal().filter(|_| at.is_none()) {
+            return Err(monitor_refused(why));
+        }
+        if Instant::now() >= deadline {
+            return Err(Report::fatal("08006", "could not connect to the database server"));
+        }
+        if someone(&cluster, avoid).is_none() {
+            avoid = Avoid::default();
+        }
+        let mut changes = cluster.changes();
+        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+    }
+}
+
+/// Has a server read the settings.
+async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wanted) -> Result<Arc<Resolved>, Report> {
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    loop {
+        let cluster = db.setup().cluster.clone();
+        let at = someone(&cluster, Avoid::default());
+        let refusal = match at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
+            Some(pool) => {
+                let resolved = crate::client::state::reset_defaults::resolve(core, db, &pool, wanted, deadline);
+                match until_turn(&cluster, resolved).await {
+                    None => continue,
+                    Some(Ok(resolved)) => return Ok(resolved),
+                    Some(Err(error)) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
+                        fatal(&error)
+                    }
+                    Some(Err(error)) => return Err(fatal(&error)),
+                }
+            }
+            None => Report::fatal("08006", "could not connect to the database server"),
+        };
+        if Instant::now() + RETRY >= deadline {
+            return Err(refusal);
+        }
+        let mut changes = cluster.changes();
+        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+    }
+}
+
+/// A server's error in words of our own, without its position in a text that the client does not know.
+pub(in crate::client) fn report_of(body: &[u8], severity: Severity) -> Report {
+    let fields = ErrorFields::new(body);
+    let text = |code| fields.get(code).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let code = crate::client::checkout::acquire::known_code(fields.code());
+    Report { severity, ..Report::error(code, text(b'M').unwrap_or_default()) }
+        .with_detail(text(b'D'))
+        .with_hint(text(b'H'))
+        .with_place(fields.place().map(Arc::new))
+}
+
+/// A client waits in vain as long as nobody lets the monitor in.
+fn monitor_refused(why: String) -> Report {
+    let hint = "Set monitor_user, monitor_password and monitor_database of the cluster; SHOW UPSTREAMS tells more.";
+    Report::fatal("08006", "could not connect to the database server")
+        .with_detail(Some(format!("The monitor of pgsluice cannot log in to {why}")))
+        .with_hint(Some(hint.to_owned()))
+}
+
+pub(in crate::client) fn fatal(error: &AcquireError) -> Report {
+    match error {
+        AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
+        AcquireError::Login(LoginError::Barred) => {
+            Report { severity: Severity::Fatal, ..crate::client::maintenance::barred::barred() }
+        }
+        AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
+        AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
+        AcquireError::Login(_) => Report::fatal("08006", "could not connect to the database server"),
+    }
+}

@@ -1,0 +1,98 @@
+//! `currval()` and `lastval()`: what a sequence last gave in this session is state of the session, and lies in its server
+//! process alone.
+//!
+//! Most applications never ask: they take an identifier with `nextval()` or RETURNING and know it then. To keep the server
+//! connection of each client that inserts a row would end pooling for the sake of the few that do. So:
+//!
+//! - A program (a role and an application_name on a database) that has asked once is known as one that asks. From then on its
+//!   sessions keep their server connection from whatever may move a sequence on, until they go or run DISCARD.
+//! - One that asks for the first time gets the server connection on which it last did such a thing, if that can be had.
+//! - Nobody is ever told of another's: a server connection whose sequences another client has moved on forgets them before it
+//!   answers such a question. It has PostgreSQL's own error then: `currval of sequence … is not yet defined in this session`.
+
+use super::pins::Pin;
+use crate::client::Session;
+use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::protocol::frontend;
+use crate::server::Server;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::own_statements::transaction::FORGET_SEQUENCES;
+use crate::sql::{Analysis, SessionEffect};
+
+/// What is known of a session's sequences.
+#[derive(Default)]
+pub(in crate::client) struct Sequences {
+    /// The server connection on which it may last have moved one on.
+    on: Option<u64>,
+    /// What comes next asks.
+    pub asks_next: bool,
+}
+
+impl Sequences {
+    /// The server connection that would have the answer.
+    pub(in crate::client) fn wanted(&self) -> Option<u64> {
+        self.asks_next.then_some(self.on).flatten()
+    }
+}
+
+/// Whether a text asks what a sequence last gave.
+pub(in crate::client) fn asks(analysis: &Analysis) -> bool {
+    analysis.statements.iter().any(|statement| statement.effects.contains(&SessionEffect::AsksSequence))
+}
+
+impl Session {
+    /// A text is about to be sent. In the midst of a batch of the extended protocol nothing of ours may go ahead of it.
+    #[inline(always)]
+    pub(in crate::client) fn note_sequences(&mut self, cached: &Cached, in_batch: bool) {
+        match cached.analysis.single() {
+            // Most reads: no sequence can change, and nothing asks for one.
+            Some(only) if only.effects.is_empty() && !only.moves_sequences => {}
+            _ => self.follow_sequences(cached, in_batch),
+        }
+    }
+
+    fn follow_sequences(&mut self, cached: &Cached, in_batch: bool) {
+        let asks = asks(&cached.analysis);
+        let moves = cached.analysis.statements.iter().any(|statement| statement.moves_sequences);
+        if !asks && !moves {
+            return;
+        }
+        self.note_reading(cached);
+        let me = self.me.id;
+        let known = asks || self.db.sequence_askers.has(&self.user, &self.me.application_name.borrow());
+        if asks {
+            self.db.sequence_askers.remember(&self.user, &self.me.application_name.borrow());
+        }
+        let Some(server) = self.lease.server() else { return };
+        if asks && !in_batch && are_anothers(server, me) {
+            server.sequences = None;
+            let io = &mut self.io;
+            io.from_client.move_ready(&mut io.to_server);
+            frontend::write_query(&mut io.to_server, FORGET_SEQUENCES.as_bytes());
+            self.expect(Expected::hidden(What::Query(None), Hide::All));
+        }
+        let Some(server) = self.lease.server() else { return };
+        if moves {
+            server.sequences = Some(me);
+            self.sequences.on = Some(server.id);
+        }
+        if known && server.sequences == Some(me) && !self.manner.refuses_pins {
+            self.pins.add(Pin::Sequence);
+            self.me.pinned.set(self.pins.word());
+        }
+    }
+
+    /// DISCARD ALL or DISCARD SEQUENCES has run.
+    pub(in crate::client) fn forget_sequences(&mut self) {
+        self.pins.remove(Pin::Sequence);
+        self.sequences = Sequences::default();
+        if let Some(server) = self.lease.server() {
+            server.sequences = None;
+        }
+    }
+}
+
+/// Whether another client may have moved on sequences of this server connection.
+pub(in crate::client) fn are_anothers(server: &Server, me: u64) -> bool {
+    server.sequences.is_some_and(|whose| whose != me)
+}

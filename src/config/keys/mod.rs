@@ -1,0 +1,9 @@
+//! Every key: its name, type, default and documentation.
+
+pub(in crate::config) mod entries;
+pub(in crate::config) mod example;
+pub(in crate::config) mod general;
+pub(in crate::config) mod list;
+pub(in crate::config) mod setting;
+pub(in crate::config) mod tables;
+pub(in crate::config) mod words;

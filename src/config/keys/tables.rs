@@ -1,0 +1,224 @@
+//! The tables of the file: maintenance, refusals, clusters, databases and users.
+
+use std::time::Duration;
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use toml::de::DeValue;
+
+use super::general::{Pooling, ServerTls, Timeouts};
+use super::list::FunctionName;
+use super::setting::{Key, Kind, Setting, text};
+use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Writes};
+use crate::config::file::section::settings;
+use crate::config::values::address::{ListenAddr, Upstream};
+use crate::config::values::plain::{Limit, Secret, Size, Timeout};
+use crate::config::values::write_rules::WriteRule;
+
+const COUNT: u64 = 1_000_000;
+const MILLISECOND: u64 = 1_000;
+const HOUR: u64 = 3_600_000_000;
+const DAY: u64 = 24 * HOUR;
+
+settings! {
+    /// The defaults of `MAINTENANCE ON ... WITH (...)`, for all databases or for one.
+    pub struct Maintenance titled "Defaults of MAINTENANCE ON ... WITH (...)" {
+        /// How long open transactions that have written may take to finish.
+        drain_timeout: Duration = Duration::from_secs(30), { min: MILLISECOND, max: DAY };
+        /// What happens after that: "revert" opens the gate again and says what was in the way, "cancel" cancels what is left.
+        on_timeout: OnTimeout = OnTimeout::Revert;
+        /// What becomes of writes: "reject" gives PostgreSQL's read-only error (25006) at once, "hold" lets them wait for the gate.
+        writes: Writes = Writes::Reject;
+        /// How long a held write waits before it gets the error after all.
+        hold_timeout: Duration = Duration::from_secs(10), { min: MILLISECOND, max: HOUR };
+        /// How many writes of a database may be held at a time. One more gets the error at once.
+        hold_limit: u32 = 1000, { max: COUNT };
+        /// What becomes of certain writes instead. The first rule that matches counts: `ACTION [STATEMENT, ...] [on TABLE, ...]
+        /// [by USER, ...] [from APPLICATION, ...]`. A statement is insert, update or delete. The action is "reject", "hold",
+        /// "discard" (answered as done with no row, "discard(1)" as done with one row, never sent anywhere) or "allow" (runs
+        /// all the same). For example ["discard(1) update on auth_user", "hold by batch from 'nightly import'"].
+        write_rules: Vec<WriteRule> = Vec::new();
+        /// Where reads go while the gate is closed.
+        reads: MaintenanceReads = MaintenanceReads::Any;
+        /// The message for applications, in the DETAIL of the error.
+        message: String = String::new();
+        /// Send a WARNING (01000) to every client that is connected when the gate closes, and when it opens again.
+        notice: bool = false;
+    }
+}
+
+/// Address and port of the HTTP endpoint; None for no such endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct HttpListen(pub Option<(ListenAddr, u16)>);
+
+impl Setting for HttpListen {
+    const KIND: Kind = Kind::new("address:port");
+    fn from_value(value: &DeValue<'_>, _: &Key, _: &Path) -> Result<Self, String> {
+        match text(value)? {
+            "" => Ok(Self(None)),
+            text => ListenAddr::with_port(text).map(|listen| Self(Some(listen))),
+        }
+    }
+    fn plain(&self) -> String {
+        match &self.0 {
+            Some((ListenAddr::Ip(IpAddr::V6(ip)), port)) => format!("[{ip}]:{port}"),
+            Some((addr, port)) => format!("{addr}:{port}"),
+            None => String::new(),
+        }
+    }
+}
+
+settings! {
+    /// The HTTP endpoint: `/livez`, `/readyz` and the banner of each database.
+    pub struct Http titled "HTTP: health, and the banner for web sites" {
+        /// Where the endpoint listens, such as "127.0.0.1:6433". Empty: there is no endpoint.
+        listen: HttpListen = HttpListen(None), { restart: true };
+        /// Everybody who reaches the endpoint may read the banners: mode, message and until. false: only with the token.
+        banner_public: bool = false;
+        /// The token that requests carry in a header, Authorization: Bearer TOKEN. Empty: there is none.
+        token: Secret = Secret::default();
+        /// The site whose pages may read the banner (Access-Control-Allow-Origin). Empty: only pages of the same site.
+        banner_origin: String = "*".into();
+    }
+}
+
+settings! {
+    /// Changes to the list of functions that are refused in maintenance although PostgreSQL would run them.
+    pub struct Refusals titled "Functions that are refused in maintenance although PostgreSQL would run them" {
+        /// Further functions that are refused, with whatever of a database's own leads to them: those that write where PostgreSQL
+        /// does not see it, by network for example.
+        add_functions: Vec<FunctionName> = Vec::new();
+        /// Functions that are not refused: those of the built-in list, and functions of a database's own that are found in the
+        /// catalog although they are harmless.
+        remove_functions: Vec<FunctionName> = Vec::new();
+    }
+}
+
+settings! {
+    /// A set of servers of which one takes writes; which one is found out, not configured.
+    pub struct Cluster titled "A set of servers" {
+        /// The servers: a primary and its replicas, in any order. pgsluice finds out which is which.
+        upstreams: Vec<Upstream> = Vec::new(), { example: "[\"127.0.0.1:5432\", \"unix:/run/postgresql:5432\", \"[::1]:5433\"]" };
+        /// The role that watches the servers. It needs no more than pg_monitor.
+        monitor_user: String = String::new(), { example: "\"pgsluice\"" };
+        /// The password of that role.
+        monitor_password: Secret = Secret::default();
+        /// The database that it connects to.
+        monitor_database: String = "postgres".into();
+        /// How often pgsluice looks at each server.
+        monitor_interval: Duration = Duration::from_secs(1), { min: 50 * MILLISECOND, max: HOUR };
+        /// How long pgsluice waits for the answer to such a look.
+        monitor_timeout: Duration = Duration::from_secs(5), { min: 50 * MILLISECOND, max: HOUR };
+        /// A replica that is further behind than this in time gets no reads.
+        max_lag: Duration = Duration::from_secs(10), { min: MILLISECOND, max: DAY };
+        /// A replica that is further behind than this in bytes of WAL gets no reads.
+        max_lag_bytes: Size = Size::new(16 << 20), { min: 1 };
+    }
+    with {
+        /// TLS towards these servers: what is not written in the cluster comes from the top of the file.
+        server_tls: ServerTls = ServerTls::default();
+    }
+}
+
+/// The user that a database's server connections log in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerLogin<'c> {
+    /// The client's own.
+    Client,
+    /// Always this one.
+    Forced {
+        /// The role.
+        user: &'c str,
+        /// Its password; none: the secret that auth_file has for it.
+        password: Option<&'c Secret>,
+    },
+}
+
+settings! {
+    /// A database as clients see it, with everything that holds for it: what is not written here has been taken from
+    /// the top of the file.
+    pub struct Database titled "A database that clients can name" {
+        /// The cluster that the database is on. It may be left out when there is only one.
+        cluster: String = String::new(), { inherits: "the only cluster", example: "\"main\"" };
+        /// The database's name on the server. Empty: the name that the client gave.
+        dbname: String = String::new(), { inherits: "the same name" };
+        /// Log in to the server as this role, whoever the client is. Empty: as the client's user.
+        user: String = String::new();
+        /// The password of that role. Empty: the secret that auth_file has for it.
+        password: Secret = Secret::default();
+        /// When a server connection goes back to its pool.
+        pool_mode: PoolMode = Pooling::default().pool_mode, { inherits: "pool_mode" };
+        /// The size of each pool: server connections for one user.
+        pool_size: u32 = Pooling::default().default_pool_size, { min: 1, max: COUNT, inherits: "default_pool_size" };
+        /// How many server connections a pool keeps open even when idle.
+        min_pool_size: u32 = Pooling::default().min_pool_size, { max: COUNT, inherits: "min_pool_size" };
+        /// How many further server connections a pool opens for clients that have waited for reserve_pool_timeout.
+        reserve_pool_size: u32 = Pooling::default().reserve_pool_size, { max: COUNT, inherits: "reserve_pool_size" };
+        /// The most server connections over all users.
+        max_db_connections: Limit = Pooling::default().max_db_connections, { max: COUNT, inherits: "max_db_connections" };
+        /// Where reads go while the gate is open.
+        reads: Reads = Reads::Primary;
+        /// How long a client waits for a server connection.
+        query_wait_timeout: Timeout = Timeouts::default().query_wait_timeout, { inherits: "query_wait_timeout" };
+        /// Who may run DDL.
+        ddl: Ddl = Ddl::Anyone;
+    }
+    with {
+        /// The name that clients give, or `*`.
+        name: String = String::new();
+        /// The defaults of MAINTENANCE ON for it.
+        maintenance: Maintenance = Maintenance::default();
+    }
+}
+
+impl Database {
+    /// What holds for a database of which nothing is written.
+    pub(crate) fn inherited(name: &str, pooling: &Pooling, timeouts: &Timeouts, maintenance: &Maintenance) -> Self {
+        Self {
+            name: name.to_owned(),
+            pool_mode: pooling.pool_mode,
+            pool_size: pooling.default_pool_size,
+            min_pool_size: pooling.min_pool_size,
+            reserve_pool_size: pooling.reserve_pool_size,
+            max_db_connections: pooling.max_db_connections,
+            query_wait_timeout: timeouts.query_wait_timeout,
+            maintenance: maintenance.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The name of the database on the server, for a client that asked for `requested`.
+    pub fn server_dbname<'c>(&'c self, requested: &'c str) -> &'c str {
+        match self.dbname.as_str() {
+            "" => requested,
+            name => name,
+        }
+    }
+
+    /// Who logs in to the server.
+    pub fn server_login(&self) -> ServerLogin<'_> {
+        match self.user.as_str() {
+            "" => ServerLogin::Client,
+            user => ServerLogin::Forced { user, password: Some(&self.password).filter(|p| !p.is_empty()) },
+        }
+    }
+}
+
+settings! {
+    /// What is different for one user; `None` means as in the database.
+    pub struct User titled "What is different for one user" {
+        /// When a server connection goes back to its pool.
+        pool_mode: Option<PoolMode> = None, { inherits: "the database's", example: "\"session\"" };
+        /// The size of each pool: server connections for one database.
+        pool_size: Option<u32> = None, { min: 1, max: COUNT, inherits: "the database's", example: "5" };
+        /// The most server connections over all databases.
+        max_user_connections: Option<Limit> = None, { max: COUNT, inherits: "max_user_connections", example: "10" };
+        /// Where reads go while the gate is open.
+        reads: Option<Reads> = None, { inherits: "the database's", example: "\"prefer_replica\"" };
+        /// How long one statement may run.
+        query_timeout: Option<Timeout> = None, { inherits: "query_timeout", example: "\"5min\"" };
+        /// How long a client may be silent inside a transaction.
+        idle_transaction_timeout: Option<Timeout> = None, { inherits: "idle_transaction_timeout", example: "\"1min\"" };
+    }
+}

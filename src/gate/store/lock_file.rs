@@ -1,0 +1,51 @@
+//! The lock beside the state file: one process at a time uses that. Its file is never replaced, so it also remembers that a
+//! state has been saved: if state and backup are gone then, they were lost, and this is no first start.
+
+use crate::gate::error::GateError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// What stands in the file once a state has been saved, for people who look into it.
+const SAVED: &[u8] = b"A state has been saved beside this file. If it is gone, every database starts read-only.\n";
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub(in crate::gate) struct LockFile(File);
+
+impl LockFile {
+    /// Locks that file; `state_file` is what it stands for.
+    pub(in crate::gate) fn lock(name: &Path, state_file: &Path) -> Result<LockFile, GateError> {
+        let failed = |e: io::Error| GateError::StateFile(format!("\"{}\": {e}", name.display()));
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(LockFile(file)),
+            Err(TryLockError::WouldBlock) => Err(GateError::StateFileInUse(state_file.display().to_string())),
+            Err(TryLockError::Error(e)) => Err(failed(e)),
+        }
+    }
+
+    /// Whether a state has ever been saved.
+    pub(in crate::gate) fn remembers_a_state(&self) -> bool {
+        self.0.metadata().is_ok_and(|meta| meta.len() > 0)
+    }
+
+    /// A state has been saved.
+    pub(in crate::gate) fn remember(&self, state_file: &Path) {
+        if let Err(error) = self.write_once() {
+            tracing::warn!(
+                event = "lock_file",
+                "the lock file beside \"{}\" cannot be written, so the loss of that file would not be noticed: {error}",
+                state_file.display()
+            );
+        }
+    }
+
+    fn write_once(&self) -> io::Result<()> {
+        if !self.remembers_a_state() {
+            (&self.0).write_all(SAVED)?;
+            self.0.sync_all()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! What survives kill -9 and a reboot.
+
+pub(in crate::gate) mod lock_file;
+pub(in crate::gate) mod state_file;

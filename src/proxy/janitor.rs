@@ -1,0 +1,180 @@
+//! What is looked after once a second: clients that take too long, server connections that are too old.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use tokio::time::interval;
+
+use crate::config::{Timeout, Timeouts};
+use crate::protocol::Report;
+use crate::server::KindTag;
+use crate::shared::client::Ask;
+use crate::shared::stats::PERIOD;
+use crate::shared::{Client, Core, Hub, Phase};
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Sends away the clients of a core that have used up their time.
+pub async fn watch_clients(core: Rc<Core>) {
+    let mut tick = interval(TICK);
+    loop {
+        tick.tick().await;
+        let setup = core.setup();
+        for client in core.clients() {
+            if client.phase.get() == Phase::Waiting {
+                // It looks at its deadline by itself.
+                client.wake();
+            }
+            if client.operator || client.database.is_none() {
+                continue;
+            }
+            let idle_in_transaction =
+                client.database.as_ref().map(|db| setup.config.session(&db.setup().settings, &client.user));
+            let (query, idle) = match idle_in_transaction {
+                Some(session) => (session.query_timeout, session.idle_transaction_timeout),
+                None => (Timeout::OFF, Timeout::OFF),
+            };
+            if let Some(report) = overdue(&client, &setup.config.timeouts, query, idle) {
+                if client.phase.get() == Phase::Active {
+                    drop(client.send_cancel());
+                }
+                client.ask(Ask::End { report, now: true });
+            }
+        }
+    }
+}
+
+/// What a client is told that has used up its time, in PostgreSQL's words where it has any.
+fn overdue(client: &Client, timeouts: &Timeouts, query: Timeout, idle: Timeout) -> Option<Report> {
+    let over = |since: Instant, limit: Timeout| limit.get().is_some_and(|limit| since.elapsed() > limit);
+    let in_phase = client.phase_since.get();
+    if client.transaction_since.get().is_some_and(|since| over(since, timeouts.transaction_timeout)) {
+        return Some(Report::fatal("25P04", "terminating connection due to transaction timeout"));
+    }
+    match client.phase.get() {
+        Phase::Active if over(in_phase, query) => Some(Report::fatal("57014", "query_timeout")),
+        Phase::IdleInTransaction if over(in_phase, idle) => {
+            Some(Report::fatal("25P03", "terminating connection due to idle-in-transaction timeout"))
+        }
+        Phase::Idle
+            if over(in_phase, timeouts.client_idle_timeout)
+                || client.idle_limit.get().is_some_and(|limit| in_phase.elapsed() > limit) =>
+        {
+            Some(Report::fatal("57P05", "terminating connection due to idle-session timeout"))
+        }
+        _ => None,
+    }
+}
+
+/// Ends the periods over which averages are taken.
+pub async fn watch_stats(hub: Arc<Hub>) {
+    let mut period = interval(PERIOD);
+    // The first tick comes at once, and ends nothing.
+    period.tick().await;
+    loop {
+        period.tick().await;
+        hub.databases.all().iter().for_each(|database| database.stats.end_period());
+    }
+}
+
+/// Gives the memory of a crowd that has left back to the system, and logs refused writes that were not logged at once.
+pub async fn watch_memory(hub: Arc<Hub>) {
+    let mut tick = interval(TICK);
+    let mut crowd = Crowd::default();
+    loop {
+        tick.tick().await;
+        hub.refused_statements.log_due();
+        // A crowd can come and go between two looks.
+        let most = hub.most_clients.swap(0, SeqCst);
+        if crowd.has_left(most, hub.clients.load(SeqCst)) {
+            super::allocator::trim();
+        }
+    }
+}
+
+/// How many clients there have been since memory was given back.
+#[derive(Default)]
+struct Crowd {
+    most: usize,
+    before: usize,
+}
+
+impl Crowd {
+    /// Fewer that have left are no crowd: their memory serves the next ones.
+    const LEAST: usize = 256;
+
+    /// Whether a quarter or more of them have left, and no more are leaving.
+    fn has_left(&mut self, most: usize, now: usize) -> bool {
+        let falls = now < std::mem::replace(&mut self.before, now);
+        self.most = self.most.max(most).max(now);
+        let left = self.most - now >= Self::LEAST.max(self.most / 4);
+        if left && !falls {
+            self.most = now;
+        }
+        left && !falls
+    }
+}
+
+/// Closes server connections that are too old or idle for too long, and keeps min_pool_size of them warm.
+pub async fn watch_pools(hub: Arc<Hub>) {
+    let mut tick = interval(TICK);
+    loop {
+        tick.tick().await;
+        let setup = hub.setup.load_full();
+        let timeouts = &setup.config.timeouts;
+        let old = |since: Instant, limit: Timeout| limit.get().is_some_and(|limit| since.elapsed() > limit);
+        for database in hub.databases.all() {
+            let open = !database.gate.state().mode.reports_read_only();
+            let least = database.setup().settings.min_pool_size as usize;
+            let primary = database.setup().cluster.primary();
+            for pool in database.pools() {
+                if pool.is_barred() {
+                    continue;
+                }
+                let keep = if Some(pool.upstream) == primary { least } else { 0 };
+                let spare = std::cell::Cell::new(pool.counts().open.saturating_sub(keep));
+                pool.close_idle(|conn| {
+                    let server = conn.peek();
+                    let idle = old(server.idle_since, timeouts.server_idle_timeout) && spare.get() > 0;
+                    let close = idle || old(server.opened, timeouts.server_lifetime);
+                    if close {
+                        spare.set(spare.get().saturating_sub(1));
+                    }
+                    close
+                });
+                if pool.counts().open < keep && !database.is_paused() {
+                    // Opened on a core: its reactor has to know the socket.
+                    let tag = if open { KindTag::Unguarded } else { KindTag::Guarded };
+                    hub.on_core(0, move |_| {
+                        tokio::task::spawn_local(
+                            async move { while pool.warm(keep, tag, 0).await.unwrap_or(false) {} },
+                        );
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Crowd;
+
+    #[test]
+    fn memory_is_given_back_once_when_a_crowd_has_left() {
+        let mut crowd = Crowd::default();
+        let mut ticks = |counts: &[usize]| counts.iter().map(|now| crowd.has_left(*now, *now)).collect::<Vec<_>>();
+        assert_eq!(
+            ticks(&[0, 2000, 900, 100, 100, 100, 0, 0]),
+            [false, false, false, false, true, false, false, false]
+        );
+        assert_eq!(ticks(&[255, 0, 0, 256, 0, 0, 0]), [false, false, false, false, false, true, false]);
+        assert_eq!(ticks(&[10_000, 7_600, 7_600, 7_500, 7_500]), [false, false, false, false, true]);
+        // One that comes and goes between two looks.
+        let mut crowd = Crowd::default();
+        assert!(!crowd.has_left(3, 3) && crowd.has_left(2000, 3) && !crowd.has_left(3, 3));
+    }
+}

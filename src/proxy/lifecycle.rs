@@ -1,0 +1,435 @@
+//! The whole proxy: started, reloaded, drained, stopped.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle as Task;
+
+use super::maintenance::environment::{Logins, World};
+use super::maintenance::{catalog, strays};
+use super::setup::{SetupError, cluster, monitor_login, setup};
+use super::turns::{Turns, choose_again};
+use super::worker::{Console, Worker};
+use super::{janitor, listen, open_files, pause};
+use crate::auth::Decoy;
+use crate::config;
+use crate::config::{Config, Overrides};
+use crate::gate::{GateError, Gates, Limits, StateFile};
+use crate::log::millis;
+use crate::protocol::Report;
+use crate::server::backend_ledger::Ledger;
+use crate::shared::client::Ask;
+use crate::shared::database::{Clusters, all_named};
+use crate::shared::{Control, Core, Hub, HubParts, Phase, Reloaded, Setup, Stop};
+use crate::topology::{Cluster, monitor};
+
+/// How long SIGTERM waits for transactions to end before it ends them.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// Why the proxy does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file of the configuration does not hold what it should.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The state file cannot be had.
+    #[error("{0}")]
+    Gate(#[from] GateError),
+    /// A socket or a thread cannot be had.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The only server that there is does not let anybody in.
+    #[error("{0}")]
+    Upstream(String),
+    /// No randomness.
+    #[error("{0}")]
+    Auth(#[from] crate::auth::AuthError),
+}
+
+/// Serves a listener of the HTTP endpoint; given by the layer above.
+pub type Http = fn(Arc<Hub>, std::net::TcpListener) -> std::io::Result<Task<()>>;
+
+/// Sets how much is logged; given by the layer above.
+pub type LogLevelSetter = Box<dyn Fn(config::LogLevel)>;
+
+/// What the layers above have put on top of it.
+pub struct Surfaces {
+    /// Serves guests of the console.
+    pub console: Console,
+    /// Serves the HTTP endpoint.
+    pub http: Http,
+    /// Sets how much is logged.
+    pub log_level: LogLevelSetter,
+}
+
+struct Running {
+    hub: Arc<Hub>,
+    overrides: Overrides,
+    log_level: LogLevelSetter,
+    clusters: BTreeMap<String, Watched>,
+}
+
+struct Watched {
+    config: config::Cluster,
+    cluster: Arc<Cluster>,
+    tls: Arc<crate::tls::ServerTls>,
+    monitors: Vec<Task<()>>,
+}
+
+/// Runs until it is told to stop, by signal or from the console.
+///
+/// # Errors
+/// It could not be started.
+#[expect(clippy::too_many_lines, reason = "to be divided")]
+pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Result<(), StartError> {
+    let cores = match config.process.workers {
+        // A thread of ours keeps about as much of the kernel's work busy on another core; fewer threads that each find more
+        // to do at a wake-up cost less than many that find little (docs/PERFORMANCE.md).
+        0 => std::thread::available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2)),
+        n => n as usize,
+    };
+    let cores = cores.min(127);
+    // Before anybody can see that it starts: no signal may find the system's default.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    let http = listen::open_http(&config)?;
+    let listen::Listeners { mut per_core, unix_path } = listen::open(&config, cores)?;
+    let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
+    let setup = setup(config, &decoy)?;
+    let names = all_named(&setup.config);
+    let file = match &setup.config.process.state_file {
+        config::StateFile::Path(path) => StateFile::Path(path.clone()),
+        config::StateFile::Ephemeral => StateFile::Ephemeral,
+    };
+    let world = Arc::new(World::default());
+    let limits = Limits { shards: cores, ..Limits::default() };
+    let clock = Arc::new(jiff::Timestamp::now);
+    let (control, mut asked) = mpsc::channel(8);
+    // Transitions that are taken up again need the world: it is told below, before the first of them runs.
+    let gates = Gates::open(&file, &names, world.clone(), limits, clock, tokio::runtime::Handle::current())?;
+    if let Some(alarm) = gates.alarm() {
+        tracing::error!(event = "state_file", "{alarm}");
+    }
+    let ledger = Arc::new(ledger(&file)?);
+    let (hub, jobs) = Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, cores, decoy, control });
+    let mut running = Running { hub: hub.clone(), overrides, log_level: surfaces.log_level, clusters: BTreeMap::new() };
+    open_files::raise_limit(&hub.setup.load().config);
+    if hub.setup.load().config.file.is_none() {
+        try_upstreams(&hub.setup.load_full()).await?;
+    }
+    running.apply_clusters()?;
+    world.is(&hub, logins(&hub));
+    let mut threads = Vec::with_capacity(cores);
+    for (index, jobs) in jobs.into_iter().enumerate() {
+        let listeners = std::mem::take(per_core.get_mut(index).unwrap_or(&mut Vec::new()));
+        let worker = Worker { index, hub: hub.clone(), jobs, listeners, console: surfaces.console.clone() };
+        threads.push(worker.start()?);
+    }
+    let http: Vec<Task<()>> =
+        http.into_iter().map(|listener| (surfaces.http)(hub.clone(), listener)).collect::<Result<_, _>>()?;
+    let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
+    let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
+    let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
+    let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
+    let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
+    let config = hub.setup.load();
+    tracing::info!(
+        event = "ready",
+        port = config.config.listen.listen_port,
+        cores,
+        databases = config.config.databases.len(),
+        version = env!("CARGO_PKG_VERSION"),
+        "pgsluice is ready"
+    );
+    drop(config);
+    let mut stop = loop {
+        tokio::select! {
+            // The kernel does not tell which of two signals came first: of PAUSE and RESUME, RESUME is the last.
+            biased;
+            _ = hangup.recv() => {
+                running.reload_and_log();
+                running.end_former_operators().await;
+            }
+            _ = terminate.recv() => break signalled("SIGTERM", Stop::Drain),
+            _ = interrupt.recv() => break signalled("SIGINT", Stop::Now),
+            _ = quit.recv() => break signalled("SIGQUIT", Stop::Now),
+            _ = user1.recv() => pause::pause_by_signal(&hub),
+            _ = user2.recv() => pause::resume_by_signal(&hub),
+            control = asked.recv() => match control {
+                Some(Control::Reload(tell)) => {
+                    let reloaded = running.reload();
+                    running.end_former_operators().await;
+                    let _ = tell.send(reloaded);
+                }
+                Some(Control::Stop(stop)) => break stop,
+                None => break Stop::Now,
+            },
+        }
+    };
+    running.log_drain(stop).await;
+    pools.abort();
+    stats.abort();
+    memory.abort();
+    catalogs.abort();
+    strays.abort();
+    loop {
+        tokio::select! {
+            () = running.drain(stop) => break,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = quit.recv() => break,
+            // Who finds the first way too slow chooses another one.
+            control = asked.recv() => match control {
+                Some(Control::Stop(other)) => stop = other,
+                Some(Control::Reload(tell)) => _ = tell.send(Err("pgsluice is shutting down".to_owned())),
+                None => break,
+            },
+        }
+    }
+    http.iter().for_each(Task::abort);
+    running.end(threads).await;
+    drop(unix_path);
+    Ok(())
+}
+
+/// Logs in once to the servers of a URL: what they refuse now they would refuse for ever. A server that is not there may come.
+async fn try_upstreams(setup: &Setup) -> Result<(), StartError> {
+    for (name, config) in &setup.config.clusters {
+        let (cluster, tls) = cluster(name, config)?;
+        let mut refusal = None;
+        for at in 0..cluster.upstreams.len() {
+            let Some(login) = monitor_login(setup, &cluster, tls.clone(), at) else { continue };
+            match login.run(&[]).await {
+                Err(error) if error.is_lasting() => {
+                    let text = format!("cannot log in to {} as \"{}\": {error}", login.address, login.user);
+                    refusal.get_or_insert(text);
+                }
+                Ok(_) | Err(_) => {
+                    refusal = None;
+                    break;
+                }
+            }
+        }
+        if let Some(why) = refusal {
+            return Err(StartError::Upstream(why));
+        }
+    }
+    Ok(())
+}
+
+fn signalled(signal: &str, stop: Stop) -> Stop {
+    tracing::warn!(event = "signal", signal, "told to stop");
+    stop
+}
+
+/// Beside the state file, under the same lock.
+fn ledger(file: &StateFile) -> std::io::Result<Ledger> {
+    let StateFile::Path(path) = file else { return Ok(Ledger::default()) };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".backends");
+    Ledger::open(std::path::Path::new(&name)).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("{}: {error}", std::path::Path::new(&name).display()))
+    })
+}
+
+fn logins(hub: &Arc<Hub>) -> Logins {
+    let hub = Arc::downgrade(hub);
+    Arc::new(move |cluster, at| {
+        let hub = hub.upgrade()?;
+        let tls = hub.databases.cluster_tls(&cluster.name)?;
+        monitor_login(&hub.setup.load(), cluster, tls, at)
+    })
+}
+
+impl Running {
+    /// Makes new clusters, keeps those that have not changed, and starts and ends monitors.
+    fn apply_clusters(&mut self) -> Result<(), SetupError> {
+        let setup = self.hub.setup.load_full();
+        let (mut next, mut replaced) = (BTreeMap::new(), Vec::new());
+        for (name, config) in &setup.config.clusters {
+            if self.clusters.get(name).is_some_and(|known| known.config == *config) {
+                continue;
+            }
+            let (cluster, tls) = cluster(name, config)?;
+            next.insert(name.clone(), Watched { config: config.clone(), cluster, tls, monitors: Vec::new() });
+        }
+        let fresh: Vec<String> = next.keys().cloned().collect();
+        for (name, watched) in next {
+            if let Some(old) = self.clusters.insert(name, watched) {
+                old.monitors.iter().for_each(Task::abort);
+                replaced.push(old.cluster);
+            }
+        }
+        self.clusters.retain(|name, watched| {
+            let stays = setup.config.clusters.contains_key(name);
+            if !stays {
+                watched.monitors.iter().for_each(Task::abort);
+                replaced.push(watched.cluster.clone());
+            }
+            stays
+        });
+        let clusters: Clusters = self
+            .clusters
+            .iter()
+            .map(|(name, watched)| (name.clone(), (watched.cluster.clone(), watched.tls.clone())))
+            .collect();
+        let names: Vec<String> = setup.config.databases.keys().cloned().collect();
+        self.hub.databases.apply(clusters, &names);
+        // Only now: who waits for one of them finds the new one.
+        replaced.iter().for_each(|cluster| cluster.retire());
+        // Behind all that: what a monitor finds, it compares with what the others have found.
+        fresh.iter().for_each(|name| self.start_monitors(name, &setup));
+        Ok(())
+    }
+
+    fn start_monitors(&mut self, name: &str, setup: &Setup) {
+        let Some(watched) = self.clusters.get_mut(name) else { return };
+        for at in 0..watched.cluster.upstreams.len() {
+            if let Some(login) = monitor_login(setup, &watched.cluster, watched.tls.clone(), at) {
+                let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
+                let interval = watched.config.monitor_interval;
+                let task = monitor::watch(watched.cluster.clone(), at, login, interval, follower);
+                watched.monitors.push(tokio::spawn(task));
+            }
+        }
+    }
+
+    fn reload_and_log(&mut self) {
+        match self.reload() {
+            Ok(reloaded) => tracing::info!(event = "reloaded", changed = reloaded.changed, "configuration reloaded"),
+            Err(error) => error
+                .lines()
+                .for_each(|line| tracing::error!(event = "not_reloaded", error = line, "configuration not reloaded")),
+        }
+    }
+
+    /// Takes over the configuration file as it is now; nothing changes if anything in it is wrong.
+    fn reload(&mut self) -> Result<Reloaded, String> {
+        let old = self.hub.setup.load_full();
+        let mut config = match &old.config.file {
+            Some(path) => Config::load_with(path, &self.overrides).map_err(|errors| errors.to_string())?,
+            None => old.config.clone(),
+        };
+        let changes = config.diff(&old.config);
+        config.keep_fixed(&old.config);
+        let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
+        next.userlist.inherit(&old.userlist);
+        let names = all_named(&next.config);
+        let elsewhere = |(name, watched): (&String, &Watched)| {
+            let now = next.config.clusters.get(name).map(|config| &config.upstreams);
+            now != Some(&watched.config.upstreams)
+        };
+        let moved: Vec<_> = self.clusters.iter().filter(|one| elsewhere(*one)).map(|(name, _)| name.as_str()).collect();
+        self.hub.databases.forget_same_servers(&moved);
+        self.hub.total.set(crate::shared::database::limit_of(next.config.pooling.max_server_connections));
+        let mut told = self.hub.gates.sync(&names);
+        (self.log_level)(next.config.log.log_level);
+        self.hub.put_setup(next);
+        self.apply_clusters().map_err(|error| error.to_string())?;
+        self.hub.databases.note_userlist(&self.hub.setup.load().userlist);
+        let hub = self.hub.clone();
+        tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
+        let restart: Vec<_> = changes.need_restart().map(|change| change.key.as_str()).collect();
+        if !restart.is_empty() {
+            told.push(format!("these keys take effect with a restart: {}", restart.join(", ")));
+        }
+        told.iter().for_each(|text| tracing::warn!(event = "reloaded", "RELOAD: {text}"));
+        Ok(Reloaded { changed: changes.keys.len(), told })
+    }
+
+    /// Ends the sessions of roles that are operators no longer: what they have open may write, whatever the gate says.
+    async fn end_former_operators(&self) {
+        let setup = self.hub.setup.load_full();
+        let end = move |core: &Rc<Core>| {
+            let operators = &setup.config.auth.operators;
+            for client in core.clients().iter().filter(|client| client.operator) {
+                if operators.iter().any(|name| **name == *client.user) {
+                    continue;
+                }
+                let detail = format!("Role \"{}\" is not in operators any more.", client.user);
+                let report = Report::fatal("57P01", "terminating connection due to administrator command");
+                if client.phase.get() == Phase::Active {
+                    drop(client.send_cancel());
+                }
+                client.ask(Ask::End { report: report.with_detail(Some(detail)), now: true });
+            }
+        };
+        self.hub.on_every_core(end).await;
+    }
+
+    /// Lets nobody in, sends away who is idle, and waits for the others.
+    async fn drain(&self, stop: Stop) {
+        if stop == Stop::Leave {
+            self.until_clients_left().await;
+        }
+        let now = stop == Stop::Now;
+        let patience = if now { Duration::ZERO } else { DRAIN };
+        let report = Report::fatal("57P01", "terminating connection due to administrator command");
+        self.hub
+            .on_every_core(move |core| {
+                core.stop();
+                core.clients().iter().for_each(|client| client.ask(Ask::End { report: report.clone(), now }));
+            })
+            .await;
+        let until = Instant::now() + patience.max(Duration::from_secs(2));
+        while self.hub.clients.load(SeqCst) > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let left = self.hub.clients.load(SeqCst);
+        if left > 0 {
+            tracing::warn!(event = "clients_left", clients = left, "clients are still here: they are disconnected");
+        }
+    }
+
+    /// Says how many clients there are, and how many have to come to the end of a transaction first.
+    async fn log_drain(&self, stop: Stop) {
+        let counts = self.hub.on_every_core(|core| {
+            let clients = core.clients();
+            let busy =
+                clients.iter().filter(|one| one.transaction_since.get().is_some() || one.phase.get() == Phase::Active);
+            busy.count()
+        });
+        let waits_for: usize = match stop {
+            Stop::Now => 0,
+            Stop::Drain => counts.await.into_iter().sum(),
+            Stop::Leave => self.hub.clients.load(SeqCst),
+        };
+        let (clients, at_most_ms) = (self.hub.clients.load(SeqCst), (stop == Stop::Drain).then(|| millis(DRAIN)));
+        tracing::warn!(event = "shutting_down", clients, waits_for, at_most_ms, "shutting down");
+    }
+
+    /// Lets nobody in and waits until nobody but consoles is left.
+    async fn until_clients_left(&self) {
+        loop {
+            let left = self.hub.on_every_core(|core| {
+                core.stop();
+                core.clients().iter().any(|client| client.database.is_some())
+            });
+            if !left.await.contains(&true) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn end(self, threads: Vec<JoinHandle<()>>) {
+        self.hub.close_cores();
+        for database in self.hub.databases.all() {
+            database.pools().iter().for_each(|pool| pool.retire());
+        }
+        self.clusters.values().flat_map(|watched| &watched.monitors).for_each(Task::abort);
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
+        let _ = tokio::time::timeout(Duration::from_secs(5), joined).await;
+        tracing::info!(event = "stopped", "pgsluice has stopped");
+    }
+}

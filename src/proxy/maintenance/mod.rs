@@ -1,0 +1,8 @@
+//! What the gate needs of the running proxy: sessions, pools, catalogs and strays.
+
+pub(in crate::proxy) mod ahead;
+pub mod catalog;
+pub mod environment;
+pub mod guarantees;
+pub(in crate::proxy) mod settle;
+pub mod strays;

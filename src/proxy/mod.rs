@@ -1,0 +1,15 @@
+//! The running proxy, from its start to its end ([`lifecycle`]).
+//!
+//! Listeners ([`listen`]) and a thread for every two cores ([`worker`]) take clients in. [`janitor`] looks after them once a second.
+//! [`turns`] acts when a server is not what it was. What the gate wants done in sessions, pools and servers is in [`maintenance`].
+
+pub mod allocator;
+pub mod janitor;
+pub mod lifecycle;
+pub mod listen;
+pub mod maintenance;
+pub mod open_files;
+pub mod pause;
+pub mod setup;
+pub mod turns;
+pub mod worker;

@@ -1,0 +1,181 @@
+//! One core: a thread with a runtime of its own, its listeners, and the sessions it took in.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::listen::{Accepted, Listener};
+use super::{janitor, open_files};
+use crate::client::conversation::pending_reply_pool::Spares;
+use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
+use crate::shared::clock::Woken;
+use crate::shared::{Core, Hub, Job, Phase};
+
+/// Serves a guest of the console; given by the layer above.
+pub type Console = Arc<dyn Fn(Rc<Core>, Box<Guest>) -> ConsoleTask + Send + Sync>;
+/// A console's whole life.
+pub type ConsoleTask = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// What a worker is made of.
+pub struct Worker {
+    /// Which core.
+    pub index: usize,
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// Its queue of jobs.
+    pub jobs: mpsc::Receiver<Job>,
+    /// Sockets to listen on.
+    pub listeners: Vec<Listener>,
+    /// Who serves the console.
+    pub console: Console,
+}
+
+impl Worker {
+    /// Starts the thread. It ends when the hub's side of the job queue is closed.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made.
+    pub fn start(self) -> std::io::Result<JoinHandle<()>> {
+        let woken = Woken::default();
+        let slept = woken.clone();
+        let runtime = move || {
+            let mut builder = Builder::new_current_thread();
+            builder.enable_all().on_thread_unpark(move || slept.note()).build_local(LocalOptions::default())
+        };
+        std::thread::Builder::new().name(format!("core-{}", self.index)).spawn(move || match runtime() {
+            Ok(runtime) => runtime.block_on(self.run(woken)),
+            Err(error) => tracing::error!(event = "core_failed", %error, "no runtime for a core"),
+        })
+    }
+
+    async fn run(mut self, woken: Woken) {
+        let core = Core::new(self.index, self.hub.clone(), woken);
+        let spares = Rc::new(Spares::default());
+        let mut listening = Vec::new();
+        for listener in std::mem::take(&mut self.listeners) {
+            listening.push(spawn_local(accept(core.clone(), spares.clone(), listener, self.console.clone())));
+        }
+        let watch = spawn_local(janitor::watch_clients(core.clone()));
+        while let Some(job) = self.jobs.recv().await {
+            job(&core);
+            if core.is_stopping() {
+                listening.drain(..).for_each(|task| task.abort());
+            }
+        }
+        watch.abort();
+    }
+}
+
+async fn accept(core: Rc<Core>, spares: Rc<Spares>, listener: Listener, console: Console) {
+    let listener = match listener.register() {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(event = "core_failed", %error, "cannot listen");
+            return;
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => {
+                spawn_local(serve(core.clone(), spares.clone(), accepted, console.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: some will come back.
+                if !open_files::is_limit(&error) {
+                    tracing::warn!(event = "accept_failed", %error, "cannot accept");
+                } else if let Some(times) = core.hub.too_many_files.note(std::time::Instant::now()) {
+                    tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", open_files::REMEDY);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct Counted(Arc<Hub>);
+
+impl Counted {
+    fn new(hub: Arc<Hub>) -> Self {
+        let clients = hub.clients.fetch_add(1, SeqCst) + 1;
+        hub.most_clients.fetch_max(clients, SeqCst);
+        Self(hub)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Serves a connection. The future is what an idle client costs: what is large and short in it is boxed, and nothing goes
+/// into it that is used at the beginning only.
+fn serve(core: Rc<Core>, spares: Rc<Spares>, accepted: Accepted, console: Console) -> impl Future<Output = ()> {
+    let greeted = Box::pin(greeted(core.clone(), accepted));
+    let counted = Counted::new(core.hub.clone());
+    async move {
+        let Some(guest) = greeted.await else { return };
+        if CONSOLES.contains(&guest.database.as_str()) {
+            console(core, guest).await;
+        } else {
+            crate::client::startup::open::run(core, spares, guest).await;
+        }
+        drop(counted);
+    }
+}
+
+/// Greets a connection. None: it is no client's, or no longer.
+async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
+    match greet(&core, accepted.socket, accepted.address).await {
+        Greeted::Guest(guest) => Some(guest),
+        Greeted::Cancel { pid, secret, mut stream } => {
+            cancel(&core, pid, secret).await;
+            // libpq takes TLS that ends without a goodbye for a failure.
+            stream.close(&[]);
+            None
+        }
+        Greeted::Over => None,
+    }
+}
+
+/// Passes a cancel request on to the server that works for that client, if the secret is right.
+async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
+    let id = core.hub.keys.client(pid, &secret).unwrap_or(u64::from(pid));
+    let home = (id >> 24 & 0x7f) as usize;
+    let sent = core.hub.on_core(home, move |core| {
+        let client = core.client(id)?;
+        let right: bool = subtle::ConstantTimeEq::ct_eq(&*client.secret, secret.as_slice()).into();
+        if !right || matches!(client.phase.get(), Phase::Idle | Phase::IdleInTransaction) {
+            return None;
+        }
+        Some(client.send_cancel())
+    });
+    // The client that asked waits until its connection is closed: not before the request has been passed on.
+    if let Some(Some(done)) = sent.await {
+        let patience = core.setup().config.timeouts.cancel_wait_timeout.get().unwrap_or(Duration::MAX);
+        let _ = timeout(patience, done).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Core>, Rc<Spares>, Accepted, Console) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_clients_task_stays_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 680, "{bytes} bytes: box what is large and rare, ahead of what is awaited");
+    }
+}

@@ -1,0 +1,125 @@
+//! Statements that pgsluice runs for itself, over the simple protocol.
+
+use super::login::{Fresh, LONGEST, LoginError, next_frame_within};
+use crate::protocol::frame::{HEADER, take_str, take_u16, take_u32};
+use crate::protocol::{ErrorFields, WireError, frontend};
+use crate::sql::own_statements::in_system_path;
+
+/// A row in text form, None for NULL.
+pub type Row = Vec<Option<String>>;
+
+/// The last result of a message: the columns' names and the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Names; none if no statement gave rows.
+    pub columns: Vec<String>,
+    /// Rows of all results.
+    pub rows: Vec<Row>,
+    /// The last command's tag.
+    pub tag: String,
+}
+
+impl Fresh {
+    /// Runs a statement of pgsluice's own, under PostgreSQL's own search_path, and gives the rows.
+    ///
+    /// # Errors
+    /// The server refuses it ([`LoginError::Refused`]) or has gone. After a refusal the connection can be used again.
+    pub async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, LoginError> {
+        self.ask(&in_system_path(sql), |_| ()).await.map(|answer| answer.rows)
+    }
+
+    /// As [`Self::rows`], with rows as long as they like, but no more than `most` bytes in all.
+    ///
+    /// # Errors
+    /// As [`Self::rows`], or the answer is longer. Then the connection is of no use any more.
+    pub async fn rows_within(&mut self, sql: &str, most: usize) -> Result<Vec<Row>, LoginError> {
+        self.ask_within(&in_system_path(sql), most, most, |_| ()).await.map(|answer| answer.rows)
+    }
+
+    /// Runs `sql` and gives its whole answer; notices are shown to `notice` as they come.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub async fn ask(&mut self, sql: &str, notice: impl FnMut(ErrorFields<'_>)) -> Result<Answer, LoginError> {
+        self.ask_within(sql, LONGEST, usize::MAX, notice).await
+    }
+
+    async fn ask_within(
+        &mut self,
+        sql: &str,
+        longest: usize,
+        mut most: usize,
+        mut notice: impl FnMut(ErrorFields<'_>),
+    ) -> Result<Answer, LoginError> {
+        let mut out = Vec::with_capacity(sql.len() + HEADER + 1);
+        frontend::write_query(&mut out, sql.as_bytes());
+        self.stream.write_all(&out).await?;
+        let (mut answer, mut refusal) = (Answer::default(), None);
+        let mut input = Vec::with_capacity(1024);
+        loop {
+            let header = next_frame_within(&mut self.stream, &mut input, longest).await?;
+            most = most.checked_sub(header.total).ok_or(WireError::Length)?;
+            let body = input.get(HEADER..header.total).unwrap_or_default();
+            match header.tag {
+                b'T' => answer.columns = columns(body)?,
+                b'D' => answer.rows.push(row(body)?),
+                b'C' => answer.tag = String::from_utf8_lossy(take_str(body)?.0).into_owned(),
+                b'N' => notice(ErrorFields::new(body)),
+                b'E' => {
+                    let fatal = ErrorFields::new(body).is_fatal();
+                    refusal = Some(LoginError::Refused(body.to_vec()));
+                    if fatal {
+                        break;
+                    }
+                }
+                b'Z' => break,
+                _ => {}
+            }
+            input.drain(..header.total);
+        }
+        refusal.map_or(Ok(answer), Err)
+    }
+}
+
+fn columns(body: &[u8]) -> Result<Vec<String>, WireError> {
+    /// What stands behind each name: table, column, type, length, modifier and format.
+    const REST: usize = 18;
+    let (count, mut rest) = take_u16(body)?;
+    let mut columns = Vec::with_capacity(usize::from(count).min(64));
+    for _ in 0..count {
+        let (name, tail) = take_str(rest)?;
+        columns.push(String::from_utf8_lossy(name).into_owned());
+        rest = tail.get(REST..).ok_or(WireError::Format)?;
+    }
+    Ok(columns)
+}
+
+fn row(body: &[u8]) -> Result<Row, WireError> {
+    let (count, mut rest) = take_u16(body)?;
+    let mut row = Vec::with_capacity(usize::from(count).min(64));
+    for _ in 0..count {
+        let (length, tail) = take_u32(rest)?;
+        if length == u32::MAX {
+            row.push(None);
+            rest = tail;
+        } else {
+            let (value, tail) = tail.split_at_checked(length as usize).ok_or(WireError::Format)?;
+            row.push(Some(String::from_utf8_lossy(value).into_owned()));
+            rest = tail;
+        }
+    }
+    Ok(row)
+}
+
+/// Name and value of a ParameterStatus body.
+///
+/// # Errors
+/// It is not two strings.
+pub fn parameter(body: &[u8]) -> Result<(&str, &str), WireError> {
+    let (name, rest) = take_str(body)?;
+    let (value, _) = take_str(rest)?;
+    Ok((
+        std::str::from_utf8(name).map_err(|_| WireError::String)?,
+        std::str::from_utf8(value).map_err(|_| WireError::String)?,
+    ))
+}

@@ -1,0 +1,600 @@
+//! Databases as clients name them: the gate, the cluster and the pools of each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::DashMap;
+use tokio::sync::Notify;
+
+use super::Hub;
+use super::maintenance::catalog_changes::ChangeUnderWay;
+use super::maintenance::catalog_state::{Catalog, Knowledge, Waiting};
+use super::maintenance::rehearsal::Rehearsal;
+use super::maintenance::same_server::SameServers;
+use super::recent_callers::Askers;
+use super::sockets::tcp_options;
+use super::stats::DatabaseStats;
+use crate::auth::Credential;
+use crate::config;
+use crate::gate::{CurrentGate, Gate, NamedDatabase, ServerDatabase};
+use crate::protocol::error_fields::Place;
+use crate::server::pool::{Check, InLine, LoginBar, PoolSettings, SharedLimit, Welcome};
+use crate::server::{Pool, login::Login};
+use crate::tls::ServerTls;
+use crate::topology::{Cluster, Role};
+
+/// What a reload may change of a database.
+pub struct DatabaseSetup {
+    /// Its settings.
+    pub settings: config::Database,
+    /// Where it lives.
+    pub cluster: Arc<Cluster>,
+    /// TLS towards the cluster's servers.
+    pub tls: Arc<ServerTls>,
+    /// The gate of what lives there.
+    pub gate: Arc<Gate>,
+    /// How its pools open and check connections.
+    pub opening: Opening,
+}
+
+/// What the configuration says at its top about opening and checking server connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    timeout: Duration,
+    login_retry: Duration,
+    reserve_after: Option<Duration>,
+    check_query: String,
+    check_after: Duration,
+}
+
+impl Opening {
+    fn of(config: &config::Config) -> Self {
+        Self {
+            timeout: config.timeouts.server_connect_timeout,
+            login_retry: config.timeouts.server_login_retry,
+            reserve_after: config.pooling.reserve_pool_timeout.get(),
+            check_query: config.pooling.server_check_query.clone(),
+            check_after: config.timeouts.server_check_delay,
+        }
+    }
+}
+
+/// Clusters by name, with TLS towards their servers.
+pub type Clusters = BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>;
+
+/// A user and the number of an upstream.
+type PoolKey = (Arc<str>, usize);
+
+/// Parameters of a start-up packet.
+type Parameters = Vec<(String, String)>;
+
+/// Settings of a start-up packet as a server has read them: names in lower case, values as `set_config()` takes them.
+pub type Resolved = Vec<(Box<str>, Box<str>)>;
+
+type ResolvedOfUser = HashMap<Parameters, Arc<Resolved>>;
+
+/// Start-up packets with settings of their own that are remembered.
+const MOST_RESOLVED: usize = 1000;
+
+/// A database.
+pub struct Database {
+    /// As clients name it.
+    pub name: Arc<str>,
+    /// Its gate, which it shares with every other name of the same database.
+    pub gate: CurrentGate,
+    /// Its counters.
+    pub stats: Arc<DatabaseStats>,
+    /// What a rehearsal of a maintenance has counted.
+    pub rehearsal: Rehearsal,
+    /// Its server connections, over all users.
+    pub limit: Arc<SharedLimit>,
+    /// What its own functions lead to.
+    pub catalog: Catalog,
+    /// Whether its login event triggers keep pools from logging in.
+    pub log_ins: Arc<LoginBar>,
+    /// Who asks for `currval()`.
+    pub sequence_askers: Askers,
+    /// Who asks which server process it has.
+    pub process_askers: Askers,
+    setup: ArcSwap<DatabaseSetup>,
+    generation: AtomicU64,
+    paused: AtomicBool,
+    disabled: AtomicBool,
+    resumed: Notify,
+    pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
+    resolved: DashMap<Arc<str>, ResolvedOfUser>,
+    refusal_place: ArcSwapOption<Place>,
+    hub: Weak<Hub>,
+}
+
+impl Database {
+    /// What a reload may change.
+    pub fn setup(&self) -> Arc<DatabaseSetup> {
+        self.setup.load_full()
+    }
+
+    /// The same for a look: it must not be kept over an await.
+    #[inline]
+    pub fn peek_setup(&self) -> arc_swap::Guard<Arc<DatabaseSetup>> {
+        self.setup.load()
+    }
+
+    /// Grows with each change of the setup: what was taken from an older one is out of date.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    /// Puts another setup in the place of this one; the pools of the old one are retired.
+    pub fn change(&self, setup: DatabaseSetup) {
+        self.limit.set(limit_of(setup.settings.max_db_connections));
+        if !Arc::ptr_eq(&self.gate, &setup.gate) {
+            self.gate.change(setup.gate.clone());
+        }
+        self.setup.store(Arc::new(setup));
+        self.generation.fetch_add(1, SeqCst);
+        let old = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
+        self.resolved.clear();
+        self.refusal_place.store(None);
+        self.catalog.changes.outdate();
+        self.catalog.learn(Arc::new(Knowledge::Pending));
+        old.into_values().for_each(|pool| pool.retire());
+    }
+
+    /// Waits until the catalog has been asked, but not for ever. It is asked before those that nobody waits for.
+    #[inline]
+    pub async fn await_catalog(&self, patience: Duration) {
+        if self.catalog.is_pending() {
+            // Boxed: sessions, which hardly ever wait for this, have no room for it.
+            Box::pin(self.catalog_first(patience)).await;
+        }
+    }
+
+    async fn catalog_first(&self, patience: Duration) {
+        let Some(hub) = self.hub.upgrade() else { return };
+        let (cluster, names) = (self.setup().cluster.clone(), hub.databases.of_gate(&self.gate));
+        let _one = Waiting::new(&cluster.catalogs_awaited);
+        let _waits: Vec<_> = names.iter().map(|name| name.catalog.wait_for()).collect();
+        names.iter().for_each(|name| name.catalog.alter());
+        drop(hub);
+        self.catalog.answered(patience).await;
+    }
+
+    /// The pool of a user on an upstream of the cluster; made at its first use, with that client's credential.
+    pub fn pool(&self, user: &Arc<str>, upstream: usize, credential: &Credential) -> Option<Arc<Pool>> {
+        let hub = self.hub.upgrade()?;
+        let setup = self.setup();
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&(user.clone(), upstream)) {
+            return Some(pool.clone());
+        }
+        let global = hub.setup.load();
+        let session = global.config.session(&setup.settings, user);
+        let server = setup.cluster.upstreams.get(upstream)?;
+        let (address, watch) = (server.address.clone(), server.watch.clone());
+        let (server_user, credential): (Arc<str>, _) = match setup.settings.server_login() {
+            config::ServerLogin::Client => (user.clone(), credential.clone()),
+            config::ServerLogin::Forced { user, password: Some(password) } => {
+                (user.into(), Credential::password(password.expose()))
+            }
+            config::ServerLogin::Forced { user, password: None } => {
+                let known = global.userlist.get(user).map_or(Credential::None, |secret| secret.credential());
+                (user.into(), known)
+            }
+        };
+        let settings = PoolSettings {
+            login: Login {
+                address,
+                tcp: tcp_options(&global.config.listen),
+                tls: setup.tls.clone(),
+                user: server_user,
+                credential: credential.into(),
+                dbname: setup.settings.server_dbname(&self.name).to_owned(),
+                parameters: Vec::new(),
+                timeout: setup.opening.timeout,
+            },
+            size: session.pool_size as usize,
+            reserve: setup.settings.reserve_pool_size as usize,
+            reserve_after: setup.opening.reserve_after.unwrap_or(Duration::MAX / 4),
+            check: Check {
+                query: setup.opening.check_query.clone(),
+                after: setup.opening.check_after,
+                patience: setup.opening.timeout,
+            },
+            login_retry: setup.opening.login_retry,
+            watch,
+            ledger: hub.ledger.clone(),
+            bar: self.log_ins.clone(),
+        };
+        let user_limit = hub.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));
+        let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
+        let pool = Pool::new(
+            self.name.clone(),
+            user.clone(),
+            upstream,
+            settings,
+            hub.cores(),
+            outer,
+            hub.databases.ids.clone(),
+            hub.seed.clone(),
+        );
+        pools.insert((user.clone(), upstream), pool.clone());
+        Some(pool)
+    }
+
+    /// Shows a user's pools to `see`.
+    pub(super) fn each_pool_of(&self, user: &Arc<str>, see: impl Fn(&Pool)) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = pools.range((user.clone(), 0)..).take_while(|((whose, _), _)| whose == user);
+        own.for_each(|(_, pool)| see(pool));
+    }
+
+    /// Its pools now.
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// What a server told that user at its last log-in, the primary before others. A stale one serves while there is no other.
+    pub fn welcome(&self, user: &Arc<str>) -> Option<Arc<Welcome>> {
+        let primary = self.peek_setup().cluster.primary();
+        let waits = primary.is_none() || self.is_paused();
+        let welcome = |pool: &Arc<Pool>| if waits { pool.welcome() } else { pool.fresh_welcome() };
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = primary.and_then(|at| welcome(pools.get(&(user.clone(), at))?));
+        first.or_else(|| {
+            let own = pools.range((user.clone(), 0)..).take_while(|((whose, _), _)| whose == user);
+            own.filter_map(|(_, pool)| welcome(pool)).next()
+        })
+    }
+
+    /// Where in its source the server refuses writes, once it has done so.
+    pub fn refusal_place(&self) -> Option<Arc<Place>> {
+        self.refusal_place.load_full()
+    }
+
+    /// Notes where the server refuses writes.
+    pub fn remember_refusal_place(&self, place: Place) {
+        self.refusal_place.store(Some(Arc::new(place)));
+    }
+
+    /// What a server made of these parameters of that user's start-up packet before.
+    pub fn resolved(&self, user: &str, wanted: &[(String, String)]) -> Option<Arc<Resolved>> {
+        self.resolved.get(user)?.get(wanted).cloned()
+    }
+
+    /// Notes what a server made of them.
+    pub fn remember_resolved(&self, user: &Arc<str>, wanted: &[(String, String)], resolved: Resolved) -> Arc<Resolved> {
+        let resolved = Arc::new(resolved);
+        if self.resolved.iter().map(|of_user| of_user.len()).sum::<usize>() >= MOST_RESOLVED {
+            self.resolved.clear();
+        }
+        self.resolved.entry(user.clone()).or_default().insert(wanted.to_vec(), resolved.clone());
+        resolved
+    }
+
+    /// Whether PAUSE holds new transactions back.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(SeqCst)
+    }
+
+    /// PAUSE: true if it was not paused before.
+    pub fn pause(&self) -> bool {
+        !self.paused.swap(true, SeqCst)
+    }
+
+    /// RESUME: true if it was paused before.
+    pub fn resume(&self) -> bool {
+        let was = self.paused.swap(false, SeqCst);
+        self.resumed.notify_waiters();
+        was
+    }
+
+    /// DISABLE (true) and ENABLE: whether new clients are refused.
+    pub fn disable(&self, disabled: bool) {
+        self.disabled.store(disabled, SeqCst);
+    }
+
+    /// Whether new clients are refused.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(SeqCst)
+    }
+
+    /// Waits for RESUME.
+    pub async fn until_resumed(&self) {
+        loop {
+            let resumed = self.resumed.notified();
+            if !self.is_paused() {
+                return;
+            }
+            resumed.await;
+        }
+    }
+
+    /// Closes idle connections to the primary that may write: nobody may take one while the gate is closed. Where no others could be
+    /// opened they are kept, and guarded in place.
+    pub fn close_idle_unguarded(&self) -> usize {
+        self.pools()
+            .iter()
+            .filter(|pool| !pool.is_barred())
+            .map(|pool| pool.close_idle(|conn| conn.tag() == crate::server::KindTag::Unguarded))
+            .sum()
+    }
+}
+
+/// 0 stands for no limit.
+pub fn limit_of(limit: config::Limit) -> usize {
+    limit.get().map_or(0, |most| most as usize)
+}
+
+/// What a name stands for by its settings.
+pub fn named(name: &str, settings: &config::Database) -> NamedDatabase {
+    let dbname = settings.server_dbname(name).to_owned();
+    NamedDatabase { name: name.to_owned(), database: ServerDatabase { cluster: settings.cluster.clone(), dbname } }
+}
+
+/// What every configured name stands for; `*` is none.
+pub fn all_named(config: &config::Config) -> Vec<NamedDatabase> {
+    config.databases.iter().filter(|(name, _)| *name != "*").map(|(name, settings)| named(name, settings)).collect()
+}
+
+/// All databases, those of `*` from their first use on.
+pub struct Databases {
+    hub: Weak<Hub>,
+    known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
+    changing: Mutex<()>,
+    clusters: ArcSwap<Clusters>,
+    /// Held while names are led to other gates for it.
+    same: Mutex<SameServers>,
+    users: DashMap<Arc<str>, Arc<SharedLimit>>,
+    /// Pools that wait under a limit that several share.
+    in_line: Arc<InLine>,
+    /// PAUSE of all: databases that come into being later are born paused.
+    paused: AtomicBool,
+    ids: Arc<AtomicU64>,
+}
+
+/// Databases that `*` may bring into being: names are the clients' to choose.
+const MOST_BY_WILDCARD: usize = 1000;
+
+impl Databases {
+    pub(super) fn new(hub: Weak<Hub>, in_line: Arc<InLine>) -> Self {
+        Self {
+            hub,
+            in_line,
+            known: ArcSwap::default(),
+            changing: Mutex::default(),
+            clusters: ArcSwap::default(),
+            same: Mutex::default(),
+            users: DashMap::new(),
+            paused: AtomicBool::new(false),
+            ids: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    /// The database that a client means.
+    pub fn get(&self, name: &str) -> Option<Arc<Database>> {
+        if let Some(known) = self.known.load().get(name) {
+            return Some(known.clone());
+        }
+        let hub = self.hub.upgrade()?;
+        let setup = hub.setup.load();
+        let settings = setup.config.database(name)?;
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.load_full();
+        if let Some(known) = known.get(name) {
+            return Some(known.clone());
+        }
+        if known.len() >= MOST_BY_WILDCARD + setup.config.databases.len() {
+            return None;
+        }
+        let database = self.make(&hub, name, settings)?;
+        let mut next = HashMap::clone(&known);
+        next.insert(database.name.clone(), database.clone());
+        self.known.store(Arc::new(next));
+        Some(database)
+    }
+
+    /// The database of that name, if it is there already.
+    pub fn known(&self, name: &str) -> Option<Arc<Database>> {
+        self.known.load().get(name).cloned()
+    }
+
+    /// All names of the database behind that gate, in order.
+    pub fn of_gate(&self, gate: &Arc<Gate>) -> Vec<Arc<Database>> {
+        let known = self.known.load();
+        gate.names()
+            .iter()
+            .filter_map(|name| known.get(name))
+            .filter(|one| Arc::ptr_eq(&one.gate, gate))
+            .cloned()
+            .collect()
+    }
+
+    /// Every database known now, by name.
+    pub fn all(&self) -> Vec<Arc<Database>> {
+        let mut all: Vec<_> = self.known.load().values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Something is about to run that may change that database's catalog.
+    pub fn begin_catalog_change(&self, database: &Arc<Database>) -> ChangeUnderWay {
+        let mut names = self.of_gate(&database.gate);
+        if names.is_empty() {
+            names.push(database.clone());
+        }
+        ChangeUnderWay::begin(names)
+    }
+
+    /// Closes the idle connections to a database of the cluster, whatever clients call it, and those in use when they come back:
+    /// PostgreSQL waits for some seconds for the last one to go.
+    pub fn leave(&self, cluster: &Arc<Cluster>, dbname: &str) {
+        for database in self.all() {
+            let setup = database.setup();
+            if Arc::ptr_eq(&setup.cluster, cluster) && setup.settings.server_dbname(&database.name) == dbname {
+                database.pools().iter().for_each(|pool| pool.reconnect());
+            }
+        }
+    }
+
+    /// PAUSE of all databases, those that come into being later too.
+    pub fn pause_all(&self) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.paused.store(true, SeqCst);
+        self.all().iter().for_each(|database| _ = database.pause());
+    }
+
+    /// RESUME of all databases: false if none was paused.
+    pub fn resume_all(&self) -> bool {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let was = self.paused.swap(false, SeqCst);
+        self.all().iter().fold(was, |was, database| database.resume() | was)
+    }
+
+    /// Whether PAUSE holds all databases.
+    pub fn are_paused(&self) -> bool {
+        self.paused.load(SeqCst)
+    }
+
+    /// The clusters, by name.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.clusters.load().values().map(|(cluster, _)| cluster.clone()).collect()
+    }
+
+    /// Looks which clusters lead to one server, and has names of one database there share a gate. Gives the gates that names have come to.
+    pub fn find_same_servers(&self) -> Vec<Arc<Gate>> {
+        let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(hub) = self.hub.upgrade() else { return Vec::new() };
+        if !same.compare(&self.clusters()) {
+            return Vec::new();
+        }
+        let leaders = same.leaders();
+        let list: Vec<_> = leaders.iter().map(|(one, leader)| format!("{one} and {leader}")).collect();
+        tracing::warn!(
+            event = "same_server",
+            clusters = list.join(", "),
+            "clusters lead to the same server: names of one database there close together"
+        );
+        hub.gates.set_same_servers(leaders);
+        let told = hub.gates.sync(&all_named(&hub.setup.load().config));
+        told.iter().for_each(|text| tracing::warn!(event = "names_changed", "{text}"));
+        self.lead_anew(&hub)
+    }
+
+    /// Nothing is known any more of where these clusters lead.
+    pub fn forget_same_servers(&self, clusters: &[&str]) {
+        let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        same.forget(clusters);
+        if let Some(hub) = self.hub.upgrade() {
+            hub.gates.set_same_servers(same.leaders());
+        }
+    }
+
+    /// Gives each database the gate that its name leads to; gives those that are others than before.
+    fn lead_anew(&self, hub: &Hub) -> Vec<Arc<Gate>> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = Vec::new();
+        for database in self.all() {
+            let DatabaseSetup { settings, cluster, tls, gate: old, opening } = &*database.setup();
+            let gate = hub.gates.get_or_create_of(&named(&database.name, settings)).unwrap_or_else(|_| old.clone());
+            if !Arc::ptr_eq(&gate, old) {
+                let (settings, cluster, tls) = (settings.clone(), cluster.clone(), tls.clone());
+                gates.push(gate.clone());
+                database.change(DatabaseSetup { settings, cluster, tls, gate, opening: opening.clone() });
+            }
+        }
+        gates
+    }
+
+    /// TLS towards the servers of a cluster.
+    pub fn cluster_tls(&self, name: &str) -> Option<Arc<ServerTls>> {
+        self.clusters.load().get(name).map(|(_, tls)| tls.clone())
+    }
+
+    /// Takes over what a configuration says of clusters and databases. Pools of what has not changed are not touched.
+    pub fn apply(&self, clusters: Clusters, names: &[String]) {
+        let Some(hub) = self.hub.upgrade() else { return };
+        self.clusters.store(Arc::new(clusters));
+        let setup = hub.setup.load_full();
+        {
+            let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = HashMap::new();
+            for (name, database) in self.known.load().iter() {
+                let Some(settings) = setup.config.database(name) else {
+                    database.pools().iter().for_each(|pool| pool.retire());
+                    continue;
+                };
+                let Some((cluster, tls)) = self.clusters.load().get(&settings.cluster).cloned() else { continue };
+                let old = database.setup();
+                let opening = Opening::of(&setup.config);
+                let alike = old.settings == *settings && old.opening == opening;
+                if !(Arc::ptr_eq(&old.cluster, &cluster) && alike) {
+                    let gate = hub.gates.get_or_create_of(&named(name, settings));
+                    let gate = gate.unwrap_or_else(|_| old.gate.clone());
+                    database.change(DatabaseSetup { settings: settings.clone(), cluster, tls, gate, opening });
+                }
+                next.insert(name.clone(), database.clone());
+            }
+            self.known.store(Arc::new(next));
+        }
+        self.apply_user_limits(&setup.config);
+        for name in names.iter().filter(|name| *name != "*") {
+            let _ = self.get(name);
+        }
+    }
+
+    /// The limit of a user over all databases.
+    fn user_limit(&self, user: &Arc<str>, most: usize) -> Arc<SharedLimit> {
+        self.users.entry(user.clone()).or_insert_with(|| SharedLimit::new(most, self.in_line.clone())).clone()
+    }
+
+    /// A user's limit may be another one after a reload.
+    fn apply_user_limits(&self, config: &config::Config) {
+        let users: Vec<_> = self.users.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
+        for (user, limit) in users {
+            limit.set(limit_of(config.max_user_connections(&user)));
+        }
+    }
+
+    fn make(&self, hub: &Arc<Hub>, name: &str, settings: &config::Database) -> Option<Arc<Database>> {
+        let (cluster, tls) = self.clusters.load().get(&settings.cluster).cloned()?;
+        let setup = hub.setup.load();
+        let gate = hub.gates.get_or_create_of(&named(name, settings)).ok()?;
+        Some(Arc::new(Database {
+            name: name.into(),
+            gate: CurrentGate::new(gate.clone()),
+            stats: hub.stats.database(),
+            rehearsal: Rehearsal::default(),
+            limit: SharedLimit::new(limit_of(settings.max_db_connections), self.in_line.clone()),
+            catalog: Catalog::default(),
+            log_ins: Arc::default(),
+            sequence_askers: Askers::default(),
+            process_askers: Askers::default(),
+            setup: ArcSwap::from_pointee(DatabaseSetup {
+                settings: settings.clone(),
+                cluster,
+                tls,
+                gate,
+                opening: Opening::of(&setup.config),
+            }),
+            generation: AtomicU64::new(1),
+            paused: AtomicBool::new(self.paused.load(SeqCst)),
+            disabled: AtomicBool::new(false),
+            resumed: Notify::new(),
+            pools: Mutex::default(),
+            resolved: DashMap::with_shard_amount(super::SHARDS),
+            refusal_place: ArcSwapOption::empty(),
+            hub: self.hub.clone(),
+        }))
+    }
+}
+
+impl Cluster {
+    /// Whether any server of it was ever seen or looked for in vain: start-up has come that far.
+    pub fn is_explored(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.role() != Role::Unknown)
+    }
+}

@@ -1,0 +1,7 @@
+//! What sessions share about maintenance: the state of catalogs, and counters.
+
+pub mod catalog_changes;
+pub mod catalog_state;
+pub(in crate::shared) mod refusal_counters;
+pub mod rehearsal;
+pub mod same_server;

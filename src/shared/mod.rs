@@ -1,0 +1,244 @@
+//! What the sessions of one process share, and what those of one core share.
+//!
+//! [`Hub`] is for all: databases with their gates and pools, and a way to every core. [`Core`] belongs to one thread:
+//! buffers, verdicts, prepared statements and its [`client::Client`]s. Whoever wants to know or do something about clients
+//! sends a closure to their core ([`Hub::on_core`]), so that a session's own state needs no locks.
+
+mod cancel_keys;
+pub mod client;
+pub mod clock;
+mod credentials;
+pub mod database;
+pub mod login_reply_cache;
+pub mod maintenance;
+pub mod prepared_statement;
+mod recent_callers;
+pub mod sockets;
+pub mod stats;
+mod worker_state;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+pub use crate::shared::cancel_keys::Keys;
+pub use crate::shared::client::{Client, Phase};
+pub use crate::shared::database::{Database, Databases};
+pub use crate::shared::maintenance::catalog_changes::ChangeUnderWay;
+pub use crate::shared::maintenance::refusal_counters::{Layer, Layers};
+pub use crate::shared::prepared_statement::Statement;
+pub use crate::shared::worker_state::Core;
+
+use crate::auth::{Decoy, Userlist};
+use crate::config::Config;
+use crate::gate::Gates;
+use crate::log::{Occasionally, RefusedStatements};
+use crate::server::backend_ledger::Ledger;
+use crate::server::pool::{InLine, SharedLimit};
+use crate::server::state::session_vars::Seed;
+use crate::sql::Analyzer;
+use crate::tls::ClientTls;
+
+/// A job for a core: runs on its thread, between the sessions' own steps.
+pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
+
+/// Jobs that may wait for a core. More are refused: a console must not be able to fill memory.
+const JOBS: usize = 1024;
+/// Parts of a map that each database has, each with a lock of its own: there may be hundreds of databases.
+const SHARDS: usize = 8;
+
+/// What is read from the configuration and may change at a reload.
+pub struct Setup {
+    /// The configuration.
+    pub config: Config,
+    /// Users and their secrets.
+    pub userlist: Userlist,
+    /// TLS towards clients; None when it is not offered.
+    pub tls: ClientTls,
+    /// The statement reader, with the list of refused functions.
+    pub analyzer: Arc<Analyzer>,
+}
+
+fn resets_always(setup: &Setup) -> bool {
+    let pooling = &setup.config.pooling;
+    pooling.server_reset_query_always && !pooling.server_reset_query.is_empty()
+}
+
+/// Shared by all cores.
+pub struct Hub {
+    /// The setup in force.
+    pub setup: ArcSwap<Setup>,
+    /// Of the setup, for whoever asks at the end of each lease.
+    resets_always: AtomicBool,
+    /// Databases, their gates and pools.
+    pub databases: Databases,
+    /// The gates of all databases.
+    pub gates: Arc<Gates>,
+    /// What an unknown user looks like.
+    pub decoy: Decoy,
+    /// For fingerprints of settings.
+    pub seed: Arc<Seed>,
+    /// All server connections of the proxy.
+    pub total: Arc<SharedLimit>,
+    /// Clients connected now, the console's too.
+    pub clients: AtomicUsize,
+    /// The most that there have been since somebody looked last.
+    pub most_clients: AtomicUsize,
+    /// Numbers for clients: the `pid` of their cancel keys.
+    pub client_ids: AtomicU64,
+    /// Readings of catalogs, numbered from 1.
+    pub readings: AtomicU64,
+    /// Cancel keys that have a server process's id.
+    pub keys: Keys,
+    /// Back ends that this proxy has opened.
+    pub ledger: Arc<Ledger>,
+    /// What has kept writes from databases in maintenance.
+    pub layers: Layers,
+    /// Counters of each core.
+    pub stats: crate::shared::stats::Stats,
+    /// What clients have been refused, for the log.
+    pub refused_statements: RefusedStatements,
+    /// Connections that could not be accepted since too many files are open, for the log.
+    pub too_many_files: Occasionally,
+    /// Clients beyond max_client_conn, for the log.
+    pub too_many_clients: Occasionally,
+    /// To the proxy's main loop.
+    pub control: mpsc::Sender<Control>,
+    /// When the process began to serve.
+    pub began: std::time::SystemTime,
+    count: usize,
+    cores: ArcSwap<Vec<mpsc::Sender<Job>>>,
+}
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Clients leave by themselves, when they like.
+    Leave,
+    /// Transactions may end.
+    Drain,
+    /// They may not.
+    Now,
+}
+
+/// What the proxy's main loop is asked for.
+pub enum Control {
+    /// Take over the configuration file; or says what is wrong.
+    Reload(oneshot::Sender<Result<Reloaded, String>>),
+    /// Stop.
+    Stop(Stop),
+}
+
+/// What a reload has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Reloaded {
+    /// Keys at the top of the file that are others now.
+    pub changed: usize,
+    /// What the operator should know: keys that need a restart, names that lead elsewhere.
+    pub told: Vec<String>,
+}
+
+/// What a hub is made of.
+pub struct HubParts {
+    /// The setup to start with.
+    pub setup: Setup,
+    /// The gates, with the state that was found on disk.
+    pub gates: Arc<Gates>,
+    /// Back ends, with those that an earlier life has left.
+    pub ledger: Arc<Ledger>,
+    /// Number of cores.
+    pub cores: usize,
+    /// What an unknown user looks like.
+    pub decoy: Decoy,
+    /// To the proxy's main loop.
+    pub control: mpsc::Sender<Control>,
+}
+
+impl Hub {
+    /// Makes the hub and, for each core, the queue of its jobs.
+    pub fn new(parts: HubParts) -> (Arc<Self>, Vec<mpsc::Receiver<Job>>) {
+        let (senders, receivers) = (0..parts.cores).map(|_| mpsc::channel(JOBS)).unzip();
+        let in_line = Arc::<InLine>::default();
+        let most = crate::shared::database::limit_of(parts.setup.config.pooling.max_server_connections);
+        let total = SharedLimit::new(most, in_line.clone());
+        let hub = Arc::new_cyclic(|hub| Self {
+            databases: Databases::new(hub.clone(), in_line),
+            resets_always: AtomicBool::new(resets_always(&parts.setup)),
+            setup: ArcSwap::from_pointee(parts.setup),
+            gates: parts.gates,
+            ledger: parts.ledger,
+            decoy: parts.decoy,
+            control: parts.control,
+            began: std::time::SystemTime::now(),
+            count: parts.cores,
+            seed: Arc::default(),
+            total,
+            clients: AtomicUsize::new(0),
+            most_clients: AtomicUsize::new(0),
+            client_ids: AtomicU64::new(1),
+            readings: AtomicU64::new(1),
+            keys: Keys::default(),
+            layers: Layers::default(),
+            stats: crate::shared::stats::Stats::new(parts.cores),
+            refused_statements: RefusedStatements::default(),
+            too_many_files: Occasionally::every(Duration::from_secs(60)),
+            too_many_clients: Occasionally::every(Duration::from_secs(1)),
+            cores: ArcSwap::from_pointee(senders),
+        });
+        (hub, receivers)
+    }
+
+    /// Puts another setup in force.
+    pub fn put_setup(&self, setup: Setup) {
+        self.resets_always.store(resets_always(&setup), SeqCst);
+        self.setup.store(Arc::new(setup));
+    }
+
+    /// Whether each server connection is cleaned when it comes back.
+    #[inline]
+    pub fn resets_always(&self) -> bool {
+        self.resets_always.load(Relaxed)
+    }
+
+    /// Number of cores.
+    pub fn cores(&self) -> usize {
+        self.count
+    }
+
+    /// Ends the cores: no more jobs.
+    pub fn close_cores(&self) {
+        self.cores.store(Arc::default());
+    }
+
+    /// Runs `job` on a core and gives its result; None when the core is gone or its queue is full.
+    pub async fn on_core<R: Send + 'static>(
+        &self,
+        core: usize,
+        job: impl FnOnce(&Rc<Core>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (tell, told) = oneshot::channel();
+        let job: Job = Box::new(move |core| _ = tell.send(job(core)));
+        let sender = self.cores.load().get(core)?.clone();
+        sender.send(job).await.ok()?;
+        drop(sender);
+        told.await.ok()
+    }
+
+    /// Runs `job` on every core and gives what they give.
+    pub async fn on_every_core<R: Send + 'static>(
+        &self,
+        job: impl Fn(&Rc<Core>) -> R + Clone + Send + 'static,
+    ) -> Vec<R> {
+        let mut results = Vec::with_capacity(self.count);
+        for core in 0..self.count {
+            let job = job.clone();
+            results.extend(self.on_core(core, move |core| job(core)).await);
+        }
+        results
+    }
+}

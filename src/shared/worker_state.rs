@@ -1,0 +1,134 @@
+//! What the sessions of one core share. One thread only: nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use tokio::sync::Notify;
+
+use super::client::Client;
+use super::clock::{Clock, Woken};
+use super::login_reply_cache::Greetings;
+use super::prepared_statement::Statements;
+use super::{Hub, Setup};
+use crate::protocol::BufferPool;
+use crate::server::state::session_vars::Alike;
+use crate::sql::Analyzer;
+use crate::sql::cache::verdicts::VerdictCache;
+
+/// See the module.
+pub struct Core {
+    /// Which core.
+    pub index: usize,
+    /// What all cores share.
+    pub hub: Arc<Hub>,
+    /// The time.
+    pub clock: Clock,
+    /// Memory for buffers.
+    pub buffers: Rc<BufferPool>,
+    /// Statements that were read before.
+    pub verdicts: RefCell<VerdictCache>,
+    /// Protocol-level prepared statements.
+    pub statements: Rc<Statements>,
+    /// What its clients are told at their log-in.
+    pub greetings: RefCell<Greetings>,
+    /// Settings that its clients begin with.
+    pub alike: RefCell<Alike>,
+    clients: RefCell<HashMap<u64, Rc<Client>>>,
+    stopping: Cell<bool>,
+    stopped: Notify,
+}
+
+impl Core {
+    /// The context of core number `index`.
+    pub fn new(index: usize, hub: Arc<Hub>, woken: Woken) -> Rc<Self> {
+        let setup = hub.setup.load();
+        let config = &setup.config;
+        let buffers = BufferPool::new(config.memory.buffer_size.bytes(), 64);
+        let verdicts =
+            RefCell::new(VerdictCache::new(Analyzer::clone(&setup.analyzer), config.memory.verdict_cache_size.bytes()));
+        drop(setup);
+        Rc::new(Self {
+            index,
+            hub,
+            clock: Clock::new(woken),
+            buffers,
+            verdicts,
+            statements: Statements::new(index),
+            greetings: RefCell::default(),
+            alike: RefCell::default(),
+            clients: RefCell::default(),
+            stopping: Cell::new(false),
+            stopped: Notify::new(),
+        })
+    }
+
+    /// The setup in force.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.hub.setup.load_full()
+    }
+
+    /// A number that no other client has, with this core in it, and a secret: the cancel key of a new client that speaks
+    /// that minor version of the protocol.
+    ///
+    /// # Errors
+    /// The kernel gives no randomness.
+    pub fn new_key(&self, minor: u32) -> Result<(u64, Arc<[u8]>), getrandom::Error> {
+        // From 3.2 on it may be longer than four bytes: as long as PostgreSQL 18 makes it.
+        let mut secret = vec![0; if minor >= 2 { 32 } else { 4 }];
+        getrandom::fill(&mut secret)?;
+        let id = self.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (self.index as u64) << 24 & 0x7f00_0000;
+        Ok((id, secret.into()))
+    }
+
+    /// Makes a client known to who looks for it.
+    pub fn enter(&self, client: &Rc<Client>) {
+        self.clients.borrow_mut().insert(client.id, client.clone());
+    }
+
+    /// Forgets a client that has gone.
+    pub fn leave(&self, id: u64) {
+        let mut clients = self.clients.borrow_mut();
+        clients.remove(&id);
+        // Memory of a crowd that has left goes back.
+        if clients.capacity() > 1024 && clients.len() * 8 < clients.capacity() {
+            clients.shrink_to_fit();
+        }
+    }
+
+    /// A client by its number.
+    pub fn client(&self, id: u64) -> Option<Rc<Client>> {
+        self.clients.borrow().get(&id).cloned()
+    }
+
+    /// Its clients.
+    pub fn clients(&self) -> Vec<Rc<Client>> {
+        self.clients.borrow().values().cloned().collect()
+    }
+
+    /// How many clients it has.
+    pub fn client_count(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    /// From now on no client is taken in, and each that is idle is sent away.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.stopped.notify_waiters();
+    }
+
+    /// Returns once [`Self::stop`] is called.
+    pub async fn until_stopping(&self) {
+        let stopped = self.stopped.notified();
+        if !self.is_stopping() {
+            stopped.await;
+        }
+    }
+
+    /// Whether [`Self::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+}

@@ -1,0 +1,6 @@
+//! Texts that are put together and run: what is known of their pieces, in each language.
+
+pub(in crate::sql::hidden_writers) mod built;
+pub(in crate::sql::hidden_writers) mod languages;
+pub(in crate::sql::hidden_writers) mod remote;
+pub(in crate::sql::hidden_writers) mod variables;

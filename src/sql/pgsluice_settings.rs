@@ -1,0 +1,168 @@
+//! `SHOW pgsluice.mode` and its like: settings that are pgsluice's own, read-only, and known to no server.
+
+use super::lex::encoding::{LexContext, StandardStrings, mask};
+use super::lex::lexer::Lexer;
+use super::lex::token_cursor::Cursor;
+use super::statement::{Kind, SessionEffect, Statement};
+
+/// A setting of pgsluice's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// `read_write`, `draining`, `read_only` or `offline`.
+    Mode,
+    /// What applications are told of the maintenance.
+    Message,
+    /// When it is expected to end.
+    Until,
+    /// Grows by one with each change of mode.
+    Epoch,
+}
+
+/// What a statement does with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnUse {
+    /// SHOW.
+    Shows(Own),
+    /// SET or RESET, which is not allowed.
+    Sets(Own),
+    /// SET or RESET of a name that could be one, but is none.
+    SetsUnknown,
+}
+
+/// What their names begin with.
+const PREFIX: &[u8] = b"pgsluice.";
+
+/// Longer texts are not looked at: nobody writes so much around a SHOW.
+const LONGEST: usize = 256;
+
+impl Own {
+    const ALL: [Self; 4] = [Self::Mode, Self::Message, Self::Until, Self::Epoch];
+
+    /// Its name, as PostgreSQL would print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mode => "pgsluice.mode",
+            Self::Message => "pgsluice.message",
+            Self::Until => "pgsluice.until",
+            Self::Epoch => "pgsluice.epoch",
+        }
+    }
+
+    /// The setting of that name. Names are compared without regard to case, quoted or not.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|own| name.eq_ignore_ascii_case(own.name().as_bytes()))
+    }
+}
+
+/// Whether a text may use one, at the price of a glance: what begins with SHOW, SET, RESET, SELECT or something before them.
+pub fn may_use_own(text: &[u8]) -> bool {
+    let begins = |word: &[u8]| text.get(..word.len()).is_some_and(|front| front.eq_ignore_ascii_case(word));
+    let odd = text.first().is_some_and(|first| !first.is_ascii_alphabetic());
+    text.len() <= LONGEST
+        && (odd || [b"sho", b"set", b"res", b"sel", b"wit", b"val"].iter().any(|word| begins(*word)))
+        && text.windows(8).any(|window| window.eq_ignore_ascii_case(b"pgsluice"))
+}
+
+/// What the statement does with a setting of pgsluice's own.
+#[inline]
+pub fn own_use(statement: &Statement, text: &[u8], context: LexContext) -> Option<OwnUse> {
+    match statement.kind {
+        Kind::Utility if statement.tag == "SHOW" => shows(statement.text(text), context).map(OwnUse::Shows),
+        // By SET, or by set_config() in whatever statement.
+        _ => set_name(statement).map(|name| Own::of(name).map_or(OwnUse::SetsUnknown, OwnUse::Sets)),
+    }
+}
+
+/// The name of the setting of our own, known or not, that a statement gives another value.
+pub fn set_name(statement: &Statement) -> Option<&[u8]> {
+    statement.effects.iter().find_map(|effect| match effect {
+        SessionEffect::Set { name, .. } | SessionEffect::Reset(name) | SessionEffect::SetConfig { name, .. }
+            if is_ours(name) =>
+        {
+            Some(&**name)
+        }
+        // By set_config() with a value that is not in the text. What a DO may come to is not known.
+        SessionEffect::Leaves(left) if statement.tag != "DO" => {
+            left.names.iter().map(|name| &**name).find(|name| is_ours(name))
+        }
+        _ => None,
+    })
+}
+
+/// Whether a name, quoted or not, is in the space that is pgsluice's own.
+pub fn is_ours(name: &[u8]) -> bool {
+    name.get(..PREFIX.len()).is_some_and(|front| front.eq_ignore_ascii_case(PREFIX))
+}
+
+fn shows(text: &[u8], context: LexContext) -> Option<Own> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let (masked, _) = mask(text, context.encoding);
+    let lexer = Lexer::new(&masked, context.strings != StandardStrings::Off);
+    let mut cursor = Cursor::new(&lexer, 0, u32::try_from(masked.len()).ok()?);
+    cursor.bump();
+    let own = Own::of(&cursor.dotted_name()?)?;
+    cursor.at_end().then_some(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::analyze;
+
+    fn read(text: &str) -> Option<OwnUse> {
+        let context = LexContext::default();
+        assert!(may_use_own(text.as_bytes()), "{text}");
+        let analysis = analyze(text.as_bytes(), context);
+        own_use(analysis.single().unwrap(), text.as_bytes(), context)
+    }
+
+    #[test]
+    fn every_spelling() {
+        for text in [
+            "SHOW pgsluice.mode",
+            " show PGSLUICE . Mode ;",
+            "/* x */ SHOW \"pgsluice\".\"mode\" -- y",
+            "SHOW \"pgsluice.mode\"",
+        ] {
+            assert_eq!(read(text), Some(OwnUse::Shows(Own::Mode)), "{text}");
+        }
+        assert_eq!(read("show pgsluice.until"), Some(OwnUse::Shows(Own::Until)));
+        for text in [
+            "SET pgsluice.epoch = 1",
+            "set local PGSLUICE.epoch to default",
+            "RESET pgsluice.epoch",
+            "SET SESSION \"pgsluice\".epoch TO '1'",
+        ] {
+            assert_eq!(read(text), Some(OwnUse::Sets(Own::Epoch)), "{text}");
+        }
+        for text in ["SHOW pgsluice.nonsense", "SHOW pgsluice", "SHOW pgsluice.mode.x", "SET pgsluicer.x = 1"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(read("SELECT set_config('pgsluice.mode', 'x', false)"), Some(OwnUse::Sets(Own::Mode)));
+    }
+
+    #[test]
+    fn names_that_nobody_knows() {
+        for text in [
+            "SET pgsluice.x = 1",
+            "SET LOCAL \"PGSLUICE\".reads TO replica",
+            "RESET pgsluice.x",
+            "SELECT set_config('Pgsluice.x', '1', true)",
+            "SELECT set_config('pgsluice.x', $1, false)",
+            "SELECT pg_catalog.set_config('pgsluice.x', $1, true)",
+            "SELECT set_config('pgsluice.x', 'a' || 'b', $1)",
+            "WITH w AS (SELECT set_config('pgsluice.x', $1, false)) SELECT * FROM w",
+        ] {
+            assert_eq!(read(text), Some(OwnUse::SetsUnknown), "{text}");
+        }
+    }
+
+    #[test]
+    fn most_texts_are_not_even_looked_at() {
+        for text in ["UPDATE pgsluice SET mode = 1", "", "SHOW work_mem"] {
+            assert!(!may_use_own(text.as_bytes()), "{text}");
+        }
+    }
+}
