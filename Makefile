@@ -135,10 +135,11 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 # Everything that .ci/run asks for.
-ci: lint deny msrv fuzz-smoke test
+ci: lint doc deny msrv fuzz-smoke test
 
+# What is private is documented too, and may be linked to.
 doc:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 deny:
 	@.ci/deny

@@ -63,8 +63,9 @@ pub struct Run {
     #[arg(long, value_name = "URL", env = "PGSLUICE_UPSTREAM", hide_env_values = true)]
     upstream: Option<UpstreamUrl>,
 
-    /// Listen here, whatever the file says, such as 127.0.0.1:6432, [::1]:6432 or *:6432.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    /// Where to listen, whatever the file says.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen,
+        help = "Listen here, whatever the file says, such as 127.0.0.1:6432, [::1]:6432 or *:6432")]
     listen: Option<(ListenAddr, u16)>,
 
     /// Log this much, whatever the file says.

@@ -92,17 +92,17 @@ pub enum Show {
 /// Commands that change something other than the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// PAUSE [db]
+    /// `PAUSE [db]`
     Pause(Option<String>),
-    /// RESUME [db]
+    /// `RESUME [db]`
     Resume(Option<String>),
-    /// KILL [db]
+    /// `KILL [db]`
     Kill(Option<String>),
     /// KILL_CLIENT id
     KillClient(u64),
-    /// RECONNECT [db]
+    /// `RECONNECT [db]`
     Reconnect(Option<String>),
-    /// WAIT_CLOSE [db]
+    /// `WAIT_CLOSE [db]`
     WaitClose(Option<String>),
     /// DISABLE db
     Disable(String),

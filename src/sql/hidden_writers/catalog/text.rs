@@ -17,7 +17,7 @@ const MOST_NAMES: usize = 20;
 
 impl Graph {
     /// Whether an unseen writer is within reach of a text that anybody who is no superuser puts together. `strong` is what leads to
-    /// one by more than [`EVERYBODYS`].
+    /// one by more than [`EVERYBODYS`](super::EVERYBODYS).
     pub(super) fn within_reach(&self, strong: &Map<Node, Rc<str>>) -> bool {
         self.roles || !self.callable(strong).is_empty()
     }
