@@ -117,6 +117,7 @@ impl Session {
     }
 
     /// Nothing more is looked at before the server has answered some of what it was sent.
+    #[cold]
     fn wait_for_answers(&mut self) -> Next {
         self.hurry_answers();
         self.io.client_wants = 0;

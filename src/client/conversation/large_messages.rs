@@ -69,6 +69,7 @@ impl Session {
     }
 
     /// Whether the names in a Bind are still to come.
+    #[cold]
     pub(in crate::client) fn lacks_names(&self, header: Header) -> bool {
         let body = self.body(header);
         header.tag == b'B' && body.len() < LONGEST_NAMES && frontend::bind(body).is_err()
@@ -93,6 +94,7 @@ impl Session {
     }
 
     /// The error for a message that is larger than any may be.
+    #[cold]
     pub(in crate::client) fn larger_than_messages(&self, header: Header) -> Report {
         let detail =
             format!("A message that has to be read whole may have max_message_size ({} bytes).", self.manner.largest);
@@ -100,11 +102,13 @@ impl Session {
     }
 
     /// The error for a message that has to be read whole, if there is no room for it.
+    #[cold]
     pub(in crate::client) fn lacks_memory_to_read(&self, header: Header) -> Option<Report> {
         if header.total <= STREAMED || self.lacks_names(header) { None } else { self.lacks_memory(header.total) }
     }
 
     /// Refuses a message without reading it. None: it is dropped as it comes.
+    #[cold]
     pub(in crate::client) fn refuse_large(&mut self, header: Header, report: Report) -> Option<Next> {
         match self.too_large(header, report) {
             Handled::Needs(nature) => Some(Next::Acquire(nature)),

@@ -109,6 +109,7 @@ impl Session {
     }
 
     /// The same by the statements that they keep, for a message that may add a large one.
+    #[inline]
     pub(in crate::client) fn has_large_pending(&self, header: Header) -> bool {
         if header.total <= SMALL_MESSAGE || !matches!(header.tag, b'P' | b'Q') || self.flow.copy_in {
             return false;

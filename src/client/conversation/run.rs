@@ -133,6 +133,7 @@ impl Session {
 
     /// Moves bytes as far as the sockets let it: first out, so that there is room, then in. Ready when there is something
     /// to look at.
+    #[inline(always)]
     fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Result<Woken, End>> {
         self.me.wakes(cx);
         if self.me.is_asked() {
@@ -188,6 +189,7 @@ impl Session {
         self.write_server_out(cx)
     }
 
+    #[inline(always)]
     fn write_server_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.has_turned() && self.breaking == Breaking::No && self.holds_bytes_back() {
             return Ok(false);
@@ -259,6 +261,7 @@ impl Session {
     }
 
     /// True if something came.
+    #[inline(always)]
     fn read_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Some(server) = self.lease.server() else { return Ok(false) };
         let io = &mut self.io;
