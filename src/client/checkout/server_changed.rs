@@ -214,7 +214,7 @@ impl Session {
 
     /// Whether the connection may write, and its server has turned since it was known to be the primary. Costs no more than a look
     /// at a number.
-    #[inline]
+    #[inline(always)]
     pub(in crate::client) fn has_turned(&self) -> bool {
         match &self.lease {
             Lease::Write { conn, .. } | Lease::Allowed { conn } | Lease::Operator { conn, .. } => {

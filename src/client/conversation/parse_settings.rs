@@ -177,6 +177,14 @@ impl Session {
         statement.context().strings == StandardStrings::Unknown && is_sensitive(&statement.cached.text)
     }
 
+    /// A named statement is prepared on the server connection: where nobody knows how it could be prepared elsewhere, it stays there.
+    pub(in crate::client) fn note_parsed(&mut self, name: &[u8]) {
+        let bound = self.names.statement(name).is_some_and(|statement| Self::is_bound_to_its_server(statement));
+        if bound && !self.manner.refuses_pins {
+            self.pins.add(crate::client::state::pins::Pin::Prepared);
+        }
+    }
+
     /// The error where a statement would have to be parsed once more, and cannot be.
     pub(in crate::client) fn cannot_parse_again(&self, name: &[u8], statement: &Prepared) -> Option<Report> {
         let unsure = self.flow.reading_unsure && !self.other_settings(statement).is_empty();

@@ -159,6 +159,14 @@ impl Expected {
         self
     }
 
+    /// The name of a statement or portal that changes by it, unless that is the unnamed one.
+    pub fn named(&self) -> Option<&[u8]> {
+        match &self.before {
+            Before::Named(named) => Some(&named.0),
+            _ => None,
+        }
+    }
+
     /// Whether a name changes by it, or a statement comes to stand on the server.
     pub fn renames(&self) -> bool {
         !matches!(self.before, Before::Same)

@@ -179,7 +179,7 @@ impl Session {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let io = &self.io;
         let Some(server) = self.lease.server() else { return Ok(false) };

@@ -128,8 +128,11 @@ impl Session {
                 self.answered_execute();
             }
             b'1' => {
-                if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_) | What::OwnParse, .. })) {
-                    self.flow.expects.pop_front();
+                if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_) | What::OwnParse, .. }))
+                    && let Some(parsed) = self.flow.expects.pop_front()
+                    && let Some(name) = parsed.named()
+                {
+                    self.note_parsed(name);
                 }
             }
             b'2' | b'3' => {

@@ -249,11 +249,10 @@ impl Session {
                 self.learn_meaning(&name, &statement);
             }
         }
-        if Self::is_bound_to_its_server(&statement) && !self.manner.refuses_pins {
-            // Nobody knows how it could be prepared elsewhere.
-            self.pins.add(crate::client::state::pins::Pin::Prepared);
-        }
         self.names.prepare(&name, statement);
+        if stands {
+            self.note_parsed(&name);
+        }
         Ok(Handled::Done)
     }
 
