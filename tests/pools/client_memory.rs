@@ -9,22 +9,11 @@ use pgsluice_fixtures::raw::message::{
 use pgsluice_fixtures::{Frame, Raw};
 
 use crate::memory::{forget_peak, peak, resident};
-use crate::stand::{LONG, Stand};
+use crate::stand::{LONG, Stand, answer, outcome};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: &str = "client_memory_limit = \"4MB\"\nmax_message_size = \"64MB\"\ndefault_pool_size = 2";
 const POOL_MODES: &str = "[users.u1]\npool_mode = \"session\"\n";
-
-fn answer(client: &mut Raw, messages: &[Vec<u8>]) -> Vec<Frame> {
-    client.round_trip(&messages.concat(), LONG).expect("an answer, and the connection lives")
-}
-
-/// SQLSTATEs, and what the last ReadyForQuery says.
-fn outcome(frames: &[Frame]) -> (Vec<String>, String) {
-    let errors = frames.iter().filter_map(Frame::error).map(|error| error.code().to_owned()).collect();
-    let ready = frames.iter().rfind(|frame| frame.tag == b'Z').expect("ReadyForQuery");
-    (errors, String::from_utf8_lossy(&ready.body).into_owned())
-}
 
 /// The one error in an answer, which has to be that of the limit; and what ReadyForQuery says.
 #[track_caller]

@@ -2,13 +2,13 @@
 
 use std::thread;
 
+use pgsluice_fixtures::Frame;
 use pgsluice_fixtures::raw::message::{
     bind, copy_data, copy_done, describe_portal, execute, flush, frame, function_call, parse, query, sync,
 };
-use pgsluice_fixtures::{Frame, Raw};
 
 use crate::memory::{forget_peak, peak, resident};
-use crate::stand::{LONG, Stand};
+use crate::stand::{LONG, Stand, answer, outcome};
 
 /// Twenty times `max_message_size`.
 const LARGE: usize = 20_000_000;
@@ -18,17 +18,6 @@ fn only_value(frames: &[Frame]) -> String {
     assert!(frames.iter().all(|frame| frame.error().is_none()), "{:?}", frames.iter().find_map(Frame::error));
     let row = frames.iter().find(|frame| frame.tag == b'D').expect("a row");
     String::from_utf8(row.values().remove(0).expect("a value")).expect("text")
-}
-
-fn answer(client: &mut Raw, messages: &[Vec<u8>]) -> Vec<Frame> {
-    client.round_trip(&messages.concat(), LONG).expect("an answer, and the connection lives")
-}
-
-/// SQLSTATEs, and what the last ReadyForQuery says.
-fn outcome(frames: &[Frame]) -> (Vec<String>, String) {
-    let errors = frames.iter().filter_map(Frame::error).map(|error| error.code().to_owned()).collect();
-    let ready = frames.iter().rfind(|frame| frame.tag == b'Z').expect("ReadyForQuery");
-    (errors, String::from_utf8_lossy(&ready.body).into_owned())
 }
 
 #[test]

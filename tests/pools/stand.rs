@@ -119,3 +119,15 @@ pub fn end(client: &mut Raw) -> Duration {
     assert!(frames.iter().all(|frame: &Frame| frame.error().is_none()), "{frames:?}");
     began.elapsed()
 }
+
+/// What comes back for these messages, the last of which is a Sync or a query.
+pub fn answer(client: &mut Raw, messages: &[Vec<u8>]) -> Vec<Frame> {
+    client.round_trip(&messages.concat(), LONG).expect("an answer, and the connection lives")
+}
+
+/// SQLSTATEs, and what the last ReadyForQuery says.
+pub fn outcome(frames: &[Frame]) -> (Vec<String>, String) {
+    let errors = frames.iter().filter_map(Frame::error).map(|error| error.code().to_owned()).collect();
+    let ready = frames.iter().rfind(|frame| frame.tag == b'Z').expect("ReadyForQuery");
+    (errors, String::from_utf8_lossy(&ready.body).into_owned())
+}

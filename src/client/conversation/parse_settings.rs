@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use super::pending_replies::{Expected, Hide, Proof, What};
 use crate::client::Session;
+use crate::client::state::pins::Pin;
 use crate::config::PoolMode;
 use crate::protocol::frame::{HEADER, Header};
 use crate::protocol::{Report, frontend};
@@ -124,7 +125,7 @@ impl Session {
             || statements.iter().any(|one| may_change(one) || hidden && one.kind == Kind::Read);
         if cached.analysis.ambiguous && self.flow.reading_unsure && !self.manner.refuses_pins {
             // What it has done to the session is not known either.
-            self.pins.add(crate::client::state::pins::Pin::Settings);
+            self.pins.add(Pin::Settings);
         }
     }
 
@@ -181,7 +182,7 @@ impl Session {
     pub(in crate::client) fn note_parsed(&mut self, name: &[u8]) {
         let bound = self.names.statement(name).is_some_and(|statement| Self::is_bound_to_its_server(statement));
         if bound && !self.manner.refuses_pins {
-            self.pins.add(crate::client::state::pins::Pin::Prepared);
+            self.pins.add(Pin::Prepared);
         }
     }
 

@@ -160,7 +160,7 @@ impl Expected {
     }
 
     /// The name of a statement or portal that changes by it, unless that is the unnamed one.
-    pub fn named(&self) -> Option<&[u8]> {
+    pub fn renamed(&self) -> Option<&[u8]> {
         match &self.before {
             Before::Named(named) => Some(&named.0),
             _ => None,

@@ -130,7 +130,7 @@ impl Session {
             b'1' => {
                 if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_) | What::OwnParse, .. }))
                     && let Some(parsed) = self.flow.expects.pop_front()
-                    && let Some(name) = parsed.named()
+                    && let Some(name) = parsed.renamed()
                 {
                     self.note_parsed(name);
                 }
