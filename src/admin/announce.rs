@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::console::{Console, Failed};
+use super::commands::Caller;
 use super::rehearse::targets;
 use super::table::{Column, Table, columns};
 use crate::gate::Target;
@@ -13,9 +13,9 @@ use crate::shared::client::Ask;
 pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];
 
 /// Runs it. A client that is busy is told at the end of what runs, unless an empty text takes that back before.
-pub(super) async fn run(console: &mut Console, target: &Target, text: &str) -> Result<Table, Failed> {
-    let hub = console.core.hub.clone();
-    tracing::warn!(event = "announcement", user = %console.me.user, client = %console.me.address_words(), text, "MAINTENANCE ANNOUNCE");
+pub(super) async fn run(caller: &Caller, target: &Target, text: &str) -> Result<Table, Report> {
+    let hub = caller.hub.clone();
+    tracing::warn!(event = "announcement", user = %caller.who.user, client = %caller.address(), text, "MAINTENANCE ANNOUNCE");
     let mut table = Table::new(COLUMNS);
     for database in targets(&hub, target)? {
         let words = format!("database \"{}\": {text}", database.name);
@@ -26,7 +26,7 @@ pub(super) async fn run(console: &mut Console, target: &Target, text: &str) -> R
             let of = clients.iter().filter(|one| one.database.as_ref().is_some_and(|db| Arc::ptr_eq(db, &database)));
             of.map(|client| client.ask(Ask::Notice(report.clone()))).count()
         });
-        let told: usize = console.link.wait(told).await?.into_iter().sum();
+        let told: usize = told.await.into_iter().sum();
         table.push([(*name).into(), told.into()]);
     }
     Ok(table)

@@ -4,14 +4,17 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
-use super::control;
+use tokio::task::yield_now;
+
+use super::commands;
+use super::commands::Caller;
 use super::extended::Names;
 use super::language::command::{Command, Polite};
 use super::language::parser;
 use super::language::words::statements;
 use super::link::{Broken, End, Link};
-use super::table::{Column, Formats, Table, describe, row};
-use super::{announce, check, maintenance, rehearse, settings, show};
+use super::settings;
+use super::table::{Formats, Table, describe, row};
 use crate::client::startup::negotiate::{Guest, tell};
 use crate::gate::Who;
 use crate::log::clients;
@@ -22,6 +25,8 @@ use crate::shared::{Client, Core, Phase};
 
 /// Bytes of a command that failed that are logged.
 const LOGGED: usize = 200;
+/// Rows that are written before clients of the same worker have their turn.
+const ROWS: usize = 100;
 
 /// What a user may do here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,8 +259,11 @@ impl Console {
             if let Some(table) = table {
                 let out = &mut self.link.out;
                 describe(out, table.columns, &Formats::TEXT);
-                for cells in &table.rows {
+                for (at, cells) in table.rows.iter().enumerate() {
                     row(out, table.columns, cells, &Formats::TEXT);
+                    if at % ROWS == ROWS - 1 {
+                        yield_now().await;
+                    }
                 }
             }
             answer::command_complete(&mut self.link.out, command.tag());
@@ -273,19 +281,6 @@ impl Console {
         }
         self.me.enter(Phase::Active);
         match command {
-            Command::Show(command) => show::run(self, command).await,
-            Command::Gate(command) => maintenance::run(self, command).await.map(Some),
-            Command::Check(target) => check::run(self, target).await.map(Some),
-            Command::Announce(target, text) => announce::run(self, target, text).await.map(Some),
-            Command::Rehearse(target, lasts) => rehearse::run(self, target, *lasts).map(Some),
-            Command::Control(command) => {
-                tracing::info!(
-                    event = "console_command", user = %self.me.user, client = %self.me.address_words(), command = command.tag(),
-                    target = command.target(), "console command"
-                );
-                control::run(self, command).await.map(|()| None)
-            }
-            Command::Unavailable(name) => Err(Report::error("0A000", format!("{name} is not implemented yet")).into()),
             Command::Polite(polite) => {
                 match polite {
                     Polite::Begin(_) => self.status = TxStatus::Block,
@@ -301,26 +296,36 @@ impl Console {
                 Ok(Some(table))
             }
             Command::Catalog => Ok(Some(Table::new(&[]))),
+            command => self.give(command).await,
         }
+    }
+
+    /// Gives a command to the proxy; notices go out while it runs.
+    async fn give(&mut self, command: &Command) -> Result<Option<Table>, Failed> {
+        let (caller, mut notices) = Caller::new(self.core.hub.clone(), self.who());
+        let mut running = Box::pin(commands::run(&caller, command));
+        let done = loop {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    Some(notice) = notices.recv() => Err(notice),
+                    done = &mut running => Ok(done),
+                }
+            };
+            match self.link.wait(next).await? {
+                Ok(done) => break done,
+                Err(notice) => self.link.say(&notice),
+            }
+        };
+        while let Ok(notice) = notices.try_recv() {
+            self.link.say(&notice);
+        }
+        Ok(done?)
     }
 
     /// Who gives the commands.
     pub fn who(&self) -> Who {
         Who { user: self.me.user.to_string(), address: Some(self.me.address_words()) }
-    }
-}
-
-/// The columns of what a command gives; None if it gives no table.
-pub(super) fn columns(command: &Command) -> Option<&'static [Column]> {
-    match command {
-        Command::Show(command) => show::columns(command),
-        Command::Gate(_) => Some(maintenance::OUTCOME),
-        Command::Check(_) => Some(check::COLUMNS),
-        Command::Announce(..) => Some(announce::COLUMNS),
-        Command::Rehearse(..) => Some(rehearse::ANSWER),
-        Command::Scalar(scalar) => Some(scalar.columns()),
-        Command::Catalog => Some(&[]),
-        Command::Control(_) | Command::Unavailable(_) | Command::Polite(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::console::{Console, Failed};
+use super::commands::Caller;
 use super::language::command;
 use super::language::command::Shutdown;
 use crate::protocol::Report;
@@ -22,38 +22,38 @@ const LOOK: Duration = Duration::from_millis(20);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a command that has no table.
-pub(super) async fn run(console: &mut Console, command: &command::Control) -> Result<(), Failed> {
+pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(), Report> {
     use command::Control;
-    let hub = console.core.hub.clone();
+    let hub = &caller.hub;
     match command {
-        Control::Pause(name) => pause(console, &hub, name.as_deref()).await,
+        Control::Pause(name) => pause(hub, name.as_deref()).await,
         Control::Resume(name) => {
-            resume(&hub, name.as_deref())?;
-            choose_again(&hub, named(&hub, name.as_deref())?).await;
+            resume(hub, name.as_deref())?;
+            choose_again(hub, named(hub, name.as_deref())?).await;
             Ok(())
         }
-        Control::Kill(name) => kill(console, &hub, name.as_deref()).await,
-        Control::KillClient(id) => kill_client(console, &hub, *id).await,
+        Control::Kill(name) => kill(hub, name.as_deref()).await,
+        Control::KillClient(id) => kill_client(hub, *id).await,
         Control::Reconnect(name) => {
-            let databases = named(&hub, name.as_deref())?;
+            let databases = named(hub, name.as_deref())?;
             for pool in databases.iter().flat_map(|database| database.pools()) {
                 pool.reconnect();
                 pool.make_welcome_stale();
             }
-            choose_again(&hub, databases).await;
+            choose_again(hub, databases).await;
             Ok(())
         }
-        Control::WaitClose(name) => wait_close(console, &hub, name.as_deref()).await,
+        Control::WaitClose(name) => wait_close(hub, name.as_deref()).await,
         Control::Disable(name) => {
-            one(&hub, name)?.disable(true);
+            one(hub, name)?.disable(true);
             Ok(())
         }
         Control::Enable(name) => {
-            one(&hub, name)?.disable(false);
+            one(hub, name)?.disable(false);
             Ok(())
         }
-        Control::Reload => reload(console, &hub).await,
-        Control::Shutdown(how) => shutdown(console, &hub, *how).await,
+        Control::Reload => reload(caller).await,
+        Control::Shutdown(how) => shutdown(caller, *how),
     }
 }
 
@@ -72,13 +72,14 @@ fn named(hub: &Hub, name: Option<&str>) -> Result<Vec<Arc<Database>>, Report> {
 
 /// Holds new transactions back, then waits until every server connection has come back, and closes it. The pause stays when
 /// the console goes.
-async fn pause(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Failed> {
+async fn pause(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
     match name {
         Some(name) => _ = one(hub, name)?.pause(),
         None => hub.databases.pause_all(),
     }
     let databases = named(hub, name)?;
-    Ok(console.link.wait(close_all(hub, &databases)).await?)
+    close_all(hub, &databases).await;
+    Ok(())
 }
 
 fn is_of(client: &shared::Client, databases: &[Arc<Database>]) -> bool {
@@ -106,7 +107,7 @@ fn end(client: &std::rc::Rc<shared::Client>) {
 }
 
 /// Drops every client and every server connection; who comes next waits for RESUME.
-async fn kill(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Failed> {
+async fn kill(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
     match name {
         Some(name) => _ = one(hub, name)?.pause(),
         None => hub.databases.pause_all(),
@@ -131,21 +132,21 @@ async fn kill(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Resu
             sleep(LOOK).await;
         }
     };
-    Ok(console.link.wait(gone).await?)
+    gone.await;
+    Ok(())
 }
 
-async fn kill_client(console: &mut Console, hub: &Arc<Hub>, id: u64) -> Result<(), Failed> {
+async fn kill_client(hub: &Arc<Hub>, id: u64) -> Result<(), Report> {
     let found = hub.on_every_core(move |core| core.client(id).map(|client| end(&client)).is_some());
-    let found = console.link.wait(found).await?;
-    if found.contains(&true) {
+    if found.await.contains(&true) {
         Ok(())
     } else {
-        Err(Report::error("42704", format!("client {id} does not exist")).into())
+        Err(Report::error("42704", format!("client {id} does not exist")))
     }
 }
 
 /// Waits until no server connection is in use that RECONNECT or RELOAD has marked for closing.
-async fn wait_close(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Failed> {
+async fn wait_close(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
     let databases = named(hub, name)?;
     let closed = async {
         loop {
@@ -163,39 +164,41 @@ async fn wait_close(console: &mut Console, hub: &Arc<Hub>, name: Option<&str>) -
             sleep(LOOK).await;
         }
     };
-    Ok(console.link.wait(closed).await?)
+    closed.await;
+    Ok(())
 }
 
 fn stopping<T>(_: T) -> Report {
     Report::error("57P01", "pgsluice is shutting down")
 }
 
-async fn reload(console: &mut Console, hub: &Arc<Hub>) -> Result<(), Failed> {
+async fn reload(caller: &Caller) -> Result<(), Report> {
     let (tell, told) = oneshot::channel();
-    hub.control.try_send(shared::Control::Reload(tell)).map_err(stopping)?;
-    match console.link.wait(told).await?.map_err(stopping)? {
+    caller.hub.control.try_send(shared::Control::Reload(tell)).map_err(stopping)?;
+    match told.await.map_err(stopping)? {
         Ok(reloaded) => {
-            let link = &mut console.link;
-            reloaded.told.into_iter().for_each(|text| link.say(&Report::warning("01000", text)));
+            for text in reloaded.told {
+                caller.tell(Report::warning("01000", text)).await;
+            }
             Ok(())
         }
         Err(why) => {
             let (first, more) = why.split_once('\n').map_or((why.as_str(), None), |(first, more)| (first, Some(more)));
             let text = format!("configuration not reloaded: {first}");
-            Err(Report::error("F0000", text).with_detail(more.map(str::to_owned)).into())
+            Err(Report::error("F0000", text).with_detail(more.map(str::to_owned)))
         }
     }
 }
 
 /// The answer goes out before the end begins: whoever waits for it learns that the command was understood.
-async fn shutdown(console: &mut Console, hub: &Arc<Hub>, how: Shutdown) -> Result<(), Failed> {
+fn shutdown(caller: &Caller, how: Shutdown) -> Result<(), Report> {
     let stop = match how {
         Shutdown::Immediate => Stop::Now,
         Shutdown::WaitForServers => Stop::Drain,
         Shutdown::WaitForClients => Stop::Leave,
     };
     tracing::warn!(
-        event = "shutdown", user = %console.me.user, client = %console.me.address_words(), command = how.words(), "shutdown"
+        event = "shutdown", user = %caller.who.user, client = %caller.address(), command = how.words(), "shutdown"
     );
-    Ok(hub.control.try_send(shared::Control::Stop(stop)).map_err(stopping)?)
+    caller.hub.control.try_send(shared::Control::Stop(stop)).map_err(stopping)
 }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::console::{Console, Failed, columns, utf8};
+use super::commands::columns;
+use super::console::{Console, Failed, utf8};
 use super::language::command::{Command, Polite};
 use super::language::parser;
 use super::language::words::{Token, Words, statements};

@@ -1,7 +1,7 @@
 //! MAINTENANCE ON and OFF, OFFLINE and ONLINE: the gate does the work, this tells of it. The transition does not need the
 //! console that asked for it.
 
-use super::console::{Console, Failed};
+use super::commands::Caller;
 use super::language::command::GateCommand;
 use super::table::{Cell, Column, Table, columns};
 use crate::config;
@@ -10,7 +10,7 @@ use crate::gate::{
     Writes,
 };
 use crate::protocol::{Report, Severity};
-use crate::shared::Core;
+use crate::shared::Hub;
 
 /// Columns of the answer.
 pub(super) const OUTCOME: &[Column] = columns![
@@ -26,10 +26,10 @@ pub(super) const STATUS: &[Column] = columns![
 ];
 
 /// Runs a command of the gate to its end.
-pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<Table, Failed> {
-    let gates = console.core.hub.gates.clone();
-    let options = options(console, command).map_err(report)?;
-    let (target, who) = (command.target.clone(), console.who());
+pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table, Report> {
+    let gates = caller.hub.gates.clone();
+    let options = options(&caller.hub, command).map_err(report)?;
+    let (target, who) = (command.target.clone(), caller.who.clone());
     let name = match &command.target {
         Target::One(name) => name,
         Target::All => "*",
@@ -37,7 +37,7 @@ pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*'));
     let shown = if is_plain { name.to_owned() } else { format!("{name:?}") };
     tracing::warn!(
-        event = "gate_command", user = %who.user, client = %console.me.address_words(), database = %name, "{} {shown}", command.verb
+        event = "gate_command", user = %who.user, client = %caller.address(), database = %name, "{} {shown}", command.verb
     );
     let handle = match command.verb {
         Verb::On => gates.maintenance_on(target, options, who, command.wait),
@@ -45,29 +45,30 @@ pub(super) async fn run(console: &mut Console, command: &GateCommand) -> Result<
         Verb::Offline => gates.offline(target, options, who, command.wait),
     };
     let mut handle = handle.map_err(report)?;
-    while let Some(waits_for) = console.link.wait(handle.progress()).await? {
+    while let Some(waits_for) = handle.progress().await {
         for progress in waits_for {
-            console.link.say(&Report::notice(progress.to_string()));
+            caller.tell(Report::notice(progress.to_string())).await;
         }
     }
-    let outcomes = console.link.wait(handle.outcome()).await?;
+    let outcomes = handle.outcome().await;
     let others: Vec<_> = handle.other_names().map(|name| format!("\"{name}\"")).collect();
     if !others.is_empty() {
         let text = format!("{} is for every name of the database: \"{name}\", {}", command.verb, others.join(", "));
-        console.link.say(&Report::notice(text));
+        caller.tell(Report::notice(text)).await;
     }
-    answer(console, outcomes)
+    answer(caller, outcomes).await
 }
 
-fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateError>)>) -> Result<Table, Failed> {
-    let link = &mut console.link;
+async fn answer(caller: &Caller, outcomes: Vec<(String, Result<Outcome, GateError>)>) -> Result<Table, Report> {
     let mut table = Table::new(OUTCOME);
     let mut failed: Vec<GateError> = Vec::new();
     for (_, outcome) in outcomes {
         match outcome {
             Ok(outcome) => {
-                let allowed = allowing_rules(&console.core, &outcome);
-                warnings(&outcome).iter().chain(&allowed).for_each(|warning| link.say(warning));
+                let allowed = allowing_rules(&caller.hub, &outcome);
+                for warning in warnings(&outcome).into_iter().chain(allowed) {
+                    caller.tell(warning).await;
+                }
                 table.push(row(outcome));
             }
             Err(error) => failed.push(error),
@@ -77,16 +78,16 @@ fn answer(console: &mut Console, outcomes: Vec<(String, Result<Outcome, GateErro
     let Some(first) = failed.next() else { return Ok(table) };
     // Rows are lost behind an error: what became of the other databases has to be told before it.
     for other in failed {
-        link.say(&Report { severity: Severity::Warning, ..report(other) });
+        caller.tell(Report { severity: Severity::Warning, ..report(other) }).await;
     }
     if !table.rows.is_empty() {
         let text = match table.rows.len() {
             1 => "1 other database is done; SHOW MAINTENANCE tells".to_owned(),
             count => format!("{count} other databases are done; SHOW MAINTENANCE tells"),
         };
-        link.say(&warning(text));
+        caller.tell(warning(text)).await;
     }
-    Err(report(first).into())
+    Err(report(first))
 }
 
 fn warning(text: String) -> Report {
@@ -110,8 +111,8 @@ fn warnings(outcome: &Outcome) -> Vec<Report> {
 }
 
 /// A closed database that rules let some write to is not fully still: whoever closed it is told.
-fn allowing_rules(core: &Core, outcome: &Outcome) -> Option<Report> {
-    let database = core.hub.databases.get(&outcome.database)?;
+fn allowing_rules(hub: &Hub, outcome: &Outcome) -> Option<Report> {
+    let database = hub.databases.get(&outcome.database)?;
     let setup = database.setup();
     let rules = setup.settings.maintenance.write_rules.iter().filter(|rule| rule.action == config::RuleAction::Allow);
     let rules: Vec<_> = rules.map(|rule| rule.as_str()).collect();
@@ -148,12 +149,11 @@ fn report(error: GateError) -> Report {
 }
 
 /// What the command says, with the configuration's word where it does not.
-fn options(console: &Console, command: &GateCommand) -> Result<OnOptions, GateError> {
+fn options(hub: &Hub, command: &GateCommand) -> Result<OnOptions, GateError> {
     // What is closed can be opened though it is not in the configuration any more.
     if command.verb.opposite().is_none() {
         return OnOptions::to_open(&command.options);
     }
-    let hub = &console.core.hub;
     let setup = hub.setup.load();
     let (settings, open) = match &command.target {
         Target::One(name) => {
@@ -197,8 +197,8 @@ fn defaults(settings: &config::Maintenance) -> OnDefaults {
 }
 
 /// SHOW MAINTENANCE, of all databases or of one.
-pub(super) fn show(console: &Console, only: Option<&str>) -> Result<Table, Report> {
-    let rows = console.core.hub.gates.show();
+pub(super) fn show(hub: &Hub, only: Option<&str>) -> Result<Table, Report> {
+    let rows = hub.gates.show();
     if let Some(name) = only
         && !rows.iter().any(|row| row.database == name)
     {

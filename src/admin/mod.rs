@@ -2,13 +2,14 @@
 //!
 //! [`console`] is one conversation from greeting to goodbye, over [`link`] (the client's stream) in the simple protocol, or in
 //! the extended one ([`extended`]). What is typed is cut into words ([`words`](crate::admin::language::words)) and read ([`command`](crate::admin::language::command)); what a command
-//! gives is a [`table::Table`] or a tag. The commands themselves: [`show`] only looks, [`maintenance`] moves the gate,
+//! gives is a [`table::Table`] or a tag. [`commands`] runs it, for the console and for the HTTP API alike. The commands themselves: [`show`] only looks, [`maintenance`] moves the gate,
 //! [`announce`] tells clients of one, [`check`] and [`rehearse`] tell beforehand what a maintenance
 //! would meet, [`control`] moves everything else. Columns of PgBouncer's commands have PgBouncer's names, order and types
 //! (<https://www.pgbouncer.org/usage.html>); ours come after them.
 
 mod announce;
 mod check;
+pub mod commands;
 pub mod console;
 mod control;
 mod extended;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::console::{Console, Failed};
+use super::commands::Caller;
 use super::table::{Cell, Column, Table, columns};
 use crate::gate::Target;
 use crate::log::millis;
@@ -23,16 +23,16 @@ pub(super) const COLUMNS: &[Column] = columns![
 pub(super) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 
 /// Starts one that lasts so long, or, without a time, ends it.
-pub(super) fn run(console: &Console, target: &Target, lasts: Option<Duration>) -> Result<Table, Failed> {
-    let hub = console.core.hub.clone();
+pub(super) fn run(caller: &Caller, target: &Target, lasts: Option<Duration>) -> Result<Table, Report> {
+    let hub = &caller.hub;
     let mut table = Table::new(ANSWER);
-    for database in targets(&hub, target)? {
+    for database in targets(hub, target)? {
         match lasts {
             Some(lasts) => database.rehearsal.start(lasts),
             None => database.rehearsal.stop(),
         }
         tracing::info!(
-            event = "rehearsal", user = %console.me.user, client = %console.me.address_words(), database = %database.name,
+            event = "rehearsal", user = %caller.who.user, client = %caller.address(), database = %database.name,
             lasts_ms = lasts.map(millis), "{}", if lasts.is_some() { "rehearsal begins" } else { "rehearsal ends" }
         );
         let until = lasts.and_then(|lasts| Timestamp::now().checked_add(lasts).ok());

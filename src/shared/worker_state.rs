@@ -108,6 +108,11 @@ impl Core {
         self.clients.borrow().values().cloned().collect()
     }
 
+    /// The numbers of its clients.
+    pub fn client_ids(&self) -> Vec<u64> {
+        self.clients.borrow().keys().copied().collect()
+    }
+
     /// How many clients it has.
     pub fn client_count(&self) -> usize {
         self.clients.borrow().len()

@@ -10,11 +10,12 @@ mod logins;
 mod primary;
 mod unseen;
 
-use super::console::{Console, Failed};
+use super::commands::Caller;
 use super::rehearse::targets;
 use super::show::seen;
 use super::table::{Column, Table, columns};
 use crate::gate::{Gate, Target};
+use crate::protocol::Report;
 use std::sync::Arc;
 
 /// Columns of the answer.
@@ -86,11 +87,11 @@ fn some(all: &[String]) -> String {
 }
 
 /// Runs MAINTENANCE CHECK.
-pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table, Failed> {
-    let hub = console.core.hub.clone();
+pub(super) async fn run(caller: &Caller, target: &Target) -> Result<Table, Report> {
+    let hub = caller.hub.clone();
     let databases = targets(&hub, target)?;
     let mut table = Table::new(COLUMNS);
-    let seen = console.link.wait(seen::gather(&hub)).await?;
+    let seen = seen::gather(&hub).await;
     let mut seen_gates: Vec<Arc<Gate>> = Vec::new();
     for database in databases {
         let gate = Arc::clone(&database.gate);
@@ -101,15 +102,15 @@ pub(super) async fn run(console: &mut Console, target: &Target) -> Result<Table,
         seen_gates.push(gate);
         let mut findings = Findings::default();
         crate::admin::check::local::names(&hub, &database, &names, &mut findings);
-        console.link.wait(crate::admin::check::local::state_file(&hub, &mut findings)).await?;
+        crate::admin::check::local::state_file(&hub, &mut findings).await;
         crate::admin::check::local::gate(&hub, &database, &mut findings);
         let primary = crate::admin::check::local::servers(&database, &mut findings);
         if let Some(at) = primary {
-            console.link.wait(crate::admin::check::unseen::check(&hub, &database, &mut findings)).await?;
-            console.link.wait(crate::admin::check::guarantees::check(&hub, &database, &mut findings)).await?;
-            console.link.wait(crate::admin::check::primary::check(&hub, &database, at, &seen, &mut findings)).await?;
+            crate::admin::check::unseen::check(&hub, &database, &mut findings).await;
+            crate::admin::check::guarantees::check(&hub, &database, &mut findings).await;
+            crate::admin::check::primary::check(&hub, &database, at, &seen, &mut findings).await;
         }
-        console.link.wait(crate::admin::check::logins::check(&database, &mut findings)).await?;
+        crate::admin::check::logins::check(&database, &mut findings).await;
         crate::admin::check::local::sessions(&names, &seen, &mut findings);
         for finding in findings.0 {
             table.push([

@@ -10,13 +10,13 @@ mod servers;
 mod stats;
 mod upstreams;
 
-use super::console::{Console, Failed};
+use super::commands::Caller;
 use super::language::command::Show;
 use super::maintenance;
 use super::rehearse;
 use super::table::{Cell, Column, Table, columns};
 use crate::protocol::{Report, Severity};
-use crate::shared::Layers;
+use crate::shared::{Hub, Layers};
 
 const VERSION: &[Column] = columns![version Text];
 const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text];
@@ -75,21 +75,18 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
 }
 
 /// Runs a SHOW.
-pub(super) async fn run(console: &mut Console, show: &Show) -> Result<Option<Table>, Failed> {
-    let hub = console.core.hub.clone();
+pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, Report> {
+    let hub = caller.hub.clone();
     let gathers = matches!(
         show,
         Show::Databases | Show::Pools | Show::Clients | Show::Servers | Show::Lists | Show::Users | Show::Mem
     );
-    let seen = if gathers {
-        console.link.wait(crate::admin::show::seen::gather(&hub)).await?
-    } else {
-        crate::admin::show::seen::Seen::default()
-    };
+    let seen =
+        if gathers { crate::admin::show::seen::gather(&hub).await } else { crate::admin::show::seen::Seen::default() };
     Ok(Some(match show {
         Show::Help => {
             let usage = Report { severity: Severity::Notice, ..Report::error("00000", "Console usage") };
-            console.link.say(&usage.with_detail(Some(HELP.to_owned())));
+            caller.tell(usage.with_detail(Some(HELP.to_owned()))).await;
             return Ok(None);
         }
         Show::Version => one(VERSION, concat!("pgsluice ", env!("CARGO_PKG_VERSION")).into()),
@@ -102,11 +99,11 @@ pub(super) async fn run(console: &mut Console, show: &Show) -> Result<Option<Tab
         Show::StatsAverages => crate::admin::show::stats::averages(&hub),
         Show::Totals => crate::admin::show::stats::sums(&hub),
         Show::Lists => crate::admin::show::lists::lists(&hub, &seen),
-        Show::Config => config(console),
-        Show::State => state(console),
+        Show::Config => config(&hub),
+        Show::State => state(&hub),
         Show::Users => crate::admin::show::lists::users(&hub, &seen),
         Show::Mem => crate::admin::show::lists::mem(&seen),
-        Show::Maintenance(only) => maintenance::show(console, only.as_deref())?,
+        Show::Maintenance(only) => maintenance::show(&hub, only.as_deref())?,
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
         Show::Rehearsal => rehearse::table(&hub),
         Show::Nothing(columns) => Table::new(columns),
@@ -120,24 +117,24 @@ fn one(columns: &'static [Column], value: Cell) -> Table {
     table
 }
 
-fn config(console: &Console) -> Table {
+fn config(hub: &Hub) -> Table {
     let mut table = Table::new(CONFIG);
-    for entry in console.core.setup().config.entries() {
+    for entry in hub.setup.load().config.entries() {
         let changeable = if entry.changeable { "yes" } else { "no" };
         table.push([entry.key.into(), entry.value.into(), entry.default.into(), changeable.into()]);
     }
     table
 }
 
-fn state(console: &Console) -> Table {
-    let paused = console.core.hub.databases.are_paused();
+fn state(hub: &Hub) -> Table {
+    let paused = hub.databases.are_paused();
     let word = |is: bool| if is { "yes" } else { "no" };
     let mut table = Table::new(STATE);
     table.push(["active".into(), word(!paused).into()]);
     table.push(["paused".into(), word(paused).into()]);
     table.push(["suspended".into(), "no".into()]);
     for (layer, word) in Layers::WORDS {
-        table.push([word.into(), console.core.hub.layers.get(layer).to_string().into()]);
+        table.push([word.into(), hub.layers.get(layer).to_string().into()]);
     }
     table
 }

@@ -59,11 +59,20 @@ pub struct Seen {
     pub kept: Kept,
 }
 
-/// Asks every core.
+/// Clients that a core looks at before it serves them again.
+const AT_ONCE: usize = 256;
+
+/// Asks every core, in steps that are short enough for whoever it serves.
 pub async fn gather(hub: &Hub) -> Seen {
     let mut seen = Seen::default();
-    for (clients, kept) in hub.on_every_core(|core| (look(core), kept(core))).await {
-        seen.clients.extend(clients);
+    for (core, (ids, kept)) in hub.on_every_core(|core| (core.client_ids(), kept(core))).await.into_iter().enumerate() {
+        for part in ids.chunks(AT_ONCE) {
+            let part = part.to_vec();
+            let look = move |core: &Rc<Core>| -> Vec<SeenClient> {
+                part.iter().filter_map(|id| core.client(*id)).map(|client| see(&client)).collect()
+            };
+            seen.clients.extend(hub.on_core(core, look).await.into_iter().flatten());
+        }
         seen.kept.verdicts += kept.verdicts;
         seen.kept.verdict_bytes += kept.verdict_bytes;
         seen.kept.statements += kept.statements;
@@ -75,10 +84,6 @@ pub async fn gather(hub: &Hub) -> Seen {
 fn kept(core: &Rc<Core>) -> Kept {
     let stats = core.verdicts.borrow().stats();
     Kept { verdicts: stats.entries, verdict_bytes: stats.bytes, statements: core.statements.len() }
-}
-
-fn look(core: &Rc<Core>) -> Vec<SeenClient> {
-    core.clients().iter().map(|client| see(client)).collect()
 }
 
 fn see(client: &Client) -> SeenClient {

@@ -1,0 +1,82 @@
+//! The seam between a command and whoever gives it: the console and the HTTP API run the very same commands by [`run`], each for
+//! a [`Caller`] that is told what a person should know meanwhile.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::language::command::Command;
+use super::table::{Column, Table};
+use super::{announce, check, control, maintenance, rehearse, show};
+use crate::gate::Who;
+use crate::protocol::Report;
+use crate::shared::Hub;
+
+/// Notices that may wait for whoever gave the command; the command waits for room.
+const NOTICES: usize = 256;
+
+/// Who gives a command, to which proxy, and where notices go.
+pub struct Caller {
+    /// The proxy.
+    pub hub: Arc<Hub>,
+    /// For the gate, the log and whoever is refused because of it.
+    pub who: Who,
+    notices: mpsc::Sender<Report>,
+}
+
+impl Caller {
+    /// A caller, and what it is told while its command runs.
+    pub fn new(hub: Arc<Hub>, who: Who) -> (Self, mpsc::Receiver<Report>) {
+        let (notices, told) = mpsc::channel(NOTICES);
+        (Self { hub, who, notices }, told)
+    }
+
+    /// Tells a warning or a notice. One that nobody wants to hear is lost.
+    pub(super) async fn tell(&self, report: Report) {
+        let _ = self.notices.send(report).await;
+    }
+
+    /// Where it comes from, for the log.
+    pub(super) fn address(&self) -> &str {
+        self.who.address.as_deref().unwrap_or("unix")
+    }
+}
+
+/// Runs a command to its end, and gives the table of those that have one. What a transition of the gate has begun goes on when
+/// this is dropped. Whether the caller may is asked before.
+///
+/// # Errors
+/// What the caller is to be told.
+pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Report> {
+    match command {
+        Command::Show(command) => show::run(caller, command).await,
+        Command::Gate(command) => maintenance::run(caller, command).await.map(Some),
+        Command::Check(target) => check::run(caller, target).await.map(Some),
+        Command::Announce(target, text) => announce::run(caller, target, text).await.map(Some),
+        Command::Rehearse(target, lasts) => rehearse::run(caller, target, *lasts).map(Some),
+        Command::Control(command) => {
+            tracing::info!(
+                event = "console_command", user = %caller.who.user, client = %caller.address(), command = command.tag(),
+                target = command.target(), "console command"
+            );
+            control::run(caller, command).await.map(|()| None)
+        }
+        Command::Unavailable(name) => Err(Report::error("0A000", format!("{name} is not implemented yet"))),
+        // What belongs to a conversation and not to the proxy.
+        Command::Polite(_) | Command::Scalar(_) | Command::Catalog => Ok(None),
+    }
+}
+
+/// The columns of what a command gives; None if it gives no table.
+pub fn columns(command: &Command) -> Option<&'static [Column]> {
+    match command {
+        Command::Show(command) => show::columns(command),
+        Command::Gate(_) => Some(maintenance::OUTCOME),
+        Command::Check(_) => Some(check::COLUMNS),
+        Command::Announce(..) => Some(announce::COLUMNS),
+        Command::Rehearse(..) => Some(rehearse::ANSWER),
+        Command::Scalar(scalar) => Some(scalar.columns()),
+        Command::Catalog => Some(&[]),
+        Command::Control(_) | Command::Unavailable(_) | Command::Polite(_) => None,
+    }
+}
