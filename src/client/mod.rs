@@ -2,8 +2,9 @@
 //!
 //! - [`startup`]: from the first byte to the first ReadyForQuery.
 //! - [`conversation`]: the loop that reads messages from both sides, looks at each and passes it on, and what is owed for each.
-//! - [`request`]: the forms in which a client asks: the extended query protocol, whole batches at once, statement mode,
-//!   `SHOW pgsluice.mode`.
+//! - [`request`]: the forms in which a client asks: simple queries, the extended query protocol, whole batches at once, statement
+//!   mode, `SHOW pgsluice.mode`.
+//! - [`decide`]: what becomes of a statement, as one pure function.
 //! - [`checkout`]: a server connection is taken by value for a transaction, brought to the client's settings, and given back.
 //!   The session's own task reads and writes both sockets, so that no other task is woken on the way of a query.
 //! - [`state`]: what follows the client from one server connection to the next.
@@ -13,6 +14,7 @@
 
 mod checkout;
 pub mod conversation;
+mod decide;
 mod maintenance;
 mod prepared;
 pub mod replication;

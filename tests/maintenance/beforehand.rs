@@ -172,6 +172,22 @@ fn a_rehearsal_counts_what_would_be_refused_and_refuses_nothing() {
 }
 
 #[test]
+fn a_rehearsal_does_not_count_what_is_refused_with_the_gate_open_too() {
+    let stand = Stand::new("[pooling]\npin_sessions = false");
+    let mut app = stand.app();
+    stand.console("MAINTENANCE REHEARSE app FOR '10min'");
+    let pins_and_writes = "SELECT lo_create(0), pg_advisory_lock(1)";
+    assert_eq!(sqlstate(&query(&mut app, pins_and_writes)), "0A000");
+    let batch = [parse("", pins_and_writes, &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+    assert_eq!(sqlstate(&talk(&mut app, &batch, 1)), "0A000");
+    assert_eq!(rehearsed(&stand), []);
+    let batch = [parse("", "SELECT lo_create(0)", &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+    assert_eq!(sqlstate(&talk(&mut app, &batch, 1)), "");
+    assert_eq!(rehearsed(&stand).len(), 1);
+    stand.console("MAINTENANCE REHEARSE app STOP");
+}
+
+#[test]
 fn what_a_rule_would_discard_or_allow_is_not_refused() {
     let stand = Stand::new("[maintenance]\nwrite_rules = [\"discard update on t\", \"hold delete on t\"]");
     let mut app = stand.app();

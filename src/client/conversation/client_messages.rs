@@ -5,17 +5,13 @@ use std::rc::Rc;
 use super::pending_replies::{Expected, What};
 use super::run::{BACKLOG, Next};
 use crate::client::checkout::lease::Lease;
-use crate::client::maintenance::check::write_check::Doubt;
-use crate::client::maintenance::query_split::Part;
-use crate::client::maintenance::transition::closing::Closing;
-use crate::client::state::sequences::asks;
 use crate::client::{End, Session};
 use crate::protocol::frame::{HEADER, Header, WireError, peek_front, peek_too_large};
-use crate::protocol::{Report, TxStatus, backend, frontend};
+use crate::protocol::{Report, TxStatus, backend};
 use crate::routing::Nature;
 use crate::shared::client::Running;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::{CopyDirection, Kind, LexContext, Refusal, Statement};
+use crate::sql::{CopyDirection, Kind, LexContext};
 
 impl From<WireError> for End {
     fn from(error: WireError) -> Self {
@@ -186,191 +182,9 @@ impl Session {
         }
     }
 
-    fn query(&mut self, header: Header) -> Result<Handled, End> {
-        if self.flow.copy_in {
-            // The server has words for this: unexpected message during COPY.
-            self.pass(header, None);
-            return Ok(Handled::Done);
-        }
-        if self.missing(header.total) > 0 {
-            return self.unread_query(header);
-        }
-        if self.lease.is_operator() && frontend::query(self.body(header)).is_err() {
-            return Ok(self.malformed(header));
-        }
-        if self.lease.is_operator() && !self.may_be_own_query(header) {
-            let cached = self.read_query(header)?;
-            self.note_operator_runs(Some(&cached.analysis));
-            if self.may_empty_database(header) {
-                self.leave_databases(&cached);
-            }
-            self.pass(header, Some(Expected::seen(What::Query(None))));
-            return Ok(Handled::Done);
-        }
-        // Only its form can be wrong: the server has words for that.
-        let Ok(cached) = self.read_query(header) else { return Ok(self.malformed(header)) };
-        if self.is_plain_query(header, &cached) && (self.may_go_on() || self.may_begin(&cached)) {
-            if self.may_go_on() {
-                self.plain_query(header, cached);
-            } else {
-                // Its settings come first.
-                self.read = Some((self.lex_context(), cached));
-            }
-            return Ok(Handled::Done);
-        }
-        if self.lease.in_maintenance() {
-            if self.is_plain_query(header, &cached) && self.may_pass_clean(&cached, self.lex_context(), &[]) {
-                let alone = self.flow.clean_alone || self.flow.expects.is_empty();
-                self.plain_query(header, cached);
-                self.flow.clean_alone = alone;
-                return Ok(Handled::Done);
-            }
-            if self.awaits_clean() {
-                return Ok(Handled::Later);
-            }
-        }
-        self.other_query(header, cached)
-    }
-
-    /// A query that has to be looked at more closely, or to wait.
-    #[inline(never)]
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
-    pub(in crate::client) fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
-        if let Some(handled) = self.own_query(header, &cached) {
-            return Ok(handled);
-        }
-        if self.lease.is_operator() {
-            self.note_operator_runs(Some(&cached.analysis));
-            self.leave_databases(&cached);
-            self.pass(header, Some(Expected::seen(What::Query(None))));
-            return Ok(Handled::Done);
-        }
-        if let Some(handled) = self.refuses_block(header, &cached).or_else(|| self.refuses_commit(header, &cached)) {
-            return Ok(handled);
-        }
-        if let Some(handled) = self.rule_for_query(header, &cached) {
-            return Ok(handled);
-        }
-        if !self.has_right_lease() {
-            if self.holds_query(&cached) {
-                return Ok(Handled::Hold);
-            }
-            if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
-                self.is_held_no_more();
-                self.answer_error(header, &report);
-                return Ok(Handled::Done);
-            }
-            if !self.me.operator && self.refuses_at_once(&cached) {
-                self.is_held_no_more();
-                self.drop_bytes(header.total);
-                return Ok(Handled::Done);
-            }
-            self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(&cached);
-            self.identity.note_next(Some(&cached.analysis));
-            let nature = self.nature_of(&cached, self.lex_context());
-            let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
-            if !leased || !self.may_go_on() {
-                self.read = Some((self.lex_context(), cached));
-                return Ok(if leased { Handled::Done } else { Handled::Needs(nature) });
-            }
-        }
-        self.read = None;
-        let (header, cached) = match self.flow.closing {
-            Closing::No => (header, cached),
-            Closing::OneByOne | Closing::Cut => self.cut_at_end(header, cached),
-        };
-        if self.lease.in_maintenance() && self.holds_query(&cached) {
-            return Ok(Handled::Hold);
-        }
-        if let Some(report) = self.refused_pin(&cached) {
-            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
-        }
-        if self.keeps_defaults(header, &cached) {
-            return Ok(Handled::Done);
-        }
-        if let Some(handled) = self.names_for_query(header, &cached) {
-            return Ok(handled);
-        }
-        if matches!(self.lease, Lease::Allowed { .. }) && !self.is_allowed(&cached) {
-            // The rules have changed between two looks.
-            let report = self.refused("cannot execute this statement in a read-only transaction");
-            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
-        }
-        self.begin_work(Running::Simple(cached.clone()));
-        if self.db.rehearsal.is_on() {
-            self.rehearse(&cached);
-        }
-        self.note_sent(&cached, self.lex_context());
-        self.note_left(&cached, self.lex_context());
-        let divides = self.lease.in_maintenance() && self.is_ambiguous_in_parts(&cached);
-        self.note_reading(&cached);
-        if divides && self.must_prove() {
-            let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
-            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
-        }
-        if self.lease.in_maintenance() {
-            return self.guarded_query(header, cached);
-        }
-        self.leave_databases(&cached);
-        self.note_sequences(&cached, false);
-        if let Some(parts) = self.parts_around_names(&cached) {
-            self.drop_bytes(header.total);
-            self.flow.parts = parts.into();
-            self.flow.divided = Some(cached);
-            self.send_next_part();
-        } else if let Some(defaults) = self.after_discard(&cached) {
-            self.drop_bytes(header.total);
-            self.flow.parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)].into();
-            self.flow.divided = Some(cached);
-            self.send_next_part();
-        } else {
-            self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
-        }
-        self.names.forget_unnamed();
-        Ok(Handled::Done)
-    }
-
     /// Whether what is plain may be sent over the server connection that there is, as with the gate open.
     pub(in crate::client) fn may_go_on(&self) -> bool {
         matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. }) && !self.must_hold_back()
-    }
-
-    /// Whether the transaction of a plain statement may begin at once: a server connection has been taken for it.
-    pub(in crate::client) fn may_begin(&mut self, cached: &Cached) -> bool {
-        if !self.lease.is_none() || self.was_held() || self.has_to_begin() {
-            return false;
-        }
-        self.sequences.asks_next = false;
-        self.identity.note_next(Some(&cached.analysis));
-        let nature = self.nature_of(cached, self.lex_context());
-        let reads = |only: &Statement| only.kind == Kind::Read && only.refusal == Refusal::Allowed;
-        self.acquire_now(nature) || cached.analysis.single().is_some_and(reads) && self.acquire_guarded_now(nature)
-    }
-
-    /// Whether nothing has to be seen to but that it is sent.
-    fn is_plain_query(&self, header: Header, cached: &Cached) -> bool {
-        // What calls who knows what may ask for a setting of pgsluice's own.
-        let own = |one: &Statement| one.moves_sequences && self.may_be_own_query(header);
-        cached.analysis.is_plain() && !self.names.has_sql() && !cached.analysis.single().is_some_and(own)
-    }
-
-    /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, with the gate open.
-    fn plain_query(&mut self, header: Header, cached: Rc<Cached>) {
-        self.read = None;
-        self.begin_work(Running::Simple(cached.clone()));
-        if self.db.rehearsal.is_on() {
-            self.rehearse(&cached);
-        }
-        self.note_sent(&cached, self.lex_context());
-        self.note_left(&cached, self.lex_context());
-        self.note_sequences(&cached, false);
-        self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
-        self.names.forget_unnamed();
-    }
-
-    pub(in crate::client) fn read_query(&mut self, header: Header) -> Result<Rc<Cached>, End> {
-        let text = frontend::query(self.body(header))?;
-        Ok(self.read_text(text, self.lex_context()))
     }
 
     /// Reads a text, unless it is the one that was read last.
@@ -379,45 +193,6 @@ impl Session {
             Some((known, cached)) if *known == context && *cached.text == *text => cached.clone(),
             _ => self.core.verdicts.borrow_mut().get_or_analyze(text, context),
         }
-    }
-
-    fn function_call(&mut self, header: Header) -> Result<Handled, End> {
-        let Ok(oid) = frontend::function_oid(self.body(header)) else { return Ok(self.malformed(header)) };
-        if !self.has_right_lease() {
-            return Ok(Handled::Needs(Nature::Any));
-        }
-        self.me.enter(crate::shared::Phase::Active);
-        match crate::client::maintenance::transition::transaction_history::reads_large_objects(oid) {
-            true => self.flow.past.reads_large_object(),
-            false => self.flow.past.sends_unknown(),
-        }
-        self.note_operator_runs(None);
-        self.note_left_by_call(oid);
-        self.flow.reading_unsure = true;
-        let mut expected = Expected::seen(What::Call);
-        if self.db.rehearsal.is_on() {
-            self.rehearse_function(oid);
-        }
-        let refused = match self.lease {
-            Lease::Allowed { .. } => Some(self.refused("cannot execute a function call in a read-only transaction")),
-            _ if self.lease.in_maintenance() => {
-                self.refused_function(oid, self.body(header).get(4..).unwrap_or_default())
-            }
-            _ => None,
-        };
-        if let Some(report) = refused {
-            expected.refusal = Some(Box::new(report));
-            self.drop_bytes(header.total);
-            frontend::write_impossible_function_call(&mut self.io.to_server);
-            self.expect(expected);
-            return Ok(Handled::Done);
-        }
-        if self.must_prove() {
-            self.guarded_call(header);
-            return Ok(Handled::Done);
-        }
-        self.pass(header, Some(expected));
-        Ok(Handled::Done)
     }
 
     /// Passes on a message that does not have the form it should have: the server runs nothing of it, and has the words.

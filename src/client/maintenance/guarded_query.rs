@@ -64,11 +64,7 @@ impl Session {
     /// Sends a simple query in a way that cannot undo the guard.
     pub(in crate::client) fn guarded_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
         let single = cached.analysis.single().is_some();
-        let cancelled = self.cancelled_hold();
         self.is_held_no_more();
-        if let Some(report) = cancelled {
-            return Ok(self.send_poisoned(header, Vec::new(), cached, report));
-        }
         if self.flow.status == TxStatus::Idle && single && self.refuses_in_place(&cached) {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);

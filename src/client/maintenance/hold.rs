@@ -11,8 +11,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::transition::transaction_history::{Beginning, Step};
-use super::write_rules::Treatment;
+use super::write_rules::WriteDisposition;
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::decide::HoldOutcome;
 use crate::client::{End, Session};
 use crate::config::parse_duration;
 use crate::gate::NewTransaction;
@@ -151,7 +152,7 @@ impl Session {
     }
 
     fn holds_statement(&self, statement: &Statement, cached: &Cached) -> bool {
-        self.is_certain_write(statement) && self.treatment(statement, cached) == Treatment::Hold
+        self.is_certain_write(statement) && self.disposition(statement, cached) == WriteDisposition::Hold
     }
 
     /// Whether it is refused whatever the server says.
@@ -302,6 +303,15 @@ impl Session {
     pub(in crate::client) fn forget_held(&mut self) {
         self.holding.anew = None;
         self.holding.over = None;
+    }
+
+    /// How the wait of the message at hand has ended, as far as that makes it an error.
+    pub(in crate::client) fn hold_outcome(&self) -> HoldOutcome {
+        match self.holding.over {
+            None | Some(Over::Refuse | Over::TransactionTimeout) => HoldOutcome::None,
+            Some(_) if self.has_to_begin() => HoldOutcome::EndedInBlock,
+            Some(_) => HoldOutcome::Ended,
+        }
     }
 
     /// The error of a held message whose wait its client, or a time-out of its own, has ended.

@@ -233,6 +233,11 @@ impl Session {
         true
     }
 
+    /// The next server connection is not taken to ask about a write that is refused anyway.
+    pub(in crate::client) fn ask_no_server(&mut self) {
+        self.asking = Asking::No;
+    }
+
     /// Counts a refused write and logs it; `message` is the error's.
     pub(in crate::client) fn count_refusal(&self, message: &[u8]) {
         if let Some(stats) = self.db.stats.of(self.core.index) {

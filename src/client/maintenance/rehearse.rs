@@ -1,11 +1,12 @@
-//! Counting, for a rehearsal, what would be refused if the gate were closed.
+//! Counting, for a rehearsal, what would be refused if the gate were closed: what [`decide`] says of it then.
 //!
-//! Only what the classifier is certain of: a SELECT of a function that writes would be refused by the server, and is not
-//! known before. What a rule would discard or allow is not refused.
+//! Only what the reader of statements is certain of: a SELECT of a function that writes would be refused by the server, and is
+//! not known before.
 
-use super::write_rules::Treatment;
+use super::write_rules::WriteDisposition;
 use crate::client::Session;
 use crate::client::checkout::lease::Lease;
+use crate::client::decide::{Decision, Form, OwnSettings, Situation, Statement as Asked, Why, decide};
 use crate::client::state::pins::Pin;
 use crate::shared::maintenance::rehearsal::Refused;
 use crate::sql::cache::verdicts::Cached;
@@ -13,6 +14,12 @@ use crate::sql::{Name, Refusal, SessionEffect, Statement, normalised};
 
 /// Bytes of a statement that are kept.
 const LONGEST: usize = 500;
+
+/// Whether what comes to a closed gate, and would become that of as a write, is refused.
+fn is_refused_once_closed(form: Form, write: Option<WriteDisposition>) -> bool {
+    let asked = Asked { form, read: None, own_settings: OwnSettings::Unused, write };
+    decide(&asked, &Situation::ONCE_CLOSED) == Decision::Refuse(Why::Write)
+}
 
 impl Session {
     /// Counts what would be refused of the statements that are about to run.
@@ -26,26 +33,39 @@ impl Session {
         }
         for (at, statement) in cached.analysis.statements.iter().enumerate() {
             let earlier = cached.analysis.statements.get(..at).unwrap_or_default();
-            let alone = cached.analysis.statements.len() == 1;
-            if alone && matches!(self.treatment(statement, cached), Treatment::Discard { .. } | Treatment::Allow) {
-                continue;
-            }
-            if self.would_be_refused(&statement.refusal) || self.executes_refused(statement, earlier) {
+            if is_refused_once_closed(Form::Query, self.write_once_closed(cached, statement, earlier)) {
                 self.note_rehearsed(statement.tag, statement.text(&cached.text));
             }
         }
     }
 
+    /// What would become of a statement as a write.
+    fn write_once_closed(
+        &self,
+        cached: &Cached,
+        statement: &Statement,
+        earlier: &[Statement],
+    ) -> Option<WriteDisposition> {
+        let alone = cached.analysis.statements.len() == 1;
+        let ruled = alone.then(|| self.disposition(statement, cached));
+        match ruled {
+            Some(ruled @ (WriteDisposition::Discard { .. } | WriteDisposition::Allow)) => Some(ruled),
+            _ => (self.is_refusal(&statement.refusal) || self.executes_refused(statement, earlier))
+                .then_some(WriteDisposition::Reject),
+        }
+    }
+
     /// The same for a function-call message.
     pub(in crate::client) fn rehearse_function(&self, oid: u32) {
+        let Some(name) = self.refused_function_name(oid) else { return };
         if matches!(self.lease, Lease::Write { .. })
-            && let Some(name) = self.refused_function_name(oid)
+            && is_refused_once_closed(Form::Call, Some(WriteDisposition::Reject))
         {
             self.note_rehearsed("function call", format!("{name}()").as_bytes());
         }
     }
 
-    fn would_be_refused(&self, refusal: &Refusal) -> bool {
+    fn is_refusal(&self, refusal: &Refusal) -> bool {
         match refusal {
             Refusal::Allowed | Refusal::AsksReadWrite(_) => false,
             Refusal::ByPostgres { unless_temporary } => !(*unless_temporary && self.pins.has(Pin::Temporary)),
@@ -61,7 +81,7 @@ impl Session {
                 _ => None,
             });
             here.or_else(|| self.names.sql(wanted).map(|inner| &inner.refusal))
-                .is_some_and(|refusal| self.would_be_refused(refusal))
+                .is_some_and(|refusal| self.is_refusal(refusal))
         };
         statement.effects.iter().any(|effect| matches!(effect, SessionEffect::Execute(name) if prepared(name)))
     }

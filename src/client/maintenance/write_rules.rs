@@ -3,24 +3,22 @@
 //! `discard` is answered here, as done with no row, and sent nowhere; only the names and types of the columns of RETURNING are
 //! asked of a server. `allow` runs on an unguarded connection that gets this one message and nothing else.
 
-use crate::client::checkout::lease::Lease;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Say, What};
 use crate::client::{End, Session};
 use crate::config::{RuleAction, RuleStatement, WriteRule};
 use crate::gate::{NewTransaction, Writes};
+use crate::protocol::backend;
 use crate::protocol::frame::{HEADER, Header, peek_front};
 use crate::protocol::frontend;
 use crate::protocol::frontend::Target as Named;
-use crate::protocol::{TxStatus, backend};
-use crate::shared::Statement as Prepared;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::write_target::{Target, Verb, target};
 use crate::sql::{StandardStrings, Statement};
 
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Treatment {
+pub enum WriteDisposition {
     /// 25006.
     Reject,
     /// It waits.
@@ -54,10 +52,10 @@ impl Session {
     }
 
     /// What becomes of a statement that is certain to be refused otherwise.
-    pub(in crate::client) fn treatment(&self, statement: &Statement, cached: &Cached) -> Treatment {
+    pub(in crate::client) fn disposition(&self, statement: &Statement, cached: &Cached) -> WriteDisposition {
         let otherwise = match self.db.gate.state().mode.new_transaction() {
-            NewTransaction::Guarded { writes: Writes::Hold } => Treatment::Hold,
-            _ => Treatment::Reject,
+            NewTransaction::Guarded { writes: Writes::Hold } => WriteDisposition::Hold,
+            _ => WriteDisposition::Reject,
         };
         let setup = self.db.setup();
         let rules = &setup.settings.maintenance.write_rules;
@@ -69,14 +67,16 @@ impl Session {
         let target = readable.then(|| target(statement.text(&cached.text))).flatten();
         let Some(rule) = rules.iter().find(|rule| self.matches(rule, target.as_ref())) else { return otherwise };
         match (rule.action, &target) {
-            (RuleAction::Hold, _) => Treatment::Hold,
+            (RuleAction::Hold, _) => WriteDisposition::Hold,
             (RuleAction::Discard { rows }, Some(target)) => {
                 // Rows that RETURNING does not give are not counted either.
                 let rows = if target.returning { 0 } else { rows };
-                Treatment::Discard { verb: target.verb, rows, returning: target.returning }
+                WriteDisposition::Discard { verb: target.verb, rows, returning: target.returning }
             }
-            (RuleAction::Allow, Some(target)) if self.writes_alone(cached, statement, target) => Treatment::Allow,
-            _ => Treatment::Reject,
+            (RuleAction::Allow, Some(target)) if self.writes_alone(cached, statement, target) => {
+                WriteDisposition::Allow
+            }
+            _ => WriteDisposition::Reject,
         }
     }
 
@@ -101,59 +101,31 @@ impl Session {
         asked && is(&rule.users, &self.user) && is(&rule.applications, &self.me.application_name.borrow())
     }
 
-    fn single(&self, cached: &Cached) -> Treatment {
+    /// What becomes of the only statement of a text.
+    pub(in crate::client) fn of_single(&self, cached: &Cached) -> WriteDisposition {
         let certain = cached.analysis.single().filter(|one| !cached.analysis.ambiguous && self.is_certain_write(one));
-        certain.map_or(Treatment::Reject, |statement| self.treatment(statement, cached))
+        certain.map_or(WriteDisposition::Reject, |statement| self.disposition(statement, cached))
     }
 
     /// Whether a rule has it run, or answered as done, with the gate closed.
     pub(in crate::client) fn is_ruled_to_pass(&self, cached: &Cached) -> bool {
-        self.treats_writes() && matches!(self.single(cached), Treatment::Allow | Treatment::Discard { .. })
+        self.treats_writes()
+            && matches!(self.of_single(cached), WriteDisposition::Allow | WriteDisposition::Discard { .. })
     }
 
-    /// Whether a rule allows it.
-    pub(in crate::client) fn is_allowed(&self, cached: &Cached) -> bool {
-        self.single(cached) == Treatment::Allow
-    }
-
-    /// Looks at a simple query of one statement. None: no rule has another way for it.
-    pub(in crate::client) fn rule_for_query(
-        &mut self,
-        header: Header,
-        cached: &std::rc::Rc<Cached>,
-    ) -> Option<Handled> {
-        // Who entered before the gate closed may finish.
-        if matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. }) {
-            return None;
-        }
-        if !self.treats_writes() || !self.flow.expects.is_empty() || self.flow.batch || self.has_to_begin() {
-            return None;
-        }
-        let leased = self.lease.in_maintenance();
-        match self.single(cached) {
-            Treatment::Discard { .. } if self.flow.status == TxStatus::Failed => None,
-            Treatment::Discard { verb, rows, returning: false } => {
-                self.names.forget_unnamed();
-                self.db.gate.count_discarded();
-                self.drop_bytes(header.total);
-                let io = &mut self.io;
-                io.from_server.move_ready(&mut io.to_client);
-                backend::command_complete(&mut io.to_client, &verb.tag(rows));
-                backend::ready(&mut io.to_client, self.flow.status);
-                Some(Handled::Done)
-            }
-            Treatment::Discard { verb, returning: true, .. } if leased => {
-                self.describe_discarded(header, cached, verb);
-                Some(Handled::Done)
-            }
-            Treatment::Discard { .. } => Some(Handled::Needs(crate::routing::Nature::Any)),
-            Treatment::Allow if self.lease.is_none() => Some(Handled::Needs(crate::routing::Nature::Allowed)),
-            _ => None,
-        }
+    /// Answers a simple query as done, with no row and without a server.
+    pub(in crate::client) fn discard_query(&mut self, header: Header, tag: &str) {
+        self.names.forget_unnamed();
+        self.db.gate.count_discarded();
+        self.drop_bytes(header.total);
+        let io = &mut self.io;
+        io.from_server.move_ready(&mut io.to_client);
+        backend::command_complete(&mut io.to_client, tag);
+        backend::ready(&mut io.to_client, self.flow.status);
     }
 
     /// Has the server describe the rows of RETURNING, and says that there are none.
-    fn describe_discarded(&mut self, header: Header, cached: &Cached, verb: Verb) {
+    pub(in crate::client) fn describe_discarded(&mut self, header: Header, cached: &Cached, verb: Verb) {
         self.db.gate.count_discarded();
         self.names.forget_unnamed();
         self.drop_bytes(header.total);
@@ -177,34 +149,14 @@ impl Session {
         }
     }
 
-    /// Looks at an Execute. None: no rule has another way for it.
-    pub(in crate::client) fn rule_for_execute(&mut self, header: Header, prepared: &Prepared) -> Option<Handled> {
-        let allowed = matches!(self.lease, Lease::Allowed { .. });
-        if !allowed && (!self.lease.in_maintenance() || !self.treats_writes()) {
-            return None;
-        }
-        match self.single(&prepared.cached) {
-            Treatment::Discard { verb, rows, .. } => {
-                self.db.gate.count_discarded();
-                self.drop_bytes(header.total);
-                self.flow.expects.push_back(Expected::seen(What::Say(Say::Done(verb, rows))));
-                self.flow.begun = true;
-                self.say_what_is_due();
-                Some(Handled::Done)
-            }
-            Treatment::Allow if allowed => None,
-            _ if allowed => {
-                let tag = prepared.cached.analysis.single().map_or("statement", |statement| statement.tag);
-                Some(self.refuse_on_allowed(header, tag))
-            }
-            _ => None,
-        }
-    }
-
-    /// An Execute that no rule allows has come behind one that it allows.
-    pub(in crate::client) fn refuse_on_allowed(&mut self, header: Header, tag: &str) -> Handled {
-        let report = self.refused(format!("cannot execute {tag} in a read-only transaction"));
-        self.fail_in_place(header, report)
+    /// Answers an Execute as done, in its turn.
+    pub(in crate::client) fn discard_execute(&mut self, header: Header, verb: Verb, rows: u32) -> Handled {
+        self.db.gate.count_discarded();
+        self.drop_bytes(header.total);
+        self.flow.expects.push_back(Expected::seen(What::Say(Say::Done(verb, rows))));
+        self.flow.begun = true;
+        self.say_what_is_due();
+        Handled::Done
     }
 
     /// Whether the batch whose first message is at hand runs only what a rule allows, as far as it is here.
@@ -220,10 +172,10 @@ impl Session {
             if frontend::check(header.tag, body).is_err() {
                 return Ok(false);
             }
-            let treatment = match header.tag {
+            let disposition = match header.tag {
                 b'P' => {
                     let cached = self.core.verdicts.borrow_mut().get_or_analyze(frontend::parse(body)?.text, context);
-                    Some(self.single(&cached))
+                    Some(self.of_single(&cached))
                 }
                 b'B' => {
                     let name = frontend::bind(body)?.statement;
@@ -231,14 +183,14 @@ impl Session {
                     self.names
                         .statement(name)
                         .filter(|_| !found || !name.is_empty())
-                        .map(|one| self.single(&one.cached))
+                        .map(|one| self.of_single(&one.cached))
                 }
                 b'S' => break,
                 b'D' | b'E' | b'C' | b'H' => None,
                 _ => return Ok(false),
             };
-            match treatment {
-                Some(Treatment::Allow) => found = true,
+            match disposition {
+                Some(WriteDisposition::Allow) => found = true,
                 Some(_) => return Ok(false),
                 None => {}
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
+use crate::client::decide::{Decision, Need, decide};
 use crate::client::maintenance::read_only_block::{Around, WRAPPER};
 use crate::client::prepared::result_shape::depends_on_schema;
 use crate::client::prepared::sql_prepare::Stage;
@@ -56,22 +57,9 @@ impl Session {
                     self.drop_bytes(header.total);
                     return Ok(Handled::Done);
                 }
-                _ if self.holds_batch()? => return Ok(Handled::Hold),
                 _ => {
-                    if let Some(report) = self.cancelled_hold().filter(|_| !self.has_to_begin()) {
-                        self.answer_error(header, &report);
-                        return Ok(Handled::Done);
-                    }
-                    if self.allows_batch()? {
-                        return Ok(Handled::Needs(Nature::Allowed));
-                    }
-                    self.note_batch(header)?;
-                    let nature = self.nature_of_batch()?;
-                    if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
-                        return Ok(Handled::Needs(nature));
-                    }
-                    if !self.may_go_on() {
-                        return Ok(Handled::Done);
+                    if let Some(handled) = self.check_out_for_batch(header)? {
+                        return Ok(handled);
                     }
                 }
             }
@@ -106,6 +94,27 @@ impl Session {
                 Ok(Handled::Done)
             }
         }
+    }
+
+    /// Takes a server connection for the batch that begins with this message. None: there is one, and the batch can go on.
+    fn check_out_for_batch(&mut self, header: Header) -> Result<Option<Handled>, End> {
+        let now = self.situation();
+        match decide(&self.asked_by_batch(now.connection)?, &now) {
+            Decision::Hold => return Ok(Some(Handled::Hold)),
+            Decision::Refuse(why) => {
+                let report = self.report_of(why, None);
+                self.answer_error(header, &report);
+                return Ok(Some(Handled::Done));
+            }
+            Decision::CheckOut(Need::Allowed) => return Ok(Some(Handled::Needs(Nature::Allowed))),
+            _ => {}
+        }
+        self.note_batch(header)?;
+        let nature = self.nature_of_batch()?;
+        if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
+            return Ok(Some(Handled::Needs(nature)));
+        }
+        Ok((!self.may_go_on()).then_some(Handled::Done))
     }
 
     /// Notes what a batch that begins with this message asks that only a certain server connection can tell.
@@ -451,44 +460,22 @@ impl Session {
         {
             return Ok(handled);
         }
-        self.flow.copied = false;
-        self.note_operator_runs(statement.as_ref().map(|statement| &statement.cached.analysis));
-        // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
-        if self.me.phase.get() != Phase::Active {
-            match &statement {
-                Some(statement) => self.begin_work(Running::Prepared(statement.clone())),
-                None => self.me.enter(Phase::Active),
+        self.note_execute(statement.as_ref());
+        let now = self.situation();
+        let cached = statement.as_ref().map(|statement| &statement.cached);
+        match decide(&self.asked_by_execute(cached, now.connection), &now) {
+            Decision::AwaitReplies => return Ok(Handled::Later),
+            Decision::Discard { verb, rows, .. } => return Ok(self.discard_execute(header, verb, rows)),
+            Decision::Refuse(why) => {
+                let report = self.report_of(why, cached.map(|cached| &**cached));
+                return Ok(self.fail_in_place(header, report));
             }
-        }
-        if self.db.rehearsal.is_on()
-            && let Some(statement) = &statement
-        {
-            self.rehearse(&statement.cached);
+            _ => {}
         }
         match &statement {
-            Some(statement) => {
-                if let Some(handled) = self.refuses_block_in_batch(header, &statement.cached) {
-                    return Ok(handled);
-                }
-                if let Some(handled) = self.refuses_commit(header, &statement.cached) {
-                    return Ok(handled);
-                }
-                if let Some(handled) = self.rule_for_execute(header, statement) {
-                    return Ok(handled);
-                }
-            }
-            None if matches!(self.lease, crate::client::checkout::lease::Lease::Allowed { .. }) => {
-                return Ok(self.refuse_on_allowed(header, "statement"));
-            }
+            Some(statement) if self.db.rehearsal.is_on() => self.rehearse(&statement.cached),
+            Some(_) => {}
             None => self.note_doubt(None),
-        }
-        if let Some(report) = statement.as_ref().and_then(|statement| self.refused_pin(&statement.cached)) {
-            return Ok(self.fail_in_place(header, report));
-        }
-        if self.lease.in_maintenance()
-            && let Some(report) = self.cancelled_hold()
-        {
-            return Ok(self.fail_in_place(header, report));
         }
         if let Some(statement) = statement.as_ref().filter(|_| !self.lease.is_operator()) {
             self.note_left(&statement.cached, statement.context());
@@ -516,6 +503,19 @@ impl Session {
             self.end_batch_with_transaction(&statement);
         }
         Ok(Handled::Done)
+    }
+
+    /// Notes that a portal is about to be executed.
+    fn note_execute(&mut self, statement: Option<&Rc<Statement>>) {
+        self.flow.copied = false;
+        self.note_operator_runs(statement.map(|statement| &statement.cached.analysis));
+        // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
+        if self.me.phase.get() != Phase::Active {
+            match statement {
+                Some(statement) => self.begin_work(Running::Prepared(statement.clone())),
+                None => self.me.enter(Phase::Active),
+            }
+        }
     }
 
     fn close(&mut self, header: Header) -> Result<Handled, End> {

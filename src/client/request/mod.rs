@@ -1,6 +1,10 @@
-//! The forms in which a client asks: the extended query protocol, whole batches at once, statement mode.
+//! The forms in which a client asks: simple queries, the extended query protocol, whole batches at once, function calls,
+//! statement mode. What becomes of a statement is decided in [`decide`](crate::client::decide).
 
 pub(in crate::client) mod extended_query;
 pub(in crate::client) mod fast_path;
+mod function_call;
 pub(in crate::client) mod pgsluice_settings;
+mod simple_query;
+mod situation;
 pub(in crate::client) mod statement_mode;

@@ -1,19 +1,15 @@
 //! pool_mode `statement`: a server connection is lent for one statement, so that there can be no transaction block.
 
 use crate::client::Session;
-use crate::client::conversation::client_messages::Handled;
 use crate::config::PoolMode;
-use crate::protocol::frame::Header;
 use crate::protocol::{Report, TxStatus};
-use crate::sql::cache::verdicts::Cached;
 use crate::sql::{Analysis, Kind, TransactionVerb as Verb};
-use std::rc::Rc;
 
 /// PgBouncer's words.
 const TEXT: &str = "transaction blocks not allowed in statement pooling mode";
 
 /// Whether a block is open behind these statements, where none was before.
-fn leaves_block(analysis: &Analysis) -> bool {
+pub(in crate::client) fn leaves_block(analysis: &Analysis) -> bool {
     analysis.statements.iter().fold(false, |open, statement| match &statement.kind {
         Kind::Transaction(Verb::Begin(_)) => true,
         Kind::Transaction(Verb::Commit { chain } | Verb::Rollback { chain }) => open && *chain,
@@ -22,33 +18,20 @@ fn leaves_block(analysis: &Analysis) -> bool {
     })
 }
 
+/// The error for what would leave a block open.
+pub(in crate::client) fn block_refused() -> Report {
+    Report::error("0A000", TEXT)
+}
+
 impl Session {
-    fn is_single(&self) -> bool {
+    /// Whether there are no transaction blocks for the session.
+    pub(in crate::client) fn has_no_blocks(&self) -> bool {
         self.manner.pool_mode == PoolMode::Statement && !self.me.operator
-    }
-
-    /// Refuses a query that would leave a block open. Where nothing is under way that needs no server.
-    pub(in crate::client) fn refuses_block(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Handled> {
-        if !self.is_single() || !leaves_block(&cached.analysis) {
-            return None;
-        }
-        let report = Report::error("0A000", TEXT);
-        if self.has_right_lease() {
-            return Some(self.send_poisoned(header, Vec::new(), cached.clone(), report));
-        }
-        self.answer_error(header, &report);
-        Some(Handled::Done)
-    }
-
-    /// The same of an Execute.
-    pub(in crate::client) fn refuses_block_in_batch(&mut self, header: Header, cached: &Cached) -> Option<Handled> {
-        let refuses = self.is_single() && leaves_block(&cached.analysis);
-        refuses.then(|| self.fail_in_place(header, Report::error("0A000", TEXT)))
     }
 
     /// A block is open all the same: nothing could be read of it. As in PgBouncer that is the end.
     pub(in crate::client) fn forbidden_block(&self, status: TxStatus) -> Option<Report> {
-        (self.is_single() && status != TxStatus::Idle).then(|| Report::fatal("08P01", TEXT))
+        (self.has_no_blocks() && status != TxStatus::Idle).then(|| Report::fatal("08P01", TEXT))
     }
 }
 

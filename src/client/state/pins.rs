@@ -131,7 +131,7 @@ impl Pin {
 }
 
 /// The statement that a session without a server connection of its own cannot run.
-fn pinning(analysis: &Analysis, text: &[u8]) -> Option<&'static str> {
+pub(in crate::client) fn pinning(analysis: &Analysis, text: &[u8]) -> Option<&'static str> {
     use SessionEffect as Effect;
     let binds = |statement: &Statement| {
         let passing = || statement.text(text).windows(DROP.len()).any(|words| words.eq_ignore_ascii_case(DROP));
@@ -151,9 +151,9 @@ fn pinning(analysis: &Analysis, text: &[u8]) -> Option<&'static str> {
 const DROP: &[u8] = b"commit drop";
 
 impl Session {
-    /// The error for a text that would bind the session, where that is not wanted.
+    /// The error for a text that would bind the session.
     pub(in crate::client) fn refused_pin(&self, cached: &Cached) -> Option<Report> {
-        let tag = self.manner.refuses_pins.then(|| pinning(&cached.analysis, &cached.text)).flatten()?;
+        let tag = pinning(&cached.analysis, &cached.text)?;
         let report = Report::error("0A000", format!("cannot execute {tag} in a session that is pooled by transaction"));
         let detail = "It would keep the server connection for this client alone, and pin_sessions is false.";
         Some(report.with_detail(Some(detail.to_owned())))

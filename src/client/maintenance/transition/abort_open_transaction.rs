@@ -13,16 +13,14 @@
 
 use super::transaction_history::Ran;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
-use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::client::maintenance::refuse::NO_SUCH_PORTAL;
 use crate::client::{End, Session};
 use crate::gate::Mode;
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, TxStatus, frontend};
-use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::{ARM, BEGIN, POISON, ROLLBACK};
-use crate::sql::{Kind, Statement, TransactionVerb as Verb};
+use crate::sql::{Analysis, Kind, Statement, TransactionVerb as Verb};
 
 /// Requests of the gate after which a session is ended that has not come to the end of its transaction.
 const PATIENCE: u8 = 3;
@@ -59,6 +57,13 @@ impl Breaking {
     pub fn of_failed(told: bool, ran: Ran) -> Self {
         Self::Asked(Broken { told, times: 0, ran })
     }
+}
+
+/// Whether a text begins with what would commit the open transaction.
+pub(in crate::client) fn commits_first(analysis: &Analysis) -> bool {
+    let commits =
+        |one: &Statement| matches!(one.kind, Kind::Transaction(Verb::Commit { .. } | Verb::PrepareTransaction));
+    analysis.statements.first().is_some_and(commits)
 }
 
 impl Session {
@@ -189,29 +194,22 @@ impl Session {
         }
     }
 
-    /// Refuses to commit what was broken off, if the client has not been told yet: in a failed block the server would answer with
-    /// ROLLBACK, and nothing would tell the client that what it has written is lost.
-    pub(in crate::client) fn refuses_commit(&mut self, header: Header, cached: &Cached) -> Option<Handled> {
+    /// The error for a COMMIT of what was broken off, if the client has not been told yet: in a failed block the server would
+    /// answer with ROLLBACK, and nothing would tell the client that what it has written is lost.
+    pub(in crate::client) fn take_unreported(&mut self) -> Option<Report> {
         let Breaking::Untold(broken) = self.breaking else { return None };
-        let commits =
-            |one: &Statement| matches!(one.kind, Kind::Transaction(Verb::Commit { .. } | Verb::PrepareTransaction));
-        if !cached.analysis.statements.first().is_some_and(commits) {
-            return None;
-        }
         self.breaking = Breaking::No;
-        let report = self.broken_off(broken.ran);
-        if header.tag != b'Q' {
-            return Some(self.fail_in_place(header, report));
-        }
+        Some(self.broken_off(broken.ran))
+    }
+
+    /// Refuses such a COMMIT in a simple query.
+    pub(in crate::client) fn refuse_commit(&mut self, header: Header, report: Report) {
         self.drop_bytes(header.total);
-        frontend::write_query(&mut self.io.to_server, ROLLBACK.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        self.send_query(ROLLBACK.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
         // Outside of a block, so that none is open behind the error.
-        frontend::write_query(&mut self.io.to_server, POISON.as_bytes());
         let mut refused = Expected::seen(What::Query(None));
         refused.refusal = Some(Box::new(report));
-        self.expect(refused);
-        Some(Handled::Done)
+        self.send_query(POISON.as_bytes(), refused);
     }
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.

@@ -17,7 +17,7 @@ use crate::protocol::frame::{Header, peek_front};
 use crate::protocol::{Report, TxStatus, frontend};
 use crate::shared::Statement as Prepared;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::{Kind, Statement};
+use crate::sql::{Analysis, Kind, Statement};
 
 /// Whether the gate closes under a session that may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,17 @@ fn ends_transaction(statement: &Statement) -> bool {
     matches!(&statement.kind, Kind::Transaction(verb) if verb.ends_transaction())
 }
 
+/// Where a query is to be cut while the gate closes: behind the end of its transaction, if what follows may write.
+pub(in crate::client) fn cut_point(analysis: &Analysis) -> Option<usize> {
+    let statements = &analysis.statements;
+    let goes_on = |at: &usize| {
+        let (before, behind) = statements.split_at(at + 1);
+        before.last().is_some_and(ends_transaction) && behind.iter().any(|one| ran(one) > Ran::Reads)
+    };
+    let end = (0..statements.len()).find(goes_on).and_then(|at| statements.get(at));
+    end.filter(|_| !analysis.ambiguous).map(|end| end.span.end as usize)
+}
+
 impl Session {
     /// The gate has been closed or opened.
     pub(in crate::client) fn note_closing(&mut self) {
@@ -46,19 +57,8 @@ impl Session {
         };
     }
 
-    /// Cuts a simple query where the open transaction ends, if what is behind may write. Gives the message that is to be sent now.
-    pub(in crate::client) fn cut_at_end(&mut self, header: Header, cached: Rc<Cached>) -> (Header, Rc<Cached>) {
-        let statements = &cached.analysis.statements;
-        let goes_on = |at: &usize| {
-            let (before, behind) = statements.split_at(at + 1);
-            before.last().is_some_and(ends_transaction) && behind.iter().any(|one| ran(one) > Ran::Reads)
-        };
-        let end = (0..statements.len()).find(goes_on).and_then(|at| statements.get(at));
-        let whole = !cached.analysis.ambiguous && self.missing(header.total) == 0;
-        let Some(end) = end.filter(|_| whole && matches!(self.lease, Lease::Write { .. })) else {
-            return (header, cached);
-        };
-        let end = end.span.end as usize;
+    /// Cuts a simple query at a byte, behind the statement that ends its transaction. Gives the message that is to be sent now.
+    pub(in crate::client) fn cut_query(&mut self, header: Header, cached: &Cached, end: usize) -> (Header, Rc<Cached>) {
         let first = cached.text.get(..end).unwrap_or_default();
         let mut messages = Vec::with_capacity(cached.text.len() * 2);
         frontend::write_query(&mut messages, first);
@@ -69,6 +69,7 @@ impl Session {
         io.from_client.skip(header.total);
         io.from_client.put_back(&messages);
         self.flow.closing = Closing::Cut;
+        self.read = None;
         (Header { tag: b'Q', total }, self.read_text(first, self.lex_context()))
     }
 

@@ -86,49 +86,49 @@ impl Session {
         header.total < LONGEST_OPERATOR && may_use_own(self.body(header))
     }
 
-    /// Looks for settings of our own in a simple query. None: there are none.
-    pub(in crate::client) fn own_query(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Handled> {
-        if let Some(statement) = cached.analysis.single() {
-            match own_use(statement, &cached.text, self.lex_context())? {
-                OwnUse::Shows(own) => {
-                    self.drop_bytes(header.total);
-                    self.say(Expected::seen(What::Say(Say::Own(Part::Whole(own)))));
-                    return Some(Handled::Done);
-                }
-                OwnUse::Sets(own) if self.lease.is_none() || self.is_between_transactions() => {
-                    self.answer_error(header, &cannot_be_changed(own));
-                    return Some(Handled::Done);
-                }
-                OwnUse::SetsUnknown if self.lease.is_none() || self.is_between_transactions() => {
-                    self.answer_error(header, &unknown(statement));
-                    return Some(Handled::Done);
-                }
-                // The transaction has to fail with it.
-                OwnUse::Sets(_) | OwnUse::SetsUnknown => {}
+    /// Whether anything in a simple query reads or sets a setting of our own.
+    #[inline]
+    pub(in crate::client) fn uses_own_settings(&self, cached: &Cached) -> bool {
+        let context = self.lex_context();
+        cached.analysis.statements.iter().any(|statement| own_use(statement, &cached.text, context).is_some())
+    }
+
+    /// Answers a simple query that uses settings of our own, or has it read anew in a form that the server can answer.
+    pub(in crate::client) fn own_query(&mut self, header: Header, cached: &Rc<Cached>) -> Handled {
+        let quiet = self.lease.is_none() || self.is_between_transactions();
+        let used = self.own_use_of(cached);
+        match (used, cached.analysis.single()) {
+            (Some(OwnUse::Shows(own)), _) => {
+                self.drop_bytes(header.total);
+                self.say(Expected::seen(What::Say(Say::Own(Part::Whole(own)))));
+            }
+            (Some(OwnUse::Sets(own)), _) if quiet => self.answer_error(header, &cannot_be_changed(own)),
+            (Some(OwnUse::SetsUnknown), Some(statement)) if quiet => self.answer_error(header, &unknown(statement)),
+            // In a transaction, that has to fail with it.
+            _ => {
+                let text = self.own_spliced(cached);
+                // Read anew, as if the client had written it so.
+                let io = &mut self.io;
+                io.from_client.move_ready(&mut io.to_server);
+                io.from_client.skip(header.total);
+                let mut message = Vec::with_capacity(text.len() + 6);
+                frontend::write_query(&mut message, &text);
+                io.from_client.put_back(&message);
             }
         }
-        let text = self.own_spliced(cached)?;
-        // Read anew, as if the client had written it so.
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        io.from_client.skip(header.total);
-        let mut message = Vec::with_capacity(text.len() + 6);
-        frontend::write_query(&mut message, &text);
-        io.from_client.put_back(&message);
-        Some(Handled::Done)
+        Handled::Done
     }
 
     /// The text with a SELECT in place of each SHOW of ours, and in place of each SET one that fails in the same way.
-    fn own_spliced(&self, cached: &Cached) -> Option<Vec<u8>> {
+    fn own_spliced(&self, cached: &Cached) -> Vec<u8> {
         let context = self.lex_context();
-        let mut uses = cached.analysis.statements.iter().filter_map(|statement| {
+        let uses = cached.analysis.statements.iter().filter_map(|statement| {
             let span = statement.span.start as usize..statement.span.end as usize;
             let used = own_use(statement, &cached.text, context)?;
             Some((span, used, set_name(statement).map(in_words).unwrap_or_default()))
         });
-        let first = uses.next()?;
         let (mut text, mut from) = (Vec::with_capacity(cached.text.len() + 64), 0);
-        for (at, (span, used, name)) in std::iter::once(first).chain(uses).enumerate() {
+        for (at, (span, used, name)) in uses.enumerate() {
             text.extend_from_slice(cached.text.get(from..span.start).unwrap_or_default());
             match used {
                 OwnUse::Sets(_) | OwnUse::SetsUnknown => {
@@ -142,7 +142,7 @@ impl Session {
             from = span.end;
         }
         text.extend_from_slice(cached.text.get(from..).unwrap_or_default());
-        Some(text)
+        text
     }
 
     /// The statement of a simple query that the server's next word is about.

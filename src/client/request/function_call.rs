@@ -1,0 +1,59 @@
+//! Function-call messages: they name a function of the server's by its number.
+
+use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::pending_replies::{Expected, What};
+use crate::client::decide::{Decision, Form, OwnSettings, Statement, decide};
+use crate::client::maintenance::transition::transaction_history::reads_large_objects;
+use crate::client::{End, Session};
+use crate::protocol::frame::Header;
+use crate::protocol::{Report, frontend};
+use crate::routing::Nature;
+use crate::shared::Phase;
+
+impl Session {
+    pub(in crate::client) fn function_call(&mut self, header: Header) -> Result<Handled, End> {
+        let Ok(oid) = frontend::function_oid(self.body(header)) else { return Ok(self.malformed(header)) };
+        let asked = Statement { form: Form::Call, read: None, own_settings: OwnSettings::Unused, write: None };
+        let decision = decide(&asked, &self.situation());
+        match decision {
+            Decision::CheckOut(_) => return Ok(Handled::Needs(Nature::Any)),
+            Decision::AwaitReplies => return Ok(Handled::Later),
+            _ => {}
+        }
+        self.me.enter(Phase::Active);
+        match reads_large_objects(oid) {
+            true => self.flow.past.reads_large_object(),
+            false => self.flow.past.sends_unknown(),
+        }
+        self.note_operator_runs(None);
+        self.note_left_by_call(oid);
+        self.flow.reading_unsure = true;
+        if self.db.rehearsal.is_on() {
+            self.rehearse_function(oid);
+        }
+        match decision {
+            Decision::Refuse(_) => {
+                let report = self.refused("cannot execute a function call in a read-only transaction");
+                self.fail_call(header, report);
+            }
+            Decision::CheckForWrites => {
+                let arguments = self.body(header).get(4..).unwrap_or_default();
+                match self.refused_function(oid, arguments) {
+                    Some(report) => self.fail_call(header, report),
+                    None => self.guarded_call(header),
+                }
+            }
+            _ => self.pass(header, Some(Expected::seen(What::Call))),
+        }
+        Ok(Handled::Done)
+    }
+
+    /// Has the server raise an error in the place of a function call.
+    fn fail_call(&mut self, header: Header, report: Report) {
+        self.drop_bytes(header.total);
+        frontend::write_impossible_function_call(&mut self.io.to_server);
+        let mut expected = Expected::seen(What::Call);
+        expected.refusal = Some(Box::new(report));
+        self.expect(expected);
+    }
+}
