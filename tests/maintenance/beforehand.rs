@@ -173,7 +173,7 @@ fn a_rehearsal_counts_what_would_be_refused_and_refuses_nothing() {
 
 #[test]
 fn a_rehearsal_does_not_count_what_is_refused_with_the_gate_open_too() {
-    let stand = Stand::new("[pooling]\npin_sessions = false");
+    let stand = Stand::new("pin_sessions = false");
     let mut app = stand.app();
     stand.console("MAINTENANCE REHEARSE app FOR '10min'");
     let pins_and_writes = "SELECT lo_create(0), pg_advisory_lock(1)";
