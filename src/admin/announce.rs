@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::commands::Caller;
 use super::rehearse::targets;
 use super::table::{Column, Table, columns};
+use crate::events::{Event, Kind, publish};
 use crate::gate::Target;
 use crate::protocol::Report;
 use crate::shared::client::Ask;
@@ -15,9 +16,12 @@ pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];
 /// Runs it. A client that is busy is told at the end of what runs, unless an empty text takes that back before.
 pub(super) async fn run(caller: &Caller, target: &Target, text: &str) -> Result<Table, Report> {
     let hub = caller.hub.clone();
-    tracing::warn!(event = "announcement", user = %caller.who.user, client = %caller.address(), text, "MAINTENANCE ANNOUNCE");
+    let databases = targets(&hub, target)?;
+    let event = Event::new(Kind::Announcement, "MAINTENANCE ANNOUNCE").by(&caller.who.user);
+    let event = event.about_all(databases.iter().map(|database| database.name.clone()).collect());
+    publish!(hub.events, warn, event, client = caller.address(), text = text);
     let mut table = Table::new(COLUMNS);
-    for database in targets(&hub, target)? {
+    for database in databases {
         let words = format!("database \"{}\": {text}", database.name);
         let report = (!text.is_empty()).then(|| Arc::new(Report::warning("01000", words)));
         let name = database.name.clone();

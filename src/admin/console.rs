@@ -16,6 +16,7 @@ use super::link::{Broken, End, Link};
 use super::settings;
 use super::table::{Formats, Table, describe, row};
 use crate::client::startup::negotiate::{Guest, tell};
+use crate::events::Subscription;
 use crate::gate::Who;
 use crate::log::clients;
 use crate::log::millis;
@@ -61,6 +62,8 @@ pub(super) struct Console {
     pub status: TxStatus,
     /// An error was told in the extended protocol: everything up to Sync is dropped.
     pub skip: bool,
+    /// LISTEN pgsluice_events is in force.
+    pub events: Option<Subscription>,
 }
 
 /// Why a command has no answer.
@@ -118,6 +121,7 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
         names: Names::default(),
         status: TxStatus::Idle,
         skip: false,
+        events: None,
         core: core.clone(),
         me,
     };
@@ -163,7 +167,7 @@ impl Console {
     async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
         self.greet();
         loop {
-            let (tag, body) = self.link.message().await?;
+            let Some((tag, body)) = self.next_message().await? else { continue };
             if self.skip && !matches!(tag, b'S' | b'X') {
                 continue;
             }
@@ -223,7 +227,9 @@ impl Console {
         self.ready();
     }
 
+    /// As PostgreSQL does, notifications come ahead of ReadyForQuery, or while nothing is under way.
     fn ready(&mut self) {
+        self.notify();
         answer::ready(&mut self.link.out, self.status);
     }
 
@@ -285,9 +291,17 @@ impl Console {
                 match polite {
                     Polite::Begin(_) => self.status = TxStatus::Block,
                     Polite::End(_) => self.status = TxStatus::Idle,
-                    Polite::Other("DISCARD ALL" | "DEALLOCATE ALL") => self.names.forget_statements(),
+                    Polite::Other("DISCARD ALL") => {
+                        self.names.forget_statements();
+                        self.listen(false);
+                    }
+                    Polite::Other("DEALLOCATE ALL") => self.names.forget_statements(),
                     Polite::Other(_) => {}
                 }
+                Ok(None)
+            }
+            Command::Listen(on) => {
+                self.listen(*on);
                 Ok(None)
             }
             Command::Scalar(scalar) => {

@@ -11,6 +11,7 @@ use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
 use crate::client::startup::negotiate::CONSOLES;
 use crate::config::{Config, Timeouts, show_duration};
+use crate::events::Bus;
 use crate::net::TcpOptions;
 use crate::protocol::ErrorFields;
 use crate::proxy::setup::cluster;
@@ -81,7 +82,7 @@ fn console(url: &str) -> Result<Console, String> {
     let url = if url.is_empty() { DEFAULT_ADMIN } else { url };
     let full = complete(url, variable)?;
     let settings = Config::server_of_url(&full).map_err(|why| format!("--admin: {why}"))?;
-    let (cluster, tls) = cluster("console", &settings).map_err(|error| format!("--admin: {error}"))?;
+    let (cluster, tls) = cluster("console", &settings, &Bus::default()).map_err(|error| format!("--admin: {error}"))?;
     let address = cluster.upstreams.first().map(|upstream| upstream.address.clone()).ok_or("--admin: names no host")?;
     let database = settings.monitor_database.as_str();
     let dbname = if CONSOLES.contains(&database) { database } else { CONSOLES[0] };

@@ -27,7 +27,10 @@ pub use crate::config::keys::general::{
 };
 pub use crate::config::keys::list::FunctionName;
 pub use crate::config::keys::setting::{Key, Kind};
-pub use crate::config::keys::tables::{Cluster, Database, Http, HttpListen, Maintenance, Refusals, ServerLogin, User};
+pub use crate::config::keys::tables::{
+    Cluster, Database, Http, HttpListen, Maintenance, Metrics, Refusals, ServerLogin, User,
+};
+pub use crate::config::keys::webhook::{EventName, Webhook, WebhookUrl};
 pub use crate::config::keys::words::{
     AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode, Writes,
 };
@@ -76,8 +79,12 @@ pub struct Config {
     pub maintenance: Maintenance,
     /// The HTTP endpoint.
     pub http: Http,
+    /// Metrics.
+    pub metrics: Metrics,
     /// Changes to the list of refused functions.
     pub refusals: Refusals,
+    /// Who is told of events.
+    pub webhooks: Vec<Webhook>,
     /// By name; at least one.
     pub clusters: BTreeMap<String, Cluster>,
     /// By name, `*` among them; at least one. To find a client's, ask [`Config::database`].
@@ -217,7 +224,9 @@ impl Config {
             startup: Startup::default(),
             maintenance: Maintenance::default(),
             http: Http::default(),
+            metrics: Metrics::default(),
             refusals: Refusals::default(),
+            webhooks: Vec::new(),
             clusters: BTreeMap::new(),
             databases: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -241,7 +250,12 @@ impl Config {
         };
         config.maintenance = read_table(&top, "maintenance", Maintenance::default());
         config.http = read_table(&top, "http", Http::default());
+        config.metrics = read_table(&top, "metrics", Metrics::default());
         config.refusals = read_table(&top, "refusals", Refusals::default());
+        for reader in top.items("webhook") {
+            config.webhooks.push(Webhook::default().read(&reader));
+            reader.finish();
+        }
         for (name, reader) in top.children("clusters") {
             let mut cluster = Cluster::default().read(&reader);
             cluster.server_tls = config.server_tls.clone().read(&reader);

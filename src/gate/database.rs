@@ -32,6 +32,7 @@ pub struct Gate {
     cancelled: AtomicU64,
     discarded: AtomicU64,
     allowed: AtomicU64,
+    drained: [AtomicU64; 3],
     /// Writes that wait for it to open.
     pub holding: Holding,
     desk: Mutex<Desk>,
@@ -105,6 +106,7 @@ impl Gate {
             cancelled: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
             allowed: AtomicU64::new(0),
+            drained: Default::default(),
             holding: Holding::default(),
             desk: Mutex::new(Desk { record, under_way: None }),
             names: ArcSwap::from_pointee(names),
@@ -224,6 +226,17 @@ impl Gate {
     /// Writes discarded and allowed by rules since the start.
     pub fn ruled(&self) -> (u64, u64) {
         (self.discarded.load(Ordering::Relaxed), self.allowed.load(Ordering::Relaxed))
+    }
+
+    /// Transactions that drains have met since the start: finished by themselves, fenced, cancelled.
+    pub fn drained(&self) -> [u64; 3] {
+        self.drained.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_drained(&self, counts: [u64; 3]) {
+        for (total, count) in self.drained.iter().zip(counts) {
+            total.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// Transactions fenced since the last call.

@@ -10,6 +10,7 @@ use super::names::{Map, Origin};
 use super::server_database::{NamedDatabase, ServerDatabase};
 use super::state::mode::{Epoch, Mode};
 use super::store::state_file::{Record, StateFile, Store};
+use crate::events::Bus;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +51,7 @@ impl Default for Limits {
 /// What transitions work with.
 pub(crate) struct World {
     pub(crate) field: Arc<dyn Field>,
+    pub(crate) events: Bus,
     pub(crate) store: Arc<Store>,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
@@ -156,11 +158,12 @@ pub struct Gates {
 impl Gates {
     /// Opens and locks the state file and makes the gates of the configured databases, each in the mode that is on disk.
     /// Transitions run on `runtime`. Drains that a crash interrupted are taken up again at once, and what has expired
-    /// meanwhile is opened. Errors: 55006 if another proxy has the file, 58030 if its folder cannot be used.
+    /// meanwhile is opened. What happens is published as `events`. Errors: 55006 if another proxy has the file, 58030 if its folder cannot be used.
     pub fn open<D>(
         file: &StateFile,
         databases: &[D],
         field: Arc<dyn Field>,
+        events: Bus,
         limits: Limits,
         clock: Clock,
         runtime: tokio::runtime::Handle,
@@ -172,6 +175,7 @@ impl Gates {
         let map = Map::new(store.document().all);
         let world = World {
             field,
+            events,
             store: Arc::new(store),
             limits,
             clock,

@@ -4,11 +4,16 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
-use crate::config::Http;
+use crate::config::{Config, Http};
 
 /// Whether the banner is for everybody, or the request has the token: `Authorization: Bearer TOKEN`.
 pub fn may_see_banner(config: &Http, headers: &HeaderMap) -> bool {
     config.banner_public || has_token(config, headers)
+}
+
+/// Whether the metrics are for everybody, or the request has the token.
+pub fn may_see_metrics(config: &Config, headers: &HeaderMap) -> bool {
+    config.metrics.public || has_token(&config.http, headers)
 }
 
 fn has_token(config: &Http, headers: &HeaderMap) -> bool {

@@ -5,6 +5,7 @@
 
 mod access;
 mod banner;
+mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/v1/databases/{database}/banner", get(crate::http::banner::get))
+        .route("/metrics", get(crate::http::metrics::get))
         .with_state(hub)
 }
 

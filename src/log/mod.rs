@@ -10,7 +10,7 @@ mod refused_statements;
 mod text;
 
 pub use crate::log::occasionally::Occasionally;
-pub use crate::log::refused_statements::{Refused, RefusedKind, RefusedStatements};
+pub use crate::log::refused_statements::{Counted, Refused, RefusedKind, RefusedStatements};
 
 use std::io::IsTerminal;
 use std::time::Duration;

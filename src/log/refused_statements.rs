@@ -66,12 +66,29 @@ struct Seen {
 
 /// See the module.
 #[derive(Default)]
-pub struct RefusedStatements(Mutex<HashMap<Refused, Seen>>);
+pub struct RefusedStatements {
+    seen: Mutex<HashMap<Refused, Seen>>,
+    totals: Mutex<HashMap<Counted, u64>>,
+}
+
+/// What is counted since the start: fewer kinds than are logged, since they stay.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Counted {
+    /// The database.
+    pub database: Arc<str>,
+    /// As the client has named itself.
+    pub application_name: String,
+    /// The tag of a write's statement, or the SQLSTATE of another error.
+    pub reason: String,
+}
+
+/// What is counted apart at most.
+const COUNTED: usize = 500;
 
 impl RefusedStatements {
     /// It was refused. True if that is to be logged now.
     fn note(&self, refused: &Refused, client: &str, now: Instant) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = all.get_mut(refused) {
             if now.saturating_duration_since(seen.logged) < PAUSE || seen.more > 0 {
                 seen.more += 1;
@@ -97,7 +114,7 @@ impl RefusedStatements {
 
     /// RefusedKind has not been logged yet and is due; what was quiet for a while is forgotten.
     fn due(&self, now: Instant) -> Vec<(Refused, String, u64)> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, seen| seen.more > 0 || now.saturating_duration_since(seen.logged) < PAUSE);
         let due = all.iter_mut().filter(|(_, seen)| now.saturating_duration_since(seen.logged) >= PAUSE);
         due.map(|(refused, seen)| {
@@ -109,9 +126,35 @@ impl RefusedStatements {
 
     /// Logs that something was refused, now or with others.
     pub fn log(&self, refused: &Refused, client: &str) {
+        self.count(refused);
         if self.note(refused, client, Instant::now()) {
             line(refused, client, 1);
         }
+    }
+
+    fn count(&self, refused: &Refused) {
+        let reason = match &refused.kind {
+            RefusedKind::Write(tag) => tag.clone(),
+            RefusedKind::Error { sqlstate, .. } => (*sqlstate).to_owned(),
+        };
+        let application_name = refused.application_name.clone();
+        let mut counted = Counted { database: refused.database.clone(), application_name, reason };
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        if totals.len() >= COUNTED && !totals.contains_key(&counted) {
+            OTHERS.clone_into(&mut counted.application_name);
+            if totals.len() >= 2 * COUNTED && !totals.contains_key(&counted) {
+                counted = Counted { database: OTHERS.into(), reason: OTHERS.to_owned(), ..counted };
+            }
+        }
+        *totals.entry(counted).or_default() += 1;
+    }
+
+    /// What has been refused since the start.
+    pub fn totals(&self) -> Vec<(Counted, u64)> {
+        let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals: Vec<_> = totals.iter().map(|(counted, times)| (counted.clone(), *times)).collect();
+        totals.sort();
+        totals
     }
 
     /// Logs what has been refused since the last lines; called about once a second.
@@ -160,7 +203,7 @@ mod tests {
         assert!(!all.note(&refused("a", "INSERT"), "c4", at(1500)), "a second has not passed since");
         assert_eq!(all.due(at(2000)).len(), 1);
         assert!(all.due(at(9000)).is_empty());
-        assert!(all.0.lock().unwrap().is_empty(), "what is quiet is forgotten");
+        assert!(all.seen.lock().unwrap().is_empty(), "what is quiet is forgotten");
         assert!(all.note(&refused("a", "INSERT"), "c1", at(9001)));
     }
 
@@ -168,7 +211,7 @@ mod tests {
     fn a_thousand_names_are_told_apart_and_no_more() {
         let (all, now) = (RefusedStatements::default(), Instant::now());
         let logged = (0..5000).filter(|n| all.note(&refused(&n.to_string(), "INSERT"), "c", now)).count();
-        assert_eq!((logged, all.0.lock().unwrap().len()), (MOST, MOST + 1));
+        assert_eq!((logged, all.seen.lock().unwrap().len()), (MOST, MOST + 1));
         let due = all.due(now + PAUSE);
         assert_eq!(due.iter().map(|(_, _, times)| times).sum::<u64>(), 4000);
         assert!(due.iter().any(|(refused, _, _)| &*refused.user == OTHERS));

@@ -46,6 +46,15 @@ pub fn notice(out: &mut Vec<u8>, fields: &[u8]) {
     message(out, b'N', |out| out.extend_from_slice(fields));
 }
 
+/// NotificationResponse.
+pub fn notification(out: &mut Vec<u8>, pid: u32, channel: &str, payload: &str) {
+    message(out, b'A', |out| {
+        out.extend_from_slice(&pid.to_be_bytes());
+        string(out, channel);
+        string(out, payload);
+    });
+}
+
 /// BackendKeyData with its secret: four bytes in protocol 3.0, up to 256 in 3.2.
 pub fn backend_key(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
     message(out, b'K', |out| {

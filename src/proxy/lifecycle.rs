@@ -1,6 +1,7 @@
 //! The whole proxy: started, reloaded, drained, stopped.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -20,6 +21,7 @@ use super::{janitor, listen, open_files, pause};
 use crate::auth::Decoy;
 use crate::config;
 use crate::config::{Config, Overrides};
+use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::{GateError, Gates, Limits, StateFile};
 use crate::log::millis;
 use crate::protocol::Report;
@@ -28,6 +30,7 @@ use crate::shared::client::Ask;
 use crate::shared::database::{Clusters, all_named};
 use crate::shared::{Control, Core, Hub, HubParts, Phase, Reloaded, Setup, Stop};
 use crate::topology::{Cluster, monitor};
+use crate::webhooks::Webhooks;
 
 /// How long SIGTERM waits for transactions to end before it ends them.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -116,12 +119,17 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let clock = Arc::new(jiff::Timestamp::now);
     let (control, mut asked) = mpsc::channel(8);
     // Transitions that are taken up again need the world: it is told below, before the first of them runs.
-    let gates = Gates::open(&file, &names, world.clone(), limits, clock, tokio::runtime::Handle::current())?;
+    let (events, runtime) = (Bus::default(), tokio::runtime::Handle::current());
+    let gates = Gates::open(&file, &names, world.clone(), events.clone(), limits, clock, runtime)?;
+    // Under the lock of the state file, and ahead of the first event.
+    let webhooks = Webhooks::open(file.path().map(Path::to_path_buf), &events)?;
     if let Some(alarm) = gates.alarm() {
-        tracing::error!(event = "state_file", "{alarm}");
+        publish!(events, error, Event::new(Kind::StateFile, alarm));
     }
     let ledger = Arc::new(ledger(&file)?);
-    let (hub, jobs) = Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, cores, decoy, control });
+    let (hub, jobs) =
+        Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, events, webhooks, cores, decoy, control });
+    hub.webhooks.apply(&hub.setup.load().config.webhooks);
     let mut running = Running { hub: hub.clone(), overrides, log_level: surfaces.log_level, clusters: BTreeMap::new() };
     open_files::raise_limit(&hub.setup.load().config);
     if hub.setup.load().config.file.is_none() {
@@ -143,13 +151,14 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
     let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
     let config = hub.setup.load();
-    tracing::info!(
-        event = "ready",
-        port = config.config.listen.listen_port,
-        cores,
+    publish!(
+        hub.events,
+        info,
+        Event::new(Kind::Ready, "pgsluice is ready"),
+        port = u32::from(config.config.listen.listen_port),
+        cores = cores,
         databases = config.config.databases.len(),
         version = env!("CARGO_PKG_VERSION"),
-        "pgsluice is ready"
     );
     drop(config);
     let mut stop = loop {
@@ -157,7 +166,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             // The kernel does not tell which of two signals came first: of PAUSE and RESUME, RESUME is the last.
             biased;
             _ = hangup.recv() => {
-                running.reload_and_log();
+                let _ = running.reload_and_publish();
                 running.end_former_operators().await;
             }
             _ = terminate.recv() => break signalled("SIGTERM", Stop::Drain),
@@ -167,7 +176,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             _ = user2.recv() => pause::resume_by_signal(&hub),
             control = asked.recv() => match control {
                 Some(Control::Reload(tell)) => {
-                    let reloaded = running.reload();
+                    let reloaded = running.reload_and_publish();
                     running.end_former_operators().await;
                     let _ = tell.send(reloaded);
                 }
@@ -205,7 +214,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
 /// Logs in once to the servers of a URL: what they refuse now they would refuse for ever. A server that is not there may come.
 async fn try_upstreams(setup: &Setup) -> Result<(), StartError> {
     for (name, config) in &setup.config.clusters {
-        let (cluster, tls) = cluster(name, config)?;
+        let (cluster, tls) = cluster(name, config, &Bus::default())?;
         let mut refusal = None;
         for at in 0..cluster.upstreams.len() {
             let Some(login) = monitor_login(setup, &cluster, tls.clone(), at) else { continue };
@@ -234,7 +243,7 @@ fn signalled(signal: &str, stop: Stop) -> Stop {
 
 /// Beside the state file, under the same lock.
 fn ledger(file: &StateFile) -> std::io::Result<Ledger> {
-    let StateFile::Path(path) = file else { return Ok(Ledger::default()) };
+    let Some(path) = file.path() else { return Ok(Ledger::default()) };
     let mut name = path.as_os_str().to_owned();
     name.push(".backends");
     Ledger::open(std::path::Path::new(&name)).map_err(|error| {
@@ -260,7 +269,7 @@ impl Running {
             if self.clusters.get(name).is_some_and(|known| known.config == *config) {
                 continue;
             }
-            let (cluster, tls) = cluster(name, config)?;
+            let (cluster, tls) = cluster(name, config, &self.hub.events)?;
             next.insert(name.clone(), Watched { config: config.clone(), cluster, tls, monitors: Vec::new() });
         }
         let fresh: Vec<String> = next.keys().cloned().collect();
@@ -304,13 +313,21 @@ impl Running {
         }
     }
 
-    fn reload_and_log(&mut self) {
-        match self.reload() {
-            Ok(reloaded) => tracing::info!(event = "reloaded", changed = reloaded.changed, "configuration reloaded"),
-            Err(error) => error
-                .lines()
-                .for_each(|line| tracing::error!(event = "not_reloaded", error = line, "configuration not reloaded")),
+    fn reload_and_publish(&mut self) -> Result<Reloaded, String> {
+        let reloaded = self.reload();
+        let events = &self.hub.events;
+        match &reloaded {
+            Ok(reloaded) => {
+                let told = (!reloaded.told.is_empty()).then(|| reloaded.told.join("; "));
+                let event = Event::new(Kind::Reloaded, "configuration reloaded");
+                publish!(events, info, event, changed = reloaded.changed, detail = told);
+            }
+            Err(error) => {
+                let event = Event::new(Kind::NotReloaded, "configuration not reloaded");
+                publish!(events, error, event, error = error.as_str());
+            }
         }
+        reloaded
     }
 
     /// Takes over the configuration file as it is now; nothing changes if anything in it is wrong.
@@ -335,6 +352,7 @@ impl Running {
         let mut told = self.hub.gates.sync(&names);
         (self.log_level)(next.config.log.log_level);
         self.hub.put_setup(next);
+        self.hub.webhooks.apply(&self.hub.setup.load().config.webhooks);
         self.apply_clusters().map_err(|error| error.to_string())?;
         self.hub.databases.note_userlist(&self.hub.setup.load().userlist);
         let hub = self.hub.clone();
@@ -405,7 +423,8 @@ impl Running {
             Stop::Leave => self.hub.clients.load(SeqCst),
         };
         let (clients, at_most_ms) = (self.hub.clients.load(SeqCst), (stop == Stop::Drain).then(|| millis(DRAIN)));
-        tracing::warn!(event = "shutting_down", clients, waits_for, at_most_ms, "shutting down");
+        let event = Event::new(Kind::ShuttingDown, "shutting down");
+        publish!(self.hub.events, warn, event, clients = clients, waits_for = waits_for, at_most_ms = at_most_ms);
     }
 
     /// Lets nobody in and waits until nobody but consoles is left.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::auth::{Credential, Decoy, Secret, Userlist};
 use crate::config;
 use crate::config::{Config, Credentials};
+use crate::events::Bus;
 use crate::server::Address;
 use crate::server::login::{Login, MONITOR};
 use crate::shared::Setup;
@@ -68,14 +69,18 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
     Ok(Setup { config, userlist, tls, analyzer: Arc::new(Analyzer::new(Arc::new(list))) })
 }
 
-/// A cluster and TLS towards its servers, as the configuration has it.
+/// A cluster and TLS towards its servers, as the configuration has it; what happens to them is published as `events`.
 ///
 /// # Errors
 /// A certificate or key cannot be read.
-pub fn cluster(name: &str, config: &config::Cluster) -> Result<(Arc<Cluster>, Arc<ServerTls>), SetupError> {
+pub fn cluster(
+    name: &str,
+    config: &config::Cluster,
+    events: &Bus,
+) -> Result<(Arc<Cluster>, Arc<ServerTls>), SetupError> {
     let addresses = config.upstreams.iter().map(address).collect();
     let bytes = config.max_lag_bytes.bytes() as u64;
-    let cluster = Cluster::new(name.to_owned(), addresses, bytes, config.max_lag);
+    let cluster = Cluster::new(name.to_owned(), addresses, bytes, config.max_lag).publishing(events.clone());
     let files = ServerTlsConfig {
         mode: mode(config.server_tls.server_tls_sslmode),
         ca: config.server_tls.server_tls_ca_file.clone().map(CaSource::File),

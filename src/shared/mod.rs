@@ -36,6 +36,7 @@ pub use crate::shared::worker_state::Core;
 
 use crate::auth::{Decoy, Userlist};
 use crate::config::Config;
+use crate::events::Bus;
 use crate::gate::Gates;
 use crate::log::{Occasionally, RefusedStatements};
 use crate::server::backend_ledger::Ledger;
@@ -43,6 +44,7 @@ use crate::server::pool::{InLine, SharedLimit};
 use crate::server::state::session_vars::Seed;
 use crate::sql::Analyzer;
 use crate::tls::ClientTls;
+use crate::webhooks::Webhooks;
 
 /// A job for a core: runs on its thread, between the sessions' own steps.
 pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
@@ -79,6 +81,10 @@ pub struct Hub {
     pub databases: Databases,
     /// The gates of all databases.
     pub gates: Arc<Gates>,
+    /// What has happened, for whoever listens.
+    pub events: Bus,
+    /// Who is told of it over HTTP.
+    pub webhooks: Webhooks,
     /// What an unknown user looks like.
     pub decoy: Decoy,
     /// For fingerprints of settings.
@@ -151,6 +157,10 @@ pub struct HubParts {
     pub gates: Arc<Gates>,
     /// Back ends, with those that an earlier life has left.
     pub ledger: Arc<Ledger>,
+    /// What has happened, for whoever listens.
+    pub events: Bus,
+    /// Who is told of it over HTTP.
+    pub webhooks: Webhooks,
     /// Number of cores.
     pub cores: usize,
     /// What an unknown user looks like.
@@ -172,6 +182,8 @@ impl Hub {
             setup: ArcSwap::from_pointee(parts.setup),
             gates: parts.gates,
             ledger: parts.ledger,
+            events: parts.events,
+            webhooks: parts.webhooks,
             decoy: parts.decoy,
             control: parts.control,
             began: std::time::SystemTime::now(),

@@ -40,7 +40,15 @@ macro_rules! counters {
         /// A core's counters of one database. One thread writes; any may read.
         #[derive(Debug, Default)]
         #[repr(align(128))]
-        pub struct Counters { $(#[doc = concat!("See [`Totals::", stringify!($name), "`].")] pub $name: Counter,)* }
+        pub struct Counters {
+            $(#[doc = concat!("See [`Totals::", stringify!($name), "`].")] pub $name: Counter,)*
+            /// How long queries took.
+            pub query_times: Times,
+            /// How long transactions took.
+            pub xact_times: Times,
+            /// How long clients waited for a server connection.
+            pub wait_times: Times,
+        }
 
         impl Counters {
             /// The numbers now.
@@ -93,6 +101,40 @@ impl Counter {
     }
 }
 
+/// Buckets of [`Times`].
+const BUCKETS: usize = 22;
+/// Bits of the bound of the first one: 64 microseconds.
+const FIRST_BITS: usize = 6;
+
+/// Durations by size: each bucket has those below twice the bound of the one before. To count one is as cheap as a counter.
+#[derive(Debug, Default)]
+pub struct Times([Counter; BUCKETS]);
+
+/// How many durations there were in each bucket.
+pub type TimeCounts = [u64; BUCKETS];
+
+impl Times {
+    /// Counts a duration. Only its own core calls this.
+    #[inline]
+    pub fn add(&self, micros: u64) {
+        let bits = (u64::BITS - micros.leading_zeros()) as usize;
+        if let Some(bucket) = self.0.get(bits.saturating_sub(FIRST_BITS).min(BUCKETS - 1)) {
+            bucket.add(1);
+        }
+    }
+
+    /// The bounds of the buckets in seconds; the last has none.
+    pub fn bounds() -> impl Iterator<Item = f64> {
+        let bound =
+            |at: usize| if at == BUCKETS - 1 { f64::INFINITY } else { (1_u64 << (at + FIRST_BITS)) as f64 / 1e6 };
+        (0..BUCKETS).map(bound)
+    }
+
+    fn add_to(&self, counts: &mut TimeCounts) {
+        self.0.iter().zip(counts).for_each(|(bucket, count)| *count += bucket.get());
+    }
+}
+
 /// How long the period is over which averages are taken (PgBouncer's default of stats_period).
 pub const PERIOD: Duration = Duration::from_secs(60);
 
@@ -132,6 +174,13 @@ impl DatabaseStats {
             sum += counters.totals();
             sum
         })
+    }
+
+    /// How long things took, over all cores.
+    pub fn times(&self, of: impl Fn(&Counters) -> &Times) -> TimeCounts {
+        let mut counts = TimeCounts::default();
+        self.cores.iter().for_each(|counters| of(counters).add_to(&mut counts));
+        counts
     }
 
     /// Ends a period; called once in each [`PERIOD`].
@@ -174,6 +223,20 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_counted_below_their_bound() {
+        let stats = DatabaseStats::new(2);
+        for (core, micros) in [(0, 0), (0, 63), (1, 64), (1, 1_000), (0, 66_000_000), (0, u64::MAX)] {
+            stats.of(core).unwrap().query_times.add(micros);
+        }
+        let counts = stats.times(|counters| &counters.query_times);
+        let below = |seconds: f64| -> u64 {
+            Times::bounds().zip(counts).filter(|(bound, _)| *bound <= seconds).map(|(_, count)| count).sum()
+        };
+        assert_eq!([0.000_064, 0.000_128, 0.001_024, 67.2].map(below), [2, 3, 4, 5]);
+        assert_eq!(below(f64::INFINITY), 6);
+    }
 
     #[test]
     fn averages_come_from_the_last_whole_period() {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::election::{Claim, Leader, elect};
 use super::floor::Floor;
 use super::server::{Look, Role, Upstream};
+use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::Lsn;
 use crate::server::Address;
 
@@ -77,6 +78,7 @@ pub struct Cluster {
     looked: watch::Sender<u64>,
     turned: watch::Sender<u64>,
     retired: AtomicBool,
+    events: Bus,
 }
 
 /// `Leader` as a number.
@@ -108,7 +110,17 @@ impl Cluster {
             looked: watch::Sender::new(0),
             turned: watch::Sender::new(0),
             retired: AtomicBool::new(false),
+            events: Bus::default(),
         }
+    }
+
+    /// The same, with what happens to its servers published there.
+    pub fn publishing(self, events: Bus) -> Self {
+        Self { events, ..self }
+    }
+
+    fn event(&self, kind: Kind, upstream: Option<&Upstream>, text: impl Into<String>) -> Event {
+        Event::new(kind, text).about_server(&self.name, upstream.map(|upstream| upstream.address.to_string()))
     }
 
     /// Which server takes writes.
@@ -248,7 +260,8 @@ impl Cluster {
             upstream.put(look, ahead);
             let before = upstream.put_role(look.role);
             if before != look.role {
-                tracing::info!(event = "server_role", cluster = %self.name, upstream = %upstream.address, from = before.word(), to = look.role.word(), "role");
+                let event = self.event(Kind::ServerRole, Some(upstream), "role");
+                publish!(self.events, info, event, from = before.word(), to = look.role.word());
             }
             upstream.put_error("");
             upstream.put_refused(false);
@@ -275,7 +288,7 @@ impl Cluster {
             upstream.put_error(why);
             upstream.put_refused(false);
             if before != Role::Down {
-                tracing::warn!(event = "server_lost", cluster = %self.name, upstream = %upstream.address, error = why, "upstream lost");
+                publish!(self.events, warn, self.event(Kind::ServerLost, Some(upstream), "upstream lost"), error = why);
                 // Another one may be about to take its place.
                 self.upstreams.iter().for_each(Upstream::look_now);
             }
@@ -302,10 +315,8 @@ impl Cluster {
             self.choose(at, upstream.role(), upstream.role())
         };
         if upstream.put_error(why) != why {
-            tracing::warn!(
-                event = "monitor_refused", cluster = %self.name, upstream = %upstream.address, error = why,
-                "the monitor is not let in; the server keeps its role"
-            );
+            let text = "the monitor is not let in; the server keeps its role";
+            publish!(self.events, warn, self.event(Kind::MonitorRefused, Some(upstream), text), error = why);
         }
         turned
     }
@@ -362,22 +373,22 @@ impl Cluster {
         };
         match (before, after) {
             (Leader::Contested(_), Leader::Contested(_)) => {}
-            (_, Leader::Contested(_)) => tracing::error!(
-                event = "primary_contested", cluster = %self.name, servers = names(),
-                "several servers claim to be the primary: nothing is written to any of them until all but one are stopped"
-            ),
+            (_, Leader::Contested(_)) => {
+                let text = "several servers claim to be the primary: nothing is written to any of them until all but one are stopped";
+                publish!(self.events, error, self.event(Kind::PrimaryContested, None, text), servers = names());
+            }
             (Leader::Contested(_), _) => {
-                tracing::warn!(event = "primary_no_longer_contested", cluster = %self.name, servers = names(), "the primary is contested no more")
+                let event = self.event(Kind::PrimaryNoLongerContested, None, "the primary is contested no more");
+                publish!(self.events, warn, event, servers = names());
             }
             _ => {}
         }
         let newest = self.newest.load(SeqCst);
         let outdated = claims.iter().find(|claim| claim.at == at && claim.is_outdated(newest));
         if let (Some(claim), Some(upstream)) = (outdated, self.upstreams.get(at)) {
-            tracing::error!(
-                event = "old_primary_back", cluster = %self.name, upstream = %upstream.address, timeline = claim.timeline, newest,
-                "an old primary has come back, but another server was promoted in its place: it is not used"
-            );
+            let text = "an old primary has come back, but another server was promoted in its place: it is not used";
+            let event = self.event(Kind::OldPrimaryBack, Some(upstream), text);
+            publish!(self.events, error, event, timeline = claim.timeline, newest = newest);
         }
     }
 }

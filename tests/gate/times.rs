@@ -1,5 +1,6 @@
 //! Timeouts and expiries, with paused time.
 use crate::world::*;
+use pgsluice::events::{Bus, Kind, Value};
 use pgsluice::gate::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,42 @@ async fn expire_opens_by_itself() {
     only(gates.maintenance_on(app(), options(&[("expire", "0")]), who("bob"), Wait::Quiesced)).await.unwrap();
     sleep(Duration::from_secs(8_000)).await;
     assert_eq!(gate.state().mode.as_str(), "read_only");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_is_closed_past_until_is_told_of_every_15_minutes_until_somebody_acts() {
+    let (fake, events) = (Arc::new(Fake::default()), Bus::default());
+    let gates = open_publishing(StateFile::Ephemeral, &["app", "other"], &fake, base(), &events);
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    let overdue = || {
+        let all = events.recent(None, 1000);
+        let minutes = all.iter().filter(|one| one.kind == Kind::Overdue).map(|one| match one.value("overdue_ms") {
+            Some(Value::Number(ms)) => (one.database().unwrap().to_owned(), ms.div_ceil(60_000)),
+            other => panic!("{other:?}"),
+        });
+        minutes.collect::<Vec<_>>()
+    };
+    let app = |minutes: &[u64]| minutes.iter().map(|n| ("app".to_owned(), *n)).collect::<Vec<_>>();
+    let until = [("until", "2026-12-01 13:00Z"), ("message", "soon")];
+    only(gates.maintenance_on(Target::One("app".into()), options(&until), who("bob"), Wait::Quiesced)).await.unwrap();
+    only(gates.maintenance_on(Target::One("other".into()), options(&[]), who("bob"), Wait::Quiesced)).await.unwrap();
+    sleep(minutes(59)).await;
+    assert_eq!(overdue(), app(&[]));
+    sleep(minutes(2)).await;
+    assert_eq!(overdue().len(), 1);
+    sleep(minutes(32)).await;
+    let told = overdue();
+    assert_eq!(told, app(&[0, 15, 30]), "{told:?}");
+    // Another promise is another thing to be reminded of.
+    let later = [("until", "2026-12-01 14:00Z")];
+    only(gates.maintenance_on(Target::One("app".into()), options(&later), who("bob"), Wait::Quiesced)).await.unwrap();
+    sleep(minutes(26)).await;
+    assert_eq!(overdue().len(), 3);
+    sleep(minutes(2)).await;
+    assert_eq!(overdue().len(), 4);
+    only(gates.maintenance_off(Target::One("app".into()), who("bob"))).await.unwrap();
+    sleep(minutes(60)).await;
+    assert_eq!(overdue().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! A world in memory: sessions hold tickets, the primary answers what the test says.
 
+use pgsluice::events::Bus;
 use pgsluice::gate::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,10 +131,20 @@ pub fn clock(base: jiff::Timestamp) -> Clock {
 }
 
 pub fn open_at(file: StateFile, names: &[&str], fake: &Arc<Fake>, base: jiff::Timestamp) -> Gates {
+    open_publishing(file, names, fake, base, &Bus::default())
+}
+
+pub fn open_publishing(
+    file: StateFile,
+    names: &[&str],
+    fake: &Arc<Fake>,
+    base: jiff::Timestamp,
+    events: &Bus,
+) -> Gates {
     let names: Vec<String> = names.iter().map(|s| (*s).to_owned()).collect();
     let limits = Limits { shards: 2, databases: 5, ..Limits::default() };
     let field = Arc::new(Handle(fake.clone()));
-    Gates::open(&file, &names, field, limits, clock(base), tokio::runtime::Handle::current()).unwrap()
+    Gates::open(&file, &names, field, events.clone(), limits, clock(base), tokio::runtime::Handle::current()).unwrap()
 }
 
 pub fn file(folder: &Path) -> StateFile {

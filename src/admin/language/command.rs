@@ -23,6 +23,8 @@ pub enum Command {
     Control(Control),
     /// Known, but not there yet: its name.
     Unavailable(&'static str),
+    /// LISTEN and UNLISTEN of events.
+    Listen(bool),
     /// A word of transactions or sessions that drivers send: taken, answered with this tag, and nothing else.
     Polite(Polite),
     /// A SELECT that drivers send to see whether a connection lives.
@@ -79,6 +81,10 @@ pub enum Show {
     Mem,
     /// MAINTENANCE, of one database if it is named.
     Maintenance(Option<String>),
+    /// EVENTS, of one database if it is named.
+    Events(Option<String>),
+    /// WEBHOOKS
+    Webhooks,
     /// UPSTREAMS
     Upstreams,
     /// REHEARSAL
@@ -150,6 +156,8 @@ impl Command {
             Self::Control(control) => control.tag(),
             Self::Unavailable(name) => name,
             Self::Polite(Polite::Begin(tag) | Polite::End(tag) | Polite::Other(tag)) => tag,
+            Self::Listen(true) => "LISTEN",
+            Self::Listen(false) => "UNLISTEN",
             Self::Scalar(_) => "SELECT 1",
             Self::Catalog => "SELECT 0",
         }

@@ -12,6 +12,9 @@ use crate::config::{parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
 
+/// The channel of LISTEN on which events come.
+pub const CHANNEL: &str = "pgsluice_events";
+
 /// Options in one WITH (…): no command has so many.
 const MOST_OPTIONS: usize = 32;
 
@@ -122,6 +125,8 @@ impl Parser<'_> {
             "reload" => control(Control::Reload),
             "shutdown" => self.shutdown(),
             "suspend" => Ok(Command::Unavailable("SUSPEND")),
+            "listen" => self.listen(),
+            "unlisten" => self.unlisten(),
             "set" => self.set(),
             "select" | "with" | "table" | "values" => self.select(),
             other => match polite(other) {
@@ -157,6 +162,8 @@ impl Parser<'_> {
             "users" => Show::Users,
             "mem" => Show::Mem,
             "upstreams" => Show::Upstreams,
+            "webhooks" => Show::Webhooks,
+            "events" => Show::Events(self.optional_name()?),
             "maintenance" => {
                 let all = self.mark('*');
                 Show::Maintenance(if all { None } else { self.optional_name()? })
@@ -309,6 +316,22 @@ impl Parser<'_> {
         Ok(Command::Polite(Polite::Other("SET")))
     }
 
+    fn listen(&mut self) -> Result<Command, Report> {
+        let at = self.at;
+        if self.name()? == CHANNEL {
+            return Ok(Command::Listen(true));
+        }
+        self.at = at;
+        let report = Report::error("22023", format!("the console has one channel, \"{CHANNEL}\""));
+        Err(self.here(report))
+    }
+
+    /// Of a channel that nobody can listen to it is right already.
+    fn unlisten(&mut self) -> Result<Command, Report> {
+        let all = self.mark('*') || self.name()? == CHANNEL;
+        Ok(if all { Command::Listen(false) } else { Command::Polite(Polite::Other("UNLISTEN")) })
+    }
+
     fn select(&mut self) -> Result<Command, Report> {
         let known = Scalar::of(self.tokens);
         self.rest();
@@ -333,7 +356,6 @@ fn polite(word: &str) -> Option<Polite> {
         "discard" => Polite::Other("DISCARD ALL"),
         "deallocate" => Polite::Other("DEALLOCATE ALL"),
         "close" => Polite::Other("CLOSE CURSOR ALL"),
-        "unlisten" => Polite::Other("UNLISTEN"),
         _ => return None,
     })
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod databases;
+mod events;
 mod lists;
 pub(super) mod nothing;
 mod pools;
@@ -9,6 +10,7 @@ pub(super) mod seen;
 mod servers;
 mod stats;
 mod upstreams;
+mod webhooks;
 
 use super::commands::Caller;
 use super::language::command::Show;
@@ -33,6 +35,9 @@ const HELP: &str = "
 \tONLINE db|*
 \tSHOW MAINTENANCE [db]
 \tSHOW REHEARSAL
+\tSHOW EVENTS [db]
+\tSHOW WEBHOOKS
+\tLISTEN pgsluice_events
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|UPSTREAMS|USERS|VERSION
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS|LISTS|STATE|MEM
 \tSHOW DNS_HOSTS|DNS_ZONES|PEERS|PEER_POOLS
@@ -67,7 +72,9 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Users => crate::admin::show::lists::USERS,
         Show::Mem => crate::admin::show::lists::MEM,
         Show::Maintenance(_) => maintenance::STATUS,
+        Show::Events(_) => crate::admin::show::events::COLUMNS,
         Show::Upstreams => crate::admin::show::upstreams::COLUMNS,
+        Show::Webhooks => crate::admin::show::webhooks::COLUMNS,
         Show::Rehearsal => rehearse::COLUMNS,
         Show::Nothing(columns) => columns,
         Show::Setting(setting) => setting.column,
@@ -104,7 +111,9 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Users => crate::admin::show::lists::users(&hub, &seen),
         Show::Mem => crate::admin::show::lists::mem(&seen),
         Show::Maintenance(only) => maintenance::show(&hub, only.as_deref())?,
+        Show::Events(only) => crate::admin::show::events::table(&hub, only.as_deref()),
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
+        Show::Webhooks => crate::admin::show::webhooks::table(&hub),
         Show::Rehearsal => rehearse::table(&hub),
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),

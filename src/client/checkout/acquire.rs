@@ -137,7 +137,9 @@ impl Session {
         let taken =
             if self.me.operator { self.take_operator(deadline).await } else { self.take(nature, deadline).await };
         if let Some(stats) = self.db.stats.of(self.core.index) {
-            stats.wait_time.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+            let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            stats.wait_time.add(waited);
+            stats.wait_times.add(waited);
             stats.assignments.add(1);
         }
         match taken {

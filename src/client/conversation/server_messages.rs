@@ -465,12 +465,16 @@ impl Session {
         let micros =
             |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
         if let Some(asked) = self.asked_at.take() {
-            stats.query_time.add(micros(asked));
+            let took = micros(asked);
+            stats.query_time.add(took);
+            stats.query_times.add(took);
         }
         if self.flow.status == TxStatus::Idle {
             stats.xacts.add(1);
             if let Some(since) = self.me.transaction_since.take() {
-                stats.xact_time.add(micros(since));
+                let took = micros(since);
+                stats.xact_time.add(took);
+                stats.xact_times.add(took);
             }
             if self.lease.replica().is_some() {
                 stats.replica_xacts.add(1);

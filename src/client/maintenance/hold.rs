@@ -16,6 +16,7 @@ use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::client::decide::HoldOutcome;
 use crate::client::{End, Session};
 use crate::config::parse_duration;
+use crate::events::{Event, Kind as EventKind, publish};
 use crate::gate::NewTransaction;
 use crate::protocol::frame::{HEADER, peek_front};
 use crate::protocol::frontend;
@@ -27,6 +28,9 @@ use crate::sql::block_setup::value_of;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
 use crate::sql::{Kind, Name, Refusal, Statement, TransactionVerb};
+
+/// Between two events about the same database.
+const OVERFLOW_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a session knows of its held message.
 #[derive(Default)]
@@ -197,12 +201,23 @@ impl Session {
                     return Err(Report::fatal("25P04", text).into());
                 }
             }
-            None => self.holding.over = Some(Over::Refuse),
+            None => {
+                self.publish_hold_overflow(most);
+                self.holding.over = Some(Over::Refuse);
+            }
         }
         if self.holding.over.is_some() && !self.lease.is_none() {
             self.begin_anew();
         }
         Ok(())
+    }
+
+    fn publish_hold_overflow(&self, most: usize) {
+        let (events, name) = (&self.core.hub.events, &self.db.name);
+        if let Some(times) = events.is_time_for(EventKind::HoldOverflow, name, OVERFLOW_PAUSE) {
+            let text = "more writes wait for the gate than hold_limit allows: further ones are refused";
+            publish!(events, warn, Event::new(EventKind::HoldOverflow, text).about(name), limit = most, times = times);
+        }
     }
 
     /// Waits until the gate opens, or something ends the wait before.

@@ -15,6 +15,9 @@ use crate::config::{Cluster, Config, Credentials, Database};
 /// Databases that are the console itself.
 pub(crate) const RESERVED: [&str; 2] = ["pgsluice", "pgbouncer"];
 
+/// The shortest key that a signature may have.
+const SHORTEST_SECRET: usize = 16;
+
 /// The longest name that PostgreSQL keeps (NAMEDATALEN - 1).
 const LONGEST_NAME: usize = 63;
 
@@ -26,6 +29,7 @@ pub(crate) fn check(config: &Config, report: &Report<'_>) {
     client_tls(config, report);
     http(config, report);
     refusals(config, report);
+    webhooks(config, report);
     clusters(config, report);
     databases(config, report);
     for name in config.users.keys() {
@@ -159,6 +163,27 @@ fn server_tls(path: &str, tls: &ServerTls, report: &Report<'_>) {
     if mode.verifies() && tls.server_tls_ca_file.is_none() && report.is_sound(&ca) {
         let needs = format!("\"{mode}\" needs server_tls_ca_file");
         report.error(&join(path, "server_tls_sslmode"), needs);
+    }
+}
+
+fn webhooks(config: &Config, report: &Report<'_>) {
+    for (at, webhook) in config.webhooks.iter().enumerate() {
+        let key = |name: &str| format!("webhook.{}.{name}", at + 1);
+        let sound = |name: &str| report.is_sound(&key(name));
+        if webhook.url.is_empty() && sound("url") {
+            report.error(&key("url"), "missing: where requests go");
+        }
+        if webhook.secret.expose().len() < SHORTEST_SECRET && sound("secret") {
+            report.error(&key("secret"), format!("must have at least {SHORTEST_SECRET} characters"));
+        }
+        if config.webhooks.iter().take(at).any(|other| other.url == webhook.url) && !webhook.url.is_empty() {
+            report.error(&key("url"), "another webhook has the same URL");
+        }
+        for name in &webhook.databases {
+            if !config.databases.contains_key(name) && !config.databases.contains_key("*") {
+                report.warn(&key("databases"), format!("there is no database {}", quoted(name)));
+            }
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::config::file::section::Settings;
 use crate::config::keys::entries::rows_of;
-use crate::config::keys::tables::{Http, Maintenance, Refusals};
+use crate::config::keys::tables::{Http, Maintenance, Metrics, Refusals};
 
 /// The difference between two configurations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Keys at the top of the file and in `[maintenance]`, `[http]` and `[refusals]`.
+    /// Keys at the top of the file and in `[maintenance]`, `[http]`, `[metrics]` and `[refusals]`.
     pub keys: Vec<KeyChange>,
     /// A cluster is changed when anything that holds for it is.
     pub clusters: NamesChanged,
@@ -80,14 +80,19 @@ impl Config {
             let mut rows = config.general_entries();
             rows.extend(rows_of("maintenance", &config.maintenance, &Maintenance::default()));
             rows.extend(rows_of("http", &config.http, &Http::default()));
+            rows.extend(rows_of("metrics", &config.metrics, &Metrics::default()));
             rows.extend(rows_of("refusals", &config.refusals, &Refusals::default()));
             rows
         };
+        let webhooks = (old.webhooks != self.webhooks).then(|| {
+            let of = |config: &Self| config.webhooks.iter().map(|one| one.url.shown()).collect::<Vec<_>>().join(", ");
+            KeyChange { key: "webhook".to_owned(), old: of(old), new: of(self), restart: false }
+        });
         let changed = rows(old).into_iter().zip(rows(self)).filter(|(before, now)| before.value != now.value).map(
             |(before, now)| KeyChange { key: now.key, old: before.value, new: now.value, restart: !now.changeable },
         );
         Changes {
-            keys: changed.collect(),
+            keys: changed.chain(webhooks).collect(),
             clusters: NamesChanged::between(&old.clusters, &self.clusters),
             databases: NamesChanged::between(&old.databases, &self.databases),
             users: NamesChanged::between(&old.users, &self.users),

@@ -77,6 +77,30 @@ impl<'t, 'r> Reader<'t, 'r> {
         parent.table.iter().filter_map(child).collect()
     }
 
+    /// The tables of a list of tables, `[[webhook]]`; one that is written as `[webhook]` is a list of one. Their paths are numbered
+    /// from 1.
+    pub(crate) fn items(&self, name: &'static str) -> Vec<Self> {
+        self.asked.borrow_mut().push(name);
+        let Some((key, value)) = self.find(name) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            return self.reader_of(key, value, "").into_iter().collect();
+        };
+        let item = |(at, item): (usize, &'t Spanned<DeValue<'t>>)| {
+            let path = format!("{}.{}", self.key_path(name), at + 1);
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    Some(Self { table, path, asked: RefCell::default(), report: self.report, folder: self.folder })
+                }
+                other => {
+                    let reason = format!("must be tables, [[{name}]], found {}", describe(other));
+                    self.report.error_at(item.span(), &path, reason);
+                    None
+                }
+            }
+        };
+        items.iter().enumerate().filter_map(item).collect()
+    }
+
     fn find(&self, name: &str) -> Option<(&'t Spanned<Text<'t>>, &'t Spanned<DeValue<'t>>)> {
         self.table.iter().find(|(key, _)| key.get_ref() == name)
     }

@@ -31,6 +31,11 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
         let path = join("clusters", name);
         server_tls_files(&path, &cluster.server_tls, Some(&config.server_tls), report);
     }
+    for (at, webhook) in config.webhooks.iter().enumerate() {
+        if let Some(file) = &webhook.ca_file {
+            readable(&format!("webhook.{}.ca_file", at + 1), file, report);
+        }
+    }
     if let Some(folder) = &config.listen.unix_socket_dir {
         is_folder("unix_socket_dir", folder, report);
     }
@@ -43,7 +48,8 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
     }
     let holds_secret = config.clusters.values().any(|c| !c.monitor_password.is_empty())
         || config.databases.values().any(|d| !d.password.is_empty())
-        || !config.http.token.is_empty();
+        || !config.http.token.is_empty()
+        || !config.webhooks.is_empty();
     if let Some(path) = config.file.as_deref().filter(|path| holds_secret && others_read(path)) {
         let name = path.display();
         report.warn("", format!("every user can read the passwords in this file: chmod o-rwx {name}"));

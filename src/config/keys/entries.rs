@@ -1,7 +1,8 @@
 //! The configuration as rows of SHOW CONFIG.
 
 use super::setting::Key;
-use super::tables::{Cluster, Database, Http, Refusals, User};
+use super::tables::{Cluster, Database, Http, Metrics, Refusals, User};
+use super::webhook::Webhook;
 use crate::config::file::reader::join;
 use crate::config::file::section::{Section, Shown};
 use crate::config::{
@@ -27,7 +28,11 @@ impl Config {
         let mut rows = self.general_entries();
         rows.extend(rows_of("maintenance", &self.maintenance, &Maintenance::default()));
         rows.extend(rows_of("http", &self.http, &Http::default()));
+        rows.extend(rows_of("metrics", &self.metrics, &Metrics::default()));
         rows.extend(rows_of("refusals", &self.refusals, &Refusals::default()));
+        for (at, webhook) in self.webhooks.iter().enumerate() {
+            rows.extend(rows_of(&format!("webhook.{}", at + 1), webhook, &Webhook::default()));
+        }
         for (name, cluster) in &self.clusters {
             let path = join("clusters", name);
             rows.extend(rows_of(&path, cluster, &Cluster::default()));

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::setting::Key;
-use super::tables::{Cluster, Database, Http, Maintenance, Refusals, User};
+use super::tables::{Cluster, Database, Http, Maintenance, Metrics, Refusals, User};
+use super::webhook::Webhook;
 use crate::config::Config;
 use crate::config::file::section::{Section, Shown};
 use crate::config::values::units::show_size;
@@ -33,9 +34,16 @@ pub fn example() -> String {
     heading(&mut out, Http::default().title());
     out.push_str("[http]\n");
     keys(&mut out, &Http::default(), &[], Where::Table);
+    heading(&mut out, Metrics::default().title());
+    out.push_str("[metrics]\n");
+    keys(&mut out, &Metrics::default(), &[], Where::Table);
     heading(&mut out, Refusals::default().title());
     out.push_str("[refusals]\n");
     keys(&mut out, &Refusals::default(), &[], Where::Table);
+
+    heading(&mut out, Webhook::default().title());
+    out.push_str("#[[webhook]]\n");
+    keys(&mut out, &Webhook::default(), &[], Where::Table);
 
     heading(&mut out, "Clusters: sets of servers of which one takes writes");
     out.push_str("[clusters.main]\n");
@@ -83,7 +91,15 @@ pub fn documentation() -> String {
     }
     table(&mut out, "`[maintenance]`", Maintenance::default().title(), &Maintenance::default(), Where::Table);
     table(&mut out, "`[http]`", Http::default().title(), &Http::default(), Where::Table);
+    table(&mut out, "`[metrics]`", Metrics::default().title(), &Metrics::default(), Where::Table);
     table(&mut out, "`[refusals]`", Refusals::default().title(), &Refusals::default(), Where::Table);
+    table(
+        &mut out,
+        "`[[webhook]]`",
+        "Somebody who is told of [events](EVENTS.md) over HTTP; one table for each. The file needs none.",
+        &Webhook::default(),
+        Where::Table,
+    );
     let cluster = Cluster::default();
     table(
         &mut out,

@@ -84,6 +84,16 @@ settings! {
 }
 
 settings! {
+    /// Metrics for Prometheus, at `/metrics` of the HTTP endpoint.
+    pub struct Metrics titled "Metrics for Prometheus, at /metrics of the HTTP endpoint" {
+        /// Everybody who reaches the endpoint may read the metrics. false: only with the token.
+        public: bool = false;
+        /// Give what pgbouncer_exporter gives beside it, under its names, so that its dashboards work.
+        pgbouncer_names: bool = false;
+    }
+}
+
+settings! {
     /// Changes to the list of functions that are refused in maintenance although PostgreSQL would run them.
     pub struct Refusals titled "Functions that are refused in maintenance although PostgreSQL would run them" {
         /// Further functions that are refused, with whatever of a database's own leads to them: those that write where PostgreSQL

@@ -8,6 +8,7 @@ use super::options::{OnDefaults, OnOptions};
 use super::plan::{Order, Plan, plan};
 use super::progress::{Part, TransitionHandle, Verb, Wait};
 use super::transition::Transition;
+use crate::events::{Event, Kind, publish};
 use crate::gate::database::{Claim, Gate, Move};
 use crate::gate::detail::{Counters, Who};
 use crate::gate::error::GateError;
@@ -213,7 +214,9 @@ async fn run(
     let after_all = all.as_ref().map(|_| plan(&world.map().all, &order).after);
     let saved = world.save_all(after_all.clone(), records, order.options.unsaved).await;
     if let Ok(Some(why)) = &saved {
-        tracing::error!(event = "gate_not_saved", user = %order.who.user, "{} is not saved, and a restart closes the gate again: {why}", order.verb);
+        let text = format!("{} is not saved, and a restart closes the gate again: {why}", order.verb);
+        let names = planned.iter().flat_map(|(_, _, claim)| claim.gate.names()).collect();
+        publish!(world.events, error, Event::new(Kind::NotSaved, text).about_all(names).by(&order.who.user));
     }
     let unsaved = saved.as_ref().ok().cloned().flatten();
     if let Err(error) = saved {
@@ -365,7 +368,7 @@ async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim:
     }
     let gate = claim.gate.clone();
     if let Err(error) = &answer {
-        log_failure(&claim, error);
+        publish_failure(&world, &claim, error);
     }
     let reverted = matches!(answer, Err(GateError::StillBusy { .. }));
     claim.finish(answer);
@@ -375,15 +378,20 @@ async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim:
 }
 
 /// A transition that was not carried through, and whom it waited for in vain.
-fn log_failure(claim: &Claim, error: &GateError) {
-    let event = match error {
-        GateError::StillBusy { .. } => "drain_gave_up",
-        GateError::CalledOff { .. } => "drain_called_off",
-        _ => "transition_failed",
+fn publish_failure(world: &World, claim: &Claim, error: &GateError) {
+    let kind = match error {
+        GateError::StillBusy { .. } => Kind::DrainGaveUp,
+        GateError::CalledOff { .. } => Kind::DrainCalledOff,
+        _ => Kind::TransitionFailed,
     };
-    tracing::warn!(
-        event, database = %claim.gate.name(), command = %claim.mv.verb, user = %claim.mv.who.user, client = claim.mv.who.address,
-        detail = error.detail(), error = %error, "the gate does not change"
+    publish!(
+        world.events,
+        warn,
+        Event::new(kind, "the gate does not change").about_all(claim.gate.names()).by(&claim.mv.who.user),
+        command = claim.mv.verb.to_string(),
+        client = claim.mv.who.address.clone(),
+        detail = error.detail(),
+        error = error.to_string(),
     );
 }
 
@@ -423,7 +431,8 @@ pub(crate) fn close_now(world: &Arc<World>, gate: &Arc<Gate>, record: Record) {
     let world = world.clone();
     world.clone().runtime.spawn(async move {
         if let Err(error) = world.save(vec![(claim.gate.clone(), record.clone())]).await {
-            tracing::error!(event = "gate_not_saved", "{error}");
+            let event = Event::new(Kind::NotSaved, error.to_string()).about_all(claim.gate.names());
+            publish!(world.events, error, event);
         }
         drive(world, Plan { after: record, changed: true, drive: true }, None, claim, Start::of_many()).await;
     });

@@ -1,7 +1,9 @@
-//! Opens by itself what was closed with `expire`, also when its time came while the proxy was down.
+//! Opens by itself what was closed with `expire`, also when its time came while the proxy was down, and has it said when
+//! `until` has passed.
 
 use super::execute;
 use super::execute::Target;
+use super::overdue::Overdue;
 use super::progress::{Verb, Wait};
 use crate::gate::detail::Switches;
 use crate::gate::gates::{World, expired};
@@ -21,6 +23,7 @@ fn times(switches: &Switches) -> impl Iterator<Item = (Verb, Timestamp)> {
 
 /// Runs until the gates are gone.
 pub(crate) async fn watch(world: Weak<World>) {
+    let mut overdue = Overdue::default();
     while let Some(world) = world.upgrade() {
         let expiry = world.expiry.clone();
         let changed = expiry.notified();
@@ -31,6 +34,9 @@ pub(crate) async fn watch(world: Weak<World>) {
             let gates: Vec<_> = map.gates.values().cloned().collect();
             (map.all.switches.clone(), gates)
         };
+        if let Some(left) = overdue.look(&world, &all, &gates, now) {
+            nap = nap.min(left);
+        }
         let singles = gates.iter().flat_map(|gate| {
             let switches = gate.desk().record.switches.clone();
             times(&switches).map(|(verb, at)| (Target::One(gate.name().to_string()), verb, at)).collect::<Vec<_>>()

@@ -3,6 +3,7 @@
 pub(in crate::gate) mod execute;
 pub(in crate::gate) mod expiry;
 pub(in crate::gate) mod options;
+pub(in crate::gate) mod overdue;
 pub(in crate::gate) mod plan;
 pub(in crate::gate) mod progress;
 pub(in crate::gate) mod transition;

@@ -4,6 +4,7 @@ use crate::gate::database::Claim;
 
 use super::plan::Plan;
 use super::progress::{Outcome, Progress, Seen, Step, Verb};
+use crate::events::{Event, Kind, publish};
 use crate::gate::detail::{GateView, OnTimeout, Quiesced, Who};
 use crate::gate::environment::{ForeignWriter, OpenTransaction};
 use crate::gate::error::GateError;
@@ -18,6 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 const LOOK: Duration = Duration::from_millis(250);
 /// How often progress is told (SPEC 2.1), and the primary asked again.
 const SECOND: Duration = Duration::from_secs(1);
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 pub(crate) struct Transition<'a> {
     pub(crate) world: &'a World,
@@ -72,6 +77,7 @@ impl Transition<'_> {
         };
         if self.plan.after.quiesced.is_none() {
             self.open_at_flip = self.count_open(to).await.max(open_before);
+            self.publish_began();
             let drained = self.drain(to).await;
             self.claim.counters.fenced += self.claim.gate.take_fenced();
             self.claim.counters.cancelled += self.claim.gate.take_cancelled();
@@ -98,7 +104,9 @@ impl Transition<'_> {
                 warning.get_or_insert("not every session was disconnected in time".into());
             }
         }
-        Ok(self.outcome(foreign, warning))
+        let outcome = self.outcome(foreign, warning);
+        self.publish_ended(&outcome);
+        Ok(outcome)
     }
 
     fn drain_timeout(&self) -> Duration {
@@ -154,9 +162,56 @@ impl Transition<'_> {
         };
         let message = view.switches.in_force().and_then(|terms| terms.message.as_deref());
         let lsn = view.quiesced.and_then(|quiesced| quiesced.lsn).map(|lsn| lsn.to_string());
-        tracing::warn!(
-            event = "mode", database = %view.database, epoch = view.state.epoch.0, cause, user = %mv.who.user,
-            client = mv.who.address, maintenance_message = message, quiesced_lsn = lsn, "mode: {}", view.state.mode
+        publish!(
+            self.world.events,
+            warn,
+            self.event(Kind::Mode, format!("mode: {}", view.state.mode)),
+            mode = view.state.mode.as_str(),
+            epoch = view.state.epoch.0,
+            cause = cause,
+            client = mv.who.address.clone(),
+            maintenance_message = message,
+            until = view.switches.in_force().and_then(|terms| terms.until),
+            quiesced_lsn = lsn,
+        );
+    }
+
+    /// An event of this command about its database.
+    fn event(&self, kind: Kind, text: String) -> Event {
+        Event::new(kind, text).about_all(self.claim.gate.names()).by(&self.claim.mv.who.user)
+    }
+
+    fn publish_began(&self) {
+        let verb = self.claim.mv.verb;
+        publish!(
+            self.world.events,
+            info,
+            self.event(Kind::DrainBegan, format!("{verb}: waiting for open transactions")),
+            command = verb.to_string(),
+            epoch = self.plan.after.epoch.0,
+            client = self.claim.mv.who.address.clone(),
+            in_flight = self.open_at_flip,
+            drain_timeout_ms = millis(self.drain_timeout()),
+        );
+    }
+
+    fn publish_ended(&self, outcome: &Outcome) {
+        self.claim.gate.count_drained([outcome.finished, outcome.fenced, outcome.cancelled]);
+        let verb = self.claim.mv.verb;
+        publish!(
+            self.world.events,
+            info,
+            self.event(Kind::DrainEnded, format!("{verb}: nothing changes any more")),
+            command = verb.to_string(),
+            epoch = outcome.epoch.0,
+            client = self.claim.mv.who.address.clone(),
+            quiesced_at = outcome.quiesced_at,
+            quiesced_lsn = outcome.quiesced_lsn.map(|lsn| lsn.to_string()),
+            waited_ms = outcome.waited_ms,
+            finished = outcome.finished,
+            fenced = outcome.fenced,
+            cancelled = outcome.cancelled,
+            foreign_writers = outcome.foreign_writers.len(),
         );
     }
 
@@ -332,7 +387,7 @@ impl Transition<'_> {
             since: view.since,
             quiesced_at: view.quiesced.map(|q| q.at),
             quiesced_lsn: view.quiesced.and_then(|q| q.lsn),
-            waited_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waited_ms: millis(self.started.elapsed()),
             finished: if view.quiesced.is_some() {
                 self.open_at_flip.saturating_sub(counters.cancelled + counters.fenced)
             } else {

@@ -39,6 +39,16 @@ pub enum StateFile {
     Ephemeral,
 }
 
+impl StateFile {
+    /// The file, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Ephemeral => None,
+        }
+    }
+}
+
 /// What is kept of one database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {

@@ -102,6 +102,7 @@ pub struct Pool {
     generation: AtomicU64,
     closed: AtomicBool,
     ids: Arc<AtomicU64>,
+    opened: AtomicU64,
     seed: Arc<Seed>,
     welcome: Mutex<Option<Arc<Welcome>>>,
     refusals: Refusals,
@@ -174,6 +175,7 @@ impl Pool {
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             ids,
+            opened: AtomicU64::new(0),
             seed,
             welcome: Mutex::default(),
             refusals: Refusals::default(),
@@ -479,6 +481,11 @@ impl Pool {
             }
         }
         counts
+    }
+
+    /// How many connections it has opened.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(SeqCst)
     }
 
     /// Shows each idle connection to `see`.

@@ -131,6 +131,7 @@ impl Pool {
             self.remember_welcome(&fresh, read_only);
         }
         let id = self.ids.fetch_add(1, SeqCst);
+        self.opened.fetch_add(1, SeqCst);
         let mut server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         server.turn = turn;
         if tag == KindTag::Unguarded {

@@ -1,0 +1,32 @@
+//! SHOW EVENTS: the last ones, oldest first.
+
+use crate::admin::table::{Column, Table, columns};
+use crate::events::{Event, KEPT};
+use crate::shared::Hub;
+
+pub(super) const COLUMNS: &[Column] = columns![
+    id Int8, at Time, event Text, severity Text, database Text, cluster Text, upstream Text, message Text, fields Text,
+];
+
+/// All that are kept, or those of one database.
+pub(super) fn table(hub: &Hub, only: Option<&str>) -> Table {
+    let mut table = Table::new(COLUMNS);
+    let is_of = |event: &Event, name: &str| event.databases.iter().any(|known| **known == *name);
+    for event in hub.events.recent(None, KEPT) {
+        if only.is_some_and(|name| !is_of(&event, name)) {
+            continue;
+        }
+        table.push([
+            event.id.into(),
+            event.at.into(),
+            event.kind.name().into(),
+            event.severity.as_str().into(),
+            event.database().into(),
+            event.cluster.clone().into(),
+            event.upstream.clone().into(),
+            event.text.clone().into(),
+            event.fields_json().into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,132 @@
+//! Kinds of events, and how grave they are.
+
+use std::fmt;
+
+/// How grave an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As expected.
+    Info,
+    /// A person may want to act.
+    Warning,
+    /// A person has to act.
+    Error,
+}
+
+impl Severity {
+    /// `info`, `warning`, `error`
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+
+    /// That of a level of the log, by the name of its macro.
+    pub(crate) fn of_level(level: &str) -> Self {
+        match level {
+            "error" => Self::Error,
+            "warn" => Self::Warning,
+            _ => Self::Info,
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident $name:literal;)+) => {
+        /// What can happen.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[doc = $doc])+ $kind,)+ }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The name, in the log, on the console and in webhooks. It does not change.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)+ }
+            }
+
+            /// What it means, for the documentation.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$kind => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The mode of a database has changed.
+    Mode "mode";
+    /// A drain has begun: open transactions may end.
+    DrainBegan "drain_began";
+    /// A drain is over: nothing changes any more.
+    DrainEnded "drain_ended";
+    /// A drain has timed out, and the gate is open again; `detail` says for whom it has waited.
+    DrainGaveUp "drain_gave_up";
+    /// A drain was called off by a command.
+    DrainCalledOff "drain_called_off";
+    /// A command could not be carried out.
+    TransitionFailed "transition_failed";
+    /// The promised end of a maintenance (`until`) has passed; repeated every 15 minutes until somebody acts.
+    Overdue "maintenance_overdue";
+    /// What has been decided is in force, but could not be saved.
+    NotSaved "gate_not_saved";
+    /// The state file was lost or damaged.
+    StateFile "state_file";
+    /// Clients were told of a maintenance to come.
+    Announcement "announcement";
+    /// More writes wait for the gate than `hold_limit` allows: further ones are refused.
+    HoldOverflow "hold_overflow";
+    /// A server has another role.
+    ServerRole "server_role";
+    /// A server cannot be reached.
+    ServerLost "server_lost";
+    /// A server does not let the monitor in.
+    MonitorRefused "monitor_refused";
+    /// Several servers claim to be the primary: split brain.
+    PrimaryContested "primary_contested";
+    /// Only one server is the primary again.
+    PrimaryNoLongerContested "primary_no_longer_contested";
+    /// An old primary has come back beside the server that was promoted in its place.
+    OldPrimaryBack "old_primary_back";
+    /// A certificate expires within 30 days, or has expired; repeated once a day.
+    CertificateExpires "certificate_expires";
+    /// The configuration was reloaded.
+    Reloaded "reloaded";
+    /// The configuration was not reloaded, since something in it is wrong.
+    NotReloaded "not_reloaded";
+    /// pgsluice is ready.
+    Ready "ready";
+    /// pgsluice shuts down.
+    ShuttingDown "shutting_down";
+    /// A webhook was not delivered, and is not tried again.
+    WebhookDead "webhook_dead";
+}
+
+impl Kind {
+    /// The kind of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lead_back() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of_name(kind.name()), Some(*kind));
+            assert!(kind.meaning().ends_with('.'), "{}", kind.meaning());
+        }
+    }
+}
