@@ -1,4 +1,4 @@
-//! Events: in the log, on the console, in webhooks.
+//! What is seen from outside: events in the log, on the console and in webhooks; metrics, and the alerts made of them.
 
 #![allow(
     clippy::expect_used,
@@ -10,7 +10,11 @@
     reason = "a test that panics has failed"
 )]
 
+mod alerts;
 mod console;
+mod http;
+mod metrics;
 mod receiver;
+mod secrets;
 mod stand;
 mod webhooks;

@@ -89,7 +89,7 @@ settings! {
         url: WebhookUrl = WebhookUrl::default(), { example: "\"https://example.org/hook\"" };
         /// The key of the signature, at least 16 characters. The header Pgsluice-Signature is t=TIME,v1=HEX: the HMAC-SHA256 of TIME, a
         /// dot, and the body.
-        secret: Secret = Secret::default();
+        secret: Secret = Secret::default(), { example: "\"at least 16 characters\"" };
         /// Only these events. Empty: all of them.
         events: Vec<EventName> = Vec::new(), { example: "[\"mode\", \"drain_gave_up\", \"maintenance_overdue\"]" };
         /// Only events of these databases, and those that are about none. Empty: all databases.

@@ -11,12 +11,18 @@ use super::transition::Transition;
 use crate::events::{Event, Kind, publish};
 use crate::gate::database::{Claim, Gate, Move};
 use crate::gate::detail::{Counters, Who};
+use crate::gate::environment::OpenTransaction;
 use crate::gate::error::GateError;
 use crate::gate::gates::{Gates, World};
 use crate::gate::state::mode::Mode;
 use crate::gate::store::state_file::Record;
+use crate::sql::LexContext;
+use crate::sql::cache::normalize::normalised;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
+
+/// Bytes of a statement that an event shows.
+const SHOWN: usize = 200;
 
 /// The databases of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -390,9 +396,21 @@ fn publish_failure(world: &World, claim: &Claim, error: &GateError) {
         Event::new(kind, "the gate does not change").about_all(claim.gate.names()).by(&claim.mv.who.user),
         command = claim.mv.verb.to_string(),
         client = claim.mv.who.address.clone(),
-        detail = error.detail(),
+        detail = without_constants(error),
         error = error.to_string(),
     );
+}
+
+/// The detail of an error, for places that many can read: what a client's statement has compared or written is not shown there.
+fn without_constants(error: &GateError) -> Option<String> {
+    let GateError::StillBusy { in_the_way, .. } = error else { return error.detail() };
+    let hidden = |one: &OpenTransaction| {
+        let text = one.statement.as_ref().map(|text| normalised(text.as_bytes(), LexContext::default(), SHOWN));
+        OpenTransaction { statement: text, ..one.clone() }
+    };
+    let in_the_way: Vec<_> = in_the_way.iter().map(hidden).collect();
+    (!in_the_way.is_empty())
+        .then(|| format!("In the way: {}.", OpenTransaction::list(&in_the_way, OpenTransaction::SHOWN_IN_ERROR)))
 }
 
 /// Nothing closed is left without a task that brings it to quiesced.
