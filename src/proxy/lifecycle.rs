@@ -17,7 +17,7 @@ use super::maintenance::{catalog, strays};
 use super::setup::{SetupError, cluster, monitor_login, setup};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{janitor, listen, open_files, pause};
+use super::{certificates, janitor, listen, open_files, pause};
 use crate::auth::Decoy;
 use crate::config;
 use crate::config::{Config, Overrides};
@@ -148,6 +148,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
+    let certificates = tokio::spawn(certificates::watch(hub.clone()));
     let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
     let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
     let config = hub.setup.load();
@@ -189,6 +190,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     pools.abort();
     stats.abort();
     memory.abort();
+    certificates.abort();
     catalogs.abort();
     strays.abort();
     loop {

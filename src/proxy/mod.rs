@@ -4,7 +4,8 @@
 //! [`turns`] acts when a server is not what it was. What the gate wants done in sessions, pools and servers is in [`maintenance`].
 
 pub mod allocator;
-pub mod janitor;
+pub mod certificates;
+mod janitor;
 pub mod lifecycle;
 pub mod listen;
 pub mod maintenance;

@@ -21,6 +21,7 @@ use thiserror::Error;
 pub mod binding;
 pub mod client;
 pub mod error;
+pub mod expiry;
 mod files;
 pub mod reload;
 pub mod server;

@@ -93,7 +93,7 @@ fn the_numbers_are_those_of_the_console() {
     assert_eq!(value(&text, "pgbouncer_stats_queries_pooled_total{database=\"app\"}"), number(3));
     // Every query is in a bucket, and the one that slept is beyond those that did not.
     let bucket =
-        |le: &str| value(&text, &format!("pgsluice_query_duration_seconds_bucket{{le=\"{le}\",database=\"app\"}}"));
+        |le: &str| value(&text, &format!("pgsluice_query_duration_seconds_bucket{{database=\"app\",le=\"{le}\"}}"));
     let count = value(&text, "pgsluice_query_duration_seconds_count{database=\"app\"}");
     assert_eq!((count, bucket("+Inf")), (number(3), number(3)), "{text}");
     assert!(bucket("0.131072") <= count - 1.0 && bucket("0.131072") >= 15.0, "{text}");

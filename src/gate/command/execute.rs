@@ -16,8 +16,7 @@ use crate::gate::error::GateError;
 use crate::gate::gates::{Gates, World};
 use crate::gate::state::mode::Mode;
 use crate::gate::store::state_file::Record;
-use crate::sql::LexContext;
-use crate::sql::cache::normalize::normalised;
+use crate::sql::{LexContext, normalised};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 
