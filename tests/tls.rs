@@ -31,6 +31,7 @@ fn listener(folder: &Folder, pem: &Pem, mode: SslMode, ca: Option<PathBuf>) -> C
         cert_file: Some(folder.write("server.crt", &pem.certificate)),
         key_file: Some(folder.write("server.key", &pem.key)),
         ca_file: ca,
+        ..ClientTlsConfig::default()
     }
 }
 

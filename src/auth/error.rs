@@ -104,6 +104,11 @@ impl AuthError {
         })
     }
 
+    /// A proof that does not fit.
+    pub(crate) fn wrong_password(user: &str) -> Self {
+        Self::Refused { user: user.to_owned(), why: Refusal::WrongPassword }
+    }
+
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::MalformedScram { detail: detail.into() }
     }

@@ -1,6 +1,6 @@
 //! Who is there: proving a client's identity to us, and ours to an upstream.
 //!
-//! Nothing here does I/O. Both halves are state machines over message *bodies* (what follows tag and length); framing,
+//! Nothing here does I/O, but for reading HBA files. Both halves are state machines over message *bodies* (what follows tag and length); framing,
 //! sockets, time-outs and log lines belong to the caller.
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //! - [`userlist`]: PgBouncer's `auth_file`, which gives a [`Secret`] per user;
 //! - [`server`]: trust, password, md5, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS towards clients;
 //! - [`client`]: the same towards upstreams, by password or by the SCRAM keys a client's own log-in has uncovered;
+//! - [`hba`]: which method holds for whom, and maps of names;
 //! - [`scram`], [`md5`]: the arithmetic; [`decoy`]: what a user who does not exist looks like.
 //!
 //! SCRAM is written here once for both sides over the RustCrypto primitives rather than taken from a library. pgwire's
@@ -19,6 +20,7 @@
 pub mod client;
 pub mod decoy;
 pub mod error;
+pub mod hba;
 pub mod md5;
 pub mod scram;
 mod scram_client;

@@ -13,6 +13,7 @@ use super::decoy::Decoy;
 use super::error::{AuthError, Refusal};
 use super::md5::Md5Hash;
 use super::scram::{MECHANISM, MECHANISM_PLUS, ScramVerifier};
+use super::scram_client::{CHEAP_ITERATIONS, MAX_ITERATIONS};
 use super::scram_server::{Binding, Outcome, ScramServer};
 use super::secret::{Credential, Password, Secret, SecretKind};
 use super::{MAX_PASSWORD_BODY, MAX_SASL_BODY, code};
@@ -93,6 +94,13 @@ pub struct ClientAuth {
     decoy: Decoy,
     end_point: Option<Vec<u8>>,
     state: State,
+    checked: Option<Checked>,
+}
+
+/// What the client's last answer was about, where it can be checked against another secret.
+enum Checked {
+    Password,
+    Md5 { salt: [u8; 4] },
 }
 
 enum State {
@@ -110,7 +118,15 @@ impl ClientAuth {
     /// in the words of [`AuthError::NoSuchRole`].
     #[must_use]
     pub fn new(method: Method, user: &str, secret: Option<Secret>, decoy: &Decoy) -> Self {
-        Self { method, user: user.to_owned(), secret, decoy: decoy.clone(), end_point: None, state: State::New }
+        Self {
+            method,
+            user: user.to_owned(),
+            secret,
+            decoy: decoy.clone(),
+            end_point: None,
+            state: State::New,
+            checked: None,
+        }
     }
 
     /// Offers SCRAM-SHA-256-PLUS. `end_point` is our certificate's `tls-server-end-point` hash (RFC 5929); `None`
@@ -181,13 +197,45 @@ impl ClientAuth {
             return self.fail(AuthError::protocol("invalid message length"));
         }
         let result = match std::mem::replace(&mut self.state, State::Over) {
-            State::Password => self.password(message),
-            State::Md5 { salt } => self.md5(salt, message),
+            State::Password => {
+                self.checked = Some(Checked::Password);
+                self.password(message)
+            }
+            State::Md5 { salt } => {
+                self.checked = Some(Checked::Md5 { salt });
+                self.md5(salt, message)
+            }
             State::SaslOffered => self.sasl_initial(message),
             State::Scram(exchange) => self.scram(exchange, message),
             State::New | State::Over => Err(AuthError::protocol("unexpected password message")),
         };
         result.unwrap_or_else(|error| self.fail(error))
+    }
+
+    /// Checks the client's answer, which was refused, against another secret: the user's password has been changed. None
+    /// where that cannot be: what a client answers to a SCRAM challenge hangs on the salt of the old one.
+    pub fn check_again(&mut self, secret: Option<Secret>, message: &[u8]) -> Option<Step> {
+        let result = match self.checked.take()? {
+            Checked::Password => {
+                self.secret = secret;
+                self.password(message)
+            }
+            Checked::Md5 { salt } => {
+                self.secret = secret;
+                self.md5(salt, message)
+            }
+        };
+        Some(result.unwrap_or_else(|error| self.fail(error)))
+    }
+
+    /// Whether [`receive`](Self::receive) would compute for more than some ten milliseconds: a password in clear text is
+    /// compared with a SCRAM verifier of many rounds. Then call it off the event loop.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        match (&self.state, &self.secret) {
+            (State::Password, Some(Secret::Scram(verifier))) => verifier.iterations > CHEAP_ITERATIONS,
+            _ => false,
+        }
     }
 
     fn fail(&mut self, error: AuthError) -> Step {
@@ -210,7 +258,8 @@ impl ClientAuth {
         let right = match &self.secret {
             Some(Secret::Plain(password)) => password.matches(sent),
             Some(Secret::Md5(hash)) => hash.matches(sent, &self.user),
-            Some(Secret::Scram(verifier)) => verifier.matches(sent),
+            // Nobody's verifier has so many rounds, whatever a server says.
+            Some(Secret::Scram(verifier)) => verifier.iterations <= MAX_ITERATIONS && verifier.matches(sent),
             None | Some(Secret::Empty) => {
                 // The work that most users cost, for nothing.
                 match self.decoy.kind() {

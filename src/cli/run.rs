@@ -46,7 +46,9 @@ fn check(file: &std::path::Path) -> ExitCode {
                 .and_then(|decoy| crate::proxy::setup::setup(config, &decoy).map_err(|error| error.to_string()));
             match read {
                 Ok(setup) => {
-                    for finding in setup.config.check_roles(|name| setup.userlist.get(name).is_some()) {
+                    // A server or a certificate may know them.
+                    let others_know = setup.config.asks_servers() || setup.rules.is_some();
+                    for finding in setup.config.check_roles(|name| others_know || setup.userlist.get(name).is_some()) {
                         complain(format_args!("warning: {finding}"));
                     }
                     if let StateFile::Path(path) = &setup.config.process.state_file

@@ -95,6 +95,21 @@ pub struct Config {
     pub warnings: Vec<Finding>,
 }
 
+/// Where and how the secret of a user is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthQuery<'c> {
+    /// The database that is asked, by its name in the configuration.
+    pub database: String,
+    /// Its cluster.
+    pub cluster: &'c str,
+    /// Its name on the server.
+    pub dbname: String,
+    /// The role that asks.
+    pub user: &'c str,
+    /// What it asks.
+    pub query: &'c str,
+}
+
 /// Where the secrets of clients are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
@@ -272,7 +287,8 @@ impl Config {
             config.users.insert(name, user);
         }
         top.finish();
-        let named = report.was_written("auth_file") || config.auth.auth_type.needs_secrets();
+        let needed = config.auth.auth_type.needs_secrets() && !config.asks_servers();
+        let named = report.was_written("auth_file") || needed;
         config.credentials = match &config.auth.auth_file {
             Some(path) if named => Credentials::File(path.clone()),
             _ => Credentials::None,
@@ -307,6 +323,30 @@ impl Config {
             return None;
         }
         self.databases.get(name).or_else(|| self.databases.get("*"))
+    }
+
+    /// Whether users may log in whom only a server knows.
+    pub fn asks_servers(&self) -> bool {
+        let of_database = self.databases.values().filter_map(|database| database.auth_user.as_ref());
+        of_database.chain([&self.auth.auth_user]).any(|user| !user.is_empty())
+    }
+
+    /// Where the secret of a user is asked for who wants that database and is not in auth_file. None: nowhere.
+    pub fn auth_query(&self, database: &str) -> Option<AuthQuery<'_>> {
+        let own = self.database(database);
+        let user = own.and_then(|own| own.auth_user.as_deref()).unwrap_or(&self.auth.auth_user);
+        let through = own.and_then(|own| own.auth_dbname.as_deref()).unwrap_or(&self.auth.auth_dbname);
+        let through = if through.is_empty() { database } else { through };
+        let at = self.database(through).filter(|_| !user.is_empty())?;
+        let query = own.and_then(|own| own.auth_query.as_deref()).filter(|query| !query.is_empty());
+        let query = query.unwrap_or(&self.auth.auth_query);
+        Some(AuthQuery {
+            database: through.to_owned(),
+            cluster: &at.cluster,
+            dbname: at.server_dbname(through).to_owned(),
+            user,
+            query,
+        })
     }
 
     /// Most server connections of that user over all databases.

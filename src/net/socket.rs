@@ -124,6 +124,14 @@ impl Socket {
         }
     }
 
+    /// The user id of the process at the other end of a unix socket, when it connected.
+    pub fn peer_uid(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Unix(socket) => socket.peer_cred().ok().map(|peer| peer.uid()),
+            Kind::Tcp(_) | Kind::Lost => None,
+        }
+    }
+
     /// Tells the peer that nothing more will come; what it says is still read.
     pub fn shut_down_writing(&self) {
         let _ = match &self.kind {

@@ -67,6 +67,16 @@ impl Stream {
         }
     }
 
+    /// The certificate that the peer has shown, once it was verified.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        let chain = match self {
+            Self::Plain(_) | Self::Early(_) => None,
+            Self::FromClient(tls) => tls.get_ref().1.peer_certificates(),
+            Self::ToServer(tls) => tls.get_ref().1.peer_certificates(),
+        };
+        chain?.first().map(|certificate| certificate.as_ref())
+    }
+
     /// TLS version and cipher suite, `TLSv1.3/TLS_AES_256_GCM_SHA384` for one.
     pub fn tls_words(&self) -> Option<String> {
         let (version, suite) = match self {

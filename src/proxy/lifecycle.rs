@@ -257,7 +257,7 @@ fn logins(hub: &Arc<Hub>) -> Logins {
     let hub = Arc::downgrade(hub);
     Arc::new(move |cluster, at| {
         let hub = hub.upgrade()?;
-        let tls = hub.databases.cluster_tls(&cluster.name)?;
+        let (_, tls) = hub.databases.cluster(&cluster.name)?;
         monitor_login(&hub.setup.load(), cluster, tls, at)
     })
 }
@@ -296,6 +296,7 @@ impl Running {
             .collect();
         let names: Vec<String> = setup.config.databases.keys().cloned().collect();
         self.hub.databases.apply(clusters, &names);
+        self.hub.lookups.forget();
         // Only now: who waits for one of them finds the new one.
         replaced.iter().for_each(|cluster| cluster.retire());
         // Behind all that: what a monitor finds, it compares with what the others have found.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::auth::hba::{Connection, Hba, IdentMaps, Rule, RuleMethod};
 use crate::auth::{Credential, Decoy, Secret, Userlist};
 use crate::config;
-use crate::config::{Config, Credentials};
+use crate::config::{AuthType, Config, Credentials};
 use crate::events::Bus;
 use crate::server::Address;
 use crate::server::login::{Login, MONITOR};
-use crate::shared::Setup;
 use crate::shared::sockets::tcp_options;
+use crate::shared::{LoginRules, Setup};
 use crate::sql::{Analyzer, RefusalList};
 use crate::tls::client::{CaSource, ServerTlsConfig};
 use crate::tls::server::ClientTlsConfig;
@@ -49,11 +50,13 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
         Credentials::None | Credentials::One { .. } => Userlist::default(),
     };
     userlist.prepare(decoy);
+    let rules = login_rules(&config.auth)?;
     let files = ClientTlsConfig {
         mode: mode(config.client_tls.client_tls_sslmode),
         key_file: config.client_tls.client_tls_key_file.clone(),
         cert_file: config.client_tls.client_tls_cert_file.clone(),
         ca_file: config.client_tls.client_tls_ca_file.clone(),
+        asks: rules.is_some(),
     };
     let tls: ClientTls =
         files.load().map_err(|why| error(format_args!("client_tls_cert_file and client_tls_key_file: {why}")))?;
@@ -66,7 +69,31 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
     for name in names(&config.refusals.remove_functions) {
         list.narrow(&name).map_err(error)?;
     }
-    Ok(Setup { config, userlist, tls, analyzer: Arc::new(Analyzer::new(Arc::new(list))) })
+    Ok(Setup { config, userlist, rules, tls, analyzer: Arc::new(Analyzer::new(Arc::new(list))) })
+}
+
+/// What auth_type and the files that it needs say of who logs in how.
+fn login_rules(auth: &config::Auth) -> Result<Option<LoginRules>, SetupError> {
+    let hba = match (auth.auth_type, &auth.auth_hba_file) {
+        (AuthType::Hba, Some(path)) => Hba::load(path).map_err(|why| error(format_args!("auth_hba_file: {why}")))?,
+        (AuthType::Cert, _) => Hba::everybody(RuleMethod::Cert),
+        _ => return Ok(None),
+    };
+    let maps = match &auth.auth_ident_file {
+        Some(path) => IdentMaps::load(path).map_err(|why| error(format_args!("auth_ident_file: {why}")))?,
+        None => IdentMaps::default(),
+    };
+    for line in &hba.lines {
+        let clear = |rule: &Rule| rule.method == RuleMethod::Password && rule.connection != Connection::HostSsl;
+        if line.rule.as_ref().is_ok_and(|rule| clear(rule) && rule.connection != Connection::Local) {
+            let (file, number) = (line.file.display(), line.number);
+            tracing::warn!(
+                event = "configuration", %file, line = number,
+                "the method password lets passwords travel in clear text: write hostssl instead of host"
+            );
+        }
+    }
+    Ok(Some(LoginRules { hba, maps }))
 }
 
 /// A cluster and TLS towards its servers, as the configuration has it; what happens to them is published as `events`.

@@ -44,16 +44,47 @@ impl Fresh {
         self.ask_within(sql, LONGEST, usize::MAX, notice).await
     }
 
+    /// Runs a statement with `value` as its parameter `$1`, over the extended protocol, so that no value is ever read as
+    /// SQL. It finds what the connection's own search_path finds.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub async fn rows_with(&mut self, sql: &str, value: &str) -> Result<Vec<Row>, LoginError> {
+        let length = u32::try_from(value.len()).map_err(|_| WireError::Length)?;
+        let mut parameters = Vec::with_capacity(value.len() + 10);
+        // No format codes: everything is text, both ways.
+        parameters.extend_from_slice(&[0, 0, 0, 1]);
+        parameters.extend_from_slice(&length.to_be_bytes());
+        parameters.extend_from_slice(value.as_bytes());
+        parameters.extend_from_slice(&[0, 0]);
+        let mut out = Vec::with_capacity(sql.len() + value.len() + 64);
+        frontend::write_parse(&mut out, b"", sql.as_bytes(), &[]);
+        frontend::write_bind(&mut out, b"", b"", &parameters);
+        frontend::write_execute(&mut out, b"");
+        frontend::write_sync(&mut out);
+        self.send_and_read(&out, LONGEST, usize::MAX, |_| ()).await.map(|answer| answer.rows)
+    }
+
     async fn ask_within(
         &mut self,
         sql: &str,
         longest: usize,
-        mut most: usize,
-        mut notice: impl FnMut(ErrorFields<'_>),
+        most: usize,
+        notice: impl FnMut(ErrorFields<'_>),
     ) -> Result<Answer, LoginError> {
         let mut out = Vec::with_capacity(sql.len() + HEADER + 1);
         frontend::write_query(&mut out, sql.as_bytes());
-        self.stream.write_all(&out).await?;
+        self.send_and_read(&out, longest, most, notice).await
+    }
+
+    async fn send_and_read(
+        &mut self,
+        out: &[u8],
+        longest: usize,
+        mut most: usize,
+        mut notice: impl FnMut(ErrorFields<'_>),
+    ) -> Result<Answer, LoginError> {
+        self.stream.write_all(out).await?;
         let (mut answer, mut refusal) = (Answer::default(), None);
         let mut input = Vec::with_capacity(1024);
         loop {

@@ -509,9 +509,9 @@ impl Databases {
         gates
     }
 
-    /// TLS towards the servers of a cluster.
-    pub fn cluster_tls(&self, name: &str) -> Option<Arc<ServerTls>> {
-        self.clusters.load().get(name).map(|(_, tls)| tls.clone())
+    /// A cluster, and TLS towards its servers.
+    pub fn cluster(&self, name: &str) -> Option<(Arc<Cluster>, Arc<ServerTls>)> {
+        self.clusters.load().get(name).cloned()
     }
 
     /// Takes over what a configuration says of clusters and databases. Pools of what has not changed are not touched.

@@ -15,6 +15,7 @@ pub mod prepared_statement;
 mod recent_callers;
 pub mod sockets;
 pub mod stats;
+pub mod user_lookup;
 mod worker_state;
 
 use std::rc::Rc;
@@ -34,6 +35,7 @@ pub use crate::shared::maintenance::refusal_counters::{Layer, Layers};
 pub use crate::shared::prepared_statement::Statement;
 pub use crate::shared::worker_state::Core;
 
+use crate::auth::hba::{Hba, IdentMaps};
 use crate::auth::{Decoy, Userlist};
 use crate::config::Config;
 use crate::events::Bus;
@@ -42,6 +44,7 @@ use crate::log::{Occasionally, RefusedStatements};
 use crate::server::backend_ledger::Ledger;
 use crate::server::pool::{InLine, SharedLimit};
 use crate::server::state::session_vars::Seed;
+use crate::shared::user_lookup::Lookups;
 use crate::sql::Analyzer;
 use crate::tls::ClientTls;
 use crate::webhooks::Webhooks;
@@ -60,10 +63,20 @@ pub struct Setup {
     pub config: Config,
     /// Users and their secrets.
     pub userlist: Userlist,
+    /// Which method holds for whom; None: auth_type alone says so.
+    pub rules: Option<LoginRules>,
     /// TLS towards clients; None when it is not offered.
     pub tls: ClientTls,
     /// The statement reader, with the list of refused functions.
     pub analyzer: Arc<Analyzer>,
+}
+
+/// Which method holds for whom, and maps of names.
+pub struct LoginRules {
+    /// The rules.
+    pub hba: Hba,
+    /// The maps.
+    pub maps: IdentMaps,
 }
 
 fn resets_always(setup: &Setup) -> bool {
@@ -113,6 +126,8 @@ pub struct Hub {
     pub too_many_files: Occasionally,
     /// Clients beyond max_client_conn, for the log.
     pub too_many_clients: Occasionally,
+    /// Who asks servers about users.
+    pub lookups: Lookups,
     /// To the proxy's main loop.
     pub control: mpsc::Sender<Control>,
     /// When the process began to serve.
@@ -195,6 +210,7 @@ impl Hub {
             client_ids: AtomicU64::new(1),
             readings: AtomicU64::new(1),
             keys: Keys::default(),
+            lookups: Lookups::default(),
             layers: Layers::default(),
             stats: crate::shared::stats::Stats::new(parts.cores),
             refused_statements: RefusedStatements::default(),

@@ -25,6 +25,7 @@ pub mod expiry;
 mod files;
 pub mod reload;
 pub mod server;
+mod subject;
 mod verifier;
 
 pub use crate::tls::binding::server_end_point;
@@ -32,6 +33,7 @@ pub use crate::tls::client::{CaSource, ServerTls, ServerTlsConfig, ServerTlsPoli
 pub use crate::tls::error::TlsError;
 pub use crate::tls::reload::{Reloadable, TlsFiles};
 pub use crate::tls::server::{ClientTls, ClientTlsConfig, ClientTlsPolicy};
+pub use crate::tls::subject::{common_name, distinguished_name};
 
 /// The protocol name that PostgreSQL 17 and libpq 17 negotiate by ALPN.
 pub const ALPN: &[u8] = b"postgresql";

@@ -19,8 +19,8 @@ use super::{ALPN, SslMode, binding, files, provider};
 /// | sslmode | TLS | client certificate |
 /// | --- | --- | --- |
 /// | disable | refused | - |
-/// | allow, prefer | if the client asks for it | not asked for |
-/// | require | required | not asked for |
+/// | allow, prefer | if the client asks for it | asked for with `asks` |
+/// | require | required | asked for with `asks` |
 /// | verify-ca, verify-full | required | required, from a CA in `ca_file` |
 #[derive(Debug, Clone, Default)]
 pub struct ClientTlsConfig {
@@ -30,8 +30,10 @@ pub struct ClientTlsConfig {
     pub key_file: Option<PathBuf>,
     /// `client_tls_cert_file`: PEM, our certificate first, then intermediate ones.
     pub cert_file: Option<PathBuf>,
-    /// `client_tls_ca_file`: PEM, the CAs of client certificates. Read in the verify modes only.
+    /// `client_tls_ca_file`: PEM, the CAs of client certificates. Read in the verify modes, and with `asks`.
     pub ca_file: Option<PathBuf>,
+    /// A client is asked for a certificate in the other modes too, and need not have one: the log-in judges.
+    pub asks: bool,
 }
 
 /// What a client that asks for TLS, or does not, is told.
@@ -124,11 +126,14 @@ impl TlsFiles for ClientTlsConfig {
         let provider = provider();
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-        let builder = match mode {
-            SslMode::VerifyCa | SslMode::VerifyFull => {
-                let ca_file = self.ca_file.as_ref().ok_or(needs("CA file for client certificates"))?;
+        let insists = matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull);
+        let builder = match &self.ca_file {
+            None if insists => return Err(needs("CA file for client certificates")),
+            Some(ca_file) if insists || self.asks => {
                 let (roots, _) = files::roots(ca_file)?;
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = if insists { verifier } else { verifier.allow_unauthenticated() };
+                let verifier = verifier
                     .build()
                     .map_err(|error| TlsError::Root { path: ca_file.clone(), reason: error.to_string() })?;
                 builder.with_client_cert_verifier(verifier)

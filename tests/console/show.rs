@@ -58,6 +58,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ),
     ("MEM", "name|size|used|free|memtotal"),
     ("UPSTREAMS", "cluster|upstream|role|lsn|lag_bytes|lag_ms|version|read_only|error"),
+    ("HBA", "rule_number|file_name|line_number|type|database|user_name|address|netmask|auth_method|options|error"),
     (
         "MAINTENANCE",
         "database|mode|epoch|since|message|until|expire_at|writes|reads|on_timeout|drain_timeout|quiesced_at|quiesced_lsn|\

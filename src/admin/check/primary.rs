@@ -194,7 +194,7 @@ fn our_pids(hub: &Hub, database: &Database, at: usize, seen: &Seen) -> HashSet<u
 
 async fn ask(hub: &Hub, database: &Database, at: usize) -> Result<Vec<Row>, String> {
     let setup = database.setup();
-    let tls = hub.databases.cluster_tls(&setup.cluster.name).ok_or("the cluster is gone")?;
+    let (_, tls) = hub.databases.cluster(&setup.cluster.name).ok_or("the cluster is gone")?;
     let login = monitor_login(&hub.setup.load(), &setup.cluster, tls, at).ok_or("no way to log in")?;
     let sql = servers::check(setup.settings.server_dbname(&database.name), MOST);
     let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;

@@ -87,6 +87,8 @@ pub enum Show {
     Webhooks,
     /// UPSTREAMS
     Upstreams,
+    /// HBA
+    Hba,
     /// REHEARSAL
     Rehearsal,
     /// What PgBouncer has and pgsluice does not: DNS caches, peers.

@@ -164,6 +164,7 @@ impl Parser<'_> {
             "upstreams" => Show::Upstreams,
             "webhooks" => Show::Webhooks,
             "events" => Show::Events(self.optional_name()?),
+            "hba" => Show::Hba,
             "maintenance" => {
                 let all = self.mark('*');
                 Show::Maintenance(if all { None } else { self.optional_name()? })

@@ -3,6 +3,7 @@
 mod clients;
 mod databases;
 mod events;
+mod hba;
 mod lists;
 pub(super) mod nothing;
 mod pools;
@@ -38,6 +39,7 @@ const HELP: &str = "
 \tSHOW EVENTS [db]
 \tSHOW WEBHOOKS
 \tLISTEN pgsluice_events
+\tSHOW HBA
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|UPSTREAMS|USERS|VERSION
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS|LISTS|STATE|MEM
 \tSHOW DNS_HOSTS|DNS_ZONES|PEERS|PEER_POOLS
@@ -75,6 +77,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Events(_) => crate::admin::show::events::COLUMNS,
         Show::Upstreams => crate::admin::show::upstreams::COLUMNS,
         Show::Webhooks => crate::admin::show::webhooks::COLUMNS,
+        Show::Hba => crate::admin::show::hba::COLUMNS,
         Show::Rehearsal => rehearse::COLUMNS,
         Show::Nothing(columns) => columns,
         Show::Setting(setting) => setting.column,
@@ -114,6 +117,7 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Events(only) => crate::admin::show::events::table(&hub, only.as_deref()),
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
         Show::Webhooks => crate::admin::show::webhooks::table(&hub),
+        Show::Hba => crate::admin::show::hba::table(&hub).await,
         Show::Rehearsal => rehearse::table(&hub),
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use crate::auth::{ClientAuth, Credential, Secret, Step};
+use super::authenticate::{Candidate, authenticate};
+use crate::auth::Credential;
 use crate::client::replication::Replication;
-use crate::config::{AuthType, Credentials};
 use crate::log::clients;
 use crate::log::clients::Who;
 use crate::net::{Socket, Stream};
-use crate::protocol::frame::{HEADER, peek_front};
 use crate::protocol::startup_packet::{First, NEWEST_MINOR, Start, StartError, first, length};
 use crate::protocol::{Report, backend};
 use crate::shared::{Core, Setup};
@@ -116,11 +115,12 @@ pub async fn tell(stream: &mut Stream, report: &Report) {
 
 /// Whom a client that is refused has named, and why it is refused, for the log.
 #[derive(Default)]
-struct Named {
+pub(super) struct Named {
     user: Option<String>,
     database: Option<String>,
     event: Option<&'static str>,
-    detail: Option<String>,
+    /// What only the log may know.
+    pub(super) detail: Option<String>,
 }
 
 impl Named {
@@ -143,12 +143,15 @@ enum Met {
     Client { user: Arc<str>, database: String, start: Start, replication: Option<Replication>, credential: Credential },
 }
 
-enum Refused {
+/// Why a connection goes no further.
+pub(super) enum Refused {
+    /// The client is told this.
     Told(Report),
     /// The handshake failed: TLS itself has said so.
     Tls(String),
     /// It took longer than `client_login_timeout`.
     TimedOut,
+    /// The client has gone.
     Gone,
 }
 
@@ -245,7 +248,8 @@ async fn meet(
     if !early.is_empty() {
         stream.hold_early(early);
     }
-    let credential = authenticate(core, stream, &user, named).await?;
+    let candidate = Candidate { user: &user, database: &database, address, replication };
+    let credential = authenticate(core, stream, &candidate, named).await?;
     Ok(Met::Client { user, database, start, replication, credential })
 }
 
@@ -312,80 +316,4 @@ async fn read_early(stream: &mut Stream, early: &mut Vec<u8>) -> Result<Vec<u8>,
         }
         stream.read_some(early, USUAL).await?;
     }
-}
-
-async fn authenticate(
-    core: &Rc<Core>,
-    stream: &mut Stream,
-    user: &str,
-    named: &mut Named,
-) -> Result<Credential, Refused> {
-    let setup = core.setup();
-    let secret = match &setup.config.credentials {
-        Credentials::One { user: known, password } if known == user => Some(Secret::from_text(password.expose())),
-        Credentials::One { .. } => None,
-        Credentials::None | Credentials::File(_) => setup.userlist.get(user).cloned(),
-    };
-    let method = match setup.config.auth.auth_type {
-        AuthType::Trust => crate::auth::Method::Trust,
-        AuthType::Md5 => crate::auth::Method::Md5,
-        AuthType::ScramSha256 => crate::auth::Method::ScramSha256,
-        AuthType::Plain => crate::auth::Method::Password,
-    };
-    let end_point = if stream.is_tls() { setup.tls.end_point().map(<[u8]>::to_vec) } else { None };
-    let known = secret.as_ref().map_or(Credential::None, Secret::credential);
-    let mut auth = ClientAuth::new(method, user, secret, &core.hub.decoy).with_channel_binding(end_point);
-    let mut step = auth.start();
-    let mut out = Vec::with_capacity(128);
-    let mut input = Vec::new();
-    loop {
-        match step {
-            Step::Send(body) => backend::authentication(&mut out, &body),
-            Step::SendThenDone(body, done) => {
-                backend::authentication(&mut out, &body);
-                stream.write_all(&out).await?;
-                return Ok(done.credential);
-            }
-            Step::Done(done) => {
-                // Trusted, it has proven nothing that could be passed on: what the list knows serves.
-                return Ok(if matches!(done.credential, Credential::None) { known } else { done.credential });
-            }
-            Step::Fail(error) => {
-                named.detail = error.log_detail();
-                let detail = error.detail().map(str::to_owned);
-                return Err(Report::fatal(code_of(error.sqlstate()), error.to_string()).with_detail(detail).into());
-            }
-        }
-        stream.write_all(&out).await?;
-        out.clear();
-        let most = auth.max_body();
-        let body = loop {
-            match peek_front(&input, most.max(HEADER)) {
-                Ok(Some(header)) if header.tag != b'p' => {
-                    return Err(Report::fatal(
-                        "08P01",
-                        format!("expected password response, got message type {}", header.tag),
-                    )
-                    .into());
-                }
-                Ok(Some(header)) if header.body() > most => {
-                    return Err(Report::fatal("08P01", "invalid message length").into());
-                }
-                Ok(Some(header)) if header.total == input.len() => break input.split_off(HEADER),
-                Ok(Some(header)) if header.total < input.len() => {
-                    return Err(Report::fatal("08P01", "unexpected data after the password message").into());
-                }
-                Ok(_) => stream.read_some(&mut input, 2048).await?,
-                Err(error) => return Err(Report::fatal("08P01", error.to_string()).into()),
-            }
-        };
-        input.clear();
-        step = auth.receive(&body);
-    }
-}
-
-/// SQLSTATEs are five static characters in our reports.
-fn code_of(code: &str) -> &'static str {
-    const KNOWN: [&str; 5] = ["28P01", "28000", "08P01", "0A000", "XX000"];
-    KNOWN.into_iter().find(|known| *known == code).unwrap_or("28000")
 }

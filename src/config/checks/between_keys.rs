@@ -75,9 +75,16 @@ fn is_loopback(addr: &ListenAddr) -> bool {
 
 fn roles(config: &Config, report: &Report<'_>) {
     let auth = &config.auth;
-    if auth.auth_type.needs_secrets() && config.credentials == Credentials::None {
+    let lacks = auth.auth_type.needs_secrets() && !config.asks_servers();
+    if lacks && config.credentials == Credentials::None {
         let needs = format!("missing: auth_type \"{}\" needs the users' secrets", auth.auth_type);
         report.error("auth_file", needs);
+    }
+    if auth.auth_type == AuthType::Hba && auth.auth_hba_file.is_none() {
+        report.error("auth_type", "\"hba\" needs auth_hba_file");
+    }
+    if auth.auth_type == AuthType::Cert && !config.client_tls.client_tls_sslmode.verifies() {
+        report.error("auth_type", "\"cert\" needs client_tls_sslmode = \"verify-full\"");
     }
     for name in &auth.stats_users {
         if auth.admin_users.contains(name) {

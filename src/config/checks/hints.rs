@@ -14,13 +14,8 @@ const MOVED: &[(&str, &str, &str)] = &[
     ("databases", "port", SERVERS),
     ("databases", "hostaddr", SERVERS),
     ("databases", "upstreams", SERVERS),
-    ("databases", "auth_user", NO_AUTH_QUERY),
-    ("databases", "auth_query", NO_AUTH_QUERY),
     ("", "max_connections", CLIENTS),
     ("", "max_clients", CLIENTS),
-    ("", "auth_user", NO_AUTH_QUERY),
-    ("", "auth_query", NO_AUTH_QUERY),
-    ("", "auth_hba_file", "authentication by HBA file is not available yet"),
     ("", "logfile", LOGS),
     ("", "syslog", LOGS),
     ("", "pidfile", "pgsluice does not go into the background and needs no pid file"),
@@ -36,7 +31,6 @@ const UNTIL: &str = "it belongs to one maintenance, not to the configuration: \
 const EXPIRE: &str = "it belongs to one maintenance, not to the configuration: MAINTENANCE ON ... WITH (expire '2h')";
 const SERVERS: &str =
     "servers are listed in [clusters.NAME] as upstreams = [\"host:5432\"], and a database names its cluster";
-const NO_AUTH_QUERY: &str = "auth_query is not available yet; users stand in auth_file";
 const CLIENTS: &str = "did you mean \"max_client_conn\"?";
 const LOGS: &str = "pgsluice logs to standard error; the service manager keeps the log";
 

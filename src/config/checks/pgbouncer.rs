@@ -17,8 +17,6 @@ const IN_SESSION: &str = "set it by ALTER ROLE or ALTER DATABASE: settings of cl
 
 /// Keys of PgBouncer that pgsluice has neither under this nor under another name.
 const KEYS: &[(&str, &str)] = &[
-    ("auth_dbname", LATER),
-    ("auth_ident_file", LATER),
     ("auth_ldap_options", LATER),
     ("autodb_idle_timeout", NOT_NEEDED),
     ("client_encoding", IN_SESSION),

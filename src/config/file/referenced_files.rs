@@ -15,6 +15,12 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
     if let Credentials::File(path) = &config.credentials {
         secret_file("auth_file", path, report);
     }
+    let auth = &config.auth;
+    for (key, path) in [("auth_hba_file", &auth.auth_hba_file), ("auth_ident_file", &auth.auth_ident_file)] {
+        if let Some(path) = path {
+            readable(key, path, report);
+        }
+    }
     let tls = &config.client_tls;
     if let Some(path) = &tls.client_tls_key_file {
         secret_file("client_tls_key_file", path, report);

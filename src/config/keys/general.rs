@@ -10,6 +10,7 @@ use super::words::{AuthType, LogFormat, LogLevel, Negotiation, PoolMode, SslMode
 use crate::config::file::section::settings;
 use crate::config::values::address::ListenAddr;
 use crate::config::values::plain::{Limit, Size, SocketMode, Timeout};
+use crate::sql::own_statements::roles::AUTH_QUERY;
 
 /// No count in the configuration needs to be larger, and sums of some cannot overflow.
 const COUNT: u64 = 1_000_000;
@@ -85,9 +86,25 @@ settings! {
     pub struct Auth titled "Who may come in" {
         /// How clients prove who they are.
         auth_type: AuthType = AuthType::ScramSha256;
+        /// For auth_type "hba": which method holds for whom, in the format of PostgreSQL's pg_hba.conf.
+        auth_hba_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/pg_hba.conf\"" };
+        /// Maps of names for the methods cert and peer, in the format of PostgreSQL's pg_ident.conf.
+        auth_ident_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/pg_ident.conf\"" };
         /// Users and their secrets in PgBouncer's format, one in each line: "user" "password, md5 hash or SCRAM verifier".
-        /// Every auth_type except trust needs it.
+        /// Where auth_type needs secrets, this file or auth_user must be given.
         auth_file: Option<PathBuf> = Some("/etc/pgsluice/userlist.txt".into());
+        /// The role that runs auth_query on the server, for users that are not in auth_file. Its own password comes from auth_file.
+        /// Empty: the server is not asked.
+        auth_user: String = String::new(), { example: "\"pgsluice_auth\"" };
+        /// The query for the secret of one user: $1 is the name, the columns of the answer are name and secret. It runs in the
+        /// client's database, read-only, over connections that no client ever uses.
+        auth_query: String = AUTH_QUERY.into();
+        /// The database (a name of this file) in which auth_query runs. Empty: the one that the client asks for.
+        auth_dbname: String = String::new();
+        /// For how long an answer to auth_query serves further log-ins. 0: the server is asked at each, so that a changed password
+        /// works at once. Those who log in as one user at the same time share a question. While no server answers, the last answer
+        /// serves in any case.
+        auth_query_cache_time: Timeout = Timeout::OFF, { max: HOUR };
         /// Users who may run every command on the console (psql -d pgsluice).
         admin_users: Vec<String> = Vec::new();
         /// Users who may run SHOW commands on the console.
@@ -199,7 +216,7 @@ settings! {
         client_tls_key_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/server.key\"" };
         /// The certificate and its chain (PEM).
         client_tls_cert_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/server.crt\"" };
-        /// The authorities that sign client certificates (PEM).
+        /// The authorities that sign client certificates (PEM). With auth_type "hba" clients are asked for one in every mode.
         client_tls_ca_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/clients-ca.crt\"" };
     }
 }

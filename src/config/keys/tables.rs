@@ -157,6 +157,12 @@ settings! {
         user: String = String::new();
         /// The password of that role. Empty: the secret that auth_file has for it.
         password: Secret = Secret::default();
+        /// The role that asks this database's server for the secrets of users. Empty: the server is not asked.
+        auth_user: Option<String> = None, { inherits: "auth_user" };
+        /// The query for the secret of one user, see auth_query at the top of the file.
+        auth_query: Option<String> = None, { inherits: "auth_query" };
+        /// The database in which auth_query runs. Empty: this one.
+        auth_dbname: Option<String> = None, { inherits: "auth_dbname" };
         /// When a server connection goes back to its pool.
         pool_mode: PoolMode = Pooling::default().pool_mode, { inherits: "pool_mode" };
         /// The size of each pool: server connections for one user.

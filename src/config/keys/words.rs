@@ -97,20 +97,22 @@ words! {
         ScramSha256 = "scram-sha-256",
         /// The password in clear text: only sensible inside TLS.
         Plain = "plain",
+        /// By the certificate that they show.
+        Cert = "cert",
+        /// As auth_hba_file says.
+        Hba = "hba",
     } refused {
-        "hba": "is not available yet; use \"scram-sha-256\"",
-        "cert": "is not available yet; use \"scram-sha-256\"",
         "any": "is not available; use \"trust\" with a forced user in the database",
-        "peer": "is not available yet; use \"scram-sha-256\"",
-        "pam": "is not available; use \"scram-sha-256\"",
-        "ldap": "is not available; use \"scram-sha-256\"",
+        "peer": "is a method for auth_type \"hba\": write \"local all all peer\" in auth_hba_file",
+        "pam": "is a method for auth_type \"hba\": write \"host all all all pam\" in auth_hba_file",
+        "ldap": "is a method for auth_type \"hba\": write \"host all all all ldap ldapserver=...\" in auth_hba_file",
     }
 }
 
 impl AuthType {
     /// Whether it cannot work without the secrets in auth_file.
     pub const fn needs_secrets(self) -> bool {
-        !matches!(self, Self::Trust)
+        !matches!(self, Self::Trust | Self::Cert | Self::Hba)
     }
 }
 

@@ -34,7 +34,13 @@ fn every_key_has_a_use() {
     // What the configuration itself makes something else of before others see it.
     let made = ["mod.rs", "keys/tables.rs", "values/url.rs"]
         .map(|name| std::fs::read_to_string(root.join("src/config").join(name)).unwrap());
-    let elsewhere = [("auth_file", "Credentials::File"), ("default_pool_size", "pool_size: pooling.default_pool_size")];
+    let elsewhere = [
+        ("auth_file", "Credentials::File"),
+        ("auth_user", "Some(AuthQuery {"),
+        ("auth_query", "Some(AuthQuery {"),
+        ("auth_dbname", "Some(AuthQuery {"),
+        ("default_pool_size", "pool_size: pooling.default_pool_size"),
+    ];
     let keys: Vec<&str> = Config::general_keys()
         .chain(Cluster::KEYS)
         .chain(Database::KEYS)

@@ -71,7 +71,7 @@ fn whom(database: &Database) -> Option<usize> {
 }
 
 fn login(hub: &Hub, setup: &Setup, database: &DatabaseSetup, name: &str, at: usize) -> Result<Login, String> {
-    let tls = hub.databases.cluster_tls(&database.cluster.name).ok_or("its cluster is gone")?;
+    let (_, tls) = hub.databases.cluster(&database.cluster.name).ok_or("its cluster is gone")?;
     let mut login = monitor_login(setup, &database.cluster, tls, at).ok_or("no way to log in")?;
     login.dbname = database.settings.server_dbname(name).to_owned();
     Ok(login)

@@ -54,7 +54,8 @@ impl LoginBar {
         self.up.load(SeqCst)
     }
 
-    fn of(&self, role: &str) -> LogIns {
+    /// What a log-in of that role would do while it is up.
+    pub fn of(&self, role: &str) -> LogIns {
         let exempt = self.exempt.lock().unwrap_or_else(PoisonError::into_inner);
         if exempt.all || exempt.roles.contains(role) {
             LogIns::Free
