@@ -353,7 +353,7 @@ async fn psql_at_our_side() {
         mode: SslMode::Prefer,
         cert_file: Some(cert_file.clone()),
         key_file: Some(key_file),
-        ca_file: None,
+        ..ClientTlsConfig::default()
     };
     let tls = tls.load().unwrap();
     let decoy = Decoy::random(SecretKind::Scram).unwrap();
