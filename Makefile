@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-drivers conformance-versions bench build release postgres lint fmt
+.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -24,6 +24,9 @@ help:
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
 	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
+	@echo '  make conformance-pgbouncer PGBOUNCER=path  PgBouncer'"'"'s own test suite, from a checkout of its repository'
+	@echo 'make packages  .deb and .rpm of the release binary, in target/packages'
+	@echo 'make package-test  installs the .deb in a fresh chroot and runs a maintenance there (as root, with debootstrap)'
 	@echo 'make bench  pgsluice, PgBouncer, haproxy, Pgpool-II and a direct connection side by side, in a quarter of an hour;'
 	@echo '            flags in BENCH: make bench BENCH=--quick takes two minutes, BENCH=--help says more'
 	@echo '            BENCH=--price: a closed gate beside an open one, in four minutes'
@@ -121,6 +124,18 @@ conformance-pipeline: postgres
 # Drivers' and frameworks' own suites: directly, through pgsluice, and beside two busy clients.
 conformance-drivers: postgres
 	$(CARGO) test --locked --test suites -- --ignored --nocapture --test-threads=1
+
+# PgBouncer's own suite with pgsluice in its place; ARGS go to pytest, such as ARGS='-n 4 -k limits'.
+conformance-pgbouncer: postgres build
+	@[ -n "$(PGBOUNCER)" ] || { echo 'PGBOUNCER=path of a checkout of github.com/pgbouncer/pgbouncer'; exit 1; }
+	PGSLUICE_BINARY="$(target)/release/pgsluice" tests/pgbouncer "$(PGBOUNCER)" $(ARGS)
+
+# Whichever of cargo-deb and cargo-generate-rpm is not there is installed.
+packages: build
+	@contrib/packages
+
+package-test:
+	@contrib/package-test
 
 # PostgreSQL 14, 16, 17 and 18 come from npm; VERSIONS names others.
 conformance-versions: postgres

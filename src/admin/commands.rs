@@ -61,7 +61,6 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
             );
             control::run(caller, command).await.map(|()| None)
         }
-        Command::Unavailable(name) => Err(Report::error("0A000", format!("{name} is not implemented yet"))),
         // What belongs to a conversation and not to the proxy.
         Command::Polite(_) | Command::Scalar(_) | Command::Catalog | Command::Listen(_) => Ok(None),
     }
@@ -77,6 +76,6 @@ pub fn columns(command: &Command) -> Option<&'static [Column]> {
         Command::Rehearse(..) => Some(rehearse::ANSWER),
         Command::Scalar(scalar) => Some(scalar.columns()),
         Command::Catalog => Some(&[]),
-        Command::Control(_) | Command::Unavailable(_) | Command::Polite(_) | Command::Listen(_) => None,
+        Command::Control(_) | Command::Polite(_) | Command::Listen(_) => None,
     }
 }

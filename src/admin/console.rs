@@ -40,7 +40,10 @@ enum Rights {
     None,
 }
 
-fn rights(core: &Core, user: &str) -> Rights {
+fn rights(core: &Core, user: &str, by_process: bool) -> Rights {
+    if by_process {
+        return Rights::All;
+    }
     let setup = core.setup();
     let named = |list: &[String]| list.iter().any(|name| name == user);
     if named(&setup.config.auth.admin_users) {
@@ -56,6 +59,8 @@ fn rights(core: &Core, user: &str) -> Rights {
 pub(super) struct Console {
     pub core: Rc<Core>,
     pub me: Rc<Client>,
+    /// It runs as the same user as this process.
+    by_process: bool,
     pub link: Link,
     pub names: Names,
     /// BEGIN and COMMIT are taken for drivers' sake; commands take effect at once all the same.
@@ -110,13 +115,26 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
             return;
         }
     };
-    let logs = core.setup().config.log.clone();
+    let (entries, exits) = {
+        let setup = core.setup();
+        (setup.config.log.log_connections, setup.config.log.log_disconnections)
+    };
     let (user, from, began) = (me.user.clone(), me.address_words(), Instant::now());
-    if logs.log_connections {
+    if entries {
         tracing::info!(event = "console_log_in", %user, database = %guest.database, client = %from, "console log-in");
     }
     core.enter(&me);
+    // Administrators are let in whatever limit is reached.
+    if rights(&core, &me.user, guest.by_process) != Rights::All
+        && let Err(report) = me.fits(&core.setup().config, &core.hub.client_counts)
+    {
+        core.leave(me.id);
+        tell(&mut guest.stream, &report).await;
+        return;
+    }
+    let by_process = guest.by_process;
     let mut console = Console {
+        by_process,
         link: Link::new(me.clone(), guest.stream),
         names: Names::default(),
         status: TxStatus::Idle,
@@ -131,7 +149,7 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
     };
     core.leave(console.me.id);
     console.link.close(&end).await;
-    if logs.log_disconnections {
+    if exits {
         let why = match &end {
             End::Gone => "client has gone",
             End::Report(report) => &report.message,
@@ -143,7 +161,7 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
 
 /// Lets a guest in who may be here. The limit of clients is not for consoles: they are needed when it is reached.
 fn enter(core: &Rc<Core>, guest: &Guest) -> Result<Rc<Client>, Report> {
-    if rights(core, &guest.user) == Rights::None {
+    if rights(core, &guest.user, guest.by_process) == Rights::None {
         let detail = format!("User \"{}\" is neither in admin_users nor in stats_users.", guest.user);
         return Err(Report::fatal("42501", "not allowed").with_detail(Some(detail)));
     }
@@ -280,7 +298,7 @@ impl Console {
 
     /// Runs a command. With a table, it has [`columns`] of the command.
     pub async fn run(&mut self, command: &Command) -> Result<Option<Table>, Failed> {
-        match rights(&self.core, &self.me.user) {
+        match rights(&self.core, &self.me.user, self.by_process) {
             Rights::All => {}
             Rights::Look if command.only_looks() => {}
             Rights::Look | Rights::None => return Err(Report::error("42501", "admin access needed").into()),

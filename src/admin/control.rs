@@ -53,6 +53,8 @@ pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(
             Ok(())
         }
         Control::Reload => reload(caller).await,
+        Control::Set(key, value) => set(caller, key, value).await,
+        Control::Suspend => suspend(caller).await,
         Control::Shutdown(how) => shutdown(caller, *how),
     }
 }
@@ -183,11 +185,62 @@ async fn reload(caller: &Caller) -> Result<(), Report> {
             Ok(())
         }
         Err(why) => {
-            let (first, more) = why.split_once('\n').map_or((why.as_str(), None), |(first, more)| (first, Some(more)));
-            let text = format!("configuration not reloaded: {first}");
-            Err(Report::error("F0000", text).with_detail(more.map(str::to_owned)))
+            let text = "RELOAD failed, see logs for additional details";
+            Err(Report::error("F0000", text).with_detail(Some(why)))
         }
     }
+}
+
+/// Changes a key until the next RELOAD.
+async fn set(caller: &Caller, key: &str, value: &str) -> Result<(), Report> {
+    let (tell, told) = oneshot::channel();
+    let asked = shared::Control::Set { key: key.to_owned(), value: value.to_owned(), tell };
+    caller.hub.control.try_send(asked).map_err(stopping)?;
+    match told.await.map_err(stopping)? {
+        Ok(set) => {
+            for text in set.told {
+                caller.tell(Report::warning("01000", text)).await;
+            }
+            Ok(())
+        }
+        Err(why) => {
+            let (first, more) = why.split_once('\n').map_or((why.as_str(), None), |(first, more)| (first, Some(more)));
+            let text = format!("SET failed: {first}");
+            Err(Report::error("22023", text).with_detail(more.map(str::to_owned)))
+        }
+    }
+}
+
+/// Nothing more is sent to servers until RESUME: as PAUSE, but server connections stay open. Whoever is inside a transaction comes
+/// to its end first, for suspend_timeout at most.
+async fn suspend(caller: &Caller) -> Result<(), Report> {
+    let hub = &caller.hub;
+    if hub.databases.are_paused() {
+        return Err(Report::error("55000", "already suspended/paused"));
+    }
+    if hub.databases.all().iter().any(|database| database.is_paused()) {
+        return Err(Report::error("55000", "cannot suspend with paused databases"));
+    }
+    hub.databases.suspend_all();
+    let patience = hub.setup.load().config.process.suspend_timeout.get();
+    let until = patience.map(|patience| Instant::now() + patience);
+    choose_again(hub, hub.databases.all()).await;
+    loop {
+        let busy = hub.on_every_core(|core| {
+            core.clients().iter().any(|client| !client.operator && client.cancel.borrow().is_some())
+        });
+        if !busy.await.contains(&true) || !hub.databases.are_paused() {
+            return Ok(());
+        }
+        if until.is_some_and(|until| Instant::now() > until) {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    hub.databases.resume_all();
+    choose_again(hub, hub.databases.all()).await;
+    let report = Report::error("55P03", "transactions did not end within suspend_timeout: everything goes on");
+    Err(report.with_hint(Some("MAINTENANCE CHECK names the longest transaction.".into())))
 }
 
 /// The answer goes out before the end begins: whoever waits for it learns that the command was understood.

@@ -89,7 +89,7 @@ fn column_of(name: &str) -> &'static [Column] {
 
 /// Whether it is a key of pgsluice's own configuration, and not a setting that sessions of PostgreSQL have too.
 pub fn is_configuration(name: &str) -> bool {
-    Config::general_keys().any(|key| key.name == name)
+    Config::has_key(name)
 }
 
 /// A SELECT of one value, as drivers send it to see whether a connection lives and whom it leads to.

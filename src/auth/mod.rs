@@ -32,6 +32,7 @@ pub mod userlist;
 pub use crate::auth::client::{LoginError, LoginStep, ServerLogin};
 pub use crate::auth::decoy::Decoy;
 pub use crate::auth::error::AuthError;
+pub use crate::auth::scram::ScramVerifier;
 pub use crate::auth::secret::{Credential, Password, Secret, SecretKind};
 pub use crate::auth::server::{Authenticated, ClientAuth, Method, Step};
 pub use crate::auth::userlist::{Userlist, UserlistError};

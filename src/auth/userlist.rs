@@ -16,7 +16,7 @@ use super::secret::{Secret, SecretKind};
 /// Longest user name in bytes, as in PgBouncer.
 pub const MAX_USER_LEN: usize = 127;
 /// Longest secret in bytes, as in PgBouncer.
-pub const MAX_SECRET_LEN: usize = 2047;
+pub const MAX_SECRET_LEN: usize = 65_530;
 
 /// Users and their secrets.
 #[derive(Default, Clone)]
@@ -118,6 +118,11 @@ impl Userlist {
     #[must_use]
     pub fn get(&self, user: &str) -> Option<&Secret> {
         self.users.get(user).map(|entry| &entry.secret)
+    }
+
+    /// The users, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(String::as_str)
     }
 
     /// How many users there are.

@@ -3,6 +3,8 @@
 mod account;
 mod console_url;
 mod exit;
+mod healthcheck;
+mod init;
 mod maintenance;
 mod passfile;
 pub mod remote;
@@ -10,6 +12,7 @@ pub mod run;
 #[cfg(test)]
 mod tests;
 
+pub use crate::cli::init::Init;
 pub use crate::cli::maintenance::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget, UpstreamUrl};
 
 use std::path::PathBuf;
@@ -42,8 +45,22 @@ pub enum Command {
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
         file: PathBuf,
     },
+    /// Print a pgbouncer.ini as a configuration of pgsluice, with comments for what changes.
+    ImportPgbouncer {
+        /// The file.
+        #[arg(value_name = "FILE", default_value = "/etc/pgbouncer/pgbouncer.ini")]
+        file: PathBuf,
+    },
     /// Print a commented configuration with every key.
     ExampleConfig,
+    /// Write a first configuration for a server, and the SQL for the role that it needs there.
+    Init(Init),
+    /// Ask the HTTP endpoint of a running pgsluice whether all is well.
+    Healthcheck {
+        /// Such as http://127.0.0.1:6433/livez
+        #[arg(value_name = "URL")]
+        url: String,
+    },
     /// Close and open the gate of a running pgsluice.
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
@@ -94,7 +111,7 @@ impl Run {
 
     /// What goes before the configuration, at every reload too.
     pub fn overrides(&self) -> Overrides {
-        Overrides { listen: self.listen.clone(), log_level: self.log_level }
+        Overrides { listen: self.listen.clone(), log_level: self.log_level, set: Vec::new() }
     }
 }
 

@@ -14,13 +14,20 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => serve(&run),
         Command::CheckConfig { file } => check(&file),
+        Command::ImportPgbouncer { file } => import(&file),
         Command::ExampleConfig => printed(&crate::config::example()),
+        Command::Init(init) => done(super::init::run(&init)),
+        Command::Healthcheck { url } => done(super::healthcheck::ask(&url)),
         Command::Maintenance(command) => super::remote::main(&command),
     }
 }
 
 fn printed(text: &str) -> ExitCode {
-    print(text).map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+    done(print(text))
+}
+
+fn done(result: Result<(), Failure>) -> ExitCode {
+    result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
 fn load(run: &Run) -> Result<Config, ConfigErrors> {
@@ -73,12 +80,28 @@ fn check(file: &std::path::Path) -> ExitCode {
     }
 }
 
+/// Prints a pgbouncer.ini as our own configuration. What is not taken is said on standard error, and in the text.
+fn import(file: &std::path::Path) -> ExitCode {
+    match crate::config::import_pgbouncer(file) {
+        Ok((text, warnings)) => {
+            warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
+            printed(&text)
+        }
+        Err(errors) => refuse(&errors),
+    }
+}
+
 fn serve(run: &Run) -> ExitCode {
     let config = match load(run) {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    let level = crate::log::start(&config.log);
+    let begun =
+        crate::proxy::system::process::become_user(&config.process).and_then(|()| crate::log::start(&config.log));
+    let level = match begun {
+        Ok(level) => level,
+        Err(error) => return Failure::Other(error.to_string()).report(),
+    };
     crate::proxy::allocator::map_buffers(&config);
     for warning in &config.warnings {
         tracing::warn!(event = "configuration", "{warning}");
@@ -91,7 +114,10 @@ fn serve(run: &Run) -> ExitCode {
     };
     let console: crate::proxy::worker::Console =
         Arc::new(|core, guest| Box::pin(crate::admin::console::serve(core, guest)));
-    let log_level = Box::new(move |to| level.set(to));
+    let log_level = Box::new(move |to| {
+        level.set(to);
+        level.reopen();
+    });
     let surfaces = lifecycle::Surfaces { console, http: crate::http::serve, log_level };
     match runtime.block_on(lifecycle::run(config, run.overrides(), surfaces)) {
         Ok(()) => ExitCode::SUCCESS,

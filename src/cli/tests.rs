@@ -25,7 +25,11 @@ fn run_takes_a_file_or_a_url() {
     assert_eq!(run.source(), Source::File(DEFAULT_CONFIG.into()));
     assert_eq!(
         run.overrides(),
-        Overrides { listen: Some((ListenAddr::Ip("::1".parse().unwrap()), 7000)), log_level: Some(LogLevel::Debug) }
+        Overrides {
+            listen: Some((ListenAddr::Ip("::1".parse().unwrap()), 7000)),
+            log_level: Some(LogLevel::Debug),
+            set: Vec::new()
+        }
     );
     let Ok(Command::Run(run)) = parse("run --upstream postgres://u:hunter2@h") else {
         panic!("run");

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 mod checks;
 mod file;
 mod keys;
+mod overlay;
+mod pgbouncer;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -26,14 +28,16 @@ pub use crate::config::keys::general::{
     Auth, ClientTls, Listen, Log, Memory, Pooling, Process, ServerTls, Startup, StateFile, Timeouts,
 };
 pub use crate::config::keys::list::FunctionName;
-pub use crate::config::keys::setting::{Key, Kind};
+pub use crate::config::keys::setting::{Key, Kind, toml_text};
 pub use crate::config::keys::tables::{
-    Cluster, Database, Http, HttpListen, Maintenance, Metrics, Refusals, ServerLogin, User,
+    Cluster, Database, Http, HttpListen, Maintenance, Metrics, Peer, Refusals, ServerLogin, User,
 };
-pub use crate::config::keys::webhook::{EventName, Webhook, WebhookUrl};
+pub use crate::config::keys::tls_choice::{TlsCiphers, TlsProtocols};
 pub use crate::config::keys::words::{
-    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode, Writes,
+    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode,
+    SyslogFacility, Writes,
 };
+pub use crate::config::pgbouncer::import_pgbouncer;
 pub use crate::config::values::address::{ListenAddr, POSTGRES_PORT, Upstream};
 pub use crate::config::values::plain::{Limit, Secret, Size, SocketMode, Timeout};
 pub use crate::config::values::units::{parse_duration, parse_size, show_duration, show_size};
@@ -46,6 +50,8 @@ use crate::config::file::syntax::Parsed;
 
 /// Far more than any configuration; less than what would hurt.
 const LARGEST_FILE: u64 = 16 << 20;
+/// PgBouncer's limit: a peer's number has to fit into the keys that clients get.
+const MOST_PEERS: u32 = 16_383;
 
 /// Everything that a person has decided, checked and resolved: a [`Database`] carries the values that hold for it,
 /// wherever they were written.
@@ -91,6 +97,10 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     /// By name. To learn what holds for a session, ask [`Config::session`].
     pub users: BTreeMap<String, User>,
+    /// Other processes that clients of one address come to, by their numbers.
+    pub peers: BTreeMap<u32, Peer>,
+    /// Rows of SHOW CONFIG for what a pgbouncer.ini has and our own keys do not show.
+    pub accounts: Vec<ConfigEntry>,
     /// What is doubtful in it, in the order of the file.
     pub warnings: Vec<Finding>,
 }
@@ -133,6 +143,8 @@ pub struct Overrides {
     pub listen: Option<(ListenAddr, u16)>,
     /// Log this much instead.
     pub log_level: Option<LogLevel>,
+    /// Keys at the top of the file and their values, as SET on the console has given them.
+    pub set: Vec<(String, String)>,
 }
 
 /// What holds for one session: the user's own values where there are any, the database's else.
@@ -148,6 +160,14 @@ pub struct SessionSettings {
     pub query_timeout: Timeout,
     /// Silence inside a transaction.
     pub idle_transaction_timeout: Timeout,
+    /// One transaction.
+    pub transaction_timeout: Timeout,
+    /// Silence outside a transaction.
+    pub client_idle_timeout: Timeout,
+    /// How long it waits for a server connection.
+    pub query_wait_timeout: Timeout,
+    /// Further server connections for those who have waited.
+    pub reserve_pool_size: u32,
 }
 
 impl Config {
@@ -200,14 +220,23 @@ impl Config {
     }
 
     fn parse(text: &str, name: &str, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigErrors> {
-        let report = Report::new(name, text);
-        if crate::config::checks::pgbouncer::looks_like_ini(text) {
-            report.syntax_error(0..0, "", crate::config::checks::pgbouncer::INI.to_owned());
-            return Err(report.into_errors());
+        if pgbouncer::is_ini(text, path) {
+            // The last of two counts there.
+            let set: String = overrides.set.iter().map(|(key, value)| format!("\n{key} = {value}")).collect();
+            let text = if set.is_empty() { text.to_owned() } else { format!("{text}\n[pgbouncer]{set}\n") };
+            let overrides = Overrides { set: Vec::new(), ..overrides.clone() };
+            return pgbouncer::parse(&text, name, path, &overrides);
         }
-        let Some(parsed) = Parsed::new(text, &report) else {
+        Self::parse_toml(text, name, path, overrides)
+    }
+
+    fn parse_toml(text: &str, name: &str, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigErrors> {
+        let report = Report::new(name, text);
+        let set = overlay::text(&overrides.set);
+        let Some(mut parsed) = Parsed::new(text, &report) else {
             return Err(report.into_errors());
         };
+        overlay::lay_over(&mut parsed, &set);
         let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
         let reader = Reader::new(parsed.table.get_ref(), &report, folder);
         let mut config = Self::read(reader, &report);
@@ -245,6 +274,8 @@ impl Config {
             clusters: BTreeMap::new(),
             databases: BTreeMap::new(),
             users: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            accounts: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -286,6 +317,17 @@ impl Config {
             reader.finish();
             config.users.insert(name, user);
         }
+        for (name, reader) in top.children("peers") {
+            let peer = Peer::default().read(&reader);
+            match name.parse() {
+                Ok(number) if (1..=MOST_PEERS).contains(&number) => _ = config.peers.insert(number, peer),
+                _ => report.error(
+                    &crate::config::file::reader::join("peers", &name),
+                    format!("a peer is named by its peer_id, 1 to {MOST_PEERS}"),
+                ),
+            }
+            reader.finish();
+        }
         top.finish();
         let needed = config.auth.auth_type.needs_secrets() && !config.asks_servers();
         let named = report.was_written("auth_file") || needed;
@@ -315,6 +357,21 @@ impl Config {
         if let Some(level) = overrides.log_level {
             self.log.log_level = level;
         }
+    }
+
+    /// The path of a table, such as `databases."my db"`, as it is written in the file.
+    pub fn table_path(table: &str, name: &str) -> String {
+        crate::config::file::reader::join(table, name)
+    }
+
+    /// Whether there is a key of that name at the top of the file, in ours or in PgBouncer's.
+    pub fn has_key(name: &str) -> bool {
+        Self::general_keys().any(|key| key.name == name) || pgbouncer::is_known(name)
+    }
+
+    /// Why a key cannot be changed while the process runs, if so.
+    pub fn is_fixed(name: &str) -> bool {
+        Self::general_keys().any(|key| key.name == name && key.restart)
     }
 
     /// The database that a client means: the one of that name, or `*`. Never the console's names.
@@ -365,7 +422,17 @@ impl Config {
             reads: user.reads.unwrap_or(database.reads),
             query_timeout: user.query_timeout.unwrap_or(self.timeouts.query_timeout),
             idle_transaction_timeout: user.idle_transaction_timeout.unwrap_or(self.timeouts.idle_transaction_timeout),
+            transaction_timeout: user.transaction_timeout.unwrap_or(self.timeouts.transaction_timeout),
+            client_idle_timeout: user.client_idle_timeout.unwrap_or(self.timeouts.client_idle_timeout),
+            query_wait_timeout: user.query_wait_timeout.unwrap_or(database.query_wait_timeout),
+            reserve_pool_size: user.reserve_pool_size.unwrap_or(database.reserve_pool_size),
         }
+    }
+
+    /// Most client connections of that user over all databases.
+    pub fn max_user_client_connections(&self, user: &str) -> Limit {
+        let own = self.users.get(user).and_then(|user| user.max_user_client_connections);
+        own.unwrap_or(self.pooling.max_user_client_connections)
     }
 
     /// Warnings for admins, stats users and operators of whom `exists` says that auth_file does not have them: they

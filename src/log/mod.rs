@@ -6,7 +6,9 @@
 
 pub mod clients;
 mod occasionally;
+mod pgbouncer;
 mod refused_statements;
+mod sink;
 mod text;
 
 pub use crate::log::occasionally::Occasionally;
@@ -21,15 +23,21 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::log::sink::Sink;
 
-/// Sets how much is logged from now on.
-pub struct Level(reload::Handle<Targets, Registry>);
+/// Sets how much is logged from now on, and where.
+pub struct Level(reload::Handle<Targets, Registry>, Sink);
 
 impl Level {
     /// Logs that much.
     pub fn set(&self, level: LogLevel) {
         // Fails only if the log is gone.
         let _ = self.0.reload(filter(level));
+    }
+
+    /// Opens the log file again, if there is one.
+    pub fn reopen(&self) {
+        self.1.reopen();
     }
 }
 
@@ -46,19 +54,25 @@ fn filter(level: LogLevel) -> Targets {
     Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), own)
 }
 
-/// Begins to log to standard error.
-pub fn start(log: &Log) -> Level {
+/// Begins to log.
+///
+/// # Errors
+/// There is no way to where the log shall go.
+pub fn start(log: &Log) -> std::io::Result<Level> {
+    let sink = Sink::of(log)?;
     let (filter, handle) = reload::Layer::new(filter(log.log_level));
-    let lines = fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let lines = fmt::layer().with_target(false).with_writer(sink.clone());
     let lines = match log.log_format {
         LogFormat::Json => lines.json().boxed(),
+        LogFormat::Pgbouncer => lines.event_format(crate::log::pgbouncer::PgBouncer).boxed(),
         LogFormat::Text => {
-            lines.with_ansi(std::io::stderr().is_terminal()).fmt_fields(crate::log::text::Fields).boxed()
+            let colours = matches!(sink, Sink::Stderr) && std::io::stderr().is_terminal();
+            lines.with_ansi(colours).fmt_fields(crate::log::text::Fields).boxed()
         }
     };
     // Fails only if somebody has set up logging before: then that stays.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    Level(handle)
+    Ok(Level(handle, sink))
 }
 
 /// A duration for a field whose name ends in `_ms`.

@@ -57,12 +57,12 @@ impl Visit for Visitor<'_> {
 }
 
 /// Whether a value ends where the next blank is.
-fn is_bare(text: &str) -> bool {
+pub(super) fn is_bare(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\'))
 }
 
 /// The text without what ends a line, moves a terminal's cursor or turns the direction of reading.
-fn on_one_line(text: &str) -> String {
+pub(super) fn on_one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,5 +1,6 @@
 //! What is looked after once a second: clients that take too long, server connections that are too old.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -7,36 +8,46 @@ use std::time::{Duration, Instant};
 
 use tokio::time::interval;
 
-use crate::config::{Timeout, Timeouts};
-use crate::protocol::Report;
+use crate::config::{SessionSettings, Timeout};
+use crate::protocol::{Report, Severity};
 use crate::server::KindTag;
 use crate::shared::client::Ask;
-use crate::shared::stats::PERIOD;
+use crate::shared::stats::Totals;
 use crate::shared::{Client, Core, Hub, Phase};
 
 const TICK: Duration = Duration::from_secs(1);
+/// PgBouncer's words for it.
+const QUEUED: &str = "No server connection available in postgres backend, client being queued";
 
 /// Sends away the clients of a core that have used up their time.
 pub async fn watch_clients(core: Rc<Core>) {
     let mut tick = interval(TICK);
+    // Those that wait and have been told so.
+    let mut told: HashSet<u64> = HashSet::new();
     loop {
         tick.tick().await;
         let setup = core.setup();
-        for client in core.clients() {
-            if client.phase.get() == Phase::Waiting {
+        let clients = core.clients();
+        let waits = |client: &Rc<Client>| client.phase.get() == Phase::Waiting;
+        if !told.is_empty() {
+            told.retain(|id| clients.iter().any(|client| client.id == *id && waits(client)));
+        }
+        for client in clients {
+            if waits(&client) {
+                let notify = setup.config.timeouts.query_wait_notify.get();
+                if notify.is_some_and(|notify| client.phase_since.get().elapsed() > notify) && told.insert(client.id) {
+                    let notice = Report { severity: Severity::Notice, ..Report::error("00000", QUEUED) };
+                    client.ask(Ask::Notice(Some(notice.into())));
+                }
                 // It looks at its deadline by itself.
                 client.wake();
             }
-            if client.operator || client.database.is_none() {
+            if client.operator {
                 continue;
             }
-            let idle_in_transaction =
-                client.database.as_ref().map(|db| setup.config.session(&db.setup().settings, &client.user));
-            let (query, idle) = match idle_in_transaction {
-                Some(session) => (session.query_timeout, session.idle_transaction_timeout),
-                None => (Timeout::OFF, Timeout::OFF),
-            };
-            if let Some(report) = overdue(&client, &setup.config.timeouts, query, idle) {
+            let Some(database) = &client.database else { continue };
+            let limits = setup.config.session(&database.peek_setup().settings, &client.user);
+            if let Some(report) = overdue(&client, &limits) {
                 if client.phase.get() == Phase::Active {
                     drop(client.send_cancel());
                 }
@@ -47,19 +58,19 @@ pub async fn watch_clients(core: Rc<Core>) {
 }
 
 /// What a client is told that has used up its time, in PostgreSQL's words where it has any.
-fn overdue(client: &Client, timeouts: &Timeouts, query: Timeout, idle: Timeout) -> Option<Report> {
+fn overdue(client: &Client, limits: &SessionSettings) -> Option<Report> {
     let over = |since: Instant, limit: Timeout| limit.get().is_some_and(|limit| since.elapsed() > limit);
     let in_phase = client.phase_since.get();
-    if client.transaction_since.get().is_some_and(|since| over(since, timeouts.transaction_timeout)) {
+    if client.transaction_since.get().is_some_and(|since| over(since, limits.transaction_timeout)) {
         return Some(Report::fatal("25P04", "terminating connection due to transaction timeout"));
     }
     match client.phase.get() {
-        Phase::Active if over(in_phase, query) => Some(Report::fatal("57014", "query_timeout")),
-        Phase::IdleInTransaction if over(in_phase, idle) => {
+        Phase::Active if over(in_phase, limits.query_timeout) => Some(Report::fatal("57014", "query_timeout")),
+        Phase::IdleInTransaction if over(in_phase, limits.idle_transaction_timeout) => {
             Some(Report::fatal("25P03", "terminating connection due to idle-in-transaction timeout"))
         }
         Phase::Idle
-            if over(in_phase, timeouts.client_idle_timeout)
+            if over(in_phase, limits.client_idle_timeout)
                 || client.idle_limit.get().is_some_and(|limit| in_phase.elapsed() > limit) =>
         {
             Some(Report::fatal("57P05", "terminating connection due to idle-session timeout"))
@@ -70,13 +81,38 @@ fn overdue(client: &Client, timeouts: &Timeouts, query: Timeout, idle: Timeout) 
 
 /// Ends the periods over which averages are taken.
 pub async fn watch_stats(hub: Arc<Hub>) {
-    let mut period = interval(PERIOD);
-    // The first tick comes at once, and ends nothing.
-    period.tick().await;
     loop {
-        period.tick().await;
-        hub.databases.all().iter().for_each(|database| database.stats.end_period());
+        let (length, log) = {
+            let setup = hub.setup.load();
+            (setup.config.log.stats_period, setup.config.log.log_stats)
+        };
+        tokio::time::sleep(length).await;
+        let mut sum = Totals::default();
+        for database in hub.databases.all() {
+            database.stats.end_period();
+            sum += database.stats.last_period().0;
+        }
+        if log {
+            log_stats(&sum, length);
+        }
     }
+}
+
+fn log_stats(sum: &Totals, period: Duration) {
+    let micros = period.as_micros().max(1);
+    let per_second = |count: u64| u64::try_from(u128::from(count) * 1_000_000 / micros).unwrap_or(u64::MAX);
+    let each = |time: u64, count: u64| time.checked_div(count).unwrap_or(0);
+    tracing::info!(
+        event = "stats",
+        xacts_per_s = per_second(sum.xacts),
+        queries_per_s = per_second(sum.queries),
+        received_per_s = per_second(sum.received),
+        sent_per_s = per_second(sum.sent),
+        xact_us = each(sum.xact_time, sum.xacts),
+        query_us = each(sum.query_time, sum.queries),
+        wait_us = each(sum.wait_time, sum.assignments),
+        "stats"
+    );
 }
 
 /// Gives the memory of a crowd that has left back to the system, and logs refused writes that were not logged at once.
@@ -128,6 +164,7 @@ pub async fn watch_pools(hub: Arc<Hub>) {
         for database in hub.databases.all() {
             let open = !database.gate.state().mode.reports_read_only();
             let least = database.setup().settings.min_pool_size as usize;
+            let lifetime = database.setup().settings.server_lifetime;
             let primary = database.setup().cluster.primary();
             for pool in database.pools() {
                 if pool.is_barred() {
@@ -138,7 +175,7 @@ pub async fn watch_pools(hub: Arc<Hub>) {
                 pool.close_idle(|conn| {
                     let server = conn.peek();
                     let idle = old(server.idle_since, timeouts.server_idle_timeout) && spare.get() > 0;
-                    let close = idle || old(server.opened, timeouts.server_lifetime);
+                    let close = idle || old(server.opened, lifetime);
                     if close {
                         spare.set(spare.get().saturating_sub(1));
                     }

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle as Task;
 
 use super::maintenance::environment::{Logins, World};
 use super::maintenance::{catalog, strays};
-use super::setup::{SetupError, cluster, monitor_login, setup};
+use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup};
+use super::system::service_manager::ServiceManager;
+use super::system::{process, service_manager};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
 use super::{certificates, janitor, listen, open_files, pause};
@@ -31,9 +33,6 @@ use crate::shared::database::{Clusters, all_named};
 use crate::shared::{Control, Core, Hub, HubParts, Phase, Reloaded, Setup, Stop};
 use crate::topology::{Cluster, monitor};
 use crate::webhooks::Webhooks;
-
-/// How long SIGTERM waits for transactions to end before it ends them.
-const DRAIN: Duration = Duration::from_secs(60);
 
 /// Why the proxy does not run.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +57,7 @@ pub enum StartError {
 /// Serves a listener of the HTTP endpoint; given by the layer above.
 pub type Http = fn(Arc<Hub>, std::net::TcpListener) -> std::io::Result<Task<()>>;
 
-/// Sets how much is logged; given by the layer above.
+/// Sets how much is logged, and opens the log file anew; given by the layer above.
 pub type LogLevelSetter = Box<dyn Fn(config::LogLevel)>;
 
 /// What the layers above have put on top of it.
@@ -107,6 +106,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let mut user2 = signal(SignalKind::user_defined2())?;
     let http = listen::open_http(&config)?;
     let listen::Listeners { mut per_core, unix_path } = listen::open(&config, cores)?;
+    let pid_file = config.process.pidfile.as_deref().map(process::PidFile::write).transpose()?;
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
     let setup = setup(config, &decoy)?;
     let names = all_named(&setup.config);
@@ -162,12 +162,17 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         version = env!("CARGO_PKG_VERSION"),
     );
     drop(config);
+    let manager = Arc::new(ServiceManager::of_environment());
+    let alive = tokio::spawn(service_manager::give_signs_of_life(manager.clone(), hub.clone()));
+    manager.ready();
     let mut stop = loop {
         tokio::select! {
             // The kernel does not tell which of two signals came first: of PAUSE and RESUME, RESUME is the last.
             biased;
             _ = hangup.recv() => {
+                manager.reloading();
                 let _ = running.reload_and_publish();
+                manager.ready();
                 running.end_former_operators().await;
             }
             _ = terminate.recv() => break signalled("SIGTERM", Stop::Drain),
@@ -181,12 +186,19 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
                     running.end_former_operators().await;
                     let _ = tell.send(reloaded);
                 }
+                Some(Control::Set { key, value, tell }) => {
+                    let set = running.set(&key, &value);
+                    running.end_former_operators().await;
+                    let _ = tell.send(set);
+                }
                 Some(Control::Stop(stop)) => break stop,
                 None => break Stop::Now,
             },
         }
     };
+    manager.stopping(running.shutdown_timeout());
     running.log_drain(stop).await;
+    alive.abort();
     pools.abort();
     stats.abort();
     memory.abort();
@@ -202,14 +214,16 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             // Who finds the first way too slow chooses another one.
             control = asked.recv() => match control {
                 Some(Control::Stop(other)) => stop = other,
-                Some(Control::Reload(tell)) => _ = tell.send(Err("pgsluice is shutting down".to_owned())),
+                Some(Control::Reload(tell) | Control::Set { tell, .. }) => {
+                    let _ = tell.send(Err("pgsluice is shutting down".to_owned()));
+                }
                 None => break,
             },
         }
     }
     http.iter().for_each(Task::abort);
     running.end(threads).await;
-    drop(unix_path);
+    drop((unix_path, pid_file));
     Ok(())
 }
 
@@ -300,19 +314,23 @@ impl Running {
         // Only now: who waits for one of them finds the new one.
         replaced.iter().for_each(|cluster| cluster.retire());
         // Behind all that: what a monitor finds, it compares with what the others have found.
-        fresh.iter().for_each(|name| self.start_monitors(name, &setup));
+        fresh.iter().for_each(|name| self.start_monitors(name));
         Ok(())
     }
 
-    fn start_monitors(&mut self, name: &str, setup: &Setup) {
+    fn start_monitors(&mut self, name: &str) {
         let Some(watched) = self.clusters.get_mut(name) else { return };
         for at in 0..watched.cluster.upstreams.len() {
-            if let Some(login) = monitor_login(setup, &watched.cluster, watched.tls.clone(), at) {
-                let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
-                let interval = watched.config.monitor_interval;
-                let task = monitor::watch(watched.cluster.clone(), at, login, interval, follower);
-                watched.monitors.push(tokio::spawn(task));
-            }
+            let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
+            let interval = watched.config.monitor_interval;
+            // The cluster keeps what its monitor knows, and a monitor of another life knows nothing of it.
+            let (hub, of, tls) = (Arc::downgrade(&self.hub), Arc::downgrade(&watched.cluster), watched.tls.clone());
+            let logins = move || {
+                let (Some(hub), Some(of)) = (hub.upgrade(), of.upgrade()) else { return Vec::new() };
+                monitor_logins(&hub.setup.load(), &of, tls.clone(), at)
+            };
+            let task = monitor::watch(watched.cluster.clone(), at, Box::new(logins), interval, follower);
+            watched.monitors.push(tokio::spawn(task));
         }
     }
 
@@ -333,8 +351,33 @@ impl Running {
         reloaded
     }
 
-    /// Takes over the configuration file as it is now; nothing changes if anything in it is wrong.
+    /// Takes over the configuration file as it is now, and forgets what SET has changed; nothing changes if anything in it is wrong.
     fn reload(&mut self) -> Result<Reloaded, String> {
+        let set = std::mem::take(&mut self.overrides.set);
+        self.take_over().inspect_err(|_| self.overrides.set = set)
+    }
+
+    /// Changes a key until the next reload.
+    fn set(&mut self, key: &str, value: &str) -> Result<Reloaded, String> {
+        if Config::is_fixed(key) {
+            return Err(format!("{key} takes effect with a restart: change it in the configuration file"));
+        }
+        let Some(path) = self.hub.setup.load().config.file.clone() else {
+            return Err("there is no configuration file".to_owned());
+        };
+        let before = self.overrides.set.clone();
+        self.overrides.set(key, value);
+        if let Err(errors) = Config::load_with(&path, &self.overrides)
+            && errors.lack_other_keys()
+        {
+            // A certificate is set ahead of its key: both take effect with the last of them.
+            let told = errors.errors.iter().map(|error| format!("not in effect yet: {error}")).collect();
+            return Ok(Reloaded { changed: 0, told });
+        }
+        self.take_over().inspect_err(|_| self.overrides.set = before)
+    }
+
+    fn take_over(&mut self) -> Result<Reloaded, String> {
         let old = self.hub.setup.load_full();
         let mut config = match &old.config.file {
             Some(path) => Config::load_with(path, &self.overrides).map_err(|errors| errors.to_string())?,
@@ -388,13 +431,17 @@ impl Running {
         self.hub.on_every_core(end).await;
     }
 
+    fn shutdown_timeout(&self) -> Duration {
+        self.hub.setup.load().config.process.shutdown_timeout
+    }
+
     /// Lets nobody in, sends away who is idle, and waits for the others.
     async fn drain(&self, stop: Stop) {
         if stop == Stop::Leave {
             self.until_clients_left().await;
         }
         let now = stop == Stop::Now;
-        let patience = if now { Duration::ZERO } else { DRAIN };
+        let patience = if now { Duration::ZERO } else { self.shutdown_timeout() };
         let report = Report::fatal("57P01", "terminating connection due to administrator command");
         self.hub
             .on_every_core(move |core| {
@@ -425,7 +472,8 @@ impl Running {
             Stop::Drain => counts.await.into_iter().sum(),
             Stop::Leave => self.hub.clients.load(SeqCst),
         };
-        let (clients, at_most_ms) = (self.hub.clients.load(SeqCst), (stop == Stop::Drain).then(|| millis(DRAIN)));
+        let (clients, at_most_ms) =
+            (self.hub.clients.load(SeqCst), (stop == Stop::Drain).then(|| millis(self.shutdown_timeout())));
         let event = Event::new(Kind::ShuttingDown, "shutting down");
         publish!(self.hub.events, warn, event, clients = clients, waits_for = waits_for, at_most_ms = at_most_ms);
     }

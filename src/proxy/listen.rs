@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::system::service_manager::Passed;
+use super::system::{process, service_manager};
+use crate::config;
 use crate::config::{Config, ListenAddr};
 use crate::net;
 use crate::net::Socket;
 use crate::shared::sockets::tcp_options;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// How long other processes that start in the same folder are waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -123,11 +124,16 @@ pub struct Listeners {
 pub fn open(config: &Config, cores: usize) -> io::Result<Listeners> {
     let mut per_core: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
     let mut unix_path = None;
+    let passed = service_manager::passed_sockets()?;
+    if !passed.is_empty() {
+        take_over(passed, &mut per_core, &tcp_options(&config.listen))?;
+        return Ok(Listeners { per_core, unix_path });
+    }
     let options = tcp_options(&config.listen);
     let claimed = claim(addresses(config)?)?;
     if let Some(dir) = &config.listen.unix_socket_dir {
         let path = dir.join(format!(".s.PGSQL.{}", config.listen.listen_port));
-        let listener = unix(&path, config.listen.unix_socket_mode.bits());
+        let listener = unix(&path, &config.listen);
         let listener = listener.map_err(|error| named(&error, &path.display().to_string()))?;
         unix_path = Some(UnixPath::of(&path)?);
         for listeners in &mut per_core {
@@ -142,13 +148,32 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Listeners> {
             net::tune(socket, address);
             Ok(())
         };
-        let sockets = share(address, first, cores, prepare);
+        let sockets = share(address, first, cores, backlog(&config.listen), prepare);
         let sockets = sockets.map_err(|error| named(&error, &address.to_string()))?;
         for (listeners, socket) in per_core.iter_mut().zip(sockets) {
             listeners.push(Listener::Tcp(socket.into(), address.ip().is_unspecified()));
         }
     }
     Ok(Listeners { per_core, unix_path })
+}
+
+/// Sockets that the service manager has opened serve instead of those of the configuration, and stay when the process ends.
+fn take_over(passed: Vec<Passed>, per_core: &mut [Vec<Listener>], options: &net::TcpOptions) -> io::Result<()> {
+    tracing::info!(event = "passed_sockets", count = passed.len(), "the service manager has opened the sockets");
+    for socket in passed {
+        if let Passed::Tcp(listener) = &socket {
+            socket2::SockRef::from(listener).set_tcp_nodelay(true)?;
+            options.apply(listener)?;
+        }
+        for listeners in &mut *per_core {
+            listeners.push(match &socket {
+                // Addresses are looked at one by one: who knows whether it is for all of the machine.
+                Passed::Tcp(listener) => Listener::Tcp(listener.try_clone()?, true),
+                Passed::Unix(listener) => Listener::Unix(listener.try_clone()?),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Opens the listener of the HTTP endpoint, one for each address of its name; none if there is no such endpoint.
@@ -159,7 +184,8 @@ pub fn open_http(config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
     let Some((address, port)) = &config.http.listen.0 else { return Ok(Vec::new()) };
     let mut listeners = Vec::new();
     for (address, socket) in claim(resolve(address, *port)?)? {
-        let shared = share(address, socket, 1, |_| Ok(())).map_err(|error| named(&error, &address.to_string()))?;
+        let shared = share(address, socket, 1, backlog(&config.listen), |_| Ok(()))
+            .map_err(|error| named(&error, &address.to_string()))?;
         listeners.extend(shared.into_iter().map(Into::into));
     }
     Ok(listeners)
@@ -197,17 +223,18 @@ fn share(
     address: SocketAddr,
     first: RawSocket,
     count: usize,
+    backlog: i32,
     prepare: impl Fn(&RawSocket) -> io::Result<()>,
 ) -> io::Result<Vec<RawSocket>> {
     prepare(&first)?;
     // Whoever else listens there by now is found here: two sockets without SO_REUSEPORT can be bound, but not listen.
-    first.listen(BACKLOG)?;
+    first.listen(backlog)?;
     first.set_reuse_port(true)?;
     let mut sockets = vec![first];
     while sockets.len() < count {
         let socket = tcp(address, true)?;
         prepare(&socket)?;
-        socket.listen(BACKLOG)?;
+        socket.listen(backlog)?;
         sockets.push(socket);
     }
     Ok(sockets)
@@ -255,7 +282,11 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<RawSocket> {
     Ok(socket)
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
+fn backlog(listen: &config::Listen) -> i32 {
+    i32::try_from(listen.listen_backlog).unwrap_or(i32::MAX)
+}
+
+fn unix(path: &Path, listen: &config::Listen) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixListener as StdListener;
     // Else two processes that start at once could each take the other's socket for one that was left behind.
@@ -267,7 +298,12 @@ fn unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> 
         }
         other => other?,
     };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    // The standard library asks for a backlog of its own; a second call sets ours.
+    socket2::SockRef::from(&listener).listen(backlog(listen))?;
+    if !listen.unix_socket_group.is_empty() {
+        std::os::unix::fs::chown(path, None, Some(process::group(&listen.unix_socket_group)?))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(listen.unix_socket_mode.bits()))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

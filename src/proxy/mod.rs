@@ -1,7 +1,8 @@
 //! The running proxy, from its start to its end ([`lifecycle`]).
 //!
 //! Listeners ([`listen`]) and a thread for every two cores ([`worker`]) take clients in. [`janitor`] looks after them once a second.
-//! [`turns`] acts when a server is not what it was. What the gate wants done in sessions, pools and servers is in [`maintenance`].
+//! [`turns`] acts when a server is not what it was. [`peers`] pass cancel requests on. [`system`] are its
+//! ways to the system. What the gate wants done in sessions, pools and servers is in [`maintenance`].
 
 pub mod allocator;
 pub mod certificates;
@@ -11,6 +12,8 @@ pub mod listen;
 pub mod maintenance;
 pub mod open_files;
 pub mod pause;
+pub mod peers;
 pub mod setup;
+pub mod system;
 pub mod turns;
 pub mod worker;

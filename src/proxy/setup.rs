@@ -14,8 +14,12 @@ use crate::shared::{LoginRules, Setup};
 use crate::sql::{Analyzer, RefusalList};
 use crate::tls::client::{CaSource, ServerTlsConfig};
 use crate::tls::server::ClientTlsConfig;
-use crate::tls::{ClientTls, ServerTls, SslMode, TlsFiles};
+use crate::tls::{Choice, ClientTls, ServerTls, SslMode, TlsFiles};
 use crate::topology::Cluster;
+use crate::topology::roles::Role;
+
+/// Roles that are tried to watch a cluster through.
+const MOST_ROLES: usize = 20;
 
 /// What cannot be made of a configuration that is right in itself: files that do not hold what they should.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,15 @@ fn mode(mode: config::SslMode) -> SslMode {
         config::SslMode::Require => SslMode::Require,
         config::SslMode::VerifyCa => SslMode::VerifyCa,
         config::SslMode::VerifyFull => SslMode::VerifyFull,
+    }
+}
+
+fn choice(protocols: &config::TlsProtocols, ciphers: &config::TlsCiphers, ciphers13: &config::TlsCiphers) -> Choice {
+    Choice {
+        tls12: protocols.tls12,
+        tls13: protocols.tls13,
+        suites12: ciphers.suites.clone(),
+        suites13: ciphers13.suites.clone(),
     }
 }
 
@@ -57,6 +70,11 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
         cert_file: config.client_tls.client_tls_cert_file.clone(),
         ca_file: config.client_tls.client_tls_ca_file.clone(),
         asks: rules.is_some(),
+        choice: choice(
+            &config.client_tls.client_tls_protocols,
+            &config.client_tls.client_tls_ciphers,
+            &config.client_tls.client_tls13_ciphers,
+        ),
     };
     let tls: ClientTls =
         files.load().map_err(|why| error(format_args!("client_tls_cert_file and client_tls_key_file: {why}")))?;
@@ -114,6 +132,11 @@ pub fn cluster(
         cert_file: config.server_tls.server_tls_cert_file.clone(),
         key_file: config.server_tls.server_tls_key_file.clone(),
         direct: config.server_tls.server_tls_negotiation == config::Negotiation::Direct,
+        choice: choice(
+            &config.server_tls.server_tls_protocols,
+            &config.server_tls.server_tls_ciphers,
+            &config.server_tls.server_tls13_ciphers,
+        ),
     };
     Ok((Arc::new(cluster), Arc::new(files.load().map_err(error)?)))
 }
@@ -125,22 +148,77 @@ fn address(upstream: &config::Upstream) -> Address {
     }
 }
 
-/// How the monitor logs in to an upstream of a cluster.
+/// How the monitor logs in to an upstream of a cluster: as its own role, else as one that pools use.
 pub fn monitor_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: usize) -> Option<Login> {
-    let config = setup.config.clusters.get(&cluster.name)?;
+    monitor_logins(setup, cluster, tls, at).into_iter().next()
+}
+
+/// All ways to log in to an upstream as a monitor, the most promising first.
+pub fn monitor_logins(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: usize) -> Vec<Login> {
+    let Some(config) = setup.config.clusters.get(&cluster.name) else { return Vec::new() };
+    let own = (!config.monitor_user.is_empty()).then(|| own_role(setup, config));
+    let roles = own.map_or_else(|| borrowed_roles(setup, cluster), |own| vec![own]);
+    let Some(upstream) = cluster.upstreams.get(at) else { return Vec::new() };
+    let login = |role: Role| Login {
+        address: upstream.address.clone(),
+        tcp: tcp_options(&setup.config.listen),
+        tls: tls.clone(),
+        user: role.user,
+        credential: role.credential.into(),
+        dbname: role.dbname,
+        parameters: vec![("application_name".into(), MONITOR.into())],
+        timeout: config.monitor_timeout,
+    };
+    roles.into_iter().map(login).collect()
+}
+
+fn own_role(setup: &Setup, config: &config::Cluster) -> Role {
     let credential = if config.monitor_password.is_empty() {
         setup.userlist.get(&config.monitor_user).map_or(Credential::None, Secret::credential)
     } else {
         Credential::password(config.monitor_password.expose())
     };
-    Some(Login {
-        address: cluster.upstreams.get(at)?.address.clone(),
-        tcp: tcp_options(&setup.config.listen),
-        tls,
-        user: config.monitor_user.as_str().into(),
-        credential: credential.into(),
-        dbname: config.monitor_database.clone(),
-        parameters: vec![("application_name".into(), MONITOR.into())],
-        timeout: config.monitor_timeout,
-    })
+    Role { user: config.monitor_user.as_str().into(), credential, dbname: config.monitor_database.clone() }
+}
+
+/// PgBouncer needs no role of its own to watch servers. Whatever a pool may log in as serves: the role that has been let in
+/// already, those of databases with a user of their own, and those of auth_file.
+fn borrowed_roles(setup: &Setup, cluster: &Cluster) -> Vec<Role> {
+    let config = &setup.config;
+    // Who looks after servers sees more of them than an application does.
+    let (dbname, mut roles) = ("postgres", Vec::new());
+    let users = |users: &[String]| users.to_vec();
+    let own = users(&config.auth.admin_users).into_iter().chain(users(&config.auth.stats_users));
+    for user in own.chain(["postgres".to_owned()]) {
+        if let Some(secret) = setup.userlist.get(&user) {
+            roles.push(Role { user: user.as_str().into(), credential: secret.credential(), dbname: dbname.to_owned() });
+        }
+    }
+    let here = || config.databases.iter().filter(|(_, database)| database.cluster == cluster.name);
+    for (name, database) in here() {
+        let config::ServerLogin::Forced { user, password } = database.server_login() else { continue };
+        let credential = match password {
+            Some(password) => Credential::password(password.expose()),
+            None => setup.userlist.get(user).map_or(Credential::None, Secret::credential),
+        };
+        let name = if name == "*" { user } else { name };
+        roles.push(Role { user: user.into(), credential, dbname: database.server_dbname(name).to_owned() });
+    }
+    // A name of its own is more likely to be there than what clients may ask for by "*".
+    let named = here().find(|(name, _)| *name != "*").map(|(name, database)| database.server_dbname(name));
+    let any = here().next().map(|(_, database)| database.dbname.as_str()).filter(|name| !name.is_empty());
+    let dbname = named.or(any).unwrap_or("postgres");
+    for user in setup.userlist.names() {
+        let credential = setup.userlist.get(user).map_or(Credential::None, Secret::credential);
+        roles.push(Role { user: user.into(), credential, dbname: dbname.to_owned() });
+    }
+    // What can prove itself goes before what only a server that trusts it lets in; the order stays otherwise.
+    roles.sort_by_key(|role| matches!(role.credential, Credential::None));
+    let mut once: Vec<Role> = Vec::new();
+    for role in cluster.roles.known().into_iter().chain(roles) {
+        if once.len() < MOST_ROLES && !once.iter().any(|known| known.is_same_as(&role)) {
+            once.push(role);
+        }
+    }
+    once
 }

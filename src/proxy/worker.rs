@@ -12,11 +12,11 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::listen::{Accepted, Listener};
-use super::{janitor, open_files};
+use super::{janitor, open_files, peers};
 use crate::client::conversation::pending_reply_pool::Spares;
 use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
 use crate::shared::clock::Woken;
-use crate::shared::{Core, Hub, Job, Phase};
+use crate::shared::{Core, Hub, Job, Phase, Setup};
 
 /// Serves a guest of the console; given by the layer above.
 pub type Console = Arc<dyn Fn(Rc<Core>, Box<Guest>) -> ConsoleTask + Send + Sync>;
@@ -137,7 +137,13 @@ async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
     match greet(&core, accepted.socket, accepted.address).await {
         Greeted::Guest(guest) => Some(guest),
         Greeted::Cancel { pid, secret, mut stream } => {
-            cancel(&core, pid, secret).await;
+            let (secret, passed_on) = peers::key_of(secret);
+            if !cancel(&core, pid, &secret).await && !passed_on {
+                let setup = core.setup();
+                if !setup.config.peers.is_empty() {
+                    peers::pass_on(&core.hub, pid, &secret, patience(&setup)).await;
+                }
+            }
             // libpq takes TLS that ends without a goodbye for a failure.
             stream.close(&[]);
             None
@@ -146,23 +152,27 @@ async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
     }
 }
 
-/// Passes a cancel request on to the server that works for that client, if the secret is right.
-async fn cancel(core: &Rc<Core>, pid: u32, secret: Vec<u8>) {
-    let id = core.hub.keys.client(pid, &secret).unwrap_or(u64::from(pid));
+fn patience(setup: &Setup) -> Duration {
+    setup.config.timeouts.cancel_wait_timeout.get().unwrap_or(Duration::from_secs(3600))
+}
+
+/// Passes a cancel request on to the server that works for that client, if the secret is right. False: there is no such client.
+async fn cancel(core: &Rc<Core>, pid: u32, secret: &[u8]) -> bool {
+    let id = core.hub.keys.client(pid, secret).unwrap_or(u64::from(pid));
     let home = (id >> 24 & 0x7f) as usize;
+    let secret: Arc<[u8]> = secret.into();
     let sent = core.hub.on_core(home, move |core| {
-        let client = core.client(id)?;
-        let right: bool = subtle::ConstantTimeEq::ct_eq(&*client.secret, secret.as_slice()).into();
-        if !right || matches!(client.phase.get(), Phase::Idle | Phase::IdleInTransaction) {
-            return None;
-        }
-        Some(client.send_cancel())
+        let known = core.client(id).filter(|client| subtle::ConstantTimeEq::ct_eq(&*client.secret, &*secret).into());
+        let busy =
+            known.as_ref().filter(|client| !matches!(client.phase.get(), Phase::Idle | Phase::IdleInTransaction));
+        (known.is_some(), busy.map(|client| client.send_cancel()))
     });
     // The client that asked waits until its connection is closed: not before the request has been passed on.
-    if let Some(Some(done)) = sent.await {
-        let patience = core.setup().config.timeouts.cancel_wait_timeout.get().unwrap_or(Duration::MAX);
-        let _ = timeout(patience, done).await;
+    let (known, done) = sent.await.unwrap_or_default();
+    if let Some(done) = done {
+        let _ = timeout(patience(&core.setup()), done).await;
     }
+    known
 }
 
 #[cfg(test)]

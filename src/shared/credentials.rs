@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::database::{Database, Databases};
 use crate::auth::{Credential, Userlist};
 use crate::config::ServerLogin;
+use crate::topology::roles::Role;
 
 impl Database {
     /// A client has just proved with that who it is.
@@ -12,6 +13,15 @@ impl Database {
         let proves = !matches!(credential, Credential::None);
         if proves && matches!(self.peek_setup().settings.server_login(), ServerLogin::Client) {
             self.each_pool_of(user, |pool| pool.take_credential(credential));
+        }
+    }
+
+    /// A cluster without a role for its monitor may be watched through this one.
+    pub fn offer_role(&self, user: &Arc<str>, credential: &Credential) {
+        let setup = self.peek_setup();
+        if setup.cluster.roles.are_wanted() && matches!(setup.settings.server_login(), ServerLogin::Client) {
+            let dbname = setup.settings.server_dbname(&self.name).to_owned();
+            setup.cluster.offer_role(Role { user: user.clone(), credential: credential.clone(), dbname });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Databases as clients name them: the gate, the cluster and the pools of each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -100,6 +100,7 @@ pub struct Database {
     /// Who asks which server process it has.
     pub process_askers: Askers,
     setup: ArcSwap<DatabaseSetup>,
+    clients: AtomicI32,
     generation: AtomicU64,
     paused: AtomicBool,
     disabled: AtomicBool,
@@ -120,6 +121,16 @@ impl Database {
     #[inline]
     pub fn peek_setup(&self) -> arc_swap::Guard<Arc<DatabaseSetup>> {
         self.setup.load()
+    }
+
+    /// A client comes (1) or goes (-1).
+    pub(super) fn count_client(&self, by: i32) {
+        self.clients.fetch_add(by, SeqCst);
+    }
+
+    /// Its clients.
+    pub fn clients(&self) -> u32 {
+        u32::try_from(self.clients.load(SeqCst)).unwrap_or(0)
     }
 
     /// Grows with each change of the setup: what was taken from an older one is out of date.
@@ -193,11 +204,12 @@ impl Database {
                 user: server_user,
                 credential: credential.into(),
                 dbname: setup.settings.server_dbname(&self.name).to_owned(),
-                parameters: Vec::new(),
+                parameters: first_settings(&setup.settings),
                 timeout: setup.opening.timeout,
             },
+            connect_query: setup.settings.connect_query.clone(),
             size: session.pool_size as usize,
-            reserve: setup.settings.reserve_pool_size as usize,
+            reserve: session.reserve_pool_size as usize,
             reserve_after: setup.opening.reserve_after.unwrap_or(Duration::MAX / 4),
             check: Check {
                 query: setup.opening.check_query.clone(),
@@ -324,6 +336,19 @@ impl Database {
     }
 }
 
+/// What a database's server connections ask for in their start-up packets.
+fn first_settings(settings: &config::Database) -> Vec<(String, String)> {
+    let all = [
+        ("client_encoding", &settings.client_encoding),
+        ("datestyle", &settings.datestyle),
+        ("timezone", &settings.timezone),
+    ];
+    all.into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect()
+}
+
 /// 0 stands for no limit.
 pub fn limit_of(limit: config::Limit) -> usize {
     limit.get().map_or(0, |most| most as usize)
@@ -353,6 +378,8 @@ pub struct Databases {
     in_line: Arc<InLine>,
     /// PAUSE of all: databases that come into being later are born paused.
     paused: AtomicBool,
+    /// The pause is a SUSPEND.
+    suspended: AtomicBool,
     ids: Arc<AtomicU64>,
 }
 
@@ -370,6 +397,7 @@ impl Databases {
             same: Mutex::default(),
             users: DashMap::new(),
             paused: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
             ids: Arc::new(AtomicU64::new(1)),
         }
     }
@@ -442,6 +470,7 @@ impl Databases {
 
     /// PAUSE of all databases, those that come into being later too.
     pub fn pause_all(&self) {
+        self.suspended.store(false, SeqCst);
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.paused.store(true, SeqCst);
         self.all().iter().for_each(|database| _ = database.pause());
@@ -452,6 +481,17 @@ impl Databases {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let was = self.paused.swap(false, SeqCst);
         self.all().iter().fold(was, |was, database| database.resume() | was)
+    }
+
+    /// SUSPEND: as [`Self::pause_all`], but nobody closes server connections.
+    pub fn suspend_all(&self) {
+        self.pause_all();
+        self.suspended.store(true, SeqCst);
+    }
+
+    /// Whether the pause is a SUSPEND.
+    pub fn are_suspended(&self) -> bool {
+        self.are_paused() && self.suspended.load(SeqCst)
     }
 
     /// Whether PAUSE holds all databases.
@@ -580,6 +620,7 @@ impl Databases {
                 gate,
                 opening: Opening::of(&setup.config),
             }),
+            clients: AtomicI32::new(0),
             generation: AtomicU64::new(1),
             paused: AtomicBool::new(self.paused.load(SeqCst)),
             disabled: AtomicBool::new(false),

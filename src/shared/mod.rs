@@ -106,6 +106,10 @@ pub struct Hub {
     pub total: Arc<SharedLimit>,
     /// Clients connected now, the console's too.
     pub clients: AtomicUsize,
+    /// Clients of each user, consoles among them.
+    pub client_counts: client::counts::ClientCounts,
+    /// Cancel requests that are on their way to peers.
+    pub peer_requests: AtomicUsize,
     /// The most that there have been since somebody looked last.
     pub most_clients: AtomicUsize,
     /// Numbers for clients: the `pid` of their cancel keys.
@@ -151,6 +155,15 @@ pub enum Stop {
 pub enum Control {
     /// Take over the configuration file; or says what is wrong.
     Reload(oneshot::Sender<Result<Reloaded, String>>),
+    /// Change a key until the next reload; or says what is wrong.
+    Set {
+        /// Its name.
+        key: String,
+        /// Its value, as in the file.
+        value: String,
+        /// Who is told.
+        tell: oneshot::Sender<Result<Reloaded, String>>,
+    },
     /// Stop.
     Stop(Stop),
 }
@@ -206,6 +219,8 @@ impl Hub {
             seed: Arc::default(),
             total,
             clients: AtomicUsize::new(0),
+            client_counts: client::counts::ClientCounts::default(),
+            peer_requests: AtomicUsize::new(0),
             most_clients: AtomicUsize::new(0),
             client_ids: AtomicU64::new(1),
             readings: AtomicU64::new(1),

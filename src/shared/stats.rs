@@ -29,6 +29,8 @@ pub struct Totals {
     pub server_parses: u64,
     /// Bind messages.
     pub binds: u64,
+    /// Log-ins of clients.
+    pub logins: u64,
     /// Statements refused because of maintenance.
     pub refused: u64,
     /// Transactions that ran on a replica.
@@ -80,6 +82,7 @@ counters!(
     client_parses,
     server_parses,
     binds,
+    logins,
     refused,
     replica_xacts
 );
@@ -135,9 +138,6 @@ impl Times {
     }
 }
 
-/// How long the period is over which averages are taken (PgBouncer's default of stats_period).
-pub const PERIOD: Duration = Duration::from_secs(60);
-
 /// The counters of one database, one for each core.
 #[derive(Debug)]
 pub struct DatabaseStats {
@@ -183,7 +183,7 @@ impl DatabaseStats {
         counts
     }
 
-    /// Ends a period; called once in each [`PERIOD`].
+    /// Ends a period; called once in each stats_period.
     pub fn end_period(&self) {
         let now = (Instant::now(), self.totals());
         let mut period = self.period.lock().unwrap_or_else(PoisonError::into_inner);

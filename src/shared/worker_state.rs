@@ -85,13 +85,22 @@ impl Core {
 
     /// Makes a client known to who looks for it.
     pub fn enter(&self, client: &Rc<Client>) {
+        if let Some(database) = &client.database {
+            database.count_client(1);
+        }
+        self.hub.client_counts.add(&client.user);
         self.clients.borrow_mut().insert(client.id, client.clone());
     }
 
     /// Forgets a client that has gone.
     pub fn leave(&self, id: u64) {
         let mut clients = self.clients.borrow_mut();
-        clients.remove(&id);
+        if let Some(client) = clients.remove(&id) {
+            if let Some(database) = &client.database {
+                database.count_client(-1);
+            }
+            self.hub.client_counts.remove(&client.user);
+        }
         // Memory of a crowd that has left goes back.
         if clients.capacity() > 1024 && clients.len() * 8 < clients.capacity() {
             clients.shrink_to_fit();

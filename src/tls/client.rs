@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 use super::error::TlsError;
 use super::reload::TlsFiles;
 use super::verifier::{Names, Trust, UpstreamVerifier};
-use super::{ALPN, SslMode, files, provider};
+use super::{ALPN, Choice, SslMode, files};
 
 /// Which files, and how much is asked of upstreams.
 ///
@@ -40,6 +40,8 @@ pub struct ServerTlsConfig {
     pub key_file: Option<PathBuf>,
     /// `server_tls_negotiation`: TLS begins at once, without an SSLRequest.
     pub direct: bool,
+    /// `server_tls_protocols` and the ciphers.
+    pub choice: Choice,
 }
 
 /// Where trusted CAs come from.
@@ -178,11 +180,11 @@ impl TlsFiles for ServerTlsConfig {
             SslMode::Prefer => ServerTlsPolicy::TlsFirst,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => ServerTlsPolicy::Always,
         };
-        let provider = provider();
+        let provider = self.choice.provider();
         let verifier = UpstreamVerifier::new(self.trust()?, &provider);
         // "Dangerous" is replacing the verifier; what ours leaves out is the table above.
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(&self.choice.versions())?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match (&self.cert_file, &self.key_file) {

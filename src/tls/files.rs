@@ -64,3 +64,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
+
+/// Whether a certificate is one of X.509's first version, without extensions, as `openssl x509 -req` makes them by itself.
+pub(crate) fn is_first_version(chain: &[CertificateDer<'_>]) -> bool {
+    let first = chain.first().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+    first.is_some_and(|(_, certificate)| certificate.version() == x509_parser::x509::X509Version::V1)
+}
+
+/// Whether the key is that of the certificate.
+///
+/// # Errors
+/// It is another one's.
+pub(crate) fn same_key(certified: &rustls::sign::CertifiedKey) -> Result<(), rustls::Error> {
+    let own = certified.key.public_key();
+    let certificate = certified.cert.first().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+    let same = certificate.zip(own).is_none_or(|((_, certificate), own)| certificate.public_key().raw == own.as_ref());
+    if same { Ok(()) } else { Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) }
+}

@@ -6,6 +6,7 @@
 //!
 //! - [`server`]: we are the server: key, certificate chain, and the CA of client certificates;
 //! - [`client`]: we are the client: sslmode as libpq means it, decided in `verifier`;
+//! - [`choice`]: which versions and cipher suites;
 //! - [`reload`]: files that change; [`binding`]: the certificate hash that SCRAM-SHA-256-PLUS is bound to.
 //!
 //! The cryptography is ring's, passed explicitly: no process-wide default is set or needed. Sessions are never
@@ -13,12 +14,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 
 pub mod binding;
+pub mod choice;
 pub mod client;
 pub mod error;
 pub mod expiry;
@@ -29,6 +29,7 @@ mod subject;
 mod verifier;
 
 pub use crate::tls::binding::server_end_point;
+pub use crate::tls::choice::Choice;
 pub use crate::tls::client::{CaSource, ServerTls, ServerTlsConfig, ServerTlsPolicy};
 pub use crate::tls::error::TlsError;
 pub use crate::tls::reload::{Reloadable, TlsFiles};
@@ -88,10 +89,6 @@ impl fmt::Display for SslMode {
             Self::VerifyFull => "verify-full",
         })
     }
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 #[cfg(test)]

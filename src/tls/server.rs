@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::error::TlsError;
 use super::reload::TlsFiles;
-use super::{ALPN, SslMode, binding, files, provider};
+use super::{ALPN, Choice, SslMode, binding, files};
 
 /// Which files, and how much is asked of clients.
 ///
@@ -34,6 +35,8 @@ pub struct ClientTlsConfig {
     pub ca_file: Option<PathBuf>,
     /// A client is asked for a certificate in the other modes too, and need not have one: the log-in judges.
     pub asks: bool,
+    /// `client_tls_protocols` and the ciphers.
+    pub choice: Choice,
 }
 
 /// What a client that asks for TLS, or does not, is told.
@@ -123,9 +126,10 @@ impl TlsFiles for ClientTlsConfig {
         let key = files::key(key_file)?;
         let end_point = chain.first().and_then(binding::server_end_point);
 
-        let provider = provider();
-        let builder =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let provider = self.choice.provider();
+        let key_provider = provider.key_provider;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&self.choice.versions())?;
         let insists = matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull);
         let builder = match &self.ca_file {
             None if insists => return Err(needs("CA file for client certificates")),
@@ -140,11 +144,19 @@ impl TlsFiles for ClientTlsConfig {
             }
             _ => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| TlsError::Pair {
+        let pair = |error: rustls::Error| TlsError::Pair {
             certificate: cert_file.clone(),
             key: key_file.clone(),
             reason: super::error::pair_reason(&error),
-        })?;
+        };
+        let mut config = if files::is_first_version(&chain) {
+            // Its public key is compared here: webpki does not read it. Clients that check it by OpenSSL take it.
+            let certified = CertifiedKey::new(chain, key_provider.load_private_key(key).map_err(pair)?);
+            files::same_key(&certified).map_err(pair)?;
+            builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        } else {
+            builder.with_single_cert(chain, key).map_err(pair)?
+        };
         config.alpn_protocols = vec![ALPN.to_vec()];
         // Like PostgreSQL: a resumed session would outlive the certificates that it was opened with.
         config.session_storage = Arc::new(NoServerSessionStorage {});

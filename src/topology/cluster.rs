@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::election::{Claim, Leader, elect};
 use super::floor::Floor;
+use super::roles::Roles;
 use super::server::{Look, Role, Upstream};
 use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::Lsn;
@@ -69,6 +70,8 @@ pub struct Cluster {
     pub catalogs_awaited: AtomicUsize,
     /// What else is asked of the primary is asked one question after the other, for the same reason.
     pub question_turn: tokio::sync::Mutex<()>,
+    /// Roles that it may be watched through, if it has none of its own.
+    pub roles: Roles,
     leader: AtomicUsize,
     /// The newest timeline of any server that was the only primary.
     newest: AtomicU32,
@@ -103,6 +106,7 @@ impl Cluster {
             catalog_turn: tokio::sync::Mutex::default(),
             catalogs_awaited: AtomicUsize::new(0),
             question_turn: tokio::sync::Mutex::default(),
+            roles: Roles::default(),
             leader: AtomicUsize::new(NO_LEADER),
             newest: AtomicU32::new(0),
             floor: Floor::default(),
@@ -219,6 +223,16 @@ impl Cluster {
         if let Some(primary) = self.primary().and_then(|at| self.upstreams.get(at)) {
             self.floor.await_look(primary.looks() + 1);
             primary.look_now();
+        }
+    }
+
+    /// A client has brought a role that the cluster may be watched through: whoever waits for it waits for what that finds.
+    pub fn offer_role(&self, role: super::roles::Role) {
+        if self.roles.offer(role) {
+            self.upstreams.iter().for_each(|upstream| {
+                upstream.put_refused(false);
+                upstream.look_now();
+            });
         }
     }
 
@@ -341,8 +355,7 @@ impl Cluster {
     /// Chooses the primary anew. What changes is noted first, so that no connection of before is lent afterwards.
     fn choose(&self, at: usize, was: Role, is: Role) -> bool {
         let before = self.leader();
-        let claims: Vec<Claim> =
-            self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at)).collect();
+        let claims = self.claims(before);
         // One that comes back has to wait until the others have been asked since.
         let awaits = |claim: &Claim| before == Leader::None && self.awaits_others(claim.at);
         let counted: Vec<Claim> = claims.iter().copied().filter(|claim| !awaits(claim)).collect();
@@ -364,6 +377,23 @@ impl Cluster {
         self.log_choice(before, after, at, &claims);
         self.turned.send_modify(|n| *n += 1);
         true
+    }
+
+    /// What servers claim. Two addresses may lead to one of them: its claim counts once, by the address that it is known by.
+    fn claims(&self, before: Leader) -> Vec<Claim> {
+        let claims = || self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at));
+        let known = match before {
+            Leader::One(at) | Leader::Contested(at) => Some(at),
+            Leader::None => None,
+        };
+        let instance = |at: usize| self.upstreams.get(at).and_then(Upstream::instance);
+        let is_same = |one: usize, other: usize| {
+            instance(one).zip(instance(other)).is_some_and(|(one, other)| one.words == other.words)
+        };
+        let first = |one: usize, other: usize| Some(one) == known || Some(other) != known && one < other;
+        claims()
+            .filter(|claim| !claims().any(|other| first(other.at, claim.at) && is_same(other.at, claim.at)))
+            .collect()
     }
 
     fn log_choice(&self, before: Leader, after: Leader, at: usize, claims: &[Claim]) {

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::cluster::Cluster;
+use super::roles;
 use super::server::{Instance, Look, Role};
+use crate::auth::Credential;
 use crate::gate::Lsn;
 use crate::server::login::{Fresh, Login, LoginError};
-use crate::sql::own_statements::servers::{IDENTITY, LOOK};
+use crate::sql::own_statements::servers::{IDENTITY, LOOK, STARTED};
 
 /// Between two looks while no primary is known: whoever waits for one waits no longer than that.
 const QUICK: Duration = Duration::from_millis(100);
@@ -28,14 +30,71 @@ pub trait Follower: Send + Sync {
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, at: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
+/// What to log in as, the most promising first. None while there is nobody to watch as.
+pub type Logins = Box<dyn Fn() -> Vec<Login> + Send + Sync>;
+
+/// The ways to log in to an upstream, and which of them have failed since one was found.
+struct Ways {
+    logins: Logins,
+    current: Option<Login>,
+    tried: Vec<(Arc<str>, String, Credential)>,
+}
+
+impl Ways {
+    fn new(logins: Logins) -> Self {
+        Self { logins, current: None, tried: Vec::new() }
+    }
+
+    fn current(&mut self) -> Option<&Login> {
+        if self.current.is_none() {
+            self.current = self.untried();
+        }
+        self.current.as_ref()
+    }
+
+    /// The first that has not failed: somebody may have brought another one meanwhile.
+    fn untried(&self) -> Option<Login> {
+        let has_failed = |login: &Login| {
+            let same = |(user, dbname, credential): &(Arc<str>, String, Credential)| {
+                *user == login.user && *dbname == login.dbname && credential.is_same(&login.credential.get())
+            };
+            self.tried.iter().any(same)
+        };
+        (self.logins)().into_iter().find(|login| !has_failed(login))
+    }
+
+    /// That one is not let in: the next one is tried. False: there is none.
+    fn next(&mut self) -> bool {
+        if let Some(login) = self.current.take() {
+            self.tried.push((login.user.clone(), login.dbname.clone(), login.credential.get()));
+        }
+        self.current = self.untried();
+        self.current.is_some()
+    }
+
+    /// All of them are tried again.
+    fn again(&mut self) {
+        self.current = None;
+        self.tried.clear();
+    }
+}
+
 /// Watches upstream number `at` of a cluster; never ends by itself.
-pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Duration, follower: Arc<dyn Follower>) {
+pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, interval: Duration, follower: Arc<dyn Follower>) {
     let Some(upstream) = cluster.upstreams.get(at) else { return };
     let mut connection: Option<Watched> = None;
     let mut alone_since: Option<Instant> = None;
+    let mut ways = Ways::new(logins);
     loop {
+        let Some(login) = ways.current() else {
+            // Whoever comes first brings one.
+            cluster.roles.want(true);
+            let _ = timeout(UNHURRIED, upstream.watch.hurried()).await;
+            continue;
+        };
+        let anew = connection.is_none();
         let number = upstream.begin_look();
-        let looked = look_twice(&mut connection, &login, number).await;
+        let looked = look_twice(&mut connection, login, number).await;
         tracing::debug!(
             event = "monitor_look", cluster = %cluster.name, upstream = %upstream.address, number,
             role = looked.as_ref().ok().map(|look| look.role.word()), lsn = looked.as_ref().ok().map(|look| look.lsn.to_string()),
@@ -50,6 +109,18 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, login: Login, interval: Dur
         }
         upstream.end_look(number);
         let is_refused = looked.as_ref().is_err_and(LoginError::is_refusal);
+        match &looked {
+            Ok(_) if anew => {
+                let (user, dbname) = (login.user.clone(), login.dbname.clone());
+                cluster.roles.let_in(roles::Role { user, credential: login.credential.get(), dbname });
+            }
+            Ok(_) => {}
+            Err(error) if error.is_lasting() && ways.next() => continue,
+            Err(_) => {
+                ways.again();
+                cluster.roles.want(is_refused);
+            }
+        }
         let turned = match looked {
             Ok(look) => cluster.seen(at, &look),
             Err(error) if is_refused => cluster.refused(at, &error.to_string(), error.is_lasting()),
@@ -86,14 +157,19 @@ struct Watched {
 impl Watched {
     async fn open(login: &Login) -> Result<Self, LoginError> {
         let mut fresh = login.run(&[]).await?;
-        let asked =
-            timeout(login.timeout, fresh.rows(IDENTITY)).await.map_err(|_| LoginError::Timeout(login.timeout))?;
-        let identity = match asked {
-            Ok(rows) => rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()),
-            // It need not be said to everybody.
-            Err(LoginError::Refused(_)) => None,
-            Err(error) => return Err(error),
-        };
+        let mut identity = None;
+        for question in [IDENTITY, STARTED] {
+            let asked = timeout(login.timeout, fresh.rows(question)).await;
+            match asked.map_err(|_| LoginError::Timeout(login.timeout))? {
+                Ok(rows) => {
+                    identity = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+                    break;
+                }
+                // It need not be said to everybody.
+                Err(LoginError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Self { fresh, identity })
     }
 }

@@ -240,7 +240,7 @@ fn a_full_proxy_still_lets_an_admin_in() {
 fn unavailable_is_said() {
     let proxy = proxy();
     let mut console = console(&proxy);
-    for (sql, code) in [("SUSPEND", "0A000"), ("SET default_pool_size = 5", "0A000"), ("SHUTDOWN NOW", "42601")] {
+    for (sql, code) in [("SUSPEND NOW", "42601"), ("SET listen_port = 5", "22023"), ("SHUTDOWN NOW", "42601")] {
         assert_eq!(refusal(&mut console, sql), code, "{sql}");
     }
 }

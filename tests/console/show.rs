@@ -33,23 +33,23 @@ const COLUMNS: &[(&str, &str)] = &[
         "STATS",
         "database|total_server_assignment_count|total_xact_count|total_query_count|total_received|total_sent|\
          total_xact_time|total_query_time|total_wait_time|total_client_parse_count|total_server_parse_count|\
-         total_bind_count|avg_server_assignment_count|avg_xact_count|avg_query_count|avg_recv|avg_sent|avg_xact_time|\
-         avg_query_time|avg_wait_time|avg_client_parse_count|avg_server_parse_count|avg_bind_count|total_refused_count|\
+         total_bind_count|total_client_login_count|avg_server_assignment_count|avg_xact_count|avg_query_count|avg_recv|avg_sent|avg_xact_time|\
+         avg_query_time|avg_wait_time|avg_client_parse_count|avg_server_parse_count|avg_bind_count|avg_client_login_count|total_refused_count|\
          total_replica_xact_count",
     ),
     (
         "STATS_TOTALS",
         "database|server_assignment_count|xact_count|query_count|bytes_received|bytes_sent|xact_time|query_time|wait_time|\
-         client_parse_count|server_parse_count|bind_count|refused_count|replica_xact_count",
+         client_parse_count|server_parse_count|bind_count|client_login_count|refused_count|replica_xact_count",
     ),
     (
         "STATS_AVERAGES",
         "database|server_assignment_count|xact_count|query_count|bytes_received|bytes_sent|xact_time|query_time|wait_time|\
-         client_parse_count|server_parse_count|bind_count",
+         client_parse_count|server_parse_count|bind_count|client_login_count",
     ),
     ("TOTALS", "name|value"),
     ("LISTS", "list|items"),
-    ("CONFIG", "key|value|default|changeable"),
+    ("CONFIG", "key|value|default|changeable|note"),
     ("STATE", "key|value"),
     (
         "USERS",

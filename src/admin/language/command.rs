@@ -21,8 +21,6 @@ pub enum Command {
     Rehearse(Target, Option<Duration>),
     /// PAUSE, RESUME and their like.
     Control(Control),
-    /// Known, but not there yet: its name.
-    Unavailable(&'static str),
     /// LISTEN and UNLISTEN of events.
     Listen(bool),
     /// A word of transactions or sessions that drivers send: taken, answered with this tag, and nothing else.
@@ -89,12 +87,27 @@ pub enum Show {
     Upstreams,
     /// HBA
     Hba,
+    /// PEERS
+    Peers,
+    /// SOCKETS and ACTIVE_SOCKETS
+    Sockets(Sockets),
+    /// FDS
+    Fds,
     /// REHEARSAL
     Rehearsal,
     /// What PgBouncer has and pgsluice does not: DNS caches, peers.
     Nothing(&'static [Column]),
     /// A setting of PostgreSQL that drivers ask for.
     Setting(Setting),
+}
+
+/// Which sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sockets {
+    /// Every one.
+    All,
+    /// Those of clients that have a server connection, and those server connections.
+    Active,
 }
 
 /// Commands that change something other than the gate.
@@ -118,6 +131,10 @@ pub enum Control {
     Enable(String),
     /// RELOAD
     Reload,
+    /// `SET key = value`, of the configuration
+    Set(String, String),
+    /// SUSPEND
+    Suspend,
     /// SHUTDOWN
     Shutdown(Shutdown),
 }
@@ -156,7 +173,6 @@ impl Command {
             },
             Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) => "MAINTENANCE",
             Self::Control(control) => control.tag(),
-            Self::Unavailable(name) => name,
             Self::Polite(Polite::Begin(tag) | Polite::End(tag) | Polite::Other(tag)) => tag,
             Self::Listen(true) => "LISTEN",
             Self::Listen(false) => "UNLISTEN",
@@ -167,15 +183,7 @@ impl Command {
 
     /// Whether it only looks: stats_users may run it.
     pub fn only_looks(&self) -> bool {
-        !matches!(
-            self,
-            Self::Gate(_)
-                | Self::Check(_)
-                | Self::Announce(..)
-                | Self::Rehearse(..)
-                | Self::Control(_)
-                | Self::Unavailable(_)
-        )
+        !matches!(self, Self::Gate(_) | Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) | Self::Control(_))
     }
 }
 
@@ -201,13 +209,16 @@ impl Control {
             | Self::WaitClose(name) => name.clone(),
             Self::Disable(name) | Self::Enable(name) => Some(name.clone()),
             Self::KillClient(id) => Some(id.to_string()),
-            Self::Reload | Self::Shutdown(_) => None,
+            Self::Set(key, _) => Some(key.clone()),
+            Self::Reload | Self::Suspend | Self::Shutdown(_) => None,
         }
     }
 
     /// What is at its front in a log line and in its answer's tag.
     pub fn tag(&self) -> &'static str {
         match self {
+            Self::Set(..) => "SET",
+            Self::Suspend => "SUSPEND",
             Self::Pause(_) => "PAUSE",
             Self::Resume(_) => "RESUME",
             Self::Kill(_) => "KILL",

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::command::{Command, Control, GateCommand, Polite, Show, Shutdown};
+use super::command::{Command, Control, GateCommand, Polite, Show, Shutdown, Sockets};
 use super::words::{Token, syntax};
 use crate::admin::rehearse;
 use crate::admin::settings;
 use crate::admin::settings::Scalar;
-use crate::admin::show::nothing;
+use crate::admin::show::sockets;
 use crate::config::{parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
@@ -124,9 +124,9 @@ impl Parser<'_> {
             "kill_client" => self.kill_client(),
             "reload" => control(Control::Reload),
             "shutdown" => self.shutdown(),
-            "suspend" => Ok(Command::Unavailable("SUSPEND")),
             "listen" => self.listen(),
             "unlisten" => self.unlisten(),
+            "suspend" => control(Control::Suspend),
             "set" => self.set(),
             "select" | "with" | "table" | "values" => self.select(),
             other => match polite(other) {
@@ -169,10 +169,13 @@ impl Parser<'_> {
                 let all = self.mark('*');
                 Show::Maintenance(if all { None } else { self.optional_name()? })
             }
-            "dns_hosts" => Show::Nothing(nothing::DNS_HOSTS),
-            "dns_zones" => Show::Nothing(nothing::DNS_ZONES),
-            "peers" => Show::Nothing(nothing::PEERS),
-            "peer_pools" => Show::Nothing(nothing::PEER_POOLS),
+            "dns_hosts" => Show::Nothing(sockets::DNS_HOSTS),
+            "dns_zones" => Show::Nothing(sockets::DNS_ZONES),
+            "peers" => Show::Peers,
+            "sockets" => Show::Sockets(Sockets::All),
+            "active_sockets" => Show::Sockets(Sockets::Active),
+            "fds" => Show::Fds,
+            "peer_pools" => Show::Nothing(sockets::PEER_POOLS),
             "rehearsal" => Show::Rehearsal,
             "transaction" if self.keyword("isolation") && self.keyword("level") => {
                 Show::Setting(settings::TRANSACTION_ISOLATION)
@@ -304,14 +307,15 @@ impl Parser<'_> {
         Ok(Command::Control(Control::Shutdown(how)))
     }
 
-    /// SET of what belongs to a session of PostgreSQL does nothing; of a key of the configuration it is refused, since it would
-    /// be thought to have worked.
+    /// SET of what belongs to a session of PostgreSQL does nothing; of a key of the configuration it holds until the next RELOAD.
     fn set(&mut self) -> Result<Command, Report> {
         let _ = self.keyword("session") || self.keyword("local");
         let Some(name) = self.word() else { return Err(self.unexpected()) };
         if settings::is_configuration(&name) {
-            return Err(Report::error("0A000", format!("\"{name}\" cannot be changed on the console"))
-                .with_hint(Some("Change it in the configuration file, then RELOAD.".into())));
+            if !self.mark('=') && !self.keyword("to") {
+                return Err(self.unexpected());
+            }
+            return Ok(Command::Control(Control::Set(name, self.value()?)));
         }
         self.rest();
         Ok(Command::Polite(Polite::Other("SET")))
@@ -331,6 +335,22 @@ impl Parser<'_> {
     fn unlisten(&mut self) -> Result<Command, Report> {
         let all = self.mark('*') || self.name()? == CHANNEL;
         Ok(if all { Command::Listen(false) } else { Command::Polite(Polite::Other("UNLISTEN")) })
+    }
+
+    /// A value: a word or a text, or several with commas between them.
+    fn value(&mut self) -> Result<String, Report> {
+        let mut value = String::new();
+        loop {
+            match self.peek() {
+                Some(Token::Word(part) | Token::Text(part) | Token::Quoted(part)) => value.push_str(part),
+                _ => return Err(self.unexpected()),
+            }
+            self.at += 1;
+            if !self.mark(',') {
+                return Ok(value);
+            }
+            value.push_str(", ");
+        }
     }
 
     fn select(&mut self) -> Result<Command, Report> {

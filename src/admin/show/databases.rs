@@ -35,7 +35,6 @@ fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 19] {
         ServerLogin::Client => None,
         ServerLogin::Forced { user, .. } => Some(user),
     };
-    let lifetime = config.timeouts.server_lifetime.get().map_or(0, |lifetime| lifetime.as_secs());
     let other_mode = (settings.pool_mode != config.pooling.pool_mode).then(|| settings.pool_mode.as_str());
     [
         (*database.name).into(),
@@ -46,12 +45,12 @@ fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 19] {
         u64::from(settings.pool_size).into(),
         u64::from(settings.min_pool_size).into(),
         u64::from(settings.reserve_pool_size).into(),
-        lifetime.into(),
+        settings.server_lifetime.get().map_or(0, |lifetime| lifetime.as_secs()).into(),
         other_mode.into(),
         Cell::Null,
         limit_of(settings.max_db_connections).into(),
         database.limit.used().into(),
-        Cell::Int(0),
+        limit_of(settings.max_db_client_connections).into(),
         clients.into(),
         Cell::Int(database.is_paused().into()),
         Cell::Int(database.is_disabled().into()),

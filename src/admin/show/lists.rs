@@ -70,7 +70,7 @@ pub fn lists(hub: &Hub, seen: &Seen) -> Table {
 pub fn users(hub: &Hub, seen: &Seen) -> Table {
     let setup = hub.setup.load();
     let mut clients: BTreeMap<&str, usize> = BTreeMap::new();
-    for client in seen.clients.iter().filter(|client| !client.console) {
+    for client in &seen.clients {
         *clients.entry(&client.user).or_default() += 1;
     }
     let mut servers: BTreeMap<Arc<str>, usize> = BTreeMap::new();
@@ -84,11 +84,11 @@ pub fn users(hub: &Hub, seen: &Seen) -> Table {
         table.push([
             name.as_str().into(),
             own.and_then(|user| user.pool_size).map(|size| size.to_string()).into(),
-            Cell::Null,
+            own.and_then(|user| user.reserve_pool_size).map(|size| size.to_string()).into(),
             own.and_then(|user| user.pool_mode).map(|mode| mode.as_str()).into(),
             limit_of(most).into(),
             servers.get(name.as_str()).copied().unwrap_or(0).into(),
-            Cell::Int(0),
+            limit_of(setup.config.max_user_client_connections(&name)).into(),
             clients.get(name.as_str()).copied().unwrap_or(0).into(),
         ]);
     }

@@ -5,10 +5,10 @@ mod databases;
 mod events;
 mod hba;
 mod lists;
-pub(super) mod nothing;
 mod pools;
 pub(super) mod seen;
 mod servers;
+pub(super) mod sockets;
 mod stats;
 mod upstreams;
 mod webhooks;
@@ -22,7 +22,8 @@ use crate::protocol::{Report, Severity};
 use crate::shared::{Hub, Layers};
 
 const VERSION: &[Column] = columns![version Text];
-const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text];
+/// After `changeable`: what is pgsluice's own.
+const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text, note Text];
 const STATE: &[Column] = columns![key Text, value Text];
 
 const HELP: &str = "
@@ -42,8 +43,10 @@ const HELP: &str = "
 \tSHOW HBA
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|UPSTREAMS|USERS|VERSION
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS|LISTS|STATE|MEM
-\tSHOW DNS_HOSTS|DNS_ZONES|PEERS|PEER_POOLS
+\tSHOW FDS|SOCKETS|ACTIVE_SOCKETS|DNS_HOSTS|DNS_ZONES|PEERS|PEER_POOLS
 \tRELOAD
+\tSET key = value
+\tSUSPEND
 \tPAUSE [db]
 \tRESUME [db]
 \tDISABLE db
@@ -70,6 +73,9 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Totals => crate::admin::show::stats::SUMS,
         Show::Lists => crate::admin::show::lists::LISTS,
         Show::Config => CONFIG,
+        Show::Peers => crate::admin::show::sockets::PEERS,
+        Show::Sockets(_) => crate::admin::show::sockets::SOCKETS,
+        Show::Fds => crate::admin::show::sockets::FDS,
         Show::State => STATE,
         Show::Users => crate::admin::show::lists::USERS,
         Show::Mem => crate::admin::show::lists::MEM,
@@ -118,6 +124,9 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
         Show::Webhooks => crate::admin::show::webhooks::table(&hub),
         Show::Hba => crate::admin::show::hba::table(&hub).await,
+        Show::Peers => crate::admin::show::sockets::peers(&hub),
+        Show::Sockets(which) => crate::admin::show::sockets::table(&hub, &seen, *which),
+        Show::Fds => crate::admin::show::sockets::fds(&hub, &seen),
         Show::Rehearsal => rehearse::table(&hub),
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),
@@ -134,18 +143,19 @@ fn config(hub: &Hub) -> Table {
     let mut table = Table::new(CONFIG);
     for entry in hub.setup.load().config.entries() {
         let changeable = if entry.changeable { "yes" } else { "no" };
-        table.push([entry.key.into(), entry.value.into(), entry.default.into(), changeable.into()]);
+        table.push([entry.key.into(), entry.value.into(), entry.default.into(), changeable.into(), entry.note.into()]);
     }
     table
 }
 
 fn state(hub: &Hub) -> Table {
-    let paused = hub.databases.are_paused();
+    let databases = &hub.databases;
+    let (suspended, paused) = (databases.are_suspended(), databases.are_paused() && !databases.are_suspended());
     let word = |is: bool| if is { "yes" } else { "no" };
     let mut table = Table::new(STATE);
-    table.push(["active".into(), word(!paused).into()]);
+    table.push(["active".into(), word(!paused && !suspended).into()]);
     table.push(["paused".into(), word(paused).into()]);
-    table.push(["suspended".into(), "no".into()]);
+    table.push(["suspended".into(), word(suspended).into()]);
     for (layer, word) in Layers::WORDS {
         table.push([word.into(), hub.layers.get(layer).to_string().into()]);
     }

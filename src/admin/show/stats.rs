@@ -6,32 +6,32 @@ use crate::admin::table::{Cell, Column, Table, columns};
 use crate::shared::Hub;
 use crate::shared::stats::Totals;
 
-/// After `avg_bind_count`: what is pgsluice's own.
+/// After `avg_client_login_count`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![
     database Text, total_server_assignment_count Numeric, total_xact_count Numeric, total_query_count Numeric,
     total_received Numeric, total_sent Numeric, total_xact_time Numeric, total_query_time Numeric, total_wait_time Numeric,
-    total_client_parse_count Numeric, total_server_parse_count Numeric, total_bind_count Numeric,
+    total_client_parse_count Numeric, total_server_parse_count Numeric, total_bind_count Numeric, total_client_login_count Numeric,
     avg_server_assignment_count Numeric, avg_xact_count Numeric, avg_query_count Numeric, avg_recv Numeric, avg_sent Numeric,
     avg_xact_time Numeric, avg_query_time Numeric, avg_wait_time Numeric, avg_client_parse_count Numeric,
-    avg_server_parse_count Numeric, avg_bind_count Numeric, total_refused_count Numeric, total_replica_xact_count Numeric,
+    avg_server_parse_count Numeric, avg_bind_count Numeric, avg_client_login_count Numeric, total_refused_count Numeric, total_replica_xact_count Numeric,
 ];
 /// SHOW STATS_TOTALS
 pub const TOTALS: &[Column] = columns![
     database Text, server_assignment_count Numeric, xact_count Numeric, query_count Numeric, bytes_received Numeric,
     bytes_sent Numeric, xact_time Numeric, query_time Numeric, wait_time Numeric, client_parse_count Numeric,
-    server_parse_count Numeric, bind_count Numeric, refused_count Numeric, replica_xact_count Numeric,
+    server_parse_count Numeric, bind_count Numeric, client_login_count Numeric, refused_count Numeric, replica_xact_count Numeric,
 ];
 /// SHOW STATS_AVERAGES
 pub const AVERAGES: &[Column] = columns![
     database Text, server_assignment_count Numeric, xact_count Numeric, query_count Numeric, bytes_received Numeric,
     bytes_sent Numeric, xact_time Numeric, query_time Numeric, wait_time Numeric, client_parse_count Numeric,
-    server_parse_count Numeric, bind_count Numeric,
+    server_parse_count Numeric, bind_count Numeric, client_login_count Numeric,
 ];
 /// SHOW TOTALS
 pub const SUMS: &[Column] = columns![name Text, value Int8];
 
 /// Both in PgBouncer's order.
-fn numbers(totals: &Totals) -> [u64; 11] {
+fn numbers(totals: &Totals) -> [u64; 12] {
     [
         totals.assignments,
         totals.xacts,
@@ -44,11 +44,12 @@ fn numbers(totals: &Totals) -> [u64; 11] {
         totals.client_parses,
         totals.server_parses,
         totals.binds,
+        totals.logins,
     ]
 }
 
 /// Counts are per second, times per event.
-fn averages_of(counted: &Totals, period: Duration) -> [u64; 11] {
+fn averages_of(counted: &Totals, period: Duration) -> [u64; 12] {
     let micros = period.as_micros().max(1);
     let rate = |count: u64| u64::try_from(u128::from(count) * 1_000_000 / micros).unwrap_or(u64::MAX);
     let each = |time: u64, count: u64| time.checked_div(count).unwrap_or(0);
@@ -64,6 +65,7 @@ fn averages_of(counted: &Totals, period: Duration) -> [u64; 11] {
         rate(counted.client_parses),
         rate(counted.server_parses),
         rate(counted.binds),
+        rate(counted.logins),
     ]
 }
 
@@ -72,7 +74,7 @@ fn line(name: &str, parts: &[&[u64]]) -> Vec<Cell> {
     std::iter::once(Cell::from(name)).chain(numbers).collect()
 }
 
-fn rows(hub: &Hub, columns: &'static [Column], row: impl Fn(&str, Totals, [u64; 11]) -> Vec<Cell>) -> Table {
+fn rows(hub: &Hub, columns: &'static [Column], row: impl Fn(&str, Totals, [u64; 12]) -> Vec<Cell>) -> Table {
     let mut table = Table::new(columns);
     for database in hub.databases.all() {
         let (counted, period) = database.stats.last_period();
@@ -126,15 +128,15 @@ mod tests {
     fn averages_are_per_second_or_per_event() {
         let counted = Totals { xacts: 120, xact_time: 600, wait_time: 5, ..Totals::default() };
         let averages = averages_of(&counted, Duration::from_secs(60));
-        assert_eq!(averages, [0, 2, 0, 0, 0, 5, 0, 0, 0, 0, 0]);
-        assert_eq!(averages_of(&Totals::default(), Duration::ZERO), [0; 11]);
+        assert_eq!(averages, [0, 2, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(averages_of(&Totals::default(), Duration::ZERO), [0; 12]);
     }
 
     #[test]
     fn rows_are_as_wide_as_their_columns() {
         let totals = Totals::default();
-        assert_eq!(line("x", &[&numbers(&totals), &[0; 11], &[0, 0]]).len(), COLUMNS.len());
+        assert_eq!(line("x", &[&numbers(&totals), &[0; 12], &[0, 0]]).len(), COLUMNS.len());
         assert_eq!(line("x", &[&numbers(&totals), &[0, 0]]).len(), TOTALS.len());
-        assert_eq!(line("x", &[&[0; 11]]).len(), AVERAGES.len());
+        assert_eq!(line("x", &[&[0; 12]]).len(), AVERAGES.len());
     }
 }

@@ -46,6 +46,8 @@ pub struct Guest {
     pub replication: Option<Replication>,
     /// What may be passed on to servers.
     pub credential: Credential,
+    /// Let in because its process runs as the same user as this one.
+    pub by_process: bool,
 }
 
 /// What a connection turned out to be.
@@ -77,8 +79,9 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
     };
     match met {
         Ok(Met::Cancel { pid, secret }) => Greeted::Cancel { pid, secret, stream },
-        Ok(Met::Client { user, database, start, replication, credential }) => {
-            Greeted::Guest(Box::new(Guest { stream, since, address, user, database, start, replication, credential }))
+        Ok(Met::Client { user, database, start, replication, credential, by_process }) => {
+            let guest = Guest { stream, since, address, user, database, start, replication, credential, by_process };
+            Greeted::Guest(Box::new(guest))
         }
         Err(Refused::Told(report)) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
@@ -139,8 +142,24 @@ impl Named {
 }
 
 enum Met {
-    Cancel { pid: u32, secret: Vec<u8> },
-    Client { user: Arc<str>, database: String, start: Start, replication: Option<Replication>, credential: Credential },
+    Cancel {
+        pid: u32,
+        secret: Vec<u8>,
+    },
+    Client {
+        user: Arc<str>,
+        database: String,
+        start: Start,
+        replication: Option<Replication>,
+        credential: Credential,
+        by_process: bool,
+    },
+}
+
+/// As in PgBouncer, whoever runs processes as the same user, or as root, may do everything on the console, as "pgbouncer" over the unix socket.
+fn runs_as_we_do(stream: &Stream, user: &str, database: &str) -> bool {
+    let is_console = CONSOLES.contains(&user) && CONSOLES.contains(&database);
+    is_console && stream.socket().peer_uid().is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw())
 }
 
 /// Why a connection goes no further.
@@ -248,9 +267,14 @@ async fn meet(
     if !early.is_empty() {
         stream.hold_early(early);
     }
-    let candidate = Candidate { user: &user, database: &database, address, replication };
-    let credential = authenticate(core, stream, &candidate, named).await?;
-    Ok(Met::Client { user, database, start, replication, credential })
+    let by_process = runs_as_we_do(stream, &user, &database);
+    let credential = if by_process {
+        Credential::None
+    } else {
+        let candidate = Candidate { user: &user, database: &database, address, replication };
+        authenticate(core, stream, &candidate, named).await?
+    };
+    Ok(Met::Client { user, database, start, replication, credential, by_process })
 }
 
 /// TLS without an SSLRequest ahead of it (`sslnegotiation=direct` of libpq 17). It tells by ALPN that it means PostgreSQL:

@@ -56,8 +56,12 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
         // It has got in while the others were told.
         me.ask(Ask::End { report: shutting_down(), now: false });
     }
-    let logs = core.setup().config.log.clone();
-    if logs.log_connections {
+    let (entries, exits, errors) = {
+        let setup = core.setup();
+        let logs = &setup.config.log;
+        (logs.log_connections, logs.log_disconnections, logs.log_pooler_errors)
+    };
+    if entries {
         tracing::info!(event = "log_in", user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
     }
     let end = match begun {
@@ -65,7 +69,7 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
         Begun::Relay(_, relay) => relay.await,
     };
     core.leave(me.id);
-    if logs.log_disconnections {
+    if exits {
         let why = match &end {
             End::Goodbye => "client close request".to_owned(),
             End::ClientGone => "client unexpected eof".to_owned(),
@@ -79,7 +83,7 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
     }
     if let End::Report(report) = &end
         && report.code != "57P01"
-        && logs.log_pooler_errors
+        && errors
     {
         let client = me.address_words();
         clients::ended(Who { user: Some(&me.user), database: Some(&me.database_name), client: &client }, report);
@@ -275,7 +279,11 @@ pub(in crate::client) fn introduce(
         tls: guest.stream.tls_words(),
         application_name,
     });
-    Ok(Entering::new(core, me))
+    let entering = Entering::new(core, me);
+    if !operator {
+        entering.client().fits(&core.setup().config, &core.hub.client_counts)?;
+    }
+    Ok(entering)
 }
 
 #[expect(clippy::too_many_lines, reason = "to be divided")]
@@ -285,6 +293,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let config = &setup.config;
     let operator = is_operator(config, guest);
     db.note_credential(&guest.user, &guest.credential);
+    db.offer_role(&guest.user, &guest.credential);
     let settings = config.session(&db.setup().settings, &guest.user);
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     let named = application_name(config, guest, &wanted);
@@ -326,6 +335,9 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     }
     let home = if pooled { find_home(core, &db, &guest.user, &guest.credential).await } else { None };
     let me = entering.get_in();
+    if let Some(stats) = db.stats.of(core.index) {
+        stats.logins.add(1);
+    }
     let asks = db.process_askers.has(&guest.user, &me.application_name.borrow());
     let home = home.filter(|home| core.hub.keys.add(home.pid(), &me.secret, me.id));
     // Whoever tells of a flip has told it only from when it was known: one that came before has to be seen here.
@@ -364,7 +376,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let manner = Manner {
         pool_mode: settings.pool_mode,
         reads: settings.reads,
-        query_wait: db.setup().settings.query_wait_timeout.get(),
+        query_wait: settings.query_wait_timeout.get(),
         most_prepared: config.pooling.max_prepared_statements,
         largest: config.memory.max_message_size.bytes(),
         refuses_pins: !config.pooling.pin_sessions && settings.pool_mode != PoolMode::Session && !operator,

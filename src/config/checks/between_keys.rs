@@ -255,9 +255,9 @@ fn one_cluster(config: &Config, path: &str, cluster: &Cluster, report: &Report<'
         }
     }
     if cluster.monitor_user.is_empty() {
-        report.error(
+        report.warn(
             &join(path, "monitor_user"),
-            "missing: name a role that may log in to the servers and has pg_monitor",
+            "none: the servers are watched through a role that pools use; MAINTENANCE CHECK says what it does not see",
         );
     }
     if cluster.monitor_database.is_empty() {

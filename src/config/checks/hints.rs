@@ -16,10 +16,6 @@ const MOVED: &[(&str, &str, &str)] = &[
     ("databases", "upstreams", SERVERS),
     ("", "max_connections", CLIENTS),
     ("", "max_clients", CLIENTS),
-    ("", "logfile", LOGS),
-    ("", "syslog", LOGS),
-    ("", "pidfile", "pgsluice does not go into the background and needs no pid file"),
-    ("", "user", "start pgsluice as the user it shall run as"),
     ("", "verbose", "write log_level = \"debug\""),
     ("", "max_packet_size", "pgsluice calls it max_message_size"),
     ("", "pkt_buf", "pgsluice calls it buffer_size"),
@@ -32,7 +28,6 @@ const EXPIRE: &str = "it belongs to one maintenance, not to the configuration: M
 const SERVERS: &str =
     "servers are listed in [clusters.NAME] as upstreams = [\"host:5432\"], and a database names its cluster";
 const CLIENTS: &str = "did you mean \"max_client_conn\"?";
-const LOGS: &str = "pgsluice logs to standard error; the service manager keeps the log";
 
 /// The reason for an unknown key in the table at `path`, where `known` are the keys that there are.
 pub(crate) fn unknown_key(path: &str, key: &str, known: &[&'static str]) -> String {

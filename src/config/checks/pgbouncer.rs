@@ -1,64 +1,33 @@
 //! What people bring along from PgBouncer: its file, and keys that pgsluice does not have.
 
-/// Why a text that is not TOML is none: it is a pgbouncer.ini.
-pub(crate) fn looks_like_ini(text: &str) -> bool {
-    text.lines().any(|line| line.trim() == "[pgbouncer]")
-}
-
-/// What is said of such a file.
-pub(crate) const INI: &str = "not valid TOML: this looks like a pgbouncer.ini; pgsluice has a file of its own with most of the same keys, \
-    \"pgsluice example-config\" prints one";
-
 const NOT_NEEDED: &str = "leave it out, pgsluice does without it";
 const LATER: &str = "pgsluice does not have it";
 const DNS: &str = "leave it out, names are looked up by the system at each connection";
 const CIPHERS: &str = "leave it out, TLS 1.2 and 1.3 are spoken with ciphers that are safe";
-const IN_SESSION: &str = "set it by ALTER ROLE or ALTER DATABASE: settings of clients are followed";
 
 /// Keys of PgBouncer that pgsluice has neither under this nor under another name.
 const KEYS: &[(&str, &str)] = &[
     ("auth_ldap_options", LATER),
     ("autodb_idle_timeout", NOT_NEEDED),
-    ("client_encoding", IN_SESSION),
-    ("client_tls13_ciphers", CIPHERS),
-    ("client_tls_ciphers", CIPHERS),
     ("client_tls_dheparams", CIPHERS),
     ("client_tls_ecdhcurve", CIPHERS),
-    ("client_tls_protocols", CIPHERS),
     ("conffile", NOT_NEEDED),
-    ("connect_query", IN_SESSION),
-    ("datestyle", IN_SESSION),
     ("disable_pqexec", LATER),
     ("dns_max_ttl", DNS),
     ("dns_nxdomain_ttl", DNS),
     ("dns_zone_check_period", DNS),
     ("job_name", NOT_NEEDED),
-    ("listen_backlog", NOT_NEEDED),
     ("load_balance_hosts", "leave it out, which server is the primary is found out"),
-    ("log_stats", "leave it out, SHOW STATS on the console has the numbers"),
-    ("max_db_client_connections", LATER),
-    ("max_user_client_connections", LATER),
-    ("peer_id", LATER),
-    ("query_wait_notify", LATER),
     ("resolv_conf", DNS),
     ("sbuf_loopcnt", NOT_NEEDED),
     ("scram_iterations", NOT_NEEDED),
     ("server_fast_close", "leave it out, RECONNECT closes server connections as they come back"),
     ("server_round_robin", NOT_NEEDED),
-    ("server_tls13_ciphers", CIPHERS),
-    ("server_tls_ciphers", CIPHERS),
-    ("server_tls_protocols", CIPHERS),
     ("service_name", NOT_NEEDED),
     ("so_reuseport", NOT_NEEDED),
-    ("stats_period", NOT_NEEDED),
-    ("suspend_timeout", LATER),
-    ("syslog_facility", "pgsluice logs to standard error; the service manager keeps the log"),
-    ("syslog_ident", "pgsluice logs to standard error; the service manager keeps the log"),
     ("tcp_defer_accept", NOT_NEEDED),
     ("tcp_socket_buffer", NOT_NEEDED),
-    ("timezone", IN_SESSION),
     ("track_extra_parameters", "leave it out, every setting of a client is followed"),
-    ("unix_socket_group", "set the folder's group; unix_socket_mode holds for the socket"),
     ("reserve_pool", "pgsluice calls it reserve_pool_size"),
 ];
 

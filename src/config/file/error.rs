@@ -52,6 +52,14 @@ pub struct ConfigErrors {
     pub warnings: Vec<Finding>,
 }
 
+impl ConfigErrors {
+    /// Whether nothing is wrong but that a key needs another one beside it.
+    pub fn lack_other_keys(&self) -> bool {
+        let lacks = |reason: &str| reason.starts_with("needs ") || reason.contains(" needs ");
+        !self.errors.is_empty() && self.errors.iter().all(|error| lacks(&error.reason))
+    }
+}
+
 fn lines(findings: &[Finding]) -> String {
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
     lines.join("\n")

@@ -45,6 +45,11 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
     if let Some(folder) = &config.listen.unix_socket_dir {
         is_folder("unix_socket_dir", folder, report);
     }
+    for (key, path) in [("logfile", &config.log.logfile), ("pidfile", &config.process.pidfile)] {
+        if let Some(folder) = path.as_deref().and_then(Path::parent) {
+            is_folder(key, folder, report);
+        }
+    }
     if let StateFile::Path(path) = &config.process.state_file {
         if path.is_dir() {
             report.error("state_file", format!("{} is a folder, not a file", path.display()));

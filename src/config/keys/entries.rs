@@ -1,7 +1,7 @@
 //! The configuration as rows of SHOW CONFIG.
 
 use super::setting::Key;
-use super::tables::{Cluster, Database, Http, Metrics, Refusals, User};
+use super::tables::{Cluster, Database, Http, Metrics, Peer, Refusals, User};
 use super::webhook::Webhook;
 use crate::config::file::reader::join;
 use crate::config::file::section::{Section, Shown};
@@ -20,6 +20,8 @@ pub struct ConfigEntry {
     pub default: String,
     /// Whether RELOAD changes it; else it needs a restart.
     pub changeable: bool,
+    /// What has become of a key of a pgbouncer.ini that pgsluice does not have under that name.
+    pub note: String,
 }
 
 impl Config {
@@ -48,6 +50,10 @@ impl Config {
         for (name, user) in &self.users {
             rows.extend(rows_of(&join("users", name), user, &User::default()));
         }
+        for (number, peer) in &self.peers {
+            rows.extend(rows_of(&join("peers", &number.to_string()), peer, &Peer::default()));
+        }
+        rows.extend(self.accounts.iter().cloned());
         rows
     }
 
@@ -99,6 +105,7 @@ pub(crate) fn rows_of(path: &str, now: &dyn Section, default: &dyn Section) -> V
         value: now.plain,
         default: default.plain,
         changeable: !now.key.restart,
+        note: String::new(),
     };
     now.shown().into_iter().zip(default.shown()).map(row).collect()
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::setting::{Key, Kind, Setting, text};
-use super::words::{AuthType, LogFormat, LogLevel, Negotiation, PoolMode, SslMode};
+use super::tls_choice::{TlsCiphers, TlsProtocols};
+use super::words::{AuthType, LogFormat, LogLevel, Negotiation, PoolMode, SslMode, SyslogFacility};
 use crate::config::file::section::settings;
 use crate::config::values::address::ListenAddr;
 use crate::config::values::plain::{Limit, Size, SocketMode, Timeout};
@@ -57,6 +58,10 @@ settings! {
         unix_socket_dir: Option<PathBuf> = None, { restart: true };
         /// The unix socket's permissions.
         unix_socket_mode: SocketMode = SocketMode::new(0o777), { restart: true };
+        /// The unix socket's group. Empty: that of the process.
+        unix_socket_group: String = String::new(), { restart: true };
+        /// How many connections may wait to be accepted.
+        listen_backlog: u32 = 1024, { min: 1, max: COUNT, restart: true };
         /// Send TCP keepalive probes on both sides.
         tcp_keepalive: bool = true, { restart: true };
         /// How long a connection is silent before the first probe. 0: the system's default.
@@ -78,6 +83,17 @@ settings! {
         /// The file in which the mode of each database is kept, so that a restart does not open a closed gate.
         /// Empty: in memory alone, which is good for a first try only.
         state_file: StateFile = StateFile::Path("/var/lib/pgsluice/state.json".into()), { restart: true };
+        /// The file that the process writes its number to while it runs. Empty: none.
+        pidfile: Option<PathBuf> = None, { restart: true };
+        /// The user to run as, when root starts it. Empty: whoever starts it.
+        user: String = String::new(), { restart: true };
+        /// How long SIGTERM waits for transactions to end before they are ended.
+        shutdown_timeout: Duration = Duration::from_secs(60), { max: DAY };
+        /// How long SUSPEND waits for transactions to end before it gives up. 0: as long as it takes.
+        suspend_timeout: Timeout = Timeout::secs(10), { max: DAY };
+        /// The number of this process among those in [peers], which listen behind one address. It is part of the keys of cancel
+        /// requests, so that one that comes to the wrong process is passed on. 0: there are none.
+        peer_id: u32 = 0, { max: 16_383, restart: true };
     }
 }
 
@@ -136,6 +152,10 @@ settings! {
         max_db_connections: Limit = Limit::NONE, { max: COUNT };
         /// The most server connections of each user, over all databases.
         max_user_connections: Limit = Limit::NONE, { max: COUNT };
+        /// The most client connections of each database. Further ones are refused (53300).
+        max_db_client_connections: Limit = Limit::NONE, { max: COUNT };
+        /// The most client connections of each user, over all databases. Further ones are refused (53300).
+        max_user_client_connections: Limit = Limit::NONE, { max: COUNT };
         /// The most server connections in total.
         max_server_connections: Limit = Limit::NONE, { max: COUNT };
         /// How many named prepared statements each server connection keeps in transaction mode. The one used longest ago goes first.
@@ -163,6 +183,8 @@ settings! {
     pub struct Timeouts titled "How long things may take" {
         /// How long a client waits for a server connection. After that it is disconnected.
         query_wait_timeout: Timeout = Timeout::secs(120);
+        /// How long a client waits for a server connection before it gets a NOTICE that it does. 0: none is sent.
+        query_wait_notify: Timeout = Timeout::OFF;
         /// How long one statement may run. After that it is cancelled and the client is disconnected.
         query_timeout: Timeout = Timeout::OFF;
         /// How long one transaction may take, from its first statement to its end.
@@ -218,6 +240,12 @@ settings! {
         client_tls_cert_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/server.crt\"" };
         /// The authorities that sign client certificates (PEM). With auth_type "hba" clients are asked for one in every mode.
         client_tls_ca_file: Option<PathBuf> = None, { example: "\"/etc/pgsluice/clients-ca.crt\"" };
+        /// The versions of TLS: "secure" (1.2 and 1.3), "all", or "tlsv1.2", "tlsv1.3" with commas between them.
+        client_tls_protocols: TlsProtocols = TlsProtocols::default();
+        /// The cipher suites of TLS 1.2, by the names of OpenSSL or of IANA and with colons between them. "default": all that are there.
+        client_tls_ciphers: TlsCiphers = TlsCiphers::default();
+        /// The cipher suites of TLS 1.3, likewise. "default": all.
+        client_tls13_ciphers: TlsCiphers = TlsCiphers::default();
     }
 }
 
@@ -235,6 +263,12 @@ settings! {
         server_tls_key_file: Option<PathBuf> = None, { inherits: "server_tls_key_file", example: "\"/etc/pgsluice/client.key\"" };
         /// The certificate that is shown to servers, and its chain (PEM).
         server_tls_cert_file: Option<PathBuf> = None, { inherits: "server_tls_cert_file", example: "\"/etc/pgsluice/client.crt\"" };
+        /// The versions of TLS: "secure" (1.2 and 1.3), "all", or "tlsv1.2", "tlsv1.3" with commas between them.
+        server_tls_protocols: TlsProtocols = TlsProtocols::default(), { inherits: "server_tls_protocols" };
+        /// The cipher suites of TLS 1.2, by the names of OpenSSL or of IANA and with colons between them. "default": all that are there.
+        server_tls_ciphers: TlsCiphers = TlsCiphers::default(), { inherits: "server_tls_ciphers" };
+        /// The cipher suites of TLS 1.3, likewise. "default": all.
+        server_tls13_ciphers: TlsCiphers = TlsCiphers::default(), { inherits: "server_tls13_ciphers" };
     }
 }
 
@@ -243,8 +277,20 @@ settings! {
     pub struct Log titled "The log" {
         /// How much is logged. Statements and parameters never are, except for commands of the console that fail.
         log_level: LogLevel = LogLevel::Info;
-        /// Lines for people ("text"), or one JSON object in each line ("json").
+        /// Lines for people ("text"), one JSON object in each line ("json"), or lines as PgBouncer writes them ("pgbouncer").
         log_format: LogFormat = LogFormat::Text, { restart: true };
+        /// Write the log to this file, which RELOAD and SIGHUP open anew (for logrotate). Empty: to standard error.
+        logfile: Option<PathBuf> = None, { restart: true };
+        /// Write the log to syslog, and not to standard error.
+        syslog: bool = false, { restart: true };
+        /// The name of the program in syslog.
+        syslog_ident: String = "pgsluice".into(), { restart: true };
+        /// The facility in syslog: daemon, user, authpriv, local0 to local7 and their like.
+        syslog_facility: SyslogFacility = SyslogFacility::Daemon, { restart: true };
+        /// Log the sums of SHOW STATS once in each stats_period.
+        log_stats: bool = false;
+        /// How often averages are taken, for SHOW STATS and log_stats.
+        stats_period: Duration = Duration::from_secs(60), { min: SECOND, max: DAY };
         /// Log each client that has logged in.
         log_connections: bool = true;
         /// Log each client that leaves, and why.

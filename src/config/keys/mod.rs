@@ -6,5 +6,6 @@ pub(in crate::config) mod general;
 pub(in crate::config) mod list;
 pub(in crate::config) mod setting;
 pub(in crate::config) mod tables;
+pub(in crate::config) mod tls_choice;
 pub(in crate::config) mod webhook;
 pub(in crate::config) mod words;

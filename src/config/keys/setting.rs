@@ -105,7 +105,7 @@ pub(crate) trait Setting: Sized + Clone + PartialEq {
 }
 
 /// A text as a TOML string.
-pub(crate) fn toml_text(text: &str) -> String {
+pub fn toml_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

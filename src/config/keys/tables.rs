@@ -110,7 +110,8 @@ settings! {
     pub struct Cluster titled "A set of servers" {
         /// The servers: a primary and its replicas, in any order. pgsluice finds out which is which.
         upstreams: Vec<Upstream> = Vec::new(), { example: "[\"127.0.0.1:5432\", \"unix:/run/postgresql:5432\", \"[::1]:5433\"]" };
-        /// The role that watches the servers. It needs no more than pg_monitor.
+        /// The role that watches the servers. It needs no more than pg_monitor. Empty: a role that pools use, which sees less
+        /// (MAINTENANCE CHECK says what).
         monitor_user: String = String::new(), { example: "\"pgsluice\"" };
         /// The password of that role.
         monitor_password: Secret = Secret::default();
@@ -173,6 +174,18 @@ settings! {
         reserve_pool_size: u32 = Pooling::default().reserve_pool_size, { max: COUNT, inherits: "reserve_pool_size" };
         /// The most server connections over all users.
         max_db_connections: Limit = Pooling::default().max_db_connections, { max: COUNT, inherits: "max_db_connections" };
+        /// The most client connections over all users. Further ones are refused (53300).
+        max_db_client_connections: Limit = Pooling::default().max_db_client_connections, { max: COUNT, inherits: "max_db_client_connections" };
+        /// A server connection is closed when it is free and older than this.
+        server_lifetime: Timeout = Timeouts::default().server_lifetime, { inherits: "server_lifetime" };
+        /// What is sent to each new server connection before a client gets it. Settings that it makes are the session's defaults.
+        connect_query: String = String::new();
+        /// The encoding that new server connections ask for. Empty: the server's default.
+        client_encoding: String = String::new();
+        /// The date style that new server connections ask for. Empty: the server's default.
+        datestyle: String = String::new();
+        /// The time zone that new server connections ask for. Empty: the server's default.
+        timezone: String = String::new();
         /// Where reads go while the gate is open.
         reads: Reads = Reads::Primary;
         /// How long a client waits for a server connection.
@@ -199,6 +212,8 @@ impl Database {
             reserve_pool_size: pooling.reserve_pool_size,
             max_db_connections: pooling.max_db_connections,
             query_wait_timeout: timeouts.query_wait_timeout,
+            max_db_client_connections: pooling.max_db_client_connections,
+            server_lifetime: timeouts.server_lifetime,
             maintenance: maintenance.clone(),
             ..Self::default()
         }
@@ -230,11 +245,31 @@ settings! {
         pool_size: Option<u32> = None, { min: 1, max: COUNT, inherits: "the database's", example: "5" };
         /// The most server connections over all databases.
         max_user_connections: Option<Limit> = None, { max: COUNT, inherits: "max_user_connections", example: "10" };
+        /// How many further server connections a pool opens for clients that have waited for reserve_pool_timeout.
+        reserve_pool_size: Option<u32> = None, { max: COUNT, inherits: "the database's", example: "2" };
+        /// The most client connections over all databases. Further ones are refused (53300).
+        max_user_client_connections: Option<Limit> = None, { max: COUNT, inherits: "max_user_client_connections", example: "100" };
         /// Where reads go while the gate is open.
         reads: Option<Reads> = None, { inherits: "the database's", example: "\"prefer_replica\"" };
         /// How long one statement may run.
         query_timeout: Option<Timeout> = None, { inherits: "query_timeout", example: "\"5min\"" };
         /// How long a client may be silent inside a transaction.
         idle_transaction_timeout: Option<Timeout> = None, { inherits: "idle_transaction_timeout", example: "\"1min\"" };
+        /// How long one transaction may take.
+        transaction_timeout: Option<Timeout> = None, { inherits: "transaction_timeout", example: "\"1h\"" };
+        /// How long a client may be silent outside a transaction.
+        client_idle_timeout: Option<Timeout> = None, { inherits: "client_idle_timeout", example: "\"1h\"" };
+        /// How long a client waits for a server connection.
+        query_wait_timeout: Option<Timeout> = None, { inherits: "the database's", example: "\"10s\"" };
+    }
+}
+
+settings! {
+    /// Another pgsluice, or a PgBouncer, behind the same address.
+    pub struct Peer titled "Another process behind the same address" {
+        /// Its address, or the folder of its unix socket.
+        host: String = String::new(), { example: "\"10.0.0.2\"" };
+        /// Its port.
+        port: u16 = 6432, { min: 1, max: 65535 };
     }
 }

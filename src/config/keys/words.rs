@@ -172,12 +172,44 @@ words! {
 }
 
 words! {
+    /// A facility of syslog (RFC 5424, section 6.2.1).
+    pub enum SyslogFacility {
+        /// Authorization.
+        Auth = "auth",
+        /// Authorization that not everybody may read.
+        Authpriv = "authpriv",
+        /// Background programs.
+        Daemon = "daemon",
+        /// Programs of users.
+        User = "user",
+        /// Local use.
+        Local0 = "local0",
+        /// Local use.
+        Local1 = "local1",
+        /// Local use.
+        Local2 = "local2",
+        /// Local use.
+        Local3 = "local3",
+        /// Local use.
+        Local4 = "local4",
+        /// Local use.
+        Local5 = "local5",
+        /// Local use.
+        Local6 = "local6",
+        /// Local use.
+        Local7 = "local7",
+    }
+}
+
+words! {
     /// The form of log lines.
     pub enum LogFormat {
         /// For people.
         Text = "text",
         /// One JSON object in each line.
         Json = "json",
+        /// As PgBouncer writes them, for programs that read its log.
+        Pgbouncer = "pgbouncer",
     }
 }
 

@@ -104,7 +104,8 @@ fn the_command_line_goes_before_the_file() {
         &format!("auth_type = 'trust'\nstate_file = 's'\nlisten_port = 7000\n{LEAST}"),
         0o600,
     );
-    let overrides = Overrides { listen: Some((ListenAddr::All, 7001)), log_level: Some(LogLevel::Trace) };
+    let overrides =
+        Overrides { listen: Some((ListenAddr::All, 7001)), log_level: Some(LogLevel::Trace), set: Vec::new() };
     let config = Config::load_with(&folder.path().join("p.toml"), &overrides).unwrap();
     assert_eq!((config.listen.listen_port, config.log.log_level), (7001, LogLevel::Trace));
     assert_eq!(config.warnings.len(), 1, "trust on every address: checked with what the command line says");

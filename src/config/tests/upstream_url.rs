@@ -40,7 +40,7 @@ fn a_url_without_a_password_trusts() {
     assert_eq!(config.credentials, Credentials::None);
     assert_eq!(config.database("x").unwrap().server_login(), ServerLogin::Client);
     assert_eq!(config.clusters["main"].monitor_database, "postgres");
-    let open = Overrides { listen: Some((ListenAddr::All, 7000)), log_level: Some(LogLevel::Debug) };
+    let open = Overrides { listen: Some((ListenAddr::All, 7000)), log_level: Some(LogLevel::Debug), set: Vec::new() };
     let config = Config::for_upstream("postgres://ann@h", &open).unwrap();
     assert_eq!((config.listen.listen_port, config.log.log_level), (7000, LogLevel::Debug));
     assert_eq!(config.warnings.len(), 1, "trust on all addresses");

@@ -47,6 +47,8 @@ pub use crate::server::pool::welcome::Welcome;
 pub struct PoolSettings {
     /// How to log in. Parameters that make a connection guarded are added to it.
     pub login: Login,
+    /// What a new connection is sent before anybody gets it. Empty: nothing.
+    pub connect_query: String,
     /// Most connections, both kinds together.
     pub size: usize,
     /// Connections beyond `size` for those who wait longer than `reserve_after`.

@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Instant, SystemTime};
 
+use tokio::time::timeout;
+
 use super::{AcquireError, LogIns, Permit, Pool};
 use crate::log::millis;
 use crate::server::backend_ledger::{Backend, micros};
@@ -122,6 +124,10 @@ impl Pool {
         let asked = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let all: Vec<_> = asked.chain(more.iter().copied()).chain(guard).collect();
         let fresh = self.settings.login.run_as(minor, &all).await;
+        let fresh = match fresh {
+            Ok(fresh) => self.connected(fresh).await,
+            Err(error) => Err(error),
+        };
         let fresh =
             fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error, all.is_empty()))?;
         self.note_let_in();
@@ -146,6 +152,16 @@ impl Pool {
             "server connection opened"
         );
         Ok(AnyConn::opened(server, tag))
+    }
+
+    /// Sends connect_query.
+    async fn connected(&self, mut fresh: Fresh) -> Result<Fresh, LoginError> {
+        let query = &self.settings.connect_query;
+        if !query.is_empty() {
+            let patience = self.settings.login.timeout;
+            timeout(patience, fresh.ask(query, |_| ())).await.map_err(|_| LoginError::Timeout(patience))??;
+        }
+        Ok(fresh)
     }
 
     /// Notes one that may write, ahead of its first use, for a later life of this process.

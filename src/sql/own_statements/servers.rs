@@ -20,6 +20,11 @@ pub const IDENTITY: &str = "SELECT pg_catalog.concat(c.system_identifier, ' ', \
     (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) \
     OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8)::pg_catalog.int8) FROM pg_catalog.pg_control_system() AS c";
 
+/// The same as far as everybody may know it: a server is told by the microsecond of its start.
+pub const STARTED: &str = "SELECT pg_catalog.concat('? ', \
+    (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) \
+    OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8)::pg_catalog.int8)";
+
 /// Puts PostgreSQL's own schema first, and the temporary one last, for the statement in the same message. SET resolves nothing.
 pub fn in_system_path(sql: &str) -> String {
     format!("SET search_path TO pg_catalog, pg_temp; {sql}")
@@ -138,6 +143,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("LOOK", LOOK.to_owned()),
         ("IDENTITY", IDENTITY.to_owned()),
+        ("STARTED", STARTED.to_owned()),
         ("writers", writers(&[1, 2])),
         ("back_ends", back_ends(&[1, 2], 200)),
         ("terminate", terminate(0)),

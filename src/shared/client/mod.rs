@@ -1,5 +1,7 @@
 //! A client as others see it: consoles, the janitor, a flip of the gate.
 
+pub mod counts;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;

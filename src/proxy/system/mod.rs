@@ -1,0 +1,5 @@
+//! What the process is to the system that it runs on: its user and number ([`process`]), and what systemd is told and gives
+//! ([`service_manager`]).
+
+pub mod process;
+pub mod service_manager;
