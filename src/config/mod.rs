@@ -33,6 +33,7 @@ pub use crate::config::keys::tables::{
     Cluster, Database, Http, HttpListen, Maintenance, Metrics, Peer, Refusals, ServerLogin, User,
 };
 pub use crate::config::keys::tls_choice::{TlsCiphers, TlsProtocols};
+pub use crate::config::keys::webhook::{EventName, Webhook, WebhookUrl};
 pub use crate::config::keys::words::{
     AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode,
     SyslogFacility, Writes,
