@@ -115,10 +115,7 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
             return;
         }
     };
-    let (entries, exits) = {
-        let setup = core.setup();
-        (setup.config.log.log_connections, setup.config.log.log_disconnections)
-    };
+    let (entries, exits, _) = core.setup().config.log.of_clients();
     let (user, from, began) = (me.user.clone(), me.address_words(), Instant::now());
     if entries {
         tracing::info!(event = "console_log_in", %user, database = %guest.database, client = %from, "console log-in");

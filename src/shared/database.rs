@@ -100,11 +100,11 @@ pub struct Database {
     /// Who asks which server process it has.
     pub process_askers: Askers,
     setup: ArcSwap<DatabaseSetup>,
-    clients: AtomicI32,
+    pub(super) clients: AtomicI32,
     generation: AtomicU64,
-    paused: AtomicBool,
-    disabled: AtomicBool,
-    resumed: Notify,
+    pub(super) paused: AtomicBool,
+    pub(super) disabled: AtomicBool,
+    pub(super) resumed: Notify,
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     resolved: DashMap<Arc<str>, ResolvedOfUser>,
     refusal_place: ArcSwapOption<Place>,
@@ -287,44 +287,6 @@ impl Database {
         resolved
     }
 
-    /// Whether PAUSE holds new transactions back.
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(SeqCst)
-    }
-
-    /// PAUSE: true if it was not paused before.
-    pub fn pause(&self) -> bool {
-        !self.paused.swap(true, SeqCst)
-    }
-
-    /// RESUME: true if it was paused before.
-    pub fn resume(&self) -> bool {
-        let was = self.paused.swap(false, SeqCst);
-        self.resumed.notify_waiters();
-        was
-    }
-
-    /// DISABLE (true) and ENABLE: whether new clients are refused.
-    pub fn disable(&self, disabled: bool) {
-        self.disabled.store(disabled, SeqCst);
-    }
-
-    /// Whether new clients are refused.
-    pub fn is_disabled(&self) -> bool {
-        self.disabled.load(SeqCst)
-    }
-
-    /// Waits for RESUME.
-    pub async fn until_resumed(&self) {
-        loop {
-            let resumed = self.resumed.notified();
-            if !self.is_paused() {
-                return;
-            }
-            resumed.await;
-        }
-    }
-
     /// Closes idle connections to the primary that may write: nobody may take one while the gate is closed. Where no others could be
     /// opened they are kept, and guarded in place.
     pub fn close_idle_unguarded(&self) -> usize {
@@ -369,7 +331,7 @@ pub fn all_named(config: &config::Config) -> Vec<NamedDatabase> {
 pub struct Databases {
     hub: Weak<Hub>,
     known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
-    changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
     clusters: ArcSwap<Clusters>,
     /// Held while names are led to other gates for it.
     same: Mutex<SameServers>,
@@ -377,9 +339,9 @@ pub struct Databases {
     /// Pools that wait under a limit that several share.
     in_line: Arc<InLine>,
     /// PAUSE of all: databases that come into being later are born paused.
-    paused: AtomicBool,
+    pub(super) paused: AtomicBool,
     /// The pause is a SUSPEND.
-    suspended: AtomicBool,
+    pub(super) suspended: AtomicBool,
     ids: Arc<AtomicU64>,
 }
 
@@ -466,37 +428,6 @@ impl Databases {
                 database.pools().iter().for_each(|pool| pool.reconnect());
             }
         }
-    }
-
-    /// PAUSE of all databases, those that come into being later too.
-    pub fn pause_all(&self) {
-        self.suspended.store(false, SeqCst);
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.paused.store(true, SeqCst);
-        self.all().iter().for_each(|database| _ = database.pause());
-    }
-
-    /// RESUME of all databases: false if none was paused.
-    pub fn resume_all(&self) -> bool {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let was = self.paused.swap(false, SeqCst);
-        self.all().iter().fold(was, |was, database| database.resume() | was)
-    }
-
-    /// SUSPEND: as [`Self::pause_all`], but nobody closes server connections.
-    pub fn suspend_all(&self) {
-        self.pause_all();
-        self.suspended.store(true, SeqCst);
-    }
-
-    /// Whether the pause is a SUSPEND.
-    pub fn are_suspended(&self) -> bool {
-        self.are_paused() && self.suspended.load(SeqCst)
-    }
-
-    /// Whether PAUSE holds all databases.
-    pub fn are_paused(&self) -> bool {
-        self.paused.load(SeqCst)
     }
 
     /// The clusters, by name.

@@ -11,6 +11,7 @@ mod credentials;
 pub mod database;
 pub mod login_reply_cache;
 pub mod maintenance;
+mod pauses;
 pub mod prepared_statement;
 mod recent_callers;
 pub mod sockets;

@@ -168,6 +168,13 @@ impl DatabaseStats {
         self.cores.get(core)
     }
 
+    /// A client of that core has logged in.
+    pub fn note_login(&self, core: usize) {
+        if let Some(counters) = self.of(core) {
+            counters.logins.add(1);
+        }
+    }
+
     /// The sum over all cores.
     pub fn totals(&self) -> Totals {
         self.cores.iter().fold(Totals::default(), |mut sum, counters| {

@@ -56,11 +56,7 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
         // It has got in while the others were told.
         me.ask(Ask::End { report: shutting_down(), now: false });
     }
-    let (entries, exits, errors) = {
-        let setup = core.setup();
-        let logs = &setup.config.log;
-        (logs.log_connections, logs.log_disconnections, logs.log_pooler_errors)
-    };
+    let (entries, exits, errors) = core.setup().config.log.of_clients();
     if entries {
         tracing::info!(event = "log_in", user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
     }
@@ -335,9 +331,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     }
     let home = if pooled { find_home(core, &db, &guest.user, &guest.credential).await } else { None };
     let me = entering.get_in();
-    if let Some(stats) = db.stats.of(core.index) {
-        stats.logins.add(1);
-    }
+    db.stats.note_login(core.index);
     let asks = db.process_askers.has(&guest.user, &me.application_name.borrow());
     let home = home.filter(|home| core.hub.keys.add(home.pid(), &me.secret, me.id));
     // Whoever tells of a flip has told it only from when it was known: one that came before has to be seen here.
