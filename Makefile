@@ -130,7 +130,7 @@ conformance-pgbouncer: postgres build
 	@[ -n "$(PGBOUNCER)" ] || { echo 'PGBOUNCER=path of a checkout of github.com/pgbouncer/pgbouncer'; exit 1; }
 	PGSLUICE_BINARY="$(target)/release/pgsluice" tests/pgbouncer "$(PGBOUNCER)" $(ARGS)
 
-# Whichever of cargo-deb and cargo-generate-rpm is not there is installed.
+# With dpkg-deb, and cargo-generate-rpm where it is installed.
 packages: build
 	@contrib/packages
 

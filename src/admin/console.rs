@@ -115,7 +115,7 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
             return;
         }
     };
-    let (entries, exits, _) = core.setup().config.log.of_clients();
+    let (entries, exits, _) = clients::wanted(&core.setup().config.log);
     let (user, from, began) = (me.user.clone(), me.address_words(), Instant::now());
     if entries {
         tracing::info!(event = "console_log_in", %user, database = %guest.database, client = %from, "console log-in");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::config::Log;
 use crate::protocol::Report;
 
 /// What is known of a client, as far as it has said.
@@ -13,6 +14,11 @@ pub struct Who<'w> {
     pub database: Option<&'w str>,
     /// Its address.
     pub client: &'w dyn fmt::Display,
+}
+
+/// Whether those that come, those that go, and what they are told is logged.
+pub fn wanted(log: &Log) -> (bool, bool, bool) {
+    (log.log_connections, log.log_disconnections, log.log_pooler_errors)
 }
 
 /// The name of the event that a refused log-in is.

@@ -56,7 +56,7 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
         // It has got in while the others were told.
         me.ask(Ask::End { report: shutting_down(), now: false });
     }
-    let (entries, exits, errors) = core.setup().config.log.of_clients();
+    let (entries, exits, errors) = clients::wanted(&core.setup().config.log);
     if entries {
         tracing::info!(event = "log_in", user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
     }

@@ -309,10 +309,3 @@ settings! {
         ignore_startup_parameters: Vec<String> = Vec::new();
     }
 }
-
-impl Log {
-    /// Whether clients that come, those that go, and what they are told is logged.
-    pub fn of_clients(&self) -> (bool, bool, bool) {
-        (self.log_connections, self.log_disconnections, self.log_pooler_errors)
-    }
-}
