@@ -51,6 +51,11 @@ impl Statement {
         self.meaning.get().map_or(&self.oids, |meaning| &meaning.types)
     }
 
+    /// What a server has made of it for whoever prepared it first.
+    pub fn meaning(&self) -> Option<&Meaning> {
+        self.meaning.get()
+    }
+
     /// How its text was read.
     pub fn context(&self) -> LexContext {
         self.context
@@ -167,6 +172,16 @@ impl Statements {
         let new = renewed();
         new.learn(meaning);
         new
+    }
+
+    /// The same statement with the same meaning, for one who looks for tables in `path` now.
+    pub fn moved(self: &Rc<Self>, statement: &Rc<Statement>, path: u64) -> Rc<Statement> {
+        let old = &**statement;
+        let moved = self.get(old.cached.clone(), &old.oids, old.context, path, &old.settings);
+        match old.meaning() {
+            Some(meaning) if !moved.learn(meaning) => self.renewed(&moved, meaning),
+            _ => moved,
+        }
     }
 
     /// Who prepares this text from now on gets a statement with a number, and on servers a name, of its own: what stands

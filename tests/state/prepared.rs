@@ -1,7 +1,9 @@
 //! Statements prepared by protocol.
 
 use crate::stand::{Client, Place, SOON};
-use pgsluice_fixtures::raw::message::{bind, close_statement, describe_statement, execute, parse, sync};
+use pgsluice_fixtures::raw::message::{
+    bind, bind_with_formats, close_statement, describe_statement, execute, parse, sync,
+};
 
 /// The SQLSTATEs of a batch's errors.
 fn run(client: &mut Client, messages: &[Vec<u8>]) -> Vec<String> {
@@ -142,4 +144,101 @@ fn a_statement_keeps_its_types_for_whoever_has_prepared_it() {
     assert!(run(&mut one, &[uses("5")]).is_empty());
     assert!(run(&mut other, &[text, uses("3000000000")]).is_empty());
     assert_eq!(run(&mut one, &[uses("3000000000")]), ["22003"]);
+}
+
+/// Parses without a name, is told what that is, and binds it behind a Sync, as drivers do that know no names.
+fn describe_unnamed(client: &mut Client, sql: &str) {
+    assert_eq!(run(client, &[parse("", sql, &[]), describe_statement(""), sync()]), [""; 0], "{sql}");
+}
+
+/// What a client was told of its unnamed statement holds for the Bind that follows behind a Sync: it may be in binary form.
+#[test]
+fn an_unnamed_statement_keeps_the_types_that_its_client_was_told() {
+    let place = Place::new();
+    let (mut one, mut other, mut third) = (place.client(), place.client(), place.client());
+    other.ask("CREATE TABLE told (id int)");
+    let sql = "insert into told values ($1)";
+    let binary = |value: &[u8]| [bind_with_formats("", "", &[1], &[Some(value)], &[]), execute("", 0), sync()].concat();
+    describe_unnamed(&mut one, sql);
+    other.ask("ALTER TABLE told ALTER id TYPE bigint");
+    assert_eq!(run(&mut one, &[binary(&5_i32.to_be_bytes())]), [""; 0]);
+    // Who is told now is told of what is now, and neither gets in the other's way.
+    describe_unnamed(&mut third, sql);
+    other.ask("SELECT 1");
+    assert_eq!(run(&mut third, &[binary(&3_000_000_000_i64.to_be_bytes())]), [""; 0]);
+    assert_eq!(run(&mut one, &[binary(&6_i32.to_be_bytes())]), [""; 0]);
+    // Who was told nothing has what the text means now.
+    assert_eq!(run(&mut third, &[parse("", sql, &[]), sync()]), [""; 0]);
+    other.ask("SELECT 1");
+    let uses = [bind("", "", &[Some(b"3000000001")]), execute("", 0), sync()].concat();
+    assert_eq!(run(&mut third, &[uses]), [""; 0]);
+    assert_eq!(other.value("SELECT count(*) FROM told"), "4");
+}
+
+/// What a client is told, errors by SQLSTATE and message without numbers: those of types differ.
+fn outcome(client: &mut Client, bytes: &[u8]) -> Vec<String> {
+    let frames = client.0.round_trip(bytes, SOON).unwrap();
+    let told = frames.iter().map(|frame| match frame.error() {
+        Some(error) => format!("{} {}", error.code(), error.message().replace(|c: char| c.is_ascii_digit(), "")),
+        None => format!("{} {}", frame.tag as char, frame.body.escape_ascii()),
+    });
+    told.collect()
+}
+
+/// Each change of the schema between the Parse of an unnamed statement and its Bind: as on a connection of the client's own.
+#[test]
+fn an_unnamed_statement_meets_a_change_of_the_schema_as_on_a_connection_of_its_own() {
+    let make = "CREATE TYPE colour AS ENUM ('red'); CREATE TABLE un (id int, note text, c colour); \
+        INSERT INTO un VALUES (1, 'a', 'red'); CREATE VIEW seen AS SELECT id FROM un";
+    let wipe = "DROP VIEW seen; DROP TABLE un; DROP TYPE colour";
+    let texts = [
+        ("insert into un(id) values($1)", Some("7")),
+        ("insert into un(id) values($1)", Some("3000000000")),
+        ("insert into un(id) values($1) returning *", Some("8")),
+        ("update un set note = 'x' where id = $1", Some("1")),
+        ("update un set c = $1", Some("red")),
+        ("select * from un", None),
+        ("select * from un where id = $1", Some("1")),
+        ("select id from seen", None),
+        ("select id, note from un", None),
+        ("delete from un where id = $1 returning note", Some("1")),
+    ];
+    let changes = [
+        "ALTER TABLE un ADD COLUMN more int",
+        "DO $$ BEGIN EXECUTE 'ALTER TABLE un ADD COLUMN more int'; END $$",
+        "DROP VIEW seen; ALTER TABLE un ALTER id TYPE bigint; CREATE VIEW seen AS SELECT id FROM un",
+        "DROP VIEW seen; ALTER TABLE un ALTER id TYPE text; CREATE VIEW seen AS SELECT id FROM un",
+        "ALTER TABLE un RENAME note TO noted",
+        "DROP TYPE colour CASCADE; CREATE TYPE colour AS ENUM ('blue'); ALTER TABLE un ADD COLUMN c colour",
+        "ALTER TABLE un DROP COLUMN note",
+        "CREATE OR REPLACE VIEW seen AS SELECT id, note FROM un",
+        "DROP VIEW seen; CREATE VIEW seen AS SELECT note AS id FROM un",
+        "SELECT 1",
+    ];
+    let place = Place::new();
+    let (mut alters, mut past) = (place.client(), place.direct());
+    for change in changes {
+        for (sql, value) in texts {
+            for by_past in [false, true] {
+                let uses = |formats: &[i16]| {
+                    let values: Vec<Option<&[u8]>> = value.iter().map(|value| Some(value.as_bytes())).collect();
+                    [bind_with_formats("", "", &[], &values, formats), execute("", 0), sync()].concat()
+                };
+                let mut seen = Vec::new();
+                for direct in [true, false] {
+                    alters.ask(make);
+                    let mut one = if direct { place.direct() } else { place.client() };
+                    describe_unnamed(&mut one, sql);
+                    if by_past { &mut past } else { &mut alters }.ask(change);
+                    // On the pool's only server connection another has prepared meanwhile.
+                    describe_unnamed(&mut alters, "select 42");
+                    let told = [(); 2].map(|()| outcome(&mut one, &uses(&[])));
+                    seen.push(told);
+                    drop(one);
+                    alters.ask(wipe);
+                }
+                assert_eq!(seen[0], seen[1], "{sql}, {change}");
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use pgsluice_fixtures::{Address, Cluster, Login, Proxy, Raw, Role, Shared};
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// Databases for tests that run side by side.
-const DATABASES: usize = 38;
+const DATABASES: usize = 41;
 
 /// A role that is superuser on the server, as the owner of everything in a test is.
 pub const USER: &str = "dba";

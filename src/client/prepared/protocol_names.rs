@@ -84,15 +84,19 @@ pub struct Names {
     portals: Option<Box<Portals>>,
     /// Some statement was pgsluice's own.
     own: bool,
+    /// The client has been told what the parameters and rows of its unnamed statement are.
+    unnamed_described: bool,
     /// How many names there have been.
     prepared: u32,
     /// Bytes of the statements that have names.
     bytes: usize,
 }
 
-/// What SQL's PREPARE has made, which few clients use.
+/// What SQL's PREPARE has made, and what else few clients have.
 #[derive(Default)]
 struct Sql {
+    /// What the unnamed statement was on a server connection that it did not stand on.
+    moved: Option<Rc<Statement>>,
     named: Map<Held<Inner>>,
     /// Bytes of what those were prepared with.
     bytes: usize,
@@ -203,7 +207,7 @@ impl Names {
     /// Notes a Parse. False if there are too many names.
     pub fn prepare(&mut self, name: &[u8], statement: Rc<Statement>) -> bool {
         if name.is_empty() {
-            self.unnamed = Some(statement);
+            (self.unnamed, self.unnamed_described) = (Some(statement), false);
             return true;
         }
         if self.statements.len() >= MOST_NAMES {
@@ -214,6 +218,26 @@ impl Names {
         let held = self.held(statement);
         self.statements.insert(name.into(), held);
         true
+    }
+
+    /// The client is told what its unnamed statement is: this one.
+    pub fn describe_unnamed(&mut self, statement: Rc<Statement>) {
+        (self.unnamed, self.unnamed_described) = (Some(statement), true);
+    }
+
+    /// The statement that the unnamed one is where it does not stand.
+    pub fn moved(&self) -> Option<&Rc<Statement>> {
+        self.sql.as_ref()?.moved.as_ref()
+    }
+
+    /// Keeps it, so that servers know it again.
+    pub fn keep_moved(&mut self, statement: Rc<Statement>) {
+        self.sql.get_or_insert_default().moved = Some(statement);
+    }
+
+    /// Whether it has been told so.
+    pub fn is_unnamed_described(&self) -> bool {
+        self.unnamed_described
     }
 
     /// Whether no name more can be remembered.

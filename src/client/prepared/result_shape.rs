@@ -15,7 +15,7 @@ use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::protocol::Report;
 use crate::protocol::error_fields::Place;
-use crate::protocol::frame::{HEADER, Header, take_str};
+use crate::protocol::frame::{HEADER, Header, peek_front, take_str};
 use crate::protocol::frontend;
 use crate::protocol::frontend::Target;
 use crate::server::state::session_vars::{Seed, Value};
@@ -130,6 +130,11 @@ impl Session {
         let types = std::mem::take(&mut self.flow.parameter_types);
         let meaning = Meaning { types, rows: shape };
         let same = statement.learn(&meaning);
+        let hidden = self.flow.expects.front().is_some_and(|one| one.hide != Hide::Nothing);
+        if name.is_empty() && !hidden {
+            self.note_unnamed_described(&statement, &meaning, same);
+            return;
+        }
         // The name may stand for another by now.
         let names_it = !name.is_empty() && self.names.statement(&name).is_some_and(|now| now.id == statement.id);
         let new = names_it && self.names.told(&name).is_none();
@@ -150,6 +155,83 @@ impl Session {
         }
     }
 
+    /// Asks what the parameters and rows are of a named statement that has just been prepared, if the client does not do so
+    /// itself.
+    pub(in crate::client) fn learn_meaning(&mut self, name: &[u8], statement: &Rc<Statement>) {
+        let bytes = self.io.from_client.unscanned();
+        if let Ok(Some(next)) = peek_front(bytes, self.manner.largest)
+            && next.tag == b'D'
+            && let Some(body) = bytes.get(HEADER..next.total)
+            && frontend::target(body) == Ok(Target::Statement(name))
+        {
+            return;
+        }
+        frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(statement.server_name().as_bytes()));
+        self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success).of(name.into()));
+    }
+
+    /// The client is told what its unnamed statement is. That may be something else than for others who have prepared the text.
+    fn note_unnamed_described(&mut self, statement: &Rc<Statement>, meaning: &Meaning, same: bool) {
+        if self.names.statement(b"").is_none_or(|now| now.id != statement.id) {
+            return;
+        }
+        if same {
+            return self.names.describe_unnamed(statement.clone());
+        }
+        let renewed = self.core.statements.renewed(statement, meaning);
+        if let Some(server) = self.lease.server().filter(|server| server.unnamed == statement.id) {
+            server.unnamed = renewed.id;
+        }
+        self.names.describe_unnamed(renewed);
+    }
+
+    /// The unnamed statement of a client that has been told what its rows are, on a server connection that it does not stand on:
+    /// there it has a name, so that its rows are asked for once. None: it is to be prepared as what it is.
+    fn moved_unnamed(&mut self, name: &[u8], statement: &Rc<Statement>) -> Option<Rc<Statement>> {
+        let told = name.is_empty() && self.names.is_unnamed_described() && has_rows_of(statement);
+        if !told || self.keeps_names() || self.lease.server()?.unnamed == statement.id {
+            return None;
+        }
+        let path = self.path().wrapping_add(self.parse_settings().into());
+        let known = self.names.moved().filter(|known| {
+            let same = known.is(&statement.cached, &statement.oids, statement.context(), path);
+            same && known.meaning() == statement.meaning()
+        });
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
+        let moved = self.core.statements.moved(statement, path);
+        self.names.keep_moved(moved.clone());
+        Some(moved)
+    }
+
+    /// Looks at a Bind: gives the statement that is bound, and under which of the client's names it is to stand on the server; for
+    /// the unnamed statement that may be one of the server's. The error: its rows are not what the client was told, or that has to
+    /// be asked first.
+    pub(in crate::client) fn fits_what_was_told(
+        &mut self,
+        header: Header,
+        name: &[u8],
+        statement: Rc<Statement>,
+    ) -> Result<(Box<[u8]>, Rc<Statement>), Handled> {
+        let Some(moved) = self.moved_unnamed(name, &statement) else {
+            let told = self.names.told(name);
+            return match self.has_other_shape(header, name, &statement, told) {
+                Some(handled) => Err(handled),
+                None => Ok((name.into(), statement)),
+            };
+        };
+        if let Some(report) = self.cannot_parse_again(name, &moved) {
+            return Err(self.fail_in_place(header, report));
+        }
+        let slot: Box<[u8]> = moved.server_name().as_bytes().into();
+        let told = moved.meaning().map(|meaning| meaning.rows);
+        match self.has_other_shape(header, &slot, &moved, told) {
+            Some(handled) => Err(handled),
+            None => Ok((slot, moved)),
+        }
+    }
+
     /// A server has told the types of a statement's parameters.
     pub(in crate::client) fn note_types(&mut self, header: Header) {
         if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)), .. })) {
@@ -164,8 +246,9 @@ impl Session {
         header: Header,
         name: &[u8],
         statement: &Rc<Statement>,
+        told: Option<NonZeroU64>,
     ) -> Option<Handled> {
-        let told = self.names.told(name)?;
+        let told = told?;
         match self.lease.server()?.prepared.shape(statement.id) {
             Some(now) if now == told => return None,
             Some(_) if self.flow.named.get_or_insert_default().renewed.replace(statement.id) == Some(statement.id) => {

@@ -126,7 +126,7 @@ impl Session {
             _ => None,
         };
         self.sequences.asks_next = cached.as_ref().is_some_and(|cached| asks(&cached.analysis));
-        self.identity.note_next(cached.as_ref().map(|cached| &cached.analysis));
+        self.note_next(cached.as_deref(), self.lex_context());
         if header.tag == b'P' {
             let context = self.lex_context();
             self.read = cached.map(|cached| (context, cached));
@@ -265,21 +265,6 @@ impl Session {
         Ok(Handled::Done)
     }
 
-    /// Asks what the parameters and rows are of a named statement that has just been prepared, if the client does not do so
-    /// itself.
-    fn learn_meaning(&mut self, name: &[u8], statement: &Rc<Statement>) {
-        let bytes = self.io.from_client.unscanned();
-        if let Ok(Some(next)) = peek_front(bytes, self.manner.largest)
-            && next.tag == b'D'
-            && let Some(body) = bytes.get(HEADER..next.total)
-            && frontend::target(body) == Ok(Target::Statement(name))
-        {
-            return;
-        }
-        frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(statement.server_name().as_bytes()));
-        self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success).of(name.into()));
-    }
-
     /// What stands on the server has perhaps been overtaken: it is closed, and prepared anew by whoever needs it.
     pub(in crate::client) fn close_on_server(&mut self, statement: &Statement) {
         if let Some(server) = self.lease.server() {
@@ -364,9 +349,10 @@ impl Session {
             self.names.forget_portal(&portal);
             return Ok(self.fail_in_place(header, report));
         }
-        if let Some(handled) = self.has_other_shape(header, &name, &statement) {
-            return Ok(handled);
-        }
+        let (slot, statement) = match self.fits_what_was_told(header, &name, statement) {
+            Ok(fits) => fits,
+            Err(handled) => return Ok(handled),
+        };
         if let Some(report) = self.lacks_memory_to_bind(&portal, &statement) {
             return Ok(self.fail_in_place(header, report));
         }
@@ -376,7 +362,7 @@ impl Session {
         let statement = self.note_bound(header, asked.clone())?;
         let as_parsed = !Rc::ptr_eq(&asked, &statement) && self.reads_as_parsed(&name, &asked);
         let stands = self.keeps_names()
-            || name.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
+            || slot.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
         if stands {
             self.pass(header, Some(Expected::seen(What::Bind(Some(statement.clone())))));
         } else {
@@ -384,7 +370,7 @@ impl Session {
             self.lend_words();
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
-            let server_name = match self.make_stand(&name, &statement) {
+            let server_name = match self.make_stand(&slot, &statement) {
                 Ok(server_name) => server_name,
                 // In the place of one that asks for READ WRITE.
                 Err(_) if as_parsed => self.prepare_again(&name, &statement),
@@ -418,7 +404,8 @@ impl Session {
             if let Some(report) = self.refused_unseen_parse(&statement) {
                 return Ok(self.fail_in_place(header, report));
             }
-            if let Some(handled) = self.has_other_shape(header, &name, &statement) {
+            let told = self.names.told(&name);
+            if let Some(handled) = self.has_other_shape(header, &name, &statement, told) {
                 return Ok(handled);
             }
             let io = &mut self.io;
@@ -481,7 +468,9 @@ impl Session {
             self.note_left(&statement.cached, statement.context());
             self.note_reading(&statement.cached);
         }
-        self.flow.reading_unsure |= statement.is_none();
+        if statement.is_none() {
+            self.flow.may_change_reading();
+        }
         let outside = self.is_outside_blocks();
         if self.lease.in_maintenance()
             && let Some(statement) = &statement
