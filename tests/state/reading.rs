@@ -130,3 +130,28 @@ fn what_stands_behind_a_change_of_reading_is_not_read_as_before() {
     other.ask("RESET ALL");
     assert_eq!(one.ask("SHOW app.note"), [r"a\b"]);
 }
+
+/// What may have changed it has been answered, though a message behind it has not: nothing that is prepared then is unsure, and
+/// keeps no server connection.
+#[test]
+fn a_statement_parsed_amid_a_pipeline_behind_a_change_of_reading_binds_nobody() {
+    let place = Place::new();
+    let on = "SET standard_conforming_strings = on";
+    for first in ["DO $$ BEGIN PERFORM 1; END $$", "SET standard_conforming_strings = off", on] {
+        let pipelines = [
+            vec![query(first), parse("a", "SELECT 1", &[]), parse("b", TWO_WAYS, &[]), sync()],
+            vec![run(first), sync(), parse("a", "SELECT 1", &[]), run("SELECT 2"), parse("b", TWO_WAYS, &[]), sync()],
+            vec![query("SELECT 1"), query(first), parse("a", "SELECT 1", &[]), parse("b", TWO_WAYS, &[]), sync()],
+        ];
+        for pipeline in pipelines {
+            let (mut one, mut other, mut direct) = (place.client(), place.client(), place.direct());
+            assert_eq!(told(&mut one, &pipeline), told(&mut direct, &pipeline), "{first}");
+            assert_eq!(place.pins(), [""; 0], "{first}");
+            // The pool's only server connection is free, and what was prepared means what it meant.
+            assert_eq!(other.value("SELECT 1"), "1");
+            other.ask("DEALLOCATE ALL");
+            let uses = [bind("", "b", &[]), execute("", 0), sync()];
+            assert_eq!(told(&mut one, &uses), told(&mut direct, &uses), "{first}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! random, whatever the two do in transaction mode, they are told what their twins are told.
 //!
 //! `PGSLUICE_TEST_STEPS` says for how many steps: 100,000 in `make conformance-twins`, a few seconds' worth in every test
-//! run. A case is a number; `seeds.txt` keeps those that once found something.
+//! run. A case is a number; `seeds.txt` keeps those that once found something, and `PGSLUICE_TEST_SEED` runs one alone.
 
 #![allow(
     clippy::expect_used,
@@ -70,12 +70,17 @@ fn shrunk(stand: &Stand, mut turns: Vec<Turn>) -> Vec<Turn> {
 fn nobody_can_tell_that_its_server_connection_is_anothers_too() {
     let wanted = std::env::var("PGSLUICE_TEST_STEPS").ok().and_then(|steps| steps.parse().ok());
     let stand = Stand::new();
+    let only: Option<u64> = std::env::var("PGSLUICE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let kept = SEEDS.lines().filter_map(|line| line.split('#').next()?.trim().parse::<u64>().ok());
     // Every long run looks elsewhere, a test run sees what it saw before.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let first = wanted.map_or(1, |_: usize| now.as_micros() as u64);
     let (mut steps, mut cases) = (0, 0);
-    for seed in kept.chain((0..).map(|n| first + n)) {
+    let seeds: Box<dyn Iterator<Item = u64>> = match only {
+        Some(seed) => Box::new(std::iter::once(seed)),
+        None => Box::new(kept.chain((0..).map(|n| first + n))),
+    };
+    for seed in seeds {
         if steps >= wanted.unwrap_or(FEW) {
             break;
         }

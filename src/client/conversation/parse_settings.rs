@@ -120,9 +120,12 @@ impl Session {
         // In session mode nothing is known of what a view may lead to.
         let hidden = self.lease.in_maintenance() && self.manner.pool_mode == PoolMode::Session;
         let undone = self.flow.reading_changed && statements.iter().any(ends_or_undoes);
-        self.flow.reading_unsure |= undone
+        if undone
             || cached.analysis.ambiguous
-            || statements.iter().any(|one| may_change(one) || hidden && one.kind == Kind::Read);
+            || statements.iter().any(|one| may_change(one) || hidden && one.kind == Kind::Read)
+        {
+            self.flow.may_change_reading();
+        }
         if cached.analysis.ambiguous && self.flow.reading_unsure && !self.manner.refuses_pins {
             // What it has done to the session is not known either.
             self.pins.add(Pin::Settings);
@@ -137,16 +140,18 @@ impl Session {
     /// ReadyForQuery has come: everything before it has been reported.
     #[inline]
     pub(in crate::client) fn note_reading_reported(&mut self) {
-        if self.flow.expects.is_empty() {
+        if self.flow.reading_unsure && self.flow.has_settled_reading(!self.lease.in_maintenance()) {
             self.flow.reading_unsure = false;
         }
     }
 
     /// Whether a message is to wait until it is known how its text is read.
     pub(in crate::client) fn awaits_reading(&self, header: Header) -> bool {
-        self.flow.reading_unsure
+        let flow = &self.flow;
+        let ends = if self.lease.in_maintenance() { !flow.batch } else { flow.rounds_since_unsure(flow.rounds) > 0 };
+        flow.reading_unsure
             && matches!(header.tag, b'Q' | b'P')
-            && !self.flow.batch
+            && ends
             && !self.flow.skip
             && self.flow.readies > 0
             && is_sensitive(self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default())
@@ -259,7 +264,8 @@ impl Session {
             );
         } else if let Some(server) = self.lease.server() {
             server.unnamed = statement.id;
-            frontend::write_parse(&mut self.io.to_server, b"", &statement.cached.text, &statement.oids);
+            let types = if self.names.is_unnamed_described() { statement.types() } else { &statement.oids };
+            frontend::write_parse(&mut self.io.to_server, b"", &statement.cached.text, types);
             self.expect(Expected::hidden(What::Parse(0), Hide::Success));
         }
         self.set_as_before(&others);

@@ -50,6 +50,8 @@ pub(in crate::client) struct Flow {
     pub(in crate::client) resets: bool,
     /// What has been sent and not been answered may change how text is read.
     pub(in crate::client) reading_unsure: bool,
+    /// How many messages that end with ReadyForQuery had been sent before the last such one.
+    pub(in crate::client) unsure_round: u32,
     /// The statement that is complete was parsed while that was so.
     pub(in crate::client) parsed_unsure: bool,
     /// How text is read has changed in the open transaction.
@@ -116,6 +118,24 @@ impl Flow {
         self.expects.clear();
         let expects = std::mem::take(&mut self.expects);
         *self = Self { expects, told, skip: self.skip, ..Self::default() };
+    }
+
+    /// What is about to be sent may change how text is read.
+    pub(in crate::client) fn may_change_reading(&mut self) {
+        (self.reading_unsure, self.unsure_round) = (true, self.rounds as u32);
+    }
+
+    /// Whether the end of the last message that may have changed it has been answered. `alone`: no messages of ours stand ahead of
+    /// the client's.
+    pub(in crate::client) fn has_settled_reading(&self, alone: bool) -> bool {
+        let answered = self.rounds.saturating_sub(self.readies as u64);
+        self.expects.is_empty() || alone && self.parts.is_empty() && self.rounds_since_unsure(answered) > 0
+    }
+
+    /// Rounds that have come since then, up to number `round`.
+    pub(in crate::client) fn rounds_since_unsure(&self, round: u64) -> u32 {
+        let since = (round as u32).wrapping_sub(self.unsure_round);
+        if since > u32::MAX / 2 { 0 } else { since }
     }
 
     /// What a ReadyForQuery with that status means. A Sync alone ends no transaction block: PostgreSQL 18 says so where a simple
