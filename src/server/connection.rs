@@ -155,6 +155,16 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Clients whose home it is.
+    pub fn clients(&self) -> u32 {
+        self.clients.load(Relaxed)
+    }
+
+    /// It never becomes anybody's home.
+    pub fn keep_from_clients(&self) {
+        self.open.store(false, Relaxed);
+    }
+
     /// Statements that stood prepared on it when it was last taken.
     pub fn prepared(&self) -> usize {
         self.prepared.load(Relaxed)

@@ -141,10 +141,10 @@ pub enum Process {
     Any,
     /// Others are told of it: NOTIFY.
     Told,
-    /// It signals processes: `pg_terminate_backend()`, `pg_cancel_backend()`. Others' are not to be its own.
-    Signals,
     /// Its session is told of it, or looks for it: LISTEN, `pg_backend_pid()`, `pg_stat_activity`.
     Asked,
+    /// It signals processes: `pg_terminate_backend()`, `pg_cancel_backend()`. Others' are not to be its own.
+    Signals,
 }
 
 /// What a statement is.

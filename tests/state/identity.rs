@@ -294,3 +294,78 @@ fn what_signals_another_clients_process_does_not_run_on_it() {
         }
     }
 }
+
+/// Statements that signal that process, by forms in which it is not spelled out, and how they are sent.
+fn signal_forms(pid: i32) -> Vec<(&'static str, Vec<u8>)> {
+    let (before, mut forms) = (pid - 1, Vec::new());
+    for sql in [
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = {pid}"),
+        format!("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = {before} + 1"),
+        format!("SELECT pg_terminate_backend({before} + 1)"),
+        format!("DO $$ BEGIN PERFORM pg_terminate_backend({pid}); END $$"),
+        format!("DO $$ BEGIN PERFORM pg_terminate_backend({before} + 1); END $$"),
+        format!("DO $$ BEGIN EXECUTE 'SELECT pg_terminate_backend(' || {before} + 1 || ')'; END $$"),
+        format!("SELECT 1; WITH p AS (SELECT {before} + 1 AS pid) SELECT pg_terminate_backend(pid) FROM p"),
+        format!("SELECT finish({before})"),
+        format!("SELECT query_to_xml('SELECT pg_terminate_backend({before} + 1)', true, true, '')"),
+        format!("EXECUTE k({before})"),
+        "SELECT pg_terminate_backend(p + 1) FROM processes".to_owned(),
+        format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid = {pid}"
+        ),
+    ] {
+        forms.push(("simple", message::query(&sql)));
+        let run = [message::parse("", &sql, &[]), message::bind("", "", &[]), message::execute("", 0), message::sync()];
+        if !sql.contains(';') || sql.starts_with("DO") {
+            forms.push(("extended", run.concat()));
+        }
+    }
+    let parse = message::parse("", "SELECT pg_terminate_backend($1 + 1)", &[23]);
+    let bind = message::bind("", "", &[Some(before.to_string().as_bytes())]);
+    forms.push(("parameter", [parse, bind, message::execute("", 0), message::sync()].concat()));
+    forms.push(("call", message::function_call(2096, &[Some(&pid.to_be_bytes()), Some(&0_i64.to_be_bytes())])));
+    forms
+}
+
+#[test]
+fn what_signals_a_process_that_it_does_not_spell_out_does_not_run_on_it() {
+    for (size, closed) in [("2", false), ("1", false), ("1\nmax_db_connections = 1", false), ("1", true)] {
+        let stand = Stand::start(&format!("default_pool_size = {size}"), 1);
+        let mut direct = stand.direct("dba", "d0");
+        direct.ask(
+            "CREATE TABLE processes (p int); CREATE FUNCTION finish(int) RETURNS bool LANGUAGE plpgsql AS \
+             $$ BEGIN RETURN pg_terminate_backend($1 + 1); END $$",
+        );
+        if closed {
+            stand.client("dba", "pgsluice").ask("MAINTENANCE ON d0");
+        }
+        let forms = signal_forms(1).len();
+        for form in 0..forms {
+            let mut others: Vec<_> = (0..3).map(|_| stand.client("dba", "d0")).collect();
+            let mut caller = stand.client("dba", "d0");
+            caller.ask("PREPARE k(int) AS SELECT pg_terminate_backend($1 + 1)");
+            let target = form % others.len();
+            // That of the server connection that was used last, which would be taken next.
+            let pid: i32 = others[target].value("SELECT pg_backend_pid()").parse().unwrap();
+            direct.ask(&format!("TRUNCATE processes; INSERT INTO processes VALUES ({pid} - 1)"));
+            let (way, bytes) = signal_forms(pid).swap_remove(form);
+            let at = format!("{size}, closed: {closed}, {way}: {}", bytes.escape_ascii());
+            let frames = caller.0.round_trip(&bytes, SOON).unwrap_or_else(|error| panic!("{at}: {error}"));
+            let errors: Vec<_> = frames.iter().filter_map(|frame| frame.error()).map(|e| e.to_string()).collect();
+            // Text that nobody can read is refused with the gate closed.
+            let refused = closed && errors.iter().any(|error| error.contains("25006"));
+            assert!(errors.is_empty() || refused, "{at}: {errors:?}");
+            if !refused && !bytes.windows(9).any(|word| word == b"pg_cancel") {
+                let gone = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}");
+                wait::until(SOON, &at, || (direct.value(&gone) == "0").then_some(()));
+            }
+            for client in others.iter_mut().chain([&mut caller]) {
+                let answer = client.0.query("SELECT 1", SOON);
+                assert!(answer.is_ok(), "{at}: {:?}", answer.err());
+            }
+        }
+        // Who means itself has what it asks for.
+        let mut own = stand.client("dba", "d0");
+        assert!(own.0.query("SELECT pg_terminate_backend(pg_backend_pid())", SOON).is_err());
+    }
+}

@@ -263,7 +263,7 @@ impl Session {
                         ServerWish::Any => pool.try_take(core),
                         ServerWish::Rather(id) => Box::pin(self.take_certain(&pool, id, 0, deadline)).await?,
                         ServerWish::Waits(id) => Box::pin(self.take_certain(&pool, id, TRIES, deadline)).await?,
-                        ServerWish::Unnamed => Some(Box::pin(self.take_unnamed(&pool, deadline)).await?),
+                        ServerWish::Unnamed => Some(Box::pin(self.take_to_signal(&pool, deadline)).await?),
                     };
                     let conn: Conn<Unguarded> = match idle {
                         Some(conn) => conn,
@@ -360,17 +360,13 @@ impl Session {
 
     /// A guarded connection, waited for if need be.
     async fn take_guarded(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Guarded>, Denied> {
-        let core = self.core.index;
-        if let Some(conn) = pool.try_take(core) {
-            return Ok(conn);
+        if self.identity.wish() == ServerWish::Unnamed {
+            return Box::pin(self.take_to_signal(pool, deadline)).await;
         }
-        let granted = match self.take_in_line(pool, deadline).await? {
-            Ok(conn) => return Ok(conn),
-            Err(granted) => granted,
-        };
-        let taker = pool.clone();
-        let taken = async move { taker.take_with(granted, core, deadline).await };
-        self.waiting(taken, deadline).await?.map_err(|error| denied(&error))
+        match pool.try_take(self.core.index) {
+            Some(conn) => Ok(conn),
+            None => Box::pin(self.take_in_turn(pool, deadline)).await,
+        }
     }
 
     /// The same where there may be another server to go to: the inner error is that of the first log-in that fails.
@@ -397,11 +393,11 @@ impl Session {
     }
 
     /// Waits for a connection in order of arrival, or opens one.
-    pub(in crate::client) async fn take_in_turn(
+    pub(in crate::client) async fn take_in_turn<K: Kind>(
         &mut self,
         pool: &Arc<Pool>,
         deadline: Instant,
-    ) -> Result<Conn<Unguarded>, Denied> {
+    ) -> Result<Conn<K>, Denied> {
         let granted = match self.take_in_line(pool, deadline).await? {
             Ok(conn) => return Ok(conn),
             Err(granted) => granted,

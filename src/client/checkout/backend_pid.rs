@@ -10,8 +10,8 @@
 //!   It is not waited for again before the session has had it: another may keep it for long.
 //! - A session that has asked once, and a program (a role and an application_name on a database) that is known to ask, rather
 //!   gets its home from then on, if it is idle. So does NOTIFY, which tells others of it.
-//! - Who signals processes (`pg_terminate_backend()`, `pg_cancel_backend()`) means others, unless it names its own: it has a
-//!   server connection whose process is not named in what it has sent.
+//! - Who signals processes (`pg_terminate_backend()`, `pg_cancel_backend()`) means others, unless it names its own
+//!   ([`super::signals`]).
 //! - What came by another process is told as it would be on a connection of the client's own: a notification of its own with the
 //!   process id of its log-in, wherever it has LISTENed.
 //!
@@ -22,21 +22,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::acquire::{Denied, PAUSE};
-use super::sync_settings::give_back;
 use crate::auth::Credential;
 use crate::client::startup::login_wait::too_late;
 use crate::client::{End, Session};
 use crate::protocol::frame::{HEADER, Header};
 use crate::protocol::{Report, Severity, TxStatus, backend};
 use crate::routing::Nature;
-use crate::server::{Conn, Home, KindTag, Pool, Unguarded};
+use crate::server::guard::Kind;
+use crate::server::{AnyConn, Conn, Home, KindTag, Pool};
 use crate::shared::{Core, Database, Phase};
 use crate::sql::{Analysis, Process};
 
 /// How often a certain server connection is waited for that another client has.
 pub(in crate::client) const TRIES: u32 = 50;
 /// How long a log-in waits for the first connection of its pool, which it needs next anyway.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a session knows of that.
 #[derive(Default)]
@@ -64,7 +64,7 @@ pub(in crate::client) enum Wish {
     Rather(u64),
     /// That one: it is waited for a little.
     Waits(u64),
-    /// One whose process is not named in what comes next: that signals processes, and means others.
+    /// One whose process is not another client's: what comes next signals processes.
     Unnamed,
 }
 
@@ -100,20 +100,16 @@ impl Identity {
         }
     }
 
-    /// For what signals processes: whether it may well mean its own, which it knows and nobody else has been told.
-    fn may_mean_itself(&self, waiting: &[u8]) -> Option<u64> {
-        let home = self.home.as_ref().filter(|home| !home.is_gone() && (self.knows || home.is_own()))?;
-        names_process(waiting, home.pid()).then(|| home.id())
+    /// The home, unless it has been closed; and whether the session knows its process, and nobody else has been told of that.
+    pub(super) fn home(&self) -> Option<(&Home, bool)> {
+        let home = self.home.as_ref().filter(|home| !home.is_gone())?;
+        Some((home, self.knows))
     }
-}
 
-/// Whether a process id is in what a client has sent: in digits, or as the four bytes of a binary parameter.
-fn names_process(sent: &[u8], pid: u32) -> bool {
-    let digits = pid.to_string();
-    let is_digit = |at: Option<usize>| at.and_then(|at| sent.get(at)).is_some_and(u8::is_ascii_digit);
-    let as_text = |at: usize| !is_digit(at.checked_sub(1)) && !is_digit(Some(at + digits.len()));
-    let mut places = sent.windows(digits.len()).enumerate().filter(|(_, bytes)| *bytes == digits.as_bytes());
-    places.any(|(at, _)| as_text(at)) || sent.windows(4).any(|bytes| *bytes == pid.to_be_bytes())
+    /// What comes next signals processes, though it does not say so itself.
+    pub(super) fn note_signals(&mut self) {
+        self.next = Process::Signals;
+    }
 }
 
 /// The home of a client that is about to be told of it. Where every connection of its pool is another's home, or in use, one
@@ -178,13 +174,16 @@ impl Session {
 
     /// For a question that only a certain connection can answer that one, which is worth so many more tries; else an idle one of
     /// this core.
-    pub(in crate::client) async fn take_certain(
+    pub(in crate::client) async fn take_certain<K: Kind>(
         &mut self,
         pool: &Arc<Pool>,
         wanted: u64,
         tries: u32,
         deadline: Instant,
-    ) -> Result<Option<Conn<Unguarded>>, Denied> {
+    ) -> Result<Option<Conn<K>>, Denied>
+    where
+        AnyConn: From<Conn<K>>,
+    {
         let core = self.core.index;
         for left in (0..=tries).rev() {
             let taker = pool.clone();
@@ -196,46 +195,6 @@ impl Session {
             }
         }
         Ok(pool.try_take(core))
-    }
-
-    /// Takes a server connection for what signals processes: the session's own if that is meant, else one of a process that is not
-    /// named there, as far as the pool has one.
-    pub(in crate::client) async fn take_unnamed(
-        &mut self,
-        pool: &Arc<Pool>,
-        deadline: Instant,
-    ) -> Result<Conn<Unguarded>, Denied> {
-        let waiting: Arc<[u8]> = self.io.from_client.unscanned().into();
-        let core = self.core.index;
-        if let Some(own) = self.identity.may_mean_itself(&waiting) {
-            return match self.take_certain(pool, own, TRIES, deadline).await? {
-                Some(conn) => Ok(conn),
-                None => self.take_in_turn(pool, deadline).await,
-            };
-        }
-        let (taker, named) = (pool.clone(), waiting.clone());
-        let idle = async move { taker.take_fitting(core, |server| !names_process(&named, server.key.0)).await };
-        if let Some(conn) = self.waiting(idle, deadline).await? {
-            return Ok(conn);
-        }
-        let mut first = self.take_in_turn(pool, deadline).await?;
-        if !names_process(&waiting, first.server().key.0) {
-            return Ok(first);
-        }
-        // It is kept aside while another is looked for.
-        let (taker, soon) = (pool.clone(), deadline.min(Instant::now() + PATIENCE));
-        let other = async move { taker.take_or_fail::<Unguarded>(None, core, soon).await };
-        match self.waiting(other, deadline).await {
-            Ok(Ok(other)) => {
-                give_back(first.into());
-                Ok(other)
-            }
-            Ok(Err(_)) => Ok(first),
-            Err(denied) => {
-                give_back(first.into());
-                Err(denied)
-            }
-        }
     }
 
     /// The process id that the client was told.
@@ -283,18 +242,5 @@ impl Session {
                 _ => {}
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::names_process;
-
-    #[test]
-    fn a_process_is_named_in_digits_or_in_binary() {
-        assert!(names_process(b"select pg_terminate_backend(4711)", 4711));
-        assert!(!names_process(b"select pg_terminate_backend(14711), 47110", 4711));
-        assert!(names_process(b"\x00\x00\x00\x04\x00\x00\x12\x67\x00", 4711));
-        assert!(!names_process(b"select pg_terminate_backend($1)", 4711));
     }
 }

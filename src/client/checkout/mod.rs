@@ -5,4 +5,5 @@ pub(in crate::client) mod acquire;
 pub(in crate::client) mod backend_pid;
 pub(in crate::client) mod lease;
 pub(in crate::client) mod server_changed;
+mod signals;
 pub(in crate::client) mod sync_settings;

@@ -94,7 +94,7 @@ impl Session {
         if marks.is_nothing() {
             return;
         }
-        self.flow.reading_unsure = true;
+        self.flow.may_change_reading();
         self.pin_perhaps(marks.kinds(), Pin::Function);
         let reading = self.db.catalog.reading();
         let names: Vec<Name> = reading.leavings.settings(marks).cloned().collect();
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// What a text leaves behind by what it names; it is read once for each reading of the catalog.
-    fn marks(&self, cached: &Cached, context: LexContext) -> Marks {
+    pub(in crate::client) fn marks(&self, cached: &Cached, context: LexContext) -> Marks {
         let reading = self.db.catalog.reading();
         let (number, known) = cached.known_marks();
         if number == reading.number {

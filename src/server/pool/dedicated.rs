@@ -8,7 +8,7 @@ use super::open::Opening;
 use super::queue::Grant;
 use super::{AcquireError, LogIns, Permit, Pool};
 use crate::server::connection::Server;
-use crate::server::guard::{Guarded, KindTag};
+use crate::server::guard::{AnyConn, Conn, Guarded, Kind, KindTag};
 use crate::server::login::{Fresh, LoginError};
 
 /// The first PostgreSQL that speaks protocol 3.2.
@@ -59,6 +59,39 @@ impl Pool {
         let id = self.ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, place, id, core, generation, KindTag::Unguarded, self.seed.clone());
         Ok((server, reported))
+    }
+
+    /// Opens one of whose process no client has been told. Where the pool has no place left that is one beyond its limit, which is
+    /// closed when it comes back. None: the limits that it shares are full, or it has such a one already.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_unknown<K: Kind>(self: &Arc<Self>, core: usize) -> Result<Option<Conn<K>>, LoginError> {
+        if self.is_barred() {
+            return Ok(None);
+        }
+        let within = self.permit_in_turn(0, Instant::now());
+        let beyond = within.is_err();
+        let Ok(place) = within.or_else(|_| self.permit(1, 0)) else { return Ok(None) };
+        let Ok(mut conn) = K::from_any(self.open(place, K::TAG, core).await?) else { return Ok(None) };
+        if beyond {
+            let server = conn.server();
+            server.generation = server.generation.wrapping_sub(1);
+            server.facts.keep_from_clients();
+        }
+        Ok(Some(conn))
+    }
+
+    /// Opens another one in the place of a connection, which is closed.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_anew<K: Kind>(self: &Arc<Self>, conn: AnyConn, core: usize) -> Result<Conn<K>, AcquireError> {
+        let opened = self.open(conn.into_permit(), K::TAG, core).await?;
+        K::from_any(opened).map_err(|other| {
+            self.give_back(other);
+            AcquireError::Timeout
+        })
     }
 
     /// A place within the limits, waited for if need be; an idle connection is closed for it.

@@ -79,6 +79,11 @@ impl Pool {
         self.is_barred() && !self.homes().open().any(|facts| facts.kind == KindTag::Guarded)
     }
 
+    /// Whether a process is the home of a client.
+    pub fn is_home_of_any(&self, which: impl Fn(u32) -> bool) -> bool {
+        self.homes().open().any(|facts| facts.clients() > 0 && which(facts.pid))
+    }
+
     /// An idle connection that is nobody's home, for a client that has just logged in on that core: of those the one that
     /// this core would lend next.
     pub fn own_home(&self, core: usize, kind: KindTag) -> Option<Home> {

@@ -26,8 +26,10 @@ pub(in crate::sql) struct Calls {
     pub moves_sequence: bool,
     /// Names `currval()` or `lastval()`.
     pub asks_sequence: bool,
-    /// Names `pg_backend_pid()`, `pg_notify()`, or what signals processes.
+    /// Names `pg_backend_pid()` or `pg_notify()`.
     pub process: Process,
+    /// Names what signals processes.
+    pub signals: bool,
     /// Calls something that is not known to be a plain read.
     pub unknown: bool,
     /// Calls `set_config()`, of which all effects are known.
@@ -192,7 +194,7 @@ fn judge(
     } else if matches!(name, "pg_cancel_backend" | "pg_terminate_backend") {
         // Processes that clients know of are the primary's.
         calls.primary_only = true;
-        calls.process = calls.process.max(Process::Signals);
+        calls.signals = true;
         calls.unknown = true;
     } else if PRIMARY_ONLY.binary_search(&name).is_ok() {
         calls.primary_only = true;

@@ -164,9 +164,15 @@ fn finish(draft: Draft, lexer: &Lexer, facts: Facts, scope: Scope<'_>) -> Statem
     if facts.calls.asks_sequence {
         effects.push(SessionEffect::AsksSequence);
     }
+    let signals = |effect: &SessionEffect| match effect {
+        SessionEffect::Leaves(left) => left.kinds.has(Kinds::SIGNALS),
+        _ => false,
+    };
+    let means_itself = facts.calls.process == Process::Asked && !facts.shows_processes;
     let process = match draft.tag {
         "LISTEN" => Process::Asked,
         "NOTIFY" => Process::Told,
+        _ if !means_itself && (facts.calls.signals || effects.iter().any(signals)) => Process::Signals,
         _ if facts.shows_processes => Process::Asked,
         _ => facts.calls.process,
     };

@@ -39,8 +39,10 @@ impl Kinds {
     pub const CREATES: Self = Self(256);
     /// Whatever a text does that is put together when it runs.
     pub const UNKNOWN: Self = Self(512);
+    /// It signals server processes, which are not to be its own.
+    pub const SIGNALS: Self = Self(1024);
     /// How many bits there are.
-    pub(in crate::sql::hidden_writers) const BITS: u32 = 10;
+    pub(in crate::sql::hidden_writers) const BITS: u32 = 11;
 
     /// Whether all of that is in it.
     pub fn has(self, other: Self) -> bool {
@@ -54,7 +56,8 @@ impl Kinds {
 
     /// Whether something certainly binds the session.
     pub fn binds(self) -> bool {
-        self.0 & !(Self::ENDS.0 | Self::ANY_SETTING.0 | Self::CREATES.0 | Self::UNKNOWN.0) != 0
+        let nothing = [Self::ENDS, Self::ANY_SETTING, Self::CREATES, Self::UNKNOWN, Self::SIGNALS];
+        self.0 & !nothing.iter().fold(0, |all, kind| all | kind.0) != 0
     }
 
     pub(in crate::sql::hidden_writers) fn bits(self) -> u64 {
@@ -76,7 +79,7 @@ pub struct Left {
 }
 
 /// More settings than these are [`Kinds::OTHER`].
-const MOST_NAMES: usize = 54;
+const MOST_NAMES: usize = 53;
 
 impl Left {
     /// Whether it is nothing.
@@ -209,6 +212,7 @@ pub(in crate::sql::hidden_writers) fn by_words(text: &str) -> Left {
             "temp" | "temporary" if creates => left.kind(Kinds::TEMPORARY),
             "pg_advisory_lock" | "pg_advisory_lock_shared" => left.kind(Kinds::LOCK),
             "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => left.kind(Kinds::LOCK),
+            "pg_terminate_backend" | "pg_cancel_backend" => left.kind(Kinds::SIGNALS),
             "drop" | "unlisten" | "pg_advisory_unlock" | "pg_advisory_unlock_all" => left.kind(Kinds::ENDS),
             _ => {}
         }
@@ -246,6 +250,9 @@ fn read(lexer: Lexer<'_>, scope: Scope<'_>, place: Place, left: &mut Left) {
         }
         if facts.updates_settings() {
             left.kind(Kinds::ANY_SETTING);
+        }
+        if facts.calls.signals {
+            left.kind(Kinds::SIGNALS);
         }
         if facts.calls.runs_text {
             texts = true;
