@@ -46,6 +46,8 @@ pub(in crate::client) struct Statement<'a> {
     pub own_settings: OwnSettings,
     /// What becomes of it as a write with the gate closed; None: it is not certain to write, or nobody has to know.
     pub write: Option<WriteDisposition>,
+    /// What it does to another database of the server.
+    pub elsewhere: Policy,
 }
 
 /// The server connection that is at hand.
@@ -149,6 +151,8 @@ pub(in crate::client) enum Why {
     NotAllowed,
     /// It would bind the session to its server connection.
     Pins,
+    /// It changes another database, whose gate is closed.
+    Elsewhere,
     /// It has been held, and the wait was ended.
     HoldEnded,
     /// It writes.
@@ -233,6 +237,9 @@ pub(in crate::client) fn decide(statement: &Statement<'_>, now: &Situation) -> D
     if now.pins == Policy::Refused && statement.read.is_some_and(|(analysis, text)| pinning(analysis, text).is_some()) {
         return Decision::Refuse(Why::Pins);
     }
+    if statement.elsewhere == Policy::Refused {
+        return Decision::Refuse(Why::Elsewhere);
+    }
     match now.connection {
         Connection::Maintenance if now.hold != HoldOutcome::None && statement.form != Form::Batch => {
             Decision::Refuse(Why::HoldEnded)
@@ -300,7 +307,8 @@ mod tests {
     fn of(form: Form, sql: &str, write: Option<WriteDisposition>, now: Situation) -> Decision {
         let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
         let read = Some((&analysis, sql.as_bytes()));
-        decide(&Statement { form, read, own_settings: OwnSettings::Unused, write }, &now)
+        let elsewhere = Policy::Allowed;
+        decide(&Statement { form, read, own_settings: OwnSettings::Unused, write, elsewhere }, &now)
     }
 
     const FORMS: [Form; 2] = [Form::Query, Form::Execute];
@@ -400,6 +408,23 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_a_database_with_a_closed_gate_is_refused_from_anywhere() {
+        let sql = "ALTER DATABASE shop SET work_mem = '1MB'";
+        let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
+        for (connection, decision) in [
+            (Connection::None, Decision::CheckOut(Need::AsRead)),
+            (Connection::Write, Decision::Refuse(Why::Elsewhere)),
+            (Connection::Read, Decision::Refuse(Why::Elsewhere)),
+            (Connection::Operator, Decision::Forward),
+        ] {
+            let read = Some((&analysis, sql.as_bytes()));
+            let (own_settings, elsewhere) = (OwnSettings::Unused, Policy::Refused);
+            let statement = Statement { form: Form::Query, read, own_settings, write: None, elsewhere };
+            assert_eq!(decide(&statement, &at(connection)), decision, "{connection:?}");
+        }
+    }
+
+    #[test]
     fn an_operator_is_refused_nothing() {
         let now = Situation {
             blocks: Policy::Refused,
@@ -445,7 +470,10 @@ mod tests {
     fn what_is_ours_is_answered_unless_clean_reads_come_first() {
         let own = |now: &Situation| {
             let own_settings = OwnSettings::Used;
-            decide(&Statement { form: Form::Query, read: None, own_settings, write: None }, now)
+            decide(
+                &Statement { form: Form::Query, read: None, own_settings, write: None, elsewhere: Policy::Allowed },
+                now,
+            )
         };
         assert_eq!(own(&at(Connection::None)), Decision::AnswerLocally);
         assert_eq!(own(&at(Connection::Operator)), Decision::AnswerLocally);

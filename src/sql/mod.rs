@@ -19,6 +19,7 @@ mod hostile_tests;
 pub mod lex;
 #[cfg(test)]
 mod live_tests;
+pub mod other_databases;
 pub mod own_statements;
 mod pgsluice_settings;
 mod statement;

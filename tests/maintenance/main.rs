@@ -42,6 +42,7 @@ mod hidden_text;
 mod hold;
 mod login_triggers;
 mod on_18;
+mod other_databases;
 mod read_write;
 mod reading;
 mod restarts;

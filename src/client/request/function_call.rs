@@ -2,7 +2,7 @@
 
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, What};
-use crate::client::decide::{Decision, Form, OwnSettings, Statement, decide};
+use crate::client::decide::{Decision, Form, OwnSettings, Policy, Statement, decide};
 use crate::client::maintenance::transition::transaction_history::reads_large_objects;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
@@ -13,10 +13,19 @@ use crate::shared::Phase;
 impl Session {
     pub(in crate::client) fn function_call(&mut self, header: Header) -> Result<Handled, End> {
         let Ok(oid) = frontend::function_oid(self.body(header)) else { return Ok(self.malformed(header)) };
-        let asked = Statement { form: Form::Call, read: None, own_settings: OwnSettings::Unused, write: None };
+        let asked = Statement {
+            form: Form::Call,
+            read: None,
+            own_settings: OwnSettings::Unused,
+            write: None,
+            elsewhere: Policy::Allowed,
+        };
         let decision = decide(&asked, &self.situation());
         match decision {
-            Decision::CheckOut(_) => return Ok(Handled::Needs(Nature::Any)),
+            Decision::CheckOut(_) => {
+                self.note_next_call(oid);
+                return Ok(Handled::Needs(Nature::Any));
+            }
             Decision::AwaitReplies => return Ok(Handled::Later),
             _ => {}
         }
@@ -27,7 +36,7 @@ impl Session {
         }
         self.note_operator_runs(None);
         self.note_left_by_call(oid);
-        self.flow.reading_unsure = true;
+        self.flow.may_change_reading();
         if self.db.rehearsal.is_on() {
             self.rehearse_function(oid);
         }

@@ -115,7 +115,7 @@ impl Session {
     /// Takes a server connection for a query. None: there is one, and the query can go on.
     fn check_out_for_query(&mut self, cached: &Rc<Cached>) -> Option<Handled> {
         self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(cached);
-        self.identity.note_next(Some(&cached.analysis));
+        self.note_next(Some(cached), self.lex_context());
         let nature = self.nature_of(cached, self.lex_context());
         let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
         if leased && self.may_go_on() {
@@ -210,7 +210,7 @@ impl Session {
             return false;
         }
         self.sequences.asks_next = false;
-        self.identity.note_next(Some(&cached.analysis));
+        self.note_next(Some(cached), self.lex_context());
         let nature = self.nature_of(cached, self.lex_context());
         let reads = |only: &Statement| only.kind == Kind::Read && only.refusal == Refusal::Allowed;
         self.acquire_now(nature) || cached.analysis.single().is_some_and(reads) && self.acquire_guarded_now(nature)

@@ -57,6 +57,7 @@ impl Session {
             form: Form::Query,
             read: Some((&cached.analysis, &cached.text)),
             own_settings: if own { OwnSettings::Used } else { OwnSettings::Unused },
+            elsewhere: refused_if(self.refused_elsewhere(cached).is_some()),
             write: match at {
                 Connection::Write | Connection::Read | Connection::Operator => None,
                 Connection::Allowed => Some(self.of_single(cached)),
@@ -98,7 +99,8 @@ impl Session {
             _ => None,
         };
         let read = cached.map(|cached| (&cached.analysis, &*cached.text));
-        Statement { form: Form::Execute, read, own_settings: OwnSettings::Unused, write }
+        let elsewhere = refused_if(cached.is_some_and(|cached| self.refused_elsewhere(cached).is_some()));
+        Statement { form: Form::Execute, read, own_settings: OwnSettings::Unused, write, elsewhere }
     }
 
     /// What the batch whose first message is at hand asks for.
@@ -108,7 +110,8 @@ impl Session {
             Connection::None if self.allows_batch()? => Some(WriteDisposition::Allow),
             _ => None,
         };
-        Ok(Statement { form: Form::Batch, read: None, own_settings: OwnSettings::Unused, write })
+        let elsewhere = Policy::Allowed;
+        Ok(Statement { form: Form::Batch, read: None, own_settings: OwnSettings::Unused, write, elsewhere })
     }
 
     /// The error of what is refused; a write that was found to be one has its own.
@@ -117,6 +120,7 @@ impl Session {
             Why::Block => Some(block_refused()),
             Why::RolledBack => self.take_unreported(),
             Why::Pins => cached.and_then(|cached| self.refused_pin(cached)),
+            Why::Elsewhere => cached.and_then(|cached| self.refused_elsewhere(cached)),
             Why::HoldEnded => self.cancelled_hold(),
             Why::NotAllowed | Why::Write => None,
         };

@@ -1,0 +1,31 @@
+//! A client of an open database does not change one whose gate is closed: DROP DATABASE, ALTER DATABASE and their like run from
+//! anywhere on the server.
+
+use crate::client::Session;
+use crate::protocol::Report;
+use crate::sql::cache::verdicts::Cached;
+use crate::sql::other_databases::{changes, may_change_any};
+
+impl Session {
+    /// The error for a text that changes another database, whose gate is closed.
+    pub(in crate::client) fn refused_elsewhere(&self, cached: &Cached) -> Option<Report> {
+        if !may_change_any(&cached.analysis) || self.lease.is_operator() {
+            return None;
+        }
+        let (own, context) = (self.db.setup(), self.lex_context());
+        self.core.hub.databases.all().into_iter().find_map(|other| {
+            if !other.gate.state().mode.reports_read_only() {
+                return None;
+            }
+            let setup = other.setup();
+            if !std::sync::Arc::ptr_eq(&setup.cluster, &own.cluster) && !setup.cluster.shares_primary(&own.cluster) {
+                return None;
+            }
+            let dbname = setup.settings.server_dbname(&other.name);
+            let tag = changes(&cached.analysis, &cached.text, context, dbname.as_bytes())?;
+            let view = other.gate.view().under(&other.name);
+            let report = Report::error("25006", format!("cannot execute {tag} in a read-only transaction"));
+            Some(report.with_detail(view.refusal_detail()).with_hint(view.refusal_hint()))
+        })
+    }
+}
