@@ -299,3 +299,43 @@ fn a_writer_whose_work_was_taken_back_has_written_nothing() {
     }
     assert_eq!(written(&stand), before);
 }
+
+/// What a client is told: rows, tags, states, and errors by their SQLSTATE.
+fn said(frames: &[Frame]) -> Vec<String> {
+    let told = frames.iter().filter_map(|frame| match frame.tag {
+        b'E' => Some(format!("E {}", frame.error().expect("an error").code())),
+        b'D' | b'C' | b'Z' | b'I' => Some(format!("{} {}", frame.tag as char, frame.body.escape_ascii())),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// As on a connection that is READ ONLY: no query of a cursor WITH HOLD is refused for what stands around it.
+#[test]
+fn a_cursor_with_hold_is_declared_among_other_statements_of_one_message() {
+    let declare = "DECLARE c CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id";
+    let messages = [
+        format!("BEGIN; {declare}; FETCH 2 FROM c; COMMIT"),
+        format!("{declare}; FETCH 2 FROM c"),
+        format!("SELECT 1; {declare}; SELECT 2"),
+        format!("SELECT 1; {declare}"),
+        format!("BEGIN; SELECT 1; {declare}"),
+        format!("BEGIN; SAVEPOINT a; {declare}; RELEASE a; COMMIT; SELECT 3"),
+        format!("{declare}; DECLARE d CURSOR WITH HOLD FOR VALUES (1); FETCH d; FETCH c; CLOSE d"),
+        format!("{declare}; SELECT 1/0; SELECT 2"),
+        format!("BEGIN; {declare}; SELECT 1/0; COMMIT"),
+        "DECLARE c CURSOR WITH HOLD FOR SELECT no_such FROM t; SELECT 2".to_owned(),
+        format!("{declare}; INSERT INTO t VALUES (1000, 'x'); SELECT 2"),
+    ];
+    let behind = ["FETCH 2 FROM c", "ROLLBACK", "FETCH 1 FROM c", "SELECT count(*) FROM pg_cursors", "CLOSE ALL"];
+    for mode in ["transaction", "session"] {
+        let stand = stand(mode);
+        stand.on_primary();
+        for message in &messages {
+            let (mut app, mut direct) = (stand.app(), stand.direct(true));
+            for sql in std::iter::once(message.as_str()).chain(behind) {
+                assert_eq!(said(&query(&mut app, sql)), said(&query(&mut direct, sql)), "{mode}, {message}: {sql}");
+            }
+        }
+    }
+}

@@ -342,6 +342,9 @@ impl Session {
         let failed = std::mem::take(&mut self.flow.failed);
         let rolls_back = self.ends_unproved(expected.hide);
         let more = !self.flow.parts.is_empty();
+        if more && self.flow.broken {
+            self.skip_parts();
+        }
         let shows = !rolls_back
             && match expected.hide {
                 Hide::Ready | Hide::AllButReady => (self.flow.broken || !more) && !self.continues(),
@@ -361,9 +364,6 @@ impl Session {
             self.io.from_server.pass(header.total)
         } else {
             self.take_reply(header)
-        }
-        if more && self.flow.broken && !self.continues() {
-            self.flow.parts.clear();
         }
         if status == TxStatus::Idle {
             if self.me.operator && self.db.gate.state().mode.reports_read_only() {

@@ -20,9 +20,11 @@ pub(in crate::client) enum Part {
     Plain(Vec<u8>, Doubt),
     /// A transaction of their own, which has to be proved.
     Proved(Vec<u8>, Doubt),
-    /// The same, but the server may ask for COPY data before it can take anything else.
+    /// The same, but more follows before it ends: the server may ask for COPY data, or a cursor is declared there.
     Begun(Vec<u8>),
-    /// The end of that.
+    /// The declaration of a cursor WITH HOLD in a block, with what it is in doubt of.
+    Cursor(Box<Trial>, Doubt),
+    /// The end of what was begun.
     Finish(Doubt),
     /// The client's COMMIT, with the proof ahead of it.
     Commit(Vec<u8>, Doubt),
@@ -34,11 +36,25 @@ pub(in crate::client) enum Part {
     Spelling,
 }
 
+/// The declaration of a cursor WITH HOLD that is tried.
+#[derive(Debug)]
+pub(in crate::client) struct Trial {
+    /// As the client wrote it.
+    pub text: Vec<u8>,
+    /// The same, as one that keeps its rows.
+    pub once: Vec<u8>,
+    pub name: Box<str>,
+    pub tag: &'static str,
+}
+
 impl Part {
     fn has_text(&self) -> bool {
         !matches!(self, Self::Finish(_) | Self::Spelling)
     }
 }
+
+/// What declares the cursor of a statement, if it is one WITH HOLD, for that place in the message.
+type Tries<'t> = &'t dyn Fn(&Statement) -> Option<Trial>;
 
 /// Cuts a query. `open` is what a block that is open is in doubt of, `failed` whether it has failed; `proves` whether
 /// anything has to be proved.
@@ -48,18 +64,34 @@ fn divide(
     open: Option<Doubt>,
     mut failed: bool,
     proves: bool,
+    tries: Tries<'_>,
 ) -> VecDeque<Part> {
     let slice = |from: usize, to: usize| part_of(text, from, to);
     let mut parts = VecDeque::new();
     let mut in_block = open.is_some();
     let mut doubt = open.unwrap_or_default();
     let (mut from, mut savepoint) = (0, false);
+    // A block of ours is open, since a cursor was declared outside of the client's.
+    let mut begun = false;
     let mut group: Vec<&Statement> = Vec::new();
     for statement in statements {
         let (start, end) = (statement.span.start as usize, statement.span.end as usize);
         let Kind::Transaction(verb) = &statement.kind else {
             doubt.add(statement);
-            group.push(statement);
+            match tries(statement).filter(|_| proves && !failed) {
+                Some(trial) => {
+                    if !in_block && !begun {
+                        parts.push_back(Part::Begun(slice(from, start)));
+                        begun = true;
+                    } else if !group.is_empty() {
+                        parts.push_back(Part::Plain(slice(from, start), doubt));
+                    }
+                    parts.push_back(Part::Cursor(Box::new(trial), doubt));
+                    from = end;
+                    group.clear();
+                }
+                None => group.push(statement),
+            }
             continue;
         };
         match verb {
@@ -95,7 +127,12 @@ fn divide(
         (from, savepoint, doubt) = (end, false, Doubt::default());
         group.clear();
     }
-    if !group.is_empty() || parts.is_empty() {
+    if begun {
+        if !group.is_empty() {
+            parts.push_back(Part::Plain(slice(from, text.len()), doubt));
+        }
+        parts.push_back(Part::Finish(doubt));
+    } else if !group.is_empty() || parts.is_empty() {
         let plain = in_block || savepoint || !proves || fails_alone(statements);
         let rest = slice(from, text.len());
         if from > 0 && group.len() == 1 && !plain && !doubt.is_any() {
@@ -143,7 +180,20 @@ impl Session {
     pub(in crate::client) fn divide(&self, text: &[u8], statements: &[Statement]) -> VecDeque<Part> {
         let status = self.flow.status;
         let open = (status != TxStatus::Idle).then_some(self.flow.doubt);
-        divide(text, statements, open, status == TxStatus::Failed, self.must_prove())
+        let tries = |one: &Statement| self.trial_of(one, text, statements);
+        divide(text, statements, open, status == TxStatus::Failed, self.must_prove(), &tries)
+    }
+
+    /// An error has come in a message that goes on: of its parts only the end of a block of ours is left.
+    pub(in crate::client) fn skip_parts(&mut self) {
+        let opens = |part: &Part| matches!(part, Part::Begun(_));
+        let parts = &mut self.flow.parts;
+        let end = parts.iter().position(|part| matches!(part, Part::Finish(_)));
+        let first = parts.iter().position(opens);
+        match end.filter(|end| first.is_none_or(|first| first > *end)) {
+            Some(end) => _ = parts.drain(..end),
+            None => parts.clear(),
+        }
     }
 
     /// Sends a query in parts.
@@ -203,7 +253,16 @@ impl Session {
                 self.send_in_block(&text, cached);
                 self.prove_and_commit(doubt);
             }
+            Part::Begun(text) if text.trim_ascii().is_empty() => {
+                self.begin_block();
+                self.send_next_part();
+            }
             Part::Begun(text) => self.send_in_block(&text, cached),
+            Part::Cursor(trial, doubt) => {
+                self.flow.doubt = doubt;
+                let last = if self.flow.parts.is_empty() { Hide::AllButReady } else { Hide::All };
+                self.send_trial(&trial, cached, last);
+            }
             Part::Finish(doubt) => self.prove_and_commit(doubt),
             Part::Defaults(text) => {
                 self.note_defaults();
@@ -259,12 +318,18 @@ mod tests {
     fn cut(sql: &str, open: Option<Doubt>) -> Vec<String> {
         let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
         let word = |text: &[u8]| String::from_utf8_lossy(text).trim_matches([';', ' ']).to_owned();
-        let parts = divide(sql.as_bytes(), &analysis.statements, open, false, true);
+        let tries = |one: &Statement| {
+            let holds = one.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
+            let text = one.text(sql.as_bytes()).to_vec();
+            holds.then(|| Trial { text, once: Vec::new(), name: "c".into(), tag: one.tag })
+        };
+        let parts = divide(sql.as_bytes(), &analysis.statements, open, false, true, &tries);
         let words = parts.iter().map(|part| match part {
             Part::Plain(text, doubt) => format!("{}{}", word(text), if doubt.is_any() { " ?" } else { "" }),
             Part::Proved(text, _) => format!("[{}]", word(text)),
             Part::Begun(text) => format!("[{}", word(text)),
             Part::Finish(_) => "]".into(),
+            Part::Cursor(trial, _) => format!("cursor {}", word(&trial.text)),
             Part::Defaults(_) => "defaults".into(),
             Part::Poisoned(..) => "poison".into(),
             Part::Spelling => "?".into(),
@@ -288,6 +353,14 @@ mod tests {
             ("COMMIT; LOCK TABLE t", &["COMMIT", "[LOCK TABLE t]"]),
             ("SELECT f(); SAVEPOINT a", &["SELECT f(); SAVEPOINT a ?"]),
             ("COPY t FROM STDIN", &["[COPY t FROM STDIN", "]"]),
+            (
+                "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; FETCH c; COMMIT",
+                &["BEGIN ?", "cursor DECLARE c CURSOR WITH HOLD FOR SELECT 1", "FETCH c ?", "proof, COMMIT"],
+            ),
+            (
+                "SELECT 1; DECLARE c CURSOR WITH HOLD FOR SELECT 1; FETCH c",
+                &["[SELECT 1", "cursor DECLARE c CURSOR WITH HOLD FOR SELECT 1", "FETCH c ?", "]"],
+            ),
             (
                 "BEGIN; SELECT f(); COMMIT AND CHAIN; SELECT g()",
                 &["BEGIN; SELECT f() ?", "proof, COMMIT AND CHAIN", "SELECT g() ?"],

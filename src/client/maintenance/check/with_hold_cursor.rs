@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::write_check::declares_hold;
 use crate::client::Session;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::maintenance::query_split::{Trial, part_of};
 use crate::protocol::frame::Header;
 use crate::protocol::{TxStatus, frontend};
 use crate::shared::Statement as Prepared;
@@ -18,7 +19,7 @@ use crate::sql::own_statements::transaction::{
     COMMIT, close_cursor, declaration_of, declare_run_once, rewind_cursor, run_cursor,
 };
 use crate::sql::with_hold_cursor::query_of;
-use crate::sql::{LexContext, SessionEffect, Statement};
+use crate::sql::{Kind, LexContext, SessionEffect, Statement, TransactionVerb};
 
 /// Most declarations that are known in a transaction.
 const MOST_CURSORS: usize = 1000;
@@ -31,6 +32,10 @@ impl Declared {
     pub(in crate::client) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|one| &**one)
     }
+}
+
+fn is_plain(statement: &Statement) -> bool {
+    !matches!(statement.kind, Kind::Transaction(_))
 }
 
 /// The name of the cursor it declares, if it can be sent again.
@@ -49,12 +54,38 @@ fn run_once<'s>(statement: &'s Statement, text: &[u8], context: LexContext) -> O
 }
 
 impl Session {
-    /// Whether a holdable cursor is declared where its query cannot be run before: among other statements of one message.
+    /// Whether a holdable cursor is declared where its query cannot be run before: among statements that open or end blocks, and in
+    /// none.
     pub(in crate::client) fn cannot_try(&self, statement: &Statement, cached: &Cached, context: LexContext) -> bool {
-        let alone = || cached.analysis.single().is_some();
-        self.must_prove()
-            && declares_hold(statement)
-            && !(alone() && run_once(statement, &cached.text, context).is_some())
+        if !self.must_prove() || !declares_hold(statement) {
+            return false;
+        }
+        let all = &cached.analysis.statements;
+        run_once(statement, &cached.text, context).is_none()
+            || cached.analysis.single().is_none() && !(self.stands_in_block(statement, all) || all.iter().all(is_plain))
+    }
+
+    /// Whether a block is open where that statement of a message stands.
+    fn stands_in_block(&self, statement: &Statement, all: &[Statement]) -> bool {
+        let before = all.iter().take_while(|one| one.span.start < statement.span.start);
+        before.fold(self.flow.status == TxStatus::Block, |open, one| match &one.kind {
+            Kind::Transaction(TransactionVerb::Begin(_)) => true,
+            Kind::Transaction(TransactionVerb::Commit { chain } | TransactionVerb::Rollback { chain }) => {
+                open && *chain
+            }
+            Kind::Transaction(verb) => open && !verb.ends_transaction(),
+            _ => open,
+        })
+    }
+
+    /// How the cursor is tried that a statement among others declares.
+    pub(in crate::client) fn trial_of(&self, one: &Statement, text: &[u8], all: &[Statement]) -> Option<Trial> {
+        if !declares_hold(one) || all.len() < 2 {
+            return None;
+        }
+        let (name, once) = run_once(one, text, self.lex_context())?;
+        let (start, end) = (one.span.start as usize, one.span.end as usize);
+        Some(Trial { text: part_of(text, start, end), once, name: name.into(), tag: one.tag })
     }
 
     /// Tries a cursor that a simple query declares. False: it is no such query.
@@ -69,27 +100,33 @@ impl Session {
             self.begin_block();
         }
         self.flow.doubt.add(statement);
-        let declared = Expected::hidden(What::Query(Some(cached.clone())), Hide::Ready).proof(Proof::Subject);
-        self.send_query(&cached.text, declared);
+        let trial = Trial { text: cached.text.to_vec(), once, name: name.into(), tag: statement.tag };
+        self.send_trial(&trial, cached.clone(), if own_block { Hide::All } else { Hide::AllButReady });
+        if own_block {
+            let end = Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End);
+            self.send_query(COMMIT.as_bytes(), end);
+        }
+        true
+    }
+
+    /// Sends the statements that declare a cursor and try it; `last` is for the last of them.
+    pub(in crate::client) fn send_trial(&mut self, tried: &Trial, cached: Rc<Cached>, last: Hide) {
+        let name = &*tried.name;
+        let declared = Expected::hidden(What::Query(Some(cached)), Hide::Ready).proof(Proof::Subject);
+        self.send_query(&tried.text, declared);
         let trial = |hide| Expected::hidden(What::Query(None), hide).proof(Proof::Trial);
         self.send_query(close_cursor(name).as_bytes(), trial(Hide::All));
-        self.send_query(&once, trial(Hide::All));
+        self.send_query(&tried.once, trial(Hide::All));
         let declaration = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Declared);
         self.send_query(declaration_of(name).as_bytes(), declaration);
         self.send_query(run_cursor(name).as_bytes(), trial(Hide::All));
         if let Some(question) = self.question_beside(self.flow.doubt, Some(name)) {
             self.flow.asked = true;
             let mut expected = trial(Hide::All);
-            expected.refusal = Some(Box::new(self.unproven(statement.tag)));
+            expected.refusal = Some(Box::new(self.unproven(tried.tag)));
             self.send_query(question.as_bytes(), expected);
         }
-        let last = if own_block { Hide::All } else { Hide::AllButReady };
         self.send_query(rewind_cursor(name).as_bytes(), trial(last));
-        if own_block {
-            let end = Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End);
-            self.send_query(COMMIT.as_bytes(), end);
-        }
-        true
     }
 
     /// Tries a cursor that an Execute declares. False: it does not.
