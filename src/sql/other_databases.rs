@@ -41,14 +41,11 @@ fn names(mut lexer: Lexer<'_>, dbname: &[u8]) -> bool {
     let text = lexer.text();
     loop {
         let token = lexer.next();
-        match token.shape {
-            Shape::End => return false,
-            _ if token.keyword == K::Database => {
-                if lists(&mut lexer, text, dbname) {
-                    return true;
-                }
-            }
-            _ => {}
+        if token.shape == Shape::End {
+            return false;
+        }
+        if token.keyword == K::Database && lists(&mut lexer, text, dbname) {
+            return true;
         }
     }
 }

@@ -265,10 +265,13 @@ fn major(version: &str) -> u32 {
     version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
-/// How a function can be called, as SQL: the least and the most arguments, and a letter for the type of each.
+/// How a function can be called, as SQL: the least and the most arguments, and a letter for the type of each. CALL has a place
+/// for what a procedure gives back, too.
 fn signature() -> String {
     format!(
-        "CASE WHEN p.prokind = 'p' OR EXISTS (SELECT FROM pg_aggregate g WHERE g.aggfnoid = p.oid AND g.aggkind <> 'n') THEN NULL \
+        "CASE WHEN EXISTS (SELECT FROM pg_aggregate g WHERE g.aggfnoid = p.oid AND g.aggkind <> 'n') THEN NULL \
+            WHEN p.prokind = 'p' THEN concat_ws(' ', coalesce(cardinality(p.proallargtypes), p.pronargs) - p.pronargdefaults, \
+            CASE WHEN p.provariadic <> 0 THEN 255 ELSE coalesce(cardinality(p.proallargtypes), p.pronargs) END) \
             ELSE concat_ws(' ', p.pronargs - p.pronargdefaults, CASE WHEN p.provariadic <> 0 THEN 255 ELSE p.pronargs END, \
             (SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u (type, at))) END"
     )

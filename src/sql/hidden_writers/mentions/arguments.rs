@@ -93,7 +93,8 @@ impl Signature {
         number && self.kinds.iter().zip(arguments.given).all(|(kind, given)| given.fits(*kind))
     }
 
-    /// Whether such a call may leave something to its defaults, or hand over a list of any length. Of a procedure nothing is known.
+    /// Whether such a call may leave something to its defaults, or hand over a list of any length. Of some aggregates nothing is
+    /// known.
     pub fn lacks(&self, arguments: &Arguments) -> bool {
         let known = *self != Self::default();
         self.takes(arguments)
@@ -157,6 +158,34 @@ pub(in crate::sql::hidden_writers) fn arguments(mut lexer: Lexer<'_>) -> Argumen
         length += 1;
     }
     found
+}
+
+/// Whether it is `ts_rewrite` with three arguments, which runs no text.
+pub(in crate::sql::hidden_writers) fn rewrites(function: &[u8], behind: Lexer<'_>) -> bool {
+    function == b"ts_rewrite" && arguments(behind).count == Some(3)
+}
+
+/// The argument of a function that is its text, where only that one runs.
+pub(in crate::sql::hidden_writers) fn text_of<'a>(function: &[u8], mut behind: Lexer<'a>) -> Option<Lexer<'a>> {
+    let nth = match function {
+        b"ts_rewrite" => 1,
+        b"ts_stat" | b"query_to_xml" | b"query_to_xmlschema" | b"query_to_xml_and_xmlschema" => 0,
+        _ => return None,
+    };
+    let (mut depth, mut at) = (0_usize, 0);
+    while at < nth {
+        match behind.next().shape {
+            Shape::Punct(b'(' | b'[') => depth += 1,
+            Shape::Punct(b')' | b']') => depth = depth.checked_sub(1)?,
+            Shape::Punct(b',') if depth == 0 => at += 1,
+            Shape::End => return None,
+            _ => {}
+        }
+    }
+    // By its name it may be any of them.
+    let mut ahead = behind.clone();
+    let (first, one) = (ahead.next(), ahead.next());
+    (!(first.is_name() && matches!(one.shape, Shape::Punct(b'=' | b':')))).then_some(behind)
 }
 
 fn kind(first: [Token; 4], length: usize, text: &[u8]) -> Given {

@@ -13,7 +13,7 @@ use super::utility::is_utility;
 use crate::sql::classify::analyzer::Scope;
 use crate::sql::classify::function_calls;
 use crate::sql::classify::one_statement;
-use crate::sql::hidden_writers::mentions::arguments::{Given, Sides};
+use crate::sql::hidden_writers::mentions::arguments::{Given, Sides, rewrites, text_of};
 use crate::sql::hidden_writers::mentions::ctes::Ctes;
 use crate::sql::lex::keyword::Keyword as K;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
@@ -512,8 +512,11 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             let arguments = self.lexer.clone();
             if runs_text(&own) {
                 (self.tell)(Mention::RunsText);
-                if !gives_constant(arguments.clone()) {
-                    let built = self.builder.arguments(arguments.clone());
+                if !gives_constant(arguments.clone()) && !rewrites(&own, arguments.clone()) {
+                    let built = match text_of(&own, arguments.clone()) {
+                        Some(text) => self.builder.argument(text),
+                        None => self.builder.arguments(arguments.clone()),
+                    };
                     // Of a relation it is given no more than the name.
                     let built = if names_relation(&own) { built.min(Built::Quoted) } else { built };
                     (self.tell)(Mention::Builds(built));

@@ -4,6 +4,7 @@
 
 use std::cell::OnceCell;
 
+use super::pieces::{Edges, Piece, built, grown, of_one, one_of};
 use super::variables::{Known, Variables};
 use crate::sql::lex::keyword::Keyword as K;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
@@ -40,18 +41,6 @@ const MOST_TOKENS: usize = 4096;
 /// Variables that are assigned from one another, and calls in calls, up to this depth.
 const DEEPEST: u8 = 12;
 
-/// One part of a text.
-#[derive(Clone, Debug, PartialEq)]
-enum Piece {
-    Text(Vec<u8>),
-    /// A name or value that is quoted where it has to be, and how what it was made of is built.
-    Quoted(Built),
-    /// What the function is given.
-    Given,
-    /// A variable to which texts of that kind are assigned, and whether each of them ends outside quotes.
-    Variable(Built, bool),
-}
-
 /// Reads the expressions of one text.
 pub(in crate::sql::hidden_writers) struct Builder<'a> {
     whole: Lexer<'a>,
@@ -76,6 +65,13 @@ impl<'a> Builder<'a> {
         let mut reading = Reading { builder: self, left: MOST_TOKENS, depth: 0, under_way: Vec::new(), columns };
         let Some(all) = reading.list(&mut lexer) else { return Built::Open };
         all.iter().map(of_one).max().unwrap_or_default()
+    }
+
+    /// How one argument is built; the lexer stands in front of it.
+    pub fn argument(&self, mut lexer: Lexer<'a>) -> Built {
+        let columns = self.place == Place::Body && self.variables().reads_tables;
+        let mut reading = Reading { builder: self, left: MOST_TOKENS, depth: 0, under_way: Vec::new(), columns };
+        reading.expression(&mut lexer).map_or(Built::Open, |pieces| built(&pieces))
     }
 
     fn variables(&self) -> &Variables<'a> {
@@ -121,26 +117,81 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn term(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
+        let pieces = self.uncast(lexer)?;
+        let pieces = self.cast(pieces, lexer)?;
+        (!pieces.contains(&Piece::Open)).then_some(pieces)
+    }
+
+    /// A term without the cast behind it, which may make a number of anything.
+    fn uncast(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
         let text = lexer.text();
         let token = self.next(lexer)?;
-        let pieces = match token.shape {
+        Some(match token.shape {
             Shape::Str(_) => vec![Piece::Text(decode(token, text))],
             Shape::Number => vec![Piece::Text(token.text(text).to_vec())],
             Shape::Param if self.builder.place == Place::Constant => return None,
             Shape::Param => vec![Piece::Given],
             Shape::Punct(b'(') => {
-                let inner = self.deeper(|own| own.expression(lexer))?;
-                if !self.next(lexer)?.is(b')') {
-                    return None;
+                let mut inside = lexer.clone();
+                match self.deeper(|own| own.expression(&mut inside)) {
+                    Some(inner) if self.next(&mut inside)?.is(b')') => {
+                        *lexer = inside;
+                        inner
+                    }
+                    _ => {
+                        self.skip_group(lexer)?;
+                        vec![Piece::Open]
+                    }
                 }
-                inner
             }
+            Shape::Word if token.keyword == K::Case => self.branches(lexer)?,
             Shape::Word if matches!(token.keyword, K::True | K::False | K::Null) => number(),
             Shape::Punct(b'-') if self.next(lexer)?.shape == Shape::Number => number(),
             _ if token.is_name() => self.named(token, lexer)?,
             _ => return None,
-        };
-        self.cast(pieces, lexer)
+        })
+    }
+
+    /// Goes behind the end of a group in parentheses.
+    fn skip_group(&mut self, lexer: &mut Lexer<'a>) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            let token = self.next(lexer)?;
+            match token.shape {
+                Shape::Punct(b'(') => depth += 1,
+                Shape::Punct(b')') if depth == 0 => return Some(()),
+                Shape::Punct(b')') => depth -= 1,
+                Shape::End => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// What a CASE may be; the lexer stands behind that word.
+    fn branches(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
+        let (mut all, mut open, mut inner) = (Vec::new(), false, 0_usize);
+        loop {
+            let token = self.next(lexer)?;
+            match (token.shape, token.keyword) {
+                (Shape::End | Shape::Punct(b';'), _) => return None,
+                (Shape::Punct(b'('), _) => self.skip_group(lexer)?,
+                (_, K::Case) => inner += 1,
+                (_, K::End) if inner > 0 => inner -= 1,
+                (_, K::End) => break,
+                (_, K::Then | K::Else) if inner == 0 => {
+                    let mut branch = lexer.clone();
+                    match self.deeper(|own| own.expression(&mut branch)) {
+                        Some(pieces) => {
+                            all.push(pieces);
+                            *lexer = branch;
+                        }
+                        None => open = true,
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(vec![if open { Piece::Open } else { one_of(&all) }])
     }
 
     /// What a name stands for: a call or a variable.
@@ -154,7 +205,11 @@ impl<'a> Reading<'_, 'a> {
             if next.is(b'(') {
                 *lexer = ahead;
                 let own = parts == 1 || parts == 2 && first == b"pg_catalog";
-                return if own { self.call(&last, lexer) } else { None };
+                if own {
+                    return self.call(&last, lexer);
+                }
+                self.skip_group(lexer)?;
+                return Some(vec![Piece::Open]);
             }
             if next.is(b'[') {
                 while !self.next(&mut ahead)?.is(b']') {}
@@ -175,32 +230,55 @@ impl<'a> Reading<'_, 'a> {
         if !plain {
             return None;
         }
-        self.variable(first).map(|piece| vec![piece])
+        Some(vec![self.variable(first)])
     }
 
-    fn variable(&mut self, name: Vec<u8>) -> Option<Piece> {
+    fn variable(&mut self, name: Vec<u8>) -> Piece {
         if self.under_way.contains(&name) {
             // Whatever else is assigned to it counts where its assignments are read.
-            return Some(Piece::Variable(Built::Constant, true));
+            return Piece::Variable(Built::Constant, true, Edges::UNKNOWN);
         }
         match self.builder.variables().of_name(&name) {
-            Known::Filled => None,
+            Known::Filled => Piece::Open,
             Known::Assigned(all) => {
                 let all = all.to_vec();
-                self.under_way.push(name);
-                let (mut worst, mut balanced) = (Built::Constant, true);
-                for mut expression in all {
-                    let pieces = self.deeper(|own| own.expression(&mut expression))?;
-                    let (built, ends_plain) = built_and_balanced(&pieces);
-                    (worst, balanced) = (worst.max(built), balanced && ends_plain);
-                }
+                self.under_way.push(name.clone());
+                let found = self.assigned(&name, all);
                 self.under_way.pop();
-                (worst < Built::Open).then_some(Piece::Variable(worst, balanced))
+                found
             }
-            Known::Declared => Some(Piece::Given),
-            Known::Not if self.builder.place == Place::Body && !self.columns => Some(Piece::Given),
-            Known::Not => None,
+            Known::Declared => Piece::Given,
+            Known::Not if self.builder.place == Place::Body && !self.columns => Piece::Given,
+            Known::Not => Piece::Open,
         }
+    }
+
+    /// What a variable is by the expressions that are assigned to it.
+    fn assigned(&mut self, name: &[u8], all: Vec<Lexer<'a>>) -> Piece {
+        let (mut bases, mut added, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+        for expression in all {
+            let mut own = expression.clone();
+            let Some(pieces) = self.deeper(|reading| reading.expression(&mut own)) else { return Piece::Open };
+            match (self.behind_itself(name, expression), &*pieces) {
+                (Some(mut rest), _) => match self.deeper(|reading| reading.expression(&mut rest)) {
+                    Some(rest) => added.push(rest),
+                    None => return Piece::Open,
+                },
+                (None, [Piece::Text(text)]) => bases.push(text.clone()),
+                (None, _) => {}
+            }
+            whole.push(pieces);
+        }
+        let grows = !added.is_empty() && !bases.is_empty() && bases.len() + added.len() == whole.len();
+        if grows { grown(&bases, &added) } else { one_of(&whole) }
+    }
+
+    /// `name || …`: what stands behind.
+    fn behind_itself(&mut self, own: &[u8], mut lexer: Lexer<'a>) -> Option<Lexer<'a>> {
+        let first = self.next(&mut lexer)?;
+        let (one, two) = (self.next(&mut lexer)?, self.next(&mut lexer)?);
+        let itself = first.is_name() && name(first, lexer.text()) == own;
+        (itself && one.is(b'|') && two.is(b'|') && two.start == one.end).then_some(lexer)
     }
 
     /// What one of the functions makes that are known to put nothing else into a text.
@@ -211,23 +289,24 @@ impl<'a> Reading<'_, 'a> {
                 let inner = arguments.iter().map(of_one).max().unwrap_or_default();
                 return Some(vec![Piece::Quoted(inner)]);
             }
-            b"format" => return format(arguments),
+            b"format" => return Some(format(arguments).unwrap_or_else(|| vec![Piece::Open])),
             _ => {}
         }
-        let mut all: Vec<Vec<Piece>> = arguments.into_iter().collect::<Option<_>>()?;
-        match function {
-            b"concat" => Some(all.concat()),
+        let Some(mut all) = arguments.into_iter().collect::<Option<Vec<Vec<Piece>>>>() else {
+            return Some(vec![Piece::Open]);
+        };
+        Some(match function {
+            b"concat" => all.concat(),
             b"concat_ws" if !all.is_empty() => {
                 let between = all.remove(0);
-                Some(all.join(&between[..]))
+                all.join(&between[..])
             }
-            b"lower" | b"upper" | b"btrim" if all.len() == 1 => all.pop(),
-            b"coalesce" => {
-                let worst = all.iter().map(|pieces| built(pieces)).max()?;
-                (worst < Built::Open).then(|| vec![Piece::Variable(worst, false)])
-            }
-            _ => None,
-        }
+            b"lower" | b"upper" | b"btrim" if all.len() == 1 => all.remove(0),
+            b"coalesce" if !all.is_empty() => vec![one_of(&all)],
+            // It is the first one, or nothing.
+            b"nullif" if all.len() == 2 => vec![one_of(all.get(..1)?)],
+            _ => vec![Piece::Open],
+        })
     }
 
     /// The arguments of a call, up to behind its closing parenthesis; those that may be anything are None.
@@ -322,7 +401,7 @@ fn number() -> Vec<Piece> {
 /// Whether an expression ends in front of this token.
 fn ends(token: Token, text: &[u8]) -> bool {
     matches!(token.shape, Shape::End | Shape::Punct(b';' | b',' | b')'))
-        || matches!(token.keyword, K::Into | K::Using)
+        || matches!(token.keyword, K::Into | K::Using | K::When | K::Then | K::Else | K::End)
         || token.shape == Shape::Word && token.text(text).eq_ignore_ascii_case(b"loop")
 }
 
@@ -362,107 +441,6 @@ fn format(arguments: Vec<Option<Vec<Piece>>>) -> Option<Vec<Piece>> {
     }
     pieces.push(Piece::Text(chunk));
     Some(pieces)
-}
-
-/// What the parts make together.
-fn built(pieces: &[Piece]) -> Built {
-    built_and_balanced(pieces).0
-}
-
-/// The same, and whether the text ends outside quotes whatever it is given.
-fn built_and_balanced(pieces: &[Piece]) -> (Built, bool) {
-    let full: Vec<&Piece> =
-        pieces.iter().filter(|piece| !matches!(piece, Piece::Text(text) if text.is_empty())).collect();
-    if let [Piece::Variable(alone, balanced)] = &*full {
-        return (*alone, *balanced);
-    }
-    let open = (Built::Open, false);
-    let mut worst = Built::Constant;
-    // The constants ahead of a part, as one text; and whether something stands among them that may open a quote.
-    let (mut ahead, mut unknown) = (Vec::<u8>::new(), false);
-    for (at, piece) in full.iter().enumerate() {
-        let before = at.checked_sub(1).and_then(|at| full.get(at)).copied();
-        let behind = full.get(at + 1).copied();
-        let alone = |ahead: &[u8]| !hides_context(ahead) && stands_alone(before, behind);
-        match piece {
-            Piece::Text(text) => ahead.extend_from_slice(text),
-            Piece::Quoted(inner) => {
-                if !stays_quoted(&ahead, behind) || unknown && *inner == Built::Open {
-                    return open;
-                }
-                worst = worst.max(if unknown { Built::Given } else { Built::Quoted });
-                ahead.extend_from_slice(b" x ");
-            }
-            Piece::Given | Piece::Variable(..) if !alone(&ahead) => return open,
-            Piece::Given => {
-                (worst, unknown) = (Built::Given, true);
-                ahead.extend_from_slice(b" x ");
-            }
-            Piece::Variable(built, balanced) => {
-                (worst, unknown) = (worst.max(*built), unknown || !balanced);
-                ahead.extend_from_slice(b" x ");
-            }
-        }
-    }
-    (worst, !unknown && is_balanced(&ahead))
-}
-
-fn is_balanced(text: &[u8]) -> bool {
-    let even = |quote: u8| memchr::memchr_iter(quote, text).count().is_multiple_of(2);
-    even(b'\'') && even(b'"') && !hides_context(text)
-}
-
-fn of_one(pieces: &Option<Vec<Piece>>) -> Built {
-    pieces.as_ref().map_or(Built::Open, |pieces| built(pieces))
-}
-
-fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
-}
-
-/// Whether a quoted name or value behind that text stays a name or a value, and calls nothing.
-fn stays_quoted(ahead: &[u8], behind: Option<&Piece>) -> bool {
-    let called = matches!(behind, Some(Piece::Text(text)) if begins_call(text))
-        || matches!(behind, Some(Piece::Given | Piece::Variable(..)));
-    let word = ahead.iter().rposition(|byte| !is_letter(*byte)).map_or(0, |at| at + 1);
-    // Where a statement begins a name would say which.
-    let begun = ahead.get(..word).unwrap_or_default().trim_ascii_end();
-    let runs = memchr::memmem::find(&ahead.to_ascii_lowercase(), b"execute").is_some();
-    is_balanced(ahead) && !called && !runs && !begun.is_empty() && !begun.ends_with(b";")
-}
-
-/// Whether a name in front of that text is called, with the letters that it begins with or without them.
-fn begins_call(text: &[u8]) -> bool {
-    let letters = text.iter().position(|byte| !is_letter(*byte)).unwrap_or(text.len());
-    text.get(letters..).unwrap_or_default().trim_ascii_start().starts_with(b"(")
-}
-
-/// Whether what follows that text may be read otherwise than by itself: in a comment, a dollar-quoted constant, behind a backslash.
-fn hides_context(ahead: &[u8]) -> bool {
-    let dollar = ahead
-        .windows(2)
-        .any(|two| matches!(two, [b'$', next] if *next == b'$' || next.is_ascii_alphabetic() || *next == b'_'));
-    let find = |what: &[u8]| memchr::memmem::find(ahead, what).is_some();
-    dollar || find(b"\\") || find(b"--") || find(b"/*")
-}
-
-/// Whether what is given stands between constants so that no word reaches beyond it.
-fn stands_alone(before: Option<&Piece>, behind: Option<&Piece>) -> bool {
-    let ahead = match before {
-        None => true,
-        Some(Piece::Text(text)) => !text.trim_ascii().is_empty() && !text.last().copied().is_some_and(is_letter),
-        Some(_) => false,
-    };
-    ahead
-        && match behind {
-            None => true,
-            Some(Piece::Text(text)) => {
-                let rest = text.trim_ascii_start();
-                !rest.is_empty() && !rest.starts_with(b"(") && !text.first().copied().is_some_and(is_letter)
-                    || rest.is_empty()
-            }
-            Some(_) => false,
-        }
 }
 
 #[cfg(test)]

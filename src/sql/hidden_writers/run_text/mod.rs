@@ -2,5 +2,6 @@
 
 pub(in crate::sql::hidden_writers) mod built;
 pub(in crate::sql::hidden_writers) mod languages;
+mod pieces;
 pub(in crate::sql::hidden_writers) mod remote;
 pub(in crate::sql::hidden_writers) mod variables;
