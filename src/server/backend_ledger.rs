@@ -6,13 +6,13 @@
 //! kill -9; it is a list of lines that grows and is written anew from time to time, and a line too many costs no more than a look
 //! at the server. What is noted of a server on another machine is on the disk before that connection is used, since its back ends outlive
 //! a crash of this machine; those of a server on this machine die with it, and survive no more than the process. One fsync serves all that
-//! were noted before it. The secret of its cancel key is noted as well: who has it reaches that very back end and no other.
+//! were noted before it. The file has room at its end that is written already, so that a full disk keeps nothing from being noted. The secret of its cancel key is noted as well: who has it reaches that very back end and no other.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 
 /// Lines beyond those that are needed, before the file is written anew.
 const SPARE: usize = 256;
+/// Room at the end of the file that is there already (bytes): a back end can be noted though the disk is full.
+const ROOM: usize = 256 * 1024;
 /// Longest file that is taken for one of ours (bytes).
 const LONGEST: u64 = 64 << 20;
 
@@ -101,6 +103,10 @@ struct OnDisk {
     path: PathBuf,
     file: Arc<File>,
     lines: usize,
+    /// Where the next line goes.
+    end: u64,
+    /// A line could not be written: the file is to be written anew.
+    lacks: bool,
     /// Lines noted in all.
     noted: u64,
 }
@@ -155,12 +161,16 @@ impl Ledger {
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(on_disk) = disk.as_mut() {
             let noted = on_disk.noted + 1;
-            let written = if on_disk.lines > 2 * needed + SPARE {
-                OnDisk::write(&on_disk.path, &self.known()).map(|anew| *on_disk = anew)
-            } else {
-                on_disk.lines += 1;
-                on_disk.file.as_ref().write_all(&line)
+            let anew = (on_disk.lacks || on_disk.lines > 2 * needed + SPARE)
+                .then(|| OnDisk::write(&on_disk.path, &self.known()));
+            let written = match anew {
+                Some(Ok(anew)) => {
+                    *on_disk = anew;
+                    Ok(())
+                }
+                _ => on_disk.append(&line),
             };
+            on_disk.lacks |= written.is_err();
             on_disk.noted = noted;
             let path = on_disk.path.clone();
             drop(disk);
@@ -227,14 +237,25 @@ impl OnDisk {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
         let all = known.live.values().chain(known.strays.iter().map(|stray| &stray.backend));
         let lines: Vec<Vec<u8>> = all.map(line).collect();
-        file.write_all(&lines.concat())?;
+        let mut bytes = lines.concat();
+        let end = bytes.len();
+        bytes.resize(end + ROOM, b' ');
+        file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
         // The name too.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), lines: lines.len(), noted: 0 })
+        let (path, file, lines) = (path.to_owned(), Arc::new(file), lines.len());
+        Ok(Self { path, file, lines, end: end as u64, lacks: false, noted: 0 })
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(line, self.end)?;
+        self.end += line.len() as u64;
+        self.lines += 1;
+        Ok(())
     }
 }
 
@@ -317,6 +338,20 @@ mod tests {
         });
         assert_eq!(synced(), 30);
         drop((here, elsewhere));
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_back_end_is_noted_where_the_disk_has_no_room_left() {
+        let path = path("full");
+        let ledger = Arc::new(Ledger::open(&path).unwrap());
+        let length = || fs::metadata(&path).unwrap().len();
+        let before = length();
+        let noted: Vec<_> = (0..200).map(|id| ledger.add(id, backend(id as u32), false)).collect();
+        assert_eq!(length(), before, "nothing more is asked of the disk");
+        let pids = Ledger::open(&path).unwrap().strays().iter().map(|stray| stray.backend.pid).collect::<Vec<_>>();
+        assert_eq!(pids, (0..200).collect::<Vec<u32>>());
+        drop(noted);
         fs::remove_file(&path).unwrap();
     }
 
