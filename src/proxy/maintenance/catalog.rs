@@ -349,10 +349,15 @@ pub(in crate::proxy) async fn watch(hub: Weak<Hub>) {
         tick.tick().await;
         let Some(strong) = hub.upgrade() else { return };
         attended.retain(|_, task| !task.is_finished());
-        let mut all = strong.databases.all();
+        // Nobody has to be asked about one that is open and not in use: most, where there are hundreds.
+        let wanted = |database: Arc<Database>| {
+            let unused = database.pools().is_empty();
+            (!unused || is_closed(&database)).then_some((unused, database))
+        };
+        let mut all: Vec<_> = strong.databases.all().into_iter().filter_map(wanted).collect();
         // Those that clients use come first.
-        all.sort_by_key(|database| database.pools().is_empty());
-        for database in all {
+        all.sort_by_key(|(unused, _)| *unused);
+        for (_, database) in all {
             if attended.contains_key(&database.name) || !Arc::ptr_eq(&first_name(&strong, &database), &database) {
                 continue;
             }

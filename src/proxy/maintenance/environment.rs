@@ -75,7 +75,9 @@ fn concerned(client: &Client, to: DrainTo) -> bool {
 }
 
 /// Idle clients that are told of a flip at a time.
-const PUSHED_AT_ONCE: usize = 32;
+const PUSHED_AT_ONCE: usize = 16;
+/// How long others are served in between.
+const PUSH_PAUSE: Duration = Duration::from_millis(1);
 
 /// Asks the clients of a core to look at the gate: at once those for whom something is under way, and a few at a time those that
 /// are idle. To tell ten thousand takes a while, in which others want to be served.
@@ -89,7 +91,7 @@ fn push_flip(core: &Core, gate: &Arc<Gate>) {
     tokio::task::spawn_local(async move {
         for some in idle.chunks(PUSHED_AT_ONCE) {
             some.iter().for_each(|client| client.ask(Ask::Flip));
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PUSH_PAUSE).await;
         }
     });
 }
