@@ -34,6 +34,7 @@ pub use crate::auth::decoy::Decoy;
 pub use crate::auth::error::AuthError;
 pub use crate::auth::scram::ScramVerifier;
 pub use crate::auth::secret::{Credential, Password, Secret, SecretKind};
+pub(crate) use crate::auth::server::password_of;
 pub use crate::auth::server::{Authenticated, ClientAuth, Method, Step};
 pub use crate::auth::userlist::{Userlist, UserlistError};
 

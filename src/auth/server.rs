@@ -375,7 +375,7 @@ fn body(code: i32, data: &[u8]) -> Vec<u8> {
 }
 
 /// The password in a `p` message: one string, ended by the body's only NUL.
-fn password_of(message: &[u8]) -> Result<&[u8], AuthError> {
+pub(crate) fn password_of(message: &[u8]) -> Result<&[u8], AuthError> {
     match message.split_last() {
         Some((0, password)) if password.contains(&0) => Err(AuthError::protocol("invalid password packet size")),
         Some((0, [])) => Err(AuthError::EmptyPassword),

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use crate::shared::cancel_keys::Keys;
 pub use crate::shared::client::{Client, Phase};
@@ -57,6 +57,9 @@ pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
 const JOBS: usize = 1024;
 /// Parts of a map that each database has, each with a lock of its own: there may be hundreds of databases.
 const SHARDS: usize = 8;
+
+/// See [`Hub::judged_elsewhere`].
+const MOST_JUDGED: usize = 32;
 
 /// What is read from the configuration and may change at a reload.
 pub struct Setup {
@@ -131,6 +134,8 @@ pub struct Hub {
     pub too_many_files: Occasionally,
     /// Clients beyond max_client_conn, for the log.
     pub too_many_clients: Occasionally,
+    /// Passwords that are judged elsewhere (LDAP, PAM) at a time.
+    pub judged_elsewhere: Semaphore,
     /// Who asks servers about users.
     pub lookups: Lookups,
     /// To the proxy's main loop.
@@ -227,6 +232,7 @@ impl Hub {
             readings: AtomicU64::new(1),
             keys: Keys::default(),
             lookups: Lookups::default(),
+            judged_elsewhere: Semaphore::new(MOST_JUDGED),
             layers: Layers::default(),
             stats: crate::shared::stats::Stats::new(parts.cores),
             refused_statements: RefusedStatements::default(),

@@ -68,15 +68,15 @@ fn cluster(hba: &[&str]) -> Cluster {
 
 /// A server whose HBA file is the one that is tried, another one that trusts everybody, and pgsluice before that, with the
 /// file of the first.
-struct Beside {
-    proxy: Proxy,
-    judge: Cluster,
+pub struct Beside {
+    pub proxy: Proxy,
+    pub judge: Cluster,
     _behind: Cluster,
     /// Where the file is from which pgsluice reads.
     file: PathBuf,
 }
 
-fn beside(lines: &[&str]) -> Beside {
+pub fn beside(lines: &[&str]) -> Beside {
     let judge = cluster(lines);
     let ident = judge.primary().data_dir().join("pg_ident.conf");
     std::fs::write(&ident, MAPS).unwrap();

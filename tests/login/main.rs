@@ -14,6 +14,8 @@ mod auth_query;
 mod client;
 mod cve;
 mod hba;
+#[cfg(any(feature = "ldap", feature = "pam"))]
+mod outside;
 mod pgbouncer;
 mod stand;
 mod timing;

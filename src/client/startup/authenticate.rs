@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::login_rule;
 use super::negotiate::{Named, Refused};
+use super::{login_rule, outside};
 use crate::auth::hba::RuleMethod;
 use crate::auth::{AuthError, ClientAuth, Credential, Method, Secret, Step};
 use crate::client::replication::Replication;
@@ -68,9 +68,8 @@ pub(super) async fn authenticate(
             login_rule::check_peer(core, rules, &rule, stream, candidate, named).await?;
             by_secret(core, stream, candidate, Method::Trust, named).await?
         }
-        RuleMethod::Reject | RuleMethod::Ldap | RuleMethod::Pam => {
-            return Err(login_rule::failed(rule.method, candidate.user).into());
-        }
+        RuleMethod::Ldap | RuleMethod::Pam => outside::prove(core, stream, &rule, candidate, named).await?,
+        RuleMethod::Reject => return Err(login_rule::failed(rule.method, candidate.user).into()),
     };
     login_rule::check_certificate(core, rules, &rule, stream, candidate, named).await?;
     Ok(credential)
@@ -182,7 +181,7 @@ async fn prove(
 }
 
 /// Reads the body of one `p` message, and nothing behind it.
-async fn answer(stream: &mut Stream, most: usize) -> Result<Zeroizing<Vec<u8>>, Refused> {
+pub(super) async fn answer(stream: &mut Stream, most: usize) -> Result<Zeroizing<Vec<u8>>, Refused> {
     let mut input = Zeroizing::new(Vec::with_capacity(2048));
     loop {
         match peek_front(&input, most.max(HEADER)) {

@@ -6,4 +6,5 @@ mod login_rule;
 pub(in crate::client) mod login_wait;
 pub mod negotiate;
 pub mod open;
+mod outside;
 pub(in crate::client) mod startup_parameters;

@@ -126,7 +126,10 @@ pub(super) async fn run(place: Place, mut queue: mpsc::Receiver<Ask>) {
             Some(done) = desk.running.join_next() => match done {
                 Ok(done) => desk.answered(done),
                 // It has panicked: whoever waits is told that there is no answer.
-                Err(_) => desk.asked.clear(),
+                Err(_) => {
+                    desk.asked.clear();
+                    desk.line = desk.waiting.keys().cloned().collect();
+                }
             },
             () = sleep(IDLE), if desk.running.is_empty() => desk.idle.clear(),
         }
