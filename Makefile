@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres lint fmt
+.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -21,6 +21,7 @@ help:
 	@echo '  make conformance-ownership nobody is told what another has asked: ten minutes of chaos through the release binary'
 	@echo '  make conformance-limits   500 databases and 2,500 clients on 200 server connections, 5,000 looping clients, and a flip beside 10,000'
 	@echo '  make conformance-soak     30 minutes with a flip every 7 seconds, a replica and killed clients (PGSLUICE_TEST_SOAK_SECONDS)'
+	@echo '  make conformance-faults   36 faults of servers and networks under load, beside a driver that knows all servers: docs/FAULTS.md'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
 	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
@@ -92,6 +93,11 @@ conformance-limits: postgres build
 conformance-soak: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_SOAK_SECONDS=$${PGSLUICE_TEST_SOAK_SECONDS:-1800} \
 		$(CARGO) test --locked --test soak -- --nocapture
+
+# Faults of servers and of networks, one after the other; figures go to docs/FAULTS.md. PGSLUICE_TEST_FAULT=WORD: only those.
+conformance-faults: postgres build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" \
+		$(CARGO) test --locked --test faults -- --ignored --nocapture --test-threads=1
 
 # PostgreSQL's own statements, each in maintenance and in a READ ONLY transaction; what differs goes to the docs.
 conformance-corpus: postgres

@@ -9,12 +9,15 @@ use tokio::time::sleep;
 use super::commands::Caller;
 use super::language::command;
 use super::language::command::Shutdown;
+use crate::events::{Event, Kind, publish};
 use crate::protocol::Report;
 use crate::proxy::pause::close_all;
-use crate::proxy::turns::choose_again;
+use crate::proxy::turns::{Turns, choose_again};
 use crate::shared;
 use crate::shared::client::Ask;
-use crate::shared::{Database, Hub, Phase, Stop};
+use crate::shared::{Database, Hub, Phase, Reloaded, Stop};
+use crate::topology::NotDecided;
+use crate::topology::monitor::Follower;
 
 /// How often it is looked whether server connections have come back.
 const LOOK: Duration = Duration::from_millis(20);
@@ -52,11 +55,28 @@ pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(
             one(hub, name)?.disable(false);
             Ok(())
         }
+        Control::Primary { cluster, host } => primary(caller, cluster, host).await,
         Control::Reload => reload(caller).await,
         Control::Set(key, value) => set(caller, key, value).await,
         Control::Suspend => suspend(caller).await,
         Control::Shutdown(how) => shutdown(caller, *how),
     }
+}
+
+/// Decides by hand which of several servers is the primary.
+async fn primary(caller: &Caller, name: &str, host: &str) -> Result<(), Report> {
+    let unknown = || Report::error("42704", format!("cluster \"{name}\" does not exist"));
+    let cluster = caller.hub.databases.clusters().into_iter().find(|one| one.name == name).ok_or_else(unknown)?;
+    let at = cluster.decide(host).map_err(|error| {
+        let code = if matches!(error, NotDecided::Unknown(_)) { "42704" } else { "55000" };
+        Report::error(code, error.to_string())
+    })?;
+    let server = cluster.upstreams.get(at).map(|one| one.address.to_string());
+    let event = Event::new(Kind::PrimaryDecided, "the primary is decided by hand");
+    let event = event.about_server(name, server).by(&caller.who.user);
+    publish!(caller.hub.events, warn, event, client = caller.address());
+    Turns(Arc::downgrade(&caller.hub)).turned(&cluster, at).await;
+    Ok(())
 }
 
 fn one(hub: &Hub, name: &str) -> Result<Arc<Database>, Report> {
@@ -177,6 +197,17 @@ fn stopping<T>(_: T) -> Report {
 async fn reload(caller: &Caller) -> Result<(), Report> {
     let (tell, told) = oneshot::channel();
     caller.hub.control.try_send(shared::Control::Reload(tell)).map_err(stopping)?;
+    after_reload(caller, told).await
+}
+
+/// Reads the configuration of one database again.
+pub(super) async fn reload_database(caller: &Caller, name: &str) -> Result<(), Report> {
+    let (tell, told) = oneshot::channel();
+    caller.hub.control.try_send(shared::Control::ReloadDatabase(name.to_owned(), tell)).map_err(stopping)?;
+    after_reload(caller, told).await
+}
+
+async fn after_reload(caller: &Caller, told: oneshot::Receiver<Result<Reloaded, String>>) -> Result<(), Report> {
     match told.await.map_err(stopping)? {
         Ok(reloaded) => {
             for text in reloaded.told {

@@ -22,7 +22,7 @@ pub(super) const OUTCOME: &[Column] = columns![
 pub(super) const STATUS: &[Column] = columns![
     database Text, mode Text, epoch Int8, since Time, message Text, until Time, expire_at Time, writes Text, reads Text,
     on_timeout Text, drain_timeout Text, quiesced_at Time, quiesced_lsn Text, in_flight Int8, under_way Text, progress Text,
-    who Text, address Text, maintenance Bool, held Int8, discarded Int8, allowed Int8,
+    who Text, address Text, maintenance Bool, held Int8, discarded Int8, allowed Int8, cause Text, reason Text,
 ];
 
 /// Runs a command of the gate to its end.
@@ -39,6 +39,12 @@ pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table,
     tracing::warn!(
         event = "gate_command", user = %who.user, client = %caller.address(), database = %name, "{} {shown}", command.verb
     );
+    let is_offline = |name: &str| gates.get(name).is_some_and(|gate| !gate.state().mode.admits_connections());
+    if let (Verb::Online, Target::One(name)) = (command.verb, &command.target)
+        && is_offline(name)
+    {
+        super::control::reload_database(caller, name).await?;
+    }
     let handle = match command.verb {
         Verb::On => gates.maintenance_on(target, options, who, command.wait),
         Verb::Off | Verb::Online => gates.open_again(command.verb, target, options, who),
@@ -211,7 +217,7 @@ pub(super) fn show(hub: &Hub, only: Option<&str>) -> Result<Table, Report> {
     Ok(table)
 }
 
-fn status(row: Row) -> [Cell; 22] {
+fn status(row: Row) -> [Cell; 24] {
     let terms = row.terms.as_ref();
     let of = |get: fn(&Terms) -> Cell| terms.map_or(Cell::Null, get);
     [
@@ -238,6 +244,8 @@ fn status(row: Row) -> [Cell; 22] {
         row.held.into(),
         row.discarded.into(),
         row.allowed.into(),
+        of(|terms| terms.cause.word().into()),
+        row.reason.into(),
     ]
 }
 

@@ -35,11 +35,11 @@ pub use crate::config::keys::tables::{
 pub use crate::config::keys::tls_choice::{TlsCiphers, TlsProtocols};
 pub use crate::config::keys::webhook::{EventName, Webhook, WebhookUrl};
 pub use crate::config::keys::words::{
-    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode,
+    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode, Start,
     SyslogFacility, Writes,
 };
 pub use crate::config::pgbouncer::import_pgbouncer;
-pub use crate::config::values::address::{ListenAddr, POSTGRES_PORT, Upstream};
+pub use crate::config::values::address::{ListenAddr, POSTGRES_PORT, RestUrl, Upstream};
 pub use crate::config::values::plain::{Limit, Secret, Size, SocketMode, Timeout};
 pub use crate::config::values::units::{parse_duration, parse_size, show_duration, show_size};
 pub use crate::config::values::write_rules::{RuleAction, RuleStatement, RuleTable, WriteRule};

@@ -97,6 +97,18 @@ kinds! {
     PrimaryNoLongerContested "primary_no_longer_contested";
     /// An old primary has come back beside the server that was promoted in its place.
     OldPrimaryBack "old_primary_back";
+    /// Of several servers that claim to be the primary, one is known to be right by its timeline.
+    ContestSettled "contest_settled";
+    /// A person has decided which server is the primary.
+    PrimaryDecided "primary_decided";
+    /// The name of a server leads to another place.
+    ServerMoved "server_moved";
+    /// A cluster has other servers than before.
+    ServersFound "servers_found";
+    /// A database has closed by itself, since its servers take no writes.
+    Degraded "degraded";
+    /// A database that had closed by itself is open again.
+    Recovered "recovered";
     /// A certificate expires within 30 days, or has expired; repeated once a day.
     CertificateExpires "certificate_expires";
     /// The configuration was reloaded.

@@ -1,5 +1,6 @@
 //! The gate of one database: what sessions hold and ask.
 
+use super::automatic::Automatic;
 use super::command::options::OnOptions;
 use super::command::progress::{Outcome, Part, Report, Verb};
 use super::detail::{Counters, GateView, Who};
@@ -42,7 +43,19 @@ pub struct Gate {
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) record: Record,
+    /// What automation has found.
+    pub(crate) automatic: Option<Automatic>,
     pub(crate) under_way: Option<Arc<Move>>,
+}
+
+impl Desk {
+    /// The mode of both sources.
+    pub(crate) fn mode(&self) -> Mode {
+        match self.record.switches.mode() {
+            Mode::ReadWrite => self.automatic.as_ref().map_or(Mode::ReadWrite, Automatic::mode),
+            closed => closed,
+        }
+    }
 }
 
 /// A command that holds a gate.
@@ -72,8 +85,10 @@ impl Move {
 }
 
 /// What sessions are shown of a record: the mode itself once it is quiesced, the drain that leads to it before.
-pub(crate) fn view_of(name: Arc<str>, record: &Record, counters: Counters) -> GateView {
+pub(crate) fn view_of(name: Arc<str>, desk: &Desk, counters: Counters) -> GateView {
+    let record = &desk.record;
     let mode = match (record.switches.mode(), record.quiesced) {
+        (Mode::ReadWrite, _) => desk.mode(),
         (Mode::ReadOnly { writes }, None) => Mode::Draining { to: DrainTo::ReadOnly { writes } },
         (Mode::Offline, None) => Mode::Draining { to: DrainTo::Offline },
         (mode, _) => mode,
@@ -83,6 +98,7 @@ pub(crate) fn view_of(name: Arc<str>, record: &Record, counters: Counters) -> Ga
         state: State { mode, epoch: record.epoch },
         since: record.since,
         switches: record.switches.clone(),
+        automatic: desk.automatic.clone(),
         quiesced: record.quiesced,
         counters,
     }
@@ -98,7 +114,8 @@ impl Gate {
     pub(crate) fn with_record(place: ServerDatabase, name: Option<&str>, shards: usize, record: Record) -> Gate {
         let names: Vec<Arc<str>> = name.into_iter().map(Into::into).collect();
         let shown = names.first().cloned().unwrap_or_else(|| place.to_string().into());
-        let view = view_of(shown, &record, Counters::default());
+        let desk = Desk { record, automatic: None, under_way: None };
+        let view = view_of(shown, &desk, Counters::default());
         Gate {
             register: Register::new(shards, view.state),
             view: ArcSwap::from_pointee(view),
@@ -108,7 +125,7 @@ impl Gate {
             allowed: AtomicU64::new(0),
             drained: Default::default(),
             holding: Holding::default(),
-            desk: Mutex::new(Desk { record, under_way: None }),
+            desk: Mutex::new(desk),
             names: ArcSwap::from_pointee(names),
             former_names: ArcSwap::default(),
             came_closed: AtomicBool::new(false),
@@ -258,9 +275,21 @@ impl Gate {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a record into force. Only the holder of a [`Claim`] calls it.
-    pub(crate) fn publish(&self, record: &Record, counters: Counters) -> Arc<GateView> {
-        let view = Arc::new(view_of(self.name(), record, counters));
+    /// Puts a record into force. Only the holder of a [`Claim`] calls it. The epoch is raised if automation has used it meanwhile.
+    pub(crate) fn publish(&self, record: &mut Record, counters: Counters) -> Arc<GateView> {
+        let mut desk = self.desk();
+        let known = &desk.record;
+        if record.epoch <= known.epoch {
+            let same = record.switches.mode() == known.switches.mode();
+            record.epoch = if same { known.epoch } else { known.epoch.next() };
+        }
+        desk.record = record.clone();
+        self.show(&desk, counters)
+    }
+
+    /// Shows what is on the desk, which stays locked meanwhile: views come out in the order of their changes.
+    pub(crate) fn show(&self, desk: &Desk, counters: Counters) -> Arc<GateView> {
+        let view = Arc::new(view_of(self.name(), desk, counters));
         // Whoever is refused must find the reason, so the view never lags behind a mode that refuses.
         if view.state.mode == Mode::ReadWrite {
             self.set_former_names(Vec::new());

@@ -1,5 +1,6 @@
 //! What goes with a mode: who, why, until when; and the texts that applications read.
 
+use super::automatic::{Automatic, Closes};
 use super::command::when;
 use super::command::when::millis;
 use super::state::lsn::Lsn;
@@ -37,12 +38,27 @@ impl fmt::Display for Who {
 pub enum Cause {
     /// A person said so.
     Operator,
-    /// The primary is lost. Set by the monitor, once it is built.
+    /// The primary is lost.
     Degraded,
-    /// The database is read-only by its own setting. Set by the monitor, once it is built.
+    /// The database is read-only by its own setting.
     OwnSetting,
+    /// There is no primary among its servers.
+    NoPrimary,
     /// The state file was damaged: nobody knows what a person said.
     StateLost,
+}
+
+impl Cause {
+    /// As SHOW MAINTENANCE and the log have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Degraded => "primary_lost",
+            Self::OwnSetting => "own_setting",
+            Self::NoPrimary => "no_primary",
+            Self::StateLost => "state_lost",
+        }
+    }
 }
 
 /// What happens to transactions still open at drain_timeout.
@@ -155,6 +171,8 @@ pub struct GateView {
     pub since: Timestamp,
     /// Why, and with which options.
     pub switches: Switches,
+    /// What automation has found; in force where no switch is on.
+    pub automatic: Option<Automatic>,
     /// Set once the drain is over.
     pub quiesced: Option<Quiesced>,
     /// What the last transition met.
@@ -167,27 +185,60 @@ impl GateView {
         GateView { database: name.clone(), ..self.clone() }
     }
 
+    /// The terms that are in force: a person's, else what automation has found.
+    pub fn in_force(&self) -> Option<&Terms> {
+        self.switches.in_force().or_else(|| self.automatic.as_ref().map(|found| &found.terms))
+    }
+
+    /// Whether automation, and no person, keeps it closed.
+    pub fn is_automatic(&self) -> bool {
+        self.switches.mode() == Mode::ReadWrite && self.automatic.is_some()
+    }
+
+    /// The position that a replica must have replayed to serve reads while the gate is closed; None: not known yet.
+    pub fn read_floor(&self) -> Option<Lsn> {
+        match &self.automatic {
+            Some(found) if self.switches.mode() == Mode::ReadWrite => Some(found.floor),
+            _ => self.quiesced.and_then(|quiesced| quiesced.lsn),
+        }
+    }
+
     /// DETAIL of a write refused with 25006; None in read_write.
     pub fn refusal_detail(&self) -> Option<String> {
-        let terms = self.switches.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
+        let terms = self.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
         let state = match terms.cause {
-            Cause::Operator | Cause::StateLost => "is in maintenance",
-            Cause::Degraded => "is read-only because its primary is lost; reads are served by replicas",
-            Cause::OwnSetting => "is read-only by its own setting default_transaction_read_only",
+            Cause::Operator | Cause::StateLost => "is in maintenance".to_owned(),
+            Cause::Degraded => format!("is read-only: {}; reads are served by replicas", lost_since(terms)),
+            Cause::OwnSetting => "is read-only by its own setting default_transaction_read_only".to_owned(),
+            Cause::NoPrimary => "is read-only: its servers are replicas, and no primary is known".to_owned(),
         };
-        Some(self.with_message(state))
+        Some(self.with_message(&state))
+    }
+
+    /// Why it is not read_write, in a sentence.
+    pub fn reason(&self) -> Option<String> {
+        match self.state.mode {
+            Mode::ReadWrite => None,
+            mode if mode.admits_connections() => self.refusal_detail(),
+            _ => Some(self.offline_text()),
+        }
     }
 
     /// HINT of a write refused with 25006.
     pub fn refusal_hint(&self) -> Option<String> {
-        let terms = self.switches.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
+        let terms = self.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
         terms.until.map(|until| format!("Writes are expected back at {}.", when::print(until)))
     }
 
     /// Primary message of FATAL 57P03 (a connection refused) and DETAIL of FATAL 57P01 (a session ended, whose primary message
     /// is PostgreSQL's `terminating connection due to administrator command`).
     pub fn offline_text(&self) -> String {
-        self.with_message("is offline")
+        match self.automatic.as_ref().filter(|_| self.is_automatic()) {
+            Some(Automatic { closes: Closes::All, terms, .. }) => {
+                format!("database \"{}\" is offline: {}", self.database, lost_since(terms))
+            }
+            _ => self.with_message("is offline"),
+        }
     }
 
     /// HINT of 57P03 and 57P01.
@@ -197,11 +248,15 @@ impl GateView {
     }
 
     fn with_message(&self, state: &str) -> String {
-        match self.switches.in_force().and_then(|terms| terms.message.as_deref()) {
+        match self.in_force().and_then(|terms| terms.message.as_deref()) {
             Some(message) => format!("database \"{}\" {state}: {message}", self.database),
             None => format!("database \"{}\" {state}", self.database),
         }
     }
+}
+
+fn lost_since(terms: &Terms) -> String {
+    format!("the primary is lost since {}", when::print(terms.since))
 }
 
 #[cfg(test)]
@@ -231,6 +286,7 @@ pub(crate) mod tests {
             state: State { mode: switches.mode(), epoch: Epoch(1) },
             since: Timestamp::UNIX_EPOCH,
             switches,
+            automatic: None,
             quiesced: None,
             counters: Counters::default(),
         }

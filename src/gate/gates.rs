@@ -7,7 +7,7 @@ use super::detail::{Quiesced, Terms, Who};
 use super::environment::Field;
 use super::error::GateError;
 use super::names::{Map, Origin};
-use super::server_database::{NamedDatabase, ServerDatabase};
+use super::server_database::NamedDatabase;
 use super::state::mode::{Epoch, Mode};
 use super::store::state_file::{Record, StateFile, Store};
 use crate::events::Bus;
@@ -74,6 +74,8 @@ pub struct Row {
     pub since: Timestamp,
     /// Why, by whom, and with which options; None in read_write.
     pub terms: Option<Terms>,
+    /// The same in a sentence.
+    pub reason: Option<String>,
     /// Whether MAINTENANCE is ON; told apart since OFFLINE hides it.
     pub maintenance: bool,
     /// Set once the drain is over.
@@ -226,7 +228,7 @@ impl Gates {
 
     /// As [`Gates::get_or_create_of`] where nothing but the name is known.
     pub fn get_or_create(&self, name: &str) -> Result<Arc<Gate>, GateError> {
-        self.get_or_create_of(&NamedDatabase { name: name.to_owned(), database: ServerDatabase::named(name) })
+        self.get_or_create_of(&NamedDatabase::from(&name.to_owned()))
     }
 
     pub(crate) fn world(&self) -> &Arc<World> {
@@ -242,6 +244,7 @@ impl Gates {
             epoch: map.all.epoch,
             since: map.all.since,
             terms: map.all.switches.in_force().cloned(),
+            reason: None,
             maintenance: map.all.switches.maintenance.is_some(),
             quiesced: None,
             in_flight: 0,
@@ -264,7 +267,8 @@ fn row(name: String, gate: &Gate) -> Row {
         mode: view.state.mode,
         epoch: view.state.epoch,
         since: view.since,
-        terms: view.switches.in_force().cloned(),
+        terms: view.in_force().cloned(),
+        reason: view.reason(),
         maintenance: view.switches.maintenance.is_some(),
         quiesced: view.quiesced,
         in_flight: gate.in_flight(),

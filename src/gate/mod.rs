@@ -6,6 +6,8 @@
 //! until all tickets are back, and ask the primary for its LSN through a [`Field`]. What goes with a mode, and the texts that
 //! applications read, are in the [`GateView`] (`detail`). `expiry` opens again what was closed for a time.
 //!
+//! What automation finds of the servers is a second source of the mode ([`automatic`]): it closes where no person's switch does.
+//!
 //! A person has two independent switches, and the mode is a function of them: OFFLINE hides MAINTENANCE, neither changes the
 //! other. The epoch grows with each change of mode; a drain has the epoch of the mode it leads to, its revert has the next.
 //!
@@ -22,6 +24,7 @@
 //! (`on_timeout = cancel`) and, if that does not end them within a bounded time either, or with `on_timeout = revert`, sets the
 //! gate back and fails with 55P03.
 
+mod automatic;
 mod command;
 mod current;
 mod database;
@@ -35,6 +38,7 @@ mod server_database;
 mod state;
 mod store;
 
+pub use crate::gate::automatic::{Automatic, Closes};
 pub use crate::gate::command::execute::Target;
 pub use crate::gate::command::options::{Given, LONGEST_MESSAGE, OnDefaults, OnOptions};
 pub use crate::gate::command::progress::{Outcome, Progress, Step, TransitionHandle, Verb, Wait};

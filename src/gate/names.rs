@@ -171,7 +171,7 @@ impl World {
             None => None,
         };
         let kept = before.is_none().then(|| self.store.record_of_name(name)).flatten();
-        let gate = self.gate_of(map, &place, name);
+        let gate = self.gate_of(map, &place, to);
         let merged = before.as_ref().is_some_and(|before| map.place_of(before.place()) == place);
         if let Some(before) = &before {
             before.remove_name(name);
@@ -227,14 +227,16 @@ impl World {
         }
     }
 
-    fn gate_of(self: &Arc<World>, map: &mut Map, place: &ServerDatabase, name: &str) -> Arc<Gate> {
+    fn gate_of(self: &Arc<World>, map: &mut Map, place: &ServerDatabase, to: &NamedDatabase) -> Arc<Gate> {
+        let name = to.name.as_str();
         if let Some(gate) = map.gates.get(place) {
             return gate.clone();
         }
         let kept = self.store.own_record(place);
         let came_closed = kept.as_ref().is_some_and(|kept| kept.came_closed);
         let own = kept.map(|kept| kept.record).or_else(|| self.store.record_of_name(name));
-        let record = own.unwrap_or_else(|| map.all.clone());
+        let record =
+            own.unwrap_or_else(|| if to.starts_offline { map.all.offline_from(self.now()) } else { map.all.clone() });
         let gate = Arc::new(Gate::with_record(place.clone(), Some(name), self.limits.shards, record));
         gate.note_came_closed(came_closed);
         map.gates.insert(place.clone(), gate.clone());

@@ -33,6 +33,8 @@ pub struct NamedDatabase {
     pub name: String,
     /// What it stands for.
     pub database: ServerDatabase,
+    /// As long as nobody has given a command for it, it is offline.
+    pub starts_offline: bool,
 }
 
 impl From<&NamedDatabase> for NamedDatabase {
@@ -43,6 +45,6 @@ impl From<&NamedDatabase> for NamedDatabase {
 
 impl From<&String> for NamedDatabase {
     fn from(name: &String) -> NamedDatabase {
-        NamedDatabase { name: name.clone(), database: ServerDatabase::named(name) }
+        NamedDatabase { name: name.clone(), database: ServerDatabase::named(name), starts_offline: false }
     }
 }

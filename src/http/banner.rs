@@ -28,7 +28,7 @@ struct Banner<'a> {
 impl<'a> Banner<'a> {
     fn of(view: &'a GateView) -> Self {
         let maintenance = view.state.mode != Mode::ReadWrite;
-        let terms = view.switches.in_force().filter(|_| maintenance);
+        let terms = view.in_force().filter(|_| maintenance);
         Self {
             database: &view.database,
             mode: view.state.mode.as_str(),

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle as Task;
 
+use super::maintenance::degrade;
 use super::maintenance::environment::{Logins, World};
 use super::maintenance::{catalog, strays};
 use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup};
@@ -31,7 +32,9 @@ use crate::server::backend_ledger::Ledger;
 use crate::shared::client::Ask;
 use crate::shared::database::{Clusters, all_named};
 use crate::shared::{Control, Core, Hub, HubParts, Phase, Reloaded, Setup, Stop};
-use crate::topology::{Cluster, monitor};
+use crate::topology::discover::Found;
+use crate::topology::monitor::Pace;
+use crate::topology::{Cluster, discover, monitor};
 use crate::webhooks::Webhooks;
 
 /// Why the proxy does not run.
@@ -75,6 +78,10 @@ struct Running {
     overrides: Overrides,
     log_level: LogLevelSetter,
     clusters: BTreeMap<String, Watched>,
+    /// Servers that were found, by cluster, and who is told of others.
+    found: BTreeMap<String, Vec<config::Upstream>>,
+    discoveries: mpsc::Sender<Found>,
+    discovers: BTreeMap<String, (config::Cluster, Task<()>)>,
 }
 
 struct Watched {
@@ -130,7 +137,16 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let (hub, jobs) =
         Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, events, webhooks, cores, decoy, control });
     hub.webhooks.apply(&hub.setup.load().config.webhooks);
-    let mut running = Running { hub: hub.clone(), overrides, log_level: surfaces.log_level, clusters: BTreeMap::new() };
+    let (discoveries, mut found) = mpsc::channel(8);
+    let mut running = Running {
+        hub: hub.clone(),
+        overrides,
+        log_level: surfaces.log_level,
+        clusters: BTreeMap::new(),
+        found: BTreeMap::new(),
+        discoveries,
+        discovers: BTreeMap::new(),
+    };
     open_files::raise_limit(&hub.setup.load().config);
     if hub.setup.load().config.file.is_none() {
         try_upstreams(&hub.setup.load_full()).await?;
@@ -171,7 +187,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             biased;
             _ = hangup.recv() => {
                 manager.reloading();
-                let _ = running.reload_and_publish();
+                let _ = running.reload_and_publish(None);
                 manager.ready();
                 running.end_former_operators().await;
             }
@@ -180,12 +196,14 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             _ = quit.recv() => break signalled("SIGQUIT", Stop::Now),
             _ = user1.recv() => pause::pause_by_signal(&hub),
             _ = user2.recv() => pause::resume_by_signal(&hub),
+            Some(found) = found.recv() => running.take_found(found),
             control = asked.recv() => match control {
                 Some(Control::Reload(tell)) => {
-                    let reloaded = running.reload_and_publish();
+                    let reloaded = running.reload_and_publish(None);
                     running.end_former_operators().await;
                     let _ = tell.send(reloaded);
                 }
+                Some(Control::ReloadDatabase(name, tell)) => _ = tell.send(running.reload_and_publish(Some(&name))),
                 Some(Control::Set { key, value, tell }) => {
                     let set = running.set(&key, &value);
                     running.end_former_operators().await;
@@ -214,7 +232,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             // Who finds the first way too slow chooses another one.
             control = asked.recv() => match control {
                 Some(Control::Stop(other)) => stop = other,
-                Some(Control::Reload(tell) | Control::Set { tell, .. }) => {
+                Some(Control::Reload(tell) | Control::ReloadDatabase(_, tell) | Control::Set { tell, .. }) => {
                     let _ = tell.send(Err("pgsluice is shutting down".to_owned()));
                 }
                 None => break,
@@ -281,7 +299,13 @@ impl Running {
     fn apply_clusters(&mut self) -> Result<(), SetupError> {
         let setup = self.hub.setup.load_full();
         let (mut next, mut replaced) = (BTreeMap::new(), Vec::new());
+        self.discover(&setup);
         for (name, config) in &setup.config.clusters {
+            let mut config = config.clone();
+            if let Some(upstreams) = self.found.get(name) {
+                config.upstreams.clone_from(upstreams);
+            }
+            let config = &config;
             if self.clusters.get(name).is_some_and(|known| known.config == *config) {
                 continue;
             }
@@ -318,24 +342,62 @@ impl Running {
         Ok(())
     }
 
+    /// Begins to look for the servers of clusters that want it, and ends what is not wanted any more.
+    fn discover(&mut self, setup: &Setup) {
+        let wanted = |name: &String, config: &config::Cluster| {
+            discover::is_wanted(config) && setup.config.clusters.get(name) == Some(config)
+        };
+        let (found, discovers) = (&mut self.found, &mut self.discovers);
+        discovers.retain(|name, (config, task)| {
+            let stays = wanted(name, config);
+            if !stays {
+                task.abort();
+                found.remove(name);
+            }
+            stays
+        });
+        for (name, config) in setup.config.clusters.iter().filter(|(_, config)| discover::is_wanted(config)) {
+            let tell = self.discoveries.clone();
+            self.discovers
+                .entry(name.clone())
+                .or_insert_with(|| (config.clone(), tokio::spawn(discover::watch(name.clone(), config.clone(), tell))));
+        }
+    }
+
+    /// Other servers of a cluster have been found.
+    fn take_found(&mut self, found: Found) {
+        let servers: Vec<_> = found.upstreams.iter().map(ToString::to_string).collect();
+        let event =
+            Event::new(Kind::ServersFound, "the cluster has other servers now").about_server(&found.cluster, None);
+        publish!(self.hub.events, warn, event, servers = servers.join(", "));
+        self.found.insert(found.cluster, found.upstreams);
+        if let Err(error) = self.apply_clusters() {
+            tracing::error!(event = "servers_not_used", "{error}");
+        }
+        let hub = self.hub.clone();
+        tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
+    }
+
     fn start_monitors(&mut self, name: &str) {
         let Some(watched) = self.clusters.get_mut(name) else { return };
+        let follows = degrade::watch(Arc::downgrade(&self.hub), watched.cluster.clone());
+        watched.monitors.push(tokio::spawn(follows));
         for at in 0..watched.cluster.upstreams.len() {
             let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
-            let interval = watched.config.monitor_interval;
+            let pace = Pace { interval: watched.config.monitor_interval, dns_max_ttl: watched.config.dns_max_ttl };
             // The cluster keeps what its monitor knows, and a monitor of another life knows nothing of it.
             let (hub, of, tls) = (Arc::downgrade(&self.hub), Arc::downgrade(&watched.cluster), watched.tls.clone());
             let logins = move || {
                 let (Some(hub), Some(of)) = (hub.upgrade(), of.upgrade()) else { return Vec::new() };
                 monitor_logins(&hub.setup.load(), &of, tls.clone(), at)
             };
-            let task = monitor::watch(watched.cluster.clone(), at, Box::new(logins), interval, follower);
+            let task = monitor::watch(watched.cluster.clone(), at, Box::new(logins), pace, follower);
             watched.monitors.push(tokio::spawn(task));
         }
     }
 
-    fn reload_and_publish(&mut self) -> Result<Reloaded, String> {
-        let reloaded = self.reload();
+    fn reload_and_publish(&mut self, only: Option<&str>) -> Result<Reloaded, String> {
+        let reloaded = if only.is_some() { self.take_over(only) } else { self.reload() };
         let events = &self.hub.events;
         match &reloaded {
             Ok(reloaded) => {
@@ -354,7 +416,7 @@ impl Running {
     /// Takes over the configuration file as it is now, and forgets what SET has changed; nothing changes if anything in it is wrong.
     fn reload(&mut self) -> Result<Reloaded, String> {
         let set = std::mem::take(&mut self.overrides.set);
-        self.take_over().inspect_err(|_| self.overrides.set = set)
+        self.take_over(None).inspect_err(|_| self.overrides.set = set)
     }
 
     /// Changes a key until the next reload.
@@ -374,15 +436,19 @@ impl Running {
             let told = errors.errors.iter().map(|error| format!("not in effect yet: {error}")).collect();
             return Ok(Reloaded { changed: 0, told });
         }
-        self.take_over().inspect_err(|_| self.overrides.set = before)
+        self.take_over(None).inspect_err(|_| self.overrides.set = before)
     }
 
-    fn take_over(&mut self) -> Result<Reloaded, String> {
+    /// Takes over the file, all of it or what it says of one database and of its cluster.
+    fn take_over(&mut self, only: Option<&str>) -> Result<Reloaded, String> {
         let old = self.hub.setup.load_full();
         let mut config = match &old.config.file {
             Some(path) => Config::load_with(path, &self.overrides).map_err(|errors| errors.to_string())?,
             None => old.config.clone(),
         };
+        if let Some(name) = only {
+            config = old.config.with_database_of(&config, name);
+        }
         let changes = config.diff(&old.config);
         config.keep_fixed(&old.config);
         let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
@@ -497,6 +563,7 @@ impl Running {
         for database in self.hub.databases.all() {
             database.pools().iter().for_each(|pool| pool.retire());
         }
+        self.discovers.values().for_each(|(_, task)| task.abort());
         self.clusters.values().flat_map(|watched| &watched.monitors).for_each(Task::abort);
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| _ = thread.join()));
         let _ = tokio::time::timeout(Duration::from_secs(5), joined).await;

@@ -1,8 +1,9 @@
 //! The running proxy, from its start to its end ([`lifecycle`]).
 //!
 //! Listeners ([`listen`]) and a thread for every two cores ([`worker`]) take clients in. [`janitor`] looks after them once a second.
-//! [`turns`] acts when a server is not what it was. [`peers`] pass cancel requests on. [`system`] are its
-//! ways to the system. What the gate wants done in sessions, pools and servers is in [`maintenance`].
+//! [`turns`] acts when a server is not what it was, [`maintenance::degrade`] when a database cannot be written to because of that.
+//! [`peers`] pass cancel requests on. [`system`] are its ways to the system. What the gate wants done in sessions, pools and
+//! servers is in [`maintenance`].
 
 pub mod allocator;
 pub mod certificates;

@@ -125,7 +125,10 @@ pub fn cluster(
 ) -> Result<(Arc<Cluster>, Arc<ServerTls>), SetupError> {
     let addresses = config.upstreams.iter().map(address).collect();
     let bytes = config.max_lag_bytes.bytes() as u64;
-    let cluster = Cluster::new(name.to_owned(), addresses, bytes, config.max_lag).publishing(events.clone());
+    let lost_after = config.primary_lost_after.get();
+    let cluster = Cluster::new(name.to_owned(), addresses, bytes, config.max_lag, lost_after)
+        .with_several_primaries(config.multi_primary)
+        .publishing(events.clone());
     let files = ServerTlsConfig {
         mode: mode(config.server_tls.server_tls_sslmode),
         ca: config.server_tls.server_tls_ca_file.clone().map(CaSource::File),

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use crate::shared::{Database, Hub, Phase};
-use crate::topology::Cluster;
 use crate::topology::monitor::Follower;
+use crate::topology::{Activity, Cluster};
 
 /// Tells the sessions of a hub.
 pub struct Turns(pub Weak<Hub>);
@@ -22,11 +22,52 @@ impl Follower for Turns {
         })
     }
 
+    fn moved(&self, cluster: &Arc<Cluster>, at: usize) {
+        let Some(hub) = self.0.upgrade() else { return };
+        if let Some(upstream) = cluster.upstreams.get(at) {
+            upstream.watch.move_on();
+        }
+        for database in of_cluster(&hub, cluster) {
+            database.pools().iter().filter(|pool| pool.upstream == at).for_each(|pool| pool.reconnect());
+        }
+    }
+
+    fn renewed(&self, cluster: &Arc<Cluster>, at: usize) {
+        let Some(hub) = self.0.upgrade() else { return };
+        for database in of_cluster(&hub, cluster) {
+            database.pools().iter().filter(|pool| pool.upstream == at).for_each(|pool| pool.make_welcome_stale());
+        }
+    }
+
+    fn activity(&self, cluster: &Arc<Cluster>) -> Activity {
+        let mut activity = Activity { begun: 0, open: 0 };
+        let Some(hub) = self.0.upgrade() else { return activity };
+        for database in of_cluster(&hub, cluster) {
+            // What is open is counted first: it has begun before it is open.
+            activity.open += database.gate.in_flight() as u64;
+            activity.begun += database.stats.totals().write_tickets + database.gate.ruled().1;
+        }
+        activity
+    }
+
+    fn has_uncounted<'a>(&'a self, cluster: &'a Arc<Cluster>) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(async move {
+            let Some(hub) = self.0.upgrade() else { return true };
+            let databases = of_cluster(&hub, cluster);
+            let uncounted = hub.on_every_core(move |core| {
+                let is_here = |client: &std::rc::Rc<crate::shared::Client>| {
+                    client.operator && client.database.as_ref().is_some_and(|own| is_among(&databases, own))
+                };
+                core.clients().iter().any(is_here)
+            });
+            uncounted.await.contains(&true)
+        })
+    }
+
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, _: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             let Some(hub) = self.0.upgrade() else { return };
-            let of_cluster = |database: &Arc<Database>| Arc::ptr_eq(&database.setup().cluster, cluster);
-            let databases: Vec<_> = hub.databases.all().into_iter().filter(of_cluster).collect();
+            let databases = of_cluster(&hub, cluster);
             for pool in databases.iter().flat_map(|database| database.pools()) {
                 pool.close_turned();
             }
@@ -43,6 +84,10 @@ impl Follower for Turns {
             .await;
         })
     }
+}
+
+fn of_cluster(hub: &Hub, cluster: &Arc<Cluster>) -> Vec<Arc<Database>> {
+    hub.databases.all().into_iter().filter(|database| Arc::ptr_eq(&database.setup().cluster, cluster)).collect()
 }
 
 fn is_among(databases: &[Arc<Database>], own: &Arc<Database>) -> bool {

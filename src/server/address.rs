@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use tokio::net::{UnixStream, lookup_host};
@@ -50,6 +51,18 @@ impl Address {
     pub fn port(&self) -> u16 {
         match self {
             Self::Tcp { port, .. } | Self::Unix { port, .. } => *port,
+        }
+    }
+
+    /// The places that it leads to now; none where there is nothing to look up.
+    ///
+    /// # Errors
+    /// The name does not resolve.
+    pub async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::Tcp { host, .. } if host.parse::<IpAddr>().is_ok() => Ok(Vec::new()),
+            Self::Tcp { host, port } => Ok(lookup_host((host.as_str(), *port)).await?.collect()),
+            Self::Unix { .. } => Ok(Vec::new()),
         }
     }
 

@@ -184,6 +184,8 @@ pub struct Server {
     pub in_recovery: Option<bool>,
     /// How often its server had turned when it was opened, or last checked.
     pub turn: u64,
+    /// How often its server's name had come to lead elsewhere by then.
+    pub moves: u64,
     /// The value of it that a client, or pgsluice, has set; None: the server's own is in force.
     pub read_only_set: Option<bool>,
     /// Named statements that stand on it.
@@ -258,6 +260,7 @@ impl Server {
             default_read_only: None,
             in_recovery: None,
             turn: 0,
+            moves: 0,
             read_only_set: None,
             prepared: Prepared::default(),
             named: Named::default(),

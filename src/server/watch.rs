@@ -11,6 +11,8 @@ pub(super) const RETIRED: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub struct Watch {
     turns: AtomicU64,
+    /// How often its name has come to lead to another place.
+    moves: AtomicU64,
     replica: AtomicBool,
     hurry: Notify,
 }
@@ -27,6 +29,17 @@ impl Watch {
     pub fn turn(&self) {
         let next = |turns| if turns == RETIRED { None } else { Some(turns + 1) };
         let _ = self.turns.fetch_update(SeqCst, SeqCst, next);
+    }
+
+    /// The server's name leads to another place: connections to the former one are not used any more.
+    pub fn move_on(&self) {
+        self.moves.fetch_add(1, SeqCst);
+        self.turn();
+    }
+
+    /// How often that has happened.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(SeqCst)
     }
 
     /// Nobody watches the server any more: a connection to it is looked at each time before it is used.

@@ -24,7 +24,7 @@ use crate::protocol::error_fields::Place;
 use crate::server::pool::{Check, InLine, LoginBar, PoolSettings, SharedLimit, Welcome};
 use crate::server::{Pool, login::Login};
 use crate::tls::ServerTls;
-use crate::topology::{Cluster, Role};
+use crate::topology::Cluster;
 
 /// What a reload may change of a database.
 pub struct DatabaseSetup {
@@ -319,7 +319,8 @@ pub fn limit_of(limit: config::Limit) -> usize {
 /// What a name stands for by its settings.
 pub fn named(name: &str, settings: &config::Database) -> NamedDatabase {
     let dbname = settings.server_dbname(name).to_owned();
-    NamedDatabase { name: name.to_owned(), database: ServerDatabase { cluster: settings.cluster.clone(), dbname } }
+    let database = ServerDatabase { cluster: settings.cluster.clone(), dbname };
+    NamedDatabase { name: name.to_owned(), database, starts_offline: settings.start == config::Start::Offline }
 }
 
 /// What every configured name stands for; `*` is none.
@@ -561,12 +562,5 @@ impl Databases {
             refusal_place: ArcSwapOption::empty(),
             hub: self.hub.clone(),
         }))
-    }
-}
-
-impl Cluster {
-    /// Whether any server of it was ever seen or looked for in vain: start-up has come that far.
-    pub fn is_explored(&self) -> bool {
-        self.upstreams.iter().all(|upstream| upstream.role() != Role::Unknown)
     }
 }

@@ -170,6 +170,8 @@ pub enum Control {
         /// Who is told.
         tell: oneshot::Sender<Result<Reloaded, String>>,
     },
+    /// The same of what it says of one database and of its cluster.
+    ReloadDatabase(String, oneshot::Sender<Result<Reloaded, String>>),
     /// Stop.
     Stop(Stop),
 }

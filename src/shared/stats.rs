@@ -35,6 +35,8 @@ pub struct Totals {
     pub refused: u64,
     /// Transactions that ran on a replica.
     pub replica_xacts: u64,
+    /// Transactions that were let in to write.
+    pub write_tickets: u64,
 }
 
 macro_rules! counters {
@@ -84,7 +86,8 @@ counters!(
     binds,
     logins,
     refused,
-    replica_xacts
+    replica_xacts,
+    write_tickets
 );
 
 /// A number that one thread counts up.

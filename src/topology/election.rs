@@ -12,6 +12,17 @@ pub enum Leader {
     Contested(usize),
 }
 
+/// What counts against a server's claim to be the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Nothing.
+    None,
+    /// It could not be reached before it made the claim, and has not been chosen since.
+    Returned,
+    /// A newer one was promoted, and it has received no write since.
+    Superseded,
+}
+
 /// A server that says it is the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
@@ -19,22 +30,29 @@ pub(super) struct Claim {
     pub at: usize,
     /// Its timeline, 0 when not known.
     pub timeline: u32,
-    /// It could not be reached before it made the claim, and has not been chosen since.
-    pub returned: bool,
+    /// What counts against it.
+    pub doubt: Doubt,
+    /// Its administrators have made it read-only.
+    pub read_only: bool,
 }
 
 impl Claim {
     /// Whether it comes too late. The server was away while another one was promoted, so it has taken no write from here since:
     /// the newer timeline counts.
     pub fn is_outdated(self, newest: u32) -> bool {
-        self.returned && self.timeline != 0 && self.timeline < newest
+        match self.doubt {
+            Doubt::None => false,
+            Doubt::Returned => self.timeline != 0 && self.timeline < newest,
+            Doubt::Superseded => true,
+        }
     }
 }
 
 /// Decides anew. `newest` is the newest timeline of any server that was the only primary.
 pub(super) fn elect(before: Leader, newest: u32, claims: &[Claim]) -> Leader {
     // One that was away while another was promoted is outdated, even if nobody has chosen that one yet.
-    let newest = claims.iter().filter(|claim| !claim.returned).map(|claim| claim.timeline).fold(newest, u32::max);
+    let newest =
+        claims.iter().filter(|claim| claim.doubt == Doubt::None).map(|claim| claim.timeline).fold(newest, u32::max);
     let mut valid = claims.iter().filter(|claim| !claim.is_outdated(newest)).map(|claim| claim.at);
     let Some(first) = valid.next() else { return Leader::None };
     let Some(second) = valid.next() else { return Leader::One(first) };
@@ -47,12 +65,31 @@ pub(super) fn elect(before: Leader, newest: u32, claims: &[Claim]) -> Leader {
     }
 }
 
+/// Decides where several servers may take writes, each for itself, and one is used at a time: the one of before as long as its
+/// administrators let it write, else another one that they let.
+pub(super) fn elect_active(before: Leader, claims: &[Claim]) -> Leader {
+    let was = match before {
+        Leader::One(at) | Leader::Contested(at) => Some(at),
+        Leader::None => None,
+    };
+    let mut writable = claims.iter().filter(|claim| !claim.read_only).map(|claim| claim.at);
+    let Some(first) = writable.next() else {
+        let stays = claims.iter().find(|claim| Some(claim.at) == was).or(claims.first());
+        return stays.map_or(Leader::None, |claim| Leader::One(claim.at));
+    };
+    match was {
+        Some(at) if at == first || writable.any(|other| other == at) => Leader::One(at),
+        _ => Leader::One(first),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn claim(at: usize, timeline: u32, returned: bool) -> Claim {
-        Claim { at, timeline, returned }
+        let doubt = if returned { Doubt::Returned } else { Doubt::None };
+        Claim { at, timeline, doubt, read_only: false }
     }
 
     #[test]
@@ -78,5 +115,19 @@ mod tests {
         assert_eq!(elect(Leader::None, 1, &[claim(0, 1, true)]), Leader::One(0));
         // Of the same age both may have been written to.
         assert_eq!(elect(Leader::One(1), 2, &[claim(0, 2, true), both[1]]), Leader::Contested(1));
+    }
+
+    #[test]
+    fn of_several_primaries_the_active_one_stays_until_its_administrators_make_it_read_only() {
+        let both = [claim(0, 1, false), claim(1, 1, false)];
+        assert_eq!(elect_active(Leader::None, &both), Leader::One(0));
+        assert_eq!(elect_active(Leader::One(1), &both), Leader::One(1));
+        let down = |at: usize| both.map(|claim| Claim { read_only: claim.at == at, ..claim });
+        assert_eq!(elect_active(Leader::One(0), &down(0)), Leader::One(1));
+        assert_eq!(elect_active(Leader::One(1), &down(0)), Leader::One(1));
+        let neither = both.map(|claim| Claim { read_only: true, ..claim });
+        assert_eq!(elect_active(Leader::One(1), &neither), Leader::One(1));
+        assert_eq!(elect_active(Leader::One(1), &both[..1]), Leader::One(0));
+        assert_eq!(elect_active(Leader::One(1), &[]), Leader::None);
     }
 }

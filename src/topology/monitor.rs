@@ -1,6 +1,7 @@
 //! One connection to each upstream that asks it, again and again, what it is and how far it has come.
 
 use std::future::{Future, pending, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +9,24 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::cluster::Cluster;
+use super::contest::Activity;
+use super::own_settings::OwnSetting;
 use super::roles;
-use super::server::{Instance, Look, Role};
+use super::server::{Facts, Instance, Look, Role};
+use super::state::Silence;
 use crate::auth::Credential;
+use crate::events::{Kind, publish};
 use crate::gate::Lsn;
+use crate::protocol::ErrorFields;
+use crate::server::Address;
 use crate::server::login::{Fresh, Login, LoginError};
-use crate::sql::own_statements::servers::{IDENTITY, LOOK, STARTED};
+use crate::server::own_query::Row;
+use crate::sql::own_statements::servers::{FACTS, IDENTITY, LOOK, STARTED};
 
 /// Between two looks while no primary is known: whoever waits for one waits no longer than that.
 const QUICK: Duration = Duration::from_millis(100);
+/// How long the name service may take.
+const LOOK_UP: Duration = Duration::from_secs(5);
 /// For how long it is looked so often.
 const QUICK_FOR: Duration = Duration::from_secs(60);
 /// And then, at most: whoever waits is to be served soon, however long it has been.
@@ -26,8 +36,25 @@ const UNHURRIED: Duration = Duration::from_secs(1);
 pub trait Follower: Send + Sync {
     /// A server of the cluster is about to be known as a primary: it may be another cluster's too.
     fn identified<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    /// The name of upstream number `at` leads to another place now: pools leave the former one as transactions end.
+    fn moved(&self, cluster: &Arc<Cluster>, at: usize);
+    /// Upstream number `at` was started anew: what it has told at log-ins may not be what it tells now.
+    fn renewed(&self, cluster: &Arc<Cluster>, at: usize);
+    /// What sessions have written in the cluster's databases.
+    fn activity(&self, cluster: &Arc<Cluster>) -> Activity;
+    /// Whether there are sessions there whose writes are not counted: those of operators.
+    fn has_uncounted<'a>(&'a self, cluster: &'a Arc<Cluster>) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
     /// The role of upstream number `at`, or the choice of a primary, has changed.
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, at: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// How often things are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The server itself.
+    pub interval: Duration,
+    /// The name service, where its name leads.
+    pub dns_max_ttl: Duration,
 }
 
 /// What to log in as, the most promising first. None while there is nobody to watch as.
@@ -80,11 +107,13 @@ impl Ways {
 }
 
 /// Watches upstream number `at` of a cluster; never ends by itself.
-pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, interval: Duration, follower: Arc<dyn Follower>) {
+pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, pace: Pace, follower: Arc<dyn Follower>) {
     let Some(upstream) = cluster.upstreams.get(at) else { return };
     let mut connection: Option<Watched> = None;
     let mut alone_since: Option<Instant> = None;
     let mut ways = Ways::new(logins);
+    let mut resolved = Instant::now();
+    let interval = pace.interval;
     loop {
         let Some(login) = ways.current() else {
             // Whoever comes first brings one.
@@ -94,18 +123,16 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, interval: D
         };
         let anew = connection.is_none();
         let number = upstream.begin_look();
+        let before = follower.activity(&cluster);
         let looked = look_twice(&mut connection, login, number).await;
         tracing::debug!(
             event = "monitor_look", cluster = %cluster.name, upstream = %upstream.address, number,
             role = looked.as_ref().ok().map(|look| look.role.word()), lsn = looked.as_ref().ok().map(|look| look.lsn.to_string()),
             error = looked.as_ref().err().map(ToString::to_string), "monitor look"
         );
-        if let Ok(look) = &looked {
-            let primary = look.role == Role::Primary;
-            let words = connection.as_ref().and_then(|one| one.identity.clone());
-            if upstream.put_instance(words.map(|words| Instance { words, primary })) && primary {
-                follower.identified().await;
-            }
+        if let (Ok(look), Some(watched)) = (&looked, &connection) {
+            let known = (watched.identity.clone(), watched.facts.clone());
+            note_server(&cluster, at, look, known, before, &*follower).await;
         }
         upstream.end_look(number);
         let is_refused = looked.as_ref().is_err_and(LoginError::is_refusal);
@@ -124,10 +151,22 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, interval: D
         let turned = match looked {
             Ok(look) => cluster.seen(at, &look),
             Err(error) if is_refused => cluster.refused(at, &error.to_string(), error.is_lasting()),
-            Err(error) => cluster.lost(at, &error.to_string()),
+            Err(error) => cluster.lost(at, &error.to_string(), silence(&error)),
         };
-        if turned {
+        let settled = !turned && settles_contest(&cluster, &*follower).await;
+        if turned || settled {
             follower.turned(&cluster, at).await;
+        }
+        if resolved.elapsed() >= pace.dns_max_ttl {
+            resolved = Instant::now();
+            let peer = connection.as_ref().and_then(|one| one.fresh.stream.socket().peer_addr());
+            if has_moved(&upstream.address, peer).await {
+                let event = cluster.event(Kind::ServerMoved, Some(upstream), "the name leads to another place now");
+                publish!(cluster.events, warn, event);
+                connection = None;
+                follower.moved(&cluster, at);
+                continue;
+            }
         }
         match cluster.primary() {
             Some(_) => alone_since = None,
@@ -148,10 +187,66 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, interval: D
     }
 }
 
+/// Notes what a server says of itself, and tells who has to know.
+async fn note_server(
+    cluster: &Arc<Cluster>,
+    at: usize,
+    look: &Look,
+    (words, facts): (Option<String>, Facts),
+    before: Activity,
+    follower: &dyn Follower,
+) {
+    let Some(upstream) = cluster.upstreams.get(at) else { return };
+    let primary = look.role == Role::Primary;
+    if !primary {
+        upstream.note_replica(before);
+    }
+    upstream.put_facts(facts);
+    let other_version = upstream.version() != 0 && upstream.version() != look.version;
+    let other = upstream.put_instance(words.map(|words| Instance { words, primary }));
+    if other && primary {
+        follower.identified().await;
+    }
+    if other || other_version {
+        follower.renewed(cluster, at);
+    }
+}
+
+/// Whether the server's name does not lead to where the monitor is connected any more.
+async fn has_moved(address: &Address, peer: Option<SocketAddr>) -> bool {
+    let Some(peer) = peer else { return false };
+    match timeout(LOOK_UP, address.look_up()).await {
+        Ok(Ok(places)) => !places.is_empty() && !places.contains(&peer),
+        // Who cannot be asked says nothing.
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+/// Whether a contest that was there at the last look already is over now. Nothing has been written since it began.
+async fn settles_contest(cluster: &Arc<Cluster>, follower: &dyn Follower) -> bool {
+    match cluster.newest_claim(follower.activity(cluster)) {
+        Some(at) if !follower.has_uncounted(cluster).await => cluster.settle_contest(at),
+        _ => false,
+    }
+}
+
 /// A connection, and which server it leads to, if that says so.
 struct Watched {
     fresh: Fresh,
     identity: Option<String>,
+    facts: Facts,
+}
+
+/// What is known of a server that could not be asked.
+fn silence(error: &LoginError) -> Silence {
+    match error {
+        LoginError::Refused(body) => {
+            let fields = ErrorFields::new(body);
+            let stops = String::from_utf8_lossy(fields.get(b'M').unwrap_or_default()).contains("shutting down");
+            if fields.code() == b"57P03" && !stops { Silence::Starts } else { Silence::Gone }
+        }
+        _ => Silence::Gone,
+    }
 }
 
 impl Watched {
@@ -170,7 +265,7 @@ impl Watched {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { fresh, identity })
+        Ok(Self { fresh, identity, facts: Facts::default() })
     }
 }
 
@@ -198,12 +293,18 @@ async fn look_twice(connection: &mut Option<Watched>, login: &Login, number: u64
 }
 
 async fn look(connection: &mut Option<Watched>, login: &Login, number: u64) -> Result<Look, LoginError> {
-    let Watched { fresh, .. } = match connection {
+    let Watched { fresh, facts, .. } = match connection {
         Some(watched) => watched,
         None => connection.insert(Watched::open(login).await?),
     };
     let rows = timeout(login.timeout, fresh.rows(LOOK)).await.map_err(|_| LoginError::Timeout(login.timeout))??;
     let row = rows.into_iter().next().unwrap_or_default();
+    match timeout(login.timeout, fresh.rows(FACTS)).await.map_err(|_| LoginError::Timeout(login.timeout))? {
+        Ok(rows) => *facts = read_facts(&rows),
+        // What is not said to everybody stays unknown.
+        Err(LoginError::Refused(_)) => {}
+        Err(error) => return Err(error),
+    }
     let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
     let lsn = |at: usize| field(at).parse::<Lsn>().unwrap_or(Lsn(0));
     Ok(Look {
@@ -216,4 +317,21 @@ async fn look(connection: &mut Option<Watched>, login: &Login, number: u64) -> R
         version: field(3).parse().unwrap_or(0),
         read_only: field(4) == "on",
     })
+}
+
+fn read_facts(rows: &[Row]) -> Facts {
+    let mut facts = Facts::default();
+    for row in rows {
+        let field = |at: usize| row.get(at).and_then(Option::as_deref);
+        let name = |at: usize| field(at).filter(|name| !name.is_empty()).map(str::to_owned);
+        let is_on = field(3) == Some("t");
+        match field(0) {
+            Some("room") => facts.room = field(1).and_then(|text| text.parse().ok()),
+            Some("follows") => facts.follows = field(1).and_then(|text| text.parse().ok()),
+            Some("server") => facts.own.server = is_on,
+            Some("setting") => facts.own.lines.push(OwnSetting { database: name(1), role: name(2), read_only: is_on }),
+            _ => {}
+        }
+    }
+    facts
 }

@@ -4,7 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Se
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::election::Claim;
+use arc_swap::ArcSwap;
+
+use super::contest::Activity;
+use super::election::{Claim, Doubt};
+use super::own_settings::OwnSettings;
+use super::state::{Outage, Silence};
 use crate::gate::Lsn;
 use crate::server::{Address, Watch};
 
@@ -72,6 +77,17 @@ pub struct Instance {
     pub primary: bool,
 }
 
+/// What a server says of itself beside its role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Who is read-only by its own setting.
+    pub own: OwnSettings,
+    /// Further ordinary connections that it has room for.
+    pub room: Option<i64>,
+    /// The timeline that a replica follows.
+    pub follows: Option<u32>,
+}
+
 /// One server. Everything but the address is what the monitor last saw.
 pub struct Upstream {
     /// Where it is.
@@ -93,6 +109,14 @@ pub struct Upstream {
     /// Position of the primary when this replica was last looked at, and when that was.
     mark: Mutex<Option<(Lsn, Instant)>>,
     in_use: InUse,
+    facts: ArcSwap<Facts>,
+    outage: Mutex<Option<Outage>>,
+    /// It was a replica when it was last seen.
+    replica: AtomicBool,
+    /// What had been written when a look began that found it a replica.
+    before: Mutex<Option<Activity>>,
+    /// It still claims to be the primary, and another one is.
+    superseded: AtomicBool,
     error: Mutex<String>,
     instance: Mutex<Option<Instance>>,
     /// It does not let the monitor in, and will not until somebody changes something.
@@ -122,6 +146,11 @@ impl Upstream {
             read_only: AtomicBool::new(false),
             mark: Mutex::default(),
             in_use: InUse::default(),
+            facts: ArcSwap::default(),
+            outage: Mutex::default(),
+            replica: AtomicBool::new(false),
+            before: Mutex::default(),
+            superseded: AtomicBool::new(false),
             error: Mutex::default(),
             instance: Mutex::default(),
             refused: AtomicBool::new(false),
@@ -139,7 +168,7 @@ impl Upstream {
     }
 
     /// Timeline of a primary when it was last seen, 0 when not known.
-    pub(super) fn timeline(&self) -> u32 {
+    pub fn timeline(&self) -> u32 {
         self.timeline.load(SeqCst)
     }
 
@@ -161,6 +190,76 @@ impl Upstream {
     /// Its own `default_transaction_read_only`.
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(SeqCst)
+    }
+
+    /// What else it has said of itself.
+    pub fn facts(&self) -> Arc<Facts> {
+        self.facts.load_full()
+    }
+
+    /// Notes that.
+    pub(super) fn put_facts(&self, facts: Facts) {
+        self.facts.store(Arc::new(facts));
+    }
+
+    /// Who is read-only there by its own setting.
+    pub fn own_settings(&self) -> OwnSettings {
+        self.facts.load().own.clone()
+    }
+
+    /// Whether none of these databases may be written there, by what its administrators have set.
+    fn is_read_only_for(&self, databases: &[String]) -> bool {
+        let facts = self.facts.load();
+        if databases.is_empty() { facts.own.server } else { databases.iter().all(|one| facts.own.read_only(one, None)) }
+    }
+
+    /// A look has found it a replica; that had been written when it began.
+    pub(super) fn note_replica(&self, before: Activity) {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    }
+
+    /// What had been written when the last look began that found it a replica.
+    pub(super) fn before_promotion(&self) -> Option<Activity> {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it claims to be the primary and is known not to be.
+    pub(super) fn note_superseded(&self, superseded: bool) {
+        self.superseded.store(superseded, SeqCst);
+    }
+
+    /// Since when it cannot be asked, if that is so.
+    pub fn outage(&self) -> Option<Outage> {
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A look has failed; `before` it the server was that.
+    pub(super) fn put_outage(&self, kind: Silence, before: Role) {
+        if before != Role::Down {
+            self.replica.store(before == Role::Replica, SeqCst);
+        }
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        *outage = Some(match *outage {
+            Some(known) => Outage { looks: known.looks.saturating_add(1), kind, ..known },
+            None => Outage::begin(kind),
+        });
+    }
+
+    /// It has answered.
+    pub(super) fn end_outage(&self) {
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it was a replica before it was lost.
+    pub(super) fn was_replica(&self) -> bool {
+        self.replica.load(SeqCst)
+    }
+
+    /// The cluster's system identifier, which replicas share with their primary.
+    pub fn system_identifier(&self) -> Option<String> {
+        // A question mark: it is not said to everybody.
+        let words = self.instance()?.words;
+        words.split(' ').next().filter(|word| *word != "?").map(str::to_owned)
     }
 
     /// Which server it was when it was last seen, if it says so.
@@ -224,11 +323,16 @@ impl Upstream {
     }
 
     /// What it says if it says that it is the primary.
-    pub(super) fn claim(&self, at: usize) -> Option<Claim> {
+    pub(super) fn claim(&self, at: usize, served: &[String]) -> Option<Claim> {
         (self.role() == Role::Primary).then(|| Claim {
             at,
             timeline: self.timeline.load(SeqCst),
-            returned: self.has_returned(),
+            doubt: match (self.superseded.load(SeqCst), self.has_returned()) {
+                (true, _) => Doubt::Superseded,
+                (false, true) => Doubt::Returned,
+                (false, false) => Doubt::None,
+            },
+            read_only: self.is_read_only_for(served),
         })
     }
 
@@ -261,6 +365,7 @@ impl Upstream {
         let before = Role::from_u8(self.role.swap(role as u8, SeqCst));
         self.watch.note_replica(role == Role::Replica);
         if before != role {
+            self.superseded.store(false, SeqCst);
             self.returned.store(before == Role::Down && role == Role::Primary, SeqCst);
         }
         before

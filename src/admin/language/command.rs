@@ -129,6 +129,13 @@ pub enum Control {
     Disable(String),
     /// ENABLE db
     Enable(String),
+    /// `CLUSTER name PRIMARY host`
+    Primary {
+        /// The cluster.
+        cluster: String,
+        /// The server that is the primary.
+        host: String,
+    },
     /// RELOAD
     Reload,
     /// `SET key = value`, of the configuration
@@ -209,6 +216,7 @@ impl Control {
             | Self::WaitClose(name) => name.clone(),
             Self::Disable(name) | Self::Enable(name) => Some(name.clone()),
             Self::KillClient(id) => Some(id.to_string()),
+            Self::Primary { cluster, .. } => Some(cluster.clone()),
             Self::Set(key, _) => Some(key.clone()),
             Self::Reload | Self::Suspend | Self::Shutdown(_) => None,
         }
@@ -227,6 +235,7 @@ impl Control {
             Self::WaitClose(_) => "WAIT_CLOSE",
             Self::Disable(_) => "DISABLE",
             Self::Enable(_) => "ENABLE",
+            Self::Primary { .. } => "CLUSTER",
             Self::Reload => "RELOAD",
             Self::Shutdown(_) => "SHUTDOWN",
         }

@@ -123,6 +123,7 @@ impl Parser<'_> {
             "enable" => control(Control::Enable(self.name()?)),
             "kill_client" => self.kill_client(),
             "reload" => control(Control::Reload),
+            "cluster" => self.cluster(),
             "shutdown" => self.shutdown(),
             "listen" => self.listen(),
             "unlisten" => self.unlisten(),
@@ -277,6 +278,25 @@ impl Parser<'_> {
                 return Err(self.unexpected());
             }
         }
+    }
+
+    /// `name PRIMARY host`
+    fn cluster(&mut self) -> Result<Command, Report> {
+        let cluster = self.name()?;
+        if !self.keyword("primary") {
+            return Err(self.unexpected());
+        }
+        let Some(Token::Word(host) | Token::Text(host) | Token::Quoted(host)) = self.peek() else {
+            return Err(self.unexpected());
+        };
+        let mut host = host.clone();
+        self.at += 1;
+        if self.mark(':') {
+            let Some(Token::Word(port)) = self.peek() else { return Err(self.unexpected()) };
+            host = format!("{host}:{port}");
+            self.at += 1;
+        }
+        Ok(Command::Control(Control::Primary { cluster, host }))
     }
 
     fn kill_client(&mut self) -> Result<Command, Report> {

@@ -54,6 +54,7 @@ const HELP: &str = "
 \tRECONNECT [db]
 \tKILL [db]
 \tKILL_CLIENT id
+\tCLUSTER name PRIMARY host:port
 \tWAIT_CLOSE [db]
 \tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]
 Names of databases are folded to lower case unless they stand in double quotes.";

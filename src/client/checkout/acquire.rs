@@ -18,9 +18,8 @@ use crate::client::state::pins::Pin;
 use crate::client::{End, Session};
 use crate::config::PoolMode;
 use crate::gate::{NewTransaction, Reads};
-use crate::protocol::Report;
-use crate::protocol::error_fields::Severity;
 use crate::protocol::frame::peek_front;
+use crate::protocol::{Report, Severity};
 use crate::routing::{Nature, Route, Wish};
 use crate::server::guard::Kind;
 use crate::server::login::LoginError;
@@ -206,7 +205,10 @@ impl Session {
         let gate = self.gate_of_lease();
         let lane = lane.filter(|lane| gate.owns(lane)).unwrap_or_else(|| gate.lane(self.core.index));
         match lane.enter() {
-            Ok(ticket) => Some(ticket),
+            Ok(ticket) => {
+                self.db.stats.of(self.core.index).into_iter().for_each(|stats| stats.write_tickets.add(1));
+                Some(ticket)
+            }
             Err((lane, _)) => {
                 self.lane = Some(lane);
                 None
@@ -220,8 +222,8 @@ impl Session {
         Wish {
             state: self.db.gate.state(),
             reads: self.manner.reads,
-            maintenance_reads: view.switches.in_force().map_or_else(Default::default, |terms| terms.reads),
-            quiesced: view.quiesced.and_then(|quiesced| quiesced.lsn),
+            maintenance_reads: view.in_force().map_or_else(Default::default, |terms| terms.reads),
+            quiesced: view.read_floor(),
             cluster,
             avoid,
         }
@@ -544,8 +546,7 @@ impl Session {
     }
 
     pub(in crate::client) fn offline_report(&self) -> Report {
-        let view = self.db.gate.view().under(&self.db.name);
-        Report::error("57P03", view.offline_text()).with_hint(view.offline_hint())
+        Report { severity: Severity::Error, ..self.db.offline_report() }
     }
 }
 

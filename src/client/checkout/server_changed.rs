@@ -68,6 +68,9 @@ pub(in crate::client) fn standing_of(server: &mut Server, cluster: &Cluster) -> 
     if !pool.has_turned(server) && !cluster.is_contested() {
         return Standing::Leads;
     }
+    if server.moves != pool.watch().moves() {
+        return Standing::Replaced;
+    }
     let standing = cluster.standing(place_of(&pool, cluster));
     if standing == Standing::Leads {
         pool.check_turn(server);
@@ -367,10 +370,13 @@ impl Session {
         if (self.keeps_server() || self.outstays_on_replica()) && self.has_moved() {
             return self.leave_database();
         }
-        if let Lease::Bound { conn } = &mut self.lease
-            && !conn.server().still_lives()
-        {
-            conn.server().permit.pool().watch().look_now();
+        let is_dead = match &mut self.lease {
+            Lease::Bound { conn } => !conn.server().still_lives(),
+            Lease::InPlace { conn, .. } if self.flow.expects.is_empty() => !conn.server().still_lives(),
+            _ => false,
+        };
+        if is_dead {
+            self.look_at_server_now();
             if self.lets_go() {
                 return Ok(Kept::No);
             }
@@ -382,6 +388,10 @@ impl Session {
         let standing = self.standing();
         match standing {
             Standing::Replaced | Standing::Removed => return self.leave_server(),
+            // Replicas serve what only reads.
+            Standing::Lost if self.pins.are_only_mode() && self.db.gate.view().is_automatic() => {
+                return self.leave_server();
+            }
             // What only reads may go on there.
             Standing::Lost if !self.db.gate.state().mode.reports_read_only() => return Ok(Kept::Lost),
             Standing::Leads if self.me.operator => {

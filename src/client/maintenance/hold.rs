@@ -222,7 +222,7 @@ impl Session {
 
     /// Waits until the gate opens, or something ends the wait before.
     async fn until_open(&mut self) -> Result<Option<Over>, End> {
-        let patience = self.db.gate.view().switches.in_force().map(|terms| terms.hold_timeout).unwrap_or_default();
+        let patience = self.db.gate.view().in_force().map(|terms| terms.hold_timeout).unwrap_or_default();
         let own = [("statement_timeout", Over::StatementTimeout), ("lock_timeout", Over::LockTimeout)];
         let own = own.into_iter().filter_map(|(setting, over)| Some((self.own_limit(setting)?, over)));
         let open = self.holding.since.map_or(Duration::ZERO, |since| since.elapsed());

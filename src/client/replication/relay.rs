@@ -320,6 +320,9 @@ impl Relay {
         match lane.enter() {
             Ok(ticket) => {
                 self.ticket = Some(ticket);
+                if let Some(stats) = self.db.stats.of(self.core.index) {
+                    stats.write_tickets.add(1);
+                }
                 self.me.write_capable.set(true);
                 self.me.transaction_since.set(Some(Instant::now()));
                 true

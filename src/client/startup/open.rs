@@ -237,8 +237,7 @@ fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
         return Err(Report::fatal("53300", TOO_MANY));
     }
     if !db.gate.state().mode.admits_connections() && !operator {
-        let view = db.gate.view().under(&db.name);
-        return Err(Report::fatal("57P03", view.offline_text()).with_hint(view.offline_hint()));
+        return Err(db.offline_report());
     }
     Ok(db)
 }
@@ -481,7 +480,11 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
             return Err(Report::fatal("57014", "query_wait_timeout"));
         }
         let cluster = db.setup().cluster.clone();
-        let closed = db.gate.state().mode.reports_read_only();
+        let state = db.gate.state();
+        let closed = state.mode.reports_read_only();
+        if !state.mode.admits_connections() && !is_operator(&core.setup().config, guest) {
+            return Err(db.offline_report());
+        }
         let at = someone(&cluster, avoid);
         if let Some((at, pool)) = at.and_then(|at| Some((at, db.pool(&guest.user, at, &guest.credential)?))) {
             let primary = cluster.primary() == Some(at);

@@ -99,6 +99,22 @@ impl Config {
         }
     }
 
+    /// This one, with what another says of one database and of the cluster that it is on.
+    pub fn with_database_of(&self, other: &Self, name: &str) -> Self {
+        let mut config = self.clone();
+        let key = if other.databases.contains_key(name) || self.databases.contains_key(name) { name } else { "*" };
+        match other.databases.get(key) {
+            Some(database) => {
+                if let Some(cluster) = other.clusters.get(&database.cluster) {
+                    config.clusters.insert(database.cluster.clone(), cluster.clone());
+                }
+                config.databases.insert(key.to_owned(), database.clone());
+            }
+            None => _ = config.databases.remove(key),
+        }
+        config
+    }
+
     /// At a reload: takes the values that only a restart changes from the `running` configuration, so that what
     /// SHOW CONFIG says is what holds. Ask [`Config::diff`] before, to tell the operator.
     pub fn keep_fixed(&mut self, running: &Self) {

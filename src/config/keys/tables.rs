@@ -10,9 +10,9 @@ use toml::de::DeValue;
 use super::general::{Pooling, ServerTls, Timeouts};
 use super::list::FunctionName;
 use super::setting::{Key, Kind, Setting, text};
-use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Writes};
+use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Start, Writes};
 use crate::config::file::section::settings;
-use crate::config::values::address::{ListenAddr, Upstream};
+use crate::config::values::address::{ListenAddr, RestUrl, Upstream};
 use crate::config::values::plain::{Limit, Secret, Size, Timeout};
 use crate::config::values::write_rules::WriteRule;
 
@@ -121,6 +121,20 @@ settings! {
         monitor_interval: Duration = Duration::from_secs(1), { min: 50 * MILLISECOND, max: HOUR };
         /// How long pgsluice waits for the answer to such a look.
         monitor_timeout: Duration = Duration::from_secs(5), { min: 50 * MILLISECOND, max: HOUR };
+        /// Several of the servers take writes, and replicate each other's by themselves. One of them is used at a time, and another
+        /// one once this one's administrators make it read-only or it is lost. false: two that take writes are a split brain.
+        multi_primary: bool = false;
+        /// How long the primary must be lost until its databases are read-only, served by replicas, or offline where there is no
+        /// replica. Until then clients wait. They are back by themselves as soon as there is a primary. 0: clients wait.
+        primary_lost_after: Timeout = Timeout::secs(10);
+        /// How often a server's name is looked up again while connections to it are good. After a failure it always is.
+        dns_max_ttl: Duration = Duration::from_secs(15), { min: MILLISECOND, max: DAY };
+        /// Each address of a name in upstreams is a server of its own, as behind a headless service. false: all addresses of a name
+        /// lead to one server.
+        expand_names: bool = false;
+        /// Patroni's REST interface on one or several of its members, such as ["http://10.0.0.1:8008"]: the members that it tells of
+        /// take the place of upstreams for as long as any of these answers.
+        patroni: Vec<RestUrl> = Vec::new();
         /// A replica that is further behind than this in time gets no reads.
         max_lag: Duration = Duration::from_secs(10), { min: MILLISECOND, max: DAY };
         /// A replica that is further behind than this in bytes of WAL gets no reads.
@@ -192,6 +206,8 @@ settings! {
         query_wait_timeout: Timeout = Timeouts::default().query_wait_timeout, { inherits: "query_wait_timeout" };
         /// Who may run DDL.
         ddl: Ddl = Ddl::Anyone;
+        /// "offline": a new database lets no client in until ONLINE is given, which reads its configuration again.
+        start: Start = Start::Online;
     }
     with {
         /// The name that clients give, or `*`.

@@ -87,6 +87,16 @@ words! {
 }
 
 words! {
+    /// How a database begins.
+    pub enum Start {
+        /// Clients are let in.
+        Online = "online",
+        /// They are not, until somebody gives ONLINE.
+        Offline = "offline",
+    }
+}
+
+words! {
     /// How clients prove who they are.
     pub enum AuthType {
         /// Not at all.

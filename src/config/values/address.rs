@@ -51,6 +51,36 @@ impl fmt::Display for ListenAddr {
     }
 }
 
+/// `http://host:port` of a REST interface.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RestUrl {
+    /// Host name or address, IPv6 without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Patroni's port, where none is given.
+const PATRONI_PORT: u16 = 8008;
+
+impl Item for RestUrl {
+    const KIND: Kind = Kind::new("list of URLs");
+    fn from_text(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        let read = rest.filter(|rest| !rest.contains(['/', '@', '?'])).and_then(|rest| parse_host_port(rest).ok());
+        match read {
+            Some((host, port)) => Ok(Self { host, port: port.unwrap_or(PATRONI_PORT) }),
+            None => Err(format!("must be a URL such as \"http://10.0.0.1:8008\", found {}", quoted(text))),
+        }
+    }
+    fn show(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("http://[{}]:{}", self.host, self.port),
+            false => format!("http://{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// A PostgreSQL server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Upstream {

@@ -443,8 +443,8 @@ pub(crate) fn close_now(world: &Arc<World>, gate: &Arc<Gate>, record: Record) {
     let verb = if record.switches.mode() == Mode::Offline { Verb::Offline } else { Verb::On };
     let mv = Move::new(verb, terms.who.clone(), world.now(), None);
     let Ok(claim) = gate.claim(&mv) else { return };
-    gate.desk().record = record.clone();
-    gate.publish(&record, Counters::default());
+    let mut record = record;
+    gate.publish(&mut record, Counters::default());
     let world = world.clone();
     world.clone().runtime.spawn(async move {
         if let Err(error) = world.save(vec![(claim.gate.clone(), record.clone())]).await {

@@ -137,9 +137,8 @@ impl Transition<'_> {
 
     /// Puts the record into force and tells the world. What was opened ahead serves from then on.
     async fn show_with(&mut self, why: Why, ahead: Option<Box<dyn Send>>) {
-        self.claim.gate.desk().record = self.plan.after.clone();
+        let view = self.claim.gate.publish(&mut self.plan.after, self.claim.counters);
         self.world.expiry.notify_one();
-        let view = self.claim.gate.publish(&self.plan.after, self.claim.counters);
         drop(ahead);
         let name = self.claim.gate.name();
         self.log_mode(&view, why);
@@ -160,7 +159,7 @@ impl Transition<'_> {
             Why::Command if self.before.is_none() => "taken up again".to_owned(),
             Why::Command => mv.verb.to_string(),
         };
-        let message = view.switches.in_force().and_then(|terms| terms.message.as_deref());
+        let message = view.in_force().and_then(|terms| terms.message.as_deref());
         let lsn = view.quiesced.and_then(|quiesced| quiesced.lsn).map(|lsn| lsn.to_string());
         publish!(
             self.world.events,
@@ -379,6 +378,8 @@ impl Transition<'_> {
     fn outcome(&self, foreign_writers: Vec<ForeignWriter>, warning: Option<String>) -> Outcome {
         let view = self.claim.gate.view();
         let counters = self.claim.counters;
+        let stays_closed = || view.refusal_detail().filter(|_| view.is_automatic());
+        let warning = warning.or_else(stays_closed);
         Outcome {
             database: view.database.to_string(),
             mode: view.state.mode,
@@ -396,7 +397,7 @@ impl Transition<'_> {
             fenced: counters.fenced,
             cancelled: counters.cancelled,
             foreign_writers,
-            message: view.switches.in_force().and_then(|terms| terms.message.clone()),
+            message: view.in_force().and_then(|terms| terms.message.clone()),
             warning,
         }
     }

@@ -62,6 +62,28 @@ impl Record {
     pub(crate) fn fresh(now: Timestamp) -> Record {
         Record { epoch: Epoch(0), since: now, switches: Switches::default(), quiesced: None }
     }
+
+    /// The same, put offline by the configuration.
+    pub(crate) fn offline_from(&self, now: Timestamp) -> Record {
+        if self.switches.offline.is_some() {
+            return self.clone();
+        }
+        let terms = Terms {
+            cause: Cause::Operator,
+            who: Who::proxy(),
+            since: now,
+            message: None,
+            until: None,
+            expire_at: None,
+            writes: Writes::Reject,
+            hold_timeout: Duration::ZERO,
+            drain_timeout: Duration::ZERO,
+            on_timeout: OnTimeout::Cancel,
+            reads: Reads::Any,
+        };
+        let switches = Switches { offline: Some(terms), ..self.switches.clone() };
+        Record { epoch: self.epoch.next(), since: now, switches, quiesced: None }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 pub(in crate::proxy) mod ahead;
 pub mod catalog;
+pub(in crate::proxy) mod degrade;
 pub mod environment;
 pub mod guarantees;
 pub(in crate::proxy) mod settle;

@@ -117,6 +117,7 @@ impl Pool {
         more: &[(&str, &str)],
     ) -> Result<AnyConn, LoginError> {
         self.refused_lately()?;
+        let moves = self.settings.watch.moves();
         let (generation, turn) = (self.generation.load(SeqCst), self.settings.watch.turns());
         let began = SystemTime::now();
         let minor = self.minor();
@@ -140,6 +141,7 @@ impl Pool {
         self.opened.fetch_add(1, SeqCst);
         let mut server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         server.turn = turn;
+        server.moves = moves;
         if tag == KindTag::Unguarded {
             self.note(&mut server, began).await;
         }

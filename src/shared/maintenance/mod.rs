@@ -1,5 +1,6 @@
 //! What sessions share about maintenance: the state of catalogs, and counters.
 
+pub mod availability;
 pub mod catalog_changes;
 pub mod catalog_state;
 pub(in crate::shared) mod refusal_counters;

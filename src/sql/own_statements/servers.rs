@@ -15,6 +15,25 @@ pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
     THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END";
 
+/// What a server says of itself beside that, one row for each: `room`, further ordinary connections; `follows`, the timeline that is
+/// received; `server` and `setting`, where default_transaction_read_only comes from: database, role, whether it is on.
+pub const FACTS: &str = "\
+    SELECT 'room', (pg_catalog.current_setting('max_connections')::pg_catalog.int8 \
+    OPERATOR(pg_catalog.-) pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int8 \
+    OPERATOR(pg_catalog.-) coalesce(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int8 \
+    OPERATOR(pg_catalog.-) (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(NULL) AS a \
+    WHERE a.backend_type OPERATOR(pg_catalog.=) 'client backend'))::pg_catalog.text, NULL, NULL::pg_catalog.bool \
+    UNION ALL SELECT 'follows', received_tli::pg_catalog.text, NULL, NULL FROM pg_catalog.pg_stat_wal_receiver \
+    UNION ALL SELECT 'server', NULL, NULL, reset_val OPERATOR(pg_catalog.=) 'on' FROM pg_catalog.pg_settings \
+    WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only' \
+    AND source OPERATOR(pg_catalog.<>) ALL ('{global,database,user,\"database user\",client,session}'::pg_catalog.text[]) \
+    UNION ALL SELECT 'setting', d.datname::pg_catalog.text, r.rolname::pg_catalog.text, \
+    pg_catalog.lower(c) OPERATOR(pg_catalog.~) '=(on|t|tr|tru|true|y|ye|yes|1)$' \
+    FROM pg_catalog.pg_db_role_setting AS s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c \
+    LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) s.setdatabase \
+    LEFT JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
+    WHERE pg_catalog.lower(c) OPERATOR(pg_catalog.~) '^default_transaction_read_only='";
+
 /// Which server this is: its system identifier, which replicas share, and when its postmaster started, in microseconds.
 pub const IDENTITY: &str = "SELECT pg_catalog.concat(c.system_identifier, ' ', \
     (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) \
@@ -142,6 +161,7 @@ fn seconds_since(column: &str) -> String {
 pub(super) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("LOOK", LOOK.to_owned()),
+        ("FACTS", FACTS.to_owned()),
         ("IDENTITY", IDENTITY.to_owned()),
         ("STARTED", STARTED.to_owned()),
         ("writers", writers(&[1, 2])),

@@ -210,7 +210,7 @@ impl Session {
     /// The value now.
     fn own_value(&self, own: Own) -> String {
         let view = self.db.gate.view();
-        let terms = view.switches.in_force();
+        let terms = view.in_force();
         match own {
             Own::Mode => view.state.mode.as_str().to_owned(),
             Own::Message => terms.and_then(|terms| terms.message.clone()).unwrap_or_default(),

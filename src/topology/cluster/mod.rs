@@ -1,15 +1,18 @@
 //! The servers of a cluster, and which of them takes writes.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::election::{Claim, Leader, elect};
+use super::election::{Claim, Leader, elect, elect_active};
 use super::floor::Floor;
+use super::outlook::Absence;
 use super::roles::Roles;
 use super::server::{Look, Role, Upstream};
+use super::state::Silence;
 use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::Lsn;
 use crate::server::Address;
@@ -64,6 +67,8 @@ pub struct Cluster {
     pub max_lag_bytes: u64,
     /// Most time a replica may be behind for reads, 0 for any.
     pub max_lag: Duration,
+    /// How long a loss lasts until it is a lasting one; None: it never is.
+    pub lost_after: Option<Duration>,
     /// Catalogs of its databases are read one after the other: there may be hundreds, and each takes a log-in.
     pub catalog_turn: tokio::sync::Mutex<()>,
     /// Statements that wait for a catalog: those catalogs are read before others.
@@ -76,12 +81,22 @@ pub struct Cluster {
     /// The newest timeline of any server that was the only primary.
     newest: AtomicU32,
     floor: Floor,
+    /// The furthest position of a replica that may have served reads while the primary is lost.
+    pub(super) served: AtomicU64,
+    /// Since when there is no primary.
+    absence: Mutex<Option<Absence>>,
+    /// Which of several claims a person has found to be right.
+    pub(super) decided: Mutex<Option<usize>>,
+    /// Several of its servers may take writes, each for itself.
+    multi_primary: bool,
+    /// Its databases, as its servers name them.
+    served_databases: ArcSwap<Vec<String>>,
     /// Held while a look is noted and the primary chosen.
     electing: Mutex<()>,
     looked: watch::Sender<u64>,
     turned: watch::Sender<u64>,
     retired: AtomicBool,
-    events: Bus,
+    pub(super) events: Bus,
 }
 
 /// `Leader` as a number.
@@ -97,12 +112,19 @@ fn encode(leader: Leader) -> usize {
 
 impl Cluster {
     /// A cluster whose servers' roles are not known yet.
-    pub fn new(name: String, addresses: Vec<Address>, max_lag_bytes: u64, max_lag: Duration) -> Self {
+    pub fn new(
+        name: String,
+        addresses: Vec<Address>,
+        max_lag_bytes: u64,
+        max_lag: Duration,
+        lost_after: Option<Duration>,
+    ) -> Self {
         Self {
             name,
             upstreams: addresses.into_iter().map(Upstream::new).collect(),
             max_lag_bytes,
             max_lag,
+            lost_after,
             catalog_turn: tokio::sync::Mutex::default(),
             catalogs_awaited: AtomicUsize::new(0),
             question_turn: tokio::sync::Mutex::default(),
@@ -110,6 +132,11 @@ impl Cluster {
             leader: AtomicUsize::new(NO_LEADER),
             newest: AtomicU32::new(0),
             floor: Floor::default(),
+            served: AtomicU64::new(0),
+            absence: Mutex::new(Some(Absence::begin(false))),
+            decided: Mutex::default(),
+            multi_primary: false,
+            served_databases: ArcSwap::default(),
             electing: Mutex::default(),
             looked: watch::Sender::new(0),
             turned: watch::Sender::new(0),
@@ -123,8 +150,31 @@ impl Cluster {
         Self { events, ..self }
     }
 
-    fn event(&self, kind: Kind, upstream: Option<&Upstream>, text: impl Into<String>) -> Event {
+    pub(super) fn event(&self, kind: Kind, upstream: Option<&Upstream>, text: impl Into<String>) -> Event {
         Event::new(kind, text).about_server(&self.name, upstream.map(|upstream| upstream.address.to_string()))
+    }
+
+    /// Several of its servers may take writes, each for itself: one of them is used at a time.
+    pub fn with_several_primaries(mut self, several: bool) -> Self {
+        self.multi_primary = several;
+        self
+    }
+
+    /// Its databases, as its servers name them.
+    pub fn serves(&self, databases: Vec<String>) {
+        if **self.served_databases.load() != databases {
+            self.served_databases.store(Arc::new(databases));
+        }
+    }
+
+    /// Chooses the primary anew, though no server was looked at.
+    pub(super) fn elect_again(&self) -> bool {
+        let turned = {
+            let _one = self.electing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.choose(usize::MAX, Role::Unknown, Role::Unknown)
+        };
+        self.looked.send_modify(|n| *n += 1);
+        turned
     }
 
     /// Which server takes writes.
@@ -236,6 +286,11 @@ impl Cluster {
         }
     }
 
+    /// Since when there is no primary; None while there is one, or several that claim to be it.
+    pub(super) fn absence(&self) -> Option<Absence> {
+        *self.absence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells when anything was seen to change, positions too.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.looked.subscribe()
@@ -279,6 +334,7 @@ impl Cluster {
             }
             upstream.put_error("");
             upstream.put_refused(false);
+            upstream.end_outage();
             if before == Role::Down && look.role == Role::Primary {
                 // While it was away another one may have been promoted, which nobody has seen yet.
                 self.replicas_but(at).for_each(Upstream::await_look);
@@ -294,13 +350,14 @@ impl Cluster {
     }
 
     /// Notes that an upstream cannot be reached. It is out of use until the monitor has seen it again. True if that is news.
-    pub fn lost(&self, at: usize, why: &str) -> bool {
+    pub fn lost(&self, at: usize, why: &str, kind: Silence) -> bool {
         let Some(upstream) = self.upstreams.get(at) else { return false };
         let turned = {
             let _one = self.electing.lock().unwrap_or_else(PoisonError::into_inner);
             let before = upstream.put_role(Role::Down);
             upstream.put_error(why);
             upstream.put_refused(false);
+            upstream.put_outage(kind, before);
             if before != Role::Down {
                 publish!(self.events, warn, self.event(Kind::ServerLost, Some(upstream), "upstream lost"), error = why);
                 // Another one may be about to take its place.
@@ -319,7 +376,7 @@ impl Cluster {
     pub fn refused(&self, at: usize, why: &str, lasting: bool) -> bool {
         let Some(upstream) = self.upstreams.get(at) else { return false };
         if !matches!(upstream.role(), Role::Primary | Role::Replica) {
-            let turned = self.lost(at, why);
+            let turned = self.lost(at, why, Silence::Refuses);
             upstream.put_refused(lasting);
             self.looked.send_modify(|n| *n += 1);
             return turned;
@@ -359,7 +416,7 @@ impl Cluster {
         // One that comes back has to wait until the others have been asked since.
         let awaits = |claim: &Claim| before == Leader::None && self.awaits_others(claim.at);
         let counted: Vec<Claim> = claims.iter().copied().filter(|claim| !awaits(claim)).collect();
-        let after = elect(before, self.newest.load(SeqCst), &counted);
+        let after = self.decide_between(before, &claims, &counted);
         if before == after && was == is {
             return false;
         }
@@ -368,6 +425,10 @@ impl Cluster {
             upstream.watch.turn();
         }
         self.leader.store(encode(after), SeqCst);
+        if (before == Leader::None) != (after == Leader::None) {
+            let begun = (after == Leader::None).then(|| Absence::begin(true));
+            *self.absence.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+        }
         if let Leader::One(leader) = after
             && let Some(claim) = claims.iter().find(|claim| claim.at == leader)
         {
@@ -381,7 +442,8 @@ impl Cluster {
 
     /// What servers claim. Two addresses may lead to one of them: its claim counts once, by the address that it is known by.
     fn claims(&self, before: Leader) -> Vec<Claim> {
-        let claims = || self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at));
+        let served = self.served_databases.load();
+        let claims = || self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at, &served));
         let known = match before {
             Leader::One(at) | Leader::Contested(at) => Some(at),
             Leader::None => None,
@@ -394,6 +456,17 @@ impl Cluster {
         claims()
             .filter(|claim| !claims().any(|other| first(other.at, claim.at) && is_same(other.at, claim.at)))
             .collect()
+    }
+
+    fn decide_between(&self, before: Leader, claims: &[Claim], counted: &[Claim]) -> Leader {
+        let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        let stands = |at: usize| claims.len() > 1 && claims.iter().any(|claim| claim.at == at);
+        *decided = decided.filter(|at| stands(*at));
+        match *decided {
+            Some(at) => Leader::One(at),
+            None if self.multi_primary => elect_active(before, counted),
+            None => elect(before, self.newest.load(SeqCst), counted),
+        }
     }
 
     fn log_choice(&self, before: Leader, after: Leader, at: usize, claims: &[Claim]) {
@@ -424,151 +497,4 @@ impl Cluster {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn look(role: Role, lsn: u64) -> Look {
-        Look {
-            number: 1,
-            role,
-            lsn: Lsn(lsn),
-            inserted: Lsn(lsn),
-            timeline: 1,
-            lag: Duration::ZERO,
-            version: 150_000,
-            read_only: false,
-        }
-    }
-
-    fn cluster(roles: &[(Role, u64)]) -> Cluster {
-        let addresses = roles.iter().map(|_| Address::Tcp { host: "h".into(), port: 1 }).collect();
-        let cluster = Cluster::new("c".into(), addresses, 100, Duration::ZERO);
-        for (at, (role, lsn)) in roles.iter().enumerate() {
-            cluster.seen(at, &look(*role, *lsn));
-        }
-        cluster
-    }
-
-    #[test]
-    fn two_primaries_are_none() {
-        assert_eq!(cluster(&[(Role::Replica, 1), (Role::Primary, 1)]).primary(), Some(1));
-        let contested = cluster(&[(Role::Primary, 1), (Role::Primary, 1)]);
-        assert_eq!(contested.primary(), None);
-        assert!(contested.is_contested());
-        assert_eq!(contested.standing(Some(0)), Standing::Contested);
-    }
-
-    #[test]
-    fn a_replica_is_fit_by_lag_and_by_position() {
-        let cluster =
-            cluster(&[(Role::Primary, 1000), (Role::Replica, 950), (Role::Replica, 850), (Role::Replica, 960)]);
-        let mut avoid = Avoid::default();
-        assert_eq!(cluster.replica(Some(Lsn(955)), avoid), Some(3));
-        assert_eq!(cluster.replica(Some(Lsn(990)), avoid), None);
-        assert_eq!(cluster.replica(None, avoid), Some(1));
-        avoid.add(1);
-        assert_eq!(cluster.replica(None, avoid), Some(3));
-        cluster.lost(3, "gone");
-        assert_eq!(cluster.replica(None, avoid), None, "the third is too far behind");
-        assert_eq!(cluster.replica(Some(Lsn(1)), avoid), None, "in maintenance too");
-    }
-
-    #[test]
-    fn what_an_old_primary_commits_does_not_count_once_another_was_promoted() {
-        let addresses = [1, 2].map(|port| Address::Tcp { host: "h".into(), port }).to_vec();
-        let cluster = Cluster::new("c".into(), addresses, 0, Duration::ZERO);
-        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:3")), (Some(true), None));
-        cluster.seen(0, &look(Role::Primary, 1000));
-        cluster.seen(1, &look(Role::Replica, 1000));
-        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:2")), (Some(true), Some(false)));
-        cluster.lost(0, "cut off");
-        assert_eq!(cluster.may_still_commit("h:1"), Some(true), "nobody has taken its place");
-        cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 1000) });
-        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:2")), (Some(false), Some(true)));
-        cluster.lost(1, "cut off too");
-        assert_eq!((cluster.may_still_commit("h:1"), cluster.may_still_commit("h:2")), (Some(false), Some(true)));
-        cluster.seen(0, &Look { timeline: 3, ..look(Role::Primary, 1001) });
-        assert_eq!(cluster.may_still_commit("h:1"), Some(true), "it is the primary again");
-    }
-
-    #[test]
-    fn what_runs_on_a_server_is_counted_where_it_began() {
-        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 950), (Role::Replica, 950)]);
-        let first = cluster.upstreams[1].lend();
-        assert_eq!((cluster.upstreams[1].busy(), cluster.replica(None, Avoid::default())), (1, Some(2)));
-        drop(first);
-        assert_eq!(cluster.upstreams[1].busy(), 0);
-    }
-
-    #[test]
-    fn connections_are_out_of_date_as_soon_as_their_server_is_lost_or_contested() {
-        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 950)]);
-        let turns = |at: usize| cluster.upstreams[at].watch.turns();
-        let before = (turns(0), turns(1));
-        assert!(!cluster.seen(0, &look(Role::Primary, 1001)));
-        assert_eq!((turns(0), turns(1)), before);
-        assert!(cluster.seen(1, &look(Role::Primary, 1001)));
-        assert!(turns(0) > before.0 && turns(1) > before.1);
-        assert_eq!(cluster.primary(), None);
-        let contested = turns(0);
-        assert!(cluster.lost(1, "gone"));
-        assert_eq!(cluster.primary(), Some(0));
-        assert!(turns(0) > contested);
-        assert!(cluster.lost(0, "gone") && !cluster.lost(0, "gone"));
-        assert_eq!(cluster.standing(Some(0)), Standing::Lost);
-    }
-
-    #[test]
-    fn one_that_comes_back_is_the_primary_once_the_others_have_been_asked_since() {
-        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 1000)]);
-        let under_way = cluster.upstreams[1].begin_look();
-        cluster.lost(0, "gone");
-        cluster.seen(0, &look(Role::Primary, 1000));
-        assert_eq!((cluster.primary(), cluster.standing(Some(0))), (None, Standing::Lost));
-        cluster.upstreams[1].end_look(under_way);
-        cluster.seen(1, &look(Role::Replica, 1000));
-        assert_eq!(cluster.primary(), None, "that look may have been before the other's promotion");
-        let after = cluster.upstreams[1].begin_look();
-        cluster.upstreams[1].end_look(after);
-        cluster.seen(1, &look(Role::Replica, 1000));
-        assert_eq!(cluster.primary(), Some(0));
-        // The same if the other one was promoted, does not let the monitor in, or is lost.
-        for (what, expected) in [("refused", Some(0)), ("lost", Some(0)), ("promoted", Some(1))] {
-            cluster.seen(1, &look(Role::Replica, 1000));
-            cluster.lost(0, "gone");
-            cluster.seen(0, &look(Role::Primary, 1000));
-            assert_eq!(cluster.primary(), None, "{what}");
-            let number = cluster.upstreams[1].begin_look();
-            cluster.upstreams[1].end_look(number);
-            match what {
-                "promoted" => cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 1000) }),
-                "refused" => cluster.refused(1, "too many connections", false),
-                _ => cluster.lost(1, "gone"),
-            };
-            assert_eq!(cluster.primary(), expected, "{what}");
-        }
-        assert!(!cluster.is_contested() && cluster.is_disputed(0));
-    }
-
-    #[test]
-    fn one_that_has_come_back_and_was_chosen_is_contested_like_any_other() {
-        let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 1000)]);
-        cluster.lost(0, "gone");
-        cluster.seen(0, &look(Role::Primary, 1000));
-        let number = cluster.upstreams[1].begin_look();
-        cluster.upstreams[1].end_look(number);
-        cluster.seen(1, &look(Role::Replica, 1000));
-        assert_eq!(cluster.primary(), Some(0));
-        cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 1000) });
-        assert!(cluster.is_contested(), "both may have been written to");
-    }
-
-    #[test]
-    fn a_server_that_does_not_let_the_monitor_in_is_not_lost() {
-        let cluster = cluster(&[(Role::Primary, 1000)]);
-        assert!(!cluster.refused(0, "too many connections", false));
-        assert_eq!((cluster.primary(), cluster.upstreams[0].error().as_str()), (Some(0), "too many connections"));
-        assert!(cluster.lost(0, "gone") && !cluster.refused(0, "too many connections", false));
-        assert_eq!(cluster.primary(), None);
-    }
-}
+pub(in crate::topology) mod tests;

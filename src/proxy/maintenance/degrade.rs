@@ -1,0 +1,138 @@
+//! Databases that close by themselves when their servers take no writes, and open again when they do.
+//!
+//! What [`crate::topology::Outlook`] says of a cluster, and what administrators have set for a database on its primary, becomes the
+//! second source of the gate's mode ([`Automatic`]). As long as not enough is known, nothing changes. Where a setting of the server's
+//! has changed, the pooled connections that were opened before it are closed: nobody has to restart anything to see it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use crate::gate::{Automatic, Cause, Closes, Lsn};
+use crate::shared::{Database, Hub};
+use crate::topology::{Cluster, Outlook, Upstream};
+
+/// How often it is looked whether a loss has become a lasting one, if nothing else happens.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A database and a role of one of its pools on the primary.
+type PoolName = (Arc<str>, Arc<str>);
+
+/// Follows one cluster until another configuration takes its place.
+pub async fn watch(hub: Weak<Hub>, cluster: Arc<Cluster>) {
+    let mut changes = cluster.changes();
+    let mut watched = Watched::default();
+    loop {
+        let _ = timeout(TICK, changes.changed()).await;
+        let Some(hub) = hub.upgrade().filter(|_| !cluster.is_retired()) else { return };
+        watched.look(&hub, &cluster);
+    }
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Whether each pool's role is read-only by the server's own setting.
+    own: HashMap<PoolName, bool>,
+    /// Since when databases are, on all their pools.
+    since: HashMap<Arc<str>, Timestamp>,
+}
+
+impl Watched {
+    fn look(&mut self, hub: &Hub, cluster: &Arc<Cluster>) {
+        let here = hub.databases.all().into_iter().filter(|one| Arc::ptr_eq(&one.setup().cluster, cluster));
+        cluster.serves(here.map(|one| one.setup().settings.server_dbname(&one.name).to_owned()).collect());
+        let found = match cluster.outlook(Instant::now()) {
+            Outlook::Undecided => return,
+            Outlook::Led => return self.look_at_settings(hub, cluster),
+            Outlook::Replicas { since } => Automatic::new(Closes::Writes, Cause::NoPrimary, since, Lsn(0)),
+            Outlook::Lost { since, replicas: Some(floor) } => {
+                Automatic::new(Closes::Writes, Cause::Degraded, since, floor)
+            }
+            Outlook::Lost { since, replicas: None } => Automatic::new(Closes::All, Cause::Degraded, since, Lsn(0)),
+        };
+        for (_, database) in owned(hub, cluster) {
+            set(hub, &database, Some(found.clone()));
+        }
+    }
+
+    /// A primary is known: databases follow what its administrators have set for them.
+    fn look_at_settings(&mut self, hub: &Hub, cluster: &Arc<Cluster>) {
+        let Some((at, upstream)) = cluster.primary().and_then(|at| Some((at, cluster.upstreams.get(at)?))) else {
+            return;
+        };
+        let mut own = HashMap::new();
+        let mut since = HashMap::new();
+        for (names, database) in owned(hub, cluster) {
+            let closed = self.look_at_database(hub, &names, (at, upstream), &mut own);
+            let found = closed.then(|| {
+                let known = self.since.get(&database.name).copied().unwrap_or_else(Timestamp::now);
+                since.insert(database.name.clone(), known);
+                Automatic::new(Closes::Writes, Cause::OwnSetting, known, Lsn(0))
+            });
+            set(hub, &database, found);
+        }
+        (self.own, self.since) = (own, since);
+    }
+
+    /// Whether the database is read-only for every role that has a pool there. Pools whose setting has changed begin anew.
+    fn look_at_database(
+        &self,
+        hub: &Hub,
+        names: &[Arc<Database>],
+        (at, upstream): (usize, &Upstream),
+        own: &mut HashMap<PoolName, bool>,
+    ) -> bool {
+        let settings = upstream.own_settings();
+        let operators = &hub.setup.load().config.auth.operators;
+        let mut any = false;
+        let mut all = true;
+        for database in names {
+            let setup = database.setup();
+            let dbname = setup.settings.server_dbname(&database.name);
+            for pool in database.pools().iter().filter(|pool| pool.upstream == at) {
+                let role = pool.login().user.clone();
+                let read_only = settings.read_only(dbname, Some(&role));
+                let key = (database.name.clone(), role.clone());
+                if self.own.get(&key).is_some_and(|before| *before != read_only) {
+                    tracing::warn!(
+                        event = "own_setting", database = %database.name, user = %role, read_only,
+                        "default_transaction_read_only has changed on the server: pooled connections are opened anew"
+                    );
+                    pool.reconnect();
+                    pool.make_welcome_stale();
+                }
+                own.insert(key, read_only);
+                if !operators.iter().any(|name| **name == *role) {
+                    any = true;
+                    all &= read_only;
+                }
+            }
+        }
+        let for_anyone = |database: &Arc<Database>| {
+            let setup = database.setup();
+            settings.read_only(setup.settings.server_dbname(&database.name), None)
+        };
+        if any { all } else { names.first().is_some_and(for_anyone) }
+    }
+}
+
+/// The databases whose gates follow this cluster, each with all its names. Where names of one database are on several clusters, the
+/// first of them counts.
+fn owned(hub: &Hub, cluster: &Arc<Cluster>) -> Vec<(Vec<Arc<Database>>, Arc<Database>)> {
+    let all = hub.databases.all();
+    let here = all.iter().filter(|one| Arc::ptr_eq(&one.setup().cluster, cluster));
+    here.filter_map(|one| {
+        let names = hub.databases.of_gate(&one.gate);
+        let first = names.first().is_none_or(|first| Arc::ptr_eq(first, one));
+        first.then(|| (if names.is_empty() { vec![one.clone()] } else { names }, one.clone()))
+    })
+    .collect()
+}
+
+fn set(hub: &Hub, database: &Arc<Database>, found: Option<Automatic>) {
+    let gate = database.setup().gate.clone();
+    hub.gates.set_automatic(&gate, found);
+}

@@ -1,0 +1,22 @@
+//! Databases that close by themselves when their servers take no writes, and open again: real servers, with the built binary in
+//! front.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a test that panics has failed, and the stand has more than is used here"
+)]
+
+mod contest;
+mod help;
+mod lost;
+mod names;
+mod own_setting;
+mod renewed;
+#[path = "../failover/stand.rs"]
+mod stand;
+mod states;

@@ -1,0 +1,271 @@
+//! The faults, and what is done for each.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use pgsluice_fixtures::{Fault as Network, Mode};
+
+use crate::stand::{LONG, Stand, signal};
+
+pub struct Fault {
+    pub name: &'static str,
+    /// A commit waits for the replica: what is acknowledged survives a promotion.
+    pub synchronous: bool,
+    /// Does it, and gives the number of the server that takes writes behind it.
+    pub act: fn(&Stand) -> usize,
+}
+
+const fn promoting(name: &'static str, act: fn(&Stand) -> usize) -> Fault {
+    Fault { name, synchronous: true, act }
+}
+
+const fn staying(name: &'static str, act: fn(&Stand) -> usize) -> Fault {
+    Fault { name, synchronous: false, act }
+}
+
+fn promote(stand: &Stand) -> usize {
+    stand.replica().promote().expect("a promotion");
+    // Without a standby of its own its commits must not wait for one.
+    let _ = stand.replica().psql_in("postgres", "ALTER SYSTEM SET synchronous_standby_names = ''");
+    let _ = stand.replica().reload();
+    1
+}
+
+fn fence(stand: &Stand, set: &[&str], reset: &[&str]) -> usize {
+    set.iter().for_each(|sql| drop(stand.primary().psql_in("postgres", sql).expect(sql)));
+    sleep(Duration::from_secs(2));
+    stand.lifted.set(Some(Instant::now()));
+    reset.iter().for_each(|sql| drop(stand.primary().psql_in("postgres", sql).expect(sql)));
+    0
+}
+
+fn for_a_while(stand: &Stand, at: usize, fault: Network, seconds: u64) -> usize {
+    stand.relays[at].set(fault);
+    sleep(Duration::from_secs(seconds));
+    stand.relays[at].set(Network::None);
+    0
+}
+
+pub const ALL: &[Fault] = &[
+    promoting("primary stopped (fast), replica promoted", |stand| {
+        stand.primary().stop(Mode::Fast).expect("a stop");
+        promote(stand)
+    }),
+    promoting("primary stopped (immediate), replica promoted", |stand| {
+        stand.primary().stop(Mode::Immediate).expect("a stop");
+        promote(stand)
+    }),
+    promoting("primary killed, replica promoted", |stand| {
+        stand.primary().kill_9();
+        promote(stand)
+    }),
+    promoting("primary killed, replica promoted, the old one back as primary", |stand| {
+        stand.primary().kill_9();
+        promote(stand);
+        sleep(Duration::from_secs(1));
+        stand.primary().start().expect("a start");
+        sleep(Duration::from_secs(2));
+        1
+    }),
+    promoting("primary stopped, replica promoted, the old one back as replica", |stand| {
+        stand.primary().stop(Mode::Fast).expect("a stop");
+        promote(stand);
+        let _ = stand.replica().psql_in("postgres", "SELECT pg_create_physical_replication_slot('primary')");
+        stand.primary().follow(stand.replica()).expect("its settings");
+        stand.primary().start().expect("a start");
+        sleep(Duration::from_secs(2));
+        1
+    }),
+    promoting("primary frozen, replica promoted, thawed", |stand| {
+        signal(stand.primary(), "-STOP");
+        promote(stand);
+        sleep(Duration::from_secs(3));
+        signal(stand.primary(), "-CONT");
+        1
+    }),
+    promoting("primary black-holed, replica promoted", |stand| {
+        stand.relays[0].set(Network::BlackHole);
+        promote(stand);
+        sleep(Duration::from_secs(3));
+        1
+    }),
+    promoting("primary refuses connections and is cut off, replica promoted", |stand| {
+        stand.relays[0].set(Network::Refuses);
+        stand.relays[0].cut();
+        promote(stand)
+    }),
+    staying("primary restarted (fast)", |stand| {
+        stand.primary().restart().expect("a restart");
+        0
+    }),
+    staying("primary killed and started again", |stand| {
+        stand.primary().kill_9();
+        stand.primary().start().expect("a start");
+        0
+    }),
+    staying("one back end killed: all crash and recover", |stand| {
+        let pid = stand
+            .primary()
+            .psql_in("postgres", "SELECT pid FROM pg_stat_activity WHERE datname = 'app' LIMIT 1")
+            .expect("a pid");
+        let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+        sleep(Duration::from_secs(1));
+        0
+    }),
+    staying("fenced by ALTER SYSTEM, lifted", |stand| {
+        fence(
+            stand,
+            &["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"],
+            &["ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"],
+        )
+    }),
+    staying("fenced by ALTER DATABASE, lifted", |stand| {
+        fence(
+            stand,
+            &["ALTER DATABASE app SET default_transaction_read_only = on"],
+            &["ALTER DATABASE app RESET default_transaction_read_only"],
+        )
+    }),
+    staying("fenced by ALTER ROLE, lifted", |stand| {
+        fence(
+            stand,
+            &[
+                "ALTER ROLE app SET default_transaction_read_only = on",
+                "ALTER ROLE sess SET default_transaction_read_only = on",
+            ],
+            &["ALTER ROLE app RESET ALL", "ALTER ROLE sess RESET ALL"],
+        )
+    }),
+    staying("primary frozen for 3 s", |stand| {
+        signal(stand.primary(), "-STOP");
+        sleep(Duration::from_secs(3));
+        signal(stand.primary(), "-CONT");
+        0
+    }),
+    staying("primary black-holed for 2 s", |stand| for_a_while(stand, 0, Network::BlackHole, 2)),
+    staying("primary half-open for 2 s", |stand| for_a_while(stand, 0, Network::HalfOpen, 2)),
+    staying("primary refuses new connections for 3 s", |stand| for_a_while(stand, 0, Network::Refuses, 3)),
+    staying("primary 100 ms slower for 3 s", |stand| for_a_while(stand, 0, Network::Slow(100), 3)),
+    staying("connections to the primary cut", |stand| {
+        stand.relays[0].cut();
+        0
+    }),
+    staying("replica stopped and started", |stand| {
+        stand.replica().stop(Mode::Fast).expect("a stop");
+        sleep(Duration::from_secs(1));
+        stand.replica().start().expect("a start");
+        0
+    }),
+    staying("replica killed and started", |stand| {
+        stand.replica().kill_9();
+        sleep(Duration::from_secs(1));
+        stand.replica().start().expect("a start");
+        0
+    }),
+    staying("replica frozen for 3 s", |stand| {
+        signal(stand.replica(), "-STOP");
+        sleep(Duration::from_secs(3));
+        signal(stand.replica(), "-CONT");
+        0
+    }),
+    staying("replica black-holed for 3 s", |stand| for_a_while(stand, 1, Network::BlackHole, 3)),
+    staying("replay paused", |stand| {
+        stand.replica().pause_replay().expect("a pause");
+        sleep(Duration::from_secs(2));
+        stand.replica().resume_replay().expect("an end of it");
+        0
+    }),
+    staying("WAL receiver ended", |stand| {
+        stand
+            .primary()
+            .psql_in("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+            .expect("the end of the WAL sender");
+        sleep(Duration::from_secs(1));
+        0
+    }),
+    staying("max_connections used up on the primary", |stand| {
+        let mut taken = Vec::new();
+        while let Ok(raw) = stand.primary().connect("direct", "app") {
+            taken.push(raw);
+        }
+        sleep(Duration::from_secs(3));
+        0
+    }),
+    staying("max_connections used up on the replica", |stand| {
+        let mut taken = Vec::new();
+        while let Ok(raw) = stand.replica().connect("direct", "app") {
+            taken.push(raw);
+        }
+        sleep(Duration::from_secs(3));
+        0
+    }),
+    staying("CONNECTION LIMIT of the role", |stand| {
+        stand.primary().psql_in("postgres", "ALTER ROLE app CONNECTION LIMIT 0").expect("a limit");
+        sleep(Duration::from_secs(2));
+        stand.primary().psql_in("postgres", "ALTER ROLE app CONNECTION LIMIT -1").expect("no limit");
+        0
+    }),
+    staying("the role may not log in for 2 s", |stand| {
+        stand.primary().psql_in("postgres", "ALTER ROLE app NOLOGIN").expect("no log-in");
+        sleep(Duration::from_secs(2));
+        stand.primary().psql_in("postgres", "ALTER ROLE app LOGIN").expect("a log-in");
+        0
+    }),
+    staying("the monitor's role locked", |stand| {
+        stand.primary().psql_in("postgres", "ALTER ROLE monitor NOLOGIN").expect("no log-in");
+        let ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'monitor'";
+        stand.primary().psql_in("postgres", ends).expect("its end");
+        sleep(Duration::from_secs(3));
+        stand.primary().psql_in("postgres", "ALTER ROLE monitor LOGIN").expect("a log-in");
+        0
+    }),
+    staying("the monitor's sessions ended", |stand| {
+        let ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'monitor'";
+        stand.primary().psql_in("postgres", ends).expect("their end");
+        sleep(Duration::from_secs(1));
+        0
+    }),
+    staying("every session of the application ended", |stand| {
+        let ends =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'app' AND pid <> pg_backend_pid()";
+        stand.primary().psql_in("postgres", ends).expect("their end");
+        sleep(Duration::from_secs(1));
+        0
+    }),
+    staying("ALLOW_CONNECTIONS false for 2 s", |stand| {
+        stand.primary().psql_in("postgres", "ALTER DATABASE app ALLOW_CONNECTIONS false").expect("no connections");
+        sleep(Duration::from_secs(2));
+        stand.primary().psql_in("postgres", "ALTER DATABASE app ALLOW_CONNECTIONS true").expect("connections");
+        0
+    }),
+    staying("pg_hba.conf refuses for 2 s", |stand| {
+        let file = stand.primary().data_dir().join("pg_hba.conf");
+        let before = std::fs::read_to_string(&file).expect("pg_hba.conf");
+        std::fs::write(&file, format!("host app app 127.0.0.1/32 reject\n{before}")).expect("pg_hba.conf");
+        stand.primary().reload().expect("a reload");
+        sleep(Duration::from_secs(2));
+        std::fs::write(&file, before).expect("pg_hba.conf");
+        stand.primary().reload().expect("a reload");
+        0
+    }),
+    promoting("double failover within 10 s", |stand| {
+        stand.primary().stop(Mode::Fast).expect("a stop");
+        promote(stand);
+        let _ = stand.replica().psql_in("postgres", "SELECT pg_create_physical_replication_slot('primary')");
+        stand.primary().follow(stand.replica()).expect("its settings");
+        stand.primary().start().expect("a start");
+        stand
+            .replica()
+            .psql_in("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+            .expect("synchronous replication");
+        stand.replica().reload().expect("a reload");
+        let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
+        stand.replica().wait_until(synchronous, "1", LONG).expect("a synchronous standby");
+        stand.replica().stop(Mode::Fast).expect("a stop");
+        stand.primary().promote().expect("a promotion");
+        let _ = stand.primary().psql_in("postgres", "ALTER SYSTEM SET synchronous_standby_names = ''");
+        let _ = stand.primary().reload();
+        0
+    }),
+];
