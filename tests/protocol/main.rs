@@ -12,6 +12,7 @@
 )]
 
 mod cancel;
+mod copy_in;
 mod defaults;
 mod ends;
 mod errors;

@@ -18,7 +18,7 @@ pub struct Stand {
 }
 
 /// Databases of tests that run side by side, in transaction mode; each has one in session mode too.
-const DATABASES: [&str; 6] = ["plain", "shared", "gate", "errors", "cancel", "ends"];
+const DATABASES: [&str; 7] = ["plain", "shared", "gate", "errors", "cancel", "ends", "copies"];
 
 impl Stand {
     /// The stand that other tests use now, or a new one.

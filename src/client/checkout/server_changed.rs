@@ -190,7 +190,7 @@ impl Session {
     /// Whether the client has said something that the server's socket has not taken yet. Data of a COPY can be called off.
     fn has_unsent(&self) -> bool {
         let unsent = !self.io.to_server.is_empty() || self.io.from_client.has_ready();
-        unsent && !self.flow.copy_in && matches!(self.breaking, Breaking::No | Breaking::Asked(_))
+        unsent && !self.flow.copy.is_open() && matches!(self.breaking, Breaking::No | Breaking::Asked(_))
     }
 
     /// A statement may take no notice of a cancel request, or its client may not go on: the session is asked again.
@@ -245,7 +245,7 @@ impl Session {
         match self.standing() {
             Standing::Lost => Ok(Some(Next::News)),
             // The rest of a message of COPY has to follow, and what ends the COPY might be behind it.
-            standing if self.flow.copy_in => Err(self.ends_with_server(standing)),
+            standing if self.flow.copy.is_open() => Err(self.ends_with_server(standing)),
             _ => Ok(Some(Next::Wait)),
         }
     }

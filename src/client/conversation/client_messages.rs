@@ -11,7 +11,7 @@ use crate::protocol::{Report, TxStatus, backend};
 use crate::routing::Nature;
 use crate::shared::client::Running;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::{CopyDirection, Kind, LexContext};
+use crate::sql::LexContext;
 
 impl From<WireError> for End {
     fn from(error: WireError) -> Self {
@@ -65,7 +65,7 @@ impl Session {
                 Err(error) => match peek_too_large(bytes, self.manner.largest) {
                     // COPY data may have any size.
                     Some(header) if header.tag == b'd' => header,
-                    Some(_) if self.flow.copy_in => return Err(error.into()),
+                    Some(_) if self.flow.copy.is_open() => return Err(error.into()),
                     Some(header) if self.streams(header) => header,
                     Some(header) if self.lacks_names(header) => {
                         self.io.client_wants = bytes.len() + 1;
@@ -81,15 +81,14 @@ impl Session {
             if self.has_large_pending(header) {
                 return Ok(self.wait_for_answers());
             }
-            if matches!(header.tag, b'd' | b'c' | b'f') && self.may_begin_copy() {
-                // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
-                self.io.client_wants = 0;
+            if self.looks_at_copy(header) && self.holds_for_copy(header) {
                 return Ok(Next::Wait);
             }
+            let bytes = self.io.from_client.unscanned();
             // COPY data is not looked at: it need not be whole.
             if header.tag == b'd' {
                 self.io.client_rest = header.total;
-                self.io.drop_rest = !self.flow.copy_in;
+                self.io.drop_rest = !self.flow.copy.is_open();
                 continue;
             }
             if bytes.len() < header.total && !self.streams(header) {
@@ -106,6 +105,7 @@ impl Session {
             match self.look_at_message(header)? {
                 Handled::Done => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
+                Handled::Later if header.tag == b'X' => return Ok(Next::LastWord),
                 Handled::Later => return Ok(Next::Wait),
                 Handled::Hold => return Ok(Next::Hold),
             }
@@ -121,23 +121,8 @@ impl Session {
     }
 
     /// Nothing more can be done before the client says more.
-    fn wait_for_client(&self) -> Result<Next, End> {
+    fn wait_for_client(&mut self) -> Result<Next, End> {
         if self.half_closed { self.after_last_word(End::ClientGone) } else { Ok(Next::Wait) }
-    }
-
-    /// Whether something is under way that may ask for the client's COPY data and has not yet.
-    fn may_begin_copy(&self) -> bool {
-        let copies = |cached: &Cached| {
-            let kinds = [Kind::Copy(CopyDirection::FromClient), Kind::Unknown];
-            cached.analysis.ambiguous || cached.analysis.statements.iter().any(|one| kinds.contains(&one.kind))
-        };
-        let waits = |expected: &Expected| match &expected.what {
-            What::Query(None) | What::Execute(None) => true,
-            What::Query(Some(cached)) => copies(cached),
-            What::Execute(Some(statement)) => copies(&statement.cached),
-            _ => false,
-        };
-        !self.flow.copy_in && !self.flow.skip && self.flow.expects.iter().any(|one| one.shows() && waits(one))
     }
 
     fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {
@@ -159,15 +144,18 @@ impl Session {
         }
         self.unfold();
         match header.tag {
+            b'S' | b'H' if self.flow.copy.is_open() => {
+                self.pass_in_copy(header);
+                Ok(Handled::Done)
+            }
             b'Q' => self.query(header),
             b'P' | b'B' if self.whole_batch() => Ok(Handled::Done),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' | b'F' if self.awaits_clean() => Ok(Handled::Later),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
             b'F' => self.function_call(header),
             b'c' | b'f' => {
-                if self.flow.copy_in {
-                    self.flow.copy_in = false;
-                    self.flow.copied = true;
+                if self.flow.copy.is_open() {
+                    self.copy_data_ended();
                     self.io.from_client.pass(header.total);
                 } else {
                     // After a COPY that failed the client finishes its data: PostgreSQL ignores that too.
@@ -175,9 +163,12 @@ impl Session {
                 }
                 Ok(Handled::Done)
             }
-            b'X' if self.flow.copy_in || self.has_answered() => Err(End::Goodbye),
+            b'X' if self.flow.copy.is_open() || self.has_answered() => Err(End::Goodbye),
             // What stands before it is answered first.
-            b'X' => Ok(Handled::Later),
+            b'X' => {
+                self.hurry_answers();
+                Ok(Handled::Later)
+            }
             other => Err(WireError::UnknownFrontend(other).into()),
         }
     }
@@ -270,6 +261,7 @@ impl Session {
             self.flow.renamed = Some(self.flow.rounds);
         }
         self.flow.clean_alone = false;
+        self.note_copy(&expected);
         if expected.ends_ready() {
             self.flow.rounds += 1;
             self.flow.readies += 1;

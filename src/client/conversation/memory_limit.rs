@@ -105,13 +105,13 @@ impl Session {
     /// Whether so many answers are owed that the next message has to wait for some of them.
     #[inline]
     pub(in crate::client) fn has_many_pending(&self) -> bool {
-        self.flow.expects.len() >= MOST_PENDING && !self.flow.copy_in
+        self.flow.expects.len() >= MOST_PENDING && !self.flow.copy.is_open()
     }
 
     /// The same by the statements that they keep, for a message that may add a large one.
     #[inline]
     pub(in crate::client) fn has_large_pending(&self, header: Header) -> bool {
-        if header.total <= SMALL_MESSAGE || !matches!(header.tag, b'P' | b'Q') || self.flow.copy_in {
+        if header.total <= SMALL_MESSAGE || !matches!(header.tag, b'P' | b'Q') || self.flow.copy.is_open() {
             return false;
         }
         self.flow.expects.iter().map(pending_weight).sum::<usize>() > MOST_PENDING_BYTES

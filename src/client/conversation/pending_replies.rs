@@ -39,6 +39,8 @@ pub enum What {
     Close(u64),
     /// Sync; ends with ReadyForQuery.
     Sync,
+    /// The question whether a COPY is over; ends with ReadyForQuery.
+    CopyQuestion(super::copy_in::CopyQuestion),
     /// A whole batch that runs one plain statement; ends with ReadyForQuery.
     Whole(crate::client::request::fast_path::Whole),
     /// An answer of our own that belongs at this place.
@@ -212,8 +214,8 @@ impl Expected {
 
     /// Whether ReadyForQuery ends it.
     pub fn ends_ready(&self) -> bool {
-        use What::{Call, Fence, Isolation, Left, Query, Sync, Whole};
-        matches!(self.what, Query(_) | Fence | Isolation | Left(_) | Call | Sync | Whole(_))
+        use What::{Call, CopyQuestion, Fence, Isolation, Left, Query, Sync, Whole};
+        matches!(self.what, Query(_) | Fence | Isolation | Left(_) | Call | Sync | CopyQuestion(_) | Whole(_))
     }
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.

@@ -26,10 +26,10 @@ pub(in crate::client) struct Flow {
     pub(in crate::client) bound: bool,
     /// An error has been told; the client's messages are dropped until its Sync.
     pub(in crate::client) skip: bool,
-    /// The server expects the client's COPY data.
-    pub(in crate::client) copy_in: bool,
-    /// The client has finished its COPY data since the last Sync.
-    pub(in crate::client) copied: bool,
+    /// How far a COPY FROM STDIN has come.
+    pub(in crate::client) copy: super::copy_in::CopyIn,
+    /// The client has gone, and the server has been asked behind its last word.
+    pub(in crate::client) asked_last: bool,
     /// Statements of the simple query under way that are complete.
     pub(in crate::client) nth: usize,
     /// Whether an error came in the simple query under way.

@@ -21,6 +21,9 @@ const TOGETHER: usize = 2048;
 /// Capacity that an empty queue of our own words keeps.
 const KEEP: usize = 64 * 1024;
 
+/// How long a server may be silent behind a client's last word before it is asked whether it owes anything.
+const LAST_WORD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What the loop does after it has looked at everything there is.
 pub(in crate::client) enum Next {
     /// Wait for the sockets.
@@ -33,6 +36,8 @@ pub(in crate::client) enum Next {
     Hold,
     /// Wait for the sockets, and for news of the server, but not for ever.
     News,
+    /// The client has said its last word: wait for what it is owed.
+    LastWord,
 }
 
 /// What woke the loop.
@@ -73,7 +78,7 @@ impl Session {
         loop {
             let next = self.look()?;
             match next {
-                Next::Wait | Next::News => {}
+                Next::Wait | Next::News | Next::LastWord => {}
                 Next::Release => {
                     if !self.release_now() {
                         self.release().await?;
@@ -93,6 +98,7 @@ impl Session {
             }
             let woken = match next {
                 Next::News => self.io_or_late().await?,
+                Next::LastWord => self.io_or_last_word().await?,
                 _ => poll_fn(|cx| self.poll_io(cx)).await?,
             };
             match woken {
@@ -110,6 +116,26 @@ impl Session {
         let late = Report::fatal("57014", "query_wait_timeout");
         let io = poll_fn(move |cx| self.poll_io(cx));
         Box::pin(async move { tokio::time::timeout_at(deadline.into(), io).await.unwrap_or_else(|_| Err(late.into())) })
+    }
+
+    /// The client has said its last word. What it has asked for without a Sync is not waited for longer than it takes to say what
+    /// is wrong with it. Of the rest the server knows whether there is any: it is asked behind it, once it has been silent.
+    #[cold]
+    fn io_or_last_word(&mut self) -> impl Future<Output = Result<Woken, End>> {
+        let deadline = std::cmp::max(self.now, self.core.clock.now()) + LAST_WORD_PATIENCE;
+        Box::pin(async move {
+            let io = poll_fn(|cx| self.poll_io(cx));
+            if let Ok(woken) = tokio::time::timeout_at(deadline.into(), io).await {
+                return woken;
+            }
+            if self.flow.readies == 0 {
+                return Err(End::ClientGone);
+            }
+            if !std::mem::replace(&mut self.flow.asked_last, true) {
+                self.ask_whether_copy_is_over(None);
+            }
+            Ok(Woken::Io)
+        })
     }
 
     /// Looks at all that was read.
@@ -340,13 +366,19 @@ impl Session {
     /// Whether the client has had the answers to all that it has asked for, up to its last Sync.
     pub(in crate::client) fn has_answered(&self) -> bool {
         let io = &self.io;
-        let owed = self.flow.readies > 0 || !self.flow.parts.is_empty() || io.server_rest > 0;
+        let flow = &self.flow;
+        let unended = flow.batch && !flow.expects.is_empty();
+        let owed = flow.readies > 0 || unended || !flow.parts.is_empty() || io.server_rest > 0;
         !owed && io.to_client.is_empty() && io.from_server.ready().is_empty()
     }
 
     /// The client has said its last word: waits for what it is owed, or ends.
-    pub(in crate::client) fn after_last_word(&self, end: End) -> Result<Next, End> {
-        if self.flow.copy_in || self.has_answered() { Err(end) } else { Ok(Next::Wait) }
+    pub(in crate::client) fn after_last_word(&mut self, end: End) -> Result<Next, End> {
+        if self.flow.copy.is_open() || self.has_answered() {
+            return Err(end);
+        }
+        self.hurry_answers();
+        Ok(Next::LastWord)
     }
 
     /// The server connection has failed: the client is told, or its read is asked of another server.

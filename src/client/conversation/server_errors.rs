@@ -112,10 +112,10 @@ impl Session {
                 ..
             })
         );
-        self.flow.copy_in = false;
         if extended {
             self.skip_to_sync();
         }
+        self.copy_failed();
         if proof == Proof::Begin {
             self.block_failed();
         }
@@ -124,7 +124,6 @@ impl Session {
 
     /// After an error in the extended protocol the server answers nothing up to the next Sync.
     pub(in crate::client) fn skip_to_sync(&mut self) {
-        self.flow.copy_in = false;
         let mut gone = Vec::new();
         let mut skip = true;
         while let Some(expected) = self.flow.expects.front() {
@@ -137,6 +136,7 @@ impl Session {
                     self.flow.readies = self.flow.readies.saturating_sub(1);
                     self.flow.parts.clear();
                 }
+                What::CopyQuestion(_) => break,
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
                     skip = expected.hide == Hide::All

@@ -72,6 +72,7 @@ impl Session {
                     self.io.server_rest = header.total;
                     if header.tag == b'E' {
                         self.skip_to_sync();
+                        self.copy_failed();
                     }
                     continue;
                 }
@@ -91,6 +92,11 @@ impl Session {
     #[inline(never)]
     #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
+        if matches!(self.flow.expects.front(), Some(Expected { what: What::CopyQuestion(_), .. }))
+            && self.answers_copy_question(header)
+        {
+            return Ok(Ok(()));
+        }
         let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
         // Neither a Close nor what the server says of itself begins a transaction command.
         self.flow.answered |= !matches!(header.tag, b'Z' | b'3' | b'S' | b'N' | b'A');
@@ -122,6 +128,10 @@ impl Session {
             b'C' => self.command_complete(header),
             b'A' => self.tell_notifier(header),
             b'D' => self.answered_row(header),
+            // The answer to what was asked behind the client's last word: nothing more is to come.
+            b'I' if self.flow.asked_last && matches!(self.flow.expects.front(), Some(Expected { what: What::Sync, .. })) => {
+                return Err(End::ClientGone);
+            }
             b'I' => self.answered_execute(),
             b's' => {
                 self.note_unfinished();
@@ -145,10 +155,7 @@ impl Session {
                 self.note_shape(header);
                 self.answered_describe()
             }
-            b'G' => {
-                self.flow.copy_in = true;
-                self.forget_ignored_syncs();
-            }
+            b'G' => self.copy_begun(),
             b'W' => return Ok(Err(io::Error::new(io::ErrorKind::Unsupported, "COPY BOTH outside of replication"))),
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::protocol::WireError::UnknownBackend(header.tag)))),
             _ => {}
@@ -185,7 +192,7 @@ impl Session {
     }
 
     /// Takes a message of the server out of what is passed on.
-    fn take_reply(&mut self, header: Header) {
+    pub(super) fn take_reply(&mut self, header: Header) {
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
         io.from_server.skip(header.total);
@@ -300,18 +307,6 @@ impl Session {
             )) => TxStatus::Block,
             _ => TxStatus::Failed,
         };
-    }
-
-    /// COPY FROM STDIN has begun within a batch: a Sync that was sent before the data has no answer.
-    fn forget_ignored_syncs(&mut self) {
-        if !matches!(self.flow.expects.front(), Some(Expected { what: What::Execute(_), .. })) {
-            return;
-        }
-        while matches!(self.flow.expects.get(1), Some(Expected { what: What::Sync, .. })) {
-            self.flow.expects.remove(1);
-            self.flow.readies = self.flow.readies.saturating_sub(1);
-            self.flow.batch = true;
-        }
     }
 
     #[expect(clippy::too_many_lines, reason = "to be divided")]

@@ -49,7 +49,7 @@ impl Session {
             || self.flow.closing != Closing::No && self.flow.readies > 0
             || matches!(self.flow.settling, Settling::Asked | Settling::Refused(_));
         // The server asks for COPY data: that is part of the message under way.
-        waits && !self.flow.copy_in
+        waits && !self.flow.copy.is_open()
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.

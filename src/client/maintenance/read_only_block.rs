@@ -34,7 +34,7 @@ impl Session {
     /// Looks at a simple query or a function call in the midst of a batch. The server skips it if something before it has
     /// failed, else runs it in the same transaction and commits. True if it has to wait until that is known.
     pub(in crate::client) fn awaits_batch(&mut self) -> bool {
-        if !self.flow.batch || !self.lease.in_maintenance() || self.flow.copy_in {
+        if !self.flow.batch || !self.lease.in_maintenance() || self.flow.copy.is_open() {
             return false;
         }
         if !self.is_outside_blocks() {
@@ -79,8 +79,7 @@ impl Session {
 
     /// The question ahead of a Sync, which commits the transaction if it is one of its own.
     pub(in crate::client) fn prove_batch(&mut self) {
-        let proves = self.must_prove() && !self.awaits_copy_data();
-        self.flow.copied = false;
+        let proves = self.must_prove();
         if proves && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() {
             self.prove_in_batch(None);
         }

@@ -24,15 +24,9 @@ use crate::routing::Nature;
 use crate::shared::client::Running;
 use crate::shared::prepared_statement::server_name;
 use crate::shared::{Phase, Statement};
-use crate::sql::{CopyDirection, Kind};
 
 impl Session {
     pub(in crate::client) fn extended(&mut self, header: Header) -> Result<Handled, End> {
-        if self.flow.copy_in {
-            // Flush and Sync mean nothing during COPY; the server has words for the rest.
-            self.pass(header, None);
-            return Ok(Handled::Done);
-        }
         // The Sync of a batch in a block that the client does not see ends that block in any form.
         let ends_block = header.tag == b'S' && self.flow.around == Around::Ours;
         if !ends_block && frontend::check(header.tag, self.body(header)).is_err() {
@@ -496,7 +490,6 @@ impl Session {
 
     /// Notes that a portal is about to be executed.
     fn note_execute(&mut self, statement: Option<&Rc<Statement>>) {
-        self.flow.copied = false;
         self.note_operator_runs(statement.map(|statement| &statement.cached.analysis));
         // A portal that was bound before its last Sync: nothing has told yet that the client is at work again.
         if self.me.phase.get() != Phase::Active {
@@ -542,9 +535,7 @@ impl Session {
         let skipped = std::mem::take(&mut self.flow.skip);
         (self.flow.batch, self.flow.bound) = (false, false);
         self.is_held_no_more();
-        if skipped {
-            self.flow.copied = false;
-        } else {
+        if !skipped {
             self.prove_batch();
         }
         if std::mem::take(&mut self.flow.around) == Around::Ours {
@@ -554,18 +545,6 @@ impl Session {
         }
         self.pass(header, Some(Expected::seen(What::Sync)));
         Ok(Handled::Done)
-    }
-
-    /// Whether a COPY FROM STDIN is under way that still lacks its data: the server ignores a Sync before that.
-    pub(in crate::client) fn awaits_copy_data(&self) -> bool {
-        let copies = |expected: &Expected| match &expected.what {
-            What::Execute(Some(prepared)) => {
-                let single = prepared.cached.analysis.single();
-                single.is_some_and(|statement| statement.kind == Kind::Copy(CopyDirection::FromClient))
-            }
-            _ => false,
-        };
-        !self.flow.copied && self.flow.expects.iter().any(copies)
     }
 
     /// An answer of our own, at its place among the server's.

@@ -111,7 +111,7 @@ impl Session {
     /// happened, but that there may be a server connection now.
     pub(in crate::client) fn whole_batch(&mut self) -> bool {
         let flow = &self.flow;
-        let quiet = flow.expects.is_empty() && !flow.batch && !flow.skip && !flow.copy_in && !flow.forgets;
+        let quiet = flow.expects.is_empty() && !flow.batch && !flow.skip && !flow.copy.is_open() && !flow.forgets;
         let held = self.was_held() || self.has_to_begin();
         let special = self.manner.refuses_pins || self.names.has_own() || self.names.has_sql();
         if !quiet || held || special || flow.around != Around::Nothing || self.db.rehearsal.is_on() {
@@ -175,7 +175,6 @@ impl Session {
         }
         self.begin_work(Running::Prepared(statement.clone()));
         self.note_sent(&statement.cached, statement.context());
-        self.flow.copied = false;
         self.note_left(&statement.cached, statement.context());
         self.note_sequences(&statement.cached, true);
         self.names.bind(b"", statement.clone());

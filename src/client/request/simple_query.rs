@@ -20,11 +20,6 @@ use crate::sql::{Kind, Refusal, Statement};
 
 impl Session {
     pub(in crate::client) fn query(&mut self, header: Header) -> Result<Handled, End> {
-        if self.flow.copy_in {
-            // The server has words for this: unexpected message during COPY.
-            self.pass(header, None);
-            return Ok(Handled::Done);
-        }
         if self.missing(header.total) > 0 {
             return self.unread_query(header);
         }
@@ -68,6 +63,7 @@ impl Session {
             self.leave_databases(&cached);
         }
         self.pass(header, Some(Expected::seen(What::Query(None))));
+        self.note_unread_copy(&cached);
         Ok(Handled::Done)
     }
 
@@ -155,6 +151,7 @@ impl Session {
             self.note_operator_runs(Some(&cached.analysis));
             self.leave_databases(&cached);
             self.pass(header, Some(Expected::seen(What::Query(None))));
+            self.note_unread_copy(&cached);
             return Ok(Handled::Done);
         }
         self.read = None;

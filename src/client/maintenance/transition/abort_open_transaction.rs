@@ -101,9 +101,9 @@ impl Session {
     }
 
     fn stop_what_runs(&mut self) {
-        if self.flow.copy_in && self.io.client_rest == 0 {
+        if self.flow.copy.is_open() && self.io.client_rest == 0 {
             // The server waits for data, not for signals.
-            self.flow.copy_in = false;
+            self.copy_data_ended();
             let io = &mut self.io;
             io.from_client.move_ready(&mut io.to_server);
             frontend::write_copy_fail(&mut io.to_server, "the database is read-only now");

@@ -239,7 +239,7 @@ impl Session {
             && self.breaking == abort_open_transaction::Breaking::No;
         busy && flow.past.is_read_only_for_good()
             && !flow.past.holds()
-            && !flow.copy_in
+            && !flow.copy.is_open()
             && flow.parts.is_empty()
             && flow.expects.iter().all(belongs_to_block)
             && self.ran_clean()
