@@ -146,7 +146,7 @@ fn a_query_that_is_too_long_to_be_read_streams_and_so_do_copy_data_and_function_
 }
 
 #[test]
-fn with_the_gate_closed_large_values_stream_too_and_what_cannot_be_read_is_refused() {
+fn with_the_gate_closed_large_values_stream_too_and_long_queries_are_read() {
     let top = "max_message_size = \"48MB\"\ndefault_pool_size = 4";
     let stand = Stand::new(1, 2, top, "[users.u1]\npool_mode = \"session\"\n");
     stand.superuser(0, "create table public.t(v text); grant all on public.t to public");
@@ -177,12 +177,20 @@ fn with_the_gate_closed_large_values_stream_too_and_what_cannot_be_read_is_refus
         assert_eq!(outcome(&answer(client, &[bind("", "writes", &[value]), run.clone()])), refused("I"));
         // The Parse of a batch is looked at with what follows: it need not be here whole either.
         assert_eq!(only_value(&answer(client, &unnamed)), length);
-        let text = format!("insert into public.t values ('{}')", "x".repeat(UNREAD));
-        assert_eq!(outcome(&answer(client, &[query(&text)])), refused("I"));
-        assert_eq!(only_value(&answer(client, &[query("select count(*) from public.t")])), "0");
     }
     let peak = peak(&stand);
     assert!(peak < before + 24_000_000, "{before} before, {peak} at most");
+    // A query is read whole, up to max_message_size: a long read runs, and a long write is refused.
+    let long = "x".repeat(UNREAD);
+    for client in &mut clients {
+        let read = format!("select length('{long}'), 7");
+        assert_eq!(only_value(&answer(client, &[query(&read)])), UNREAD.to_string());
+        let commented = format!("/* {long} */ select 5");
+        assert_eq!(only_value(&answer(client, &[parse("", &commented, &[]), bind("", "", &[]), run.clone()])), "5");
+        let write = format!("insert into public.t values ('{long}')");
+        assert_eq!(outcome(&answer(client, &[query(&write)])), refused("I"));
+        assert_eq!(only_value(&answer(client, &[query("select count(*) from public.t")])), "0");
+    }
     stand.console("MAINTENANCE OFF d0");
     for client in &mut clients {
         assert_eq!(

@@ -83,7 +83,7 @@ fn compare(stand: &Stand, sequence: &str) {
 
 fn stand() -> std::sync::Arc<Stand> {
     let stand = Stand::shared();
-    let create = "CREATE TABLE IF NOT EXISTS copies (n int); CREATE TABLE IF NOT EXISTS vetoed (n int);
+    let create = "SELECT pg_advisory_lock(7); CREATE TABLE IF NOT EXISTS copies (n int); CREATE TABLE IF NOT EXISTS vetoed (n int);
         CREATE OR REPLACE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$veto$$; END';
         CREATE OR REPLACE TRIGGER veto BEFORE INSERT ON vetoed FOR EACH STATEMENT EXECUTE FUNCTION veto();
         GRANT ALL ON copies, vetoed TO app";

@@ -1,7 +1,7 @@
 //! Large messages: what need not be read whole goes on to the server while it comes in. What must be, and is larger than
 //! `max_message_size` or has no room within `client_memory_limit`, is an error, behind which the connection goes on.
 //!
-//! Of a Bind only the names are needed, of a function call its number, and of a query that is too long to be read nothing at all.
+//! Of a Bind only the names are needed, of a function call its number, and of a long query, with the gate open, nothing at all.
 
 use std::rc::Rc;
 
@@ -13,12 +13,14 @@ use crate::client::{End, Session};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, frontend};
 use crate::routing::Nature;
-use crate::sql::MAX_TEXT_BYTES;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::POISON;
 
 /// A Bind that is larger than this is not waited for as a whole; what would be asked of another server again is smaller (bytes).
 const STREAMED: usize = 128 * 1024;
+
+/// A query whose text is longer than this is read only where it must be: with the gate closed (bytes).
+const LONGEST_READ: usize = 16 << 20;
 
 /// Names in a Bind that are longer than this in all are no names (bytes).
 const LONGEST_NAMES: usize = 64 * 1024;
@@ -39,7 +41,8 @@ impl Session {
             b'F' => self.has_open_gate() && frontend::function_oid(self.body(header)).is_ok(),
             b'Q' => {
                 // Names that SQL has prepared are looked for in any text.
-                header.body() > MAX_TEXT_BYTES + 1 && !self.names.has_sql() && !self.db.rehearsal.is_on()
+                let unread = !self.names.has_sql() && !self.db.rehearsal.is_on();
+                header.body() > LONGEST_READ + 1 && unread && self.has_open_gate()
             }
             _ => false,
         }
@@ -80,7 +83,7 @@ impl Session {
         total.saturating_sub(self.io.from_client.unscanned().len())
     }
 
-    /// Looks at a query that is too long to be read: it goes on as it comes, and may do anything.
+    /// Looks at a query that is longer than is read with the gate open: it goes on as it comes, and may do anything.
     pub(in crate::client) fn unread_query(&mut self, header: Header) -> Result<Handled, End> {
         let cached = Rc::new(Cached::unread(header.body().saturating_sub(1)));
         if self.lease.in_maintenance() && self.has_right_lease() {

@@ -10,7 +10,7 @@ use memchr::memchr;
 use std::sync::Arc;
 
 /// Bytes of text that are read; a longer text is one unknown statement. Reading costs about a millisecond a megabyte.
-pub const MAX_TEXT_BYTES: usize = 16 << 20;
+pub const MAX_TEXT_BYTES: usize = 1 << 30;
 
 /// Statements that one text may have; a text with more is one unknown statement.
 pub const MAX_STATEMENTS: usize = 16_384;

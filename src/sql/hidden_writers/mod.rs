@@ -25,6 +25,7 @@ mod reach;
 mod routing;
 mod run_text;
 pub(in crate::sql) mod side_effects;
+mod statement_forms;
 mod stopped;
 mod utility;
 mod verdict;

@@ -14,6 +14,7 @@ use super::mentions::{Depth, Mention, mentions, mentions_of_value};
 use super::reach::{Names, Reach};
 use super::run_text::built::{Builder, Built, Place};
 use super::run_text::remote::{Here, names_more};
+use super::statement_forms::runs_nothing;
 use super::stopped::Stopped;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::classify::analyzer::{Analyzer, Scope};
@@ -376,7 +377,7 @@ impl Unseen {
         role: &str,
     ) -> Option<Found> {
         let keeps = self.keepers.has(role);
-        if self.is_empty() && !keeps || matches!(one.kind, Kind::Transaction(_)) {
+        if self.is_empty() && !keeps || runs_nothing(one) {
             return None;
         }
         if self.is_by_function_alone() && (!keeps || self.open.is_by_function_alone()) && one.route == Proven::Read {

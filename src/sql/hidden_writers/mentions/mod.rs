@@ -8,6 +8,7 @@ pub(in crate::sql::hidden_writers) mod ctes;
 use super::catalog::made_types::{makes_types, names_its_types};
 use super::harmless::is_harmless;
 use super::run_text::built::{Builder, Built, Place};
+use super::statement_forms::copy_writes;
 use super::stopped::Utility;
 use super::utility::is_utility;
 use crate::sql::classify::analyzer::Scope;
@@ -430,7 +431,8 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             K::Using => self.from |= if self.head == K::Delete || self.head == K::Merge { bit } else { 0 },
             K::Insert | K::Update | K::Delete | K::Merge | K::Truncate => (self.tell)(Mention::Writes),
             K::Copy | K::Checkpoint => {
-                if token.keyword == K::Copy {
+                let from = self.lexer.part(next.start, u32::MAX);
+                if token.keyword == K::Copy && (self.body || copy_writes(from)) {
                     (self.tell)(Mention::Writes);
                 }
                 if self.body {
