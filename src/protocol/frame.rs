@@ -41,6 +41,9 @@ impl Header {
     }
 }
 
+/// Largest length of any message, as PostgreSQL bounds it (PQ_LARGE_MESSAGE_LIMIT).
+const LARGEST: u32 = 0x3fff_fffe;
+
 /// Longest body of messages that are short by nature, as PostgreSQL bounds them (PQ_SMALL_MESSAGE_LIMIT).
 const SMALL: usize = 10_000;
 
@@ -122,8 +125,7 @@ pub fn run_of(bytes: &[u8], mut goes_on: impl FnMut(u8) -> bool) -> (usize, Opti
 fn peek(bytes: &[u8]) -> Result<Option<Header>, WireError> {
     let Some((head, _)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    // The protocol's length is a signed 32-bit number that counts itself.
-    if !(4..=i32::MAX as u32).contains(&length) {
+    if !(4..=LARGEST).contains(&length) {
         return Err(WireError::Length);
     }
     Ok(Some(Header { tag: head[0], total: length as usize + 1 }))

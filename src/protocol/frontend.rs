@@ -3,6 +3,14 @@
 use super::backend::message;
 use super::frame::{WireError, take_str, take_u16, take_u32};
 
+/// Most bytes of the name of a statement or portal: PostgreSQL does not look at what is behind them.
+const LONGEST_NAME: usize = 63;
+
+/// A name as PostgreSQL keeps it.
+fn kept(name: &[u8]) -> &[u8] {
+    name.get(..LONGEST_NAME).unwrap_or(name)
+}
+
 /// Text of a Query, without its NUL.
 ///
 /// # Errors
@@ -33,7 +41,7 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, WireError> {
     let (name, rest) = take_str(body)?;
     let (text, rest) = take_str(rest)?;
     let (count, oids) = take_u16(rest)?;
-    if oids.len() == usize::from(count) * 4 { Ok(Parse { name, text, oids }) } else { Err(WireError::Format) }
+    if oids.len() == usize::from(count) * 4 { Ok(Parse { name: kept(name), text, oids }) } else { Err(WireError::Format) }
 }
 
 /// The names at the front of a Bind; the rest is the server's to read.
@@ -54,7 +62,7 @@ pub struct Bind<'a> {
 pub fn bind(body: &[u8]) -> Result<Bind<'_>, WireError> {
     let (portal, rest) = take_str(body)?;
     let (statement, rest) = take_str(rest)?;
-    Ok(Bind { portal, statement, rest })
+    Ok(Bind { portal: kept(portal), statement: kept(statement), rest })
 }
 
 /// What a Describe or a Close names.
@@ -72,7 +80,7 @@ pub enum Target<'a> {
 /// The kind is neither `S` nor `P`, or the name is not one NUL-terminated string.
 pub fn target(body: &[u8]) -> Result<Target<'_>, WireError> {
     let (&kind, rest) = body.split_first().ok_or(WireError::Format)?;
-    let name = query(rest)?;
+    let name = kept(query(rest)?);
     match kind {
         b'S' => Ok(Target::Statement(name)),
         b'P' => Ok(Target::Portal(name)),
@@ -87,7 +95,7 @@ pub fn target(body: &[u8]) -> Result<Target<'_>, WireError> {
 pub fn execute(body: &[u8]) -> Result<(&[u8], u32), WireError> {
     let (portal, rest) = take_str(body)?;
     match take_u32(rest)? {
-        (rows, []) => Ok((portal, rows)),
+        (rows, []) => Ok((kept(portal), rows)),
         _ => Err(WireError::Format),
     }
 }
@@ -225,6 +233,15 @@ mod tests {
         assert_eq!(query(b"select 1\0drop\0"), Err(WireError::Format));
         assert_eq!(query(b"select 1"), Err(WireError::String));
         assert_eq!(query(b""), Err(WireError::String));
+    }
+
+    #[test]
+    fn names_are_cut_as_postgresql_cuts_them() {
+        let (long, cut) = (vec![b'n'; 200], vec![b'n'; 63]);
+        let body = [&b"S"[..], &long, b"\0"].concat();
+        assert_eq!(target(&body), Ok(Target::Statement(&cut)));
+        let body = [&long[..], b"\0", &long, b"\0", NO_PARAMETERS].concat();
+        assert_eq!(bind(&body), Ok(Bind { portal: &cut, statement: &cut, rest: NO_PARAMETERS }));
     }
 
     #[test]

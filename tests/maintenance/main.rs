@@ -33,6 +33,7 @@ mod hidden;
 mod hidden_databases;
 mod hidden_elsewhere;
 mod hidden_families;
+mod hidden_forms;
 mod hidden_languages;
 mod hidden_late;
 mod hidden_open;

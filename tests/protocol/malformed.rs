@@ -1,6 +1,6 @@
 //! Messages that do not have the form they should have: PostgreSQL's words, and its way on.
 
-use pgsluice_fixtures::raw::message::{bind, execute, frame, parse, query, sync};
+use pgsluice_fixtures::raw::message::{self, bind, execute, frame, parse, query, sync};
 use pgsluice_fixtures::{Address, Frame, Raw, RawError};
 
 use crate::stand::{SOON, Stand, login};
@@ -102,5 +102,43 @@ fn messages_that_postgresql_ends_a_session_for_end_it() {
     for bytes in [&b"?\0\0\0\x04"[..], b"z\0\0\0\x08xxxx"] {
         let expected = answers(&stand.server(), "SELECT 1", bytes);
         assert_eq!(answers(&stand.proxy.tcp(), "SELECT 1", bytes), expected, "{}", bytes.escape_ascii());
+    }
+}
+
+/// What is told for all of it, up to the end of the connection.
+fn until_closed(address: &Address, bytes: &[u8]) -> Vec<String> {
+    let mut raw = Raw::connect(address, &login("errors", &[])).unwrap();
+    raw.send(bytes).unwrap();
+    words(&raw.frames_until_closed(SOON).unwrap())
+}
+
+#[test]
+fn names_of_statements_and_portals_are_cut_and_checked_as_by_postgresql() {
+    let stand = Stand::shared();
+    let (long, cut) = ("n".repeat(200), "n".repeat(63));
+    let bad = [frame(b'P', b"\xff\xfe\0SELECT 1\0\0\0"), message::sync()].concat();
+    let run = |portal: &str, name: &str| [message::bind(portal, name, &[]), message::execute(portal, 0)].concat();
+    let cases = [
+        [message::parse(&long, "SELECT 9", &[]), run("", &cut), message::sync(), query(&format!("EXECUTE {long}"))].concat(),
+        [message::parse(&long, "SELECT 9", &[]), run(&long, &long), message::close_portal(&cut), message::sync()].concat(),
+        [message::parse(&long, "SELECT 9", &[]), message::close_statement(&cut), run("", &long), message::sync()].concat(),
+        [message::parse("ä name", "SELECT 9", &[]), run("ö", "ä name"), message::sync(), query("EXECUTE \"ä name\"")].concat(),
+        [bad.clone(), query("SELECT 1")].concat(),
+        [message::parse("s", "SELECT 9", &[]), bad, run("", "s"), message::sync()].concat(),
+    ];
+    for (nth, case) in cases.iter().enumerate() {
+        let bytes = [case.clone(), message::terminate()].concat();
+        let (right, answer) = (until_closed(&stand.server(), &bytes), until_closed(&stand.proxy.tcp(), &bytes));
+        assert_eq!(answer, right, "case {nth}");
+    }
+}
+
+#[test]
+fn a_length_that_no_message_has_ends_the_connection_without_a_word() {
+    let stand = Stand::shared();
+    for bytes in [&b"Q\0\0\0\x03"[..], b"Q\0\0\0\0", b"Q\xff\xff\xff\xff", b"P\x7f\xff\xff\xff", b"S\0\0\x7f\xff", b"Q\x3f\xff\xff\xff"] {
+        let right = until_closed(&stand.server(), bytes);
+        assert_eq!(until_closed(&stand.proxy.tcp(), bytes), right, "{}", bytes.escape_ascii());
+        assert!(right.is_empty(), "{right:?}");
     }
 }

@@ -15,7 +15,11 @@ use crate::sql::LexContext;
 
 impl From<WireError> for End {
     fn from(error: WireError) -> Self {
-        Report::fatal("08P01", error.to_string()).into()
+        match error {
+            // PostgreSQL says nothing to the client either.
+            WireError::Length => Self::ClientGone,
+            error => Report::fatal("08P01", error.to_string()).into(),
+        }
     }
 }
 

@@ -94,6 +94,9 @@ impl Session {
             Some((at, report?))
         };
         if let Some((at, report)) = cached.analysis.statements.iter().enumerate().find_map(refused) {
+            if let Some(handled) = self.refused_as_unknown(header, &cached, &report) {
+                return Ok(handled);
+            }
             return Ok(self.poison(header, cached, at, report));
         }
         self.prove_open_batch();
@@ -188,6 +191,9 @@ impl Session {
             return Some(self.fail_in_place(header, report));
         }
         if let Some(report) = self.refused_unseen_prepared(prepared) {
+            if let Some(name) = cached.analysis.single().and_then(|one| self.executes_unknown(one)) {
+                return Some(self.fail_unless_unknown(header, name, report));
+            }
             return Some(self.fail_in_place(header, report));
         }
         self.note_doubt_of(prepared);

@@ -82,6 +82,48 @@ impl Session {
         self.fail_in_place(header, report)
     }
 
+    /// The same for a statement of which nobody knows whether it stands on the server: where it does not, that is the error.
+    pub(in crate::client) fn fail_unless_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
+        self.drop_bytes(header.total);
+        frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(name));
+        self.expect(Expected::hidden(What::Describe(None), Hide::Success));
+        self.fail_here(report);
+        Handled::Done
+    }
+
+    /// The name that an EXECUTE gives for what neither the client has prepared nor anything else that was seen.
+    pub(in crate::client) fn executes_unknown<'a>(&self, one: &'a Statement) -> Option<&'a [u8]> {
+        let known = |name: &[u8]| {
+            let suspected = self.flow.named.as_ref().is_some_and(|named| named.suspected.get(name).is_some());
+            suspected || self.names.forgets_sql() || self.names.known(name).is_some()
+        };
+        let name = one.effects.iter().find_map(|effect| match effect {
+            SessionEffect::Execute(name) => Some(&**name),
+            _ => None,
+        })?;
+        (one.tag == "EXECUTE" && !known(name)).then_some(name)
+    }
+
+    /// Refuses a simple query that is such an EXECUTE.
+    fn refuse_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
+        let handled = self.fail_unless_unknown(header, name, report);
+        frontend::write_sync(&mut self.io.to_server);
+        self.expect(Expected::seen(What::Sync));
+        handled
+    }
+
+    /// The same, of a query that is to be refused. Some: it is dealt with.
+    pub(in crate::client) fn refused_as_unknown(
+        &mut self,
+        header: Header,
+        cached: &Cached,
+        report: &Report,
+    ) -> Option<Handled> {
+        let apart = !self.flow.batch && self.flow.status != TxStatus::Failed;
+        let name = self.executes_unknown(cached.analysis.single().filter(|_| apart)?)?;
+        Some(self.refuse_unknown(header, name, report.clone()))
+    }
+
     pub(in crate::client) fn fail_here(&mut self, report: Report) {
         frontend::write_execute(&mut self.io.to_server, NO_SUCH_PORTAL);
         let mut expected = Expected::seen(What::Execute(None));

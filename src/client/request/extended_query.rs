@@ -232,6 +232,9 @@ impl Session {
             return Ok(Handled::Done);
         }
         self.drop_bytes(header.total);
+        if !name.is_ascii() {
+            self.have_name_checked(&name);
+        }
         let stands = self.lease.server().is_some_and(|server| server.prepared.touch(statement.id));
         let may_change = depends_on_schema(&statement);
         if stands && may_change {
@@ -268,6 +271,14 @@ impl Session {
         io.from_client.move_ready(&mut io.to_server);
         frontend::write_target(&mut io.to_server, b'C', Target::Statement(statement.server_name().as_bytes()));
         self.expect(Expected::hidden(What::Close(statement.id), Hide::Success));
+    }
+
+    /// Has the server read a name, which is kept here: whether its bytes are any in the client's encoding is for the server to say.
+    #[cold]
+    fn have_name_checked(&mut self, name: &[u8]) {
+        let nobodys = [NOBODYS_NAME, name].concat();
+        frontend::write_target(&mut self.io.to_server, b'C', Target::Statement(&nobodys));
+        self.expect(Expected::hidden(What::Close(0), Hide::Success));
     }
 
     /// Sends a Parse of which the client sees only an error.
@@ -312,7 +323,10 @@ impl Session {
             self.flow.batch = true;
             let refused = refused.or_else(|| self.lacks_unnamed(&name));
             if let Some(report) = refused {
-                return Ok(self.fail_in_place(header, report));
+                return Ok(match &*name {
+                    [] => self.fail_in_place(header, report),
+                    name => self.fail_unless_unknown(header, name, report),
+                });
             }
             if let Some(handled) = self.name_for_batch(header, &name) {
                 return Ok(handled);
@@ -341,6 +355,9 @@ impl Session {
         let values = || self.refused_unseen_values(&statement, frontend::bind(bound).ok()?.rest);
         if let Some(report) = unseen.or_else(values) {
             self.names.forget_portal(&portal);
+            if let Some(name) = statement.cached.analysis.single().and_then(|one| self.executes_unknown(one)) {
+                return Ok(self.fail_unless_unknown(header, name, report));
+            }
             return Ok(self.fail_in_place(header, report));
         }
         let (slot, statement) = match self.fits_what_was_told(header, &name, statement) {
@@ -557,6 +574,9 @@ impl Session {
         self.say_what_is_due();
     }
 }
+
+/// What stands before a client's name to make one of it that no statement has.
+const NOBODYS_NAME: &[u8] = b"pgsluice: ";
 
 /// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.
 pub(in crate::client) fn taken(name: &[u8]) -> Report {

@@ -95,7 +95,7 @@ fn read(bytes: &[u8], largest: usize) -> Option<Batch> {
     let (body, lies) = next(b'B')?;
     let bind = frontend::bind(body).ok().filter(|bind| bind.portal.is_empty())?;
     let name = lies.start + 1..lies.start + 1 + bind.statement.len();
-    let values = name.end + 1..lies.end;
+    let values = lies.end - bind.rest.len()..lies.end;
     let describe = next(b'D').map(|(body, _)| frontend::target(body));
     if describe.is_some_and(|target| target != Ok(Target::Portal(b""))) {
         return None;

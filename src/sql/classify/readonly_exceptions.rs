@@ -3,8 +3,8 @@
 //!
 //! Decided from `pg_proc` of PostgreSQL 14 to 18 (functions marked volatile: `tests/maintenance/volatile_functions.rs` names those
 //! that are not on it, and fails for a new one) and `ClassifyUtilityCommandAsReadOnly`. Not on
-//! the list, because they change nothing that stays: pg_terminate_backend, pg_cancel_backend, pg_backup_start and
-//! pg_backup_stop, pg_stat_reset*, pg_export_snapshot, txid_current, advisory locks, pg_notify, lo_open, lo_get.
+//! the list, because they change nothing that stays: pg_terminate_backend, pg_cancel_backend, pg_stat_clear_snapshot,
+//! pg_export_snapshot, txid_current, advisory locks, pg_notify, lo_open, lo_get.
 //! Not on it because PostgreSQL refuses them itself: nextval, setval.
 
 use hashbrown::HashSet;
@@ -30,12 +30,24 @@ pub enum Why {
     ServerFile,
     /// Runs SQL in another session.
     Remote,
+    /// Statistics of what the server has done: they are lost.
+    Statistics,
+    /// A backup: a checkpoint, and a record in the write-ahead log.
+    Backup,
     /// A prepared transaction.
     TwoPhase,
     /// EXPLAIN ANALYZE of something that creates a table.
     Executes,
     /// Added by configuration.
     Configured,
+}
+
+impl Why {
+    /// Whether nobody could tell afterwards that it has been done, and it is more than counters and checkpoints: then what leads to
+    /// it is refused too, and not only where it is spelled out.
+    pub(in crate::sql) fn leaves_no_row(self) -> bool {
+        !matches!(self, Self::LargeObject | Self::Statistics | Self::Backup)
+    }
 }
 
 /// Where a function lives, and so which schemas can be written before it.
@@ -62,6 +74,8 @@ use Rule::{Always, UnlessPlainRead};
 /// Functions, sorted by name. `oids` are PostgreSQL's own, for function-call messages.
 #[rustfmt::skip]
 const FUNCTIONS: &[(&str, Why, Home, Rule, &[u32])] = &[
+    ("autoprewarm_dump_now", Why::ServerFile, Extension, Always, &[]),
+    ("autoprewarm_start_worker", Why::ServerFile, Extension, Always, &[]),
     ("binary_upgrade_create_empty_extension", Why::Catalog, Server, Always, &[3591]),
     ("brin_desummarize_range", Why::Storage, Server, Always, &[4014]),
     ("brin_summarize_new_values", Why::Storage, Server, Always, &[3952]),
@@ -85,6 +99,8 @@ const FUNCTIONS: &[(&str, Why, Home, Rule, &[u32])] = &[
     ("lo_truncate64", Why::LargeObject, Server, Always, &[3172]),
     ("lo_unlink", Why::LargeObject, Server, Always, &[964]),
     ("lowrite", Why::LargeObject, Server, Always, &[955]),
+    ("pg_backup_start", Why::Backup, Server, Always, &[2172]),
+    ("pg_backup_stop", Why::Backup, Server, Always, &[2739]),
     ("pg_clear_attribute_stats", Why::Catalog, Server, Always, &[6398]),
     ("pg_clear_relation_stats", Why::Catalog, Server, Always, &[6397]),
     ("pg_copy_logical_replication_slot", Why::ReplicationSlot, Server, Always, &[4222, 4223, 4224]),
@@ -117,6 +133,17 @@ const FUNCTIONS: &[(&str, Why, Home, Rule, &[u32])] = &[
     ("pg_restore_relation_stats", Why::Catalog, Server, Always, &[6362]),
     ("pg_rotate_logfile", Why::Server, Server, Always, &[2622]),
     ("pg_rotate_logfile_old", Why::Server, Server, Always, &[]),
+    ("pg_start_backup", Why::Backup, Server, Always, &[]),
+    ("pg_stat_reset", Why::Statistics, Server, Always, &[2274]),
+    ("pg_stat_reset_backend_stats", Why::Statistics, Server, Always, &[6387]),
+    ("pg_stat_reset_replication_slot", Why::Statistics, Server, Always, &[6170]),
+    ("pg_stat_reset_shared", Why::Statistics, Server, Always, &[3775]),
+    ("pg_stat_reset_single_function_counters", Why::Statistics, Server, Always, &[3777]),
+    ("pg_stat_reset_single_table_counters", Why::Statistics, Server, Always, &[3776]),
+    ("pg_stat_reset_slru", Why::Statistics, Server, Always, &[2307]),
+    ("pg_stat_reset_subscription_stats", Why::Statistics, Server, Always, &[6232]),
+    ("pg_stat_statements_reset", Why::Statistics, Extension, Always, &[]),
+    ("pg_stop_backup", Why::Backup, Server, Always, &[2173]),
     ("pg_stop_making_pinned_objects", Why::Catalog, Server, Always, &[6241]),
     ("pg_switch_wal", Why::Wal, Server, Always, &[2848]),
     ("pg_sync_replication_slots", Why::ReplicationSlot, Server, Always, &[6344]),
@@ -266,7 +293,7 @@ impl RefusalList {
     /// their arguments.
     pub(in crate::sql) fn names_of_functions(&self) -> (String, String) {
         let array = |wanted: &dyn Fn(Home, Rule) -> bool| {
-            let listed = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && wanted(f.2, f.3));
+            let listed = FUNCTIONS.iter().filter(|f| f.1.leaves_no_row() && wanted(f.2, f.3));
             let names = listed.filter(|f| !self.removed.contains(f.0)).map(|f| f.0);
             let quoted: Vec<_> = names.map(|name| format!("'{name}'")).collect();
             format!("ARRAY[{}]", quoted.join(","))
@@ -301,7 +328,7 @@ impl RefusalList {
     /// underscores is taken out of it: a name that is put together from constants.
     pub fn in_pieces(&self, text: &[u8]) -> Option<&'static str> {
         let letters = letters(text);
-        let listed = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && f.2 == Server);
+        let listed = FUNCTIONS.iter().filter(|f| f.1.leaves_no_row() && f.2 == Server);
         let mut names = listed.map(|f| f.0).filter(|name| !self.removed.contains(*name));
         names.find(|name| memchr::memmem::find(&letters, name.as_bytes()).is_some())
     }
@@ -317,7 +344,7 @@ impl RefusalList {
                 whole && (behind.starts_with(b"(") || behind.starts_with(b"\""))
             })
         };
-        let functions = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && f.2 == Server).map(|f| f.0);
+        let functions = FUNCTIONS.iter().filter(|f| f.1.leaves_no_row() && f.2 == Server).map(|f| f.0);
         let mut functions = functions.filter(|name| !self.removed.contains(*name));
         let commands = COMMANDS.iter().zip(self.commands).filter(|(one, listed)| *listed && one.1 == Why::Storage);
         let begins = |name: &str| {
@@ -353,7 +380,7 @@ impl RefusalList {
                 split && (!alone || ahead.ends_with(b"'") && !letter(behind))
             })
         };
-        let functions = FUNCTIONS.iter().filter(|f| f.1 != Why::LargeObject && f.2 == Server).map(|f| f.0);
+        let functions = FUNCTIONS.iter().filter(|f| f.1.leaves_no_row() && f.2 == Server).map(|f| f.0);
         let mut functions = functions.filter(|name| !self.removed.contains(*name));
         let commands = COMMANDS.iter().zip(self.commands).filter(|(one, listed)| *listed && one.1 == Why::Storage);
         functions

@@ -9,7 +9,7 @@ use super::run_text::remote;
 use super::verdict::{Found, Unseen};
 use crate::sql::classify::analyzer::{Analyzer, Scope};
 use crate::sql::classify::function_calls;
-use crate::sql::classify::readonly_exceptions::{Rule, Why};
+use crate::sql::classify::readonly_exceptions::Rule;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
 use crate::sql::lex::literal::{decode, name};
 
@@ -154,7 +154,7 @@ pub(super) fn look_at_other_language(look: &mut Look<'_>, mut lexer: Lexer<'_>) 
 /// Whether a call is on the refusal list, and nobody could tell from the tables that it has been made.
 pub(super) fn leaves_no_row(scope: Scope<'_>, schema: Option<&[u8]>, name: &[u8], arguments: Lexer<'_>) -> bool {
     scope.list.function(name, schema).is_some_and(|(why, rule)| {
-        why != Why::LargeObject
+        why.leaves_no_row()
             && !(rule == Rule::UnlessPlainRead && function_calls::remote_text_is_plain_read(name, arguments, scope))
     })
 }

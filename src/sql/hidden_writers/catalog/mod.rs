@@ -287,7 +287,7 @@ impl Graph {
             _ => bodies::by_words(field(7)),
         };
         one.writer = match (listed, language.as_str()) {
-            (Some((why, Rule::Always)), _) if why != Why::LargeObject => writer(&name),
+            (Some((why, Rule::Always)), _) if why.leaves_no_row() => writer(&name),
             (Some((_, Rule::UnlessPlainRead)), _) => {
                 self.by_text.insert(one.oid);
                 None
@@ -322,7 +322,7 @@ impl Graph {
                 let called = |word: &&str| ((None, word.to_lowercase().into_bytes().into()), Arguments::default());
                 one.named.calls.extend(words.iter().map(called));
                 let listed = |word: &&&str| {
-                    scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why != Why::LargeObject)
+                    scope.list.function(word.as_bytes(), None).is_some_and(|(why, _)| why.leaves_no_row())
                 };
                 let spelled = words.iter().find(listed).and_then(|word| writer(word));
                 let in_pieces = || scope.list.in_several_constants(field(7).as_bytes()).and_then(writer);
