@@ -17,6 +17,7 @@ ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON policed USING (emits() = 1);
 CREATE TABLE checked (id int CHECK (emits(id)));
 CREATE VIEW emitting AS SELECT emits() AS x;
+CREATE FUNCTION prepares() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'PREPARE unseen AS SELECT emits()'; RETURN 1; END $$;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
 ";
 
@@ -61,6 +62,29 @@ fn a_table_is_dumped_though_a_write_to_it_would_run_an_unseen_writer() {
                 assert_eq!(sqlstate(&talk(&mut app, &bytes, 1)), right, "{sql}, extended: {by_extended}");
             }
         }
+    }
+    stand.console("MAINTENANCE OFF app");
+}
+
+#[test]
+fn a_name_that_was_never_prepared_is_unknown_and_what_a_function_has_prepared_is_refused() {
+    let stand = Stand::new("default_pool_size = 4\npool_mode = \"session\"\ncatalog_check_interval = \"1s\"");
+    run(&mut stand.operator(), SCHEMA);
+    let mut app = stand.app();
+    assert_eq!(sqlstate(&talk(&mut app, &q("SELECT prepares()"), 1)), "");
+    stand.console("MAINTENANCE ON app WITH (reads primary)");
+    let by_extended = |sql: &str| [parse("", sql, &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+    let by_name = |name: &str| [bind("", name, &[]), execute("", 0), sync()].concat();
+    for (name, right) in [("nope", "26000"), ("unseen", "25006"), ("\"No pe\"", "26000")] {
+        let sql = format!("EXECUTE {name}");
+        for bytes in [q(&sql), by_extended(&sql), by_name(name.trim_matches('"'))] {
+            let frames = talk(&mut app, &bytes, 1);
+            assert_eq!(sqlstate(&frames), right, "{sql}: {}", bytes.escape_ascii());
+            assert_eq!(sqlstate(&talk(&mut app, &q("SELECT 1"), 1)), "");
+        }
+        assert_eq!(sqlstate(&talk(&mut app, &q("BEGIN"), 1)), "");
+        assert_eq!(sqlstate(&talk(&mut app, &q(&sql), 1)), right, "{sql} in a block");
+        assert_eq!(sqlstate(&talk(&mut app, &q("ROLLBACK"), 1)), "");
     }
     stand.console("MAINTENANCE OFF app");
 }
