@@ -41,7 +41,11 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, WireError> {
     let (name, rest) = take_str(body)?;
     let (text, rest) = take_str(rest)?;
     let (count, oids) = take_u16(rest)?;
-    if oids.len() == usize::from(count) * 4 { Ok(Parse { name: kept(name), text, oids }) } else { Err(WireError::Format) }
+    if oids.len() == usize::from(count) * 4 {
+        Ok(Parse { name: kept(name), text, oids })
+    } else {
+        Err(WireError::Format)
+    }
 }
 
 /// The names at the front of a Bind; the rest is the server's to read.

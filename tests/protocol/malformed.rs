@@ -119,10 +119,14 @@ fn names_of_statements_and_portals_are_cut_and_checked_as_by_postgresql() {
     let bad = [frame(b'P', b"\xff\xfe\0SELECT 1\0\0\0"), message::sync()].concat();
     let run = |portal: &str, name: &str| [message::bind(portal, name, &[]), message::execute(portal, 0)].concat();
     let cases = [
-        [message::parse(&long, "SELECT 9", &[]), run("", &cut), message::sync(), query(&format!("EXECUTE {long}"))].concat(),
-        [message::parse(&long, "SELECT 9", &[]), run(&long, &long), message::close_portal(&cut), message::sync()].concat(),
-        [message::parse(&long, "SELECT 9", &[]), message::close_statement(&cut), run("", &long), message::sync()].concat(),
-        [message::parse("ä name", "SELECT 9", &[]), run("ö", "ä name"), message::sync(), query("EXECUTE \"ä name\"")].concat(),
+        [message::parse(&long, "SELECT 9", &[]), run("", &cut), message::sync(), query(&format!("EXECUTE {long}"))]
+            .concat(),
+        [message::parse(&long, "SELECT 9", &[]), run(&long, &long), message::close_portal(&cut), message::sync()]
+            .concat(),
+        [message::parse(&long, "SELECT 9", &[]), message::close_statement(&cut), run("", &long), message::sync()]
+            .concat(),
+        [message::parse("ä name", "SELECT 9", &[]), run("ö", "ä name"), message::sync(), query("EXECUTE \"ä name\"")]
+            .concat(),
         [bad.clone(), query("SELECT 1")].concat(),
         [message::parse("s", "SELECT 9", &[]), bad, run("", "s"), message::sync()].concat(),
     ];
@@ -136,7 +140,14 @@ fn names_of_statements_and_portals_are_cut_and_checked_as_by_postgresql() {
 #[test]
 fn a_length_that_no_message_has_ends_the_connection_without_a_word() {
     let stand = Stand::shared();
-    for bytes in [&b"Q\0\0\0\x03"[..], b"Q\0\0\0\0", b"Q\xff\xff\xff\xff", b"P\x7f\xff\xff\xff", b"S\0\0\x7f\xff", b"Q\x3f\xff\xff\xff"] {
+    for bytes in [
+        &b"Q\0\0\0\x03"[..],
+        b"Q\0\0\0\0",
+        b"Q\xff\xff\xff\xff",
+        b"P\x7f\xff\xff\xff",
+        b"S\0\0\x7f\xff",
+        b"Q\x3f\xff\xff\xff",
+    ] {
         let right = until_closed(&stand.server(), bytes);
         assert_eq!(until_closed(&stand.proxy.tcp(), bytes), right, "{}", bytes.escape_ascii());
         assert!(right.is_empty(), "{right:?}");

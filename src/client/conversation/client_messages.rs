@@ -10,8 +10,8 @@ use crate::protocol::frame::{HEADER, Header, WireError, peek_front, peek_too_lar
 use crate::protocol::{Report, TxStatus, backend};
 use crate::routing::Nature;
 use crate::shared::client::Running;
-use crate::sql::cache::verdicts::Cached;
 use crate::sql::LexContext;
+use crate::sql::cache::verdicts::Cached;
 
 impl From<WireError> for End {
     fn from(error: WireError) -> Self {

@@ -12,8 +12,8 @@
 //! - behind the end of the data nothing follows that an ignored Sync would make uncertain, before the COPY has been answered.
 
 use super::pending_replies::{Expected, Hide, What};
-use crate::client::maintenance::read_only_block::Around;
 use crate::client::Session;
+use crate::client::maintenance::read_only_block::Around;
 use crate::protocol::frame::{HEADER, Header};
 use crate::protocol::{ErrorFields, TxStatus, backend, frontend};
 use crate::sql::cache::verdicts::Cached;

@@ -129,7 +129,9 @@ impl Session {
             b'A' => self.tell_notifier(header),
             b'D' => self.answered_row(header),
             // The answer to what was asked behind the client's last word: nothing more is to come.
-            b'I' if self.flow.asked_last && matches!(self.flow.expects.front(), Some(Expected { what: What::Sync, .. })) => {
+            b'I' if self.flow.asked_last
+                && matches!(self.flow.expects.front(), Some(Expected { what: What::Sync, .. })) =>
+            {
                 return Err(End::ClientGone);
             }
             b'I' => self.answered_execute(),

@@ -110,7 +110,8 @@ impl Session {
     /// Whether that read may be sent at once, over the connection that there is.
     pub(in crate::client) fn may_pass_clean(&self, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
         let flow = &self.flow;
-        let quiet = !flow.batch && !flow.copy.is_open() && flow.around == Around::Nothing && flow.status != TxStatus::Failed;
+        let quiet =
+            !flow.batch && !flow.copy.is_open() && flow.around == Around::Nothing && flow.status != TxStatus::Failed;
         quiet
             && self.serves_clean()
             && !self.must_hold_back()
