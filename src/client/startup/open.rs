@@ -517,8 +517,7 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
                     if Instant::now() + RETRY >= error.worth_trying_until(began, deadline) {
                         return Err(fatal(&AcquireError::Login(error)));
                     }
-                    let mut turns = cluster.turns();
-                    let _ = tokio::time::timeout(RETRY, turns.changed()).await;
+                    let _ = tokio::time::timeout(RETRY, cluster.turns().changed()).await;
                     continue;
                 }
                 Some(Err(error)) => return Err(fatal(&error)),
@@ -537,8 +536,7 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
         if someone(&cluster, avoid).is_none() {
             avoid = Avoid::default();
         }
-        let mut changes = cluster.changes();
-        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+        let _ = tokio::time::timeout(RETRY, cluster.changes().changed()).await;
     }
 }
 
@@ -568,8 +566,7 @@ async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wa
         if Instant::now() + RETRY >= until {
             return Err(refusal);
         }
-        let mut changes = cluster.changes();
-        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+        let _ = tokio::time::timeout(RETRY, cluster.changes().changed()).await;
     }
 }
 
