@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -22,9 +22,6 @@ pub const MONITOR: &str = "pgsluice monitor";
 
 /// Longest message that a server may send before it is ready (bytes).
 pub(super) const LONGEST: usize = 64 * 1024;
-
-/// How long room on a server is waited for that has none.
-const FULL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who logs in where, and how.
 pub struct Login {
@@ -137,17 +134,6 @@ impl LoginError {
             }
             _ => false,
         }
-    }
-
-    /// Whether the server, its database or the role has no connection left to give.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Refused(body) if ErrorFields::new(body).code() == b"53300")
-    }
-
-    /// Until when an attempt that began then is worth another one, for who may wait until `deadline`. A server that is full has room
-    /// again in a moment, or not for long.
-    pub fn worth_trying_until(&self, began: Instant, deadline: Instant) -> Instant {
-        if self.is_full() { deadline.min(began + FULL_PATIENCE) } else { deadline }
     }
 
     /// Whether it will be the same until somebody changes something: a wrong password, no such database, no TLS.

@@ -84,6 +84,9 @@ impl Session {
 
     /// The same for a statement of which nobody knows whether it stands on the server: where it does not, that is the error.
     pub(in crate::client) fn fail_unless_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
+        if name.is_empty() {
+            return self.fail_in_place(header, report);
+        }
         self.drop_bytes(header.total);
         frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(name));
         self.expect(Expected::hidden(What::Describe(None), Hide::Success));
@@ -94,7 +97,7 @@ impl Session {
     /// The name that an EXECUTE gives for what neither the client has prepared nor anything else that was seen.
     pub(in crate::client) fn executes_unknown<'a>(&self, one: &'a Statement) -> Option<&'a [u8]> {
         let known = |name: &[u8]| {
-            let suspected = self.flow.named.as_ref().is_some_and(|named| named.suspected.get(name).is_some());
+            let suspected = self.flow.named.as_ref().is_some_and(|named| named.suspected.contains_key(name));
             suspected || self.names.forgets_sql() || self.names.known(name).is_some()
         };
         let name = one.effects.iter().find_map(|effect| match effect {

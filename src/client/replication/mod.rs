@@ -104,23 +104,20 @@ async fn open(
     parameters: &[(String, String)],
     deadline: Instant,
 ) -> Result<Opened, Report> {
-    let began = Instant::now();
     loop {
         let cluster = db.setup().cluster.clone();
-        let mut until = deadline;
         let refusal = match cluster.primary().and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
             Some(pool) => match until_turn(&cluster, pool.open_apart(core.index, deadline, parameters)).await {
                 None => continue,
                 Some(Ok(opened)) => return Ok(opened),
-                Some(Err(AcquireError::Login(error))) if error.is_transient() => {
-                    until = error.worth_trying_until(began, deadline);
-                    super::startup::open::fatal(&AcquireError::Login(error))
+                Some(Err(error)) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
+                    super::startup::open::fatal(&error)
                 }
                 Some(Err(error)) => return Err(super::startup::open::fatal(&error)),
             },
             None => Report::fatal("08006", "could not connect to the database server"),
         };
-        if Instant::now() + super::startup::open::RETRY >= until {
+        if Instant::now() + super::startup::open::RETRY >= deadline {
             return Err(refusal);
         }
         let mut changes = cluster.changes();

@@ -323,10 +323,7 @@ impl Session {
             self.flow.batch = true;
             let refused = refused.or_else(|| self.lacks_unnamed(&name));
             if let Some(report) = refused {
-                return Ok(match &*name {
-                    [] => self.fail_in_place(header, report),
-                    name => self.fail_unless_unknown(header, name, report),
-                });
+                return Ok(self.fail_unless_unknown(header, &name, report));
             }
             if let Some(handled) = self.name_for_batch(header, &name) {
                 return Ok(handled);

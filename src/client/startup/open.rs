@@ -474,7 +474,7 @@ pub(in crate::client) async fn until_turn<T>(cluster: &Cluster, work: impl Futur
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
 async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
-    let (began, mut avoid) = (Instant::now(), Avoid::default());
+    let mut avoid = Avoid::default();
     loop {
         if tokio::time::timeout_at(deadline.into(), db.until_resumed()).await.is_err() {
             return Err(Report::fatal("57014", "query_wait_timeout"));
@@ -514,10 +514,11 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
                     }
                 }
                 Some(Err(AcquireError::Login(error))) if error.is_transient() => {
-                    if Instant::now() + RETRY >= error.worth_trying_until(began, deadline) {
+                    if Instant::now() + RETRY >= deadline {
                         return Err(fatal(&AcquireError::Login(error)));
                     }
-                    let _ = tokio::time::timeout(RETRY, cluster.turns().changed()).await;
+                    let mut turns = cluster.turns();
+                    let _ = tokio::time::timeout(RETRY, turns.changed()).await;
                     continue;
                 }
                 Some(Err(error)) => return Err(fatal(&error)),
@@ -536,37 +537,36 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
         if someone(&cluster, avoid).is_none() {
             avoid = Avoid::default();
         }
-        let _ = tokio::time::timeout(RETRY, cluster.changes().changed()).await;
+        let mut changes = cluster.changes();
+        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
     }
 }
 
 /// Has a server read the settings.
 async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wanted) -> Result<Arc<Resolved>, Report> {
-    let began = Instant::now();
-    let deadline = began + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {
         let cluster = db.setup().cluster.clone();
         let at = someone(&cluster, Avoid::default());
-        let mut until = deadline;
         let refusal = match at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
             Some(pool) => {
                 let resolved = crate::client::state::reset_defaults::resolve(core, db, &pool, wanted, deadline);
                 match until_turn(&cluster, resolved).await {
                     None => continue,
                     Some(Ok(resolved)) => return Ok(resolved),
-                    Some(Err(AcquireError::Login(error))) if error.is_transient() => {
-                        until = error.worth_trying_until(began, deadline);
-                        fatal(&AcquireError::Login(error))
+                    Some(Err(error)) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
+                        fatal(&error)
                     }
                     Some(Err(error)) => return Err(fatal(&error)),
                 }
             }
             None => Report::fatal("08006", "could not connect to the database server"),
         };
-        if Instant::now() + RETRY >= until {
+        if Instant::now() + RETRY >= deadline {
             return Err(refusal);
         }
-        let _ = tokio::time::timeout(RETRY, cluster.changes().changed()).await;
+        let mut changes = cluster.changes();
+        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
     }
 }
 

@@ -11,9 +11,6 @@ use crate::server::login::LoginError;
 /// Between two lines of the log about one pool.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How long a server that has no room for a role is not asked again.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
@@ -52,7 +49,7 @@ impl Answer {
     /// None for what another attempt may well get past.
     fn of(error: &LoginError) -> Option<Self> {
         match error {
-            LoginError::Refused(body) if !error.is_transient() || error.is_full() => Some(Self::Refused(body.clone())),
+            LoginError::Refused(body) if !error.is_transient() => Some(Self::Refused(body.clone())),
             LoginError::Auth(error) => Some(Self::Auth(error.clone())),
             LoginError::NoPassword { server, user, remedy } => {
                 Some(Self::NoPassword { server: server.clone(), user: user.clone(), remedy })
@@ -132,8 +129,7 @@ impl Pool {
     /// what was refused.
     pub(super) fn note_refusal(&self, error: &LoginError, asked_for_nothing: bool) {
         if asked_for_nothing {
-            let retry = self.settings.login_retry;
-            let until = Instant::now() + if error.is_full() { retry.min(FULL_PAUSE) } else { retry };
+            let until = Instant::now() + self.settings.login_retry;
             self.refusals.pause(error, until, self.generation.load(SeqCst));
         }
         if !error.is_refusal() {
@@ -161,7 +157,7 @@ mod tests {
             body.push(0);
             LoginError::Refused(body)
         };
-        for code in ["57P01", "57P03"] {
+        for code in ["53300", "57P03"] {
             refusals.pause(&refused(code), now + PAUSE, 1);
         }
         refusals.pause(&LoginError::Timeout(PAUSE), now + PAUSE, 1);
