@@ -17,7 +17,7 @@ use super::maintenance::environment::{Logins, World};
 use super::maintenance::{catalog, strays};
 use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup};
 use super::system::service_manager::ServiceManager;
-use super::system::{process, service_manager};
+use super::system::{memory, process, service_manager};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
 use super::{certificates, janitor, listen, open_files, pause};
@@ -148,6 +148,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         discovers: BTreeMap::new(),
     };
     open_files::raise_limit(&hub.setup.load().config);
+    memory::tell(&hub.setup.load().config);
     if hub.setup.load().config.file.is_none() {
         try_upstreams(&hub.setup.load_full()).await?;
     }

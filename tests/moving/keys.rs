@@ -110,6 +110,36 @@ fn servers_are_watched_through_a_role_of_pools_and_check_says_what_that_does_not
     rows_of(&mut raw(&proxy, "app", "app"), "insert into t values (1)");
 }
 
+#[test]
+fn a_cancel_request_that_comes_to_the_wrong_process_is_passed_on_to_its_peers() {
+    let first = proxy(&ini(APP, "peer_id = 1"), &[]);
+    let peers = format!("peer_id = 2\n[peers]\n1 = host=127.0.0.1 port={}\n2 = host=127.0.0.1 port=1", first.port());
+    let second = proxy(&ini(APP, &peers), &[]);
+    let mut app = raw(&first, "app", "app");
+    app.send(&pgsluice_fixtures::raw::message::query("select pg_sleep(60)")).unwrap();
+    let key = app.key().unwrap();
+    let cancel = |secret: &[u8]| {
+        let request = pgsluice_fixtures::raw::message::cancel_request(key.pid, secret);
+        let mut line = pgsluice_fixtures::Raw::open(&second.tcp()).unwrap();
+        line.send(&request).unwrap();
+        line.frames_until_closed(SOON).unwrap();
+    };
+    // Whose key is wrong cancels nothing anywhere.
+    cancel(b"none");
+    let right = key.secret.clone();
+    wait::until(SOON, "it to run", || {
+        let sql = "select count(*) from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'";
+        (crate::stand::cluster().primary().psql(sql).unwrap() != "0").then_some(())
+    });
+    cancel(&right);
+    let error = wait::until(SOON, "its error", || app.frame(SOON).ok().filter(|frame| frame.tag == b'E'));
+    assert_eq!(error.error().unwrap().code(), "57014");
+    let mut admin = raw(&second, "admin", "pgbouncer");
+    assert_eq!(rows(&mut admin, "show peers").len(), 2);
+    rows(&mut admin, "show sockets");
+    rows(&mut admin, "show fds");
+}
+
 /// The server's own verifiers: what a client proves with them can be passed on.
 fn verifiers() -> String {
     let sql = "select string_agg(format('\"%s\" \"%s\"', rolname, rolpassword), E'\\n') from pg_authid where rolname in ('app', 'reports')";

@@ -13,6 +13,7 @@
 mod keys;
 mod log;
 mod ports;
+mod service_manager;
 mod signals;
 mod stand;
 mod starting;
