@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres lint fmt
+.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser conformance-api lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -24,6 +24,7 @@ help:
 	@echo '  make conformance-faults   36 faults of servers and networks under load, beside a driver that knows all servers: docs/FAULTS.md'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
+	@echo '  make conformance-api      requests that schemathesis makes up from the OpenAPI document'
 	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
 	@echo '  make conformance-pgbouncer PGBOUNCER=path  PgBouncer'"'"'s own test suite, from a checkout of its repository'
 	@echo 'make packages  .deb and .rpm of the release binary, in target/packages'
@@ -47,6 +48,10 @@ build:
 release: postgres
 	@benches/release
 
+# A browser for the test of the status page, likewise.
+browser:
+	@fixtures/get-browser
+
 # Server binaries from the system's packages, unless some are found.
 postgres:
 	@fixtures/get-postgres
@@ -58,11 +63,11 @@ demo: postgres
 	$(CARGO) build --locked --profile demo --workspace --bin pgsluice --example demo
 	@exec "$(target)/demo/examples/demo" "$(target)/demo/pgsluice"
 
-test: postgres
+test: postgres browser
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-drivers conformance-versions
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-drivers conformance-versions conformance-api
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
@@ -114,6 +119,10 @@ conformance-referee:
 conformance-fuzz: postgres
 	PGSLUICE_TEST_FUZZ_SECONDS=$${PGSLUICE_TEST_FUZZ_SECONDS:-600} \
 		$(CARGO) test --locked --test fuzz -- --nocapture --test-threads=1
+
+# Whatever can be made up from the OpenAPI document is answered as it says (schemathesis, which pip fetches once).
+conformance-api: postgres
+	PGSLUICE_TEST_EXAMPLES=$${PGSLUICE_TEST_EXAMPLES:-100} $(CARGO) test --locked --test http schemathesis -- --ignored --nocapture
 
 # PostgreSQL's own suite as its developers run it, through pgsluice.
 conformance-regress: postgres

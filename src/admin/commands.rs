@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::language::command::Command;
 use super::table::{Column, Table};
 use super::{announce, check, control, maintenance, rehearse, show};
-use crate::gate::Who;
+use crate::gate::{Target, Verb, Who};
 use crate::protocol::Report;
 use crate::shared::Hub;
 
@@ -64,6 +64,31 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
         // What belongs to a conversation and not to the proxy.
         Command::Polite(_) | Command::Scalar(_) | Command::Catalog | Command::Listen(_) => Ok(None),
     }
+}
+
+/// The command in a few words, and the databases that it is for.
+pub fn words_of(command: &Command) -> (&'static str, Option<Target>) {
+    match command {
+        Command::Gate(command) => {
+            let words = match command.verb {
+                Verb::On => "MAINTENANCE ON",
+                Verb::Off => "MAINTENANCE OFF",
+                Verb::Offline => "OFFLINE",
+                Verb::Online => "ONLINE",
+            };
+            (words, Some(command.target.clone()))
+        }
+        Command::Check(target) => ("MAINTENANCE CHECK", Some(target.clone())),
+        Command::Announce(target, _) => ("MAINTENANCE ANNOUNCE", Some(target.clone())),
+        Command::Rehearse(target, _) => ("MAINTENANCE REHEARSE", Some(target.clone())),
+        other => (other.tag(), None),
+    }
+}
+
+/// A database as it would be typed, on one line.
+pub fn quoted_name(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*'));
+    if is_plain { name.to_owned() } else { format!("{name:?}") }
 }
 
 /// The columns of what a command gives; None if it gives no table.

@@ -1,7 +1,7 @@
 //! MAINTENANCE ON and OFF, OFFLINE and ONLINE: the gate does the work, this tells of it. The transition does not need the
 //! console that asked for it.
 
-use super::commands::Caller;
+use super::commands::{Caller, quoted_name};
 use super::language::command::GateCommand;
 use super::table::{Cell, Column, Table, columns};
 use crate::config;
@@ -34,8 +34,7 @@ pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table,
         Target::One(name) => name,
         Target::All => "*",
     };
-    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*'));
-    let shown = if is_plain { name.to_owned() } else { format!("{name:?}") };
+    let shown = quoted_name(name);
     tracing::warn!(
         event = "gate_command", user = %who.user, client = %caller.address(), database = %name, "{} {shown}", command.verb
     );

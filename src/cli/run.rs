@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::exit::{Failure, complain, print};
 use super::{Cli, Command, Run, Source};
-use crate::config::{Config, ConfigErrors, StateFile};
+use crate::config::{Config, ConfigErrors, SHORTEST_TOKEN, StateFile, TokenHash};
 use crate::proxy::lifecycle;
 use clap::Parser;
 
@@ -18,6 +18,7 @@ pub fn main() -> ExitCode {
         Command::ExampleConfig => printed(&crate::config::example()),
         Command::Init(init) => done(super::init::run(&init)),
         Command::Healthcheck { url } => done(super::healthcheck::ask(&url)),
+        Command::HashToken => hash_token(),
         Command::Maintenance(command) => super::remote::main(&command),
     }
 }
@@ -28,6 +29,21 @@ fn printed(text: &str) -> ExitCode {
 
 fn done(result: Result<(), Failure>) -> ExitCode {
     result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+/// A token is not an argument, which every user of the machine could see.
+fn hash_token() -> ExitCode {
+    let mut token = String::new();
+    if let Err(error) = std::io::stdin().read_line(&mut token) {
+        return Failure::Other(error.to_string()).report();
+    }
+    let token = token.trim_end_matches(['\r', '\n']);
+    if token.len() < SHORTEST_TOKEN {
+        return Failure::Usage(format!("a token has at least {SHORTEST_TOKEN} characters: openssl rand -hex 32"))
+            .report();
+    }
+    let digits: String = TokenHash::hash(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    printed(&format!("{digits}\n"))
 }
 
 fn load(run: &Run) -> Result<Config, ConfigErrors> {

@@ -41,6 +41,7 @@ pub use crate::config::keys::words::{
 pub use crate::config::pgbouncer::import_pgbouncer;
 pub use crate::config::values::address::{ListenAddr, POSTGRES_PORT, RestUrl, Upstream};
 pub use crate::config::values::plain::{Limit, Secret, Size, SocketMode, Timeout};
+pub use crate::config::values::token::{SHORTEST_TOKEN, TokenHash};
 pub use crate::config::values::units::{parse_duration, parse_size, show_duration, show_size};
 pub use crate::config::values::write_rules::{RuleAction, RuleStatement, RuleTable, WriteRule};
 

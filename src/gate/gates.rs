@@ -235,6 +235,15 @@ impl Gates {
         &self.world
     }
 
+    /// The row of SHOW MAINTENANCE of that name, without making the others.
+    pub fn show_one(&self, name: &str) -> Option<Row> {
+        if name == "*" {
+            return self.show().into_iter().find(|row| row.database == name);
+        }
+        let listed = self.world.map().listed();
+        listed.into_iter().find(|(known, _)| known == name).map(|(name, gate)| row(name, &gate))
+    }
+
     /// SHOW MAINTENANCE: a row for each database, and one for `*` when that is not read_write.
     pub fn show(&self) -> Vec<Row> {
         let map = self.world.map();

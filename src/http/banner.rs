@@ -3,25 +3,31 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, VARY, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::Api;
 use super::access::may_see_banner;
+use super::problem::Problem;
 use crate::gate::{GateView, Mode};
-use crate::shared::Hub;
 
 /// The mode of a database, as a visitor may know it: not who closed it.
-#[derive(Serialize)]
-struct Banner<'a> {
+#[derive(Serialize, ToSchema)]
+pub struct Banner<'a> {
+    /// As it was asked for.
     database: &'a str,
+    /// `read_write`, `draining`, `read_only` or `offline`.
     mode: &'static str,
     /// Whether there is anything to show.
     maintenance: bool,
+    /// What the operator says.
     message: Option<&'a str>,
-    /// RFC 3339.
+    /// When writes are expected back (RFC 3339).
     until: Option<String>,
+    /// Grows with each change of the mode.
     epoch: u64,
 }
 
@@ -77,27 +83,40 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// `GET /v1/databases/NAME/banner`
+/// What a web site shows its visitors
+///
+/// JSON, or a fragment of HTML to be put into a page, which is empty while there is nothing to show.
+#[utoipa::path(
+    get, path = "/v1/databases/{database}/banner", operation_id = "banner", tag = "public",
+    params(
+        ("database" = String, Path, description = "A database, as clients name it"),
+        ("format" = Option<String>, Query, description = "`json` or `html`; without it, what Accept asks for"),
+    ),
+    responses(
+        (status = 200, description = "What to show", content((Banner = "application/json"), (String = "text/html"))),
+        (status = 401, description = "The banner is not public, and there is no token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such database", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("token" = [])),
+)]
 pub async fn get(
-    State(hub): State<Arc<Hub>>,
+    State(api): State<Arc<Api>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let setup = hub.setup.load();
+    let setup = api.hub.setup.load();
     let config = &setup.config.http;
-    let mut response = if may_see_banner(config, &headers) {
+    let mut response = if may_see_banner(&api, &headers) {
         // Names are not made up by asking for them: only a gate that is there already.
-        match hub.gates.get(&name) {
+        match api.hub.gates.get(&name) {
             Some(gate) => {
                 answer(&Banner::of(&gate.view().under(&name.as_str().into())), wants_html(query.as_deref(), &headers))
             }
-            None => error(StatusCode::NOT_FOUND, "no such database"),
+            None => Problem::no_database(&name).into_response(),
         }
     } else {
-        let mut response = error(StatusCode::UNAUTHORIZED, "a token is needed");
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        response
+        Problem::unauthorized("a token is needed").into_response()
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -126,10 +145,6 @@ fn answer(banner: &Banner<'_>, html: bool) -> Response {
         return ([(CONTENT_TYPE, "text/html; charset=utf-8")], banner.html()).into_response();
     }
     json(StatusCode::OK, banner)
-}
-
-fn error(status: StatusCode, words: &str) -> Response {
-    json(status, &serde_json::json!({ "error": words }))
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {

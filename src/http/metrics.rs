@@ -3,20 +3,31 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
+use super::Api;
 use super::access::may_see_metrics;
+use super::problem::Problem;
 use crate::metrics::{Form, gather};
-use crate::shared::Hub;
 
-/// `GET /metrics`
-pub async fn get(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Response {
-    if !may_see_metrics(&hub.setup.load().config, &headers) {
-        return (StatusCode::UNAUTHORIZED, [("WWW-Authenticate", "Bearer")], "a token is needed\n").into_response();
+/// Metrics
+///
+/// For Prometheus: OpenMetrics for whoever accepts that, else the older text form.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "public",
+    responses(
+        (status = 200, description = "All of them", content(
+            (String = "text/plain"), (String = "application/openmetrics-text"))),
+        (status = 401, description = "They are not public, and there is no token", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("token" = [])))]
+pub async fn get(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+    let hub = &api.hub;
+    if !may_see_metrics(&api, &headers) {
+        return Problem::unauthorized("a token is needed").into_response();
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = Form::wanted(accept);
-    ([(CONTENT_TYPE, form.content_type())], gather(&hub).await.write(form)).into_response()
+    ([(CONTENT_TYPE, form.content_type())], gather(hub).await.write(form)).into_response()
 }

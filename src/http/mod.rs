@@ -1,88 +1,90 @@
-//! HTTP: health for load balancers, and the banner that a web site shows during a maintenance. Off unless configured.
+//! HTTP: health for load balancers, the banner that a web site shows during a maintenance, an API, and the status page. Off
+//! unless configured.
 //!
-//! One request for each connection, a bounded number of connections, a bounded time for each: whoever reaches the port can
-//! cost little. [`banner`] is what is said, [`access`] who may hear it.
+//! [`server`] accepts: one request for each connection, a bounded number of connections, a bounded time for each step, so that
+//! whoever reaches the port can cost little. [`access`] says who may ask for what. [`api`] has a file for each resource, and
+//! [`operations`] what takes longer than a request. [`page`] is the status page, which uses nothing but the API. Errors are
+//! [`problem`]s.
+//!
+//! A route and its place in the OpenAPI document are one line in [`api::routes`], so that neither can be without the other.
+//! Commands are run by `admin::commands`, as the console's are.
 
 mod access;
+mod api;
 mod banner;
+mod health;
 mod metrics;
+mod operations;
+mod page;
+mod problem;
+mod server;
+mod stalls;
 
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::middleware::map_response;
+use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
 
-use crate::proxy::open_files;
+use crate::http::access::failures::Failures;
+use crate::http::operations::Operations;
+use crate::http::problem::Problem;
 use crate::shared::Hub;
-use crate::topology::Role;
 
-/// Connections at once; further ones wait to be accepted.
-const MOST: usize = 256;
-/// How long a client may take for the head of its request.
-const HEAD: Duration = Duration::from_secs(5);
-/// How long a connection may take in all.
-const WHOLE: Duration = Duration::from_secs(15);
-/// Bytes of a request that are held.
-const BUFFER: usize = 16 * 1024;
+/// Requests that wait for something, or are told of it for as long as it takes.
+const MOST_LONG: usize = 128;
 
-/// Serves a listener until the task is aborted.
+/// What requests share.
+pub(crate) struct Api {
+    hub: Arc<Hub>,
+    operations: Operations,
+    failures: Failures,
+    /// Places for requests that take long.
+    long: Arc<Semaphore>,
+    /// The OpenAPI document.
+    document: String,
+}
+
+/// Serves listeners until the tasks are aborted.
 ///
 /// # Errors
-/// The listener cannot be registered with this runtime.
-pub fn serve(hub: Arc<Hub>, listener: std::net::TcpListener) -> std::io::Result<JoinHandle<()>> {
-    let listener = TcpListener::from_std(listener)?;
-    Ok(tokio::spawn(accept(router(hub.clone()), hub, listener)))
+/// A listener cannot be registered with this runtime.
+pub fn serve(hub: Arc<Hub>, listeners: Vec<std::net::TcpListener>) -> io::Result<Vec<JoinHandle<()>>> {
+    let (router, document) = api::routes().split_for_parts();
+    let api = Arc::new(Api {
+        operations: Operations::new(hub.began),
+        failures: Failures::default(),
+        long: Arc::new(Semaphore::new(MOST_LONG)),
+        document: document.to_json().map_err(io::Error::other)?,
+        hub,
+    });
+    let router = router
+        .merge(page::routes())
+        .fallback(async || Problem::not_found("there is no such resource"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(map_response(headers))
+        .with_state(api.clone());
+    let start = |listener| {
+        let listener = TcpListener::from_std(listener)?;
+        Ok(tokio::spawn(server::accept(router.clone(), api.hub.clone(), listener)))
+    };
+    listeners.into_iter().map(start).collect()
 }
 
-fn router(hub: Arc<Hub>) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/v1/databases/{database}/banner", get(crate::http::banner::get))
-        .route("/metrics", get(crate::http::metrics::get))
-        .with_state(hub)
-}
-
-/// Ready is who knows a server for every database.
-async fn ready(State(hub): State<Arc<Hub>>) -> (StatusCode, &'static str) {
-    let serves = |role| matches!(role, Role::Primary | Role::Replica);
-    let served = hub.databases.clusters().iter().all(|one| one.upstreams.iter().any(|server| serves(server.role())));
-    if served { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "a cluster has no server\n") }
-}
-
-async fn accept(router: Router, hub: Arc<Hub>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(MOST));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false).max_buf_size(BUFFER);
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                if !open_files::is_limit(&error) {
-                    tracing::warn!(event = "accept_failed", %error, "cannot accept an HTTP connection");
-                } else if let Some(times) = hub.too_many_files.note(std::time::Instant::now()) {
-                    tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", open_files::REMEDY);
-                }
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        tokio::spawn(async move {
-            // What goes wrong on it is the client's business.
-            let _ = timeout(WHOLE, connection).await;
-            drop(place);
-        });
-    }
+/// What goes with every answer that does not say otherwise.
+async fn headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let mut add = |name, value| _ = headers.entry(name).or_insert(HeaderValue::from_static(value));
+    add(CACHE_CONTROL, "no-store");
+    add(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    add(REFERRER_POLICY, "no-referrer");
+    add(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    add(X_FRAME_OPTIONS, "DENY");
+    response
 }

@@ -57,8 +57,8 @@ pub enum StartError {
     Auth(#[from] crate::auth::AuthError),
 }
 
-/// Serves a listener of the HTTP endpoint; given by the layer above.
-pub type Http = fn(Arc<Hub>, std::net::TcpListener) -> std::io::Result<Task<()>>;
+/// Serves the listeners of the HTTP endpoint; given by the layer above.
+pub type Http = fn(Arc<Hub>, Vec<std::net::TcpListener>) -> std::io::Result<Vec<Task<()>>>;
 
 /// Sets how much is logged, and opens the log file anew; given by the layer above.
 pub type LogLevelSetter = Box<dyn Fn(config::LogLevel)>;
@@ -160,8 +160,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         let worker = Worker { index, hub: hub.clone(), jobs, listeners, console: surfaces.console.clone() };
         threads.push(worker.start()?);
     }
-    let http: Vec<Task<()>> =
-        http.into_iter().map(|listener| (surfaces.http)(hub.clone(), listener)).collect::<Result<_, _>>()?;
+    let http = (surfaces.http)(hub.clone(), http)?;
     let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let memory = tokio::spawn(janitor::watch_memory(hub.clone()));

@@ -9,14 +9,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use super::Hub;
 use super::maintenance::catalog_changes::ChangeUnderWay;
 use super::maintenance::catalog_state::{Catalog, Knowledge, Waiting};
-use super::maintenance::rehearsal::Rehearsal;
 use super::maintenance::same_server::SameServers;
-use super::recent_callers::Askers;
-use super::sockets::tcp_options;
-use super::stats::DatabaseStats;
+use super::maintenance::{kept_out::KeptOut, rehearsal::Rehearsal};
+use super::{Hub, recent_callers::Askers, sockets::tcp_options, stats::DatabaseStats};
 use crate::auth::Credential;
 use crate::config;
 use crate::gate::{CurrentGate, Gate, NamedDatabase, ServerDatabase};
@@ -89,6 +86,8 @@ pub struct Database {
     pub stats: Arc<DatabaseStats>,
     /// What a rehearsal of a maintenance has counted.
     pub rehearsal: Rehearsal,
+    /// What its gate has kept out.
+    pub kept_out: KeptOut,
     /// Its server connections, over all users.
     pub limit: Arc<SharedLimit>,
     /// What its own functions lead to.
@@ -540,6 +539,7 @@ impl Databases {
             gate: CurrentGate::new(gate.clone()),
             stats: hub.stats.database(),
             rehearsal: Rehearsal::default(),
+            kept_out: KeptOut::default(),
             limit: SharedLimit::new(limit_of(settings.max_db_connections), self.in_line.clone()),
             catalog: Catalog::default(),
             log_ins: Arc::default(),

@@ -33,7 +33,7 @@ pub use crate::tls::choice::Choice;
 pub use crate::tls::client::{CaSource, ServerTls, ServerTlsConfig, ServerTlsPolicy};
 pub use crate::tls::error::TlsError;
 pub use crate::tls::reload::{Reloadable, TlsFiles};
-pub use crate::tls::server::{ClientTls, ClientTlsConfig, ClientTlsPolicy};
+pub use crate::tls::server::{ClientTls, ClientTlsConfig, ClientTlsPolicy, client_name};
 pub use crate::tls::subject::{common_name, distinguished_name};
 
 /// The protocol name that PostgreSQL 17 and libpq 17 negotiate by ALPN.

@@ -58,6 +58,7 @@ pub struct ClientTls(Option<Loaded>);
 struct Loaded {
     required: bool,
     config: Arc<ServerConfig>,
+    http: Arc<ServerConfig>,
     end_point: Option<Arc<[u8]>>,
 }
 
@@ -100,6 +101,52 @@ impl ClientTls {
     {
         let config = self.config().ok_or(io::ErrorKind::Unsupported)?;
         TlsAcceptor::from(Arc::clone(config)).accept(io).await
+    }
+}
+
+impl ClientTls {
+    /// The handshake of the HTTP endpoint, which asks for a certificate where there is an authority, and does not insist; `None` if
+    /// there is no certificate of ours. Puts no limit on time: the caller does.
+    pub fn accept_http<IO>(&self, io: IO) -> Option<tokio_rustls::Accept<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let loaded = self.0.as_ref()?;
+        Some(TlsAcceptor::from(Arc::clone(&loaded.http)).accept(io))
+    }
+}
+
+/// The name (CN) in the certificate that a client has shown.
+pub fn client_name<IO>(stream: &TlsStream<IO>) -> Option<String> {
+    super::common_name(stream.get_ref().1.peer_certificates()?.first()?)
+}
+
+impl ClientTlsConfig {
+    /// The same for HTTP. The authorities of a mode that does not ask PostgreSQL's clients for certificates are used if they can be read.
+    fn http(&self, postgres: &ServerConfig) -> Result<ServerConfig, TlsError> {
+        let roots = self.ca_file.as_ref().map(|path| (path, files::roots(path)));
+        let verifier = match roots {
+            None => None,
+            Some((_, Err(_))) if self.mode < SslMode::VerifyCa => None,
+            Some((path, roots)) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots?.0), self.choice.provider())
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| TlsError::Root { path: path.clone(), reason: error.to_string() })?;
+                Some(verifier)
+            }
+        };
+        let builder = ServerConfig::builder_with_provider(self.choice.provider())
+            .with_protocol_versions(&self.choice.versions())?;
+        let builder = match verifier {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(postgres.cert_resolver.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
     }
 }
 
@@ -161,7 +208,9 @@ impl TlsFiles for ClientTlsConfig {
         // Like PostgreSQL: a resumed session would outlive the certificates that it was opened with.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        let http = self.http(&config)?;
         Ok(ClientTls(Some(Loaded {
+            http: Arc::new(http),
             required: mode >= SslMode::Require,
             config: Arc::new(config),
             end_point: end_point.map(Arc::from),

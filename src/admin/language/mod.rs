@@ -1,5 +1,5 @@
 //! The console's language: words, commands and the parser between them.
 
 pub mod command;
-pub(in crate::admin) mod parser;
+pub mod parser;
 pub mod words;

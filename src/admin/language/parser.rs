@@ -31,6 +31,33 @@ pub fn parse(tokens: &[Token], places: &[u32]) -> Result<Command, Report> {
     }
 }
 
+/// Whether a text can be announced.
+///
+/// # Errors
+/// 22023: it is too long.
+pub fn announcement(text: &str) -> Result<(), Report> {
+    if text.chars().count() > LONGEST_MESSAGE {
+        let text = format!("an announcement has at most {LONGEST_MESSAGE} characters");
+        return Err(Report::error("22023", text));
+    }
+    Ok(())
+}
+
+/// How long a rehearsal lasts; None ends it.
+///
+/// # Errors
+/// 22023: it is no time, or too long.
+pub fn rehearsal_time(text: &str) -> Result<Option<Duration>, Report> {
+    let wrong = |reason: String| {
+        Report::error("22023", format!("invalid time for a rehearsal: \"{text}\"")).with_detail(Some(reason))
+    };
+    let lasts = if text == "0" { Duration::ZERO } else { parse_duration(text).map_err(wrong)? };
+    if lasts > rehearse::LONGEST {
+        return Err(wrong(format!("The longest is {}.", show_duration(rehearse::LONGEST))));
+    }
+    Ok(Some(lasts).filter(|lasts| !lasts.is_zero()))
+}
+
 struct Parser<'a> {
     tokens: &'a [Token],
     places: &'a [u32],
@@ -212,10 +239,7 @@ impl Parser<'_> {
     fn announce(&mut self) -> Result<Command, Report> {
         let target = self.target()?;
         let Some(Token::Text(text) | Token::Quoted(text)) = self.peek() else { return Err(self.unexpected()) };
-        if text.chars().count() > LONGEST_MESSAGE {
-            let text = format!("an announcement has at most {LONGEST_MESSAGE} characters");
-            return Err(Report::error("22023", text));
-        }
+        announcement(text)?;
         let text = text.clone();
         self.at += 1;
         Ok(Command::Announce(target, text))
@@ -231,15 +255,9 @@ impl Parser<'_> {
             (true, Some(Token::Word(text) | Token::Text(text) | Token::Quoted(text))) => text.clone(),
             _ => return Err(self.unexpected()),
         };
-        let wrong = |reason: String| {
-            Report::error("22023", format!("invalid time for a rehearsal: \"{text}\"")).with_detail(Some(reason))
-        };
-        let lasts = if text == "0" { Duration::ZERO } else { parse_duration(&text).map_err(wrong)? };
-        if lasts > rehearse::LONGEST {
-            return Err(wrong(format!("The longest is {}.", show_duration(rehearse::LONGEST))));
-        }
+        let lasts = rehearsal_time(&text)?;
         self.at += 1;
-        Ok(Command::Rehearse(target, Some(lasts).filter(|lasts| !lasts.is_zero())))
+        Ok(Command::Rehearse(target, lasts))
     }
 
     fn gate(&mut self, verb: Verb) -> Result<Command, Report> {

@@ -13,6 +13,8 @@ mod stats;
 mod upstreams;
 mod webhooks;
 
+use std::sync::Arc;
+
 use super::commands::Caller;
 use super::language::command::Show;
 use super::maintenance;
@@ -107,10 +109,10 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
             return Ok(None);
         }
         Show::Version => one(VERSION, concat!("pgsluice ", env!("CARGO_PKG_VERSION")).into()),
-        Show::Databases => crate::admin::show::databases::table(&hub, &seen),
-        Show::Pools => crate::admin::show::pools::table(&hub, &seen),
-        Show::Clients => crate::admin::show::clients::table(&hub, &seen),
-        Show::Servers => crate::admin::show::servers::table(&hub, &seen),
+        Show::Databases => apart(hub, seen, crate::admin::show::databases::table).await?,
+        Show::Pools => apart(hub, seen, crate::admin::show::pools::table).await?,
+        Show::Clients => apart(hub, seen, crate::admin::show::clients::table).await?,
+        Show::Servers => apart(hub, seen, crate::admin::show::servers::table).await?,
         Show::Stats => crate::admin::show::stats::table(&hub),
         Show::StatsTotals => crate::admin::show::stats::totals(&hub),
         Show::StatsAverages => crate::admin::show::stats::averages(&hub),
@@ -132,6 +134,17 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),
     }))
+}
+
+/// Clients from which on their table is made on a thread that serves nobody.
+const MANY: usize = 256;
+
+async fn apart(hub: Arc<Hub>, seen: seen::Seen, make: fn(&Hub, &seen::Seen) -> Table) -> Result<Table, Report> {
+    if seen.clients.len() < MANY {
+        return Ok(make(&hub, &seen));
+    }
+    let made = tokio::task::spawn_blocking(move || make(&hub, &seen)).await;
+    made.map_err(|_| Report::error("57P01", "pgsluice is shutting down"))
 }
 
 fn one(columns: &'static [Column], value: Cell) -> Table {

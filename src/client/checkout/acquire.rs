@@ -25,8 +25,8 @@ use crate::server::guard::Kind;
 use crate::server::login::LoginError;
 use crate::server::pool::{Grant, Place};
 use crate::server::{AcquireError, Conn, Guarded, Pool, Unguarded};
-use crate::shared::Phase;
 use crate::shared::client::Aim;
+use crate::shared::{Phase, maintenance::kept_out::Fate};
 use crate::topology::{Avoid, Cluster, Leader, Standing};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
@@ -289,6 +289,7 @@ impl Session {
                     let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
                     let Some(conn) = self.fit(conn) else { continue };
                     self.db.gate.count_allowed();
+                    self.note_message_kept_out(Fate::Allowed);
                     self.lease = Lease::Allowed { conn };
                     return Ok(());
                 }

@@ -24,6 +24,7 @@ use crate::protocol::frontend::Target;
 use crate::protocol::{Report, TxStatus};
 use crate::shared::Phase;
 use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::shared::maintenance::kept_out::Fate;
 use crate::sql::block_setup::value_of;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::{READ_COMMITTED, ROLLBACK};
@@ -191,6 +192,7 @@ impl Session {
         let most = self.db.setup().settings.maintenance.hold_limit as usize;
         match self.db.gate.holding.enter(most) {
             Some(place) => {
+                self.note_message_kept_out(Fate::Held);
                 self.me.enter(Phase::Held);
                 self.holding.over = self.until_open().await?;
                 drop(place);

@@ -19,6 +19,7 @@ use crate::protocol::frontend::Target;
 use crate::protocol::{ErrorFields, Report, TxStatus, backend, frontend};
 use crate::routing::{Nature, Route};
 use crate::shared::Layer;
+use crate::shared::maintenance::kept_out::Fate;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{LexContext, Reason, Refusal, SessionEffect, Statement};
 use crate::topology::Avoid;
@@ -269,7 +270,8 @@ impl Session {
         }
         let report = self.refusal(statement).with_place(place);
         self.names.forget_unnamed();
-        self.count_refusal(report.message.as_bytes());
+        self.count_refused(report.message.as_bytes());
+        self.note_kept_out(Fate::Refused, &cached.text);
         self.count_layer(Layer::Reader);
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
@@ -283,8 +285,13 @@ impl Session {
         self.asking = Asking::No;
     }
 
-    /// Counts a refused write and logs it; `message` is the error's.
+    /// Counts a refused write, that of the answer that is due next, and logs it; `message` is the error's.
     pub(in crate::client) fn count_refusal(&self, message: &[u8]) {
+        self.count_refused(message);
+        self.note_answer_kept_out(Fate::Refused, refused_statement(message).as_bytes());
+    }
+
+    fn count_refused(&self, message: &[u8]) {
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.refused.add(1);
         }
@@ -293,6 +300,7 @@ impl Session {
 
     /// Logs an error of ours that the client gets, and goes on.
     pub(in crate::client) fn log_error(&self, report: &Report) {
+        self.note_error(report.code.as_bytes());
         self.log_refused(|| RefusedKind::error(report.code, &report.message));
     }
 
@@ -370,6 +378,7 @@ impl Session {
                 return Ok(());
             }
         }
+        self.note_error(fields.code());
         let moved = self.place_in_clients_text(fields);
         let out = &mut self.io.to_client;
         match moved {

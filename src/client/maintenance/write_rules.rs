@@ -12,6 +12,7 @@ use crate::protocol::backend;
 use crate::protocol::frame::{HEADER, Header, peek_front};
 use crate::protocol::frontend;
 use crate::protocol::frontend::Target as Named;
+use crate::shared::maintenance::kept_out::Fate;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::write_target::{Target, Verb, target};
 use crate::sql::{StandardStrings, Statement};
@@ -117,6 +118,7 @@ impl Session {
     pub(in crate::client) fn discard_query(&mut self, header: Header, tag: &str) {
         self.names.forget_unnamed();
         self.db.gate.count_discarded();
+        self.note_message_kept_out(Fate::Discarded);
         self.drop_bytes(header.total);
         let io = &mut self.io;
         io.from_server.move_ready(&mut io.to_client);
@@ -127,6 +129,7 @@ impl Session {
     /// Has the server describe the rows of RETURNING, and says that there are none.
     pub(in crate::client) fn describe_discarded(&mut self, header: Header, cached: &Cached, verb: Verb) {
         self.db.gate.count_discarded();
+        self.note_kept_out(Fate::Discarded, &cached.text);
         self.names.forget_unnamed();
         self.drop_bytes(header.total);
         let out = &mut self.io.to_server;
@@ -152,6 +155,7 @@ impl Session {
     /// Answers an Execute as done, in its turn.
     pub(in crate::client) fn discard_execute(&mut self, header: Header, verb: Verb, rows: u32) -> Handled {
         self.db.gate.count_discarded();
+        self.note_message_kept_out(Fate::Discarded);
         self.drop_bytes(header.total);
         self.flow.expects.push_back(Expected::seen(What::Say(Say::Done(verb, rows))));
         self.flow.begun = true;

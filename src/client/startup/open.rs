@@ -65,6 +65,7 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
         Begun::Relay(_, relay) => relay.await,
     };
     core.leave(me.id);
+    crate::client::maintenance::kept_out::note_dropped(&me, &end);
     if exits {
         let why = match &end {
             End::Goodbye => "client close request".to_owned(),

@@ -196,8 +196,37 @@ fn webhooks(config: &Config, report: &Report<'_>) {
 
 fn http(config: &Config, report: &Report<'_>) {
     let http = &config.http;
-    if http.listen.0.is_some() && !http.banner_public && http.token.is_empty() {
+    let by_certificate = !http.read_certificates.is_empty() || !http.operate_certificates.is_empty();
+    let nobody = http.token.is_empty() && http.read_tokens.is_empty() && http.operate_tokens.is_empty();
+    if http.listen.0.is_some() && !http.banner_public && nobody && !by_certificate {
         report.warn("http.listen", "nobody can read the banners: give a token, or set banner_public");
+    }
+    if http.tls && config.client_tls.client_tls_sslmode == SslMode::Disable {
+        report.error(
+            "http.tls",
+            "needs client_tls_cert_file, client_tls_key_file and a client_tls_sslmode other than \"disable\"",
+        );
+    }
+    if by_certificate && !(http.tls && config.client_tls.client_tls_ca_file.is_some()) {
+        report.error(
+            "http.read_certificates",
+            "read_certificates and operate_certificates need tls and client_tls_ca_file",
+        );
+    }
+    let is_loopback = |addr: &ListenAddr| match addr {
+        ListenAddr::Ip(ip) => ip.is_loopback(),
+        ListenAddr::Name(name) => name == "localhost",
+        ListenAddr::All => false,
+    };
+    if let Some((addr, _)) = &http.listen.0
+        && !is_loopback(addr)
+        && !http.tls
+        && !http.operate_tokens.is_empty()
+    {
+        report.warn(
+            "http.operate_tokens",
+            "tokens that open and close the gate cross the network in plain text: set tls",
+        );
     }
     if let Some((addr, port)) = &http.listen.0
         && *port == config.listen.listen_port

@@ -60,7 +60,9 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
     let holds_secret = config.clusters.values().any(|c| !c.monitor_password.is_empty())
         || config.databases.values().any(|d| !d.password.is_empty())
         || !config.http.token.is_empty()
-        || !config.webhooks.is_empty();
+        || !config.webhooks.is_empty()
+        || !config.http.read_tokens.is_empty()
+        || !config.http.operate_tokens.is_empty();
     if let Some(path) = config.file.as_deref().filter(|path| holds_secret && others_read(path)) {
         let name = path.display();
         report.warn("", format!("every user can read the passwords in this file: chmod o-rwx {name}"));

@@ -14,6 +14,7 @@ use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Start, Wri
 use crate::config::file::section::settings;
 use crate::config::values::address::{ListenAddr, RestUrl, Upstream};
 use crate::config::values::plain::{Limit, Secret, Size, Timeout};
+use crate::config::values::token::TokenHash;
 use crate::config::values::write_rules::WriteRule;
 
 const COUNT: u64 = 1_000_000;
@@ -70,14 +71,26 @@ impl Setting for HttpListen {
 }
 
 settings! {
-    /// The HTTP endpoint: `/livez`, `/readyz` and the banner of each database.
-    pub struct Http titled "HTTP: health, and the banner for web sites" {
+    /// The HTTP endpoint: health, the banner of each database, the API and the status page.
+    pub struct Http titled "HTTP: health, the banner for web sites, the API and the status page" {
         /// Where the endpoint listens, such as "127.0.0.1:6433". Empty: there is no endpoint.
         listen: HttpListen = HttpListen(None), { restart: true };
         /// Everybody who reaches the endpoint may read the banners: mode, message and until. false: only with the token.
         banner_public: bool = false;
-        /// The token that requests carry in a header, Authorization: Bearer TOKEN. Empty: there is none.
+        /// The token for the banners alone, which requests carry in a header, Authorization: Bearer TOKEN. Empty: there is none.
         token: Secret = Secret::default();
+        /// The endpoint speaks TLS, with client_tls_key_file and client_tls_cert_file. It needs a client_tls_sslmode other than
+        /// "disable". With client_tls_ca_file, certificates of clients are asked for.
+        tls: bool = false, { restart: true };
+        /// Tokens of those who may look: databases, pools, clients, servers. Each is "NAME:HASH"; the hash of a token is made by
+        /// pgsluice hash-token, and the name stands in the log and wherever a command is shown.
+        read_tokens: Vec<TokenHash> = Vec::new();
+        /// Tokens of those who may also open and close the gate.
+        operate_tokens: Vec<TokenHash> = Vec::new();
+        /// Names of client certificates (CN) that may look. It needs tls and client_tls_ca_file.
+        read_certificates: Vec<String> = Vec::new();
+        /// Names of client certificates (CN) that may also open and close the gate.
+        operate_certificates: Vec<String> = Vec::new();
         /// The site whose pages may read the banner (Access-Control-Allow-Origin). Empty: only pages of the same site.
         banner_origin: String = "*".into();
     }

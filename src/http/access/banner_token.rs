@@ -1,4 +1,4 @@
-//! Who may ask.
+//! The token of the banner and the metrics alone.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -23,7 +23,7 @@ fn has_token(config: &Http, headers: &HeaderMap) -> bool {
 }
 
 /// What is behind the scheme, whose name may be written in any case.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(b"Bearer".len())?;
     let token = rest.trim_ascii_start();
     (scheme.eq_ignore_ascii_case(b"Bearer") && token.len() < rest.len()).then_some(token)

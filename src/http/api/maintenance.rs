@@ -1,0 +1,226 @@
+//! `/v1/databases/NAME/maintenance` and `/offline`: MAINTENANCE ON and OFF, OFFLINE and ONLINE.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
+
+use super::asking::{Asked, Given, Name, Patience, key};
+use super::views::{Commanded, DatabaseView, Missing, OperationView, Refused, Shared};
+use crate::admin::language::command::{Command, GateCommand};
+use crate::gate::{Verb, Wait, Who};
+use crate::http::Api;
+use crate::http::access::{Operator, Reader};
+use crate::http::operations::State as How;
+use crate::http::problem::Problem;
+use crate::protocol::Report;
+
+/// The options of MAINTENANCE ON and OFFLINE. What is left out, or null, is as configured, or stays as it is in a mode that holds.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// What applications are told: one line. Empty: nothing.
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    message: Option<String>,
+    /// When writes are expected back: an RFC 3339 time that lies ahead, or `infinity`.
+    until: Option<String>,
+    /// The gate opens by itself after this time, such as `2h`. `0`: it does not.
+    expire: Option<String>,
+    /// `reject` or `hold`.
+    writes: Option<String>,
+    /// How long a held write waits, such as `10s`.
+    hold_timeout: Option<String>,
+    /// How long open transactions may take to end, such as `30s`.
+    drain_timeout: Option<String>,
+    /// `cancel` or `revert`: what happens to those that do not.
+    on_timeout: Option<String>,
+    /// `any`, `replica` or `primary`: where reads go.
+    reads: Option<String>,
+    /// Close even where the check for hidden writes does not work.
+    accept_unchecked: Option<bool>,
+}
+
+impl Options {
+    /// As they stand in WITH (…).
+    fn pairs(self) -> Vec<(String, String)> {
+        let flag = self.accept_unchecked.map(|on| if on { "on" } else { "off" }.to_owned());
+        [
+            ("message", self.message),
+            ("until", self.until),
+            ("expire", self.expire),
+            ("writes", self.writes),
+            ("hold_timeout", self.hold_timeout),
+            ("drain_timeout", self.drain_timeout),
+            ("on_timeout", self.on_timeout),
+            ("reads", self.reads),
+            ("accept_unchecked", flag),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+}
+
+/// The option of MAINTENANCE OFF and ONLINE.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Unsaved {
+    /// Open even if that cannot be saved: a restart closes the gate again.
+    unsaved: Option<bool>,
+}
+
+impl Unsaved {
+    fn pairs(&self) -> Vec<(String, String)> {
+        self.unsaved.map(|on| ("unsaved".to_owned(), if on { "on" } else { "off" }.to_owned())).into_iter().collect()
+    }
+}
+
+/// What a request for a command brings besides its body.
+pub struct Request<'r> {
+    pub api: &'r Arc<Api>,
+    pub who: Who,
+    pub headers: &'r HeaderMap,
+    pub patience: Patience,
+}
+
+impl Request<'_> {
+    /// Gives the command, and answers with what has become of it, or with where that will be told.
+    pub async fn give(self, command: Command) -> Result<Response, Problem> {
+        let patience = self.patience.read(self.headers)?;
+        let operation = self.api.operations.begin(&self.api.hub, self.who, key(self.headers)?, command)?;
+        wait_for(self.api, &operation, patience).await;
+        answer(self.api, &operation)
+    }
+
+    async fn gate(self, name: &Name, verb: Verb, options: Vec<(String, String)>) -> Result<Response, Problem> {
+        let command = GateCommand { verb, target: name.target(), options, wait: Wait::Quiesced };
+        self.give(Command::Gate(command)).await
+    }
+}
+
+/// Waits until an operation is over, but not for longer, and only if there is a place for it.
+pub async fn wait_for(api: &Api, operation: &Shared, patience: Duration) {
+    // What only takes a moment needs no place.
+    let moment = patience.min(Duration::from_secs(1));
+    if timeout(moment, operation.over()).await.is_ok() || patience <= moment {
+        return;
+    }
+    if let Ok(_place) = api.long.try_acquire() {
+        let _ = timeout(patience.saturating_sub(moment), operation.over()).await;
+    }
+}
+
+/// 200, 202 or the error.
+pub fn answer(api: &Api, operation: &Shared) -> Result<Response, Problem> {
+    let status = match operation.state() {
+        How::Done(..) => StatusCode::OK,
+        How::Running => StatusCode::ACCEPTED,
+        How::Failed(_, report) => return Err(Problem::from(Report::clone(&report)).of_operation(&operation.id)),
+    };
+    let mut response = (status, Json(OperationView::of(&api.hub, operation))).into_response();
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/operations/{}", operation.id)) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// The mode, and what goes with it
+#[utoipa::path(get, path = "/v1/databases/{database}/maintenance", operation_id = "maintenance", tag = "maintenance",
+    params(("database" = String, Path, description = "A database, as clients name it")),
+    responses((status = 200, description = "A row of SHOW MAINTENANCE", body = DatabaseView), Missing, Refused))]
+pub async fn look(_: Reader, State(api): State<Arc<Api>>, name: Name) -> Result<Json<DatabaseView>, Problem> {
+    let row = api.hub.gates.show_one(&name.0).ok_or_else(|| Problem::no_database(&name.0))?;
+    Ok(Json(DatabaseView::of(&row)))
+}
+
+/// MAINTENANCE ON
+///
+/// Closes the gate to writes: open transactions may end until drain_timeout. In a maintenance that goes on, changes the options that
+/// are named.
+#[utoipa::path(put, path = "/v1/databases/{database}/maintenance", operation_id = "maintenance_on", tag = "maintenance",
+    params(
+        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+    ),
+    request_body = Option<Options>, responses(Commanded, Refused))]
+pub async fn on(
+    Operator(who): Operator,
+    State(api): State<Arc<Api>>,
+    name: Name,
+    Asked(patience): Asked<Patience>,
+    headers: HeaderMap,
+    Given(options): Given<Option<Options>>,
+) -> Result<Response, Problem> {
+    let request = Request { api: &api, who, headers: &headers, patience };
+    request.gate(&name, Verb::On, options.unwrap_or_default().pairs()).await
+}
+
+/// MAINTENANCE OFF
+///
+/// Opens the gate, or calls off a MAINTENANCE ON that still drains.
+#[utoipa::path(delete, path = "/v1/databases/{database}/maintenance", operation_id = "maintenance_off", tag = "maintenance",
+    params(
+        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience, Unsaved,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+    ),
+    responses(Commanded, Refused))]
+pub async fn off(
+    Operator(who): Operator,
+    State(api): State<Arc<Api>>,
+    name: Name,
+    Asked(patience): Asked<Patience>,
+    Asked(unsaved): Asked<Unsaved>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let request = Request { api: &api, who, headers: &headers, patience };
+    request.gate(&name, Verb::Off, unsaved.pairs()).await
+}
+
+/// OFFLINE
+///
+/// Closes the database to everybody but operators: transactions may end until drain_timeout, then sessions are sent away.
+#[utoipa::path(put, path = "/v1/databases/{database}/offline", operation_id = "offline", tag = "maintenance",
+    params(
+        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+    ),
+    request_body = Option<Options>, responses(Commanded, Refused))]
+pub async fn offline(
+    Operator(who): Operator,
+    State(api): State<Arc<Api>>,
+    name: Name,
+    Asked(patience): Asked<Patience>,
+    headers: HeaderMap,
+    Given(options): Given<Option<Options>>,
+) -> Result<Response, Problem> {
+    let request = Request { api: &api, who, headers: &headers, patience };
+    request.gate(&name, Verb::Offline, options.unwrap_or_default().pairs()).await
+}
+
+/// ONLINE
+///
+/// Ends OFFLINE, or calls off one that still drains. A MAINTENANCE that is ON stays ON.
+#[utoipa::path(delete, path = "/v1/databases/{database}/offline", operation_id = "online", tag = "maintenance",
+    params(
+        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience, Unsaved,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+    ),
+    responses(Commanded, Refused))]
+pub async fn online(
+    Operator(who): Operator,
+    State(api): State<Arc<Api>>,
+    name: Name,
+    Asked(patience): Asked<Patience>,
+    Asked(unsaved): Asked<Unsaved>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let request = Request { api: &api, who, headers: &headers, patience };
+    request.gate(&name, Verb::Online, unsaved.pairs()).await
+}

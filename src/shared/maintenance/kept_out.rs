@@ -1,0 +1,180 @@
+//! What a closed gate has kept out, or let through by a rule: counted by user, application and statement while it is closed.
+//!
+//! Nothing of it is on the way of a statement that passes. What is counted belongs to one epoch: the first that is counted in a
+//! later one begins anew, so that the numbers of a maintenance can still be read when it is over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::rehearsal::Count;
+use crate::gate::Epoch;
+
+/// Different writes that are counted apart. What comes after them is counted in one row for each fate.
+const MOST: usize = 1000;
+/// Different SQLSTATEs that are counted apart.
+const MOST_CODES: usize = 100;
+
+/// What has become of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fate {
+    /// 25006, or its like.
+    Refused,
+    /// It waits, or has waited.
+    Held,
+    /// Answered as done.
+    Discarded,
+    /// Run all the same.
+    Allowed,
+}
+
+/// Words for them, in their order.
+pub const FATES: [&str; 4] = ["refused", "held", "discarded", "allowed"];
+
+/// Whose write, and which.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeptOutWrite {
+    /// What has become of it.
+    pub fate: Fate,
+    /// The role.
+    pub user: Arc<str>,
+    /// As the client had set it.
+    pub application_name: String,
+    /// The statement without its constants; None for those that found no room.
+    pub statement: Option<String>,
+}
+
+/// What was counted in one epoch.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// For each fate.
+    pub totals: [u64; 4],
+    /// Each write.
+    pub rows: Vec<(KeptOutWrite, Count)>,
+    /// Errors other than those of refused writes, by SQLSTATE.
+    pub errors: BTreeMap<String, u64>,
+    /// Clients whose connection was ended, and not by themselves.
+    pub dropped: u64,
+}
+
+impl Summary {
+    /// Adds what was counted under another name of the same database.
+    pub fn add(&mut self, other: Self) {
+        if other.epoch > self.epoch {
+            *self = other;
+            return;
+        }
+        if other.epoch < self.epoch {
+            return;
+        }
+        for (total, more) in self.totals.iter_mut().zip(other.totals) {
+            *total += more;
+        }
+        self.rows.extend(other.rows);
+        self.dropped += other.dropped;
+        for (code, count) in other.errors {
+            *self.errors.entry(code).or_default() += count;
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct KeptOut(Mutex<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    epoch: Epoch,
+    totals: [u64; 4],
+    counts: HashMap<KeptOutWrite, Count>,
+    errors: BTreeMap<String, u64>,
+    dropped: u64,
+}
+
+impl KeptOut {
+    /// Counts a write.
+    pub fn count(&self, epoch: Epoch, mut write: KeptOutWrite) {
+        let now = Timestamp::now();
+        let mut notes = self.of(epoch);
+        if let Some(total) = notes.totals.get_mut(write.fate as usize) {
+            *total += 1;
+        }
+        if notes.counts.len() >= MOST && !notes.counts.contains_key(&write) {
+            write = KeptOutWrite { user: "".into(), application_name: String::new(), statement: None, ..write };
+        }
+        let count = notes.counts.entry(write).or_insert(Count { count: 0, first: now, last: now });
+        count.count += 1;
+        count.last = now;
+    }
+
+    /// Counts an error of another kind that a client was sent.
+    pub fn count_error(&self, epoch: Epoch, sqlstate: &str) {
+        let mut notes = self.of(epoch);
+        let is_new = !notes.errors.contains_key(sqlstate);
+        let code = if is_new && notes.errors.len() >= MOST_CODES { "others" } else { sqlstate };
+        *notes.errors.entry(code.to_owned()).or_default() += 1;
+    }
+
+    /// Counts a client whose connection was ended.
+    pub fn count_dropped(&self, epoch: Epoch) {
+        self.of(epoch).dropped += 1;
+    }
+
+    /// What was counted.
+    pub fn summary(&self) -> Summary {
+        let notes = self.notes();
+        Summary {
+            epoch: notes.epoch,
+            totals: notes.totals,
+            rows: notes.counts.iter().map(|(write, count)| (write.clone(), *count)).collect(),
+            errors: notes.errors.clone(),
+            dropped: notes.dropped,
+        }
+    }
+
+    fn of(&self, epoch: Epoch) -> MutexGuard<'_, Notes> {
+        let mut notes = self.notes();
+        // What is counted late belongs to what is counted now.
+        if epoch > notes.epoch {
+            *notes = Notes { epoch, ..Notes::default() };
+        }
+        notes
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(fate: Fate, statement: usize) -> KeptOutWrite {
+        let statement = Some(statement.to_string());
+        KeptOutWrite { fate, user: "u".into(), application_name: "a".into(), statement }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_together_and_a_later_epoch_begins_anew() {
+        let kept = KeptOut::default();
+        for n in 0..MOST + 5 {
+            kept.count(Epoch(1), write(Fate::Refused, n));
+            kept.count(Epoch(1), write(Fate::Refused, 7));
+        }
+        kept.count(Epoch(1), write(Fate::Held, 0));
+        let summary = kept.summary();
+        assert_eq!(summary.totals, [2 * (MOST as u64 + 5), 1, 0, 0]);
+        assert_eq!(summary.rows.len(), MOST + 2);
+        let others = summary.rows.iter().find(|(one, _)| one.statement.is_none() && one.fate == Fate::Refused);
+        assert_eq!(others.unwrap().1.count, 5);
+        kept.count_error(Epoch(2), "08006");
+        kept.count_dropped(Epoch(2));
+        let summary = kept.summary();
+        assert_eq!((summary.epoch, summary.totals, summary.rows.len(), summary.dropped), (Epoch(2), [0; 4], 0, 1));
+        assert_eq!(summary.errors["08006"], 1);
+    }
+}

@@ -1,0 +1,70 @@
+//! The OpenAPI document is what the program does.
+
+use serde_json::Value;
+
+use crate::stand::{OPERATE, Stand};
+
+#[test]
+fn every_route_is_in_the_document_and_every_entry_of_it_is_a_route() {
+    let stand = Stand::new("", "banner_public = true");
+    let document = stand.ask("GET", "/openapi.json", "", "", "").json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 17, "{}", paths.len());
+    let mut ids = std::collections::BTreeSet::new();
+    for (path, methods) in paths {
+        let asked = path.replace("{database}", "app").replace("{operation}", "none");
+        let known: Vec<String> = methods.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
+        for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
+            let answer = stand.ask(method, &asked, OPERATE, "", "");
+            let is_route = answer.status != 405;
+            assert_eq!(is_route, known.iter().any(|one| one == method), "{method} {path}: {answer:?}");
+            if is_route {
+                let responses = &methods[method.to_lowercase()]["responses"];
+                assert!(
+                    responses.get(answer.status.to_string()).is_some(),
+                    "{method} {path}: {} is not told of",
+                    answer.status
+                );
+            }
+        }
+        for entry in methods.as_object().unwrap().values() {
+            assert!(ids.insert(entry["operationId"].to_string()), "{path}: an id twice");
+            assert!(entry["summary"].is_string(), "{path} has no words");
+        }
+    }
+    references(&document, &document);
+}
+
+/// Whatever is referred to is there.
+fn references(document: &Value, part: &Value) {
+    match part {
+        Value::Object(map) => {
+            if let Some(target) = map.get("$ref").and_then(Value::as_str) {
+                assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target} is missing");
+            }
+            map.values().for_each(|value| references(document, value));
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(document, value)),
+        _ => {}
+    }
+}
+
+/// Requests that are made up from the document, right ones and wrong ones: 0 failures.
+#[test]
+#[ignore = "long, and fetches schemathesis: make conformance-api"]
+fn schemathesis_finds_nothing() {
+    let program = pgsluice_fixtures::drivers::schemathesis().expect("schemathesis can be had");
+    let stand = Stand::new("", "banner_public = true");
+    let examples = std::env::var("PGSLUICE_TEST_EXAMPLES").unwrap_or_else(|_| "50".into());
+    let said = std::process::Command::new(program)
+        .args(["run", &format!("http://127.0.0.1:{}/openapi.json", stand.http_port())])
+        .args(["--header", &format!("Authorization: Bearer {OPERATE}"), "--max-examples", &examples, "--no-color"])
+        .args(["--exclude-checks", "unsupported_method,positive_data_acceptance", "--request-timeout", "60"])
+        .current_dir(std::env::temp_dir())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    println!("{text}");
+    assert!(said.status.success(), "{text}");
+}
