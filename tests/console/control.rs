@@ -162,7 +162,7 @@ fn reload_tells_what_is_wrong_and_where() {
     let frames = console.round_trip(&query("RELOAD"), SOON).unwrap();
     let fields = frames.iter().find(|frame| frame.tag == b'E').unwrap().error_fields();
     assert_eq!(fields[&'C'], "F0000");
-    assert!(fields[&'M'].contains("pgsluice.toml:10: default_pool_size: "), "{fields:?}");
+    assert!(fields[&'D'].contains("pgsluice.toml:10: default_pool_size: "), "{fields:?}");
     let size = |console: &mut Raw| table(console, "SHOW CONFIG").value(&[("key", "default_pool_size")], "value");
     assert_eq!(size(&mut console), "20");
     proxy.reconfigure(&config("default_pool_size = 7", "[databases.third]")).unwrap();
