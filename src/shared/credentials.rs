@@ -14,10 +14,11 @@ impl Database {
         if proves && matches!(self.peek_setup().settings.server_login(), ServerLogin::Client) {
             self.each_pool_of(user, |pool| pool.take_credential(credential));
         }
+        self.offer_role(user, credential);
     }
 
     /// A cluster without a role for its monitor may be watched through this one.
-    pub fn offer_role(&self, user: &Arc<str>, credential: &Credential) {
+    fn offer_role(&self, user: &Arc<str>, credential: &Credential) {
         let setup = self.peek_setup();
         if setup.cluster.roles.are_wanted() && matches!(setup.settings.server_login(), ServerLogin::Client) {
             let dbname = setup.settings.server_dbname(&self.name).to_owned();

@@ -276,9 +276,7 @@ pub(in crate::client) fn introduce(
         application_name,
     });
     let entering = Entering::new(core, me);
-    if !operator {
-        entering.client().fits(&core.setup().config, &core.hub.client_counts)?;
-    }
+    entering.client().fits(&core.setup().config, &core.hub.client_counts)?;
     Ok(entering)
 }
 
@@ -289,7 +287,6 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let config = &setup.config;
     let operator = is_operator(config, guest);
     db.note_credential(&guest.user, &guest.credential);
-    db.offer_role(&guest.user, &guest.credential);
     let settings = config.session(&db.setup().settings, &guest.user);
     let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
     let named = application_name(config, guest, &wanted);

@@ -34,11 +34,14 @@ impl ClientCounts {
 }
 
 impl Client {
-    /// Refuses a client that is one too many for its database or its user; it has been counted already.
+    /// Refuses a client that is one too many for its database or its user; it has been counted already. Operators are let in.
     ///
     /// # Errors
     /// 53300, in PgBouncer's words.
     pub fn fits(&self, config: &Config, counts: &ClientCounts) -> Result<(), Report> {
+        if self.operator {
+            return Ok(());
+        }
         let too_many = |key: &str| Report::fatal("53300", format!("client connections exceeded ({key})"));
         if let Some(database) = &self.database
             && database
