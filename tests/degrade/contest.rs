@@ -25,7 +25,8 @@ fn the_newer_timeline_is_the_primary_if_the_old_one_has_received_no_write_since(
     until_written(&mut app, SOON);
     until_written(&mut stand.connect("late"), SOON);
     assert_eq!((&*count(stand.cluster.primary()), &*count(stand.cluster.replica(0))), ("1", "3"));
-    assert!(stand.proxy.log().contains("the newer timeline is the primary"));
+    let log = stand.proxy.log();
+    assert!(log.contains("the newer timeline is the primary"), "{log}");
     // What a session had on the old one is gone with it.
     let frames = session
         .send(&pgsluice_fixtures::raw::message::query("SELECT * FROM mine"))
@@ -38,6 +39,7 @@ fn a_person_decides_between_two_primaries() {
     let stand = Stand::new("");
     let (mut app, mut block) = (stand.connect("app"), stand.connect("app"));
     fine(&mut app, WRITE);
+    stand.cluster.wait_for_replay(LONG).unwrap();
     fine(&mut block, "BEGIN");
     fine(&mut block, WRITE);
     stand.cluster.replica(0).promote().unwrap();
@@ -126,7 +128,7 @@ fn stillebot_dbctl_down_here_leads_the_program_to_the_other_server_and_up_leaves
     fine(&mut program, WRITE);
     wait_for(other);
     let rows = |at: usize| servers[at].primary().psql_in("bot", "SELECT count(*) FROM w").unwrap();
-    assert_eq!((&*rows(active), &*rows(other)), ("1", "2"));
+    assert_eq!((&*rows(active), &*rows(other)), ("1", "2"), "{}", proxy.log());
     // With both down nothing is written anywhere, and the one that is up first is used.
     dbctl(other, "on");
     wait_for(active);

@@ -452,7 +452,9 @@ impl Cluster {
         let is_same = |one: usize, other: usize| {
             instance(one).zip(instance(other)).is_some_and(|(one, other)| one.words == other.words)
         };
-        let first = |one: usize, other: usize| Some(one) == known || Some(other) != known && one < other;
+        // Not before itself: else the leader's own claim would go at the next look.
+        let first =
+            |one: usize, other: usize| one != other && (Some(one) == known || Some(other) != known && one < other);
         claims()
             .filter(|claim| !claims().any(|other| first(other.at, claim.at) && is_same(other.at, claim.at)))
             .collect()

@@ -1,6 +1,7 @@
 //! Tests of the cluster.
 
 use super::*;
+use crate::topology::server::Instance;
 
 pub(in crate::topology) fn look(role: Role, lsn: u64) -> Look {
     Look {
@@ -144,4 +145,24 @@ fn a_server_that_does_not_let_the_monitor_in_is_not_lost() {
     assert_eq!((cluster.primary(), cluster.upstreams[0].error().as_str()), (Some(0), "too many connections"));
     assert!(cluster.lost(0, "gone", Silence::Gone) && !cluster.refused(0, "too many connections", false));
     assert_eq!(cluster.primary(), None);
+}
+
+#[test]
+fn a_leader_that_says_which_server_it_is_stays_the_leader_and_is_counted_once() {
+    let cluster = cluster(&[(Role::Primary, 1000), (Role::Replica, 1000)]);
+    let say = |at: usize, words: &str| {
+        cluster.upstreams[at].put_instance(Some(Instance { words: words.to_owned(), primary: true }));
+    };
+    say(0, "7 1");
+    say(1, "7 2");
+    for _ in 0..3 {
+        cluster.seen(0, &look(Role::Primary, 1001));
+        assert_eq!(cluster.primary(), Some(0));
+    }
+    cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 1001) });
+    assert!(cluster.is_contested());
+    // Another address of the same server is no other server.
+    say(1, "7 1");
+    cluster.seen(1, &look(Role::Primary, 1001));
+    assert_eq!(cluster.primary(), Some(0));
 }
