@@ -14,6 +14,7 @@ mod layers;
 mod log_lines;
 mod packages;
 mod sizes;
+mod structs;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::sources;
+use crate::{is_test, sources};
 
 const LINES: usize = 600;
 const FILES: usize = 12;
@@ -30,4 +30,47 @@ fn no_folder_has_more_than_12_files() {
     assert!(folders.len() > 30, "folders are found");
     folders.retain(|_, files| *files > FILES);
     assert!(folders.is_empty(), "too many files: {folders:?}");
+}
+
+/// Functions that are longer, to be divided. None is added.
+const EXCUSED: [(&str, &str); 9] = [
+    ("src/proxy/lifecycle.rs", "fn run("),
+    ("src/client/startup/open.rs", "fn begin("),
+    ("src/client/request/extended_query.rs", "fn bind("),
+    ("src/client/checkout/acquire.rs", "fn take("),
+    ("src/client/maintenance/query_split.rs", "fn divide("),
+    ("src/client/conversation/server_errors.rs", "fn error_response("),
+    ("src/client/conversation/server_messages.rs", "fn look_at_reply("),
+    ("src/client/conversation/server_messages.rs", "fn ready_for_query("),
+    ("src/sql/hidden_writers/mentions/mod.rs", "fn keyword("),
+];
+/// Lines of a function, as rustfmt writes them.
+const FUNCTION: usize = 80;
+
+#[test]
+fn no_function_is_longer_than_80_lines() {
+    let mut known = 0;
+    let mut long = Vec::new();
+    for source in sources(&["src"]).iter().filter(|source| !is_test(source)) {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let words = line.trim_start();
+            let begins = ["fn ", "pub fn ", "async fn ", "pub async fn ", "const fn ", "pub const fn "];
+            let after =
+                words.split_once(") ").filter(|(before, _)| before.starts_with("pub(")).map_or(words, |(_, rest)| rest);
+            if !begins.iter().any(|begin| after.starts_with(begin)) {
+                continue;
+            }
+            known += 1;
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[at..].iter().position(|line| **line == end).map_or(1, |last| last + 1);
+            let excused = EXCUSED.iter().any(|(file, name)| source.path.ends_with(file) && after.contains(name));
+            if length > FUNCTION + 2 && !line.ends_with(';') && !excused {
+                long.push((length, source.path.display().to_string(), words.to_owned()));
+            }
+        }
+    }
+    assert!(known > 2000, "functions are found: {known}");
+    assert!(long.is_empty(), "too long: {long:#?}");
 }

@@ -256,7 +256,6 @@ fn inner(lexer: &Lexer, start: u32, end: u32, scope: Scope<'_>, level: u8) -> Op
 }
 
 /// Everything that does not begin like a query. `None`: not known.
-#[expect(clippy::too_many_lines, reason = "to be divided")]
 fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level: u8) -> Option<Draft> {
     use SessionEffect as E;
     let verb = c.now.keyword;
@@ -276,33 +275,12 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Prepare if second.keyword == K::Transaction && third.is_str() => {
             plain(Kind::Transaction(TransactionVerb::PrepareTransaction), "PREPARE TRANSACTION")
         }
-        K::Prepare => {
-            c.bump();
-            let name = c.name()?;
-            if c.now.is(b'(') {
-                c.group()?;
-            }
-            let query = c.eat(K::As).then_some(c.now.start)?;
-            let mut inner = Box::new(inner(lexer, query, end, scope, level)?);
-            inner.refusal = std::mem::take(&mut inner.refusal).out_of_reach();
-            let draft = Draft::new(Kind::Session, "PREPARE").effect(E::Prepare { name, inner });
-            Some(Draft { executes: false, ..draft })
-        }
+        K::Prepare => prepare(c, lexer, end, scope, level),
         K::Execute => {
             c.bump();
             Some(Draft::new(Kind::Utility, "EXECUTE").effect(E::Execute(c.name()?)))
         }
-        K::Deallocate => {
-            c.bump();
-            // PREPARE is noise here unless it is the name.
-            if c.at(K::Prepare) && c.after().shape != Shape::End {
-                c.bump();
-            }
-            if c.at(K::All) {
-                return Some(Draft::new(Kind::Session, "DEALLOCATE ALL").effect(E::Deallocate(None)));
-            }
-            Some(Draft::new(Kind::Session, "DEALLOCATE").effect(E::Deallocate(Some(c.name()?))))
-        }
+        K::Deallocate => deallocate(c),
         K::Explain => explain(c, lexer, facts, scope, level),
         K::Declare => declare(c, lexer, facts, scope, level),
         K::Copy => copy(c, lexer, facts, scope, level),
@@ -334,14 +312,7 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         K::Notify => Some(Draft::new(Kind::Utility, "NOTIFY").primary_only()),
         K::Lock => Some(lock_table(c)),
         K::Call => Some(Draft { contained: true, ..Draft::new(Kind::Utility, "CALL").effect(E::Unknown) }),
-        K::Do => {
-            let left = by_constants(lexer.part(c.now.start, end), scope);
-            let prepares = left.kinds.has(Kinds::PREPARED);
-            let effect = if left.is_nothing() { E::Unknown } else { E::Leaves(Box::new(left)) };
-            let draft = Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) };
-            // It is to find the names that are its session's, and no others.
-            Some(if prepares { draft.effect(E::ShowsPrepared) } else { draft })
-        }
+        K::Do => Some(do_block(&c, lexer, end, scope)),
         K::Checkpoint => plain(Kind::Utility, "CHECKPOINT"),
         K::Vacuum => plain(Kind::Utility, "VACUUM"),
         K::Analyze | K::Analyse => plain(Kind::Utility, "ANALYZE"),
@@ -354,6 +325,40 @@ fn utility(mut c: Cursor, lexer: &Lexer, facts: &Facts, scope: Scope<'_>, level:
         }
         _ => None,
     }
+}
+
+fn prepare(mut c: Cursor, lexer: &Lexer, end: u32, scope: Scope<'_>, level: u8) -> Option<Draft> {
+    c.bump();
+    let name = c.name()?;
+    if c.now.is(b'(') {
+        c.group()?;
+    }
+    let query = c.eat(K::As).then_some(c.now.start)?;
+    let mut inner = Box::new(inner(lexer, query, end, scope, level)?);
+    inner.refusal = std::mem::take(&mut inner.refusal).out_of_reach();
+    let draft = Draft::new(Kind::Session, "PREPARE").effect(SessionEffect::Prepare { name, inner });
+    Some(Draft { executes: false, ..draft })
+}
+
+fn deallocate(mut c: Cursor) -> Option<Draft> {
+    c.bump();
+    // PREPARE is noise here unless it is the name.
+    if c.at(K::Prepare) && c.after().shape != Shape::End {
+        c.bump();
+    }
+    if c.at(K::All) {
+        return Some(Draft::new(Kind::Session, "DEALLOCATE ALL").effect(SessionEffect::Deallocate(None)));
+    }
+    Some(Draft::new(Kind::Session, "DEALLOCATE").effect(SessionEffect::Deallocate(Some(c.name()?))))
+}
+
+fn do_block(c: &Cursor, lexer: &Lexer, end: u32, scope: Scope<'_>) -> Draft {
+    let left = by_constants(lexer.part(c.now.start, end), scope);
+    let prepares = left.kinds.has(Kinds::PREPARED);
+    let effect = if left.is_nothing() { SessionEffect::Unknown } else { SessionEffect::Leaves(Box::new(left)) };
+    let draft = Draft { contained: true, ..Draft::new(Kind::Utility, "DO").effect(effect) };
+    // It is to find the names that are its session's, and no others.
+    if prepares { draft.effect(SessionEffect::ShowsPrepared) } else { draft }
 }
 
 /// Whether a draft's query cannot be run on a standby for its isolation level.
