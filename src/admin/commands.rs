@@ -61,6 +61,7 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
             );
             control::run(caller, command).await.map(|()| None)
         }
+        Command::LogLevel(words) => log_level(caller, words.as_deref()).map(|()| None),
         // What belongs to a conversation and not to the proxy.
         Command::Polite(_) | Command::Scalar(_) | Command::Catalog | Command::Listen(_) => Ok(None),
     }
@@ -91,6 +92,23 @@ pub fn quoted_name(name: &str) -> String {
     if is_plain { name.to_owned() } else { format!("{name:?}") }
 }
 
+/// Until the next RELOAD; nothing goes back to what the configuration says.
+fn log_level(caller: &Caller, words: Option<&str>) -> Result<(), Report> {
+    let level = &caller.hub.log_level;
+    match words {
+        None => level.set(caller.hub.setup.load().config.log.log_level),
+        Some(words) => level.set_by_words(words).map_err(|hint| {
+            let shown: String = words.chars().take(80).collect();
+            Report::error("22023", format!("invalid value for parameter \"log_level\": \"{shown}\""))
+                .with_hint(Some(hint))
+        })?,
+    }
+    tracing::warn!(
+        event = "log_level", user = %caller.who.user, client = %caller.address(), to = level.held(), "how much is logged has changed"
+    );
+    Ok(())
+}
+
 /// The columns of what a command gives; None if it gives no table.
 pub fn columns(command: &Command) -> Option<&'static [Column]> {
     match command {
@@ -101,6 +119,6 @@ pub fn columns(command: &Command) -> Option<&'static [Column]> {
         Command::Rehearse(..) => Some(rehearse::ANSWER),
         Command::Scalar(scalar) => Some(scalar.columns()),
         Command::Catalog => Some(&[]),
-        Command::Control(_) | Command::Polite(_) | Command::Listen(_) => None,
+        Command::Control(_) | Command::Polite(_) | Command::Listen(_) | Command::LogLevel(_) => None,
     }
 }

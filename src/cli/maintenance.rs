@@ -47,7 +47,75 @@ pub enum MaintenanceCommand {
     /// Tell what would be in the way; changes nothing. Exit code 6: something would make it fail.
     Check(MaintenanceTarget),
     /// Show the mode.
-    Status(MaintenanceTarget),
+    Status(MaintenanceStatus),
+    /// Count what a maintenance would refuse, without refusing it. The result is SHOW REHEARSAL on the console.
+    Rehearse(MaintenanceRehearse),
+    /// Tell clients of a maintenance to come.
+    Announce(MaintenanceAnnounce),
+    /// Show mode, drain and traffic on a screen that follows them; q ends it.
+    Watch(MaintenanceStatus),
+}
+
+impl MaintenanceCommand {
+    /// Where it goes, and in which form its answer comes.
+    pub fn console(&self) -> &ConsoleArgs {
+        match self {
+            Self::On(on) => &on.target.console,
+            Self::Off(target) | Self::Check(target) => &target.console,
+            Self::Status(status) | Self::Watch(status) => &status.console,
+            Self::Rehearse(rehearse) => &rehearse.target.console,
+            Self::Announce(announce) => &announce.target.console,
+        }
+    }
+}
+
+/// In which form an answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Tables for people.
+    Text,
+    /// A list of objects, one for each row; numbers, true and false, and null are what they are.
+    Json,
+}
+
+/// `pgsluice maintenance status` and `watch`.
+#[derive(Debug, Args)]
+pub struct MaintenanceStatus {
+    /// The database as clients name it; without one, all.
+    #[arg(value_name = "DB")]
+    pub database: Option<String>,
+
+    /// Where the command goes.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+}
+
+/// `pgsluice maintenance rehearse`.
+#[derive(Debug, Args)]
+pub struct MaintenanceRehearse {
+    /// Which database.
+    #[command(flatten)]
+    pub target: MaintenanceTarget,
+
+    /// For how long, such as 10min.
+    #[arg(long = "for", value_name = "DURATION", value_parser = positive_duration, required_unless_present = "stop")]
+    pub lasts: Option<Duration>,
+
+    /// End it.
+    #[arg(long, conflicts_with = "lasts")]
+    pub stop: bool,
+}
+
+/// `pgsluice maintenance announce`.
+#[derive(Debug, Args)]
+pub struct MaintenanceAnnounce {
+    /// Which database.
+    #[command(flatten)]
+    pub target: MaintenanceTarget,
+
+    /// What clients are told; nothing takes back what they have not been told yet.
+    #[arg(value_name = "TEXT")]
+    pub text: String,
 }
 
 /// Which database of which pgsluice.
@@ -57,12 +125,24 @@ pub struct MaintenanceTarget {
     #[arg(value_name = "DB", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub database: String,
 
+    /// Where the command goes.
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+}
+
+/// Which pgsluice is told, and in which form it answers.
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
     /// The console to send the command to, such as postgres://dba@127.0.0.1:6432/pgsluice
     ///
     /// What the URL leaves out comes from PGHOST (127.0.0.1), PGPORT (6432), PGUSER, PGPASSWORD, PGSSLMODE,
     /// PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGCONNECT_TIMEOUT and ~/.pgpass (PGPASSFILE), as with psql.
     #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN, hide_default_value = true, env = "PGSLUICE_ADMIN", hide_env_values = true)]
     pub admin: UpstreamUrl,
+
+    /// In which form the answer comes.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = Output::Text)]
+    pub output: Output,
 }
 
 /// `pgsluice maintenance on`; what is not given is as in the configuration.

@@ -6,14 +6,19 @@ mod exit;
 mod healthcheck;
 mod init;
 mod maintenance;
+mod manual;
 mod passfile;
 pub mod remote;
 pub mod run;
+mod screen;
 #[cfg(test)]
 mod tests;
 
 pub use crate::cli::init::Init;
-pub use crate::cli::maintenance::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget, UpstreamUrl};
+pub use crate::cli::maintenance::{
+    ConsoleArgs, MaintenanceAnnounce, MaintenanceCommand, MaintenanceOn, MaintenanceRehearse, MaintenanceStatus,
+    MaintenanceTarget, Output, UpstreamUrl,
+};
 
 use std::path::PathBuf;
 
@@ -66,6 +71,42 @@ pub enum Command {
     /// Close and open the gate of a running pgsluice.
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
+    /// Let nobody use a database any more, not for reads either.
+    Offline(MaintenanceOn),
+    /// Let a database be used again.
+    Online(MaintenanceTarget),
+    /// Show what has happened.
+    Events(Events),
+    /// Show pools, clients and servers on a screen that follows them; q ends it.
+    Top(ConsoleArgs),
+    /// Print what completes the command line in a shell.
+    Completion {
+        /// The shell.
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The folder; it must exist.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+}
+
+/// `pgsluice events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Only events of this database.
+    #[arg(value_name = "DB")]
+    database: Option<String>,
+
+    /// Go on with what happens, until the command is ended.
+    #[arg(long)]
+    follow: bool,
+
+    /// Where the command goes.
+    #[command(flatten)]
+    console: ConsoleArgs,
 }
 
 /// `pgsluice run`.

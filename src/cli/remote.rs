@@ -1,13 +1,15 @@
 //! `pgsluice maintenance …`: the console's commands from the command line.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::console_url::{complete, connect_timeout, variable};
 use super::exit::{Failure, complain, print};
 use super::maintenance::DEFAULT_ADMIN;
 use super::passfile;
 use super::passfile::Place;
-use super::{MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
+use super::screen::{output, progress};
+use super::{ConsoleArgs, Events, MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
 use crate::client::startup::negotiate::CONSOLES;
 use crate::config::{Config, Timeouts, show_duration};
@@ -15,58 +17,140 @@ use crate::events::Bus;
 use crate::net::TcpOptions;
 use crate::protocol::ErrorFields;
 use crate::proxy::setup::cluster;
-use crate::server::login::{Login, LoginError};
+use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::own_query::{Answer, Row};
 use crate::sql::lex::quote;
 
+/// How often what has happened is asked for.
+const LOOK: Duration = Duration::from_millis(300);
+
 /// Sends the command to the console of a running proxy, prints its answer and gives the exit code.
 pub fn main(command: &MaintenanceCommand) -> ExitCode {
-    let (target, sql) = statement(command);
+    let sql = statement(command);
+    let drains = match command {
+        MaintenanceCommand::On(on) => Some(on),
+        _ => None,
+    };
     let is_check = matches!(command, MaintenanceCommand::Check(_));
-    let done = run(target, &sql).and_then(|answer| {
-        print(&printed(&answer))?;
+    let done = run(command.console(), &sql, drains).and_then(|answer| {
+        print(&output::written(&answer, command.console().output))?;
         if is_check && fails(&answer) { Err(Failure::CheckFailed) } else { Ok(()) }
     });
     done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
-fn run(target: &MaintenanceTarget, sql: &str) -> Result<Answer, Failure> {
-    let console = console(target.admin.expose()).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Other(error.to_string()))?.block_on(ask(console, sql))
+/// `pgsluice offline`
+pub fn offline(on: &MaintenanceOn) -> ExitCode {
+    printed(&on.target.console, &with_options("OFFLINE", on), Some(on))
 }
 
-async fn ask(Console { login, password_from }: Console, sql: &str) -> Result<Answer, Failure> {
-    let place = format!("the console at {}", login.address);
-    let mut console = match login.run(&[("application_name", "pgsluice maintenance")]).await {
-        Ok(console) => console,
-        Err(LoginError::Refused(body)) => {
-            let fields = ErrorFields::new(&body);
-            let from = password_from.filter(|_| fields.code() == b"28P01");
-            let from = from.map_or(String::new(), |path| format!("\npassword retrieved from file \"{path}\""));
-            return Err(Failure::Refused(described(fields) + &from));
+/// `pgsluice online`
+pub fn online(target: &MaintenanceTarget) -> ExitCode {
+    printed(&target.console, &format!("ONLINE {}", name(&target.database)), None)
+}
+
+fn printed(console: &ConsoleArgs, sql: &str, drains: Option<&MaintenanceOn>) -> ExitCode {
+    let done = run(console, sql, drains).and_then(|answer| print(&output::written(&answer, console.output)));
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+/// `pgsluice events`
+pub fn events(events: &Events) -> Result<(), Failure> {
+    let sql = match &events.database {
+        Some(database) => format!("SHOW EVENTS {}", name(database)),
+        None => "SHOW EVENTS".to_owned(),
+    };
+    with_console(&events.console, async |link| {
+        let all = link.ask(&sql).await?;
+        if !events.follow {
+            return print(&output::written(&all, events.console.output));
         }
-        Err(LoginError::NoPassword { .. }) => {
-            return Err(Failure::Refused(format!(
+        let mut last = 0;
+        let mut answer = all;
+        loop {
+            print(&output::events(&answer, last, events.console.output))?;
+            last = output::last_event(&answer).unwrap_or(last);
+            tokio::time::sleep(LOOK).await;
+            answer = link.ask(&sql).await?;
+        }
+    })
+}
+
+fn run(args: &ConsoleArgs, sql: &str, drains: Option<&MaintenanceOn>) -> Result<Answer, Failure> {
+    with_console(args, async |link| {
+        let Some(on) = drains.filter(|on| !on.nowait && progress::is_shown(args.output)) else {
+            return link.ask(sql).await;
+        };
+        let patience = match on.drain_timeout {
+            Some(given) => Some(given),
+            None => progress::patience(&link.ask("SHOW CONFIG").await?, &on.target.database),
+        };
+        let mut bar = progress::Bar::new(patience);
+        let answer = link.ask_telling(sql, |notice| bar.tell(&notice)).await;
+        bar.clear();
+        answer
+    })
+}
+
+/// Logs in to a console, and does something with it.
+pub(super) fn with_console<T>(
+    args: &ConsoleArgs,
+    what: impl AsyncFnOnce(&mut Link) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let console = console(args.admin.expose()).map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Other(error.to_string()))?.block_on(async {
+        let mut link = Link::open(console).await?;
+        what(&mut link).await
+    })
+}
+
+/// A console that is logged in to.
+pub(super) struct Link {
+    connection: Fresh,
+    place: String,
+}
+
+impl Link {
+    async fn open(Console { login, password_from }: Console) -> Result<Self, Failure> {
+        let place = format!("the console at {}", login.address);
+        match login.run(&[("application_name", "pgsluice maintenance")]).await {
+            Ok(connection) => Ok(Self { connection, place }),
+            Err(LoginError::Refused(body)) => {
+                let fields = ErrorFields::new(&body);
+                let from = password_from.filter(|_| fields.code() == b"28P01");
+                let from = from.map_or(String::new(), |path| format!("\npassword retrieved from file \"{path}\""));
+                Err(Failure::Refused(described(fields) + &from))
+            }
+            Err(LoginError::NoPassword { .. }) => Err(Failure::Refused(format!(
                 "{place} asks for a password of \"{}\": set PGPASSWORD, or add a line to ~/.pgpass",
                 login.user
-            )));
+            ))),
+            Err(LoginError::Auth(error)) => Err(Failure::Refused(format!("cannot log in to {place}: {error}"))),
+            Err(error) => Err(Failure::Unreachable(format!("cannot connect to {place}: {error}"))),
         }
-        Err(LoginError::Auth(error)) => return Err(Failure::Refused(format!("cannot log in to {place}: {error}"))),
-        Err(error) => return Err(Failure::Unreachable(format!("cannot connect to {place}: {error}"))),
-    };
-    let answer = console.ask(sql, |notice| complain(format_args!("{}", described(notice)))).await;
-    answer.map_err(|error| match error {
-        LoginError::Refused(body) => {
-            let fields = ErrorFields::new(&body);
-            // What the console says when a drain has given up.
-            let failure = if fields.code() == b"55P03" { Failure::TimedOut } else { Failure::Refused };
-            failure(described(fields))
-        }
-        error => Failure::Unreachable(format!(
-            "lost {place}: {error}; what was begun goes on, \"pgsluice maintenance status\" tells"
-        )),
-    })
+    }
+
+    /// Gives a command. Notices go to standard error.
+    pub(super) async fn ask(&mut self, sql: &str) -> Result<Answer, Failure> {
+        self.ask_telling(sql, |notice| complain(format_args!("{notice}"))).await
+    }
+
+    async fn ask_telling(&mut self, sql: &str, mut tell: impl FnMut(String)) -> Result<Answer, Failure> {
+        let answer = self.connection.ask(sql, |notice| tell(described(notice))).await;
+        answer.map_err(|error| match error {
+            LoginError::Refused(body) => {
+                let fields = ErrorFields::new(&body);
+                // What the console says when a drain has given up.
+                let failure = if fields.code() == b"55P03" { Failure::TimedOut } else { Failure::Refused };
+                failure(described(fields))
+            }
+            error => Failure::Unreachable(format!(
+                "lost {}: {error}; what was begun goes on, \"pgsluice maintenance status\" tells",
+                self.place
+            )),
+        })
+    }
 }
 
 /// How to log in to a console.
@@ -116,18 +200,29 @@ fn name(database: &str) -> String {
     if database == "*" { "*".to_owned() } else { quote::ident(database) }
 }
 
-/// Where the command goes, and its words.
-fn statement(command: &MaintenanceCommand) -> (&MaintenanceTarget, String) {
+/// The command in the console's words.
+fn statement(command: &MaintenanceCommand) -> String {
     match command {
-        MaintenanceCommand::On(on) => (&on.target, on_statement(on)),
-        MaintenanceCommand::Off(target) => (target, format!("MAINTENANCE OFF {}", name(&target.database))),
-        MaintenanceCommand::Check(target) => (target, format!("MAINTENANCE CHECK {}", name(&target.database))),
-        MaintenanceCommand::Status(target) => (target, format!("SHOW MAINTENANCE {}", name(&target.database))),
+        MaintenanceCommand::On(on) => with_options("MAINTENANCE ON", on),
+        MaintenanceCommand::Off(target) => format!("MAINTENANCE OFF {}", name(&target.database)),
+        MaintenanceCommand::Check(target) => format!("MAINTENANCE CHECK {}", name(&target.database)),
+        MaintenanceCommand::Status(status) | MaintenanceCommand::Watch(status) => match &status.database {
+            Some(database) => format!("SHOW MAINTENANCE {}", name(database)),
+            None => "SHOW MAINTENANCE".to_owned(),
+        },
+        MaintenanceCommand::Rehearse(rehearse) => {
+            let lasts = rehearse.lasts.map_or("STOP".to_owned(), |lasts| format!("FOR '{}'", show_duration(lasts)));
+            format!("MAINTENANCE REHEARSE {} {lasts}", name(&rehearse.target.database))
+        }
+        MaintenanceCommand::Announce(announce) => {
+            let text = quote::console_literal(&announce.text);
+            format!("MAINTENANCE ANNOUNCE {} {text}", name(&announce.target.database))
+        }
     }
 }
 
-fn on_statement(on: &MaintenanceOn) -> String {
-    let duration = |value: Option<std::time::Duration>| value.map(show_duration);
+fn with_options(command: &str, on: &MaintenanceOn) -> String {
+    let duration = |value: Option<Duration>| value.map(show_duration);
     let word = |value: Option<&'static str>| value.map(str::to_owned);
     let options = [
         ("message", on.message.clone()),
@@ -145,7 +240,7 @@ fn on_statement(on: &MaintenanceOn) -> String {
         .collect();
     let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
     let nowait = if on.nowait { " NOWAIT" } else { "" };
-    format!("MAINTENANCE ON {}{with}{nowait}", name(&on.target.database))
+    format!("{command} {}{with}{nowait}", name(&on.target.database))
 }
 
 /// An error or a notice as psql prints it.
@@ -167,47 +262,6 @@ fn fails(answer: &Answer) -> bool {
     answer.rows.iter().any(fail)
 }
 
-/// One row is printed as a list, since it is wide; several as a table.
-fn printed(answer: &Answer) -> String {
-    match answer.rows.as_slice() {
-        [row] => list(&answer.columns, row),
-        rows => table(&answer.columns, rows),
-    }
-}
-
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
-fn list(columns: &[String], row: &Row) -> String {
-    let widest = columns.iter().map(|column| width(column)).max().unwrap_or(0);
-    let lines = columns.iter().zip(row).map(|(column, value)| {
-        let line = format!("{column:widest$} | {}", value.as_deref().unwrap_or_default());
-        format!("{}\n", line.trim_end())
-    });
-    lines.collect()
-}
-
-fn table(columns: &[String], rows: &[Row]) -> String {
-    let value = |row: &Row, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-    let widths: Vec<usize> = columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| rows.iter().map(|row| width(&value(row, at))).chain([width(column)]).max().unwrap_or(0))
-        .collect();
-    let line = |cells: Vec<String>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", padded.collect::<Vec<_>>().join(" | ").trim_end())
-    };
-    let rule: Vec<_> = widths.iter().map(|width| "-".repeat(*width)).collect();
-    let mut text = line(columns.to_vec());
-    text.push_str(&format!("{}\n", rule.join("-+-")));
-    for row in rows {
-        text.push_str(&line((0..columns.len()).map(|at| value(row, at)).collect()));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -218,7 +272,7 @@ mod tests {
     fn words(line: &[&str]) -> String {
         let cli = Cli::try_parse_from(["pgsluice", "maintenance"].iter().chain(line)).unwrap();
         let Command::Maintenance(command) = cli.command else { panic!("{line:?}") };
-        statement(&command).1
+        statement(&command)
     }
 
     #[test]
@@ -250,17 +304,5 @@ mod tests {
         // Where a proxy listens by default there is a console, too.
         assert_eq!(console("postgres://u@127.0.0.1:6432/pgsluice").unwrap().login.address.port(), 6432);
         assert!(console("http://u@h").err().unwrap().contains("--admin"));
-    }
-
-    #[test]
-    fn tables_are_aligned() {
-        let columns = ["database".to_owned(), "mode".to_owned()];
-        let row = |database: &str, mode: Option<&str>| vec![Some(database.to_owned()), mode.map(str::to_owned)];
-        let answer = |rows| Answer { columns: columns.to_vec(), rows, tag: String::new() };
-        assert_eq!(printed(&answer(vec![row("é", None)])), "database | é\nmode     |\n");
-        assert_eq!(
-            printed(&answer(vec![row("a", Some("read_only")), row("b", None)])),
-            "database | mode\n---------+----------\na        | read_only\nb        |\n"
-        );
     }
 }

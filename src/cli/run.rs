@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::exit::{Failure, complain, print};
-use super::{Cli, Command, Run, Source};
+use super::{Cli, Command, MaintenanceCommand, Run, Source};
 use crate::config::{Config, ConfigErrors, SHORTEST_TOKEN, StateFile, TokenHash};
 use crate::proxy::lifecycle;
 use clap::Parser;
@@ -16,19 +16,28 @@ pub fn main() -> ExitCode {
         Command::CheckConfig { file } => check(&file),
         Command::ImportPgbouncer { file } => import(&file),
         Command::ExampleConfig => printed(&crate::config::example()),
-        Command::Init(init) => done(super::init::run(&init)),
-        Command::Healthcheck { url } => done(super::healthcheck::ask(&url)),
+        Command::Init(init) => ended(super::init::run(&init)),
+        Command::Healthcheck { url } => ended(super::healthcheck::ask(&url)),
+        Command::Maintenance(MaintenanceCommand::Watch(watch)) => {
+            ended(super::screen::watch(&watch.console, watch.database.as_deref()))
+        }
         Command::HashToken => hash_token(),
         Command::Maintenance(command) => super::remote::main(&command),
+        Command::Offline(offline) => super::remote::offline(&offline),
+        Command::Online(target) => super::remote::online(&target),
+        Command::Events(events) => ended(super::remote::events(&events)),
+        Command::Top(console) => ended(super::screen::top(&console)),
+        Command::Completion { shell } => printed(&super::manual::completion(shell)),
+        Command::Man { folder } => ended(super::manual::write(&folder)),
     }
 }
 
-fn printed(text: &str) -> ExitCode {
-    done(print(text))
+fn ended(done: Result<(), Failure>) -> ExitCode {
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
-fn done(result: Result<(), Failure>) -> ExitCode {
-    result.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+fn printed(text: &str) -> ExitCode {
+    ended(print(text))
 }
 
 /// A token is not an argument, which every user of the machine could see.
@@ -130,11 +139,7 @@ fn serve(run: &Run) -> ExitCode {
     };
     let console: crate::proxy::worker::Console =
         Arc::new(|core, guest| Box::pin(crate::admin::console::serve(core, guest)));
-    let log_level = Box::new(move |to| {
-        level.set(to);
-        level.reopen();
-    });
-    let surfaces = lifecycle::Surfaces { console, http: crate::http::serve, log_level };
+    let surfaces = lifecycle::Surfaces { console, http: crate::http::serve, log_level: level };
     match runtime.block_on(lifecycle::run(config, run.overrides(), surfaces)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

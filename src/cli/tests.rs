@@ -57,7 +57,7 @@ fn maintenance_on_has_the_options_of_the_console() {
     assert_eq!(on.on_timeout, Some(OnTimeout::Cancel));
     assert_eq!(on.reads, Some(MaintenanceReads::Replica));
     assert_eq!((on.message.as_deref(), on.until.as_deref()), (Some("soon"), Some("14:00Z")));
-    assert_eq!(on.target.admin.expose(), "postgres://root@h/pgsluice");
+    assert_eq!(on.target.console.admin.expose(), "postgres://root@h/pgsluice");
     assert!(on.nowait && on.writes.is_none());
 
     assert!(matches!(

@@ -5,54 +5,29 @@
 //! escaped in both forms, so that nobody writes a line or a field of their own.
 
 pub mod clients;
+mod level;
 mod occasionally;
+mod otel;
 mod pgbouncer;
 mod refused_statements;
 mod sink;
+mod slow_statements;
 mod text;
 
+pub use crate::log::level::Level;
 pub use crate::log::occasionally::Occasionally;
 pub use crate::log::refused_statements::{Counted, Refused, RefusedKind, RefusedStatements};
+pub use crate::log::slow_statements::SlowStatements;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, Registry, fmt, reload};
+use tracing_subscriber::{Layer as _, fmt, reload};
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{Log, LogFormat};
 use crate::log::sink::Sink;
-
-/// Sets how much is logged from now on, and where.
-pub struct Level(reload::Handle<Targets, Registry>, Sink);
-
-impl Level {
-    /// Logs that much.
-    pub fn set(&self, level: LogLevel) {
-        // Fails only if the log is gone.
-        let _ = self.0.reload(filter(level));
-    }
-
-    /// Opens the log file again, if there is one.
-    pub fn reopen(&self) {
-        self.1.reopen();
-    }
-}
-
-/// RefusedKind other crates have to say is for their developers.
-fn filter(level: LogLevel) -> Targets {
-    let own = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let others = own.min(LevelFilter::WARN);
-    Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), own)
-}
 
 /// Begins to log.
 ///
@@ -60,10 +35,11 @@ fn filter(level: LogLevel) -> Targets {
 /// There is no way to where the log shall go.
 pub fn start(log: &Log) -> std::io::Result<Level> {
     let sink = Sink::of(log)?;
-    let (filter, handle) = reload::Layer::new(filter(log.log_level));
+    let (filter, handle) = reload::Layer::new(level::filter(log.log_level));
     let lines = fmt::layer().with_target(false).with_writer(sink.clone());
     let lines = match log.log_format {
         LogFormat::Json => lines.json().boxed(),
+        LogFormat::Otel => lines.event_format(otel::Otel).boxed(),
         LogFormat::Pgbouncer => lines.event_format(crate::log::pgbouncer::PgBouncer).boxed(),
         LogFormat::Text => {
             let colours = matches!(sink, Sink::Stderr) && std::io::stderr().is_terminal();
@@ -72,7 +48,7 @@ pub fn start(log: &Log) -> std::io::Result<Level> {
     };
     // Fails only if somebody has set up logging before: then that stays.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    Ok(Level(handle, sink))
+    Ok(Level::new(handle, log.log_level, sink))
 }
 
 /// A duration for a field whose name ends in `_ms`.

@@ -60,23 +60,19 @@ pub enum StartError {
 /// Serves the listeners of the HTTP endpoint; given by the layer above.
 pub type Http = fn(Arc<Hub>, Vec<std::net::TcpListener>) -> std::io::Result<Vec<Task<()>>>;
 
-/// Sets how much is logged, and opens the log file anew; given by the layer above.
-pub type LogLevelSetter = Box<dyn Fn(config::LogLevel)>;
-
 /// What the layers above have put on top of it.
 pub struct Surfaces {
     /// Serves guests of the console.
     pub console: Console,
     /// Serves the HTTP endpoint.
     pub http: Http,
-    /// Sets how much is logged.
-    pub log_level: LogLevelSetter,
+    /// How much is logged.
+    pub log_level: crate::log::Level,
 }
 
 struct Running {
     hub: Arc<Hub>,
     overrides: Overrides,
-    log_level: LogLevelSetter,
     clusters: BTreeMap<String, Watched>,
     /// Servers that were found, by cluster, and who is told of others.
     found: BTreeMap<String, Vec<config::Upstream>>,
@@ -134,14 +130,22 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         publish!(events, error, Event::new(Kind::StateFile, alarm));
     }
     let ledger = Arc::new(ledger(&file)?);
-    let (hub, jobs) =
-        Hub::new(HubParts { setup, gates: Arc::new(gates), ledger, events, webhooks, cores, decoy, control });
+    let (hub, jobs) = Hub::new(HubParts {
+        setup,
+        gates: Arc::new(gates),
+        ledger,
+        log_level: surfaces.log_level,
+        events,
+        webhooks,
+        cores,
+        decoy,
+        control,
+    });
     hub.webhooks.apply(&hub.setup.load().config.webhooks);
     let (discoveries, mut found) = mpsc::channel(8);
     let mut running = Running {
         hub: hub.clone(),
         overrides,
-        log_level: surfaces.log_level,
         clusters: BTreeMap::new(),
         found: BTreeMap::new(),
         discoveries,
@@ -462,7 +466,8 @@ impl Running {
         self.hub.databases.forget_same_servers(&moved);
         self.hub.total.set(crate::shared::database::limit_of(next.config.pooling.max_server_connections));
         let mut told = self.hub.gates.sync(&names);
-        (self.log_level)(next.config.log.log_level);
+        self.hub.log_level.set(next.config.log.log_level);
+        self.hub.log_level.reopen();
         self.hub.put_setup(next);
         self.hub.webhooks.apply(&self.hub.setup.load().config.webhooks);
         self.apply_clusters().map_err(|error| error.to_string())?;

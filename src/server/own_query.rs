@@ -13,6 +13,8 @@ pub type Row = Vec<Option<String>>;
 pub struct Answer {
     /// Names; none if no statement gave rows.
     pub columns: Vec<String>,
+    /// OIDs of their types.
+    pub types: Vec<u32>,
     /// Rows of all results.
     pub rows: Vec<Row>,
     /// The last command's tag.
@@ -92,7 +94,7 @@ impl Fresh {
             most = most.checked_sub(header.total).ok_or(WireError::Length)?;
             let body = input.get(HEADER..header.total).unwrap_or_default();
             match header.tag {
-                b'T' => answer.columns = columns(body)?,
+                b'T' => (answer.columns, answer.types) = columns(body)?.into_iter().unzip(),
                 b'D' => answer.rows.push(row(body)?),
                 b'C' => answer.tag = String::from_utf8_lossy(take_str(body)?.0).into_owned(),
                 b'N' => notice(ErrorFields::new(body)),
@@ -112,14 +114,17 @@ impl Fresh {
     }
 }
 
-fn columns(body: &[u8]) -> Result<Vec<String>, WireError> {
+fn columns(body: &[u8]) -> Result<Vec<(String, u32)>, WireError> {
     /// What stands behind each name: table, column, type, length, modifier and format.
     const REST: usize = 18;
+    /// Where the type is.
+    const TYPE: std::ops::Range<usize> = 6..10;
     let (count, mut rest) = take_u16(body)?;
     let mut columns = Vec::with_capacity(usize::from(count).min(64));
     for _ in 0..count {
         let (name, tail) = take_str(rest)?;
-        columns.push(String::from_utf8_lossy(name).into_owned());
+        let oid = tail.get(TYPE).and_then(|oid| oid.try_into().ok()).map_or(0, u32::from_be_bytes);
+        columns.push((String::from_utf8_lossy(name).into_owned(), oid));
         rest = tail.get(REST..).ok_or(WireError::Format)?;
     }
     Ok(columns)

@@ -41,7 +41,7 @@ use crate::auth::{Decoy, Userlist};
 use crate::config::Config;
 use crate::events::Bus;
 use crate::gate::Gates;
-use crate::log::{Occasionally, RefusedStatements};
+use crate::log::{Level, Occasionally, RefusedStatements, SlowStatements};
 use crate::server::backend_ledger::Ledger;
 use crate::server::pool::{InLine, SharedLimit};
 use crate::server::state::session_vars::Seed;
@@ -128,6 +128,10 @@ pub struct Hub {
     pub layers: Layers,
     /// Counters of each core.
     pub stats: crate::shared::stats::Stats,
+    /// How much is logged.
+    pub log_level: Level,
+    /// Which statements are slow enough to be logged.
+    pub slow_statements: SlowStatements,
     /// What clients have been refused, for the log.
     pub refused_statements: RefusedStatements,
     /// Connections that could not be accepted since too many files are open, for the log.
@@ -193,6 +197,8 @@ pub struct HubParts {
     pub gates: Arc<Gates>,
     /// Back ends, with those that an earlier life has left.
     pub ledger: Arc<Ledger>,
+    /// How much is logged.
+    pub log_level: Level,
     /// What has happened, for whoever listens.
     pub events: Bus,
     /// Who is told of it over HTTP.
@@ -212,12 +218,16 @@ impl Hub {
         let in_line = Arc::<InLine>::default();
         let most = crate::shared::database::limit_of(parts.setup.config.pooling.max_server_connections);
         let total = SharedLimit::new(most, in_line.clone());
+        let slow_statements = SlowStatements::default();
+        slow_statements.set(&parts.setup.config.log);
         let hub = Arc::new_cyclic(|hub| Self {
             databases: Databases::new(hub.clone(), in_line),
             resets_always: AtomicBool::new(resets_always(&parts.setup)),
             setup: ArcSwap::from_pointee(parts.setup),
             gates: parts.gates,
             ledger: parts.ledger,
+            log_level: parts.log_level,
+            slow_statements,
             events: parts.events,
             webhooks: parts.webhooks,
             decoy: parts.decoy,
@@ -248,6 +258,7 @@ impl Hub {
     /// Puts another setup in force.
     pub fn put_setup(&self, setup: Setup) {
         self.resets_always.store(resets_always(&setup), SeqCst);
+        self.slow_statements.set(&setup.config.log);
         self.setup.store(Arc::new(setup));
     }
 

@@ -11,8 +11,10 @@
 )]
 
 mod alerts;
+mod command_line;
 mod console;
 mod http;
+mod logs;
 mod metrics;
 mod receiver;
 mod secrets;

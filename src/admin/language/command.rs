@@ -21,6 +21,8 @@ pub enum Command {
     Rehearse(Target, Option<Duration>),
     /// PAUSE, RESUME and their like.
     Control(Control),
+    /// SET log_level, or RESET of it.
+    LogLevel(Option<String>),
     /// LISTEN and UNLISTEN of events.
     Listen(bool),
     /// A word of transactions or sessions that drivers send: taken, answered with this tag, and nothing else.
@@ -81,6 +83,8 @@ pub enum Show {
     Maintenance(Option<String>),
     /// EVENTS, of one database if it is named.
     Events(Option<String>),
+    /// log_level
+    LogLevel,
     /// WEBHOOKS
     Webhooks,
     /// UPSTREAMS
@@ -181,6 +185,8 @@ impl Command {
             Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) => "MAINTENANCE",
             Self::Control(control) => control.tag(),
             Self::Polite(Polite::Begin(tag) | Polite::End(tag) | Polite::Other(tag)) => tag,
+            Self::LogLevel(Some(_)) => "SET",
+            Self::LogLevel(None) => "RESET",
             Self::Listen(true) => "LISTEN",
             Self::Listen(false) => "UNLISTEN",
             Self::Scalar(_) => "SELECT 1",
@@ -190,7 +196,15 @@ impl Command {
 
     /// Whether it only looks: stats_users may run it.
     pub fn only_looks(&self) -> bool {
-        !matches!(self, Self::Gate(_) | Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) | Self::Control(_))
+        !matches!(
+            self,
+            Self::Gate(_)
+                | Self::Check(_)
+                | Self::Announce(..)
+                | Self::Rehearse(..)
+                | Self::LogLevel(_)
+                | Self::Control(_)
+        )
     }
 }
 

@@ -12,6 +12,9 @@ use crate::config::{parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
 
+/// The one key of the configuration that SET changes.
+const LOG_LEVEL: &str = "log_level";
+
 /// The channel of LISTEN on which events come.
 pub const CHANNEL: &str = "pgsluice_events";
 
@@ -156,6 +159,7 @@ impl Parser<'_> {
             "unlisten" => self.unlisten(),
             "suspend" => control(Control::Suspend),
             "set" => self.set(),
+            "reset" => Ok(self.reset()),
             "select" | "with" | "table" | "values" => self.select(),
             other => match polite(other) {
                 Some(polite) => {
@@ -191,6 +195,7 @@ impl Parser<'_> {
             "mem" => Show::Mem,
             "upstreams" => Show::Upstreams,
             "webhooks" => Show::Webhooks,
+            LOG_LEVEL => Show::LogLevel,
             "events" => Show::Events(self.optional_name()?),
             "hba" => Show::Hba,
             "maintenance" => {
@@ -349,6 +354,9 @@ impl Parser<'_> {
     fn set(&mut self) -> Result<Command, Report> {
         let _ = self.keyword("session") || self.keyword("local");
         let Some(name) = self.word() else { return Err(self.unexpected()) };
+        if name == LOG_LEVEL {
+            return self.log_level();
+        }
         if settings::is_configuration(&name) {
             if !self.mark('=') && !self.keyword("to") {
                 return Err(self.unexpected());
@@ -357,6 +365,27 @@ impl Parser<'_> {
         }
         self.rest();
         Ok(Command::Polite(Polite::Other("SET")))
+    }
+
+    /// `[=|to] 'level[, part=level …]'`, or DEFAULT.
+    fn log_level(&mut self) -> Result<Command, Report> {
+        let _ = self.mark('=') || self.keyword("to");
+        if self.keyword("default") {
+            return Ok(Command::LogLevel(None));
+        }
+        let Some(Token::Word(level) | Token::Text(level) | Token::Quoted(level)) = self.peek() else {
+            return Err(self.unexpected());
+        };
+        let level = level.clone();
+        self.at += 1;
+        Ok(Command::LogLevel(Some(level)))
+    }
+
+    /// RESET of what belongs to a session of PostgreSQL does nothing.
+    fn reset(&mut self) -> Command {
+        let is_level = self.keyword(LOG_LEVEL) && self.peek().is_none();
+        self.rest();
+        if is_level { Command::LogLevel(None) } else { Command::Polite(Polite::Other("RESET")) }
     }
 
     fn listen(&mut self) -> Result<Command, Report> {
@@ -411,7 +440,6 @@ fn polite(word: &str) -> Option<Polite> {
         "rollback" | "abort" => Polite::End("ROLLBACK"),
         "savepoint" => Polite::Other("SAVEPOINT"),
         "release" => Polite::Other("RELEASE"),
-        "reset" => Polite::Other("RESET"),
         "discard" => Polite::Other("DISCARD ALL"),
         "deallocate" => Polite::Other("DEALLOCATE ALL"),
         "close" => Polite::Other("CLOSE CURSOR ALL"),

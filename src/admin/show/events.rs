@@ -1,4 +1,4 @@
-//! SHOW EVENTS: the last ones, oldest first.
+//! SHOW EVENTS: the last ones, oldest first. SHOW WEBHOOKS: who is told of them over HTTP, and how that goes.
 
 use crate::admin::table::{Column, Table, columns};
 use crate::events::{Event, KEPT};
@@ -26,6 +26,30 @@ pub(super) fn table(hub: &Hub, only: Option<&str>) -> Table {
             event.upstream.clone().into(),
             event.text.clone().into(),
             event.fields_json().into(),
+        ]);
+    }
+    table
+}
+
+/// SHOW WEBHOOKS
+pub(super) const WEBHOOKS: &[Column] = columns![
+    url Text, events Text, databases Text, waiting Int8, delivered Int8, failed Int8, dead Int8, delivered_at Time, error Text,
+];
+
+/// SHOW WEBHOOKS
+pub(super) fn webhooks(hub: &Hub) -> Table {
+    let mut table = Table::new(WEBHOOKS);
+    for one in hub.webhooks.status() {
+        table.push([
+            one.url.into(),
+            one.events.join(", ").into(),
+            one.databases.join(", ").into(),
+            one.waiting.into(),
+            one.delivered.into(),
+            one.failed.into(),
+            one.dead.into(),
+            one.delivered_at.into(),
+            one.error.into(),
         ]);
     }
     table

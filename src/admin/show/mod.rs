@@ -11,7 +11,6 @@ mod servers;
 pub(super) mod sockets;
 mod stats;
 mod upstreams;
-mod webhooks;
 
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use crate::shared::{Hub, Layers};
 const VERSION: &[Column] = columns![version Text];
 /// After `changeable`: what is pgsluice's own.
 const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text, note Text];
+const LOG_LEVEL: &[Column] = columns![log_level Text];
 const STATE: &[Column] = columns![key Text, value Text];
 
 const HELP: &str = "
@@ -41,6 +41,8 @@ const HELP: &str = "
 \tSHOW REHEARSAL
 \tSHOW EVENTS [db]
 \tSHOW WEBHOOKS
+\tSHOW log_level
+\tSET log_level = 'info[,part=debug]'
 \tLISTEN pgsluice_events
 \tSHOW HBA
 \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|UPSTREAMS|USERS|VERSION
@@ -85,8 +87,9 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Maintenance(_) => maintenance::STATUS,
         Show::Events(_) => crate::admin::show::events::COLUMNS,
         Show::Upstreams => crate::admin::show::upstreams::COLUMNS,
-        Show::Webhooks => crate::admin::show::webhooks::COLUMNS,
+        Show::Webhooks => crate::admin::show::events::WEBHOOKS,
         Show::Hba => crate::admin::show::hba::COLUMNS,
+        Show::LogLevel => LOG_LEVEL,
         Show::Rehearsal => rehearse::COLUMNS,
         Show::Nothing(columns) => columns,
         Show::Setting(setting) => setting.column,
@@ -125,11 +128,12 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Maintenance(only) => maintenance::show(&hub, only.as_deref())?,
         Show::Events(only) => crate::admin::show::events::table(&hub, only.as_deref()),
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
-        Show::Webhooks => crate::admin::show::webhooks::table(&hub),
+        Show::Webhooks => crate::admin::show::events::webhooks(&hub),
         Show::Hba => crate::admin::show::hba::table(&hub).await,
         Show::Peers => crate::admin::show::sockets::peers(&hub),
         Show::Sockets(which) => crate::admin::show::sockets::table(&hub, &seen, *which),
         Show::Fds => crate::admin::show::sockets::fds(&hub, &seen),
+        Show::LogLevel => one(LOG_LEVEL, hub.log_level.held().into()),
         Show::Rehearsal => rehearse::table(&hub),
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),

@@ -465,6 +465,9 @@ impl Session {
             let took = micros(asked);
             stats.query_time.add(took);
             stats.query_times.add(took);
+            if self.core.hub.slow_statements.is_slow(took) {
+                self.log_slow(took);
+            }
         }
         if self.flow.status == TxStatus::Idle {
             stats.xacts.add(1);

@@ -275,9 +275,11 @@ settings! {
 settings! {
     /// What is logged.
     pub struct Log titled "The log" {
-        /// How much is logged. Statements and parameters never are, except for commands of the console that fail.
+        /// How much is logged. SET log_level on the console changes it until the next RELOAD, for single parts too:
+        /// 'info,client=debug'. Parameters never are logged, and statements only without their constants.
         log_level: LogLevel = LogLevel::Info;
-        /// Lines for people ("text"), one JSON object in each line ("json"), or lines as PgBouncer writes them ("pgbouncer").
+        /// Lines for people ("text"), one JSON object in each line, ours ("json") or OpenTelemetry's log data model ("otel"), or lines
+        /// as PgBouncer writes them ("pgbouncer").
         log_format: LogFormat = LogFormat::Text, { restart: true };
         /// Write the log to this file, which RELOAD and SIGHUP open anew (for logrotate). Empty: to standard error.
         logfile: Option<PathBuf> = None, { restart: true };
@@ -297,6 +299,10 @@ settings! {
         log_disconnections: bool = true;
         /// Log the errors that pgsluice itself sends to clients.
         log_pooler_errors: bool = true;
+        /// Log each statement that takes as long, without its constants. 0: none.
+        log_min_duration: Timeout = Timeout::OFF, { max: DAY };
+        /// How many of a hundred such statements are logged.
+        log_sample_percent: u32 = 100, { max: 100 };
     }
 }
 

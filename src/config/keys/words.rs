@@ -220,6 +220,8 @@ words! {
         Json = "json",
         /// As PgBouncer writes them, for programs that read its log.
         Pgbouncer = "pgbouncer",
+        /// The same in OpenTelemetry's log data model, with its names.
+        Otel = "otel",
     }
 }
 
