@@ -13,7 +13,7 @@ use super::acquire::{Denied, denied};
 use super::backend_pid::{PATIENCE, TRIES};
 use crate::client::Session;
 use crate::client::prepared::protocol_names::Known;
-use crate::server::connection::{Facts, Server};
+use crate::server::connection::Server;
 use crate::server::guard::Kind;
 use crate::server::{AnyConn, Conn, Home, Pool};
 use crate::sql::cache::verdicts::Cached;
@@ -45,9 +45,10 @@ impl Others {
         names_process(&self.sent, pid)
     }
 
-    /// Whether no other client has been told of that process.
-    fn is_unknown(&self, facts: &Facts) -> bool {
-        !self.names(facts.pid) && (facts.clients() == 0 || self.own == Some(facts.id))
+    /// Whether no other client can have been told of its process.
+    fn is_unknown(&self, server: &Server) -> bool {
+        let unseen = !server.used && server.facts.clients() == 0;
+        !self.names(server.facts.pid) && (unseen || self.own == Some(server.facts.id))
     }
 }
 
@@ -118,7 +119,7 @@ impl Session {
         let others = Others { sent, own };
         let (taker, avoided) = (pool.clone(), others.clone());
         let idle = async move {
-            if let Some(conn) = taker.take_fitting(core, |server| avoided.is_unknown(&server.facts)).await {
+            if let Some(conn) = taker.take_fitting(core, |server| avoided.is_unknown(server)).await {
                 return Some(conn);
             }
             let readable = taker.is_home_of_any(|pid| avoided.names(pid));
@@ -134,9 +135,9 @@ impl Session {
             return Ok(conn);
         }
         let conn = self.take_in_turn::<K>(pool, deadline).await?;
-        let facts = &conn.peek().facts;
+        let server = conn.peek();
         let readable = pool.is_home_of_any(|pid| others.names(pid));
-        if others.is_unknown(facts) || readable && !others.names(facts.pid) {
+        if others.is_unknown(server) || readable && !others.names(server.facts.pid) {
             return Ok(conn);
         }
         let taker = pool.clone();
