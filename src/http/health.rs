@@ -13,6 +13,7 @@ use super::Api;
 use super::api::Asked;
 use super::problem::Problem;
 use crate::gate::Mode;
+use crate::shared::maintenance::availability::Service;
 use crate::shared::{Database, Hub};
 use crate::topology::Role;
 
@@ -49,7 +50,7 @@ pub enum Use {
 pub struct Readiness {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    reason: Option<String>,
     /// Somebody wants it so: it is no failure.
     #[serde(skip)]
     intended: bool,
@@ -58,12 +59,20 @@ pub struct Readiness {
 impl Readiness {
     const YES: Self = Self { ready: true, reason: None, intended: false };
 
-    fn no(reason: &'static str) -> Self {
-        Self { ready: false, reason: Some(reason), intended: false }
+    fn no(reason: impl Into<String>) -> Self {
+        Self { ready: false, reason: Some(reason.into()), intended: false }
     }
 
     fn intended(reason: &'static str) -> Self {
         Self { intended: true, ..Self::no(reason) }
+    }
+
+    /// What its servers can do counts where the database serves it as well.
+    fn if_served(self, service: &Service) -> Self {
+        match service.reason() {
+            Some(why) if self.ready => Self::no(why),
+            Some(_) | None => self,
+        }
     }
 }
 
@@ -78,21 +87,24 @@ pub struct DatabaseReadiness {
 impl DatabaseReadiness {
     /// Of one database.
     pub fn of(database: &Database) -> Self {
-        let mode = database.gate.state().mode;
-        let (reads, writes) = if mode.admits_connections() {
-            let served = served(database);
-            match mode {
-                Mode::ReadWrite => served,
-                _ => (served.0, Readiness::intended("in maintenance")),
-            }
-        } else {
-            (Readiness::intended("offline"), Readiness::intended("offline"))
-        };
         let name = database.name.to_string();
         if database.is_paused() || database.is_disabled() {
             let why = if database.is_disabled() { "disabled" } else { "paused" };
             return Self { database: name, reads: Readiness::intended(why), writes: Readiness::intended(why) };
         }
+        let now = database.availability();
+        // What automation has closed nobody wants so.
+        let is_intended = now.mode != Mode::ReadWrite && !now.automatic;
+        if is_intended && !now.mode.admits_connections() {
+            return Self {
+                database: name,
+                reads: Readiness::intended("offline"),
+                writes: Readiness::intended("offline"),
+            };
+        }
+        let (reads, writes) = served(database);
+        let reads = reads.if_served(&now.reads);
+        let writes = if is_intended { Readiness::intended("in maintenance") } else { writes.if_served(&now.writes) };
         Self { database: name, reads, writes }
     }
 
@@ -189,7 +201,7 @@ fn words(ready: &Ready) -> String {
     let mut text = String::from(if ready.ready { "ok\n" } else { "not ready\n" });
     for one in &ready.databases {
         for (what, part) in [("reads", &one.reads), ("writes", &one.writes)] {
-            if let Some(why) = part.reason {
+            if let Some(why) = &part.reason {
                 text.push_str(&format!("{}: {what}: {why}\n", one.database));
             }
         }

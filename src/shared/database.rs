@@ -173,6 +173,17 @@ impl Database {
         self.catalog.answered(patience).await;
     }
 
+    /// Waits until there has been a first reading of the catalog for its sessions, but not for ever. It comes before those that
+    /// nobody waits for.
+    pub async fn await_first_reading(&self, patience: Duration) {
+        if !self.catalog.has_been_tried() {
+            let cluster = self.setup().cluster.clone();
+            let _one = Waiting::new(&cluster.catalogs_awaited);
+            let _waits = self.catalog.wait_for();
+            self.catalog.first_reading(patience).await;
+        }
+    }
+
     /// The pool of a user on an upstream of the cluster; made at its first use, with that client's credential.
     pub fn pool(&self, user: &Arc<str>, upstream: usize, credential: &Credential) -> Option<Arc<Pool>> {
         let hub = self.hub.upgrade()?;

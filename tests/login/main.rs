@@ -13,6 +13,7 @@
 mod auth_query;
 mod client;
 mod cve;
+mod first_reading;
 mod hba;
 #[cfg(any(feature = "ldap", feature = "pam"))]
 mod outside;

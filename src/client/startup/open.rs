@@ -324,7 +324,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     }
     let pooled = !operator && !has_own_server(settings.pool_mode, operator);
     if pooled && config.timeouts.catalog_check_interval.get().is_some() {
-        db.catalog.first_reading(CATALOG_PATIENCE).await;
+        db.await_first_reading(CATALOG_PATIENCE).await;
     }
     let home = if pooled { find_home(core, &db, &guest.user, &guest.credential).await } else { None };
     let me = entering.get_in();

@@ -138,7 +138,8 @@ settings! {
         /// one once this one's administrators make it read-only or it is lost. false: two that take writes are a split brain.
         multi_primary: bool = false;
         /// How long the primary must be lost until its databases are read-only, served by replicas, or offline where there is no
-        /// replica. Until then clients wait. They are back by themselves as soon as there is a primary. 0: clients wait.
+        /// replica. Until then clients wait. They are back by themselves as soon as there is a primary. A failover that takes longer
+        /// than this makes writes fail with 25006 meanwhile. 0: clients wait.
         primary_lost_after: Timeout = Timeout::secs(10);
         /// How often a server's name is looked up again while connections to it are good. After a failure it always is.
         dns_max_ttl: Duration = Duration::from_secs(15), { min: MILLISECOND, max: DAY };

@@ -225,15 +225,11 @@ struct Ahead {
 
 impl Ahead {
     fn of(hub: &Hub, database: &Arc<Database>, server: usize) -> Self {
-        let mut names = hub.databases.of_gate(&database.gate);
-        if names.is_empty() {
-            names.push(database.clone());
-        }
         let made = |name: Arc<Database>| {
             let made = name.catalog.changes.made();
             (name, made)
         };
-        Self { made: names.into_iter().map(made).collect(), server }
+        Self { made: names_of(hub, database).into_iter().map(made).collect(), server }
     }
 
     /// What was known does not count any more.
@@ -250,6 +246,15 @@ impl Ahead {
 /// What is known of it does not count until it has been read again.
 pub(in crate::proxy) fn outdate(hub: &Hub, database: &Arc<Database>) {
     Ahead::of(hub, database, 0).made.iter().for_each(|(name, _)| name.catalog.changes.outdate());
+}
+
+/// All names of a database.
+fn names_of(hub: &Hub, database: &Arc<Database>) -> Vec<Arc<Database>> {
+    let mut names = hub.databases.of_gate(&database.gate);
+    if names.is_empty() {
+        names.push(database.clone());
+    }
+    names
 }
 
 /// The catalog is read once for all names of a database: for the first of them.
@@ -357,8 +362,16 @@ pub(in crate::proxy) async fn watch(hub: Weak<Hub>) {
         let mut all: Vec<_> = strong.databases.all().into_iter().filter_map(wanted).collect();
         // Those that clients use come first.
         all.sort_by_key(|(unused, _)| *unused);
-        for (_, database) in all {
-            if attended.contains_key(&database.name) || !Arc::ptr_eq(&first_name(&strong, &database), &database) {
+        let mut firsts: HashMap<_, Arc<Database>> = HashMap::new();
+        for (_, used) in all {
+            let gate = Arc::as_ptr(&used.gate);
+            let seen = firsts.contains_key(&gate);
+            let database = firsts.entry(gate).or_insert_with(|| first_name(&strong, &used)).clone();
+            if !used.catalog.has_been_tried() && database.catalog.has_been_tried() {
+                // This name was not known when it was read.
+                used.catalog.learn_leavings(database.catalog.reading().clone());
+            }
+            if seen || attended.contains_key(&database.name) {
                 continue;
             }
             if is_closed(&database) {
@@ -376,7 +389,7 @@ fn is_closed(database: &Database) -> bool {
     database.gate.state().mode.reports_read_only()
 }
 
-/// The right to ask, which those get first that statements wait for.
+/// The right to ask, which those get first that statements or log-ins wait for.
 async fn take_turn<'a>(hub: &Hub, cluster: &'a Cluster, database: &Database) -> MutexGuard<'a, ()> {
     loop {
         let turn = cluster.catalog_turn.lock().await;
@@ -469,14 +482,16 @@ async fn look_again(
     }
 }
 
-/// Whether sessions of that database are followed from one server connection to the next.
-fn is_followed(hub: &Hub, database: &Database) -> bool {
-    let (setup, of) = (hub.setup.load(), database.setup());
-    let interval = setup.config.timeouts.catalog_check_interval.get();
-    let pooled = |pool: &Arc<Pool>| {
-        setup.config.session(&of.settings, &pool.user).pool_mode != PoolMode::Session && pool.is_open()
+/// Whether sessions of that database are followed from one server connection to the next, whatever name they have for it.
+fn is_followed(hub: &Hub, database: &Arc<Database>) -> bool {
+    let setup = hub.setup.load();
+    let pooled = |name: &Database| {
+        let of = name.setup();
+        let mode = |pool: &Pool| setup.config.session(&of.settings, &pool.user).pool_mode;
+        name.pools().iter().any(|pool| mode(pool) != PoolMode::Session && pool.is_open())
     };
-    interval.is_some() && database.pools().iter().any(pooled)
+    setup.config.timeouts.catalog_check_interval.get().is_some()
+        && names_of(hub, database).iter().any(|name| pooled(name))
 }
 
 /// Looks at one database's catalog for what leaves something behind in a session, until its gate closes.
@@ -500,7 +515,7 @@ async fn follow(hub: Weak<Hub>, database: Arc<Database>) {
                     tracing::warn!(event = "catalog_unknown", database = %database.name, error = why, "the catalog cannot be asked what functions leave behind");
                 }
                 said = why;
-                database.catalog.tried_leavings();
+                names_of(&hub, &database).iter().for_each(|name| name.catalog.tried_leavings());
             }
             interval
         };
@@ -523,7 +538,8 @@ async fn follow(hub: Weak<Hub>, database: Arc<Database>) {
 async fn read_leavings(hub: &Hub, database: &Arc<Database>, last: &mut Option<String>) -> Result<(), String> {
     let Some(at) = whom(database) else { return Ok(()) };
     let cluster = database.setup().cluster.clone();
-    let _turn = cluster.catalog_turn.lock().await;
+    // Log-ins wait for the first reading: it comes before those that are only repeated.
+    let _turn = take_turn(hub, &cluster, database).await;
     let asked = async { Link::open(hub, database, at).await?.look(last, hidden_writers::read_leavings, || ()).await };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     if let Some(leavings) = answer {

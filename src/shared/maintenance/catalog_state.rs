@@ -50,7 +50,7 @@ pub struct Catalog {
     altered: Notify,
     /// Whether what is known is current.
     pub changes: CatalogChanges,
-    /// Statements that wait for an answer.
+    /// Statements and log-ins that wait for an answer.
     waiting: AtomicUsize,
 }
 
@@ -116,12 +116,17 @@ impl Catalog {
         self.changed.notify_waiters();
     }
 
+    /// Whether there has been a first reading, good or bad.
+    pub fn has_been_tried(&self) -> bool {
+        self.tried.load(SeqCst)
+    }
+
     /// Waits for the first reading, good or bad, but not for ever.
     pub async fn first_reading(&self, patience: Duration) {
         let waits = async {
             loop {
                 let changed = self.changed.notified();
-                if self.tried.load(SeqCst) {
+                if self.has_been_tried() {
                     return;
                 }
                 changed.await;
@@ -147,12 +152,12 @@ impl Catalog {
         matches!(**self.known(), Knowledge::Pending)
     }
 
-    /// Whether statements wait for an answer.
+    /// Whether statements or log-ins wait for an answer.
     pub fn is_awaited(&self) -> bool {
         self.waiting.load(SeqCst) > 0
     }
 
-    /// Notes that a statement waits, as long as the result lives.
+    /// Notes that a statement or log-in waits, as long as the result lives.
     pub fn wait_for(&self) -> Waiting<'_> {
         Waiting::new(&self.waiting)
     }
