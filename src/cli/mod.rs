@@ -1,13 +1,11 @@
 //! The command line: what a person types, as plain structs. Nothing is done here.
 
-mod account;
-mod console_url;
 mod exit;
 mod healthcheck;
 mod init;
+mod libpq;
 mod maintenance;
 mod manual;
-mod passfile;
 pub mod remote;
 pub mod run;
 mod screen;

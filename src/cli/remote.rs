@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::console_url::{complete, connect_timeout, variable};
 use super::exit::{Failure, complain, print};
+use super::libpq::console_url::{complete, connect_timeout, hostaddr, variable};
+use super::libpq::passfile::{self, Place};
+use super::libpq::service_file::Service;
 use super::maintenance::DEFAULT_ADMIN;
-use super::passfile;
-use super::passfile::Place;
 use super::screen::{output, progress};
 use super::{ConsoleArgs, Events, MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
@@ -17,6 +17,7 @@ use crate::events::Bus;
 use crate::net::TcpOptions;
 use crate::protocol::ErrorFields;
 use crate::proxy::setup::cluster;
+use crate::server::address::Address;
 use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::own_query::{Answer, Row};
 use crate::sql::lex::quote;
@@ -160,14 +161,18 @@ struct Console {
     password_from: Option<String>,
 }
 
-/// The console of that URL. What the URL does not say comes from the environment and the password file.
+/// The console of that URL. What the URL does not say comes from a service, the environment and the password file.
 fn console(url: &str) -> Result<Console, String> {
     // A variable that is set to nothing is as good as unset.
     let url = if url.is_empty() { DEFAULT_ADMIN } else { url };
+    let service = Service::named(url, variable)?;
+    let variable = |name: &str| service.instead_of(name).or_else(|| variable(name));
     let full = complete(url, variable)?;
     let settings = Config::server_of_url(&full).map_err(|why| format!("--admin: {why}"))?;
-    let (cluster, tls) = cluster("console", &settings, &Bus::default()).map_err(|error| format!("--admin: {error}"))?;
-    let address = cluster.upstreams.first().map(|upstream| upstream.address.clone()).ok_or("--admin: names no host")?;
+    let (cluster, mut tls) =
+        cluster("console", &settings, &Bus::default()).map_err(|error| format!("--admin: {error}"))?;
+    let mut address =
+        cluster.upstreams.first().map(|upstream| upstream.address.clone()).ok_or("--admin: names no host")?;
     let database = settings.monitor_database.as_str();
     let dbname = if CONSOLES.contains(&database) { database } else { CONSOLES[0] };
     let given = Some(settings.monitor_password.expose().to_owned()).filter(|password| !password.is_empty());
@@ -181,6 +186,12 @@ fn console(url: &str) -> Result<Console, String> {
             None
         });
         password_from = password.is_some().then(|| path.display().to_string());
+    }
+    if let Some(ip) = hostaddr(url, variable)? {
+        if let Some(host) = address.host() {
+            tls = tls.verifying(host);
+        }
+        address = Address::Tcp { host: ip.to_string(), port: address.port() };
     }
     let timeout = connect_timeout(url, variable)?.unwrap_or(Timeouts::default().server_connect_timeout);
     let login = Login {

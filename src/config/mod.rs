@@ -22,7 +22,7 @@ mod values;
 
 pub use crate::config::checks::changes::{Changes, KeyChange, NamesChanged};
 pub use crate::config::file::error::{ConfigErrors, Finding, Place};
-pub use crate::config::keys::entries::ConfigEntry;
+pub use crate::config::keys::entries::{ConfigEntry, ConfigNote};
 pub use crate::config::keys::example::{documentation, example};
 pub use crate::config::keys::general::{
     Auth, ClientTls, Listen, Log, Memory, Pooling, Process, ServerTls, Startup, StateFile, Timeouts,
@@ -101,8 +101,8 @@ pub struct Config {
     pub users: BTreeMap<String, User>,
     /// Other processes that clients of one address come to, by their numbers.
     pub peers: BTreeMap<u32, Peer>,
-    /// Rows of SHOW CONFIG for what a pgbouncer.ini has and our own keys do not show.
-    pub accounts: Vec<ConfigEntry>,
+    /// What has become of the keys of a pgbouncer.ini that our own keys do not show.
+    pub notes: Vec<ConfigNote>,
     /// What is doubtful in it, in the order of the file.
     pub warnings: Vec<Finding>,
 }
@@ -277,7 +277,7 @@ impl Config {
             databases: BTreeMap::new(),
             users: BTreeMap::new(),
             peers: BTreeMap::new(),
-            accounts: Vec::new(),
+            notes: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn add(families: &mut Families, hub: &Hub) {
         "1 while several servers claim to be the primary: split brain.",
         |out| {
             for cluster in &clusters {
-                out.flag(vec![("cluster", cluster.name.clone())], cluster.is_contested());
+                out.flag(vec![("cluster", cluster.name.clone())], cluster.has_rivals());
             }
         },
     );

@@ -81,13 +81,21 @@ pub struct ServerTls {
     policy: ServerTlsPolicy,
     config: Option<Arc<ClientConfig>>,
     direct: bool,
+    /// The host instead of the one that is connected to.
+    name: Option<Arc<str>>,
 }
 
 impl ServerTls {
     /// No TLS.
     #[must_use]
     pub fn disabled() -> Self {
-        Self { policy: ServerTlsPolicy::Never, config: None, direct: false }
+        Self { policy: ServerTlsPolicy::Never, config: None, direct: false, name: None }
+    }
+
+    /// For a host that is reached by an address of another form: this name is asked for and verified.
+    #[must_use]
+    pub fn verifying(self, host: &str) -> Self {
+        Self { name: Some(host.into()), ..self }
     }
 
     /// What to try in which order. Never TLS over a unix socket, as in libpq: that is the caller's to know.
@@ -121,7 +129,8 @@ impl ServerTls {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.config().ok_or(io::ErrorKind::Unsupported)?;
-        let name = server_name(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let name = server_name(self.name.as_deref().unwrap_or(host))
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         TlsConnector::from(Arc::clone(config)).connect(name, io).await
     }
 }
@@ -207,7 +216,7 @@ impl TlsFiles for ServerTlsConfig {
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(ServerTls { policy, config: Some(Arc::new(config)), direct: self.direct })
+        Ok(ServerTls { policy, config: Some(Arc::new(config)), direct: self.direct, name: None })
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use pgsluice_fixtures::Proxy;
 use pgsluice_fixtures::proxy::binary;
 
-use crate::stand::{client, console, proxy, refusal, rows, table};
+use crate::stand::{client, config, console, proxy, proxy_with, refusal, rows, table};
 
 fn maintenance(proxy: &Proxy, user: &str, password: &str, args: &[&str]) -> Output {
     let url = format!("postgres://{user}@127.0.0.1:{}/pgsluice", proxy.port());
@@ -85,8 +85,7 @@ fn a_command_line_that_is_wrong_and_a_console_that_is_not_there_have_codes_for_e
         let (code, _, told) = run(&["maintenance", command, "app", "--admin", closed], &[]);
         assert!(code == Some(3) && told.contains("cannot connect to the console at 127.0.0.1:1"), "{command}: {told}");
         for (wrong, variables) in [
-            (&["maintenance", command][..], &[][..]),
-            (&["maintenance", command, "app", "--nonsense"], &[]),
+            (&["maintenance", command, "app", "--nonsense"][..], &[][..]),
             (&["maintenance", command, "app", "--admin", "http://h"], &[]),
             (&["maintenance", command, "app", "--admin", "postgres://u@h?nonsense=1"], &[]),
             (&["maintenance", command, "app", "--admin", closed], &[("PGSSLMODE", "maybe")]),
@@ -100,6 +99,11 @@ fn a_command_line_that_is_wrong_and_a_console_that_is_not_there_have_codes_for_e
             );
         }
     }
+    // Only what changes or asks the server of one database needs its name.
+    for command in ["on", "off", "check"] {
+        assert_eq!(run(&["maintenance", command, "--admin", closed], &[]).0, Some(2), "{command}");
+    }
+    assert_eq!(run(&["maintenance", "status", "--admin", closed], &[]).0, Some(3));
     for wrong in
         [&[][..], &["maintenance"], &["nonsense"], &["run", "--log-level", "loud"], &["check-config", "a", "b"]]
     {
@@ -158,6 +162,71 @@ fn what_the_url_leaves_out_comes_from_the_variables_of_libpq() {
     let strict = [&log_in[..], &[("PGPORT", port), ("PGSSLMODE", "require")]].concat();
     let (code, _, told) = run(&["maintenance", "status", "app"], &strict);
     assert!(code == Some(3) && told.contains("TLS"), "{code:?} {told}");
+}
+
+#[test]
+fn a_check_that_finds_what_a_maintenance_would_fail_at_has_a_code_of_its_own() {
+    let lost = "[clusters.lost]\nupstreams = [\"127.0.0.1:1\"]\nmonitor_user = \"postgres\"\nmonitor_password = \"postgres\"\n\
+                [databases.nowhere]\ncluster = \"lost\"\n";
+    let text_of = |name: &str| format!("[databases.{name}]\ncluster = \"main\"");
+    let all = config("", lost).replace("[databases.app]", &text_of("app"));
+    let proxy = proxy_with(&all.replace("[databases.other]", &text_of("other")));
+    let check = |args: &[&str]| {
+        let done = maintenance(&proxy, "admin", "secret", &[&["check"], args].concat());
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, _, told) = check(&["app"]);
+    assert_eq!(code, Some(0), "{told}");
+    for args in [&["nowhere"][..], &["*"], &["nowhere", "--output", "json"]] {
+        let (code, printed, told) = check(args);
+        assert!(code == Some(6) && printed.contains("fail"), "{args:?}: {code:?} {printed} {told}");
+    }
+}
+
+#[test]
+fn a_service_and_an_address_hold_as_with_psql() {
+    let proxy = proxy();
+    let (port, dir) = (proxy.port().to_string(), proxy.dir().display().to_string());
+    let write = |path: &str, text: &str| std::fs::write(format!("{dir}/{path}"), text).unwrap();
+    let good =
+        format!("[dba]\nhost=127.0.0.1\nport={port}\nuser=admin\npassword=secret\ndbname=pgbouncer\n[bad]\nport\n");
+    write("services", &good);
+    write(".pg_service.conf", &good.replace("[dba]", "[home]"));
+    write("pg_service.conf", &good.replace("[dba]", "[system]"));
+    let named = format!("{dir}/services");
+    let status = |url: Option<&str>, variables: &[(&str, &str)]| {
+        let places = [("HOME", dir.as_str()), ("PGSYSCONFDIR", &dir)];
+        let args = ["maintenance", "status", "app"].into_iter().chain(url.into_iter().flat_map(|url| ["--admin", url]));
+        let (code, _, told) = run(&args.collect::<Vec<_>>(), &[&places[..], variables].concat());
+        (code, told)
+    };
+    let file = ("PGSERVICEFILE", named.as_str());
+    let wrong = [("PGHOST", "192.0.2.1"), ("PGPORT", "1"), ("PGUSER", "nobody"), ("PGPASSWORD", "wrong")];
+    for variables in [&[file, ("PGSERVICE", "dba")][..], &[("PGSERVICE", "home")], &[("PGSERVICE", "system")]] {
+        assert_eq!(status(None, variables), (Some(0), String::new()), "{variables:?}");
+        // A service goes before the variables.
+        assert_eq!(status(None, &[variables, &wrong].concat()), (Some(0), String::new()), "{variables:?}");
+    }
+    assert_eq!(status(Some("postgres:///?service=dba"), &[file, ("PGSERVICE", "nosuch")]), (Some(0), String::new()));
+    // The URL goes before the service.
+    assert_eq!(status(Some("postgres://127.0.0.1:1/pgsluice"), &[file, ("PGSERVICE", "dba")]).0, Some(3));
+    for (variables, words) in [
+        ([file, ("PGSERVICE", "nosuch")], "definition of service \"nosuch\" not found"),
+        ([file, ("PGSERVICE", "bad")], "syntax error in service file \""),
+        ([("PGSERVICEFILE", "/nowhere"), ("PGSERVICE", "dba")], "service file \"/nowhere\" not found"),
+    ] {
+        let (code, told) = status(None, &variables);
+        assert!(code == Some(2) && told.contains(words), "{variables:?}: {code:?} {told}");
+    }
+    // An address is where to connect to, whatever the host is called.
+    let log_in = [("PGUSER", "admin"), ("PGPASSWORD", "secret"), ("PGPORT", &port), ("PGHOSTADDR", "127.0.0.1")];
+    for host in [&[][..], &[("PGHOST", "name.invalid")]] {
+        assert_eq!(status(None, &[&log_in[..], host].concat()), (Some(0), String::new()), "{host:?}");
+    }
+    let url = format!("postgres://admin:secret@name.invalid:{port}/pgsluice?hostaddr=127.0.0.1");
+    assert_eq!(status(Some(&url), &[]), (Some(0), String::new()));
+    let (code, told) = status(None, &[&log_in[..3], &[("PGHOSTADDR", "localhost")]].concat());
+    assert!(code == Some(2) && told.contains("could not parse network address \"localhost\""), "{code:?} {told}");
 }
 
 #[test]

@@ -228,7 +228,16 @@ fn a_replica_in_a_cluster_of_its_own_is_no_other_name_of_its_primary() {
     wait::until(SOON, "the replicas", || {
         (table(&mut admin, "SHOW UPSTREAMS").matching(&[("role", "replica")]).len() == 2).then_some(())
     });
+    let causes = |admin: &mut Raw| {
+        let shown = table(admin, "SHOW MAINTENANCE");
+        ["app", "other", "by_report"].map(|name| shown.value(&[("database", name)], "cause"))
+    };
+    // It is read_only by itself: there is no primary in its cluster.
+    wait::until(SOON, "the mode of a cluster without a primary", || {
+        (causes(&mut admin) == ["", "", "no_primary"]).then_some(())
+    });
     rows(&mut admin, "MAINTENANCE ON app");
-    assert_eq!(closed(&mut admin), set(&["app", "other"]));
+    assert_eq!(causes(&mut admin), ["operator", "operator", "no_primary"]);
     rows(&mut admin, "MAINTENANCE OFF app");
+    assert_eq!(causes(&mut admin), ["", "", "no_primary"]);
 }

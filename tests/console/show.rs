@@ -49,7 +49,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ),
     ("TOTALS", "name|value"),
     ("LISTS", "list|items"),
-    ("CONFIG", "key|value|default|changeable|note"),
+    ("CONFIG", "key|value|default|changeable"),
+    ("CONFIG NOTES", "key|value|note"),
     ("STATE", "key|value"),
     (
         "USERS",
@@ -57,12 +58,16 @@ const COLUMNS: &[(&str, &str)] = &[
          max_user_client_connections|current_client_connections",
     ),
     ("MEM", "name|size|used|free|memtotal"),
-    ("UPSTREAMS", "cluster|upstream|role|lsn|lag_bytes|lag_ms|version|read_only|error"),
+    (
+        "UPSTREAMS",
+        "cluster|upstream|role|lsn|lag_bytes|lag_ms|version|read_only|error|state|reason|timeline|system_identifier|\
+         connections_left|read_only_databases",
+    ),
     ("HBA", "rule_number|file_name|line_number|type|database|user_name|address|netmask|auth_method|options|error"),
     (
         "MAINTENANCE",
         "database|mode|epoch|since|message|until|expire_at|writes|reads|on_timeout|drain_timeout|quiesced_at|quiesced_lsn|\
-         in_flight|under_way|progress|who|address|maintenance|held|discarded|allowed",
+         in_flight|under_way|progress|who|address|maintenance|held|discarded|allowed|cause|reason",
     ),
     ("DNS_HOSTS", "hostname|ttl|addrs"),
     ("DNS_ZONES", "zonename|serial|count"),

@@ -98,6 +98,20 @@ fn events_are_followed_as_they_happen() {
     follows.wait().unwrap();
 }
 
+/// What a terminal was told, with a blank where it moved the cursor: blanks themselves are not drawn.
+fn drawn(told: &[u8]) -> String {
+    let text = String::from_utf8_lossy(told);
+    let mut pieces = text.split("\u{1b}[");
+    let mut all = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').strip_prefix('H') {
+            Some(after) => all.extend([" ", after]),
+            None => all.extend(["\u{1b}[", piece]),
+        }
+    }
+    all
+}
+
 /// Runs it in a terminal of 80 columns, with these keys typed as soon as it shows `shown`.
 fn in_terminal(proxy: &Proxy, args: &[&str], shown: &str, then: impl FnOnce() -> &'static str) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +123,7 @@ fn in_terminal(proxy: &Proxy, args: &[&str], shown: &str, then: impl FnOnce() ->
     script.args(["--quiet", "--return", "--flush", "--command", &line]).arg(&log).env("TERM", "xterm");
     script.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut running = script.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let seen = || std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let seen = || std::fs::read(&log).map(|bytes| drawn(&bytes)).unwrap_or_default();
     wait::until(SOON, shown, || seen().contains(shown).then_some(()));
     running.stdin.as_mut().unwrap().write_all(then().as_bytes()).unwrap();
     let status = wait::until(SOON, "its end", || running.try_wait().unwrap());

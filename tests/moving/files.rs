@@ -41,8 +41,12 @@ fn files_of_the_real_world_start_as_they_are_and_every_key_is_accounted_for() {
             rows(&mut admin, "show config").into_iter().filter_map(|row| row[0].clone()).collect();
         let missing: Vec<_> = keys(text).into_iter().filter(|key| !shown.contains(key)).collect();
         assert!(missing.is_empty(), "{name}: SHOW CONFIG says nothing of {missing:?}");
-        let notes = rows(&mut admin, "show config").into_iter().filter(|row| row[4].as_deref() != Some("")).count();
-        println!("{name}: {} keys, {notes} of them with a note", keys(text).len());
+        let notes = rows(&mut admin, "show config notes");
+        for note in &notes {
+            let [Some(key), Some(_), Some(words)] = note.as_slice() else { panic!("{name}: {note:?}") };
+            assert!(shown.contains(key) && !words.is_empty(), "{name}: {note:?}");
+        }
+        println!("{name}: {} keys, {} of them with a note", keys(text).len(), notes.len());
         // The same file is read again.
         rows_of_command(&mut admin, "reload");
         assert_eq!(value(&mut app, "select 1"), "1", "{name}");

@@ -73,6 +73,8 @@ pub enum Show {
     Lists,
     /// CONFIG
     Config,
+    /// CONFIG NOTES
+    ConfigNotes,
     /// STATE
     State,
     /// USERS

@@ -189,6 +189,7 @@ impl Parser<'_> {
             "stats_averages" => Show::StatsAverages,
             "totals" => Show::Totals,
             "lists" => Show::Lists,
+            "config" if self.keyword("notes") => Show::ConfigNotes,
             "config" => Show::Config,
             "state" => Show::State,
             "users" => Show::Users,

@@ -57,6 +57,7 @@ fn the_rest() {
         ("SHOW MAINTENANCE", Command::Show(Show::Maintenance(None))),
         ("SHOW MAINTENANCE app", Command::Show(Show::Maintenance(Some("app".into())))),
         ("sHoW STATS_TOTALS", Command::Show(Show::StatsTotals)),
+        ("SHOW config notes", Command::Show(Show::ConfigNotes)),
         ("BEGIN ISOLATION LEVEL SERIALIZABLE", Command::Polite(Polite::Begin("BEGIN"))),
         ("SET extra_float_digits = 3", Command::Polite(Polite::Other("SET"))),
         ("SELECT c.oid FROM pg_catalog.pg_class c", Command::Catalog),

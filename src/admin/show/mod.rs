@@ -23,8 +23,9 @@ use crate::protocol::{Report, Severity};
 use crate::shared::{Hub, Layers};
 
 const VERSION: &[Column] = columns![version Text];
-/// After `changeable`: what is pgsluice's own.
-const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text, note Text];
+/// Exactly PgBouncer's: an exporter refuses any other number of columns.
+const CONFIG: &[Column] = columns![key Text, value Text, default Text, changeable Text];
+const CONFIG_NOTES: &[Column] = columns![key Text, value Text, note Text];
 const LOG_LEVEL: &[Column] = columns![log_level Text];
 const STATE: &[Column] = columns![key Text, value Text];
 
@@ -39,6 +40,7 @@ const HELP: &str = "
 \tONLINE db|*
 \tSHOW MAINTENANCE [db]
 \tSHOW REHEARSAL
+\tSHOW CONFIG NOTES
 \tSHOW EVENTS [db]
 \tSHOW WEBHOOKS
 \tSHOW log_level
@@ -78,6 +80,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Totals => crate::admin::show::stats::SUMS,
         Show::Lists => crate::admin::show::lists::LISTS,
         Show::Config => CONFIG,
+        Show::ConfigNotes => CONFIG_NOTES,
         Show::Peers => crate::admin::show::sockets::PEERS,
         Show::Sockets(_) => crate::admin::show::sockets::SOCKETS,
         Show::Fds => crate::admin::show::sockets::FDS,
@@ -122,6 +125,7 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Totals => crate::admin::show::stats::sums(&hub),
         Show::Lists => crate::admin::show::lists::lists(&hub, &seen),
         Show::Config => config(&hub),
+        Show::ConfigNotes => config_notes(&hub),
         Show::State => state(&hub),
         Show::Users => crate::admin::show::lists::users(&hub, &seen),
         Show::Mem => crate::admin::show::lists::mem(&seen),
@@ -161,7 +165,15 @@ fn config(hub: &Hub) -> Table {
     let mut table = Table::new(CONFIG);
     for entry in hub.setup.load().config.entries() {
         let changeable = if entry.changeable { "yes" } else { "no" };
-        table.push([entry.key.into(), entry.value.into(), entry.default.into(), changeable.into(), entry.note.into()]);
+        table.push([entry.key.into(), entry.value.into(), entry.default.into(), changeable.into()]);
+    }
+    table
+}
+
+fn config_notes(hub: &Hub) -> Table {
+    let mut table = Table::new(CONFIG_NOTES);
+    for note in &hub.setup.load().config.notes {
+        table.push([note.key.clone().into(), note.value.clone().into(), note.note.clone().into()]);
     }
     table
 }

@@ -1,5 +1,7 @@
 //! The configuration as rows of SHOW CONFIG.
 
+use std::collections::HashSet;
+
 use super::setting::Key;
 use super::tables::{Cluster, Database, Http, Metrics, Peer, Refusals, User};
 use super::webhook::Webhook;
@@ -20,12 +22,28 @@ pub struct ConfigEntry {
     pub default: String,
     /// Whether RELOAD changes it; else it needs a restart.
     pub changeable: bool,
-    /// What has become of a key of a pgbouncer.ini that pgsluice does not have under that name.
+}
+
+/// One row of SHOW CONFIG NOTES: what has become of a key of a pgbouncer.ini that is not taken as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigNote {
+    /// The key as it stands in the file, after its section where that is not the main one.
+    pub key: String,
+    /// What is written, without passwords.
+    pub value: String,
+    /// What pgsluice makes of it.
     pub note: String,
 }
 
+impl ConfigNote {
+    fn as_entry(&self) -> ConfigEntry {
+        ConfigEntry { key: self.key.clone(), value: self.value.clone(), default: String::new(), changeable: false }
+    }
+}
+
 impl Config {
-    /// Every key with the value that holds: those at the top of the file first, then table by table.
+    /// Every key with the value that holds: those at the top of the file first, then table by table. Keys that only a pgbouncer.ini
+    /// has come last.
     pub fn entries(&self) -> Vec<ConfigEntry> {
         let mut rows = self.general_entries();
         rows.extend(rows_of("maintenance", &self.maintenance, &Maintenance::default()));
@@ -53,7 +71,10 @@ impl Config {
         for (number, peer) in &self.peers {
             rows.extend(rows_of(&join("peers", &number.to_string()), peer, &Peer::default()));
         }
-        rows.extend(self.accounts.iter().cloned());
+        let known: HashSet<&str> = rows.iter().map(|row| row.key.as_str()).collect();
+        let foreign = self.notes.iter().filter(|note| !known.contains(note.key.as_str()));
+        let foreign: Vec<_> = foreign.map(ConfigNote::as_entry).collect();
+        rows.extend(foreign);
         rows
     }
 
@@ -105,7 +126,6 @@ pub(crate) fn rows_of(path: &str, now: &dyn Section, default: &dyn Section) -> V
         value: now.plain,
         default: default.plain,
         changeable: !now.key.restart,
-        note: String::new(),
     };
     now.shown().into_iter().zip(default.shown()).map(row).collect()
 }

@@ -272,7 +272,7 @@ impl Translation<'_> {
         self.account(entry, format!("taken as {name}"));
     }
 
-    /// A key that is not taken: said in the file that is printed, at start, and by SHOW CONFIG.
+    /// A key that is not taken: said in the file that is printed, at start, and by SHOW CONFIG NOTES.
     pub(super) fn leave(&mut self, entry: &Entry, why: &str) {
         self.out.comment(&format!("not taken: {} = {}", entry.key, one_line(&entry.value)));
         self.out.comment(&format!("  {why}"));

@@ -13,7 +13,7 @@ mod values;
 use std::path::{Path, PathBuf};
 
 use crate::config::file::error::{ConfigErrors, Finding};
-use crate::config::keys::entries::ConfigEntry;
+use crate::config::keys::entries::ConfigNote;
 use crate::config::{Config, Overrides};
 use emit::{Emitted, Emitter};
 use ini::Entry;
@@ -41,7 +41,7 @@ struct Translation<'t> {
     socket_folder: Option<PathBuf>,
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
-    accounts: Vec<ConfigEntry>,
+    notes: Vec<ConfigNote>,
 }
 
 /// For a comment or a line of the log; a password in a connection string is none of anybody's business.
@@ -70,15 +70,9 @@ impl Translation<'_> {
         self.account(entry, reason);
     }
 
-    /// A row of SHOW CONFIG for a key that is not one of ours.
+    /// A row of SHOW CONFIG NOTES for a key that is not one of ours.
     fn account(&mut self, entry: &Entry, note: String) {
-        self.accounts.push(ConfigEntry {
-            key: entry.path(),
-            value: one_line(&entry.value),
-            default: String::new(),
-            changeable: false,
-            note,
-        });
+        self.notes.push(ConfigNote { key: entry.path(), value: one_line(&entry.value), note });
     }
 }
 
@@ -87,7 +81,7 @@ impl Translation<'_> {
 struct Translated {
     toml: Emitted,
     warnings: Vec<Finding>,
-    accounts: Vec<ConfigEntry>,
+    notes: Vec<ConfigNote>,
 }
 
 fn failed(errors: Vec<Finding>, warnings: Vec<Finding>) -> ConfigErrors {
@@ -111,7 +105,7 @@ fn translate(text: &str, name: &str, path: Option<&Path>) -> Result<Translated, 
         socket_folder: None,
         errors: Vec::new(),
         warnings: Vec::new(),
-        accounts: Vec::new(),
+        notes: Vec::new(),
     };
     translation.out.comment(&format!("Made from {name}, a configuration of PgBouncer."));
     translation.out.blank();
@@ -124,9 +118,9 @@ fn translate(text: &str, name: &str, path: Option<&Path>) -> Result<Translated, 
     }
     translation.general(&of("pgbouncer"));
     translation.tables(&of("pgsluice"), &of("databases"), &of("users"), &of("peers"));
-    let Translation { out, errors, warnings, accounts, .. } = translation;
+    let Translation { out, errors, warnings, notes, .. } = translation;
     if errors.is_empty() {
-        Ok(Translated { toml: out.finish(), warnings, accounts })
+        Ok(Translated { toml: out.finish(), warnings, notes })
     } else {
         Err(failed(errors, warnings))
     }
@@ -139,13 +133,13 @@ pub(in crate::config) fn parse(
     path: Option<&Path>,
     overrides: &Overrides,
 ) -> Result<Config, ConfigErrors> {
-    let Translated { toml, warnings, accounts } = translate(text, name, path)?;
+    let Translated { toml, warnings, notes } = translate(text, name, path)?;
     let back =
         |findings: Vec<Finding>| findings.into_iter().map(|finding| toml.back(finding, name)).collect::<Vec<_>>();
     match Config::parse_toml(&toml.text, name, path, overrides) {
         Ok(mut config) => {
             config.warnings = warnings.into_iter().chain(back(config.warnings)).collect();
-            config.accounts = accounts;
+            config.notes = notes;
             Ok(config)
         }
         Err(errors) => Err(ConfigErrors {

@@ -201,6 +201,11 @@ impl Cluster {
         matches!(self.leader(), Leader::Contested(_))
     }
 
+    /// Whether several servers claim to be the primary where only one should, be it known or not which one is right.
+    pub fn has_rivals(&self) -> bool {
+        !self.multi_primary && self.claims(self.leader()).len() > 1
+    }
+
     /// Whether a server claims to be the primary beside another one.
     pub fn is_disputed(&self, at: usize) -> bool {
         let claims = self.upstreams.get(at).is_some_and(|upstream| upstream.role() == Role::Primary);

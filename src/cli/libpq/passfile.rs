@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::account::Account;
+use super::account::home;
 
 /// Bytes of the file that are read.
 const LARGEST: u64 = 1 << 20;
@@ -26,9 +26,8 @@ pub struct Place<'p> {
 
 /// Where the file is: `PGPASSFILE`, or `.pgpass` in the home folder.
 pub fn path() -> Option<PathBuf> {
-    let named = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || named("HOME").or_else(|| Account::own().map(|account| account.home));
-    named("PGPASSFILE").or_else(|| Some(home()?.join(".pgpass")))
+    let named = env::var_os("PGPASSFILE").filter(|value| !value.is_empty()).map(PathBuf::from);
+    named.or_else(|| Some(home()?.join(".pgpass")))
 }
 
 /// The password of the first line that fits. None too if there is no such file.

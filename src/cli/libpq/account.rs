@@ -29,6 +29,12 @@ impl Account {
     }
 }
 
+/// The home folder.
+pub fn home() -> Option<PathBuf> {
+    let named = std::env::var_os("HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    named.or_else(|| Account::own().map(|account| account.home))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

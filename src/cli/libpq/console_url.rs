@@ -1,6 +1,7 @@
 //! Which console a command goes to: a URL, and for what that leaves out the environment variables of libpq:
 //! <https://www.postgresql.org/docs/current/libpq-envars.html>
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::account::Account;
@@ -36,7 +37,8 @@ pub fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<
         missing.push(("user", user.unwrap_or_else(|| "postgres".to_owned())));
     }
     if hosts.is_empty() && !has("host") {
-        missing.push(("host", variable("PGHOST").unwrap_or_else(|| HOST.to_owned())));
+        let address = hostaddr(url, &variable)?.map(|address| address.to_string());
+        missing.push(("host", variable("PGHOST").or(address).unwrap_or_else(|| HOST.to_owned())));
     }
     if !has("port") {
         let port = variable("PGPORT").map(|port| port_of(&port)).transpose()?;
@@ -50,7 +52,7 @@ pub fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<
             missing.push((name, value));
         }
     }
-    let mut full = url.to_owned();
+    let mut full = without(url, &["hostaddr", "service", "servicefile"]);
     for (name, value) in missing {
         let separator = if full.contains('?') { '&' } else { '?' };
         full.push_str(&format!("{separator}{name}={}", escaped(&value)));
@@ -71,10 +73,29 @@ pub fn connect_timeout(url: &str, variable: impl Fn(&str) -> Option<String>) -> 
     Ok(u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs))
 }
 
-fn parameter<'u>(url: &'u str, name: &str) -> Option<&'u str> {
+/// Where to connect to, whatever the host is called.
+///
+/// # Errors
+/// It is no IP address.
+pub fn hostaddr(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<IpAddr>, String> {
+    let given = parameter(url, "hostaddr").map(str::to_owned).or_else(|| variable("PGHOSTADDR"));
+    // Of a list the first counts, as with hosts.
+    let given = given.as_deref().and_then(|list| list.split(',').next()).filter(|first| !first.is_empty());
+    given.map(|text| text.parse().map_err(|_| format!("could not parse network address \"{text}\""))).transpose()
+}
+
+fn without(url: &str, names: &[&str]) -> String {
+    let Some((start, query)) = url.split_once('?') else { return url.to_owned() };
+    let is_kept = |pair: &&str| !names.contains(&pair.split('=').next().unwrap_or_default());
+    let kept: Vec<_> = query.split('&').filter(is_kept).collect();
+    if kept.is_empty() { start.to_owned() } else { format!("{start}?{}", kept.join("&")) }
+}
+
+/// A parameter of a URL as it is written; an empty one counts as left out.
+pub fn parameter<'u>(url: &'u str, name: &str) -> Option<&'u str> {
     let (_, query) = url.split_once('?')?;
     let mut pairs = query.split('&').filter_map(|parameter| parameter.split_once('='));
-    pairs.find(|(given, _)| *given == name).map(|(_, value)| value)
+    pairs.find(|(given, value)| *given == name && !value.is_empty()).map(|(_, value)| value)
 }
 
 fn port_of(text: &str) -> Result<String, String> {
@@ -122,6 +143,9 @@ mod tests {
                 "postgres://u@?host=/run&port=6432&sslmode=disable",
             ),
             ("postgres://u@h?sslmode=require", "PGSSLMODE=disable", "postgres://u@h?sslmode=require&port=6432"),
+            ("postgres://u@?hostaddr=::1", "PGHOSTADDR=10.0.0.1", "postgres://u@?host=::1&port=6432"),
+            ("postgres://u@/", "PGHOSTADDR=10.0.0.1,10.0.0.2", "postgres://u@/?host=10.0.0.1&port=6432"),
+            ("postgres://u@?service=x&sslmode=allow", "PGHOST=h PGPORT=1", "postgres://u@?sslmode=allow&host=h&port=1"),
             ("nonsense", "USER=me", "nonsense"),
         ] {
             assert_eq!(complete(url, with(variables)).as_deref(), Ok(full), "{url} {variables}");
