@@ -135,8 +135,9 @@ pub struct MaintenanceTarget {
 pub struct ConsoleArgs {
     /// The console to send the command to, such as postgres://dba@127.0.0.1:6432/pgsluice
     ///
-    /// What the URL leaves out comes from PGHOST (127.0.0.1), PGPORT (6432), PGUSER, PGPASSWORD, PGSSLMODE,
-    /// PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGCONNECT_TIMEOUT and ~/.pgpass (PGPASSFILE), as with psql.
+    /// What the URL leaves out comes from a service (PGSERVICE, PGSERVICEFILE), PGHOST (127.0.0.1), PGHOSTADDR, PGPORT (6432),
+    /// PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGCONNECT_TIMEOUT and ~/.pgpass (PGPASSFILE), as
+    /// with psql.
     #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN, hide_default_value = true, env = "PGSLUICE_ADMIN", hide_env_values = true)]
     pub admin: UpstreamUrl,
 

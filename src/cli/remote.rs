@@ -1,6 +1,7 @@
 //! `pgsluice maintenance …`: the console's commands from the command line.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::{Failure, complain, print};
@@ -17,7 +18,7 @@ use crate::events::Bus;
 use crate::net::TcpOptions;
 use crate::protocol::ErrorFields;
 use crate::proxy::setup::cluster;
-use crate::server::address::Address;
+use crate::server::Address;
 use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::own_query::{Answer, Row};
 use crate::sql::lex::quote;
@@ -189,7 +190,7 @@ fn console(url: &str) -> Result<Console, String> {
     }
     if let Some(ip) = hostaddr(url, variable)? {
         if let Some(host) = address.host() {
-            tls = tls.verifying(host);
+            tls = Arc::new(tls.verifying(host));
         }
         address = Address::Tcp { host: ip.to_string(), port: address.port() };
     }

@@ -94,8 +94,8 @@ impl ServerTls {
 
     /// For a host that is reached by an address of another form: this name is asked for and verified.
     #[must_use]
-    pub fn verifying(self, host: &str) -> Self {
-        Self { name: Some(host.into()), ..self }
+    pub fn verifying(&self, host: &str) -> Self {
+        Self { name: Some(host.into()), ..self.clone() }
     }
 
     /// What to try in which order. Never TLS over a unix socket, as in libpq: that is the caller's to know.
