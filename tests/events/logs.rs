@@ -202,6 +202,8 @@ fn the_form_of_open_telemetry_has_its_names() {
     assert_eq!((&attributes["db.namespace"], &attributes["user.name"]), (&"app".into(), &"app".into()));
     assert_eq!(attributes["client.address"], "127.0.0.1");
     assert!(attributes["client.port"].is_u64() && attributes["pgsluice.times"] == 1, "{line}");
-    let slow: Value = serde_json::from_str(&until_line(&proxy, "slow_statement")).unwrap();
-    assert!(slow["Attributes"]["db.query.text"].as_str().unwrap().contains("pg_sleep($1)"), "{slow}");
+    // On a busy machine others may be slow, too.
+    let slow = lines(&proxy, "slow_statement");
+    let statement = |line: &String| serde_json::from_str::<Value>(line).unwrap()["Attributes"]["db.query.text"].clone();
+    assert!(slow.iter().any(|line| statement(line).as_str().unwrap().contains("pg_sleep($1)")), "{slow:?}");
 }
