@@ -142,6 +142,17 @@ async function journey(browser) {
   await page.keyboard.type("app");
   await page.keyboard.press("Enter");
   await mode("Open");
+
+  // It closes by itself, for its own setting, and opens by itself.
+  await server("degrade");
+  await mode("Degraded");
+  await page.locator("#meaning", { hasText: "default_transaction_read_only" }).waitFor();
+  await page.getByRole("button", { name: "app degraded" }).waitFor();
+  assert.equal(await page.locator("#open").isVisible(), false, "no command opens what has closed by itself");
+  await audit(page, "degraded");
+  await picture(page, "status-page-degraded");
+  await server("recover");
+  await mode("Open");
   await page.click("#sign-out");
   await page.locator("#token").waitFor();
   assert.equal(await page.evaluate(() => sessionStorage.length), 0, "the token is forgotten");

@@ -16,6 +16,7 @@ mod api;
 #[path = "../certificates/mod.rs"]
 mod certificates;
 mod crowd;
+mod degraded;
 mod document;
 mod page;
 mod readiness;

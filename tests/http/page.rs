@@ -8,6 +8,10 @@ use pgsluice_fixtures::drivers;
 
 use crate::stand::{LONG, OPERATE, READ, Stand};
 
+fn by_superuser(stand: &Stand, sql: &str) {
+    stand.cluster.primary().psql_in("postgres", sql).unwrap();
+}
+
 /// The script tells what it wants to happen to the server, one word in a line, and is told when it has.
 #[test]
 fn a_maintenance_from_the_status_page() {
@@ -52,6 +56,13 @@ fn a_maintenance_from_the_status_page() {
                         .unwrap_err();
                 }
             }
+            "degrade" => {
+                let mut raw = stand.connect("app", "app");
+                raw.query("SELECT 1", LONG).unwrap();
+                app = Some(raw);
+                by_superuser(&stand, "ALTER DATABASE app SET default_transaction_read_only = on");
+            }
+            "recover" => by_superuser(&stand, "ALTER DATABASE app RESET default_transaction_read_only"),
             "stop" => stand.proxy.kill_9(),
             "start" => stand.proxy.start_again().unwrap(),
             _ => {

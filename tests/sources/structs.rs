@@ -60,7 +60,7 @@ fn no_struct_on_a_clients_path_grows() {
             assert!(booleans <= BOOLEANS, "{name} in {} has {booleans} booleans", source.path.display());
         }
     }
-    assert!(known > 50, "structs are found");
+    assert!(known > 40, "structs are found: {known}");
 }
 
 #[test]

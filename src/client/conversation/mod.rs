@@ -11,4 +11,3 @@ pub(in crate::client) mod protocol_state;
 pub(in crate::client) mod run;
 pub(in crate::client) mod server_errors;
 pub(in crate::client) mod server_messages;
-mod slow_statement;

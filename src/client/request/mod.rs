@@ -7,4 +7,5 @@ mod function_call;
 pub(in crate::client) mod pgsluice_settings;
 mod simple_query;
 mod situation;
+mod slow_statement;
 pub(in crate::client) mod statement_mode;

@@ -75,6 +75,8 @@ pub struct Modes {
 pub struct Brief {
     database: String,
     mode: &'static str,
+    /// Why it is not read_write, as `/v1/databases` has it.
+    cause: Option<&'static str>,
     since: Option<String>,
     message: Option<String>,
 }
@@ -215,6 +217,7 @@ async fn look(api: &Api, identity: &Identity, of: &Of) -> Status {
     let databases = rows.into_iter().take(DATABASES).map(|row| Brief {
         database: row.database,
         mode: row.mode.as_str(),
+        cause: row.terms.as_ref().map(|terms| terms.cause.word()),
         since: (row.epoch.0 > 0).then(|| row.since.to_string()),
         message: row.terms.and_then(|terms| terms.message),
     });

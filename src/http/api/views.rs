@@ -156,6 +156,11 @@ pub struct DatabaseView {
     epoch: u64,
     /// Since when the mode holds; null for a database that was never closed.
     since: Option<String>,
+    /// Why it is not read_write: `operator`, `state_lost` (nobody knows what was said), or by itself and until the servers say
+    /// otherwise: `primary_lost`, `no_primary`, `own_setting`.
+    cause: Option<&'static str>,
+    /// The same in a sentence.
+    reason: Option<String>,
     message: Option<String>,
     /// When writes are expected back.
     until: Option<String>,
@@ -196,6 +201,8 @@ impl DatabaseView {
             maintenance: row.maintenance,
             epoch: row.epoch.0,
             since: (row.epoch.0 > 0).then(|| time(row.since)),
+            cause: terms.map(|terms| terms.cause.word()),
+            reason: row.reason.clone(),
             message: terms.and_then(|terms| terms.message.clone()),
             until: terms.and_then(|terms| terms.until).map(time),
             expire_at: terms.and_then(|terms| terms.expire_at).map(time),

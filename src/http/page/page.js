@@ -4,6 +4,10 @@
 
 const $ = (id) => document.getElementById(id);
 const MODES = { read_write: "Open", draining: "Draining", read_only: "Closed to writes", offline: "Offline" };
+// What a database closes for by itself. No command opens it then.
+const BY_ITSELF = new Set(["primary_lost", "no_primary", "own_setting"]);
+const byItself = (one) => one.mode !== "read_write" && BY_ITSELF.has(one.cause);
+const modeOf = (one) => (byItself(one) ? { read_only: "Degraded", offline: "Down" }[one.mode] : null) || MODES[one.mode];
 
 const app = {
   token: sessionStorage.getItem("token"),
@@ -247,9 +251,9 @@ function drawSide(status) {
   const modes = status.modes;
   const parts = [[modes.draining, "draining"], [modes.read_only, "closed"], [modes.offline, "offline"], [modes.read_write, "open"]];
   set($("modes"), parts.filter(([n]) => n).map(([n, word]) => `${count(n)} ${word}`).join(" · ") || "No database");
-  const key = status.databases.map((one) => [one.database, one.mode, one.database === app.database]);
+  const key = status.databases.map((one) => [one.database, one.mode, one.cause, one.database === app.database]);
   fill($("databases"), key, () => status.databases.map((one) => {
-    const mode = { read_write: "open", read_only: "closed" }[one.mode] || one.mode;
+    const mode = byItself(one) ? modeOf(one).toLowerCase() : { read_write: "open", read_only: "closed" }[one.mode] || one.mode;
     const button = el("button", { type: "button", "data-mode": one.mode, "aria-current": one.database === app.database ? "true" : null },
       el("span", {}, one.database), el("small", {}, mode));
     button.addEventListener("click", () => choose(one.database));
@@ -259,7 +263,10 @@ function drawSide(status) {
   set($("more"), more > 0 ? `and ${count(more)} more: search` : "");
 }
 
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 function meaning(one) {
+  if (byItself(one)) return `${sentence(one.reason || "")}. It opens by itself when its servers take writes again.`;
   const waits = one.in_flight === 1 ? "1 transaction" : `${count(one.in_flight)} transactions`;
   switch (one.mode) {
     case "read_write": return "Reads and writes pass.";
@@ -291,9 +298,9 @@ function fact(name, value, small, copy) {
 
 function drawHero(one) {
   document.body.dataset.mode = one.mode;
-  document.title = `${MODES[one.mode]} · ${one.database} · pgsluice`;
+  document.title = `${modeOf(one)} · ${one.database} · pgsluice`;
   set($("name"), one.database);
-  set($("mode"), MODES[one.mode]);
+  set($("mode"), modeOf(one));
   set($("meaning"), meaning(one));
   show($("message"), Boolean(one.message));
   set($("message"), one.message || "");
@@ -304,11 +311,12 @@ function drawHero(one) {
   if (one.expire_at) parts.push(["Opens by itself", ahead(one.expire_at, "due"), time(one.expire_at)]);
   if (one.quiesced_at) parts.push(["Nothing changes since", time(one.quiesced_at), one.quiesced_at, one.quiesced_at]);
   if (one.quiesced_lsn) parts.push(["WAL position", one.quiesced_lsn, "of the primary, after that", one.quiesced_lsn]);
-  if (one.reads && one.mode !== "offline") parts.push(["Reads go to", { any: "any server", replica: "replicas", primary: "the primary" }[one.reads]]);
+  if (one.reads && one.mode !== "offline" && !byItself(one)) parts.push(["Reads go to", { any: "any server", replica: "replicas", primary: "the primary" }[one.reads]]);
   parts.push(["Epoch", String(one.epoch)]);
   fill($("facts"), parts, () => parts.map((part) => fact(...part)));
   const operates = app.role === "operate";
-  const open = one.mode === "read_write";
+  // A person may close what has closed by itself: it stays closed then when the servers are back.
+  const open = one.mode === "read_write" || byItself(one);
   show($("actions"), operates && one.mode !== "draining");
   show($("read-only-role"), !operates);
   show($("close"), open);
@@ -447,7 +455,7 @@ function drawWriters(one, operations) {
   ]);
   show($("writers-none"), one.operators.length === 0);
   const last = operations.find((op) => op.state === "done" && op.result?.some((row) => row.database === one.database && row.foreign_writers !== undefined));
-  const foreign = one.mode === "read_write" ? "" : last?.result.find((row) => row.database === one.database)?.foreign_writers || "";
+  const foreign = one.mode === "read_write" || byItself(one) ? "" : last?.result.find((row) => row.database === one.database)?.foreign_writers || "";
   show($("foreign"), Boolean(foreign));
   set($("foreign"), foreign ? `Past this proxy: ${foreign}` : "");
 }
