@@ -82,7 +82,7 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
         match (&mut block, line.strip_prefix("```")) {
             (None, Some(language)) => {
                 assert!(
-                    ["sh", "sql", "toml", "text", "json", "console", "mermaid"].contains(&language),
+                    ["sh", "sql", "toml", "text", "json", "console", "python", "mermaid"].contains(&language),
                     "{file}:{}: ```{language}",
                     at + 1
                 );
