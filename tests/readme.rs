@@ -1,9 +1,9 @@
 //! What README and docs show is true: every command in them is run here, in the order in which a reader meets them.
 //!
 //! Blocks of `sh` are run line by line, blocks of `sql` on the console, and so is code in a sentence that begins with
-//! `pgsluice`; the README's `toml` is the configuration. Folders and the password are changed, and where the machine gives no
-//! network of one's own, in which every port is free, the ports too. `sudo` is one of ours that makes no users. A line that
-//! ends in `# refused` fails, with the words that the page shows.
+//! `pgsluice`. A block of `sql` that begins with CREATE is for the server. The README's `toml` is the configuration. Folders and
+//! the password are changed, and where the machine gives no network of one's own, in which every port is free, the ports too.
+//! `sudo` is one of ours that makes no users. A line that ends in `# refused` fails, with the words that the page shows.
 
 #![allow(
     clippy::expect_used,
@@ -47,6 +47,8 @@ struct Shown {
 enum What {
     Shell(String),
     Console(String),
+    /// Statements for the server itself.
+    Server(String),
 }
 
 impl Shown {
@@ -57,7 +59,7 @@ impl Shown {
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (What::Shell(text) | What::Console(text)) = &self.what;
+        let (What::Shell(text) | What::Console(text) | What::Server(text)) = &self.what;
         write!(f, "{}:{}: {text}", self.file, self.line)
     }
 }
@@ -82,7 +84,7 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
         match (&mut block, line.strip_prefix("```")) {
             (None, Some(language)) => {
                 assert!(
-                    ["sh", "sql", "toml", "text", "json", "console", "python", "mermaid"].contains(&language),
+                    ["sh", "sql", "toml", "text", "json", "console", "python", "yaml", "mermaid"].contains(&language),
                     "{file}:{}: ```{language}",
                     at + 1
                 );
@@ -91,6 +93,8 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
             (Some((language, text)), Some(_)) => {
                 if *language == "toml" {
                     tomls.push(std::mem::take(text));
+                } else if *language == "sql" && !text.is_empty() {
+                    show(What::Server(std::mem::take(text)));
                 }
                 block = None;
             }
@@ -98,7 +102,10 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
                 "sh" => show(What::Shell(line.to_owned())),
                 "sql" => {
                     text.push_str(line);
-                    if text.ends_with(';') {
+                    // What makes something is for the server, and goes there at the end of its block.
+                    if text.starts_with("CREATE ") {
+                        text.push('\n');
+                    } else if text.ends_with(';') {
                         show(What::Console(std::mem::take(text)));
                     }
                 }
@@ -219,6 +226,12 @@ impl World {
                 let mut psql = Command::new("psql");
                 psql.args(["-h", "127.0.0.1", "-d", "pgsluice", "-U", user, "-c", text]);
                 psql.args(["-p", &self.port().to_string()]);
+                psql
+            }
+            What::Server(text) => {
+                let mut psql = Command::new("psql");
+                psql.args(["-h", "127.0.0.1", "-d", "app", "-U", SUPERUSER, "-v", "ON_ERROR_STOP=1", "-c", text]);
+                psql.args(["-p", &self.cluster.primary().port().to_string()]);
                 psql
             }
         };

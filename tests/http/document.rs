@@ -18,6 +18,9 @@ fn every_route_is_in_the_document_and_every_entry_of_it_is_a_route() {
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
             let answer = stand.ask(method, &asked, OPERATE, "", "");
             let is_route = answer.status != 405;
+            let unknown = stand.ask(method, &asked, "", "", "").status;
+            let is_public = methods[method.to_lowercase()]["security"].as_array().is_some();
+            assert!(!is_route || is_public || unknown == 401, "{method} {path}: {unknown} without a token");
             assert_eq!(is_route, known.iter().any(|one| one == method), "{method} {path}: {answer:?}");
             if is_route {
                 let responses = &methods[method.to_lowercase()]["responses"];
@@ -50,18 +53,43 @@ fn references(document: &Value, part: &Value) {
     }
 }
 
+/// What a schema cannot say. All other answers are held against the document.
+const EXPECTED: &str = r#"
+[checks]
+# Its wrong tokens make the address wait: 429. That nothing is answered without a token is tested above.
+ignored_auth.enabled = false
+# 422: the same Idempotency-Key for another command.
+positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429]
+
+# It says by 503 that a database cannot be written: what it is for.
+[[operations]]
+include-operation-id = "readyz"
+checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 503]
+
+# `until` lies ahead, and times are at most a year.
+[[operations]]
+include-operation-id = ["maintenance_on", "offline"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 422, 429]
+"#;
+
 /// Requests that are made up from the document, right ones and wrong ones: 0 failures.
 #[test]
 #[ignore = "long, and fetches schemathesis: make conformance-api"]
 fn schemathesis_finds_nothing() {
     let program = pgsluice_fixtures::drivers::schemathesis().expect("schemathesis can be had");
     let stand = Stand::new("", "banner_public = true");
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("schemathesis.toml");
+    std::fs::write(&config, EXPECTED).unwrap();
     let examples = std::env::var("PGSLUICE_TEST_EXAMPLES").unwrap_or_else(|_| "50".into());
     let said = std::process::Command::new(program)
+        .arg("--config-file")
+        .arg(&config)
         .args(["run", &format!("http://127.0.0.1:{}/openapi.json", stand.http_port())])
         .args(["--header", &format!("Authorization: Bearer {OPERATE}"), "--max-examples", &examples, "--no-color"])
         .args(["--request-timeout", "60"])
-        .current_dir(std::env::temp_dir())
+        .current_dir(folder.path())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&said.stdout);

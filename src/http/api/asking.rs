@@ -14,7 +14,6 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-use crate::config::parse_duration;
 use crate::gate::Target;
 use crate::http::Api;
 use crate::http::problem::Problem;
@@ -27,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// How long a command is waited for if nobody says: what only takes a moment is answered with its outcome.
 const USUAL_WAIT: Duration = Duration::from_secs(1);
+/// Rows that a page can have before it.
+const LAST_ROW: usize = 2_147_483_647;
 /// Characters of an Idempotency-Key.
 const LONGEST_KEY: usize = 255;
 
@@ -95,7 +96,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for Given<T> {
 pub struct Patience {
     /// How long the answer may be waited for, at most 10 min: seconds, or a time with its unit such as `500ms` or `2min`. The answer
     /// is 200 or the error if the command is over by then, else 202.
-    #[param(pattern = r"^([0-9]{1,2}|[0-9]{1,4}ms|[0-9]{1,2}s|[0-9]min)$")]
+    #[param(pattern = r"^((600|[1-5]?[0-9]{1,2})s?|(600000|[1-5]?[0-9]{1,5})ms|(10|[0-9])min)$")]
     wait: Option<String>,
 }
 
@@ -125,9 +126,14 @@ impl Patience {
 }
 
 fn read_wait(text: &str) -> Option<Duration> {
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => parse_duration(text).ok()?,
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: u64 = number.parse().ok()?;
+    let wait = match unit {
+        "" | "s" => Duration::from_secs(number),
+        "ms" => Duration::from_millis(number),
+        "min" => Duration::from_secs(number.checked_mul(60)?),
+        _ => return None,
     };
     (wait <= LONGEST_WAIT).then_some(wait)
 }
@@ -138,7 +144,8 @@ fn read_wait(text: &str) -> Option<Duration> {
 /// It is empty, too long, or not plain text.
 pub fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
+    let plain = |key: &&str| key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let key = value.to_str().ok().filter(|key| (1..=LONGEST_KEY).contains(&key.len())).filter(plain);
     let wrong = || Problem::bad_request(format!("Idempotency-Key has 1 to {LONGEST_KEY} plain characters"));
     key.map(|key| Some(key.to_owned())).ok_or_else(wrong)
 }
@@ -157,7 +164,7 @@ pub struct Paging {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// Rows before the page.
-    #[param(minimum = 0, default = 0)]
+    #[param(minimum = 0, maximum = 2_147_483_647, default = 0)]
     offset: Option<usize>,
 }
 
@@ -171,7 +178,11 @@ impl Paging {
         if !(1..=1000).contains(&limit) {
             return Err(Problem::bad_request("limit is from 1 to 1000"));
         }
-        Ok((self.offset.unwrap_or(0), limit))
+        let offset = self.offset.unwrap_or(0);
+        if offset > LAST_ROW {
+            return Err(Problem::bad_request(format!("offset is from 0 to {LAST_ROW}")));
+        }
+        Ok((offset, limit))
     }
 }
 
@@ -186,6 +197,8 @@ mod tests {
         assert_eq!(wait("30").unwrap(), Duration::from_secs(30));
         assert_eq!(wait("500ms").unwrap(), Duration::from_millis(500));
         assert!(wait("").is_err() && wait("11min").is_err() && wait("-1").is_err() && wait("soon").is_err());
+        assert!(wait("0.5").is_err() && wait(" 5").is_err() && wait("18446744073709551615min").is_err());
+        assert_eq!((wait("10min").unwrap(), wait("600").unwrap()), (LONGEST_WAIT, LONGEST_WAIT));
         let by_header = |text: &str| Patience::default().read(&prefer(text)).unwrap();
         assert_eq!(by_header("respond-async, wait=5"), Duration::from_secs(5));
         assert_eq!(by_header("respond-async"), Duration::ZERO);

@@ -27,7 +27,8 @@ use crate::http::problem::Problem;
 #[utoipa::path(post, path = "/v1/databases/{database}/check", operation_id = "check", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     responses(Commanded, Refused))]
 pub async fn check(
@@ -55,7 +56,8 @@ pub struct Announcement {
 #[utoipa::path(post, path = "/v1/databases/{database}/announcement", operation_id = "announce", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     request_body = Announcement, responses(Commanded, Refused))]
 pub async fn announce(
@@ -87,7 +89,8 @@ pub struct Rehearsal {
 #[utoipa::path(put, path = "/v1/databases/{database}/rehearsal", operation_id = "rehearse", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     request_body = Rehearsal, responses(Commanded, Refused))]
 pub async fn rehearse(
@@ -111,7 +114,8 @@ pub async fn rehearse(
 #[utoipa::path(delete, path = "/v1/databases/{database}/rehearsal", operation_id = "end_rehearsal", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     responses(Commanded, Refused))]
 pub async fn end_rehearsal(

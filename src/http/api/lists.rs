@@ -10,7 +10,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{IntoParams, PartialSchema, ToSchema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::asking::{Asked, Paging};
 use super::views::{Page, Refused, object, page_schema};
@@ -22,17 +22,12 @@ use crate::http::Api;
 use crate::http::access::{Identity, Reader};
 use crate::http::problem::Problem;
 
-/// Which rows.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+/// Which rows. Each list has the columns that its entry in the document names.
+#[derive(Debug, Deserialize)]
 pub struct Filter {
-    /// Those of this database only.
     database: Option<String>,
-    /// Those of this user only.
     user: Option<String>,
-    /// Those in this state only, such as `waiting`.
     state: Option<String>,
-    /// Those of this cluster only.
     cluster: Option<String>,
 }
 
@@ -97,7 +92,12 @@ list!(Servers, Show::Servers);
 list!(Upstreams, Show::Upstreams);
 
 /// Pools: a row for each pair of database and user
-#[utoipa::path(get, path = "/v1/pools", operation_id = "pools", tag = "process", params(Paging, Filter),
+#[utoipa::path(get, path = "/v1/pools", operation_id = "pools", tag = "process",
+    params(
+        Paging,
+        ("database" = Option<String>, Query, description = "Those of this database only"),
+        ("user" = Option<String>, Query, description = "Those of this user only"),
+    ),
     responses((status = 200, description = "Rows of SHOW POOLS", body = Pools), Refused))]
 pub async fn pools(
     Reader(identity): Reader,
@@ -109,7 +109,13 @@ pub async fn pools(
 }
 
 /// Clients
-#[utoipa::path(get, path = "/v1/clients", operation_id = "clients", tag = "process", params(Paging, Filter),
+#[utoipa::path(get, path = "/v1/clients", operation_id = "clients", tag = "process",
+    params(
+        Paging,
+        ("database" = Option<String>, Query, description = "Those of this database only"),
+        ("user" = Option<String>, Query, description = "Those of this user only"),
+        ("state" = Option<String>, Query, description = "Those in this state only"),
+    ),
     responses((status = 200, description = "Rows of SHOW CLIENTS", body = Clients), Refused))]
 pub async fn clients(
     Reader(identity): Reader,
@@ -121,7 +127,13 @@ pub async fn clients(
 }
 
 /// Server connections
-#[utoipa::path(get, path = "/v1/servers", operation_id = "servers", tag = "process", params(Paging, Filter),
+#[utoipa::path(get, path = "/v1/servers", operation_id = "servers", tag = "process",
+    params(
+        Paging,
+        ("database" = Option<String>, Query, description = "Those of this database only"),
+        ("user" = Option<String>, Query, description = "Those of this user only"),
+        ("state" = Option<String>, Query, description = "Those in this state only"),
+    ),
     responses((status = 200, description = "Rows of SHOW SERVERS", body = Servers), Refused))]
 pub async fn servers(
     Reader(identity): Reader,
@@ -133,7 +145,12 @@ pub async fn servers(
 }
 
 /// Servers, as the monitor last saw them
-#[utoipa::path(get, path = "/v1/upstreams", operation_id = "upstreams", tag = "process", params(Paging, Filter),
+#[utoipa::path(get, path = "/v1/upstreams", operation_id = "upstreams", tag = "process",
+    params(
+        Paging,
+        ("state" = Option<String>, Query, description = "Those in this state only"),
+        ("cluster" = Option<String>, Query, description = "Those of this cluster only"),
+    ),
     responses((status = 200, description = "Rows of SHOW UPSTREAMS", body = Upstreams), Refused))]
 pub async fn upstreams(
     Reader(identity): Reader,

@@ -30,18 +30,25 @@ pub struct Options {
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     message: Option<String>,
     /// When writes are expected back: an RFC 3339 time that lies ahead, or `infinity`.
+    #[schema(pattern = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.*|infinity)$")]
     until: Option<String>,
     /// The gate opens by itself after this time, such as `2h`. `0`: it does not.
+    #[schema(pattern = r"^([0-9]+(\.[0-9]+)?(us|ms|s|min|h|d)|0)$")]
     expire: Option<String>,
     /// `reject` or `hold`.
+    #[schema(pattern = "^(reject|hold)$")]
     writes: Option<String>,
     /// How long a held write waits, such as `10s`.
+    #[schema(pattern = r"^([0-9]+(\.[0-9]+)?(us|ms|s|min|h|d)|0)$")]
     hold_timeout: Option<String>,
     /// How long open transactions may take to end, such as `30s`.
+    #[schema(pattern = r"^([0-9]+(\.[0-9]+)?(us|ms|s|min|h|d)|0)$")]
     drain_timeout: Option<String>,
     /// `cancel` or `revert`: what happens to those that do not.
+    #[schema(pattern = "^(cancel|revert)$")]
     on_timeout: Option<String>,
     /// `any`, `replica` or `primary`: where reads go.
+    #[schema(pattern = "^(any|replica|primary)$")]
     reads: Option<String>,
     /// Close even where the check for hidden writes does not work.
     accept_unchecked: Option<bool>,
@@ -147,7 +154,8 @@ pub async fn look(_: Reader, State(api): State<Arc<Api>>, name: Name) -> Result<
 #[utoipa::path(put, path = "/v1/databases/{database}/maintenance", operation_id = "maintenance_on", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     request_body = Option<Options>, responses(Commanded, Refused))]
 pub async fn on(
@@ -168,7 +176,8 @@ pub async fn on(
 #[utoipa::path(delete, path = "/v1/databases/{database}/maintenance", operation_id = "maintenance_off", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience, Unsaved,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     responses(Commanded, Refused))]
 pub async fn off(
@@ -189,7 +198,8 @@ pub async fn off(
 #[utoipa::path(put, path = "/v1/databases/{database}/offline", operation_id = "offline", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     request_body = Option<Options>, responses(Commanded, Refused))]
 pub async fn offline(
@@ -210,7 +220,8 @@ pub async fn offline(
 #[utoipa::path(delete, path = "/v1/databases/{database}/offline", operation_id = "online", tag = "maintenance",
     params(
         ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience, Unsaved,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
+            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
     ),
     responses(Commanded, Refused))]
 pub async fn online(
