@@ -32,7 +32,10 @@ fn a_database_that_has_closed_by_itself_says_why_and_no_command_opens_it() {
     assert_eq!((&status["selected"]["cause"], &status["selected"]["reason"]), (&closed["cause"], &closed["reason"]));
     assert_eq!(ready("/readyz?database=app").status, 200, "it can be read");
     let writes = ready("/readyz?for=writes");
-    assert!(writes.status == 503 && writes.body.contains("app: writes: ") && writes.body.contains("read-only"), "{writes:?}");
+    assert!(
+        writes.status == 503 && writes.body.contains("app: writes: ") && writes.body.contains("read-only"),
+        "{writes:?}"
+    );
 
     assert_eq!(stand.command("PUT", "/v1/databases/app/maintenance?wait=30s", "{}").status, 200);
     wait_for(&stand, "read_only", Some("operator"));

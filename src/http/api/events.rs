@@ -33,7 +33,7 @@ const ALIVE: Duration = Duration::from_secs(15);
 #[into_params(parameter_in = Query)]
 pub struct Since {
     /// Those with a larger id than this one, oldest first; without it, the newest.
-    #[param(minimum = 0, maximum = 9_223_372_036_854_775_807)]
+    #[param(minimum = 0)]
     after: Option<u64>,
     /// At most so many.
     #[param(minimum = 1, maximum = 1000, default = 100)]
