@@ -103,7 +103,8 @@ impl DatabaseReadiness {
             };
         }
         let (reads, writes) = served(database);
-        let reads = reads.if_served(&now.reads);
+        // While the gate is open reads wait for a primary that is lost for a moment: no reason to go out of service.
+        let reads = if now.mode == Mode::ReadWrite { reads } else { reads.if_served(&now.reads) };
         let writes = if is_intended { Readiness::intended("in maintenance") } else { writes.if_served(&now.writes) };
         Self { database: name, reads, writes }
     }
