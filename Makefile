@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser conformance-api lint fmt
+.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus conformance-api lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
@@ -52,6 +52,10 @@ release: postgres
 browser:
 	@fixtures/get-browser
 
+# Prometheus, for the tests of alerts and metrics, likewise.
+prometheus:
+	@fixtures/get-prometheus "$(target)/fixtures/prometheus"
+
 # Server binaries from the system's packages, unless some are found.
 postgres:
 	@fixtures/get-postgres
@@ -63,7 +67,7 @@ demo: postgres
 	$(CARGO) build --locked --profile demo --workspace --bin pgsluice --example demo
 	@exec "$(target)/demo/examples/demo" "$(target)/demo/pgsluice"
 
-test: postgres browser
+test: postgres browser prometheus
 	$(CARGO) test --locked --workspace
 
 # The long runs.

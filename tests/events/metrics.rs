@@ -7,7 +7,7 @@ use pgsluice_fixtures::raw::message::query;
 use pgsluice_fixtures::{Proxy, wait};
 
 use crate::http::get;
-use crate::stand::{SOON, config, console, proxy_with, raw, rows};
+use crate::stand::{SOON, config, console, proxy_with, raw, rows, tool};
 
 pub const HTTP: &str = "[http]\nlisten = \"127.0.0.1:{port:http}\"\n[metrics]\npublic = true\n";
 
@@ -30,17 +30,14 @@ fn names(text: &str) -> Vec<&str> {
 
 #[test]
 fn promtool_finds_nothing_wrong_whatever_names_databases_have_and_every_metric_is_documented() {
+    let Some(promtool) = tool("promtool") else { return };
     let odd = "[databases.\"sl\\\\ash \\\"quoted\\\" {x}\"]\ndbname = \"app\"\n";
     let proxy = proxy_with(&config("", &format!("{odd}{HTTP}pgbouncer_names = true\n")));
     let mut app = raw(&proxy, "app", "app");
     rows(&mut app, "select 1");
     let text = scrape(&proxy);
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut promtool =
+        Command::new(promtool).args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // The names of pgbouncer_exporter are not ours to mend.
     let ours: String = text.split_inclusive('\n').filter(|line| !line.contains("pgbouncer_")).collect();
     promtool.stdin.take().unwrap().write_all(ours.as_bytes()).unwrap();

@@ -1,5 +1,6 @@
 //! A server that all tests share, and proxies in front of it.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,6 +10,18 @@ use serde_json::Value;
 
 /// Patience with what should be quick; the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(60);
+
+/// A program of Prometheus: installed, or where `make prometheus` has put it. Without it a test says that it is skipped.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let unpacked = pgsluice_fixtures::cache::folder().ok().map(|cache| cache.join("prometheus/usr/bin"));
+    let found =
+        std::env::split_paths(&path).chain(unpacked).map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: {name} is not installed");
+    }
+    found
+}
 
 /// The server.
 pub fn cluster() -> &'static Cluster {
