@@ -128,6 +128,7 @@ pub fn cluster(
     let lost_after = config.primary_lost_after.get();
     let cluster = Cluster::new(name.to_owned(), addresses, bytes, config.max_lag, lost_after)
         .with_several_primaries(config.multi_primary)
+        .following_settings(config.follow_read_only_setting)
         .publishing(events.clone());
     let files = ServerTlsConfig {
         mode: mode(config.server_tls.server_tls_sslmode),

@@ -65,7 +65,7 @@ impl Stand {
         let mut config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_type = \"trust\"\nadmin_users = [\"{USER}\"]\n\
              query_wait_timeout = \"20s\"\n{top}\n[clusters.main]\nupstreams = [\"127.0.0.1:{}\"]\n\
-             monitor_user = \"monitor\"\nmonitor_interval = \"200ms\"\n",
+             monitor_user = \"monitor\"\nmonitor_interval = \"200ms\"\nfollow_read_only_setting = false\n",
             cluster.primary().port()
         );
         for name in &names {

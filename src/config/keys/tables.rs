@@ -141,6 +141,10 @@ settings! {
         /// replica. Until then clients wait. They are back by themselves as soon as there is a primary. A failover that takes longer
         /// than this makes writes fail with 25006 meanwhile. 0: clients wait.
         primary_lost_after: Timeout = Timeout::secs(10);
+        /// A database whose administrators have set default_transaction_read_only for all its roles (by ALTER DATABASE, ROLE or
+        /// SYSTEM) is read-only by itself until they take that back. false: the setting is the default that it is at a server,
+        /// which a client may change for itself.
+        follow_read_only_setting: bool = true;
         /// How often a server's name is looked up again while connections to it are good. After a failure it always is.
         dns_max_ttl: Duration = Duration::from_secs(15), { min: MILLISECOND, max: DAY };
         /// Each address of a name in upstreams is a server of its own, as behind a headless service. false: all addresses of a name

@@ -65,6 +65,13 @@ impl Watched {
         };
         let mut own = HashMap::new();
         let mut since = HashMap::new();
+        if !cluster.follows_settings {
+            // What a loss had closed opens again.
+            for (_, database) in owned(hub, cluster) {
+                set(hub, &database, None);
+            }
+            return;
+        }
         for (names, database) in owned(hub, cluster) {
             let closed = self.look_at_database(hub, &names, (at, upstream), &mut own);
             let found = closed.then(|| {

@@ -89,6 +89,8 @@ pub struct Cluster {
     pub(super) decided: Mutex<Option<usize>>,
     /// Several of its servers may take writes, each for itself.
     multi_primary: bool,
+    /// Databases that administrators have made read-only by a setting close by themselves.
+    pub follows_settings: bool,
     /// Its databases, as its servers name them.
     served_databases: ArcSwap<Vec<String>>,
     /// Held while a look is noted and the primary chosen.
@@ -136,6 +138,7 @@ impl Cluster {
             absence: Mutex::new(Some(Absence::begin(false))),
             decided: Mutex::default(),
             multi_primary: false,
+            follows_settings: true,
             served_databases: ArcSwap::default(),
             electing: Mutex::default(),
             looked: watch::Sender::new(0),
@@ -157,6 +160,12 @@ impl Cluster {
     /// Several of its servers may take writes, each for itself: one of them is used at a time.
     pub fn with_several_primaries(mut self, several: bool) -> Self {
         self.multi_primary = several;
+        self
+    }
+
+    /// Whether databases that administrators have made read-only by a setting close by themselves.
+    pub fn following_settings(mut self, follows: bool) -> Self {
+        self.follows_settings = follows;
         self
     }
 
