@@ -113,7 +113,11 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
             },
             (None, None) => {
                 let code = line.split('`').skip(1).step_by(2).filter(|code| code.starts_with("pgsluice "));
-                code.for_each(|code| show(What::Shell(code.replace(" FILE", " /etc/pgsluice/pgsluice.toml"))));
+                // A table names commands without all that they need.
+                let help = if line.starts_with('|') { " --help" } else { "" };
+                code.for_each(|code| {
+                    show(What::Shell(code.replace(" FILE", " /etc/pgsluice/pgsluice.toml") + help));
+                });
             }
         }
     }
