@@ -172,6 +172,8 @@ fn beforehand_there_is_a_check_a_rehearsal_and_an_announcement() {
     let told = stand.command("POST", "/v1/databases/app/announcement", r#"{"text":"at ten"}"#).json();
     assert_eq!(told["result"][0], json!({ "database": "app", "clients": 1 }));
     stand.command("POST", "/v1/databases/app/announcement", "").is_problem(400, "22023");
+    let with_nul = r#"{"text":"at\u0000ten"}"#;
+    stand.command("POST", "/v1/databases/app/announcement", with_nul).is_problem(400, "22023");
 }
 
 #[test]

@@ -37,11 +37,15 @@ pub fn parse(tokens: &[Token], places: &[u32]) -> Result<Command, Report> {
 /// Whether a text can be announced.
 ///
 /// # Errors
-/// 22023: it is too long.
+/// 22023: it is too long, or has a NUL.
 pub fn announcement(text: &str) -> Result<(), Report> {
     if text.chars().count() > LONGEST_MESSAGE {
         let text = format!("an announcement has at most {LONGEST_MESSAGE} characters");
         return Err(Report::error("22023", text));
+    }
+    // It would end the field on the wire. JSON can bring one, a statement cannot.
+    if text.contains('\0') {
+        return Err(Report::error("22023", "an announcement has no NUL"));
     }
     Ok(())
 }

@@ -45,8 +45,8 @@ pub async fn check(
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Announcement {
-    /// One line. Empty: takes back what has not been told yet.
-    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    /// Without NUL. Empty: takes back what has not been told yet.
+    #[schema(max_length = 1024, pattern = r"^[^\x00]*$")]
     text: String,
 }
 
