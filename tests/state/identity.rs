@@ -299,21 +299,24 @@ fn what_signals_another_clients_process_does_not_run_on_it() {
     }
 }
 
+/// What is added to a process id, so that the sum is not by chance the id of the process beside it.
+const FAR: i32 = 1_000_000;
+
 /// Statements that signal that process, by forms in which it is not spelled out, and how they are sent.
 fn signal_forms(pid: i32) -> Vec<(&'static str, Vec<u8>)> {
-    let (before, mut forms) = (pid - 1, Vec::new());
+    let (far, mut forms) = (pid + FAR, Vec::new());
     for sql in [
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = {pid}"),
-        format!("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = {before} + 1"),
-        format!("SELECT pg_terminate_backend({before} + 1)"),
+        format!("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = {far} - {FAR}"),
+        format!("SELECT pg_terminate_backend({far} - {FAR})"),
         format!("DO $$ BEGIN PERFORM pg_terminate_backend({pid}); END $$"),
-        format!("DO $$ BEGIN PERFORM pg_terminate_backend({before} + 1); END $$"),
-        format!("DO $$ BEGIN EXECUTE 'SELECT pg_terminate_backend(' || {before} + 1 || ')'; END $$"),
-        format!("SELECT 1; WITH p AS (SELECT {before} + 1 AS pid) SELECT pg_terminate_backend(pid) FROM p"),
-        format!("SELECT finish({before})"),
-        format!("SELECT query_to_xml('SELECT pg_terminate_backend({before} + 1)', true, true, '')"),
-        format!("EXECUTE k({before})"),
-        "SELECT pg_terminate_backend(p + 1) FROM processes".to_owned(),
+        format!("DO $$ BEGIN PERFORM pg_terminate_backend({far} - {FAR}); END $$"),
+        format!("DO $$ BEGIN EXECUTE 'SELECT pg_terminate_backend(' || {far} - {FAR} || ')'; END $$"),
+        format!("SELECT 1; WITH p AS (SELECT {far} - {FAR} AS pid) SELECT pg_terminate_backend(pid) FROM p"),
+        format!("SELECT finish({far})"),
+        format!("SELECT query_to_xml('SELECT pg_terminate_backend({far} - {FAR})', true, true, '')"),
+        format!("EXECUTE k({far})"),
+        format!("SELECT pg_terminate_backend(p - {FAR}) FROM processes"),
         format!(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid = {pid}"
         ),
@@ -324,8 +327,8 @@ fn signal_forms(pid: i32) -> Vec<(&'static str, Vec<u8>)> {
             forms.push(("extended", run.concat()));
         }
     }
-    let parse = message::parse("", "SELECT pg_terminate_backend($1 + 1)", &[23]);
-    let bind = message::bind("", "", &[Some(before.to_string().as_bytes())]);
+    let parse = message::parse("", &format!("SELECT pg_terminate_backend($1 - {FAR})"), &[23]);
+    let bind = message::bind("", "", &[Some(far.to_string().as_bytes())]);
     forms.push(("parameter", [parse, bind, message::execute("", 0), message::sync()].concat()));
     forms.push(("call", message::function_call(2096, &[Some(&pid.to_be_bytes()), Some(&0_i64.to_be_bytes())])));
     forms
@@ -336,10 +339,10 @@ fn what_signals_a_process_that_it_does_not_spell_out_does_not_run_on_it() {
     for (size, closed) in [("2", false), ("1", false), ("1\nmax_db_connections = 1", false), ("1", true)] {
         let stand = Stand::start(&format!("default_pool_size = {size}"), 1);
         let mut direct = stand.direct("dba", "d0");
-        direct.ask(
+        direct.ask(&format!(
             "CREATE TABLE processes (p int); CREATE FUNCTION finish(int) RETURNS bool LANGUAGE plpgsql AS \
-             $$ BEGIN RETURN pg_terminate_backend($1 + 1); END $$",
-        );
+                 $$ BEGIN RETURN pg_terminate_backend($1 - {FAR}); END $$"
+        ));
         if closed {
             stand.client("dba", "pgsluice").ask("MAINTENANCE ON d0");
         }
@@ -347,7 +350,7 @@ fn what_signals_a_process_that_it_does_not_spell_out_does_not_run_on_it() {
         for form in 0..forms {
             let mut others: Vec<_> = (0..3).map(|_| stand.client("dba", "d0")).collect();
             let mut caller = stand.client("dba", "d0");
-            caller.ask("PREPARE k(int) AS SELECT pg_terminate_backend($1 + 1)");
+            caller.ask(&format!("PREPARE k(int) AS SELECT pg_terminate_backend($1 - {FAR})"));
             let target = form % others.len();
             // That of the server connection that was used last, which would be taken next.
             let pid: i32 = others[target].value("SELECT pg_backend_pid()").parse().unwrap();
@@ -355,7 +358,7 @@ fn what_signals_a_process_that_it_does_not_spell_out_does_not_run_on_it() {
                 // Where log-ins take long the other has none of its own: the caller would mean itself.
                 continue;
             }
-            direct.ask(&format!("TRUNCATE processes; INSERT INTO processes VALUES ({pid} - 1)"));
+            direct.ask(&format!("TRUNCATE processes; INSERT INTO processes VALUES ({pid} + {FAR})"));
             let (way, bytes) = signal_forms(pid).swap_remove(form);
             let at = format!("{size}, closed: {closed}, {way}: {}", bytes.escape_ascii());
             let frames = caller.0.round_trip(&bytes, SOON).unwrap_or_else(|error| panic!("{at}: {error}"));
