@@ -85,7 +85,7 @@ impl Session {
 
     /// The same for a statement of which nobody knows whether it stands on the server: where it does not, that is the error.
     pub(in crate::client) fn fail_unless_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
-        if name.is_empty() {
+        if name.is_empty() || self.names.known(name).is_some() {
             return self.fail_in_place(header, report);
         }
         self.drop_bytes(header.total);
