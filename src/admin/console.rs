@@ -293,7 +293,7 @@ impl Console {
         Ok(())
     }
 
-    /// Runs a command. With a table, it has [`columns`] of the command.
+    /// Runs a command. With a table, it has the `columns` of the command.
     pub async fn run(&mut self, command: &Command) -> Result<Option<Table>, Failed> {
         match rights(&self.core, &self.me.user, self.by_process) {
             Rights::All => {}

@@ -64,7 +64,7 @@ pub enum Command {
         #[arg(value_name = "URL")]
         url: String,
     },
-    /// Print the SHA-256 of a token, for read_tokens and operate_tokens under [http]; the token is read from standard input.
+    /// Print the SHA-256 of a token, for read_tokens and operate_tokens of the table http; the token is read from standard input.
     HashToken,
     /// Close and open the gate of a running pgsluice.
     #[command(subcommand)]

@@ -1,7 +1,7 @@
 //! Live screens: `pgsluice maintenance watch` and `pgsluice top`. They read the console by SQL, twice a second, and fit into 80
 //! columns.
 //!
-//! [`data`] is what was read, [`watch`] and [`top`] make lines of it. Where nobody sees a screen, one picture is printed.
+//! [`data`] is what was read, [`mod@watch`] and [`mod@top`] make lines of it. Where nobody sees a screen, one picture is printed.
 
 mod data;
 pub(in crate::cli) mod output;

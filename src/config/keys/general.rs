@@ -91,7 +91,7 @@ settings! {
         shutdown_timeout: Duration = Duration::from_secs(60), { max: DAY };
         /// How long SUSPEND waits for transactions to end before it gives up. 0: as long as it takes.
         suspend_timeout: Timeout = Timeout::secs(10), { max: DAY };
-        /// The number of this process among those in [peers], which listen behind one address. It is part of the keys of cancel
+        /// The number of this process among those of the table peers, which listen behind one address. It is part of the keys of cancel
         /// requests, so that one that comes to the wrong process is passed on. 0: there are none.
         peer_id: u32 = 0, { max: 16_383, restart: true };
     }
