@@ -68,6 +68,7 @@ upstreams = ["127.0.0.1:{primary}", "127.0.0.1:{replica}"]
 monitor_user = "monitor"
 monitor_password = "monitor"
 monitor_interval = "100ms"
+primary_lost_after = "0"
 [databases.app]
 "#
         );
