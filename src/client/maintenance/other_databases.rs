@@ -7,9 +7,16 @@ use crate::sql::cache::verdicts::Cached;
 use crate::sql::other_databases::{changes, may_change_any};
 
 impl Session {
-    /// The error for a text that changes another database, whose gate is closed.
+    /// Whether a text changes another database, whose gate is closed.
+    #[inline]
+    pub(in crate::client) fn is_refused_elsewhere(&self, cached: &Cached) -> bool {
+        may_change_any(&cached.analysis) && self.refused_elsewhere(cached).is_some()
+    }
+
+    /// The error for such a text.
+    #[cold]
     pub(in crate::client) fn refused_elsewhere(&self, cached: &Cached) -> Option<Report> {
-        if !may_change_any(&cached.analysis) || self.lease.is_operator() {
+        if self.lease.is_operator() {
             return None;
         }
         let (own, context) = (self.db.setup(), self.lex_context());

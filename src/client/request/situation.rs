@@ -57,7 +57,7 @@ impl Session {
             form: Form::Query,
             read: Some((&cached.analysis, &cached.text)),
             own_settings: if own { OwnSettings::Used } else { OwnSettings::Unused },
-            elsewhere: refused_if(self.refused_elsewhere(cached).is_some()),
+            elsewhere: refused_if(self.is_refused_elsewhere(cached)),
             write: match at {
                 Connection::Write | Connection::Read | Connection::Operator => None,
                 Connection::Allowed => Some(self.of_single(cached)),
@@ -99,7 +99,7 @@ impl Session {
             _ => None,
         };
         let read = cached.map(|cached| (&cached.analysis, &*cached.text));
-        let elsewhere = refused_if(cached.is_some_and(|cached| self.refused_elsewhere(cached).is_some()));
+        let elsewhere = refused_if(cached.is_some_and(|cached| self.is_refused_elsewhere(cached)));
         Statement { form: Form::Execute, read, own_settings: OwnSettings::Unused, write, elsewhere }
     }
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::asking::{Asked, Given, Name, Paging, Patience};
+use super::asking::{Asked, Given, Name, Paging};
 use super::maintenance::Request;
 use super::views::{Commanded, Page, Refused, object, page_schema};
 use crate::admin::commands;
@@ -18,27 +17,23 @@ use crate::admin::commands::Caller;
 use crate::admin::language::command::{Command, Show};
 use crate::admin::language::parser::{announcement, rehearsal_time};
 use crate::http::Api;
-use crate::http::access::{Operator, Reader};
+use crate::http::access::Reader;
 use crate::http::problem::Problem;
 
 /// MAINTENANCE CHECK
 ///
 /// What would be in the way of a maintenance now. Nothing is changed by it.
-#[utoipa::path(post, path = "/v1/databases/{database}/check", operation_id = "check", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
-    responses(Commanded, Refused))]
-pub async fn check(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    Request { api: &api, who, headers: &headers, patience }.give(Command::Check(name.target())).await
+#[utoipa::path(
+    post,
+    path = "/v1/databases/{database}/check",
+    operation_id = "check",
+    tag = "maintenance",
+    params(Request),
+    responses(Commanded, Refused)
+)]
+pub async fn check(request: Request) -> Result<Response, Problem> {
+    let command = Command::Check(request.target());
+    request.give(command).await
 }
 
 /// A warning to clients.
@@ -54,23 +49,13 @@ pub struct Announcement {
 ///
 /// A warning to every client that is connected.
 #[utoipa::path(post, path = "/v1/databases/{database}/announcement", operation_id = "announce", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
+    params(Request),
     request_body = Announcement, responses(Commanded, Refused))]
-pub async fn announce(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    headers: HeaderMap,
-    Given(given): Given<Option<Announcement>>,
-) -> Result<Response, Problem> {
+pub async fn announce(request: Request, Given(given): Given<Option<Announcement>>) -> Result<Response, Problem> {
     let Some(Announcement { text }) = given else { return Err(Problem::bad_request("the body has no text")) };
     announcement(&text)?;
-    Request { api: &api, who, headers: &headers, patience }.give(Command::Announce(name.target(), text)).await
+    let command = Command::Announce(request.target(), text);
+    request.give(command).await
 }
 
 /// How long to rehearse.
@@ -87,45 +72,31 @@ pub struct Rehearsal {
 ///
 /// Counts for a while what would be refused in a maintenance.
 #[utoipa::path(put, path = "/v1/databases/{database}/rehearsal", operation_id = "rehearse", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
+    params(Request),
     request_body = Rehearsal, responses(Commanded, Refused))]
-pub async fn rehearse(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    headers: HeaderMap,
-    Given(rehearsal): Given<Option<Rehearsal>>,
-) -> Result<Response, Problem> {
+pub async fn rehearse(request: Request, Given(rehearsal): Given<Option<Rehearsal>>) -> Result<Response, Problem> {
     let Some(Rehearsal { lasts }) = rehearsal else {
         return Err(Problem::bad_request("the body does not say for how long"));
     };
     let lasts = rehearsal_time(&lasts)?;
-    Request { api: &api, who, headers: &headers, patience }.give(Command::Rehearse(name.target(), lasts)).await
+    let command = Command::Rehearse(request.target(), lasts);
+    request.give(command).await
 }
 
 /// MAINTENANCE REHEARSE … STOP
 ///
 /// Ends a rehearsal. What it has counted can still be read.
-#[utoipa::path(delete, path = "/v1/databases/{database}/rehearsal", operation_id = "end_rehearsal", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
-    responses(Commanded, Refused))]
-pub async fn end_rehearsal(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    Request { api: &api, who, headers: &headers, patience }.give(Command::Rehearse(name.target(), None)).await
+#[utoipa::path(
+    delete,
+    path = "/v1/databases/{database}/rehearsal",
+    operation_id = "end_rehearsal",
+    tag = "maintenance",
+    params(Request),
+    responses(Commanded, Refused)
+)]
+pub async fn end_rehearsal(request: Request) -> Result<Response, Problem> {
+    let command = Command::Rehearse(request.target(), None);
+    request.give(command).await
 }
 
 /// Rows of SHOW REHEARSAL.

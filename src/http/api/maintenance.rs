@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::header::LOCATION;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::{IntoParams, ToSchema};
 
 use super::asking::{Asked, Given, Name, Patience, key};
 use super::views::{Commanded, DatabaseView, Missing, OperationView, Refused, Shared};
 use crate::admin::language::command::{Command, GateCommand};
-use crate::gate::{Verb, Wait, Who};
+use crate::gate::{Target, Verb, Wait, Who};
 use crate::http::Api;
 use crate::http::access::{Operator, Reader};
 use crate::http::operations::State as How;
@@ -90,24 +92,68 @@ impl Unsaved {
 }
 
 /// What a request for a command brings besides its body.
-pub struct Request<'r> {
-    pub api: &'r Arc<Api>,
-    pub who: Who,
-    pub headers: &'r HeaderMap,
-    pub patience: Patience,
+pub struct Request {
+    api: Arc<Api>,
+    who: Who,
+    name: Name,
+    headers: HeaderMap,
+    patience: Patience,
 }
 
-impl Request<'_> {
-    /// Gives the command, and answers with what has become of it, or with where that will be told.
-    pub async fn give(self, command: Command) -> Result<Response, Problem> {
-        let patience = self.patience.read(self.headers)?;
-        let operation = self.api.operations.begin(&self.api.hub, self.who, key(self.headers)?, command)?;
-        wait_for(self.api, &operation, patience).await;
-        answer(self.api, &operation)
+impl FromRequestParts<Arc<Api>> for Request {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let Operator(who) = Operator::from_request_parts(parts, api).await?;
+        let name = Name::from_request_parts(parts, api).await?;
+        let Asked(patience) = Asked::from_request_parts(parts, api).await?;
+        Ok(Self { api: api.clone(), who, name, headers: parts.headers.clone(), patience })
+    }
+}
+
+/// Documents the part of the path that is read as a [`Name`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its documentation is used")]
+struct DatabaseInPath {
+    /// A database, as clients name it, or `*` for all
+    database: String,
+}
+
+/// Documents the header that [`key`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its documentation is used")]
+struct IdempotencyKey {
+    /// The same key and command are the same operation for a day
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$")]
+    key: Option<String>,
+}
+
+impl IntoParams for Request {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parts =
+            [DatabaseInPath::into_params(&place), Patience::into_params(&place), IdempotencyKey::into_params(&place)];
+        parts.concat()
+    }
+}
+
+impl Request {
+    /// The databases that are meant.
+    pub fn target(&self) -> Target {
+        self.name.target()
     }
 
-    async fn gate(self, name: &Name, verb: Verb, options: Vec<(String, String)>) -> Result<Response, Problem> {
-        let command = GateCommand { verb, target: name.target(), options, wait: Wait::Quiesced };
+    /// Gives the command, and answers with what has become of it, or with where that will be told.
+    pub async fn give(self, command: Command) -> Result<Response, Problem> {
+        let patience = self.patience.read(&self.headers)?;
+        let operation = self.api.operations.begin(&self.api.hub, self.who, key(&self.headers)?, command)?;
+        wait_for(&self.api, &operation, patience).await;
+        answer(&self.api, &operation)
+    }
+
+    async fn gate(self, verb: Verb, options: Vec<(String, String)>) -> Result<Response, Problem> {
+        let command = GateCommand { verb, target: self.target(), options, wait: Wait::Quiesced };
         self.give(Command::Gate(command)).await
     }
 }
@@ -152,86 +198,48 @@ pub async fn look(_: Reader, State(api): State<Arc<Api>>, name: Name) -> Result<
 /// Closes the gate to writes: open transactions may end until drain_timeout. In a maintenance that goes on, changes the options that
 /// are named.
 #[utoipa::path(put, path = "/v1/databases/{database}/maintenance", operation_id = "maintenance_on", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
+    params(Request),
     request_body = Option<Options>, responses(Commanded, Refused))]
-pub async fn on(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    headers: HeaderMap,
-    Given(options): Given<Option<Options>>,
-) -> Result<Response, Problem> {
-    let request = Request { api: &api, who, headers: &headers, patience };
-    request.gate(&name, Verb::On, options.unwrap_or_default().pairs()).await
+pub async fn on(request: Request, Given(options): Given<Option<Options>>) -> Result<Response, Problem> {
+    request.gate(Verb::On, options.unwrap_or_default().pairs()).await
 }
 
 /// MAINTENANCE OFF
 ///
 /// Opens the gate, or calls off a MAINTENANCE ON that still drains.
-#[utoipa::path(delete, path = "/v1/databases/{database}/maintenance", operation_id = "maintenance_off", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience, Unsaved,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
-    responses(Commanded, Refused))]
-pub async fn off(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    Asked(unsaved): Asked<Unsaved>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let request = Request { api: &api, who, headers: &headers, patience };
-    request.gate(&name, Verb::Off, unsaved.pairs()).await
+#[utoipa::path(
+    delete,
+    path = "/v1/databases/{database}/maintenance",
+    operation_id = "maintenance_off",
+    tag = "maintenance",
+    params(Request, Unsaved),
+    responses(Commanded, Refused)
+)]
+pub async fn off(request: Request, Asked(unsaved): Asked<Unsaved>) -> Result<Response, Problem> {
+    request.gate(Verb::Off, unsaved.pairs()).await
 }
 
 /// OFFLINE
 ///
 /// Closes the database to everybody but operators: transactions may end until drain_timeout, then sessions are sent away.
 #[utoipa::path(put, path = "/v1/databases/{database}/offline", operation_id = "offline", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
+    params(Request),
     request_body = Option<Options>, responses(Commanded, Refused))]
-pub async fn offline(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    headers: HeaderMap,
-    Given(options): Given<Option<Options>>,
-) -> Result<Response, Problem> {
-    let request = Request { api: &api, who, headers: &headers, patience };
-    request.gate(&name, Verb::Offline, options.unwrap_or_default().pairs()).await
+pub async fn offline(request: Request, Given(options): Given<Option<Options>>) -> Result<Response, Problem> {
+    request.gate(Verb::Offline, options.unwrap_or_default().pairs()).await
 }
 
 /// ONLINE
 ///
 /// Ends OFFLINE, or calls off one that still drains. A MAINTENANCE that is ON stays ON.
-#[utoipa::path(delete, path = "/v1/databases/{database}/offline", operation_id = "online", tag = "maintenance",
-    params(
-        ("database" = String, Path, description = "A database, as clients name it, or `*` for all"), Patience, Unsaved,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and command are the same operation for a day",
-            min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$"),
-    ),
-    responses(Commanded, Refused))]
-pub async fn online(
-    Operator(who): Operator,
-    State(api): State<Arc<Api>>,
-    name: Name,
-    Asked(patience): Asked<Patience>,
-    Asked(unsaved): Asked<Unsaved>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let request = Request { api: &api, who, headers: &headers, patience };
-    request.gate(&name, Verb::Online, unsaved.pairs()).await
+#[utoipa::path(
+    delete,
+    path = "/v1/databases/{database}/offline",
+    operation_id = "online",
+    tag = "maintenance",
+    params(Request, Unsaved),
+    responses(Commanded, Refused)
+)]
+pub async fn online(request: Request, Asked(unsaved): Asked<Unsaved>) -> Result<Response, Problem> {
+    request.gate(Verb::Online, unsaved.pairs()).await
 }
