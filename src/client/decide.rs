@@ -271,7 +271,10 @@ fn without_connection(statement: &Statement<'_>, now: &Situation) -> Decision {
 /// On a connection where nothing may be written: what is not left to the server to refuse.
 fn in_maintenance(statement: &Statement<'_>, now: &Situation) -> Option<Decision> {
     match statement.write? {
-        WriteDisposition::Discard { verb, rows, returning } if now.transaction != TxStatus::Failed => {
+        // The Bind of an Execute has failed by then: the answer is skipped with the rest of its batch.
+        WriteDisposition::Discard { verb, rows, returning }
+            if now.transaction != TxStatus::Failed || statement.form == Form::Execute =>
+        {
             Some(Decision::Discard { verb, rows, returning })
         }
         WriteDisposition::Hold => Some(Decision::Hold),
@@ -377,11 +380,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_discarded_in_a_transaction_that_has_failed() {
+    fn a_query_is_not_discarded_in_a_transaction_that_has_failed() {
         let failed = |connection| Situation { transaction: TxStatus::Failed, ..at(connection) };
-        for form in FORMS {
+        for (form, expected) in [(Form::Query, Decision::CheckForWrites), (Form::Execute, DISCARDED)] {
             let decision = of(form, "INSERT INTO t VALUES (1)", Some(DISCARD), failed(Connection::Maintenance));
-            assert_eq!(decision, Decision::CheckForWrites, "{form:?}");
+            assert_eq!(decision, expected, "{form:?}");
         }
     }
 

@@ -25,6 +25,10 @@ impl Session {
                 return None;
             }
             let setup = other.setup();
+            // What changes the session's own database is the server's to refuse.
+            if std::sync::Arc::ptr_eq(&setup.gate, &own.gate) {
+                return None;
+            }
             if !std::sync::Arc::ptr_eq(&setup.cluster, &own.cluster) && !setup.cluster.shares_primary(&own.cluster) {
                 return None;
             }

@@ -31,7 +31,7 @@ impl Session {
                 Breaking::Untold(_) => Rollback::Unreported,
                 _ => Rollback::Reported,
             },
-            closing: self.flow.closing,
+            closing: self.closing(),
         }
     }
 

@@ -49,12 +49,17 @@ pub(in crate::client) fn cut_point(analysis: &Analysis) -> Option<usize> {
 impl Session {
     /// The gate has been closed or opened.
     pub(in crate::client) fn note_closing(&mut self) {
+        self.flow.closing = self.closing();
+    }
+
+    /// Whether the gate closes, by the gate itself: the session may not have been told yet.
+    pub(in crate::client) fn closing(&self) -> Closing {
         let closes = matches!(self.lease, Lease::Write { .. }) && self.gate_of_lease().state().mode.reports_read_only();
-        self.flow.closing = match self.flow.closing {
+        match self.flow.closing {
             Closing::Cut => Closing::Cut,
             _ if closes => Closing::OneByOne,
             _ => Closing::No,
-        };
+        }
     }
 
     /// Cuts a simple query at a byte, behind the statement that ends its transaction. Gives the message that is to be sent now.
