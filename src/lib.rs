@@ -13,6 +13,7 @@ pub mod gate;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod moving;
 pub mod net;
 pub mod protocol;
 pub mod proxy;

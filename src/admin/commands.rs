@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::language::command::Command;
+use super::language::command::{Command, MoveCommand};
 use super::table::{Column, Table};
-use super::{announce, check, control, maintenance, rehearse, show};
+use super::{announce, check, control, maintenance, moving, rehearse, show};
 use crate::gate::{Target, Verb, Who};
 use crate::protocol::Report;
 use crate::shared::Hub;
@@ -51,6 +51,7 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
     match command {
         Command::Show(command) => show::run(caller, command).await,
         Command::Gate(command) => maintenance::run(caller, command).await.map(Some),
+        Command::Move(command) => moving::run(caller, command).await.map(Some),
         Command::Check(target) => check::run(caller, target).await.map(Some),
         Command::Announce(target, text) => announce::run(caller, target, text).await.map(Some),
         Command::Rehearse(target, lasts) => rehearse::run(caller, target, *lasts).map(Some),
@@ -79,6 +80,7 @@ pub fn words_of(command: &Command) -> (&'static str, Option<Target>) {
             };
             (words, Some(command.target.clone()))
         }
+        Command::Move(MoveCommand::Switchover(request)) => ("SWITCHOVER", Some(Target::One(request.database.clone()))),
         Command::Check(target) => ("MAINTENANCE CHECK", Some(target.clone())),
         Command::Announce(target, _) => ("MAINTENANCE ANNOUNCE", Some(target.clone())),
         Command::Rehearse(target, _) => ("MAINTENANCE REHEARSE", Some(target.clone())),
@@ -114,6 +116,7 @@ pub fn columns(command: &Command) -> Option<&'static [Column]> {
     match command {
         Command::Show(command) => show::columns(command),
         Command::Gate(_) => Some(maintenance::OUTCOME),
+        Command::Move(_) => Some(moving::LINES),
         Command::Check(_) => Some(check::COLUMNS),
         Command::Announce(..) => Some(announce::COLUMNS),
         Command::Rehearse(..) => Some(rehearse::ANSWER),

@@ -10,6 +10,7 @@ use super::commands::Caller;
 use super::language::command;
 use super::language::command::Shutdown;
 use crate::events::{Event, Kind, publish};
+use crate::moving::Retired;
 use crate::protocol::Report;
 use crate::proxy::pause::close_all;
 use crate::proxy::turns::{Turns, choose_again};
@@ -72,6 +73,9 @@ async fn primary(caller: &Caller, name: &str, host: &str) -> Result<(), Report> 
         Report::error(code, error.to_string())
     })?;
     let server = cluster.upstreams.get(at).map(|one| one.address.to_string());
+    let (of, is) = (name.to_owned(), server.clone().unwrap_or_default());
+    let forget = move |list: &mut Vec<_>| list.retain(|one: &Retired| one.cluster != of || one.server != is);
+    caller.hub.moves.retire(forget).await.map_err(|error| Report::error(error.sqlstate(), error.to_string()))?;
     let event = Event::new(Kind::PrimaryDecided, "the primary is decided by hand");
     let event = event.about_server(name, server).by(&caller.who.user);
     publish!(caller.hub.events, warn, event, client = caller.address());

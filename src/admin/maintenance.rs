@@ -29,6 +29,7 @@ pub(super) const STATUS: &[Column] = columns![
 pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table, Report> {
     let gates = caller.hub.gates.clone();
     let options = options(&caller.hub, command).map_err(report)?;
+    super::moving::make_way(caller, command.verb, &command.target).await?;
     let (target, who) = (command.target.clone(), caller.who.clone());
     let name = match &command.target {
         Target::One(name) => name,

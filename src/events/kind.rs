@@ -109,6 +109,16 @@ kinds! {
     Degraded "degraded";
     /// A database that had closed by itself is open again.
     Recovered "recovered";
+    /// A move of databases (SWITCHOVER) has begun.
+    MoveBegan "move_began";
+    /// A step of a move has been taken, or something was found beforehand.
+    MoveStep "move_step";
+    /// A move is done.
+    MoveEnded "move_ended";
+    /// A move has failed; `error` says why, and what is as it was.
+    MoveFailed "move_failed";
+    /// The journal of moves was damaged, or a database was closed by a move of which nothing is known.
+    MovesLost "moves_lost";
     /// A certificate expires within 30 days, or has expired; repeated once a day.
     CertificateExpires "certificate_expires";
     /// The configuration was reloaded.

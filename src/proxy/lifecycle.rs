@@ -20,13 +20,14 @@ use super::system::service_manager::ServiceManager;
 use super::system::{memory, process, service_manager};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{certificates, janitor, listen, open_files, pause};
+use super::{certificates, janitor, listen, moving, open_files, pause};
 use crate::auth::Decoy;
 use crate::config;
 use crate::config::{Config, Overrides};
 use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::{GateError, Gates, Limits, StateFile};
 use crate::log::millis;
+use crate::moving::Moves;
 use crate::protocol::Report;
 use crate::server::backend_ledger::Ledger;
 use crate::shared::client::Ask;
@@ -130,6 +131,10 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         publish!(events, error, Event::new(Kind::StateFile, alarm));
     }
     let ledger = Arc::new(ledger(&file)?);
+    let (moves, alarm) = Moves::open(&file, events.clone());
+    if let Some(alarm) = alarm {
+        publish!(events, error, Event::new(Kind::MovesLost, alarm));
+    }
     let (hub, jobs) = Hub::new(HubParts {
         setup,
         gates: Arc::new(gates),
@@ -137,6 +142,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         log_level: surfaces.log_level,
         events,
         webhooks,
+        moves: Arc::new(moves),
         cores,
         decoy,
         control,
@@ -171,6 +177,8 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let certificates = tokio::spawn(certificates::watch(hub.clone()));
     let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
     let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
+    moving::resume(&hub);
+    let retired = tokio::spawn(moving::watch_retired(Arc::downgrade(&hub)));
     let config = hub.setup.load();
     publish!(
         hub.events,
@@ -227,6 +235,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     certificates.abort();
     catalogs.abort();
     strays.abort();
+    retired.abort();
     loop {
         tokio::select! {
             () = running.drain(stop) => break,
@@ -314,6 +323,7 @@ impl Running {
                 continue;
             }
             let (cluster, tls) = cluster(name, config, &self.hub.events)?;
+            moving::prepare(&self.hub.moves, &cluster);
             next.insert(name.clone(), Watched { config: config.clone(), cluster, tls, monitors: Vec::new() });
         }
         let fresh: Vec<String> = next.keys().cloned().collect();

@@ -8,7 +8,7 @@ use crate::config;
 use crate::config::{AuthType, Config, Credentials};
 use crate::events::Bus;
 use crate::server::Address;
-use crate::server::login::{Login, MONITOR};
+use crate::server::login::{Login, MONITOR, MOVER};
 use crate::shared::sockets::tcp_options;
 use crate::shared::{LoginRules, Setup};
 use crate::sql::{Analyzer, RefusalList};
@@ -174,6 +174,23 @@ pub fn monitor_logins(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at:
         timeout: config.monitor_timeout,
     };
     roles.into_iter().map(login).collect()
+}
+
+/// How a move logs in to an upstream of a cluster: as the role for that, else as the monitor does.
+pub fn move_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: usize) -> Option<Login> {
+    let config = setup.config.clusters.get(&cluster.name)?;
+    let mut login = monitor_login(setup, cluster, tls, at)?;
+    login.parameters = vec![("application_name".into(), MOVER.into())];
+    if !config.switchover_user.is_empty() {
+        let password = config.switchover_password.expose();
+        let credential = if password.is_empty() {
+            setup.userlist.get(&config.switchover_user).map_or(Credential::None, Secret::credential)
+        } else {
+            Credential::password(password)
+        };
+        (login.user, login.credential) = (config.switchover_user.as_str().into(), credential.into());
+    }
+    Some(login)
 }
 
 fn own_role(setup: &Setup, config: &config::Cluster) -> Role {

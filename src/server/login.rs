@@ -20,6 +20,9 @@ use crate::tls::{ALPN, ServerTls, server_end_point};
 /// The application_name of the monitor's connections.
 pub const MONITOR: &str = "pgsluice monitor";
 
+/// The application_name of connections that carry a move out.
+pub const MOVER: &str = "pgsluice switchover";
+
 /// Longest message that a server may send before it is ready (bytes).
 pub(super) const LONGEST: usize = 64 * 1024;
 

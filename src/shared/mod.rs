@@ -42,6 +42,7 @@ use crate::config::Config;
 use crate::events::Bus;
 use crate::gate::Gates;
 use crate::log::{Level, Occasionally, RefusedStatements, SlowStatements};
+use crate::moving::Moves;
 use crate::server::backend_ledger::Ledger;
 use crate::server::pool::{InLine, SharedLimit};
 use crate::server::state::session_vars::Seed;
@@ -102,6 +103,8 @@ pub struct Hub {
     pub events: Bus,
     /// Who is told of it over HTTP.
     pub webhooks: Webhooks,
+    /// Moves of databases, and what an earlier life has left of them.
+    pub moves: Arc<Moves>,
     /// What an unknown user looks like.
     pub decoy: Decoy,
     /// For fingerprints of settings.
@@ -203,6 +206,8 @@ pub struct HubParts {
     pub events: Bus,
     /// Who is told of it over HTTP.
     pub webhooks: Webhooks,
+    /// Moves of databases.
+    pub moves: Arc<Moves>,
     /// Number of cores.
     pub cores: usize,
     /// What an unknown user looks like.
@@ -230,6 +235,7 @@ impl Hub {
             slow_statements,
             events: parts.events,
             webhooks: parts.webhooks,
+            moves: parts.moves,
             decoy: parts.decoy,
             control: parts.control,
             began: std::time::SystemTime::now(),

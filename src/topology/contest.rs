@@ -84,6 +84,9 @@ impl Cluster {
         if claims < 2 && self.leader() == Leader::One(at) {
             return Err(NotDecided::Undisputed);
         }
+        if let Some(upstream) = self.upstreams.get(at) {
+            upstream.forget_retirement();
+        }
         *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
         self.elect_again();
         Ok(at)

@@ -5,6 +5,7 @@
 //! are out of date ([`crate::server::Watch`]), and a [`monitor::Follower`] is told: it has whoever waits choose again. If several claim it, [`contest`]
 //! says whether one of them can be told from the others. The [`outlook`]
 //! says whether a loss is more than a moment's, and the [`state`] what a person is shown of a server.
+//! A [`handover`] is a change of the primary that is planned.
 //! [`discover`] finds servers that the configuration does not name one by one.
 //! A cluster without a role for its monitor is watched through one that pools use ([`roles`]).
 
@@ -13,6 +14,7 @@ mod contest;
 pub mod discover;
 mod election;
 mod floor;
+mod handover;
 pub mod monitor;
 mod outlook;
 mod own_settings;

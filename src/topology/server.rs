@@ -121,6 +121,8 @@ pub struct Upstream {
     instance: Mutex<Option<Instance>>,
     /// It does not let the monitor in, and will not until somebody changes something.
     refused: AtomicBool,
+    /// Up to this timeline it is not the primary, whatever it says.
+    retired: AtomicU32,
 }
 
 /// Counts a transaction among those that run on a server, for as long as it lives.
@@ -154,6 +156,7 @@ impl Upstream {
             error: Mutex::default(),
             instance: Mutex::default(),
             refused: AtomicBool::new(false),
+            retired: AtomicU32::new(0),
         }
     }
 
@@ -327,13 +330,29 @@ impl Upstream {
         (self.role() == Role::Primary).then(|| Claim {
             at,
             timeline: self.timeline.load(SeqCst),
-            doubt: match (self.superseded.load(SeqCst), self.has_returned()) {
+            doubt: match (self.superseded.load(SeqCst) || self.is_retired(), self.has_returned()) {
                 (true, _) => Doubt::Superseded,
                 (false, true) => Doubt::Returned,
                 (false, false) => Doubt::None,
             },
             read_only: self.is_read_only_for(served),
         })
+    }
+
+    /// Another server was made the primary in its place: up to that timeline its claim does not count any more.
+    pub(super) fn retire(&self, timeline: u32) {
+        self.retired.fetch_max(timeline, SeqCst);
+    }
+
+    /// A person says that it is the primary all the same.
+    pub(super) fn forget_retirement(&self) {
+        self.retired.store(0, SeqCst);
+    }
+
+    /// Whether its claim does not count because of that.
+    pub fn is_retired(&self) -> bool {
+        let timeline = self.timeline.load(SeqCst);
+        timeline != 0 && timeline <= self.retired.load(SeqCst)
     }
 
     /// Notes why there is no answer; gives what was noted before.

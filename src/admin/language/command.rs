@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::admin::settings::{Scalar, Setting};
 use crate::admin::table::Column;
 use crate::gate::{Target, Verb, Wait};
+use crate::proxy::moving::switchover;
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Command {
     Show(Show),
     /// MAINTENANCE ON and OFF, OFFLINE and ONLINE.
     Gate(GateCommand),
+    /// SWITCHOVER: a database's clients are led elsewhere.
+    Move(MoveCommand),
     /// MAINTENANCE CHECK.
     Check(Target),
     /// MAINTENANCE ANNOUNCE: what clients are told.
@@ -44,6 +47,13 @@ pub struct GateCommand {
     pub options: Vec<(String, String)>,
     /// Whether to wait for quiesced.
     pub wait: Wait,
+}
+
+/// See [`Command::Move`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoveCommand {
+    /// SWITCHOVER
+    Switchover(switchover::Request),
 }
 
 /// What SHOW shows.
@@ -83,6 +93,8 @@ pub enum Show {
     Mem,
     /// MAINTENANCE, of one database if it is named.
     Maintenance(Option<String>),
+    /// MOVES
+    Moves,
     /// EVENTS, of one database if it is named.
     Events(Option<String>),
     /// log_level
@@ -184,6 +196,7 @@ impl Command {
                 Verb::Offline => "OFFLINE",
                 Verb::Online => "ONLINE",
             },
+            Self::Move(MoveCommand::Switchover(_)) => "SWITCHOVER",
             Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) => "MAINTENANCE",
             Self::Control(control) => control.tag(),
             Self::Polite(Polite::Begin(tag) | Polite::End(tag) | Polite::Other(tag)) => tag,
@@ -201,6 +214,7 @@ impl Command {
         !matches!(
             self,
             Self::Gate(_)
+                | Self::Move(_)
                 | Self::Check(_)
                 | Self::Announce(..)
                 | Self::Rehearse(..)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::command::{Command, Control, GateCommand, Polite, Show, Shutdown, Sockets};
+use super::command::{Command, Control, GateCommand, MoveCommand, Polite, Show, Shutdown, Sockets};
 use super::words::{Token, syntax};
 use crate::admin::rehearse;
 use crate::admin::settings;
@@ -11,6 +11,7 @@ use crate::admin::show::sockets;
 use crate::config::{parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
+use crate::proxy::moving::switchover;
 
 /// The one key of the configuration that SET changes.
 const LOG_LEVEL: &str = "log_level";
@@ -148,6 +149,7 @@ impl Parser<'_> {
             "maintenance" => self.maintenance(),
             "offline" => self.gate(Verb::Offline),
             "online" => self.gate(Verb::Online),
+            "switchover" => self.switchover(),
             "pause" => control(Control::Pause(self.optional_name()?)),
             "resume" => control(Control::Resume(self.optional_name()?)),
             "kill" => control(Control::Kill(self.optional_name()?)),
@@ -200,6 +202,7 @@ impl Parser<'_> {
             "mem" => Show::Mem,
             "upstreams" => Show::Upstreams,
             "webhooks" => Show::Webhooks,
+            "moves" => Show::Moves,
             LOG_LEVEL => Show::LogLevel,
             "events" => Show::Events(self.optional_name()?),
             "hba" => Show::Hba,
@@ -278,13 +281,44 @@ impl Parser<'_> {
         }
         let target = self.target()?;
         let closes = verb.opposite().is_some();
-        let options = if self.keyword("with") { self.options()? } else { Vec::new() };
+        let options = if self.keyword("with") { self.options(OnOptions::is_flag)? } else { Vec::new() };
         let wait = if closes && self.keyword("nowait") { Wait::Flipped } else { Wait::Quiesced };
         Ok(Command::Gate(GateCommand { verb, target, options, wait }))
     }
 
-    /// `(name [=] value, …)`
-    fn options(&mut self) -> Result<Vec<(String, String)>, Report> {
+    /// `db TO server [WITH (…)]`
+    fn switchover(&mut self) -> Result<Command, Report> {
+        if self.peek().is_none() {
+            let hint = "For example: SWITCHOVER app TO 10.0.0.2:5432. SHOW UPSTREAMS lists the servers.";
+            let report = Report::error("42601", "SWITCHOVER needs the name of a database, and TO a server");
+            return Err(self.here(report.with_hint(Some(hint.into()))));
+        }
+        let database = self.name()?;
+        if !self.keyword("to") {
+            return Err(self.unexpected());
+        }
+        let to = self.server()?;
+        let options = if self.keyword("with") { self.options(switchover::is_flag)? } else { Vec::new() };
+        Ok(Command::Move(MoveCommand::Switchover(switchover::Request { database, to, options })))
+    }
+
+    /// `host[:port]`
+    fn server(&mut self) -> Result<String, Report> {
+        let Some(Token::Word(host) | Token::Text(host) | Token::Quoted(host)) = self.peek() else {
+            return Err(self.unexpected());
+        };
+        let mut host = host.clone();
+        self.at += 1;
+        if self.mark(':') {
+            let Some(Token::Word(port)) = self.peek() else { return Err(self.unexpected()) };
+            host = format!("{host}:{port}");
+            self.at += 1;
+        }
+        Ok(host)
+    }
+
+    /// `(name [=] value, …)`; which options need no value.
+    fn options(&mut self, is_flag: fn(&str) -> bool) -> Result<Vec<(String, String)>, Report> {
         if !self.mark('(') {
             return Err(self.unexpected());
         }
@@ -294,7 +328,7 @@ impl Parser<'_> {
             self.mark('=');
             let value = match self.peek() {
                 Some(Token::Word(value) | Token::Text(value) | Token::Quoted(value)) => Some(value.clone()),
-                Some(Token::Mark(',' | ')')) if OnOptions::is_flag(&name) => None,
+                Some(Token::Mark(',' | ')')) if is_flag(&name) => None,
                 _ => return Err(self.unexpected()),
             };
             self.at += usize::from(value.is_some());
@@ -314,17 +348,7 @@ impl Parser<'_> {
         if !self.keyword("primary") {
             return Err(self.unexpected());
         }
-        let Some(Token::Word(host) | Token::Text(host) | Token::Quoted(host)) = self.peek() else {
-            return Err(self.unexpected());
-        };
-        let mut host = host.clone();
-        self.at += 1;
-        if self.mark(':') {
-            let Some(Token::Word(port)) = self.peek() else { return Err(self.unexpected()) };
-            host = format!("{host}:{port}");
-            self.at += 1;
-        }
-        Ok(Command::Control(Control::Primary { cluster, host }))
+        Ok(Command::Control(Control::Primary { cluster, host: self.server()? }))
     }
 
     fn kill_client(&mut self) -> Result<Command, Report> {

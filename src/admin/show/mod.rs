@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::commands::Caller;
 use super::language::command::Show;
 use super::maintenance;
+use super::moving;
 use super::rehearse;
 use super::table::{Cell, Column, Table, columns};
 use crate::protocol::{Report, Severity};
@@ -38,6 +39,9 @@ const HELP: &str = "
 \tMAINTENANCE REHEARSE db|* FOR '10min'|STOP
 \tOFFLINE db|* [WITH (...)] [NOWAIT]
 \tONLINE db|*
+\tSWITCHOVER db TO host:port [WITH (timeout '30s', hold_timeout '1min', drain_timeout '10s',
+\t    on_timeout revert|cancel, on_failure back|hold, primary 'host:port', dry_run)]
+\tSHOW MOVES
 \tSHOW MAINTENANCE [db]
 \tSHOW REHEARSAL
 \tSHOW CONFIG NOTES
@@ -88,6 +92,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Users => crate::admin::show::lists::USERS,
         Show::Mem => crate::admin::show::lists::MEM,
         Show::Maintenance(_) => maintenance::STATUS,
+        Show::Moves => moving::MOVES,
         Show::Events(_) => crate::admin::show::events::COLUMNS,
         Show::Upstreams => crate::admin::show::upstreams::COLUMNS,
         Show::Webhooks => crate::admin::show::events::WEBHOOKS,
@@ -130,6 +135,7 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Users => crate::admin::show::lists::users(&hub, &seen),
         Show::Mem => crate::admin::show::lists::mem(&seen),
         Show::Maintenance(only) => maintenance::show(&hub, only.as_deref())?,
+        Show::Moves => moving::show(&hub),
         Show::Events(only) => crate::admin::show::events::table(&hub, only.as_deref()),
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
         Show::Webhooks => crate::admin::show::events::webhooks(&hub),

@@ -130,6 +130,19 @@ settings! {
         monitor_password: Secret = Secret::default();
         /// The database that it connects to.
         monitor_database: String = "postgres".into();
+        /// The role that carries a SWITCHOVER out: it makes the old primary read-only and promotes the new one (docs/MOVING.md says
+        /// what it has to be granted). Empty: monitor_user.
+        switchover_user: String = String::new(), { example: "\"pgsluice_switchover\"" };
+        /// The password of that role. Empty: the secret that auth_file has for it.
+        switchover_password: Secret = Secret::default();
+        /// What makes the old primary take no writes any more, in the place of a setting: a program and its arguments, which no shell
+        /// reads. {host} and {port} are the old primary's, {target_host} and {target_port} the target's, {cluster} is this name.
+        /// For example ["/usr/local/bin/stop-postgres", "{host}"].
+        fence_command: Vec<String> = Vec::new();
+        /// What promotes the target, in the place of pg_promote(), with the same words.
+        promote_command: Vec<String> = Vec::new();
+        /// How long each of these programs may take.
+        command_timeout: Duration = Duration::from_secs(30), { min: MILLISECOND, max: HOUR };
         /// How often pgsluice looks at each server.
         monitor_interval: Duration = Duration::from_secs(1), { min: 50 * MILLISECOND, max: HOUR };
         /// How long pgsluice waits for the answer to such a look.

@@ -8,6 +8,8 @@
 //! The damaged file is kept as `….damaged`.
 
 use super::lock_file::LockFile;
+use super::sealed;
+use super::sealed::{beside, replace, unused};
 use crate::gate::database::Gate;
 use crate::gate::detail::{Cause, OnTimeout, Quiesced, Reads, Switches, Terms, Who};
 use crate::gate::error::GateError;
@@ -15,11 +17,10 @@ use crate::gate::server_database::ServerDatabase;
 use crate::gate::state::mode::{Epoch, Mode, Writes};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -207,43 +208,17 @@ impl Document {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Envelope {
-    version: u32,
-    checksum: String,
-    body: Box<RawValue>,
-}
-
-/// CRC-32C: finds every torn write and flipped bit that a disk produces in practice.
-fn checksum(bytes: &[u8]) -> String {
-    let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
-    });
-    format!("{:08x}", !crc)
-}
-
 fn encode(document: &Document) -> Result<Vec<u8>, serde_json::Error> {
-    let body = RawValue::from_string(serde_json::to_string_pretty(document)?)?;
-    let envelope = Envelope { version: VERSION, checksum: checksum(body.get().as_bytes()), body };
-    let mut bytes = serde_json::to_vec(&envelope)?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    sealed::seal(VERSION, document)
 }
 
 fn decode(bytes: &[u8]) -> Result<Document, String> {
-    let envelope: Envelope = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    if !(VERSION_BY_NAME..=VERSION).contains(&envelope.version) {
-        return Err(format!("its version is {}, this pgsluice knows {VERSION}", envelope.version));
-    }
-    let body = envelope.body.get();
-    if envelope.checksum != checksum(body.as_bytes()) {
-        return Err("its checksum is wrong".into());
-    }
-    if envelope.version == VERSION_BY_NAME {
-        let old: DocumentByName = serde_json::from_str(body).map_err(|e| e.to_string())?;
+    let (version, body) = sealed::open(bytes, VERSION_BY_NAME..=VERSION)?;
+    if version == VERSION_BY_NAME {
+        let old: DocumentByName = serde_json::from_str(body.get()).map_err(|e| e.to_string())?;
         return Ok(Document { all: old.all, databases: BTreeMap::new(), by_name: old.databases });
     }
-    serde_json::from_str(body).map_err(|e| e.to_string())
+    serde_json::from_str(body.get()).map_err(|e| e.to_string())
 }
 
 enum Found {
@@ -265,12 +240,6 @@ fn read(path: &Path) -> Found {
         Ok(document) => Found::Document(Box::new(document)),
         Err(reason) => Found::Damaged(reason),
     }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }
 
 /// Every database read_only, above any epoch that may have been used.
@@ -490,33 +459,6 @@ pub fn try_to_write_beside(path: &Path) -> io::Result<()> {
     let length = fs::metadata(path).map_or(0, |meta| meta.len()).clamp(4096, LONGEST);
     io::copy(&mut io::repeat(b'\n').take(length), &mut file)?;
     file.sync_all()
-}
-
-/// A name not taken yet, so that older evidence stays; after a hundred the last one is given up.
-fn unused(path: &Path) -> PathBuf {
-    let numbered = (1..100).map(|n| beside(path, &format!(".{n}")));
-    let free = [path.to_owned()].into_iter().chain(numbered).find(|p| !p.exists());
-    free.unwrap_or_else(|| beside(path, &format!(".{}", std::process::id())))
-}
-
-fn replace(path: &Path, bytes: &[u8], backup: bool) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let new = beside(path, ".new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    if backup && path.exists() {
-        // By a second name for the old file, never by moving it: there is no moment without a state file.
-        let link = beside(path, ".bak.new");
-        match fs::remove_file(&link) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        fs::hard_link(path, &link)?;
-        fs::rename(&link, beside(path, ".bak"))?;
-    }
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use super::super::sealed::checksum;
 use super::*;
 use crate::gate::detail::tests::terms;
 use proptest::prelude::*;

@@ -42,6 +42,10 @@ struct Watched {
 
 impl Watched {
     fn look(&mut self, hub: &Hub, cluster: &Arc<Cluster>) {
+        // What is set on the old primary meanwhile is the doing of whoever hands over.
+        if cluster.is_handing_over() {
+            return;
+        }
         let here = hub.databases.all().into_iter().filter(|one| Arc::ptr_eq(&one.setup().cluster, cluster));
         cluster.serves(here.map(|one| one.setup().settings.server_dbname(&one.name).to_owned()).collect());
         let found = match cluster.outlook(Instant::now()) {

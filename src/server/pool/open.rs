@@ -145,9 +145,10 @@ impl Pool {
         if tag == KindTag::Unguarded {
             self.note(&mut server, began).await;
         }
-        if parameters.is_empty() {
-            self.homes().add(&server.facts);
+        if !parameters.is_empty() {
+            server.facts.keep_from_clients();
         }
+        self.homes().add(&server.facts);
         tracing::debug!(
             event = "server_connection_opened", upstream = %self.settings.login.address, database = %self.database,
             user = %self.user, pid = server.key.0, guarded = tag == KindTag::Guarded, took_ms = took_ms(began),

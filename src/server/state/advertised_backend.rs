@@ -79,6 +79,11 @@ impl Pool {
         self.is_barred() && !self.homes().open().any(|facts| facts.kind == KindTag::Guarded)
     }
 
+    /// The server processes behind its connections, whoever has them.
+    pub fn back_ends(&self) -> Vec<u32> {
+        self.homes().0.iter().filter_map(Weak::upgrade).map(|facts| facts.pid).collect()
+    }
+
     /// Whether a process is the home of a client.
     pub fn is_home_of_any(&self, which: impl Fn(u32) -> bool) -> bool {
         self.homes().open().any(|facts| facts.clients() > 0 && which(facts.pid))

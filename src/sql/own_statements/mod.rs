@@ -8,6 +8,7 @@
 //!
 //! Names and values go through [`quote`](crate::sql::lex::quote).
 
+pub mod moving;
 pub mod roles;
 pub mod servers;
 pub mod settings;
@@ -21,6 +22,7 @@ pub use crate::sql::own_statements::servers::in_system_path;
 pub fn all() -> Vec<(&'static str, String)> {
     let list = super::RefusalList::default();
     let mut all = crate::sql::own_statements::servers::all();
+    all.extend(crate::sql::own_statements::moving::all());
     all.extend(crate::sql::own_statements::roles::all());
     all.extend(crate::sql::own_statements::settings::all());
     all.extend(crate::sql::own_statements::transaction::all());

@@ -87,6 +87,8 @@ pub struct Cluster {
     absence: Mutex<Option<Absence>>,
     /// Which of several claims a person has found to be right.
     pub(super) decided: Mutex<Option<usize>>,
+    /// The primary, and the server that is about to become it in its place.
+    pub(super) handover: Mutex<Option<(usize, usize)>>,
     /// Several of its servers may take writes, each for itself.
     multi_primary: bool,
     /// Databases that administrators have made read-only by a setting close by themselves.
@@ -137,6 +139,7 @@ impl Cluster {
             served: AtomicU64::new(0),
             absence: Mutex::new(Some(Absence::begin(false))),
             decided: Mutex::default(),
+            handover: Mutex::default(),
             multi_primary: false,
             follows_settings: true,
             served_databases: ArcSwap::default(),
@@ -155,6 +158,11 @@ impl Cluster {
 
     pub(super) fn event(&self, kind: Kind, upstream: Option<&Upstream>, text: impl Into<String>) -> Event {
         Event::new(kind, text).about_server(&self.name, upstream.map(|upstream| upstream.address.to_string()))
+    }
+
+    /// Whether several of its servers may take writes, each for itself.
+    pub fn has_several_primaries(&self) -> bool {
+        self.multi_primary
     }
 
     /// Several of its servers may take writes, each for itself: one of them is used at a time.
@@ -212,7 +220,9 @@ impl Cluster {
 
     /// Whether several servers claim to be the primary where only one should, be it known or not which one is right.
     pub fn has_rivals(&self) -> bool {
-        !self.multi_primary && self.claims(self.leader()).len() > 1
+        // One whose place another has taken by a planned move is known not to be it.
+        let counts = |claim: &&Claim| !self.upstreams.get(claim.at).is_some_and(Upstream::is_retired);
+        !self.multi_primary && self.claims(self.leader()).iter().filter(counts).count() > 1
     }
 
     /// Whether a server claims to be the primary beside another one.
@@ -457,7 +467,9 @@ impl Cluster {
     /// What servers claim. Two addresses may lead to one of them: its claim counts once, by the address that it is known by.
     fn claims(&self, before: Leader) -> Vec<Claim> {
         let served = self.served_databases.load();
-        let claims = || self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at, &served));
+        let all = self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at, &served));
+        let all = self.without_its_predecessor(all.collect());
+        let claims = || all.iter().copied();
         let known = match before {
             Leader::One(at) | Leader::Contested(at) => Some(at),
             Leader::None => None,

@@ -1,0 +1,154 @@
+//! Moves of databases, as commands: begun, followed to their end, and shown.
+
+use super::commands::{Caller, quoted_name};
+use super::language::command::MoveCommand;
+use super::table::{Cell, Column, Table, columns};
+use crate::gate::{Target, Verb};
+use crate::moving::{Entry, Line, Move, Status};
+use crate::protocol::{Report, Severity};
+use crate::proxy::moving::switchover;
+use crate::shared::Hub;
+
+/// Columns of the answer: what was found, and the steps that were taken.
+pub(super) const LINES: &[Column] =
+    columns![step Text, name Text, status Text, at Time, took_ms Int8, detail Text, remedy Text];
+
+/// Columns of SHOW MOVES.
+pub(super) const MOVES: &[Column] = columns![
+    id Int8, command Text, from Text, to Text, step Text, state Text, who Text, address Text, began Time, ended Time, why Text,
+];
+
+/// Begins a move and follows it. It goes on when this is dropped.
+pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table, Report> {
+    let MoveCommand::Switchover(request) = command;
+    tracing::warn!(
+        event = "move_command", user = %caller.who.user, client = %caller.address(), database = %request.database,
+        "SWITCHOVER {} TO {}", quoted_name(&request.database), quoted_name(&request.to)
+    );
+    let one = switchover::begin(&caller.hub, request, caller.who.clone())?;
+    let entry = one.entry();
+    if entry.scope.databases.len() > 1 {
+        let all: Vec<_> = entry.scope.databases.iter().map(|database| format!("\"{}\"", database.dbname)).collect();
+        let text = format!("{} is for every database of the cluster: {}", entry.what.verb(), all.join(", "));
+        caller.tell(Report::notice(text)).await;
+    }
+    follow(caller, &one).await
+}
+
+/// Tells each line as it comes, and gives all of them.
+async fn follow(caller: &Caller, one: &Move) -> Result<Table, Report> {
+    let mut seen = 0;
+    loop {
+        one.news(seen).await;
+        let entry = one.entry();
+        for line in entry.lines.iter().skip(seen) {
+            caller.tell(told(line)).await;
+        }
+        seen = entry.lines.len();
+        if let Some(report) = answer(one, &entry) {
+            return report;
+        }
+    }
+}
+
+/// The answer, once it is over.
+fn answer(one: &Move, entry: &Entry) -> Option<Result<Table, Report>> {
+    let end = entry.end.as_ref().filter(|_| one.is_over())?;
+    if end.done {
+        let mut table = Table::new(LINES);
+        entry.lines.iter().for_each(|line| table.push(row(line)));
+        return Some(Ok(table));
+    }
+    let why = end.why.clone().unwrap_or_default();
+    let remedies: Vec<_> =
+        entry.lines.iter().filter(|line| line.status == Status::Fail).filter_map(|line| line.remedy.clone()).collect();
+    let last = entry.lines.last().map(|line| format!("{}: {}", line.name, line.detail));
+    let report = Report::error(code(&end.sqlstate), format!("{} has failed: {why}", entry.what));
+    Some(Err(report.with_detail(last).with_hint(Some(remedies.join(" ")).filter(|hint| !hint.is_empty()))))
+}
+
+/// A report has one of those that are known.
+fn code(sqlstate: &str) -> &'static str {
+    const KNOWN: [&str; 12] =
+        ["08006", "22023", "3D000", "42501", "42704", "53400", "55006", "55P03", "57014", "57P01", "58000", "58030"];
+    KNOWN.into_iter().find(|known| *known == sqlstate).unwrap_or("55000")
+}
+
+fn told(line: &Line) -> Report {
+    let took = if line.took_ms > 0 { format!(" ({} ms)", line.took_ms) } else { String::new() };
+    let text = format!("{}: {}{took}", line.name, line.detail);
+    let report = match line.status {
+        Status::Ok => Report::notice(text),
+        Status::Warn | Status::Fail => Report::warning("01000", text),
+    };
+    Report { hint: line.remedy.clone(), ..report }
+}
+
+fn row(line: &Line) -> [Cell; 7] {
+    [
+        line.step.word().into(),
+        line.name.clone().into(),
+        line.status.word().into(),
+        line.at.into(),
+        line.took_ms.into(),
+        line.detail.clone().into(),
+        line.remedy.clone().into(),
+    ]
+}
+
+/// SHOW MOVES: those that go on, and the last that are over, newest first.
+pub(super) fn show(hub: &Hub) -> Table {
+    let mut table = Table::new(MOVES);
+    for entry in hub.moves.all() {
+        let state = match &entry.end {
+            None => "running",
+            Some(end) if end.done => "done",
+            Some(_) => "failed",
+        };
+        table.push([
+            entry.id.into(),
+            entry.what.to_string().into(),
+            entry.what.from().into(),
+            entry.what.to().into(),
+            entry.what.step().word().into(),
+            state.into(),
+            entry.who.user.clone().into(),
+            entry.who.address.clone().into(),
+            entry.began.into(),
+            entry.end.as_ref().map(|end| end.at).into(),
+            entry.end.as_ref().and_then(|end| end.why.clone()).into(),
+        ]);
+    }
+    table
+}
+
+/// A command of the gate comes while a move has the database: MAINTENANCE OFF calls the move off, as far as it still can be, and waits
+/// for its end; others are refused.
+///
+/// # Errors
+/// 55006
+pub(super) async fn make_way(caller: &Caller, verb: Verb, target: &Target) -> Result<(), Report> {
+    let moves = &caller.hub.moves;
+    if !moves.is_any() {
+        return Ok(());
+    }
+    let names = match target {
+        Target::One(name) => vec![name.clone()],
+        Target::All => caller.hub.gates.show().into_iter().map(|row| row.database).collect(),
+    };
+    for name in names {
+        let gate = caller.hub.gates.get(&name);
+        let Some(one) = gate.and_then(|gate| moves.concerning(gate.place())) else { continue };
+        if verb != Verb::Off {
+            let error = one.in_the_way(&name);
+            return Err(Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()));
+        }
+        one.call_off(caller.who.clone());
+        let text = format!("{} is called off, or comes to its end if it is past the promotion", one.entry().what);
+        caller.tell(Report { severity: Severity::Notice, ..Report::notice(text) }).await;
+        while !one.is_over() {
+            one.news(usize::MAX).await;
+        }
+    }
+    Ok(())
+}

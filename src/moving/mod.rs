@@ -1,0 +1,17 @@
+//! Moves of databases: what is moved, how far it has come, and what a restart finds of it.
+//!
+//! A [`Move`] is a command that leads a database's clients elsewhere in several steps (SWITCHOVER). [`Moves`] has one at a time
+//! for each database ([`desk`]). What it is and which step comes next is an [`Entry`] ([`entry`]) of the [`journal`], a file beside
+//! the state file: a step is on disk before it is taken, so that a restart knows what may have happened and goes on or goes back,
+//! never both. What was found and done is told as [`Line`]s: rows of the answer, notices, and events.
+//!
+//! Nothing here acts on servers or clients: the steps themselves are taken in [`proxy::moving`](crate::proxy::moving).
+
+mod desk;
+mod entry;
+mod error;
+mod journal;
+
+pub use crate::moving::desk::{Move, Moves};
+pub use crate::moving::entry::{End, Entry, Line, OnFailure, Retired, Scope, Status, Step, Switchover, What};
+pub use crate::moving::error::MoveError;

@@ -1,0 +1,65 @@
+//! The steps of moves: what [`crate::moving`] writes down is done here.
+//!
+//! [`switchover`] makes another server of a cluster its primary. [`hold`] closes and opens gates for a move, [`talk`] asks the servers
+//! that it is about. A move runs as a task of its own: whoever gave the command follows it, and it goes on without them. What an
+//! earlier life of the process has left unfinished is taken up at the start ([`resume`]). [`retired`] looks after servers that were
+//! the primary before.
+
+mod hold;
+mod retired;
+pub mod switchover;
+mod talk;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::events::{Event, Kind, publish};
+use crate::gate::Who;
+use crate::moving::{Moves, Scope, Step, What};
+use crate::shared::Hub;
+use crate::topology::Cluster;
+
+pub use crate::proxy::moving::retired::watch_retired;
+
+/// By whom gates are closed for a move: nobody else opens them.
+fn mover() -> Who {
+    Who { user: "pgsluice switchover".into(), address: None }
+}
+
+/// Tells a cluster that is new here what moves have left: which of its servers are the primary no longer, and which is about to
+/// become it.
+pub fn prepare(moves: &Moves, cluster: &Cluster) {
+    for retired in moves.retired().iter().filter(|retired| retired.cluster == cluster.name) {
+        if let Some(at) = cluster.find_server(&retired.server) {
+            cluster.retire_server(at, retired.timeline);
+        }
+    }
+    for entry in moves.all().into_iter().filter(|entry| entry.end.is_none()) {
+        let What::Switchover(one) = &entry.what;
+        let ends = (cluster.find_server(&one.from), cluster.find_server(&one.to));
+        if let (true, true, (Some(from), Some(to))) = (one.cluster == cluster.name, one.step >= Step::Fence, ends) {
+            cluster.begin_handover(from, to);
+        }
+    }
+}
+
+/// Takes up what an earlier life has left unfinished, and says which databases were closed by a move that nobody knows any more.
+pub fn resume(hub: &Arc<Hub>) {
+    let names = |scope: &Scope| -> Vec<Arc<str>> {
+        let all = hub.databases.all().into_iter();
+        all.filter(|database| scope.has(database.setup().gate.place())).map(|database| database.name.clone()).collect()
+    };
+    let mut known = BTreeSet::new();
+    for one in hub.moves.take_up(names) {
+        let What::Switchover(switchover) = one.entry().what;
+        known.extend(switchover.closed);
+        switchover::resume(hub, one);
+    }
+    for row in hub.gates.show() {
+        let by_move = row.terms.as_ref().is_some_and(|terms| terms.who == mover());
+        if by_move && !known.contains(&row.database) {
+            let text = "closed by a move of which nothing is known any more: look at the servers, then MAINTENANCE OFF opens it";
+            publish!(hub.events, error, Event::new(Kind::MovesLost, text).about(&row.database));
+        }
+    }
+}

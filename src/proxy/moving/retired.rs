@@ -1,0 +1,58 @@
+//! Servers that were the primary before a move. One that carries our fence is rid of it as soon as it is a replica: were it promoted
+//! one day by somebody else, nobody could write to it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::switchover::fence;
+use super::talk::Talk;
+use crate::moving::Retired;
+use crate::shared::Hub;
+use crate::topology::Role;
+
+/// How often they are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks after them; never ends by itself.
+pub async fn watch_retired(hub: Weak<Hub>) {
+    loop {
+        sleep(LOOK).await;
+        let Some(hub) = hub.upgrade() else { return };
+        for retired in hub.moves.retired().into_iter().filter(|retired| retired.fenced) {
+            look_after(&hub, retired).await;
+        }
+    }
+}
+
+async fn look_after(hub: &Arc<Hub>, retired: Retired) {
+    let Some((cluster, _)) = hub.databases.cluster(&retired.cluster) else { return };
+    let busy =
+        hub.moves.all().into_iter().any(|entry| entry.end.is_none() && entry.scope.clusters.contains(&cluster.name));
+    let Some((at, upstream)) =
+        cluster.find_server(&retired.server).and_then(|at| Some((at, cluster.upstreams.get(at)?)))
+    else {
+        return;
+    };
+    // Timeline 0: it is the primary, and could not be reached when a move went back.
+    let may = match upstream.role() {
+        Role::Replica => true,
+        Role::Primary => retired.timeline == 0,
+        Role::Unknown | Role::Down => false,
+    };
+    let Some(mut talk) = Talk::with(hub, &cluster, at).filter(|_| may && !busy) else { return };
+    if let Err(why) = fence::lift(&mut talk).await {
+        tracing::warn!(event = "fence_not_lifted", upstream = %upstream.address, "{why}");
+        return;
+    }
+    tracing::info!(event = "fence_lifted", upstream = %upstream.address, "default_transaction_read_only is reset");
+    let lifted = move |known: &mut Vec<Retired>| {
+        let is_it = |one: &&mut Retired| one.cluster == retired.cluster && one.server == retired.server;
+        known.iter_mut().filter(is_it).for_each(|one| one.fenced = false);
+        known.retain(|one| one.fenced || one.timeline != 0);
+    };
+    if let Err(error) = hub.moves.retire(lifted).await {
+        tracing::warn!(event = "fence_not_forgotten", "{error}");
+    }
+}

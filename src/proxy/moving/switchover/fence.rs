@@ -1,0 +1,120 @@
+//! The fence: the old primary takes no writes any more. New transactions there read only, whoever begins them, by a setting of the
+//! server's; sessions past this proxy, which could have one of their own, are ended; and both are looked at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Servers;
+use super::findings::back_ends;
+use super::steps::Failure;
+use crate::proxy::moving::talk::{Talk, field};
+use crate::shared::Hub;
+use crate::sql::own_statements::{moving, servers as of_servers};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long a server may take until a setting holds, and a session until it has ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `150004` as people write it.
+pub(super) fn version_words(number: u64) -> String {
+    match number {
+        0 => "unknown".to_owned(),
+        _ => format!("{}.{}", number / 10_000, number % 10_000),
+    }
+}
+
+/// Whether ALTER SYSTEM RESET takes it back.
+pub(super) fn is_liftable(source: &str, file: &str) -> bool {
+    source == "configuration file" && (file.is_empty() || file.ends_with("postgresql.auto.conf"))
+}
+
+/// Has sessions that begin from now on read only, and waits until that is so.
+pub(super) async fn raise(talk: &mut Talk) -> Result<(), Failure> {
+    let failed = |error: String| Failure::new("55000", format!("the old primary could not be made read-only: {error}"));
+    talk.alone(moving::FENCE).await.map_err(|error| failed(error.to_string()))?;
+    talk.rows(moving::RELOAD).await.map_err(|error| failed(error.to_string()))?;
+    until_read_only(talk, true).await.map_err(failed)
+}
+
+/// Takes that back, and waits until it is so. It can be done twice, and on a replica.
+pub(in crate::proxy::moving) async fn lift(talk: &mut Talk) -> Result<(), String> {
+    talk.alone(moving::LIFT).await.map_err(|error| error.to_string())?;
+    talk.rows(moving::RELOAD).await.map_err(|error| error.to_string())?;
+    until_read_only(talk, false).await
+}
+
+async fn until_read_only(talk: &mut Talk, wanted: bool) -> Result<(), String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // As a session that begins now.
+        talk.hang_up();
+        let row = talk.row(moving::READ_ONLY).await.map_err(|error| error.to_string())?;
+        let (value, source, file) = (field(&row, 0), field(&row, 1), field(&row, 2));
+        if (value == "on") == wanted {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(format!("default_transaction_read_only stays {value} by {source} {file}")
+                .trim_end()
+                .to_owned());
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Whether new sessions there read only, or it is in recovery.
+pub(super) async fn is_fenced(talk: &mut Talk) -> Result<bool, crate::server::login::LoginError> {
+    talk.hang_up();
+    let row = talk.row(moving::READ_ONLY).await?;
+    if field(&row, 0) == "on" {
+        return Ok(true);
+    }
+    let row = talk.row(moving::POSITION).await;
+    match row {
+        Ok(row) => Ok(field(&row, 0) == "t"),
+        // A server in recovery has no position to write at.
+        Err(error) if crate::proxy::moving::talk::is_refusal(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends sessions that are not this proxy's, and those of operators; waits until they are gone. Gives them in words.
+pub(super) async fn end_others(hub: &Arc<Hub>, servers: &Servers, talk: &mut Talk) -> Result<Vec<String>, Failure> {
+    let mut ended = Vec::new();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let ours = back_ends(hub, servers, false).await;
+        let rows = talk.rows(&moving::others(&ours)).await.map_err(|error| {
+            Failure::new("08006", format!("sessions on the old primary cannot be looked at: {error}"))
+        })?;
+        // A young one may be ours and just being opened; one that has written is not.
+        let is_other = |row: &&Vec<Option<String>>| field(row, 4) == "t" || field(row, 5) != "t";
+        let others: Vec<_> = rows.iter().filter(is_other).collect();
+        if others.is_empty() {
+            return Ok(ended);
+        }
+        for row in others {
+            let words = format!(
+                "process {} of \"{}\" from {} ({})",
+                field(row, 0),
+                field(row, 1),
+                field(row, 3),
+                field(row, 2)
+            );
+            if Instant::now() > until {
+                return Err(Failure::new("55006", format!("a session on the old primary does not end: {words}")));
+            }
+            let Ok(pid) = field(row, 0).parse() else { continue };
+            talk.rows(&of_servers::terminate(pid)).await.map_err(|error| {
+                Failure::new("42501", format!("a session on the old primary cannot be ended: {words}: {error}"))
+            })?;
+            if !ended.contains(&words) {
+                ended.push(words);
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
