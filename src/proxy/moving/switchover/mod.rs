@@ -107,7 +107,7 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
     };
     let run = Run::new(hub.clone(), one.clone(), servers, options)
         .ok_or_else(|| Report::error("55000", "no role is configured that could log in to the servers"))?;
-    tokio::spawn(run.from_the_start());
+    tokio::spawn(run.begin());
     Ok(one)
 }
 
@@ -152,7 +152,7 @@ pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>) {
     let options = Options::of(&known);
     let run = servers.and_then(|servers| Run::new(hub.clone(), one.clone(), servers, options));
     match run {
-        Some(run) => drop(tokio::spawn(run.from_where_it_was())),
+        Some(run) => drop(tokio::spawn(run.resume())),
         // Its databases stay closed: a person has to look.
         None => {
             tracing::error!(

@@ -70,7 +70,7 @@ impl Run {
     }
 
     /// Looks, and then goes through all of it.
-    pub(super) async fn from_the_start(mut self) {
+    pub(super) async fn begin(mut self) {
         let found = Findings::gather(&self.hub, &self.servers, &mut self.old, &mut self.target).await;
         let means = Means { fence: &self.fence, promote: &self.promote, role: self.old.role() };
         let lines = checks::all(&self.servers, &self.options, &means, &found);
@@ -95,7 +95,7 @@ impl Run {
     }
 
     /// Goes on, or back, from the step that is in the journal.
-    pub(super) async fn from_where_it_was(self) {
+    pub(super) async fn resume(self) {
         let step = self.known().step;
         if (Step::Promote..Step::Back).contains(&step) {
             self.promote_and_release(true).await;
