@@ -244,8 +244,10 @@ impl Session {
             Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. }) => {
                 let edge = edge_of_block(cached).filter(|edge| self.io.from_server.unscanned() == *edge);
                 let Some(edge) = edge.filter(|_| self.has_nothing_to_see_to()) else { return };
+                let status = if edge.ends_with(b"T") { TxStatus::Block } else { TxStatus::Idle };
                 self.io.from_server.pass(edge.len() - READY);
-                true
+                self.finish_plainly(status);
+                return;
             }
             _ => return,
         };
@@ -258,6 +260,12 @@ impl Session {
     fn end_plainly(&mut self) -> bool {
         let &[b'Z', 0, 0, 0, 5, status] = self.io.from_server.unscanned() else { return false };
         let (Some(status), true) = (TxStatus::from_byte(status), self.has_nothing_to_see_to()) else { return false };
+        self.finish_plainly(status);
+        true
+    }
+
+    /// The ReadyForQuery that comes now ends the one statement that is under way.
+    fn finish_plainly(&mut self, status: TxStatus) {
         let flow = &mut self.flow;
         flow.expects.pop_front();
         flow.readies = 0;
@@ -274,7 +282,6 @@ impl Session {
         self.count_query(true);
         // The gate may have begun to close.
         self.fence_if_due();
-        true
     }
 
     /// Whether nothing is under way but the one statement whose answer ends now.
@@ -319,7 +326,7 @@ impl Session {
 const READY: usize = 6;
 
 /// The ordinary answer to what opens or commits a block and does nothing else.
-fn edge_of_block(cached: &Cached) -> Option<&'static [u8]> {
+pub(super) fn edge_of_block(cached: &Cached) -> Option<&'static [u8]> {
     let only = cached.analysis.single().filter(|only| !cached.analysis.ambiguous && only.effects.is_empty())?;
     match only.kind {
         Kind::Transaction(TransactionVerb::Begin(_)) => Some(b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T"),

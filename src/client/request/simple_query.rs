@@ -9,8 +9,12 @@ use crate::client::conversation::pending_replies::{Expected, What};
 use crate::client::decide::{Decision, Need, Why, decide};
 use crate::client::maintenance::check::write_check::Doubt;
 use crate::client::maintenance::query_split::Part;
+use crate::client::maintenance::transition::abort_open_transaction::Breaking;
+use crate::client::maintenance::transition::closing::Closing;
+use crate::client::request::fast_path::edge_of_block;
 use crate::client::state::sequences::asks;
 use crate::client::{End, Session};
+use crate::config::PoolMode;
 use crate::protocol::frame::Header;
 use crate::protocol::frontend;
 use crate::routing::Nature;
@@ -28,7 +32,8 @@ impl Session {
         }
         // Only its form can be wrong: the server has words for that.
         let Ok(cached) = self.read_query(header) else { return Ok(self.malformed(header)) };
-        if self.is_plain_query(header, &cached) && (self.may_go_on() || self.may_begin(&cached)) {
+        let plain = self.is_plain_query(header, &cached) || self.is_plain_edge(&cached);
+        if plain && (self.may_go_on() || self.may_begin(&cached)) {
             if self.may_go_on() {
                 self.plain_query(header, cached);
             } else {
@@ -220,7 +225,17 @@ impl Session {
         cached.analysis.is_plain() && !self.names.has_sql() && !cached.analysis.single().is_some_and(own)
     }
 
-    /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, with the gate open.
+    /// Whether a query opens or commits a block, and [`decide`] could only forward it.
+    fn is_plain_edge(&self, cached: &Cached) -> bool {
+        edge_of_block(cached).is_some()
+            && self.breaking == Breaking::No
+            && self.manner.pool_mode != PoolMode::Statement
+            && !self.flow.reading_changed
+            && self.closing() == Closing::No
+    }
+
+    /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, or the edge of a block,
+    /// with the gate open.
     fn plain_query(&mut self, header: Header, cached: Rc<Cached>) {
         self.read = None;
         self.begin_work(Running::Simple(cached.clone()));
