@@ -12,7 +12,7 @@ use super::lease::{InPlaceGuard, Lease, OnReplica};
 use super::server_changed::Kept;
 use super::sync_settings::give_back;
 use crate::client::maintenance::barred::{barred, drop_unwanted};
-use crate::client::maintenance::refuse::{ASKING_PATIENCE, Asking};
+use crate::client::maintenance::refuse::ASKING_PATIENCE;
 use crate::client::startup::open::report_of;
 use crate::client::state::pins::Pin;
 use crate::client::{End, Session};
@@ -46,24 +46,24 @@ impl Session {
     /// Takes what can be had without waiting, which is the usual case: an idle connection of this core, with the gate open.
     /// False: nothing has happened.
     pub(in crate::client) fn acquire_now(&mut self, nature: Nature) -> bool {
-        let plain = self.lease.is_none() && !self.me.operator && !self.manner.fresh;
-        let rather = match self.identity.wish() {
+        let plain = self.lease.is_none() && !self.me.operator && !self.account.fresh();
+        let rather = match self.checkout.identity.wish() {
             ServerWish::Any => None,
             ServerWish::Rather(id) => Some(id),
             ServerWish::Waits(_) | ServerWish::Unnamed => return false,
         };
-        if !plain || self.sequences.wanted().is_some() || self.db.is_paused() {
+        if !plain || self.bindings.wanted_server().is_some() || self.db.is_paused() {
             return false;
         }
-        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
+        let nature = if self.account.pool_mode() == PoolMode::Session { Nature::Any } else { nature };
         let state = self.db.gate.state();
         if state.mode.new_transaction() != NewTransaction::WriteCapable {
             return false;
         }
         let core = self.core.index;
         let Some((cluster, pools)) = self.known_pools() else { return false };
-        let (reads, maintenance_reads) = (self.manner.reads, Reads::default());
-        let wish = Wish { state, reads, maintenance_reads, quiesced: None, cluster, avoid: self.avoid };
+        let (reads, maintenance_reads) = (self.account.reads(), Reads::default());
+        let wish = Wish { state, reads, maintenance_reads, quiesced: None, cluster, avoid: self.checkout.avoid };
         let route = wish.route(nature);
         let Some(at) = (match route {
             Route::Write => cluster.primary(),
@@ -100,7 +100,7 @@ impl Session {
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.assignments.add(1);
         }
-        self.holding.cancelled = false;
+        self.maintenance.forget_cancel();
         self.settle_down();
         self.begin_lease();
         self.begin_anew();
@@ -119,19 +119,19 @@ impl Session {
             return Ok(());
         }
         // A session that keeps its connection keeps one to the primary.
-        let nature = if self.manner.pool_mode == PoolMode::Session { Nature::Any } else { nature };
-        let began = self.now;
-        let asking = std::mem::take(&mut self.asking) == Asking::Waits;
-        let patience = self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        let nature = if self.account.pool_mode() == PoolMode::Session { Nature::Any } else { nature };
+        let began = self.io.now();
+        let asking = self.maintenance.take_asking();
+        let patience = self.account.query_wait().unwrap_or(NO_DEADLINE);
         let deadline = began + if asking { patience.min(ASKING_PATIENCE) } else { patience };
-        self.holding.cancelled = false;
-        self.me.enter_at(Phase::Waiting, self.now);
+        self.maintenance.forget_cancel();
+        self.me.enter_at(Phase::Waiting, self.io.now());
         self.me.aim.set(Aim::Any);
         if matches!(kept, Kept::Lost) {
             return self.await_turn(deadline).await;
         }
         if !self.me.operator && self.db.gate.state().mode.reports_read_only() {
-            self.db.await_catalog(CATALOG_PATIENCE.min(self.manner.query_wait.unwrap_or(NO_DEADLINE))).await;
+            self.db.await_catalog(CATALOG_PATIENCE.min(self.account.query_wait().unwrap_or(NO_DEADLINE))).await;
         }
         let taken =
             if self.me.operator { self.take_operator(deadline).await } else { self.take(nature, deadline).await };
@@ -149,7 +149,7 @@ impl Session {
                 Ok(())
             }
             Err(Denied::End(End::Report(_)) | Denied::Refused(_)) if asking => {
-                self.asking = Asking::InVain;
+                self.maintenance.ask_in_vain();
                 self.me.enter(Phase::Idle);
                 Ok(())
             }
@@ -162,7 +162,7 @@ impl Session {
             Denied::End(end) => Err(end),
             Denied::Asked => {
                 self.answer_asks().await?;
-                if std::mem::take(&mut self.holding.cancelled) && !self.has_to_begin() {
+                if self.maintenance.take_cancel() && !self.has_to_begin() {
                     let report = Report::error("57014", "canceling statement due to user request");
                     return self.refuse_waiting(&report);
                 }
@@ -186,7 +186,7 @@ impl Session {
     fn refuse_waiting(&mut self, report: &Report) -> Result<(), End> {
         self.me.enter(Phase::Idle);
         self.forget_held();
-        match peek_front(self.io.from_client.unscanned(), usize::MAX)? {
+        match peek_front(self.io.requests.unread(), usize::MAX)? {
             Some(header) => {
                 self.answer_error(header, report);
                 Ok(())
@@ -201,7 +201,7 @@ impl Session {
     }
 
     fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
-        let lane = self.lane.take();
+        let lane = self.checkout.lane.take();
         let gate = self.gate_of_lease();
         let lane = lane.filter(|lane| gate.owns(lane)).unwrap_or_else(|| gate.lane(self.core.index));
         match lane.enter() {
@@ -210,7 +210,7 @@ impl Session {
                 Some(ticket)
             }
             Err((lane, _)) => {
-                self.lane = Some(lane);
+                self.checkout.lane = Some(lane);
                 None
             }
         }
@@ -221,7 +221,7 @@ impl Session {
         let view = self.db.gate.view();
         Wish {
             state: self.db.gate.state(),
-            reads: self.manner.reads,
+            reads: self.account.reads(),
             maintenance_reads: view.in_force().map_or_else(Default::default, |terms| terms.reads),
             quiesced: view.read_floor(),
             cluster,
@@ -243,7 +243,7 @@ impl Session {
             let setup = self.db.setup();
             // What the choice is made of is let go before anything is awaited.
             let (route, maintenance) = {
-                let wish = self.wish(&setup.cluster, self.avoid);
+                let wish = self.wish(&setup.cluster, self.checkout.avoid);
                 (wish.route(nature), wish.state.mode.reports_read_only())
             };
             match route {
@@ -254,13 +254,14 @@ impl Session {
                         return Err(denied);
                     }
                     self.waiting(setup.cluster.news(LOOK_AGAIN), deadline).await?;
-                    self.avoid = Avoid::default();
+                    self.checkout.avoid = Avoid::default();
                 }
                 Route::Write => {
                     let Some(at) = setup.cluster.primary() else { continue };
                     self.me.aim.set(Aim::Primary(short(at)));
                     let pool = self.pool(at)?;
-                    let wish = self.sequences.wanted().map_or_else(|| self.identity.wish(), ServerWish::Waits);
+                    let wish =
+                        self.bindings.wanted_server().map_or_else(|| self.checkout.identity.wish(), ServerWish::Waits);
                     let idle = match wish {
                         ServerWish::Any => pool.try_take(core),
                         ServerWish::Rather(id) => Box::pin(self.take_certain(&pool, id, 0, deadline)).await?,
@@ -298,7 +299,7 @@ impl Session {
                     self.me.aim.set(Aim::Primary(short(at)));
                     let pool = self.pool(at)?;
                     // A session's own will be so for longer than the maintenance: of the kind that can be opened again.
-                    if self.manner.pool_mode == PoolMode::Session || pool.guards_in_place() {
+                    if self.account.pool_mode() == PoolMode::Session || pool.guards_in_place() {
                         if self.take_in_place(&pool, deadline).await? {
                             return Ok(());
                         }
@@ -339,7 +340,7 @@ impl Session {
                         }
                         // Another server may let it in: this one does not serve this transaction.
                         Err(error) => {
-                            self.avoid.add(at);
+                            self.checkout.avoid.add(at);
                             if !error.is_transient() {
                                 refusal = Some(denied(&AcquireError::Login(error)));
                             }
@@ -354,7 +355,7 @@ impl Session {
     /// So is one whose server has turned while it was opened.
     pub(in crate::client) fn fit(&self, conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
         let server = conn.peek();
-        if self.manner.fresh && server.used || server.permit.pool().has_turned_since(server) {
+        if self.account.fresh() && server.used || server.permit.pool().has_turned_since(server) {
             conn.close();
             return None;
         }
@@ -363,7 +364,7 @@ impl Session {
 
     /// A guarded connection, waited for if need be.
     async fn take_guarded(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Guarded>, Denied> {
-        if self.identity.wish() == ServerWish::Unnamed {
+        if self.checkout.identity.wish() == ServerWish::Unnamed {
             return Box::pin(self.take_to_signal(pool, deadline)).await;
         }
         match pool.try_take(self.core.index) {
@@ -417,7 +418,7 @@ impl Session {
         deadline: Instant,
     ) -> Result<Result<Conn<K>, Option<Grant>>, Denied> {
         let core = self.core.index;
-        let Some(place) = pool.line_up::<K>(core, self.now) else { return Ok(Err(None)) };
+        let Some(place) = pool.line_up::<K>(core, self.io.now()) else { return Ok(Err(None)) };
         let grant = self.in_line(place, deadline).await?;
         Ok(match pool.take_up(grant, core) {
             Ok(conn) => conn.ok_or(None),
@@ -467,7 +468,7 @@ impl Session {
             let core = self.core.index;
             let reserved = self.core.setup().config.pooling.operator_reserved as usize;
             // Its connection is its own: opened with its start-up packet, and never given to anybody else.
-            let asked = self.startup.clone();
+            let asked = self.account.startup_parameters();
             let taken = async move { pool.open_reserved(core, reserved, &asked).await };
             let conn = match self.waiting(taken, deadline).await? {
                 Ok(conn) => conn,
@@ -490,7 +491,7 @@ impl Session {
             } else {
                 Lease::Operator { conn, changes: None }
             };
-            self.pins.add(Pin::SessionMode);
+            self.bindings.pin(Pin::SessionMode);
             return Ok(());
         }
     }
@@ -519,28 +520,29 @@ impl Session {
     /// The cluster, and its pools that have been used before, if nothing has changed since.
     #[inline]
     pub(in crate::client) fn known_pools(&self) -> Option<(&Cluster, &[Option<Arc<Pool>>])> {
-        let known = self.pools.setup.as_ref().filter(|_| self.pools.generation == self.db.generation())?;
-        Some((&known.cluster, &self.pools.by_upstream))
+        let known =
+            self.checkout.pools.setup.as_ref().filter(|_| self.checkout.pools.generation == self.db.generation())?;
+        Some((&known.cluster, &self.checkout.pools.by_upstream))
     }
 
     fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
         let generation = self.db.generation();
-        if self.pools.generation != generation || self.pools.setup.is_none() {
-            self.pools.generation = generation;
-            self.pools.setup = Some(self.db.setup());
-            self.pools.by_upstream.clear();
+        if self.checkout.pools.generation != generation || self.checkout.pools.setup.is_none() {
+            self.checkout.pools.generation = generation;
+            self.checkout.pools.setup = Some(self.db.setup());
+            self.checkout.pools.by_upstream.clear();
         }
-        if let Some(Some(pool)) = self.pools.by_upstream.get(upstream) {
+        if let Some(Some(pool)) = self.checkout.pools.by_upstream.get(upstream) {
             return Ok(pool.clone());
         }
-        let Some(pool) = self.db.pool(&self.user, upstream, &self.credential) else {
+        let Some(pool) = self.db.pool(self.account.user(), upstream, self.account.credential()) else {
             return Err(Denied::refused(Report::error("57P01", "the proxy is shutting down")));
         };
-        if self.pools.by_upstream.len() <= upstream {
-            self.pools.by_upstream.reserve_exact(upstream + 1 - self.pools.by_upstream.len());
-            self.pools.by_upstream.resize(upstream + 1, None);
+        if self.checkout.pools.by_upstream.len() <= upstream {
+            self.checkout.pools.by_upstream.reserve_exact(upstream + 1 - self.checkout.pools.by_upstream.len());
+            self.checkout.pools.by_upstream.resize(upstream + 1, None);
         }
-        if let Some(slot) = self.pools.by_upstream.get_mut(upstream) {
+        if let Some(slot) = self.checkout.pools.by_upstream.get_mut(upstream) {
             *slot = Some(pool.clone());
         }
         Ok(pool)

@@ -25,7 +25,7 @@ use super::acquire::{Denied, PAUSE};
 use crate::auth::Credential;
 use crate::client::startup::login_wait::too_late;
 use crate::client::{End, Session};
-use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::frame::Header;
 use crate::protocol::{Report, Severity, TxStatus, backend};
 use crate::routing::Nature;
 use crate::server::guard::Kind;
@@ -147,11 +147,11 @@ pub(in crate::client) async fn find_home(
 impl Session {
     /// Takes the session's own server connection, before the client is told who it is.
     pub(in crate::client) async fn begin_as_own(&mut self) -> Result<(), End> {
-        let patience = self.manner.query_wait;
+        let patience = self.account.query_wait();
         let login = self.core.setup().config.timeouts.client_login_timeout.get();
         // Its log-in is not over before it has its server connection.
-        self.manner.query_wait = patience.into_iter().chain(login).min();
-        let hurries = self.manner.query_wait != patience;
+        self.account.set_query_wait(patience.into_iter().chain(login).min());
+        let hurries = self.account.query_wait() != patience;
         while self.lease.is_none() {
             self.acquire(Nature::Any).await.map_err(|end| match end {
                 End::Report(report) if hurries && report.message == "query_wait_timeout" => too_late().into(),
@@ -159,16 +159,16 @@ impl Session {
                 other => other,
             })?;
         }
-        self.manner.query_wait = patience;
+        self.account.set_query_wait(patience);
         // Nothing of the client's runs on it yet: it is kept without the right to write.
         self.flow.begun = true;
         self.me.enter(Phase::Idle);
         let own = self.lease.server().map(|server| server.key.0);
-        self.identity.told = own.filter(|pid| self.core.hub.keys.add(*pid, &self.me.secret, self.me.id));
+        self.checkout.identity.told = own.filter(|pid| self.core.hub.keys.add(*pid, &self.me.secret, self.me.id));
         let pid = self.told_pid();
         // What the server reports on the way may stand behind it.
-        backend::backend_key(&mut self.io.to_client, pid, &self.me.secret);
-        backend::ready(&mut self.io.to_client, TxStatus::Idle);
+        backend::backend_key(self.io.for_client(), pid, &self.me.secret);
+        backend::ready(self.io.for_client(), TxStatus::Idle);
         Ok(())
     }
 
@@ -199,20 +199,20 @@ impl Session {
 
     /// The process id that the client was told.
     fn told_pid(&self) -> u32 {
-        self.identity.told.unwrap_or_else(|| u32::try_from(self.me.id).unwrap_or(u32::MAX))
+        self.checkout.identity.told.unwrap_or_else(|| u32::try_from(self.me.id).unwrap_or(u32::MAX))
     }
 
     /// Nobody is to be found under its key any more.
     pub(in crate::client) fn forget_key(&mut self) {
-        if let Some(pid) = self.identity.told.take() {
+        if let Some(pid) = self.checkout.identity.told.take() {
             self.core.hub.keys.remove(pid, self.me.id);
         }
     }
 
     /// A server connection has been taken for what comes next.
     pub(in crate::client) fn settle_down(&mut self) {
-        let next = std::mem::take(&mut self.identity.next);
-        let identity = &mut self.identity;
+        let next = std::mem::take(&mut self.checkout.identity.next);
+        let identity = &mut self.checkout.identity;
         if next == Process::Any && !identity.asks || identity.home.is_none() {
             return;
         }
@@ -225,7 +225,7 @@ impl Session {
         if next == Process::Asked {
             identity.asks = true;
             identity.knows = true;
-            self.db.process_askers.remember(&self.user, &self.me.application_name.borrow());
+            self.db.process_askers.remember(self.account.user(), &self.me.application_name.borrow());
         }
     }
 
@@ -234,7 +234,7 @@ impl Session {
     pub(in crate::client) fn tell_notifier(&mut self, header: Header) {
         let told = self.told_pid();
         let Some(own) = self.lease.server().map(|server| server.key.0) else { return };
-        let body = self.io.from_server.unscanned_mut().get_mut(HEADER..header.total).unwrap_or_default();
+        let body = self.io.replies.body_mut(header);
         if let Some(pid) = body.first_chunk_mut::<4>() {
             match u32::from_be_bytes(*pid) {
                 by if by == own => *pid = told.to_be_bytes(),

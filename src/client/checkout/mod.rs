@@ -7,3 +7,69 @@ pub(in crate::client) mod lease;
 pub(in crate::client) mod server_changed;
 mod signals;
 pub(in crate::client) mod sync_settings;
+
+use std::sync::Arc;
+
+use crate::client::checkout::backend_pid::{Identity, Wish};
+use crate::gate::Lane;
+use crate::protocol::Report;
+use crate::server::Pool;
+use crate::shared::database::DatabaseSetup;
+use crate::topology::Avoid;
+
+/// What the choice of a server connection goes by.
+pub(in crate::client) struct Checkout {
+    /// Place at the gate's door while no ticket is held.
+    lane: Option<Lane>,
+    pools: PoolCache,
+    /// Servers that are tried last.
+    avoid: Avoid,
+    identity: Identity,
+    /// What the client is told when its transaction is over, and it is sent away.
+    ending: Option<Box<Report>>,
+}
+
+impl Checkout {
+    /// Of a session that begins.
+    pub(in crate::client) fn new(identity: Identity) -> Self {
+        Self { lane: None, pools: PoolCache::default(), avoid: Avoid::default(), identity, ending: None }
+    }
+
+    /// A ticket has been given back: the place at the gate's door is kept.
+    pub(in crate::client) fn keep_lane(&mut self, lane: Option<Lane>) {
+        self.lane = lane;
+    }
+
+    /// The pool of a server, if the session has had one of its connections.
+    pub(in crate::client) fn pool(&self, at: usize) -> Option<&Arc<Pool>> {
+        self.pools.by_upstream.get(at).and_then(Option::as_ref)
+    }
+
+    /// Which server connection is wanted for what comes next.
+    pub(in crate::client) fn server_wish(&self) -> Wish {
+        self.identity.wish()
+    }
+
+    /// A server has failed: others are tried first.
+    pub(in crate::client) fn avoid(&mut self, at: usize) {
+        self.avoid.add(at);
+    }
+
+    /// Whether any has.
+    pub(in crate::client) fn avoids_any(&self) -> bool {
+        self.avoid.is_any()
+    }
+
+    /// Servers that are tried last.
+    pub(in crate::client) fn avoided(&self) -> Avoid {
+        self.avoid
+    }
+}
+
+/// A database's setup and the pools by upstream, as they were at one generation.
+#[derive(Default)]
+struct PoolCache {
+    generation: u64,
+    setup: Option<Arc<DatabaseSetup>>,
+    by_upstream: Vec<Option<Arc<Pool>>>,
+}

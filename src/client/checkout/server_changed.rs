@@ -12,7 +12,6 @@ use std::time::Duration;
 use super::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::client::conversation::run::Next;
-use crate::client::maintenance::transition::abort_open_transaction::Breaking;
 use crate::client::state::pins::Pin;
 use crate::client::{End, Session};
 use crate::gate::{Gate, Mode};
@@ -106,13 +105,13 @@ impl Session {
     pub(in crate::client) fn standing(&mut self) -> Standing {
         let now = self.db.peek_setup();
         let Some(server) = self.lease.server() else { return Standing::Leads };
-        standing_of(server, cluster_of(self.pools.setup.as_ref(), &now))
+        standing_of(server, cluster_of(self.checkout.pools.setup.as_ref(), &now))
     }
 
     /// Whether the monitor does not reach the server of the connection that is held.
     fn is_server_down(&mut self) -> bool {
         let now = self.db.peek_setup();
-        let cluster = cluster_of(self.pools.setup.as_ref(), &now);
+        let cluster = cluster_of(self.checkout.pools.setup.as_ref(), &now);
         let Some(server) = self.lease.server() else { return false };
         let at = place_of(server.permit.pool(), cluster);
         at.and_then(|at| cluster.upstreams.get(at)).is_some_and(|server| server.role() == Role::Down)
@@ -167,7 +166,7 @@ impl Session {
     fn end_writing(&mut self, standing: Standing) -> Result<(), End> {
         match &self.lease {
             Lease::Write { .. } if self.has_unsent() => Err(self.ends_with_server(standing)),
-            Lease::Write { .. } if self.breaking == Breaking::No => {
+            Lease::Write { .. } if !self.maintenance.aborts() => {
                 self.insist();
                 self.break_off()
             }
@@ -189,8 +188,8 @@ impl Session {
 
     /// Whether the client has said something that the server's socket has not taken yet. Data of a COPY can be called off.
     fn has_unsent(&self) -> bool {
-        let unsent = !self.io.to_server.is_empty() || self.io.from_client.has_ready();
-        unsent && !self.flow.copy.is_open() && matches!(self.breaking, Breaking::No | Breaking::Asked(_))
+        let unsent = self.io.requests.has_unsent();
+        unsent && !self.flow.copy.is_open() && self.maintenance.may_call_off()
     }
 
     /// A statement may take no notice of a cancel request, or its client may not go on: the session is asked again.
@@ -252,20 +251,20 @@ impl Session {
 
     /// Whether nothing has been sent over the connection since it was taken.
     fn is_unused(&self) -> bool {
-        let unsent = self.io.to_server.is_empty() && !self.io.from_client.has_ready();
-        matches!(self.lease, Lease::Write { .. }) && !self.flow.begun && unsent && self.is_between_transactions()
+        let unsent = self.io.requests.has_unsent();
+        matches!(self.lease, Lease::Write { .. }) && !self.flow.begun && !unsent && self.is_between_transactions()
     }
 
     /// Gives up the right to write before it was made use of.
     fn put_back_unused(&mut self) {
-        if self.pins.is_empty() {
+        if self.bindings.pins().is_empty() {
             self.close_lease();
             return;
         }
         self.me.write_capable.set(false);
         self.lease = match self.lease.take() {
             Lease::Write { conn, ticket } => {
-                self.lane = ticket.leave();
+                self.checkout.lane = ticket.leave();
                 Lease::Bound { conn }
             }
             other => other,
@@ -305,14 +304,14 @@ impl Session {
             self.lease = Lease::InPlace { conn, guard };
             return;
         };
-        frontend::write_query(&mut self.io.to_server, disarm.as_bytes());
+        frontend::write_query(self.io.for_server(), disarm.as_bytes());
         self.lease = Lease::Operator { conn: conn.disarm(), changes: None };
         self.expect(Expected::hidden(What::Query(None), Hide::All));
     }
 
     /// Closes the kept connection. True: the session may take another one, since nothing was in it but what follows the client.
     fn lets_go(&mut self) -> bool {
-        let another = self.pins.are_only_mode() && !self.me.operator;
+        let another = self.bindings.pins().are_only_mode() && !self.me.operator;
         self.close_lease();
         another
     }
@@ -327,7 +326,7 @@ impl Session {
     /// The gate of the database that the lease's connection leads to: a reload may have led the name elsewhere since.
     #[inline]
     pub(in crate::client) fn gate_of_lease(&self) -> &Arc<Gate> {
-        self.pools.setup.as_ref().map_or(&*self.db.gate, |setup| &setup.gate)
+        self.checkout.pools.setup.as_ref().map_or(&*self.db.gate, |setup| &setup.gate)
     }
 
     fn keeps_server(&self) -> bool {
@@ -342,7 +341,7 @@ impl Session {
     /// Whether the session keeps a connection to a replica that the closed gate has led it to, though the primary serves it again.
     pub(in crate::client) fn outstays_on_replica(&self) -> bool {
         matches!(self.lease, Lease::Guarded { maintenance: true, replica: Some(_), .. })
-            && !self.pins.is_empty()
+            && !self.bindings.pins().is_empty()
             && self.is_between_transactions()
             && (self.has_moved()
                 || self.db.gate.state().mode == Mode::ReadWrite && self.db.peek_setup().cluster.primary().is_some())
@@ -351,8 +350,8 @@ impl Session {
     /// A session in session mode takes a connection to the primary; one that was pinned to the replica ends.
     fn leave_replica(&mut self) -> Result<Kept, End> {
         self.close_lease();
-        self.pins.only_mode();
-        if self.pins.has(Pin::SessionMode) { Ok(Kept::No) } else { Err(terminated(OVERSTAYED).into()) }
+        self.bindings.keep_only_mode();
+        if self.bindings.pins().has(Pin::SessionMode) { Ok(Kept::No) } else { Err(terminated(OVERSTAYED).into()) }
     }
 
     /// A session in session mode takes a connection to the database that its name leads to now; one that was pinned has lost
@@ -389,7 +388,7 @@ impl Session {
         match standing {
             Standing::Replaced | Standing::Removed => return self.leave_server(),
             // Replicas serve what only reads.
-            Standing::Lost if self.pins.are_only_mode() && self.db.gate.view().is_automatic() => {
+            Standing::Lost if self.bindings.pins().are_only_mode() && self.db.gate.view().is_automatic() => {
                 return self.leave_server();
             }
             // What only reads may go on there.
@@ -416,7 +415,7 @@ impl Session {
                 if let Some(ticket) = self.enter_gate_of(standing) {
                     let disarm = self.disarms(conn.server());
                     if let Some(disarm) = disarm {
-                        frontend::write_query(&mut self.io.to_server, disarm.as_bytes());
+                        frontend::write_query(self.io.for_server(), disarm.as_bytes());
                     }
                     self.lease = Lease::Write { conn: conn.disarm(), ticket };
                     self.me.write_capable.set(true);
@@ -435,8 +434,8 @@ impl Session {
 
     /// What takes the guard off, unless the session wants its default so.
     fn disarms(&self, server: &mut Server) -> Option<&'static str> {
-        server.read_only_set = self.read_only_set;
-        match self.read_only_set {
+        server.read_only_set = self.settings.read_only_set();
+        match self.settings.read_only_set() {
             Some(true) => None,
             Some(false) => Some(DISARM),
             // Opened guarded, RESET would put the guard up again.
@@ -449,7 +448,7 @@ impl Session {
     }
 
     pub(in crate::client) fn arm(&mut self, server: &mut Server) {
-        frontend::write_query(&mut self.io.to_server, ARM.as_bytes());
+        frontend::write_query(self.io.for_server(), ARM.as_bytes());
         self.flow.rounds += 1;
         self.flow.readies += 1;
         self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));

@@ -56,18 +56,18 @@ impl Session {
     /// Notes what comes next, as far as the choice of a server connection hangs on it.
     #[inline]
     pub(in crate::client) fn note_next(&mut self, cached: Option<&Cached>, context: LexContext) {
-        self.identity.note_next(cached.map(|cached| &cached.analysis));
+        self.checkout.identity.note_next(cached.map(|cached| &cached.analysis));
         let Some(cached) = cached.filter(|_| self.db.catalog.leaves() || self.names.has_sql()) else { return };
         if self.executes_signal(cached) || self.calls_signal(cached, context) {
-            self.identity.note_signals();
+            self.checkout.identity.note_signals();
         }
     }
 
     /// The same of a call by message.
     pub(in crate::client) fn note_next_call(&mut self, oid: u32) {
-        self.identity.note_next(None);
+        self.checkout.identity.note_next(None);
         if BY_OID.contains(&oid) || self.db.catalog.reading().leavings.of_function(oid).kinds().has(Kinds::SIGNALS) {
-            self.identity.note_signals();
+            self.checkout.identity.note_signals();
         }
     }
 
@@ -94,7 +94,7 @@ impl Session {
 
     /// For what signals processes: the session's own server connection, if that is what is meant.
     fn means_itself(&self, sent: &[u8]) -> Option<u64> {
-        let (home, knows) = self.identity.home()?;
+        let (home, knows) = self.checkout.identity.home()?;
         (names_process(sent, home.pid()) && (knows || home.is_own())).then(|| home.id())
     }
 
@@ -107,7 +107,7 @@ impl Session {
     where
         AnyConn: From<Conn<K>>,
     {
-        let sent: Arc<[u8]> = self.io.from_client.unscanned().into();
+        let sent: Arc<[u8]> = self.io.requests.unread().into();
         let core = self.core.index;
         if let Some(own) = self.means_itself(&sent) {
             return match self.take_certain(pool, own, TRIES, deadline).await? {
@@ -115,7 +115,7 @@ impl Session {
                 None => self.take_in_turn(pool, deadline).await,
             };
         }
-        let own = self.identity.home().filter(|(home, _)| home.is_own()).map(|(home, _)| Home::id(home));
+        let own = self.checkout.identity.home().filter(|(home, _)| home.is_own()).map(|(home, _)| Home::id(home));
         let others = Others { sent, own };
         let (taker, avoided) = (pool.clone(), others.clone());
         let idle = async move {

@@ -31,32 +31,33 @@ const CLEAN_PATIENCE: Duration = Duration::from_secs(10);
 impl Session {
     /// Brings the settings of a connection that was just taken to what the client has.
     pub(in crate::client) fn begin_lease(&mut self) {
-        let quiet = self.io.to_client.is_empty() && self.io.from_server.is_empty();
+        let quiet = self.io.replies.is_empty();
         let operator = self.lease.is_operator();
         self.flow.begin_anew(!quiet);
-        self.replay.clear();
+        self.io.forget_replay();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let in_place = matches!(self.lease, Lease::InPlace { .. });
-        let asks = std::mem::take(&mut self.sequences.asks_next);
+        let asks = self.bindings.take_asks_for_sequence();
         let Some(server) = self.lease.server() else { return };
         server.used = true;
         *self.me.cancel.borrow_mut() = Some(server.lend_target());
         if operator {
             // It was opened with what the client has asked for.
-            server.vars.take_over(&self.core.hub.seed, &self.vars);
-            server.read_only_set = self.read_only_set;
+            server.vars.take_over(&self.core.hub.seed, self.settings.vars());
+            server.read_only_set = self.settings.read_only_set();
         }
         let fits = if may_write {
-            server.read_only_set == self.read_only_set && server.default_read_only == self.read_only_default
+            server.read_only_set == self.settings.read_only_set()
+                && server.default_read_only == self.settings.read_only_default()
         } else {
             !in_place
         };
-        if asks || !fits || server.vars.hash() != self.vars.hash() {
+        if asks || !fits || server.vars.hash() != self.settings.vars().hash() {
             self.bring_settings(may_write, in_place, asks);
         }
-        if self.manner.pool_mode == PoolMode::Session && !operator {
-            self.pins.add(Pin::SessionMode);
-            self.me.pinned.set(self.pins.word());
+        if self.account.pool_mode() == PoolMode::Session && !operator {
+            self.bindings.pin(Pin::SessionMode);
+            self.me.pinned.set(self.bindings.pins().word());
         }
     }
 
@@ -67,15 +68,15 @@ impl Session {
         let seed = &self.core.hub.seed;
         let (mut sql, mut ahead) = (String::new(), Vec::new());
         let mut learns = false;
-        if server.vars.hash() != self.vars.hash() {
-            self.vars.keep_text_settings(seed, &server.vars);
-            sql = server.vars.to_reach(&self.vars);
+        if server.vars.hash() != self.settings.vars().hash() {
+            self.settings.vars_mut().keep_text_settings(seed, &server.vars);
+            sql = server.vars.to_reach(self.settings.vars());
             if is_sensitive(sql.as_bytes()) {
                 // A message is read as a whole before any of it runs.
-                ahead = server.vars.reading_to_reach(&self.vars);
+                ahead = server.vars.reading_to_reach(self.settings.vars());
             }
-            learns = server.vars.has_to_learn(&self.vars);
-            server.vars.take_over(seed, &self.vars);
+            learns = server.vars.has_to_learn(self.settings.vars());
+            server.vars.take_over(seed, self.settings.vars());
         }
         if asks && are_anothers(server, self.me.id) {
             sql.push_str(FORGET_SEQUENCES);
@@ -86,15 +87,15 @@ impl Session {
             sql.push_str(ARM);
             server.default_read_only = Some(true);
         }
-        if may_write && server.read_only_set != self.read_only_set {
-            sql.push_str(match self.read_only_set {
+        if may_write && server.read_only_set != self.settings.read_only_set() {
+            sql.push_str(match self.settings.read_only_set() {
                 Some(true) => ARM,
                 Some(false) => DISARM,
                 None => DISARM_TO_DEFAULT,
             });
-            learns |= self.read_only_set.is_none();
-            server.read_only_set = self.read_only_set;
-            server.default_read_only = self.read_only_set.or(server.default_read_only);
+            learns |= self.settings.read_only_set().is_none();
+            server.read_only_set = self.settings.read_only_set();
+            server.default_read_only = self.settings.read_only_set().or(server.default_read_only);
         }
         if learns {
             // Behind the answer: a value that changes is reported.
@@ -104,9 +105,9 @@ impl Session {
         }
         if !sql.is_empty() {
             ahead.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::None, None));
-            frontend::write_query(&mut self.io.to_server, sql.as_bytes());
+            frontend::write_query(self.io.for_server(), sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
-            self.flow.settling = if self.vars.has_role() { Settling::Asked } else { Settling::Sent };
+            self.flow.settling = if self.settings.vars().has_role() { Settling::Asked } else { Settling::Sent };
         }
         if arms {
             self.forget_counts_from_before();
@@ -115,8 +116,8 @@ impl Session {
 
     /// Has memory for words of our own.
     pub(in crate::client) fn lend_words(&mut self) {
-        self.core.buffers.lend_words(&mut self.io.to_server);
-        self.core.buffers.lend_words(&mut self.io.to_client);
+        self.io.requests.lend_words(&self.core.buffers);
+        self.io.replies.lend_words(&self.core.buffers);
     }
 
     /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
@@ -124,7 +125,7 @@ impl Session {
         if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
             self.close_lease();
             self.flow.begin_anew(self.flow.told);
-            match peek_front(self.io.from_client.unscanned(), usize::MAX)? {
+            match peek_front(self.io.requests.unread(), usize::MAX)? {
                 Some(header) => self.answer_error(header, &report),
                 None => return Err((*report).into()),
             }
@@ -137,30 +138,29 @@ impl Session {
         let held = match &self.lease {
             Lease::Write { .. } | Lease::Allowed { .. } => true,
             Lease::Guarded { replica: None, .. } => true,
-            Lease::Guarded { .. } | Lease::InPlace { .. } => self.pins.is_empty(),
+            Lease::Guarded { .. } | Lease::InPlace { .. } => self.bindings.pins().is_empty(),
             _ => false,
         };
         held && self.flow.begun
             && self.is_between_transactions()
-            && self.io.server_rest == 0
-            && self.io.from_server.unscanned().is_empty()
-            && self.io.to_server.is_empty()
-            && self.io.from_client.ready().is_empty()
+            && !self.io.replies.is_within_message()
+            && self.io.replies.unread().is_empty()
+            && !self.io.requests.has_unsent()
             && self.me.transaction_since.get().is_none()
     }
 
     /// Gives the server connection back where nothing has to be waited for, which is the usual case. False: nothing has
     /// happened.
     pub(in crate::client) fn release_now(&mut self) -> bool {
-        let plain = self.me.cancelling.get() == 0 && self.pins.is_empty() && !self.me.is_asked();
-        if !plain || self.ending.is_some() {
+        let plain = self.me.cancelling.get() == 0 && self.bindings.pins().is_empty() && !self.me.is_asked();
+        if !plain || self.checkout.ending.is_some() {
             return false;
         }
         let conn = match self.lease.take() {
             Lease::Write { mut conn, ticket } => {
                 self.me.write_capable.set(false);
                 conn.server().take_target_back(self.note_gone());
-                self.lane = ticket.leave();
+                self.checkout.lane = ticket.leave();
                 conn.into()
             }
             Lease::Guarded { mut conn, .. } => {
@@ -173,8 +173,8 @@ impl Session {
             }
         };
         self.give_back(conn);
-        self.replay.clear();
-        self.avoid = Avoid::default();
+        self.io.forget_replay();
+        self.checkout.avoid = Avoid::default();
         true
     }
 
@@ -184,10 +184,10 @@ impl Session {
             Box::pin(self.await_cancels()).await;
         }
         self.me.write_capable.set(false);
-        if !self.pins.is_empty() {
+        if !self.bindings.pins().is_empty() {
             self.lease = match self.lease.take() {
                 Lease::Write { conn, ticket } => {
-                    self.lane = ticket.leave();
+                    self.checkout.lane = ticket.leave();
                     self.flow.closing = Closing::No;
                     Lease::Bound { conn }
                 }
@@ -196,12 +196,12 @@ impl Session {
                 }
                 other => other,
             };
-            return self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
+            return self.checkout.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
         }
         drop(self.note_gone());
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
-                self.lane = ticket.leave();
+                self.checkout.lane = ticket.leave();
                 self.give_back(conn.into());
             }
             Lease::Guarded { conn, .. } => self.give_back(conn.into()),
@@ -209,12 +209,12 @@ impl Session {
             Lease::InPlace { conn, guard } => self.shelve(conn, guard),
             other => self.lease = other,
         }
-        self.replay.clear();
-        self.avoid = Avoid::default();
+        self.io.forget_replay();
+        self.checkout.avoid = Avoid::default();
         if self.me.is_asked() {
             self.answer_asks().await?;
         }
-        self.ending.take().map_or(Ok(()), |report| Err(End::Report(report)))
+        self.checkout.ending.take().map_or(Ok(()), |report| Err(End::Report(report)))
     }
 
     /// A connection that was made read-only by force is of neither kind: it is closed, unless none can be opened in its place.
@@ -241,11 +241,11 @@ impl Session {
             tokio::task::spawn_local(clean_up(conn, reset, self.core.hub.seed.clone()));
             return;
         }
-        let mut known = self.pools.by_upstream.iter().flatten();
+        let mut known = self.checkout.pools.by_upstream.iter().flatten();
         let pool = conn.server().permit.pool();
         match known.find(|known| Arc::ptr_eq(known, pool)) {
-            Some(pool) => pool.give_back_at(conn, self.now),
-            None => pool.clone().give_back_at(conn, self.now),
+            Some(pool) => pool.give_back_at(conn, self.io.now()),
+            None => pool.clone().give_back_at(conn, self.io.now()),
         }
     }
 
@@ -282,16 +282,17 @@ impl Session {
 
     /// The session is over: its server connection is cleaned for the next one, or closed.
     pub(in crate::client) async fn leave(&mut self) {
-        let clean =
-            self.is_between_transactions() && self.io.from_server.unscanned().is_empty() && self.io.server_rest == 0;
+        let clean = self.is_between_transactions()
+            && self.io.replies.unread().is_empty()
+            && !self.io.replies.is_within_message();
         if self.lease.is_none() {
             return;
         }
-        let hurry = self.breaking != crate::client::maintenance::transition::abort_open_transaction::Breaking::No;
+        let hurry = self.maintenance.aborts();
         if !self.is_between_transactions()
             && let Some(server) = self.lease.server()
         {
-            self.io.from_client.clear();
+            self.io.requests.forget_read();
             Box::pin(super::abandoned::end_work(&self.me, server, hurry)).await;
         }
         if self.me.cancelling.get() > 0 {
@@ -301,7 +302,7 @@ impl Session {
         let poolable = self.lease.server().is_some_and(|server| !server.born_guarded);
         let barred = self.lease.server().is_some_and(|server| server.permit.pool().is_barred());
         match self.lease.take() {
-            Lease::Bound { conn } if clean && poolable && !self.manner.fresh => {
+            Lease::Bound { conn } if clean && poolable && !self.account.fresh() => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
                 let seed = self.core.hub.seed.clone();
                 tokio::task::spawn_local(clean_up(conn.into(), reset, seed));
@@ -333,7 +334,7 @@ impl Session {
                     if now || self.lease.is_none() || self.is_between_transactions() {
                         return Err(report.into());
                     }
-                    self.ending = Some(Box::new(report));
+                    self.checkout.ending = Some(Box::new(report));
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
@@ -341,7 +342,7 @@ impl Session {
                 Ask::Turn => self.after_turn()?,
                 // It has got its server connection meanwhile.
                 Ask::Cancel if self.me.phase.get() == Phase::Active => drop(self.me.send_cancel()),
-                Ask::Cancel => self.holding.cancelled = true,
+                Ask::Cancel => self.maintenance.note_cancel(),
             }
         }
         Ok(())
@@ -349,8 +350,8 @@ impl Session {
 
     /// Tells the client of the mode: at once, or just before the ReadyForQuery of what runs.
     pub(in crate::client) fn tell_flip(&mut self) {
-        self.untold = self.io.server_rest > 0 || !self.flow.expects.is_empty();
-        if !self.untold {
+        let busy = self.io.replies.is_within_message() || !self.flow.expects.is_empty();
+        if self.maintenance.notify_later(busy) {
             self.tell_mode();
         }
     }

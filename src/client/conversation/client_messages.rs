@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::pending_replies::{Expected, What};
-use super::run::{BACKLOG, Next};
+use super::run::Next;
 use crate::client::checkout::lease::Lease;
 use crate::client::{End, Session};
 use crate::protocol::frame::{HEADER, Header, WireError, peek_front, peek_too_large};
@@ -39,40 +39,35 @@ impl Session {
     /// Looks at what the client sent, as far as that is possible now.
     pub(in crate::client) fn look_at_client(&mut self) -> Result<Next, End> {
         loop {
-            if self.io.client_rest > 0 {
-                let n = self.io.client_rest.min(self.io.from_client.unscanned().len());
-                if n == 0 {
-                    return self.wait_for_client();
-                }
-                self.io.client_rest -= n;
-                if self.io.drop_rest {
-                    self.drop_bytes(n)
-                } else {
-                    self.io.from_client.pass(n)
+            if let Some(n) = self.io.requests.ignored() {
+                match (n, self.io.drops_rest()) {
+                    (0, _) => return self.wait_for_client(),
+                    (_, true) => self.drop_bytes(n),
+                    (_, false) => self.io.requests.pass(n),
                 }
                 continue;
             }
-            if self.io.to_client.len() > BACKLOG || self.io.to_server.len() > BACKLOG || self.must_hold_back() {
-                self.io.client_wants = 0;
+            if self.io.replies.is_full() || self.io.requests.is_full() || self.must_hold_back() {
+                self.io.requests.want(0);
                 return Ok(Next::Wait);
             }
             if self.has_many_pending() {
                 return Ok(self.wait_for_answers());
             }
-            let bytes = self.io.from_client.unscanned();
-            let header = match peek_front(bytes, self.manner.largest) {
+            let bytes = self.io.requests.unread();
+            let header = match peek_front(bytes, self.account.largest()) {
                 Ok(Some(header)) => header,
                 Ok(None) => {
-                    self.io.client_wants = if bytes.is_empty() { 0 } else { HEADER };
+                    self.io.requests.want(if bytes.is_empty() { 0 } else { HEADER });
                     return self.wait_for_client();
                 }
-                Err(error) => match peek_too_large(bytes, self.manner.largest) {
+                Err(error) => match peek_too_large(bytes, self.account.largest()) {
                     // COPY data may have any size.
                     Some(header) if header.tag == b'd' => header,
                     Some(_) if self.flow.copy.is_open() => return Err(error.into()),
                     Some(header) if self.streams(header) => header,
                     Some(header) if self.lacks_names(header) => {
-                        self.io.client_wants = bytes.len() + 1;
+                        self.io.requests.want(bytes.len() + 1);
                         return self.wait_for_client();
                     }
                     Some(header) => match self.refuse_large(header, self.larger_than_messages(header)) {
@@ -88,11 +83,13 @@ impl Session {
             if self.looks_at_copy(header) && self.holds_for_copy(header) {
                 return Ok(Next::Wait);
             }
-            let bytes = self.io.from_client.unscanned();
+            let bytes = self.io.requests.unread();
             // COPY data is not looked at: it need not be whole.
             if header.tag == b'd' {
-                self.io.client_rest = header.total;
-                self.io.drop_rest = !self.flow.copy.is_open();
+                match self.flow.copy.is_open() {
+                    true => self.io.pass_rest(header.total),
+                    false => self.io.drop_rest(header.total),
+                }
                 continue;
             }
             if bytes.len() < header.total && !self.streams(header) {
@@ -102,10 +99,10 @@ impl Session {
                         None => continue,
                     }
                 }
-                self.io.client_wants = header.total;
+                self.io.requests.want(header.total);
                 return self.wait_for_client();
             }
-            self.io.client_wants = 0;
+            self.io.requests.want(0);
             match self.look_at_message(header)? {
                 Handled::Done => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
@@ -120,13 +117,13 @@ impl Session {
     #[cold]
     fn wait_for_answers(&mut self) -> Next {
         self.hurry_answers();
-        self.io.client_wants = 0;
+        self.io.requests.want(0);
         Next::Wait
     }
 
     /// Nothing more can be done before the client says more.
     fn wait_for_client(&mut self) -> Result<Next, End> {
-        if self.half_closed { self.after_last_word(End::ClientGone) } else { Ok(Next::Wait) }
+        if self.io.is_half_closed() { self.after_last_word(End::ClientGone) } else { Ok(Next::Wait) }
     }
 
     fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {
@@ -160,7 +157,7 @@ impl Session {
             b'c' | b'f' => {
                 if self.flow.copy.is_open() {
                     self.copy_data_ended();
-                    self.io.from_client.pass(header.total);
+                    self.io.requests.pass(header.total);
                 } else {
                     // After a COPY that failed the client finishes its data: PostgreSQL ignores that too.
                     self.drop_bytes(header.total);
@@ -184,9 +181,9 @@ impl Session {
 
     /// Reads a text, unless it is the one that was read last.
     pub(in crate::client) fn read_text(&self, text: &[u8], context: LexContext) -> Rc<Cached> {
-        match &self.read {
-            Some((known, cached)) if *known == context && *cached.text == *text => cached.clone(),
-            _ => self.core.verdicts.borrow_mut().get_or_analyze(text, context),
+        match self.settings.last_read(text, context) {
+            Some(cached) => cached.clone(),
+            None => self.core.verdicts.borrow_mut().get_or_analyze(text, context),
         }
     }
 
@@ -216,8 +213,7 @@ impl Session {
 
     /// Body of the message at the front of what was read; its beginning, if it is one that [streams](Self::streams).
     pub(in crate::client) fn body(&self, header: Header) -> &[u8] {
-        let bytes = self.io.from_client.unscanned();
-        bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default()
+        self.io.requests.body(header)
     }
 
     /// Passes a message on as it lies.
@@ -225,9 +221,9 @@ impl Session {
         self.keep_for_replay(header.total);
         let missing = self.missing(header.total);
         if missing > 0 {
-            (self.io.client_rest, self.io.drop_rest) = (missing, false);
+            self.io.pass_rest(missing);
         }
-        self.io.from_client.pass(header.total);
+        self.io.requests.pass(header.total);
         if let Some(expected) = expected {
             self.expect(expected);
         }
@@ -237,26 +233,20 @@ impl Session {
     pub(in crate::client) fn drop_bytes(&mut self, n: usize) {
         self.keep_for_replay(n);
         let missing = self.missing(n);
-        let io = &mut self.io;
         if missing > 0 {
-            (io.client_rest, io.drop_rest) = (missing, true);
+            self.io.drop_rest(missing);
         }
-        io.from_client.move_ready(&mut io.to_server);
-        io.from_client.skip(n);
+        self.io.requests.skip(n);
     }
 
     pub(in crate::client) fn keep_for_replay(&mut self, n: usize) {
         if self.flow.told || !matches!(self.lease, Lease::Guarded { .. }) {
             return;
         }
-        if self.replay.len() + n > MOST_REPLAYED {
+        if !self.io.keep_for_replay(n) {
             // Too much to ask again.
             self.flow.told = true;
-            self.replay.clear();
-            return;
         }
-        let bytes = self.io.from_client.unscanned();
-        self.replay.extend_from_slice(bytes.get(..n).unwrap_or(bytes));
     }
 
     /// Notes that an answer is awaited.
@@ -288,7 +278,9 @@ impl Session {
         match &self.lease {
             Lease::None => false,
             Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. } => true,
-            Lease::Guarded { .. } if !self.pins.is_empty() && self.is_between_transactions() && self.goes_offline() => {
+            Lease::Guarded { .. }
+                if !self.bindings.pins().is_empty() && self.is_between_transactions() && self.goes_offline() =>
+            {
                 false
             }
             Lease::Guarded { .. } => !self.outstays_on_replica(),
@@ -304,8 +296,8 @@ impl Session {
 
     /// Notes the start of a statement, for SHOW CLIENTS and the statistics.
     pub(in crate::client) fn begin_work(&mut self, running: Running) {
-        let now = self.now;
-        self.asked_at.get_or_insert(now);
+        let now = self.io.now();
+        self.io.note_asked();
         if self.me.transaction_since.get().is_none() {
             self.me.transaction_since.set(Some(now));
         }
@@ -334,19 +326,14 @@ impl Session {
     pub(in crate::client) fn answer_unsent(&mut self, header: Header, report: &Report) {
         self.drop_bytes(header.total);
         self.log_error(report);
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
-        report.write(&mut io.to_client);
+        report.write(self.io.for_client());
         match header.tag {
-            b'Q' | b'F' => backend::ready(&mut io.to_client, TxStatus::Idle),
+            b'Q' | b'F' => backend::ready(self.io.for_client(), TxStatus::Idle),
             b'S' => {
                 self.flow.skip = false;
-                backend::ready(&mut self.io.to_client, TxStatus::Idle);
+                backend::ready(self.io.for_client(), TxStatus::Idle);
             }
             _ => self.flow.skip = true,
         }
     }
 }
-
-/// Bytes of a transaction that are kept to be asked of another server (bytes).
-const MOST_REPLAYED: usize = 64 * 1024;

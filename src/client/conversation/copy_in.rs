@@ -14,7 +14,7 @@
 use super::pending_replies::{Expected, Hide, What};
 use crate::client::Session;
 use crate::client::maintenance::read_only_block::Around;
-use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::frame::Header;
 use crate::protocol::{ErrorFields, TxStatus, backend, frontend};
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{CopyDirection, Kind};
@@ -123,7 +123,7 @@ impl Session {
             }
         };
         if holds {
-            self.io.client_wants = 0;
+            self.io.requests.want(0);
             self.hurry_answers();
         }
         holds
@@ -170,14 +170,12 @@ impl Session {
     /// heard, and the answer to an empty query tells that it has been.
     #[cold]
     pub(super) fn ask_whether_copy_is_over(&mut self, tag: Option<u8>) {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
         if let Some(tag) = tag {
             // Of that form it is a message of which nothing runs.
-            io.to_server.extend_from_slice(&[tag, 0, 0, 0, 4]);
+            self.io.for_server().extend_from_slice(&[tag, 0, 0, 0, 4]);
         }
-        frontend::write_sync(&mut io.to_server);
-        frontend::write_query(&mut io.to_server, b"");
+        frontend::write_sync(self.io.for_server());
+        frontend::write_query(self.io.for_server(), b"");
         let simple = tag.is_some_and(|tag| matches!(tag, b'Q' | b'F'));
         let question = CopyQuestion { readies: 0, own: 1, simple, answered: false };
         self.flow.copy.stage = Stage::Asked;
@@ -187,7 +185,7 @@ impl Session {
     /// Looks at a message of the server's ahead of the answer to that question, or at the answer. True: it is dealt with.
     #[cold]
     pub(in crate::client) fn answers_copy_question(&mut self, header: Header) -> bool {
-        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let body = self.io.replies.body(header);
         let fatal = header.tag == b'E' && ErrorFields::new(body).is_fatal();
         let status = body.first().copied().and_then(TxStatus::from_byte);
         let Some(expected) = self.flow.expects.front_mut() else { return false };
@@ -226,7 +224,7 @@ impl Session {
             return;
         }
         for _ in 1..heard {
-            backend::ready(&mut self.io.to_client, self.flow.status);
+            backend::ready(self.io.for_client(), self.flow.status);
         }
         (self.flow.skip, self.flow.batch, self.flow.bound) = (false, false, false);
         self.is_held_no_more();

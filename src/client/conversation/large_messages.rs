@@ -80,7 +80,7 @@ impl Session {
 
     /// How much of a message of `total` bytes is not here yet.
     pub(in crate::client) fn missing(&self, total: usize) -> usize {
-        total.saturating_sub(self.io.from_client.unscanned().len())
+        total.saturating_sub(self.io.requests.unread().len())
     }
 
     /// Looks at a query that is longer than is read with the gate open: it goes on as it comes, and may do anything.
@@ -99,8 +99,10 @@ impl Session {
     /// The error for a message that is larger than any may be.
     #[cold]
     pub(in crate::client) fn larger_than_messages(&self, header: Header) -> Report {
-        let detail =
-            format!("A message that has to be read whole may have max_message_size ({} bytes).", self.manner.largest);
+        let detail = format!(
+            "A message that has to be read whole may have max_message_size ({} bytes).",
+            self.account.largest()
+        );
         Report::error("54000", format!("message of {} bytes is too large", header.body())).with_detail(Some(detail))
     }
 
@@ -141,7 +143,7 @@ impl Session {
         self.me.enter(crate::shared::Phase::Active);
         self.drop_bytes(header.total);
         if ends {
-            frontend::write_query(&mut self.io.to_server, POISON.as_bytes());
+            frontend::write_query(self.io.for_server(), POISON.as_bytes());
             let mut expected = Expected::seen(What::Query(None));
             expected.refusal = Some(Box::new(report));
             self.expect(expected);

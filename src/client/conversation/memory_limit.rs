@@ -59,7 +59,7 @@ fn pending_weight(expected: &Expected) -> usize {
 impl Session {
     /// Bytes that are kept for the client.
     fn kept(&self) -> usize {
-        self.names.bytes() + self.vars.bytes() + self.undo.bytes()
+        self.names.bytes() + self.settings.bytes()
     }
 
     /// The error for something that would take so many bytes more, if there is no room for it.
@@ -99,7 +99,7 @@ impl Session {
 
     /// Whether a setting's new value can follow the client.
     pub(in crate::client) fn has_room_for_setting(&self, bytes: usize) -> bool {
-        self.vars.bytes() + self.undo.bytes() + bytes <= MOST_SETTINGS
+        self.settings.bytes() + bytes <= MOST_SETTINGS
     }
 
     /// Whether so many answers are owed that the next message has to wait for some of them.

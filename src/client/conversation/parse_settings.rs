@@ -15,7 +15,7 @@ use super::pending_replies::{Expected, Hide, Proof, What};
 use crate::client::Session;
 use crate::client::state::pins::Pin;
 use crate::config::PoolMode;
-use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::frame::Header;
 use crate::protocol::{Report, frontend};
 use crate::server::state::session_vars::{Value, Vars};
 use crate::shared::Statement as Prepared;
@@ -118,7 +118,7 @@ impl Session {
     fn follow_reading(&mut self, cached: &Cached) {
         let statements = &cached.analysis.statements;
         // In session mode nothing is known of what a view may lead to.
-        let hidden = self.lease.in_maintenance() && self.manner.pool_mode == PoolMode::Session;
+        let hidden = self.lease.in_maintenance() && self.account.pool_mode() == PoolMode::Session;
         let undone = self.flow.reading_changed && statements.iter().any(ends_or_undoes);
         if undone
             || cached.analysis.ambiguous
@@ -126,9 +126,9 @@ impl Session {
         {
             self.flow.may_change_reading();
         }
-        if cached.analysis.ambiguous && self.flow.reading_unsure && !self.manner.refuses_pins {
+        if cached.analysis.ambiguous && self.flow.reading_unsure && !self.account.refuses_pins() {
             // What it has done to the session is not known either.
-            self.pins.add(Pin::Settings);
+            self.bindings.pin(Pin::Settings);
         }
     }
 
@@ -154,7 +154,7 @@ impl Session {
             && ends
             && !self.flow.skip
             && self.flow.readies > 0
-            && is_sensitive(self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default())
+            && is_sensitive(self.io.requests.body(header))
     }
 
     /// Whether what stands behind a statement that may change how text is read can be read in two ways, where it is sent by
@@ -186,8 +186,8 @@ impl Session {
     /// A named statement is prepared on the server connection: where nobody knows how it could be prepared elsewhere, it stays there.
     pub(in crate::client) fn note_parsed(&mut self, name: &[u8]) {
         let bound = self.names.statement(name).is_some_and(|statement| Self::is_bound_to_its_server(statement));
-        if bound && !self.manner.refuses_pins {
-            self.pins.add(Pin::Prepared);
+        if bound && !self.account.refuses_pins() {
+            self.bindings.pin(Pin::Prepared);
         }
     }
 
@@ -207,15 +207,15 @@ impl Session {
     /// Settings under which a statement was parsed that are others now.
     pub(in crate::client) fn other_settings(&self, statement: &Prepared) -> Vec<Other> {
         let then = statement.settings();
-        if then.hash() == self.vars.hash() || !depends_on_settings(&statement.cached.text) {
+        if then.hash() == self.settings.vars().hash() || !depends_on_settings(&statement.cached.text) {
             return Vec::new();
         }
         // What the server does not report may have been changed in the open transaction.
-        let known = |name: &&str| self.undo.is_empty() || self.vars.reported(name).is_some();
+        let known = |name: &&str| self.settings.is_committed() || self.settings.vars().reported(name).is_some();
         let others = OF_PARSE.into_iter().filter(known).map(|name| Other {
             name,
             then: then.get(name).cloned(),
-            now: self.vars.get(name).cloned(),
+            now: self.settings.vars().get(name).cloned(),
         });
         others.filter(|other| !is_same(other.then.as_ref(), other.now.as_ref())).collect()
     }
@@ -265,7 +265,7 @@ impl Session {
         } else if let Some(server) = self.lease.server() {
             server.unnamed = statement.id;
             let types = if self.names.is_unnamed_described() { statement.types() } else { &statement.oids };
-            frontend::write_parse(&mut self.io.to_server, b"", &statement.cached.text, types);
+            frontend::write_parse(self.io.for_server(), b"", &statement.cached.text, types);
             self.expect(Expected::hidden(What::Parse(0), Hide::Success));
         }
         self.set_as_before(&others);

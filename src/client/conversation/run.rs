@@ -5,21 +5,12 @@ use std::io;
 use std::task::{Context, Poll};
 
 use crate::client::checkout::acquire::NO_DEADLINE;
-use crate::client::maintenance::transition::abort_open_transaction::Breaking;
+use crate::client::io::Read;
 use crate::client::startup::open::has_own_server;
 use crate::client::{End, Lease, Session};
 use crate::protocol::{Report, TxStatus};
 use crate::routing::Nature;
 use crate::shared::Phase;
-
-/// Bytes that may wait for a peer that does not read before nothing more is read for it.
-pub(in crate::client) const BACKLOG: usize = 256 * 1024;
-
-/// Bytes that cost less to be put behind our own words than to be sent from where they lie.
-const TOGETHER: usize = 2048;
-
-/// Capacity that an empty queue of our own words keeps.
-const KEEP: usize = 64 * 1024;
 
 /// How long a server may be silent behind a client's last word before it is asked whether it owes anything.
 const LAST_WORD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -50,7 +41,7 @@ enum Woken {
 impl Session {
     /// Runs until the client goes or is sent away.
     pub async fn run(mut self: Box<Self>) -> End {
-        let own = has_own_server(self.manner.pool_mode, self.me.operator);
+        let own = has_own_server(self.account.pool_mode(), self.me.operator);
         let begun = if own { Box::pin(self.begin_as_own()).await } else { Ok(()) };
         let served = match begun {
             Ok(()) => self.serve().await,
@@ -62,14 +53,13 @@ impl Session {
             Err(end) => end,
         };
         if let End::Report(report) = &end {
-            self.io.from_server.move_ready(&mut self.io.to_client);
-            report.write(&mut self.io.to_client);
+            report.write(self.io.for_client());
         }
-        Box::pin(self.say_last_words()).await;
+        Box::pin(self.io.say_last_words()).await;
         Box::pin(self.leave()).await;
         // What came after its last word is nobody's; the memory is the next client's.
-        self.io.from_client.clear();
-        self.io.from_server.clear();
+        self.io.requests.forget_read();
+        self.io.replies.forget_read();
         self.rest();
         end
     }
@@ -112,7 +102,7 @@ impl Session {
     /// The client's message waits for news of the server, as for a server connection.
     #[cold]
     fn io_or_late(&mut self) -> impl Future<Output = Result<Woken, End>> {
-        let deadline = self.now + self.manner.query_wait.unwrap_or(NO_DEADLINE);
+        let deadline = self.io.now() + self.account.query_wait().unwrap_or(NO_DEADLINE);
         let late = Report::fatal("57014", "query_wait_timeout");
         let io = poll_fn(move |cx| self.poll_io(cx));
         Box::pin(async move { tokio::time::timeout_at(deadline.into(), io).await.unwrap_or_else(|_| Err(late.into())) })
@@ -122,7 +112,7 @@ impl Session {
     /// is wrong with it. Of the rest the server knows whether there is any: it is asked behind it, once it has been silent.
     #[cold]
     fn io_or_last_word(&mut self) -> impl Future<Output = Result<Woken, End>> {
-        let deadline = std::cmp::max(self.now, self.core.clock.now()) + LAST_WORD_PATIENCE;
+        let deadline = std::cmp::max(self.io.now(), self.core.clock.now()) + LAST_WORD_PATIENCE;
         Box::pin(async move {
             let io = poll_fn(|cx| self.poll_io(cx));
             if let Ok(woken) = tokio::time::timeout_at(deadline.into(), io).await {
@@ -148,7 +138,7 @@ impl Session {
         if self.is_over() {
             return Ok(Next::Release);
         }
-        if !self.io.from_client.unscanned().is_empty()
+        if !self.io.requests.unread().is_empty()
             && self.has_turned()
             && let Some(next) = self.after_turned()?
         {
@@ -180,11 +170,11 @@ impl Session {
             Ok(false) => {}
             Err(_) => return Poll::Ready(Err(End::ClientGone)),
         }
-        if wrote_client && self.half_closed {
+        if wrote_client && self.io.is_half_closed() {
             return Poll::Ready(Ok(Woken::Io));
         }
         // Room has come for messages that were held back.
-        if (wrote_server || wrote_client) && !self.io.from_client.unscanned().is_empty() && self.io.client_wants == 0 {
+        if (wrote_server || wrote_client) && self.io.requests.is_held_back() {
             return Poll::Ready(Ok(Woken::Io));
         }
         self.rest();
@@ -193,94 +183,34 @@ impl Session {
 
     /// Gives back memory that nothing is in; a client without a server connection keeps none.
     fn rest(&mut self) {
-        let (io, buffers) = (&mut self.io, &self.core.buffers);
-        buffers.reclaim(&mut io.from_client);
-        buffers.reclaim(&mut io.from_server);
+        self.io.reclaim(&self.core.buffers);
         if self.lease.is_none() {
-            self.read = None;
-            buffers.reclaim_words(&mut io.to_client);
-            buffers.reclaim_words(&mut io.to_server);
-            buffers.reclaim_words(&mut self.replay);
+            self.settings.forget_read();
+            self.io.reclaim_words(&self.core.buffers);
             self.spares.reclaim(&mut self.flow.expects);
         }
     }
 
     #[inline(always)]
     fn write_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let io = &self.io;
         let Some(server) = self.lease.server() else { return Ok(false) };
-        if io.to_server.is_empty() && !io.from_client.has_ready() && !server.stream.is_tls() {
+        if self.io.has_nothing_for(&server.stream) {
             return Ok(false);
         }
-        self.write_server_out(cx)
-    }
-
-    #[inline(always)]
-    fn write_server_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.has_turned() && self.breaking == Breaking::No && self.holds_bytes_back() {
+        if self.has_turned() && !self.maintenance.aborts() && self.holds_bytes_back() {
             return Ok(false);
         }
         let Some(server) = self.lease.server() else { return Ok(false) };
-        let io = &mut self.io;
-        if !io.to_server.is_empty() && io.from_client.ready().len() <= TOGETHER {
-            io.from_client.move_ready(&mut io.to_server);
-        }
-        let mut wrote = false;
-        while !(io.to_server.is_empty() && io.from_client.ready().is_empty()) {
-            match server.stream.poll_write(cx, &io.to_server, io.from_client.ready())? {
-                Poll::Pending => break,
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(n) => {
-                    wrote = true;
-                    let own = n.min(io.to_server.len());
-                    io.to_server.drain(..own);
-                    io.from_client.sent(n - own);
-                }
-            }
-        }
-        // Also if nothing was written: TLS may hold what the socket did not take the last time.
-        let _ = server.stream.poll_flush(cx)?;
-        if wrote && io.to_server.capacity() > KEEP && io.to_server.is_empty() {
-            io.to_server = Vec::new();
-        }
-        Ok(wrote)
+        self.io.write_server(cx, &mut server.stream)
     }
 
     #[inline]
     fn write_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let io = &self.io;
-        if io.to_client.is_empty() && !io.from_server.has_ready() && !self.stream.is_tls() {
-            return Ok(false);
-        }
-        self.write_client_out(cx)
-    }
-
-    fn write_client_out(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let io = &mut self.io;
-        if !io.to_client.is_empty() && io.from_server.ready().len() <= TOGETHER {
-            io.from_server.move_ready(&mut io.to_client);
-        }
-        let mut sent = 0;
-        while !(io.to_client.is_empty() && io.from_server.ready().is_empty()) {
-            match self.stream.poll_write(cx, &io.to_client, io.from_server.ready())? {
-                Poll::Pending => break,
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(n) => {
-                    sent += n;
-                    let own = n.min(io.to_client.len());
-                    io.to_client.drain(..own);
-                    io.from_server.sent(n - own);
-                }
-            }
-        }
-        let _ = self.stream.poll_flush(cx)?;
+        let sent = self.io.write_client(cx)?;
         if sent > 0 {
             self.flow.told = true;
             if let Some(stats) = self.db.stats.of(self.core.index) {
                 stats.sent.add(sent as u64);
-            }
-            if io.to_client.capacity() > KEEP && io.to_client.is_empty() {
-                io.to_client = Vec::new();
             }
         }
         Ok(sent > 0)
@@ -290,21 +220,11 @@ impl Session {
     #[inline(always)]
     fn read_server(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Some(server) = self.lease.server() else { return Ok(false) };
-        let io = &mut self.io;
-        if io.to_client.len() > BACKLOG || !server.stream.poll_readable(cx).is_ready() {
-            return Ok(false);
-        }
-        self.core.buffers.lend(&mut io.from_server);
-        let room = io.from_server.room(io.server_wants);
-        if room.is_empty() {
-            return Ok(false);
-        }
-        match server.stream.poll_read(cx, room)? {
-            Poll::Pending => Ok(false),
-            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(n) => {
-                io.from_server.filled(n);
-                self.now = self.core.clock.now();
+        match self.io.read_server(cx, &mut server.stream, &self.core.buffers)? {
+            Read::Nothing => Ok(false),
+            Read::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
+            Read::Some(_) => {
+                self.io.note_time(self.core.clock.now());
                 Ok(true)
             }
         }
@@ -312,27 +232,16 @@ impl Session {
 
     /// True if something came.
     fn read_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let io = &mut self.io;
-        let full = io.to_server.len() > BACKLOG || io.to_client.len() > BACKLOG;
-        if full || self.half_closed || !self.stream.poll_readable(cx).is_ready() {
-            return Ok(false);
-        }
-        self.core.buffers.lend(&mut io.from_client);
-        let room = io.from_client.room(io.client_wants);
-        if room.is_empty() {
-            return Ok(false);
-        }
-        match self.stream.poll_read(cx, room)? {
-            Poll::Pending => Ok(false),
+        match self.io.read_client(cx, &self.core.buffers)? {
+            Read::Nothing => Ok(false),
             // It says nothing more, but may still listen: what it has asked for is answered, as by PostgreSQL.
-            Poll::Ready(0) if !self.lease.is_none() || !io.from_client.unscanned().is_empty() => {
-                self.half_closed = true;
+            Read::Closed if !self.lease.is_none() || !self.io.requests.unread().is_empty() => {
+                self.io.close_half();
                 Ok(true)
             }
-            Poll::Ready(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(n) => {
-                io.from_client.filled(n);
-                self.now = self.core.clock.now();
+            Read::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
+            Read::Some(n) => {
+                self.io.note_time(self.core.clock.now());
                 if let Some(stats) = self.db.stats.of(self.core.index) {
                     stats.received.add(n as u64);
                 }
@@ -352,7 +261,7 @@ impl Session {
         }
         loop {
             // Whoever closes its side while nothing runs for it has most likely gone.
-            if self.half_closed {
+            if self.io.is_half_closed() {
                 return Poll::Ready(Err(End::ClientGone));
             }
             match self.read_client(cx) {
@@ -368,8 +277,8 @@ impl Session {
         let io = &self.io;
         let flow = &self.flow;
         let unended = flow.batch && !flow.expects.is_empty();
-        let owed = flow.readies > 0 || unended || !flow.parts.is_empty() || io.server_rest > 0;
-        !owed && io.to_client.is_empty() && io.from_server.ready().is_empty()
+        let owed = flow.readies > 0 || unended || !flow.parts.is_empty() || io.replies.is_within_message();
+        !owed && !io.replies.has_unsent()
     }
 
     /// The client has said its last word: waits for what it is owed, or ends.
@@ -392,7 +301,7 @@ impl Session {
             server.left_running = !server.ends;
         }
         self.close_lease();
-        if idle && self.pins.is_empty() {
+        if idle && self.bindings.pins().is_empty() {
             return Ok(());
         }
         let text = "server closed the connection unexpectedly";
@@ -410,33 +319,15 @@ impl Session {
     pub(in crate::client) fn replay_elsewhere(&mut self) -> bool {
         let Lease::Guarded { conn, .. } = &mut self.lease else { return false };
         let failed = conn.server().permit.pool().upstream;
-        let again = self.flow.told || self.replay.is_empty() || self.avoid.is_any() || self.half_closed;
-        if again || !self.pins.is_empty() || self.flow.status != TxStatus::Idle {
+        let again = self.flow.told || !self.io.has_replay() || self.checkout.avoids_any() || self.io.is_half_closed();
+        if again || !self.bindings.pins().is_empty() || self.flow.status != TxStatus::Idle {
             return false;
         }
         self.close_lease();
-        let io = &mut self.io;
-        io.to_server.clear();
-        io.to_client.clear();
-        let unsent = io.from_client.ready().len();
-        io.from_client.sent(unsent);
-        io.from_server.clear();
-        io.server_rest = 0;
-        io.server_wants = 0;
-        self.core.buffers.lend(&mut io.from_client);
-        io.from_client.put_back(&std::mem::take(&mut self.replay));
+        self.io.ask_again(&self.core.buffers);
         self.flow = crate::client::Flow::default();
-        self.avoid.add(failed);
+        self.checkout.avoid(failed);
         true
-    }
-
-    async fn say_last_words(&mut self) {
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
-        let words = std::mem::take(&mut io.to_client);
-        let patience = std::time::Duration::from_secs(1);
-        let _ = tokio::time::timeout(patience, self.stream.write_all(&words)).await;
-        self.stream.close(&[]);
     }
 
     /// Notes what the client does now, for SHOW CLIENTS.
@@ -447,7 +338,7 @@ impl Session {
             (_, true) if self.flow.status == TxStatus::Idle => Phase::Idle,
             (_, true) => Phase::IdleInTransaction,
         };
-        self.me.enter_at(phase, self.now);
+        self.me.enter_at(phase, self.io.now());
         self.me.prepared.set(self.names.len());
     }
 }

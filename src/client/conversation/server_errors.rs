@@ -83,22 +83,22 @@ impl Session {
         }
         if matches!(self.flow.settling, Settling::Asked) {
             let report = crate::client::startup::open::report_of(body, Severity::Error);
-            tracing::warn!(event = "role_refused", database = %self.db.name, user = %self.user, client = %self.me.address_words(), error = report.message, "a session's role could not be taken");
+            tracing::warn!(event = "role_refused", database = %self.db.name, user = %self.account.user(), client = %self.me.address_words(), error = report.message, "a session's role could not be taken");
             self.flow.settling = Settling::Refused(Box::new(report));
         } else if matches!(self.flow.settling, Settling::Sent) {
             // What has followed runs with settings that are not the session's: it is told, and nothing more.
             let report = crate::client::startup::open::report_of(body, Severity::Fatal);
-            tracing::warn!(event = "settings_refused", database = %self.db.name, user = %self.user, client = %self.me.address_words(), error = report.message, "a session's settings could not be made");
+            tracing::warn!(event = "settings_refused", database = %self.db.name, user = %self.account.user(), client = %self.me.address_words(), error = report.message, "a session's settings could not be made");
             self.close_lease();
             return Err(report.into());
         } else if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
-            tracing::warn!(event = "own_statement_failed", database = %self.db.name, user = %self.user, client = %self.me.address_words(), error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
-            self.pins.add(crate::client::state::pins::Pin::Settings);
+            tracing::warn!(event = "own_statement_failed", database = %self.db.name, user = %self.account.user(), client = %self.me.address_words(), error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
+            self.bindings.pin(crate::client::state::pins::Pin::Settings);
         }
         let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
         let result = match self.own_refusal(ErrorFields::new(body).code()) {
             Some(report) => {
-                report.write(&mut self.io.to_client);
+                report.write(self.io.for_client());
                 Ok(())
             }
             None if own => Ok(()),

@@ -3,11 +3,10 @@
 use std::io;
 
 use super::pending_replies::{Expected, Hide, Proof, Say, What};
-use super::run::BACKLOG;
 use crate::client::maintenance::query_split::Part;
 use crate::client::state::function_side_effects::Question;
 use crate::client::{End, Session, Settling};
-use crate::protocol::frame::{HEADER, Header, peek_back, run_of};
+use crate::protocol::frame::{Header, peek_back, run_of};
 use crate::protocol::{Report, TxStatus, backend};
 use crate::server::own_query::parameter;
 use crate::sql::cache::verdicts::Cached;
@@ -24,24 +23,22 @@ impl Session {
     /// Looks at what the server has sent. The inner error means that its connection is of no more use.
     pub(in crate::client) fn look_at_server(&mut self) -> Result<Result<(), io::Error>, End> {
         loop {
-            if self.io.server_rest > 0 {
-                let n = self.io.server_rest.min(self.io.from_server.unscanned().len());
+            if let Some(n) = self.io.replies.ignored() {
                 if n == 0 {
                     return Ok(Ok(()));
                 }
-                self.io.server_rest -= n;
-                self.io.from_server.pass(n);
+                self.io.replies.pass(n);
                 continue;
             }
-            if self.io.to_client.len() > BACKLOG || self.lease.is_none() {
+            if self.io.replies.is_full() || self.lease.is_none() {
                 return Ok(Ok(()));
             }
             self.pass_plain_answer();
-            let bytes = self.io.from_server.unscanned();
+            let bytes = self.io.replies.unread();
             let header = match peek_back(bytes) {
                 Ok(Some(header)) => header,
                 Ok(None) => {
-                    self.io.server_wants = 0;
+                    self.io.replies.want(0);
                     return Ok(Ok(()));
                 }
                 Err(error) => return Ok(Err(broken(error))),
@@ -57,19 +54,19 @@ impl Session {
                 b'D' | b'd' | b'c' if shows => {
                     let rows = |tag| matches!(tag, b'D' | b'd' | b'c');
                     let (whole, next) = run_of(bytes, rows);
-                    self.io.from_server.pass(whole);
-                    self.io.server_rest = next.filter(|next| rows(next.tag)).map_or(0, |next| next.total);
+                    self.io.replies.pass(whole);
+                    self.io.replies.ignore(next.filter(|next| rows(next.tag)).map_or(0, |next| next.total));
                     continue;
                 }
                 b'T' if shows && bytes.len() >= header.total => {
                     self.note_shape(header);
-                    self.io.from_server.pass(header.total);
+                    self.io.replies.pass(header.total);
                     self.answered_describe();
                     self.say_what_is_due();
                     continue;
                 }
                 b'E' | b'N' if header.total > LONGEST_REPORT => {
-                    self.io.server_rest = header.total;
+                    self.io.replies.ignore(header.total);
                     if header.tag == b'E' {
                         self.skip_to_sync();
                         self.copy_failed();
@@ -79,10 +76,10 @@ impl Session {
                 _ => {}
             }
             if bytes.len() < header.total {
-                self.io.server_wants = header.total;
+                self.io.replies.want(header.total);
                 return Ok(Ok(()));
             }
-            self.io.server_wants = 0;
+            self.io.replies.want(0);
             if let Err(error) = self.look_at_reply(header, shows)? {
                 return Ok(Err(error));
             }
@@ -100,7 +97,7 @@ impl Session {
         let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
         // Neither a Close nor what the server says of itself begins a transaction command.
         self.flow.answered |= !matches!(header.tag, b'Z' | b'3' | b'S' | b'N' | b'A');
-        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let body = self.io.replies.body(header);
         match header.tag {
             b'Z' => return self.ready_for_query(header),
             b'E' => {
@@ -122,7 +119,7 @@ impl Session {
             b'C' if self.completes_own() => {
                 self.command_complete(header);
                 self.take_reply(header);
-                backend::command_complete(&mut self.io.to_client, "SHOW");
+                backend::command_complete(self.io.for_client(), "SHOW");
                 return Ok(Ok(()));
             }
             b'C' => self.command_complete(header),
@@ -173,7 +170,7 @@ impl Session {
         let warns = self.flow.expects.front().is_some_and(|one| one.hide == Hide::Completion);
         let message = (shows || ends || warns) && header.tag == b'N' || header.tag == b'A';
         if holds || message && !self.flow.held.is_empty() {
-            let whole = self.io.from_server.unscanned().get(..header.total).unwrap_or_default();
+            let whole = self.io.replies.message(header);
             self.flow.held.extend_from_slice(whole);
             self.take_reply(header);
             if holds && part == Proof::Together {
@@ -185,7 +182,7 @@ impl Session {
         let shows = shows && !(self.flow.unproved && header.tag == b'C');
         // Notifications have nothing to do with the statement they come with.
         if shows || message {
-            self.io.from_server.pass(header.total)
+            self.io.replies.pass(header.total)
         } else {
             self.take_reply(header)
         }
@@ -195,9 +192,7 @@ impl Session {
 
     /// Takes a message of the server out of what is passed on.
     pub(super) fn take_reply(&mut self, header: Header) {
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
-        io.from_server.skip(header.total);
+        self.io.replies.skip(header.total);
     }
 
     fn answered_describe(&mut self) {
@@ -228,7 +223,7 @@ impl Session {
             }
             _ => {}
         }
-        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let body = self.io.replies.body(header);
         match self.flow.expects.front() {
             Some(Expected { what: What::Fence, .. }) => {
                 let tag = body.to_vec();
@@ -242,7 +237,8 @@ impl Session {
             }
             Some(Expected { what: What::Left(Question::Settings), .. }) => return self.answered_settings(),
             Some(Expected { what: What::Isolation, .. }) => {
-                self.flow.past.read_committed = Some(body == b"SELECT 1\0");
+                let read_committed = body == b"SELECT 1\0";
+                self.flow.past.note_read_committed(read_committed);
                 return;
             }
             _ => {}
@@ -313,7 +309,7 @@ impl Session {
 
     #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn ready_for_query(&mut self, header: Header) -> Result<Result<(), io::Error>, End> {
-        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let body = self.io.replies.body(header);
         let status = match body {
             [byte] => TxStatus::from_byte(*byte),
             _ => None,
@@ -353,12 +349,12 @@ impl Session {
         if shows || expected.proof == Proof::End {
             self.release_held();
         }
-        if shows && std::mem::take(&mut self.untold) {
+        if shows && self.maintenance.take_notification() {
             self.tell_mode();
         }
         let cut = shows && self.goes_on_behind_cut();
         if shows && !cut {
-            self.io.from_server.pass(header.total)
+            self.io.replies.pass(header.total)
         } else {
             self.take_reply(header)
         }
@@ -403,7 +399,7 @@ impl Session {
             self.ask_settings();
             self.learn_shapes();
         }
-        if self.flow.expects.is_empty() && std::mem::take(&mut self.untold) {
+        if self.flow.expects.is_empty() && self.maintenance.take_notification() {
             self.tell_mode();
         }
         Ok(Ok(()))
@@ -441,16 +437,14 @@ impl Session {
         while let Some(Expected { what: What::Say(say), .. }) = self.flow.expects.front() {
             let say = *say;
             self.flow.expects.pop_front();
-            let io = &mut self.io;
-            io.from_server.move_ready(&mut io.to_client);
             match say {
-                Say::ParseComplete => backend::parse_complete(&mut io.to_client),
-                Say::CloseComplete => backend::close_complete(&mut io.to_client),
+                Say::ParseComplete => backend::parse_complete(self.io.for_client()),
+                Say::CloseComplete => backend::close_complete(self.io.for_client()),
                 Say::NoTransaction => {
-                    Report::warning("25P01", "there is no transaction in progress").write(&mut io.to_client);
+                    Report::warning("25P01", "there is no transaction in progress").write(self.io.for_client());
                 }
                 Say::Own(part) => self.say_own(part),
-                Say::Done(verb, rows) => backend::command_complete(&mut io.to_client, &verb.tag(rows)),
+                Say::Done(verb, rows) => backend::command_complete(self.io.for_client(), &verb.tag(rows)),
             }
         }
     }
@@ -458,10 +452,10 @@ impl Session {
     pub(in crate::client) fn count_query(&mut self, shows: bool) {
         let Some(stats) = self.db.stats.of(self.core.index).filter(|_| shows) else { return };
         stats.queries.add(1);
-        let now = self.now;
+        let now = self.io.now();
         let micros =
             |since: std::time::Instant| u64::try_from(now.duration_since(since).as_micros()).unwrap_or(u64::MAX);
-        if let Some(asked) = self.asked_at.take() {
+        if let Some(asked) = self.io.take_asked() {
             let took = micros(asked);
             stats.query_time.add(took);
             stats.query_times.add(took);

@@ -44,7 +44,7 @@ impl Session {
         let waits = !self.flow.parts.is_empty()
             || self.flow.fencing == Fencing::Asked
             || self.flow.fencing == Fencing::Fenced && matches!(self.lease, Lease::Write { .. })
-            || matches!(self.breaking, Breaking::Sent(_))
+            || matches!(self.maintenance.breaking, Breaking::Sent(_))
             || special && self.flow.readies > 0 && !self.flow.clean_alone
             || self.flow.closing != Closing::No && self.flow.readies > 0
             || matches!(self.flow.settling, Settling::Asked | Settling::Refused(_));
@@ -165,7 +165,7 @@ impl Session {
         // What ends a transaction before it would leave the poison in one of its own: as it should be.
         text.extend_from_slice(POISON.as_bytes());
         self.drop_bytes(header.total);
-        frontend::write_query(&mut self.io.to_server, &text);
+        frontend::write_query(self.io.for_server(), &text);
         let mut expected = Expected::seen(What::Query(Some(cached)));
         expected.refusal = Some(Box::new(report));
         self.expect(expected);
@@ -228,9 +228,7 @@ impl Session {
             self.flow.doubt = Doubt::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
             self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
-            frontend::write_sync(&mut io.to_server);
+            frontend::write_sync(self.io.for_server());
             self.expect(Expected::hidden(What::Sync, Hide::All));
             self.keep_defaults_in_batch(statement);
             return Some(Handled::Done);
@@ -240,9 +238,7 @@ impl Session {
 
     /// Runs a statement of ours in the client's batch; `refusal` is for one that is there to fail.
     pub(in crate::client) fn run_own(&mut self, text: &[u8], proof: Proof, refusal: Option<Report>) {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        let out = &mut io.to_server;
+        let out = self.io.for_server();
         // One that failed has left its statement behind.
         frontend::write_target(out, b'C', frontend::Target::Statement(WRAPPER));
         frontend::write_parse(out, WRAPPER, text, &[]);
@@ -264,7 +260,7 @@ impl Session {
     fn guard_fell(&self, what: &str) {
         self.count_layer(Layer::Guard);
         tracing::warn!(
-            event = "guard_fell", database = %self.db.name, user = %self.user, client = %self.me.address_words(),
+            event = "guard_fell", database = %self.db.name, user = %self.account.user(), client = %self.me.address_words(),
             "a guard fell: a statement made its server connection writable; {what}"
         );
     }
@@ -297,8 +293,8 @@ impl Session {
         if !self.flow.parts.is_empty() {
             self.flow.parts.clear();
             let message = "cannot set transaction read-write mode inside a read-only transaction";
-            self.refused(message).write(&mut self.io.to_client);
-            crate::protocol::backend::ready(&mut self.io.to_client, TxStatus::Idle);
+            self.refused(message).write(self.io.for_client());
+            crate::protocol::backend::ready(self.io.for_client(), TxStatus::Idle);
         }
         self.close_lease();
         Ok(())
@@ -309,7 +305,7 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.default_read_only = Some(true);
         }
-        frontend::write_query(&mut self.io.to_server, ARM.as_bytes());
+        frontend::write_query(self.io.for_server(), ARM.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::All));
         self.forget_counts_from_before();
         Ok(())

@@ -43,7 +43,7 @@ pub struct Holding {
     /// It has waited enough: it gets its error now.
     over: Option<Over>,
     /// A cancel request has come.
-    pub cancelled: bool,
+    pub(in crate::client::maintenance) cancelled: bool,
 }
 
 /// Why a message is held no longer although the gate is closed.
@@ -111,7 +111,7 @@ impl Session {
             return Ok(false);
         }
         let context = self.lex_context();
-        let mut bytes = self.io.from_client.unscanned();
+        let mut bytes = self.io.requests.unread();
         let (mut prepares, mut runs) = (Vec::new(), false);
         let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
         // Of a Bind the names are enough.
@@ -153,7 +153,7 @@ impl Session {
             TxStatus::Block => self.flow.past.can_begin_anew() && self.names.no_portals(),
             TxStatus::Failed => false,
         };
-        quiet && place && self.holding.over.is_none() && self.treats_writes()
+        quiet && place && self.maintenance.holding.over.is_none() && self.treats_writes()
     }
 
     fn holds_statement(&self, statement: &Statement, cached: &Cached) -> bool {
@@ -165,7 +165,7 @@ impl Session {
         match &statement.refusal {
             Refusal::Allowed => self.is_ours_to_refuse(statement),
             Refusal::ByPostgres { unless_temporary } => {
-                !(*unless_temporary && self.pins.has(crate::client::state::pins::Pin::Temporary))
+                !(*unless_temporary && self.bindings.pins().has(crate::client::state::pins::Pin::Temporary))
             }
             Refusal::AsksReadWrite(_) => false,
             Refusal::ByPgsluice(_) => !self.may_be_namesake(&statement.refusal),
@@ -175,16 +175,14 @@ impl Session {
     /// Holds the message at hand. In a block that is first rolled back: the loop comes here again when that is done.
     pub(in crate::client) async fn hold(&mut self) -> Result<(), End> {
         if self.flow.status == TxStatus::Block {
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
             if self.flow.past.has_to_ask_isolation() {
-                frontend::write_query(&mut io.to_server, READ_COMMITTED.as_bytes());
+                frontend::write_query(self.io.for_server(), READ_COMMITTED.as_bytes());
                 self.expect(Expected::hidden(What::Isolation, Hide::All));
             } else {
-                frontend::write_query(&mut io.to_server, ROLLBACK.as_bytes());
-                self.holding.anew = self.flow.past.take_beginning();
-                self.undo.roll_back();
-                self.holding.since = self.me.transaction_since.take();
+                frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
+                self.maintenance.holding.anew = self.flow.past.take_beginning();
+                self.settings.roll_back();
+                self.maintenance.holding.since = self.me.transaction_since.take();
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
             }
             return Ok(());
@@ -194,21 +192,21 @@ impl Session {
             Some(place) => {
                 self.note_message_kept_out(Fate::Held);
                 self.me.enter(Phase::Held);
-                self.holding.over = self.until_open().await?;
+                self.maintenance.holding.over = self.until_open().await?;
                 drop(place);
                 self.note_phase();
-                self.holding.since = None;
-                if self.holding.over == Some(Over::TransactionTimeout) {
+                self.maintenance.holding.since = None;
+                if self.maintenance.holding.over == Some(Over::TransactionTimeout) {
                     let text = "terminating connection due to transaction timeout";
                     return Err(Report::fatal("25P04", text).into());
                 }
             }
             None => {
                 self.publish_hold_overflow(most);
-                self.holding.over = Some(Over::Refuse);
+                self.maintenance.holding.over = Some(Over::Refuse);
             }
         }
-        if self.holding.over.is_some() && !self.lease.is_none() {
+        if self.maintenance.holding.over.is_some() && !self.lease.is_none() {
             self.begin_anew();
         }
         Ok(())
@@ -227,13 +225,13 @@ impl Session {
         let patience = self.db.gate.view().in_force().map(|terms| terms.hold_timeout).unwrap_or_default();
         let own = [("statement_timeout", Over::StatementTimeout), ("lock_timeout", Over::LockTimeout)];
         let own = own.into_iter().filter_map(|(setting, over)| Some((self.own_limit(setting)?, over)));
-        let open = self.holding.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let open = self.maintenance.holding.since.map_or(Duration::ZERO, |since| since.elapsed());
         let whole =
             self.own_limit("transaction_timeout").map(|limit| (limit.saturating_sub(open), Over::TransactionTimeout));
         let all = own.chain(whole).chain([(patience, Over::Refuse)]);
         let (patience, over) = all.min_by_key(|(limit, _)| *limit).unwrap_or((patience, Over::Refuse));
         let mut sleep = Box::pin(tokio::time::sleep_until((Instant::now() + patience).into()));
-        self.holding.cancelled = false;
+        self.maintenance.holding.cancelled = false;
         while matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. }) {
             let timed_out = poll_fn(|cx| {
                 if sleep.as_mut().poll(cx).is_ready() {
@@ -246,7 +244,7 @@ impl Session {
                 return Ok(Some(over));
             }
             self.answer_asks().await?;
-            if std::mem::take(&mut self.holding.cancelled) {
+            if std::mem::take(&mut self.maintenance.holding.cancelled) {
                 return Ok(Some(Over::Cancel));
             }
         }
@@ -255,11 +253,11 @@ impl Session {
 
     /// A time that the session has set for itself, in its block or before, or with which it began.
     fn own_limit(&self, setting: &str) -> Option<Duration> {
-        let local = self.holding.anew.as_deref().and_then(|anew| set_in_block(anew, setting));
-        let session = || match self.vars.get(setting) {
+        let local = self.maintenance.holding.anew.as_deref().and_then(|anew| set_in_block(anew, setting));
+        let session = || match self.settings.vars().get(setting) {
             Some(value) => limit(value.text().as_bytes()),
             None => match &**self.db.catalog.known() {
-                Knowledge::Known(unseen) => limit(unseen.default_of(&self.user, setting)?.as_bytes()),
+                Knowledge::Known(unseen) => limit(unseen.default_of(self.account.user(), setting)?.as_bytes()),
                 Knowledge::Pending | Knowledge::Unknown(_) => None,
             },
         };
@@ -268,7 +266,7 @@ impl Session {
 
     /// The block of a held message is begun anew, and set up anew, on the connection that was just taken.
     pub(in crate::client) fn begin_anew(&mut self) {
-        let Some(anew) = self.holding.anew.take() else { return };
+        let Some(anew) = self.maintenance.holding.anew.take() else { return };
         let Beginning { begun, steps } = *anew;
         self.send_again(Step::Query(begun));
         steps.into_iter().for_each(|step| self.send_again(step));
@@ -279,13 +277,13 @@ impl Session {
         match step {
             Step::Query(cached) => {
                 let sent = if closed { self.as_read_only(cached.clone(), self.lex_context()) } else { cached.clone() };
-                frontend::write_query(&mut self.io.to_server, &sent.text);
+                frontend::write_query(self.io.for_server(), &sent.text);
                 self.flow.past.sends(&cached);
                 self.expect(Expected::hidden(What::Query(Some(sent)), Hide::All));
             }
             Step::Bound(statement, values) => {
                 let sent = self.bound_as_read_only(statement.clone());
-                let out = &mut self.io.to_server;
+                let out = self.io.for_server();
                 frontend::write_parse(out, b"", &sent.cached.text, &sent.oids);
                 frontend::write_bind(out, b"", b"", &values);
                 frontend::write_execute(out, b"");
@@ -303,28 +301,28 @@ impl Session {
 
     /// Whether a block has to be begun before anything else.
     pub(in crate::client) fn has_to_begin(&self) -> bool {
-        self.holding.anew.is_some()
+        self.maintenance.holding.anew.is_some()
     }
 
     /// The message is over, whatever became of it: the next one may be held again.
     pub(in crate::client) fn is_held_no_more(&mut self) {
-        self.holding.over = None;
+        self.maintenance.holding.over = None;
     }
 
     /// Whether the message at hand has been held.
     pub(in crate::client) fn was_held(&self) -> bool {
-        self.holding.over.is_some()
+        self.maintenance.holding.over.is_some()
     }
 
     /// Forgets the block that was to be begun anew.
     pub(in crate::client) fn forget_held(&mut self) {
-        self.holding.anew = None;
-        self.holding.over = None;
+        self.maintenance.holding.anew = None;
+        self.maintenance.holding.over = None;
     }
 
     /// How the wait of the message at hand has ended, as far as that makes it an error.
     pub(in crate::client) fn hold_outcome(&self) -> HoldOutcome {
-        match self.holding.over {
+        match self.maintenance.holding.over {
             None | Some(Over::Refuse | Over::TransactionTimeout) => HoldOutcome::None,
             Some(_) if self.has_to_begin() => HoldOutcome::EndedInBlock,
             Some(_) => HoldOutcome::Ended,
@@ -333,7 +331,7 @@ impl Session {
 
     /// The error of a held message whose wait its client, or a time-out of its own, has ended.
     pub(in crate::client) fn cancelled_hold(&self) -> Option<Report> {
-        let (code, why) = match self.holding.over? {
+        let (code, why) = match self.maintenance.holding.over? {
             Over::Refuse | Over::TransactionTimeout => return None,
             Over::Cancel => ("57014", "user request"),
             Over::StatementTimeout => ("57014", "statement timeout"),

@@ -17,7 +17,7 @@ impl Session {
     pub(in crate::client) fn note_kept_out(&self, fate: Fate, text: &[u8]) {
         let write = KeptOutWrite {
             fate,
-            user: self.user.clone(),
+            user: self.account.user().clone(),
             application_name: self.me.application_name.borrow().clone(),
             statement: Some(normalised(text, self.lex_context(), LONGEST)),
         };
@@ -37,7 +37,7 @@ impl Session {
 
     /// Counts the write in the message at hand.
     pub(in crate::client) fn note_message_kept_out(&self, fate: Fate) {
-        let bytes = self.io.from_client.unscanned();
+        let bytes = self.io.requests.unread();
         let Ok(Some(header)) = peek_front(bytes, usize::MAX) else { return };
         let body = bytes.get(HEADER..header.total).unwrap_or_default();
         let text = match header.tag {

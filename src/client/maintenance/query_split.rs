@@ -215,9 +215,9 @@ impl Session {
         if in_block {
             self.send_query(SAVEPOINT.as_bytes(), own());
         }
-        frontend::write_parse(&mut self.io.to_server, WRAPPER, text, &[]);
+        frontend::write_parse(self.io.for_server(), WRAPPER, text, &[]);
         self.expect(Expected::hidden(What::OwnParse, Hide::All).proof(Proof::Spelling));
-        frontend::write_sync(&mut self.io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
         if in_block {
             self.send_query(BACK_TO_SAVEPOINT.as_bytes(), own());
@@ -283,11 +283,9 @@ impl Session {
     /// Opens a block of ours. By messages of the extended protocol: if it fails (a cancel request may have come a moment too
     /// early), the server skips what stands behind it up to a Sync, where behind a simple query it would run it in no block.
     pub(in crate::client) fn begin_block(&mut self) {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_parse(&mut io.to_server, b"", BEGIN_READ_ONLY.as_bytes(), &[]);
-        frontend::write_bind(&mut io.to_server, b"", b"", frontend::NO_PARAMETERS);
-        frontend::write_execute(&mut io.to_server, b"");
+        frontend::write_parse(self.io.for_server(), b"", BEGIN_READ_ONLY.as_bytes(), &[]);
+        frontend::write_bind(self.io.for_server(), b"", b"", frontend::NO_PARAMETERS);
+        frontend::write_execute(self.io.for_server(), b"");
         for what in [What::Parse(0), What::Bind(None), What::Execute(None)] {
             self.expect(Expected::hidden(what, Hide::Success).proof(Proof::Begin));
         }
@@ -300,7 +298,7 @@ impl Session {
     pub(in crate::client) fn block_failed(&mut self) {
         self.flow.skip = false;
         self.flow.parts.clear();
-        frontend::write_sync(&mut self.io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::AllButReady));
     }
 

@@ -49,9 +49,7 @@ impl Session {
     pub(in crate::client) fn awaits_answers(&mut self) -> bool {
         let owed = !self.flow.expects.is_empty();
         if owed && !std::mem::replace(&mut self.flow.flushed, true) {
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
-            frontend::write_flush(&mut io.to_server);
+            frontend::write_flush(self.io.for_server());
         }
         owed
     }
@@ -67,12 +65,10 @@ impl Session {
     fn end_batch_ahead(&mut self) {
         self.flow.batch = false;
         self.prove_batch();
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_sync(&mut io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
         if std::mem::take(&mut self.flow.around) == Around::Ours {
-            frontend::write_query(&mut self.io.to_server, COMMIT.as_bytes());
+            frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::End));
         }
     }
@@ -94,9 +90,9 @@ impl Session {
     /// then a ROLLBACK, of the simple query behind it ends the block.
     pub(in crate::client) fn end_wrapped_batch(&mut self) {
         self.flow.around = Around::Nothing;
-        frontend::write_sync(&mut self.io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::Ready));
-        frontend::write_query(&mut self.io.to_server, COMMIT.as_bytes());
+        frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
     }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::read_only_block::Around;
 use crate::client::{End, Session};
-use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::frame::Header;
 use crate::protocol::{Report, TxStatus, frontend};
 use crate::shared::Statement as Prepared;
 use crate::sql::cache::verdicts::Cached;
@@ -42,7 +42,7 @@ impl Session {
             // Too large to be sent once more.
             self.flow.past.sends_unknown();
         } else {
-            let body = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+            let body = self.io.requests.body(header);
             self.flow.past.binds(&statement, frontend::bind(body)?.rest);
         }
         self.note_read_only_text(&statement.cached, statement.context());
@@ -66,7 +66,7 @@ impl Session {
             return None;
         }
         let past = &self.flow.past;
-        if !past.own_read_only().or(self.read_only_default).unwrap_or(false) {
+        if !past.own_read_only().or(self.settings.read_only_default()).unwrap_or(false) {
             return None;
         }
         if past.in_savepoint() {
@@ -81,7 +81,7 @@ impl Session {
         if self.lease.in_maintenance()
             && let Some(default) = default_after(effect)
         {
-            let remembered = self.undo.set_read_only_default(default);
+            let remembered = self.settings.set_read_only_default(default);
             self.pin_unless(remembered);
         }
     }

@@ -67,17 +67,15 @@ impl Session {
     /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
     pub(in crate::client) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
         let whole = self.missing(header.total) == 0;
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        let body = io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let (out, bytes) = self.io.requests.splice();
         if header.tag == b'B'
             && whole
-            && let Ok(bind) = frontend::bind(body)
+            && let Ok(bind) = frontend::bind(bytes.get(HEADER..header.total).unwrap_or_default())
         {
-            frontend::write_bind(&mut io.to_server, bind.portal, on_server, bind.rest);
+            frontend::write_bind(out, bind.portal, on_server, bind.rest);
             self.expect(Expected::hidden(What::Bind(None), Hide::Success));
         } else if header.tag == b'D' {
-            frontend::write_target(&mut io.to_server, b'D', Target::Statement(on_server));
+            frontend::write_target(out, b'D', Target::Statement(on_server));
             self.expect(Expected::hidden(What::Parameters, Hide::Success));
         }
         self.fail_in_place(header, report)
@@ -89,7 +87,7 @@ impl Session {
             return self.fail_in_place(header, report);
         }
         self.drop_bytes(header.total);
-        frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(name));
+        frontend::write_target(self.io.for_server(), b'D', Target::Statement(name));
         self.expect(Expected::hidden(What::Describe(None), Hide::Success));
         self.fail_here(report);
         Handled::Done
@@ -111,7 +109,7 @@ impl Session {
     /// Refuses a simple query that is such an EXECUTE.
     fn refuse_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
         let handled = self.fail_unless_unknown(header, name, report);
-        frontend::write_sync(&mut self.io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::seen(What::Sync));
         handled
     }
@@ -129,7 +127,7 @@ impl Session {
     }
 
     pub(in crate::client) fn fail_here(&mut self, report: Report) {
-        frontend::write_execute(&mut self.io.to_server, NO_SUCH_PORTAL);
+        frontend::write_execute(self.io.for_server(), NO_SUCH_PORTAL);
         let mut expected = Expected::seen(What::Execute(None));
         expected.refusal = Some(Box::new(report));
         self.expect(expected);
@@ -188,7 +186,7 @@ impl Session {
                 && (inner.refusal.is_ours() || self.distrusts_cursors())
             {
                 let text = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
-                let statement = Some(self.core.statements.get(text, &[], context, 0, &self.vars));
+                let statement = Some(self.core.statements.get(text, &[], context, 0, self.settings.vars()));
                 let suspected = &mut self.flow.named.get_or_insert_default().suspected;
                 if suspected.len() < MOST_SUSPECTED {
                     suspected.insert(name.clone(), Inner { refusal: inner.refusal.clone(), statement }.into());
@@ -242,7 +240,7 @@ impl Session {
             Route::Replica(at) => Some(at),
             _ => None,
         };
-        let pool = at.map(|at| self.pools.by_upstream.get(at).and_then(Option::as_ref));
+        let pool = at.map(|at| self.checkout.pool(at));
         !self.db.is_paused() && pool.is_some_and(|pool| pool.is_none_or(|pool| !pool.is_crowded()))
     }
 
@@ -255,11 +253,11 @@ impl Session {
         };
         let certain = self.is_certain_write(statement) && !self.has_to_begin();
         let by_postgres = matches!(statement.refusal, Refusal::ByPostgres { .. });
-        let in_vain = std::mem::take(&mut self.asking) == Asking::InVain;
+        let in_vain = std::mem::take(&mut self.maintenance.asking) == Asking::InVain;
         if by_postgres && !in_vain {
             let waits = self.lease.is_none() && self.can_ask();
             if waits || !self.lease.is_none() {
-                self.asking = if certain && waits { Asking::Waits } else { Asking::No };
+                self.maintenance.asking = if certain && waits { Asking::Waits } else { Asking::No };
                 return false;
             }
         }
@@ -273,16 +271,14 @@ impl Session {
         self.count_refused(report.message.as_bytes());
         self.note_kept_out(Fate::Refused, &cached.text);
         self.count_layer(Layer::Reader);
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
-        report.write(&mut io.to_client);
-        backend::ready(&mut io.to_client, TxStatus::Idle);
+        report.write(self.io.for_client());
+        backend::ready(self.io.for_client(), TxStatus::Idle);
         true
     }
 
     /// The next server connection is not taken to ask about a write that is refused anyway.
     pub(in crate::client) fn ask_no_server(&mut self) {
-        self.asking = Asking::No;
+        self.maintenance.asking = Asking::No;
     }
 
     /// Counts a refused write, that of the answer that is due next, and logs it; `message` is the error's.
@@ -310,7 +306,7 @@ impl Session {
         }
         let refused = Refused {
             database: self.db.name.clone(),
-            user: self.user.clone(),
+            user: self.account.user().clone(),
             application_name: self.me.application_name.borrow().clone(),
             kind: kind(),
         };
@@ -340,7 +336,7 @@ impl Session {
         let renamed = self.names.in_clients_words(body, used);
         let body = renamed.as_deref().unwrap_or(body);
         let fields = ErrorFields::new(body);
-        let out = &mut self.io.to_client;
+        let out = self.io.for_client();
         if let Some(report) = refusal.filter(|_| RAISED.contains(&fields.code())) {
             report.write(out);
             match report.code {
@@ -364,7 +360,7 @@ impl Session {
                 position: moved.as_deref(),
                 ..Change::default()
             };
-            let out = &mut self.io.to_client;
+            let out = self.io.for_client();
             fields.write_with(out, &change);
             self.count_refusal(fields.message());
             self.count_layer(Layer::Server);
@@ -373,14 +369,14 @@ impl Session {
         if self.lease.in_maintenance() && fields.code() == b"2D000" {
             self.count_layer(Layer::Block);
             if let Some(report) = self.kept_from_ending() {
-                report.write(&mut self.io.to_client);
+                report.write(self.io.for_client());
                 self.count_refusal(report.message.as_bytes());
                 return Ok(());
             }
         }
         self.note_error(fields.code());
         let moved = self.place_in_clients_text(fields);
-        let out = &mut self.io.to_client;
+        let out = self.io.for_client();
         match moved {
             Some(position) => fields.write_with(out, &Change { position: Some(&position), ..Change::default() }),
             None => backend::message(out, b'E', |out| out.extend_from_slice(body)),

@@ -69,7 +69,9 @@ impl Session {
     fn is_refusal(&self, refusal: &Refusal) -> bool {
         match refusal {
             Refusal::Allowed | Refusal::AsksReadWrite(_) => false,
-            Refusal::ByPostgres { unless_temporary } => !(*unless_temporary && self.pins.has(Pin::Temporary)),
+            Refusal::ByPostgres { unless_temporary } => {
+                !(*unless_temporary && self.bindings.pins().has(Pin::Temporary))
+            }
             Refusal::ByPgsluice(_) => true,
         }
     }
@@ -89,7 +91,7 @@ impl Session {
 
     fn note_rehearsed(&self, tag: &str, text: &[u8]) {
         self.db.rehearsal.count(Refused {
-            user: self.user.clone(),
+            user: self.account.user().clone(),
             application_name: self.me.application_name.borrow().clone(),
             tag: tag.to_owned(),
             statement: normalised(text, self.lex_context(), LONGEST),

@@ -99,7 +99,7 @@ impl Session {
                     && (rule.tables.is_empty() || rule.tables.iter().any(table))
             }
         };
-        asked && is(&rule.users, &self.user) && is(&rule.applications, &self.me.application_name.borrow())
+        asked && is(&rule.users, self.account.user()) && is(&rule.applications, &self.me.application_name.borrow())
     }
 
     /// What becomes of the only statement of a text.
@@ -120,10 +120,8 @@ impl Session {
         self.db.gate.count_discarded();
         self.note_message_kept_out(Fate::Discarded);
         self.drop_bytes(header.total);
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
-        backend::command_complete(&mut io.to_client, tag);
-        backend::ready(&mut io.to_client, self.flow.status);
+        backend::command_complete(self.io.for_client(), tag);
+        backend::ready(self.io.for_client(), self.flow.status);
     }
 
     /// Has the server describe the rows of RETURNING, and says that there are none.
@@ -132,7 +130,7 @@ impl Session {
         self.note_kept_out(Fate::Discarded, &cached.text);
         self.names.forget_unnamed();
         self.drop_bytes(header.total);
-        let out = &mut self.io.to_server;
+        let out = self.io.for_server();
         frontend::write_parse(out, DESCRIBED, &cached.text, &[]);
         frontend::write_bind(out, DESCRIBED, DESCRIBED, frontend::NO_PARAMETERS);
         frontend::write_target(out, b'D', Named::Portal(DESCRIBED));
@@ -169,9 +167,9 @@ impl Session {
             return Ok(false);
         }
         let context = self.lex_context();
-        let mut bytes = self.io.from_client.unscanned();
+        let mut bytes = self.io.requests.unread();
         let mut found = false;
-        while let Ok(Some(header)) = peek_front(bytes, self.manner.largest) {
+        while let Ok(Some(header)) = peek_front(bytes, self.account.largest()) {
             let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
             if frontend::check(header.tag, body).is_err() {
                 return Ok(false);

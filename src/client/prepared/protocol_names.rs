@@ -425,7 +425,7 @@ impl Session {
         // Drivers without names send the same text over and over.
         let unnamed = self.names.statement(b"").filter(|_| parse.name.is_empty());
         let again = unnamed.filter(|known| known.is(&cached, parse.oids, context, path)).cloned();
-        again.unwrap_or_else(|| self.core.statements.get(cached, parse.oids, context, path, &self.vars))
+        again.unwrap_or_else(|| self.core.statements.get(cached, parse.oids, context, path, self.settings.vars()))
     }
 }
 

@@ -92,7 +92,7 @@ impl Session {
         if let Some(path) = self.flow.path {
             return path;
         }
-        let set = PATH.iter().filter_map(|name| Some((*name, self.vars.get(name)?)));
+        let set = PATH.iter().filter_map(|name| Some((*name, self.settings.vars().get(name)?)));
         set.fold(0, |path, (name, value)| {
             let (Value::Default(value) | Value::Reported(value) | Value::Spelled(value) | Value::Flat(value)) = value;
             self.core.hub.seed.0.hash_one((path, name, value))
@@ -120,7 +120,7 @@ impl Session {
         if !asked {
             return;
         }
-        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let body = self.io.replies.body(header);
         let shape = shape(&self.core.hub.seed, header.tag, body);
         let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.flow.expects.front() else {
             self.note_own_shape(shape);
@@ -158,15 +158,15 @@ impl Session {
     /// Asks what the parameters and rows are of a named statement that has just been prepared, if the client does not do so
     /// itself.
     pub(in crate::client) fn learn_meaning(&mut self, name: &[u8], statement: &Rc<Statement>) {
-        let bytes = self.io.from_client.unscanned();
-        if let Ok(Some(next)) = peek_front(bytes, self.manner.largest)
+        let bytes = self.io.requests.unread();
+        if let Ok(Some(next)) = peek_front(bytes, self.account.largest())
             && next.tag == b'D'
             && let Some(body) = bytes.get(HEADER..next.total)
             && frontend::target(body) == Ok(Target::Statement(name))
         {
             return;
         }
-        frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(statement.server_name().as_bytes()));
+        frontend::write_target(self.io.for_server(), b'D', Target::Statement(statement.server_name().as_bytes()));
         self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success).of(name.into()));
     }
 
@@ -235,7 +235,7 @@ impl Session {
     /// A server has told the types of a statement's parameters.
     pub(in crate::client) fn note_types(&mut self, header: Header) {
         if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)), .. })) {
-            let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+            let body = self.io.replies.body(header);
             self.flow.parameter_types = body.get(2..).unwrap_or_default().into();
         }
     }
@@ -268,13 +268,11 @@ impl Session {
                 // Nobody knows since when; asked now, it might fail.
                 self.close_on_server(statement);
             }
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
             let on_server = match self.make_stand(name, statement) {
                 Ok(on_server) => on_server,
                 Err(report) => return Some(self.fail_in_place(header, report)),
             };
-            frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(on_server.as_bytes()));
+            frontend::write_target(self.io.for_server(), b'D', Target::Statement(on_server.as_bytes()));
             self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success));
         }
         self.awaits_answers();

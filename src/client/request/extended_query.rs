@@ -42,9 +42,7 @@ impl Session {
                     self.names.end_portals();
                     self.is_held_no_more();
                     self.drop_bytes(header.total);
-                    let io = &mut self.io;
-                    io.from_server.move_ready(&mut io.to_client);
-                    backend::ready(&mut io.to_client, TxStatus::Idle);
+                    backend::ready(self.io.for_client(), TxStatus::Idle);
                     return Ok(Handled::Done);
                 }
                 b'H' => {
@@ -119,26 +117,26 @@ impl Session {
             b'B' => self.names.statement(frontend::bind(body)?.statement).map(|one| one.cached.clone()),
             _ => None,
         };
-        self.sequences.asks_next = cached.as_ref().is_some_and(|cached| asks(&cached.analysis));
+        self.bindings.asks_for_sequence_next(cached.as_ref().is_some_and(|cached| asks(&cached.analysis)));
         self.note_next(cached.as_deref(), self.lex_context());
         if header.tag == b'P' {
             let context = self.lex_context();
-            self.read = cached.map(|cached| (context, cached));
+            self.settings.set_read(cached.map(|cached| (context, cached)));
         }
         Ok(())
     }
 
     /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
     fn nature_of_batch(&self) -> Result<Nature, End> {
-        if self.manner.reads == Reads::Primary && !self.db.gate.state().mode.reports_read_only() {
+        if self.account.reads() == Reads::Primary && !self.db.gate.state().mode.reports_read_only() {
             // Wherever it goes, it goes to the primary.
             return Ok(Nature::Any);
         }
-        let mut bytes = self.io.from_client.unscanned();
+        let mut bytes = self.io.requests.unread();
         let context = self.lex_context();
         let mut verdict = None;
         loop {
-            let Ok(Some(header)) = peek_front(bytes, self.manner.largest) else { return Ok(Nature::Any) };
+            let Ok(Some(header)) = peek_front(bytes, self.account.largest()) else { return Ok(Nature::Any) };
             let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else {
                 return Ok(Nature::Any);
             };
@@ -267,9 +265,7 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.prepared.remove(statement.id);
         }
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_target(&mut io.to_server, b'C', Target::Statement(statement.server_name().as_bytes()));
+        frontend::write_target(self.io.for_server(), b'C', Target::Statement(statement.server_name().as_bytes()));
         self.expect(Expected::hidden(What::Close(statement.id), Hide::Success));
     }
 
@@ -277,13 +273,13 @@ impl Session {
     #[cold]
     fn have_name_checked(&mut self, name: &[u8]) {
         let nobodys = [NOBODYS_NAME, name].concat();
-        frontend::write_target(&mut self.io.to_server, b'C', Target::Statement(&nobodys));
+        frontend::write_target(self.io.for_server(), b'C', Target::Statement(&nobodys));
         self.expect(Expected::hidden(What::Close(0), Hide::Success));
     }
 
     /// Sends a Parse of which the client sees only an error.
     fn parse_for_errors(&mut self, statement: &Statement) {
-        let out = &mut self.io.to_server;
+        let out = self.io.for_server();
         frontend::write_target(out, b'C', Target::Statement(WRAPPER));
         frontend::write_parse(out, WRAPPER, &statement.cached.text, &statement.oids);
         frontend::write_target(out, b'C', Target::Statement(WRAPPER));
@@ -294,7 +290,7 @@ impl Session {
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
     pub(in crate::client) fn prepare_on_server(&mut self, statement: &Statement, types: &[u8], expected: Expected) {
-        let most = self.manner.most_prepared as usize;
+        let most = self.account.most_prepared() as usize;
         let Some(server) = self.lease.server() else { return };
         let overtaken = server.prepared.take_overtaken(statement.id).then_some(statement.id);
         let gone = server.prepared.add(statement.id, most);
@@ -302,11 +298,11 @@ impl Session {
             stats.server_parses.add(1);
         }
         for gone in overtaken.into_iter().chain(gone) {
-            frontend::write_target(&mut self.io.to_server, b'C', Target::Statement(server_name(gone).as_bytes()));
+            frontend::write_target(self.io.for_server(), b'C', Target::Statement(server_name(gone).as_bytes()));
             self.expect(Expected::hidden(What::Close(gone), Hide::Success));
         }
         let name = statement.server_name();
-        frontend::write_parse(&mut self.io.to_server, name.as_bytes(), &statement.cached.text, types);
+        frontend::write_parse(self.io.for_server(), name.as_bytes(), &statement.cached.text, types);
         self.expect(expected);
     }
 
@@ -348,7 +344,7 @@ impl Session {
         // Reading it anew checks its constants, and planning it runs what is called immutable.
         self.flow.batch = true;
         let unseen = self.refused_unseen_prepared(&statement);
-        let bound = self.io.from_client.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let bound = self.io.requests.body(header);
         let values = || self.refused_unseen_values(&statement, frontend::bind(bound).ok()?.rest);
         if let Some(report) = unseen.or_else(values) {
             self.names.forget_portal(&portal);
@@ -376,8 +372,6 @@ impl Session {
         } else {
             // Our own words go before the message; its rest is copied once.
             self.lend_words();
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
             let server_name = match self.make_stand(&slot, &statement) {
                 Ok(server_name) => server_name,
                 // In the place of one that asks for READ WRITE.
@@ -385,13 +379,13 @@ impl Session {
                 Err(report) => return Ok(self.fail_in_place(header, report)),
             };
             let missing = self.missing(header.total);
-            let bytes = self.io.from_client.unscanned();
+            let (out, bytes) = self.io.requests.splice();
             let here = bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default();
             let rest = frontend::bind(here)?.rest;
-            frontend::write_bind_start(&mut self.io.to_server, &portal, server_name.as_bytes(), rest, missing);
+            frontend::write_bind_start(out, &portal, server_name.as_bytes(), rest, missing);
             self.drop_bytes(header.total);
             // What is still to come of it goes on as it comes.
-            self.io.drop_rest = false;
+            self.io.pass_rest(missing);
             self.expect(Expected::seen(What::Bind(Some(statement.clone()))).of(name));
         }
         self.names.bind(&portal, statement);
@@ -416,14 +410,12 @@ impl Session {
             if let Some(handled) = self.has_other_shape(header, &name, &statement, told) {
                 return Ok(handled);
             }
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
             let server_name = match self.make_stand(&name, &statement) {
                 Ok(server_name) => server_name,
                 Err(report) => return Ok(self.fail_in_place(header, report)),
             };
             self.drop_bytes(header.total);
-            frontend::write_target(&mut self.io.to_server, b'D', Target::Statement(server_name.as_bytes()));
+            frontend::write_target(self.io.for_server(), b'D', Target::Statement(server_name.as_bytes()));
             self.expect(Expected::seen(What::Describe(Some(statement))).of(name));
             return Ok(Handled::Done);
         }

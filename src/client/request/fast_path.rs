@@ -11,7 +11,6 @@ use std::rc::Rc;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
 use crate::client::maintenance::read_only_block::Around;
-use crate::client::maintenance::transition::abort_open_transaction::Breaking;
 use crate::client::maintenance::transition::closing::Closing;
 use crate::client::maintenance::transition::fence::Fencing;
 use crate::client::{Session, Settling};
@@ -113,12 +112,12 @@ impl Session {
         let flow = &self.flow;
         let quiet = flow.expects.is_empty() && !flow.batch && !flow.skip && !flow.copy.is_open() && !flow.forgets;
         let held = self.was_held() || self.has_to_begin();
-        let special = self.manner.refuses_pins || self.names.has_own() || self.names.has_sql();
+        let special = self.account.refuses_pins() || self.names.has_own() || self.names.has_sql();
         if !quiet || held || special || flow.around != Around::Nothing || self.db.rehearsal.is_on() {
             return false;
         }
-        let Some(batch) = read(self.io.from_client.unscanned(), self.manner.largest) else { return false };
-        let bytes = self.io.from_client.unscanned();
+        let Some(batch) = read(self.io.requests.unread(), self.account.largest()) else { return false };
+        let bytes = self.io.requests.unread();
         let part = |lies: &Range<usize>| bytes.get(lies.clone()).unwrap_or_default();
         let statement = match &batch.parse {
             None => self.names.statement(part(&batch.name)).cloned(),
@@ -138,7 +137,7 @@ impl Session {
     /// False: the statement has to be made to stand on the server first.
     fn send_whole(&mut self, batch: &Batch, statement: Rc<Statement>) -> bool {
         let (parses, total) = (batch.parse.is_some(), batch.total);
-        let name = self.io.from_client.unscanned().get(batch.name.clone()).unwrap_or_default();
+        let name = self.io.requests.unread().get(batch.name.clone()).unwrap_or_default();
         let Some(server) = self.lease.server() else { return false };
         let mut expected = Expected::seen(What::Sync);
         if name.is_empty() {
@@ -151,7 +150,7 @@ impl Session {
                 self.names.prepare(b"", statement.clone());
             }
             self.keep_for_replay(total);
-            self.io.from_client.pass(total);
+            self.io.requests.pass(total);
         } else {
             let told = self.names.told(name);
             let stands = server.prepared.touch(statement.id);
@@ -160,14 +159,12 @@ impl Session {
             }
             expected = expected.of(name.into());
             self.keep_for_replay(total);
-            let io = &mut self.io;
-            self.core.buffers.lend_words(&mut io.to_server);
-            io.from_client.move_ready(&mut io.to_server);
-            let bytes = io.from_client.unscanned();
+            self.io.requests.lend_words(&self.core.buffers);
+            let (out, bytes) = self.io.requests.splice();
             let values = bytes.get(batch.values.clone()).unwrap_or_default();
-            frontend::write_bind(&mut io.to_server, b"", statement.server_name().as_bytes(), values);
-            io.to_server.extend_from_slice(bytes.get(batch.values.end..total).unwrap_or_default());
-            io.from_client.skip(total);
+            frontend::write_bind(out, b"", statement.server_name().as_bytes(), values);
+            out.extend_from_slice(bytes.get(batch.values.end..total).unwrap_or_default());
+            self.io.requests.skip(total);
         }
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.client_parses.add(u64::from(parses));
@@ -217,10 +214,9 @@ impl Session {
     pub(in crate::client) fn pass_plain_answer(&mut self) {
         let ends = match self.flow.expects.front_mut() {
             Some(Expected { what: What::Whole(whole), .. }) => {
-                let (passed, next) = run_of(self.io.from_server.unscanned(), |tag| {
-                    whole.behind(tag).map(|due| whole.due = due).is_some()
-                });
-                self.io.from_server.pass(passed);
+                let (passed, next) =
+                    run_of(self.io.replies.unread(), |tag| whole.behind(tag).map(|due| whole.due = due).is_some());
+                self.io.replies.pass(passed);
                 let ends = whole.due == Due::Sync && next.is_some_and(|next| next.tag == b'Z');
                 if !ends && next.is_some_and(|next| whole.behind(next.tag).is_none()) {
                     self.unfold();
@@ -234,18 +230,18 @@ impl Session {
                     && !self.flow.restores =>
             {
                 let nth = &mut self.flow.nth;
-                let (passed, next) = run_of(self.io.from_server.unscanned(), |tag| {
+                let (passed, next) = run_of(self.io.replies.unread(), |tag| {
                     *nth += usize::from(tag == b'C');
                     matches!(tag, b'T' | b'D' | b'C')
                 });
-                self.io.from_server.pass(passed);
+                self.io.replies.pass(passed);
                 next.is_some_and(|next| next.tag == b'Z')
             }
             Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. }) => {
-                let edge = edge_of_block(cached).filter(|edge| self.io.from_server.unscanned() == *edge);
+                let edge = edge_of_block(cached).filter(|edge| self.io.replies.unread() == *edge);
                 let Some(edge) = edge.filter(|_| self.has_nothing_to_see_to()) else { return };
                 let status = if edge.ends_with(b"T") { TxStatus::Block } else { TxStatus::Idle };
-                self.io.from_server.pass(edge.len() - READY);
+                self.io.replies.pass(edge.len() - READY);
                 self.finish_plainly(status);
                 return;
             }
@@ -258,7 +254,7 @@ impl Session {
 
     /// What [`Self::ready_for_query`] comes to where there is nothing else to be done. False: there is.
     fn end_plainly(&mut self) -> bool {
-        let &[b'Z', 0, 0, 0, 5, status] = self.io.from_server.unscanned() else { return false };
+        let &[b'Z', 0, 0, 0, 5, status] = self.io.replies.unread() else { return false };
         let (Some(status), true) = (TxStatus::from_byte(status), self.has_nothing_to_see_to()) else { return false };
         self.finish_plainly(status);
         true
@@ -272,7 +268,7 @@ impl Session {
         flow.status = status;
         flow.nth = 0;
         flow.reading_unsure = false;
-        self.io.from_server.pass(READY);
+        self.io.replies.pass(READY);
         if status == TxStatus::Idle {
             self.names.end_portals();
             self.flow.past.end(false);
@@ -298,7 +294,7 @@ impl Session {
             | flow.batch
             | flow.doubt.is_any()
             | flow.reports.have_come()
-            | self.untold
+            | self.maintenance.has_notification()
             | (flow.closing != Closing::No);
         !rare
             && flow.expects.len() == 1
@@ -308,11 +304,10 @@ impl Session {
             && flow.cursors.is_none()
             && flow.fencing == Fencing::No
             && matches!(flow.settling, Settling::No)
-            && self.breaking == Breaking::No
-            && self.unasked.is_none()
-            && self.doubted.is_empty()
-            && self.undo.is_empty()
-            && self.manner.pool_mode != PoolMode::Statement
+            && !self.maintenance.aborts()
+            && !self.bindings.are_doubted()
+            && self.settings.is_committed()
+            && self.account.pool_mode() != PoolMode::Statement
             && match &self.lease {
                 Lease::Write { .. } | Lease::Guarded { maintenance: false, .. } => true,
                 Lease::Guarded { conn, replica: None, .. } => conn.is_read_only_by_default(),

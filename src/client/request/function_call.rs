@@ -60,7 +60,7 @@ impl Session {
     /// Has the server raise an error in the place of a function call.
     fn fail_call(&mut self, header: Header, report: Report) {
         self.drop_bytes(header.total);
-        frontend::write_impossible_function_call(&mut self.io.to_server);
+        frontend::write_impossible_function_call(self.io.for_server());
         let mut expected = Expected::seen(What::Call);
         expected.refusal = Some(Box::new(report));
         self.expect(expected);

@@ -9,7 +9,6 @@ use crate::client::conversation::pending_replies::{Expected, What};
 use crate::client::decide::{Decision, Need, Why, decide};
 use crate::client::maintenance::check::write_check::Doubt;
 use crate::client::maintenance::query_split::Part;
-use crate::client::maintenance::transition::abort_open_transaction::Breaking;
 use crate::client::maintenance::transition::closing::Closing;
 use crate::client::request::fast_path::edge_of_block;
 use crate::client::state::sequences::asks;
@@ -38,7 +37,7 @@ impl Session {
                 self.plain_query(header, cached);
             } else {
                 // Its settings come first.
-                self.read = Some((self.lex_context(), cached));
+                self.settings.remember_read(self.lex_context(), cached);
             }
             return Ok(Handled::Done);
         }
@@ -115,14 +114,14 @@ impl Session {
 
     /// Takes a server connection for a query. None: there is one, and the query can go on.
     fn check_out_for_query(&mut self, cached: &Rc<Cached>) -> Option<Handled> {
-        self.sequences.asks_next = asks(&cached.analysis) || self.executes_asking(cached);
+        self.bindings.asks_for_sequence_next(asks(&cached.analysis) || self.executes_asking(cached));
         self.note_next(Some(cached), self.lex_context());
         let nature = self.nature_of(cached, self.lex_context());
         let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
         if leased && self.may_go_on() {
             return None;
         }
-        self.read = Some((self.lex_context(), cached.clone()));
+        self.settings.remember_read(self.lex_context(), cached.clone());
         Some(if leased { Handled::Done } else { Handled::Needs(nature) })
     }
 
@@ -135,7 +134,7 @@ impl Session {
             return Handled::Done;
         }
         let report = self.report_of(why, Some(&cached));
-        self.read = None;
+        self.settings.forget_read();
         if why == Why::HoldEnded {
             self.is_held_no_more();
         }
@@ -159,7 +158,7 @@ impl Session {
             self.note_unread_copy(&cached);
             return Ok(Handled::Done);
         }
-        self.read = None;
+        self.settings.forget_read();
         if self.keeps_defaults(header, &cached) {
             return Ok(Handled::Done);
         }
@@ -211,7 +210,7 @@ impl Session {
         if !self.lease.is_none() || self.was_held() || self.has_to_begin() {
             return false;
         }
-        self.sequences.asks_next = false;
+        self.bindings.asks_for_sequence_next(false);
         self.note_next(Some(cached), self.lex_context());
         let nature = self.nature_of(cached, self.lex_context());
         let reads = |only: &Statement| only.kind == Kind::Read && only.refusal == Refusal::Allowed;
@@ -228,8 +227,8 @@ impl Session {
     /// Whether a query opens or commits a block, and [`decide`] could only forward it.
     fn is_plain_edge(&self, cached: &Cached) -> bool {
         edge_of_block(cached).is_some()
-            && self.breaking == Breaking::No
-            && self.manner.pool_mode != PoolMode::Statement
+            && !self.maintenance.aborts()
+            && self.account.pool_mode() != PoolMode::Statement
             && !self.flow.reading_changed
             && self.closing() == Closing::No
     }
@@ -237,7 +236,7 @@ impl Session {
     /// What [`Self::query`] comes to for a statement that is nothing but a read or a write, or the edge of a block,
     /// with the gate open.
     fn plain_query(&mut self, header: Header, cached: Rc<Cached>) {
-        self.read = None;
+        self.settings.forget_read();
         self.begin_work(Running::Simple(cached.clone()));
         if self.db.rehearsal.is_on() {
             self.rehearse(&cached);

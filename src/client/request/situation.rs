@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use crate::client::checkout::lease::Lease;
-use crate::client::decide::{Connection, Form, OwnSettings, Pending, Policy, Rollback, Situation, Statement, Why};
-use crate::client::maintenance::transition::abort_open_transaction::Breaking;
+use crate::client::decide::{Connection, Form, OwnSettings, Pending, Policy, Situation, Statement, Why};
 use crate::client::maintenance::write_rules::WriteDisposition;
 use crate::client::request::statement_mode::block_refused;
 use crate::client::{End, Session};
@@ -26,11 +25,8 @@ impl Session {
             pending: if self.awaits_clean() { Pending::CleanReads } else { Pending::Nothing },
             hold: self.hold_outcome(),
             blocks: refused_if(self.has_no_blocks()),
-            pins: refused_if(self.manner.refuses_pins),
-            rollback: match self.breaking {
-                Breaking::Untold(_) => Rollback::Unreported,
-                _ => Rollback::Reported,
-            },
+            pins: refused_if(self.account.refuses_pins()),
+            rollback: self.maintenance.rollback(),
             closing: self.closing(),
         }
     }

@@ -26,7 +26,7 @@ pub(in crate::client) fn block_refused() -> Report {
 impl Session {
     /// Whether there are no transaction blocks for the session.
     pub(in crate::client) fn has_no_blocks(&self) -> bool {
-        self.manner.pool_mode == PoolMode::Statement && !self.me.operator
+        self.account.pool_mode() == PoolMode::Statement && !self.me.operator
     }
 
     /// A block is open all the same: nothing could be read of it. As in PgBouncer that is the end.

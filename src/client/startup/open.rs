@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 use super::login_wait::Entering;
 use super::negotiate::{Guest, shutting_down, tell};
 use super::startup_parameters::Wanted;
+use super::{Account, SessionPolicy};
+use crate::client::checkout::Checkout;
 use crate::client::checkout::backend_pid::{Identity, find_home};
 use crate::client::conversation::pending_reply_pool::Spares;
 use crate::client::replication::Replication;
 use crate::client::replication::relay::Relay;
 use crate::client::request::pgsluice_settings::refused_setting;
-use crate::client::state::pins::Pins;
 use crate::client::state::reset_defaults::Defaults;
 use crate::client::state::session_role::Told;
-use crate::client::state::transactional_settings::Undo;
-use crate::client::{End, Flow, Io, Lease, Manner, Names, PoolCache, Session};
-use crate::config::{Config, PoolMode};
+use crate::client::state::{Bindings, ReadOnly, Settings};
+use crate::client::{End, Flow, Io, Lease, Maintenance, Names, Session};
+use crate::config::{Config, PoolMode, SessionSettings};
 use crate::log::clients;
 use crate::log::clients::Who;
 use crate::log::millis;
@@ -34,7 +35,7 @@ use crate::shared::client::Ask;
 use crate::shared::database::Resolved;
 use crate::shared::login_reply_cache::Greeting;
 use crate::shared::{Client, Core, Database};
-use crate::sql::{LexContext, StandardStrings, is_ours};
+use crate::sql::is_ours;
 use crate::topology::{Avoid, Cluster, Leader};
 
 /// PostgreSQL's words for it.
@@ -142,14 +143,12 @@ fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
 struct Prepared {
     me: Rc<Client>,
     db: Arc<Database>,
-    manner: Manner,
+    policy: SessionPolicy,
     vars: Vars,
     defaults: Defaults,
     startup: Vec<(String, String)>,
-    read_only_default: Option<bool>,
-    read_only_set: Option<bool>,
+    read_only: ReadOnly,
     told: Told,
-    told_read_only: bool,
     told_closed: bool,
     greeting: Vec<u8>,
     identity: Identity,
@@ -157,54 +156,27 @@ struct Prepared {
 
 impl Prepared {
     fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
+        // Without memory of its own where it is empty.
+        let startup_parameters = if self.startup.is_empty() { Arc::default() } else { self.startup.into() };
         let session = Box::new(Session {
             core: core.clone(),
             spares: spares.clone(),
             me: self.me,
             db: self.db,
-            user: guest.user,
-            credential: guest.credential,
-            stream: guest.stream,
-            io: Io { to_client: self.greeting, ..Io::default() },
+            account: Account {
+                user: guest.user,
+                credential: guest.credential,
+                startup_parameters,
+                policy: self.policy,
+            },
+            io: Io::new(guest.stream, self.greeting),
             flow: Flow::default(),
             lease: Lease::None,
-            lane: None,
-            manner: self.manner,
-            // No settings at all are read so.
-            lex: std::cell::Cell::new((
-                0,
-                LexContext { strings: StandardStrings::Unknown, ..LexContext::default() },
-                0,
-            )),
-            read: None,
-            vars: self.vars,
-            defaults: self.defaults,
-            // Without memory of its own where it is empty.
-            startup: if self.startup.is_empty() { Arc::default() } else { self.startup.into() },
-            read_only_default: self.read_only_default,
-            read_only_set: self.read_only_set,
-            told: self.told,
-            told_read_only: self.told_read_only,
-            told_closed: self.told_closed,
-            untold: false,
-            notice: None,
-            undo: Undo::default(),
-            identity: self.identity,
-            sequences: crate::client::state::sequences::Sequences::default(),
-            pins: Pins::default(),
-            doubted: Pins::default(),
-            unasked: None,
+            checkout: Checkout::new(self.identity),
+            settings: Settings::new(self.vars, self.defaults, self.told, self.read_only),
+            bindings: Bindings::default(),
             names: Names::default(),
-            pools: PoolCache::default(),
-            replay: Vec::new(),
-            avoid: crate::topology::Avoid::default(),
-            asked_at: None,
-            now: Instant::now(),
-            ending: None,
-            half_closed: false,
-            breaking: crate::client::maintenance::transition::abort_open_transaction::Breaking::No,
-            asking: crate::client::maintenance::refuse::Asking::No,
-            holding: crate::client::maintenance::hold::Holding::default(),
+            maintenance: Maintenance::new(self.told_closed),
         });
         session.note_idle_limit();
         session
@@ -280,7 +252,6 @@ pub(in crate::client) fn introduce(
     Ok(entering)
 }
 
-#[expect(clippy::too_many_lines, reason = "to be divided")]
 async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let db = admit(core, guest)?;
     let setup = core.setup();
@@ -303,21 +274,14 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         return Err(Report { severity: Severity::Fatal, ..refused_setting(name) });
     }
     // Where nothing is asked for, what others were told may serve.
-    let (mut asked, mut resolved) = (None, None);
-    if !wanted.parameters.is_empty() {
-        let mut vars = welcomed(core, &welcome, named.as_deref());
-        let settings = entering.wait(guest, resolve(core, &db, guest, &wanted)).await?;
-        for (name, value) in settings.iter() {
-            let (name, value): (&str, Box<str>) = (name, value.clone());
-            match reported_name(name).filter(|known| vars.reported(known).is_some()) {
-                Some(known) => vars.put(&core.hub.seed, known, Some(Value::Reported(value))),
-                None => vars.put(&core.hub.seed, name, Some(Value::Flat(value))),
-            }
+    let (asked, resolved) = match wanted.parameters.is_empty() {
+        true => (None, None),
+        false => {
+            let settings = entering.wait(guest, resolve(core, &db, guest, &wanted)).await?;
+            let vars = with_settings(core, welcomed(core, &welcome, named.as_deref()), &settings);
+            (Some(vars), Some(settings).filter(|settings| !settings.is_empty()))
         }
-        resolved = Some(settings).filter(|settings| !settings.is_empty());
-        asked = Some(vars);
-    }
-    let read_only_default = wanted.read_only.or(welcome.read_only);
+    };
     let defaults = Defaults::new(resolved, named.as_deref().unwrap_or_default(), wanted.read_only);
     if named.is_none() {
         *entering.client().application_name.borrow_mut() = welcome.get("application_name").to_owned();
@@ -334,28 +298,9 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     // Whoever tells of a flip has told it only from when it was known: one that came before has to be seen here.
     let state = db.gate.state();
     let told_closed = state.mode.reports_read_only() && !operator;
-    let told_read_only = read_only_default == Some(true) || told_closed;
+    let read_only = ReadOnly::new(wanted.read_only, welcome.read_only, told_closed);
     let mut greeting = Vec::with_capacity(512);
-    let vars = match asked {
-        Some(vars) => {
-            say_welcome(&mut greeting, &welcome, &vars, told_read_only);
-            core.alike.borrow_mut().shared(vars)
-        }
-        None => {
-            let name = named.as_deref();
-            let known = core.greetings.borrow().get(&welcome, name, told_read_only);
-            let known = known.unwrap_or_else(|| {
-                let vars = core.alike.borrow_mut().shared(welcomed(core, &welcome, name));
-                let mut words = Vec::with_capacity(512);
-                say_welcome(&mut words, &welcome, &vars, told_read_only);
-                let known = Greeting { vars, words: words.into() };
-                core.greetings.borrow_mut().put(welcome.clone(), name, told_read_only, known.clone());
-                known
-            });
-            greeting.extend_from_slice(&known.words);
-            known.vars
-        }
-    };
+    let vars = greet(core, &mut greeting, &welcome, (asked, named.as_deref()), read_only.reported());
     if let Some(notice) = wanted.application_name.as_deref().and_then(shortened) {
         notice.write(&mut greeting);
     }
@@ -364,15 +309,6 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         backend::backend_key(&mut greeting, home.as_ref().map_or_else(number, Home::pid), &me.secret);
         backend::ready(&mut greeting, TxStatus::Idle);
     }
-    let manner = Manner {
-        pool_mode: settings.pool_mode,
-        reads: settings.reads,
-        query_wait: settings.query_wait_timeout.get(),
-        most_prepared: config.pooling.max_prepared_statements,
-        largest: config.memory.max_message_size.bytes(),
-        refuses_pins: !config.pooling.pin_sessions && settings.pool_mode != PoolMode::Session && !operator,
-        fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
-    };
     let mut startup = if operator { wanted.parameters } else { Vec::new() };
     if operator {
         startup.push(("application_name".to_owned(), me.application_name.borrow().clone()));
@@ -382,18 +318,66 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     Ok(Prepared {
         me,
         db,
-        manner,
+        policy: policy(config, settings, operator),
         vars,
         defaults,
         startup,
-        read_only_default,
-        read_only_set: wanted.read_only,
+        read_only,
         told,
-        told_read_only,
         told_closed,
         greeting,
         identity,
     })
+}
+
+/// Settings with those that a client has asked for among them.
+fn with_settings(core: &Core, mut vars: Vars, asked: &Resolved) -> Vars {
+    for (name, value) in asked {
+        let value = value.clone();
+        match reported_name(name).filter(|known| vars.reported(known).is_some()) {
+            Some(known) => vars.put(&core.hub.seed, known, Some(Value::Reported(value))),
+            None => vars.put(&core.hub.seed, name, Some(Value::Flat(value))),
+        }
+    }
+    vars
+}
+
+/// What the configuration has for a user on a database.
+fn policy(config: &Config, settings: SessionSettings, operator: bool) -> SessionPolicy {
+    SessionPolicy {
+        pool_mode: settings.pool_mode,
+        reads: settings.reads,
+        query_wait: settings.query_wait_timeout.get(),
+        most_prepared: config.pooling.max_prepared_statements,
+        largest: config.memory.max_message_size.bytes(),
+        refuses_pins: !config.pooling.pin_sessions && settings.pool_mode != PoolMode::Session && !operator,
+        fresh: config.pooling.server_fresh && settings.pool_mode == PoolMode::Session,
+    }
+}
+
+/// Tells a client of its settings, and gives them: those that it has asked for, or the server's own under its name.
+fn greet(
+    core: &Core,
+    greeting: &mut Vec<u8>,
+    welcome: &Arc<Welcome>,
+    (asked, name): (Option<Vars>, Option<&str>),
+    read_only: bool,
+) -> Vars {
+    if let Some(vars) = asked {
+        say_welcome(greeting, welcome, &vars, read_only);
+        return core.alike.borrow_mut().shared(vars);
+    }
+    let known = core.greetings.borrow().get(welcome, name, read_only);
+    let known = known.unwrap_or_else(|| {
+        let vars = core.alike.borrow_mut().shared(welcomed(core, welcome, name));
+        let mut words = Vec::with_capacity(512);
+        say_welcome(&mut words, welcome, &vars, read_only);
+        let known = Greeting { vars, words: words.into() };
+        core.greetings.borrow_mut().put(welcome.clone(), name, read_only, known.clone());
+        known
+    });
+    greeting.extend_from_slice(&known.words);
+    known.vars
 }
 
 /// Bytes of a name that PostgreSQL keeps.

@@ -9,7 +9,7 @@ use crate::client::Session;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
 use crate::client::prepared::protocol_names::Known;
 use crate::config::PoolMode;
-use crate::protocol::frame::{HEADER, Header};
+use crate::protocol::frame::Header;
 use crate::protocol::frontend;
 use crate::server::state::session_vars::Value;
 use crate::sql::cache::verdicts::Cached;
@@ -55,7 +55,7 @@ pub(in crate::client) struct Unasked {
 impl Session {
     /// A text is about to run.
     pub(in crate::client) fn note_left(&mut self, cached: &Cached, context: LexContext) {
-        if !self.db.catalog.leaves() || self.manner.pool_mode == PoolMode::Session {
+        if !self.db.catalog.leaves() || self.account.pool_mode() == PoolMode::Session {
             return;
         }
         let mut marks = self.marks(cached, context);
@@ -78,13 +78,13 @@ impl Session {
 
     /// A function is about to be called by number.
     pub(in crate::client) fn note_left_by_call(&mut self, oid: u32) {
-        if self.manner.pool_mode != PoolMode::Session
+        if self.account.pool_mode() != PoolMode::Session
             && !self.lease.is_operator()
             && let Some(kinds) = left_by_own(oid)
         {
             self.pin_perhaps(kinds, Pin::Settings);
         }
-        if self.db.catalog.leaves() && self.manner.pool_mode != PoolMode::Session {
+        if self.db.catalog.leaves() && self.account.pool_mode() != PoolMode::Session {
             let marks = self.db.catalog.reading().leavings.of_function(oid);
             self.take_marks(marks);
         }
@@ -133,7 +133,7 @@ impl Session {
 
     /// A statement has run that leaves this behind.
     pub(in crate::client) fn note_leaves(&mut self, left: &Left) {
-        if self.manner.pool_mode == PoolMode::Session {
+        if self.account.pool_mode() == PoolMode::Session {
             return;
         }
         self.pin_perhaps(left.kinds, Pin::Settings);
@@ -142,7 +142,7 @@ impl Session {
 
     pub(in crate::client) fn ask_for(&mut self, name: &Name) {
         let Ok(name) = str::from_utf8(name) else {
-            self.pins.add(Pin::Settings);
+            self.bindings.pins.add(Pin::Settings);
             return;
         };
         self.ask_for_setting(name);
@@ -150,13 +150,13 @@ impl Session {
 
     /// The server is to be asked for a setting when the transaction is over.
     pub(in crate::client) fn ask_for_setting(&mut self, name: &str) {
-        let unasked = self.unasked.get_or_insert_default();
+        let unasked = self.bindings.unasked.get_or_insert_default();
         let fresh = unasked.names.get(unasked.asked..).unwrap_or_default();
         if fresh.iter().any(|known| **known == *name) {
             return;
         }
         if unasked.names.len() >= MOST_ASKED {
-            self.pins.add(Pin::Settings);
+            self.bindings.pins.add(Pin::Settings);
             return;
         }
         unasked.names.push(name.into());
@@ -164,7 +164,7 @@ impl Session {
 
     /// Asks the server what settings are, if the transaction is over and nothing else under way.
     pub(in crate::client) fn ask_settings(&mut self) {
-        let Some(unasked) = &self.unasked else { return };
+        let Some(unasked) = &self.bindings.unasked else { return };
         if unasked.asked > 0
             || unasked.asked_all
             || !self.is_between_transactions()
@@ -175,11 +175,9 @@ impl Session {
         }
         let (asked, all) = (unasked.names.len(), unasked.all);
         let question = settings::read(unasked.names.iter().map(|name| &**name), all.then_some(ALL));
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_query(&mut io.to_server, question.as_bytes());
+        frontend::write_query(self.io.for_server(), question.as_bytes());
         self.expect(Expected::hidden(What::Left(Question::Settings), Hide::All));
-        if let Some(unasked) = &mut self.unasked {
+        if let Some(unasked) = &mut self.bindings.unasked {
             unasked.asked = asked;
             unasked.asked_all = std::mem::take(&mut unasked.all);
         }
@@ -187,19 +185,19 @@ impl Session {
 
     /// Any of PostgreSQL's own settings may have been given a value.
     pub(in crate::client) fn ask_for_all_settings(&mut self) {
-        self.unasked.get_or_insert_default().all = true;
+        self.bindings.unasked.get_or_insert_default().all = true;
     }
 
     /// These are PostgreSQL's own settings that the session has set: they follow the client, and no others do.
     fn follow_all_settings(&mut self, set: Vec<(Box<str>, Box<str>)>) {
         let seed = self.core.hub.seed.clone();
         let own = |name: &str| !name.contains('.') && name != "role" && name != "session_authorization";
-        let gone = self.vars.iter().filter(|(name, value)| {
+        let gone = self.settings.vars.iter().filter(|(name, value)| {
             own(name) && !value.is_default() && !set.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
         });
         let gone: Vec<Box<str>> = gone.map(|(name, _)| name.into()).collect();
         for name in gone {
-            self.vars.unset(&seed, &name);
+            self.settings.vars.unset(&seed, &name);
             if let Some(server) = self.lease.server() {
                 server.vars.unset(&seed, &name);
             }
@@ -208,7 +206,7 @@ impl Session {
             if self.answered_whose(&name, Some(&value)) {
                 continue;
             }
-            self.vars.put(&seed, &name, Some(Value::Flat(value.clone())));
+            self.settings.vars.put(&seed, &name, Some(Value::Flat(value.clone())));
             if let Some(server) = self.lease.server() {
                 server.vars.put(&seed, &name, Some(Value::Flat(value)));
             }
@@ -222,26 +220,26 @@ impl Session {
             Some(Expected { what: What::Left(Question::Settings), .. }) => Row::OfSettings,
             _ => return,
         };
-        let body = self.io.from_server.unscanned().get(HEADER..header.total).unwrap_or_default();
+        let body = self.io.replies.body(header);
         if row == Row::OfCursor {
             let declaration = body.get(6..).and_then(|text| str::from_utf8(text).ok()).map(Into::into);
             return self.note_declaration(declaration);
         }
         // What is too large to follow the client binds the session.
         let answer = answer(body).filter(|_| self.has_room_for_setting(body.len()));
-        match (answer, &mut self.unasked) {
+        match (answer, &mut self.bindings.unasked) {
             (Some((ALL, Some(set))), Some(unasked)) if unasked.set.len() < MOST_SET => {
                 unasked.set.extend(set.split_once('=').map(|(name, value)| (name.into(), value.into())));
             }
             (Some(answer), Some(unasked)) if answer.0 != ALL => unasked.answers.push(answer),
             // In another encoding, most likely.
-            _ => self.pins.add(Pin::Settings),
+            _ => self.bindings.pins.add(Pin::Settings),
         }
     }
 
     /// The server has answered.
     pub(in crate::client) fn answered_settings(&mut self) {
-        let Some(unasked) = self.unasked.take() else { return };
+        let Some(unasked) = self.bindings.unasked.take() else { return };
         let seed = self.core.hub.seed.clone();
         for (at, value) in unasked.answers {
             let Some(name) = unasked.names.get(at) else { continue };
@@ -249,9 +247,9 @@ impl Session {
                 continue;
             }
             // Nobody has ever given it one here, or it is as good as that.
-            let none = value.as_ref().is_none_or(|value| value.is_empty() && self.vars.get(name).is_none());
+            let none = value.as_ref().is_none_or(|value| value.is_empty() && self.settings.vars.get(name).is_none());
             let value = value.filter(|_| !none).map(Value::Flat);
-            self.vars.put(&seed, name, value.clone());
+            self.settings.vars.put(&seed, name, value.clone());
             if let Some(server) = self.lease.server() {
                 server.vars.put(&seed, name, value);
             }
@@ -261,10 +259,10 @@ impl Session {
         }
         let (late, all) = (unasked.names.into_iter().skip(unasked.asked).collect::<Vec<_>>(), unasked.all);
         if !late.is_empty() || all {
-            self.unasked = Some(Box::new(Unasked { names: late, all, ..Unasked::default() }));
+            self.bindings.unasked = Some(Box::new(Unasked { names: late, all, ..Unasked::default() }));
         }
         self.note_idle_limit();
-        self.me.pinned.set(self.pins.word());
+        self.me.pinned.set(self.bindings.pins.word());
     }
 }
 

@@ -161,16 +161,16 @@ impl Session {
 
     /// A statement has made something that binds the session. What may not last is asked about.
     pub(in crate::client) fn pin(&mut self, pin: Pin) {
-        self.pins.add(pin);
+        self.bindings.pins.add(pin);
         // In a block it may be rolled back; the others may have made nothing, or only for their transaction.
         if self.flow.status != TxStatus::Idle || matches!(pin, Pin::Temporary | Pin::AdvisoryLock) {
-            self.doubted.add(pin);
+            self.bindings.doubted.add(pin);
         }
     }
 
     /// A statement may have ended what binds the session.
     pub(in crate::client) fn doubt(&mut self, pin: Pin) {
-        self.doubted.add(pin);
+        self.bindings.doubted.add(pin);
     }
 
     /// The statement that is under way has failed, or only some of its rows have been fetched: what it has done in the session and
@@ -200,7 +200,7 @@ impl Session {
                 _ => {}
             }
         }
-        self.me.pinned.set(self.pins.word());
+        self.me.pinned.set(self.bindings.pins.word());
     }
 
     /// What runs may have made something that binds the session, or ended it: nothing of it is seen.
@@ -217,37 +217,35 @@ impl Session {
             (Kinds::UNKNOWN, other),
         ] {
             if kinds.has(kind) {
-                self.pins.add(pin);
-                self.doubted.add(pin);
+                self.bindings.pins.add(pin);
+                self.bindings.doubted.add(pin);
             }
         }
         if kinds.has(Kinds::ANY_SETTING) || kinds.has(Kinds::UNKNOWN) {
             self.ask_for_all_settings();
         }
         if kinds.has(Kinds::ENDS) {
-            self.doubted.extend(self.pins);
+            self.bindings.doubted.extend(self.bindings.pins);
         }
-        self.me.pinned.set(self.pins.word());
+        self.me.pinned.set(self.bindings.pins.word());
     }
 
     /// Asks the server what is left, if the transaction is over and nothing else under way.
     pub(in crate::client) fn ask_what_is_left(&mut self) {
-        if self.doubted.is_empty() || !self.is_between_transactions() || !self.flow.begun {
+        if self.bindings.doubted.is_empty() || !self.is_between_transactions() || !self.flow.begun {
             return;
         }
-        if self.pins.has(Pin::SessionMode) || self.pins.is_empty() {
-            self.doubted = Pins::default();
+        if self.bindings.pins.has(Pin::SessionMode) || self.bindings.pins.is_empty() {
+            self.bindings.doubted = Pins::default();
             return;
         }
         // Nothing of ours goes between what keeps the guard: it is asked when the gate is open again.
         if self.lease.in_maintenance() || self.lease.is_none() {
             return;
         }
-        while let Some(pin) = self.doubted.take_first() {
-            if let Some(question) = pin.question().filter(|_| self.pins.has(pin)) {
-                let io = &mut self.io;
-                io.from_client.move_ready(&mut io.to_server);
-                frontend::write_query(&mut io.to_server, question.as_bytes());
+        while let Some(pin) = self.bindings.doubted.take_first() {
+            if let Some(question) = pin.question().filter(|_| self.bindings.pins.has(pin)) {
+                frontend::write_query(self.io.for_server(), question.as_bytes());
                 self.expect(Expected::hidden(What::Left(Question::Pin(pin)), Hide::All));
             }
         }
@@ -256,8 +254,8 @@ impl Session {
     /// The server has answered.
     pub(in crate::client) fn answered_left(&mut self, pin: Pin, tag: &[u8]) {
         if tag == b"SELECT 0\0" {
-            self.pins.remove(pin);
-            self.me.pinned.set(self.pins.word());
+            self.bindings.pins.remove(pin);
+            self.me.pinned.set(self.bindings.pins.word());
         }
     }
 }

@@ -54,7 +54,7 @@ impl Session {
         // DISCARD ALL has run, and the client's defaults are about to be in force again.
         let back = matches!(self.flow.parts.front(), Some(Part::Defaults(_)))
             && matches!(self.flow.expects.front(), Some(Expected { what: What::Query(Some(_)), .. }));
-        let default = self.defaults.reported(name).filter(|_| back).map(str::to_owned);
+        let default = self.settings.defaults.reported(name).filter(|_| back).map(str::to_owned);
         let value = default.as_deref().unwrap_or(value);
         match (name, reported_name(name)) {
             // A client is told of the whole, not of the server that happens to serve it.
@@ -65,12 +65,13 @@ impl Session {
                 return;
             }
             (READ_ONLY, _) => {
-                self.told_read_only = value == "on";
-                self.read_only_default = Some(self.told_read_only);
+                self.settings.reported_read_only = value == "on";
+                self.settings.read_only_default = Some(self.settings.reported_read_only);
                 self.flow.reports.changed |= READ_ONLY_BIT;
             }
             (_, Some(known)) => {
-                let own = self.vars.get(known).is_none_or(crate::server::state::session_vars::Value::is_default);
+                let own =
+                    self.settings.vars.get(known).is_none_or(crate::server::state::session_vars::Value::is_default);
                 if settles && own {
                     self.flow.reports.hidden = true;
                     return;
@@ -78,20 +79,20 @@ impl Session {
                 if !settles {
                     self.flow.reports.changed |= reported_bit(known);
                 }
-                if self.vars.reported(known) == Some(value) {
+                if self.settings.vars.reported(known) == Some(value) {
                     return;
                 }
                 self.has_value(known, value);
             }
-            _ if self.told.is_news(name, value) => {}
+            _ if self.settings.session_role.is_news(name, value) => {}
             _ => return,
         }
         let held = !self.flow.held.is_empty();
-        backend::parameter_status(if held { &mut self.flow.held } else { &mut self.io.to_client }, name, value);
+        backend::parameter_status(if held { &mut self.flow.held } else { self.io.for_client() }, name, value);
     }
 
     fn has_value(&mut self, known: &str, value: &str) {
-        self.vars.report(&self.core.hub.seed.clone(), known, value);
+        self.settings.vars.report(&self.core.hub.seed.clone(), known, value);
         if known == "application_name" {
             value.clone_into(&mut self.me.application_name.borrow_mut());
         }
@@ -102,7 +103,7 @@ impl Session {
         self.flow.reports.named |= name.map_or(ALL_REPORTED, reported_bit);
         let read_only = match name {
             Some(name) => name == READ_ONLY,
-            None => self.read_only_set.is_some(),
+            None => self.settings.read_only_set.is_some(),
         };
         if read_only && !self.lease.in_maintenance() {
             self.flow.reports.named |= READ_ONLY_BIT;
@@ -130,22 +131,22 @@ impl Session {
         let seed = self.core.hub.seed.clone();
         if name == READ_ONLY && self.lease.in_maintenance() {
             // The guard has taken its place.
-            self.read_only_set = self.read_only_default;
+            self.settings.read_only_set = self.settings.read_only_default;
             return true;
         }
         if name == READ_ONLY {
-            self.read_only_set = value.map(|value| value == "on");
+            self.settings.read_only_set = value.map(|value| value == "on");
             if let Some(server) = self.lease.server() {
-                server.read_only_set = self.read_only_set;
+                server.read_only_set = self.settings.read_only_set;
             }
             return true;
         }
-        let known = reported_name(name).and_then(|known| Some((known, self.vars.reported(known)?.to_owned())));
+        let known = reported_name(name).and_then(|known| Some((known, self.settings.vars.reported(known)?.to_owned())));
         let Some((known, now)) = known else { return false };
         if value.is_some() {
-            self.vars.mark_set(&seed, known);
+            self.settings.vars.mark_set(&seed, known);
         } else {
-            self.vars.unset(&seed, known);
+            self.settings.vars.unset(&seed, known);
         }
         let Some(server) = self.lease.server() else { return true };
         if value.is_some() {
@@ -162,15 +163,14 @@ impl Session {
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let Some(server) = self.lease.server() else { return };
         let read_only = server.default_read_only.filter(|_| may_write);
-        let others = server.vars.other_defaults(&self.vars);
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
+        let others = server.vars.other_defaults(&self.settings.vars);
         for (name, value) in others {
             self.has_value(&name, &value);
-            backend::parameter_status(&mut self.io.to_client, &name, &value);
+            backend::parameter_status(self.io.for_client(), &name, &value);
         }
-        if read_only.is_some() && self.read_only_set.is_none() && self.read_only_default != read_only {
-            self.read_only_default = read_only;
+        if read_only.is_some() && self.settings.read_only_set.is_none() && self.settings.read_only_default != read_only
+        {
+            self.settings.read_only_default = read_only;
             self.tell_mode();
         }
     }

@@ -128,7 +128,7 @@ impl Session {
     /// Puts the client's defaults behind the statements of a query that go back to them. True: the message has been written
     /// anew, and is to be looked at again.
     pub(in crate::client) fn keeps_defaults(&mut self, header: Header, cached: &Cached) -> bool {
-        if self.defaults.is_empty() || self.lease.is_operator() || cached.analysis.ambiguous {
+        if self.settings.defaults.is_empty() || self.lease.is_operator() || cached.analysis.ambiguous {
             return false;
         }
         let closed = self.lease.in_maintenance();
@@ -142,7 +142,7 @@ impl Session {
         let mut text = Vec::new();
         let mut from = 0;
         for statement in statements {
-            let Some(behind) = self.defaults.behind(statement, closed) else { continue };
+            let Some(behind) = self.settings.defaults.behind(statement, closed) else { continue };
             let end = statement.span.end as usize;
             text.extend_from_slice(cached.text.get(from..end).unwrap_or_default());
             text.push(b';');
@@ -155,10 +155,7 @@ impl Session {
         text.extend_from_slice(cached.text.get(from..).unwrap_or_default());
         let mut message = Vec::with_capacity(text.len() + 6);
         frontend::write_query(&mut message, &text);
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        io.from_client.skip(header.total);
-        io.from_client.put_back(&message);
+        self.io.requests.replace(header.total, &message);
         self.flow.restores = true;
         true
     }
@@ -192,35 +189,33 @@ impl Session {
         if self.lease.is_operator() || self.flow.status != crate::protocol::TxStatus::Idle {
             return None;
         }
-        self.defaults.behind(statement, self.lease.in_maintenance()).map(String::into_bytes)
+        self.settings.defaults.behind(statement, self.lease.in_maintenance()).map(String::into_bytes)
     }
 
     /// The defaults are in force again once what is being sent has run.
     pub(in crate::client) fn note_defaults(&mut self) {
         let mut put = Vec::new();
-        for (name, value) in self.defaults.iter().filter(|(name, _)| *name != READ_ONLY) {
-            put.push(match reported_name(name).filter(|known| self.vars.reported(known).is_some()) {
+        for (name, value) in self.settings.defaults.iter().filter(|(name, _)| *name != READ_ONLY) {
+            put.push(match reported_name(name).filter(|known| self.settings.vars.reported(known).is_some()) {
                 Some(known) => (known.to_owned(), Value::Reported(value.into())),
                 None => (name.to_owned(), Value::Flat(value.into())),
             });
         }
         for (name, value) in put {
-            let _ = self.undo.put(&name, Some(value));
+            let _ = self.settings.undo.put(&name, Some(value));
         }
     }
 
     /// Puts the client's defaults behind an Execute of a statement that goes back to them.
     pub(in crate::client) fn keep_defaults_in_batch(&mut self, statement: &Statement) {
-        if statement.effects.is_empty() || self.defaults.is_empty() || self.lease.is_operator() {
+        if statement.effects.is_empty() || self.settings.defaults.is_empty() || self.lease.is_operator() {
             return;
         }
-        let Some(text) = self.defaults.behind(statement, self.lease.in_maintenance()) else { return };
+        let Some(text) = self.settings.defaults.behind(statement, self.lease.in_maintenance()) else { return };
         let context = self.lex_context();
         let cached = self.core.verdicts.borrow_mut().get_or_analyze(text.as_bytes(), context);
-        let ours = self.core.statements.get(cached, &[], context, 0, &self.vars);
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        let out = &mut io.to_server;
+        let ours = self.core.statements.get(cached, &[], context, 0, &self.settings.vars);
+        let out = self.io.for_server();
         // One that failed has left its statement behind.
         frontend::write_target(out, b'C', Target::Statement(NAME));
         frontend::write_parse(out, NAME, text.as_bytes(), &[]);

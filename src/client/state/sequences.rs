@@ -25,7 +25,7 @@ pub(in crate::client) struct Sequences {
     /// The server connection on which it may last have moved one on.
     on: Option<u64>,
     /// What comes next asks.
-    pub asks_next: bool,
+    pub(super) asks_next: bool,
 }
 
 impl Sequences {
@@ -59,33 +59,31 @@ impl Session {
         }
         self.note_reading(cached);
         let me = self.me.id;
-        let known = asks || self.db.sequence_askers.has(&self.user, &self.me.application_name.borrow());
+        let known = asks || self.db.sequence_askers.has(self.account.user(), &self.me.application_name.borrow());
         if asks {
-            self.db.sequence_askers.remember(&self.user, &self.me.application_name.borrow());
+            self.db.sequence_askers.remember(self.account.user(), &self.me.application_name.borrow());
         }
         let Some(server) = self.lease.server() else { return };
         if asks && !in_batch && are_anothers(server, me) {
             server.sequences = None;
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
-            frontend::write_query(&mut io.to_server, FORGET_SEQUENCES.as_bytes());
+            frontend::write_query(self.io.for_server(), FORGET_SEQUENCES.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
         }
         let Some(server) = self.lease.server() else { return };
         if moves {
             server.sequences = Some(me);
-            self.sequences.on = Some(server.id);
+            self.bindings.sequences.on = Some(server.id);
         }
-        if known && server.sequences == Some(me) && !self.manner.refuses_pins {
-            self.pins.add(Pin::Sequence);
-            self.me.pinned.set(self.pins.word());
+        if known && server.sequences == Some(me) && !self.account.refuses_pins() {
+            self.bindings.pins.add(Pin::Sequence);
+            self.me.pinned.set(self.bindings.pins.word());
         }
     }
 
     /// DISCARD ALL or DISCARD SEQUENCES has run.
     pub(in crate::client) fn forget_sequences(&mut self) {
-        self.pins.remove(Pin::Sequence);
-        self.sequences = Sequences::default();
+        self.bindings.pins.remove(Pin::Sequence);
+        self.bindings.sequences = Sequences::default();
         if let Some(server) = self.lease.server() {
             server.sequences = None;
         }

@@ -49,11 +49,11 @@ impl crate::client::Session {
     pub(in crate::client) fn note_effects(&mut self, statement: &Statement, text: &[u8]) {
         match &statement.kind {
             Kind::Transaction(TransactionVerb::Savepoint(name)) => {
-                let remembered = self.undo.savepoint(name);
+                let remembered = self.settings.undo.savepoint(name);
                 self.pin_unless(remembered);
             }
-            Kind::Transaction(TransactionVerb::Release(name)) => self.undo.release(name),
-            Kind::Transaction(TransactionVerb::RollbackTo(name)) => self.undo.roll_back_to(name),
+            Kind::Transaction(TransactionVerb::Release(name)) => self.settings.undo.release(name),
+            Kind::Transaction(TransactionVerb::RollbackTo(name)) => self.settings.undo.roll_back_to(name),
             _ => {}
         }
         self.note_schema(statement, text);
@@ -73,7 +73,7 @@ impl crate::client::Session {
             self.note_read_only_default(effect);
             self.note_effect(effect, statement, text);
         }
-        self.me.pinned.set(self.pins.word());
+        self.me.pinned.set(self.bindings.pins.word());
     }
 
     pub(in crate::client) fn note_effect(&mut self, effect: &SessionEffect, statement: &Statement, text: &[u8]) {
@@ -116,16 +116,16 @@ impl crate::client::Session {
             Effect::Reset(name) => self.note_set(name, None),
             Effect::ResetAll => {
                 self.names_setting(None);
-                let remembered = self.undo.reset_all();
+                let remembered = self.settings.undo.reset_all();
                 self.pin_unless(remembered);
             }
             Effect::DiscardAll => {
                 self.names_setting(None);
                 // Whatever else it forgets, it has forgotten this.
-                let _ = self.undo.forget_all();
+                let _ = self.settings.undo.forget_all();
                 // It commits at once, also in a batch that goes on and fails.
                 self.note_fate(true);
-                self.pins.only_mode();
+                self.bindings.pins.only_mode();
                 self.forget_prepared();
                 self.forget_sequences();
             }
@@ -134,20 +134,20 @@ impl crate::client::Session {
             Effect::Unlisten(_) => self.doubt(Pin::Listen),
             Effect::Prepare { name, inner } => self.note_prepare(name, inner, statement, text),
             Effect::Deallocate(None) => {
-                self.pins.remove(Pin::Prepared);
+                self.bindings.pins.remove(Pin::Prepared);
                 self.forget_prepared();
             }
             Effect::Deallocate(Some(name)) => self.note_deallocate(name),
             Effect::DeclareWithHold(_) => self.pin(Pin::HoldCursor),
-            Effect::CloseCursor(None) => self.pins.remove(Pin::HoldCursor),
+            Effect::CloseCursor(None) => self.bindings.pins.remove(Pin::HoldCursor),
             Effect::CreateTemp => self.pin(Pin::Temporary),
             Effect::AdvisoryLock => self.pin(Pin::AdvisoryLock),
             Effect::Leaves(left) => self.note_leaves(left),
-            Effect::Load => self.pins.add(Pin::Settings),
+            Effect::Load => self.bindings.pins.add(Pin::Settings),
             Effect::Holds(what) => {
-                self.pins.add(Pin::Settings);
+                self.bindings.pins.add(Pin::Settings);
                 if what.starts_with("dblink") && !self.db.gate.state().mode.reports_read_only() {
-                    self.pins.note_elsewhere();
+                    self.bindings.pins.note_elsewhere();
                 }
             }
             Effect::CloseCursor(Some(_)) => self.doubt(Pin::HoldCursor),
@@ -176,7 +176,7 @@ impl crate::client::Session {
             || last.ends_with(b"*/")
             || last.ends_with(b";")
         {
-            self.pins.add(Pin::Settings);
+            self.bindings.pins.add(Pin::Settings);
         } else {
             self.note_set(name, (!resets).then_some(last));
             if name == b"session_authorization" {
@@ -189,7 +189,7 @@ impl crate::client::Session {
     /// What cannot be remembered stays where it is.
     pub(in crate::client) fn pin_unless(&mut self, remembered: bool) {
         if !remembered {
-            self.pins.add(Pin::Settings);
+            self.bindings.pins.add(Pin::Settings);
         }
     }
 
@@ -199,7 +199,7 @@ impl crate::client::Session {
 
     fn note_value(&mut self, name: &[u8], value: Option<&[u8]>, kind: fn(Box<str>) -> Value) {
         let (Ok(name), Ok(value)) = (str::from_utf8(name), value.map(str::from_utf8).transpose()) else {
-            self.pins.add(Pin::Settings);
+            self.bindings.pins.add(Pin::Settings);
             return;
         };
         self.names_setting(Some(name));
@@ -209,8 +209,8 @@ impl crate::client::Session {
         let spelled = value.map(|value| kind(value.into()));
         let room = self.has_room_for_setting(name.len() + value.map_or(0, str::len));
         // What the server reports it tells itself, in its own spelling.
-        if let Some(known) = reported_name(name).filter(|known| self.vars.reported(known).is_some()) {
-            let remembered = room && self.undo.put(known, value.map(|value| Value::Reported(value.into())));
+        if let Some(known) = reported_name(name).filter(|known| self.settings.vars.reported(known).is_some()) {
+            let remembered = room && self.settings.undo.put(known, value.map(|value| Value::Reported(value.into())));
             self.pin_unless(remembered);
             return;
         }
@@ -221,23 +221,23 @@ impl crate::client::Session {
             self.ask_for(&name.as_bytes().into());
             return;
         }
-        let remembered = room && self.undo.put(name, spelled);
+        let remembered = room && self.settings.undo.put(name, spelled);
         self.pin_unless(remembered);
     }
 
     /// The transaction is over; settings made in it hold or do not.
     pub(in crate::client) fn note_fate(&mut self, committed: bool) {
-        if self.undo.is_empty() {
+        if self.settings.undo.is_empty() {
             return;
         }
-        if let Some(default) = self.undo.read_only_default().filter(|_| committed) {
-            self.read_only_set = default.or(self.defaults.read_only());
-            self.read_only_default = self.read_only_set.or(self.told.read_only());
+        if let Some(default) = self.settings.undo.read_only_default().filter(|_| committed) {
+            self.settings.read_only_set = default.or(self.settings.defaults.read_only());
+            self.settings.read_only_default = self.settings.read_only_set.or(self.settings.session_role.read_only());
         }
         let seed = self.core.hub.seed.clone();
         match (committed, self.lease.server()) {
-            (true, Some(server)) => self.undo.commit([&mut self.vars, &mut server.vars], &seed),
-            _ => self.undo.roll_back(),
+            (true, Some(server)) => self.settings.undo.commit([&mut self.settings.vars, &mut server.vars], &seed),
+            _ => self.settings.undo.roll_back(),
         }
         self.note_idle_limit();
     }
@@ -245,6 +245,7 @@ impl crate::client::Session {
     /// The session's settings have changed: how long it may be idle.
     pub(in crate::client) fn note_idle_limit(&self) {
         let limit = self
+            .settings
             .vars
             .get(IDLE_LIMIT)
             .and_then(|value| crate::client::maintenance::hold::limit(value.text().as_bytes()));
@@ -268,8 +269,8 @@ impl crate::client::Session {
     /// Reads statements the way the server would if nothing were under way.
     #[inline]
     pub(in crate::client) fn reported_context(&self) -> LexContext {
-        match self.lex.get() {
-            (hash, context, _) if hash == self.vars.hash() => context,
+        match self.settings.reading.get() {
+            (hash, context, _) if hash == self.settings.vars.hash() => context,
             _ => self.lex_context_anew().0,
         }
     }
@@ -277,8 +278,8 @@ impl crate::client::Session {
     /// A number for the settings that the server parses statements under.
     #[inline]
     pub(in crate::client) fn parse_settings(&self) -> u32 {
-        match self.lex.get() {
-            (hash, _, number) if hash == self.vars.hash() => number,
+        match self.settings.reading.get() {
+            (hash, _, number) if hash == self.settings.vars.hash() => number,
             _ => self.lex_context_anew().1,
         }
     }
@@ -287,13 +288,18 @@ impl crate::client::Session {
     fn lex_context_anew(&self) -> (LexContext, u32) {
         let context = LexContext {
             strings: self
+                .settings
                 .vars
                 .reported("standard_conforming_strings")
                 .map_or(StandardStrings::Unknown, StandardStrings::from_setting),
-            encoding: self.vars.reported("client_encoding").map_or_else(Encoding::default, Encoding::from_name),
+            encoding: self
+                .settings
+                .vars
+                .reported("client_encoding")
+                .map_or_else(Encoding::default, Encoding::from_name),
         };
-        let number = self.settings_number(&self.vars);
-        self.lex.set((self.vars.hash(), context, number));
+        let number = self.settings_number(&self.settings.vars);
+        self.settings.reading.set((self.settings.vars.hash(), context, number));
         (context, number)
     }
 }

@@ -117,7 +117,7 @@ impl Session {
             && !self.must_hold_back()
             && !self.was_held()
             && !self.has_to_begin()
-            && !self.holding.cancelled
+            && !self.maintenance.holding.cancelled
             && !(self.is_between_transactions() && self.goes_offline())
             && self.is_clean(cached, context, parameters)
     }
@@ -131,20 +131,20 @@ impl Session {
     pub(in crate::client) fn acquire_guarded_now(&mut self, nature: Nature) -> bool {
         let core = self.core.index;
         let state = self.db.gate.state();
-        let plain = self.lease.is_none() && !self.me.operator && !self.manner.fresh && !self.db.is_paused();
-        let any = self.sequences.wanted().is_none() && self.identity.wish() == ServerWish::Any;
+        let plain = self.lease.is_none() && !self.me.operator && !self.account.fresh() && !self.db.is_paused();
+        let any = self.bindings.wanted_server().is_none() && self.checkout.server_wish() == ServerWish::Any;
         let pending = matches!(&**self.db.catalog.known(), Knowledge::Pending);
         if !plain
             || !any
             || pending
-            || self.manner.pool_mode == PoolMode::Session
+            || self.account.pool_mode() == PoolMode::Session
             || !matches!(state.mode, Mode::ReadOnly { .. })
         {
             return false;
         }
         let taken = {
             let Some((cluster, pools)) = self.known_pools() else { return false };
-            if self.wish(cluster, self.avoid).route(nature) != Route::GuardedPrimary {
+            if self.wish(cluster, self.checkout.avoided()).route(nature) != Route::GuardedPrimary {
                 return false;
             }
             let pool = cluster.primary().and_then(|at| pools.get(at)?.as_ref());

@@ -36,7 +36,7 @@ impl Session {
         }
         let known = self.db.catalog.known();
         let unseen = match &**known {
-            Knowledge::Known(unseen) if unseen.is_empty_for(&self.user) => return None,
+            Knowledge::Known(unseen) if unseen.is_empty_for(self.account.user()) => return None,
             Knowledge::Known(unseen) => unseen,
             Knowledge::Pending => return self.refused_unread(one, "it has not been asked yet"),
             Knowledge::Unknown(why) => return self.refused_unread(one, why),
@@ -47,9 +47,10 @@ impl Session {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         let ambiguous = cached.analysis.ambiguous.then_some(Found::Statement);
         // What was begun over another connection before the flip nobody has read.
-        let begun = || self.pins.is_elsewhere() && unseen.goes_on_elsewhere(&analyzer, &cached.text, context, one);
+        let begun =
+            || self.bindings.pins().is_elsewhere() && unseen.goes_on_elsewhere(&analyzer, &cached.text, context, one);
         let found = ambiguous
-            .or_else(|| unseen.find(&analyzer, &cached.text, context, one, &self.user))
+            .or_else(|| unseen.find(&analyzer, &cached.text, context, one, self.account.user()))
             .or_else(|| begun().then_some(Found::Statement))
             .or_else(|| self.found_in_prepared(unseen, (cached, context, one)))?;
         if self.is_ours_to_refuse(one) && !self.absolves(cached, context, one) {
@@ -97,7 +98,7 @@ impl Session {
             let function = name.bytes().all(|byte| !byte.is_ascii_uppercase());
             if function { Found::Function(name.into()) } else { Found::Statement }
         });
-        listed.or_else(|| unseen.find_in_value(&setup.analyzer, value, &self.user))
+        listed.or_else(|| unseen.find_in_value(&setup.analyzer, value, self.account.user()))
     }
 
     /// What a statement may put together of its own constants and run.
@@ -147,7 +148,7 @@ impl Session {
             return None;
         }
         match &**self.db.catalog.known() {
-            Knowledge::Known(unseen) if unseen.is_empty_for(&self.user) => None,
+            Knowledge::Known(unseen) if unseen.is_empty_for(self.account.user()) => None,
             Knowledge::Known(unseen) => {
                 self.found_by_name(unseen, name).map(|found| self.refused_by_catalog(found, "EXECUTE"))
             }
@@ -161,7 +162,7 @@ impl Session {
     pub(in crate::client) fn refused_unseen_call(&self, oid: u32, arguments: &[u8]) -> Option<Report> {
         let found = match &**self.db.catalog.known() {
             Knowledge::Known(unseen) => {
-                let tainted = || Some(Found::Function(unseen.function(oid, &self.user)?.into()));
+                let tainted = || Some(Found::Function(unseen.function(oid, self.account.user())?.into()));
                 let runs = unseen.is_handed_text(oid);
                 let in_values = || values(arguments).find_map(|value| self.found_in_value(unseen, value));
                 tainted().or_else(|| in_values().filter(|_| runs))?
@@ -174,7 +175,7 @@ impl Session {
 
     /// Whether cursors that are open at the flip could run something of the kind when they are fetched from.
     pub(in crate::client) fn distrusts_cursors(&self) -> bool {
-        !matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if !unseen.distrusts_cursors_of(&self.user))
+        !matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if !unseen.distrusts_cursors_of(self.account.user()))
     }
 
     /// What an EXECUTE runs, with what it is given.
@@ -186,7 +187,7 @@ impl Session {
         let given = |name: &[u8]| {
             let analyzer = self.core.hub.setup.load().analyzer.clone();
             let hands_on = self.hands_on_what_it_is_given(unseen, name);
-            hands_on.then(|| unseen.find_handed(&analyzer, &cached.text, context, one, &self.user)).flatten()
+            hands_on.then(|| unseen.find_handed(&analyzer, &cached.text, context, one, self.account.user())).flatten()
         };
         one.effects.iter().find_map(|effect| match effect {
             SessionEffect::Execute(name) => self.found_by_name(unseen, name).or_else(|| given(name)),
@@ -214,15 +215,17 @@ impl Session {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let Some((cached, context, one)) = inner.runs() else { return Some(Found::Statement) };
-            return unseen.find(&analyzer, &cached.text, context, one, &self.user);
+            return unseen.find(&analyzer, &cached.text, context, one, self.account.user());
         }
         let Some(statement) = self.names.statement(name).filter(|_| !name.is_empty()) else {
             // On a connection that was this session's before the flip a function may have prepared it.
-            let may_lead_there = unseen.distrusts_cursors_of(&self.user);
+            let may_lead_there = unseen.distrusts_cursors_of(self.account.user());
             return (may_lead_there && matches!(self.lease, Lease::InPlace { .. })).then_some(Found::Statement);
         };
         let cached = &statement.cached;
-        let found = || unseen.find(&analyzer, &cached.text, statement.context(), cached.analysis.single()?, &self.user);
+        let found = || {
+            unseen.find(&analyzer, &cached.text, statement.context(), cached.analysis.single()?, self.account.user())
+        };
         if unseen.types(&statement.oids) { Some(Found::Statement) } else { found() }
     }
 

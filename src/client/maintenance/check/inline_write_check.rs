@@ -23,7 +23,7 @@ impl Session {
     /// The doubt in which a query leaves its transaction, if the question can stand behind it in its message.
     fn doubt_together(&self, cached: &Cached) -> Option<Doubt> {
         let between = self.flow.status == TxStatus::Idle && !self.flow.batch;
-        if !between || !self.must_prove() || self.pins.has(Pin::Temporary) {
+        if !between || !self.must_prove() || self.bindings.pins().has(Pin::Temporary) {
             return None;
         }
         // What ends within a character would take the next byte with it.
@@ -39,7 +39,7 @@ impl Session {
         let Some(question) = self.question(doubt) else { return false };
         self.flow.asked = true;
         self.drop_bytes(header.total);
-        frontend::write_query_of(&mut self.io.to_server, &[&cached.text, BETWEEN, question.as_bytes()]);
+        frontend::write_query_of(self.io.for_server(), &[&cached.text, BETWEEN, question.as_bytes()]);
         self.expect(Expected::seen(What::Query(Some(cached.clone()))).proof(Proof::Together));
         true
     }

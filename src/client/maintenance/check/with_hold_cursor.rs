@@ -160,7 +160,7 @@ impl Session {
     }
 
     pub(in crate::client) fn send_query(&mut self, text: &[u8], expected: Expected) {
-        frontend::write_query(&mut self.io.to_server, text);
+        frontend::write_query(self.io.for_server(), text);
         self.expect(expected);
     }
 }

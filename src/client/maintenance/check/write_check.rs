@@ -187,7 +187,7 @@ impl Session {
     /// Whether triggers may be put off until COMMIT: those of temporary tables, which a function may have made as well.
     fn may_have_deferred(&self, doubt: Doubt) -> bool {
         let by_function = matches!(self.lease, Lease::InPlace { .. }) && doubt.care == Care::Full;
-        by_function || self.pins.has(Pin::Temporary)
+        by_function || self.bindings.pins().has(Pin::Temporary)
     }
 
     /// Sends the question as a simple query.
@@ -200,14 +200,14 @@ impl Session {
                 Expected::hidden(What::Query(None), Hide::All).proof(Proof::Deferred),
             );
         }
-        frontend::write_query(&mut self.io.to_server, question.as_bytes());
+        frontend::write_query(self.io.for_server(), question.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question(tag)));
     }
 
     /// Sends the question and COMMIT behind a statement that runs in a block of ours.
     pub(in crate::client) fn prove_and_commit(&mut self, doubt: Doubt) {
         self.prove(doubt, doubt.tag);
-        frontend::write_query(&mut self.io.to_server, COMMIT.as_bytes());
+        frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
         self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
     }
 
@@ -243,7 +243,7 @@ impl Session {
             self.flow.unproved = true;
             return false;
         }
-        frontend::write_query(&mut self.io.to_server, ROLLBACK.as_bytes());
+        frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
         let hide = if hide == Hide::All { Hide::All } else { Hide::AllButReady };
         self.expect(Expected::hidden(What::Query(None), hide).proof(Proof::End));
         true
@@ -276,7 +276,7 @@ impl Session {
 
     fn run_hidden(&mut self, words: &str) {
         if !self.lease.is_none() {
-            frontend::write_query(&mut self.io.to_server, words.as_bytes());
+            frontend::write_query(self.io.for_server(), words.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
         }
     }
@@ -284,9 +284,7 @@ impl Session {
     /// Releases what was held back of the last statement's answer.
     pub(in crate::client) fn release_held(&mut self) {
         if !self.flow.held.is_empty() {
-            let io = &mut self.io;
-            io.from_server.move_ready(&mut io.to_client);
-            io.to_client.append(&mut self.flow.held);
+            self.io.for_client().append(&mut self.flow.held);
         }
     }
 
@@ -304,8 +302,8 @@ impl Session {
             return;
         }
         self.begin_block();
-        let whole = self.io.from_client.unscanned().get(..header.total).unwrap_or_default().to_vec();
-        self.io.to_server.extend_from_slice(&whole);
+        let whole = self.io.requests.message(header).to_vec();
+        self.io.for_server().extend_from_slice(&whole);
         self.drop_bytes(header.total);
         self.expect(Expected::hidden(What::Call, Hide::Ready).proof(Proof::Subject));
         self.prove_and_commit(self.flow.doubt);

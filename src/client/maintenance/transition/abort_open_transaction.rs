@@ -77,7 +77,7 @@ impl Session {
 
     /// Has the transaction that may write broken off; asked again, with more force.
     pub(in crate::client) fn break_off(&mut self) -> Result<(), End> {
-        let mut broken = match self.breaking {
+        let mut broken = match self.maintenance.breaking {
             Breaking::No => Broken { ran: self.flow.past.ran(), ..Broken::default() },
             Breaking::Asked(broken) | Breaking::Sent(broken) => Broken { times: broken.times + 1, ..broken },
             Breaking::Untold(_) | Breaking::Owed(_) => return Ok(()),
@@ -86,14 +86,14 @@ impl Session {
             if !std::mem::replace(&mut broken.told, true) {
                 self.gate_of_lease().count_cancelled();
             }
-            self.breaking = Breaking::Asked(broken);
+            self.maintenance.breaking = Breaking::Asked(broken);
             let text = "terminating connection due to administrator command";
             return Err(Report::fatal("57P01", text).with_detail(self.gate_of_lease().view().refusal_detail()).into());
         }
-        if let Breaking::Sent(_) = self.breaking {
-            self.breaking = Breaking::Sent(broken);
+        if let Breaking::Sent(_) = self.maintenance.breaking {
+            self.maintenance.breaking = Breaking::Sent(broken);
         } else {
-            self.breaking = Breaking::Asked(broken);
+            self.maintenance.breaking = Breaking::Asked(broken);
             self.stop_what_runs();
         }
         self.break_off_if_quiet();
@@ -101,12 +101,10 @@ impl Session {
     }
 
     fn stop_what_runs(&mut self) {
-        if self.flow.copy.is_open() && self.io.client_rest == 0 {
+        if self.flow.copy.is_open() && !self.io.requests.is_within_message() {
             // The server waits for data, not for signals.
             self.copy_data_ended();
-            let io = &mut self.io;
-            io.from_client.move_ready(&mut io.to_server);
-            frontend::write_copy_fail(&mut io.to_server, "the database is read-only now");
+            frontend::write_copy_fail(self.io.for_server(), "the database is read-only now");
             if self.flow.batch {
                 // The server has ignored the client's Sync, if there was one.
                 self.send_sync();
@@ -117,7 +115,7 @@ impl Session {
     }
 
     fn send_sync(&mut self) {
-        frontend::write_sync(&mut self.io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
         self.flow.batch = false;
         self.flow.bound = false;
@@ -125,13 +123,15 @@ impl Session {
 
     /// Sends the statements that break the transaction off, once nothing is under way.
     pub(in crate::client) fn break_off_if_quiet(&mut self) {
-        let Breaking::Asked(broken) = self.breaking else { return };
-        let quiet = self.flow.expects.is_empty() && self.io.client_rest == 0 && self.io.server_rest == 0;
+        let Breaking::Asked(broken) = self.maintenance.breaking else { return };
+        let quiet = self.flow.expects.is_empty()
+            && !self.io.requests.is_within_message()
+            && !self.io.replies.is_within_message();
         if !quiet {
             return;
         }
         if !matches!(self.lease, Lease::Write { .. }) {
-            self.breaking = Breaking::No;
+            self.maintenance.breaking = Breaking::No;
             return;
         }
         if self.flow.batch {
@@ -142,15 +142,13 @@ impl Session {
             self.ended_without_block(broken);
             return;
         }
-        self.breaking = Breaking::Sent(broken);
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
+        self.maintenance.breaking = Breaking::Sent(broken);
         for text in [ROLLBACK, ARM] {
             self.send_query(text.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
         }
         self.forget_counts_from_before();
         self.send_query(BEGIN.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
-        frontend::write_query(&mut self.io.to_server, POISON.as_bytes());
+        frontend::write_query(self.io.for_server(), POISON.as_bytes());
         let mut last = Expected::hidden(What::Query(None), Hide::All);
         last.refusal = Some(Box::new(self.broken_off(broken.ran)));
         self.expect(last);
@@ -158,10 +156,8 @@ impl Session {
 
     /// A batch is open that the client has not ended.
     fn break_off_batch(&mut self, broken: Broken) {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
         if !self.flow.skip {
-            frontend::write_execute(&mut self.io.to_server, NO_SUCH_PORTAL);
+            frontend::write_execute(self.io.for_server(), NO_SUCH_PORTAL);
             let mut failing = Expected::hidden(What::Execute(None), Hide::All);
             failing.refusal = Some(Box::new(self.broken_off(broken.ran)));
             self.expect(failing);
@@ -173,7 +169,7 @@ impl Session {
     fn ended_without_block(&mut self, broken: Broken) {
         // What has failed in a batch without having been told of is what this has made to fail.
         let owed = self.flow.skip && !broken.told;
-        self.breaking = if owed { Breaking::Owed(broken) } else { Breaking::No };
+        self.maintenance.breaking = if owed { Breaking::Owed(broken) } else { Breaking::No };
         if owed {
             self.gate_of_lease().count_cancelled();
         }
@@ -184,12 +180,10 @@ impl Session {
     /// The client goes on with a batch that has been broken off behind its back.
     #[cold]
     pub(in crate::client) fn tell_what_is_owed(&mut self) {
-        if let Breaking::Owed(broken) = self.breaking {
-            self.breaking = Breaking::No;
+        if let Breaking::Owed(broken) = self.maintenance.breaking {
+            self.maintenance.breaking = Breaking::No;
             let report = self.broken_off(broken.ran);
-            let io = &mut self.io;
-            io.from_server.move_ready(&mut io.to_client);
-            report.write(&mut io.to_client);
+            report.write(self.io.for_client());
             self.count_refusal(report.message.as_bytes());
         }
     }
@@ -197,8 +191,8 @@ impl Session {
     /// The error for a COMMIT of what was broken off, if the client has not been told yet: in a failed block the server would
     /// answer with ROLLBACK, and nothing would tell the client that what it has written is lost.
     pub(in crate::client) fn take_unreported(&mut self) -> Option<Report> {
-        let Breaking::Untold(broken) = self.breaking else { return None };
-        self.breaking = Breaking::No;
+        let Breaking::Untold(broken) = self.maintenance.breaking else { return None };
+        self.maintenance.breaking = Breaking::No;
         Some(self.broken_off(broken.ran))
     }
 
@@ -214,28 +208,28 @@ impl Session {
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.
     pub(in crate::client) fn note_broken_off(&mut self) {
-        if matches!(self.breaking, Breaking::Untold(_)) && self.flow.status == TxStatus::Idle {
+        if matches!(self.maintenance.breaking, Breaking::Untold(_)) && self.flow.status == TxStatus::Idle {
             // The client has rolled it back itself.
-            self.breaking = Breaking::No;
+            self.maintenance.breaking = Breaking::No;
         }
-        let Breaking::Sent(broken) = self.breaking else { return };
+        let Breaking::Sent(broken) = self.maintenance.breaking else { return };
         if !self.flow.expects.is_empty() {
             return;
         }
         if !broken.told {
             self.gate_of_lease().count_cancelled();
         }
-        self.breaking = match broken.told {
+        self.maintenance.breaking = match broken.told {
             true => Breaking::No,
             false if self.flow.skip => Breaking::Owed(broken),
             false => Breaking::Untold(broken),
         };
-        self.undo.roll_back();
+        self.settings.roll_back();
         self.me.write_capable.set(false);
         match self.lease.take() {
             Lease::Write { conn, ticket } if self.flow.status == TxStatus::Failed => {
                 self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
-                self.lane = ticket.leave();
+                self.checkout.keep_lane(ticket.leave());
             }
             other => {
                 self.lease = other;
@@ -246,14 +240,14 @@ impl Session {
 
     /// The gate's error in place of the one that the breaking off has raised; once.
     pub(in crate::client) fn take_broken_off(&mut self, code: &[u8]) -> Option<Report> {
-        let ran = match self.breaking {
+        let ran = match self.maintenance.breaking {
             Breaking::Asked(broken) if !broken.told && code == b"57014" => {
                 self.gate_of_lease().count_cancelled();
-                self.breaking = Breaking::Asked(Broken { told: true, ..broken });
+                self.maintenance.breaking = Breaking::Asked(Broken { told: true, ..broken });
                 broken.ran
             }
             Breaking::Untold(broken) if code == b"25P02" => {
-                self.breaking = Breaking::No;
+                self.maintenance.breaking = Breaking::No;
                 broken.ran
             }
             _ => return None,

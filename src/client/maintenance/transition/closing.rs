@@ -69,12 +69,9 @@ impl Session {
         frontend::write_query(&mut messages, first);
         let total = messages.len();
         frontend::write_query(&mut messages, &part_of(&cached.text, end, cached.text.len()));
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        io.from_client.skip(header.total);
-        io.from_client.put_back(&messages);
+        self.io.requests.replace(header.total, &messages);
         self.flow.closing = Closing::Cut;
-        self.read = None;
+        self.settings.forget_read();
         (Header { tag: b'Q', total }, self.read_text(first, self.lex_context()))
     }
 
@@ -88,7 +85,7 @@ impl Session {
             return true;
         }
         // As PostgreSQL, which drops the rest of a message behind an error.
-        if let Ok(Some(rest)) = peek_front(self.io.from_client.unscanned(), self.manner.largest) {
+        if let Ok(Some(rest)) = peek_front(self.io.requests.unread(), self.account.largest()) {
             self.drop_bytes(rest.total);
         }
         false
@@ -100,9 +97,7 @@ impl Session {
         if self.flow.closing == Closing::No || !ends || !matches!(self.lease, Lease::Write { .. }) {
             return;
         }
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_sync(&mut io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
         (self.flow.batch, self.flow.bound) = (false, false);
     }

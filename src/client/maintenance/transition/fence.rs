@@ -66,9 +66,9 @@ impl Session {
         }
         let quiet = self.flow.expects.is_empty()
             && !self.flow.batch
-            && self.io.client_rest == 0
-            && self.io.server_rest == 0
-            && self.breaking == abort_open_transaction::Breaking::No;
+            && !self.io.requests.is_within_message()
+            && !self.io.replies.is_within_message()
+            && self.maintenance.breaking == abort_open_transaction::Breaking::No;
         if !quiet || self.flow.past.in_savepoint() || self.flow.past.holds() {
             return;
         }
@@ -81,13 +81,11 @@ impl Session {
         }
         if self.flow.status == TxStatus::Failed {
             // It will be rolled back whatever comes; the client has had its error.
-            self.breaking = abort_open_transaction::Breaking::of_failed(true, self.flow.past.ran());
+            self.maintenance.breaking = abort_open_transaction::Breaking::of_failed(true, self.flow.past.ran());
             self.break_off_if_quiet();
             return;
         }
         self.flow.fencing = Fencing::Asked;
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
         if self.flow.past.queried() {
             let text = if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE };
             self.ask_fence(text);
@@ -109,7 +107,7 @@ impl Session {
                 return self.end_if_offline();
             }
             Lease::InPlace { guard: InPlaceGuard::Due, .. } if in_block && self.flow.past.goes_on() => {
-                frontend::write_query(&mut self.io.to_server, FENCE_EARLY.as_bytes());
+                frontend::write_query(self.io.for_server(), FENCE_EARLY.as_bytes());
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
             }
             _ => {}
@@ -123,7 +121,7 @@ impl Session {
         {
             server.read_only_set = Some(true);
         }
-        frontend::write_query(&mut self.io.to_server, text.as_bytes());
+        frontend::write_query(self.io.for_server(), text.as_bytes());
         self.expect(Expected::hidden(What::Fence, Hide::All));
     }
 
@@ -144,7 +142,7 @@ impl Session {
         match self.flow.fencing {
             Fencing::Asked | Fencing::Fenced if self.flow.status == TxStatus::Failed => {
                 self.flow.fencing = Fencing::Written;
-                self.breaking = abort_open_transaction::Breaking::of_failed(false, self.flow.past.ran());
+                self.maintenance.breaking = abort_open_transaction::Breaking::of_failed(false, self.flow.past.ran());
             }
             // The server has reported its new default, where it reports it at all.
             Fencing::Fenced if self.flow.status == TxStatus::Block => self.fenced(),
@@ -161,7 +159,7 @@ impl Session {
                 self.note_doubt(None);
                 self.me.write_capable.set(false);
                 self.gate_of_lease().count_fenced();
-                self.lane = ticket.leave();
+                self.checkout.keep_lane(ticket.leave());
             }
             other => self.lease = other,
         }
@@ -212,7 +210,7 @@ impl Session {
     fn ran_clean(&self) -> bool {
         let known = self.db.catalog.known();
         let Knowledge::Known(unseen) = &**known else { return false };
-        if unseen.is_empty_for(&self.user) {
+        if unseen.is_empty_for(self.account.user()) {
             return true;
         }
         let texts = match self.flow.past.unjudged() {
@@ -225,7 +223,7 @@ impl Session {
             let by_name = |effect: &SessionEffect| matches!(effect, SessionEffect::Execute(_) | SessionEffect::Unknown);
             !one.refusal.is_ours()
                 && !one.effects.iter().any(by_name)
-                && unseen.find(&analyzer, &cached.text, context, one, &self.user).is_none()
+                && unseen.find(&analyzer, &cached.text, context, one, self.account.user()).is_none()
         };
         texts.iter().all(|(cached, context)| cached.analysis.statements.iter().all(|one| clean(cached, *context, one)))
     }
@@ -236,7 +234,7 @@ impl Session {
         let flow = &self.flow;
         let busy = flow.status == TxStatus::Block
             && !flow.expects.is_empty()
-            && self.breaking == abort_open_transaction::Breaking::No;
+            && self.maintenance.breaking == abort_open_transaction::Breaking::No;
         busy && flow.past.is_read_only_for_good()
             && !flow.past.holds()
             && !flow.copy.is_open()
@@ -258,16 +256,14 @@ impl Session {
             && !flow.bound
             && !flow.skip
             && flow.named.is_none()
-            && self.io.client_rest == 0
-            && self.breaking == abort_open_transaction::Breaking::No
+            && !self.io.requests.is_within_message()
+            && self.maintenance.breaking == abort_open_transaction::Breaking::No
             && flow.expects.iter().all(harmless)
     }
 
     /// Ends a batch in which nothing ran. What it prepared is known, and stands wherever the client goes on.
     fn end_idle_batch(&mut self) {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_sync(&mut io.to_server);
+        frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
         self.flow.batch = false;
         if self.flow.status == TxStatus::Idle {

@@ -10,27 +10,22 @@ use crate::protocol::{Report, backend};
 impl Session {
     /// Tells the client of the mode, as far as that is news. Only between two messages of the server's.
     pub(in crate::client) fn tell_mode(&mut self) {
-        if let Some(report) = self.notice.take() {
-            let io = &mut self.io;
-            io.from_server.move_ready(&mut io.to_client);
-            report.write(&mut io.to_client);
+        if let Some(report) = self.maintenance.notice.take() {
+            report.write(self.io.for_client());
         }
         let closed = self.db.gate.state().mode.reports_read_only() && !self.me.operator;
-        let read_only = closed || self.read_only_default == Some(true);
-        let (news, flipped) = (read_only != self.told_read_only, closed != self.told_closed);
+        let read_only = closed || self.settings.read_only_default() == Some(true);
+        let (news, flipped) = (self.settings.report_read_only(read_only), closed != self.maintenance.notified_closed);
         if !news && !flipped {
             return;
         }
-        self.told_closed = closed;
-        let io = &mut self.io;
-        io.from_server.move_ready(&mut io.to_client);
+        self.maintenance.notified_closed = closed;
         if news {
-            self.told_read_only = read_only;
             let word = if read_only { "on" } else { "off" };
-            backend::parameter_status(&mut io.to_client, "default_transaction_read_only", word);
+            backend::parameter_status(self.io.for_client(), "default_transaction_read_only", word);
         }
         if flipped && self.db.setup().settings.maintenance.notice {
-            notice(&self.db.gate.view().under(&self.db.name)).write(&mut io.to_client);
+            notice(&self.db.gate.view().under(&self.db.name)).write(self.io.for_client());
         }
     }
 }
@@ -39,12 +34,12 @@ impl Session {
     /// Tells the client what was announced: at once, or just before the ReadyForQuery of what runs.
     pub(in crate::client) fn tell_notice(&mut self, report: Option<Arc<Report>>) {
         if report.is_none() {
-            self.notice = None;
+            self.maintenance.notice = None;
             return;
         }
-        let busy = self.io.server_rest > 0 || !self.flow.expects.is_empty();
-        self.untold |= busy;
-        self.notice = report;
+        let busy = self.io.replies.is_within_message() || !self.flow.expects.is_empty();
+        self.maintenance.notify_pending |= busy;
+        self.maintenance.notice = report;
         if !busy {
             self.tell_mode();
         }

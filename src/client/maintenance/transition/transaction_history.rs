@@ -84,36 +84,62 @@ enum Next {
     Unknown,
 }
 
+/// Whether the block has shown data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Queried {
+    /// It has not, and has taken no snapshot.
+    #[default]
+    No,
+    /// It has not, but what set it up may have taken a snapshot.
+    InSetup,
+    /// It has, or what it did is not known.
+    Yes,
+}
+
+/// What is known of the block's isolation level.
+#[derive(Clone, Copy, Debug, Default)]
+struct Level {
+    /// It was said to be one at which all of the block sees the same data.
+    one_snapshot: bool,
+    /// Whether it is READ COMMITTED, once that was asked.
+    read_committed: Option<bool>,
+}
+
+/// READ ONLY (true) or READ WRITE; None where nobody has said.
+#[derive(Clone, Copy, Debug, Default)]
+struct AccessMode {
+    /// As the block's own statements have it.
+    of_block: Option<bool>,
+    /// As the client asked for it, whatever the server was told.
+    asked: Option<bool>,
+}
+
+/// What a savepoint could take back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Snapshot {
+    /// A savepoint has been sent: going back to it takes settings back.
+    saved: bool,
+    /// A statement that takes a snapshot was sent while there was no savepoint to go back to.
+    taken: bool,
+}
+
 /// See the module.
-#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub struct Past {
     /// The message that began the block, while nothing ran in it that could not run again in another one.
     begun: Option<Rc<Cached>>,
     /// What set it up since.
     steps: Option<Box<(Vec<Step>, usize)>>,
-    /// It has shown data, or what it did is not known.
-    queried: bool,
-    /// What set it up may have taken a snapshot.
-    set_up_by_query: bool,
-    /// Its isolation level was said to be one at which all of it sees the same data.
-    one_snapshot: bool,
+    queried: Queried,
+    level: Level,
     savepoints: Savepoints,
     /// A cursor WITH HOLD may have been declared: its query runs within COMMIT.
     holds: bool,
     /// What ran.
     ran: Ran,
-    /// READ ONLY or READ WRITE as the block's own statements have it; None if they do not say.
-    read_only: Option<bool>,
+    mode: AccessMode,
     /// What ran since the block is READ ONLY.
     unjudged: Option<Box<Unjudged>>,
-    /// A savepoint has been sent: going back to it takes settings back.
-    saved: bool,
-    /// A statement that takes a snapshot was sent while there was no savepoint to go back to.
-    snapshot: bool,
-    /// Whether the client asked for READ ONLY or READ WRITE, whatever the server was told.
-    own_read_only: Option<bool>,
-    /// Whether its isolation level is READ COMMITTED, once that was asked.
-    pub read_committed: Option<bool>,
+    snapshot: Snapshot,
     next: Next,
 }
 
@@ -122,18 +148,14 @@ impl Default for Past {
         Self {
             begun: None,
             steps: None,
-            queried: false,
-            set_up_by_query: false,
-            one_snapshot: false,
+            queried: Queried::No,
+            level: Level::default(),
             savepoints: Savepoints::Known(Vec::new()),
             holds: false,
             ran: Ran::Reads,
-            read_only: None,
+            mode: AccessMode::default(),
             unjudged: None,
-            saved: false,
-            snapshot: false,
-            own_read_only: None,
-            read_committed: None,
+            snapshot: Snapshot::default(),
             next: Next::None,
         }
     }
@@ -143,7 +165,10 @@ impl Past {
     /// The transaction is over; if anything of the next one is `under_way` already, it is not known what.
     #[inline]
     pub fn end(&mut self, under_way: bool) {
-        let ended = std::mem::replace(self, Self { queried: under_way, ..Self::default() });
+        let ended = std::mem::replace(
+            self,
+            Self { queried: if under_way { Queried::Yes } else { Queried::No }, ..Self::default() },
+        );
         if ended.owns_nothing() {
             // Most transactions: the many looks of a drop are spared.
             std::mem::forget(ended);
@@ -164,14 +189,13 @@ impl Past {
             Next::None => return false,
             // It has the isolation level of the one before, and its READ ONLY.
             Next::Chained => {
-                *self = Self {
-                    one_snapshot: self.one_snapshot,
-                    read_only: self.read_only,
-                    own_read_only: self.own_read_only,
-                    ..Self::default()
-                };
+                let level = Level { one_snapshot: self.level.one_snapshot, read_committed: None };
+                *self = Self { level, mode: self.mode, ..Self::default() };
             }
-            Next::Unknown => (self.next, self.begun, self.read_only, self.snapshot) = (Next::None, None, None, false),
+            Next::Unknown => {
+                (self.next, self.begun) = (Next::None, None);
+                (self.mode.of_block, self.snapshot.taken) = (None, false);
+            }
         }
         true
     }
@@ -184,7 +208,7 @@ impl Past {
             self.reads();
         } else if plain && matches!(&*cached.analysis.statements, [Statement { kind: Kind::Write, .. }]) {
             // What most transactions do, and what `sends_other` comes to for it.
-            (self.begun, self.queried, self.ran) = (None, true, Ran::Writes);
+            (self.begun, self.queried, self.ran) = (None, Queried::Yes, Ran::Writes);
         } else {
             self.sends_other(cached);
         }
@@ -192,8 +216,8 @@ impl Past {
 
     #[inline]
     fn reads(&mut self) {
-        self.queried = true;
-        self.snapshot |= !self.saved;
+        self.queried = Queried::Yes;
+        self.snapshot.taken |= !self.snapshot.saved;
     }
 
     /// A statement is prepared, which runs nothing yet.
@@ -229,14 +253,14 @@ impl Past {
         self.ran = self.ran.max(ran(statement));
         self.becomes(asks_of_transaction(statement));
         if statement.kind == Kind::Read {
-            self.set_up_by_query = true;
-            self.snapshot |= !self.saved;
+            self.queried = self.queried.max(Queried::InSetup);
+            self.snapshot.taken |= !self.snapshot.saved;
         }
         match &statement.kind {
             // `done` follows savepoints.
-            Kind::Transaction(TransactionVerb::Savepoint(_)) => self.saved = true,
+            Kind::Transaction(TransactionVerb::Savepoint(_)) => self.snapshot.saved = true,
             Kind::Transaction(TransactionVerb::Begin(modes) | TransactionVerb::SetTransaction { modes, .. }) => {
-                self.one_snapshot |=
+                self.level.one_snapshot |=
                     matches!(modes.isolation, Some(Isolation::RepeatableRead | Isolation::Serializable));
                 if modes.read_only == Some(true) {
                     self.begun = None;
@@ -270,7 +294,7 @@ impl Past {
         {
             let first = !self.queried();
             if first {
-                self.own_read_only = modes.read_only.or(self.own_read_only);
+                self.mode.asked = modes.read_only.or(self.mode.asked);
             }
             self.begun = first.then(|| cached.clone());
             self.steps = None;
@@ -288,7 +312,9 @@ impl Past {
             match &statement.kind {
                 Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.reads(),
                 // `done` follows savepoints.
-                Kind::Transaction(TransactionVerb::Savepoint(_)) => (self.begun, self.saved) = (None, true),
+                Kind::Transaction(TransactionVerb::Savepoint(_)) => {
+                    (self.begun, self.snapshot.saved) = (None, true);
+                }
                 Kind::Transaction(
                     TransactionVerb::Release(_)
                     | TransactionVerb::RollbackTo(_)
@@ -299,12 +325,14 @@ impl Past {
                 Kind::Utility if statement.tag == "SHOW" => {}
                 Kind::Unknown => self.sends_unknown(),
                 kind => {
-                    (self.begun, self.queried) = (None, true);
+                    (self.begun, self.queried) = (None, Queried::Yes);
                     match kind {
                         Kind::Read | Kind::Copy(CopyDirection::ToClient) => self.reads(),
                         Kind::Transaction(TransactionVerb::Begin(_)) => {}
                         // What follows may be another transaction.
-                        Kind::Transaction(_) => (self.read_only, self.snapshot) = (None, false),
+                        Kind::Transaction(_) => {
+                            (self.mode.of_block, self.snapshot.taken) = (None, false);
+                        }
                         _ => {}
                     }
                 }
@@ -314,23 +342,24 @@ impl Past {
 
     fn becomes(&mut self, read_only: Option<bool>) {
         // What is set behind a savepoint may be taken back with it.
-        if read_only == Some(false) || read_only.is_some() && !self.saved {
-            if self.read_only != Some(true) && self.queried() {
+        if read_only == Some(false) || read_only.is_some() && !self.snapshot.saved {
+            if self.mode.of_block != Some(true) && self.queried() {
                 self.unjudged = Some(Box::new(Unjudged::Unknown));
             }
-            self.read_only = read_only;
+            self.mode.of_block = read_only;
         }
     }
 
     /// A message is sent of which nothing is known.
     pub fn sends_unknown(&mut self) {
         let savepoints = Savepoints::Unknown;
-        *self = Self { queried: true, savepoints, holds: true, ran: Ran::Writes, saved: true, ..Self::default() };
+        let snapshot = Snapshot { saved: true, taken: false };
+        *self = Self { queried: Queried::Yes, savepoints, holds: true, ran: Ran::Writes, snapshot, ..Self::default() };
     }
 
     /// A statement has been executed.
     pub fn done(&mut self, statement: &Statement) {
-        self.own_read_only = asks_of_transaction(statement).or(self.own_read_only);
+        self.mode.asked = asks_of_transaction(statement).or(self.mode.asked);
         if self.next == Next::Chained {
             self.next = Next::Unknown;
         }
@@ -360,12 +389,12 @@ impl Past {
 
     /// Whether a snapshot may have been taken.
     pub fn queried(&self) -> bool {
-        self.queried || self.set_up_by_query
+        self.queried != Queried::No
     }
 
     /// Whether the client asked for READ ONLY (true) or READ WRITE.
     pub fn own_read_only(&self) -> Option<bool> {
-        self.own_read_only
+        self.mode.asked
     }
 
     /// The most that ran.
@@ -376,13 +405,13 @@ impl Past {
     /// Whether an open block is READ ONLY and can never be lifted: PostgreSQL forbids that once a snapshot is taken. Nothing
     /// that is still under way may be transaction control.
     pub fn is_read_only_for_good(&self) -> bool {
-        self.read_only == Some(true) && self.snapshot
+        self.mode.of_block == Some(true) && self.snapshot.taken
     }
 
     /// Whether what runs now is to be kept until the flip, for the catalog to judge.
     #[inline]
     pub fn keeps_texts(&self) -> bool {
-        self.read_only == Some(true)
+        self.mode.of_block == Some(true)
     }
 
     /// A text runs in a READ ONLY block; nothing shows yet that it is clean.
@@ -407,9 +436,9 @@ impl Past {
 
     /// A large object is read by function calls: nothing else is done.
     pub fn reads_large_object(&mut self) {
-        (self.begun, self.queried) = (None, true);
+        self.begun = None;
         self.ran = self.ran.max(Ran::Calls);
-        self.snapshot |= !self.saved;
+        self.reads();
     }
 
     /// Whether a cursor WITH HOLD may have been declared.
@@ -424,13 +453,18 @@ impl Past {
 
     /// Whether the block can be begun anew and nobody could tell: it has shown nothing, or sees the newest data anyway.
     pub fn can_begin_anew(&self) -> bool {
-        let sees_newest = !self.one_snapshot && self.read_committed != Some(false);
-        self.begun.is_some() && (!self.queried || sees_newest)
+        let sees_newest = !self.level.one_snapshot && self.level.read_committed != Some(false);
+        self.begun.is_some() && (self.queried != Queried::Yes || sees_newest)
     }
 
     /// Whether that depends on the isolation level that nobody has named.
     pub fn has_to_ask_isolation(&self) -> bool {
-        self.queried && self.read_committed.is_none()
+        self.queried == Queried::Yes && self.level.read_committed.is_none()
+    }
+
+    /// The server has said whether its isolation level is READ COMMITTED.
+    pub fn note_read_committed(&mut self, is: bool) {
+        self.level.read_committed = Some(is);
     }
 
     /// How it was begun, for another one.

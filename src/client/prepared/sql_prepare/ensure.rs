@@ -54,7 +54,7 @@ impl Session {
         if shows && runs_now {
             self.bring_all(way);
         }
-        let most = (self.manner.most_prepared as usize).max(seen.len());
+        let most = (self.account.most_prepared() as usize).max(seen.len());
         while let Some(oldest) = self.lease.server().and_then(|server| server.named.too_many(most)) {
             self.clear_away(&oldest, way);
         }

@@ -46,9 +46,7 @@ impl Session {
         for name in std::mem::take(&mut named.unlearned) {
             let Some(server) = self.lease.server() else { return };
             if server.named.get(&name).is_some() && self.names.told(&name).is_none() {
-                let io = &mut self.io;
-                io.from_client.move_ready(&mut io.to_server);
-                frontend::write_target(&mut io.to_server, b'D', Target::Statement(&name));
+                frontend::write_target(self.io.for_server(), b'D', Target::Statement(&name));
                 self.expect_named(What::Shape, Some(&name), Way::Simple);
                 asks = true;
             }
@@ -73,7 +71,7 @@ impl Session {
             cached = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
         }
         let path = self.path().wrapping_add(self.parse_settings().into());
-        let prepared = self.core.statements.get(cached, &[], context, path, &self.vars);
+        let prepared = self.core.statements.get(cached, &[], context, path, self.settings.vars());
         let moves = !Self::is_bound_to_its_server(&prepared) && self.lacks_memory_for(name, &prepared).is_none();
         let id = prepared.id;
         let kept = self.names.prepare_sql(name, inner.refusal.clone(), prepared, moves);
@@ -94,8 +92,8 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.named.remove(name);
         }
-        if self.pins.has(Pin::Prepared) && !self.names.lacks_sql() {
-            self.pins.remove(Pin::Prepared);
+        if self.bindings.pins().has(Pin::Prepared) && !self.names.lacks_sql() {
+            self.bindings.unpin(Pin::Prepared);
         }
     }
 
@@ -134,7 +132,7 @@ impl Session {
     pub(in crate::client) fn prepared_in_sql(&self, name: &[u8]) -> Option<Rc<Prepared>> {
         let (cached, context, inner) = self.names.sql(name)?.runs()?;
         let text = self.core.verdicts.borrow_mut().get_or_analyze(inner.text(&cached.text), context);
-        Some(self.core.statements.get(text, &[], context, 0, &self.vars))
+        Some(self.core.statements.get(text, &[], context, 0, self.settings.vars()))
     }
 
     /// Takes in an error of the server's for a message of ours that goes ahead of a simple query. False: it is none.

@@ -46,16 +46,12 @@ impl Session {
     }
 
     pub(super) fn close_own(&mut self, on_server: &[u8], what: What, name: Option<&[u8]>, way: Way) {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_target(&mut io.to_server, b'C', Target::Statement(on_server));
+        frontend::write_target(self.io.for_server(), b'C', Target::Statement(on_server));
         self.expect_named(what, name, way);
     }
 
     pub(super) fn parse_under(&mut self, name: &[u8], text: &[u8], oids: &[u8], stands: Stands, way: Way) {
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_parse(&mut io.to_server, name, text, oids);
+        frontend::write_parse(self.io.for_server(), name, text, oids);
         self.expect_named(What::Parse(0), Some(name), way);
         if let Some(server) = self.lease.server() {
             server.named.put(name, stands);
@@ -69,9 +65,7 @@ impl Session {
         let others = self.other_settings(statement);
         match (stands, way) {
             (Stands::Sql(_), Way::Simple) if others.is_empty() => {
-                let io = &mut self.io;
-                io.from_client.move_ready(&mut io.to_server);
-                frontend::write_query(&mut io.to_server, text);
+                frontend::write_query(self.io.for_server(), text);
                 self.expect_named(What::Query(None), Some(name), way);
             }
             (Stands::Sql(_), _) => {
@@ -117,9 +111,7 @@ impl Session {
         if !asks {
             return;
         }
-        let io = &mut self.io;
-        io.from_client.move_ready(&mut io.to_server);
-        frontend::write_target(&mut io.to_server, b'D', Target::Statement(name));
+        frontend::write_target(self.io.for_server(), b'D', Target::Statement(name));
         self.expect_named(What::Shape, Some(name), way);
         self.end_own(way);
     }
@@ -127,7 +119,7 @@ impl Session {
     /// Ahead of a simple query, messages of the extended protocol end with a Sync.
     pub(super) fn end_own(&mut self, way: Way) {
         if way == Way::Simple {
-            frontend::write_sync(&mut self.io.to_server);
+            frontend::write_sync(self.io.for_server());
             self.expect(Expected::hidden(What::Sync, Hide::All));
         }
     }

@@ -153,7 +153,7 @@ impl Session {
                 }
                 let context = self.lex_context();
                 let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
-                let statement = self.core.statements.get(cached, parse.oids, context, 0, &self.vars);
+                let statement = self.core.statements.get(cached, parse.oids, context, 0, self.settings.vars());
                 (statement.clone(), Message::Parse(statement, parse.name.into()))
             }
             b'B' => {

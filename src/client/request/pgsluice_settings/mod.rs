@@ -108,12 +108,9 @@ impl Session {
             _ => {
                 let text = self.own_spliced(cached);
                 // Read anew, as if the client had written it so.
-                let io = &mut self.io;
-                io.from_client.move_ready(&mut io.to_server);
-                io.from_client.skip(header.total);
                 let mut message = Vec::with_capacity(text.len() + 6);
                 frontend::write_query(&mut message, &text);
-                io.from_client.put_back(&message);
+                self.io.requests.replace(header.total, &message);
             }
         }
         Handled::Done
@@ -180,29 +177,29 @@ impl Session {
             Part::Whole(own) => {
                 let status = self.flow.status;
                 if status == TxStatus::Failed {
-                    answer::report(&mut self.io.to_client, &aborted());
+                    answer::report(self.io.for_client(), &aborted());
                 } else {
-                    describe(&mut self.io.to_client, OwnUse::Shows(own), false);
+                    describe(self.io.for_client(), OwnUse::Shows(own), false);
                     self.say_row(own);
                 }
-                answer::ready(&mut self.io.to_client, status);
+                answer::ready(self.io.for_client(), status);
             }
-            Part::Bound => answer::bind_complete(&mut self.io.to_client),
+            Part::Bound => answer::bind_complete(self.io.for_client()),
             Part::Statement(used) => {
-                answer::parameter_description(&mut self.io.to_client, &[]);
-                describe(&mut self.io.to_client, used, false);
+                answer::parameter_description(self.io.for_client(), &[]);
+                describe(self.io.for_client(), used, false);
             }
-            Part::Portal { used, binary } => describe(&mut self.io.to_client, used, binary),
+            Part::Portal { used, binary } => describe(self.io.for_client(), used, binary),
             Part::Row(own) => self.say_row(own),
         }
     }
 
     fn say_row(&mut self, own: Own) {
         let mut value = self.own_value(own);
-        if !matches!(self.vars.reported("client_encoding"), None | Some("UTF8" | "SQL_ASCII")) {
+        if !matches!(self.settings.vars().reported("client_encoding"), None | Some("UTF8" | "SQL_ASCII")) {
             value = value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
         }
-        let out = &mut self.io.to_client;
+        let out = self.io.for_client();
         answer::data_row(out, std::iter::once(Some(value)));
         answer::command_complete(out, "SHOW");
     }

@@ -299,6 +299,27 @@ pub(in crate::sql::hidden_writers) fn members(mut lexer: Lexer<'_>) -> Given {
     Given::Any
 }
 
+/// Whether the first or second argument is a whole constant: the text that is run, or its connection's name and it.
+pub(super) fn gives_constant(mut lexer: Lexer) -> bool {
+    let first = lexer.next();
+    if first.shape == Shape::Punct(b')') {
+        return true;
+    }
+    let mut constant = first.is_str();
+    let (mut behind, mut arguments) = (lexer.next(), 1);
+    // Each of the first few that is a text has to be one; what is no text is no matter.
+    while behind.is(b',') && arguments < 4 {
+        let argument = lexer.next();
+        behind = lexer.next();
+        let plain = argument.is_str()
+            || argument.shape == Shape::Number
+            || matches!(argument.keyword, K::True | K::False | K::Null);
+        constant &= plain || arguments > 1;
+        arguments += 1;
+    }
+    constant && (behind.is(b')') || behind.is(b',') || arguments > 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

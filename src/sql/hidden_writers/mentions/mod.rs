@@ -14,7 +14,7 @@ use super::utility::is_utility;
 use crate::sql::classify::analyzer::Scope;
 use crate::sql::classify::function_calls;
 use crate::sql::classify::one_statement;
-use crate::sql::hidden_writers::mentions::arguments::{Given, Sides, rewrites, text_of};
+use crate::sql::hidden_writers::mentions::arguments::{Given, Sides, gives_constant, rewrites, text_of};
 use crate::sql::hidden_writers::mentions::ctes::Ctes;
 use crate::sql::lex::keyword::Keyword as K;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
@@ -368,7 +368,6 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn keyword(&mut self, token: Token, next: Token) {
         let prev = self.before[0];
         let bit = self.bit();
@@ -390,20 +389,7 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             _ => {}
         }
         if bit != u64::MAX {
-            let queries = match token.keyword {
-                K::Select | K::With => true,
-                K::Insert | K::Merge => next.keyword == K::Into,
-                K::Delete => next.keyword == K::From,
-                K::Update => self.depth == 0,
-                _ => false,
-            };
-            self.query |= if queries { bit } else { 0 };
-            self.insert |= if token.keyword == K::Insert && next.keyword == K::Into { bit } else { 0 };
-            match token.keyword {
-                K::On if self.from & bit != 0 => self.on |= bit,
-                K::Join => self.on &= !bit,
-                _ => {}
-            }
+            self.note_query(token, next, bit);
         }
         match token.keyword {
             K::From if prev.keyword == K::Distinct => {}
@@ -439,22 +425,43 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                     self.command(token);
                 }
             }
-            K::Execute if self.body => {
-                let privilege = matches!(next.keyword, K::On | K::Function | K::Procedure);
-                let mut ahead = self.lexer.clone();
-                let behind = ahead.next();
-                let whole = next.is_str()
-                    && (matches!(behind.shape, Shape::End | Shape::Punct(b';'))
-                        || matches!(behind.keyword, K::Into | K::Using)
-                        || behind.text(self.lexer.text()).eq_ignore_ascii_case(b"loop"));
-                (self.tell)(Mention::Executes);
-                if !privilege && !whole {
-                    let from = self.lexer.part(next.start, u32::MAX);
-                    let built = self.builder.text(from);
-                    (self.tell)(Mention::Builds(built));
-                }
-            }
+            K::Execute if self.body => self.execute(next),
             _ => {}
+        }
+    }
+
+    /// Notes in which parentheses a query is, and how far its FROM goes.
+    fn note_query(&mut self, token: Token, next: Token, bit: u64) {
+        let queries = match token.keyword {
+            K::Select | K::With => true,
+            K::Insert | K::Merge => next.keyword == K::Into,
+            K::Delete => next.keyword == K::From,
+            K::Update => self.depth == 0,
+            _ => false,
+        };
+        self.query |= if queries { bit } else { 0 };
+        self.insert |= if token.keyword == K::Insert && next.keyword == K::Into { bit } else { 0 };
+        match token.keyword {
+            K::On if self.from & bit != 0 => self.on |= bit,
+            K::Join => self.on &= !bit,
+            _ => {}
+        }
+    }
+
+    /// EXECUTE in a body: a text is run.
+    fn execute(&mut self, next: Token) {
+        let privilege = matches!(next.keyword, K::On | K::Function | K::Procedure);
+        let mut ahead = self.lexer.clone();
+        let behind = ahead.next();
+        let whole = next.is_str()
+            && (matches!(behind.shape, Shape::End | Shape::Punct(b';'))
+                || matches!(behind.keyword, K::Into | K::Using)
+                || behind.text(self.lexer.text()).eq_ignore_ascii_case(b"loop"));
+        (self.tell)(Mention::Executes);
+        if !privilege && !whole {
+            let from = self.lexer.part(next.start, u32::MAX);
+            let built = self.builder.text(from);
+            (self.tell)(Mention::Builds(built));
         }
     }
 
@@ -569,27 +576,6 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
         let named = prev.is_name() && prev.keyword.names() && !prev.keyword.opens_clause(prev2);
         !self.body && listed && (named || prev.is(b')'))
     }
-}
-
-/// Whether the first or second argument is a whole constant: the text that is run, or its connection's name and it.
-fn gives_constant(mut lexer: Lexer) -> bool {
-    let first = lexer.next();
-    if first.shape == Shape::Punct(b')') {
-        return true;
-    }
-    let mut constant = first.is_str();
-    let (mut behind, mut arguments) = (lexer.next(), 1);
-    // Each of the first few that is a text has to be one; what is no text is no matter.
-    while behind.is(b',') && arguments < 4 {
-        let argument = lexer.next();
-        behind = lexer.next();
-        let plain = argument.is_str()
-            || argument.shape == Shape::Number
-            || matches!(argument.keyword, K::True | K::False | K::Null);
-        constant &= plain || arguments > 1;
-        arguments += 1;
-    }
-    constant && (behind.is(b')') || behind.is(b',') || arguments > 2)
 }
 
 #[cfg(test)]
