@@ -11,11 +11,13 @@
 //! - [`state`]: what follows the client from one server connection to the next.
 //! - [`prepared`]: prepared statements, the protocol's by name and those of SQL's PREPARE.
 //! - [`maintenance`]: everything that exists for maintenance alone. The rest can be read without it.
+//! - [`fanout`]: an operator's statements on several servers at once.
 //! - [`replication`]: connections that stream the write-ahead log.
 
 mod checkout;
 pub mod conversation;
 mod decide;
+mod fanout;
 mod io;
 mod maintenance;
 mod prepared;

@@ -130,7 +130,11 @@ fn columns(body: &[u8]) -> Result<Vec<(String, u32)>, WireError> {
     Ok(columns)
 }
 
-fn row(body: &[u8]) -> Result<Row, WireError> {
+/// The values of a DataRow, in text form.
+///
+/// # Errors
+/// It is not what the protocol says.
+pub fn row(body: &[u8]) -> Result<Row, WireError> {
     let (count, mut rest) = take_u16(body)?;
     let mut row = Vec::with_capacity(usize::from(count).min(64));
     for _ in 0..count {

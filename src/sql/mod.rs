@@ -31,7 +31,7 @@ pub use crate::sql::cache::normalize::normalised;
 pub use crate::sql::classify::analyzer::{Analyzer, MAX_STATEMENTS, MAX_TEXT_BYTES, analyze};
 pub use crate::sql::classify::readonly_exceptions::{ListError, RefusalList, Why, names_in_pieces};
 pub use crate::sql::lex::encoding::{Encoding, LexContext, StandardStrings};
-pub use crate::sql::pgsluice_settings::{Own, OwnUse, is_ours, may_use_own, own_use, set_name};
+pub use crate::sql::pgsluice_settings::{FanoutUse, Own, OwnUse, fanout_use, is_ours, may_use_own, own_use, set_name};
 pub use crate::sql::statement::{
     Analysis, CopyDirection, Isolation, Kind, Name, Process, Proven, Reason, Refusal, SessionEffect, Statement,
     TransactionModes, TransactionVerb,

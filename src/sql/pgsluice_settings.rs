@@ -16,6 +16,19 @@ pub enum Own {
     Until,
     /// Grows by one with each change of mode.
     Epoch,
+    /// Whether an operator's statements go to several servers.
+    Fanout,
+}
+
+/// What an operator's statement does with `pgsluice.fanout`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FanoutUse {
+    /// SET to a word that means on.
+    On,
+    /// SET to a word that means off, or to its default.
+    Off,
+    /// SET to this, which means neither.
+    Wrong(String),
 }
 
 /// What a statement does with one.
@@ -36,7 +49,7 @@ const PREFIX: &[u8] = b"pgsluice.";
 const LONGEST: usize = 256;
 
 impl Own {
-    const ALL: [Self; 4] = [Self::Mode, Self::Message, Self::Until, Self::Epoch];
+    const ALL: [Self; 5] = [Self::Mode, Self::Message, Self::Until, Self::Epoch, Self::Fanout];
 
     /// Its name, as PostgreSQL would print it.
     pub fn name(self) -> &'static str {
@@ -45,6 +58,7 @@ impl Own {
             Self::Message => "pgsluice.message",
             Self::Until => "pgsluice.until",
             Self::Epoch => "pgsluice.epoch",
+            Self::Fanout => "pgsluice.fanout",
         }
     }
 
@@ -71,6 +85,33 @@ pub fn own_use(statement: &Statement, text: &[u8], context: LexContext) -> Optio
         // By SET, or by set_config() in whatever statement.
         _ => set_name(statement).map(|name| Own::of(name).map_or(OwnUse::SetsUnknown, OwnUse::Sets)),
     }
+}
+
+/// What a plain SET or RESET does with `pgsluice.fanout`; None: it is about something else.
+pub fn fanout_use(statement: &Statement, text: &[u8]) -> Option<FanoutUse> {
+    let is_it = |name: &[u8]| Own::of(name) == Some(Own::Fanout);
+    let (value, default) = statement.effects.iter().find_map(|effect| match effect {
+        SessionEffect::Set { name, value, default, .. } if is_it(name) => Some((value.clone(), *default)),
+        SessionEffect::Reset(name) if is_it(name) => Some((0..0, true)),
+        _ => None,
+    })?;
+    if default {
+        return Some(FanoutUse::Off);
+    }
+    let value = text.get(value.start as usize..value.end as usize).unwrap_or_default();
+    let value = String::from_utf8_lossy(value);
+    let value = value.trim().trim_end_matches(';').trim().trim_matches(['\'', '"']);
+    let is_front_of = |word: &str, least: usize| {
+        value.len() >= least && word.get(..value.len()).is_some_and(|front| front.eq_ignore_ascii_case(value))
+    };
+    // As PostgreSQL reads a Boolean.
+    Some(if is_front_of("on", 2) || is_front_of("true", 1) || is_front_of("yes", 1) || value == "1" {
+        FanoutUse::On
+    } else if is_front_of("off", 2) || is_front_of("false", 1) || is_front_of("no", 1) || value == "0" {
+        FanoutUse::Off
+    } else {
+        FanoutUse::Wrong(value.chars().take(80).collect())
+    })
 }
 
 /// The name of the setting of our own, known or not, that a statement gives another value.
@@ -141,6 +182,23 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
         assert_eq!(read("SELECT set_config('pgsluice.mode', 'x', false)"), Some(OwnUse::Sets(Own::Mode)));
+    }
+
+    #[test]
+    fn a_fan_out_is_switched_by_whatever_postgresql_takes_for_a_boolean() {
+        let read = |text: &str| {
+            let analysis = analyze(text.as_bytes(), LexContext::default());
+            fanout_use(analysis.single().unwrap(), text.as_bytes())
+        };
+        for text in ["SET pgsluice.fanout = on", "set PGSLUICE.Fanout to TRUE;", "SET pgsluice.fanout TO '1'"] {
+            assert_eq!(read(text), Some(FanoutUse::On), "{text}");
+        }
+        for text in ["SET pgsluice.fanout = off ;", "RESET pgsluice.fanout", "SET pgsluice.fanout TO DEFAULT"] {
+            assert_eq!(read(text), Some(FanoutUse::Off), "{text}");
+        }
+        assert_eq!(read("SET pgsluice.fanout = o"), Some(FanoutUse::Wrong("o".into())));
+        assert_eq!(read("SET pgsluice.epoch = on"), None);
+        assert_eq!(read("SELECT 1"), None);
     }
 
     #[test]

@@ -525,7 +525,7 @@ impl Session {
         Some((&known.cluster, &self.checkout.pools.by_upstream))
     }
 
-    fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
+    pub(in crate::client) fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
         let generation = self.db.generation();
         if self.checkout.pools.generation != generation || self.checkout.pools.setup.is_none() {
             self.checkout.pools.generation = generation;

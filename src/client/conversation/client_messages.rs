@@ -33,6 +33,8 @@ pub(in crate::client) enum Handled {
     Later,
     /// It waits for the gate.
     Hold,
+    /// It and what follows go to several servers.
+    FanOut,
 }
 
 impl Session {
@@ -109,6 +111,7 @@ impl Session {
                 Handled::Later if header.tag == b'X' => return Ok(Next::LastWord),
                 Handled::Later => return Ok(Next::Wait),
                 Handled::Hold => return Ok(Next::Hold),
+                Handled::FanOut => return Ok(Next::FanOut),
             }
         }
     }

@@ -118,7 +118,7 @@ impl Session {
         match self.too_large(header, report) {
             Handled::Needs(nature) => Some(Next::Acquire(nature)),
             Handled::Done => None,
-            Handled::Later | Handled::Hold => Some(Next::Wait),
+            Handled::Later | Handled::Hold | Handled::FanOut => Some(Next::Wait),
         }
     }
 

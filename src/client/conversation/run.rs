@@ -25,6 +25,8 @@ pub(in crate::client) enum Next {
     Release,
     /// Hold the message at hand.
     Hold,
+    /// Send it, and what follows, to several servers.
+    FanOut,
     /// Wait for the sockets, and for news of the server, but not for ever.
     News,
     /// The client has said its last word: wait for what it is owed.
@@ -77,6 +79,10 @@ impl Session {
                 }
                 Next::Hold => {
                     Box::pin(self.hold()).await?;
+                    continue;
+                }
+                Next::FanOut => {
+                    Box::pin(self.fan_out()).await?;
                     continue;
                 }
                 Next::Acquire(nature) => {
@@ -269,6 +275,22 @@ impl Session {
                 Ok(false) => return Poll::Pending,
                 Err(_) => return Poll::Ready(Err(End::ClientGone)),
             }
+        }
+    }
+
+    /// Writes what waits for the client, and reads what it has sent: false. True if something is asked of the session first.
+    pub(in crate::client) fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, End>> {
+        self.me.wakes(cx);
+        if self.me.is_asked() {
+            return Poll::Ready(Ok(true));
+        }
+        if self.write_client(cx).is_err() || self.io.is_half_closed() {
+            return Poll::Ready(Err(End::ClientGone));
+        }
+        match self.read_client(cx) {
+            Ok(true) => Poll::Ready(Ok(false)),
+            Ok(false) => Poll::Pending,
+            Err(_) => Poll::Ready(Err(End::ClientGone)),
         }
     }
 

@@ -60,6 +60,9 @@ impl Session {
         }
         let cached = self.read_query(header)?;
         if self.may_be_own_query(header) {
+            if let Some(asked) = self.fanout_use_of(&cached) {
+                return Ok(self.begin_or_answer_fanout(header, cached, asked));
+            }
             return self.other_query(header, cached);
         }
         self.note_operator_runs(Some(&cached.analysis));
@@ -83,6 +86,7 @@ impl Session {
             match decision {
                 Decision::AwaitReplies => return Ok(Handled::Later),
                 Decision::Hold => return Ok(Handled::Hold),
+                Decision::AnswerLocally if self.awaits_fanout(&cached) => return Ok(Handled::Needs(Nature::Any)),
                 Decision::AnswerLocally => return Ok(self.own_query(header, &cached)),
                 Decision::Discard { verb, rows, returning } => {
                     match returning {

@@ -8,6 +8,7 @@
 //!
 //! Names and values go through [`quote`](crate::sql::lex::quote).
 
+pub mod fanout;
 pub mod moving;
 pub mod roles;
 pub mod servers;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<(&'static str, String)> {
     let list = super::RefusalList::default();
     let mut all = crate::sql::own_statements::servers::all();
     all.extend(crate::sql::own_statements::moving::all());
+    all.extend(crate::sql::own_statements::fanout::all());
     all.extend(crate::sql::own_statements::roles::all());
     all.extend(crate::sql::own_statements::settings::all());
     all.extend(crate::sql::own_statements::transaction::all());

@@ -160,15 +160,15 @@ impl Cluster {
         Event::new(kind, text).about_server(&self.name, upstream.map(|upstream| upstream.address.to_string()))
     }
 
-    /// Whether several of its servers may take writes, each for itself.
-    pub fn has_several_primaries(&self) -> bool {
-        self.multi_primary
-    }
-
     /// Several of its servers may take writes, each for itself: one of them is used at a time.
     pub fn with_several_primaries(mut self, several: bool) -> Self {
         self.multi_primary = several;
         self
+    }
+
+    /// Whether several of its servers may take writes, each for itself.
+    pub fn has_several_primaries(&self) -> bool {
+        self.multi_primary
     }
 
     /// Whether databases that administrators have made read-only by a setting close by themselves.

@@ -54,6 +54,10 @@ fn aborted() -> Report {
 }
 
 fn cannot_be_changed(own: Own) -> Report {
+    if own == Own::Fanout {
+        // An operator's SET of it never comes here.
+        return Report::error("42501", format!("permission denied to set parameter \"{}\"", own.name()));
+    }
     Report::error("55P02", format!("parameter \"{}\" cannot be changed", own.name()))
 }
 
@@ -77,7 +81,7 @@ fn unknown(statement: &Statement) -> Report {
 }
 
 impl Session {
-    fn own_use_of(&self, cached: &Cached) -> Option<OwnUse> {
+    pub(in crate::client) fn own_use_of(&self, cached: &Cached) -> Option<OwnUse> {
         own_use(cached.analysis.single()?, &cached.text, self.lex_context())
     }
 
@@ -194,8 +198,19 @@ impl Session {
         }
     }
 
+    /// Says the whole answer to SHOW but for the ReadyForQuery; the value, if it is not what [`Self::own_value`] says.
+    pub(in crate::client) fn say_shown(&mut self, own: Own, value: Option<&str>) {
+        let value = value.map_or_else(|| self.own_value(own), str::to_owned);
+        describe(self.io.for_client(), OwnUse::Shows(own), false);
+        self.say_value(value);
+    }
+
     fn say_row(&mut self, own: Own) {
-        let mut value = self.own_value(own);
+        let value = self.own_value(own);
+        self.say_value(value);
+    }
+
+    fn say_value(&mut self, mut value: String) {
         if !matches!(self.settings.vars().reported("client_encoding"), None | Some("UTF8" | "SQL_ASCII")) {
             value = value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
         }
@@ -213,6 +228,7 @@ impl Session {
             Own::Message => terms.and_then(|terms| terms.message.clone()).unwrap_or_default(),
             Own::Until => terms.and_then(|terms| terms.until).map(print_timestamp).unwrap_or_default(),
             Own::Epoch => view.state.epoch.to_string(),
+            Own::Fanout => "off".to_owned(),
         }
     }
 }
