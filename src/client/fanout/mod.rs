@@ -368,7 +368,7 @@ impl Session {
             }
             Ended::Torn(report) => {
                 tracing::error!(
-                    event = "fanout_torn", database = %self.db.name, user = %self.account.user(), message = %report.message,
+                    event = "fanout_torn", database = %self.db.name, user = %self.account.user(), reason = %report.message,
                     detail = report.detail.as_deref().unwrap_or_default(), "a unit is not on all servers alike"
                 );
                 self.raise_floors();

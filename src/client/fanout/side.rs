@@ -19,9 +19,9 @@ const MOST: usize = 16 * 1024 * 1024;
 /// A server, and the connection to it.
 pub(super) struct Side {
     /// As the configuration has it.
-    pub name: String,
+    pub(super) name: String,
     /// Where connections to it come from.
-    pub pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool>,
     conn: Conn<Unguarded>,
     target: Arc<CancelTarget>,
     input: Vec<u8>,
@@ -31,15 +31,15 @@ pub(super) struct Side {
 #[derive(Default)]
 pub(super) struct Heard {
     /// The messages, as they came.
-    pub messages: Vec<u8>,
+    pub(super) messages: Vec<u8>,
     /// The tag of the last command.
-    pub tag: String,
+    pub(super) tag: String,
     /// The rows, if they were asked for by us.
-    pub rows: Vec<Row>,
+    pub(super) rows: Vec<Row>,
     /// The error's fields.
-    pub error: Option<Vec<u8>>,
+    pub(super) error: Option<Vec<u8>>,
     /// Where the session stands now.
-    pub status: Option<TxStatus>,
+    pub(super) status: Option<TxStatus>,
 }
 
 /// What becomes of a message on one server.

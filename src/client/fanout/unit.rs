@@ -21,11 +21,11 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The servers of a fan-out, and what is open on them. The first is the one that the session's other statements go to.
 pub(super) struct Sides {
     /// Every one.
-    pub all: Vec<Side>,
+    pub(super) all: Vec<Side>,
     /// Whether each of them can prepare transactions.
-    pub two_phase: bool,
+    pub(super) two_phase: bool,
     /// Where the client's transaction stands.
-    pub status: TxStatus,
+    pub(super) status: TxStatus,
 }
 
 /// How a unit ended.
@@ -51,11 +51,11 @@ pub(super) trait Reconnect {
 /// The name under which a unit stands prepared: its number, the transaction that decides, and the server where that is.
 pub(super) struct Unit {
     /// The number, at random.
-    pub number: u64,
+    pub(super) number: u64,
     /// The id of the transaction on the server that decides.
-    pub id: u64,
+    pub(super) id: u64,
     /// Which server that is, as [`mark`] gives it.
-    pub server: u64,
+    pub(super) server: u64,
 }
 
 /// A number for a server by its name, the same in every process.
