@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::language::command::{Command, MoveCommand};
 use super::table::{Column, Table};
-use super::{announce, check, control, maintenance, moving, rehearse, show};
+use super::{announce, check, control, maintenance, moving, rehearse, reroute, show};
 use crate::gate::{Target, Verb, Who};
 use crate::protocol::Report;
 use crate::shared::Hub;
@@ -55,6 +55,7 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
         Command::Check(target) => check::run(caller, target).await.map(Some),
         Command::Announce(target, text) => announce::run(caller, target, text).await.map(Some),
         Command::Rehearse(target, lasts) => rehearse::run(caller, target, *lasts).map(Some),
+        Command::Reroute(command) => reroute::run(caller, command).await.map(Some),
         Command::Control(command) => {
             tracing::info!(
                 event = "console_command", user = %caller.who.user, client = %caller.address(), command = command.tag(),
@@ -84,6 +85,7 @@ pub fn words_of(command: &Command) -> (&'static str, Option<Target>) {
         Command::Check(target) => ("MAINTENANCE CHECK", Some(target.clone())),
         Command::Announce(target, _) => ("MAINTENANCE ANNOUNCE", Some(target.clone())),
         Command::Rehearse(target, _) => ("MAINTENANCE REHEARSE", Some(target.clone())),
+        Command::Reroute(command) => ("REROUTE", Some(Target::One(command.database.clone()))),
         other => (other.tag(), None),
     }
 }
@@ -120,6 +122,7 @@ pub fn columns(command: &Command) -> Option<&'static [Column]> {
         Command::Check(_) => Some(check::COLUMNS),
         Command::Announce(..) => Some(announce::COLUMNS),
         Command::Rehearse(..) => Some(rehearse::ANSWER),
+        Command::Reroute(_) => Some(reroute::OUTCOME),
         Command::Scalar(scalar) => Some(scalar.columns()),
         Command::Catalog => Some(&[]),
         Command::Control(_) | Command::Polite(_) | Command::Listen(_) | Command::LogLevel(_) => None,

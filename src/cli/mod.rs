@@ -7,6 +7,7 @@ mod libpq;
 mod maintenance;
 mod manual;
 pub mod remote;
+mod reroute;
 pub mod run;
 mod screen;
 #[cfg(test)]
@@ -73,6 +74,8 @@ pub enum Command {
     Offline(MaintenanceOn),
     /// Let a database be used again.
     Online(MaintenanceTarget),
+    /// Lead the clients of a database to another cluster, and back.
+    Reroute(reroute::Reroute),
     /// Show what has happened.
     Events(Events),
     /// Show pools, clients and servers on a screen that follows them; q ends it.

@@ -51,7 +51,7 @@ pub fn online(target: &MaintenanceTarget) -> ExitCode {
     printed(&target.console, &format!("ONLINE {}", name(&target.database)), None)
 }
 
-fn printed(console: &ConsoleArgs, sql: &str, drains: Option<&MaintenanceOn>) -> ExitCode {
+pub(super) fn printed(console: &ConsoleArgs, sql: &str, drains: Option<&MaintenanceOn>) -> ExitCode {
     let done = run(console, sql, drains).and_then(|answer| print(&output::written(&answer, console.output)));
     done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }

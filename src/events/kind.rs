@@ -93,6 +93,8 @@ kinds! {
     MonitorRefused "monitor_refused";
     /// Several servers claim to be the primary: split brain.
     PrimaryContested "primary_contested";
+    /// The clients of a database are led to another cluster, or back (REROUTE).
+    Rerouted "rerouted";
     /// Only one server is the primary again.
     PrimaryNoLongerContested "primary_no_longer_contested";
     /// An old primary has come back beside the server that was promoted in its place.

@@ -38,6 +38,11 @@ impl CurrentGate {
         &last.gate
     }
 
+    /// Whether the name has led to another one before.
+    pub fn is_another(&self) -> bool {
+        self.next.get().is_some()
+    }
+
     /// Whether the name leads to that gate, or ever did.
     pub fn has_been(&self, gate: &Arc<Gate>) -> bool {
         let mut seen = Some(self);

@@ -1,6 +1,6 @@
 //! The gate of one database: what sessions hold and ask.
 
-use super::automatic::Automatic;
+use super::automatic::{Automatic, Closes};
 use super::command::options::OnOptions;
 use super::command::progress::{Outcome, Part, Report, Verb};
 use super::detail::{Counters, GateView, Who};
@@ -45,14 +45,27 @@ pub(crate) struct Desk {
     pub(crate) record: Record,
     /// What automation has found.
     pub(crate) automatic: Option<Automatic>,
+    /// Clients of another database are led here to read only.
+    pub(crate) copy: Option<Automatic>,
     pub(crate) under_way: Option<Arc<Move>>,
 }
 
 impl Desk {
-    /// The mode of both sources.
+    /// What closes it where no person's switch does: it is a copy, or automation has found something. What closes it to reads goes
+    /// before what closes it to writes.
+    pub(crate) fn found(&self) -> Option<Automatic> {
+        match (&self.automatic, &self.copy) {
+            (Some(found), Some(copy)) if found.closes == Closes::Writes => {
+                Some(Automatic { floor: found.floor.max(copy.floor), ..copy.clone() })
+            }
+            (found, copy) => found.clone().or_else(|| copy.clone()),
+        }
+    }
+
+    /// The mode of all sources.
     pub(crate) fn mode(&self) -> Mode {
         match self.record.switches.mode() {
-            Mode::ReadWrite => self.automatic.as_ref().map_or(Mode::ReadWrite, Automatic::mode),
+            Mode::ReadWrite => self.found().map_or(Mode::ReadWrite, |found| found.mode()),
             closed => closed,
         }
     }
@@ -98,7 +111,7 @@ pub(crate) fn view_of(name: Arc<str>, desk: &Desk, counters: Counters) -> GateVi
         state: State { mode, epoch: record.epoch },
         since: record.since,
         switches: record.switches.clone(),
-        automatic: desk.automatic.clone(),
+        automatic: desk.found(),
         quiesced: record.quiesced,
         counters,
     }
@@ -114,7 +127,7 @@ impl Gate {
     pub(crate) fn with_record(place: ServerDatabase, name: Option<&str>, shards: usize, record: Record) -> Gate {
         let names: Vec<Arc<str>> = name.into_iter().map(Into::into).collect();
         let shown = names.first().cloned().unwrap_or_else(|| place.to_string().into());
-        let desk = Desk { record, automatic: None, under_way: None };
+        let desk = Desk { record, automatic: None, copy: None, under_way: None };
         let view = view_of(shown, &desk, Counters::default());
         Gate {
             register: Register::new(shards, view.state),

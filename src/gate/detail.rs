@@ -44,6 +44,8 @@ pub enum Cause {
     OwnSetting,
     /// There is no primary among its servers.
     NoPrimary,
+    /// Clients of another database are led to it to read only.
+    Rerouted,
     /// The state file was damaged: nobody knows what a person said.
     StateLost,
 }
@@ -56,6 +58,7 @@ impl Cause {
             Self::Degraded => "primary_lost",
             Self::OwnSetting => "own_setting",
             Self::NoPrimary => "no_primary",
+            Self::Rerouted => "rerouted",
             Self::StateLost => "state_lost",
         }
     }
@@ -195,10 +198,19 @@ impl GateView {
         self.switches.mode() == Mode::ReadWrite && self.automatic.is_some()
     }
 
+    /// Whether clients of another database are led to it to read only.
+    fn is_copy(&self) -> bool {
+        self.automatic.as_ref().is_some_and(|found| found.terms.cause == Cause::Rerouted)
+    }
+
     /// The position that a replica must have replayed to serve reads while the gate is closed; None: not known yet.
     pub fn read_floor(&self) -> Option<Lsn> {
         match &self.automatic {
             Some(found) if self.switches.mode() == Mode::ReadWrite => Some(found.floor),
+            // A copy may have no primary that could be asked.
+            Some(found) if found.terms.cause == Cause::Rerouted => {
+                Some(self.quiesced.and_then(|quiesced| quiesced.lsn).unwrap_or(found.floor))
+            }
             _ => self.quiesced.and_then(|quiesced| quiesced.lsn),
         }
     }
@@ -207,7 +219,11 @@ impl GateView {
     pub fn refusal_detail(&self) -> Option<String> {
         let terms = self.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
         let state = match terms.cause {
+            Cause::Operator | Cause::StateLost if self.is_copy() => {
+                "is in maintenance and is served by a read-only copy".to_owned()
+            }
             Cause::Operator | Cause::StateLost => "is in maintenance".to_owned(),
+            Cause::Rerouted => "is served by a read-only copy".to_owned(),
             Cause::Degraded => format!("is read-only: {}; reads are served by replicas", lost_since(terms)),
             Cause::OwnSetting => "is read-only by its own setting default_transaction_read_only".to_owned(),
             Cause::NoPrimary => "is read-only: its servers are replicas, and no primary is known".to_owned(),

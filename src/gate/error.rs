@@ -26,6 +26,16 @@ pub enum GateError {
         /// When it was started.
         since: Timestamp,
     },
+    /// 55006: its clients are being led elsewhere.
+    #[error("database \"{database}\": REROUTE is under way, started by {who} at {}", when::print(*.since))]
+    Rerouting {
+        /// The database.
+        database: String,
+        /// Who started it.
+        who: Who,
+        /// When it was started.
+        since: Timestamp,
+    },
     /// 55P03: the drain timed out and the gate was set back (`on_timeout = revert`, or the cancel did not help in time).
     #[error(
         "database \"{database}\": {verb} gave up after {} ms with {left} transactions still open{}",
@@ -107,7 +117,7 @@ impl GateError {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             GateError::UnknownDatabase(_) => "3D000",
-            GateError::UnderWay { .. } | GateError::StateFileInUse(_) => "55006",
+            GateError::UnderWay { .. } | GateError::Rerouting { .. } | GateError::StateFileInUse(_) => "55006",
             // As when PostgreSQL itself gives up waiting for others (lock_timeout); 57014 is for what a person stopped.
             GateError::StillBusy { .. } => "55P03",
             GateError::CalledOff { .. } => "57014",

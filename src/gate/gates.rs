@@ -7,6 +7,7 @@ use super::detail::{Quiesced, Terms, Who};
 use super::environment::Field;
 use super::error::GateError;
 use super::names::{Map, Origin};
+use super::reroute::Reroute;
 use super::server_database::NamedDatabase;
 use super::state::mode::{Epoch, Mode};
 use super::store::state_file::{Record, StateFile, Store};
@@ -173,8 +174,27 @@ impl Gates {
     where
         for<'a> NamedDatabase: From<&'a D>,
     {
+        let databases = |_: &[Reroute]| databases.iter().map(Into::into).collect();
+        Self::open_rerouted(file, databases, field, events, limits, clock, runtime)
+    }
+
+    /// As [`Gates::open`], where the names lead elsewhere by the reroutes that are on disk: `databases` is asked for them.
+    ///
+    /// # Errors
+    /// As [`Gates::open`].
+    pub fn open_rerouted(
+        file: &StateFile,
+        databases: impl FnOnce(&[Reroute]) -> Vec<NamedDatabase>,
+        field: Arc<dyn Field>,
+        events: Bus,
+        limits: Limits,
+        clock: Clock,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Gates, GateError> {
         let (store, alarm) = Store::open(file, clock())?;
-        let map = Map::new(store.document().all);
+        let document = store.document();
+        let databases = databases(&document.reroutes);
+        let map = Map::new(document.all, document.reroutes);
         let world = World {
             field,
             events,
@@ -186,7 +206,6 @@ impl Gates {
             map: Mutex::new(map),
         };
         let gates = Gates { world: Arc::new(world), alarm: alarm.map(Into::into) };
-        let databases: Vec<NamedDatabase> = databases.iter().map(Into::into).collect();
         gates.world.start(&databases);
         gates.world.runtime.spawn(super::command::expiry::watch(Arc::downgrade(&gates.world)));
         Ok(gates)

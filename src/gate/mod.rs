@@ -7,6 +7,7 @@
 //! applications read, are in the [`GateView`] (`detail`). `expiry` opens again what was closed for a time.
 //!
 //! What automation finds of the servers is a second source of the mode ([`automatic`]): it closes where no person's switch does.
+//! So does a [`reroute`] to a copy that is to be read only.
 //!
 //! A person has two independent switches, and the mode is a function of them: OFFLINE hides MAINTENANCE, neither changes the
 //! other. The epoch grows with each change of mode; a drain has the epoch of the mode it leads to, its revert has the next.
@@ -34,6 +35,7 @@ mod error;
 mod gates;
 mod hold;
 mod names;
+mod reroute;
 mod server_database;
 mod state;
 mod store;
@@ -51,6 +53,7 @@ pub use crate::gate::environment::{Field, ForeignWriter, Job, OpenTransaction, S
 pub use crate::gate::error::GateError;
 pub use crate::gate::gates::{Clock, Gates, Limits, Row};
 pub use crate::gate::hold::{Held, Holding};
+pub use crate::gate::reroute::{Reroute, RerouteClaim, reroute_of};
 pub use crate::gate::server_database::{NamedDatabase, ServerDatabase};
 pub use crate::gate::state::lsn::{InvalidLsn, Lsn};
 pub use crate::gate::state::mode::{DrainTo, Epoch, Mode, NewTransaction, State, Writes};

@@ -1,10 +1,12 @@
 //! Which name leads to which gate. Names come and go with the configuration and, behind `*`, with the clients; a gate stays with
 //! its database. A name that is led elsewhere while it is closed stays closed: only a person opens a gate.
 
+use super::automatic::Automatic;
 use super::command::execute;
 use super::database::{Gate, Move};
 use super::error::GateError;
 use super::gates::World;
+use super::reroute::{Reroute, Rerouting, closing_of};
 use super::server_database::{NamedDatabase, ServerDatabase};
 use super::state::mode::Mode;
 use super::store::state_file::{Document, Kept, Record};
@@ -21,6 +23,10 @@ pub(crate) struct Map {
     pub(crate) all: Record,
     /// The command on `*` that is being put into force.
     pub(crate) all_under_way: Option<Arc<Move>>,
+    /// Where the clients of databases are led to, instead of where the configuration says.
+    pub(crate) reroutes: Vec<Reroute>,
+    /// Those that are being put in force.
+    pub(crate) rerouting: Vec<Arc<Rerouting>>,
     /// Clusters that lead to the same server as another one, and that one's name.
     same: BTreeMap<String, String>,
     /// A task is about to save the names of closed gates.
@@ -44,12 +50,14 @@ pub(crate) enum Origin {
 }
 
 impl Map {
-    pub(crate) fn new(all: Record) -> Map {
+    pub(crate) fn new(all: Record, reroutes: Vec<Reroute>) -> Map {
         Map {
             gates: BTreeMap::new(),
             names: BTreeMap::new(),
             all,
             all_under_way: None,
+            reroutes,
+            rerouting: Vec::new(),
             same: BTreeMap::new(),
             saves_names: false,
         }
@@ -96,16 +104,29 @@ impl Map {
         for (name, Entry { gate, .. }) in gone {
             gate.remove_name(&name);
             // Held by the map and by this loop.
-            if gate.name_count() == 0 && Arc::strong_count(&gate) <= 2 {
+            if gate.name_count() == 0 && Arc::strong_count(&gate) <= 2 && !self.is_left(gate.place()) {
                 self.gates.remove(gate.place());
             }
         }
     }
 
     /// What a database is called whose cluster may lead to another one's server.
-    fn place_of(&self, database: &ServerDatabase) -> ServerDatabase {
+    pub(crate) fn place_of(&self, database: &ServerDatabase) -> ServerDatabase {
         let cluster = self.same.get(&database.cluster).unwrap_or(&database.cluster).clone();
         ServerDatabase { cluster, dbname: database.dbname.clone() }
+    }
+
+    /// Whether the clients of a database are led elsewhere for a time: its gate is kept, since something of theirs may be open there.
+    fn is_left(&self, place: &ServerDatabase) -> bool {
+        self.reroutes.iter().flat_map(|one| &one.from).any(|from| self.place_of(from) == *place)
+    }
+
+    /// Why nothing is written to a database, since clients of another one are led to it.
+    pub(crate) fn closing_of(&self, place: &ServerDatabase) -> Option<Automatic> {
+        closing_of(&self.reroutes, place).or_else(|| {
+            let to = self.reroutes.iter().map(|one| &one.to).find(|to| self.place_of(to) == *place)?;
+            closing_of(&self.reroutes, to)
+        })
     }
 
     fn attach(&mut self, name: &str, gate: &Arc<Gate>, origin: Origin) {
@@ -221,7 +242,8 @@ impl World {
     /// A gate without a name goes, unless a person has closed it there. `next` is where its last name leads now; `merged`: that is the
     /// same database.
     fn leave(self: &Arc<World>, map: &mut Map, gate: &Arc<Gate>, next: &Arc<Gate>, merged: bool) {
-        if merged || gate.came_closed() || gate.place().cluster.is_empty() || !is_closed(gate) {
+        let left = map.is_left(gate.place()) && !is_closed(gate) && !merged;
+        if !left && (merged || gate.came_closed() || gate.place().cluster.is_empty() || !is_closed(gate)) {
             map.gates.remove(gate.place());
             self.forget_record(gate, next);
         }
@@ -239,6 +261,7 @@ impl World {
             own.unwrap_or_else(|| if to.starts_offline { map.all.offline_from(self.now()) } else { map.all.clone() });
         let gate = Arc::new(Gate::with_record(place.clone(), Some(name), self.limits.shards, record));
         gate.note_came_closed(came_closed);
+        gate.set_copy(map.closing_of(place), self.now());
         map.gates.insert(place.clone(), gate.clone());
         execute::resume(self, &gate);
         gate
@@ -289,6 +312,7 @@ impl World {
             let gate = Arc::new(Gate::with_record(place.clone(), None, self.limits.shards, kept.record));
             gate.note_came_closed(kept.came_closed);
             gate.set_former_names(kept.former_names);
+            gate.set_copy(map.closing_of(&place), self.now());
             for name in kept.names {
                 if !map.names.contains_key(&name) {
                     map.attach(&name, &gate, Origin::Removed);

@@ -15,17 +15,17 @@ use tokio::task::JoinHandle as Task;
 use super::maintenance::degrade;
 use super::maintenance::environment::{Logins, World};
 use super::maintenance::{catalog, strays};
-use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup};
+use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup, try_upstreams};
 use super::system::service_manager::ServiceManager;
 use super::system::{memory, process, service_manager};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{certificates, janitor, listen, moving, open_files, pause};
+use super::{certificates, janitor, listen, moving, open_files, pause, reroute};
 use crate::auth::Decoy;
 use crate::config;
 use crate::config::{Config, Overrides};
 use crate::events::{Bus, Event, Kind, publish};
-use crate::gate::{GateError, Gates, Limits, StateFile};
+use crate::gate::{GateError, Gates, Limits, Reroute, StateFile};
 use crate::log::millis;
 use crate::moving::Moves;
 use crate::protocol::Report;
@@ -73,6 +73,8 @@ pub struct Surfaces {
 
 struct Running {
     hub: Arc<Hub>,
+    /// The configuration in force, without what REROUTE makes of it.
+    base: Config,
     overrides: Overrides,
     clusters: BTreeMap<String, Watched>,
     /// Servers that were found, by cluster, and who is told of others.
@@ -112,8 +114,8 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let listen::Listeners { mut per_core, unix_path } = listen::open(&config, cores)?;
     let pid_file = config.process.pidfile.as_deref().map(process::PidFile::write).transpose()?;
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
-    let setup = setup(config, &decoy)?;
-    let names = all_named(&setup.config);
+    let mut setup = setup(config, &decoy)?;
+    let base = setup.config.clone();
     let file = match &setup.config.process.state_file {
         config::StateFile::Path(path) => StateFile::Path(path.clone()),
         config::StateFile::Ephemeral => StateFile::Ephemeral,
@@ -124,7 +126,14 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let (control, mut asked) = mpsc::channel(8);
     // Transitions that are taken up again need the world: it is told below, before the first of them runs.
     let (events, runtime) = (Bus::default(), tokio::runtime::Handle::current());
-    let gates = Gates::open(&file, &names, world.clone(), events.clone(), limits, clock, runtime)?;
+    let mut missing = Ok(());
+    let names = |reroutes: &[Reroute]| {
+        missing = reroute::names::check(&setup.config, reroutes);
+        setup.led = reroute::names::lead(&mut setup.config, reroutes);
+        all_named(&setup.config)
+    };
+    let gates = Gates::open_rerouted(&file, names, world.clone(), events.clone(), limits, clock, runtime)?;
+    missing.map_err(SetupError)?;
     // Under the lock of the state file, and ahead of the first event.
     let webhooks = Webhooks::open(file.path().map(Path::to_path_buf), &events)?;
     if let Some(alarm) = gates.alarm() {
@@ -151,6 +160,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let (discoveries, mut found) = mpsc::channel(8);
     let mut running = Running {
         hub: hub.clone(),
+        base,
         overrides,
         clusters: BTreeMap::new(),
         found: BTreeMap::new(),
@@ -160,7 +170,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     open_files::raise_limit(&hub.setup.load().config);
     memory::tell(&hub.setup.load().config);
     if hub.setup.load().config.file.is_none() {
-        try_upstreams(&hub.setup.load_full()).await?;
+        try_upstreams(&hub.setup.load_full()).await?.map_or(Ok(()), |why| Err(StartError::Upstream(why)))?;
     }
     running.apply_clusters()?;
     world.is(&hub, logins(&hub));
@@ -221,6 +231,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
                     running.end_former_operators().await;
                     let _ = tell.send(set);
                 }
+                Some(Control::Reroute(reroutes, tell)) => _ = tell.send(running.reroute(reroutes)),
                 Some(Control::Stop(stop)) => break stop,
                 None => break Stop::Now,
             },
@@ -248,6 +259,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
                 Some(Control::Reload(tell) | Control::ReloadDatabase(_, tell) | Control::Set { tell, .. }) => {
                     let _ = tell.send(Err("pgsluice is shutting down".to_owned()));
                 }
+                Some(Control::Reroute(..)) => {}
                 None => break,
             },
         }
@@ -255,31 +267,6 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     http.iter().for_each(Task::abort);
     running.end(threads).await;
     drop((unix_path, pid_file));
-    Ok(())
-}
-
-/// Logs in once to the servers of a URL: what they refuse now they would refuse for ever. A server that is not there may come.
-async fn try_upstreams(setup: &Setup) -> Result<(), StartError> {
-    for (name, config) in &setup.config.clusters {
-        let (cluster, tls) = cluster(name, config, &Bus::default())?;
-        let mut refusal = None;
-        for at in 0..cluster.upstreams.len() {
-            let Some(login) = monitor_login(setup, &cluster, tls.clone(), at) else { continue };
-            match login.run(&[]).await {
-                Err(error) if error.is_lasting() => {
-                    let text = format!("cannot log in to {} as \"{}\": {error}", login.address, login.user);
-                    refusal.get_or_insert(text);
-                }
-                Ok(_) | Err(_) => {
-                    refusal = None;
-                    break;
-                }
-            }
-        }
-        if let Some(why) = refusal {
-            return Err(StartError::Upstream(why));
-        }
-    }
     Ok(())
 }
 
@@ -458,14 +445,20 @@ impl Running {
         let old = self.hub.setup.load_full();
         let mut config = match &old.config.file {
             Some(path) => Config::load_with(path, &self.overrides).map_err(|errors| errors.to_string())?,
-            None => old.config.clone(),
+            None => self.base.clone(),
         };
         if let Some(name) = only {
-            config = old.config.with_database_of(&config, name);
+            config = self.base.with_database_of(&config, name);
         }
-        let changes = config.diff(&old.config);
-        config.keep_fixed(&old.config);
+        let reroutes = self.hub.gates.reroutes();
+        reroute::names::check(&config, &reroutes)?;
+        let changes = config.diff(&self.base);
+        config.keep_fixed(&self.base);
+        let base = config.clone();
+        let led = reroute::names::lead(&mut config, &reroutes);
         let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
+        next.led = led;
+        self.base = base;
         next.userlist.inherit(&old.userlist);
         let names = all_named(&next.config);
         let elsewhere = |(name, watched): (&String, &Watched)| {
@@ -490,6 +483,21 @@ impl Running {
         }
         told.iter().for_each(|text| tracing::warn!(event = "reloaded", "RELOAD: {text}"));
         Ok(Reloaded { changed: changes.keys.len(), told })
+    }
+
+    /// Has all names lead by these reroutes. Nothing else of the configuration is touched.
+    fn reroute(&mut self, reroutes: Vec<Reroute>) -> Vec<String> {
+        let mut next = Setup::clone(&self.hub.setup.load());
+        next.config = self.base.clone();
+        next.led = reroute::names::lead(&mut next.config, &reroutes);
+        let mut told = self.hub.gates.reroute(reroutes, &all_named(&next.config));
+        self.hub.put_setup(next);
+        if let Err(error) = self.apply_clusters() {
+            told.push(error.to_string());
+        }
+        self.hub.gates.open_copies();
+        tokio::spawn(reroute::tell(self.hub.clone()));
+        told
     }
 
     /// Ends the sessions of roles that are operators no longer: what they have open may write, whatever the gate says.

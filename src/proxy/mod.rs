@@ -2,7 +2,7 @@
 //!
 //! Listeners ([`listen`]) and a thread for every two cores ([`worker`]) take clients in. [`janitor`] looks after them once a second.
 //! [`turns`] acts when a server is not what it was, [`maintenance::degrade`] when a database cannot be written to because of that.
-//! [`peers`] pass cancel requests on. [`system`] are its ways to the system. What the gate wants done in sessions, pools and
+//! [`reroute`] leads clients to another cluster. [`peers`] pass cancel requests on. [`system`] are its ways to the system. What the gate wants done in sessions, pools and
 //! servers is in [`maintenance`], the steps of a move to another server in [`moving`].
 
 pub mod allocator;
@@ -15,6 +15,7 @@ pub mod moving;
 pub mod open_files;
 pub mod pause;
 pub mod peers;
+pub mod reroute;
 pub mod setup;
 pub mod system;
 pub mod turns;

@@ -87,7 +87,8 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
     for name in names(&config.refusals.remove_functions) {
         list.narrow(&name).map_err(error)?;
     }
-    Ok(Setup { config, userlist, rules, tls, analyzer: Arc::new(Analyzer::new(Arc::new(list))) })
+    let analyzer = Arc::new(Analyzer::new(Arc::new(list)));
+    Ok(Setup { config, led: std::collections::BTreeMap::new(), userlist, rules, tls, analyzer })
 }
 
 /// What auth_type and the files that it needs say of who logs in how.
@@ -191,6 +192,35 @@ pub fn move_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: usi
         (login.user, login.credential) = (config.switchover_user.as_str().into(), credential.into());
     }
     Some(login)
+}
+
+/// Logs in once to the servers of a URL: what they refuse now they would refuse for ever. A server that is not there may come.
+/// Gives the refusal, if there is one.
+///
+/// # Errors
+/// A file of the configuration does not hold what it should.
+pub async fn try_upstreams(setup: &Setup) -> Result<Option<String>, SetupError> {
+    for (name, config) in &setup.config.clusters {
+        let (cluster, tls) = cluster(name, config, &Bus::default())?;
+        let mut refusal = None;
+        for at in 0..cluster.upstreams.len() {
+            let Some(login) = monitor_login(setup, &cluster, tls.clone(), at) else { continue };
+            match login.run(&[]).await {
+                Err(error) if error.is_lasting() => {
+                    let text = format!("cannot log in to {} as \"{}\": {error}", login.address, login.user);
+                    refusal.get_or_insert(text);
+                }
+                Ok(_) | Err(_) => {
+                    refusal = None;
+                    break;
+                }
+            }
+        }
+        if let Some(why) = refusal {
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
 }
 
 fn own_role(setup: &Setup, config: &config::Cluster) -> Role {

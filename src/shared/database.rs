@@ -192,6 +192,25 @@ impl Database {
         if let Some(pool) = pools.get(&(user.clone(), upstream)) {
             return Some(pool.clone());
         }
+        let pool = self.make_pool(&hub, &setup, user, upstream, credential)?;
+        pools.insert((user.clone(), upstream), pool.clone());
+        Some(pool)
+    }
+
+    /// A pool of one operator's session, on a cluster that the database's clients need not be led to.
+    pub fn side_pool(&self, setup: &DatabaseSetup, user: &Arc<str>, at: usize, with: &Credential) -> Option<Arc<Pool>> {
+        let hub = self.hub.upgrade()?;
+        self.make_pool(&hub, setup, user, at, with)
+    }
+
+    fn make_pool(
+        &self,
+        hub: &Hub,
+        setup: &DatabaseSetup,
+        user: &Arc<str>,
+        upstream: usize,
+        credential: &Credential,
+    ) -> Option<Arc<Pool>> {
         let global = hub.setup.load();
         let session = global.config.session(&setup.settings, user);
         let server = setup.cluster.upstreams.get(upstream)?;
@@ -233,7 +252,7 @@ impl Database {
         };
         let user_limit = hub.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
-        let pool = Pool::new(
+        Some(Pool::new(
             self.name.clone(),
             user.clone(),
             upstream,
@@ -242,9 +261,7 @@ impl Database {
             outer,
             hub.databases.ids.clone(),
             hub.seed.clone(),
-        );
-        pools.insert((user.clone(), upstream), pool.clone());
-        Some(pool)
+        ))
     }
 
     /// Shows a user's pools to `see`.

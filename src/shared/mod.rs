@@ -19,6 +19,7 @@ pub mod stats;
 pub mod user_lookup;
 mod worker_state;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -40,7 +41,7 @@ use crate::auth::hba::{Hba, IdentMaps};
 use crate::auth::{Decoy, Userlist};
 use crate::config::Config;
 use crate::events::Bus;
-use crate::gate::Gates;
+use crate::gate::{Gates, Reroute, ServerDatabase};
 use crate::log::{Level, Occasionally, RefusedStatements, SlowStatements};
 use crate::moving::Moves;
 use crate::server::backend_ledger::Ledger;
@@ -63,9 +64,12 @@ const SHARDS: usize = 8;
 const MOST_JUDGED: usize = 32;
 
 /// What is read from the configuration and may change at a reload.
+#[derive(Clone)]
 pub struct Setup {
-    /// The configuration.
+    /// The configuration, its names leading where clients are led.
     pub config: Config,
+    /// Names that a REROUTE leads elsewhere, with what the configuration says of them. One of them may be `*`.
+    pub led: BTreeMap<String, ServerDatabase>,
     /// Users and their secrets.
     pub userlist: Userlist,
     /// Which method holds for whom; None: auth_type alone says so.
@@ -76,7 +80,16 @@ pub struct Setup {
     pub analyzer: Arc<Analyzer>,
 }
 
+impl Setup {
+    /// What the configuration says that a name leads to, which leads to `now`.
+    pub fn configured(&self, name: &str, now: &ServerDatabase) -> ServerDatabase {
+        let of_any = || self.led.get("*").filter(|_| !self.config.databases.contains_key(name));
+        self.led.get(name).or_else(of_any).unwrap_or(now).clone()
+    }
+}
+
 /// Which method holds for whom, and maps of names.
+#[derive(Clone)]
 pub struct LoginRules {
     /// The rules.
     pub hba: Hba,
@@ -179,6 +192,8 @@ pub enum Control {
     },
     /// The same of what it says of one database and of its cluster.
     ReloadDatabase(String, oneshot::Sender<Result<Reloaded, String>>),
+    /// Has names lead by these reroutes, which have been saved. Tells what a person should know.
+    Reroute(Vec<Reroute>, oneshot::Sender<Vec<String>>),
     /// Stop.
     Stop(Stop),
 }

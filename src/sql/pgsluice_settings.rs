@@ -1,4 +1,4 @@
-//! `SHOW pgsluice.mode` and its like: settings that are pgsluice's own, read-only, and known to no server.
+//! `SHOW pgsluice.mode` and its like: settings that are pgsluice's own and known to no server. All but one are read-only.
 
 use super::lex::encoding::{LexContext, StandardStrings, mask};
 use super::lex::lexer::Lexer;
@@ -18,6 +18,8 @@ pub enum Own {
     Epoch,
     /// Whether an operator's statements go to several servers.
     Fanout,
+    /// The cluster that serves the session. Operators choose it.
+    Cluster,
 }
 
 /// What an operator's statement does with `pgsluice.fanout`.
@@ -36,7 +38,7 @@ pub enum FanoutUse {
 pub enum OwnUse {
     /// SHOW.
     Shows(Own),
-    /// SET or RESET, which is not allowed.
+    /// SET or RESET, which is not allowed but of [`Own::Cluster`].
     Sets(Own),
     /// SET or RESET of a name that could be one, but is none.
     SetsUnknown,
@@ -49,7 +51,7 @@ const PREFIX: &[u8] = b"pgsluice.";
 const LONGEST: usize = 256;
 
 impl Own {
-    const ALL: [Self; 5] = [Self::Mode, Self::Message, Self::Until, Self::Epoch, Self::Fanout];
+    const ALL: [Self; 6] = [Self::Mode, Self::Message, Self::Until, Self::Epoch, Self::Fanout, Self::Cluster];
 
     /// Its name, as PostgreSQL would print it.
     pub fn name(self) -> &'static str {
@@ -59,6 +61,7 @@ impl Own {
             Self::Until => "pgsluice.until",
             Self::Epoch => "pgsluice.epoch",
             Self::Fanout => "pgsluice.fanout",
+            Self::Cluster => "pgsluice.cluster",
         }
     }
 

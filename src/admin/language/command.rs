@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::admin::reroute::RerouteCommand;
 use crate::admin::settings::{Scalar, Setting};
 use crate::admin::table::Column;
 use crate::gate::{Target, Verb, Wait};
@@ -22,6 +23,8 @@ pub enum Command {
     Announce(Target, String),
     /// MAINTENANCE REHEARSE: for how long; None ends it.
     Rehearse(Target, Option<Duration>),
+    /// REROUTE.
+    Reroute(RerouteCommand),
     /// PAUSE, RESUME and their like.
     Control(Control),
     /// SET log_level, or RESET of it.
@@ -95,6 +98,8 @@ pub enum Show {
     Maintenance(Option<String>),
     /// MOVES
     Moves,
+    /// REROUTES
+    Reroutes,
     /// EVENTS, of one database if it is named.
     Events(Option<String>),
     /// log_level
@@ -198,6 +203,7 @@ impl Command {
             },
             Self::Move(MoveCommand::Switchover(_)) => "SWITCHOVER",
             Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) => "MAINTENANCE",
+            Self::Reroute(_) => "REROUTE",
             Self::Control(control) => control.tag(),
             Self::Polite(Polite::Begin(tag) | Polite::End(tag) | Polite::Other(tag)) => tag,
             Self::LogLevel(Some(_)) => "SET",
@@ -219,6 +225,7 @@ impl Command {
                 | Self::Announce(..)
                 | Self::Rehearse(..)
                 | Self::LogLevel(_)
+                | Self::Reroute(_)
                 | Self::Control(_)
         )
     }

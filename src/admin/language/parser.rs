@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::command::{Command, Control, GateCommand, MoveCommand, Polite, Show, Shutdown, Sockets};
 use super::words::{Token, syntax};
 use crate::admin::rehearse;
+use crate::admin::reroute::RerouteCommand;
 use crate::admin::settings;
 use crate::admin::settings::Scalar;
 use crate::admin::show::sockets;
@@ -12,6 +13,8 @@ use crate::config::{parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
 use crate::proxy::moving::switchover;
+use crate::proxy::reroute;
+use crate::proxy::reroute::Destination;
 
 /// The one key of the configuration that SET changes.
 const LOG_LEVEL: &str = "log_level";
@@ -150,6 +153,7 @@ impl Parser<'_> {
             "offline" => self.gate(Verb::Offline),
             "online" => self.gate(Verb::Online),
             "switchover" => self.switchover(),
+            "reroute" => self.reroute(),
             "pause" => control(Control::Pause(self.optional_name()?)),
             "resume" => control(Control::Resume(self.optional_name()?)),
             "kill" => control(Control::Kill(self.optional_name()?)),
@@ -203,6 +207,7 @@ impl Parser<'_> {
             "upstreams" => Show::Upstreams,
             "webhooks" => Show::Webhooks,
             "moves" => Show::Moves,
+            "reroutes" => Show::Reroutes,
             LOG_LEVEL => Show::LogLevel,
             "events" => Show::Events(self.optional_name()?),
             "hba" => Show::Hba,
@@ -340,6 +345,20 @@ impl Parser<'_> {
                 return Err(self.unexpected());
             }
         }
+    }
+
+    /// `db TO cluster [WITH (…)]`, `db BACK [WITH (…)]`
+    fn reroute(&mut self) -> Result<Command, Report> {
+        let database = self.name()?;
+        let to = if self.keyword("back") {
+            Destination::Back
+        } else if self.keyword("to") {
+            Destination::Cluster(self.name()?)
+        } else {
+            return Err(self.unexpected());
+        };
+        let options = if self.keyword("with") { self.options(reroute::Options::is_flag)? } else { Vec::new() };
+        Ok(Command::Reroute(RerouteCommand { database, to, options }))
     }
 
     /// `name PRIMARY host`

@@ -3,6 +3,7 @@
 use super::seen::Seen;
 use crate::admin::table::{Cell, Column, Table, columns};
 use crate::config::ServerLogin;
+use crate::proxy::reroute::{configured_place, place_of};
 use crate::shared::database::limit_of;
 use crate::shared::{Database, Hub};
 
@@ -12,6 +13,7 @@ pub const COLUMNS: &[Column] = columns![
     name Text, host Text, port Int4, database Text, force_user Text, pool_size Int4, min_pool_size Int4, reserve_pool_size Int4,
     server_lifetime Int4, pool_mode Text, load_balance_hosts Text, max_connections Int4, current_connections Int4,
     max_client_connections Int4, current_client_connections Int4, paused Int4, disabled Int4, cluster Text, mode Text,
+    rerouted_from Text,
 ];
 
 /// The rows.
@@ -23,7 +25,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
     table
 }
 
-fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 19] {
+fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
     let config = &hub.setup.load().config;
     let setup = database.setup();
     let settings = &setup.settings;
@@ -56,5 +58,12 @@ fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 19] {
         Cell::Int(database.is_disabled().into()),
         setup.cluster.name.as_str().into(),
         database.gate.state().mode.as_str().into(),
+        rerouted_from(hub, database).into(),
     ]
+}
+
+/// What the configuration says, where clients are led elsewhere.
+fn rerouted_from(hub: &Hub, database: &Database) -> Option<String> {
+    let configured = configured_place(hub, database);
+    (configured != place_of(database)).then(|| configured.to_string())
 }

@@ -19,6 +19,7 @@ use super::language::command::Show;
 use super::maintenance;
 use super::moving;
 use super::rehearse;
+use super::reroute;
 use super::table::{Cell, Column, Table, columns};
 use crate::protocol::{Report, Severity};
 use crate::shared::{Hub, Layers};
@@ -42,6 +43,9 @@ const HELP: &str = "
 \tSWITCHOVER db TO host:port [WITH (timeout '30s', hold_timeout '1min', drain_timeout '10s',
 \t    on_timeout revert|cancel, on_failure back|hold, primary 'host:port', dry_run)]
 \tSHOW MOVES
+\tREROUTE db TO cluster [WITH (writes reject|allow, dbname 'name', message 'text', timeout '30s')]
+\tREROUTE db BACK [WITH (timeout '30s')]
+\tSHOW REROUTES
 \tSHOW MAINTENANCE [db]
 \tSHOW REHEARSAL
 \tSHOW CONFIG NOTES
@@ -99,6 +103,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Hba => crate::admin::show::hba::COLUMNS,
         Show::LogLevel => LOG_LEVEL,
         Show::Rehearsal => rehearse::COLUMNS,
+        Show::Reroutes => reroute::COLUMNS,
         Show::Nothing(columns) => columns,
         Show::Setting(setting) => setting.column,
     })
@@ -145,6 +150,7 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Fds => crate::admin::show::sockets::fds(&hub, &seen),
         Show::LogLevel => one(LOG_LEVEL, hub.log_level.held().into()),
         Show::Rehearsal => rehearse::table(&hub),
+        Show::Reroutes => reroute::show(&hub).await,
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),
     }))

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::backend_pid::{TRIES, Wish as ServerWish};
-use super::lease::{InPlaceGuard, Lease, OnReplica};
+use super::lease::{Lease, OnReplica};
 use super::server_changed::Kept;
 use super::sync_settings::give_back;
 use crate::client::maintenance::barred::{barred, drop_unwanted};
 use crate::client::maintenance::refuse::ASKING_PATIENCE;
 use crate::client::startup::open::report_of;
-use crate::client::state::pins::Pin;
 use crate::client::{End, Session};
 use crate::config::PoolMode;
 use crate::gate::{NewTransaction, Reads};
@@ -27,7 +26,7 @@ use crate::server::pool::{Grant, Place};
 use crate::server::{AcquireError, Conn, Guarded, Pool, Unguarded};
 use crate::shared::client::Aim;
 use crate::shared::{Phase, maintenance::kept_out::Fate};
-use crate::topology::{Avoid, Cluster, Leader, Standing};
+use crate::topology::{Avoid, Cluster, Standing};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
 pub(in crate::client) const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -36,9 +35,9 @@ const ALARM: Duration = Duration::from_secs(3);
 /// How long a certain server connection is waited for each time that another client has it.
 pub(in crate::client) const PAUSE: Duration = Duration::from_millis(2);
 /// How long, at most, before the servers are looked at again while none will do.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long before a server is tried again that cannot be reached.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How long a transaction in maintenance waits for the first word of the catalog, after a restart.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -448,54 +447,6 @@ impl Session {
         })
     }
 
-    async fn take_operator(&mut self, deadline: Instant) -> Result<(), Denied> {
-        loop {
-            let setup = self.db.setup();
-            let leader = setup.cluster.leader();
-            let at = match leader {
-                Leader::One(at) | Leader::Contested(at) => at,
-                Leader::None => {
-                    self.me.aim.set(Aim::Any);
-                    let mut changes = setup.cluster.changes();
-                    let wait = async move { _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await };
-                    self.waiting(wait, deadline).await?;
-                    continue;
-                }
-            };
-            let contested = setup.cluster.is_contested();
-            self.me.aim.set(if contested { Aim::Contested(short(at)) } else { Aim::Primary(short(at)) });
-            let pool = self.pool(at)?;
-            let core = self.core.index;
-            let reserved = self.core.setup().config.pooling.operator_reserved as usize;
-            // Its connection is its own: opened with its start-up packet, and never given to anybody else.
-            let asked = self.account.startup_parameters();
-            let taken = async move { pool.open_reserved(core, reserved, &asked).await };
-            let conn = match self.waiting(taken, deadline).await? {
-                Ok(conn) => conn,
-                // It starts, stops or is not the primary any more: that is known in a moment.
-                Err(AcquireError::Login(error)) if error.is_transient() && !error.is_refusal() => {
-                    self.waiting(tokio::time::sleep(TRY_AGAIN), deadline).await?;
-                    continue;
-                }
-                Err(error) => return Err(denied(&error)),
-            };
-            if conn.peek().permit.pool().has_turned_since(conn.peek()) {
-                conn.close();
-                continue;
-            }
-            self.lease = if contested {
-                // An operator may look.
-                let mut conn = conn.arm();
-                conn.server().default_read_only = Some(false);
-                Lease::InPlace { conn, guard: InPlaceGuard::Up }
-            } else {
-                Lease::Operator { conn, changes: None }
-            };
-            self.bindings.pin(Pin::SessionMode);
-            return Ok(());
-        }
-    }
-
     /// Waits for something while the client may go and others may ask. It is boxed before anything is awaited: a session
     /// has no room for it while it waits for nothing.
     pub(in crate::client) fn waiting<T>(
@@ -536,7 +487,7 @@ impl Session {
             return Ok(pool.clone());
         }
         let Some(pool) = self.db.pool(self.account.user(), upstream, self.account.credential()) else {
-            return Err(Denied::refused(Report::error("57P01", "the proxy is shutting down")));
+            return Err(shutting_down());
         };
         if self.checkout.pools.by_upstream.len() <= upstream {
             self.checkout.pools.by_upstream.reserve_exact(upstream + 1 - self.checkout.pools.by_upstream.len());
@@ -553,6 +504,10 @@ impl Session {
     }
 }
 
+pub(super) fn shutting_down() -> Denied {
+    Denied::refused(Report::error("57P01", "the proxy is shutting down"))
+}
+
 /// Why no connection could be taken.
 pub(in crate::client) enum Denied {
     /// The session is over.
@@ -564,13 +519,13 @@ pub(in crate::client) enum Denied {
 }
 
 impl Denied {
-    fn refused(report: Report) -> Self {
+    pub(super) fn refused(report: Report) -> Self {
         Self::Refused(Box::new(report))
     }
 }
 
 /// The number of a server, as it is kept for each client.
-fn short(at: usize) -> u16 {
+pub(super) fn short(at: usize) -> u16 {
     u16::try_from(at).unwrap_or(u16::MAX)
 }
 

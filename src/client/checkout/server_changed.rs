@@ -137,6 +137,10 @@ impl Session {
         if self.lease.is_none() {
             return Ok(());
         }
+        if self.keeps_server() && self.has_moved() && self.is_between_transactions() {
+            // What is bound to it learns so with its next statement, or when it is ended.
+            return if self.bindings.pins().are_only_mode() { self.leave_database().map(drop) } else { Ok(()) };
+        }
         let (standing, down) = (self.standing(), self.is_server_down());
         if matches!(self.lease, Lease::Guarded { .. }) {
             // What reads may be asked of another server.

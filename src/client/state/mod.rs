@@ -186,6 +186,11 @@ impl Bindings {
         self.pins.remove(pin);
     }
 
+    /// Nothing binds it any more: its server connection is gone, and so is what it was bound by.
+    pub(in crate::client) fn unbind(&mut self) {
+        self.pins = Pins::default();
+    }
+
     /// Drops every reason that DISCARD ALL ends.
     pub(in crate::client) fn keep_only_mode(&mut self) {
         self.pins.only_mode();

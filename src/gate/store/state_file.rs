@@ -13,6 +13,7 @@ use super::sealed::{beside, replace, unused};
 use crate::gate::database::Gate;
 use crate::gate::detail::{Cause, OnTimeout, Quiesced, Reads, Switches, Terms, Who};
 use crate::gate::error::GateError;
+use crate::gate::reroute::Reroute;
 use crate::gate::server_database::ServerDatabase;
 use crate::gate::state::mode::{Epoch, Mode, Writes};
 use jiff::Timestamp;
@@ -96,6 +97,9 @@ pub(crate) struct Document {
     /// From a file of version 1, until it is known which databases the names stand for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) by_name: BTreeMap<String, Record>,
+    /// Where the clients of databases are led to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reroutes: Vec<Reroute>,
 }
 
 /// What is kept of a database, and what clients call it.
@@ -148,7 +152,7 @@ mod as_list {
 
 impl Document {
     fn fresh(now: Timestamp) -> Document {
-        Document { all: Record::fresh(now), databases: BTreeMap::new(), by_name: BTreeMap::new() }
+        Document { all: Record::fresh(now), databases: BTreeMap::new(), by_name: BTreeMap::new(), reroutes: vec![] }
     }
 
     /// Keeps records of gates.
@@ -216,7 +220,8 @@ fn decode(bytes: &[u8]) -> Result<Document, String> {
     let (version, body) = sealed::open(bytes, VERSION_BY_NAME..=VERSION)?;
     if version == VERSION_BY_NAME {
         let old: DocumentByName = serde_json::from_str(body.get()).map_err(|e| e.to_string())?;
-        return Ok(Document { all: old.all, databases: BTreeMap::new(), by_name: old.databases });
+        let (databases, reroutes) = (BTreeMap::new(), Vec::new());
+        return Ok(Document { all: old.all, databases, by_name: old.databases, reroutes });
     }
     serde_json::from_str(body.get()).map_err(|e| e.to_string())
 }
@@ -263,7 +268,9 @@ fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
     };
     let switches = Switches { maintenance: Some(terms), offline: None };
     let epoch = after_used.max(by_time).min(Epoch::MAX);
-    Document { all: Record { epoch, since: now, switches, quiesced: None }, ..Document::fresh(now) }
+    let reroutes = backup.map(|document| document.reroutes.clone()).unwrap_or_default();
+    let all = Record { epoch, since: now, switches, quiesced: None };
+    Document { all, reroutes, ..Document::fresh(now) }
 }
 
 #[derive(Debug)]

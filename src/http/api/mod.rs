@@ -1,7 +1,7 @@
 //! The API: a file for each resource. All of it is JSON, below `/v1`.
 //!
 //! [`asking`] reads what requests bring, [`databases`] tells of modes and drains, [`maintenance`] changes them, [`beforehand`]
-//! tells what a maintenance would meet, [`operations`] follows what takes long, [`lists`] are the console's tables, [`events`]
+//! tells what a maintenance would meet, [`reroute`] leads clients to another cluster, [`operations`] follows what takes long, [`lists`] are the console's tables, [`events`]
 //! what has happened, [`status`] all of it at a glance for the status page.
 
 mod asking;
@@ -11,6 +11,7 @@ mod events;
 mod lists;
 mod maintenance;
 mod operations;
+mod reroute;
 mod status;
 mod views;
 
@@ -68,6 +69,7 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(databases::kept_out))
         .routes(routes!(maintenance::look, maintenance::on, maintenance::off))
         .routes(routes!(maintenance::offline, maintenance::online))
+        .routes(routes!(reroute::look, reroute::to, reroute::back))
         .routes(routes!(beforehand::check))
         .routes(routes!(beforehand::rehearsal, beforehand::rehearse, beforehand::end_rehearsal))
         .routes(routes!(beforehand::announce))

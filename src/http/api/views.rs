@@ -375,6 +375,11 @@ fn value(cell: &Cell) -> Value {
 
 /// A page of rows of a console's table, with `total` and the path of the next page.
 pub fn page_schema(columns: &[Column]) -> RefOr<Schema> {
+    page_of(row_schema(columns))
+}
+
+/// A row of a console's table.
+pub fn row_schema(columns: &[Column]) -> RefOr<Schema> {
     let row = columns.iter().fold(ObjectBuilder::new(), |object, column| {
         let kind = match column.kind {
             Type::Text | Type::Time => Kind::String,
@@ -384,7 +389,7 @@ pub fn page_schema(columns: &[Column]) -> RefOr<Schema> {
         let nullable = utoipa::openapi::schema::SchemaType::Array(vec![kind, Kind::Null]);
         object.property(column.name, ObjectBuilder::new().schema_type(nullable)).required(column.name)
     });
-    page_of(row.into())
+    row.into()
 }
 
 fn page_of(item: RefOr<Schema>) -> RefOr<Schema> {

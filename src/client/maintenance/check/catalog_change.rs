@@ -10,6 +10,10 @@ use crate::sql::Analysis;
 impl Session {
     /// An operator may have committed something: no replica of any cluster that leads to this server is read from before it has that.
     pub(in crate::client) fn raise_floors(&self) {
+        // On a cluster that clients are not led to, nobody reads what it has done. A position of one cluster means nothing to another.
+        if self.works_elsewhere() {
+            return;
+        }
         self.db.peek_setup().cluster.raise_floor();
         let others = self.core.hub.databases.of_gate(&self.db.gate);
         others.iter().filter(|one| one.name != self.db.name).for_each(|one| one.peek_setup().cluster.raise_floor());

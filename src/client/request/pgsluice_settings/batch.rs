@@ -12,7 +12,7 @@ use crate::protocol::frontend;
 use crate::protocol::frontend::Target;
 use crate::protocol::{Report, TxStatus};
 use crate::shared::Statement;
-use crate::sql::{Kind, OwnUse, may_use_own, set_name};
+use crate::sql::{Kind, Own, OwnUse, may_use_own, set_name};
 
 /// A message about a setting of our own, with what is needed of its names.
 enum Message {
@@ -122,15 +122,32 @@ impl Session {
                 };
                 Part::Portal { used, binary }
             }
-            Message::Execute => match used {
-                OwnUse::Shows(own) => Part::Row(own),
-                OwnUse::SetsUnknown => return Ok(Some(self.own_error(header, aborted()))),
-                OwnUse::Sets(own) => return Ok(Some(self.own_error(header, cannot_be_changed(own)))),
+            Message::Execute => match self.own_execute(header, used)? {
+                Ok(part) => part,
+                Err(report) => return Ok(Some(self.own_error(header, report))),
             },
         };
         self.drop_bytes(header.total);
         self.say(Expected::seen(What::Say(Say::Own(part))));
         Ok(Some(Handled::Done))
+    }
+
+    /// What an Execute answers; that of a SET is carried out.
+    fn own_execute(&mut self, header: Header, used: OwnUse) -> Result<Result<Part, Report>, End> {
+        Ok(match used {
+            OwnUse::Shows(own) => Ok(Part::Row(own)),
+            OwnUse::SetsUnknown => Err(aborted()),
+            OwnUse::Sets(Own::Cluster) if self.lease.is_none() || self.is_between_transactions() => {
+                let (portal, _) = frontend::execute(self.body(header))?;
+                let statement = self.names.portal(portal).cloned();
+                let single = statement.as_ref().and_then(|one| Some((one.cached.analysis.single()?, &one.cached.text)));
+                match single {
+                    Some((single, text)) => self.set_cluster(single, text).map(|()| Part::Set(single.tag)),
+                    None => Err(aborted()),
+                }
+            }
+            OwnUse::Sets(own) => Err(cannot_be_changed(own)),
+        })
     }
 
     /// The error for a Parse under a name that is taken, or for which there is no room.

@@ -47,6 +47,10 @@ pub enum Part {
     },
     /// The answer to Execute.
     Row(Own),
+    /// The answer to Execute of a SET or RESET, by its tag.
+    Set(&'static str),
+    /// The whole answer to a simple query of that, with ReadyForQuery.
+    WholeSet(&'static str),
 }
 
 fn aborted() -> Report {
@@ -57,6 +61,10 @@ fn cannot_be_changed(own: Own) -> Report {
     if own == Own::Fanout {
         // An operator's SET of it never comes here.
         return Report::error("42501", format!("permission denied to set parameter \"{}\"", own.name()));
+    }
+    if own == Own::Cluster {
+        let text = format!("SET {} stands by itself, outside of a transaction block", own.name());
+        return Report::error("25001", text);
     }
     Report::error("55P02", format!("parameter \"{}\" cannot be changed", own.name()))
 }
@@ -105,6 +113,15 @@ impl Session {
             (Some(OwnUse::Shows(own)), _) => {
                 self.drop_bytes(header.total);
                 self.say(Expected::seen(What::Say(Say::Own(Part::Whole(own)))));
+            }
+            (Some(OwnUse::Sets(Own::Cluster)), Some(statement)) if quiet => {
+                match self.set_cluster(statement, &cached.text) {
+                    Ok(()) => {
+                        self.drop_bytes(header.total);
+                        self.say(Expected::seen(What::Say(Say::Own(Part::WholeSet(statement.tag)))));
+                    }
+                    Err(report) => self.answer_error(header, &report),
+                }
             }
             (Some(OwnUse::Sets(own)), _) if quiet => self.answer_error(header, &cannot_be_changed(own)),
             (Some(OwnUse::SetsUnknown), Some(statement)) if quiet => self.answer_error(header, &unknown(statement)),
@@ -188,6 +205,12 @@ impl Session {
                 }
                 answer::ready(self.io.for_client(), status);
             }
+            Part::Set(tag) => answer::command_complete(self.io.for_client(), tag),
+            Part::WholeSet(tag) => {
+                answer::command_complete(self.io.for_client(), tag);
+                let status = self.flow.status;
+                answer::ready(self.io.for_client(), status);
+            }
             Part::Bound => answer::bind_complete(self.io.for_client()),
             Part::Statement(used) => {
                 answer::parameter_description(self.io.for_client(), &[]);
@@ -229,6 +252,7 @@ impl Session {
             Own::Until => terms.and_then(|terms| terms.until).map(print_timestamp).unwrap_or_default(),
             Own::Epoch => view.state.epoch.to_string(),
             Own::Fanout => "off".to_owned(),
+            Own::Cluster => self.cluster_name(),
         }
     }
 }

@@ -1,0 +1,448 @@
+//! REROUTE: clients are led to another cluster's copy of their database, and back, and stay connected.
+//!
+//! What is decided is saved first ([`Gates::save_reroutes`](crate::gate::Gates::save_reroutes)). Then the main loop has all names of
+//! the database lead elsewhere ([`names`]), as a RELOAD of a configuration that says so would: the next transaction of each client
+//! goes there, with its settings and prepared statements. Whoever is in a transaction ends it where it began. What binds a session
+//! to its server connection does not go along: such a session is ended, when it next begins something or when the time is up.
+//! Operators stay where they are, and choose.
+
+pub mod names;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::maintenance::environment::tell_flip;
+use super::setup::monitor_logins;
+use super::turns::choose_again;
+use crate::config::{parse_duration, show_duration};
+use crate::events::{Event, Kind, publish};
+use crate::gate::{GateError, Reroute, ServerDatabase, Who, print_timestamp};
+use crate::protocol::{ErrorFields, Report};
+use crate::server::login::LoginError;
+use crate::shared::client::Ask;
+use crate::shared::{Client, Control, Database, Hub, Phase};
+use crate::topology::{Cluster, Role};
+
+/// How often it is looked whether anybody is still on the database that was left.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long those may take who are in a transaction there.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long sessions that are ended may take to go.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+/// Nobody means more.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Where clients are led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To this cluster.
+    Cluster(String),
+    /// Where the configuration says.
+    Back,
+}
+
+/// What REROUTE says behind WITH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The database's name there; None: as it is called here.
+    pub dbname: Option<String>,
+    /// Whether clients may write there.
+    pub writable: bool,
+    /// Told to applications whose writes are refused.
+    pub message: Option<String>,
+    /// How long transactions may take to end where they began.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { dbname: None, writable: false, message: None, timeout: TIMEOUT }
+    }
+}
+
+fn invalid(name: &str, value: &str, hint: &str) -> Report {
+    let shown: String = value.chars().take(80).collect();
+    Report::error("22023", format!("invalid value for option \"{name}\": \"{shown}\"")).with_hint(Some(hint.to_owned()))
+}
+
+impl Options {
+    /// Reads the pairs inside WITH (…); BACK has `timeout` only.
+    ///
+    /// # Errors
+    /// 22023: an option that it does not have, one that is given twice, or a value that is none.
+    pub fn read(pairs: &[(String, String)], back: bool) -> Result<Self, Report> {
+        let mut options = Self::default();
+        for (at, (name, value)) in pairs.iter().enumerate() {
+            let name = name.to_ascii_lowercase();
+            if pairs.iter().take(at).any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+                return Err(Report::error("22023", format!("option \"{name}\" specified more than once")));
+            }
+            match name.as_str() {
+                "timeout" => {
+                    let hint = "A time with its unit, such as 30s, of at most 1d.";
+                    let time = if value == "0" { Ok(Duration::ZERO) } else { parse_duration(value) };
+                    let time = time.ok().filter(|time| *time <= LONGEST);
+                    options.timeout = time.ok_or_else(|| invalid(&name, value, hint))?;
+                }
+                "dbname" if !back => {
+                    let plain = !value.is_empty() && value.len() < 64 && !value.contains('\0');
+                    let dbname = plain.then(|| value.clone());
+                    options.dbname = Some(dbname.ok_or_else(|| invalid(&name, value, "The name of a database."))?);
+                }
+                "message" if !back => {
+                    let fits =
+                        value.chars().count() <= crate::gate::LONGEST_MESSAGE && !value.contains(char::is_control);
+                    let hint = format!("One line of at most {} characters.", crate::gate::LONGEST_MESSAGE);
+                    let message = fits.then(|| Some(value.clone()).filter(|text| !text.is_empty()));
+                    options.message = message.ok_or_else(|| invalid(&name, value, &hint))?;
+                }
+                "writes" | "writable" if !back => {
+                    options.writable = match value.to_ascii_lowercase().as_str() {
+                        "allow" | "on" | "true" | "yes" | "1" => true,
+                        "reject" | "off" | "false" | "no" | "0" => false,
+                        _ => return Err(invalid(&name, value, "Either reject, which is the default, or allow.")),
+                    };
+                }
+                _ => {
+                    let has = if back { "timeout" } else { "writes, dbname, message, timeout" };
+                    let report = Report::error("22023", format!("unrecognized option \"{name}\""));
+                    return Err(report.with_hint(Some(format!("The options are {has}."))));
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether an option needs no value.
+    pub fn is_flag(name: &str) -> bool {
+        name.eq_ignore_ascii_case("writable")
+    }
+}
+
+/// What has become of a REROUTE.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Every name of the database.
+    pub names: Vec<String>,
+    /// Where they lead now.
+    pub to: ServerDatabase,
+    /// Whether clients may write there as far as the reroute says.
+    pub writable: bool,
+    /// Whether that is news.
+    pub changed: bool,
+    /// Since when.
+    pub since: Option<jiff::Timestamp>,
+    /// How long others were waited for.
+    pub waited: Duration,
+    /// Sessions that were bound to the database that was left, and were ended.
+    pub ended: usize,
+    /// Operators who are still there.
+    pub operators: usize,
+    /// What a person should know.
+    pub told: Vec<String>,
+}
+
+/// Leads the clients of a database elsewhere, or back. It goes on if nobody waits for it any more.
+///
+/// # Errors
+/// What the person is told who has asked for it.
+pub async fn run(hub: &Arc<Hub>, who: Who, name: String, to: Destination, options: Options) -> Result<Outcome, Report> {
+    let hub = hub.clone();
+    let task = tokio::spawn(async move {
+        match to {
+            Destination::Cluster(cluster) => go(&hub, who, &name, &cluster, options).await,
+            Destination::Back => back(&hub, who, &name, options.timeout).await,
+        }
+    });
+    task.await.unwrap_or_else(|_| Err(stopping(())))
+}
+
+fn stopping<T>(_: T) -> Report {
+    Report::error("57P01", "pgsluice is shutting down")
+}
+
+fn of_gate(error: GateError) -> Report {
+    Report::error(error.sqlstate(), error.to_string()).with_detail(error.detail()).with_hint(error.hint())
+}
+
+/// What a name leads to now.
+pub fn place_of(database: &Database) -> ServerDatabase {
+    let setup = database.setup();
+    ServerDatabase {
+        cluster: setup.cluster.name.clone(),
+        dbname: setup.settings.server_dbname(&database.name).to_owned(),
+    }
+}
+
+/// What a name leads to by the configuration.
+pub fn configured_place(hub: &Hub, database: &Database) -> ServerDatabase {
+    hub.setup.load().configured(&database.name, &place_of(database))
+}
+
+fn known(hub: &Hub, name: &str) -> Result<Arc<Database>, Report> {
+    hub.databases.get(name).ok_or_else(|| Report::error("3D000", format!("database \"{name}\" does not exist")))
+}
+
+fn named(databases: &[Arc<Database>]) -> Vec<Arc<str>> {
+    databases.iter().map(|one| one.name.clone()).collect()
+}
+
+/// Every name that leads to the same database.
+fn siblings(hub: &Hub, database: &Arc<Database>) -> Vec<Arc<Database>> {
+    let mut all = hub.databases.of_gate(&database.gate);
+    if all.is_empty() {
+        all.push(database.clone());
+    }
+    all
+}
+
+async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Options) -> Result<Outcome, Report> {
+    let database = known(hub, name)?;
+    let Some((target, _)) = hub.databases.cluster(cluster) else {
+        return Err(Report::error("42704", format!("cluster \"{cluster}\" does not exist"))
+            .with_hint(Some("SHOW UPSTREAMS lists the clusters and their servers.".to_owned())));
+    };
+    let from = configured_place(hub, &database);
+    let dbname = options.dbname.clone().unwrap_or_else(|| from.dbname.clone());
+    let to = ServerDatabase { cluster: cluster.to_owned(), dbname };
+    no_move(hub, name, &[&from, &to, &place_of(&database)])?;
+    let claimed = hub.gates.claim_reroute(name, &from, &to, &who).map_err(of_gate)?;
+    let mut reroutes = hub.gates.reroutes();
+    let old = reroutes.iter().position(|one| one.from.contains(&from));
+    let same_gate = || hub.gates.gate_at(&to).is_some_and(|gate| Arc::ptr_eq(&gate, &database.gate));
+    match old.and_then(|at| reroutes.get(at)) {
+        Some(old) if old.to == to && old.writable == options.writable && old.message == options.message => {
+            return Ok(unchanged(hub, &database, old.to.clone(), old.writable, Some(old.since)));
+        }
+        Some(old) if old.to != to => {
+            let since = print_timestamp(old.since);
+            let text = format!("database \"{name}\" is rerouted to {} by {} since {since}", old.to, old.who);
+            let hint = format!("REROUTE {name} BACK comes first.");
+            return Err(Report::error("55006", text).with_hint(Some(hint)));
+        }
+        None if from == to || same_gate() => {
+            return Err(Report::error("22023", format!("database \"{name}\" leads to {to} already")));
+        }
+        Some(_) | None => {}
+    }
+    if let Some(other) = reroutes.iter().find(|one| one.from.contains(&to)) {
+        let text = format!("clients of {to} are rerouted to {}", other.to);
+        return Err(Report::error("55006", text));
+    }
+    is_there(hub, &target, &to, options.writable).await?;
+    let sources = siblings(hub, &database);
+    let mut places: Vec<_> = sources.iter().map(|one| configured_place(hub, one)).collect();
+    places.push(from);
+    places.sort();
+    places.dedup();
+    let reroute = Reroute {
+        from: old.and_then(|at| reroutes.get(at)).map_or(places, |old| old.from.clone()),
+        to: to.clone(),
+        writable: options.writable,
+        message: options.message,
+        who: who.clone(),
+        since: jiff::Timestamp::now(),
+    };
+    let since = reroute.since;
+    match old.and_then(|at| reroutes.get_mut(at)) {
+        Some(old) => *old = reroute,
+        None => reroutes.push(reroute),
+    }
+    let told = put_in_force(hub, reroutes).await?;
+    let names: Vec<String> = sources.iter().map(|one| one.name.to_string()).collect();
+    let event = Event::new(Kind::Rerouted, "clients are led to another cluster").about_all(named(&sources));
+    let writes = if options.writable { "allow" } else { "reject" };
+    publish!(
+        hub.events,
+        warn,
+        event.by(&who.user),
+        cluster = to.cluster.as_str(),
+        dbname = to.dbname.as_str(),
+        writes = writes
+    );
+    let (waited, ended, operators) = leave(hub, &sources, options.timeout).await;
+    drop(claimed);
+    Ok(Outcome {
+        names,
+        to,
+        writable: options.writable,
+        changed: true,
+        since: Some(since),
+        waited,
+        ended,
+        operators,
+        told,
+    })
+}
+
+async fn back(hub: &Arc<Hub>, who: Who, name: &str, timeout: Duration) -> Result<Outcome, Report> {
+    let database = known(hub, name)?;
+    let from = configured_place(hub, &database);
+    no_move(hub, name, &[&from, &place_of(&database)])?;
+    let claimed = hub.gates.claim_reroute(name, &from, &place_of(&database), &who).map_err(of_gate)?;
+    let mut reroutes = hub.gates.reroutes();
+    let Some(at) = reroutes.iter().position(|one| one.from.contains(&from)) else {
+        return Ok(unchanged(hub, &database, from, true, None));
+    };
+    let old = reroutes.remove(at);
+    let sources: Vec<_> =
+        hub.databases.all().into_iter().filter(|one| old.from.contains(&configured_place(hub, one))).collect();
+    let told = put_in_force(hub, reroutes).await?;
+    let names: Vec<String> = sources.iter().map(|one| one.name.to_string()).collect();
+    let event = Event::new(Kind::Rerouted, "clients are led back").about_all(named(&sources));
+    publish!(hub.events, warn, event.by(&who.user), cluster = from.cluster.as_str(), dbname = from.dbname.as_str());
+    let (waited, ended, operators) = leave(hub, &sources, timeout).await;
+    drop(claimed);
+    let since = Some(jiff::Timestamp::now());
+    Ok(Outcome { names, to: from, writable: true, changed: true, since, waited, ended, operators, told })
+}
+
+/// A move has its own way of leading clients elsewhere.
+fn no_move(hub: &Hub, name: &str, places: &[&ServerDatabase]) -> Result<(), Report> {
+    let Some(one) = places.iter().find_map(|place| hub.moves.concerning(place)) else { return Ok(()) };
+    let error = one.in_the_way(name);
+    Err(Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))
+}
+
+fn unchanged(
+    hub: &Hub,
+    database: &Arc<Database>,
+    to: ServerDatabase,
+    writable: bool,
+    since: Option<jiff::Timestamp>,
+) -> Outcome {
+    let names = siblings(hub, database).iter().map(|one| one.name.to_string()).collect();
+    let (waited, told) = (Duration::ZERO, Vec::new());
+    Outcome { names, to, writable, changed: false, since, waited, ended: 0, operators: 0, told }
+}
+
+/// Saves reroutes, and has the names lead by them.
+///
+/// # Errors
+/// They could not be saved, and nothing has changed; or the process is stopping.
+pub async fn put_in_force(hub: &Arc<Hub>, reroutes: Vec<Reroute>) -> Result<Vec<String>, Report> {
+    hub.gates.save_reroutes(reroutes.clone()).await.map_err(of_gate)?;
+    let (tell, told) = oneshot::channel();
+    hub.control.send(Control::Reroute(reroutes, tell)).await.map_err(stopping)?;
+    told.await.map_err(stopping)
+}
+
+/// Whether the database is there, and can be written to if that is wanted.
+async fn is_there(hub: &Arc<Hub>, cluster: &Arc<Cluster>, to: &ServerDatabase, writable: bool) -> Result<(), Report> {
+    let Some((_, tls)) = hub.databases.cluster(&to.cluster) else { return Ok(()) };
+    if writable && cluster.primary().is_none() {
+        let text = format!("cluster \"{}\" has no primary now", to.cluster);
+        return Err(Report::error("55000", text).with_detail(Some("Clients could not write there.".to_owned())));
+    }
+    let is_up =
+        |at: &usize| cluster.upstreams.get(*at).is_some_and(|one| matches!(one.role(), Role::Primary | Role::Replica));
+    let primary = cluster.primary().into_iter();
+    let mut last = None;
+    for at in primary.chain(0..cluster.upstreams.len()).filter(is_up) {
+        for mut login in monitor_logins(&hub.setup.load(), cluster, tls.clone(), at) {
+            login.dbname.clone_from(&to.dbname);
+            match login.run(&[]).await {
+                Ok(_) => return Ok(()),
+                Err(LoginError::Refused(body)) if ErrorFields::new(&body).code() == b"3D000" => {
+                    let text = format!("database \"{}\" does not exist on cluster \"{}\"", to.dbname, to.cluster);
+                    return Err(Report::error("3D000", text));
+                }
+                Err(error) => last = Some(error.to_string()),
+            }
+        }
+    }
+    let text = format!("no server of cluster \"{}\" can be reached", to.cluster);
+    Err(Report::error("55000", text).with_detail(last))
+}
+
+fn is_of(client: &Client, databases: &[Arc<Database>]) -> bool {
+    client.database.as_ref().is_some_and(|own| databases.iter().any(|database| Arc::ptr_eq(database, own)))
+}
+
+/// Whether it holds a server connection to what its database's name has led to before.
+pub fn is_left_behind(client: &Client) -> bool {
+    client.cancel.borrow().as_ref().is_some_and(|held| held.pool.closes(held.server.generation))
+}
+
+/// Waits until nobody is on the database that the names have led to before; ends who is still there after a time. Operators stay.
+async fn leave(hub: &Arc<Hub>, databases: &[Arc<Database>], timeout: Duration) -> (Duration, usize, usize) {
+    let began = Instant::now();
+    let mut ended = 0;
+    loop {
+        let late = began.elapsed() >= timeout;
+        let end = late && ended == 0;
+        let databases = databases.to_vec();
+        let counts = hub.on_every_core(move |core| {
+            let clients = core.clients();
+            let behind = clients.iter().filter(|client| is_of(client, &databases) && is_left_behind(client));
+            let (operators, others): (Vec<_>, Vec<_>) = behind.partition(|client| client.operator);
+            for client in &others {
+                if end {
+                    end_session(client);
+                } else if client.phase.get() == Phase::Idle {
+                    client.ask_turn();
+                }
+            }
+            (others.len(), operators.len())
+        });
+        let (others, operators) = counts.await.into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if end {
+            ended = others;
+        }
+        if others == 0 || began.elapsed() >= timeout.saturating_add(END_PATIENCE) {
+            return (began.elapsed(), ended, operators);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Has clients look where their names lead now.
+pub(super) async fn tell(hub: Arc<Hub>) {
+    let all = hub.databases.all();
+    choose_again(&hub, all.clone()).await;
+    for database in all.iter().filter(|one| one.gate.is_another()) {
+        tell_flip(&hub, Arc::clone(&database.gate)).await;
+    }
+}
+
+fn end_session(client: &std::rc::Rc<Client>) {
+    if client.phase.get() == Phase::Active {
+        drop(client.send_cancel());
+    }
+    let report = Report::fatal("57P01", "terminating connection due to administrator command");
+    let detail = format!("The name \"{}\" leads to another database now.", client.database_name);
+    client.ask(Ask::End { report: report.with_detail(Some(detail)), now: true });
+}
+
+/// How long is waited if nobody says, for the documentation.
+pub fn usual_timeout() -> String {
+    show_duration(TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)], back: bool) -> Result<Options, &'static str> {
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Options::read(&pairs, back).map_err(|report| report.code)
+    }
+
+    #[test]
+    fn a_copy_is_read_only_unless_somebody_says_otherwise() {
+        assert_eq!(read(&[], false).map(|options| options.writable), Ok(false));
+        for (value, writable) in [("allow", true), ("ON", true), ("reject", false), ("off", false)] {
+            assert_eq!(read(&[("Writes", value)], false).map(|options| options.writable), Ok(writable));
+        }
+        assert_eq!(read(&[("writes", "sometimes")], false), Err("22023"));
+        assert_eq!(read(&[("writes", "allow"), ("WRITES", "allow")], false), Err("22023"));
+        assert_eq!(read(&[("writes", "allow")], true), Err("22023"));
+        assert_eq!(read(&[("timeout", "5s")], true).map(|options| options.timeout), Ok(Duration::from_secs(5)));
+        assert_eq!(read(&[("timeout", "2d")], true), Err("22023"));
+        assert_eq!(read(&[("dbname", "")], false), Err("22023"));
+        assert_eq!(read(&[("message", "a\nb")], false), Err("22023"));
+    }
+}
