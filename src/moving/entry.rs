@@ -32,6 +32,8 @@ pub struct Entry {
 pub enum What {
     /// Another server of the cluster becomes the primary.
     Switchover(Switchover),
+    /// Another one of several primaries is used.
+    Activate(Activate),
 }
 
 impl What {
@@ -39,6 +41,7 @@ impl What {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Switchover(_) => "SWITCHOVER",
+            Self::Activate(_) => "ACTIVATE",
         }
     }
 
@@ -46,6 +49,7 @@ impl What {
     pub fn from(&self) -> &str {
         match self {
             Self::Switchover(switchover) => &switchover.from,
+            Self::Activate(activate) => &activate.from,
         }
     }
 
@@ -53,6 +57,7 @@ impl What {
     pub fn to(&self) -> &str {
         match self {
             Self::Switchover(switchover) => &switchover.to,
+            Self::Activate(activate) => &activate.to,
         }
     }
 
@@ -60,6 +65,7 @@ impl What {
     pub fn step(&self) -> Step {
         match self {
             Self::Switchover(switchover) => switchover.step,
+            Self::Activate(activate) => activate.step,
         }
     }
 }
@@ -69,6 +75,7 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switchover(one) => write!(f, "SWITCHOVER {} TO {}", one.database, one.to),
+            Self::Activate(one) => write!(f, "ACTIVATE {} ON {}", one.database, one.to),
         }
     }
 }
@@ -81,6 +88,14 @@ pub enum Step {
     Check,
     /// Writes are held, and open transactions may end.
     Hold,
+    /// The databases are read-only on the server that is left.
+    Down,
+    /// No session is left there that could write.
+    Stat,
+    /// The other server has everything that was written.
+    Drain,
+    /// The databases take writes there: from here on there is no way back.
+    Up,
     /// The old primary takes no writes any more.
     Fence,
     /// The target replays what the old primary has written.
@@ -103,6 +118,10 @@ impl Step {
         match self {
             Self::Check => "check",
             Self::Hold => "hold",
+            Self::Down => "down",
+            Self::Stat => "stat",
+            Self::Drain => "drain",
+            Self::Up => "up",
             Self::Fence => "fence",
             Self::Replay => "replay",
             Self::Promote => "promote",
@@ -136,6 +155,26 @@ pub struct Switchover {
     /// What a failure leads to.
     pub on_failure: OnFailure,
     /// How long it may take.
+    #[serde(with = "millis")]
+    pub timeout: Duration,
+}
+
+/// Another one of several servers that replicate each other's writes is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activate {
+    /// The database by which the command names the cluster.
+    pub database: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The server that is used when it begins, as SHOW UPSTREAMS names it.
+    pub from: String,
+    /// The server that is to be used.
+    pub to: String,
+    /// Written before it is taken.
+    pub step: Step,
+    /// Databases whose gates this move has closed, and opens again.
+    pub closed: Vec<String>,
+    /// How long it may take until the other server takes writes.
     #[serde(with = "millis")]
     pub timeout: Duration,
 }

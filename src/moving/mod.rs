@@ -13,5 +13,5 @@ mod error;
 mod journal;
 
 pub use crate::moving::desk::{Move, Moves};
-pub use crate::moving::entry::{End, Entry, Line, OnFailure, Retired, Scope, Status, Step, Switchover, What};
+pub use crate::moving::entry::{Activate, End, Entry, Line, OnFailure, Retired, Scope, Status, Step, Switchover, What};
 pub use crate::moving::error::MoveError;

@@ -17,6 +17,18 @@ impl Cluster {
         *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = Some((from, to));
     }
 
+    /// Of several primaries that one is used from now on. The handover is still to be ended.
+    pub fn use_primary(&self, to: usize) {
+        self.begin_handover(to, to);
+        self.elect_again();
+    }
+
+    /// The server that is used as long as a handover between several primaries goes on, whatever their settings are meanwhile.
+    pub(super) fn held_primary(&self, claims: &[Claim]) -> Option<usize> {
+        let (from, _) = (*self.handover.lock().unwrap_or_else(PoisonError::into_inner))?;
+        claims.iter().map(|claim| claim.at).find(|at| *at == from)
+    }
+
     /// That is over: the old one is not the primary any more up to that timeline, or nothing has come of it.
     pub fn end_handover(&self, timeline: Option<u32>) {
         let ended = self.handover.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -123,6 +135,23 @@ mod tests {
         cluster.begin_handover(1, 0);
         cluster.end_handover(None);
         cluster.seen(1, &promoted(2));
+        assert_eq!(cluster.primary(), Some(1));
+    }
+
+    #[test]
+    fn of_several_primaries_the_one_that_is_left_is_used_until_the_other_one_is_up() {
+        let cluster = cluster(&[(Role::Primary, 100), (Role::Primary, 100)]).with_several_primaries(true);
+        cluster.elect_again();
+        assert_eq!(cluster.primary(), Some(0));
+        cluster.begin_handover(0, 1);
+        let down = Look { read_only: true, ..look(Role::Primary, 100) };
+        cluster.seen(0, &down);
+        assert_eq!(cluster.primary(), Some(0));
+        cluster.use_primary(1);
+        assert_eq!(cluster.primary(), Some(1));
+        cluster.end_handover(None);
+        assert_eq!(cluster.primary(), Some(1));
+        cluster.seen(0, &look(Role::Primary, 100));
         assert_eq!(cluster.primary(), Some(1));
     }
 }

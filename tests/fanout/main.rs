@@ -9,6 +9,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod activate;
 mod leftover;
 mod stand;
 mod together;

@@ -26,6 +26,7 @@ impl Stand {
                 let roles = [
                     Role::new("bot"),
                     Role::new("monitor").option("IN ROLE pg_monitor"),
+                    Role::new("mover").superuser(),
                     Role::new("dba").superuser(),
                     Role::new("repl").superuser(),
                 ];
@@ -58,7 +59,7 @@ impl Stand {
         let config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\n\
              admin_users = [\"dba\"]\noperators = [\"dba\", \"bot_owner\"]\n\
-             [clusters.home]\nupstreams = [{}]\nmonitor_user = \"monitor\"\nmonitor_interval = \"300ms\"\n{of_cluster}\n\
+             [clusters.home]\nupstreams = [{}]\nmonitor_user = \"monitor\"\nswitchover_user = \"mover\"\nmonitor_interval = \"300ms\"\n{of_cluster}\n\
              [databases.bot]\n",
             upstreams.join(", ")
         );

@@ -6,7 +6,7 @@ use crate::admin::reroute::RerouteCommand;
 use crate::admin::settings::{Scalar, Setting};
 use crate::admin::table::Column;
 use crate::gate::{Target, Verb, Wait};
-use crate::proxy::moving::switchover;
+use crate::proxy::moving::{activate, switchover};
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct GateCommand {
 pub enum MoveCommand {
     /// SWITCHOVER
     Switchover(switchover::Request),
+    /// ACTIVATE.
+    Activate(activate::Request),
 }
 
 /// What SHOW shows.
@@ -202,6 +204,7 @@ impl Command {
                 Verb::Online => "ONLINE",
             },
             Self::Move(MoveCommand::Switchover(_)) => "SWITCHOVER",
+            Self::Move(MoveCommand::Activate(_)) => "ACTIVATE",
             Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) => "MAINTENANCE",
             Self::Reroute(_) => "REROUTE",
             Self::Control(control) => control.tag(),

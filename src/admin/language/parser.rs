@@ -12,7 +12,7 @@ use crate::admin::show::sockets;
 use crate::config::{parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
-use crate::proxy::moving::switchover;
+use crate::proxy::moving::{activate, switchover};
 use crate::proxy::reroute;
 use crate::proxy::reroute::Destination;
 
@@ -154,6 +154,7 @@ impl Parser<'_> {
             "online" => self.gate(Verb::Online),
             "switchover" => self.switchover(),
             "reroute" => self.reroute(),
+            "activate" => self.activate(),
             "pause" => control(Control::Pause(self.optional_name()?)),
             "resume" => control(Control::Resume(self.optional_name()?)),
             "kill" => control(Control::Kill(self.optional_name()?)),
@@ -305,6 +306,22 @@ impl Parser<'_> {
         let to = self.server()?;
         let options = if self.keyword("with") { self.options(switchover::is_flag)? } else { Vec::new() };
         Ok(Command::Move(MoveCommand::Switchover(switchover::Request { database, to, options })))
+    }
+
+    /// `db ON server [WITH (…)]`
+    fn activate(&mut self) -> Result<Command, Report> {
+        if self.peek().is_none() {
+            let hint = "For example: ACTIVATE app ON 10.0.0.2:5432. SHOW UPSTREAMS lists the servers.";
+            let report = Report::error("42601", "ACTIVATE needs the name of a database, and ON a server");
+            return Err(self.here(report.with_hint(Some(hint.into()))));
+        }
+        let database = self.name()?;
+        if !self.keyword("on") {
+            return Err(self.unexpected());
+        }
+        let to = self.server()?;
+        let options = if self.keyword("with") { self.options(switchover::is_flag)? } else { Vec::new() };
+        Ok(Command::Move(MoveCommand::Activate(activate::Request { database, to, options })))
     }
 
     /// `host[:port]`

@@ -6,7 +6,7 @@ use super::table::{Cell, Column, Table, columns};
 use crate::gate::{Target, Verb};
 use crate::moving::{Entry, Line, Move, Status};
 use crate::protocol::{Report, Severity};
-use crate::proxy::moving::switchover;
+use crate::proxy::moving::{activate, switchover};
 use crate::shared::Hub;
 
 /// Columns of the answer: what was found, and the steps that were taken.
@@ -20,12 +20,18 @@ pub(super) const MOVES: &[Column] = columns![
 
 /// Begins a move and follows it. It goes on when this is dropped.
 pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table, Report> {
-    let MoveCommand::Switchover(request) = command;
+    let (words, database, to) = match command {
+        MoveCommand::Switchover(request) => ("SWITCHOVER", &request.database, &request.to),
+        MoveCommand::Activate(request) => ("ACTIVATE", &request.database, &request.to),
+    };
     tracing::warn!(
-        event = "move_command", user = %caller.who.user, client = %caller.address(), database = %request.database,
-        "SWITCHOVER {} TO {}", quoted_name(&request.database), quoted_name(&request.to)
+        event = "move_command", user = %caller.who.user, client = %caller.address(), database = %database,
+        "{words} {}: {}", quoted_name(database), quoted_name(to)
     );
-    let one = switchover::begin(&caller.hub, request, caller.who.clone())?;
+    let one = match command {
+        MoveCommand::Switchover(request) => switchover::begin(&caller.hub, request, caller.who.clone())?,
+        MoveCommand::Activate(request) => activate::begin(&caller.hub, request, caller.who.clone())?,
+    };
     let entry = one.entry();
     if entry.scope.databases.len() > 1 {
         let all: Vec<_> = entry.scope.databases.iter().map(|database| format!("\"{}\"", database.dbname)).collect();

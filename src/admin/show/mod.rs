@@ -42,6 +42,7 @@ const HELP: &str = "
 \tONLINE db|*
 \tSWITCHOVER db TO host:port [WITH (timeout '30s', hold_timeout '1min', drain_timeout '10s',
 \t    on_timeout revert|cancel, on_failure back|hold, primary 'host:port', dry_run)]
+\tACTIVATE db ON host:port [WITH (timeout '30s', dry_run)]
 \tSHOW MOVES
 \tREROUTE db TO cluster [WITH (writes reject|allow, dbname 'name', message 'text', timeout '30s')]
 \tREROUTE db BACK [WITH (timeout '30s')]

@@ -35,8 +35,12 @@ fn every_commented_key_says_its_default() {
     let config = read(&uncommented()).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // Keys that show something because their default shows nothing.
-    let examples: Vec<&str> =
-        Config::general_keys().chain(User::KEYS).filter(|key| !key.example.is_empty()).map(|key| key.name).collect();
+    let examples: Vec<&str> = Config::general_keys()
+        .chain(User::KEYS)
+        .chain(Cluster::KEYS)
+        .filter(|key| !key.example.is_empty())
+        .map(|key| key.name)
+        .collect();
     for (now, before) in config
         .entries()
         .iter()

@@ -1,10 +1,11 @@
 //! The steps of moves: what [`crate::moving`] writes down is done here.
 //!
-//! [`switchover`] makes another server of a cluster its primary. [`hold`] closes and opens gates for a move, [`talk`] asks the servers
+//! [`switchover`] makes another server of a cluster its primary, [`activate`] has another one of several primaries used. [`hold`] closes and opens gates for a move, [`talk`] asks the servers
 //! that it is about. A move runs as a task of its own: whoever gave the command follows it, and it goes on without them. What an
 //! earlier life of the process has left unfinished is taken up at the start ([`resume`]). [`retired`] looks after servers that were
 //! the primary before.
 
+pub mod activate;
 mod hold;
 mod retired;
 pub mod switchover;
@@ -35,9 +36,12 @@ pub fn prepare(moves: &Moves, cluster: &Cluster) {
         }
     }
     for entry in moves.all().into_iter().filter(|entry| entry.end.is_none()) {
-        let What::Switchover(one) = &entry.what;
-        let ends = (cluster.find_server(&one.from), cluster.find_server(&one.to));
-        if let (true, true, (Some(from), Some(to))) = (one.cluster == cluster.name, one.step >= Step::Fence, ends) {
+        let (name, began) = match &entry.what {
+            What::Switchover(one) => (&one.cluster, one.step >= Step::Fence),
+            What::Activate(one) => (&one.cluster, one.step >= Step::Down),
+        };
+        let ends = (cluster.find_server(entry.what.from()), cluster.find_server(entry.what.to()));
+        if let (true, true, (Some(from), Some(to))) = (*name == cluster.name, began, ends) {
             cluster.begin_handover(from, to);
         }
     }
@@ -51,9 +55,16 @@ pub fn resume(hub: &Arc<Hub>) {
     };
     let mut known = BTreeSet::new();
     for one in hub.moves.take_up(names) {
-        let What::Switchover(switchover) = one.entry().what;
-        known.extend(switchover.closed);
-        switchover::resume(hub, one);
+        match one.entry().what {
+            What::Switchover(switchover) => {
+                known.extend(switchover.closed);
+                switchover::resume(hub, one);
+            }
+            What::Activate(activate) => {
+                known.extend(activate.closed.iter().cloned());
+                activate::resume(hub, one, &activate);
+            }
+        }
     }
     for row in hub.gates.show() {
         let by_move = row.terms.as_ref().is_some_and(|terms| terms.who == mover());

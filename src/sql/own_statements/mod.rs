@@ -8,6 +8,7 @@
 //!
 //! Names and values go through [`quote`](crate::sql::lex::quote).
 
+pub mod activate;
 pub mod fanout;
 pub mod moving;
 pub mod roles;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<(&'static str, String)> {
     let list = super::RefusalList::default();
     let mut all = crate::sql::own_statements::servers::all();
     all.extend(crate::sql::own_statements::moving::all());
+    all.extend(crate::sql::own_statements::activate::all());
     all.extend(crate::sql::own_statements::fanout::all());
     all.extend(crate::sql::own_statements::roles::all());
     all.extend(crate::sql::own_statements::settings::all());
@@ -59,7 +61,8 @@ mod tests {
         "DECLARE ",
         "UNION ",
     ];
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 11] = [
+        "SET pgsluice.fanout",
         "SELECT 0\\0",
         "SELECT 1\\0",
         "SET TRANSACTION {what}",

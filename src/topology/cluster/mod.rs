@@ -492,7 +492,9 @@ impl Cluster {
         *decided = decided.filter(|at| stands(*at));
         match *decided {
             Some(at) => Leader::One(at),
-            None if self.multi_primary => elect_active(before, counted),
+            None if self.multi_primary => {
+                self.held_primary(counted).map_or_else(|| elect_active(before, counted), Leader::One)
+            }
             None => elect(before, self.newest.load(SeqCst), counted),
         }
     }

@@ -96,7 +96,7 @@ async fn ask(talk: &mut Talk, sql: String, version: u64) -> Result<Server, Strin
 
 /// The server processes behind this proxy's connections to the primary. Those of operators, whom no gate keeps from writing, only
 /// `with_operators`.
-pub(super) async fn back_ends(hub: &Hub, servers: &Servers, with_operators: bool) -> Vec<u32> {
+pub(in crate::proxy::moving) async fn back_ends(hub: &Hub, servers: &Servers, with_operators: bool) -> Vec<u32> {
     let addresses: Vec<_> = servers
         .all(hub)
         .into_iter()

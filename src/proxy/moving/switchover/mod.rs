@@ -7,12 +7,12 @@
 
 mod checks;
 pub(in crate::proxy::moving) mod fence;
-mod findings;
+pub(in crate::proxy::moving) mod findings;
 mod options;
 mod program;
 mod promote;
 mod run;
-mod steps;
+pub(in crate::proxy::moving) mod steps;
 
 use std::sync::Arc;
 
@@ -41,16 +41,16 @@ pub struct Request {
 
 /// A cluster, and two of its servers.
 #[derive(Clone)]
-struct Servers {
-    cluster: Arc<Cluster>,
+pub(in crate::proxy::moving) struct Servers {
+    pub(in crate::proxy::moving) cluster: Arc<Cluster>,
     /// The primary.
-    from: usize,
+    pub(in crate::proxy::moving) from: usize,
     /// The server that is to be it.
-    to: usize,
+    pub(in crate::proxy::moving) to: usize,
 }
 
 impl Servers {
-    fn name(&self, at: usize) -> String {
+    pub(in crate::proxy::moving) fn name(&self, at: usize) -> String {
         self.cluster.upstreams.get(at).map(|upstream| upstream.address.to_string()).unwrap_or_default()
     }
 
@@ -143,7 +143,7 @@ fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
 
 /// Takes up one that an earlier life of the process has begun.
 pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>) {
-    let What::Switchover(known) = one.entry().what;
+    let What::Switchover(known) = one.entry().what else { return };
     let cluster = hub.databases.cluster(&known.cluster).map(|(cluster, _)| cluster);
     let servers = cluster.and_then(|cluster| {
         let (from, to) = (cluster.find_server(&known.from)?, cluster.find_server(&known.to)?);

@@ -31,6 +31,8 @@ const TELLS: Duration = Duration::from_secs(10);
 pub(super) struct Run {
     hub: Arc<Hub>,
     one: Arc<Move>,
+    /// What is known of it when this begins.
+    first: Switchover,
     servers: Servers,
     options: Options,
     old: Talk,
@@ -45,6 +47,7 @@ pub(super) struct Run {
 impl Run {
     /// None if no role is configured.
     pub(super) fn new(hub: Arc<Hub>, one: Arc<Move>, servers: Servers, options: Options) -> Option<Self> {
+        let What::Switchover(first) = one.entry().what else { return None };
         let old = Talk::with(&hub, &servers.cluster, servers.from)?;
         let target = Talk::with(&hub, &servers.cluster, servers.to)?;
         let setup = hub.setup.load_full();
@@ -66,7 +69,7 @@ impl Run {
             ("cluster", cluster),
         ];
         let values: Box<Values> = Box::new(values);
-        Some(Self { hub, one, servers, options, old, target, fence, promote, values, began: Instant::now() })
+        Some(Self { hub, one, first, servers, options, old, target, fence, promote, values, began: Instant::now() })
     }
 
     /// Looks, and then goes through all of it.
@@ -106,8 +109,10 @@ impl Run {
     }
 
     fn known(&self) -> Switchover {
-        let What::Switchover(known) = self.one.entry().what;
-        known
+        match self.one.entry().what {
+            What::Switchover(known) => known,
+            What::Activate(_) => self.first.clone(),
+        }
     }
 
     /// Writes down the step that comes next.
@@ -115,7 +120,7 @@ impl Run {
         self.began = Instant::now();
         self.one
             .note(|entry| {
-                let What::Switchover(known) = &mut entry.what;
+                let What::Switchover(known) = &mut entry.what else { return };
                 known.step = step;
                 change(known);
             })
@@ -177,7 +182,7 @@ impl Run {
             let all = [names, &late].concat();
             self.one
                 .note(|entry| {
-                    let What::Switchover(known) = &mut entry.what;
+                    let What::Switchover(known) = &mut entry.what else { return };
                     known.closed = all;
                 })
                 .await?;
@@ -217,7 +222,7 @@ impl Run {
         if let Some(lsn) = lsn {
             self.one
                 .note(|entry| {
-                    let What::Switchover(known) = &mut entry.what;
+                    let What::Switchover(known) = &mut entry.what else { return };
                     known.lsn = Some(lsn);
                 })
                 .await?;

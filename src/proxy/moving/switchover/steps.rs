@@ -9,15 +9,15 @@ use crate::moving::{Move, MoveError, Step};
 
 /// Why it does not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) sqlstate: &'static str,
-    pub(super) why: String,
+pub(in crate::proxy::moving) struct Failure {
+    pub(in crate::proxy::moving) sqlstate: &'static str,
+    pub(in crate::proxy::moving) why: String,
     /// It would be wrong to open the databases again.
-    pub(super) stays_closed: bool,
+    pub(in crate::proxy::moving) stays_closed: bool,
 }
 
 impl Failure {
-    pub(super) fn new(sqlstate: &'static str, why: impl Into<String>) -> Self {
+    pub(in crate::proxy::moving) fn new(sqlstate: &'static str, why: impl Into<String>) -> Self {
         Self { sqlstate, why: why.into(), stays_closed: false }
     }
 }
@@ -39,7 +39,7 @@ impl From<GateError> for Failure {
 }
 
 /// Runs a step for as long as there is time and nobody calls the move off.
-pub(super) async fn bounded<T>(
+pub(in crate::proxy::moving) async fn bounded<T>(
     one: &Move,
     until: Instant,
     step: Step,

@@ -1,0 +1,155 @@
+//! ACTIVATE: of several servers that replicate each other's writes, another one is used.
+//!
+//! The order is that of whoever does it by hand: writes of the cluster's databases are held; on the active server they go *down*
+//! (read-only by ALTER DATABASE, which outlives a reboot) and other sessions are ended until none is left; what was written *drains* to
+//! the other server; there they go *up*; and the held writes go on. Until then any failure leads back. From then on it only goes
+//! forward: the former server stays down, so that there are never two active ones. [`run`] takes the steps, [`servers`] asks.
+
+mod run;
+mod servers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::parse_duration;
+use crate::gate::Who;
+use crate::moving::{Activate, End, Line, Move, Scope, Step, What};
+use crate::protocol::Report;
+use crate::proxy::moving::hold;
+use crate::proxy::moving::switchover::Servers;
+use crate::shared::Hub;
+use run::Run;
+
+/// How long it may take, if the command does not say.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// A database of the cluster, as clients name it.
+    pub database: String,
+    /// The server that is to be used, as SHOW UPSTREAMS names it.
+    pub to: String,
+    /// What stands in WITH (…).
+    pub options: Vec<(String, String)>,
+}
+
+/// See [`Request::options`].
+struct Options {
+    timeout: Duration,
+    dry_run: bool,
+}
+
+impl Options {
+    fn read(options: &[(String, String)]) -> Result<Self, Report> {
+        let mut read = Self { timeout: TIMEOUT, dry_run: false };
+        for (name, value) in options {
+            let wrong = |hint: String| {
+                Report::error("22023", format!("invalid value for option \"{name}\": \"{value}\""))
+                    .with_hint(Some(hint))
+            };
+            match name.to_ascii_lowercase().as_str() {
+                "timeout" => read.timeout = parse_duration(value).map_err(wrong)?,
+                "dry_run" => match value.to_ascii_lowercase().as_str() {
+                    "on" | "true" => read.dry_run = true,
+                    "off" | "false" => read.dry_run = false,
+                    _ => return Err(wrong("Available values: on, off.".to_owned())),
+                },
+                _ => {
+                    let report = Report::error("22023", format!("unrecognized option \"{name}\""));
+                    return Err(report.with_hint(Some("Options are timeout and dry_run.".to_owned())));
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Begins, or with `dry_run` only looks. Asking for the server that is used succeeds and does nothing.
+///
+/// # Errors
+/// 3D000, 42704: there is no such database or server. 22023: the options. 55000: the cluster has one primary, or none is known. 55006:
+/// another move is under way.
+pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
+    let options = Options::read(&request.options)?;
+    let servers = servers_of(hub, request)?;
+    let what = What::Activate(Activate {
+        database: request.database.clone(),
+        cluster: servers.cluster.name.clone(),
+        from: servers.name(servers.from),
+        to: servers.name(servers.to),
+        step: Step::Check,
+        closed: Vec::new(),
+        timeout: options.timeout,
+    });
+    if servers.from == servers.to {
+        let one = hub.moves.rehearse(what, who);
+        one.tell(Line::step(Step::Check, Duration::ZERO, format!("{} is used already", servers.name(servers.to))));
+        let ended = one.clone();
+        tokio::spawn(async move {
+            let end = End { at: jiff::Timestamp::now(), done: true, why: None, sqlstate: "00000".to_owned() };
+            ended.end(end).await;
+        });
+        return Ok(one);
+    }
+    let one = if options.dry_run {
+        hub.moves.rehearse(what, who)
+    } else {
+        let gates = hold::gates_of(hub, std::slice::from_ref(&servers.cluster));
+        let scope = Scope {
+            clusters: vec![servers.cluster.name.clone()],
+            databases: gates.iter().map(|gate| gate.place().clone()).collect(),
+        };
+        let names = gates.iter().flat_map(|gate| gate.names()).collect();
+        let begun = hub.moves.begin(what, scope, (&request.database, names), who);
+        begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))?
+    };
+    let run = Run::new(hub.clone(), one.clone(), servers)
+        .ok_or_else(|| Report::error("55000", "no role is configured that could log in to the servers"))?;
+    tokio::spawn(run.begin(options.dry_run));
+    Ok(one)
+}
+
+fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
+    let Some(database) = hub.databases.get(&request.database) else {
+        return Err(Report::error("3D000", format!("database \"{}\" does not exist", request.database)));
+    };
+    let cluster = database.setup().cluster.clone();
+    let name = &cluster.name;
+    if !cluster.has_several_primaries() {
+        let text = format!("cluster \"{name}\" has one primary");
+        let hint = "SWITCHOVER makes another server the primary; multi_primary = true says that several take writes.";
+        return Err(Report::error("55000", text).with_hint(Some(hint.to_owned())));
+    }
+    let names: Vec<_> = cluster.upstreams.iter().map(|one| one.address.to_string()).collect();
+    let Some(to) = cluster.find_server(&request.to) else {
+        let text = format!("cluster \"{name}\" has no server \"{}\"", request.to);
+        return Err(Report::error("42704", text).with_hint(Some(format!("Its servers are {}.", names.join(", ")))));
+    };
+    let Some(from) = cluster.primary() else {
+        let text = format!("cluster \"{name}\" has no server that could be left: none is known to take writes");
+        return Err(Report::error("55000", text));
+    };
+    if !cluster.claims_to_be_primary(to) {
+        let text = format!("{} is not known to be a primary", request.to);
+        return Err(Report::error("55000", text));
+    }
+    Ok(Servers { cluster, from, to })
+}
+
+/// Takes up one that an earlier life of the process has begun.
+pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>, known: &Activate) {
+    let cluster = hub.databases.cluster(&known.cluster).map(|(cluster, _)| cluster);
+    let servers = cluster.and_then(|cluster| {
+        let (from, to) = (cluster.find_server(&known.from)?, cluster.find_server(&known.to)?);
+        Some(Servers { cluster, from, to })
+    });
+    match servers.and_then(|servers| Run::new(hub.clone(), one.clone(), servers)) {
+        Some(run) => drop(tokio::spawn(run.resume())),
+        // Its databases stay closed: a person has to look.
+        None => {
+            let command = one.entry().what;
+            tracing::error!(event = "move_not_resumed", "{command}: the configuration has its servers no more");
+        }
+    }
+}
