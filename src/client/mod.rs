@@ -31,8 +31,7 @@ use std::sync::Arc;
 
 use crate::client::checkout::Checkout;
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::pending_reply_pool::Spares;
-use crate::client::conversation::protocol_state::{Flow, Settling};
+use crate::client::conversation::protocol_state::{Conversation, Settling};
 use crate::client::io::Io;
 use crate::client::maintenance::Maintenance;
 use crate::client::prepared::protocol_names::Names;
@@ -63,12 +62,11 @@ impl From<Report> for End {
 /// See the module. Each part owns what it is named after.
 pub struct Session {
     core: Rc<Core>,
-    spares: Rc<Spares>,
     me: Rc<Client>,
     db: Arc<Database>,
     account: Account,
     io: Io,
-    flow: Flow,
+    conversation: Conversation,
     lease: Lease,
     checkout: Checkout,
     settings: Settings,
@@ -82,6 +80,6 @@ mod tests {
     #[test]
     fn a_session_stays_small() {
         let bytes = size_of::<super::Session>();
-        assert!(bytes <= 1200, "{bytes} bytes, for each idle client: box what only some have");
+        assert!(bytes <= 1184, "{bytes} bytes, for each idle client: box what only some have");
     }
 }

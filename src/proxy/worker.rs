@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::listen::{Accepted, Listener};
 use super::{janitor, open_files, peers};
-use crate::client::conversation::pending_reply_pool::Spares;
+use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
 use crate::shared::clock::Woken;
 use crate::shared::{Core, Hub, Job, Phase, Setup};

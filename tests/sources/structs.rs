@@ -2,12 +2,12 @@
 
 use crate::{Source, code, is_test, sources};
 
-/// Fields of a struct on a client's path. To be lowered to 12, never raised.
-const FIELDS: usize = 44;
-/// Booleans among them: more are an enum that nobody has written yet. To be lowered to 2, never raised.
-const BOOLEANS: usize = 22;
+/// Fields of a struct on a client's path.
+const FIELDS: usize = 12;
+/// Booleans among them: more are an enum that nobody has written yet.
+const BOOLEANS: usize = 2;
 /// Fields on a client's path that can be reached from beyond their own folder. To be lowered, never raised.
-const REACHABLE: usize = 96;
+const REACHABLE: usize = 61;
 
 /// A struct with named fields.
 struct Fields<'a> {
@@ -50,7 +50,7 @@ fn on_clients_path() -> Vec<(Source, String)> {
 }
 
 #[test]
-fn no_struct_on_a_clients_path_grows() {
+fn no_struct_on_a_clients_path_has_more_than_12_fields_or_2_booleans() {
     let mut known = 0;
     for (source, code) in on_clients_path() {
         for Fields { name, fields } in structs(&code) {

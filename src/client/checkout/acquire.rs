@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-use super::backend_pid::{TRIES, Wish as ServerWish};
+use super::backend_pid::Wish as ServerWish;
 use super::lease::{Lease, OnReplica};
 use super::server_changed::Kept;
-use super::sync_settings::give_back;
 use crate::client::maintenance::barred::{barred, drop_unwanted};
 use crate::client::maintenance::refuse::ASKING_PATIENCE;
 use crate::client::startup::open::report_of;
@@ -24,8 +23,8 @@ use crate::server::guard::Kind;
 use crate::server::login::LoginError;
 use crate::server::pool::{Grant, Place};
 use crate::server::{AcquireError, Conn, Guarded, Pool, Unguarded};
+use crate::shared::Phase;
 use crate::shared::client::Aim;
-use crate::shared::{Phase, maintenance::kept_out::Fate};
 use crate::topology::{Avoid, Cluster, Standing};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
@@ -113,7 +112,7 @@ impl Session {
         }
         let kept = self.reuse_bound()?;
         if matches!(kept, Kept::Ready) {
-            self.flow.begun = false;
+            self.conversation.lease.begin_again();
             self.begin_anew();
             return Ok(());
         }
@@ -199,7 +198,7 @@ impl Session {
         if standing == Standing::Leads { self.enter_gate() } else { None }
     }
 
-    fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
+    pub(super) fn enter_gate(&mut self) -> Option<crate::gate::WriteTicket> {
         let lane = self.checkout.lane.take();
         let gate = self.gate_of_lease();
         let lane = lane.filter(|lane| gate.owns(lane)).unwrap_or_else(|| gate.lane(self.core.index));
@@ -228,128 +227,6 @@ impl Session {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
-    async fn take(&mut self, nature: Nature, deadline: Instant) -> Result<(), Denied> {
-        let core = self.core.index;
-        let mut refusal = None;
-        loop {
-            self.me.aim.set(Aim::Any);
-            if self.db.is_paused() {
-                let db = self.db.clone();
-                self.waiting(db.until_resumed(), deadline).await?;
-                continue;
-            }
-            let setup = self.db.setup();
-            // What the choice is made of is let go before anything is awaited.
-            let (route, maintenance) = {
-                let wish = self.wish(&setup.cluster, self.checkout.avoid);
-                (wish.route(nature), wish.state.mode.reports_read_only())
-            };
-            match route {
-                Route::Offline => return Err(Denied::refused(self.offline_report())),
-                Route::Wait => {
-                    // Every server that could serve it has said no.
-                    if let Some(denied) = refusal.take() {
-                        return Err(denied);
-                    }
-                    self.waiting(setup.cluster.news(LOOK_AGAIN), deadline).await?;
-                    self.checkout.avoid = Avoid::default();
-                }
-                Route::Write => {
-                    let Some(at) = setup.cluster.primary() else { continue };
-                    self.me.aim.set(Aim::Primary(short(at)));
-                    let pool = self.pool(at)?;
-                    let wish =
-                        self.bindings.wanted_server().map_or_else(|| self.checkout.identity.wish(), ServerWish::Waits);
-                    let idle = match wish {
-                        ServerWish::Any => pool.try_take(core),
-                        ServerWish::Rather(id) => Box::pin(self.take_certain(&pool, id, 0, deadline)).await?,
-                        ServerWish::Waits(id) => Box::pin(self.take_certain(&pool, id, TRIES, deadline)).await?,
-                        ServerWish::Unnamed => Some(Box::pin(self.take_to_signal(&pool, deadline)).await?),
-                    };
-                    let conn: Conn<Unguarded> = match idle {
-                        Some(conn) => conn,
-                        None => self.take_in_turn(&pool, deadline).await?,
-                    };
-                    let Some(conn) = self.fit(conn) else { continue };
-                    match self.enter_gate() {
-                        Some(ticket) => {
-                            self.lease = Lease::Write { conn, ticket };
-                            self.me.write_capable.set(true);
-                            return Ok(());
-                        }
-                        None => drop_unwanted(conn),
-                    }
-                }
-                Route::Allowed => {
-                    let Some(at) = setup.cluster.primary() else { continue };
-                    self.me.aim.set(Aim::Primary(short(at)));
-                    let pool = self.pool(at)?;
-                    let taken = async move { pool.take::<Unguarded>(core, deadline).await };
-                    let conn = self.waiting(taken, deadline).await?.map_err(|error| denied(&error))?;
-                    let Some(conn) = self.fit(conn) else { continue };
-                    self.db.gate.count_allowed();
-                    self.note_message_kept_out(Fate::Allowed);
-                    self.lease = Lease::Allowed { conn };
-                    return Ok(());
-                }
-                Route::GuardedPrimary => {
-                    let Some(at) = setup.cluster.primary() else { continue };
-                    self.me.aim.set(Aim::Primary(short(at)));
-                    let pool = self.pool(at)?;
-                    // A session's own will be so for longer than the maintenance: of the kind that can be opened again.
-                    if self.account.pool_mode() == PoolMode::Session || pool.guards_in_place() {
-                        if self.take_in_place(&pool, deadline).await? {
-                            return Ok(());
-                        }
-                        continue;
-                    }
-                    let mut conn = self.take_guarded(&pool, deadline).await?;
-                    if conn.server().in_recovery == Some(true) {
-                        // It was the primary, and has come back as something else.
-                        pool.watch().look_now();
-                        conn.close();
-                        self.waiting(tokio::time::sleep(PAUSE), deadline).await?;
-                        continue;
-                    }
-                    if !self.db.gate.state().mode.reports_read_only() {
-                        // The gate opened while this waited: what came to write may write.
-                        give_back(conn.into());
-                        continue;
-                    }
-                    self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
-                    return Ok(());
-                }
-                Route::Contested(at) => {
-                    self.me.aim.set(Aim::Contested(short(at)));
-                    let pool = self.pool(at)?;
-                    let conn = self.take_guarded(&pool, deadline).await?;
-                    self.lease = Lease::Guarded { conn, replica: None, maintenance: true };
-                    return Ok(());
-                }
-                Route::Replica(at) => {
-                    let Some(upstream) = setup.cluster.upstreams.get(at) else { continue };
-                    self.me.aim.set(Aim::Replica(short(at)));
-                    let pool = self.pool(at)?;
-                    match self.try_guarded(&pool, deadline).await? {
-                        Ok(conn) => {
-                            let replica = Some(OnReplica::new(at, upstream));
-                            self.lease = Lease::Guarded { conn, replica, maintenance };
-                            return Ok(());
-                        }
-                        // Another server may let it in: this one does not serve this transaction.
-                        Err(error) => {
-                            self.checkout.avoid.add(at);
-                            if !error.is_transient() {
-                                refusal = Some(denied(&AcquireError::Login(error)));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// One that another client has used is closed if this one wants its own.
     /// So is one whose server has turned while it was opened.
     pub(in crate::client) fn fit(&self, conn: Conn<Unguarded>) -> Option<Conn<Unguarded>> {
@@ -362,7 +239,7 @@ impl Session {
     }
 
     /// A guarded connection, waited for if need be.
-    async fn take_guarded(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Guarded>, Denied> {
+    pub(super) async fn take_guarded(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Guarded>, Denied> {
         if self.checkout.identity.wish() == ServerWish::Unnamed {
             return Box::pin(self.take_to_signal(pool, deadline)).await;
         }
@@ -373,7 +250,7 @@ impl Session {
     }
 
     /// The same where there may be another server to go to: the inner error is that of the first log-in that fails.
-    async fn try_guarded(
+    pub(super) async fn try_guarded(
         &mut self,
         pool: &Arc<Pool>,
         deadline: Instant,

@@ -40,19 +40,27 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a session knows of that.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(in crate::client) struct Identity {
     /// The server process id in the key that the client was told; None: its own number.
     told: Option<u32>,
     home: Option<Home>,
-    /// It, or its program, has asked before.
-    asks: bool,
-    /// It has asked itself.
-    knows: bool,
+    interest: Interest,
     /// What comes next asks.
     next: Process,
     /// It has waited for its home in vain, and has not had it since: another keeps it.
     tired: bool,
+}
+
+/// Who has asked for a process id before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Interest {
+    /// Nobody.
+    #[default]
+    None,
+    /// Its program, in another session.
+    OfProgram,
+    /// The session itself, which knows its process by that.
+    Own,
 }
 
 /// The server connection that a session wants, if it wants a certain one.
@@ -71,7 +79,8 @@ pub(in crate::client) enum Wish {
 impl Identity {
     /// That of a client that has been told so.
     pub(in crate::client) fn new(home: Option<Home>, asks: bool) -> Self {
-        Self { told: home.as_ref().map(Home::pid), home, asks, knows: false, next: Process::Any, tired: false }
+        let interest = if asks { Interest::OfProgram } else { Interest::None };
+        Self { told: home.as_ref().map(Home::pid), home, interest, next: Process::Any, tired: false }
     }
 
     /// This comes next, as far as it is known.
@@ -84,7 +93,7 @@ impl Identity {
     #[inline]
     pub(in crate::client) fn wish(&self) -> Wish {
         match &self.home {
-            Some(home) if self.next == Process::Any && !self.asks && !home.is_own() => Wish::Any,
+            Some(home) if self.next == Process::Any && self.interest == Interest::None && !home.is_own() => Wish::Any,
             None if self.next != Process::Signals => Wish::Any,
             home => self.wish_of(home.as_ref()),
         }
@@ -103,7 +112,7 @@ impl Identity {
     /// The home, unless it has been closed; and whether the session knows its process, and nobody else has been told of that.
     pub(super) fn home(&self) -> Option<(&Home, bool)> {
         let home = self.home.as_ref().filter(|home| !home.is_gone())?;
-        Some((home, self.knows))
+        Some((home, self.interest == Interest::Own))
     }
 
     /// What comes next signals processes, though it does not say so itself.
@@ -161,7 +170,7 @@ impl Session {
         }
         self.account.set_query_wait(patience);
         // Nothing of the client's runs on it yet: it is kept without the right to write.
-        self.flow.begun = true;
+        self.conversation.lease.note_begun(true);
         self.me.enter(Phase::Idle);
         let own = self.lease.server().map(|server| server.key.0);
         self.checkout.identity.told = own.filter(|pid| self.core.hub.keys.add(*pid, &self.me.secret, self.me.id));
@@ -213,7 +222,7 @@ impl Session {
     pub(in crate::client) fn settle_down(&mut self) {
         let next = std::mem::take(&mut self.checkout.identity.next);
         let identity = &mut self.checkout.identity;
-        if next == Process::Any && !identity.asks || identity.home.is_none() {
+        if next == Process::Any && identity.interest == Interest::None || identity.home.is_none() {
             return;
         }
         let Some(server) = self.lease.server() else { return };
@@ -223,8 +232,7 @@ impl Session {
         let has_it = identity.home.as_ref().is_some_and(|home| home.id() == server.id);
         identity.tired = !has_it && (identity.tired || next == Process::Asked);
         if next == Process::Asked {
-            identity.asks = true;
-            identity.knows = true;
+            identity.interest = Interest::Own;
             self.db.process_askers.remember(self.account.user(), &self.me.application_name.borrow());
         }
     }

@@ -9,6 +9,7 @@ mod operators_server;
 pub(in crate::client) mod server_changed;
 mod signals;
 pub(in crate::client) mod sync_settings;
+mod take;
 
 use std::sync::Arc;
 

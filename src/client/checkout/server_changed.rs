@@ -193,7 +193,7 @@ impl Session {
     /// Whether the client has said something that the server's socket has not taken yet. Data of a COPY can be called off.
     fn has_unsent(&self) -> bool {
         let unsent = self.io.requests.has_unsent();
-        unsent && !self.flow.copy.is_open() && self.maintenance.may_call_off()
+        unsent && !self.conversation.in_copy() && self.maintenance.may_call_off()
     }
 
     /// A statement may take no notice of a cancel request, or its client may not go on: the session is asked again.
@@ -248,7 +248,7 @@ impl Session {
         match self.standing() {
             Standing::Lost => Ok(Some(Next::News)),
             // The rest of a message of COPY has to follow, and what ends the COPY might be behind it.
-            standing if self.flow.copy.is_open() => Err(self.ends_with_server(standing)),
+            standing if self.conversation.in_copy() => Err(self.ends_with_server(standing)),
             _ => Ok(Some(Next::Wait)),
         }
     }
@@ -256,7 +256,10 @@ impl Session {
     /// Whether nothing has been sent over the connection since it was taken.
     fn is_unused(&self) -> bool {
         let unsent = self.io.requests.has_unsent();
-        matches!(self.lease, Lease::Write { .. }) && !self.flow.begun && !unsent && self.is_between_transactions()
+        matches!(self.lease, Lease::Write { .. })
+            && !self.conversation.lease.has_begun()
+            && !unsent
+            && self.is_between_transactions()
     }
 
     /// Gives up the right to write before it was made use of.
@@ -375,7 +378,7 @@ impl Session {
         }
         let is_dead = match &mut self.lease {
             Lease::Bound { conn } => !conn.server().still_lives(),
-            Lease::InPlace { conn, .. } if self.flow.expects.is_empty() => !conn.server().still_lives(),
+            Lease::InPlace { conn, .. } if self.conversation.replies.is_empty() => !conn.server().still_lives(),
             _ => false,
         };
         if is_dead {
@@ -453,9 +456,8 @@ impl Session {
 
     pub(in crate::client) fn arm(&mut self, server: &mut Server) {
         frontend::write_query(self.io.for_server(), ARM.as_bytes());
-        self.flow.rounds += 1;
-        self.flow.readies += 1;
-        self.flow.expects.push_back(Expected::hidden(What::Query(None), Hide::All));
+        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        server.unnamed = 0;
         server.read_only_set = Some(true);
         // Taken for granted until the server says otherwise; it reports before ReadyForQuery.
         server.default_read_only = Some(true);

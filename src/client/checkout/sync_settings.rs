@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::parse_settings::is_sensitive;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
-use crate::client::maintenance::transition::closing::Closing;
 use crate::client::state::pins::Pin;
 use crate::client::state::sequences::are_anothers;
 use crate::client::state::session_effects::IDLE_LIMIT;
@@ -33,7 +32,7 @@ impl Session {
     pub(in crate::client) fn begin_lease(&mut self) {
         let quiet = self.io.replies.is_empty();
         let operator = self.lease.is_operator();
-        self.flow.begin_anew(!quiet);
+        self.conversation.begin_lease(!quiet);
         self.io.forget_replay();
         let may_write = matches!(self.lease, Lease::Write { .. } | Lease::Allowed { .. } | Lease::Operator { .. });
         let in_place = matches!(self.lease, Lease::InPlace { .. });
@@ -99,7 +98,7 @@ impl Session {
         }
         if learns {
             // Behind the answer: a value that changes is reported.
-            self.flow.reports.learn();
+            self.conversation.lease.reports.learn();
         } else {
             self.tell_defaults();
         }
@@ -107,7 +106,8 @@ impl Session {
             ahead.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::None, None));
             frontend::write_query(self.io.for_server(), sql.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All));
-            self.flow.settling = if self.settings.vars().has_role() { Settling::Asked } else { Settling::Sent };
+            let settling = if self.settings.vars().has_role() { Settling::Asked } else { Settling::Sent };
+            self.conversation.lease.set_settling(settling);
         }
         if arms {
             self.forget_counts_from_before();
@@ -122,9 +122,9 @@ impl Session {
 
     /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
     pub(in crate::client) fn settle(&mut self) -> Result<(), End> {
-        if let Settling::Refused(report) = std::mem::take(&mut self.flow.settling) {
+        if let Settling::Refused(report) = self.conversation.lease.take_settling() {
             self.close_lease();
-            self.flow.begin_anew(self.flow.told);
+            self.conversation.begin_lease(self.conversation.lease.has_told());
             match peek_front(self.io.requests.unread(), usize::MAX)? {
                 Some(header) => self.answer_error(header, &report),
                 None => return Err((*report).into()),
@@ -141,7 +141,7 @@ impl Session {
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.bindings.pins().is_empty(),
             _ => false,
         };
-        held && self.flow.begun
+        held && self.conversation.lease.has_begun()
             && self.is_between_transactions()
             && !self.io.replies.is_within_message()
             && self.io.replies.unread().is_empty()
@@ -188,7 +188,7 @@ impl Session {
             self.lease = match self.lease.take() {
                 Lease::Write { conn, ticket } => {
                     self.checkout.lane = ticket.leave();
-                    self.flow.closing = Closing::No;
+                    self.conversation.transaction.end_closing();
                     Lease::Bound { conn }
                 }
                 Lease::Guarded { conn, replica: None, .. } => {
@@ -350,7 +350,7 @@ impl Session {
 
     /// Tells the client of the mode: at once, or just before the ReadyForQuery of what runs.
     pub(in crate::client) fn tell_flip(&mut self) {
-        let busy = self.io.replies.is_within_message() || !self.flow.expects.is_empty();
+        let busy = self.io.replies.is_within_message() || !self.conversation.replies.is_empty();
         if self.maintenance.notify_later(busy) {
             self.tell_mode();
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::pending_replies::{Expected, What};
+use super::pending_replies::{Expected, Hide, What};
 use super::run::Next;
 use crate::client::checkout::lease::Lease;
 use crate::client::{End, Session};
@@ -49,6 +49,11 @@ impl Session {
                 }
                 continue;
             }
+            // Most looks: the message before was the last one.
+            if self.io.requests.unread().is_empty() && !self.io.is_half_closed() && !self.has_many_pending() {
+                self.io.requests.want(0);
+                return Ok(Next::Wait);
+            }
             if self.io.replies.is_full() || self.io.requests.is_full() || self.must_hold_back() {
                 self.io.requests.want(0);
                 return Ok(Next::Wait);
@@ -66,7 +71,7 @@ impl Session {
                 Err(error) => match peek_too_large(bytes, self.account.largest()) {
                     // COPY data may have any size.
                     Some(header) if header.tag == b'd' => header,
-                    Some(_) if self.flow.copy.is_open() => return Err(error.into()),
+                    Some(_) if self.conversation.in_copy() => return Err(error.into()),
                     Some(header) if self.streams(header) => header,
                     Some(header) if self.lacks_names(header) => {
                         self.io.requests.want(bytes.len() + 1);
@@ -88,7 +93,7 @@ impl Session {
             let bytes = self.io.requests.unread();
             // COPY data is not looked at: it need not be whole.
             if header.tag == b'd' {
-                match self.flow.copy.is_open() {
+                match self.conversation.in_copy() {
                     true => self.io.pass_rest(header.total),
                     false => self.io.drop_rest(header.total),
                 }
@@ -130,7 +135,7 @@ impl Session {
     }
 
     fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {
-        if self.flow.skip {
+        if self.conversation.batch.skips() {
             self.tell_what_is_owed();
             if !matches!(header.tag, b'S' | b'X') {
                 self.drop_bytes(header.total);
@@ -148,7 +153,7 @@ impl Session {
         }
         self.unfold();
         match header.tag {
-            b'S' | b'H' if self.flow.copy.is_open() => {
+            b'S' | b'H' if self.conversation.in_copy() => {
                 self.pass_in_copy(header);
                 Ok(Handled::Done)
             }
@@ -158,7 +163,7 @@ impl Session {
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
             b'F' => self.function_call(header),
             b'c' | b'f' => {
-                if self.flow.copy.is_open() {
+                if self.conversation.in_copy() {
                     self.copy_data_ended();
                     self.io.requests.pass(header.total);
                 } else {
@@ -167,7 +172,7 @@ impl Session {
                 }
                 Ok(Handled::Done)
             }
-            b'X' if self.flow.copy.is_open() || self.has_answered() => Err(End::Goodbye),
+            b'X' if self.conversation.in_copy() || self.has_answered() => Err(End::Goodbye),
             // What stands before it is answered first.
             b'X' => {
                 self.hurry_answers();
@@ -206,9 +211,13 @@ impl Session {
             b'C' => What::Close(0),
             _ => What::Execute(None),
         };
-        self.flow.batch = !matches!(header.tag, b'Q' | b'F' | b'S');
-        if header.tag == b'S' {
-            (self.flow.skip, self.flow.bound) = (false, false);
+        match header.tag {
+            b'Q' | b'F' => self.conversation.batch.end(),
+            b'S' => {
+                self.conversation.batch.set_skip(false);
+                self.conversation.batch.end();
+            }
+            _ => self.conversation.batch.go_on(),
         }
         self.pass(header, Some(Expected::seen(what)));
         Handled::Done
@@ -243,37 +252,38 @@ impl Session {
     }
 
     pub(in crate::client) fn keep_for_replay(&mut self, n: usize) {
-        if self.flow.told || !matches!(self.lease, Lease::Guarded { .. }) {
+        if self.conversation.lease.has_told() || !matches!(self.lease, Lease::Guarded { .. }) {
             return;
         }
         if !self.io.keep_for_replay(n) {
             // Too much to ask again.
-            self.flow.told = true;
+            self.conversation.lease.note_told();
         }
     }
 
     /// Notes that an answer is awaited.
     pub(in crate::client) fn expect(&mut self, expected: Expected) {
         if expected.renames() {
-            self.flow.renamed = Some(self.flow.rounds);
+            self.conversation.replies.note_renamed();
         }
-        self.flow.clean_alone = false;
-        self.note_copy(&expected);
-        if expected.ends_ready() {
-            self.flow.rounds += 1;
-            self.flow.readies += 1;
+        // What only reads or writes asks for no data, and takes no names away.
+        if expected.text().is_some_and(|cached| !cached.analysis.is_plain()) {
+            self.note_copy(&expected);
+            self.conversation.names.note_forgets(expected.forgets_names());
         }
-        self.spares.lend(&mut self.flow.expects);
-        self.flow.begun |= expected.hide != super::pending_replies::Hide::All;
+        self.conversation.lease.note_begun(expected.hide != Hide::All);
         if matches!(expected.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_))
             && let Some(server) = self.lease.server()
         {
             // A simple query ends the unnamed statement.
             server.unnamed = 0;
         }
-        self.flow.flushed = false;
-        self.flow.forgets |= expected.forgets_names();
-        self.flow.expects.push_back(expected);
+        self.conversation.replies.push(expected);
+    }
+
+    /// An answer of our own is due behind what the server owes.
+    pub(in crate::client) fn push_local(&mut self, say: Expected) {
+        self.conversation.replies.push_local(say);
     }
 
     /// Whether the lease that there is serves what starts or goes on now.
@@ -294,7 +304,9 @@ impl Session {
 
     /// Whether nothing is under way on the server connection.
     pub(in crate::client) fn is_between_transactions(&self) -> bool {
-        self.flow.status == TxStatus::Idle && self.flow.expects.is_empty() && !self.flow.batch
+        self.conversation.status() == TxStatus::Idle
+            && self.conversation.replies.is_empty()
+            && !self.conversation.batch.is_open()
     }
 
     /// Notes the start of a statement, for SHOW CLIENTS and the statistics.
@@ -333,10 +345,10 @@ impl Session {
         match header.tag {
             b'Q' | b'F' => backend::ready(self.io.for_client(), TxStatus::Idle),
             b'S' => {
-                self.flow.skip = false;
+                self.conversation.batch.set_skip(false);
                 backend::ready(self.io.for_client(), TxStatus::Idle);
             }
-            _ => self.flow.skip = true,
+            _ => self.conversation.batch.set_skip(true),
         }
     }
 }

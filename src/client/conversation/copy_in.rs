@@ -13,7 +13,6 @@
 
 use super::pending_replies::{Expected, Hide, What};
 use crate::client::Session;
-use crate::client::maintenance::read_only_block::Around;
 use crate::protocol::frame::Header;
 use crate::protocol::{ErrorFields, TxStatus, backend, frontend};
 use crate::sql::cache::verdicts::Cached;
@@ -68,12 +67,7 @@ fn copies(cached: &Cached) -> bool {
 impl Expected {
     /// Whether the server may ask for the client's data in answer to it.
     fn may_copy(&self) -> bool {
-        let cached = match &self.what {
-            What::Query(Some(cached)) => cached,
-            What::Execute(Some(statement)) => &statement.cached,
-            _ => return false,
-        };
-        !cached.analysis.is_plain() && self.shows() && copies(cached)
+        self.text().is_some_and(|cached| self.shows() && copies(cached))
     }
 
     /// The same of what nobody has read.
@@ -84,36 +78,35 @@ impl Expected {
 
 impl Session {
     /// Notes a message that may begin a COPY.
-    #[inline]
     pub(in crate::client) fn note_copy(&mut self, expected: &Expected) {
         if expected.may_copy() {
-            self.flow.copy = CopyIn { stage: Stage::Due, syncs: 0 };
+            self.conversation.copy = CopyIn { stage: Stage::Due, syncs: 0 };
         }
     }
 
     /// The same of an operator's query, of which nothing else is noted.
     pub(in crate::client) fn note_unread_copy(&mut self, cached: &Cached) {
         if copies(cached) {
-            self.flow.copy = CopyIn { stage: Stage::Due, syncs: 0 };
+            self.conversation.copy = CopyIn { stage: Stage::Due, syncs: 0 };
         }
     }
 
     /// Whether a COPY may be under way, or the message is about one.
     #[inline]
     pub(in crate::client) fn looks_at_copy(&self, header: Header) -> bool {
-        self.flow.copy.stage != Stage::No || matches!(header.tag, b'd' | b'c' | b'f')
+        self.conversation.copy.stage != Stage::No || matches!(header.tag, b'd' | b'c' | b'f')
     }
 
     /// Whether the client's message has to wait for what the server says of a COPY.
     pub(in crate::client) fn holds_for_copy(&mut self, header: Header) -> bool {
-        if self.flow.copy.stage == Stage::Due && self.flow.expects.is_empty() {
-            self.flow.copy = CopyIn::default();
+        if self.conversation.copy.stage == Stage::Due && self.conversation.replies.is_empty() {
+            self.conversation.copy = CopyIn::default();
         }
-        let holds = match self.flow.copy.stage {
+        let holds = match self.conversation.copy.stage {
             // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
             Stage::No => {
-                let data = matches!(header.tag, b'd' | b'c' | b'f') && !self.flow.skip;
-                data && self.flow.expects.iter().any(Expected::may_copy_unseen)
+                let data = matches!(header.tag, b'd' | b'c' | b'f') && !self.conversation.batch.skips();
+                data && self.conversation.replies.iter().any(Expected::may_copy_unseen)
             }
             Stage::Due | Stage::Asked => true,
             Stage::Open if matches!(header.tag, b'd' | b'c' | b'f' | b'S' | b'H' | b'X') => false,
@@ -131,38 +124,37 @@ impl Session {
 
     /// A Sync or Flush in copy-in mode.
     pub(in crate::client) fn pass_in_copy(&mut self, header: Header) {
-        self.flow.copy.syncs += u32::from(header.tag == b'S');
+        self.conversation.copy.syncs += u32::from(header.tag == b'S');
         self.pass(header, None);
     }
 
     /// The server asks for the client's data. A Sync that was sent ahead of it is among them.
     pub(in crate::client) fn copy_begun(&mut self) {
-        self.flow.copy = CopyIn { stage: Stage::Open, syncs: 0 };
-        let executes = matches!(self.flow.expects.front(), Some(Expected { what: What::Execute(_), .. }));
-        while matches!(self.flow.expects.get(1), Some(Expected { what: What::Sync, .. })) {
-            self.flow.expects.remove(1);
-            self.flow.readies = self.flow.readies.saturating_sub(1);
-            self.flow.copy.syncs += 1;
-            self.flow.batch |= executes;
+        self.conversation.copy = CopyIn { stage: Stage::Open, syncs: 0 };
+        let executes = matches!(self.conversation.replies.front(), Some(Expected { what: What::Execute(_), .. }));
+        let ignored = self.conversation.replies.drop_ignored_syncs();
+        self.conversation.copy.syncs += ignored;
+        if ignored > 0 && executes {
+            self.conversation.batch.go_on();
         }
     }
 
     /// The end of the data has been sent.
     pub(in crate::client) fn copy_data_ended(&mut self) {
-        let simple = matches!(self.flow.expects.front(), Some(Expected { what: What::Query(_), .. }));
+        let simple = matches!(self.conversation.replies.front(), Some(Expected { what: What::Query(_), .. }));
         // A simple query may go on to another COPY.
-        self.flow.copy.stage = if simple || self.flow.copy.syncs > 0 { Stage::Due } else { Stage::No };
-        self.flow.flushed = false;
+        self.conversation.copy.stage = if simple || self.conversation.copy.syncs > 0 { Stage::Due } else { Stage::No };
+        self.conversation.replies.forget_flush();
     }
 
     /// An error has come: a COPY that was under way is over.
     pub(in crate::client) fn copy_failed(&mut self) {
-        let CopyIn { stage, syncs } = self.flow.copy;
+        let CopyIn { stage, syncs } = self.conversation.copy;
         match stage {
             Stage::No | Stage::Asked => {}
             Stage::Due | Stage::Open if syncs > 0 => self.ask_whether_copy_is_over(None),
             // It may be the error of something ahead of the COPY.
-            Stage::Due | Stage::Open => self.flow.copy.stage = Stage::Due,
+            Stage::Due | Stage::Open => self.conversation.copy.stage = Stage::Due,
         }
     }
 
@@ -178,7 +170,7 @@ impl Session {
         frontend::write_query(self.io.for_server(), b"");
         let simple = tag.is_some_and(|tag| matches!(tag, b'Q' | b'F'));
         let question = CopyQuestion { readies: 0, own: 1, simple, answered: false };
-        self.flow.copy.stage = Stage::Asked;
+        self.conversation.copy.stage = Stage::Asked;
         self.expect(Expected::hidden(What::CopyQuestion(question), Hide::All));
     }
 
@@ -188,7 +180,8 @@ impl Session {
         let body = self.io.replies.body(header);
         let fatal = header.tag == b'E' && ErrorFields::new(body).is_fatal();
         let status = body.first().copied().and_then(TxStatus::from_byte);
-        let Some(expected) = self.flow.expects.front_mut() else { return false };
+        let mut said = None;
+        let Some(expected) = self.conversation.replies.front_mut() else { return false };
         let What::CopyQuestion(question) = &mut expected.what else { return false };
         match header.tag {
             b'E' if fatal => {
@@ -198,7 +191,7 @@ impl Session {
             b'E' => question.own += u32::from(question.simple),
             b'Z' if !question.answered => {
                 question.readies += 1;
-                self.flow.status = status.unwrap_or(self.flow.status);
+                said = status;
             }
             b'I' => {
                 question.answered = true;
@@ -212,6 +205,9 @@ impl Session {
             }
             _ => return false,
         }
+        if let Some(status) = said {
+            self.conversation.set_status(status);
+        }
         self.take_reply(header);
         true
     }
@@ -219,17 +215,18 @@ impl Session {
     /// So many Syncs of the client's have been answered behind a COPY that failed; the last is told by the ReadyForQuery that is
     /// to come.
     fn tell_heard_syncs(&mut self, heard: u32) {
-        self.flow.copy = CopyIn::default();
+        self.conversation.copy = CopyIn::default();
         if heard == 0 {
             return;
         }
         for _ in 1..heard {
-            backend::ready(self.io.for_client(), self.flow.status);
+            backend::ready(self.io.for_client(), self.conversation.status());
         }
-        (self.flow.skip, self.flow.batch, self.flow.bound) = (false, false, false);
+        self.conversation.batch.set_skip(false);
+        self.conversation.batch.end();
         self.is_held_no_more();
-        if self.flow.around == Around::Ours {
-            if let Some(expected) = self.flow.expects.front_mut() {
+        if self.conversation.transaction.is_in_our_block() {
+            if let Some(expected) = self.conversation.replies.front_mut() {
                 expected.hide = Hide::All;
             }
             self.end_wrapped_batch();

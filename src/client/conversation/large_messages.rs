@@ -31,7 +31,7 @@ impl Session {
         if header.total <= STREAMED {
             return false;
         }
-        if self.flow.skip {
+        if self.conversation.batch.skips() {
             // It is dropped as it comes.
             return true;
         }
@@ -125,7 +125,7 @@ impl Session {
     /// Answers a message that is too large with an error, and drops it as it comes.
     fn too_large(&mut self, header: Header, report: Report) -> Handled {
         let ends = matches!(header.tag, b'Q' | b'F');
-        if self.flow.skip && !ends {
+        if self.conversation.batch.skips() && !ends {
             self.drop_bytes(header.total);
             return Handled::Done;
         }
@@ -148,7 +148,7 @@ impl Session {
             expected.refusal = Some(Box::new(report));
             self.expect(expected);
         } else {
-            self.flow.batch = true;
+            self.conversation.batch.go_on();
             self.fail_here(report);
         }
         Handled::Done

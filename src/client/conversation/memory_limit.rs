@@ -105,21 +105,21 @@ impl Session {
     /// Whether so many answers are owed that the next message has to wait for some of them.
     #[inline]
     pub(in crate::client) fn has_many_pending(&self) -> bool {
-        self.flow.expects.len() >= MOST_PENDING && !self.flow.copy.is_open()
+        self.conversation.replies.len() >= MOST_PENDING && !self.conversation.in_copy()
     }
 
     /// The same by the statements that they keep, for a message that may add a large one.
     #[inline]
     pub(in crate::client) fn has_large_pending(&self, header: Header) -> bool {
-        if header.total <= SMALL_MESSAGE || !matches!(header.tag, b'P' | b'Q') || self.flow.copy.is_open() {
+        if header.total <= SMALL_MESSAGE || !matches!(header.tag, b'P' | b'Q') || self.conversation.in_copy() {
             return false;
         }
-        self.flow.expects.iter().map(pending_weight).sum::<usize>() > MOST_PENDING_BYTES
+        self.conversation.replies.iter().map(pending_weight).sum::<usize>() > MOST_PENDING_BYTES
     }
 
     /// Has the server send what it owes: in a batch that has not ended it may keep answers back.
     pub(in crate::client) fn hurry_answers(&mut self) {
-        if self.flow.batch {
+        if self.conversation.batch.is_open() {
             self.awaits_answers();
         }
     }

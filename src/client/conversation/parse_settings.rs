@@ -110,7 +110,7 @@ impl Session {
         match &*cached.analysis.statements {
             // BEGIN, COMMIT and plain writes change nothing of it.
             [Statement { kind: Kind::Transaction(_) | Kind::Write, effects, contained: false, .. }]
-                if effects.is_empty() && !cached.analysis.ambiguous && !self.flow.reading_changed => {}
+                if effects.is_empty() && !cached.analysis.ambiguous && !self.conversation.reading.has_changed() => {}
             _ => self.follow_reading(cached),
         }
     }
@@ -119,14 +119,14 @@ impl Session {
         let statements = &cached.analysis.statements;
         // In session mode nothing is known of what a view may lead to.
         let hidden = self.lease.in_maintenance() && self.account.pool_mode() == PoolMode::Session;
-        let undone = self.flow.reading_changed && statements.iter().any(ends_or_undoes);
+        let undone = self.conversation.reading.has_changed() && statements.iter().any(ends_or_undoes);
         if undone
             || cached.analysis.ambiguous
             || statements.iter().any(|one| may_change(one) || hidden && one.kind == Kind::Read)
         {
-            self.flow.may_change_reading();
+            self.conversation.may_change_reading();
         }
-        if cached.analysis.ambiguous && self.flow.reading_unsure && !self.account.refuses_pins() {
+        if cached.analysis.ambiguous && self.conversation.reading.is_unsure() && !self.account.refuses_pins() {
             // What it has done to the session is not known either.
             self.bindings.pin(Pin::Settings);
         }
@@ -134,26 +134,29 @@ impl Session {
 
     /// The server has reported a setting.
     pub(in crate::client) fn note_reported(&mut self, name: &str) {
-        self.flow.reading_changed |= decides_reading(name.as_bytes());
+        self.conversation.reading.note_reported(decides_reading(name.as_bytes()));
     }
 
     /// ReadyForQuery has come: everything before it has been reported.
     #[inline]
     pub(in crate::client) fn note_reading_reported(&mut self) {
-        if self.flow.reading_unsure && self.flow.has_settled_reading(!self.lease.in_maintenance()) {
-            self.flow.reading_unsure = false;
+        if self.conversation.reading.is_unsure() && self.conversation.has_settled_reading(!self.lease.in_maintenance())
+        {
+            self.conversation.reading.settle();
         }
     }
 
     /// Whether a message is to wait until it is known how its text is read.
     pub(in crate::client) fn awaits_reading(&self, header: Header) -> bool {
-        let flow = &self.flow;
-        let ends = if self.lease.in_maintenance() { !flow.batch } else { flow.rounds_since_unsure(flow.rounds) > 0 };
-        flow.reading_unsure
-            && matches!(header.tag, b'Q' | b'P')
+        let now = &self.conversation;
+        if !now.reading.is_unsure() {
+            return false;
+        }
+        let ends = if self.lease.in_maintenance() { !now.batch.is_open() } else { now.has_ended_unsure_round() };
+        matches!(header.tag, b'Q' | b'P')
             && ends
-            && !self.flow.skip
-            && self.flow.readies > 0
+            && !self.conversation.batch.skips()
+            && self.conversation.replies.readies() > 0
             && is_sensitive(self.io.requests.body(header))
     }
 
@@ -163,7 +166,8 @@ impl Session {
         if !is_sensitive(&cached.text) {
             return false;
         }
-        let changes = |one: &Statement| may_change(one) || self.flow.reading_changed && ends_or_undoes(one);
+        let changes =
+            |one: &Statement| may_change(one) || self.conversation.reading.has_changed() && ends_or_undoes(one);
         let Some(first) = cached.analysis.statements.iter().find(|one| changes(one)) else { return false };
         let from = if first.contained { first.span.start } else { first.span.end };
         let rest = cached.text.get(from as usize..).unwrap_or_default();
@@ -193,7 +197,7 @@ impl Session {
 
     /// The error where a statement would have to be parsed once more, and cannot be.
     pub(in crate::client) fn cannot_parse_again(&self, name: &[u8], statement: &Prepared) -> Option<Report> {
-        let unsure = self.flow.reading_unsure && !self.other_settings(statement).is_empty();
+        let unsure = self.conversation.reading.is_unsure() && !self.other_settings(statement).is_empty();
         if !unsure && !Self::is_bound_to_its_server(statement) {
             return None;
         }
@@ -241,7 +245,7 @@ impl Session {
     /// Whether the server reads a text now as it reads that of a Parse which it has just been sent: nothing runs in between.
     pub(in crate::client) fn reads_as_parsed(&self, name: &[u8], statement: &Prepared) -> bool {
         let parsed = if name.is_empty() { 0 } else { statement.id };
-        for expected in self.flow.expects.iter().rev() {
+        for expected in self.conversation.replies.iter().rev() {
             match expected.what {
                 What::Parse(id) if expected.hide == Hide::Nothing => return id == parsed,
                 What::Bind(_) | What::Describe(_) | What::Close(_) | What::OwnParse | What::Shape | What::Say(_) => {}

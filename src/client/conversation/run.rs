@@ -124,10 +124,10 @@ impl Session {
             if let Ok(woken) = tokio::time::timeout_at(deadline.into(), io).await {
                 return woken;
             }
-            if self.flow.readies == 0 {
+            if self.conversation.replies.readies() == 0 {
                 return Err(End::ClientGone);
             }
-            if !std::mem::replace(&mut self.flow.asked_last, true) {
+            if self.conversation.ask_last() {
                 self.ask_whether_copy_is_over(None);
             }
             Ok(Woken::Io)
@@ -193,7 +193,7 @@ impl Session {
         if self.lease.is_none() {
             self.settings.forget_read();
             self.io.reclaim_words(&self.core.buffers);
-            self.spares.reclaim(&mut self.flow.expects);
+            self.conversation.replies.reclaim();
         }
     }
 
@@ -214,7 +214,7 @@ impl Session {
     fn write_client(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let sent = self.io.write_client(cx)?;
         if sent > 0 {
-            self.flow.told = true;
+            self.conversation.lease.note_told();
             if let Some(stats) = self.db.stats.of(self.core.index) {
                 stats.sent.add(sent as u64);
             }
@@ -297,15 +297,18 @@ impl Session {
     /// Whether the client has had the answers to all that it has asked for, up to its last Sync.
     pub(in crate::client) fn has_answered(&self) -> bool {
         let io = &self.io;
-        let flow = &self.flow;
-        let unended = flow.batch && !flow.expects.is_empty();
-        let owed = flow.readies > 0 || unended || !flow.parts.is_empty() || io.replies.is_within_message();
+        let conversation = &self.conversation;
+        let unended = conversation.batch.is_open() && !conversation.replies.is_empty();
+        let owed = conversation.replies.readies() > 0
+            || unended
+            || !conversation.message.split.is_empty()
+            || io.replies.is_within_message();
         !owed && !io.replies.has_unsent()
     }
 
     /// The client has said its last word: waits for what it is owed, or ends.
     pub(in crate::client) fn after_last_word(&mut self, end: End) -> Result<Next, End> {
-        if self.flow.copy.is_open() || self.has_answered() {
+        if self.conversation.in_copy() || self.has_answered() {
             return Err(end);
         }
         self.hurry_answers();
@@ -315,7 +318,9 @@ impl Session {
     /// The server connection has failed: the client is told, or its read is asked of another server.
     pub(in crate::client) fn server_lost(&mut self, error: &io::Error) -> Result<(), End> {
         self.look_at_server_now();
-        let idle = self.flow.expects.is_empty() && self.flow.status == TxStatus::Idle && !self.flow.batch;
+        let idle = self.conversation.replies.is_empty()
+            && self.conversation.status() == TxStatus::Idle
+            && !self.conversation.batch.is_open();
         if !idle && self.replay_elsewhere() {
             return Ok(());
         }
@@ -341,23 +346,26 @@ impl Session {
     pub(in crate::client) fn replay_elsewhere(&mut self) -> bool {
         let Lease::Guarded { conn, .. } = &mut self.lease else { return false };
         let failed = conn.server().permit.pool().upstream;
-        let again = self.flow.told || !self.io.has_replay() || self.checkout.avoids_any() || self.io.is_half_closed();
-        if again || !self.bindings.pins().is_empty() || self.flow.status != TxStatus::Idle {
+        let again = self.conversation.lease.has_told()
+            || !self.io.has_replay()
+            || self.checkout.avoids_any()
+            || self.io.is_half_closed();
+        if again || !self.bindings.pins().is_empty() || self.conversation.status() != TxStatus::Idle {
             return false;
         }
         self.close_lease();
         self.io.ask_again(&self.core.buffers);
-        self.flow = crate::client::Flow::default();
+        self.conversation.forget();
         self.checkout.avoid(failed);
         true
     }
 
     /// Notes what the client does now, for SHOW CLIENTS.
     pub(in crate::client) fn note_phase(&self) {
-        let phase = match (&self.lease, self.flow.expects.is_empty() && !self.flow.batch) {
+        let phase = match (&self.lease, self.conversation.replies.is_empty() && !self.conversation.batch.is_open()) {
             (Lease::None, _) => Phase::Idle,
             (_, false) => Phase::Active,
-            (_, true) if self.flow.status == TxStatus::Idle => Phase::Idle,
+            (_, true) if self.conversation.status() == TxStatus::Idle => Phase::Idle,
             (_, true) => Phase::IdleInTransaction,
         };
         self.me.enter_at(phase, self.io.now());

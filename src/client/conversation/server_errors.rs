@@ -1,9 +1,11 @@
 //! An error of the server's: who is told of it, and what is not as it was taken for granted any more.
 
 use super::pending_replies::{Before, Expected, Hide, Proof, What};
+use crate::client::startup::open::report_of;
+use crate::client::state::pins::Pin;
 use crate::client::{End, Session, Settling};
-use crate::protocol::ErrorFields;
 use crate::protocol::error_fields::Severity;
+use crate::protocol::{ErrorFields, Report};
 use crate::server::login::is_unavailable;
 use crate::shared::Layer;
 
@@ -21,133 +23,164 @@ fn is_of_server(code: &[u8]) -> bool {
 
 impl Session {
     /// Takes in an error of the server's, and tells the client of it if it is for it.
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
     pub(in crate::client) fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
         if ends_back_end(ErrorFields::new(body))
             && let Some(server) = self.lease.server()
         {
             server.ends = true;
         }
-        if self.stand_failed(body) {
+        if self.stand_failed(body) || self.is_run_elsewhere(ErrorFields::new(body)) {
             return Ok(());
-        }
-        if is_of_server(ErrorFields::new(body).code()) {
-            self.look_at_server_now();
-            // What a server that goes, or replays what was written elsewhere, has broken off is run on another one.
-            if ErrorFields::new(body).code() != b"25006" && self.replay_elsewhere() {
-                return Ok(());
-            }
         }
         let unstood = self.unstood(ErrorFields::new(body).code());
         let body = unstood.as_deref().unwrap_or(body);
-        let head = self.flow.expects.front_mut();
-        let (refusal, shows, proof) = match head {
+        let fields = ErrorFields::new(body);
+        let (refusal, shows, proof) = match self.conversation.replies.front_mut() {
             Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
             None => (None, true, Proof::None),
         };
         if proof == Proof::Spelling {
-            self.answered_spelling(ErrorFields::new(body));
+            self.answered_spelling(fields);
             return Ok(());
         }
-        if proof == Proof::Together && self.cannot_be_read(ErrorFields::new(body)) {
+        if proof == Proof::Together && self.cannot_be_read(fields) {
             return Ok(());
         }
-        self.flow.failed = true;
+        self.conversation.note_failed();
         self.note_unfinished();
         let shows = match proof {
             Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Wrapped | Proof::Spelling => shows,
             Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::Declared | Proof::End => {
-                self.proof_failed(proof, ErrorFields::new(body))
+                self.proof_failed(proof, fields)
             }
         };
         let refusal = match proof {
             Proof::Question(tag) if shows => Some(Box::new(self.unproven(tag))),
             _ => refusal,
         };
-        self.flow.broken |= shows;
-        self.flow.stale |= shows;
-        let own = !shows;
-        if !own && refusal.as_ref().is_some_and(|refusal| !refusal.counted) {
-            match proof {
-                Proof::Question(_) | Proof::Trial | Proof::Declared => self.count_layer(Layer::Proof),
-                _ if refusal.as_ref().is_some_and(|report| report.code == "25006") => self.count_layer(Layer::Reader),
-                _ => {}
-            }
+        if shows {
+            self.conversation.message.show_error();
+            self.conversation.transaction.note_rolled_back();
         }
-        if ErrorFields::new(body).code() == b"0A000"
-            && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =
-                self.flow.expects.front()
-        {
-            // `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
-            self.core.statements.renew(statement);
+        if let Some(refusal) = refusal.as_ref().filter(|refusal| shows && !refusal.counted) {
+            self.count_refused_by(proof, refusal);
         }
-        if matches!(self.flow.settling, Settling::Asked) {
-            let report = crate::client::startup::open::report_of(body, Severity::Error);
-            tracing::warn!(event = "role_refused", database = %self.db.name, user = %self.account.user(), client = %self.me.address_words(), error = report.message, "a session's role could not be taken");
-            self.flow.settling = Settling::Refused(Box::new(report));
-        } else if matches!(self.flow.settling, Settling::Sent) {
-            // What has followed runs with settings that are not the session's: it is told, and nothing more.
-            let report = crate::client::startup::open::report_of(body, Severity::Fatal);
-            tracing::warn!(event = "settings_refused", database = %self.db.name, user = %self.account.user(), client = %self.me.address_words(), error = report.message, "a session's settings could not be made");
-            self.close_lease();
-            return Err(report.into());
-        } else if own && refusal.is_none() && proof == Proof::None && !ErrorFields::new(body).is_fatal() {
-            tracing::warn!(event = "own_statement_failed", database = %self.db.name, user = %self.account.user(), client = %self.me.address_words(), error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
-            self.bindings.pin(crate::client::state::pins::Pin::Settings);
-        }
-        let refusal = refusal.or_else(|| self.take_broken_off(ErrorFields::new(body).code()).map(Box::new));
-        let result = match self.own_refusal(ErrorFields::new(body).code()) {
+        self.renew_changed_plan(fields);
+        let ours = !shows && refusal.is_none() && proof == Proof::None;
+        self.note_error_of_ours(body, ours)?;
+        let refusal = refusal.or_else(|| self.take_broken_off(fields.code()).map(Box::new));
+        let result = match self.own_refusal(fields.code()) {
             Some(report) => {
                 report.write(self.io.for_client());
                 Ok(())
             }
-            None if own => Ok(()),
-            None => self.write_error(body, refusal.as_deref()),
+            None if shows => self.write_error(body, refusal.as_deref()),
+            None => Ok(()),
         };
-        // In the simple protocol ReadyForQuery follows by itself, in the extended one after Sync.
-        let extended = !matches!(
-            self.flow.expects.front(),
-            None | Some(Expected {
-                what: What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call,
-                ..
-            })
-        );
-        if extended {
+        self.follow_error(proof);
+        result
+    }
+
+    /// Whether an error tells of the server rather than of the statement, which is run on another one.
+    fn is_run_elsewhere(&mut self, error: ErrorFields<'_>) -> bool {
+        if !is_of_server(error.code()) {
+            return false;
+        }
+        self.look_at_server_now();
+        // What a server that goes, or replays what was written elsewhere, has broken off is run on another one.
+        error.code() != b"25006" && self.replay_elsewhere()
+    }
+
+    /// Counts a refusal that the client is told of by what has found it.
+    fn count_refused_by(&self, proof: Proof, refusal: &Report) {
+        match proof {
+            Proof::Question(_) | Proof::Trial | Proof::Declared => self.count_layer(Layer::Proof),
+            _ if refusal.code == "25006" => self.count_layer(Layer::Reader),
+            _ => {}
+        }
+    }
+
+    /// `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
+    fn renew_changed_plan(&self, error: ErrorFields<'_>) {
+        if error.code() == b"0A000"
+            && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =
+                self.conversation.replies.front()
+        {
+            self.core.statements.renew(statement);
+        }
+    }
+
+    /// Takes in an error while settings are made, or of another statement that is `ours` and that nobody has to be told of.
+    fn note_error_of_ours(&mut self, body: &[u8], ours: bool) -> Result<(), End> {
+        let (database, user) = (&self.db.name, self.account.user());
+        match self.conversation.lease.settling() {
+            Settling::Asked => {
+                let report = report_of(body, Severity::Error);
+                tracing::warn!(event = "role_refused", %database, %user, client = %self.me.address_words(), error = report.message, "a session's role could not be taken");
+                self.conversation.lease.set_settling(Settling::Refused(Box::new(report)));
+            }
+            Settling::Sent => {
+                // What has followed runs with settings that are not the session's: it is told, and nothing more.
+                let report = report_of(body, Severity::Fatal);
+                tracing::warn!(event = "settings_refused", %database, %user, client = %self.me.address_words(), error = report.message, "a session's settings could not be made");
+                self.close_lease();
+                return Err(report.into());
+            }
+            _ if ours && !ErrorFields::new(body).is_fatal() => {
+                tracing::warn!(event = "own_statement_failed", %database, %user, client = %self.me.address_words(), error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
+                self.bindings.pin(Pin::Settings);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// In the simple protocol ReadyForQuery follows an error by itself, in the extended one after Sync.
+    fn follow_error(&mut self, proof: Proof) {
+        let simple = match self.conversation.replies.front() {
+            None => true,
+            Some(next) => {
+                matches!(next.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call)
+            }
+        };
+        if !simple {
             self.skip_to_sync();
         }
         self.copy_failed();
         if proof == Proof::Begin {
             self.block_failed();
         }
-        result
     }
 
     /// After an error in the extended protocol the server answers nothing up to the next Sync.
     pub(in crate::client) fn skip_to_sync(&mut self) {
         let mut gone = Vec::new();
         let mut skip = true;
-        while let Some(expected) = self.flow.expects.front() {
+        while let Some(expected) = self.conversation.replies.front() {
             match &expected.what {
                 What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call if gone.is_empty() => {
                     return;
                 }
                 // Sent in the midst of a batch: it is skipped like anything else.
                 What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call => {
-                    self.flow.readies = self.flow.readies.saturating_sub(1);
-                    self.flow.parts.clear();
+                    self.conversation.message.split.clear();
                 }
                 What::CopyQuestion(_) => break,
                 What::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
                     skip = expected.hide == Hide::All
-                        && !self.flow.expects.iter().any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
+                        && !self
+                            .conversation
+                            .replies
+                            .iter()
+                            .any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
                     break;
                 }
                 _ => {}
             }
-            gone.extend(self.flow.expects.pop_front());
+            gone.extend(self.conversation.replies.pop());
         }
-        self.flow.skip = skip;
+        self.conversation.batch.set_skip(skip);
         // The last first, so that a name that was changed twice is what it was before both.
         for (at, expected) in gone.into_iter().enumerate().rev() {
             self.take_back(expected, at == 0);

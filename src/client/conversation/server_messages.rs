@@ -10,7 +10,7 @@ use crate::protocol::frame::{Header, peek_back, run_of};
 use crate::protocol::{Report, TxStatus, backend};
 use crate::server::own_query::parameter;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::{Kind, LexContext, TransactionVerb};
+use crate::sql::{Kind, TransactionVerb};
 
 /// An error or a notice longer than this is passed on without being looked at (bytes).
 const LONGEST_REPORT: usize = 1 << 20;
@@ -43,8 +43,8 @@ impl Session {
                 }
                 Err(error) => return Ok(Err(broken(error))),
             };
-            let shows = self.flow.expects.front().is_none_or(Expected::shows) && !self.hides_defaults();
-            if !self.flow.held.is_empty() && shows && !matches!(header.tag, b'S' | b'N' | b'A' | b'Z') {
+            let shows = self.conversation.replies.front().is_none_or(Expected::shows) && !self.hides_defaults();
+            if self.conversation.message.is_withheld() && shows && !matches!(header.tag, b'S' | b'N' | b'A' | b'Z') {
                 // Not the last statement after all.
                 self.release_held();
                 continue;
@@ -87,16 +87,15 @@ impl Session {
     }
 
     #[inline(never)]
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::CopyQuestion(_), .. }))
+        if matches!(self.conversation.replies.front(), Some(Expected { what: What::CopyQuestion(_), .. }))
             && self.answers_copy_question(header)
         {
             return Ok(Ok(()));
         }
-        let part = self.flow.expects.front().map_or(Proof::None, |expected| expected.proof);
+        let part = self.conversation.replies.front().map_or(Proof::None, |expected| expected.proof);
         // Neither a Close nor what the server says of itself begins a transaction command.
-        self.flow.answered |= !matches!(header.tag, b'Z' | b'3' | b'S' | b'N' | b'A');
+        self.conversation.note_answered(!matches!(header.tag, b'Z' | b'3' | b'S' | b'N' | b'A'));
         let body = self.io.replies.body(header);
         match header.tag {
             b'Z' => return self.ready_for_query(header),
@@ -122,31 +121,45 @@ impl Session {
                 backend::command_complete(self.io.for_client(), "SHOW");
                 return Ok(Ok(()));
             }
-            b'C' => self.command_complete(header),
-            b'A' => self.tell_notifier(header),
-            b'D' => self.answered_row(header),
             // The answer to what was asked behind the client's last word: nothing more is to come.
-            b'I' if self.flow.asked_last
-                && matches!(self.flow.expects.front(), Some(Expected { what: What::Sync, .. })) =>
+            b'I' if self.conversation.asked_last()
+                && matches!(self.conversation.replies.front(), Some(Expected { what: What::Sync, .. })) =>
             {
                 return Err(End::ClientGone);
             }
+            b'W' => return Ok(Err(io::Error::new(io::ErrorKind::Unsupported, "COPY BOTH outside of replication"))),
+            b'R' | b'K' | b'v' => return Ok(Err(broken(crate::protocol::WireError::UnknownBackend(header.tag)))),
+            _ => self.note_reply(header),
+        }
+        self.show_reply(header, shows, part);
+        Ok(Ok(()))
+    }
+
+    /// Takes in what a reply means for those that are owed.
+    #[inline]
+    fn note_reply(&mut self, header: Header) {
+        match header.tag {
+            b'C' => self.command_complete(header),
+            b'A' => self.tell_notifier(header),
+            b'D' => self.answered_row(header),
             b'I' => self.answered_execute(),
             b's' => {
                 self.note_unfinished();
                 self.answered_execute();
             }
             b'1' => {
-                if matches!(self.flow.expects.front(), Some(Expected { what: What::Parse(_) | What::OwnParse, .. }))
-                    && let Some(parsed) = self.flow.expects.pop_front()
+                let parse = |next: &Expected| matches!(next.what, What::Parse(_) | What::OwnParse);
+                if self.conversation.replies.front().is_some_and(parse)
+                    && let Some(parsed) = self.conversation.replies.pop()
                     && let Some(name) = parsed.renamed()
                 {
                     self.note_parsed(name);
                 }
             }
             b'2' | b'3' => {
-                if matches!(self.flow.expects.front(), Some(Expected { what: What::Bind(_) | What::Close(_), .. })) {
-                    self.flow.expects.pop_front();
+                let next = self.conversation.replies.front();
+                if next.is_some_and(|next| matches!(next.what, What::Bind(_) | What::Close(_))) {
+                    self.conversation.replies.pop();
                 }
             }
             b't' => self.note_types(header),
@@ -155,31 +168,34 @@ impl Session {
                 self.answered_describe()
             }
             b'G' => self.copy_begun(),
-            b'W' => return Ok(Err(io::Error::new(io::ErrorKind::Unsupported, "COPY BOTH outside of replication"))),
-            b'R' | b'K' | b'v' => return Ok(Err(broken(crate::protocol::WireError::UnknownBackend(header.tag)))),
             _ => {}
         }
-        let shows =
-            shows && !(header.tag == b'N' && self.flow.expects.front().is_some_and(|one| one.hide == Hide::Notices));
-        let parameters =
-            header.tag == b't' && matches!(self.flow.expects.front(), Some(Expected { what: What::Parameters, .. }));
-        let shows = shows || parameters;
+    }
+
+    /// Passes a reply on, withholds it, or drops it.
+    #[inline]
+    fn show_reply(&mut self, header: Header, shows: bool, part: Proof) {
+        let (hide, parameters) = match self.conversation.replies.front() {
+            Some(next) => (next.hide, matches!(next.what, What::Parameters)),
+            None => (Hide::Nothing, false),
+        };
+        let shows = shows && !(header.tag == b'N' && hide == Hide::Notices) || header.tag == b't' && parameters;
         let subject = matches!(part, Proof::Subject | Proof::Together);
         let holds = subject && shows && matches!(header.tag, b'C' | b'I' | b'V');
-        let ends = !self.flow.broken && part == Proof::End;
-        let warns = self.flow.expects.front().is_some_and(|one| one.hide == Hide::Completion);
+        let ends = !self.conversation.message.has_failed() && part == Proof::End;
+        let warns = hide == Hide::Completion;
         let message = (shows || ends || warns) && header.tag == b'N' || header.tag == b'A';
-        if holds || message && !self.flow.held.is_empty() {
+        if holds || message && self.conversation.message.is_withheld() {
             let whole = self.io.replies.message(header);
-            self.flow.held.extend_from_slice(whole);
+            self.conversation.message.withheld().extend_from_slice(whole);
             self.take_reply(header);
             if holds && part == Proof::Together {
                 self.goes_on_as_question();
             }
-            return Ok(Ok(()));
+            return;
         }
         // After a proof that failed the COMMIT behind it has said ROLLBACK.
-        let shows = shows && !(self.flow.unproved && header.tag == b'C');
+        let shows = shows && !(self.conversation.transaction.check_failed() && header.tag == b'C');
         // Notifications have nothing to do with the statement they come with.
         if shows || message {
             self.io.replies.pass(header.total)
@@ -187,7 +203,6 @@ impl Session {
             self.take_reply(header)
         }
         self.say_what_is_due();
-        Ok(Ok(()))
     }
 
     /// Takes a message of the server out of what is passed on.
@@ -197,34 +212,34 @@ impl Session {
 
     fn answered_describe(&mut self) {
         if matches!(
-            self.flow.expects.front(),
+            self.conversation.replies.front(),
             Some(Expected { what: What::Describe(_) | What::Shape | What::Parameters, .. })
         ) {
-            self.flow.expects.pop_front();
+            self.conversation.replies.pop();
         }
     }
 
     fn answered_execute(&mut self) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Execute(_), .. })) {
-            self.flow.expects.pop_front();
+        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Execute(_), .. })) {
+            self.conversation.replies.pop();
         }
     }
 
     fn command_complete(&mut self, header: Header) {
         // Most are of what does nothing but read or write.
-        match self.flow.expects.front() {
+        match self.conversation.replies.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) if cached.analysis.is_plain() => {
-                self.flow.nth += 1;
+                self.conversation.message.complete_statement();
                 return;
             }
             Some(Expected { what: What::Execute(Some(statement)), .. }) if statement.cached.analysis.is_plain() => {
-                self.flow.expects.pop_front();
+                self.conversation.replies.pop();
                 return;
             }
             _ => {}
         }
         let body = self.io.replies.body(header);
-        match self.flow.expects.front() {
+        match self.conversation.replies.front() {
             Some(Expected { what: What::Fence, .. }) => {
                 let tag = body.to_vec();
                 self.answered_fence(&tag);
@@ -238,43 +253,47 @@ impl Session {
             Some(Expected { what: What::Left(Question::Settings), .. }) => return self.answered_settings(),
             Some(Expected { what: What::Isolation, .. }) => {
                 let read_committed = body == b"SELECT 1\0";
-                self.flow.past.note_read_committed(read_committed);
+                self.conversation.transaction.history.note_read_committed(read_committed);
                 return;
             }
             _ => {}
         }
         let rolled_back = body == b"ROLLBACK\0";
-        self.flow.stale |= rolled_back;
-        if let Some(Expected { what: What::Query(None), proof: Proof::End, .. }) = self.flow.expects.front() {
+        if rolled_back {
+            self.conversation.transaction.note_rolled_back();
+        }
+        if let Some(Expected { what: What::Query(None), proof: Proof::End, .. }) = self.conversation.replies.front() {
             self.note_fate(!rolled_back);
             return;
         }
-        self.flow.parsed_unsure = false;
-        let cached = match self.flow.expects.front() {
+        self.conversation.reading.note_parsed(None);
+        let cached = match self.conversation.replies.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) => cached.clone(),
             Some(Expected { what: What::Execute(Some(statement)), .. }) => {
-                self.flow.parsed_unsure = statement.context() == LexContext::UNSURE;
-                statement.cached.clone()
+                let (context, cached) = (statement.context(), statement.cached.clone());
+                self.conversation.reading.note_parsed(Some(context));
+                cached
             }
             Some(Expected { what: What::Execute(None), .. }) => {
-                self.flow.expects.pop_front();
+                self.conversation.replies.pop();
                 return;
             }
             _ => return,
         };
-        let nth = match self.flow.expects.front() {
+        let nth = match self.conversation.replies.front() {
             Some(Expected { what: What::Execute(_), .. }) => {
-                self.flow.expects.pop_front();
+                self.conversation.replies.pop();
                 self.leave_failed_block(&cached);
                 0
             }
             _ => {
-                self.flow.nth += 1;
-                self.flow.nth - 1
+                let index = self.conversation.message.statement_index();
+                self.conversation.message.complete_statement();
+                index
             }
         };
         let Some(statement) = cached.analysis.statements.get(nth) else { return };
-        self.flow.past.done(statement);
+        self.conversation.transaction.history.done(statement);
         match &statement.kind {
             Kind::Transaction(TransactionVerb::Commit { .. }) => self.note_fate(!rolled_back),
             Kind::Transaction(TransactionVerb::Rollback { .. } | TransactionVerb::PrepareTransaction) => {
@@ -291,10 +310,10 @@ impl Session {
 
     /// A block that had failed is over, or lives again, within a batch: the next ReadyForQuery is still to come.
     fn leave_failed_block(&mut self, cached: &Cached) {
-        if self.flow.status != TxStatus::Failed {
+        if self.conversation.status() != TxStatus::Failed {
             return;
         }
-        self.flow.status = match cached.analysis.single().map(|one| &one.kind) {
+        let status = match cached.analysis.single().map(|one| &one.kind) {
             Some(Kind::Transaction(
                 TransactionVerb::Commit { chain: false } | TransactionVerb::Rollback { chain: false },
             )) => TxStatus::Idle,
@@ -305,9 +324,9 @@ impl Session {
             )) => TxStatus::Block,
             _ => TxStatus::Failed,
         };
+        self.conversation.set_status(status);
     }
 
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn ready_for_query(&mut self, header: Header) -> Result<Result<(), io::Error>, End> {
         let body = self.io.replies.body(header);
         let status = match body {
@@ -315,35 +334,60 @@ impl Session {
             _ => None,
         };
         let Some(status) = status else { return Ok(Err(broken(crate::protocol::WireError::Format))) };
-        let Some(expected) = self.flow.expects.pop_front().filter(Expected::ends_ready) else {
+        let Some(expected) = self.conversation.replies.pop().filter(Expected::ends_ready) else {
             return Ok(Err(io::Error::new(io::ErrorKind::InvalidData, "ReadyForQuery that nobody asked for")));
         };
-        self.flow.readies = self.flow.readies.saturating_sub(1);
-        let status = self.flow.with_transaction_left_open(status, &expected.what);
-        self.flow.status = status;
+        let status = self.conversation.with_transaction_left_open(status, &expected.what);
+        self.conversation.set_status(status);
         self.note_reading_reported();
-        if matches!(self.flow.settling, Settling::Sent) {
-            self.flow.settling = Settling::No;
+        if matches!(self.conversation.lease.settling(), Settling::Sent) {
+            self.conversation.lease.set_settling(Settling::No);
         }
-        if !matches!(self.flow.settling, Settling::No) && expected.hide == Hide::All {
+        if !matches!(self.conversation.lease.settling(), Settling::No) && expected.hide == Hide::All {
             self.take_reply(header);
-            self.flow.failed = false;
+            self.conversation.take_failed();
             self.check_guard()?;
             self.end_reports();
             return self.settle().map(Ok);
         }
-        let failed = std::mem::take(&mut self.flow.failed);
+        let failed = self.conversation.take_failed();
+        let shows = self.show_ready(header, &expected)?;
+        if status == TxStatus::Idle {
+            self.end_transaction(failed);
+        } else {
+            self.follow_into_next()?;
+        }
+        self.check_guard()?;
+        if self.conversation.message.split.is_empty() {
+            if !matches!(expected.what, What::Query(None)) {
+                self.conversation.message.restart();
+            }
+        } else if self.conversation.replies.is_empty() {
+            self.send_next_part();
+        }
+        if shows {
+            self.end_message();
+        }
+        self.count_query(shows);
+        self.go_on_behind_ready();
+        Ok(Ok(()))
+    }
+
+    /// Passes ReadyForQuery on if it is the client's. Gives whether it is.
+    fn show_ready(&mut self, header: Header, expected: &Expected) -> Result<bool, End> {
         let rolls_back = self.ends_unproved(expected.hide);
-        let more = !self.flow.parts.is_empty();
-        if more && self.flow.broken {
+        let more = !self.conversation.message.split.is_empty();
+        if more && self.conversation.message.has_failed() {
             self.skip_parts();
         }
         let shows = !rolls_back
             && match expected.hide {
-                Hide::Ready | Hide::AllButReady => (self.flow.broken || !more) && !self.continues(),
+                Hide::Ready | Hide::AllButReady => {
+                    (self.conversation.message.has_failed() || !more) && !self.continues()
+                }
                 _ => expected.shows_ready(),
             };
-        if shows && let Some(report) = self.forbidden_block(status) {
+        if shows && let Some(report) = self.forbidden_block(self.conversation.status()) {
             return Err(report.into());
         }
         if shows || expected.proof == Proof::End {
@@ -358,35 +402,29 @@ impl Session {
         } else {
             self.take_reply(header)
         }
-        if status == TxStatus::Idle {
-            if self.me.operator && self.db.gate.state().mode.reports_read_only() {
-                self.raise_floors();
-            }
-            self.note_fate(!failed);
-            // A Bind that was sent behind it is the next transaction's.
-            if !self.flow.expects.iter().any(|next| matches!(next.what, What::Bind(_))) {
-                self.names.end_portals();
-            }
-            self.flow.past.end(!self.flow.expects.is_empty());
-            self.flow.fencing = crate::client::maintenance::transition::fence::Fencing::No;
-            self.flow.cursors = None;
-            self.flow.reading_changed = false;
-            self.end_catalog_change();
-            self.end_schema();
-            self.end_reports();
-        } else {
-            self.follow_into_next()?;
+        Ok(shows)
+    }
+
+    /// The transaction is over: what was noted of it goes.
+    fn end_transaction(&mut self, failed: bool) {
+        if self.me.operator && self.db.gate.state().mode.reports_read_only() {
+            self.raise_floors();
         }
-        self.check_guard()?;
-        if self.flow.parts.is_empty() {
-            self.flow.nth = if matches!(expected.what, What::Query(None)) { self.flow.nth } else { 0 };
-        } else if self.flow.expects.is_empty() {
-            self.send_next_part();
+        self.note_fate(!failed);
+        // A Bind that was sent behind it is the next transaction's.
+        if !self.conversation.replies.iter().any(|next| matches!(next.what, What::Bind(_))) {
+            self.names.end_portals();
         }
-        if shows {
-            self.end_message();
-        }
-        self.count_query(shows);
+        let more = !self.conversation.replies.is_empty();
+        self.conversation.transaction.end(more);
+        self.conversation.reading.end_transaction();
+        self.end_catalog_change();
+        self.end_schema();
+        self.end_reports();
+    }
+
+    /// What has waited for a ReadyForQuery.
+    fn go_on_behind_ready(&mut self) {
         self.end_unseen();
         self.say_what_is_due();
         self.note_broken_off();
@@ -399,28 +437,25 @@ impl Session {
             self.ask_settings();
             self.learn_shapes();
         }
-        if self.flow.expects.is_empty() && self.maintenance.take_notification() {
+        if self.conversation.replies.is_empty() && self.maintenance.take_notification() {
             self.tell_mode();
         }
-        Ok(Ok(()))
     }
 
     /// Whether the message goes on with one of our own that will show its ReadyForQuery.
     fn continues(&self) -> bool {
-        matches!(self.flow.parts.front(), Some(Part::Finish(_)))
-            || self.flow.expects.iter().any(|next| next.hide == Hide::AllButReady)
+        matches!(self.conversation.message.split.front(), Some(Part::Finish(_)))
+            || self.conversation.replies.continues()
     }
 
     /// The client has its ReadyForQuery.
     pub(in crate::client) fn end_message(&mut self) {
-        self.flow.broken = false;
-        self.flow.nth = 0;
+        self.conversation.message.end();
         self.end_names();
-        if self.flow.status != TxStatus::Idle {
+        if self.conversation.status() != TxStatus::Idle {
             return;
         }
-        let doubt = std::mem::take(&mut self.flow.doubt).is_any() | std::mem::take(&mut self.flow.asked);
-        if std::mem::take(&mut self.flow.stale) && doubt && self.must_prove() {
+        if self.conversation.transaction.take_stale() && self.must_prove() {
             self.forget_counts();
         }
     }
@@ -428,15 +463,15 @@ impl Session {
     /// Says what pgsluice answers for the server, where its turn has come.
     #[inline]
     pub(in crate::client) fn say_what_is_due(&mut self) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Say(_), .. })) {
+        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Say(_), .. })) {
             self.say_all_that_is_due();
         }
     }
 
     fn say_all_that_is_due(&mut self) {
-        while let Some(Expected { what: What::Say(say), .. }) = self.flow.expects.front() {
+        while let Some(Expected { what: What::Say(say), .. }) = self.conversation.replies.front() {
             let say = *say;
-            self.flow.expects.pop_front();
+            self.conversation.replies.pop();
             match say {
                 Say::ParseComplete => backend::parse_complete(self.io.for_client()),
                 Say::CloseComplete => backend::close_complete(self.io.for_client()),
@@ -463,7 +498,7 @@ impl Session {
                 self.log_slow(took);
             }
         }
-        if self.flow.status == TxStatus::Idle {
+        if self.conversation.status() == TxStatus::Idle {
             stats.xacts.add(1);
             if let Some(since) = self.me.transaction_since.take() {
                 let took = micros(since);

@@ -41,15 +41,15 @@ impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(in crate::client) fn must_hold_back(&self) -> bool {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
-        let waits = !self.flow.parts.is_empty()
-            || self.flow.fencing == Fencing::Asked
-            || self.flow.fencing == Fencing::Fenced && matches!(self.lease, Lease::Write { .. })
+        let waits = !self.conversation.message.split.is_empty()
+            || self.conversation.transaction.fencing == Fencing::Asked
+            || self.conversation.transaction.fencing == Fencing::Fenced && matches!(self.lease, Lease::Write { .. })
             || matches!(self.maintenance.breaking, Breaking::Sent(_))
-            || special && self.flow.readies > 0 && !self.flow.clean_alone
-            || self.flow.closing != Closing::No && self.flow.readies > 0
-            || matches!(self.flow.settling, Settling::Asked | Settling::Refused(_));
+            || special && self.conversation.replies.readies() > 0 && !self.conversation.replies.are_clean_reads()
+            || self.conversation.transaction.closing != Closing::No && self.conversation.replies.readies() > 0
+            || matches!(self.conversation.lease.settling(), Settling::Asked | Settling::Refused(_));
         // The server asks for COPY data: that is part of the message under way.
-        waits && !self.flow.copy.is_open()
+        waits && !self.conversation.in_copy()
     }
 
     /// Whether a connection guarded in place is good for the next transaction as it is.
@@ -65,7 +65,7 @@ impl Session {
     pub(in crate::client) fn guarded_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
         let single = cached.analysis.single().is_some();
         self.is_held_no_more();
-        if self.flow.status == TxStatus::Idle && single && self.refuses_in_place(&cached) {
+        if self.conversation.status() == TxStatus::Idle && single && self.refuses_in_place(&cached) {
             self.drop_bytes(header.total);
             return Ok(Handled::Done);
         }
@@ -106,7 +106,7 @@ impl Session {
         if self.ask_together(header, &cached) {
             return Ok(Handled::Done);
         }
-        if !self.flow.batch && self.may_end_its_transaction(&cached, context, &[]) {
+        if !self.conversation.batch.is_open() && self.may_end_its_transaction(&cached, context, &[]) {
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
             return Ok(Handled::Done);
         }
@@ -115,7 +115,7 @@ impl Session {
         if let [Part::Plain(_, doubt)] = parts.make_contiguous()
             && Rc::ptr_eq(&asked, &cached)
         {
-            self.flow.doubt = *doubt;
+            self.conversation.transaction.doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
             self.send_parts(header, cached, parts);
@@ -125,7 +125,7 @@ impl Session {
 
     /// As [`Self::refuses_at_once`], on a connection that is held but idle.
     fn refuses_in_place(&mut self, cached: &Cached) -> bool {
-        self.flow.expects.is_empty() && !self.flow.batch && self.refuses_at_once(cached)
+        self.conversation.replies.is_empty() && !self.conversation.batch.is_open() && self.refuses_at_once(cached)
     }
 
     /// Refuses statement number `at`; transactions that end before it are as they would be without it.
@@ -198,10 +198,10 @@ impl Session {
         }
         self.note_doubt_of(prepared);
         if matches!(statement.kind, Kind::Transaction(TransactionVerb::RollbackTo(_)))
-            && self.flow.status == TxStatus::Failed
+            && self.conversation.status() == TxStatus::Failed
         {
             // The block lives again, or what follows in the batch is skipped.
-            self.flow.status = TxStatus::Block;
+            self.conversation.set_status(TxStatus::Block);
         }
         if self.try_executed_cursor(header, prepared) {
             return Some(Handled::Done);
@@ -219,13 +219,13 @@ impl Session {
         }
         if ends_transaction(statement) || commits_at_once(statement) {
             let commits = matches!(verb, Some(TransactionVerb::Commit { .. }));
-            if commits && self.must_prove() && self.flow.status != TxStatus::Failed {
+            if commits && self.must_prove() && self.conversation.status() != TxStatus::Failed {
                 self.prove_in_batch(Some("COMMIT"));
             }
             if verb.is_some() {
                 self.leave_wrapping();
             }
-            self.flow.doubt = Doubt::default();
+            self.conversation.transaction.doubt = Doubt::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
             self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
             frontend::write_sync(self.io.for_server());
@@ -267,7 +267,7 @@ impl Session {
 
     /// ReadyForQuery has come: whether the guard still stands. Only between transactions does it have to.
     pub(in crate::client) fn check_guard(&mut self) -> Result<(), End> {
-        if self.flow.status != TxStatus::Idle {
+        if self.conversation.status() != TxStatus::Idle {
             return Ok(());
         }
         let fallen = match &mut self.lease {
@@ -276,7 +276,7 @@ impl Session {
             Lease::InPlace { conn, .. } => conn.server().default_read_only != Some(true),
             _ => return Ok(()),
         };
-        let resets = std::mem::take(&mut self.flow.resets);
+        let resets = self.conversation.transaction.take_resets();
         if let Lease::InPlace { guard, .. } = &mut self.lease {
             let due = std::mem::replace(guard, InPlaceGuard::Up) == InPlaceGuard::Due;
             return match fallen {
@@ -290,8 +290,8 @@ impl Session {
             return Ok(());
         }
         self.guard_fell("the connection is closed");
-        if !self.flow.parts.is_empty() {
-            self.flow.parts.clear();
+        if !self.conversation.message.split.is_empty() {
+            self.conversation.message.split.clear();
             let message = "cannot set transaction read-write mode inside a read-only transaction";
             self.refused(message).write(self.io.for_client());
             crate::protocol::backend::ready(self.io.for_client(), TxStatus::Idle);

@@ -147,10 +147,12 @@ impl Session {
 
     /// Whether this is a place where a message can be held: between transactions, or in a block that can be begun anew.
     fn may_hold(&self) -> bool {
-        let quiet = self.flow.expects.is_empty() && !self.flow.batch && !self.flow.skip;
-        let place = match self.flow.status {
+        let quiet = self.conversation.replies.is_empty()
+            && !self.conversation.batch.is_open()
+            && !self.conversation.batch.skips();
+        let place = match self.conversation.status() {
             TxStatus::Idle => true,
-            TxStatus::Block => self.flow.past.can_begin_anew() && self.names.no_portals(),
+            TxStatus::Block => self.conversation.transaction.history.can_begin_anew() && self.names.no_portals(),
             TxStatus::Failed => false,
         };
         quiet && place && self.maintenance.holding.over.is_none() && self.treats_writes()
@@ -174,13 +176,13 @@ impl Session {
 
     /// Holds the message at hand. In a block that is first rolled back: the loop comes here again when that is done.
     pub(in crate::client) async fn hold(&mut self) -> Result<(), End> {
-        if self.flow.status == TxStatus::Block {
-            if self.flow.past.has_to_ask_isolation() {
+        if self.conversation.status() == TxStatus::Block {
+            if self.conversation.transaction.history.has_to_ask_isolation() {
                 frontend::write_query(self.io.for_server(), READ_COMMITTED.as_bytes());
                 self.expect(Expected::hidden(What::Isolation, Hide::All));
             } else {
                 frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
-                self.maintenance.holding.anew = self.flow.past.take_beginning();
+                self.maintenance.holding.anew = self.conversation.transaction.history.take_beginning();
                 self.settings.roll_back();
                 self.maintenance.holding.since = self.me.transaction_since.take();
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
@@ -278,7 +280,7 @@ impl Session {
             Step::Query(cached) => {
                 let sent = if closed { self.as_read_only(cached.clone(), self.lex_context()) } else { cached.clone() };
                 frontend::write_query(self.io.for_server(), &sent.text);
-                self.flow.past.sends(&cached);
+                self.conversation.transaction.history.sends(&cached);
                 self.expect(Expected::hidden(What::Query(Some(sent)), Hide::All));
             }
             Step::Bound(statement, values) => {
@@ -288,7 +290,7 @@ impl Session {
                 frontend::write_bind(out, b"", b"", &values);
                 frontend::write_execute(out, b"");
                 frontend::write_sync(out);
-                self.flow.past.binds(&statement, &values);
+                self.conversation.transaction.history.binds(&statement, &values);
                 if let Some(server) = self.lease.server() {
                     server.unnamed = 0;
                 }

@@ -26,7 +26,7 @@ impl Session {
 
     /// Counts the write that an answer is about, or that is at hand; `otherwise` names it where its text is not known.
     pub(in crate::client) fn note_answer_kept_out(&self, fate: Fate, otherwise: &[u8]) {
-        match self.flow.expects.front().map(|expected| &expected.what) {
+        match self.conversation.replies.front().map(|expected| &expected.what) {
             Some(What::Query(Some(cached))) => self.note_kept_out(fate, &cached.text),
             Some(What::Execute(Some(prepared)) | What::Bind(Some(prepared)) | What::Describe(Some(prepared))) => {
                 self.note_kept_out(fate, &prepared.cached.text);

@@ -127,22 +127,32 @@ fn divide(
         (from, savepoint, doubt) = (end, false, Doubt::default());
         group.clear();
     }
-    if begun {
+    let plain = in_block || savepoint || !proves || fails_alone(statements);
+    push_rest(&mut parts, slice(from, text.len()), &group, doubt, Rest { begun, cut: from > 0 }, plain);
+    parts
+}
+
+/// Where what is left of a message stands.
+#[derive(Clone, Copy)]
+struct Rest {
+    /// In a block of ours.
+    begun: bool,
+    /// Behind a part that is sent by itself.
+    cut: bool,
+}
+
+fn push_rest(parts: &mut VecDeque<Part>, rest: Vec<u8>, group: &[&Statement], doubt: Doubt, at: Rest, plain: bool) {
+    if at.begun {
         if !group.is_empty() {
-            parts.push_back(Part::Plain(slice(from, text.len()), doubt));
+            parts.push_back(Part::Plain(rest, doubt));
         }
         parts.push_back(Part::Finish(doubt));
+    } else if at.cut && group.len() == 1 && !plain && !doubt.is_any() {
+        // Whole, the message would run it in an implicit block, as LOCK and SET LOCAL need.
+        parts.push_back(Part::Proved(rest, doubt));
     } else if !group.is_empty() || parts.is_empty() {
-        let plain = in_block || savepoint || !proves || fails_alone(statements);
-        let rest = slice(from, text.len());
-        if from > 0 && group.len() == 1 && !plain && !doubt.is_any() {
-            // Whole, the message would run it in an implicit block, as LOCK and SET LOCAL need.
-            parts.push_back(Part::Proved(rest, doubt));
-        } else {
-            push_group(&mut parts, rest, &group, doubt, plain);
-        }
+        push_group(parts, rest, group, doubt, plain);
     }
-    parts
 }
 
 /// How far into a message (bytes) its parts keep their place: each is sent with as much white space ahead.
@@ -175,11 +185,49 @@ fn push_group(parts: &mut VecDeque<Part>, text: Vec<u8>, group: &[&Statement], d
     }
 }
 
+/// A simple query that is sent in parts.
+#[derive(Default)]
+pub(in crate::client) struct QuerySplit {
+    /// What is left of it.
+    parts: VecDeque<Part>,
+    /// The query they are parts of.
+    query: Option<Rc<Cached>>,
+}
+
+impl QuerySplit {
+    /// Whether nothing is left to be sent.
+    #[inline]
+    pub(in crate::client) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// What is sent next.
+    pub(in crate::client) fn front(&self) -> Option<&Part> {
+        self.parts.front()
+    }
+
+    /// The same, with the query: it is sent now.
+    fn take_next(&mut self) -> Option<(Part, Rc<Cached>)> {
+        Some((self.parts.pop_front()?, self.query.clone()?))
+    }
+
+    /// Nothing more of it is sent.
+    pub(in crate::client) fn clear(&mut self) {
+        self.parts.clear();
+    }
+
+    /// One part more comes behind the others.
+    pub(in crate::client::maintenance) fn push(&mut self, part: Part, query: Rc<Cached>) {
+        self.parts.push_back(part);
+        self.query = Some(query);
+    }
+}
+
 impl Session {
     /// Cuts a query for the lease that there is.
     pub(in crate::client) fn divide(&self, text: &[u8], statements: &[Statement]) -> VecDeque<Part> {
-        let status = self.flow.status;
-        let open = (status != TxStatus::Idle).then_some(self.flow.doubt);
+        let status = self.conversation.status();
+        let open = (status != TxStatus::Idle).then_some(self.conversation.transaction.doubt);
         let tries = |one: &Statement| self.trial_of(one, text, statements);
         divide(text, statements, open, status == TxStatus::Failed, self.must_prove(), &tries)
     }
@@ -187,7 +235,7 @@ impl Session {
     /// An error has come in a message that goes on: of its parts only the end of a block of ours is left.
     pub(in crate::client) fn skip_parts(&mut self) {
         let opens = |part: &Part| matches!(part, Part::Begun(_));
-        let parts = &mut self.flow.parts;
+        let parts = &mut self.conversation.message.split.parts;
         let end = parts.iter().position(|part| matches!(part, Part::Finish(_)));
         let first = parts.iter().position(opens);
         match end.filter(|end| first.is_none_or(|first| first > *end)) {
@@ -198,19 +246,23 @@ impl Session {
 
     /// Sends a query in parts.
     pub(in crate::client) fn send_parts(&mut self, header: Header, cached: Rc<Cached>, mut parts: VecDeque<Part>) {
-        if parts.iter().filter(|part| part.has_text()).count() > 1 && !self.flow.batch {
+        if parts.iter().filter(|part| part.has_text()).count() > 1 && !self.conversation.batch.is_open() {
             parts.push_front(Part::Spelling);
         }
         self.drop_bytes(header.total);
-        self.flow.divided = Some(cached);
-        self.flow.parts = parts;
+        self.send_split(cached, parts);
+    }
+
+    /// Sends the parts of a query whose message has been taken.
+    pub(in crate::client) fn send_split(&mut self, cached: Rc<Cached>, parts: VecDeque<Part>) {
+        self.conversation.message.split = QuerySplit { parts, query: Some(cached) };
         self.send_next_part();
     }
 
     /// Asks the server whether the query can be read, by a Parse, which has no place for several statements: it fails in
     /// either case, behind a savepoint where a transaction could be spoilt by that.
     fn ask_spelling(&mut self, text: &[u8]) {
-        let in_block = self.flow.status == TxStatus::Block;
+        let in_block = self.conversation.status() == TxStatus::Block;
         let own = || Expected::hidden(What::Query(None), Hide::All);
         if in_block {
             self.send_query(SAVEPOINT.as_bytes(), own());
@@ -227,26 +279,28 @@ impl Session {
     /// The answer: only an error in the text has a position.
     pub(in crate::client) fn answered_spelling(&mut self, fields: ErrorFields<'_>) {
         self.skip_to_sync();
-        self.flow.skip = false;
+        self.conversation.batch.set_skip(false);
         if fields.get(b'P').is_some() {
             // Whole, it gets the server's own error, and nothing of it runs.
-            let text = self.flow.divided.as_ref().map_or_else(Vec::new, |cached| cached.text.to_vec());
-            self.flow.parts.clear();
-            self.flow.parts.push_back(Part::Plain(text, self.flow.doubt));
+            let doubt = self.conversation.transaction.doubt;
+            let QuerySplit { parts, query } = &mut self.conversation.message.split;
+            let text = query.as_ref().map_or_else(Vec::new, |cached| cached.text.to_vec());
+            parts.clear();
+            parts.push_back(Part::Plain(text, doubt));
         }
     }
 
     /// Sends the next part of a divided query.
     pub(in crate::client) fn send_next_part(&mut self) {
-        let (Some(part), Some(cached)) = (self.flow.parts.pop_front(), self.flow.divided.clone()) else { return };
-        let hide = if self.flow.parts.is_empty() { Hide::Nothing } else { Hide::Ready };
-        if self.flow.named.is_some() {
+        let Some((part, cached)) = self.conversation.message.split.take_next() else { return };
+        let hide = if self.conversation.message.split.is_empty() { Hide::Nothing } else { Hide::Ready };
+        if !self.conversation.names.is_plain() {
             self.names_for_part(&cached);
         }
         match part {
             Part::Spelling => self.ask_spelling(&cached.text),
             Part::Plain(text, doubt) => {
-                self.flow.doubt = doubt;
+                self.conversation.transaction.doubt = doubt;
                 self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide));
             }
             Part::Proved(text, doubt) => {
@@ -259,8 +313,8 @@ impl Session {
             }
             Part::Begun(text) => self.send_in_block(&text, cached),
             Part::Cursor(trial, doubt) => {
-                self.flow.doubt = doubt;
-                let last = if self.flow.parts.is_empty() { Hide::AllButReady } else { Hide::All };
+                self.conversation.transaction.doubt = doubt;
+                let last = if self.conversation.message.split.is_empty() { Hide::AllButReady } else { Hide::All };
                 self.send_trial(&trial, cached, last);
             }
             Part::Finish(doubt) => self.prove_and_commit(doubt),
@@ -296,8 +350,8 @@ impl Session {
 
     /// It could not be opened: the client has the error, and has to have its ReadyForQuery.
     pub(in crate::client) fn block_failed(&mut self) {
-        self.flow.skip = false;
-        self.flow.parts.clear();
+        self.conversation.batch.set_skip(false);
+        self.conversation.message.split.clear();
         frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::AllButReady));
     }

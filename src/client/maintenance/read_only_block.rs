@@ -34,7 +34,7 @@ impl Session {
     /// Looks at a simple query or a function call in the midst of a batch. The server skips it if something before it has
     /// failed, else runs it in the same transaction and commits. True if it has to wait until that is known.
     pub(in crate::client) fn awaits_batch(&mut self) -> bool {
-        if !self.flow.batch || !self.lease.in_maintenance() || self.flow.copy.is_open() {
+        if !self.conversation.batch.is_open() || !self.lease.in_maintenance() || self.conversation.in_copy() {
             return false;
         }
         if !self.is_outside_blocks() {
@@ -47,27 +47,26 @@ impl Session {
 
     /// Whether answers are owed. They are asked for with a Flush.
     pub(in crate::client) fn awaits_answers(&mut self) -> bool {
-        let owed = !self.flow.expects.is_empty();
-        if owed && !std::mem::replace(&mut self.flow.flushed, true) {
+        if self.conversation.replies.take_flush() {
             frontend::write_flush(self.io.for_server());
         }
-        owed
+        !self.conversation.replies.is_empty()
     }
 
     /// A simple query or a function call ends a batch as a Sync does: what stands before it is proved first.
     pub(in crate::client) fn prove_open_batch(&mut self) {
-        if self.flow.batch {
+        if self.conversation.batch.is_open() {
             self.prove_batch();
         }
     }
 
     /// Ends the batch with a Sync of our own.
     fn end_batch_ahead(&mut self) {
-        self.flow.batch = false;
+        self.conversation.batch.end();
         self.prove_batch();
         frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
-        if std::mem::take(&mut self.flow.around) == Around::Ours {
+        if self.conversation.transaction.leave_our_block() {
             frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
             self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::End));
         }
@@ -76,20 +75,20 @@ impl Session {
     /// The question ahead of a Sync, which commits the transaction if it is one of its own.
     pub(in crate::client) fn prove_batch(&mut self) {
         let proves = self.must_prove();
-        if proves && self.flow.status == TxStatus::Idle && self.flow.doubt.is_any() {
+        if proves && self.conversation.status() == TxStatus::Idle && self.conversation.transaction.doubt.is_any() {
             self.prove_in_batch(None);
         }
     }
 
     pub(in crate::client) fn begin_wrapped_batch(&mut self) {
-        self.flow.around = Around::Ours;
+        self.conversation.transaction.around = Around::Ours;
         self.run_own(BEGIN_READ_ONLY.as_bytes(), Proof::None, None);
     }
 
     /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
     /// then a ROLLBACK, of the simple query behind it ends the block.
     pub(in crate::client) fn end_wrapped_batch(&mut self) {
-        self.flow.around = Around::Nothing;
+        self.conversation.transaction.around = Around::Nothing;
         frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::Ready));
         frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
@@ -98,7 +97,7 @@ impl Session {
 
     /// Whether what runs next in the batch is in no block, as far as that is known before its Sync.
     pub(in crate::client) fn is_outside_blocks(&self) -> bool {
-        self.flow.status == TxStatus::Idle && self.flow.around == Around::Nothing
+        self.conversation.status() == TxStatus::Idle && self.conversation.transaction.around == Around::Nothing
     }
 
     /// Looks at the Execute of transaction control. Some: it is dealt with.
@@ -108,9 +107,9 @@ impl Session {
         verb: &TransactionVerb,
         prepared: &Rc<Prepared>,
     ) -> Option<Handled> {
-        if self.flow.around != Around::Ours {
-            if matches!(verb, TransactionVerb::Begin(_)) && self.flow.status == TxStatus::Idle {
-                self.flow.around = Around::Clients;
+        if self.conversation.transaction.around != Around::Ours {
+            if matches!(verb, TransactionVerb::Begin(_)) && self.conversation.status() == TxStatus::Idle {
+                self.conversation.transaction.around = Around::Clients;
             }
             return None;
         }
@@ -126,7 +125,7 @@ impl Session {
             TransactionVerb::Begin(TransactionModes { deferrable: Some(_), .. }) => late("[NOT] DEFERRABLE"),
             TransactionVerb::Begin(_) => {
                 // The block is the client's from here on: no need to warn of one that is open already.
-                self.flow.around = Around::Clients;
+                self.conversation.transaction.around = Around::Clients;
                 self.pass(header, Some(Expected::hidden(What::Execute(Some(prepared.clone())), Hide::Notices)));
                 return Some(Handled::Done);
             }
@@ -142,7 +141,7 @@ impl Session {
 
     /// The client's COMMIT or ROLLBACK ends the transaction within the batch. Of a block of ours it knows nothing.
     pub(in crate::client) fn leave_wrapping(&mut self) {
-        if std::mem::take(&mut self.flow.around) == Around::Ours {
+        if self.conversation.transaction.leave_our_block() {
             self.say(Expected::seen(What::Say(Say::NoTransaction)));
         }
     }

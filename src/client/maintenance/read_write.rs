@@ -40,10 +40,10 @@ impl Session {
     ) -> Result<Rc<Prepared>, End> {
         if self.missing(header.total) > 0 {
             // Too large to be sent once more.
-            self.flow.past.sends_unknown();
+            self.conversation.transaction.history.sends_unknown();
         } else {
             let body = self.io.requests.body(header);
-            self.flow.past.binds(&statement, frontend::bind(body)?.rest);
+            self.conversation.transaction.history.binds(&statement, frontend::bind(body)?.rest);
         }
         self.note_read_only_text(&statement.cached, statement.context());
         Ok(self.bound_as_read_only(statement))
@@ -61,11 +61,12 @@ impl Session {
 
     /// PostgreSQL's error where the client's own transaction is READ ONLY, and it is too late to ask for READ WRITE.
     pub(in crate::client) fn refused_read_write(&self, statement: &Statement) -> Option<Report> {
-        let in_block = self.flow.status == TxStatus::Block || self.flow.around == Around::Clients;
+        let in_block =
+            self.conversation.status() == TxStatus::Block || self.conversation.transaction.around == Around::Clients;
         if asks_of_transaction(statement) != Some(false) || !in_block {
             return None;
         }
-        let past = &self.flow.past;
+        let past = &self.conversation.transaction.history;
         if !past.own_read_only().or(self.settings.read_only_default()).unwrap_or(false) {
             return None;
         }

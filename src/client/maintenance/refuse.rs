@@ -96,7 +96,7 @@ impl Session {
     /// The name that an EXECUTE gives for what neither the client has prepared nor anything else that was seen.
     pub(in crate::client) fn executes_unknown<'a>(&self, one: &'a Statement) -> Option<&'a [u8]> {
         let known = |name: &[u8]| {
-            let suspected = self.flow.named.as_ref().is_some_and(|named| named.suspected.contains_key(name));
+            let suspected = self.conversation.names.suspected().is_some_and(|all| all.contains_key(name));
             suspected || self.names.forgets_sql() || self.names.known(name).is_some()
         };
         let name = one.effects.iter().find_map(|effect| match effect {
@@ -121,7 +121,7 @@ impl Session {
         cached: &Cached,
         report: &Report,
     ) -> Option<Handled> {
-        let apart = !self.flow.batch && self.flow.status != TxStatus::Failed;
+        let apart = !self.conversation.batch.is_open() && self.conversation.status() != TxStatus::Failed;
         let name = self.executes_unknown(cached.analysis.single().filter(|_| apart)?)?;
         Some(self.refuse_unknown(header, name, report.clone()))
     }
@@ -151,7 +151,7 @@ impl Session {
 
     /// Why what was prepared under that name is refused though the server would run it.
     fn refusal_by_name(&self, name: &[u8]) -> Option<&Refusal> {
-        let suspected = self.flow.named.as_ref().map(|named| &named.suspected);
+        let suspected = self.conversation.names.suspected();
         let refusal = match suspected.and_then(|suspected| suspected.get(name)).or_else(|| self.names.sql(name)) {
             Some(inner) => Some(&inner.refusal),
             // There are more names than are remembered: any may stand for anything.
@@ -187,7 +187,7 @@ impl Session {
             {
                 let text = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
                 let statement = Some(self.core.statements.get(text, &[], context, 0, self.settings.vars()));
-                let suspected = &mut self.flow.named.get_or_insert_default().suspected;
+                let suspected = self.conversation.names.suspect();
                 if suspected.len() < MOST_SUSPECTED {
                     suspected.insert(name.clone(), Inner { refusal: inner.refusal.clone(), statement }.into());
                 }
@@ -197,9 +197,7 @@ impl Session {
 
     /// A message begins, and all before it has been answered: what it prepared is known by name.
     pub(in crate::client) fn forget_suspected(&mut self) {
-        if let Some(named) = &mut self.flow.named {
-            named.suspected = Default::default();
-        }
+        self.conversation.names.forget_suspected();
     }
 
     /// PostgreSQL's error for it, with the gate's DETAIL and HINT.
@@ -315,7 +313,7 @@ impl Session {
 
     /// The error for a CALL or DO that could not end its transaction because of a block that the client does not see.
     fn kept_from_ending(&self) -> Option<Report> {
-        let expected = self.flow.expects.front()?;
+        let expected = self.conversation.replies.front()?;
         let cached = match (&expected.what, expected.proof) {
             (What::Query(Some(cached)), Proof::Subject) => cached,
             (What::Execute(Some(prepared)), Proof::Wrapped) => &prepared.cached,
@@ -331,8 +329,11 @@ impl Session {
     /// Writes an error of the server to the client, as the gate wants it said. `refusal` takes the place of the error that a
     /// message of ours was made to raise.
     pub(in crate::client) fn write_error(&mut self, body: &[u8], refusal: Option<&Report>) -> Result<(), End> {
-        let used =
-            self.flow.expects.front().and_then(crate::client::conversation::pending_replies::Expected::of_statement);
+        let used = self
+            .conversation
+            .replies
+            .front()
+            .and_then(crate::client::conversation::pending_replies::Expected::of_statement);
         let renamed = self.names.in_clients_words(body, used);
         let body = renamed.as_deref().unwrap_or(body);
         let fields = ErrorFields::new(body);

@@ -121,7 +121,7 @@ impl Session {
         self.note_message_kept_out(Fate::Discarded);
         self.drop_bytes(header.total);
         backend::command_complete(self.io.for_client(), tag);
-        backend::ready(self.io.for_client(), self.flow.status);
+        backend::ready(self.io.for_client(), self.conversation.status());
     }
 
     /// Has the server describe the rows of RETURNING, and says that there are none.
@@ -155,9 +155,8 @@ impl Session {
         self.db.gate.count_discarded();
         self.note_message_kept_out(Fate::Discarded);
         self.drop_bytes(header.total);
-        self.flow.expects.push_back(Expected::seen(What::Say(Say::Done(verb, rows))));
-        self.flow.begun = true;
-        self.say_what_is_due();
+        self.conversation.lease.note_begun(true);
+        self.say(Expected::seen(What::Say(Say::Done(verb, rows))));
         Handled::Done
     }
 

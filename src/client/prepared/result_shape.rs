@@ -89,7 +89,7 @@ impl Session {
     /// A number for where the session's statements look for tables now; 0: where the server says. A statement that stands on
     /// a server for others is good for a client only if theirs is the same.
     pub(in crate::client) fn path(&self) -> u64 {
-        if let Some(path) = self.flow.path {
+        if let Some(path) = self.conversation.names.path {
             return path;
         }
         let set = PATH.iter().filter_map(|name| Some((*name, self.settings.vars().get(name)?)));
@@ -101,36 +101,40 @@ impl Session {
 
     /// A statement has run.
     pub(in crate::client) fn note_schema(&mut self, one: &sql::Statement, text: &[u8]) {
-        let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_))) && self.flow.path.is_some();
+        let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_)))
+            && self.conversation.names.path.is_some();
         if back || moves_path(one) {
-            self.flow.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
+            self.conversation.names.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
         }
     }
 
     /// The transaction is over.
     #[inline]
     pub(in crate::client) fn end_schema(&mut self) {
-        self.flow.path = None;
+        self.conversation.names.path = None;
     }
 
     /// The answer to a Describe of a statement has come.
     pub(in crate::client) fn note_shape(&mut self, header: Header) {
-        let asked =
-            matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)) | What::Shape, .. }));
+        let asked = matches!(
+            self.conversation.replies.front(),
+            Some(Expected { what: What::Describe(Some(_)) | What::Shape, .. })
+        );
         if !asked {
             return;
         }
         let body = self.io.replies.body(header);
         let shape = shape(&self.core.hub.seed, header.tag, body);
-        let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.flow.expects.front() else {
+        let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.conversation.replies.front()
+        else {
             self.note_own_shape(shape);
             return;
         };
         let (statement, name) = (statement.clone(), named.clone().unwrap_or_default());
-        let types = std::mem::take(&mut self.flow.parameter_types);
+        let types = std::mem::take(&mut self.conversation.names.parameter_types);
         let meaning = Meaning { types, rows: shape };
         let same = statement.learn(&meaning);
-        let hidden = self.flow.expects.front().is_some_and(|one| one.hide != Hide::Nothing);
+        let hidden = self.conversation.replies.front().is_some_and(|one| one.hide != Hide::Nothing);
         if name.is_empty() && !hidden {
             self.note_unnamed_described(&statement, &meaning, same);
             return;
@@ -234,9 +238,9 @@ impl Session {
 
     /// A server has told the types of a statement's parameters.
     pub(in crate::client) fn note_types(&mut self, header: Header) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Describe(Some(_)), .. })) {
+        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Describe(Some(_)), .. })) {
             let body = self.io.replies.body(header);
-            self.flow.parameter_types = body.get(2..).unwrap_or_default().into();
+            self.conversation.names.parameter_types = body.get(2..).unwrap_or_default().into();
         }
     }
 
@@ -251,7 +255,10 @@ impl Session {
         let told = told?;
         match self.lease.server()?.prepared.shape(statement.id) {
             Some(now) if now == told => return None,
-            Some(_) if self.flow.named.get_or_insert_default().renewed.replace(statement.id) == Some(statement.id) => {
+            Some(_)
+                if self.conversation.names.under_way.get_or_insert_default().renewed.replace(statement.id)
+                    == Some(statement.id) =>
+            {
                 self.core.statements.renew(statement);
                 return Some(match self.make_stand(name, statement) {
                     Ok(on_server) => self.fail_with(header, on_server.as_bytes(), other_rows()),
@@ -263,7 +270,7 @@ impl Session {
             None => {}
         }
         let asked = |one: &Expected| matches!(&one.what, What::Describe(Some(known)) if known.id == statement.id);
-        if !self.flow.expects.iter().any(asked) {
+        if !self.conversation.replies.iter().any(asked) {
             if self.lease.server().is_some_and(|server| server.prepared.touch(statement.id)) {
                 // Nobody knows since when; asked now, it might fail.
                 self.close_on_server(statement);

@@ -39,23 +39,32 @@ pub(in crate::client) struct Relay {
     server: Option<Box<Server>>,
     kind: Replication,
     largest: usize,
+    bytes: Bytes,
+    /// A query is under way.
+    busy: bool,
+    status: TxStatus,
+    gate: AtGate,
+    /// What takes the place of the next error: the query was one of ours, made to fail.
+    refusal: Option<Report>,
+    server_gone: bool,
+}
+
+/// Bytes on their way in both directions, and our own words.
+struct Bytes {
     from_client: BytesMut,
     from_server: BytesMut,
     to_client: BytesMut,
     to_server: BytesMut,
     /// Bytes of the server's current message that are still to come.
     rest: usize,
-    /// A query is under way.
-    busy: bool,
-    status: TxStatus,
+}
+
+/// What a connection has at the gate of the database that its server connection leads to.
+struct AtGate {
+    gate: Arc<Gate>,
     /// Registered with the gate until the transaction ends.
     ticket: Option<WriteTicket>,
     lane: Option<Lane>,
-    /// Of the database that its server connection leads to.
-    gate: Arc<Gate>,
-    /// What takes the place of the next error: the query was one of ours, made to fail.
-    refusal: Option<Report>,
-    server_gone: bool,
 }
 
 impl Relay {
@@ -70,20 +79,20 @@ impl Relay {
         Self {
             core,
             me,
-            gate: Arc::clone(&db.gate),
+            gate: AtGate { gate: Arc::clone(&db.gate), ticket: None, lane: None },
             db,
             server: Some(server),
             kind,
             largest,
-            from_client: BytesMut::new(),
-            from_server: BytesMut::new(),
-            to_client: BytesMut::new(),
-            to_server: BytesMut::new(),
-            rest: 0,
+            bytes: Bytes {
+                from_client: BytesMut::new(),
+                from_server: BytesMut::new(),
+                to_client: BytesMut::new(),
+                to_server: BytesMut::new(),
+                rest: 0,
+            },
             busy: false,
             status: TxStatus::Idle,
-            ticket: None,
-            lane: None,
             refusal: None,
             server_gone: false,
         }
@@ -91,12 +100,12 @@ impl Relay {
 
     /// Runs until one of the two goes or the client is sent away.
     pub(in crate::client) async fn run(mut self, mut stream: Stream, greeting: Vec<u8>) -> End {
-        self.to_client.extend_from_slice(&greeting);
+        self.bytes.to_client.extend_from_slice(&greeting);
         let end = loop {
             if let Err(end) = self.look() {
                 break end;
             }
-            if self.server_gone && self.to_client.is_empty() {
+            if self.server_gone && self.bytes.to_client.is_empty() {
                 break End::ServerSaidFatal;
             }
             match poll_fn(|cx| self.poll_io(cx, &mut stream)).await {
@@ -105,12 +114,12 @@ impl Relay {
             }
         };
         if let End::Report(report) = &end {
-            answer::report(&mut self.to_client, report);
+            answer::report(&mut self.bytes.to_client, report);
         }
         let patience = std::time::Duration::from_secs(1);
-        let _ = tokio::time::timeout(patience, stream.write_all(&self.to_client)).await;
+        let _ = tokio::time::timeout(patience, stream.write_all(&self.bytes.to_client)).await;
         stream.close(&[]);
-        if let Some(server) = self.server.as_mut().filter(|_| self.ticket.is_some()) {
+        if let Some(server) = self.server.as_mut().filter(|_| self.gate.ticket.is_some()) {
             crate::client::checkout::abandoned::end_work(&self.me, server, false).await;
         }
         // First the connection, then the ticket: the gate must not think the transaction over before it is.
@@ -119,7 +128,7 @@ impl Relay {
             self.core.hub.keys.remove(server.key.0, self.me.id);
             server.close();
         }
-        drop(self.ticket.take());
+        drop(self.gate.ticket.take());
         end
     }
 
@@ -137,16 +146,16 @@ impl Relay {
     fn answer_asks(&mut self) -> Result<(), End> {
         for ask in self.me.take_asks() {
             match ask {
-                Ask::End { report, now } if now || self.ticket.is_none() => return Err(report.into()),
+                Ask::End { report, now } if now || self.gate.ticket.is_none() => return Err(report.into()),
                 // The drain waits for the transaction, and breaks it off in the end.
                 Ask::End { .. } => {}
-                Ask::RollBack if self.ticket.is_some() => {
-                    let view = self.gate.view().under(&self.db.name);
+                Ask::RollBack if self.gate.ticket.is_some() => {
+                    let view = self.gate.gate.view().under(&self.db.name);
                     let text = "terminating connection due to administrator command";
                     return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
                 }
-                Ask::Turn if self.ticket.is_some() => _ = self.check_server()?,
-                Ask::Notice(Some(report)) if !self.busy => answer::report(&mut self.to_client, &report),
+                Ask::Turn if self.gate.ticket.is_some() => _ = self.check_server()?,
+                Ask::Notice(Some(report)) if !self.busy => answer::report(&mut self.bytes.to_client, &report),
                 Ask::RollBack | Ask::BreakOff | Ask::Notice(_) | Ask::Flip | Ask::Cancel | Ask::Turn => {}
             }
         }
@@ -161,7 +170,7 @@ impl Relay {
             Standing::Leads => Ok(true),
             Standing::Lost => Ok(false),
             // What is open may end there.
-            Standing::Removed if self.ticket.is_some() => Ok(true),
+            Standing::Removed if self.gate.ticket.is_some() => Ok(true),
             standing => {
                 let text = "terminating connection due to administrator command";
                 Err(Report::fatal("57P01", text).with_detail(Some(detail_of(standing).to_owned())).into())
@@ -173,11 +182,11 @@ impl Relay {
         let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut at = 0;
         loop {
-            let bytes = self.from_server.get(at..).unwrap_or_default();
-            if self.rest > 0 {
-                let n = self.rest.min(bytes.len());
-                self.to_client.extend_from_slice(bytes.get(..n).unwrap_or_default());
-                self.rest -= n;
+            let bytes = self.bytes.from_server.get(at..).unwrap_or_default();
+            if self.bytes.rest > 0 {
+                let n = self.bytes.rest.min(bytes.len());
+                self.bytes.to_client.extend_from_slice(bytes.get(..n).unwrap_or_default());
+                self.bytes.rest -= n;
                 at += n;
                 if n == 0 {
                     break;
@@ -187,13 +196,13 @@ impl Relay {
             let Some(header) = peek_back(bytes).map_err(broken)? else { break };
             let short = header.tag == b'Z' || header.tag == b'E' && self.refusal.is_some();
             if !short {
-                self.rest = header.total;
+                self.bytes.rest = header.total;
                 continue;
             }
             let Some(message) = bytes.get(..header.total) else { break };
             match self.refusal.take_if(|_| header.tag == b'E') {
-                Some(report) => answer::report(&mut self.to_client, &report),
-                None => self.to_client.extend_from_slice(message),
+                Some(report) => answer::report(&mut self.bytes.to_client, &report),
+                None => self.bytes.to_client.extend_from_slice(message),
             }
             let status = message.get(HEADER).copied().and_then(TxStatus::from_byte).filter(|_| header.tag == b'Z');
             at += header.total;
@@ -201,7 +210,7 @@ impl Relay {
                 self.answered(status);
             }
         }
-        self.from_server.advance(at.min(self.from_server.len()));
+        self.bytes.from_server.advance(at.min(self.bytes.from_server.len()));
         Ok(())
     }
 
@@ -211,7 +220,7 @@ impl Relay {
         self.status = status;
         self.refusal = None;
         if status == TxStatus::Idle {
-            self.lane = self.ticket.take().and_then(WriteTicket::leave).or(self.lane.take());
+            self.gate.lane = self.gate.ticket.take().and_then(WriteTicket::leave).or(self.gate.lane.take());
             self.me.write_capable.set(false);
             self.me.transaction_since.set(None);
             *self.me.running.borrow_mut() = None;
@@ -220,9 +229,9 @@ impl Relay {
     }
 
     fn look_at_client(&mut self) -> Result<(), End> {
-        while self.to_server.len() <= BACKLOG {
-            let Some(header) = peek_front(&self.from_client, self.largest)? else { break };
-            if self.from_client.len() < header.total {
+        while self.bytes.to_server.len() <= BACKLOG {
+            let Some(header) = peek_front(&self.bytes.from_client, self.largest)? else { break };
+            if self.bytes.from_client.len() < header.total {
                 break;
             }
             match header.tag {
@@ -241,13 +250,13 @@ impl Relay {
     }
 
     fn pass(&mut self, header: Header) {
-        let message = self.from_client.split_to(header.total);
-        self.to_server.extend_from_slice(&message);
+        let message = self.bytes.from_client.split_to(header.total);
+        self.bytes.to_server.extend_from_slice(&message);
     }
 
     /// False: it waits for news of the server.
     fn query(&mut self, header: Header) -> Result<bool, End> {
-        let body = self.from_client.get(HEADER..header.total).unwrap_or_default();
+        let body = self.bytes.from_client.get(HEADER..header.total).unwrap_or_default();
         let text = frontend::query(body)?;
         let cached = self.core.verdicts.borrow_mut().get_or_analyze(text, LexContext::default());
         let plain = text.trim_ascii();
@@ -264,17 +273,17 @@ impl Relay {
                 return Ok(true);
             }
         };
-        if self.ticket.is_none() && !Arc::ptr_eq(&self.gate, &self.db.gate) {
+        if self.gate.ticket.is_none() && !Arc::ptr_eq(&self.gate.gate, &self.db.gate) {
             return Err(led_elsewhere(&self.db.name).into());
         }
         if !self.check_server()? {
             return Ok(false);
         }
-        if self.me.operator || self.ticket.is_some() || self.enter_gate() {
+        if self.me.operator || self.gate.ticket.is_some() || self.enter_gate() {
             self.send(header);
             return Ok(true);
         }
-        let view = self.gate.view().under(&self.db.name);
+        let view = self.gate.gate.view().under(&self.db.name);
         let report = Report::error("25006", format!("cannot execute {name} in a read-only transaction"))
             .with_detail(view.refusal_detail())
             .with_hint(view.refusal_hint());
@@ -282,15 +291,15 @@ impl Relay {
             stats.refused.add(1);
         }
         self.log_refused(name);
-        self.from_client.advance(header.total);
+        self.bytes.from_client.advance(header.total);
         if self.status == TxStatus::Idle || self.kind == Replication::Physical {
-            answer::report(&mut self.to_client, &report);
-            answer::ready(&mut self.to_client, self.status);
+            answer::report(&mut self.bytes.to_client, &report);
+            answer::ready(&mut self.bytes.to_client, self.status);
         } else {
             // The server is made to fail in its place, so that the block is as after any error.
             let mut poison = Vec::new();
             frontend::write_query(&mut poison, POISON.as_bytes());
-            self.to_server.extend_from_slice(&poison);
+            self.bytes.to_server.extend_from_slice(&poison);
             self.busy = true;
             self.refusal = Some(report).filter(|_| self.status == TxStatus::Block);
         }
@@ -316,10 +325,10 @@ impl Relay {
     }
 
     fn enter_gate(&mut self) -> bool {
-        let lane = self.lane.take().unwrap_or_else(|| self.gate.lane(self.core.index));
+        let lane = self.gate.lane.take().unwrap_or_else(|| self.gate.gate.lane(self.core.index));
         match lane.enter() {
             Ok(ticket) => {
-                self.ticket = Some(ticket);
+                self.gate.ticket = Some(ticket);
                 if let Some(stats) = self.db.stats.of(self.core.index) {
                     stats.write_tickets.add(1);
                 }
@@ -328,7 +337,7 @@ impl Relay {
                 true
             }
             Err((lane, _)) => {
-                self.lane = Some(lane);
+                self.gate.lane = Some(lane);
                 false
             }
         }
@@ -341,21 +350,21 @@ impl Relay {
             return Poll::Ready(Ok(()));
         }
         let Some(server) = self.server.as_mut() else { return Poll::Ready(Err(End::ServerSaidFatal)) };
-        let sent = self.to_client.len();
-        if push(stream, cx, &mut self.to_client).is_err() {
+        let sent = self.bytes.to_client.len();
+        if push(stream, cx, &mut self.bytes.to_client).is_err() {
             return Poll::Ready(Err(End::ClientGone));
         }
-        if push(&mut server.stream, cx, &mut self.to_server).is_err() {
+        if push(&mut server.stream, cx, &mut self.bytes.to_server).is_err() {
             self.server_gone = true;
         }
-        if self.server_gone && self.to_client.is_empty() {
+        if self.server_gone && self.bytes.to_client.is_empty() {
             return Poll::Ready(Ok(()));
         }
         if let Some(stats) = self.db.stats.of(self.core.index) {
-            stats.sent.add((sent - self.to_client.len()) as u64);
+            stats.sent.add((sent - self.bytes.to_client.len()) as u64);
         }
-        if !self.server_gone && self.to_client.len() <= BACKLOG {
-            match pull(&mut server.stream, cx, &mut self.from_server) {
+        if !self.server_gone && self.bytes.to_client.len() <= BACKLOG {
+            match pull(&mut server.stream, cx, &mut self.bytes.from_server) {
                 Ok(true) => return Poll::Ready(Ok(())),
                 Ok(false) => {}
                 Err(_) => {
@@ -365,8 +374,9 @@ impl Relay {
             }
         }
         // A query that waits for its turn stays within what one message may have.
-        if self.to_server.len() <= BACKLOG && self.from_client.len() <= self.largest.saturating_add(HEADER) {
-            match pull(stream, cx, &mut self.from_client) {
+        if self.bytes.to_server.len() <= BACKLOG && self.bytes.from_client.len() <= self.largest.saturating_add(HEADER)
+        {
+            match pull(stream, cx, &mut self.bytes.from_client) {
                 Ok(true) => return Poll::Ready(Ok(())),
                 Ok(false) => {}
                 Err(_) => return Poll::Ready(Err(End::ClientGone)),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
 use crate::client::decide::{Decision, Need, decide};
-use crate::client::maintenance::read_only_block::{Around, WRAPPER};
+use crate::client::maintenance::read_only_block::WRAPPER;
 use crate::client::prepared::result_shape::depends_on_schema;
 use crate::client::prepared::sql_prepare::Stage;
 use crate::client::state::sequences::asks;
@@ -28,7 +28,7 @@ use crate::shared::{Phase, Statement};
 impl Session {
     pub(in crate::client) fn extended(&mut self, header: Header) -> Result<Handled, End> {
         // The Sync of a batch in a block that the client does not see ends that block in any form.
-        let ends_block = header.tag == b'S' && self.flow.around == Around::Ours;
+        let ends_block = header.tag == b'S' && self.conversation.transaction.is_in_our_block();
         if !ends_block && frontend::check(header.tag, self.body(header)).is_err() {
             return Ok(self.malformed(header));
         }
@@ -38,7 +38,7 @@ impl Session {
         if !self.has_right_lease() {
             match header.tag {
                 b'S' => {
-                    self.flow.skip = false;
+                    self.conversation.batch.set_skip(false);
                     self.names.end_portals();
                     self.is_held_no_more();
                     self.drop_bytes(header.total);
@@ -62,17 +62,17 @@ impl Session {
         if matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') && self.may_lack_names() {
             return Ok(Handled::Later);
         }
-        if self.flow.forgets && matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') {
+        if self.conversation.names.forgets() && matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') {
             if self.awaits_answers() {
                 return Ok(Handled::Later);
             }
-            self.flow.forgets = false;
+            self.conversation.names.end_forgets();
         }
-        if self.flow.declares {
+        if self.conversation.transaction.declares() {
             if self.awaits_answers() {
                 return Ok(Handled::Later);
             }
-            self.flow.declares = false;
+            self.conversation.transaction.end_declares();
         }
         match header.tag {
             b'P' => self.parse(header),
@@ -182,8 +182,7 @@ impl Session {
 
     /// Whether a name was changed in an earlier batch that has not been answered: if something before it failed there, it was not.
     fn may_lack_names(&self) -> bool {
-        let flow = &self.flow;
-        flow.renamed.is_some_and(|at| at < flow.rounds && flow.rounds.saturating_sub(flow.readies as u64) <= at)
+        self.conversation.replies.may_lack_names()
     }
 
     fn parse(&mut self, header: Header) -> Result<Handled, End> {
@@ -197,12 +196,12 @@ impl Session {
             stats.client_parses.add(1);
         }
         if let Some(report) = self.refused_unseen_parse(&statement) {
-            self.flow.batch = true;
+            self.conversation.batch.go_on();
             return Ok(self.fail_in_place(header, report));
         }
         self.begin_work(Running::Prepared(statement.clone()));
-        self.flow.past.prepares(&statement.cached);
-        self.flow.batch = true;
+        self.conversation.transaction.history.prepares(&statement.cached);
+        self.conversation.batch.go_on();
         if !name.is_empty()
             && let Some(report) = self.lacks_memory_for(&name, &statement)
         {
@@ -241,7 +240,7 @@ impl Session {
         }
         let id = statement.id;
         if stands && !may_change {
-            if self.flow.status == TxStatus::Failed || self.flow.readies > 0 {
+            if self.conversation.status() == TxStatus::Failed || self.conversation.replies.readies() > 0 {
                 // The transaction may be aborted, which is the server's to say.
                 self.parse_for_errors(&statement);
             }
@@ -307,42 +306,20 @@ impl Session {
     }
 
     fn bind(&mut self, header: Header) -> Result<Handled, End> {
-        self.flow.bound = true;
         let bind = frontend::bind(self.body(header))?;
         if let Some(stats) = self.db.stats.of(self.core.index) {
             stats.binds.add(1);
         }
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
-            let refused = self.refused_bind(bind.statement);
-            let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
-            self.names.forget_portal(&portal);
-            self.flow.batch = true;
-            let refused = refused.or_else(|| self.lacks_unnamed(&name));
-            if let Some(report) = refused {
-                return Ok(self.fail_unless_unknown(header, &name, report));
-            }
-            if let Some(handled) = self.name_for_batch(header, &name) {
-                return Ok(handled);
-            }
-            self.flow.past.sends_unknown();
-            self.note_doubt(None);
-            // SQL's PREPARE has made it, or the server has words for it.
-            let runs = self.prepared_in_sql(&name);
-            if let Some(report) = runs.as_ref().and_then(|statement| self.lacks_memory_to_bind(&portal, statement)) {
-                return Ok(self.fail_in_place(header, report));
-            }
-            self.pass(header, Some(Expected::seen(What::Bind(runs.clone()))));
-            if let Some(statement) = runs {
-                self.names.bind(&portal, statement);
-            }
-            return Ok(Handled::Done);
+            let (portal, name) = (bind.portal.into(), bind.statement.into());
+            return Ok(self.bind_unknown(header, portal, name));
         };
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
         }
         // Reading it anew checks its constants, and planning it runs what is called immutable.
-        self.flow.batch = true;
+        self.conversation.batch.note_bound();
         let unseen = self.refused_unseen_prepared(&statement);
         let bound = self.io.requests.body(header);
         let values = || self.refused_unseen_values(&statement, frontend::bind(bound).ok()?.rest);
@@ -362,7 +339,16 @@ impl Session {
         }
         self.note_doubt_of(&statement);
         self.begin_work(Running::Prepared(statement.clone()));
-        let asked = statement;
+        self.send_bind(header, (portal, name, slot), statement)
+    }
+
+    /// Passes a Bind on, or writes one to the name under which its statement stands on the server.
+    fn send_bind(
+        &mut self,
+        header: Header,
+        (portal, name, slot): (Box<[u8]>, Box<[u8]>, Box<[u8]>),
+        asked: Rc<Statement>,
+    ) -> Result<Handled, End> {
         let statement = self.note_bound(header, asked.clone())?;
         let as_parsed = !Rc::ptr_eq(&asked, &statement) && self.reads_as_parsed(&name, &asked);
         let stands = self.keeps_names()
@@ -392,8 +378,33 @@ impl Session {
         Ok(Handled::Done)
     }
 
+    /// A Bind by a name that the protocol knows nothing of.
+    fn bind_unknown(&mut self, header: Header, portal: Box<[u8]>, name: Box<[u8]>) -> Handled {
+        let refused = self.refused_bind(&name);
+        self.names.forget_portal(&portal);
+        self.conversation.batch.note_bound();
+        if let Some(report) = refused.or_else(|| self.lacks_unnamed(&name)) {
+            return self.fail_unless_unknown(header, &name, report);
+        }
+        if let Some(handled) = self.name_for_batch(header, &name) {
+            return handled;
+        }
+        self.conversation.transaction.history.sends_unknown();
+        self.note_doubt(None);
+        // SQL's PREPARE has made it, or the server has words for it.
+        let runs = self.prepared_in_sql(&name);
+        if let Some(report) = runs.as_ref().and_then(|statement| self.lacks_memory_to_bind(&portal, statement)) {
+            return self.fail_in_place(header, report);
+        }
+        self.pass(header, Some(Expected::seen(What::Bind(runs.clone()))));
+        if let Some(statement) = runs {
+            self.names.bind(&portal, statement);
+        }
+        Handled::Done
+    }
+
     fn describe(&mut self, header: Header) -> Result<Handled, End> {
-        self.flow.batch = true;
+        self.conversation.batch.go_on();
         if let Target::Statement(name) = frontend::target(self.body(header))?
             && !self.keeps_names()
             && let Some(statement) = self.names.statement(name).cloned()
@@ -441,7 +452,7 @@ impl Session {
     fn execute(&mut self, header: Header) -> Result<Handled, End> {
         let (portal, _) = frontend::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
-        (self.flow.batch, self.flow.bound) = (true, true);
+        self.conversation.batch.note_bound();
         if let Some(statement) = &statement
             && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Execute)
         {
@@ -469,7 +480,7 @@ impl Session {
             self.note_reading(&statement.cached);
         }
         if statement.is_none() {
-            self.flow.may_change_reading();
+            self.conversation.may_change_reading();
         }
         let outside = self.is_outside_blocks();
         if self.lease.in_maintenance()
@@ -482,7 +493,7 @@ impl Session {
             self.leave_databases(&statement.cached);
             self.note_sequences(&statement.cached, true);
         }
-        let wrapped = outside && self.flow.around == Around::Ours;
+        let wrapped = outside && self.conversation.transaction.is_in_our_block();
         let proof = if wrapped { Proof::Wrapped } else { Proof::None };
         self.pass(header, Some(Expected::seen(What::Execute(statement.clone())).proof(proof)));
         if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
@@ -507,7 +518,7 @@ impl Session {
     }
 
     fn close(&mut self, header: Header) -> Result<Handled, End> {
-        self.flow.batch = true;
+        self.conversation.batch.go_on();
         if let Target::Statement(name) = frontend::target(self.body(header))?
             && !self.keeps_names()
             && let Some(before) = self.names.known(name)
@@ -538,13 +549,13 @@ impl Session {
     }
 
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
-        let skipped = std::mem::take(&mut self.flow.skip);
-        (self.flow.batch, self.flow.bound) = (false, false);
+        let skipped = self.conversation.batch.take_skip();
+        self.conversation.batch.end();
         self.is_held_no_more();
         if !skipped {
             self.prove_batch();
         }
-        if std::mem::take(&mut self.flow.around) == Around::Ours {
+        if self.conversation.transaction.leave_our_block() {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();
             return Ok(Handled::Done);
@@ -555,11 +566,7 @@ impl Session {
 
     /// An answer of our own, at its place among the server's.
     pub(in crate::client) fn say(&mut self, say: Expected) {
-        if say.renames() {
-            self.flow.renamed = Some(self.flow.rounds);
-        }
-        self.spares.lend(&mut self.flow.expects);
-        self.flow.expects.push_back(say);
+        self.push_local(say);
         self.say_what_is_due();
     }
 }

@@ -5,15 +5,13 @@
 //! owed for it into what the messages would have been owed one by one ([`Session::unfold`]); from there on all is as in
 //! [`crate::client::request::extended_query`], which does the same for every other batch.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
+use crate::client::Session;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
-use crate::client::maintenance::read_only_block::Around;
-use crate::client::maintenance::transition::closing::Closing;
-use crate::client::maintenance::transition::fence::Fencing;
-use crate::client::{Session, Settling};
 use crate::config::PoolMode;
 use crate::protocol::TxStatus;
 use crate::protocol::frame::{HEADER, peek_front, run_of};
@@ -109,11 +107,12 @@ impl Session {
     /// Sends the batch at the front of what the client has sent, if it is such a one and can be sent at once. False: nothing has
     /// happened, but that there may be a server connection now.
     pub(in crate::client) fn whole_batch(&mut self) -> bool {
-        let flow = &self.flow;
-        let quiet = flow.expects.is_empty() && !flow.batch && !flow.skip && !flow.copy.is_open() && !flow.forgets;
+        let now = &self.conversation;
+        let batch = now.batch.is_open() || now.batch.skips();
+        let quiet = now.replies.is_empty() && !batch && !now.in_copy() && !now.names.forgets();
         let held = self.was_held() || self.has_to_begin();
         let special = self.account.refuses_pins() || self.names.has_own() || self.names.has_sql();
-        if !quiet || held || special || flow.around != Around::Nothing || self.db.rehearsal.is_on() {
+        if !quiet || held || special || !now.transaction.is_in_no_block() || self.db.rehearsal.is_on() {
             return false;
         }
         let Some(batch) = read(self.io.requests.unread(), self.account.largest()) else { return false };
@@ -131,7 +130,7 @@ impl Session {
             || self.lease.in_maintenance()
                 && self.may_pass_clean(&statement.cached, statement.context(), &statement.oids);
         // Of a connection that was just taken the settings may have to come first.
-        may_pass && self.flow.expects.is_empty() && self.send_whole(&batch, statement)
+        may_pass && self.conversation.replies.is_empty() && self.send_whole(&batch, statement)
     }
 
     /// False: the statement has to be made to stand on the server first.
@@ -184,15 +183,21 @@ impl Session {
     /// Turns what is owed for a whole batch into what its messages are owed one by one, as far as they have not been answered.
     #[inline]
     pub(in crate::client) fn unfold(&mut self) {
-        if matches!(self.flow.expects.front(), Some(Expected { what: What::Whole(_), .. })) {
+        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Whole(_), .. })) {
             self.unfold_front();
         }
     }
 
     #[cold]
     fn unfold_front(&mut self) {
-        let expects = &mut self.flow.expects;
-        let Some(Expected { what: What::Whole(whole), before, named, .. }) = expects.pop_front() else { return };
+        self.conversation.replies.expand_front(|front, replies| front.expand(replies));
+    }
+}
+
+impl Expected {
+    /// Puts what the messages of a whole batch are owed one by one at the front of a queue, in its own place.
+    fn expand(self, expects: &mut VecDeque<Self>) {
+        let Self { what: What::Whole(whole), before, named, .. } = self else { return };
         let Whole { statement, describes, due } = whole;
         expects.push_front(Expected::seen(What::Sync));
         if due <= Due::Execute {
@@ -208,11 +213,13 @@ impl Session {
             expects.push_front(Expected { before, ..Expected::seen(What::Parse(0)) });
         }
     }
+}
 
+impl Session {
     /// Passes on what the server has sent as far as it is the ordinary answer to a plain statement.
     #[inline]
     pub(in crate::client) fn pass_plain_answer(&mut self) {
-        let ends = match self.flow.expects.front_mut() {
+        let ends = match self.conversation.replies.front_mut() {
             Some(Expected { what: What::Whole(whole), .. }) => {
                 let (passed, next) =
                     run_of(self.io.replies.unread(), |tag| whole.behind(tag).map(|due| whole.due = due).is_some());
@@ -225,13 +232,15 @@ impl Session {
             }
             Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. })
                 if cached.analysis.is_plain()
-                    && self.flow.held.is_empty()
-                    && !self.flow.unproved
-                    && !self.flow.restores =>
+                    && !self.conversation.message.is_withheld()
+                    && !self.conversation.transaction.check_failed()
+                    && !self.conversation.message.restores() =>
             {
-                let nth = &mut self.flow.nth;
+                let message = &mut self.conversation.message;
                 let (passed, next) = run_of(self.io.replies.unread(), |tag| {
-                    *nth += usize::from(tag == b'C');
+                    if tag == b'C' {
+                        message.complete_statement();
+                    }
                     matches!(tag, b'T' | b'D' | b'C')
                 });
                 self.io.replies.pass(passed);
@@ -262,18 +271,10 @@ impl Session {
 
     /// The ReadyForQuery that comes now ends the one statement that is under way.
     fn finish_plainly(&mut self, status: TxStatus) {
-        let flow = &mut self.flow;
-        flow.expects.pop_front();
-        flow.readies = 0;
-        flow.status = status;
-        flow.nth = 0;
-        flow.reading_unsure = false;
+        self.conversation.finish_plain(status);
         self.io.replies.pass(READY);
         if status == TxStatus::Idle {
             self.names.end_portals();
-            self.flow.past.end(false);
-            self.flow.path = None;
-            self.flow.reading_changed = false;
         }
         self.count_query(true);
         // The gate may have begun to close.
@@ -282,28 +283,8 @@ impl Session {
 
     /// Whether nothing is under way but the one statement whose answer ends now.
     fn has_nothing_to_see_to(&self) -> bool {
-        let flow = &self.flow;
-        let rare = flow.failed
-            | flow.broken
-            | flow.unproved
-            | flow.altered
-            | flow.stale
-            | flow.restores
-            | flow.resets
-            | flow.asked
-            | flow.batch
-            | flow.doubt.is_any()
-            | flow.reports.have_come()
-            | self.maintenance.has_notification()
-            | (flow.closing != Closing::No);
-        !rare
-            && flow.expects.len() == 1
-            && flow.parts.is_empty()
-            && flow.held.is_empty()
-            && flow.named.is_none()
-            && flow.cursors.is_none()
-            && flow.fencing == Fencing::No
-            && matches!(flow.settling, Settling::No)
+        self.conversation.is_plain()
+            && !self.maintenance.has_notification()
             && !self.maintenance.aborts()
             && !self.bindings.are_doubted()
             && self.settings.is_committed()

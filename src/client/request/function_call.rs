@@ -31,12 +31,12 @@ impl Session {
         }
         self.me.enter(Phase::Active);
         match reads_large_objects(oid) {
-            true => self.flow.past.reads_large_object(),
-            false => self.flow.past.sends_unknown(),
+            true => self.conversation.transaction.history.reads_large_object(),
+            false => self.conversation.transaction.history.sends_unknown(),
         }
         self.note_operator_runs(None);
         self.note_left_by_call(oid);
-        self.flow.may_change_reading();
+        self.conversation.may_change_reading();
         if self.db.rehearsal.is_on() {
             self.rehearse_function(oid);
         }

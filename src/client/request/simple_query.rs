@@ -32,8 +32,9 @@ impl Session {
         // Only its form can be wrong: the server has words for that.
         let Ok(cached) = self.read_query(header) else { return Ok(self.malformed(header)) };
         let plain = self.is_plain_query(header, &cached) || self.is_plain_edge(&cached);
-        if plain && (self.may_go_on() || self.may_begin(&cached)) {
-            if self.may_go_on() {
+        let goes_on = plain && self.may_go_on();
+        if goes_on || plain && self.may_begin(&cached) {
+            if goes_on || self.may_go_on() {
                 self.plain_query(header, cached);
             } else {
                 // Its settings come first.
@@ -45,9 +46,9 @@ impl Session {
             && self.is_plain_query(header, &cached)
             && self.may_pass_clean(&cached, self.lex_context(), &[])
         {
-            let alone = self.flow.clean_alone || self.flow.expects.is_empty();
+            let alone = self.conversation.replies.is_clean_or_empty();
             self.plain_query(header, cached);
-            self.flow.clean_alone = alone;
+            self.conversation.replies.note_clean(alone);
             return Ok(Handled::Done);
         }
         self.other_query(header, cached)
@@ -195,14 +196,11 @@ impl Session {
         self.note_sequences(&cached, false);
         if let Some(parts) = self.parts_around_names(&cached) {
             self.drop_bytes(header.total);
-            self.flow.parts = parts.into();
-            self.flow.divided = Some(cached);
-            self.send_next_part();
+            self.send_split(cached, parts.into());
         } else if let Some(defaults) = self.after_discard(&cached) {
             self.drop_bytes(header.total);
-            self.flow.parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)].into();
-            self.flow.divided = Some(cached);
-            self.send_next_part();
+            let parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)];
+            self.send_split(cached, parts.into());
         } else {
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         }
@@ -233,7 +231,7 @@ impl Session {
         edge_of_block(cached).is_some()
             && !self.maintenance.aborts()
             && self.account.pool_mode() != PoolMode::Statement
-            && !self.flow.reading_changed
+            && !self.conversation.reading.has_changed()
             && self.closing() == Closing::No
     }
 

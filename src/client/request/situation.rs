@@ -21,7 +21,7 @@ impl Session {
     pub(in crate::client) fn situation(&self) -> Situation {
         Situation {
             connection: self.connection(),
-            transaction: self.flow.status,
+            transaction: self.conversation.status(),
             pending: if self.awaits_clean() { Pending::CleanReads } else { Pending::Nothing },
             hold: self.hold_outcome(),
             blocks: refused_if(self.has_no_blocks()),
@@ -69,7 +69,8 @@ impl Session {
             return None;
         }
         if self.treats_writes() {
-            let alone = self.flow.expects.is_empty() && !self.flow.batch && !self.has_to_begin();
+            let alone =
+                self.conversation.replies.is_empty() && !self.conversation.batch.is_open() && !self.has_to_begin();
             match self.of_single(cached) {
                 discard @ WriteDisposition::Discard { .. } if alone => return Some(discard),
                 WriteDisposition::Allow if alone && self.lease.is_none() => return Some(WriteDisposition::Allow),

@@ -12,14 +12,14 @@ use super::startup_parameters::Wanted;
 use super::{Account, SessionPolicy};
 use crate::client::checkout::Checkout;
 use crate::client::checkout::backend_pid::{Identity, find_home};
-use crate::client::conversation::pending_reply_pool::Spares;
+use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::replication::Replication;
 use crate::client::replication::relay::Relay;
 use crate::client::request::pgsluice_settings::refused_setting;
 use crate::client::state::reset_defaults::Defaults;
 use crate::client::state::session_role::Told;
 use crate::client::state::{Bindings, ReadOnly, Settings};
-use crate::client::{End, Flow, Io, Lease, Maintenance, Names, Session};
+use crate::client::{Conversation, End, Io, Lease, Maintenance, Names, Session};
 use crate::config::{Config, PoolMode, SessionSettings};
 use crate::log::clients;
 use crate::log::clients::Who;
@@ -160,7 +160,6 @@ impl Prepared {
         let startup_parameters = if self.startup.is_empty() { Arc::default() } else { self.startup.into() };
         let session = Box::new(Session {
             core: core.clone(),
-            spares: spares.clone(),
             me: self.me,
             db: self.db,
             account: Account {
@@ -170,7 +169,7 @@ impl Prepared {
                 policy: self.policy,
             },
             io: Io::new(guest.stream, self.greeting),
-            flow: Flow::default(),
+            conversation: Conversation::new(spares.clone()),
             lease: Lease::None,
             checkout: Checkout::new(self.identity),
             settings: Settings::new(self.vars, self.defaults, self.told, self.read_only),

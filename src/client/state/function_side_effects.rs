@@ -94,7 +94,7 @@ impl Session {
         if marks.is_nothing() {
             return;
         }
-        self.flow.may_change_reading();
+        self.conversation.may_change_reading();
         self.pin_perhaps(marks.kinds(), Pin::Function);
         let reading = self.db.catalog.reading();
         let names: Vec<Name> = reading.leavings.settings(marks).cloned().collect();
@@ -168,8 +168,8 @@ impl Session {
         if unasked.asked > 0
             || unasked.asked_all
             || !self.is_between_transactions()
-            || !self.flow.begun
-            || !self.flow.parts.is_empty()
+            || !self.conversation.lease.has_begun()
+            || !self.conversation.message.split.is_empty()
         {
             return;
         }
@@ -215,7 +215,7 @@ impl Session {
 
     /// A row that the client does not see.
     pub(in crate::client) fn answered_row(&mut self, header: Header) {
-        let row = match self.flow.expects.front() {
+        let row = match self.conversation.replies.front() {
             Some(Expected { proof: Proof::Declared, .. }) => Row::OfCursor,
             Some(Expected { what: What::Left(Question::Settings), .. }) => Row::OfSettings,
             _ => return,

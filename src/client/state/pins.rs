@@ -163,7 +163,7 @@ impl Session {
     pub(in crate::client) fn pin(&mut self, pin: Pin) {
         self.bindings.pins.add(pin);
         // In a block it may be rolled back; the others may have made nothing, or only for their transaction.
-        if self.flow.status != TxStatus::Idle || matches!(pin, Pin::Temporary | Pin::AdvisoryLock) {
+        if self.conversation.status() != TxStatus::Idle || matches!(pin, Pin::Temporary | Pin::AdvisoryLock) {
             self.bindings.doubted.add(pin);
         }
     }
@@ -176,8 +176,10 @@ impl Session {
     /// The statement that is under way has failed, or only some of its rows have been fetched: what it has done in the session and
     /// is no part of the transaction stays.
     pub(in crate::client) fn note_unfinished(&mut self) {
-        let (cached, at) = match self.flow.expects.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) => (cached.clone(), self.flow.nth),
+        let (cached, at) = match self.conversation.replies.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => {
+                (cached.clone(), self.conversation.message.statement_index())
+            }
             Some(Expected { what: What::Execute(Some(statement)), .. }) => (statement.cached.clone(), 0),
             _ => return,
         };
@@ -232,7 +234,7 @@ impl Session {
 
     /// Asks the server what is left, if the transaction is over and nothing else under way.
     pub(in crate::client) fn ask_what_is_left(&mut self) {
-        if self.bindings.doubted.is_empty() || !self.is_between_transactions() || !self.flow.begun {
+        if self.bindings.doubted.is_empty() || !self.is_between_transactions() || !self.conversation.lease.has_begun() {
             return;
         }
         if self.bindings.pins.has(Pin::SessionMode) || self.bindings.pins.is_empty() {

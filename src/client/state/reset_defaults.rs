@@ -156,20 +156,20 @@ impl Session {
         let mut message = Vec::with_capacity(text.len() + 6);
         frontend::write_query(&mut message, &text);
         self.io.requests.replace(header.total, &message);
-        self.flow.restores = true;
+        self.conversation.message.note_restores();
         true
     }
 
     /// Whether what the server answers now belongs to a statement of ours that puts defaults back.
     #[inline]
     pub(in crate::client) fn hides_defaults(&self) -> bool {
-        self.flow.restores && self.answers_ours()
+        self.conversation.message.restores() && self.answers_ours()
     }
 
     fn answers_ours(&self) -> bool {
-        match self.flow.expects.front() {
+        match self.conversation.replies.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) => {
-                let now = cached.analysis.statements.get(self.flow.nth);
+                let now = cached.analysis.statements.get(self.conversation.message.statement_index());
                 now.is_some_and(|statement| is_ours(statement, &cached.text))
             }
             _ => false,
@@ -178,15 +178,18 @@ impl Session {
 
     /// An error's place in the text as the client sent it, where that was written anew.
     pub(in crate::client) fn place_in_clients_text(&self, error: ErrorFields<'_>) -> Option<String> {
-        let Some(Expected { what: What::Query(Some(cached)), .. }) = self.flow.expects.front() else { return None };
-        let position = str::from_utf8(error.get(b'P').filter(|_| self.flow.restores)?).ok()?.parse().ok()?;
+        let Some(Expected { what: What::Query(Some(cached)), .. }) = self.conversation.replies.front() else {
+            return None;
+        };
+        let position =
+            str::from_utf8(error.get(b'P').filter(|_| self.conversation.message.restores())?).ok()?.parse().ok()?;
         Some(place_before(cached, position).to_string())
     }
 
     /// What has to follow a DISCARD ALL, which runs in no other's company: a message of its own.
     pub(in crate::client) fn after_discard(&self, cached: &Cached) -> Option<Vec<u8>> {
         let statement = cached.analysis.single().filter(|statement| discards_all(statement))?;
-        if self.lease.is_operator() || self.flow.status != crate::protocol::TxStatus::Idle {
+        if self.lease.is_operator() || self.conversation.status() != crate::protocol::TxStatus::Idle {
             return None;
         }
         self.settings.defaults.behind(statement, self.lease.in_maintenance()).map(String::into_bytes)

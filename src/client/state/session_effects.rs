@@ -63,13 +63,14 @@ impl crate::client::Session {
         if statement.makes_object() {
             self.pin_perhaps(Kinds::CREATES, Pin::Temporary);
         }
-        self.flow.altered |= statement.kind == Kind::Ddl && !statement.effects.contains(&SessionEffect::CreateTemp);
+        let altered = statement.kind == Kind::Ddl && !statement.effects.contains(&SessionEffect::CreateTemp);
+        self.conversation.transaction.note_altered(altered);
         for effect in &statement.effects {
             use SessionEffect as Effect;
-            self.flow.resets |= matches!(
+            self.conversation.transaction.note_resets(matches!(
                 effect,
                 Effect::Reset(_) | Effect::ResetAll | Effect::DiscardAll | Effect::Set { default: true, .. }
-            );
+            ));
             self.note_read_only_default(effect);
             self.note_effect(effect, statement, text);
         }
@@ -263,7 +264,7 @@ impl crate::client::Session {
     /// Reads statements the way the server will.
     #[inline]
     pub(in crate::client) fn lex_context(&self) -> LexContext {
-        if self.flow.reading_unsure { LexContext::UNSURE } else { self.reported_context() }
+        if self.conversation.reading.is_unsure() { LexContext::UNSURE } else { self.reported_context() }
     }
 
     /// Reads statements the way the server would if nothing were under way.

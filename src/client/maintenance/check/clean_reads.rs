@@ -82,7 +82,9 @@ impl Session {
         context: LexContext,
         parameters: &[u8],
     ) -> bool {
-        self.is_outside_blocks() && !self.flow.doubt.is_any() && self.is_stopped(cached, context, parameters)
+        self.is_outside_blocks()
+            && !self.conversation.transaction.doubt.is_any()
+            && self.is_stopped(cached, context, parameters)
     }
 
     /// The same of a prepared statement.
@@ -109,9 +111,11 @@ impl Session {
 
     /// Whether that read may be sent at once, over the connection that there is.
     pub(in crate::client) fn may_pass_clean(&self, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
-        let flow = &self.flow;
-        let quiet =
-            !flow.batch && !flow.copy.is_open() && flow.around == Around::Nothing && flow.status != TxStatus::Failed;
+        let conversation = &self.conversation;
+        let quiet = !conversation.batch.is_open()
+            && !conversation.in_copy()
+            && conversation.transaction.around == Around::Nothing
+            && conversation.status() != TxStatus::Failed;
         quiet
             && self.serves_clean()
             && !self.must_hold_back()
@@ -124,7 +128,7 @@ impl Session {
 
     /// Whether clean reads are under way that a message has to wait for which is none.
     pub(in crate::client) fn awaits_clean(&self) -> bool {
-        self.flow.clean_alone && self.flow.readies > 0 && self.lease.in_maintenance()
+        self.conversation.replies.are_clean_reads() && self.lease.in_maintenance()
     }
 
     /// Takes a guarded connection to the primary that can be had without waiting, with the gate closed. False: nothing has happened.

@@ -198,7 +198,7 @@ impl Session {
     /// Whether a prepared statement hands what it is given to something that runs it, as far as that is known.
     fn hands_on_what_it_is_given(&self, unseen: &Unseen, name: &[u8]) -> bool {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
-        let suspected = self.flow.named.as_ref().and_then(|named| named.suspected.get(name));
+        let suspected = self.conversation.names.suspected().and_then(|all| all.get(name));
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let runs = inner.runs();
             return runs.is_none_or(|(cached, context, one)| unseen.hands_on(&analyzer, &cached.text, context, one));
@@ -211,7 +211,7 @@ impl Session {
     }
 
     fn found_by_name(&self, unseen: &Unseen, name: &[u8]) -> Option<Found> {
-        let suspected = self.flow.named.as_ref().and_then(|named| named.suspected.get(name));
+        let suspected = self.conversation.names.suspected().and_then(|all| all.get(name));
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let Some((cached, context, one)) = inner.runs() else { return Some(Found::Statement) };

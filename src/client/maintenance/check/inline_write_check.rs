@@ -22,7 +22,7 @@ const BETWEEN: &[u8] = b"\n;";
 impl Session {
     /// The doubt in which a query leaves its transaction, if the question can stand behind it in its message.
     fn doubt_together(&self, cached: &Cached) -> Option<Doubt> {
-        let between = self.flow.status == TxStatus::Idle && !self.flow.batch;
+        let between = self.conversation.status() == TxStatus::Idle && !self.conversation.batch.is_open();
         if !between || !self.must_prove() || self.bindings.pins().has(Pin::Temporary) {
             return None;
         }
@@ -37,7 +37,7 @@ impl Session {
     pub(in crate::client) fn ask_together(&mut self, header: Header, cached: &Rc<Cached>) -> bool {
         let Some(doubt) = self.doubt_together(cached) else { return false };
         let Some(question) = self.question(doubt) else { return false };
-        self.flow.asked = true;
+        self.conversation.transaction.check_sent();
         self.drop_bytes(header.total);
         frontend::write_query_of(self.io.for_server(), &[&cached.text, BETWEEN, question.as_bytes()]);
         self.expect(Expected::seen(What::Query(Some(cached.clone()))).proof(Proof::Together));
@@ -46,7 +46,7 @@ impl Session {
 
     /// The read is over; what follows answers the question.
     pub(in crate::client) fn goes_on_as_question(&mut self) {
-        let Some(expected) = self.flow.expects.front_mut() else { return };
+        let Some(expected) = self.conversation.replies.front_mut() else { return };
         let tag = match &expected.what {
             What::Query(Some(cached)) => cached.analysis.single().map_or("", |one| one.tag),
             _ => "",
@@ -61,13 +61,12 @@ impl Session {
         if fields.code() != b"42601" || fields.get(b'P').is_none() || fields.get(b'q').is_some() {
             return false;
         }
-        let Some(expected) = self.flow.expects.front_mut() else { return false };
+        let Some(expected) = self.conversation.replies.front_mut() else { return false };
         let What::Query(Some(cached)) = &expected.what else { return false };
         let cached = cached.clone();
         (expected.hide, expected.proof) = (Hide::All, Proof::None);
         let doubt = cached.analysis.single().map(Doubt::of).unwrap_or_default();
-        self.flow.parts.push_back(Part::Proved(cached.text.to_vec(), doubt));
-        self.flow.divided = Some(cached);
+        self.conversation.message.split.push(Part::Proved(cached.text.to_vec(), doubt), cached);
         true
     }
 }

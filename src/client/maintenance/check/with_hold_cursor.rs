@@ -68,7 +68,7 @@ impl Session {
     /// Whether a block is open where that statement of a message stands.
     fn stands_in_block(&self, statement: &Statement, all: &[Statement]) -> bool {
         let before = all.iter().take_while(|one| one.span.start < statement.span.start);
-        before.fold(self.flow.status == TxStatus::Block, |open, one| match &one.kind {
+        before.fold(self.conversation.status() == TxStatus::Block, |open, one| match &one.kind {
             Kind::Transaction(TransactionVerb::Begin(_)) => true,
             Kind::Transaction(TransactionVerb::Commit { chain } | TransactionVerb::Rollback { chain }) => {
                 open && *chain
@@ -92,14 +92,15 @@ impl Session {
     pub(in crate::client) fn try_cursor(&mut self, header: Header, cached: &Rc<Cached>) -> bool {
         let Some(statement) = cached.analysis.single().filter(|_| self.must_prove()) else { return false };
         let context = self.lex_context();
-        let once = run_once(statement, &cached.text, context).filter(|_| self.flow.status != TxStatus::Failed);
+        let once =
+            run_once(statement, &cached.text, context).filter(|_| self.conversation.status() != TxStatus::Failed);
         let Some((name, once)) = once else { return false };
         self.drop_bytes(header.total);
-        let own_block = self.flow.status == TxStatus::Idle;
+        let own_block = self.conversation.status() == TxStatus::Idle;
         if own_block {
             self.begin_block();
         }
-        self.flow.doubt.add(statement);
+        self.conversation.transaction.doubt.add(statement);
         let trial = Trial { text: cached.text.to_vec(), once, name: name.into(), tag: statement.tag };
         self.send_trial(&trial, cached.clone(), if own_block { Hide::All } else { Hide::AllButReady });
         if own_block {
@@ -120,8 +121,8 @@ impl Session {
         let declaration = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Declared);
         self.send_query(declaration_of(name).as_bytes(), declaration);
         self.send_query(run_cursor(name).as_bytes(), trial(Hide::All));
-        if let Some(question) = self.question_beside(self.flow.doubt, Some(name)) {
-            self.flow.asked = true;
+        if let Some(question) = self.question_beside(self.conversation.transaction.doubt, Some(name)) {
+            self.conversation.transaction.check_sent();
             let mut expected = trial(Hide::All);
             expected.refusal = Some(Box::new(self.unproven(tried.tag)));
             self.send_query(question.as_bytes(), expected);
@@ -139,20 +140,20 @@ impl Session {
         self.run_own(&once, Proof::Trial, None);
         self.run_own(declaration_of(name).as_bytes(), Proof::Declared, None);
         self.run_own(run_cursor(name).as_bytes(), Proof::Trial, None);
-        if let Some(question) = self.question_beside(self.flow.doubt, Some(name)) {
-            self.flow.asked = true;
+        if let Some(question) = self.question_beside(self.conversation.transaction.doubt, Some(name)) {
+            self.conversation.transaction.check_sent();
             let report = self.unproven(statement.tag);
             self.run_own(question.as_bytes(), Proof::Trial, Some(report));
         }
         self.run_own(rewind_cursor(name).as_bytes(), Proof::Trial, None);
-        self.flow.declares = true;
+        self.conversation.transaction.note_declares();
         true
     }
 
     /// The server has said which declaration a cursor has that is being tried.
     pub(in crate::client) fn note_declaration(&mut self, declaration: Option<Box<str>>) {
         let Some(declaration) = declaration else { return };
-        let cursors = &mut self.flow.cursors.get_or_insert_default().0;
+        let cursors = &mut self.conversation.transaction.cursors.get_or_insert_default().0;
         if cursors.len() >= MOST_CURSORS {
             cursors.remove(0);
         }

@@ -153,8 +153,8 @@ impl Session {
             return;
         }
         match statement {
-            Some(statement) => self.flow.doubt.add(statement),
-            None => self.flow.doubt.add_unknown(),
+            Some(statement) => self.conversation.transaction.doubt.add(statement),
+            None => self.conversation.transaction.doubt.add_unknown(),
         }
     }
 
@@ -172,7 +172,7 @@ impl Session {
         if doubt.care < Care::Full && !doubt.uncounted {
             return Some(write_check::PLAIN.into());
         }
-        let known = self.flow.cursors.iter().flat_map(|declared| declared.iter());
+        let known = self.conversation.transaction.cursors.iter().flat_map(|declared| declared.iter());
         Some(write_check::question(known, cursor, !doubt.uncounted))
     }
 
@@ -193,7 +193,7 @@ impl Session {
     /// Sends the question as a simple query.
     pub(in crate::client) fn prove(&mut self, doubt: Doubt, tag: &'static str) {
         let Some(question) = self.question(doubt) else { return };
-        self.flow.asked = true;
+        self.conversation.transaction.check_sent();
         if self.may_have_deferred(doubt) {
             self.send_query(
                 write_check::RUN_DEFERRED.as_bytes(),
@@ -213,9 +213,9 @@ impl Session {
 
     /// The same question within a batch of the extended protocol.
     pub(in crate::client) fn prove_in_batch(&mut self, tag: Option<&'static str>) {
-        let doubt = self.flow.doubt;
+        let doubt = self.conversation.transaction.doubt;
         let Some(question) = self.question(doubt) else { return };
-        self.flow.asked = true;
+        self.conversation.transaction.check_sent();
         if self.may_have_deferred(doubt) {
             self.run_own(write_check::RUN_DEFERRED.as_bytes(), Proof::Deferred, None);
         }
@@ -225,22 +225,24 @@ impl Session {
     /// An error has come for the question or for the COMMIT behind it. Whether the client is to see it.
     pub(in crate::client) fn proof_failed(&mut self, proof: Proof, fields: ErrorFields<'_>) -> bool {
         // The statement itself has failed, and its error been told.
-        if self.flow.broken || fields.code() == b"25P02" {
+        if self.conversation.message.has_failed() || fields.code() == b"25P02" {
             return false;
         }
-        self.flow.held.clear();
-        self.flow.unproved = !matches!(proof, Proof::Trial | Proof::Declared);
+        self.conversation.message.withheld().clear();
+        if !matches!(proof, Proof::Trial | Proof::Declared) {
+            self.conversation.transaction.fail_check();
+        }
         true
     }
 
     /// ReadyForQuery has come behind a proof that failed in a block: as after a COMMIT that failed, there is no block any more.
     pub(in crate::client) fn ends_unproved(&mut self, hide: Hide) -> bool {
-        if !std::mem::take(&mut self.flow.unproved) || self.flow.status == TxStatus::Idle {
+        if !self.conversation.transaction.take_failed_check() || self.conversation.status() == TxStatus::Idle {
             return false;
         }
-        if !self.flow.expects.is_empty() {
+        if !self.conversation.replies.is_empty() {
             // The COMMIT behind it, or the Sync, comes first.
-            self.flow.unproved = true;
+            self.conversation.transaction.fail_check();
             return false;
         }
         frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
@@ -283,8 +285,8 @@ impl Session {
 
     /// Releases what was held back of the last statement's answer.
     pub(in crate::client) fn release_held(&mut self) {
-        if !self.flow.held.is_empty() {
-            self.io.for_client().append(&mut self.flow.held);
+        if self.conversation.message.is_withheld() {
+            self.io.for_client().append(self.conversation.message.withheld());
         }
     }
 
@@ -297,7 +299,7 @@ impl Session {
     pub(in crate::client) fn guarded_call(&mut self, header: Header) {
         self.prove_open_batch();
         self.note_doubt(None);
-        if self.flow.status != TxStatus::Idle {
+        if self.conversation.status() != TxStatus::Idle {
             self.pass(header, Some(Expected::seen(What::Call)));
             return;
         }
@@ -306,7 +308,7 @@ impl Session {
         self.io.for_server().extend_from_slice(&whole);
         self.drop_bytes(header.total);
         self.expect(Expected::hidden(What::Call, Hide::Ready).proof(Proof::Subject));
-        self.prove_and_commit(self.flow.doubt);
+        self.prove_and_commit(self.conversation.transaction.doubt);
     }
 }
 

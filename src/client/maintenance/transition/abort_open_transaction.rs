@@ -78,7 +78,7 @@ impl Session {
     /// Has the transaction that may write broken off; asked again, with more force.
     pub(in crate::client) fn break_off(&mut self) -> Result<(), End> {
         let mut broken = match self.maintenance.breaking {
-            Breaking::No => Broken { ran: self.flow.past.ran(), ..Broken::default() },
+            Breaking::No => Broken { ran: self.conversation.transaction.history.ran(), ..Broken::default() },
             Breaking::Asked(broken) | Breaking::Sent(broken) => Broken { times: broken.times + 1, ..broken },
             Breaking::Untold(_) | Breaking::Owed(_) => return Ok(()),
         };
@@ -101,15 +101,15 @@ impl Session {
     }
 
     fn stop_what_runs(&mut self) {
-        if self.flow.copy.is_open() && !self.io.requests.is_within_message() {
+        if self.conversation.in_copy() && !self.io.requests.is_within_message() {
             // The server waits for data, not for signals.
             self.copy_data_ended();
             frontend::write_copy_fail(self.io.for_server(), "the database is read-only now");
-            if self.flow.batch {
+            if self.conversation.batch.is_open() {
                 // The server has ignored the client's Sync, if there was one.
                 self.send_sync();
             }
-        } else if !self.flow.expects.is_empty() {
+        } else if !self.conversation.replies.is_empty() {
             drop(self.me.send_cancel());
         }
     }
@@ -117,14 +117,13 @@ impl Session {
     fn send_sync(&mut self) {
         frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
-        self.flow.batch = false;
-        self.flow.bound = false;
+        self.conversation.batch.end();
     }
 
     /// Sends the statements that break the transaction off, once nothing is under way.
     pub(in crate::client) fn break_off_if_quiet(&mut self) {
         let Breaking::Asked(broken) = self.maintenance.breaking else { return };
-        let quiet = self.flow.expects.is_empty()
+        let quiet = self.conversation.replies.is_empty()
             && !self.io.requests.is_within_message()
             && !self.io.replies.is_within_message();
         if !quiet {
@@ -134,7 +133,7 @@ impl Session {
             self.maintenance.breaking = Breaking::No;
             return;
         }
-        if self.flow.batch {
+        if self.conversation.batch.is_open() {
             self.break_off_batch(broken);
             return;
         }
@@ -156,7 +155,7 @@ impl Session {
 
     /// A batch is open that the client has not ended.
     fn break_off_batch(&mut self, broken: Broken) {
-        if !self.flow.skip {
+        if !self.conversation.batch.skips() {
             frontend::write_execute(self.io.for_server(), NO_SUCH_PORTAL);
             let mut failing = Expected::hidden(What::Execute(None), Hide::All);
             failing.refusal = Some(Box::new(self.broken_off(broken.ran)));
@@ -168,7 +167,7 @@ impl Session {
     /// The transaction has come to its end, and there is no block.
     fn ended_without_block(&mut self, broken: Broken) {
         // What has failed in a batch without having been told of is what this has made to fail.
-        let owed = self.flow.skip && !broken.told;
+        let owed = self.conversation.batch.skips() && !broken.told;
         self.maintenance.breaking = if owed { Breaking::Owed(broken) } else { Breaking::No };
         if owed {
             self.gate_of_lease().count_cancelled();
@@ -208,12 +207,12 @@ impl Session {
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.
     pub(in crate::client) fn note_broken_off(&mut self) {
-        if matches!(self.maintenance.breaking, Breaking::Untold(_)) && self.flow.status == TxStatus::Idle {
+        if matches!(self.maintenance.breaking, Breaking::Untold(_)) && self.conversation.status() == TxStatus::Idle {
             // The client has rolled it back itself.
             self.maintenance.breaking = Breaking::No;
         }
         let Breaking::Sent(broken) = self.maintenance.breaking else { return };
-        if !self.flow.expects.is_empty() {
+        if !self.conversation.replies.is_empty() {
             return;
         }
         if !broken.told {
@@ -221,13 +220,13 @@ impl Session {
         }
         self.maintenance.breaking = match broken.told {
             true => Breaking::No,
-            false if self.flow.skip => Breaking::Owed(broken),
+            false if self.conversation.batch.skips() => Breaking::Owed(broken),
             false => Breaking::Untold(broken),
         };
         self.settings.roll_back();
         self.me.write_capable.set(false);
         match self.lease.take() {
-            Lease::Write { conn, ticket } if self.flow.status == TxStatus::Failed => {
+            Lease::Write { conn, ticket } if self.conversation.status() == TxStatus::Failed => {
                 self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
                 self.checkout.keep_lane(ticket.leave());
             }

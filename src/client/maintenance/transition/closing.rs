@@ -49,13 +49,13 @@ pub(in crate::client) fn cut_point(analysis: &Analysis) -> Option<usize> {
 impl Session {
     /// The gate has been closed or opened.
     pub(in crate::client) fn note_closing(&mut self) {
-        self.flow.closing = self.closing();
+        self.conversation.transaction.closing = self.closing();
     }
 
     /// Whether the gate closes, by the gate itself: the session may not have been told yet.
     pub(in crate::client) fn closing(&self) -> Closing {
         let closes = matches!(self.lease, Lease::Write { .. }) && self.gate_of_lease().state().mode.reports_read_only();
-        match self.flow.closing {
+        match self.conversation.transaction.closing {
             Closing::Cut => Closing::Cut,
             _ if closes => Closing::OneByOne,
             _ => Closing::No,
@@ -70,18 +70,18 @@ impl Session {
         let total = messages.len();
         frontend::write_query(&mut messages, &part_of(&cached.text, end, cached.text.len()));
         self.io.requests.replace(header.total, &messages);
-        self.flow.closing = Closing::Cut;
+        self.conversation.transaction.closing = Closing::Cut;
         self.settings.forget_read();
         (Header { tag: b'Q', total }, self.read_text(first, self.lex_context()))
     }
 
     /// The client would be shown ReadyForQuery. True: it is not, since the message goes on; its rest comes next.
     pub(in crate::client) fn goes_on_behind_cut(&mut self) -> bool {
-        if self.flow.closing != Closing::Cut {
+        if self.conversation.transaction.closing != Closing::Cut {
             return false;
         }
-        self.flow.closing = Closing::OneByOne;
-        if !self.flow.broken {
+        self.conversation.transaction.closing = Closing::OneByOne;
+        if !self.conversation.message.has_failed() {
             return true;
         }
         // As PostgreSQL, which drops the rest of a message behind an error.
@@ -94,17 +94,17 @@ impl Session {
     /// An Execute has been sent: if it ends the open transaction, its batch ends with it.
     pub(in crate::client) fn end_batch_with_transaction(&mut self, prepared: &Prepared) {
         let ends = prepared.cached.analysis.single().is_some_and(ends_transaction);
-        if self.flow.closing == Closing::No || !ends || !matches!(self.lease, Lease::Write { .. }) {
+        if self.conversation.transaction.closing == Closing::No || !ends || !matches!(self.lease, Lease::Write { .. }) {
             return;
         }
         frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
-        (self.flow.batch, self.flow.bound) = (false, false);
+        self.conversation.batch.end();
     }
 
     /// A ReadyForQuery that the client does not see has ended what it had begun.
     pub(in crate::client) fn end_unseen(&mut self) {
-        if self.flow.closing != Closing::No && self.is_between_transactions() {
+        if self.conversation.transaction.closing != Closing::No && self.is_between_transactions() {
             self.end_message();
             self.me.transaction_since.set(None);
             self.note_phase();
@@ -121,7 +121,7 @@ impl Session {
     pub(in crate::client) fn end_if_offline(&self) -> Result<(), End> {
         let gate = self.gate_of_lease();
         let offline = gate.state().mode.new_transaction() == NewTransaction::Terminate;
-        if !offline || self.flow.status != TxStatus::Block {
+        if !offline || self.conversation.status() != TxStatus::Block {
             return Ok(());
         }
         let text = "terminating connection due to administrator command";

@@ -42,8 +42,9 @@ pub enum Fencing {
 impl Session {
     /// Asks, if the gate is closing, a transaction that may write is open, and nothing of it is under way.
     pub(in crate::client) fn fence_if_due(&mut self) {
-        let open = matches!(self.flow.status, TxStatus::Block | TxStatus::Failed) || self.flow.batch;
-        if !open || !matches!(self.lease, Lease::Write { .. }) || self.flow.fencing != Fencing::No {
+        let open = matches!(self.conversation.status(), TxStatus::Block | TxStatus::Failed)
+            || self.conversation.batch.is_open();
+        if !open || !matches!(self.lease, Lease::Write { .. }) || self.conversation.transaction.fencing != Fencing::No {
             return;
         }
         if matches!(self.gate_of_lease().state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
@@ -61,32 +62,39 @@ impl Session {
             self.end_idle_batch();
             return;
         }
-        if self.flow.status == TxStatus::Idle {
+        if self.conversation.status() == TxStatus::Idle {
             return;
         }
-        let quiet = self.flow.expects.is_empty()
-            && !self.flow.batch
+        let quiet = self.conversation.replies.is_empty()
+            && !self.conversation.batch.is_open()
             && !self.io.requests.is_within_message()
             && !self.io.replies.is_within_message()
             && self.maintenance.breaking == abort_open_transaction::Breaking::No;
-        if !quiet || self.flow.past.in_savepoint() || self.flow.past.holds() {
+        if !quiet
+            || self.conversation.transaction.history.in_savepoint()
+            || self.conversation.transaction.history.holds()
+        {
             return;
         }
-        if self.flow.past.is_read_only_for_good() && self.flow.status == TxStatus::Block && self.ran_clean() {
+        if self.conversation.transaction.history.is_read_only_for_good()
+            && self.conversation.status() == TxStatus::Block
+            && self.ran_clean()
+        {
             self.fenced();
             return;
         }
-        if self.flow.status == TxStatus::Block && self.may_have_reached_out() {
+        if self.conversation.status() == TxStatus::Block && self.may_have_reached_out() {
             return;
         }
-        if self.flow.status == TxStatus::Failed {
+        if self.conversation.status() == TxStatus::Failed {
             // It will be rolled back whatever comes; the client has had its error.
-            self.maintenance.breaking = abort_open_transaction::Breaking::of_failed(true, self.flow.past.ran());
+            self.maintenance.breaking =
+                abort_open_transaction::Breaking::of_failed(true, self.conversation.transaction.history.ran());
             self.break_off_if_quiet();
             return;
         }
-        self.flow.fencing = Fencing::Asked;
-        if self.flow.past.queried() {
+        self.conversation.transaction.fencing = Fencing::Asked;
+        if self.conversation.transaction.history.queried() {
             let text = if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE };
             self.ask_fence(text);
         } else {
@@ -99,14 +107,16 @@ impl Session {
     /// a fenced one that has failed has lost its READ ONLY: PostgreSQL took it back with the rest. It becomes so again before
     /// anything else is sent.
     pub(in crate::client) fn follow_into_next(&mut self) -> Result<(), End> {
-        let quiet = self.flow.expects.is_empty() && self.flow.parts.is_empty();
-        let in_block = self.flow.status == TxStatus::Block;
+        let quiet = self.conversation.replies.is_empty() && self.conversation.message.split.is_empty();
+        let in_block = self.conversation.status() == TxStatus::Block;
         match self.lease {
-            Lease::Write { .. } if quiet && self.flow.past.goes_on() => {
-                self.flow.fencing = Fencing::No;
+            Lease::Write { .. } if quiet && self.conversation.transaction.history.goes_on() => {
+                self.conversation.transaction.fencing = Fencing::No;
                 return self.end_if_offline();
             }
-            Lease::InPlace { guard: InPlaceGuard::Due, .. } if in_block && self.flow.past.goes_on() => {
+            Lease::InPlace { guard: InPlaceGuard::Due, .. }
+                if in_block && self.conversation.transaction.history.goes_on() =>
+            {
                 frontend::write_query(self.io.for_server(), FENCE_EARLY.as_bytes());
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
             }
@@ -127,7 +137,7 @@ impl Session {
 
     /// The server has executed the question: `tag` says what it found.
     pub(in crate::client) fn answered_fence(&mut self, tag: &[u8]) {
-        self.flow.fencing = match tag {
+        self.conversation.transaction.fencing = match tag {
             b"SELECT 1\0" | b"SET\0" => Fencing::Fenced,
             _ => Fencing::Written,
         };
@@ -136,16 +146,17 @@ impl Session {
     /// Everything is answered: a transaction that was fenced gives its ticket back. One that our question broke (the client has
     /// cancelled it, say) is broken off.
     pub(in crate::client) fn note_fence(&mut self) {
-        if !self.flow.expects.is_empty() || self.flow.fencing == Fencing::No {
+        if !self.conversation.replies.is_empty() || self.conversation.transaction.fencing == Fencing::No {
             return;
         }
-        match self.flow.fencing {
-            Fencing::Asked | Fencing::Fenced if self.flow.status == TxStatus::Failed => {
-                self.flow.fencing = Fencing::Written;
-                self.maintenance.breaking = abort_open_transaction::Breaking::of_failed(false, self.flow.past.ran());
+        match self.conversation.transaction.fencing {
+            Fencing::Asked | Fencing::Fenced if self.conversation.status() == TxStatus::Failed => {
+                self.conversation.transaction.fencing = Fencing::Written;
+                self.maintenance.breaking =
+                    abort_open_transaction::Breaking::of_failed(false, self.conversation.transaction.history.ran());
             }
             // The server has reported its new default, where it reports it at all.
-            Fencing::Fenced if self.flow.status == TxStatus::Block => self.fenced(),
+            Fencing::Fenced if self.conversation.status() == TxStatus::Block => self.fenced(),
             _ => {}
         }
     }
@@ -155,7 +166,7 @@ impl Session {
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
-                self.flow.closing = Closing::No;
+                self.conversation.transaction.closing = Closing::No;
                 self.note_doubt(None);
                 self.me.write_capable.set(false);
                 self.gate_of_lease().count_fenced();
@@ -167,20 +178,20 @@ impl Session {
 
     /// Whether what ran in the transaction may have written where this server knows nothing of it, as far as the catalog tells.
     fn may_have_reached_out(&self) -> bool {
-        self.flow.past.ran() > Ran::Reads && self.distrusts_cursors()
+        self.conversation.transaction.history.ran() > Ran::Reads && self.distrusts_cursors()
     }
 
     /// Notes a text that is sent.
     #[inline(always)]
     pub(in crate::client) fn note_sent(&mut self, cached: &Rc<Cached>, context: LexContext) {
-        self.flow.past.sends(cached);
+        self.conversation.transaction.history.sends(cached);
         self.note_read_only_text(cached, context);
     }
 
     /// Notes what runs in a READ ONLY block, unless it is known to be clean.
     #[inline(always)]
     pub(in crate::client) fn note_read_only_text(&mut self, cached: &Rc<Cached>, context: LexContext) {
-        if self.flow.past.keeps_texts() {
+        if self.conversation.transaction.history.keeps_texts() {
             self.keep_unless_clean(cached, context);
         }
     }
@@ -188,7 +199,7 @@ impl Session {
     #[cold]
     fn keep_unless_clean(&mut self, cached: &Rc<Cached>, context: LexContext) {
         if matches!(self.lease, Lease::Write { .. }) && !self.is_known_clean(cached, context) {
-            self.flow.past.keep_text(cached, context);
+            self.conversation.transaction.history.keep_text(cached, context);
         }
     }
 
@@ -213,7 +224,7 @@ impl Session {
         if unseen.is_empty_for(self.account.user()) {
             return true;
         }
-        let texts = match self.flow.past.unjudged() {
+        let texts = match self.conversation.transaction.history.unjudged() {
             None => return true,
             Some(Unjudged::Unknown) => return false,
             Some(Unjudged::Texts(texts, _)) => texts,
@@ -231,42 +242,42 @@ impl Session {
     /// Whether the block is READ ONLY for good, with something under way that is nothing but a part of it. Where something that
     /// ran in it leads to what writes unseen, or may, it is waited for.
     fn runs_read_only_for_good(&self) -> bool {
-        let flow = &self.flow;
-        let busy = flow.status == TxStatus::Block
-            && !flow.expects.is_empty()
+        let conversation = &self.conversation;
+        let busy = conversation.status() == TxStatus::Block
+            && !conversation.replies.is_empty()
             && self.maintenance.breaking == abort_open_transaction::Breaking::No;
-        busy && flow.past.is_read_only_for_good()
-            && !flow.past.holds()
-            && !flow.copy.is_open()
-            && flow.parts.is_empty()
-            && flow.expects.iter().all(belongs_to_block)
+        busy && conversation.transaction.history.is_read_only_for_good()
+            && !conversation.transaction.history.holds()
+            && !conversation.in_copy()
+            && conversation.message.split.is_empty()
+            && conversation.replies.iter().all(belongs_to_block)
             && self.ran_clean()
     }
 
     /// Whether the client's batch has not got beyond Parse, Describe and Close.
     fn has_only_parsed(&self) -> bool {
-        let flow = &self.flow;
+        let conversation = &self.conversation;
         let harmless = |one: &Expected| {
             matches!(
                 one.what,
                 What::Parse(_) | What::OwnParse | What::Describe(Some(_)) | What::Close(_) | What::Say(_)
             )
         };
-        flow.batch
-            && !flow.bound
-            && !flow.skip
-            && flow.named.is_none()
+        conversation.batch.is_open()
+            && !conversation.batch.is_bound()
+            && !conversation.batch.skips()
+            && conversation.names.is_plain()
             && !self.io.requests.is_within_message()
             && self.maintenance.breaking == abort_open_transaction::Breaking::No
-            && flow.expects.iter().all(harmless)
+            && conversation.replies.iter().all(harmless)
     }
 
     /// Ends a batch in which nothing ran. What it prepared is known, and stands wherever the client goes on.
     fn end_idle_batch(&mut self) {
         frontend::write_sync(self.io.for_server());
         self.expect(Expected::hidden(What::Sync, Hide::All));
-        self.flow.batch = false;
-        if self.flow.status == TxStatus::Idle {
+        self.conversation.batch.end();
+        if self.conversation.status() == TxStatus::Idle {
             self.me.transaction_since.set(None);
             self.me.enter(Phase::Idle);
         }

@@ -74,7 +74,7 @@ impl Session {
             self.clear_away(name, way);
             return Brought::Ready;
         };
-        let failed = self.flow.named.as_ref().and_then(|named| named.unstood.as_ref());
+        let failed = self.conversation.names.under_way.as_ref().and_then(|named| named.unstood.as_ref());
         if failed.is_some_and(|(failed, _)| **failed == *name) {
             return Brought::Ready;
         }
@@ -128,7 +128,7 @@ impl Session {
             }
             (Some(_), None) => {
                 let asked = |one: &Expected| matches!(one.what, What::Shape) && one.named.as_deref() == Some(name);
-                if !self.flow.expects.iter().any(asked) {
+                if !self.conversation.replies.iter().any(asked) {
                     // Nobody knows since when it stands; asked now, it might fail.
                     self.stand(name, wanted, &statement, way);
                     self.ask_shape(name, true, way);
@@ -167,7 +167,7 @@ impl Session {
             };
             if there != Some(wanted) || self.nth_on_server(&name) <= last {
                 // What cannot be prepared any more must not take the client's block with it. PREPARE is not undone by that.
-                let apart = way == Way::Simple && self.flow.status == TxStatus::Block;
+                let apart = way == Way::Simple && self.conversation.status() == TxStatus::Block;
                 if apart {
                     self.send_query(SAVEPOINT.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
                 }

@@ -20,7 +20,9 @@ use crate::sql::{LexContext, Name, SessionEffect, Statement};
 impl Session {
     /// What the rows of a statement are that stands under the client's name: the answer has come.
     pub(in crate::client) fn note_own_shape(&mut self, shape: NonZeroU64) {
-        let Some(Expected { what: What::Shape, named: Some(name), .. }) = self.flow.expects.front() else { return };
+        let Some(Expected { what: What::Shape, named: Some(name), .. }) = self.conversation.replies.front() else {
+            return;
+        };
         let Some(server) = self.lease.server() else { return };
         let own = match (server.named.get(name), self.names.known(name)) {
             (Some(Stands::Sql(id)), Some(Known::Sql(inner))) => {
@@ -40,7 +42,7 @@ impl Session {
     pub(in crate::client) fn learn_shapes(&mut self) {
         // In a block the question, if it failed, would be the end of that.
         let between = self.is_between_transactions();
-        let named = self.flow.named.as_mut().filter(|named| between && !named.unlearned.is_empty());
+        let named = self.conversation.names.under_way.as_mut().filter(|named| between && !named.unlearned.is_empty());
         let Some(named) = named else { return };
         let mut asks = false;
         for name in std::mem::take(&mut named.unlearned) {
@@ -65,7 +67,8 @@ impl Session {
         text: &[u8],
     ) {
         // A message is read as a whole before any of it runs; in a batch what ran ahead may have changed how.
-        let context = if self.flow.parsed_unsure { LexContext::UNSURE } else { self.reported_context() };
+        let context =
+            if self.conversation.reading.parsed_unsure() { LexContext::UNSURE } else { self.reported_context() };
         let mut cached = self.core.verdicts.borrow_mut().get_or_analyze(text, context);
         if cached.analysis.single().is_none() {
             cached = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
@@ -137,7 +140,9 @@ impl Session {
 
     /// Takes in an error of the server's for a message of ours that goes ahead of a simple query. False: it is none.
     pub(in crate::client) fn stand_failed(&mut self, body: &[u8]) -> bool {
-        let Some(expected) = self.flow.expects.front().filter(|one| one.hide == Hide::All) else { return false };
+        let Some(expected) = self.conversation.replies.front().filter(|one| one.hide == Hide::All) else {
+            return false;
+        };
         let Some(name) = expected.named.clone() else { return false };
         let (asks, simple) = (matches!(expected.what, What::Shape), matches!(expected.what, What::Query(None)));
         if let Some(server) = self.lease.server() {
@@ -151,12 +156,12 @@ impl Session {
             self.under_way_names().unstood.get_or_insert((name, body.to_vec()));
         }
         if !simple {
-            let skip = self.flow.skip;
+            let skip = self.conversation.batch.skips();
             self.skip_to_sync();
-            self.flow.skip = skip;
-            if self.flow.expects.is_empty() {
+            self.conversation.batch.set_skip(skip);
+            if self.conversation.replies.is_empty() {
                 // The batch has failed; what has waited, a simple query, is another transaction's.
-                self.flow.batch = false;
+                self.conversation.batch.end();
                 self.end_own(Way::Simple);
             }
         }
@@ -165,8 +170,8 @@ impl Session {
 
     /// What the server said when a statement could not be made to stand, in place of the error that comes of that.
     pub(in crate::client) fn unstood(&mut self, code: &[u8]) -> Option<Vec<u8>> {
-        let named = self.flow.named.as_mut()?;
-        let client = self.flow.expects.front().is_some_and(|one| one.hide != Hide::All);
+        let named = self.conversation.names.under_way.as_mut()?;
+        let client = self.conversation.replies.front().is_some_and(|one| one.hide != Hide::All);
         if !client || !matches!(code, b"26000" | b"25P02") {
             return None;
         }
@@ -175,7 +180,7 @@ impl Session {
 
     /// The client has its ReadyForQuery.
     pub(in crate::client) fn end_names(&mut self) {
-        if let Some(named) = &mut self.flow.named {
+        if let Some(named) = &mut self.conversation.names.under_way {
             (named.unstood, named.renewed, named.due) = (None, None, false);
         }
     }

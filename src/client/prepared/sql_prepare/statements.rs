@@ -89,22 +89,22 @@ impl Session {
 
     /// Sends statements of our own, hidden as the way demands.
     fn hidden_in(&mut self, way: Way, sends: impl FnOnce(&mut Self)) {
-        let before = self.flow.expects.len();
+        let before = self.conversation.replies.len();
         sends(self);
-        self.flow.expects.iter_mut().skip(before).for_each(|expected| expected.hide = Self::hide(way));
+        self.conversation.replies.added_since(before).for_each(|expected| expected.hide = Self::hide(way));
     }
 
     /// Runs a PREPARE in the client's batch.
     pub(super) fn run_own_named(&mut self, text: &[u8], name: &[u8], way: Way) {
-        let before = self.flow.expects.len();
+        let before = self.conversation.replies.len();
         self.run_own(text, Proof::None, None);
-        for expected in self.flow.expects.iter_mut().skip(before) {
+        for expected in self.conversation.replies.added_since(before) {
             expected.hide = Self::hide(way);
             if !matches!(expected.what, What::Bind(_)) {
                 expected.named = Some(name.into());
             }
         }
-        self.flow.renamed = Some(self.flow.rounds);
+        self.conversation.replies.note_renamed();
     }
 
     pub(super) fn ask_shape(&mut self, name: &[u8], asks: bool, way: Way) {

@@ -57,10 +57,10 @@ impl Session {
             return Ok(None);
         }
         let Some((used, message)) = self.own_message(header)? else { return Ok(None) };
-        if self.flow.readies > 0 {
+        if self.conversation.replies.readies() > 0 {
             return Ok(Some(Handled::Later));
         }
-        let failed = self.flow.status == TxStatus::Failed && !self.lease.is_none();
+        let failed = self.conversation.status() == TxStatus::Failed && !self.lease.is_none();
         let part = match message {
             Message::Parse(..) | Message::Bind { .. } | Message::DescribeStatement if failed => return Ok(None),
             Message::DescribePortal | Message::Execute if failed => {
@@ -206,7 +206,7 @@ impl Session {
     /// An error at this place of a batch.
     fn own_error(&mut self, header: Header, report: Report) -> Handled {
         if self.has_right_lease() {
-            self.flow.batch = true;
+            self.conversation.batch.go_on();
             return self.fail_in_place(header, report);
         }
         self.answer_error(header, &report);

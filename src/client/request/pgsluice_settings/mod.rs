@@ -165,17 +165,19 @@ impl Session {
 
     /// The statement of a simple query that the server's next word is about.
     fn under_way(&self) -> Option<&[u8]> {
-        match self.flow.expects.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) => {
-                cached.analysis.statements.get(self.flow.nth).map(|statement| statement.text(&cached.text))
-            }
+        match self.conversation.replies.front() {
+            Some(Expected { what: What::Query(Some(cached)), .. }) => cached
+                .analysis
+                .statements
+                .get(self.conversation.message.statement_index())
+                .map(|statement| statement.text(&cached.text)),
             _ => None,
         }
     }
 
     /// Whether the CommandComplete that has come is of a SELECT that stands for a SHOW.
     pub(in crate::client) fn completes_own(&self) -> bool {
-        let among_others = match self.flow.expects.front() {
+        let among_others = match self.conversation.replies.front() {
             Some(Expected { what: What::Query(Some(cached)), .. }) => cached.analysis.statements.len() > 1,
             _ => false,
         };
@@ -196,7 +198,7 @@ impl Session {
     pub(in crate::client) fn say_own(&mut self, part: Part) {
         match part {
             Part::Whole(own) => {
-                let status = self.flow.status;
+                let status = self.conversation.status();
                 if status == TxStatus::Failed {
                     answer::report(self.io.for_client(), &aborted());
                 } else {

@@ -1,5 +1,8 @@
 //! What the server still owes for the messages that were sent to it, in order.
 
+pub mod pool;
+pub(in crate::client) mod queue;
+
 use std::rc::Rc;
 
 use crate::client::prepared::protocol_names::Known;
@@ -40,7 +43,7 @@ pub enum What {
     /// Sync; ends with ReadyForQuery.
     Sync,
     /// The question whether a COPY is over; ends with ReadyForQuery.
-    CopyQuestion(super::copy_in::CopyQuestion),
+    CopyQuestion(crate::client::conversation::copy_in::CopyQuestion),
     /// A whole batch that runs one plain statement; ends with ReadyForQuery.
     Whole(crate::client::request::fast_path::Whole),
     /// An answer of our own that belongs at this place.
@@ -199,14 +202,20 @@ impl Expected {
         self
     }
 
+    /// The text that runs by it, if that is known.
+    #[inline]
+    pub fn text(&self) -> Option<&Cached> {
+        match &self.what {
+            What::Query(Some(cached)) => Some(cached),
+            What::Execute(Some(statement)) => Some(&statement.cached),
+            _ => None,
+        }
+    }
+
     /// Whether prepared statements get or lose their names by it, in SQL.
     pub fn forgets_names(&self) -> bool {
-        let cached = match &self.what {
-            What::Query(Some(cached)) => cached,
-            What::Execute(Some(statement)) => &statement.cached,
-            _ => return false,
-        };
         use SessionEffect as Effect;
+        let Some(cached) = self.text() else { return false };
         let forgets =
             |effect: &Effect| matches!(effect, Effect::Prepare { .. } | Effect::Deallocate(_) | Effect::DiscardAll);
         cached.analysis.statements.iter().any(|statement| statement.effects.iter().any(forgets))

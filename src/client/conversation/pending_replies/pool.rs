@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use super::pending_replies::Expected;
+use super::Expected;
 
 /// Queues that are kept when nobody uses them.
 const KEPT: usize = 64;
