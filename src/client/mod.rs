@@ -6,6 +6,7 @@
 //!   mode, `SHOW pgsluice.mode`.
 //! - [`io`]: the client's socket, and bytes on their way in both directions.
 //! - [`decide`]: what becomes of a statement, as one pure function.
+//! - [`errors`]: the catalogue of what pgsluice itself tells a client.
 //! - [`checkout`]: a server connection is taken by value for a transaction, brought to the client's settings, and given back.
 //!   The session's own task reads and writes both sockets, so that no other task is woken on the way of a query.
 //! - [`state`]: what follows the client from one server connection to the next.
@@ -17,6 +18,7 @@
 mod checkout;
 pub mod conversation;
 mod decide;
+mod errors;
 mod fanout;
 mod io;
 mod maintenance;

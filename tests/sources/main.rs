@@ -10,6 +10,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod errors;
 mod layers;
 mod log_lines;
 mod packages;

@@ -10,6 +10,7 @@ use tokio::time::Sleep;
 use super::backend_pid::Wish as ServerWish;
 use super::lease::{Lease, OnReplica};
 use super::server_changed::Kept;
+use crate::client::errors;
 use crate::client::maintenance::barred::{barred, drop_unwanted};
 use crate::client::maintenance::refuse::ASKING_PATIENCE;
 use crate::client::startup::open::report_of;
@@ -161,7 +162,7 @@ impl Session {
             Denied::Asked => {
                 self.answer_asks().await?;
                 if self.maintenance.take_cancel() && !self.has_to_begin() {
-                    let report = Report::error("57014", "canceling statement due to user request");
+                    let report = errors::cancelled("57014", "user request");
                     return self.refuse_waiting(&report);
                 }
                 self.me.enter(Phase::Idle);
@@ -313,7 +314,7 @@ impl Session {
             if deadline.saturating_duration_since(Instant::now()) < ALARM {
                 let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
                 if alarm.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(Denied::End(Report::fatal("57014", "query_wait_timeout").into())));
+                    return Poll::Ready(Err(Denied::End(errors::query_wait_timeout().into())));
                 }
             }
             match self.poll_interrupt(cx) {
@@ -334,7 +335,7 @@ impl Session {
         let mut what = Box::pin(tokio::time::timeout_at(deadline.into(), what));
         poll_fn(move |cx| {
             if let std::task::Poll::Ready(done) = what.as_mut().poll(cx) {
-                let late = || Denied::End(Report::fatal("57014", "query_wait_timeout").into());
+                let late = || Denied::End(errors::query_wait_timeout().into());
                 return std::task::Poll::Ready(done.map_err(|_| late()));
             }
             match self.poll_interrupt(cx) {
@@ -382,7 +383,7 @@ impl Session {
 }
 
 pub(super) fn shutting_down() -> Denied {
-    Denied::refused(Report::error("57P01", "the proxy is shutting down"))
+    Denied::refused(errors::proxy_stops())
 }
 
 /// Why no connection could be taken.
@@ -409,15 +410,10 @@ pub(super) fn short(at: usize) -> u16 {
 pub(in crate::client) fn denied(error: &AcquireError) -> Denied {
     match error {
         AcquireError::Login(LoginError::Barred) => Denied::refused(barred()),
-        AcquireError::NoPlace => {
-            Denied::refused(Report::error("53300", "too many server connections, those kept for operators too"))
-        }
-        AcquireError::Timeout => Denied::End(Report::fatal("57014", "query_wait_timeout").into()),
+        AcquireError::NoPlace => Denied::refused(errors::no_server_connection_left()),
+        AcquireError::Timeout => Denied::End(errors::query_wait_timeout().into()),
         AcquireError::Login(LoginError::Refused(body)) => Denied::refused(report_of(body, Severity::Error)),
-        AcquireError::Login(_) => {
-            // Hosts and ports are nobody's business: the log has them.
-            Denied::refused(Report::error("08006", "could not connect to the database server"))
-        }
+        AcquireError::Login(_) => Denied::refused(errors::no_server(Severity::Error)),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::PoolCache;
 use crate::client::Session;
+use crate::client::errors;
 use crate::gate::ServerDatabase;
 use crate::protocol::Report;
 use crate::shared::database::DatabaseSetup;
@@ -50,7 +51,7 @@ fn wanted(statement: &Statement, text: &[u8]) -> Result<Wanted, Report> {
             let value = text.get(value.start as usize..value.end as usize).unwrap_or_default();
             let shown = || String::from_utf8_lossy(value).chars().take(80).collect::<String>();
             let invalid = || {
-                let report = Report::error("22023", format!("invalid value for parameter \"{name}\": {}", shown()));
+                let report = errors::invalid_value(name, &shown());
                 report.with_hint(Some("The name of a cluster of the configuration.".to_owned()))
             };
             Some(read(value).filter(|name| !name.is_empty()).map(Wanted::Named).ok_or_else(invalid))
@@ -58,7 +59,7 @@ fn wanted(statement: &Statement, text: &[u8]) -> Result<Wanted, Report> {
         _ => None,
     });
     known.unwrap_or_else(|| {
-        let report = Report::error("0A000", format!("parameter \"{name}\" cannot be set in this way"));
+        let report = errors::not_supported(format!("parameter \"{name}\" cannot be set in this way"));
         Err(report.with_hint(Some(format!("SET {name} = 'name', outside of a transaction."))))
     })
 }
@@ -115,8 +116,7 @@ impl Session {
     /// 42501: it is no operator's session. 42704: there is no such cluster.
     pub(in crate::client) fn choose_cluster(&mut self, name: Option<&str>) -> Result<(), Report> {
         if !self.me.operator {
-            let report =
-                Report::error("42501", format!("permission denied to set parameter \"{}\"", Own::Cluster.name()));
+            let report = errors::parameter_not_permitted(Own::Cluster.name());
             return Err(report.with_detail(Some("Only operators choose a cluster.".to_owned())));
         }
         let setup = name.map(|name| self.setup_on(name)).transpose()?;
@@ -146,7 +146,7 @@ impl Session {
     fn setup_on(&self, name: &str) -> Result<Arc<DatabaseSetup>, Report> {
         let hub = &self.core.hub;
         let Some((cluster, tls)) = hub.databases.cluster(name) else {
-            return Err(Report::error("42704", format!("cluster \"{name}\" does not exist")));
+            return Err(errors::no_such_cluster(name));
         };
         let now = self.db.setup();
         let here = ServerDatabase {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::client::conversation::run::Next;
+use crate::client::errors;
 use crate::client::state::pins::Pin;
 use crate::client::{End, Session};
 use crate::gate::{Gate, Mode};
@@ -92,7 +93,7 @@ fn silence() -> io::Error {
 }
 
 fn terminated(detail: impl Into<String>) -> Report {
-    Report::fatal("57P01", "terminating connection due to administrator command").with_detail(Some(detail.into()))
+    errors::terminated(Some(detail.into()))
 }
 
 /// The end of a session whose own server connection leads to what the database's name stood for before.
@@ -386,7 +387,7 @@ impl Session {
             if self.lets_go() {
                 return Ok(Kept::No);
             }
-            return Err(Report::fatal("08006", "server closed the connection unexpectedly").into());
+            return Err(errors::server_lost(None).into());
         }
         if !self.keeps_server() {
             return Ok(Kept::No);
@@ -455,8 +456,7 @@ impl Session {
     }
 
     pub(in crate::client) fn arm(&mut self, server: &mut Server) {
-        frontend::write_query(self.io.for_server(), ARM.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        self.own_messages().hiding(Hide::All).query(ARM);
         server.unnamed = 0;
         server.read_only_set = Some(true);
         // Taken for granted until the server says otherwise; it reports before ReadyForQuery.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::parse_settings::is_sensitive;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{Hide, Proof};
 use crate::client::state::pins::Pin;
 use crate::client::state::sequences::are_anothers;
 use crate::client::state::session_effects::IDLE_LIMIT;
 use crate::client::{End, Session, Settling};
 use crate::config::PoolMode;
+use crate::protocol::TxStatus;
 use crate::protocol::frame::peek_front;
-use crate::protocol::{TxStatus, frontend};
 use crate::server::{AnyConn, CancelTarget, Conn, InPlace};
 use crate::shared::Phase;
 use crate::shared::client::Ask;
@@ -104,8 +104,7 @@ impl Session {
         }
         if !sql.is_empty() {
             ahead.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::None, None));
-            frontend::write_query(self.io.for_server(), sql.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All));
+            self.own_messages().hiding(Hide::All).query(&sql);
             let settling = if self.settings.vars().has_role() { Settling::Asked } else { Settling::Sent };
             self.conversation.lease.set_settling(settling);
         }

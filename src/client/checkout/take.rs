@@ -45,7 +45,7 @@ impl Session {
                     false
                 }
                 Route::Write | Route::Allowed | Route::GuardedPrimary => match setup.cluster.primary() {
-                    Some(at) => self.take_primary(route, at, deadline).await?,
+                    Some(at) => Box::pin(self.take_primary(route, at, deadline)).await?,
                     None => false,
                 },
                 Route::Contested(at) => {

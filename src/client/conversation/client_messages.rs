@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::pending_replies::{Expected, Hide, What};
 use super::run::Next;
 use crate::client::checkout::lease::Lease;
+use crate::client::errors;
 use crate::client::{End, Session};
 use crate::protocol::frame::{HEADER, Header, WireError, peek_front, peek_too_large};
 use crate::protocol::{Report, TxStatus, backend};
@@ -18,7 +19,7 @@ impl From<WireError> for End {
         match error {
             // PostgreSQL says nothing to the client either.
             WireError::Length => Self::ClientGone,
-            error => Report::fatal("08P01", error.to_string()).into(),
+            error => errors::fatal_protocol_violation(error.to_string()).into(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::client_messages::Handled;
 use super::pending_replies::{Expected, What};
 use super::run::Next;
 use crate::client::checkout::lease::Lease;
+use crate::client::errors;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, frontend};
@@ -103,7 +104,7 @@ impl Session {
             "A message that has to be read whole may have max_message_size ({} bytes).",
             self.account.largest()
         );
-        Report::error("54000", format!("message of {} bytes is too large", header.body())).with_detail(Some(detail))
+        errors::limit_exceeded(format!("message of {} bytes is too large", header.body())).with_detail(Some(detail))
     }
 
     /// The error for a message that has to be read whole, if there is no room for it.

@@ -8,6 +8,7 @@
 
 use super::pending_replies::{Before, Expected, What};
 use crate::client::Session;
+use crate::client::errors;
 use crate::client::prepared::protocol_names::Known;
 use crate::protocol::Report;
 use crate::protocol::frame::Header;
@@ -74,14 +75,14 @@ impl Session {
              client_memory_limit is {limit} bytes."
         );
         let hint = "Deallocate prepared statements that are no longer needed, or raise client_memory_limit.";
-        let report = Report::error("54000", "client_memory_limit exceeded").with_detail(Some(detail));
+        let report = errors::limit_exceeded("client_memory_limit exceeded").with_detail(Some(detail));
         Some(report.with_hint(Some(hint.to_owned())))
     }
 
     /// The same for a statement under that name.
     pub(in crate::client) fn lacks_memory_for(&self, name: &[u8], statement: &Statement) -> Option<Report> {
         if self.names.is_full() {
-            return Some(Report::error("54000", "too many prepared statements"));
+            return Some(errors::limit_exceeded("too many prepared statements"));
         }
         self.lacks_memory(weight(name, statement))
     }
@@ -92,7 +93,7 @@ impl Session {
             return None;
         }
         if self.names.has_all_portals() {
-            return Some(Report::error("54000", "too many portals"));
+            return Some(errors::limit_exceeded("too many portals"));
         }
         self.lacks_memory(weight(portal, statement))
     }

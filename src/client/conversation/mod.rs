@@ -4,6 +4,7 @@ pub(in crate::client) mod client_messages;
 pub(in crate::client) mod copy_in;
 pub(in crate::client) mod large_messages;
 pub(in crate::client) mod memory_limit;
+pub(in crate::client) mod own_messages;
 pub(in crate::client) mod parse_settings;
 pub mod pending_replies;
 pub(in crate::client) mod protocol_state;

@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use super::pending_replies::{Expected, Hide, Proof, What};
 use crate::client::Session;
+use crate::client::errors;
 use crate::client::state::pins::Pin;
 use crate::config::PoolMode;
 use crate::protocol::frame::Header;
@@ -205,7 +206,7 @@ impl Session {
         let text = format!("prepared statement \"{name}\" cannot be moved to another server connection");
         let detail = "It was prepared in one batch with a change of client_encoding or standard_conforming_strings, \
                       and its text might not be read now as it was then.";
-        Some(Report::error("0A000", text).with_detail(Some(detail.to_owned())))
+        Some(errors::not_supported(text).with_detail(Some(detail.to_owned())))
     }
 
     /// Settings under which a statement was parsed that are others now.

@@ -274,7 +274,7 @@ impl Batch {
 #[derive(Default)]
 pub(in crate::client) struct Message {
     /// Statements of the simple query under way that are complete.
-    completed: usize,
+    completed: u32,
     /// An error of it has been shown to the client.
     error_shown: bool,
     /// Statements of ours stand in it, that put the client's defaults in the place of the server's.
@@ -294,7 +294,7 @@ impl Message {
     /// The number of the statement that runs, among those of the simple query under way.
     #[inline]
     pub(in crate::client) fn statement_index(&self) -> usize {
-        self.completed
+        self.completed as usize
     }
 
     /// A statement is complete.

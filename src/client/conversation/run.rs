@@ -5,10 +5,11 @@ use std::io;
 use std::task::{Context, Poll};
 
 use crate::client::checkout::acquire::NO_DEADLINE;
+use crate::client::errors;
 use crate::client::io::Read;
 use crate::client::startup::open::has_own_server;
 use crate::client::{End, Lease, Session};
-use crate::protocol::{Report, TxStatus};
+use crate::protocol::TxStatus;
 use crate::routing::Nature;
 use crate::shared::Phase;
 
@@ -109,7 +110,7 @@ impl Session {
     #[cold]
     fn io_or_late(&mut self) -> impl Future<Output = Result<Woken, End>> {
         let deadline = self.io.now() + self.account.query_wait().unwrap_or(NO_DEADLINE);
-        let late = Report::fatal("57014", "query_wait_timeout");
+        let late = errors::query_wait_timeout();
         let io = poll_fn(move |cx| self.poll_io(cx));
         Box::pin(async move { tokio::time::timeout_at(deadline.into(), io).await.unwrap_or_else(|_| Err(late.into())) })
     }
@@ -331,8 +332,7 @@ impl Session {
         if idle && self.bindings.pins().is_empty() {
             return Ok(());
         }
-        let text = "server closed the connection unexpectedly";
-        Err(Report::fatal("08006", text).with_detail(Some(error.to_string())).into())
+        Err(errors::server_lost(Some(error.to_string())).into())
     }
 
     /// Asks for a look at the server of the lease: it may not be what it was.

@@ -3,11 +3,12 @@
 use std::io;
 
 use super::pending_replies::{Expected, Hide, Proof, Say, What};
+use crate::client::errors;
 use crate::client::maintenance::query_split::Part;
 use crate::client::state::function_side_effects::Question;
 use crate::client::{End, Session, Settling};
 use crate::protocol::frame::{Header, peek_back, run_of};
-use crate::protocol::{Report, TxStatus, backend};
+use crate::protocol::{TxStatus, backend};
 use crate::server::own_query::parameter;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{Kind, TransactionVerb};
@@ -476,7 +477,7 @@ impl Session {
                 Say::ParseComplete => backend::parse_complete(self.io.for_client()),
                 Say::CloseComplete => backend::close_complete(self.io.for_client()),
                 Say::NoTransaction => {
-                    Report::warning("25P01", "there is no transaction in progress").write(self.io.for_client());
+                    errors::no_transaction().write(self.io.for_client());
                 }
                 Say::Own(part) => self.say_own(part),
                 Say::Done(verb, rows) => backend::command_complete(self.io.for_client(), &verb.tag(rows)),

@@ -64,7 +64,7 @@ impl Session {
         asked: FanoutUse,
     ) -> Handled {
         if !self.is_between_transactions() {
-            if self.flow.status == TxStatus::Idle {
+            if self.conversation.status() == TxStatus::Idle {
                 return Handled::Later;
             }
             // The transaction fails with it, which the server does best.

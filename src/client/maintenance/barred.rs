@@ -8,6 +8,7 @@ use crate::client::Session;
 use crate::client::checkout::acquire::{Denied, denied};
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::checkout::sync_settings::give_back;
+use crate::client::errors;
 use crate::protocol::Report;
 use crate::server::{Conn, Pool, Unguarded};
 
@@ -44,6 +45,6 @@ pub(in crate::client) fn drop_unwanted(mut conn: Conn<Unguarded>) {
 pub(in crate::client) fn barred() -> Report {
     let detail = "A login event trigger of the database may write, and no server connection of this role is open.";
     let hint = "ALTER ROLE ... SET event_triggers = off lets the role log in without it.";
-    let report = Report::error("25006", "cannot log in to the database while nothing may be written");
+    let report = errors::read_only("cannot log in to the database while nothing may be written");
     report.with_detail(Some(detail.to_owned())).with_hint(Some(hint.to_owned()))
 }

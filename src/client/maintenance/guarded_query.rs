@@ -16,6 +16,7 @@ use super::transition::fence::Fencing;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::errors;
 use crate::client::{End, Session, Settling};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, TxStatus, frontend};
@@ -228,8 +229,7 @@ impl Session {
             self.conversation.transaction.doubt = Doubt::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
             self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
-            frontend::write_sync(self.io.for_server());
-            self.expect(Expected::hidden(What::Sync, Hide::All));
+            self.own_messages().hiding(Hide::All).sync();
             self.keep_defaults_in_batch(statement);
             return Some(Handled::Done);
         }
@@ -238,23 +238,10 @@ impl Session {
 
     /// Runs a statement of ours in the client's batch; `refusal` is for one that is there to fail.
     pub(in crate::client) fn run_own(&mut self, text: &[u8], proof: Proof, refusal: Option<Report>) {
-        let out = self.io.for_server();
         // One that failed has left its statement behind.
-        frontend::write_target(out, b'C', frontend::Target::Statement(WRAPPER));
-        frontend::write_parse(out, WRAPPER, text, &[]);
-        frontend::write_bind(out, WRAPPER, WRAPPER, frontend::NO_PARAMETERS);
-        frontend::write_execute(out, WRAPPER);
-        frontend::write_target(out, b'C', frontend::Target::Portal(WRAPPER));
-        frontend::write_target(out, b'C', frontend::Target::Statement(WRAPPER));
-        self.expect(Expected::hidden(What::Close(0), Hide::Success));
-        self.expect(Expected::hidden(What::OwnParse, Hide::Success));
-        self.expect(Expected::hidden(What::Bind(None), Hide::Success));
-        let mut execute = Expected::hidden(What::Execute(None), Hide::Success);
-        execute.proof = proof;
-        execute.refusal = refusal.map(Box::new);
-        self.expect(execute);
-        self.expect(Expected::hidden(What::Close(0), Hide::Success));
-        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+        let own = self.own_messages().close_statement(WRAPPER).parse(WRAPPER, text).bind(WRAPPER);
+        let own = own.proving(proof).execute_or(WRAPPER, refusal).proving(Proof::None);
+        own.close_portal(WRAPPER).close_statement(WRAPPER);
     }
 
     fn guard_fell(&self, what: &str) {
@@ -305,8 +292,7 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.default_read_only = Some(true);
         }
-        frontend::write_query(self.io.for_server(), ARM.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        self.own_messages().hiding(Hide::All).query(ARM);
         self.forget_counts_from_before();
         Ok(())
     }
@@ -319,8 +305,6 @@ impl Session {
             Some(detail) => format!("{detail}\n{FELL}"),
             None => FELL.into(),
         };
-        Err(Report::fatal("57P01", "terminating connection due to administrator command")
-            .with_detail(Some(detail))
-            .into())
+        Err(errors::terminated(Some(detail)).into())
     }
 }

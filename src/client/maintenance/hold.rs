@@ -14,13 +14,13 @@ use super::transition::transaction_history::{Beginning, Step};
 use super::write_rules::WriteDisposition;
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::client::decide::HoldOutcome;
+use crate::client::errors;
+use crate::client::request::read_ahead::{Ahead, ReadAhead};
 use crate::client::{End, Session};
 use crate::config::parse_duration;
 use crate::events::{Event, Kind as EventKind, publish};
 use crate::gate::NewTransaction;
-use crate::protocol::frame::{HEADER, peek_front};
 use crate::protocol::frontend;
-use crate::protocol::frontend::Target;
 use crate::protocol::{Report, TxStatus};
 use crate::shared::Phase;
 use crate::shared::maintenance::catalog_state::Knowledge;
@@ -106,43 +106,31 @@ impl Session {
 
     /// Whether the batch whose first message is at hand is to be held. One that is not here whole counts as executing what
     /// it prepares.
-    pub(in crate::client) fn holds_batch(&self) -> Result<bool, End> {
+    pub(in crate::client) fn holds_batch(&self) -> bool {
         if !self.may_hold() {
-            return Ok(false);
+            return false;
         }
         let context = self.lex_context();
-        let mut bytes = self.io.requests.unread();
         let (mut prepares, mut runs) = (Vec::new(), false);
         let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
-        // Of a Bind the names are enough.
-        while let Ok(Some(header)) = peek_front(bytes, usize::MAX) {
-            let rest = bytes.get(header.total..);
-            let body = bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default();
-            if rest.is_none() && header.tag != b'B' || frontend::check(header.tag, body).is_err() {
-                break;
-            }
-            match header.tag {
-                b'P' => {
-                    let parse = frontend::parse(body)?;
-                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(parse.text, context);
+        let mut ahead = ReadAhead::of_names(self.io.requests.unread());
+        while let Ok(message) = ahead.next() {
+            match message {
+                Ahead::Parse(name, text) => {
+                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(text, context);
                     if holds(&cached) {
-                        prepares.push(parse.name);
+                        prepares.push(name);
                     }
                 }
-                b'B' => {
-                    let name = frontend::bind(body)?.statement;
+                Ahead::Bind(name) => {
                     runs |= prepares.contains(&name)
                         || self.names.statement(name).is_some_and(|statement| holds(&statement.cached));
                 }
-                b'D' => _ = frontend::target(body).map(|target| matches!(target, Target::Portal(_)))?,
-                b'S' => return Ok(runs),
-                b'E' | b'C' | b'H' => {}
-                _ => break,
+                Ahead::Sync => return runs,
+                Ahead::Describe(_) | Ahead::Other => {}
             }
-            let Some(rest) = rest else { break };
-            bytes = rest;
         }
-        Ok(runs || !prepares.is_empty())
+        runs || !prepares.is_empty()
     }
 
     /// Whether this is a place where a message can be held: between transactions, or in a block that can be begun anew.
@@ -199,8 +187,7 @@ impl Session {
                 self.note_phase();
                 self.maintenance.holding.since = None;
                 if self.maintenance.holding.over == Some(Over::TransactionTimeout) {
-                    let text = "terminating connection due to transaction timeout";
-                    return Err(Report::fatal("25P04", text).into());
+                    return Err(errors::transaction_timeout().into());
                 }
             }
             None => {
@@ -339,7 +326,7 @@ impl Session {
             Over::StatementTimeout => ("57014", "statement timeout"),
             Over::LockTimeout => ("55P03", "lock timeout"),
         };
-        Some(Report::error(code, format!("canceling statement due to {why}")))
+        Some(errors::cancelled(code, why))
     }
 }
 

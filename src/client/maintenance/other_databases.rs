@@ -2,6 +2,7 @@
 //! anywhere on the server.
 
 use crate::client::Session;
+use crate::client::errors;
 use crate::protocol::Report;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::other_databases::{changes, may_change_any};
@@ -35,7 +36,7 @@ impl Session {
             let dbname = setup.settings.server_dbname(&other.name);
             let tag = changes(&cached.analysis, &cached.text, context, dbname.as_bytes())?;
             let view = other.gate.view().under(&other.name);
-            let report = Report::error("25006", format!("cannot execute {tag} in a read-only transaction"));
+            let report = errors::read_only(format!("cannot execute {tag} in a read-only transaction"));
             Some(report.with_detail(view.refusal_detail()).with_hint(view.refusal_hint()))
         })
     }

@@ -8,7 +8,7 @@ use super::read_only_block::WRAPPER;
 use crate::client::Session;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
 use crate::protocol::frame::Header;
-use crate::protocol::{ErrorFields, Report, TxStatus, frontend};
+use crate::protocol::{ErrorFields, Report, TxStatus};
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::{BACK_TO_SAVEPOINT, BEGIN_READ_ONLY, SAVEPOINT};
 use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb};
@@ -263,16 +263,13 @@ impl Session {
     /// either case, behind a savepoint where a transaction could be spoilt by that.
     fn ask_spelling(&mut self, text: &[u8]) {
         let in_block = self.conversation.status() == TxStatus::Block;
-        let own = || Expected::hidden(What::Query(None), Hide::All);
+        let mut own = self.own_messages().hiding(Hide::All);
         if in_block {
-            self.send_query(SAVEPOINT.as_bytes(), own());
+            own = own.query(SAVEPOINT);
         }
-        frontend::write_parse(self.io.for_server(), WRAPPER, text, &[]);
-        self.expect(Expected::hidden(What::OwnParse, Hide::All).proof(Proof::Spelling));
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::hidden(What::Sync, Hide::All));
+        own = own.proving(Proof::Spelling).parse(WRAPPER, text).proving(Proof::None).sync();
         if in_block {
-            self.send_query(BACK_TO_SAVEPOINT.as_bytes(), own());
+            own.query(BACK_TO_SAVEPOINT);
         }
     }
 
@@ -337,12 +334,8 @@ impl Session {
     /// Opens a block of ours. By messages of the extended protocol: if it fails (a cancel request may have come a moment too
     /// early), the server skips what stands behind it up to a Sync, where behind a simple query it would run it in no block.
     pub(in crate::client) fn begin_block(&mut self) {
-        frontend::write_parse(self.io.for_server(), b"", BEGIN_READ_ONLY.as_bytes(), &[]);
-        frontend::write_bind(self.io.for_server(), b"", b"", frontend::NO_PARAMETERS);
-        frontend::write_execute(self.io.for_server(), b"");
-        for what in [What::Parse(0), What::Bind(None), What::Execute(None)] {
-            self.expect(Expected::hidden(what, Hide::Success).proof(Proof::Begin));
-        }
+        let own = self.own_messages().proving(Proof::Begin).parse(b"", BEGIN_READ_ONLY.as_bytes());
+        own.bind(b"").execute(b"", None);
         if let Some(server) = self.lease.server() {
             server.unnamed = 0;
         }
@@ -352,8 +345,7 @@ impl Session {
     pub(in crate::client) fn block_failed(&mut self) {
         self.conversation.batch.set_skip(false);
         self.conversation.message.split.clear();
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::hidden(What::Sync, Hide::AllButReady));
+        self.own_messages().hiding(Hide::AllButReady).sync();
     }
 
     fn send_in_block(&mut self, text: &[u8], cached: Rc<Cached>) {

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use crate::client::Session;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
+use crate::client::errors;
 use crate::protocol::frame::Header;
-use crate::protocol::{Report, TxStatus, frontend};
+use crate::protocol::{TxStatus, frontend};
 use crate::shared::Statement as Prepared;
 use crate::sql::own_statements::transaction::{BEGIN_READ_ONLY, COMMIT};
 use crate::sql::{TransactionModes, TransactionVerb};
@@ -64,11 +65,9 @@ impl Session {
     fn end_batch_ahead(&mut self) {
         self.conversation.batch.end();
         self.prove_batch();
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.own_messages().hiding(Hide::All).sync();
         if self.conversation.transaction.leave_our_block() {
-            frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::End));
+            self.own_messages().hiding(Hide::All).proving(Proof::End).query(COMMIT);
         }
     }
 
@@ -89,10 +88,8 @@ impl Session {
     /// then a ROLLBACK, of the simple query behind it ends the block.
     pub(in crate::client) fn end_wrapped_batch(&mut self) {
         self.conversation.transaction.around = Around::Nothing;
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::hidden(What::Sync, Hide::Ready));
-        frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
+        self.own_messages().hiding(Hide::Ready).sync();
+        self.own_messages().hiding(Hide::AllButReady).proving(Proof::End).query(COMMIT);
     }
 
     /// Whether what runs next in the batch is in no block, as far as that is known before its Sync.
@@ -117,9 +114,10 @@ impl Session {
             // After an error it is skipped, and the block stays ours.
             return Some(Handled::Later);
         }
-        let outside = |name: &str| Report::error("25P01", format!("{name} can only be used in transaction blocks"));
-        let late =
-            |what: &str| Report::error("25001", format!("SET TRANSACTION {what} must be called before any query"));
+        let outside = errors::outside_of_block;
+        let late = |what: &str| {
+            errors::too_late_in_transaction(format!("SET TRANSACTION {what} must be called before any query"))
+        };
         let report = match verb {
             TransactionVerb::Begin(TransactionModes { isolation: Some(_), .. }) => late("ISOLATION LEVEL"),
             TransactionVerb::Begin(TransactionModes { deferrable: Some(_), .. }) => late("[NOT] DEFERRABLE"),

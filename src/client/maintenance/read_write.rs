@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use super::read_only_block::Around;
+use crate::client::errors;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, TxStatus, frontend};
@@ -72,9 +73,10 @@ impl Session {
         }
         if past.in_savepoint() {
             let message = "cannot set transaction read-write mode inside a read-only transaction";
-            return Some(Report::error("25001", message));
+            return Some(errors::too_late_in_transaction(message));
         }
-        past.queried().then(|| Report::error("25001", "transaction read-write mode must be set before any query"))
+        past.queried()
+            .then(|| errors::too_late_in_transaction("transaction read-write mode must be set before any query"))
     }
 
     /// Takes in what a statement that has run makes of the session's own default.

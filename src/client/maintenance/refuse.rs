@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::client::checkout::lease::Lease;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::errors;
 use crate::client::prepared::protocol_names::Inner;
 use crate::client::{End, Session};
 use crate::gate::NewTransaction;
@@ -109,8 +110,7 @@ impl Session {
     /// Refuses a simple query that is such an EXECUTE.
     fn refuse_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
         let handled = self.fail_unless_unknown(header, name, report);
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::seen(What::Sync));
+        self.own_messages().hiding(Hide::Nothing).sync();
         handled
     }
 
@@ -127,10 +127,7 @@ impl Session {
     }
 
     pub(in crate::client) fn fail_here(&mut self, report: Report) {
-        frontend::write_execute(self.io.for_server(), NO_SUCH_PORTAL);
-        let mut expected = Expected::seen(What::Execute(None));
-        expected.refusal = Some(Box::new(report));
-        self.expect(expected);
+        self.own_messages().hiding(Hide::Nothing).execute_or(NO_SUCH_PORTAL, Some(report));
     }
 
     /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
@@ -213,7 +210,7 @@ impl Session {
     /// A 25006 with the gate's DETAIL and HINT.
     pub(in crate::client) fn refused(&self, message: impl Into<String>) -> Report {
         let (detail, hint) = self.refusal_words();
-        Report::error("25006", message).with_detail(detail).with_hint(hint)
+        errors::read_only(message).with_detail(detail).with_hint(hint)
     }
 
     /// Refuses a function-call message.

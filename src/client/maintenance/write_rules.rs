@@ -3,15 +3,14 @@
 //! `discard` is answered here, as done with no row, and sent nowhere; only the names and types of the columns of RETURNING are
 //! asked of a server. `allow` runs on an unguarded connection that gets this one message and nothing else.
 
+use crate::client::Session;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Say, What};
-use crate::client::{End, Session};
+use crate::client::request::read_ahead::{Ahead, ReadAhead, Unread};
 use crate::config::{RuleAction, RuleStatement, WriteRule};
 use crate::gate::{NewTransaction, Writes};
 use crate::protocol::backend;
-use crate::protocol::frame::{HEADER, Header, peek_front};
-use crate::protocol::frontend;
-use crate::protocol::frontend::Target as Named;
+use crate::protocol::frame::Header;
 use crate::shared::maintenance::kept_out::Fate;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::write_target::{Target, Verb, target};
@@ -130,24 +129,10 @@ impl Session {
         self.note_kept_out(Fate::Discarded, &cached.text);
         self.names.forget_unnamed();
         self.drop_bytes(header.total);
-        let out = self.io.for_server();
-        frontend::write_parse(out, DESCRIBED, &cached.text, &[]);
-        frontend::write_bind(out, DESCRIBED, DESCRIBED, frontend::NO_PARAMETERS);
-        frontend::write_target(out, b'D', Named::Portal(DESCRIBED));
-        frontend::write_target(out, b'C', Named::Portal(DESCRIBED));
-        frontend::write_target(out, b'C', Named::Statement(DESCRIBED));
-        frontend::write_sync(out);
-        for (what, hide) in [
-            (What::OwnParse, Hide::Success),
-            (What::Bind(None), Hide::Success),
-            (What::Describe(None), Hide::Nothing),
-            (What::Say(Say::Done(verb, 0)), Hide::Nothing),
-            (What::Close(0), Hide::Success),
-            (What::Close(0), Hide::Success),
-            (What::Sync, Hide::AllButReady),
-        ] {
-            self.expect(Expected::hidden(what, hide));
-        }
+        let own = self.own_messages().parse(DESCRIBED, &cached.text).bind(DESCRIBED);
+        let own = own.hiding(Hide::Nothing).describe_portal(DESCRIBED).say(Say::Done(verb, 0));
+        let own = own.hiding(Hide::Success).close_portal(DESCRIBED).close_statement(DESCRIBED);
+        own.hiding(Hide::AllButReady).sync();
     }
 
     /// Answers an Execute as done, in its turn.
@@ -161,42 +146,34 @@ impl Session {
     }
 
     /// Whether the batch whose first message is at hand runs only what a rule allows, as far as it is here.
-    pub(in crate::client) fn allows_batch(&self) -> Result<bool, End> {
+    pub(in crate::client) fn allows_batch(&self) -> bool {
         if !self.lease.is_none() || self.has_to_begin() || !self.treats_writes() {
-            return Ok(false);
+            return false;
         }
         let context = self.lex_context();
-        let mut bytes = self.io.requests.unread();
+        let mut ahead = ReadAhead::new(self.io.requests.unread(), self.account.largest());
         let mut found = false;
-        while let Ok(Some(header)) = peek_front(bytes, self.account.largest()) {
-            let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else { break };
-            if frontend::check(header.tag, body).is_err() {
-                return Ok(false);
-            }
-            let disposition = match header.tag {
-                b'P' => {
-                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(frontend::parse(body)?.text, context);
+        loop {
+            let disposition = match ahead.next() {
+                Ok(Ahead::Parse(_, text)) => {
+                    let cached = self.core.verdicts.borrow_mut().get_or_analyze(text, context);
                     Some(self.of_single(&cached))
                 }
-                b'B' => {
-                    let name = frontend::bind(body)?.statement;
+                Ok(Ahead::Bind(name)) => self
+                    .names
+                    .statement(name)
                     // A name that this very batch prepares has been looked at already.
-                    self.names
-                        .statement(name)
-                        .filter(|_| !found || !name.is_empty())
-                        .map(|one| self.of_single(&one.cached))
-                }
-                b'S' => break,
-                b'D' | b'E' | b'C' | b'H' => None,
-                _ => return Ok(false),
+                    .filter(|_| !found || !name.is_empty())
+                    .map(|one| self.of_single(&one.cached)),
+                Ok(Ahead::Describe(_) | Ahead::Other) => None,
+                Ok(Ahead::Sync) | Err(Unread::Missing) => return found,
+                Err(Unread::Foreign) => return false,
             };
             match disposition {
                 Some(WriteDisposition::Allow) => found = true,
-                Some(_) => return Ok(false),
+                Some(_) => return false,
                 None => {}
             }
-            bytes = rest;
         }
-        Ok(found)
     }
 }

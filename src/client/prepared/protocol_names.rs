@@ -11,6 +11,7 @@ use std::rc::Rc;
 use crate::client::Session;
 use crate::client::conversation::memory_limit::weight;
 use crate::client::conversation::parse_settings::is_sensitive;
+use crate::client::errors;
 use crate::protocol::Report;
 use crate::protocol::frontend::Parse;
 use crate::shared::Statement;
@@ -408,8 +409,7 @@ impl Names {
 impl Session {
     /// PostgreSQL's error where the client has no unnamed statement: the one on the server is somebody else's.
     pub(in crate::client) fn lacks_unnamed(&self, name: &[u8]) -> Option<Report> {
-        (name.is_empty() && !self.keeps_names())
-            .then(|| Report::error("26000", "unnamed prepared statement does not exist"))
+        (name.is_empty() && !self.keeps_names()).then(errors::no_unnamed_statement)
     }
 
     /// The statement that a Parse prepares.

@@ -8,13 +8,12 @@
 use std::hash::BuildHasher;
 use std::num::NonZeroU64;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::client::Session;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::errors;
 use crate::protocol::Report;
-use crate::protocol::error_fields::Place;
 use crate::protocol::frame::{HEADER, Header, peek_front, take_str};
 use crate::protocol::frontend;
 use crate::protocol::frontend::Target;
@@ -61,8 +60,7 @@ pub(in crate::client) fn has_rows_of(statement: &Statement) -> bool {
 /// PostgreSQL's error for a statement whose rows are not what they were. Drivers know it by its routine, and prepare the
 /// statement anew.
 pub(in crate::client) fn other_rows() -> Report {
-    let place = Place { file: b"plancache.c".into(), line: b"0".into(), routine: b"RevalidateCachedQuery".into() };
-    Report::error("0A000", "cached plan must not change result type").with_place(Some(Arc::new(place)))
+    errors::plan_changed()
 }
 
 /// Settings on which it hangs in which schema a table is found.

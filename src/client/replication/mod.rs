@@ -19,8 +19,9 @@ use std::time::Instant;
 use super::startup::negotiate::Guest;
 use super::startup::open::{introduce, until_turn};
 use super::startup::startup_parameters::Wanted;
+use crate::client::errors;
 use crate::client::replication::relay::Relay;
-use crate::protocol::{Report, TxStatus, backend};
+use crate::protocol::{Report, Severity, TxStatus, backend};
 use crate::server::{AcquireError, CancelTarget, Server};
 use crate::shared::{Core, Database, Phase};
 
@@ -48,7 +49,7 @@ impl Replication {
                 None => {
                     let text = format!("invalid value for parameter \"replication\": \"{value}\"");
                     let hint = "Valid values are: \"false\", 0, \"true\", 1, \"database\".";
-                    Err(Report::fatal("22023", text).with_hint(Some(hint.to_owned())))
+                    Err(errors::invalid_parameter(text, hint))
                 }
             },
         }
@@ -115,7 +116,7 @@ async fn open(
                 }
                 Some(Err(error)) => return Err(super::startup::open::fatal(&error)),
             },
-            None => Report::fatal("08006", "could not connect to the database server"),
+            None => errors::no_server(Severity::Fatal),
         };
         if Instant::now() + super::startup::open::RETRY >= deadline {
             return Err(refusal);

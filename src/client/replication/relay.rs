@@ -14,6 +14,7 @@ use super::command;
 use super::command::Command;
 use crate::client::End;
 use crate::client::checkout::server_changed::{detail_of, led_elsewhere, standing_of};
+use crate::client::errors;
 use crate::gate::{Gate, Lane, WriteTicket};
 use crate::log::{Refused, RefusedKind};
 use crate::net::Stream;
@@ -136,10 +137,7 @@ impl Relay {
         if self.me.is_asked() {
             self.answer_asks()?;
         }
-        self.look_at_server().map_err(|error| {
-            let text = "server closed the connection unexpectedly";
-            End::from(Report::fatal("08006", text).with_detail(Some(error.to_string())))
-        })?;
+        self.look_at_server().map_err(|error| End::from(errors::server_lost(Some(error.to_string()))))?;
         self.look_at_client()
     }
 
@@ -151,8 +149,7 @@ impl Relay {
                 Ask::End { .. } => {}
                 Ask::RollBack if self.gate.ticket.is_some() => {
                     let view = self.gate.gate.view().under(&self.db.name);
-                    let text = "terminating connection due to administrator command";
-                    return Err(Report::fatal("57P01", text).with_detail(view.refusal_detail()).into());
+                    return Err(errors::terminated(view.refusal_detail()).into());
                 }
                 Ask::Turn if self.gate.ticket.is_some() => _ = self.check_server()?,
                 Ask::Notice(Some(report)) if !self.busy => answer::report(&mut self.bytes.to_client, &report),
@@ -171,10 +168,7 @@ impl Relay {
             Standing::Lost => Ok(false),
             // What is open may end there.
             Standing::Removed if self.gate.ticket.is_some() => Ok(true),
-            standing => {
-                let text = "terminating connection due to administrator command";
-                Err(Report::fatal("57P01", text).with_detail(Some(detail_of(standing).to_owned())).into())
-            }
+            standing => Err(errors::terminated(Some(detail_of(standing).to_owned())).into()),
         }
     }
 
@@ -284,7 +278,7 @@ impl Relay {
             return Ok(true);
         }
         let view = self.gate.gate.view().under(&self.db.name);
-        let report = Report::error("25006", format!("cannot execute {name} in a read-only transaction"))
+        let report = errors::read_only(format!("cannot execute {name} in a read-only transaction"))
             .with_detail(view.refusal_detail())
             .with_hint(view.refusal_hint());
         if let Some(stats) = self.db.stats.of(self.core.index) {

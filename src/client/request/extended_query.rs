@@ -4,19 +4,19 @@
 //! when it is executed: its Parse may be older than the maintenance.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
 use crate::client::decide::{Decision, Need, decide};
+use crate::client::errors;
 use crate::client::maintenance::read_only_block::WRAPPER;
 use crate::client::prepared::result_shape::depends_on_schema;
 use crate::client::prepared::sql_prepare::Stage;
+use crate::client::request::read_ahead::{Ahead, ReadAhead};
 use crate::client::state::sequences::asks;
 use crate::client::{End, Session};
 use crate::config::Reads;
-use crate::protocol::error_fields::Place;
-use crate::protocol::frame::{HEADER, Header, peek_front};
+use crate::protocol::frame::{HEADER, Header};
 use crate::protocol::frontend;
 use crate::protocol::frontend::Target;
 use crate::protocol::{Report, TxStatus, backend};
@@ -56,7 +56,7 @@ impl Session {
                 }
             }
         }
-        if self.lease.in_maintenance() && self.holds_batch()? {
+        if self.lease.in_maintenance() && self.holds_batch() {
             return Ok(Handled::Hold);
         }
         if matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') && self.may_lack_names() {
@@ -91,7 +91,7 @@ impl Session {
     /// Takes a server connection for the batch that begins with this message. None: there is one, and the batch can go on.
     fn check_out_for_batch(&mut self, header: Header) -> Result<Option<Handled>, End> {
         let now = self.situation();
-        match decide(&self.asked_by_batch(now.connection)?, &now) {
+        match decide(&self.asked_by_batch(now.connection), &now) {
             Decision::Hold => return Ok(Some(Handled::Hold)),
             Decision::Refuse(why) => {
                 let report = self.report_of(why, None);
@@ -102,7 +102,7 @@ impl Session {
             _ => {}
         }
         self.note_batch(header)?;
-        let nature = self.nature_of_batch()?;
+        let nature = self.nature_of_batch();
         if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
             return Ok(Some(Handled::Needs(nature)));
         }
@@ -127,52 +127,33 @@ impl Session {
     }
 
     /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
-    fn nature_of_batch(&self) -> Result<Nature, End> {
+    fn nature_of_batch(&self) -> Nature {
         if self.account.reads() == Reads::Primary && !self.db.gate.state().mode.reports_read_only() {
             // Wherever it goes, it goes to the primary.
-            return Ok(Nature::Any);
+            return Nature::Any;
         }
-        let mut bytes = self.io.requests.unread();
+        let mut ahead = ReadAhead::new(self.io.requests.unread(), self.account.largest());
         let context = self.lex_context();
         let mut verdict = None;
-        loop {
-            let Ok(Some(header)) = peek_front(bytes, self.account.largest()) else { return Ok(Nature::Any) };
-            let (Some(body), Some(rest)) = (bytes.get(HEADER..header.total), bytes.get(header.total..)) else {
-                return Ok(Nature::Any);
-            };
-            if frontend::check(header.tag, body).is_err() {
-                return Ok(Nature::Any);
-            }
-            let one = match header.tag {
-                b'P' => {
-                    let parse = frontend::parse(body)?;
-                    Some(self.nature_of(&self.read_text(parse.text, context), context))
-                }
-                b'B' => {
-                    let bind = frontend::bind(body)?;
+        while let Ok(message) = ahead.next() {
+            let one = match message {
+                Ahead::Parse(_, text) => Some(self.nature_of(&self.read_text(text, context), context)),
+                Ahead::Bind(name) | Ahead::Describe(name) => {
                     // A name that this very batch prepares has been looked at already.
-                    let known = self.names.statement(bind.statement);
+                    let known = self.names.statement(name);
                     known.map(|statement| self.nature_of(&statement.cached, statement.context()))
                 }
-                b'D' => match frontend::target(body)? {
-                    Target::Statement(name) => {
-                        let known = self.names.statement(name);
-                        known.map(|statement| self.nature_of(&statement.cached, statement.context()))
-                    }
-                    Target::Portal(_) => None,
-                },
-                b'S' => return Ok(verdict.unwrap_or(Nature::Any)),
-                b'E' | b'C' | b'H' => None,
-                _ => return Ok(Nature::Any),
+                Ahead::Sync => return verdict.unwrap_or(Nature::Any),
+                Ahead::Other => None,
             };
             match one {
-                Some(Nature::Any | Nature::Allowed) => return Ok(Nature::Any),
-                Some(Nature::Primary) => return Ok(Nature::Primary),
+                Some(Nature::Any | Nature::Allowed) => return Nature::Any,
+                Some(Nature::Primary) => return Nature::Primary,
                 Some(Nature::Read) => verdict = Some(Nature::Read),
                 None => {}
             }
-            bytes = rest;
         }
+        Nature::Any
     }
 
     /// Whether statements keep their names on the server: the connection is this session's alone.
@@ -272,19 +253,14 @@ impl Session {
     #[cold]
     fn have_name_checked(&mut self, name: &[u8]) {
         let nobodys = [NOBODYS_NAME, name].concat();
-        frontend::write_target(self.io.for_server(), b'C', Target::Statement(&nobodys));
-        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+        self.own_messages().close_statement(&nobodys);
     }
 
     /// Sends a Parse of which the client sees only an error.
     fn parse_for_errors(&mut self, statement: &Statement) {
-        let out = self.io.for_server();
-        frontend::write_target(out, b'C', Target::Statement(WRAPPER));
-        frontend::write_parse(out, WRAPPER, &statement.cached.text, &statement.oids);
-        frontend::write_target(out, b'C', Target::Statement(WRAPPER));
-        self.expect(Expected::hidden(What::Close(0), Hide::Success));
-        self.expect(Expected::hidden(What::OwnParse, Hide::Completion));
-        self.expect(Expected::hidden(What::Close(0), Hide::Success));
+        let own = self.own_messages().close_statement(WRAPPER);
+        let own = own.hiding(Hide::Completion).parse_statement(WRAPPER, statement);
+        own.hiding(Hide::Success).close_statement(WRAPPER);
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
@@ -576,7 +552,5 @@ const NOBODYS_NAME: &[u8] = b"pgsluice: ";
 
 /// PostgreSQL's error for a Parse of a name that is taken, with the client's name in it.
 pub(in crate::client) fn taken(name: &[u8]) -> Report {
-    let place = Place { file: b"prepare.c".into(), line: b"0".into(), routine: b"StorePreparedStatement".into() };
-    Report::error("42P05", format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name)))
-        .with_place(Some(Arc::new(place)))
+    errors::statement_exists(name)
 }

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
+use crate::client::Session;
 use crate::client::checkout::lease::Lease;
 use crate::client::decide::{Connection, Form, OwnSettings, Pending, Policy, Situation, Statement, Why};
 use crate::client::maintenance::write_rules::WriteDisposition;
 use crate::client::request::statement_mode::block_refused;
-use crate::client::{End, Session};
 use crate::gate::NewTransaction;
 use crate::protocol::Report;
 use crate::sql::cache::verdicts::Cached;
@@ -101,14 +101,14 @@ impl Session {
     }
 
     /// What the batch whose first message is at hand asks for.
-    pub(in crate::client) fn asked_by_batch(&self, at: Connection) -> Result<Statement<'static>, End> {
+    pub(in crate::client) fn asked_by_batch(&self, at: Connection) -> Statement<'static> {
         let write = match at {
-            Connection::None | Connection::Maintenance if self.holds_batch()? => Some(WriteDisposition::Hold),
-            Connection::None if self.allows_batch()? => Some(WriteDisposition::Allow),
+            Connection::None | Connection::Maintenance if self.holds_batch() => Some(WriteDisposition::Hold),
+            Connection::None if self.allows_batch() => Some(WriteDisposition::Allow),
             _ => None,
         };
         let elsewhere = Policy::Allowed;
-        Ok(Statement { form: Form::Batch, read: None, own_settings: OwnSettings::Unused, write, elsewhere })
+        Statement { form: Form::Batch, read: None, own_settings: OwnSettings::Unused, write, elsewhere }
     }
 
     /// The error of what is refused; a write that was found to be one has its own.

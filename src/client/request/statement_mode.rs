@@ -1,6 +1,7 @@
 //! pool_mode `statement`: a server connection is lent for one statement, so that there can be no transaction block.
 
 use crate::client::Session;
+use crate::client::errors;
 use crate::config::PoolMode;
 use crate::protocol::{Report, TxStatus};
 use crate::sql::{Analysis, Kind, TransactionVerb as Verb};
@@ -20,7 +21,7 @@ pub(in crate::client) fn leaves_block(analysis: &Analysis) -> bool {
 
 /// The error for what would leave a block open.
 pub(in crate::client) fn block_refused() -> Report {
-    Report::error("0A000", TEXT)
+    errors::not_supported(TEXT)
 }
 
 impl Session {
@@ -31,7 +32,7 @@ impl Session {
 
     /// A block is open all the same: nothing could be read of it. As in PgBouncer that is the end.
     pub(in crate::client) fn forbidden_block(&self, status: TxStatus) -> Option<Report> {
-        (self.has_no_blocks() && status != TxStatus::Idle).then(|| Report::fatal("08P01", TEXT))
+        (self.has_no_blocks() && status != TxStatus::Idle).then(|| errors::fatal_protocol_violation(TEXT))
     }
 }
 

@@ -10,6 +10,7 @@ use super::negotiate::{Named, Refused};
 use super::{login_rule, outside};
 use crate::auth::hba::RuleMethod;
 use crate::auth::{AuthError, ClientAuth, Credential, Method, Secret, Step};
+use crate::client::errors;
 use crate::client::replication::Replication;
 use crate::config::{AuthType, Credentials};
 use crate::net::Stream;
@@ -187,17 +188,17 @@ pub(super) async fn answer(stream: &mut Stream, most: usize) -> Result<Zeroizing
         match peek_front(&input, most.max(HEADER)) {
             Ok(Some(header)) if header.tag != b'p' => {
                 let text = format!("expected password response, got message type {}", header.tag);
-                return Err(Report::fatal("08P01", text).into());
+                return Err(errors::malformed_login(text).into());
             }
             Ok(Some(header)) if header.body() > most => {
-                return Err(Report::fatal("08P01", "invalid message length").into());
+                return Err(errors::malformed_login("invalid message length").into());
             }
             Ok(Some(header)) if header.total == input.len() => return Ok(input.split_off(HEADER).into()),
             Ok(Some(header)) if header.total < input.len() => {
-                return Err(Report::fatal("08P01", "unexpected data after the password message").into());
+                return Err(errors::malformed_login("unexpected data after the password message").into());
             }
             Ok(_) => stream.read_some(&mut input, 2048).await?,
-            Err(error) => return Err(Report::fatal("08P01", error.to_string()).into()),
+            Err(error) => return Err(errors::malformed_login(error.to_string()).into()),
         }
     }
 }

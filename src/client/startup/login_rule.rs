@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::authenticate::Candidate;
 use super::negotiate::Named;
 use crate::auth::hba::{Asked, CertificateName, ClientCertificate, From, Rule, RuleMethod, Verdict};
+use crate::client::errors;
 use crate::client::replication::Replication;
 use crate::net::Stream;
-use crate::protocol::Report;
+use crate::protocol::{Report, Severity};
 use crate::shared::user_lookup::Failure;
 use crate::shared::{Core, LoginRules};
 use crate::tls::{common_name, distinguished_name};
@@ -44,11 +45,11 @@ pub(super) fn unanswered(failure: Failure, named: &mut Named) -> Report {
     match failure {
         Failure::Unreachable(why) => {
             named.detail = Some(why);
-            Report::fatal("08006", "could not connect to the database server")
+            errors::no_server(Severity::Fatal)
         }
         Failure::Failed(why) | Failure::NoSuchDatabase(why) => {
             named.detail = Some(why);
-            Report::fatal("08P01", "bouncer config error")
+            errors::lookup_failed()
         }
     }
 }
@@ -76,7 +77,7 @@ pub(super) async fn find(
                     _ => "entry for",
                 };
                 let text = format!("no pg_hba.conf {what} {}", candidate.words(is_tls));
-                return Err(Report::fatal("28000", text));
+                return Err(errors::not_let_in(text));
             }
         }
     };
@@ -86,10 +87,10 @@ pub(super) async fn find(
             _ => "connection",
         };
         let text = format!("pg_hba.conf rejects {what} for {}", candidate.words(is_tls));
-        return Err(Report::fatal("28000", text));
+        return Err(errors::not_let_in(text));
     }
     if rule.options.client_certificate.is_some() && stream.peer_certificate().is_none() {
-        return Err(Report::fatal("28000", "connection requires a valid client certificate"));
+        return Err(errors::not_let_in("connection requires a valid client certificate"));
     }
     Ok(rule)
 }
@@ -105,7 +106,7 @@ pub(super) fn failed(method: RuleMethod, user: &str) -> Report {
         RuleMethod::Ldap => ("28000", "LDAP"),
         RuleMethod::Pam => ("28000", "PAM"),
     };
-    Report::fatal(code, format!("{what} authentication failed for user \"{user}\""))
+    errors::authentication_failed(code, what, user)
 }
 
 /// The name in the certificate has to stand for the role, where the rule says so.

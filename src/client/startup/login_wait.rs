@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use super::negotiate::Guest;
+use crate::client::errors;
 use crate::protocol::Report;
 use crate::shared::client::Ask;
 use crate::shared::{Client, Core, Phase};
@@ -19,7 +20,7 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a client is told whose log-in has waited for too long.
 pub(in crate::client) fn too_late() -> Report {
-    Report::fatal("57014", "client_login_timeout")
+    errors::client_login_timeout()
 }
 
 /// A client that consoles see from here on. It is forgotten again unless it gets in.
@@ -55,7 +56,7 @@ impl Entering {
             }
             // Whoever waits is woken once a second.
             if guest.stream.socket().has_gone() {
-                return Poll::Ready(Err(Report::fatal("08006", "client unexpected eof")));
+                return Poll::Ready(Err(errors::client_gone()));
             }
             Poll::Pending
         })

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::authenticate::{Candidate, authenticate};
 use crate::auth::Credential;
+use crate::client::errors;
 use crate::client::replication::Replication;
 use crate::log::clients;
 use crate::log::clients::Who;
@@ -91,12 +92,12 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
         }
         Err(Refused::TimedOut) => {
             named.event = Some("client_login_timeout");
-            named.log(core, address, &Report::fatal("57014", "client_login_timeout"));
+            named.log(core, address, &errors::client_login_timeout());
             Greeted::Over
         }
         Err(Refused::Tls(why)) => {
             named.event = Some("tls_failed");
-            named.log(core, address, &Report::fatal("08P01", format!("could not accept TLS connection: {why}")));
+            named.log(core, address, &errors::tls_failed(&why));
             Greeted::Over
         }
         Err(Refused::Gone) => Greeted::Over,
@@ -105,7 +106,7 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
 
 /// What a client is told that comes while the process ends.
 pub(in crate::client) fn shutting_down() -> Report {
-    Report::fatal("57P01", "terminating connection due to administrator command")
+    errors::terminated(None)
 }
 
 /// Tells a client why it is sent away, and closes.
@@ -250,11 +251,11 @@ async fn meet(
     named.database = start.get("database").filter(|name| !name.is_empty()).map(str::to_owned);
     if setup.tls.policy() == ClientTlsPolicy::Required && !stream.is_tls() && address.is_some() {
         named.event = Some("tls_required");
-        return Err(Report::fatal("28000", "TLS is required: connect with sslmode=require or stronger").into());
+        return Err(errors::not_let_in("TLS is required: connect with sslmode=require or stronger").into());
     }
     let replication = Replication::read(start.get("replication"))?;
     let Some(user) = start.get("user").filter(|user| !user.is_empty()) else {
-        return Err(Report::fatal("28000", "no PostgreSQL user name specified in startup packet").into());
+        return Err(errors::not_let_in("no PostgreSQL user name specified in startup packet").into());
     };
     let user: Arc<str> = user.into();
     let database = start.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
@@ -320,10 +321,7 @@ fn refuse_early(early: &[u8], request: &str) -> Result<(), Refused> {
     if early.is_empty() {
         return Ok(());
     }
-    let detail =
-        "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.".to_owned();
-    let text = format!("received unencrypted data after {request}");
-    Err(Report::fatal("08P01", text).with_detail(Some(detail)).into())
+    Err(errors::early_data(request).into())
 }
 
 /// Reads a first packet; what comes behind it stays in `early`.

@@ -13,6 +13,7 @@ use super::{Account, SessionPolicy};
 use crate::client::checkout::Checkout;
 use crate::client::checkout::backend_pid::{Identity, find_home};
 use crate::client::conversation::pending_replies::pool::Spares;
+use crate::client::errors;
 use crate::client::replication::Replication;
 use crate::client::replication::relay::Relay;
 use crate::client::request::pgsluice_settings::refused_setting;
@@ -24,7 +25,6 @@ use crate::config::{Config, PoolMode, SessionSettings};
 use crate::log::clients;
 use crate::log::clients::Who;
 use crate::log::millis;
-use crate::protocol::error_fields::Place;
 use crate::protocol::{ErrorFields, Report, Severity, TxStatus, backend};
 use crate::server::login::LoginError;
 use crate::server::pool::Welcome;
@@ -39,7 +39,6 @@ use crate::sql::is_ours;
 use crate::topology::{Avoid, Cluster, Leader};
 
 /// PostgreSQL's words for it.
-const TOO_MANY: &str = "sorry, too many clients already";
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the first clients wait for the catalog to be read.
@@ -123,7 +122,7 @@ async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> 
 }
 
 fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
-    let too_many = report.message == TOO_MANY;
+    let too_many = report.message == errors::TOO_MANY_CLIENTS;
     let setup = core.setup();
     let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
     let who = Who { user: Some(&guest.user), database: Some(&guest.database), client: &client };
@@ -192,7 +191,7 @@ fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
     let setup = core.setup();
     let config = &setup.config;
     let Some(db) = core.hub.databases.get(&guest.database) else {
-        let report = Report::fatal("3D000", format!("database \"{}\" does not exist", guest.database));
+        let report = errors::no_such_database(&guest.database);
         // What pg_basebackup and its like ask for.
         let hint = (guest.replication == Some(Replication::Physical) && guest.database == "replication").then(|| {
             "Add a database of that name to the configuration of pgsluice: it tells which cluster is meant.".to_owned()
@@ -200,13 +199,12 @@ fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
         return Err(report.with_hint(hint));
     };
     if db.is_disabled() {
-        let text = format!("database \"{}\" is not currently accepting connections", db.name);
-        return Err(Report::fatal("55000", text));
+        return Err(errors::disabled(&db.name));
     }
     let operator = is_operator(config, guest);
     let most = config.pooling.max_client_conn as usize;
     if core.hub.clients.load(SeqCst) > most && !operator {
-        return Err(Report::fatal("53300", TOO_MANY));
+        return Err(errors::too_many_clients());
     }
     if !db.gate.state().mode.admits_connections() && !operator {
         return Err(db.offline_report());
@@ -232,8 +230,7 @@ pub(in crate::client) fn introduce(
     operator: bool,
     application_name: String,
 ) -> Result<Entering, Report> {
-    let (id, secret) =
-        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "could not generate random cancel key"))?;
+    let (id, secret) = core.new_key(guest.start.minor).map_err(|_| errors::no_cancel_key())?;
     let me = Client::new(client::Identity {
         id,
         secret,
@@ -398,10 +395,7 @@ fn application_name(config: &Config, guest: &Guest, wanted: &Wanted) -> Option<S
 /// PostgreSQL's notice for a name that is longer than it keeps.
 fn shortened(name: &str) -> Option<Report> {
     let kept = (0..=LONGEST_NAME).rev().find_map(|end| name.get(..end))?;
-    let text = format!("identifier \"{name}\" will be truncated to \"{kept}\"");
-    let place = Place { file: b"scansup.c".into(), line: b"0".into(), routine: b"truncate_identifier".into() };
-    let notice = Report { severity: Severity::Notice, ..Report::error("42622", text) };
-    (name.len() > LONGEST_NAME).then(|| notice.with_place(Some(Arc::new(place))))
+    (name.len() > LONGEST_NAME).then(|| errors::identifier_truncated(name, kept))
 }
 
 /// The settings of a client that is welcomed so and has asked for nothing but its name.
@@ -458,7 +452,7 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
     let mut avoid = Avoid::default();
     loop {
         if tokio::time::timeout_at(deadline.into(), db.until_resumed()).await.is_err() {
-            return Err(Report::fatal("57014", "query_wait_timeout"));
+            return Err(errors::query_wait_timeout());
         }
         let cluster = db.setup().cluster.clone();
         let state = db.gate.state();
@@ -513,7 +507,7 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
             return Err(monitor_refused(why));
         }
         if Instant::now() >= deadline {
-            return Err(Report::fatal("08006", "could not connect to the database server"));
+            return Err(errors::no_server(Severity::Fatal));
         }
         if someone(&cluster, avoid).is_none() {
             avoid = Avoid::default();
@@ -541,7 +535,7 @@ async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wa
                     Some(Err(error)) => return Err(fatal(&error)),
                 }
             }
-            None => Report::fatal("08006", "could not connect to the database server"),
+            None => errors::no_server(Severity::Fatal),
         };
         if Instant::now() + RETRY >= deadline {
             return Err(refusal);
@@ -565,7 +559,7 @@ pub(in crate::client) fn report_of(body: &[u8], severity: Severity) -> Report {
 /// A client waits in vain as long as nobody lets the monitor in.
 fn monitor_refused(why: String) -> Report {
     let hint = "Set monitor_user, monitor_password and monitor_database of the cluster; SHOW UPSTREAMS tells more.";
-    Report::fatal("08006", "could not connect to the database server")
+    errors::no_server(Severity::Fatal)
         .with_detail(Some(format!("The monitor of pgsluice cannot log in to {why}")))
         .with_hint(Some(hint.to_owned()))
 }
@@ -576,8 +570,8 @@ pub(in crate::client) fn fatal(error: &AcquireError) -> Report {
         AcquireError::Login(LoginError::Barred) => {
             Report { severity: Severity::Fatal, ..crate::client::maintenance::barred::barred() }
         }
-        AcquireError::NoPlace => Report::fatal("53300", "too many server connections"),
-        AcquireError::Timeout => Report::fatal("57014", "query_wait_timeout"),
-        AcquireError::Login(_) => Report::fatal("08006", "could not connect to the database server"),
+        AcquireError::NoPlace => errors::too_many_server_connections(),
+        AcquireError::Timeout => errors::query_wait_timeout(),
+        AcquireError::Login(_) => errors::no_server(Severity::Fatal),
     }
 }

@@ -7,6 +7,7 @@
 use super::function_side_effects::Question;
 use crate::client::Session;
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::errors;
 use crate::client::prepared::protocol_names::LONGEST_SQL;
 use crate::protocol::{Report, TxStatus, frontend};
 use crate::sql::cache::verdicts::Cached;
@@ -154,7 +155,7 @@ impl Session {
     /// The error for a text that would bind the session.
     pub(in crate::client) fn refused_pin(&self, cached: &Cached) -> Option<Report> {
         let tag = pinning(&cached.analysis, &cached.text)?;
-        let report = Report::error("0A000", format!("cannot execute {tag} in a session that is pooled by transaction"));
+        let report = errors::not_supported(format!("cannot execute {tag} in a session that is pooled by transaction"));
         let detail = "It would keep the server connection for this client alone, and pin_sessions is false.";
         Some(report.with_detail(Some(detail.to_owned())))
     }

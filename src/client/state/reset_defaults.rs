@@ -9,12 +9,11 @@ use std::time::Instant;
 
 use super::reported_parameters::READ_ONLY;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{Expected, What};
 use crate::client::startup::startup_parameters::Wanted;
 use crate::protocol::ErrorFields;
 use crate::protocol::frame::Header;
 use crate::protocol::frontend;
-use crate::protocol::frontend::Target;
 use crate::server::state::session_vars::{Value, reported_name};
 use crate::server::{AcquireError, Pool};
 use crate::shared::database::Resolved;
@@ -218,25 +217,9 @@ impl Session {
         let context = self.lex_context();
         let cached = self.core.verdicts.borrow_mut().get_or_analyze(text.as_bytes(), context);
         let ours = self.core.statements.get(cached, &[], context, 0, &self.settings.vars);
-        let out = self.io.for_server();
         // One that failed has left its statement behind.
-        frontend::write_target(out, b'C', Target::Statement(NAME));
-        frontend::write_parse(out, NAME, text.as_bytes(), &[]);
-        frontend::write_bind(out, NAME, NAME, frontend::NO_PARAMETERS);
-        frontend::write_execute(out, NAME);
-        frontend::write_target(out, b'C', Target::Portal(NAME));
-        frontend::write_target(out, b'C', Target::Statement(NAME));
-        let steps = [
-            What::Close(0),
-            What::OwnParse,
-            What::Bind(None),
-            What::Execute(Some(ours)),
-            What::Close(0),
-            What::Close(0),
-        ];
-        for what in steps {
-            self.expect(Expected::hidden(what, Hide::Success));
-        }
+        let own = self.own_messages().close_statement(NAME).parse(NAME, text.as_bytes()).bind(NAME);
+        own.execute(NAME, Some(ours)).close_portal(NAME).close_statement(NAME);
     }
 }
 

@@ -12,8 +12,7 @@
 
 use super::pins::Pin;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
-use crate::protocol::frontend;
+use crate::client::conversation::pending_replies::Hide;
 use crate::server::Server;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::FORGET_SEQUENCES;
@@ -66,8 +65,7 @@ impl Session {
         let Some(server) = self.lease.server() else { return };
         if asks && !in_batch && are_anothers(server, me) {
             server.sequences = None;
-            frontend::write_query(self.io.for_server(), FORGET_SEQUENCES.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All));
+            self.own_messages().hiding(Hide::All).query(FORGET_SEQUENCES);
         }
         let Some(server) = self.lease.server() else { return };
         if moves {

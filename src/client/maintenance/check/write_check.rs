@@ -200,15 +200,13 @@ impl Session {
                 Expected::hidden(What::Query(None), Hide::All).proof(Proof::Deferred),
             );
         }
-        frontend::write_query(self.io.for_server(), question.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::All).proof(Proof::Question(tag)));
+        self.own_messages().hiding(Hide::All).proving(Proof::Question(tag)).query(&question);
     }
 
     /// Sends the question and COMMIT behind a statement that runs in a block of ours.
     pub(in crate::client) fn prove_and_commit(&mut self, doubt: Doubt) {
         self.prove(doubt, doubt.tag);
-        frontend::write_query(self.io.for_server(), COMMIT.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End));
+        self.own_messages().hiding(Hide::AllButReady).proving(Proof::End).query(COMMIT);
     }
 
     /// The same question within a batch of the extended protocol.
@@ -278,8 +276,7 @@ impl Session {
 
     fn run_hidden(&mut self, words: &str) {
         if !self.lease.is_none() {
-            frontend::write_query(self.io.for_server(), words.as_bytes());
-            self.expect(Expected::hidden(What::Query(None), Hide::All));
+            self.own_messages().hiding(Hide::All).query(words);
         }
     }
 

@@ -14,6 +14,7 @@
 use super::transaction_history::Ran;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::errors;
 use crate::client::maintenance::refuse::NO_SUCH_PORTAL;
 use crate::client::{End, Session};
 use crate::gate::Mode;
@@ -87,8 +88,7 @@ impl Session {
                 self.gate_of_lease().count_cancelled();
             }
             self.maintenance.breaking = Breaking::Asked(broken);
-            let text = "terminating connection due to administrator command";
-            return Err(Report::fatal("57P01", text).with_detail(self.gate_of_lease().view().refusal_detail()).into());
+            return Err(errors::terminated(self.gate_of_lease().view().refusal_detail()).into());
         }
         if let Breaking::Sent(_) = self.maintenance.breaking {
             self.maintenance.breaking = Breaking::Sent(broken);
@@ -115,8 +115,7 @@ impl Session {
     }
 
     fn send_sync(&mut self) {
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.own_messages().hiding(Hide::All).sync();
         self.conversation.batch.end();
     }
 

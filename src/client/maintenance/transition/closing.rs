@@ -9,12 +9,13 @@ use std::rc::Rc;
 
 use super::transaction_history::{Ran, ran};
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::Hide;
+use crate::client::errors;
 use crate::client::maintenance::query_split::part_of;
 use crate::client::{End, Session};
 use crate::gate::NewTransaction;
 use crate::protocol::frame::{Header, peek_front};
-use crate::protocol::{Report, TxStatus, frontend};
+use crate::protocol::{TxStatus, frontend};
 use crate::shared::Statement as Prepared;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{Analysis, Kind, Statement};
@@ -97,8 +98,7 @@ impl Session {
         if self.conversation.transaction.closing == Closing::No || !ends || !matches!(self.lease, Lease::Write { .. }) {
             return;
         }
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.own_messages().hiding(Hide::All).sync();
         self.conversation.batch.end();
     }
 
@@ -124,8 +124,7 @@ impl Session {
         if !offline || self.conversation.status() != TxStatus::Block {
             return Ok(());
         }
-        let text = "terminating connection due to administrator command";
         let detail = gate.view().under(&self.db.name).offline_text();
-        Err(Report::fatal("57P01", text).with_detail(Some(detail)).into())
+        Err(errors::terminated(Some(detail)).into())
     }
 }

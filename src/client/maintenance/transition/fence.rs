@@ -117,8 +117,7 @@ impl Session {
             Lease::InPlace { guard: InPlaceGuard::Due, .. }
                 if in_block && self.conversation.transaction.history.goes_on() =>
             {
-                frontend::write_query(self.io.for_server(), FENCE_EARLY.as_bytes());
-                self.expect(Expected::hidden(What::Query(None), Hide::All));
+                self.own_messages().hiding(Hide::All).query(FENCE_EARLY);
             }
             _ => {}
         }
@@ -274,8 +273,7 @@ impl Session {
 
     /// Ends a batch in which nothing ran. What it prepared is known, and stands wherever the client goes on.
     fn end_idle_batch(&mut self) {
-        frontend::write_sync(self.io.for_server());
-        self.expect(Expected::hidden(What::Sync, Hide::All));
+        self.own_messages().hiding(Hide::All).sync();
         self.conversation.batch.end();
         if self.conversation.status() == TxStatus::Idle {
             self.me.transaction_since.set(None);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::client::Session;
+use crate::client::errors;
 use crate::gate::GateView;
 use crate::protocol::{Report, backend};
 
@@ -49,5 +50,5 @@ impl Session {
 /// The warning of a flip, in the words of a refused write.
 fn notice(view: &GateView) -> Report {
     let text = view.refusal_detail().unwrap_or_else(|| format!("database \"{}\" takes writes again", view.database));
-    Report::warning("01000", text).with_hint(view.refusal_hint())
+    errors::gate_warning(text).with_hint(view.refusal_hint())
 }

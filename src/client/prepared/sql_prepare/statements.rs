@@ -119,8 +119,7 @@ impl Session {
     /// Ahead of a simple query, messages of the extended protocol end with a Sync.
     pub(super) fn end_own(&mut self, way: Way) {
         if way == Way::Simple {
-            frontend::write_sync(self.io.for_server());
-            self.expect(Expected::hidden(What::Sync, Hide::All));
+            self.own_messages().hiding(Hide::All).sync();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{Part, aborted, cannot_be_changed, unknown};
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Say, What};
+use crate::client::errors;
 use crate::client::request::extended_query::taken;
 use crate::client::{End, Session};
 use crate::protocol::frame::{Header, take_u16};
@@ -83,7 +84,7 @@ impl Session {
             Message::Bind { portal, name, statement } => {
                 let bind = frontend::bind(self.body(header))?;
                 let Some((parameters, binary)) = bound(bind.rest) else {
-                    let report = Report::error("08P01", "insufficient data left in message");
+                    let report = errors::protocol_violation("insufficient data left in message");
                     return Ok(Some(self.own_error(header, report)));
                 };
                 if parameters > 0 {
@@ -91,13 +92,13 @@ impl Session {
                     let text = format!(
                         "bind message supplies {parameters} parameters, but prepared statement \"{name}\" requires 0"
                     );
-                    return Ok(Some(self.own_error(header, Report::error("08P01", text))));
+                    return Ok(Some(self.own_error(header, errors::protocol_violation(text))));
                 }
                 if let Some(report) = self.lacks_memory_to_bind(&portal, &statement) {
                     return Ok(Some(self.own_error(header, report)));
                 }
                 if !self.names.bind_own(&portal, statement, binary) {
-                    return Ok(Some(self.own_error(header, Report::error("54000", "too many portals"))));
+                    return Ok(Some(self.own_error(header, errors::limit_exceeded("too many portals"))));
                 }
                 Part::Bound
             }

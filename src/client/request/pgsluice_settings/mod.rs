@@ -13,6 +13,7 @@ use std::rc::Rc;
 use crate::client::Session;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Say, What};
+use crate::client::errors;
 use crate::gate::print_timestamp;
 use crate::protocol::frame::Header;
 use crate::protocol::frontend;
@@ -54,19 +55,21 @@ pub enum Part {
 }
 
 fn aborted() -> Report {
-    Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+    errors::transaction_aborted()
 }
 
 fn cannot_be_changed(own: Own) -> Report {
     if own == Own::Fanout {
         // An operator's SET of it never comes here.
-        return Report::error("42501", format!("permission denied to set parameter \"{}\"", own.name()));
+        return errors::parameter_not_permitted(own.name());
     }
     if own == Own::Cluster {
-        let text = format!("SET {} stands by itself, outside of a transaction block", own.name());
-        return Report::error("25001", text);
+        return errors::too_late_in_transaction(format!(
+            "SET {} stands by itself, outside of a transaction block",
+            own.name()
+        ));
     }
-    Report::error("55P02", format!("parameter \"{}\" cannot be changed", own.name()))
+    errors::parameter_not_changeable(own.name())
 }
 
 /// A name in the form in which PostgreSQL prints it.
@@ -76,7 +79,7 @@ fn in_words(name: &[u8]) -> String {
 
 /// PostgreSQL's error for a setting that nobody knows.
 fn unrecognized(name: &str) -> Report {
-    Report::error("42704", format!("unrecognized configuration parameter \"{name}\""))
+    errors::unrecognized_parameter(name)
 }
 
 /// The error for giving another value to a setting of that name, which is in the space of our own.
@@ -210,7 +213,7 @@ impl Session {
             Part::Set(tag) => answer::command_complete(self.io.for_client(), tag),
             Part::WholeSet(tag) => {
                 answer::command_complete(self.io.for_client(), tag);
-                let status = self.flow.status;
+                let status = self.conversation.status();
                 answer::ready(self.io.for_client(), status);
             }
             Part::Bound => answer::bind_complete(self.io.for_client()),
