@@ -315,14 +315,14 @@ impl Session {
         }
         self.note_doubt_of(&statement);
         self.begin_work(Running::Prepared(statement.clone()));
-        self.send_bind(header, (portal, name, slot), statement)
+        self.send_bind(header, BindNames { portal, name, slot }, statement)
     }
 
     /// Passes a Bind on, or writes one to the name under which its statement stands on the server.
     fn send_bind(
         &mut self,
         header: Header,
-        (portal, name, slot): (Box<[u8]>, Box<[u8]>, Box<[u8]>),
+        BindNames { portal, name, slot }: BindNames,
         asked: Rc<Statement>,
     ) -> Result<Handled, End> {
         let statement = self.note_bound(header, asked.clone())?;
@@ -545,6 +545,15 @@ impl Session {
         self.push_local(say);
         self.say_what_is_due();
     }
+}
+
+/// The names of a Bind.
+struct BindNames {
+    portal: Box<[u8]>,
+    /// The client's, of the statement.
+    name: Box<[u8]>,
+    /// That under which the statement is to stand on the server.
+    slot: Box<[u8]>,
 }
 
 /// What stands before a client's name to make one of it that no statement has.
