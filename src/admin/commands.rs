@@ -114,8 +114,16 @@ fn log_level(caller: &Caller, words: Option<&str>) -> Result<(), Report> {
     Ok(())
 }
 
-/// The columns of what a command gives; None if it gives no table.
-pub fn columns(command: &Command) -> Option<&'static [Column]> {
+/// The columns of what a command gives there; None if it gives no table.
+pub fn columns(hub: &Hub, command: &Command) -> Option<&'static [Column]> {
+    match command {
+        Command::Gate(command) if hub.fleet.get().is_some() && !command.is_local() => Some(maintenance::OF_FLEET),
+        command => columns_alone(command),
+    }
+}
+
+/// The same of a proxy that is in no fleet.
+pub fn columns_alone(command: &Command) -> Option<&'static [Column]> {
     match command {
         Command::Show(command) => show::columns(command),
         Command::Gate(_) => Some(maintenance::OUTCOME),

@@ -5,17 +5,25 @@ use super::commands::{Caller, quoted_name};
 use super::language::command::GateCommand;
 use super::table::{Cell, Column, Table, columns};
 use crate::config;
+use crate::fleet;
 use crate::gate::{
     ForeignWriter, GateError, Given, Mode, OnDefaults, OnOptions, OnTimeout, Outcome, Reads, Row, Target, Terms, Verb,
     Writes,
 };
 use crate::protocol::{Report, Severity};
 use crate::shared::Hub;
+use tokio::sync::mpsc;
 
 /// Columns of the answer.
 pub(super) const OUTCOME: &[Column] = columns![
     database Text, mode Text, changed Bool, epoch Int8, since Time, quiesced_at Time, quiesced_lsn Text, waited_ms Int8,
     finished Int8, fenced Int8, cancelled Int8, foreign_writers Text, message Text,
+];
+
+/// Columns of the answer of a fleet: a row for all together, then one for each member.
+pub(super) const OF_FLEET: &[Column] = columns![
+    database Text, mode Text, changed Bool, epoch Int8, since Time, quiesced_at Time, quiesced_lsn Text, waited_ms Int8,
+    finished Int8, fenced Int8, cancelled Int8, foreign_writers Text, message Text, member Text,
 ];
 
 /// Columns of SHOW MAINTENANCE.
@@ -28,7 +36,9 @@ pub(super) const STATUS: &[Column] = columns![
 /// Runs a command of the gate to its end.
 pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table, Report> {
     let gates = caller.hub.gates.clone();
-    let options = options(&caller.hub, command).map_err(report)?;
+    let in_fleet = caller.hub.fleet.get().is_some();
+    let for_gate = GateCommand { options: without_local(in_fleet, &command.options), ..command.clone() };
+    let options = options(&caller.hub, &for_gate).map_err(report)?;
     super::moving::make_way(caller, command.verb, &command.target).await?;
     let (target, who) = (command.target.clone(), caller.who.clone());
     let name = match &command.target {
@@ -44,6 +54,9 @@ pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table,
         && is_offline(name)
     {
         super::control::reload_database(caller, name).await?;
+    }
+    if let Some(fleet) = caller.hub.fleet.get().filter(|_| !command.is_local()) {
+        return run_in_fleet(caller, fleet, command, options).await;
     }
     let handle = match command.verb {
         Verb::On => gates.maintenance_on(target, options, who, command.wait),
@@ -65,6 +78,55 @@ pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table,
     answer(caller, outcomes).await
 }
 
+/// The option is known in a fleet only.
+fn without_local(in_fleet: bool, options: &[(String, String)]) -> Vec<(String, String)> {
+    options.iter().filter(|(name, _)| !(in_fleet && name.eq_ignore_ascii_case("local"))).cloned().collect()
+}
+
+/// Gives a command to all members, and tells of it.
+async fn run_in_fleet(
+    caller: &Caller,
+    fleet: &fleet::Handle,
+    command: &GateCommand,
+    options: OnOptions,
+) -> Result<Table, Report> {
+    let (reply, mut replies) = mpsc::channel(16);
+    let (target, who) = (command.target.clone(), caller.who.clone());
+    let order = fleet::Order { verb: command.verb, target, options, who, wait: command.wait, reply };
+    let stopping = || Report::error("57P01", "pgsluice is shutting down");
+    fleet.orders.send(order).await.map_err(|_| stopping())?;
+    let answers = loop {
+        match replies.recv().await {
+            Some(fleet::Reply::Progress(text)) => caller.tell(Report::notice(text)).await,
+            Some(fleet::Reply::Done(answers)) => break answers.map_err(report)?,
+            None => return Err(stopping()),
+        }
+    };
+    let mut table = Table::new(OF_FLEET);
+    let (mut failed, mut done) = (Vec::new(), Vec::new());
+    for fleet::Answer { whole, members } in answers {
+        match whole {
+            Ok(whole) => {
+                for warning in warnings(&whole).into_iter().chain(allowing_rules(&caller.hub, &whole)) {
+                    caller.tell(warning).await;
+                }
+                done.push((whole, members));
+            }
+            Err(error) => failed.push(error),
+        }
+    }
+    for (whole, members) in done {
+        table.push(row_of(whole, Cell::Null));
+        members.into_iter().for_each(|one| table.push(row_of(one.outcome, one.member.into())));
+    }
+    end(caller, table, failed).await
+}
+
+fn row_of(outcome: Outcome, member: Cell) -> [Cell; 14] {
+    let mut cells = row(outcome).into_iter().chain([member]);
+    std::array::from_fn(|_| cells.next().unwrap_or(Cell::Null))
+}
+
 async fn answer(caller: &Caller, outcomes: Vec<(String, Result<Outcome, GateError>)>) -> Result<Table, Report> {
     let mut table = Table::new(OUTCOME);
     let mut failed: Vec<GateError> = Vec::new();
@@ -80,6 +142,11 @@ async fn answer(caller: &Caller, outcomes: Vec<(String, Result<Outcome, GateErro
             Err(error) => failed.push(error),
         }
     }
+    end(caller, table, failed).await
+}
+
+/// The rows, or the first error.
+async fn end(caller: &Caller, table: Table, failed: Vec<GateError>) -> Result<Table, Report> {
     let mut failed = failed.into_iter();
     let Some(first) = failed.next() else { return Ok(table) };
     // Rows are lost behind an error: what became of the other databases has to be told before it.

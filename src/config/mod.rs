@@ -24,6 +24,7 @@ pub use crate::config::checks::changes::{Changes, KeyChange, NamesChanged};
 pub use crate::config::file::error::{ConfigErrors, Finding, Place};
 pub use crate::config::keys::entries::{ConfigEntry, ConfigNote};
 pub use crate::config::keys::example::{documentation, example};
+pub use crate::config::keys::fleet::{EtcdUrl, Fleet, KeyPrefix};
 pub use crate::config::keys::general::{
     Auth, ClientTls, Listen, Log, Memory, Pooling, Process, ServerTls, Startup, StateFile, Timeouts,
 };
@@ -35,8 +36,8 @@ pub use crate::config::keys::tables::{
 pub use crate::config::keys::tls_choice::{TlsCiphers, TlsProtocols};
 pub use crate::config::keys::webhook::{EventName, Webhook, WebhookUrl};
 pub use crate::config::keys::words::{
-    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnTimeout, PoolMode, Reads, SslMode, Start,
-    SyslogFacility, Writes,
+    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnLoss, OnTimeout, PoolMode, Reads, SslMode,
+    Start, SyslogFacility, Writes,
 };
 pub use crate::config::pgbouncer::import_pgbouncer;
 pub use crate::config::values::address::{ListenAddr, POSTGRES_PORT, RestUrl, Upstream};
@@ -91,6 +92,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Changes to the list of refused functions.
     pub refusals: Refusals,
+    /// The other members of the fleet, through etcd.
+    pub fleet: Fleet,
     /// Who is told of events.
     pub webhooks: Vec<Webhook>,
     /// By name; at least one.
@@ -272,6 +275,7 @@ impl Config {
             http: Http::default(),
             metrics: Metrics::default(),
             refusals: Refusals::default(),
+            fleet: Fleet::default(),
             webhooks: Vec::new(),
             clusters: BTreeMap::new(),
             databases: BTreeMap::new(),
@@ -300,6 +304,7 @@ impl Config {
         config.http = read_table(&top, "http", Http::default());
         config.metrics = read_table(&top, "metrics", Metrics::default());
         config.refusals = read_table(&top, "refusals", Refusals::default());
+        config.fleet = read_table(&top, "fleet", Fleet::default());
         for reader in top.items("webhook") {
             config.webhooks.push(Webhook::default().read(&reader));
             reader.finish();

@@ -121,6 +121,12 @@ kinds! {
     MoveFailed "move_failed";
     /// The journal of moves was damaged, or a database was closed by a move of which nothing is known.
     MovesLost "moves_lost";
+    /// This proxy is a member of its fleet, and has put in force what is wanted there.
+    FleetJoined "fleet_joined";
+    /// This proxy cannot reach its fleet: its databases take no writes until it can.
+    FleetLost "fleet_lost";
+    /// What a member of the fleet that has gone had left open on the servers is ended.
+    MemberFenced "fleet_member_fenced";
     /// A certificate expires within 30 days, or has expired; repeated once a day.
     CertificateExpires "certificate_expires";
     /// The configuration was reloaded.

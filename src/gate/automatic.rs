@@ -63,15 +63,33 @@ impl Automatic {
     }
 }
 
+/// Who has found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Who looks at the servers.
+    Servers,
+    /// Who looks at the fleet.
+    Fleet,
+}
+
 impl Gate {
     /// Puts a finding into force, or takes the last one back. Gives what was before and what is shown now, if that is news.
-    fn set_automatic(&self, found: Option<Automatic>, now: Timestamp) -> Option<(Arc<GateView>, Arc<GateView>)> {
+    fn set_automatic(
+        &self,
+        source: Source,
+        found: Option<Automatic>,
+        now: Timestamp,
+    ) -> Option<(Arc<GateView>, Arc<GateView>)> {
         let mut desk = self.desk();
-        if desk.automatic == found {
+        let known = match source {
+            Source::Servers => &mut desk.automatic,
+            Source::Fleet => &mut desk.unreachable,
+        };
+        if *known == found {
             return None;
         }
+        *known = found;
         let before = self.view().clone();
-        desk.automatic = found;
         let mode = desk.mode();
         if mode != before.state.mode && desk.record.switches.mode() == Mode::ReadWrite {
             desk.record.epoch = desk.record.epoch.next();
@@ -81,13 +99,31 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// It comes into being while the fleet cannot be reached.
+    pub(crate) fn start_unreachable(&self, found: Option<&Automatic>) {
+        if found.is_some() {
+            self.set_automatic(Source::Fleet, found.cloned(), Timestamp::now());
+        }
+    }
+}
+
 impl Gates {
     /// What automation has found of the database behind that gate; None: nothing keeps it from being written to. Whether the mode
     /// is another one now.
     pub fn set_automatic(&self, gate: &Arc<Gate>, found: Option<Automatic>) -> bool {
+        self.set_found(Source::Servers, gate, found)
+    }
+
+    /// The same of the fleet: while it cannot be reached, the database takes no writes.
+    pub fn set_unreachable(&self, gate: &Arc<Gate>, found: Option<Automatic>) -> bool {
+        self.set_found(Source::Fleet, gate, found)
+    }
+
+    fn set_found(&self, source: Source, gate: &Arc<Gate>, found: Option<Automatic>) -> bool {
         let world = self.world().clone();
         let now = world.now();
-        let Some((before, view)) = gate.set_automatic(found, now) else { return false };
+        let Some((before, view)) = gate.set_automatic(source, found, now) else { return false };
         if view.state.mode == before.state.mode {
             return false;
         }
@@ -143,9 +179,9 @@ mod tests {
         let gate = Gate::new("app", 2);
         let now = Timestamp::UNIX_EPOCH;
         assert!(gate.enter(0).is_ok());
-        assert!(gate.set_automatic(found(Closes::Writes), now).is_some());
+        assert!(gate.set_automatic(Source::Servers, found(Closes::Writes), now).is_some());
         assert_eq!(modes(&gate), ("read_only", Some(Cause::Degraded)));
-        assert!(gate.set_automatic(found(Closes::Writes), now).is_none(), "no news");
+        assert!(gate.set_automatic(Source::Servers, found(Closes::Writes), now).is_none(), "no news");
         assert!(gate.enter(1).is_err());
         let epoch = gate.state().epoch;
 
@@ -154,7 +190,7 @@ mod tests {
         record.epoch = epoch.next();
         gate.publish(&mut record, Counters::default());
         assert_eq!(modes(&gate), ("draining", Some(Cause::Operator)));
-        gate.set_automatic(found(Closes::All), now);
+        gate.set_automatic(Source::Servers, found(Closes::All), now);
         assert_eq!(modes(&gate), ("draining", Some(Cause::Operator)));
         record.switches.maintenance = None;
         record.epoch = record.epoch.next();
@@ -164,7 +200,7 @@ mod tests {
         record.switches.maintenance = Some(terms(Cause::Operator));
         record.epoch = record.epoch.next();
         gate.publish(&mut record, Counters::default());
-        gate.set_automatic(None, now);
+        gate.set_automatic(Source::Servers, None, now);
         assert_eq!(
             modes(&gate),
             ("draining", Some(Cause::Operator)),
@@ -183,7 +219,7 @@ mod tests {
         let mut planned = gate.desk().record.clone();
         planned.switches.offline = Some(terms(Cause::Operator));
         planned.epoch = planned.epoch.next();
-        gate.set_automatic(found(Closes::Writes), Timestamp::UNIX_EPOCH);
+        gate.set_automatic(Source::Servers, found(Closes::Writes), Timestamp::UNIX_EPOCH);
         let automatic = gate.state();
         gate.publish(&mut planned, Counters::default());
         assert!(gate.state().epoch > automatic.epoch && planned.epoch == gate.state().epoch);

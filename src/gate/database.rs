@@ -43,10 +43,12 @@ pub struct Gate {
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) record: Record,
-    /// What automation has found.
+    /// What automation has found of the servers.
     pub(crate) automatic: Option<Automatic>,
     /// Clients of another database are led here to read only.
     pub(crate) copy: Option<Automatic>,
+    /// Set while this proxy cannot reach its fleet.
+    pub(crate) unreachable: Option<Automatic>,
     pub(crate) under_way: Option<Arc<Move>>,
 }
 
@@ -54,11 +56,18 @@ impl Desk {
     /// What closes it where no person's switch does: it is a copy, or automation has found something. What closes it to reads goes
     /// before what closes it to writes.
     pub(crate) fn found(&self) -> Option<Automatic> {
-        match (&self.automatic, &self.copy) {
+        let found = match (&self.automatic, &self.copy) {
             (Some(found), Some(copy)) if found.closes == Closes::Writes => {
                 Some(Automatic { floor: found.floor.max(copy.floor), ..copy.clone() })
             }
             (found, copy) => found.clone().or_else(|| copy.clone()),
+        };
+        match (&self.unreachable, found) {
+            (Some(lost), None) => Some(lost.clone()),
+            (Some(lost), Some(found)) if found.closes == Closes::Writes => {
+                Some(Automatic { floor: found.floor, ..lost.clone() })
+            }
+            (_, found) => found,
         }
     }
 
@@ -127,7 +136,7 @@ impl Gate {
     pub(crate) fn with_record(place: ServerDatabase, name: Option<&str>, shards: usize, record: Record) -> Gate {
         let names: Vec<Arc<str>> = name.into_iter().map(Into::into).collect();
         let shown = names.first().cloned().unwrap_or_else(|| place.to_string().into());
-        let desk = Desk { record, automatic: None, copy: None, under_way: None };
+        let desk = Desk { record, automatic: None, copy: None, unreachable: None, under_way: None };
         let view = view_of(shown, &desk, Counters::default());
         Gate {
             register: Register::new(shards, view.state),

@@ -48,6 +48,8 @@ pub enum Cause {
     Rerouted,
     /// The state file was damaged: nobody knows what a person said.
     StateLost,
+    /// This proxy cannot reach its fleet: nobody knows what a person said elsewhere.
+    FleetLost,
 }
 
 impl Cause {
@@ -60,6 +62,7 @@ impl Cause {
             Self::NoPrimary => "no_primary",
             Self::Rerouted => "rerouted",
             Self::StateLost => "state_lost",
+            Self::FleetLost => "fleet_lost",
         }
     }
 }
@@ -227,6 +230,7 @@ impl GateView {
             Cause::Degraded => format!("is read-only: {}; reads are served by replicas", lost_since(terms)),
             Cause::OwnSetting => "is read-only by its own setting default_transaction_read_only".to_owned(),
             Cause::NoPrimary => "is read-only: its servers are replicas, and no primary is known".to_owned(),
+            Cause::FleetLost => "is read-only: this proxy cannot reach the fleet".to_owned(),
         };
         Some(self.with_message(&state))
     }

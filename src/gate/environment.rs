@@ -3,6 +3,7 @@
 use super::detail::GateView;
 use super::state::lsn::Lsn;
 use super::state::mode::{DrainTo, Epoch};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, future::Future, pin::Pin};
@@ -129,7 +130,7 @@ impl fmt::Display for OpenTransaction {
 }
 
 /// Someone who writes to the database past this proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignWriter {
     /// What it is: `backend`, `prepared transaction`, `logical replication worker`.
     pub kind: String,

@@ -102,6 +102,21 @@ pub enum GateError {
     /// 55006: another process has the state file.
     #[error("state file \"{0}\" is in use by another pgsluice")]
     StateFileInUse(String),
+    /// 55P03: not every member of the fleet has come to its end in time, and all are set back.
+    #[error("database \"{database}\": {verb} gave up after {waited_ms} ms; not every member has come to its end")]
+    FleetBusy {
+        /// The database.
+        database: String,
+        /// The command that gave up.
+        verb: Verb,
+        /// How long it waited.
+        waited_ms: u64,
+        /// Whom it has waited for.
+        waiting: Vec<String>,
+    },
+    /// 55000: no command goes through without etcd.
+    #[error("cannot reach the fleet: {0}")]
+    FleetLost(String),
     /// XX000: a transition ended without saying how (a defect, or the process is stopping).
     #[error("database \"{database}\": {verb} was interrupted")]
     Interrupted {
@@ -119,7 +134,7 @@ impl GateError {
             GateError::UnknownDatabase(_) => "3D000",
             GateError::UnderWay { .. } | GateError::Rerouting { .. } | GateError::StateFileInUse(_) => "55006",
             // As when PostgreSQL itself gives up waiting for others (lock_timeout); 57014 is for what a person stopped.
-            GateError::StillBusy { .. } => "55P03",
+            GateError::StillBusy { .. } | GateError::FleetBusy { .. } => "55P03",
             GateError::CalledOff { .. } => "57014",
             GateError::InvalidOption { .. }
             | GateError::UnknownOption(_)
@@ -128,7 +143,7 @@ impl GateError {
             GateError::InvalidTimestamp(_) => "22007",
             GateError::TooManyDatabases(_) => "53400",
             GateError::StateFile(_) => "58030",
-            GateError::Unchecked { .. } => "55000",
+            GateError::Unchecked { .. } | GateError::FleetLost(_) => "55000",
             GateError::Interrupted { .. } => "XX000",
         }
     }
@@ -138,6 +153,9 @@ impl GateError {
         match self {
             GateError::StillBusy { in_the_way, .. } if !in_the_way.is_empty() => {
                 Some(format!("In the way: {}.", OpenTransaction::list(in_the_way, OpenTransaction::SHOWN_IN_ERROR)))
+            }
+            GateError::FleetBusy { waiting, .. } if !waiting.is_empty() => {
+                Some(format!("In the way: {}.", waiting.join("; ")))
             }
             GateError::StateFile(_) => Some("Nothing was changed.".into()),
             GateError::Unchecked { reasons, .. } => Some(format!("{}. Nothing was changed.", reasons.join("; "))),
@@ -167,7 +185,10 @@ impl GateError {
                 "What they have run may still be committed there. They are looked for, and ended, as soon as the primary can be reached."
                     .into(),
             ),
-            GateError::StillBusy { .. } => {
+            GateError::FleetLost(_) => {
+                Some("The option local, as in MAINTENANCE ON db WITH (local), is for this proxy alone.".into())
+            }
+            GateError::StillBusy { .. } | GateError::FleetBusy { .. } => {
                 Some("Raise drain_timeout, or use on_timeout = cancel to have them cancelled.".into())
             }
             _ => None,

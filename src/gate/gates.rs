@@ -1,5 +1,6 @@
 //! The gates of all databases, and the world they live in.
 
+use super::automatic::Automatic;
 use super::command::plan::Order;
 use super::command::progress::{Progress, Seen, Verb};
 use super::database::Gate;
@@ -12,8 +13,10 @@ use super::server_database::NamedDatabase;
 use super::state::mode::{Epoch, Mode};
 use super::store::state_file::{Record, StateFile, Store};
 use crate::events::Bus;
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -60,6 +63,10 @@ pub(crate) struct World {
     /// Rung when the next expiry may have moved.
     pub(crate) expiry: Arc<Notify>,
     pub(crate) map: Mutex<Map>,
+    /// Modes come from a fleet: only that lets one expire, and what is told to this proxy alone is noted as such.
+    pub(crate) in_fleet: AtomicBool,
+    /// What gates are born with while the fleet cannot be reached.
+    pub(crate) fleet_lost: ArcSwapOption<Automatic>,
 }
 
 /// One row of SHOW MAINTENANCE.
@@ -204,6 +211,8 @@ impl Gates {
             runtime,
             expiry: Arc::new(Notify::new()),
             map: Mutex::new(map),
+            in_fleet: AtomicBool::new(false),
+            fleet_lost: ArcSwapOption::empty(),
         };
         let gates = Gates { world: Arc::new(world), alarm: alarm.map(Into::into) };
         gates.world.start(&databases);

@@ -42,7 +42,9 @@ mod store;
 
 pub use crate::gate::automatic::{Automatic, Closes};
 pub use crate::gate::command::execute::Target;
+pub use crate::gate::command::follow::{Drained, Fleet, Wanted};
 pub use crate::gate::command::options::{Given, LONGEST_MESSAGE, OnDefaults, OnOptions};
+pub(crate) use crate::gate::command::plan::{Order, plan};
 pub use crate::gate::command::progress::{Outcome, Progress, Step, TransitionHandle, Verb, Wait};
 pub(crate) use crate::gate::command::when::millis;
 pub use crate::gate::command::when::print as print_timestamp;
@@ -59,4 +61,5 @@ pub use crate::gate::state::lsn::{InvalidLsn, Lsn};
 pub use crate::gate::state::mode::{DrainTo, Epoch, Mode, NewTransaction, State, Writes};
 pub use crate::gate::state::register::{Closed, Lane, Register, WriteTicket};
 pub(crate) use crate::gate::store::sealed;
+pub(crate) use crate::gate::store::state_file::Record;
 pub use crate::gate::store::state_file::{StateFile, try_to_write_beside};

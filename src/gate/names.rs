@@ -262,9 +262,25 @@ impl World {
         let gate = Arc::new(Gate::with_record(place.clone(), Some(name), self.limits.shards, record));
         gate.note_came_closed(came_closed);
         gate.set_copy(map.closing_of(place), self.now());
+        gate.start_unreachable(self.fleet_lost.load().as_deref());
         map.gates.insert(place.clone(), gate.clone());
         execute::resume(self, &gate);
         gate
+    }
+
+    /// The gate of a database; one that closes is made where there is none, so that a name which comes to it finds it closed.
+    pub(crate) fn gate_at(self: &Arc<World>, place: &ServerDatabase, closes: bool) -> Option<Arc<Gate>> {
+        let mut map = self.map();
+        if let Some(gate) = map.gates.get(place) {
+            return Some(gate.clone());
+        }
+        let record = self.store.own_record(place).map_or_else(|| map.all.clone(), |kept| kept.record);
+        if !closes && record.switches.mode() == Mode::ReadWrite {
+            return None;
+        }
+        let gate = Arc::new(Gate::with_record(place.clone(), None, self.limits.shards, record));
+        map.gates.insert(place.clone(), gate.clone());
+        Some(gate)
     }
 
     fn forget_record(self: &Arc<World>, gate: &Arc<Gate>, next: &Arc<Gate>) {
@@ -354,7 +370,8 @@ impl World {
     /// Closes a gate as another one is, at once; what is open is drained by a task of its own.
     fn close_as(self: &Arc<World>, gate: &Arc<Gate>, other: &Record) {
         let epoch = gate.desk().record.epoch.max(other.epoch).next();
-        let record = Record { epoch, since: self.now(), switches: other.switches.clone(), quiesced: None };
+        let record =
+            Record { epoch, since: self.now(), switches: other.switches.clone(), quiesced: None, ..other.clone() };
         gate.note_came_closed(true);
         execute::close_now(self, gate, record);
     }

@@ -30,8 +30,26 @@ pub(super) fn add(families: &mut Families, hub: &Hub, seen: &Seen) {
     families.counter("pgsluice_too_many_clients", "Those of them that max_client_conn has refused.", |out| {
         out.whole(vec![], hub.stats.too_many_clients.load(SeqCst));
     });
+    fleet(families, hub);
     workers(families, seen);
     system(families, hub);
+}
+
+fn fleet(families: &mut Families, hub: &Hub) {
+    let known = hub.fleet.get().map(|fleet| (fleet.id.as_str(), fleet.now()));
+    let seen = |get: fn(&str, &crate::fleet::Shown) -> u64| known.as_ref().map_or(0, |(id, shown)| get(id, shown));
+    families.gauge("pgsluice_fleet_members", "Members of the fleet; 0 without one.", |out| {
+        out.whole(vec![], seen(|_, shown| shown.view.members.len() as u64));
+    });
+    families.gauge("pgsluice_fleet_lost", "1 while this proxy cannot reach its fleet.", |out| {
+        out.whole(vec![], seen(|_, shown| u64::from(!shown.is_member)));
+    });
+    families.gauge("pgsluice_fleet_leads", "1 while this proxy leads the flips of its fleet.", |out| {
+        let leads = |id: &str, shown: &crate::fleet::Shown| {
+            u64::from(shown.view.leader.as_ref().is_some_and(|(leader, _)| leader == id))
+        };
+        out.whole(vec![], seen(leads));
+    });
 }
 
 fn workers(families: &mut Families, seen: &Seen) {

@@ -20,7 +20,7 @@ use super::system::service_manager::ServiceManager;
 use super::system::{memory, process, service_manager};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{certificates, janitor, listen, moving, open_files, pause, reroute};
+use super::{certificates, fleet, janitor, listen, moving, open_files, pause, reroute};
 use crate::auth::Decoy;
 use crate::config;
 use crate::config::{Config, Overrides};
@@ -53,6 +53,9 @@ pub enum StartError {
     /// The only server that there is does not let anybody in.
     #[error("{0}")]
     Upstream(String),
+    /// What is written of the fleet cannot be used.
+    #[error("fleet: {0}")]
+    Fleet(String),
     /// No randomness.
     #[error("{0}")]
     Auth(#[from] crate::auth::AuthError),
@@ -174,6 +177,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     }
     running.apply_clusters()?;
     world.is(&hub, logins(&hub));
+    let fleet = fleet::start(&hub, logins(&hub)).await.map_err(StartError::Fleet)?;
     let mut threads = Vec::with_capacity(cores);
     for (index, jobs) in jobs.into_iter().enumerate() {
         let listeners = std::mem::take(per_core.get_mut(index).unwrap_or(&mut Vec::new()));
@@ -266,6 +270,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     }
     http.iter().for_each(Task::abort);
     running.end(threads).await;
+    fleet::leave(fleet).await;
     drop((unix_path, pid_file));
     Ok(())
 }

@@ -2,11 +2,13 @@
 //!
 //! Listeners ([`listen`]) and a thread for every two cores ([`worker`]) take clients in. [`janitor`] looks after them once a second.
 //! [`turns`] acts when a server is not what it was, [`maintenance::degrade`] when a database cannot be written to because of that.
-//! [`reroute`] leads clients to another cluster. [`peers`] pass cancel requests on. [`system`] are its ways to the system. What the gate wants done in sessions, pools and
-//! servers is in [`maintenance`], the steps of a move to another server in [`moving`].
+//! [`reroute`] leads clients to another cluster. [`peers`] pass cancel requests on. [`system`] are its ways to the system. In a fleet,
+//! [`fleet`] is what this member does there. What the gate wants done in sessions, pools and servers is in [`maintenance`], the steps
+//! of a move to another server in [`moving`].
 
 pub mod allocator;
 pub mod certificates;
+pub mod fleet;
 mod janitor;
 pub mod lifecycle;
 pub mod listen;

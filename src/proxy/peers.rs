@@ -49,12 +49,14 @@ pub async fn pass_on(hub: &Hub, pid: u32, secret: &[u8], patience: Duration) {
     let setup = hub.setup.load_full();
     let config = &setup.config;
     let others = config.peers.iter().filter(|(number, _)| **number != config.process.peer_id);
+    let others: Vec<Peer> = others.map(|(_, peer)| peer.clone()).chain(super::fleet::addresses(hub)).collect();
     let Some(_place) = Place::take(&hub.peer_requests) else { return };
     let mut request = Vec::new();
     startup_packet::write_cancel(&mut request, pid, &[secret, MARK].concat());
     let (request, options): (Arc<[u8]>, _) = (request.into(), tcp_options(&config.listen));
     let sent: Vec<_> = others
-        .map(|(_, peer)| tokio::task::spawn_local(timeout(patience, send(address(peer), options, request.clone()))))
+        .iter()
+        .map(|peer| tokio::task::spawn_local(timeout(patience, send(address(peer), options, request.clone()))))
         .collect();
     for one in sent {
         let _ = one.await;

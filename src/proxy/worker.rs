@@ -140,7 +140,7 @@ async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
             let (secret, passed_on) = peers::key_of(secret);
             if !cancel(&core, pid, &secret).await && !passed_on {
                 let setup = core.setup();
-                if !setup.config.peers.is_empty() {
+                if !setup.config.peers.is_empty() || core.hub.fleet.get().is_some() {
                     peers::pass_on(&core.hub, pid, &secret, patience(&setup)).await;
                 }
             }

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::fleet::Guard;
+
 /// Lines beyond those that are needed, before the file is written anew.
 const SPARE: usize = 256;
 /// Room at the end of the file that is there already (bytes): a back end can be noted though the disk is full.
@@ -120,6 +122,8 @@ pub struct Ledger {
     synced: Mutex<u64>,
     /// Rung when a back end has become a stray.
     news: Notify,
+    /// Until when this proxy may write, if it is one of a fleet.
+    guard: Arc<Guard>,
 }
 
 impl Ledger {
@@ -142,7 +146,18 @@ impl Ledger {
             Err(error) => return Err(error),
         }
         let disk = OnDisk::write(path, &known)?;
-        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)), synced: Mutex::new(0), news: Notify::new() })
+        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)), ..Self::default() })
+    }
+
+    /// Until when this proxy may write.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// Every back end that may write: those in use, and strays.
+    pub fn all(&self) -> Vec<Backend> {
+        let known = self.known();
+        known.live.values().chain(known.strays.iter().map(|stray| &stray.backend)).cloned().collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -122,6 +122,9 @@ pub enum LoginError {
     /// The gate is closed, and a login event trigger may write.
     #[error("no log-in while the gate is closed: a login event trigger may write")]
     Barred,
+    /// The lease in the fleet is over: what is written now may come behind what others take for the end.
+    #[error("cannot reach the fleet")]
+    FleetLost,
     /// The server does not speak the protocol.
     #[error("protocol violation: {0}")]
     Protocol(#[from] WireError),

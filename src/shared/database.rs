@@ -248,6 +248,7 @@ impl Database {
             login_retry: setup.opening.login_retry,
             watch,
             ledger: hub.ledger.clone(),
+            keeps: setup.settings.on_loss == config::OnLoss::Keep,
             bar: self.log_ins.clone(),
         };
         let user_limit = hub.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));

@@ -21,9 +21,9 @@ mod worker_state;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -158,6 +158,8 @@ pub struct Hub {
     pub judged_elsewhere: Semaphore,
     /// Who asks servers about users.
     pub lookups: Lookups,
+    /// The fleet that this proxy is in, if it is.
+    pub fleet: OnceLock<crate::fleet::Handle>,
     /// To the proxy's main loop.
     pub control: mpsc::Sender<Control>,
     /// When the process began to serve.
@@ -253,6 +255,7 @@ impl Hub {
             moves: parts.moves,
             decoy: parts.decoy,
             control: parts.control,
+            fleet: OnceLock::new(),
             began: std::time::SystemTime::now(),
             count: parts.cores,
             seed: Arc::default(),

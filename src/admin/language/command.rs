@@ -52,6 +52,14 @@ pub struct GateCommand {
     pub wait: Wait,
 }
 
+impl GateCommand {
+    /// Whether it is for this proxy alone, though that is in a fleet.
+    pub fn is_local(&self) -> bool {
+        let local = self.options.iter().find(|(name, _)| name.eq_ignore_ascii_case("local"));
+        local.is_some_and(|(_, value)| !matches!(value.to_ascii_lowercase().as_str(), "off" | "false"))
+    }
+}
+
 /// See [`Command::Move`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MoveCommand {
@@ -110,6 +118,8 @@ pub enum Show {
     Webhooks,
     /// UPSTREAMS
     Upstreams,
+    /// FLEET
+    Fleet,
     /// HBA
     Hba,
     /// PEERS

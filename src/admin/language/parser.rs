@@ -206,6 +206,7 @@ impl Parser<'_> {
             "users" => Show::Users,
             "mem" => Show::Mem,
             "upstreams" => Show::Upstreams,
+            "fleet" => Show::Fleet,
             "webhooks" => Show::Webhooks,
             "moves" => Show::Moves,
             "reroutes" => Show::Reroutes,

@@ -24,6 +24,12 @@ pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table,
         MoveCommand::Switchover(request) => ("SWITCHOVER", &request.database, &request.to),
         MoveCommand::Activate(request) => ("ACTIVATE", &request.database, &request.to),
     };
+    if caller.hub.fleet.get().is_some() {
+        // The other members would go on writing to the old primary.
+        let hint = "Close the database for all members by MAINTENANCE ON, and promote the other server by hand.";
+        let report = Report::error("0A000", format!("{words} is not supported in a fleet"));
+        return Err(report.with_hint(Some(hint.to_owned())));
+    }
     tracing::warn!(
         event = "move_command", user = %caller.who.user, client = %caller.address(), database = %database,
         "{words} {}: {}", quoted_name(database), quoted_name(to)

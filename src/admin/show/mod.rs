@@ -3,6 +3,7 @@
 mod clients;
 mod databases;
 mod events;
+mod fleet;
 mod hba;
 mod lists;
 mod pools;
@@ -52,6 +53,7 @@ const HELP: &str = "
 \tSHOW CONFIG NOTES
 \tSHOW EVENTS [db]
 \tSHOW WEBHOOKS
+\tSHOW FLEET
 \tSHOW log_level
 \tSET log_level = 'info[,part=debug]'
 \tLISTEN pgsluice_events
@@ -100,6 +102,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Moves => moving::MOVES,
         Show::Events(_) => crate::admin::show::events::COLUMNS,
         Show::Upstreams => crate::admin::show::upstreams::COLUMNS,
+        Show::Fleet => crate::admin::show::fleet::COLUMNS,
         Show::Webhooks => crate::admin::show::events::WEBHOOKS,
         Show::Hba => crate::admin::show::hba::COLUMNS,
         Show::LogLevel => LOG_LEVEL,
@@ -144,6 +147,7 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Moves => moving::show(&hub),
         Show::Events(only) => crate::admin::show::events::table(&hub, only.as_deref()),
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
+        Show::Fleet => crate::admin::show::fleet::table(&hub),
         Show::Webhooks => crate::admin::show::events::webhooks(&hub),
         Show::Hba => crate::admin::show::hba::table(&hub).await,
         Show::Peers => crate::admin::show::sockets::peers(&hub),

@@ -11,7 +11,7 @@ use super::backend_pid::Wish as ServerWish;
 use super::lease::{Lease, OnReplica};
 use super::server_changed::Kept;
 use crate::client::errors;
-use crate::client::maintenance::barred::{barred, drop_unwanted};
+use crate::client::maintenance::barred::{barred, drop_unwanted, fleet_lost};
 use crate::client::maintenance::refuse::ASKING_PATIENCE;
 use crate::client::startup::open::report_of;
 use crate::client::{End, Session};
@@ -410,6 +410,7 @@ pub(super) fn short(at: usize) -> u16 {
 pub(in crate::client) fn denied(error: &AcquireError) -> Denied {
     match error {
         AcquireError::Login(LoginError::Barred) => Denied::refused(barred()),
+        AcquireError::Login(LoginError::FleetLost) => Denied::refused(fleet_lost()),
         AcquireError::NoPlace => Denied::refused(errors::no_server_connection_left()),
         AcquireError::Timeout => Denied::End(errors::query_wait_timeout().into()),
         AcquireError::Login(LoginError::Refused(body)) => Denied::refused(report_of(body, Severity::Error)),

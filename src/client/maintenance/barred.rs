@@ -48,3 +48,9 @@ pub(in crate::client) fn barred() -> Report {
     let report = errors::read_only("cannot log in to the database while nothing may be written");
     report.with_detail(Some(detail.to_owned())).with_hint(Some(hint.to_owned()))
 }
+
+/// No connection that may write, since the lease in the fleet is over; the gate is about to close.
+pub(in crate::client) fn fleet_lost() -> Report {
+    let report = Report::error("25006", "cannot write in a read-only transaction");
+    report.with_detail(Some("This proxy cannot reach the fleet.".to_owned()))
+}

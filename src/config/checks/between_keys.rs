@@ -30,6 +30,7 @@ pub(crate) fn check(config: &Config, report: &Report<'_>) {
     http(config, report);
     refusals(config, report);
     webhooks(config, report);
+    fleet(config, report);
     clusters(config, report);
     databases(config, report);
     for name in config.users.keys() {
@@ -170,6 +171,21 @@ fn server_tls(path: &str, tls: &ServerTls, report: &Report<'_>) {
     if mode.verifies() && tls.server_tls_ca_file.is_none() && report.is_sound(&ca) {
         let needs = format!("\"{mode}\" needs server_tls_ca_file");
         report.error(&join(path, "server_tls_sslmode"), needs);
+    }
+}
+
+fn fleet(config: &Config, report: &Report<'_>) {
+    let fleet = &config.fleet;
+    if fleet.cert_file.is_some() != fleet.key_file.is_some() {
+        report.error("fleet.cert_file", "fleet.cert_file and fleet.key_file go together");
+    }
+    let reserved = |text: &str| text.len() > LONGEST_NAME || text.chars().any(char::is_control);
+    if reserved(&fleet.member) {
+        report.error("fleet.member", format!("must be one line of at most {LONGEST_NAME} bytes"));
+    }
+    if !fleet.endpoints.is_empty() && config.process.state_file == StateFile::Ephemeral {
+        report
+            .warn("fleet.endpoints", "without a state_file a start while etcd is away knows of no gate that is closed");
     }
 }
 

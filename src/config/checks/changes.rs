@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::config::file::section::Settings;
 use crate::config::keys::entries::rows_of;
+use crate::config::keys::fleet::Fleet;
 use crate::config::keys::tables::{Http, Maintenance, Metrics, Refusals};
 
 /// The difference between two configurations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Keys at the top of the file and in `[maintenance]`, `[http]`, `[metrics]` and `[refusals]`.
+    /// Keys at the top of the file and in `[maintenance]`, `[http]`, `[metrics]`, `[refusals]` and `[fleet]`.
     pub keys: Vec<KeyChange>,
     /// A cluster is changed when anything that holds for it is.
     pub clusters: NamesChanged,
@@ -82,6 +83,7 @@ impl Config {
             rows.extend(rows_of("http", &config.http, &Http::default()));
             rows.extend(rows_of("metrics", &config.metrics, &Metrics::default()));
             rows.extend(rows_of("refusals", &config.refusals, &Refusals::default()));
+            rows.extend(rows_of("fleet", &config.fleet, &Fleet::default()));
             rows
         };
         let webhooks = (old.webhooks != self.webhooks).then(|| {
@@ -118,6 +120,7 @@ impl Config {
     /// At a reload: takes the values that only a restart changes from the `running` configuration, so that what
     /// SHOW CONFIG says is what holds. Ask [`Config::diff`] before, to tell the operator.
     pub fn keep_fixed(&mut self, running: &Self) {
+        self.fleet.keep_fixed(&running.fleet);
         self.http.keep_fixed(&running.http);
         self.listen.keep_fixed(&running.listen);
         self.process.keep_fixed(&running.process);

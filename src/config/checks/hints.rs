@@ -55,8 +55,10 @@ pub(crate) fn unknown_key(path: &str, key: &str, known: &[&'static str]) -> Stri
 /// The table that has this key.
 fn home_of(key: &str) -> Option<&'static str> {
     let has = |keys: &[crate::config::keys::setting::Key]| keys.iter().any(|k| k.name == key);
-    if matches!(key, "clusters" | "databases" | "users" | "maintenance" | "http" | "metrics" | "refusals" | "webhook")
-        || Config::general_keys().any(|k| k.name == key)
+    if matches!(
+        key,
+        "clusters" | "databases" | "users" | "maintenance" | "http" | "metrics" | "refusals" | "fleet" | "webhook"
+    ) || Config::general_keys().any(|k| k.name == key)
     {
         Some("at the top of the file, before the first [table]")
     } else if has(Cluster::KEYS) {

@@ -42,6 +42,14 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
             readable(&format!("webhook.{}.ca_file", at + 1), file, report);
         }
     }
+    for (key, path) in [("fleet.ca_file", &config.fleet.ca_file), ("fleet.cert_file", &config.fleet.cert_file)] {
+        if let Some(path) = path {
+            readable(key, path, report);
+        }
+    }
+    if let Some(path) = &config.fleet.key_file {
+        secret_file("fleet.key_file", path, report);
+    }
     if let Some(folder) = &config.listen.unix_socket_dir {
         is_folder("unix_socket_dir", folder, report);
     }
@@ -61,6 +69,7 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
         || config.databases.values().any(|d| !d.password.is_empty())
         || !config.http.token.is_empty()
         || !config.webhooks.is_empty()
+        || !config.fleet.password.is_empty()
         || !config.http.read_tokens.is_empty()
         || !config.http.operate_tokens.is_empty();
     if let Some(path) = config.file.as_deref().filter(|path| holds_secret && others_read(path)) {

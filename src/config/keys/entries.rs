@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::fleet::Fleet;
 use super::setting::Key;
 use super::tables::{Cluster, Database, Http, Metrics, Peer, Refusals, User};
 use super::webhook::Webhook;
@@ -50,6 +51,7 @@ impl Config {
         rows.extend(rows_of("http", &self.http, &Http::default()));
         rows.extend(rows_of("metrics", &self.metrics, &Metrics::default()));
         rows.extend(rows_of("refusals", &self.refusals, &Refusals::default()));
+        rows.extend(rows_of("fleet", &self.fleet, &Fleet::default()));
         for (at, webhook) in self.webhooks.iter().enumerate() {
             rows.extend(rows_of(&format!("webhook.{}", at + 1), webhook, &Webhook::default()));
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::fleet::Fleet;
 use super::setting::Key;
 use super::tables::{Cluster, Database, Http, Maintenance, Metrics, Refusals, User};
 use super::webhook::Webhook;
@@ -40,6 +41,10 @@ pub fn example() -> String {
     heading(&mut out, Refusals::default().title());
     out.push_str("[refusals]\n");
     keys(&mut out, &Refusals::default(), &[], Where::Table);
+
+    heading(&mut out, Fleet::default().title());
+    out.push_str("[fleet]\n");
+    keys(&mut out, &Fleet::default(), &[], Where::Table);
 
     heading(&mut out, Webhook::default().title());
     out.push_str("#[[webhook]]\n");
@@ -93,6 +98,13 @@ pub fn documentation() -> String {
     table(&mut out, "`[http]`", Http::default().title(), &Http::default(), Where::Table);
     table(&mut out, "`[metrics]`", Metrics::default().title(), &Metrics::default(), Where::Table);
     table(&mut out, "`[refusals]`", Refusals::default().title(), &Refusals::default(), Where::Table);
+    table(
+        &mut out,
+        "`[fleet]`",
+        "Several pgsluice with one mode for each database ([how](FLEET.md)).",
+        &Fleet::default(),
+        Where::Table,
+    );
     table(
         &mut out,
         "`[[webhook]]`",

@@ -2,6 +2,7 @@
 
 pub(in crate::config) mod entries;
 pub(in crate::config) mod example;
+pub(in crate::config) mod fleet;
 pub(in crate::config) mod general;
 pub(in crate::config) mod list;
 pub(in crate::config) mod setting;

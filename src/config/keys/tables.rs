@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::general::{Pooling, ServerTls, Timeouts};
 use super::list::FunctionName;
 use super::setting::{Key, Kind, Setting, text};
-use super::words::{Ddl, MaintenanceReads, OnTimeout, PoolMode, Reads, Start, Writes};
+use super::words::{Ddl, MaintenanceReads, OnLoss, OnTimeout, PoolMode, Reads, Start, Writes};
 use crate::config::file::section::settings;
 use crate::config::values::address::{ListenAddr, RestUrl, Upstream};
 use crate::config::values::plain::{Limit, Secret, Size, Timeout};
@@ -239,6 +239,9 @@ settings! {
         ddl: Ddl = Ddl::Anyone;
         /// "offline": a new database lets no client in until ONLINE is given, which reads its configuration again.
         start: Start = Start::Online;
+        /// What becomes of it when this pgsluice cannot reach its fleet: "read_only" takes no writes until it can, "keep" goes on, and
+        /// a flip elsewhere does not reach it meanwhile.
+        on_loss: OnLoss = OnLoss::ReadOnly;
     }
     with {
         /// The name that clients give, or `*`.

@@ -260,6 +260,16 @@ words! {
 }
 
 words! {
+    /// What becomes of a database when this proxy cannot reach its fleet.
+    pub enum OnLoss {
+        /// It takes no writes until the fleet is back.
+        ReadOnly = "read_only",
+        /// It goes on. A flip elsewhere does not reach it.
+        Keep = "keep",
+    }
+}
+
+words! {
     /// What becomes of writes in maintenance.
     pub enum Writes {
         /// SQLSTATE 25006 at once.

@@ -61,6 +61,7 @@ fn the_example_and_the_documentation_have_every_key() {
         Http::KEYS,
         Metrics::KEYS,
         Refusals::KEYS,
+        Fleet::KEYS,
         Webhook::KEYS,
         Cluster::KEYS,
         Database::KEYS,

@@ -4,6 +4,7 @@
 //! task that does not care whether the console is still there. All records of a command go to disk in one write, before the
 //! first gate moves.
 
+use super::follow::Fleet;
 use super::options::{OnDefaults, OnOptions};
 use super::plan::{Order, Plan, plan};
 use super::progress::{Part, TransitionHandle, Verb, Wait};
@@ -203,7 +204,9 @@ async fn run(
         .into_iter()
         .map(|claim| {
             let before = claim.gate.desk().record.clone();
-            (plan(&before, &order), before, claim)
+            let mut plan = plan(&before, &order);
+            plan.after.apart |= plan.changed && world.in_fleet.load(std::sync::atomic::Ordering::Acquire);
+            (plan, before, claim)
         })
         .collect();
     let planned = if order.verb == Verb::On && !order.options.accept_unchecked {
@@ -242,7 +245,7 @@ async fn run(
             plan,
             Some(before),
             claim,
-            Start { at: started, alone, unsaved: unsaved.clone() },
+            Start { at: started, alone, unsaved: unsaved.clone(), fleet: None },
         ));
     }
     if order.only_expired {
@@ -343,21 +346,23 @@ async fn claims(order: &Order, seats: Vec<Seat>) -> Vec<Claim> {
 }
 
 /// How a transition begins.
-struct Start {
-    at: Instant,
+pub(super) struct Start {
+    pub(super) at: Instant,
     /// No other gate closes with it.
-    alone: bool,
+    pub(super) alone: bool,
     /// Why its record is in memory alone.
-    unsaved: Option<String>,
+    pub(super) unsaved: Option<String>,
+    /// It is one of a fleet's.
+    pub(super) fleet: Option<(u64, Arc<dyn Fleet>)>,
 }
 
 impl Start {
     fn of_many() -> Start {
-        Start { at: Instant::now(), alone: false, unsaved: None }
+        Start { at: Instant::now(), alone: false, unsaved: None, fleet: None }
     }
 }
 
-async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim: Claim, start: Start) {
+pub(super) async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim: Claim, start: Start) {
     let transition = Transition {
         world: &world,
         claim: &mut claim,
@@ -366,6 +371,7 @@ async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim:
         started: start.at,
         alone: start.alone,
         open_at_flip: 0,
+        fleet: start.fleet,
     };
     let mut answer = transition.run().await;
     if let (Ok(outcome), Some(why)) = (&mut answer, start.unsaved) {

@@ -43,6 +43,8 @@ pub(crate) async fn watch(world: Weak<World>) {
         });
         // `*` first: its databases expire with it, in one write.
         let due = times(&all).map(|(verb, at)| (Target::All, verb, at)).chain(singles);
+        // What a fleet has closed only that opens.
+        let due = due.filter(|_| !world.in_fleet.load(std::sync::atomic::Ordering::Acquire));
         for (target, verb, at) in due {
             let left = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
             if left.is_zero() {

@@ -2,6 +2,7 @@
 
 pub(in crate::gate) mod execute;
 pub(in crate::gate) mod expiry;
+pub(in crate::gate) mod follow;
 pub(in crate::gate) mod options;
 pub(in crate::gate) mod overdue;
 pub(in crate::gate) mod plan;

@@ -99,7 +99,7 @@ pub struct OnOptions {
 impl OnOptions {
     /// Whether an option needs no value.
     pub fn is_flag(name: &str) -> bool {
-        ["unsaved", "accept_unchecked"].iter().any(|flag| name.eq_ignore_ascii_case(flag))
+        ["unsaved", "accept_unchecked", "local"].iter().any(|flag| name.eq_ignore_ascii_case(flag))
     }
 
     /// Reads the pairs inside `WITH (…)` of a command that opens.

@@ -6,6 +6,7 @@ use crate::gate::error::GateError;
 use crate::gate::state::lsn::Lsn;
 use crate::gate::state::mode::{Epoch, Mode};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A command that changes a mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verb {
     /// MAINTENANCE ON
     On,

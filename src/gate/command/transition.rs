@@ -2,6 +2,7 @@
 
 use crate::gate::database::Claim;
 
+use super::follow::{Drained, Fleet};
 use super::plan::Plan;
 use super::progress::{Outcome, Progress, Seen, Step, Verb};
 use crate::events::{Event, Kind, publish};
@@ -12,6 +13,7 @@ use crate::gate::gates::World;
 use crate::gate::state::lsn::Lsn;
 use crate::gate::state::mode::{DrainTo, Mode};
 use crate::gate::store::state_file::Record;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -35,6 +37,8 @@ pub(crate) struct Transition<'a> {
     pub(crate) alone: bool,
     /// Transactions open right after the flip; 0 before it.
     pub(crate) open_at_flip: u64,
+    /// The fleet whose epoch this is; that decides when all have come to their end, and what becomes of it if they do not.
+    pub(crate) fleet: Option<(u64, Arc<dyn Fleet>)>,
 }
 
 /// Why the mode changes.
@@ -46,7 +50,7 @@ enum Why {
     Revert,
 }
 
-enum Drained {
+enum Waited {
     Quiet,
     TimedOut,
 }
@@ -89,6 +93,7 @@ impl Transition<'_> {
         if let Some(quiesced) = &mut self.plan.after.quiesced {
             quiesced.lsn = lsn;
         }
+        self.pass_with_all().await?;
         self.claim.counters.foreign_writers = foreign.len() as u64;
         // The mode is closed on disk already; without this a restart would only settle once more.
         if let Err(e) = self.world.save_settled(&self.claim.gate, self.plan.after.clone()).await {
@@ -107,6 +112,28 @@ impl Transition<'_> {
         let outcome = self.outcome(foreign, warning);
         self.publish_ended(&outcome);
         Ok(outcome)
+    }
+
+    /// Waits until every member of the fleet has come to its end, and takes over what holds for all.
+    async fn pass_with_all(&mut self) -> Result<(), GateError> {
+        let Some((epoch, fleet)) = self.fleet.clone() else { return Ok(()) };
+        let quiesced = self.plan.after.quiesced;
+        let counters = self.claim.counters;
+        let drained = Drained {
+            quiesced,
+            finished: self.open_at_flip.saturating_sub(counters.cancelled + counters.fenced),
+            fenced: counters.fenced,
+            cancelled: counters.cancelled,
+            waited_ms: millis(self.started.elapsed()),
+        };
+        let this = &*self;
+        let passed = tokio::select! {
+            biased;
+            passed = fleet.drained(this.claim.gate.place(), epoch, drained) => Ok(passed),
+            called_off = this.called_off() => Err(called_off),
+        }?;
+        self.plan.after.quiesced = passed.or(quiesced);
+        Ok(())
     }
 
     fn drain_timeout(&self) -> Duration {
@@ -138,6 +165,9 @@ impl Transition<'_> {
     /// Puts the record into force and tells the world. What was opened ahead serves from then on.
     async fn show_with(&mut self, why: Why, ahead: Option<Box<dyn Send>>) {
         let view = self.claim.gate.publish(&mut self.plan.after, self.claim.counters);
+        if let Some((epoch, fleet)) = &self.fleet {
+            fleet.applied(self.claim.gate.place(), *epoch);
+        }
         self.world.expiry.notify_one();
         drop(ahead);
         let name = self.claim.gate.name();
@@ -220,7 +250,7 @@ impl Transition<'_> {
         let on_timeout = terms.map_or(OnTimeout::Revert, |t| t.on_timeout);
         // Ends with quiet, with a call-off, or with a revert; only a revert that cannot be saved goes round again.
         loop {
-            if let Drained::Quiet = self.wait(to, Step::Draining, patience).await? {
+            if let Waited::Quiet = self.wait(to, Step::Draining, patience).await? {
                 return Ok(());
             }
             if on_timeout == OnTimeout::Cancel {
@@ -229,7 +259,7 @@ impl Transition<'_> {
                 let stop = self.world.field.cancel_open(&name, epoch, to);
                 let stopped = timeout(self.world.limits.field_timeout, stop).await.unwrap_or(0);
                 self.claim.counters.cancelled += stopped;
-                if let Drained::Quiet = self.wait(to, Step::Cancelling, self.world.limits.cancel_grace).await? {
+                if let Waited::Quiet = self.wait(to, Step::Cancelling, self.world.limits.cancel_grace).await? {
                     return Ok(());
                 }
             }
@@ -258,14 +288,14 @@ impl Transition<'_> {
         })
     }
 
-    async fn wait(&mut self, to: DrainTo, step: Step, patience: Duration) -> Result<Drained, GateError> {
+    async fn wait(&mut self, to: DrainTo, step: Step, patience: Duration) -> Result<Waited, GateError> {
         let this = &*self;
         tokio::select! {
             biased;
-            () = this.quiet(to) => Ok(Drained::Quiet),
+            () = this.quiet(to) => Ok(Waited::Quiet),
             called_off = this.called_off() => Err(called_off),
-            () = sleep(patience) => Ok(Drained::TimedOut),
-            () = this.tell_each_second(to, step) => Ok(Drained::TimedOut),
+            () = sleep(patience) => Ok(Waited::TimedOut),
+            () = this.tell_each_second(to, step) => Ok(Waited::TimedOut),
         }
     }
 
@@ -327,6 +357,9 @@ impl Transition<'_> {
             in_flight: self.claim.gate.in_flight(),
             open,
         };
+        if let Some((epoch, fleet)) = &self.fleet {
+            fleet.waits_for(self.claim.gate.place(), *epoch, progress.to_string());
+        }
         self.claim.mv.report.send_modify(|report| report.progress = Some(Seen { progress, at: Instant::now() }));
     }
 

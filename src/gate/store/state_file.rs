@@ -58,11 +58,18 @@ pub(crate) struct Record {
     pub(crate) since: Timestamp,
     pub(crate) switches: Switches,
     pub(crate) quiesced: Option<Quiesced>,
+    /// The epoch of the fleet that was put in force last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) followed: Option<u64>,
+    /// A command for this proxy alone has led to it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) apart: bool,
 }
 
 impl Record {
     pub(crate) fn fresh(now: Timestamp) -> Record {
-        Record { epoch: Epoch(0), since: now, switches: Switches::default(), quiesced: None }
+        let switches = Switches::default();
+        Record { epoch: Epoch(0), since: now, switches, quiesced: None, followed: None, apart: false }
     }
 
     /// The same, put offline by the configuration.
@@ -84,7 +91,7 @@ impl Record {
             reads: Reads::Any,
         };
         let switches = Switches { offline: Some(terms), ..self.switches.clone() };
-        Record { epoch: self.epoch.next(), since: now, switches, quiesced: None }
+        Record { epoch: self.epoch.next(), since: now, switches, quiesced: None, ..self.clone() }
     }
 }
 
@@ -269,7 +276,7 @@ fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
     let switches = Switches { maintenance: Some(terms), offline: None };
     let epoch = after_used.max(by_time).min(Epoch::MAX);
     let reroutes = backup.map(|document| document.reroutes.clone()).unwrap_or_default();
-    let all = Record { epoch, since: now, switches, quiesced: None };
+    let all = Record { epoch, since: now, switches, ..Record::fresh(now) };
     Document { all, reroutes, ..Document::fresh(now) }
 }
 

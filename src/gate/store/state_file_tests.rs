@@ -9,7 +9,7 @@ fn now() -> Timestamp {
 
 fn closed(epoch: u64) -> Record {
     let switches = Switches { maintenance: Some(terms(Cause::Operator)), offline: None };
-    Record { epoch: Epoch(epoch), since: now(), switches, quiesced: None }
+    Record { epoch: Epoch(epoch), since: now(), switches, ..Record::fresh(now()) }
 }
 
 fn record(store: &Store, name: &str) -> Record {

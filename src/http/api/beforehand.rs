@@ -104,7 +104,7 @@ pub struct RehearsalRow;
 
 impl utoipa::PartialSchema for RehearsalRow {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-        page_schema(commands::columns(&Command::Show(Show::Rehearsal)).unwrap_or_default())
+        page_schema(commands::columns_alone(&Command::Show(Show::Rehearsal)).unwrap_or_default())
     }
 }
 

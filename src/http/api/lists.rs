@@ -1,4 +1,4 @@
-//! `/v1/pools`, `/v1/clients`, `/v1/servers`, `/v1/upstreams`: the tables of SHOW, in parts.
+//! `/v1/pools`, `/v1/clients`, `/v1/servers`, `/v1/upstreams`, `/v1/fleet`: the tables of SHOW, in parts.
 //!
 //! A table is made by the command of the console, away from the workers; what does not belong to the page is not put into JSON.
 
@@ -74,7 +74,7 @@ macro_rules! list {
 
         impl PartialSchema for $row {
             fn schema() -> RefOr<Schema> {
-                page_schema(commands::columns(&Command::Show($show)).unwrap_or_default())
+                page_schema(commands::columns_alone(&Command::Show($show)).unwrap_or_default())
             }
         }
 
@@ -90,6 +90,7 @@ list!(Pools, Show::Pools);
 list!(Clients, Show::Clients);
 list!(Servers, Show::Servers);
 list!(Upstreams, Show::Upstreams);
+list!(Fleet, Show::Fleet);
 
 /// Pools: a row for each pair of database and user
 #[utoipa::path(get, path = "/v1/pools", operation_id = "pools", tag = "process",
@@ -142,6 +143,23 @@ pub async fn servers(
     Asked(filter): Asked<Filter>,
 ) -> Result<Rows, Problem> {
     rows(&api, identity, Show::Servers, "/v1/servers", &paging, &filter).await
+}
+
+/// The fleet: a row for each member and database
+#[utoipa::path(get, path = "/v1/fleet", operation_id = "fleet", tag = "process",
+    params(
+        Paging,
+        ("database" = Option<String>, Query, description = "Rows of this database only, as CLUSTER.DBNAME"),
+        ("state" = Option<String>, Query, description = "Members in this state only"),
+    ),
+    responses((status = 200, description = "Rows of SHOW FLEET", body = Fleet), Refused))]
+pub async fn fleet(
+    Reader(identity): Reader,
+    State(api): State<Arc<Api>>,
+    Asked(paging): Asked<Paging>,
+    Asked(filter): Asked<Filter>,
+) -> Result<Rows, Problem> {
+    rows(&api, identity, Show::Fleet, "/v1/fleet", &paging, &filter).await
 }
 
 /// Servers, as the monitor last saw them

@@ -79,6 +79,7 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(lists::clients))
         .routes(routes!(lists::servers))
         .routes(routes!(lists::upstreams))
+        .routes(routes!(lists::fleet))
         .routes(routes!(events::list))
         .routes(routes!(status::get))
 }

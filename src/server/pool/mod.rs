@@ -63,6 +63,8 @@ pub struct PoolSettings {
     pub watch: Arc<Watch>,
     /// Where those that may write are noted.
     pub ledger: Arc<Ledger>,
+    /// It may write although this proxy cannot reach its fleet.
+    pub keeps: bool,
     /// Shared by the pools of a database.
     pub bar: Arc<LoginBar>,
 }

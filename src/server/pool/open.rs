@@ -14,6 +14,7 @@ use crate::server::connection::Server;
 use crate::server::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
 use crate::server::login::{Fresh, LoginError};
 use crate::server::state::advertised_backend::Home;
+use crate::sql::own_statements::servers;
 
 /// Counts a log-in for as long as it takes.
 pub(super) struct Opening<'a>(&'a AtomicUsize);
@@ -101,11 +102,17 @@ impl Pool {
     ) -> Result<AnyConn, LoginError> {
         // Counted first, then looked at the bar: who raises it waits for the log-ins that are counted.
         let _opening = Opening::of(&self.opening);
-        match self.log_ins() {
-            LogIns::Free => self.log_in(permit, tag, core, &[], &[]).await,
-            LogIns::WithoutTriggers => self.log_in(permit, tag, core, &[], &[("event_triggers", "off")]).await,
-            LogIns::Barred => Err(LoginError::Barred),
+        let conn = match self.log_ins() {
+            LogIns::Free => self.log_in(permit, tag, core, &[], &[]).await?,
+            LogIns::WithoutTriggers => self.log_in(permit, tag, core, &[], &[("event_triggers", "off")]).await?,
+            LogIns::Barred => return Err(LoginError::Barred),
+        };
+        // A process that was stopped meanwhile may be taken to be gone, and what it had open is ended by then: this one is not.
+        if tag == KindTag::Unguarded && !self.settings.keeps && !self.settings.ledger.guard().holds() {
+            conn.close();
+            return Err(LoginError::FleetLost);
         }
+        Ok(conn)
     }
 
     async fn log_in(
@@ -126,7 +133,7 @@ impl Pool {
         let all: Vec<_> = asked.chain(more.iter().copied()).chain(guard).collect();
         let fresh = self.settings.login.run_as(minor, &all).await;
         let fresh = match fresh {
-            Ok(fresh) => self.connected(fresh).await,
+            Ok(fresh) => self.connected(fresh, tag).await,
             Err(error) => Err(error),
         };
         let fresh =
@@ -157,12 +164,13 @@ impl Pool {
         Ok(AnyConn::opened(server, tag))
     }
 
-    /// Sends connect_query.
-    async fn connected(&self, mut fresh: Fresh) -> Result<Fresh, LoginError> {
+    /// Marks one that may write as that of this member of a fleet, and sends connect_query.
+    async fn connected(&self, mut fresh: Fresh, tag: KindTag) -> Result<Fresh, LoginError> {
         let query = &self.settings.connect_query;
-        if !query.is_empty() {
+        let mark = self.settings.ledger.guard().mark().filter(|_| tag == KindTag::Unguarded).map(servers::mark);
+        for sql in mark.iter().chain((!query.is_empty()).then_some(query)) {
             let patience = self.settings.login.timeout;
-            timeout(patience, fresh.ask(query, |_| ())).await.map_err(|_| LoginError::Timeout(patience))??;
+            timeout(patience, fresh.ask(sql, |_| ())).await.map_err(|_| LoginError::Timeout(patience))??;
         }
         Ok(fresh)
     }

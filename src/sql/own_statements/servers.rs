@@ -138,6 +138,22 @@ pub const GUARANTEES: &str = "\
     evtfoid::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_event_trigger \
     WHERE evtevent OPERATOR(pg_catalog.=) 'login' AND evtenabled OPERATOR(pg_catalog.<>) 'D'";
 
+/// Marks this session with a number that others find.
+pub fn mark(mark: i64) -> String {
+    format!("SELECT pg_catalog.pg_advisory_lock_shared({mark}::pg_catalog.int8)")
+}
+
+/// Processes that are marked with that number.
+pub fn marked(mark: i64) -> String {
+    let bits = mark.cast_unsigned();
+    let (high, low) = (bits >> 32, bits & 0xffff_ffff);
+    format!(
+        "SELECT DISTINCT pid FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2 \
+         AND classid OPERATOR(pg_catalog.=) {high}::pg_catalog.oid AND objid OPERATOR(pg_catalog.=) {low}::pg_catalog.oid"
+    )
+}
+
 /// Ends a server process.
 pub fn terminate(pid: u32) -> String {
     format!("SELECT pg_catalog.pg_terminate_backend({pid})")
