@@ -102,7 +102,7 @@ impl Session {
         self.maintenance.forget_cancel();
         self.settle_down();
         self.begin_lease();
-        self.begin_anew();
+        self.resend_begin();
     }
 
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
@@ -114,7 +114,7 @@ impl Session {
         let kept = self.reuse_bound()?;
         if matches!(kept, Kept::Ready) {
             self.conversation.lease.begin_again();
-            self.begin_anew();
+            self.resend_begin();
             return Ok(());
         }
         // A session that keeps its connection keeps one to the primary.
@@ -144,7 +144,7 @@ impl Session {
             Ok(()) => {
                 self.settle_down();
                 self.begin_lease();
-                self.begin_anew();
+                self.resend_begin();
                 Ok(())
             }
             Err(Denied::End(End::Report(_)) | Denied::Refused(_)) if asking => {

@@ -325,7 +325,7 @@ impl Session {
         for ask in self.me.take_asks() {
             match ask {
                 Ask::Flip => {
-                    self.tell_flip();
+                    self.notify_flip();
                     self.note_closing();
                     self.fence_if_due();
                 }
@@ -348,10 +348,10 @@ impl Session {
     }
 
     /// Tells the client of the mode: at once, or just before the ReadyForQuery of what runs.
-    pub(in crate::client) fn tell_flip(&mut self) {
+    pub(in crate::client) fn notify_flip(&mut self) {
         let busy = self.io.replies.is_within_message() || !self.conversation.replies.is_empty();
         if self.maintenance.notify_later(busy) {
-            self.tell_mode();
+            self.notify_mode();
         }
     }
 }

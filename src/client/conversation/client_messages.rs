@@ -40,7 +40,7 @@ pub(in crate::client) enum Handled {
 
 impl Session {
     /// Looks at what the client sent, as far as that is possible now.
-    pub(in crate::client) fn look_at_client(&mut self) -> Result<Next, End> {
+    pub(in crate::client) fn process_client_input(&mut self) -> Result<Next, End> {
         loop {
             if let Some(n) = self.io.requests.ignored() {
                 match (n, self.io.drops_rest()) {
@@ -55,7 +55,7 @@ impl Session {
                 self.io.requests.want(0);
                 return Ok(Next::Wait);
             }
-            if self.io.replies.is_full() || self.io.requests.is_full() || self.must_hold_back() {
+            if self.io.replies.is_full() || self.io.requests.is_full() || self.must_await_reply() {
                 self.io.requests.want(0);
                 return Ok(Next::Wait);
             }
@@ -184,8 +184,9 @@ impl Session {
     }
 
     /// Whether what is plain may be sent over the server connection that there is, as with the gate open.
-    pub(in crate::client) fn may_go_on(&self) -> bool {
-        matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. }) && !self.must_hold_back()
+    pub(in crate::client) fn can_forward_now(&self) -> bool {
+        matches!(self.lease, Lease::Write { .. } | Lease::Guarded { maintenance: false, .. })
+            && !self.must_await_reply()
     }
 
     /// Reads a text, unless it is the one that was read last.

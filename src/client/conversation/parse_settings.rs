@@ -226,7 +226,7 @@ impl Session {
     }
 
     /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
-    pub(in crate::client) fn make_stand<'s>(
+    pub(in crate::client) fn ensure_prepared<'s>(
         &mut self,
         name: &[u8],
         statement: &'s Rc<Prepared>,

@@ -138,7 +138,7 @@ impl Session {
     /// Looks at all that was read.
     fn look(&mut self) -> Result<Next, End> {
         if !self.lease.is_none()
-            && let Err(error) = self.look_at_server()?
+            && let Err(error) = self.process_server_input()?
         {
             self.server_lost(&error)?;
         }
@@ -151,7 +151,7 @@ impl Session {
         {
             return Ok(next);
         }
-        self.look_at_client()
+        self.process_client_input()
     }
 
     /// Moves bytes as far as the sockets let it: first out, so that there is room, then in. Ready when there is something

@@ -22,7 +22,7 @@ fn broken(error: crate::protocol::WireError) -> io::Error {
 
 impl Session {
     /// Looks at what the server has sent. The inner error means that its connection is of no more use.
-    pub(in crate::client) fn look_at_server(&mut self) -> Result<Result<(), io::Error>, End> {
+    pub(in crate::client) fn process_server_input(&mut self) -> Result<Result<(), io::Error>, End> {
         loop {
             if let Some(n) = self.io.replies.ignored() {
                 if n == 0 {
@@ -47,7 +47,7 @@ impl Session {
             let shows = self.conversation.replies.front().is_none_or(Expected::shows) && !self.hides_defaults();
             if self.conversation.message.is_withheld() && shows && !matches!(header.tag, b'S' | b'N' | b'A' | b'Z') {
                 // Not the last statement after all.
-                self.release_held();
+                self.release_withheld_reply();
                 continue;
             }
             match header.tag {
@@ -392,10 +392,10 @@ impl Session {
             return Err(report.into());
         }
         if shows || expected.proof == Proof::End {
-            self.release_held();
+            self.release_withheld_reply();
         }
         if shows && self.maintenance.take_notification() {
-            self.tell_mode();
+            self.notify_mode();
         }
         let cut = shows && self.goes_on_behind_cut();
         if shows && !cut {
@@ -439,7 +439,7 @@ impl Session {
             self.learn_shapes();
         }
         if self.conversation.replies.is_empty() && self.maintenance.take_notification() {
-            self.tell_mode();
+            self.notify_mode();
         }
     }
 

@@ -421,7 +421,7 @@ impl Session {
         let status = fan.sides.status;
         self.me.enter(if status == TxStatus::Idle { Phase::Idle } else { Phase::IdleInTransaction });
         if self.maintenance.take_notification() {
-            self.tell_mode();
+            self.notify_mode();
         }
         self.say_now(|out| backend::ready(out, status));
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::check::write_check::Doubt;
 use super::query_split::Part;
 use super::read_only_block::WRAPPER;
-use super::transition::abort_open_transaction::Breaking;
+use super::transition::abort_open_transaction::AbortProgress;
 use super::transition::closing::Closing;
 use super::transition::fence::Fencing;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
@@ -40,12 +40,12 @@ fn commits_at_once(statement: &Statement) -> bool {
 
 impl Session {
     /// Whether the next message has to wait for the answer to the last one.
-    pub(in crate::client) fn must_hold_back(&self) -> bool {
+    pub(in crate::client) fn must_await_reply(&self) -> bool {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
         let waits = !self.conversation.message.split.is_empty()
             || self.conversation.transaction.fencing == Fencing::Asked
             || self.conversation.transaction.fencing == Fencing::Fenced && matches!(self.lease, Lease::Write { .. })
-            || matches!(self.maintenance.breaking, Breaking::Sent(_))
+            || matches!(self.maintenance.breaking, AbortProgress::Sent(_))
             || special && self.conversation.replies.readies() > 0 && !self.conversation.replies.are_clean_reads()
             || self.conversation.transaction.closing != Closing::No && self.conversation.replies.readies() > 0
             || matches!(self.conversation.lease.settling(), Settling::Asked | Settling::Refused(_));

@@ -196,7 +196,7 @@ impl Session {
             }
         }
         if self.maintenance.holding.over.is_some() && !self.lease.is_none() {
-            self.begin_anew();
+            self.resend_begin();
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl Session {
     }
 
     /// The block of a held message is begun anew, and set up anew, on the connection that was just taken.
-    pub(in crate::client) fn begin_anew(&mut self) {
+    pub(in crate::client) fn resend_begin(&mut self) {
         let Some(anew) = self.maintenance.holding.anew.take() else { return };
         let Beginning { begun, steps } = *anew;
         self.send_again(Step::Query(begun));

@@ -19,14 +19,14 @@ use std::sync::Arc;
 use crate::client::decide::Rollback;
 use crate::client::maintenance::hold::Holding;
 use crate::client::maintenance::refuse::Asking;
-use crate::client::maintenance::transition::abort_open_transaction::Breaking;
+use crate::client::maintenance::transition::abort_open_transaction::AbortProgress;
 use crate::protocol::Report;
 
 /// What a session knows of a maintenance, beyond its transaction.
 #[derive(Default)]
 pub(in crate::client) struct Maintenance {
     /// The end of a transaction that may write.
-    breaking: Breaking,
+    breaking: AbortProgress,
     /// Whether a server is asked about a write that is refused anyway.
     asking: Asking,
     /// The message that waits for the gate.
@@ -48,19 +48,19 @@ impl Maintenance {
     /// Whether the open transaction is brought to its end.
     #[inline]
     pub(in crate::client) fn aborts(&self) -> bool {
-        self.breaking != Breaking::No
+        self.breaking != AbortProgress::No
     }
 
     /// Whether what the client has said and nobody has heard may still be called off.
     pub(in crate::client) fn may_call_off(&self) -> bool {
-        matches!(self.breaking, Breaking::No | Breaking::Asked(_))
+        matches!(self.breaking, AbortProgress::No | AbortProgress::Asked(_))
     }
 
     /// Whether the client knows of everything that was rolled back.
     #[inline]
     pub(in crate::client) fn rollback(&self) -> Rollback {
         match self.breaking {
-            Breaking::Untold(_) => Rollback::Unreported,
+            AbortProgress::Untold(_) => Rollback::Unreported,
             _ => Rollback::Reported,
         }
     }

@@ -21,14 +21,14 @@ pub(in crate::client) const WRAPPER: &[u8] = b"pgsluice_wrapper";
 
 /// What the batch under way, which began outside of a block, has been put into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::client) enum Around {
+pub(in crate::client) enum EnclosingBlock {
     /// Its own transaction.
     #[default]
-    Nothing,
+    None,
     /// A block of ours.
-    Ours,
+    ReadOnlyWrapper,
     /// A block that the client has opened.
-    Clients,
+    ClientBlock,
 }
 
 impl Session {
@@ -80,21 +80,22 @@ impl Session {
     }
 
     pub(in crate::client) fn begin_wrapped_batch(&mut self) {
-        self.conversation.transaction.around = Around::Ours;
+        self.conversation.transaction.enclosing_block = EnclosingBlock::ReadOnlyWrapper;
         self.run_own(BEGIN_READ_ONLY.as_bytes(), Proof::None, None);
     }
 
     /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
     /// then a ROLLBACK, of the simple query behind it ends the block.
     pub(in crate::client) fn end_wrapped_batch(&mut self) {
-        self.conversation.transaction.around = Around::Nothing;
+        self.conversation.transaction.enclosing_block = EnclosingBlock::None;
         self.own_messages().hiding(Hide::Ready).sync();
         self.own_messages().hiding(Hide::AllButReady).proving(Proof::End).query(COMMIT);
     }
 
     /// Whether what runs next in the batch is in no block, as far as that is known before its Sync.
     pub(in crate::client) fn is_outside_blocks(&self) -> bool {
-        self.conversation.status() == TxStatus::Idle && self.conversation.transaction.around == Around::Nothing
+        self.conversation.status() == TxStatus::Idle
+            && self.conversation.transaction.enclosing_block == EnclosingBlock::None
     }
 
     /// Looks at the Execute of transaction control. Some: it is dealt with.
@@ -104,9 +105,9 @@ impl Session {
         verb: &TransactionVerb,
         prepared: &Rc<Prepared>,
     ) -> Option<Handled> {
-        if self.conversation.transaction.around != Around::Ours {
+        if self.conversation.transaction.enclosing_block != EnclosingBlock::ReadOnlyWrapper {
             if matches!(verb, TransactionVerb::Begin(_)) && self.conversation.status() == TxStatus::Idle {
-                self.conversation.transaction.around = Around::Clients;
+                self.conversation.transaction.enclosing_block = EnclosingBlock::ClientBlock;
             }
             return None;
         }
@@ -123,7 +124,7 @@ impl Session {
             TransactionVerb::Begin(TransactionModes { deferrable: Some(_), .. }) => late("[NOT] DEFERRABLE"),
             TransactionVerb::Begin(_) => {
                 // The block is the client's from here on: no need to warn of one that is open already.
-                self.conversation.transaction.around = Around::Clients;
+                self.conversation.transaction.enclosing_block = EnclosingBlock::ClientBlock;
                 self.pass(header, Some(Expected::hidden(What::Execute(Some(prepared.clone())), Hide::Notices)));
                 return Some(Handled::Done);
             }

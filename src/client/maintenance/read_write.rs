@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::read_only_block::Around;
+use super::read_only_block::EnclosingBlock;
 use crate::client::errors;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
@@ -62,8 +62,8 @@ impl Session {
 
     /// PostgreSQL's error where the client's own transaction is READ ONLY, and it is too late to ask for READ WRITE.
     pub(in crate::client) fn refused_read_write(&self, statement: &Statement) -> Option<Report> {
-        let in_block =
-            self.conversation.status() == TxStatus::Block || self.conversation.transaction.around == Around::Clients;
+        let in_block = self.conversation.status() == TxStatus::Block
+            || self.conversation.transaction.enclosing_block == EnclosingBlock::ClientBlock;
         if asks_of_transaction(statement) != Some(false) || !in_block {
             return None;
         }

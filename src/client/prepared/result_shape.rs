@@ -258,7 +258,7 @@ impl Session {
                     == Some(statement.id) =>
             {
                 self.core.statements.renew(statement);
-                return Some(match self.make_stand(name, statement) {
+                return Some(match self.ensure_prepared(name, statement) {
                     Ok(on_server) => self.fail_with(header, on_server.as_bytes(), other_rows()),
                     Err(report) => self.fail_in_place(header, report),
                 });
@@ -273,7 +273,7 @@ impl Session {
                 // Nobody knows since when; asked now, it might fail.
                 self.close_on_server(statement);
             }
-            let on_server = match self.make_stand(name, statement) {
+            let on_server = match self.ensure_prepared(name, statement) {
                 Ok(on_server) => on_server,
                 Err(report) => return Some(self.fail_in_place(header, report)),
             };

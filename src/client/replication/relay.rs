@@ -137,8 +137,8 @@ impl Relay {
         if self.me.is_asked() {
             self.answer_asks()?;
         }
-        self.look_at_server().map_err(|error| End::from(errors::server_lost(Some(error.to_string()))))?;
-        self.look_at_client()
+        self.process_server_input().map_err(|error| End::from(errors::server_lost(Some(error.to_string()))))?;
+        self.process_client_input()
     }
 
     fn answer_asks(&mut self) -> Result<(), End> {
@@ -172,7 +172,7 @@ impl Relay {
         }
     }
 
-    fn look_at_server(&mut self) -> io::Result<()> {
+    fn process_server_input(&mut self) -> io::Result<()> {
         let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut at = 0;
         loop {
@@ -222,7 +222,7 @@ impl Relay {
         self.me.enter(if status == TxStatus::Idle { Phase::Idle } else { Phase::IdleInTransaction });
     }
 
-    fn look_at_client(&mut self) -> Result<(), End> {
+    fn process_client_input(&mut self) -> Result<(), End> {
         while self.bytes.to_server.len() <= BACKLOG {
             let Some(header) = peek_front(&self.bytes.from_client, self.largest)? else { break };
             if self.bytes.from_client.len() < header.total {

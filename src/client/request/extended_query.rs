@@ -106,7 +106,7 @@ impl Session {
         if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
             return Ok(Some(Handled::Needs(nature)));
         }
-        Ok((!self.may_go_on()).then_some(Handled::Done))
+        Ok((!self.can_forward_now()).then_some(Handled::Done))
     }
 
     /// Notes what a batch that begins with this message asks that only a certain server connection can tell.
@@ -334,7 +334,7 @@ impl Session {
         } else {
             // Our own words go before the message; its rest is copied once.
             self.lend_words();
-            let server_name = match self.make_stand(&slot, &statement) {
+            let server_name = match self.ensure_prepared(&slot, &statement) {
                 Ok(server_name) => server_name,
                 // In the place of one that asks for READ WRITE.
                 Err(_) if as_parsed => self.prepare_again(&name, &statement),
@@ -397,7 +397,7 @@ impl Session {
             if let Some(handled) = self.has_other_shape(header, &name, &statement, told) {
                 return Ok(handled);
             }
-            let server_name = match self.make_stand(&name, &statement) {
+            let server_name = match self.ensure_prepared(&name, &statement) {
                 Ok(server_name) => server_name,
                 Err(report) => return Ok(self.fail_in_place(header, report)),
             };

@@ -123,10 +123,10 @@ impl Session {
             Some([text, oids]) => Some(self.statement_of(Parse { name: b"", text: part(text), oids: part(oids) })),
         };
         let Some(statement) = statement.filter(|statement| statement.cached.analysis.is_plain()) else { return false };
-        if !self.may_go_on() && !self.lease.in_maintenance() && !self.may_begin(&statement.cached) {
+        if !self.can_forward_now() && !self.lease.in_maintenance() && !self.can_start_now(&statement.cached) {
             return false;
         }
-        let may_pass = self.may_go_on()
+        let may_pass = self.can_forward_now()
             || self.lease.in_maintenance()
                 && self.may_pass_clean(&statement.cached, statement.context(), &statement.oids);
         // Of a connection that was just taken the settings may have to come first.
@@ -248,29 +248,29 @@ impl Session {
             }
             Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. }) => {
                 let edge = edge_of_block(cached).filter(|edge| self.io.replies.unread() == *edge);
-                let Some(edge) = edge.filter(|_| self.has_nothing_to_see_to()) else { return };
+                let Some(edge) = edge.filter(|_| self.on_fast_path()) else { return };
                 let status = if edge.ends_with(b"T") { TxStatus::Block } else { TxStatus::Idle };
                 self.io.replies.pass(edge.len() - READY);
-                self.finish_plainly(status);
+                self.end_fast_path(status);
                 return;
             }
             _ => return,
         };
-        if ends && !self.end_plainly() {
+        if ends && !self.finish_fast_path() {
             self.unfold();
         }
     }
 
     /// What [`Self::ready_for_query`] comes to where there is nothing else to be done. False: there is.
-    fn end_plainly(&mut self) -> bool {
+    fn finish_fast_path(&mut self) -> bool {
         let &[b'Z', 0, 0, 0, 5, status] = self.io.replies.unread() else { return false };
-        let (Some(status), true) = (TxStatus::from_byte(status), self.has_nothing_to_see_to()) else { return false };
-        self.finish_plainly(status);
+        let (Some(status), true) = (TxStatus::from_byte(status), self.on_fast_path()) else { return false };
+        self.end_fast_path(status);
         true
     }
 
     /// The ReadyForQuery that comes now ends the one statement that is under way.
-    fn finish_plainly(&mut self, status: TxStatus) {
+    fn end_fast_path(&mut self, status: TxStatus) {
         self.conversation.finish_plain(status);
         self.io.replies.pass(READY);
         if status == TxStatus::Idle {
@@ -282,7 +282,7 @@ impl Session {
     }
 
     /// Whether nothing is under way but the one statement whose answer ends now.
-    fn has_nothing_to_see_to(&self) -> bool {
+    fn on_fast_path(&self) -> bool {
         self.conversation.is_plain()
             && !self.maintenance.has_notification()
             && !self.maintenance.aborts()

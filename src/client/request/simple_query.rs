@@ -32,9 +32,9 @@ impl Session {
         // Only its form can be wrong: the server has words for that.
         let Ok(cached) = self.read_query(header) else { return Ok(self.malformed(header)) };
         let plain = self.is_plain_query(header, &cached) || self.is_plain_edge(&cached);
-        let goes_on = plain && self.may_go_on();
-        if goes_on || plain && self.may_begin(&cached) {
-            if goes_on || self.may_go_on() {
+        let goes_on = plain && self.can_forward_now();
+        if goes_on || plain && self.can_start_now(&cached) {
+            if goes_on || self.can_forward_now() {
                 self.plain_query(header, cached);
             } else {
                 // Its settings come first.
@@ -123,7 +123,7 @@ impl Session {
         self.note_next(Some(cached), self.lex_context());
         let nature = self.nature_of(cached, self.lex_context());
         let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
-        if leased && self.may_go_on() {
+        if leased && self.can_forward_now() {
             return None;
         }
         self.settings.remember_read(self.lex_context(), cached.clone());
@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// Whether the transaction of a plain statement may begin at once: a server connection has been taken for it.
-    pub(in crate::client) fn may_begin(&mut self, cached: &Cached) -> bool {
+    pub(in crate::client) fn can_start_now(&mut self, cached: &Cached) -> bool {
         if !self.lease.is_none() || self.was_held() || self.has_to_begin() {
             return false;
         }

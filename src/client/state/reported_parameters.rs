@@ -172,7 +172,7 @@ impl Session {
         if read_only.is_some() && self.settings.read_only_set.is_none() && self.settings.read_only_default != read_only
         {
             self.settings.read_only_default = read_only;
-            self.tell_mode();
+            self.notify_mode();
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::client::Session;
 use crate::client::checkout::backend_pid::Wish as ServerWish;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::checkout::sync_settings::give_back;
-use crate::client::maintenance::read_only_block::Around;
+use crate::client::maintenance::read_only_block::EnclosingBlock;
 use crate::config::PoolMode;
 use crate::gate::Mode;
 use crate::protocol::TxStatus;
@@ -114,11 +114,11 @@ impl Session {
         let conversation = &self.conversation;
         let quiet = !conversation.batch.is_open()
             && !conversation.in_copy()
-            && conversation.transaction.around == Around::Nothing
+            && conversation.transaction.enclosing_block == EnclosingBlock::None
             && conversation.status() != TxStatus::Failed;
         quiet
             && self.serves_clean()
-            && !self.must_hold_back()
+            && !self.must_await_reply()
             && !self.was_held()
             && !self.has_to_begin()
             && !self.maintenance.holding.cancelled

@@ -281,7 +281,7 @@ impl Session {
     }
 
     /// Releases what was held back of the last statement's answer.
-    pub(in crate::client) fn release_held(&mut self) {
+    pub(in crate::client) fn release_withheld_reply(&mut self) {
         if self.conversation.message.is_withheld() {
             self.io.for_client().append(self.conversation.message.withheld());
         }

@@ -39,7 +39,7 @@ pub struct Broken {
 
 /// How far the breaking off has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Breaking {
+pub enum AbortProgress {
     /// Nobody asked for it.
     #[default]
     No,
@@ -53,7 +53,7 @@ pub enum Breaking {
     Owed(Broken),
 }
 
-impl Breaking {
+impl AbortProgress {
     /// Of a block that has failed already, and whose client knows.
     pub fn of_failed(told: bool, ran: Ran) -> Self {
         Self::Asked(Broken { told, times: 0, ran })
@@ -79,21 +79,21 @@ impl Session {
     /// Has the transaction that may write broken off; asked again, with more force.
     pub(in crate::client) fn break_off(&mut self) -> Result<(), End> {
         let mut broken = match self.maintenance.breaking {
-            Breaking::No => Broken { ran: self.conversation.transaction.history.ran(), ..Broken::default() },
-            Breaking::Asked(broken) | Breaking::Sent(broken) => Broken { times: broken.times + 1, ..broken },
-            Breaking::Untold(_) | Breaking::Owed(_) => return Ok(()),
+            AbortProgress::No => Broken { ran: self.conversation.transaction.history.ran(), ..Broken::default() },
+            AbortProgress::Asked(broken) | AbortProgress::Sent(broken) => Broken { times: broken.times + 1, ..broken },
+            AbortProgress::Untold(_) | AbortProgress::Owed(_) => return Ok(()),
         };
         if broken.times >= PATIENCE {
             if !std::mem::replace(&mut broken.told, true) {
                 self.gate_of_lease().count_cancelled();
             }
-            self.maintenance.breaking = Breaking::Asked(broken);
+            self.maintenance.breaking = AbortProgress::Asked(broken);
             return Err(errors::terminated(self.gate_of_lease().view().refusal_detail()).into());
         }
-        if let Breaking::Sent(_) = self.maintenance.breaking {
-            self.maintenance.breaking = Breaking::Sent(broken);
+        if let AbortProgress::Sent(_) = self.maintenance.breaking {
+            self.maintenance.breaking = AbortProgress::Sent(broken);
         } else {
-            self.maintenance.breaking = Breaking::Asked(broken);
+            self.maintenance.breaking = AbortProgress::Asked(broken);
             self.stop_what_runs();
         }
         self.break_off_if_quiet();
@@ -121,7 +121,7 @@ impl Session {
 
     /// Sends the statements that break the transaction off, once nothing is under way.
     pub(in crate::client) fn break_off_if_quiet(&mut self) {
-        let Breaking::Asked(broken) = self.maintenance.breaking else { return };
+        let AbortProgress::Asked(broken) = self.maintenance.breaking else { return };
         let quiet = self.conversation.replies.is_empty()
             && !self.io.requests.is_within_message()
             && !self.io.replies.is_within_message();
@@ -129,7 +129,7 @@ impl Session {
             return;
         }
         if !matches!(self.lease, Lease::Write { .. }) {
-            self.maintenance.breaking = Breaking::No;
+            self.maintenance.breaking = AbortProgress::No;
             return;
         }
         if self.conversation.batch.is_open() {
@@ -140,7 +140,7 @@ impl Session {
             self.ended_without_block(broken);
             return;
         }
-        self.maintenance.breaking = Breaking::Sent(broken);
+        self.maintenance.breaking = AbortProgress::Sent(broken);
         for text in [ROLLBACK, ARM] {
             self.send_query(text.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
         }
@@ -167,7 +167,7 @@ impl Session {
     fn ended_without_block(&mut self, broken: Broken) {
         // What has failed in a batch without having been told of is what this has made to fail.
         let owed = self.conversation.batch.skips() && !broken.told;
-        self.maintenance.breaking = if owed { Breaking::Owed(broken) } else { Breaking::No };
+        self.maintenance.breaking = if owed { AbortProgress::Owed(broken) } else { AbortProgress::No };
         if owed {
             self.gate_of_lease().count_cancelled();
         }
@@ -178,8 +178,8 @@ impl Session {
     /// The client goes on with a batch that has been broken off behind its back.
     #[cold]
     pub(in crate::client) fn tell_what_is_owed(&mut self) {
-        if let Breaking::Owed(broken) = self.maintenance.breaking {
-            self.maintenance.breaking = Breaking::No;
+        if let AbortProgress::Owed(broken) = self.maintenance.breaking {
+            self.maintenance.breaking = AbortProgress::No;
             let report = self.broken_off(broken.ran);
             report.write(self.io.for_client());
             self.count_refusal(report.message.as_bytes());
@@ -189,8 +189,8 @@ impl Session {
     /// The error for a COMMIT of what was broken off, if the client has not been told yet: in a failed block the server would
     /// answer with ROLLBACK, and nothing would tell the client that what it has written is lost.
     pub(in crate::client) fn take_unreported(&mut self) -> Option<Report> {
-        let Breaking::Untold(broken) = self.maintenance.breaking else { return None };
-        self.maintenance.breaking = Breaking::No;
+        let AbortProgress::Untold(broken) = self.maintenance.breaking else { return None };
+        self.maintenance.breaking = AbortProgress::No;
         Some(self.broken_off(broken.ran))
     }
 
@@ -206,11 +206,12 @@ impl Session {
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.
     pub(in crate::client) fn note_broken_off(&mut self) {
-        if matches!(self.maintenance.breaking, Breaking::Untold(_)) && self.conversation.status() == TxStatus::Idle {
+        if matches!(self.maintenance.breaking, AbortProgress::Untold(_)) && self.conversation.status() == TxStatus::Idle
+        {
             // The client has rolled it back itself.
-            self.maintenance.breaking = Breaking::No;
+            self.maintenance.breaking = AbortProgress::No;
         }
-        let Breaking::Sent(broken) = self.maintenance.breaking else { return };
+        let AbortProgress::Sent(broken) = self.maintenance.breaking else { return };
         if !self.conversation.replies.is_empty() {
             return;
         }
@@ -218,9 +219,9 @@ impl Session {
             self.gate_of_lease().count_cancelled();
         }
         self.maintenance.breaking = match broken.told {
-            true => Breaking::No,
-            false if self.conversation.batch.skips() => Breaking::Owed(broken),
-            false => Breaking::Untold(broken),
+            true => AbortProgress::No,
+            false if self.conversation.batch.skips() => AbortProgress::Owed(broken),
+            false => AbortProgress::Untold(broken),
         };
         self.settings.roll_back();
         self.me.write_capable.set(false);
@@ -239,13 +240,13 @@ impl Session {
     /// The gate's error in place of the one that the breaking off has raised; once.
     pub(in crate::client) fn take_broken_off(&mut self, code: &[u8]) -> Option<Report> {
         let ran = match self.maintenance.breaking {
-            Breaking::Asked(broken) if !broken.told && code == b"57014" => {
+            AbortProgress::Asked(broken) if !broken.told && code == b"57014" => {
                 self.gate_of_lease().count_cancelled();
-                self.maintenance.breaking = Breaking::Asked(Broken { told: true, ..broken });
+                self.maintenance.breaking = AbortProgress::Asked(Broken { told: true, ..broken });
                 broken.ran
             }
-            Breaking::Untold(broken) if code == b"25P02" => {
-                self.maintenance.breaking = Breaking::No;
+            AbortProgress::Untold(broken) if code == b"25P02" => {
+                self.maintenance.breaking = AbortProgress::No;
                 broken.ran
             }
             _ => return None,

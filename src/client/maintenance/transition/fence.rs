@@ -69,7 +69,7 @@ impl Session {
             && !self.conversation.batch.is_open()
             && !self.io.requests.is_within_message()
             && !self.io.replies.is_within_message()
-            && self.maintenance.breaking == abort_open_transaction::Breaking::No;
+            && self.maintenance.breaking == abort_open_transaction::AbortProgress::No;
         if !quiet
             || self.conversation.transaction.history.in_savepoint()
             || self.conversation.transaction.history.holds()
@@ -89,7 +89,7 @@ impl Session {
         if self.conversation.status() == TxStatus::Failed {
             // It will be rolled back whatever comes; the client has had its error.
             self.maintenance.breaking =
-                abort_open_transaction::Breaking::of_failed(true, self.conversation.transaction.history.ran());
+                abort_open_transaction::AbortProgress::of_failed(true, self.conversation.transaction.history.ran());
             self.break_off_if_quiet();
             return;
         }
@@ -151,8 +151,10 @@ impl Session {
         match self.conversation.transaction.fencing {
             Fencing::Asked | Fencing::Fenced if self.conversation.status() == TxStatus::Failed => {
                 self.conversation.transaction.fencing = Fencing::Written;
-                self.maintenance.breaking =
-                    abort_open_transaction::Breaking::of_failed(false, self.conversation.transaction.history.ran());
+                self.maintenance.breaking = abort_open_transaction::AbortProgress::of_failed(
+                    false,
+                    self.conversation.transaction.history.ran(),
+                );
             }
             // The server has reported its new default, where it reports it at all.
             Fencing::Fenced if self.conversation.status() == TxStatus::Block => self.fenced(),
@@ -244,7 +246,7 @@ impl Session {
         let conversation = &self.conversation;
         let busy = conversation.status() == TxStatus::Block
             && !conversation.replies.is_empty()
-            && self.maintenance.breaking == abort_open_transaction::Breaking::No;
+            && self.maintenance.breaking == abort_open_transaction::AbortProgress::No;
         busy && conversation.transaction.history.is_read_only_for_good()
             && !conversation.transaction.history.holds()
             && !conversation.in_copy()
@@ -267,7 +269,7 @@ impl Session {
             && !conversation.batch.skips()
             && conversation.names.is_plain()
             && !self.io.requests.is_within_message()
-            && self.maintenance.breaking == abort_open_transaction::Breaking::No
+            && self.maintenance.breaking == abort_open_transaction::AbortProgress::No
             && conversation.replies.iter().all(harmless)
     }
 

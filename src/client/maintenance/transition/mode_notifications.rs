@@ -10,7 +10,7 @@ use crate::protocol::{Report, backend};
 
 impl Session {
     /// Tells the client of the mode, as far as that is news. Only between two messages of the server's.
-    pub(in crate::client) fn tell_mode(&mut self) {
+    pub(in crate::client) fn notify_mode(&mut self) {
         if let Some(report) = self.maintenance.notice.take() {
             report.write(self.io.for_client());
         }
@@ -42,7 +42,7 @@ impl Session {
         self.maintenance.notify_pending |= busy;
         self.maintenance.notice = report;
         if !busy {
-            self.tell_mode();
+            self.notify_mode();
         }
     }
 }

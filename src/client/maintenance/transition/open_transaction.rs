@@ -3,16 +3,16 @@
 
 use crate::client::maintenance::check::with_hold_cursor::Declared;
 use crate::client::maintenance::check::write_check::Doubt;
-use crate::client::maintenance::read_only_block::Around;
+use crate::client::maintenance::read_only_block::EnclosingBlock;
 use crate::client::maintenance::transition::closing::Closing;
 use crate::client::maintenance::transition::fence::Fencing;
-use crate::client::maintenance::transition::transaction_history::Past;
+use crate::client::maintenance::transition::transaction_history::TransactionHistory;
 
 /// See the module.
 #[derive(Default)]
 pub(in crate::client) struct OpenTransaction {
     /// What ran in it.
-    pub(in crate::client) history: Past,
+    pub(in crate::client) history: TransactionHistory,
     /// Whether it may still write, with the gate closing.
     pub(in crate::client::maintenance) fencing: Fencing,
     /// Whether the gate closes while the session may write.
@@ -26,7 +26,7 @@ pub(in crate::client) struct OpenTransaction {
     stale: bool,
     effects: Effects,
     /// What its batch has been put into.
-    pub(in crate::client::maintenance) around: Around,
+    pub(in crate::client::maintenance) enclosing_block: EnclosingBlock,
     /// A cursor WITH HOLD was declared in the batch: nothing follows before its declaration is known.
     declares: bool,
 }
@@ -143,18 +143,18 @@ impl OpenTransaction {
     /// Whether its batch, which began outside of a block, is in one of ours.
     #[inline]
     pub(in crate::client) fn is_in_our_block(&self) -> bool {
-        self.around == Around::Ours
+        self.enclosing_block == EnclosingBlock::ReadOnlyWrapper
     }
 
     /// Whether its batch is in no block, neither ours nor one that the batch itself has opened.
     #[inline]
     pub(in crate::client) fn is_in_no_block(&self) -> bool {
-        self.around == Around::Nothing
+        self.enclosing_block == EnclosingBlock::None
     }
 
     /// The batch is over. Gives whether it was in a block of ours.
     pub(in crate::client) fn leave_our_block(&mut self) -> bool {
-        std::mem::take(&mut self.around) == Around::Ours
+        std::mem::take(&mut self.enclosing_block) == EnclosingBlock::ReadOnlyWrapper
     }
 
     /// A cursor WITH HOLD is declared in the batch.

@@ -124,7 +124,7 @@ struct Snapshot {
 }
 
 /// See the module.
-pub struct Past {
+pub struct TransactionHistory {
     /// The message that began the block, while nothing ran in it that could not run again in another one.
     begun: Option<Rc<Cached>>,
     /// What set it up since.
@@ -143,7 +143,7 @@ pub struct Past {
     next: Next,
 }
 
-impl Default for Past {
+impl Default for TransactionHistory {
     fn default() -> Self {
         Self {
             begun: None,
@@ -161,7 +161,7 @@ impl Default for Past {
     }
 }
 
-impl Past {
+impl TransactionHistory {
     /// The transaction is over; if anything of the next one is `under_way` already, it is not known what.
     #[inline]
     pub fn end(&mut self, under_way: bool) {
@@ -505,9 +505,9 @@ mod tests {
     use crate::sql::cache::verdicts::VerdictCache;
     use crate::sql::{Analyzer, LexContext};
 
-    fn after(texts: &[&str]) -> Past {
+    fn after(texts: &[&str]) -> TransactionHistory {
         let mut cache = VerdictCache::new(Analyzer::default(), 1 << 20);
-        let mut past = Past::default();
+        let mut past = TransactionHistory::default();
         for text in texts {
             let cached = cache.get_or_analyze(text.as_bytes(), LexContext::default());
             past.sends(&cached);
