@@ -5,9 +5,10 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo demo-fleet test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt
+.PHONY: help ci demo demo-fleet demo-upgrade conformance-migrate test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt
 
 help:
+	@echo 'make demo-upgrade  15 to 18 and back under load, and the pause that it took'
 	@echo 'make demo   a primary, a replica, pgsluice and live clients: watch a maintenance (half a minute)'
 	@echo 'make demo-fleet  three pgsluice that are one fleet through etcd, under clients: members killed and stopped (a minute)'
 	@echo 'make test   all tests, against real PostgreSQL servers; some against PostgreSQL 18 too, which npm fetches once'
@@ -67,6 +68,11 @@ etcd:
 postgres:
 	@fixtures/get-postgres
 
+# A major upgrade, 15 to 18 and back, by logical replication and REROUTE while clients write and read: the pause is told.
+demo-upgrade: postgres
+	@echo 'Building pgsluice and the upgrade: some minutes the first time. The upgrade itself takes half a minute.'
+	@$(CARGO) test --locked --quiet --test migrate -- --nocapture
+
 # Both programs in one build, by a profile that compiles quickly.
 demo: postgres
 	@echo 'Building pgsluice and the demo: two to three minutes on two cores the first time, seconds after that.'
@@ -114,6 +120,11 @@ conformance-limits: postgres build
 conformance-soak: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_SOAK_SECONDS=$${PGSLUICE_TEST_SOAK_SECONDS:-1800} \
 		$(CARGO) test --locked --test soak -- --nocapture
+
+# The same upgrade with a million rows, through the release binary.
+conformance-migrate: postgres build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_MIGRATE_ROWS=$${PGSLUICE_TEST_MIGRATE_ROWS:-1000000} \
+		$(CARGO) test --locked --test migrate -- --nocapture
 
 # Faults of servers and of networks, one after the other; figures go to docs/FAULTS.md. PGSLUICE_TEST_FAULT=WORD: only those.
 conformance-faults: postgres build

@@ -73,6 +73,11 @@ enum Source {
 }
 
 impl Gate {
+    /// Nobody has looked at its servers for it meanwhile: what holds now is found out again.
+    pub(super) fn forget_found(&self, now: Timestamp) {
+        drop(self.set_automatic(Source::Servers, None, now));
+    }
+
     /// Puts a finding into force, or takes the last one back. Gives what was before and what is shown now, if that is news.
     fn set_automatic(
         &self,

@@ -202,6 +202,9 @@ impl World {
                 before.set_former_names(former);
             }
         }
+        if gate.name_count() == 0 {
+            gate.forget_found(self.now());
+        }
         map.attach(name, &gate, origin);
         let told = self.bring_mode(&gate, name, before.as_ref(), kept, merged);
         if let Some(before) = before.filter(|before| before.name_count() == 0) {

@@ -461,6 +461,7 @@ impl Running {
         config.keep_fixed(&self.base);
         let base = config.clone();
         let led = reroute::names::lead(&mut config, &reroutes);
+        let (reroutes, done) = reroute::names::still_needed(&config, &led, reroutes);
         let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
         next.led = led;
         self.base = base;
@@ -473,12 +474,13 @@ impl Running {
         let moved: Vec<_> = self.clusters.iter().filter(|one| elsewhere(*one)).map(|(name, _)| name.as_str()).collect();
         self.hub.databases.forget_same_servers(&moved);
         self.hub.total.set(crate::shared::database::limit_of(next.config.pooling.max_server_connections));
-        let mut told = self.hub.gates.sync(&names);
+        let mut told = self.hub.gates.reroute(reroutes, &names);
         self.hub.log_level.set(next.config.log.log_level);
         self.hub.log_level.reopen();
         self.hub.put_setup(next);
         self.hub.webhooks.apply(&self.hub.setup.load().config.webhooks);
         self.apply_clusters().map_err(|error| error.to_string())?;
+        told.extend(reroute::forget(&self.hub, done));
         self.hub.databases.note_userlist(&self.hub.setup.load().userlist);
         let hub = self.hub.clone();
         tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });

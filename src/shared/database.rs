@@ -170,7 +170,7 @@ impl Database {
         let _waits: Vec<_> = names.iter().map(|name| name.catalog.wait_for()).collect();
         names.iter().for_each(|name| name.catalog.alter());
         drop(hub);
-        self.catalog.answered(patience).await;
+        self.catalog.answered_unless_open(patience, &self.gate).await;
     }
 
     /// Waits until there has been a first reading of the catalog for its sessions, but not for ever. It comes before those that

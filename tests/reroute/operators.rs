@@ -1,6 +1,7 @@
 //! On which side an operator works is the operator's choice.
 
 use pgsluice_fixtures::raw::message;
+use pgsluice_fixtures::{Login, Raw};
 
 use crate::stand::{LONG, Stand, fine, query, rows, site, sqlstate, written};
 
@@ -78,4 +79,22 @@ fn operators_stay_where_they_are_and_reach_both_sides_while_clients_are_led_else
     assert_eq!(site(&mut after), "b.app2");
     assert_eq!(fine(&mut stand.connect("app"), "SELECT migrated FROM site").len(), 1);
     assert_eq!(written(stand.b.primary(), "app2"), ["operator"]);
+}
+
+#[test]
+fn programs_choose_by_their_start_up_packet() {
+    let stand = Stand::new();
+    let login = |user: &str| Login::new(user, "app");
+    let options = "-c work_mem=3MB -c pgsluice.cluster=b";
+    for login in [login("dba").parameter("options", options), login("dba").parameter("pgsluice.cluster", "b")] {
+        let mut dba = Raw::connect(&stand.proxy.tcp(), &login).expect("an operator");
+        assert_eq!(site(&mut dba), "b");
+        assert_eq!(fine(&mut dba, "SHOW pgsluice.cluster").concat(), ["b"]);
+    }
+    let mut dba = Raw::connect(&stand.proxy.tcp(), &login("dba").parameter("options", options)).expect("an operator");
+    assert_eq!(fine(&mut dba, "SHOW work_mem").concat(), ["3MB"]);
+    for (user, cluster, code) in [("app", "b", "42501"), ("dba", "nosuch", "42704")] {
+        let refused = Raw::connect(&stand.proxy.tcp(), &login(user).parameter("pgsluice.cluster", cluster));
+        assert_eq!(refused.expect_err("it is refused").sqlstate(), Some(code), "{user} {cluster}");
+    }
 }

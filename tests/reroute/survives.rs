@@ -56,6 +56,33 @@ fn it_survives_a_reload_and_one_without_its_cluster_is_refused() {
 }
 
 #[test]
+fn a_reroute_that_the_configuration_has_made_its_own_is_forgotten() {
+    let mut stand = Stand::new();
+    stand.console("REROUTE app TO b WITH (writes allow)");
+    let mut client = stand.connect("app");
+    assert_eq!(site(&mut client), "b");
+    let own = |name: &str| format!("[databases.{name}]\ncluster = \"a\"");
+    let there = |name: &str| format!("[databases.{name}]\ncluster = \"b\"");
+    let changed =
+        ["app", "alias"].iter().fold(stand.config.clone(), |text, name| text.replace(&own(name), &there(name)));
+    stand.proxy.reconfigure(&changed).expect("a configuration");
+    stand.console("RELOAD");
+    assert_eq!(site(&mut client), "b");
+    assert!(stand.console("SHOW REROUTES").is_empty());
+    stand.proxy.kill_9();
+    stand.proxy.start_again().expect("it starts");
+    let mut client = stand.connect("app");
+    assert_eq!(site(&mut client), "b");
+    stand.wait_for_servers();
+    // The way is free in the other direction.
+    stand.console("REROUTE app TO a WITH (writes allow)");
+    assert_eq!(site(&mut client), "a");
+    stand.console("REROUTE app BACK");
+    fine(&mut client, "INSERT INTO w(who) VALUES ('there')");
+    assert_eq!(written(stand.b.primary(), "app"), ["there"]);
+}
+
+#[test]
 fn a_persons_gate_and_a_reroute_do_not_undo_each_other_over_restarts() {
     let mut stand = Stand::new();
     stand.console("MAINTENANCE ON app WITH (message 'hours')");

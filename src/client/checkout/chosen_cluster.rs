@@ -9,7 +9,8 @@ use super::PoolCache;
 use crate::client::Session;
 use crate::client::errors;
 use crate::gate::ServerDatabase;
-use crate::protocol::Report;
+use crate::protocol::{Report, Severity};
+use crate::shared::Hub;
 use crate::shared::database::DatabaseSetup;
 use crate::sql::{Own, SessionEffect, Statement};
 
@@ -64,6 +65,25 @@ fn wanted(statement: &Statement, text: &[u8]) -> Result<Wanted, Report> {
     })
 }
 
+/// Whether a start-up packet may ask for that cluster.
+///
+/// # Errors
+/// FATAL 42501: it is no operator's. FATAL 42704: there is no such cluster.
+pub(in crate::client) fn may_choose_cluster(hub: &Hub, operator: bool, name: Option<&str>) -> Result<(), Report> {
+    let Some(name) = name else { return Ok(()) };
+    let refusal = match hub.databases.cluster(name) {
+        _ if !operator => denied(),
+        None => errors::no_such_cluster(name),
+        Some(_) => return Ok(()),
+    };
+    Err(Report { severity: Severity::Fatal, ..refusal })
+}
+
+fn denied() -> Report {
+    let report = errors::parameter_not_permitted(Own::Cluster.name());
+    report.with_detail(Some("Only operators choose a cluster.".to_owned()))
+}
+
 impl PoolCache {
     /// What an operator has chosen.
     fn chosen(&self) -> Option<&Arc<DatabaseSetup>> {
@@ -116,8 +136,7 @@ impl Session {
     /// 42501: it is no operator's session. 42704: there is no such cluster.
     pub(in crate::client) fn choose_cluster(&mut self, name: Option<&str>) -> Result<(), Report> {
         if !self.me.operator {
-            let report = errors::parameter_not_permitted(Own::Cluster.name());
-            return Err(report.with_detail(Some("Only operators choose a cluster.".to_owned())));
+            return Err(denied());
         }
         let setup = name.map(|name| self.setup_on(name)).transpose()?;
         let to = setup.clone().unwrap_or_else(|| self.db.setup());

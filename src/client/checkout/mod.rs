@@ -3,7 +3,7 @@
 pub(in crate::client) mod abandoned;
 pub(in crate::client) mod acquire;
 pub(in crate::client) mod backend_pid;
-mod chosen_cluster;
+pub(in crate::client) mod chosen_cluster;
 pub(in crate::client) mod lease;
 mod operators_server;
 pub(in crate::client) mod server_changed;

@@ -12,6 +12,7 @@ use super::startup_parameters::Wanted;
 use super::{Account, SessionPolicy};
 use crate::client::checkout::Checkout;
 use crate::client::checkout::backend_pid::{Identity, find_home};
+use crate::client::checkout::chosen_cluster::may_choose_cluster;
 use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::errors;
 use crate::client::replication::Replication;
@@ -146,6 +147,8 @@ struct Prepared {
     vars: Vars,
     defaults: Defaults,
     startup: Vec<(String, String)>,
+    /// The cluster that an operator wants to work on.
+    cluster: Option<String>,
     read_only: ReadOnly,
     told: Told,
     told_closed: bool,
@@ -157,7 +160,7 @@ impl Prepared {
     fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
         // Without memory of its own where it is empty.
         let startup_parameters = if self.startup.is_empty() { Arc::default() } else { self.startup.into() };
-        let session = Box::new(Session {
+        let mut session = Box::new(Session {
             core: core.clone(),
             me: self.me,
             db: self.db,
@@ -177,6 +180,8 @@ impl Prepared {
             maintenance: Maintenance::new(self.told_closed),
         });
         session.note_idle_limit();
+        // Whether there is such a cluster, and who may choose, has been asked.
+        let _ = self.cluster.map(|name| session.choose_cluster(Some(&name)));
         session
     }
 }
@@ -260,7 +265,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let entering = introduce(core, guest, &db, operator, named.clone().unwrap_or_default())?;
     if !operator && db.gate.state().mode.reports_read_only() {
         // Whether a log-in at a server would write is known with the catalog.
-        Box::pin(db.catalog.answered(CATALOG_PATIENCE)).await;
+        db.await_catalog(CATALOG_PATIENCE).await;
     }
     let welcome = match db.welcome(&guest.user) {
         Some(welcome) => welcome,
@@ -269,6 +274,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     if let Some(name) = wanted.unlisted.iter().find(|name| is_ours(name.as_bytes())) {
         return Err(Report { severity: Severity::Fatal, ..refused_setting(name) });
     }
+    may_choose_cluster(&core.hub, operator, wanted.cluster.as_deref())?;
     // Where nothing is asked for, what others were told may serve.
     let (asked, resolved) = match wanted.parameters.is_empty() {
         true => (None, None),
@@ -318,6 +324,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
         vars,
         defaults,
         startup,
+        cluster: wanted.cluster,
         read_only,
         told,
         told_closed,

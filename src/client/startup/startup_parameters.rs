@@ -1,6 +1,7 @@
 //! Settings that a start-up packet asks for: what of them a server is asked to take, as the client wrote it.
 
 use crate::protocol::startup_packet::Start;
+use crate::sql::Own;
 
 /// Settings that only count while a connection is opened, and load code: a connection that others use too cannot honour
 /// them, and one that is opened to try a start-up packet must not run what they name.
@@ -17,6 +18,8 @@ pub struct Wanted {
     pub read_only: Option<bool>,
     /// Names that the server does not list among its settings: custom ones and `role`.
     pub unlisted: Vec<String>,
+    /// `pgsluice.cluster`: on which cluster an operator works. No server is told.
+    pub cluster: Option<String>,
     /// Whether `client_encoding` is asked for.
     pub encoding: bool,
 }
@@ -37,6 +40,10 @@ impl Wanted {
                         dropped = true;
                         continue;
                     }
+                    Some((name, value)) if is_cluster(name) => {
+                        (wanted.cluster, dropped) = (Some(value.clone()), true);
+                        continue;
+                    }
                     Some((name, value)) => wanted.note(name, value),
                     None => {}
                 }
@@ -51,6 +58,7 @@ impl Wanted {
             match name.as_str() {
                 "user" | "database" | "options" | "replication" => {}
                 name if name.starts_with("_pq_.") || drops(name) => {}
+                name if is_cluster(name) => wanted.cluster = Some(value.clone()),
                 "application_name" => wanted.application_name = Some(value.clone()),
                 name => {
                     wanted.note(name, value);
@@ -72,6 +80,10 @@ impl Wanted {
             _ => {}
         }
     }
+}
+
+fn is_cluster(name: &str) -> bool {
+    Own::of(name.as_bytes()) == Some(Own::Cluster)
 }
 
 /// One option, and the words it was written in.

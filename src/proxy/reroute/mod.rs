@@ -330,6 +330,23 @@ pub async fn put_in_force(hub: &Arc<Hub>, reroutes: Vec<Reroute>) -> Result<Vec<
     told.await.map_err(stopping)
 }
 
+/// The configuration says now what these reroutes said; tells so.
+pub(super) fn forget(hub: &Arc<Hub>, done: Vec<Reroute>) -> Vec<String> {
+    hub.gates.open_copies();
+    if !done.is_empty() {
+        let hub = hub.clone();
+        tokio::spawn(async move {
+            // If it cannot be saved, the next start finds the same.
+            if let Err(error) = hub.gates.save_reroutes(hub.gates.reroutes()).await {
+                tracing::warn!(event = "state_not_saved", "{error}");
+            }
+        });
+    }
+    done.iter()
+        .map(|one| format!("the configuration leads to {} by itself: its reroute is forgotten", one.to))
+        .collect()
+}
+
 /// Whether the database is there, and can be written to if that is wanted.
 async fn is_there(hub: &Arc<Hub>, cluster: &Arc<Cluster>, to: &ServerDatabase, writable: bool) -> Result<(), Report> {
     let Some((_, tls)) = hub.databases.cluster(&to.cluster) else { return Ok(()) };

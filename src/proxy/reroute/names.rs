@@ -49,6 +49,17 @@ pub fn lead(config: &mut Config, reroutes: &[Reroute]) -> Led {
     led
 }
 
+/// The reroutes that are needed still, and those that the configuration has made its own: it leads a name where clients were led to,
+/// and none to what they were led away from.
+pub fn still_needed(config: &Config, led: &Led, reroutes: Vec<Reroute>) -> (Vec<Reroute>, Vec<Reroute>) {
+    let leads_there = |to: &ServerDatabase| {
+        let own = config.databases.iter().filter(|(name, _)| *name != "*" && !led.contains_key(*name));
+        own.map(|(name, settings)| place(name, settings)).any(|place| place == *to)
+    };
+    let is_followed = |one: &Reroute| led.values().any(|from| one.from.contains(from));
+    reroutes.into_iter().partition(|one| is_followed(one) || !leads_there(&one.to))
+}
+
 /// Why a configuration cannot be taken over: clients are led to a cluster that it does not have.
 ///
 /// # Errors
@@ -101,6 +112,21 @@ mod tests {
         );
         assert_eq!(led.keys().collect::<Vec<_>>(), ["alias", "app"]);
         assert_eq!(led["alias"].to_string(), "a.app");
+    }
+
+    #[test]
+    fn a_reroute_that_the_configuration_has_made_its_own_is_forgotten() {
+        let reroutes = || vec![reroute("a.app", "b.app")];
+        let needed = |databases: &str| {
+            let mut here = config(databases);
+            let led = lead(&mut here, &reroutes());
+            still_needed(&here, &led, reroutes()).0.len()
+        };
+        assert_eq!(needed("[databases.app]\ncluster = 'a'\n"), 1);
+        assert_eq!(needed("[databases.app]\ncluster = 'b'\n"), 0);
+        assert_eq!(needed("[databases.other]\ncluster = 'a'\n"), 1, "the database may come back");
+        let both = "[databases.app]\ncluster = 'b'\n[databases.old]\ncluster = 'a'\ndbname = 'app'\n";
+        assert_eq!(needed(both), 1);
     }
 
     #[test]

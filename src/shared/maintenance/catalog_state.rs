@@ -9,7 +9,11 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Mutex, Notify};
 
 use super::catalog_changes::CatalogChanges;
+use crate::gate::CurrentGate;
 use crate::sql::hidden_writers::{Leavings, Routing, Unseen};
+
+/// Between two looks whether a gate has opened.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How far the catalog of a database is known.
 #[derive(Debug)]
@@ -178,6 +182,21 @@ impl Catalog {
         };
         // Boxed: sessions, which hardly ever wait for this, have no room for it.
         let _ = Box::pin(tokio::time::timeout(patience, waits)).await;
+    }
+}
+
+impl Catalog {
+    /// As [`Self::answered`], but once the gate is open nobody depends on it, and nobody may be reading it any more.
+    pub async fn answered_unless_open(&self, patience: Duration, gate: &CurrentGate) {
+        let opens = async {
+            while gate.state().mode.reports_read_only() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = self.answered(patience) => {}
+            () = opens => {}
+        }
     }
 }
 
