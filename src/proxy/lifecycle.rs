@@ -499,9 +499,7 @@ impl Running {
         next.led = reroute::names::lead(&mut next.config, &reroutes);
         let mut told = self.hub.gates.reroute(reroutes, &all_named(&next.config));
         self.hub.put_setup(next);
-        if let Err(error) = self.apply_clusters() {
-            told.push(error.to_string());
-        }
+        told.extend(self.apply_clusters().err().map(|error| error.to_string()));
         self.hub.gates.open_copies();
         tokio::spawn(reroute::tell(self.hub.clone()));
         told
