@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -25,6 +25,9 @@ pub const MOVER: &str = "pgsluice switchover";
 
 /// Longest message that a server may send before it is ready (bytes).
 pub(super) const LONGEST: usize = 64 * 1024;
+
+/// How long room is waited for on a server that has none.
+const FULL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who logs in where, and how.
 pub struct Login {
@@ -140,6 +143,13 @@ impl LoginError {
             }
             _ => false,
         }
+    }
+
+    /// Until when an attempt that began then is worth another one, for who may wait until `deadline` and has no other connection that may
+    /// come free. A server that has no room left for the role has some again in a moment, or not for long.
+    pub fn worth_trying_until(&self, began: Instant, deadline: Instant) -> Instant {
+        let full = matches!(self, Self::Refused(body) if ErrorFields::new(body).code() == b"53300");
+        if full { deadline.min(began + FULL_PATIENCE) } else { deadline }
     }
 
     /// Whether it will be the same until somebody changes something: a wrong password, no such database, no TLS.

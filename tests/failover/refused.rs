@@ -167,3 +167,20 @@ fn a_server_without_room_serves_who_holds_connections_and_tells_the_others() {
     drop(hoard);
     wait::until_ok(LONG, "room again", || Raw::connect(&stand.proxy.tcp(), &Login::new("late", "app")).map(drop));
 }
+
+#[test]
+fn a_role_that_holds_no_connection_is_told_at_once_that_the_server_is_full() {
+    let stand = Stand::new("");
+    let mut hoard = Vec::new();
+    while let Ok(raw) = Raw::connect(&stand.cluster.primary().tcp(), &Login::new("stmt", "postgres")) {
+        hoard.push(raw);
+    }
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        let refused = Raw::connect(&stand.proxy.tcp(), &Login::new("late", "app")).expect_err("a refusal");
+        assert_eq!(refused.sqlstate(), Some("53300"), "{refused}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+    drop(hoard);
+    wait::until_ok(LONG, "room again", || Raw::connect(&stand.proxy.tcp(), &Login::new("late", "app")).map(drop));
+}

@@ -100,7 +100,7 @@ impl Session {
             }
             return Ok(self.poison(header, cached, at, report));
         }
-        self.prove_open_batch();
+        self.prove_ahead_of(&cached.analysis.statements);
         if self.try_cursor(header, &cached) {
             return Ok(Handled::Done);
         }
@@ -137,7 +137,7 @@ impl Session {
         at: usize,
         report: Report,
     ) -> Handled {
-        self.prove_open_batch();
+        self.prove_ahead_of(&cached.analysis.statements);
         let (before, rest) = cached.analysis.statements.split_at(at);
         let Some(statement) = rest.first() else { return Handled::Done };
         let start = statement.span.start as usize;

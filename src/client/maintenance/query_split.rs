@@ -227,7 +227,8 @@ impl Session {
     /// Cuts a query for the lease that there is.
     pub(in crate::client) fn divide(&self, text: &[u8], statements: &[Statement]) -> VecDeque<Part> {
         let status = self.conversation.status();
-        let open = (status != TxStatus::Idle).then_some(self.conversation.transaction.doubt);
+        let open = status != TxStatus::Idle || self.makes_block_of_batch(statements);
+        let open = open.then_some(self.conversation.transaction.doubt);
         let tries = |one: &Statement| self.trial_of(one, text, statements);
         divide(text, statements, open, status == TxStatus::Failed, self.must_prove(), &tries)
     }

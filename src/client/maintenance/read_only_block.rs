@@ -14,7 +14,7 @@ use crate::protocol::frame::Header;
 use crate::protocol::{TxStatus, frontend};
 use crate::shared::Statement as Prepared;
 use crate::sql::own_statements::transaction::{BEGIN_READ_ONLY, COMMIT};
-use crate::sql::{TransactionModes, TransactionVerb};
+use crate::sql::{Kind, Statement, TransactionModes, TransactionVerb};
 
 /// Name of the statements and portals that are put around a batch.
 pub(in crate::client) const WRAPPER: &[u8] = b"pgsluice_wrapper";
@@ -29,6 +29,36 @@ pub(in crate::client) enum EnclosingBlock {
     ReadOnlyWrapper,
     /// A block that the client has opened.
     ClientBlock,
+}
+
+/// What a simple query says of its transaction before it takes a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SnapshotChoice {
+    /// Nothing.
+    None,
+    /// It begins a block.
+    Block,
+    /// It says how the transaction is to be, and does nothing else.
+    Alone,
+}
+
+/// See [`SnapshotChoice`]. PostgreSQL takes no snapshot for what is looked past here.
+fn snapshot_choice(statements: &[Statement]) -> SnapshotChoice {
+    let mut chooses = false;
+    for one in statements {
+        match &one.kind {
+            Kind::Transaction(TransactionVerb::Begin(_)) => return SnapshotChoice::Block,
+            Kind::Transaction(TransactionVerb::SetTransaction { .. }) => chooses = true,
+            Kind::Session if one.tag == "SET" && !one.contained => {
+                // It is the transaction's own, and has no effect on the session.
+                chooses |= one.effects.is_empty();
+            }
+            Kind::Utility if one.tag == "SHOW" => {}
+            Kind::Read if matches!(one.tag, "FETCH" | "MOVE") => {}
+            _ => return SnapshotChoice::None,
+        }
+    }
+    if chooses { SnapshotChoice::Alone } else { SnapshotChoice::None }
 }
 
 impl Session {
@@ -54,11 +84,39 @@ impl Session {
         !self.conversation.replies.is_empty()
     }
 
-    /// A simple query or a function call ends a batch as a Sync does: what stands before it is proved first.
+    /// A function call ends a batch as a Sync does: what stands before it is proved first.
     pub(in crate::client) fn prove_open_batch(&mut self) {
         if self.conversation.batch.is_open() {
             self.prove_batch();
         }
+    }
+
+    /// So does a simple query, unless it makes a block of the batch's transaction, which is proved at its COMMIT.
+    pub(in crate::client) fn prove_ahead_of(&mut self, statements: &[Statement]) {
+        if !self.makes_block_of_batch(statements) {
+            self.prove_open_batch();
+        }
+    }
+
+    /// Whether a simple query makes a block of the transaction that a batch has begun.
+    pub(in crate::client) fn makes_block_of_batch(&self, statements: &[Statement]) -> bool {
+        self.conversation.batch.is_open()
+            && self.is_outside_blocks()
+            && snapshot_choice(statements) == SnapshotChoice::Block
+    }
+
+    /// Whether a simple query has to come ahead of the question about the batch before it, since that takes a snapshot. Then the
+    /// batch is ended first. True: its end is awaited.
+    pub(in crate::client) fn awaits_end_of_batch(&mut self, statements: &[Statement]) -> bool {
+        let asks = self.conversation.batch.is_open()
+            && self.conversation.transaction.doubt.is_any()
+            && self.lease.in_maintenance()
+            && self.must_prove();
+        let ends = asks && self.is_outside_blocks() && snapshot_choice(statements) == SnapshotChoice::Alone;
+        if ends {
+            self.end_batch_ahead();
+        }
+        ends
     }
 
     /// Ends the batch with a Sync of our own.
@@ -73,8 +131,10 @@ impl Session {
 
     /// The question ahead of a Sync, which commits the transaction if it is one of its own.
     pub(in crate::client) fn prove_batch(&mut self) {
-        let proves = self.must_prove();
-        if proves && self.conversation.status() == TxStatus::Idle && self.conversation.transaction.doubt.is_any() {
+        // A block of the client's goes on, and may still choose its isolation level.
+        let transaction = &self.conversation.transaction;
+        let ends = self.conversation.status() == TxStatus::Idle && transaction.around != Around::Clients;
+        if ends && transaction.doubt.is_any() && self.must_prove() {
             self.prove_in_batch(None);
         }
     }

@@ -163,6 +163,9 @@ impl Session {
             self.note_unread_copy(&cached);
             return Ok(Handled::Done);
         }
+        if self.awaits_end_of_batch(&cached.analysis.statements) {
+            return Ok(Handled::Later);
+        }
         self.settings.forget_read();
         if self.keeps_defaults(header, &cached) {
             return Ok(Handled::Done);

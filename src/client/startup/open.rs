@@ -455,8 +455,8 @@ pub(in crate::client) async fn until_turn<T>(cluster: &Cluster, work: impl Futur
 
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
 async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
-    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
-    let mut avoid = Avoid::default();
+    let (began, mut avoid) = (Instant::now(), Avoid::default());
+    let deadline = began + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {
         if tokio::time::timeout_at(deadline.into(), db.until_resumed()).await.is_err() {
             return Err(errors::query_wait_timeout());
@@ -496,11 +496,10 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
                     }
                 }
                 Some(Err(AcquireError::Login(error))) if error.is_transient() => {
-                    if Instant::now() + RETRY >= deadline {
+                    if Instant::now() + RETRY >= error.worth_trying_until(began, deadline) {
                         return Err(fatal(&AcquireError::Login(error)));
                     }
-                    let mut turns = cluster.turns();
-                    let _ = tokio::time::timeout(RETRY, turns.changed()).await;
+                    let _ = tokio::time::timeout(RETRY, cluster.turns().changed()).await;
                     continue;
                 }
                 Some(Err(error)) => return Err(fatal(&error)),
@@ -519,36 +518,37 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
         if someone(&cluster, avoid).is_none() {
             avoid = Avoid::default();
         }
-        let mut changes = cluster.changes();
-        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+        let _ = tokio::time::timeout(RETRY, cluster.changes().changed()).await;
     }
 }
 
 /// Has a server read the settings.
 async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wanted) -> Result<Arc<Resolved>, Report> {
-    let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
+    let began = Instant::now();
+    let deadline = began + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {
         let cluster = db.setup().cluster.clone();
         let at = someone(&cluster, Avoid::default());
+        let mut until = deadline;
         let refusal = match at.and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
             Some(pool) => {
                 let resolved = crate::client::state::reset_defaults::resolve(core, db, &pool, wanted, deadline);
                 match until_turn(&cluster, resolved).await {
                     None => continue,
                     Some(Ok(resolved)) => return Ok(resolved),
-                    Some(Err(error)) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
-                        fatal(&error)
+                    Some(Err(AcquireError::Login(error))) if error.is_transient() => {
+                        until = error.worth_trying_until(began, deadline);
+                        fatal(&AcquireError::Login(error))
                     }
                     Some(Err(error)) => return Err(fatal(&error)),
                 }
             }
             None => errors::no_server(Severity::Fatal),
         };
-        if Instant::now() + RETRY >= deadline {
+        if Instant::now() + RETRY >= until {
             return Err(refusal);
         }
-        let mut changes = cluster.changes();
-        let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+        let _ = tokio::time::timeout(RETRY, cluster.changes().changed()).await;
     }
 }
 

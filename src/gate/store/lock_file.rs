@@ -1,13 +1,19 @@
 //! The lock beside the state file: one process at a time uses that. Its file is never replaced, so it also remembers that a
-//! state has been saved: if state and backup are gone then, they were lost, and this is no first start.
+//! state has been saved: if state and backup are gone then, they were lost, and this is no first start. And it remembers that
+//! epochs have been used which could not be saved. That is written over what is there, for which a full disk has room.
 
 use crate::gate::error::GateError;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// What stands in the file once a state has been saved, for people who look into it.
 const SAVED: &[u8] = b"A state has been saved beside this file. If it is gone, every database starts read-only.\n";
+
+/// The same, as long, where epochs have been used since that could not be saved.
+const UNSAVED: &[u8] =
+    b"A state was in force that could not be saved: the epochs of the next start begin above it.  \n";
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -17,7 +23,7 @@ impl LockFile {
     /// Locks that file; `state_file` is what it stands for.
     pub(in crate::gate) fn lock(name: &Path, state_file: &Path) -> Result<LockFile, GateError> {
         let failed = |e: io::Error| GateError::StateFile(format!("\"{}\": {e}", name.display()));
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(failed)?;
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(name).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(LockFile(file)),
             Err(TryLockError::WouldBlock) => Err(GateError::StateFileInUse(state_file.display().to_string())),
@@ -41,9 +47,22 @@ impl LockFile {
         }
     }
 
+    /// Whether epochs have been used since a state was saved.
+    pub(in crate::gate) fn remembers_unsaved_epochs(&self) -> bool {
+        let mut first = [0; UNSAVED.len()];
+        self.0.read_exact_at(&mut first, 0).is_ok() && first == *UNSAVED
+    }
+
+    /// Epochs are used that could not be saved.
+    pub(in crate::gate) fn remember_unsaved_epochs(&self) -> io::Result<()> {
+        self.0.write_all_at(UNSAVED, 0)?;
+        self.0.sync_all()
+    }
+
     fn write_once(&self) -> io::Result<()> {
-        if !self.remembers_a_state() {
-            (&self.0).write_all(SAVED)?;
+        if !self.remembers_a_state() || self.remembers_unsaved_epochs() {
+            self.0.write_all_at(SAVED, 0)?;
+            self.0.set_len(SAVED.len() as u64)?;
             self.0.sync_all()?;
         }
         Ok(())

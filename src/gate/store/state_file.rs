@@ -214,6 +214,14 @@ impl Document {
         self.databases.remove(database);
     }
 
+    /// Puts all epochs beyond any that may have been used without being saved.
+    fn raise_epochs(&mut self, now: Timestamp) {
+        let kept = self.databases.values_mut().map(|kept| &mut kept.record);
+        for record in kept.chain(self.by_name.values_mut()).chain([&mut self.all]) {
+            record.epoch = record.epoch.next().max(epoch_of_time(now)).min(Epoch::MAX);
+        }
+    }
+
     fn records(&self) -> impl Iterator<Item = &Record> {
         self.databases.values().map(|kept| &kept.record).chain(self.by_name.values()).chain([&self.all])
     }
@@ -254,12 +262,17 @@ fn read(path: &Path) -> Found {
     }
 }
 
+/// An epoch that cannot have been used: nobody changes the mode once a second for decades.
+fn epoch_of_time(now: Timestamp) -> Epoch {
+    Epoch(u64::try_from(now.as_second()).unwrap_or(0))
+}
+
 /// Every database read_only, above any epoch that may have been used.
 fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
     let used = backup.iter().flat_map(|document| document.records()).map(|record| record.epoch).max();
     // The backup is one write older than what was lost, and a write raises an epoch by one.
     let after_used = used.unwrap_or_default().next().next();
-    let by_time = Epoch(u64::try_from(now.as_second()).unwrap_or(0));
+    let by_time = epoch_of_time(now);
     let terms = Terms {
         cause: Cause::StateLost,
         who: Who::proxy(),
@@ -334,10 +347,7 @@ impl Store {
         let place = Place::File { path: path.clone(), lock };
         let (bak, damaged) = (beside(path, ".bak"), beside(path, ".damaged"));
         let reason = match read(path) {
-            Found::Document(document) => {
-                place.remember_a_state();
-                return Ok((Store::new(place, *document), None));
-            }
+            Found::Document(document) => return Ok((Store::known(place, *document, now), None)),
             Found::Nothing if matches!(read(&bak), Found::Nothing) && !had_state => {
                 return Ok((Store::first(place, fresh), None));
             }
@@ -367,6 +377,28 @@ impl Store {
             Err(e) => alarm.push_str(&format!("; this could not be saved: {e}")),
         }
         Ok((store, Some(alarm)))
+    }
+
+    /// A file that can be read. If epochs have been used that are not in it, its own go beyond them.
+    fn known(place: Place, mut document: Document, now: Timestamp) -> Store {
+        let Place::File { path, lock } = &place else { return Store::new(place, document) };
+        if !lock.remembers_unsaved_epochs() {
+            place.remember_a_state();
+            return Store::new(place, document);
+        }
+        document.raise_epochs(now);
+        tracing::warn!(
+            event = "epochs_raised",
+            "the state that was in force last could not be saved: state file \"{}\" is older, and epochs go on from {} so that \
+             none is given twice",
+            path.display(),
+            document.all.epoch
+        );
+        let store = Store::new(place, document.clone());
+        if let Err(error) = store.write(&document, true) {
+            tracing::warn!(event = "state_not_saved", "the state could not be saved: {error}");
+        }
+        store
     }
 
     /// Every gate is open. That is said, and saved at once, so that only the very first start says it.
@@ -449,7 +481,12 @@ impl Store {
     pub(crate) fn change_unsaved(&self, change: impl FnOnce(&mut Document)) -> Option<String> {
         let mut document = self.in_force();
         change(&mut document);
-        self.write(&document, true).err()
+        let why = self.write(&document, true).err()?;
+        let Place::File { lock, .. } = &self.place else { return Some(why) };
+        Some(match lock.remember_unsaved_epochs() {
+            Ok(()) => why,
+            Err(error) => format!("{why}; nor could that be noted, so that a restart may give epochs twice: {error}"),
+        })
     }
 
     fn write(&self, document: &Document, backup: bool) -> Result<(), String> {

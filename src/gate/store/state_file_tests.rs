@@ -246,3 +246,30 @@ fn changes_that_wait_for_the_disk_go_there_together() {
     let Place::File { path, .. } = &store.place else { panic!("there is a file") };
     assert!(matches!(read(&beside(path, ".bak")), Found::Document(before) if before.databases.is_empty()));
 }
+
+#[test]
+fn epochs_that_could_not_be_saved_are_not_given_again_after_a_restart() {
+    let (_folder, path, file) = place();
+    written(&file);
+    let (store, _) = Store::open(&file, now()).unwrap();
+    // No file can be written beside it, as on a full disk.
+    fs::create_dir(beside(&path, ".new")).unwrap();
+    let open = |epoch| Record { switches: Switches::default(), ..closed(epoch) };
+    for epoch in [8, 9, 10] {
+        let why = store.change_unsaved(|d| put(d, "app", open(epoch)));
+        assert!(why.is_some_and(|why| !why.contains("noted")));
+    }
+    drop(store);
+    // It cannot be written by the next process either; the one after that finds the same.
+    for _ in 0..2 {
+        let (store, alarm) = Store::open(&file, now()).unwrap();
+        assert_eq!(alarm, None);
+        let found = record(&store, "app");
+        assert!(found.epoch > Epoch(10) && record(&store, "other").epoch > Epoch(10), "{found:?}");
+        assert_eq!(found.switches, closed(7).switches, "the mode is the one that was saved");
+    }
+    fs::remove_dir(beside(&path, ".new")).unwrap();
+    let used = record(&Store::open(&file, now()).unwrap().0, "app").epoch;
+    // It is saved now: nothing is raised any more.
+    assert_eq!(record(&Store::open(&file, now()).unwrap().0, "app").epoch, used);
+}

@@ -293,8 +293,11 @@ impl Pool {
                     Err(other) => self.give_back(other),
                 },
                 Err(error) if error.is_transient() && self.settings.login.timeout > Duration::ZERO => {
-                    // The place was given up meanwhile: others may have better luck with it.
-                    if Instant::now() + delay >= deadline {
+                    // The place was given up meanwhile: others may have better luck with it. One of its own connections may come back to
+                    // it, if it has any.
+                    let alone = self.own.used() <= self.opening.load(SeqCst);
+                    let until = if alone { error.worth_trying_until(came, deadline) } else { deadline };
+                    if Instant::now() + delay >= until {
                         return Err(error.into());
                     }
                     sleep(delay).await;

@@ -23,12 +23,19 @@ const NESTED_TEXTS: u8 = 3;
 pub(in crate::sql) struct Scope<'a> {
     pub list: &'a RefusalList,
     levels: u8,
+    /// The text is the body of a function in PL/pgSQL, which declares its variables ahead of BEGIN.
+    pub declares: bool,
 }
 
 impl<'a> Scope<'a> {
+    /// For the body of a function in that language.
+    pub fn of_body(self, language: &str) -> Self {
+        Self { declares: language == "plpgsql", ..self }
+    }
+
     /// For a text that lies in a constant of this one; `None` when that is too deep.
     pub fn below(self) -> Option<Self> {
-        self.levels.checked_sub(1).map(|levels| Self { levels, ..self })
+        self.levels.checked_sub(1).map(|levels| Self { levels, declares: false, ..self })
     }
 }
 
@@ -61,7 +68,7 @@ impl Analyzer {
 
     /// What reading a statement needs.
     pub(in crate::sql) fn scope(&self) -> Scope<'_> {
-        Scope { list: &self.list, levels: NESTED_TEXTS }
+        Scope { list: &self.list, levels: NESTED_TEXTS, declares: false }
     }
 
     /// Verdicts on every statement of the text of a Query or Parse message, without its final NUL. Linear in the

@@ -29,6 +29,7 @@ fn in_constants(mut lexer: Lexer, scope: Scope<'_>, place: Place) -> Refusal {
     let mut worst = Refusal::Allowed;
     let Some(below) = scope.below() else { return worst };
     let text = lexer.text();
+    let block = lexer.clone().next().keyword == K::Do;
     let mut before = Token::NONE;
     loop {
         let token = lexer.next();
@@ -48,7 +49,7 @@ fn in_constants(mut lexer: Lexer, scope: Scope<'_>, place: Place) -> Refusal {
                     }
                 }
                 if place == Place::Statement || before.keyword == K::Execute {
-                    worst.worsen(commands(inside.clone(), below));
+                    worst.worsen(commands(inside.clone(), below, block && place == Place::Statement));
                 }
                 worst.worsen(in_constants(inside, below, Place::Body));
             }
@@ -58,11 +59,34 @@ fn in_constants(mut lexer: Lexer, scope: Scope<'_>, place: Place) -> Refusal {
     }
 }
 
-/// The worst command of the refusal list that a body runs.
-fn commands(mut lexer: Lexer, scope: Scope<'_>) -> Refusal {
+/// Whether a word behind which the lexer stands is a variable that is assigned to, or declared with a value: `analyze := true`,
+/// `vacuum boolean DEFAULT false`. No command goes on so.
+pub(in crate::sql) fn is_variable(mut lexer: Lexer) -> bool {
+    let text = lexer.text();
+    let assigns = |token: Token, next: Token| token.is(b'=') || token.is(b':') && next.is(b'=');
+    let (mut token, mut next) = (lexer.next(), lexer.next());
+    if assigns(token, next) {
+        return true;
+    }
+    if !token.is_name() || !token.keyword.names() {
+        return false;
+    }
+    if next.is(b'.') {
+        next = if lexer.next().is_name() { lexer.next() } else { return false };
+    }
+    token = next;
+    next = lexer.next();
+    assigns(token, next)
+        || token.keyword == K::Default
+        || token.keyword == K::Not && next.keyword == K::Null
+        || token.text(text).eq_ignore_ascii_case(b"default")
+}
+
+/// The worst command of the refusal list that a body runs; `block` for that of a DO, which declares its variables.
+fn commands(mut lexer: Lexer, scope: Scope<'_>, block: bool) -> Refusal {
     let mut worst = Refusal::Allowed;
     let text = lexer.text();
-    let mut begins = true;
+    let (mut begins, mut declares) = (true, false);
     loop {
         let token = lexer.next();
         let listed = matches!(
@@ -71,6 +95,7 @@ fn commands(mut lexer: Lexer, scope: Scope<'_>) -> Refusal {
         );
         match token.shape {
             Shape::End => return worst,
+            Shape::Word if begins && listed && (declares || is_variable(lexer.clone())) => begins = false,
             Shape::Word if begins && listed => {
                 let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
                 let mut part = lexer.part(token.start, end);
@@ -87,6 +112,7 @@ fn commands(mut lexer: Lexer, scope: Scope<'_>) -> Refusal {
             }
             Shape::Word => {
                 let word = name(token, text);
+                declares = block && (word == b"declare" || declares && word != b"begin");
                 begins = matches!(word.as_slice(), b"begin" | b"then" | b"else" | b"loop" | b"in" | b"query");
             }
             shape => begins = shape == Shape::Punct(b';'),

@@ -154,6 +154,8 @@ struct Graph {
     keepers: Keepers,
     /// Functions that are only read through where they are called: dblink and its like.
     by_text: HashSet<u32, RandomState>,
+    /// Types and operators of the database's own that have names by which a text is read.
+    shadowing: HashSet<Box<[u8]>, RandomState>,
 }
 
 /// What the rows amount to.
@@ -264,6 +266,7 @@ impl Graph {
                 self.defaults.take(role, field(2), field(3), field(4));
             }
             "k" => self.setters.push(((kind(1), number(2)), bodies::by_body(field(3), analyzer.scope()))),
+            "y" => _ = self.shadowing.insert(field(1).as_bytes().into()),
             "g" => self.roles = true,
             "o" => self.keepers.add(field(1)),
             _ => {}
@@ -300,7 +303,8 @@ impl Graph {
             (_, "c" | "internal") => None,
             (_, "sql" | "plpgsql") => {
                 one.by_body = true;
-                let spelled = look_through(field(7), scope, &mut one.named);
+                let text = text::with_parameters(&language, field(9), field(7));
+                let spelled = look_through(&text, scope.of_body(&language), &mut one.named);
                 one.builds = one.named.built.is_some();
                 let split = || scope.list.in_several_constants(field(7).as_bytes()).and_then(writer);
                 spelled.or_else(|| if one.builds { split() } else { None })

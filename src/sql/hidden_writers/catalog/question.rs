@@ -8,7 +8,9 @@
 //! handed text, with number and name; `d`: a time with which sessions begin, with role, setting, value and rank; `h`: where this database is, with name and port; `x`: a foreign
 //! server that leads elsewhere, by name; `g`: unseen writers are within reach of roles; `o`: a role that could change relations in place.
 //!
-//! A function's row has, last, how many arguments it takes at least and at most, and a letter for each: `n` numbers, `s` texts,
+//! `y`: a type or an operator that has a name by which a text is read.
+//!
+//! A function's row has, last but one, how many arguments it takes at least and at most, and a letter for each: `n` numbers, `s` texts,
 //! `b` boolean, `?` anything; an operator's has those of its operands, `-` where it has none; a relation's an `x` if not only superusers
 //! may use it.
 //!
@@ -21,6 +23,7 @@
 use super::defaults;
 use crate::sql::classify::readonly_exceptions::RefusalList;
 use crate::sql::hidden_writers::harmless;
+use crate::sql::hidden_writers::run_text::types::TYPES;
 
 /// Most rows of the answer.
 pub(in crate::sql::hidden_writers) const MOST_ROWS: usize = 200_000;
@@ -54,7 +57,7 @@ const HOLDERS: &str = "\
         CASE WHEN contypid <> 0 THEN contypid ELSE conrelid END FROM pg_constraint WHERE oid >= 16384 \
     UNION ALL SELECT 'pg_attrdef'::regclass, oid, 'w', adrelid FROM pg_attrdef WHERE oid >= 16384 \
     UNION ALL SELECT 'pg_trigger'::regclass, oid, 'w', tgrelid FROM pg_trigger WHERE oid >= 16384 AND NOT tgisinternal \
-    UNION ALL SELECT 'pg_class'::regclass, indexrelid, k.kind, indrelid FROM pg_index, (VALUES ('r'), ('w')) k (kind) \
+    UNION ALL SELECT 'pg_class'::regclass, indexrelid, 'w', indrelid FROM pg_index \
         WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL)";
 
 /// Stored expressions: kind, target, tree, and whether it is a column's default.
@@ -68,24 +71,30 @@ const TREES: &str = "\
         conbin::text, false FROM pg_constraint WHERE oid >= 16384 AND conbin IS NOT NULL \
     UNION ALL SELECT 'w', adrelid, adbin::text, true FROM pg_attrdef WHERE oid >= 16384 \
     UNION ALL SELECT 'w', tgrelid, tgqual::text, false FROM pg_trigger WHERE oid >= 16384 AND tgqual IS NOT NULL \
-    UNION ALL SELECT 'r', indrelid, concat(indexprs::text, indpred::text), false FROM pg_index \
+    UNION ALL SELECT 'w', indrelid, concat(indexprs::text, indpred::text), false FROM pg_index \
         WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
     UNION ALL SELECT 'f', oid, proargdefaults::text, false FROM pg_proc WHERE oid >= 16384 AND proargdefaults IS NOT NULL";
 
 /// Expressions that the planner looks at for each query that reads a relation, whatever else it names; it runs what in them is
-/// called immutable and has constant arguments. Class, number, relation.
+/// called immutable and has constant arguments only. Class, number, relation, tree.
 const PLANNED: &str = "\
-    SELECT 'pg_class'::regclass AS class, indexrelid AS oid, indrelid AS rel FROM pg_index \
-        WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
-    UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid FROM pg_constraint \
+    SELECT 'pg_class'::regclass AS class, indexrelid AS oid, indrelid AS rel, concat(indexprs::text, ' ', indpred::text) AS tree \
+        FROM pg_index WHERE indexrelid >= 16384 AND (indexprs IS NOT NULL OR indpred IS NOT NULL) \
+    UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid, conbin::text FROM pg_constraint \
         WHERE oid >= 16384 AND contype = 'c' AND conrelid <> 0 \
-    UNION ALL SELECT 'pg_class'::regclass, partrelid, partrelid FROM pg_partitioned_table WHERE partexprs IS NOT NULL \
-    UNION ALL SELECT 'pg_class'::regclass, t.partrelid, x.rel FROM pg_partitioned_table t JOIN above x ON x.top = t.partrelid \
-        WHERE t.partexprs IS NOT NULL";
+    UNION ALL SELECT 'pg_class'::regclass, partrelid, partrelid, partexprs::text FROM pg_partitioned_table \
+        WHERE partexprs IS NOT NULL \
+    UNION ALL SELECT 'pg_class'::regclass, t.partrelid, x.rel, t.partexprs::text FROM pg_partitioned_table t \
+        JOIN above x ON x.top = t.partrelid WHERE t.partexprs IS NOT NULL";
 
 /// The same of extended statistics, from PostgreSQL 14 on.
-const PLANNED_STATISTICS: &str =
-    " UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxrelid FROM pg_statistic_ext WHERE stxexprs IS NOT NULL";
+const PLANNED_STATISTICS: &str = " UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, stxrelid, stxexprs::text \
+    FROM pg_statistic_ext WHERE stxexprs IS NOT NULL";
+
+/// Calls in such a tree that the planner cannot run: one of their arguments is a column, behind constants perhaps. A function in SQL is
+/// put into its caller's expression all the same, and what it calls itself may be run.
+const OF_A_COLUMN: &str =
+    "[{]FUNCEXPR :funcid [0-9]+ [^{}]*:args [(]([{]CONST [^{}]*[}] )*([{]RELABELTYPE :arg )?[{]VAR ";
 
 /// Each table that is part of others, with itself and those: whoever reads those reads it.
 const ABOVE: &str = "\
@@ -170,6 +179,7 @@ const EDGES: &str = "\
     UNION SELECT 't', g.rngtypid, 't', {multirange} FROM pg_range g WHERE {multirange} >= 16384 \
     UNION SELECT d.kind, d.ref, 'r', coalesce(x.top, p.rel) FROM planned p JOIN dep d ON d.classid = p.class AND d.objid = p.oid \
         LEFT JOIN above x ON x.rel = p.rel WHERE d.kind = 'f' AND d.ref IN (SELECT oid FROM folded) \
+            AND (d.ref IN (SELECT oid FROM inlined) OR p.open ~ (':funcid ' || d.ref || '\\M')) \
         OR d.kind = 'o' AND d.ref IN (SELECT o.oid FROM pg_operator o JOIN folded f ON f.oid = o.oprcode) \
     UNION SELECT 'o', o.oid, 't', u.type FROM pg_operator o, unnest(ARRAY[o.oprleft, o.oprright]) u (type) \
         WHERE o.oid >= 16384 AND u.type >= 16384 \
@@ -260,6 +270,26 @@ const LETTER: &str = "\
         WHEN u.type IN (20, 21, 23, 26, 700, 701, 790, 1700) THEN 'n' WHEN u.type IN (19, 25, 1042, 1043) THEN 's' \
         WHEN u.type = 16 THEN 'b' WHEN u.type = 0 THEN '-' ELSE '?' END";
 
+/// Parameters of types of which a value is a number, a time or a quoted name as a text: a line for each, with its place, `-` where that
+/// is not its number, its type and its name.
+const PARAMETERS: &str = "\
+    (SELECT string_agg(concat_ws(' ', CASE WHEN l.lanname = 'sql' AND p.proallargtypes IS NOT NULL THEN '-' ELSE u.at::text END, \
+        CASE WHEN u.type IN (2205, 2206, 4096, 4089) THEN 'regclass' \
+        WHEN u.type = ANY ('{16,20,21,23,26,700,701,1082,1083,1114,1184,1186,1266,1700,2950}'::oid[]) THEN 'int' ELSE 'int[]' END, \
+        quote_ident(nullif(p.proargnames[u.at], ''))), E'\\n') \
+        FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) WITH ORDINALITY u (type, at) \
+        WHERE u.type = ANY ('{2205,2206,4096,4089,16,20,21,23,26,700,701,1082,1083,1114,1184,1186,1266,1700,2950}'::oid[]) \
+        OR u.type = ANY ('{1000,1005,1007,1016,1021,1022,1028,1115,1182,1185,1231,2951}'::oid[]))";
+
+/// Types and operators of a database's own that have names by which a text is read that is put together.
+const SHADOWING: &str = "\
+    SELECT 'y', typname::text FROM pg_type WHERE oid >= 16384 AND typname = ANY ('{types}'::name[]) \
+    UNION ALL SELECT 'y', o.oprname::text FROM pg_operator o WHERE o.oid >= 16384 AND (o.oprname = '||' \
+        AND o.oprleft IN (0, 19, 25, 1042, 1043, 2276, 2283, 2776, 5077) \
+        AND o.oprright IN (0, 19, 25, 1042, 1043, 2276, 2283, 2776, 5077) \
+        OR o.oprname IN ('+', '-', '*', '/', '%') AND o.oprleft IN (0, 20, 21, 23, 26, 700, 701, 1700) \
+        AND o.oprright IN (0, 20, 21, 23, 26, 700, 701, 1700))";
+
 /// The first number of a `server_version`; 0: there is none.
 fn major(version: &str) -> u32 {
     version.split(|c: char| !c.is_ascii_digit()).next().and_then(|word| word.parse().ok()).unwrap_or(0)
@@ -310,50 +340,54 @@ pub fn question(list: &RefusalList, version: &str) -> String {
             AND refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_class'::regclass, 'pg_type'::regclass)), \
         code_of_family AS MATERIALIZED ({CODE_OF_FAMILIES}), \
         holder AS MATERIALIZED ({HOLDERS}), tree AS MATERIALIZED ({TREES}), \
-        above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED ({PLANNED}{statistics}), \
+        above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED (SELECT class, oid, rel, \
+            regexp_replace(tree, '{OF_A_COLUMN}', '', 'g') AS open FROM ({PLANNED}{statistics}) x), \
+        inlined AS MATERIALIZED (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE l.lanname = 'sql'), \
         folded AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND provolatile = 'i'), \
         edge AS MATERIALIZED ({edges}), sets AS MATERIALIZED ({SETS}), \
         setter AS MATERIALIZED ({SETTERS}), foreign_one AS MATERIALIZED ({foreign}), \
         link AS MATERIALIZED ({LINKS}), wide_write AS MATERIALIZED ({WIDE_WRITES}) \
         SELECT * FROM (SELECT 'f', p.oid::text, n.nspname::text, p.proname::text, l.lanname::text, {FLAGS}, m.extname::text, \
-            CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END, {signature} \
+            CASE WHEN l.lanname IN ('c', 'internal') THEN NULL ELSE {body} END, {signature}, CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN {PARAMETERS} END \
             FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
             LEFT JOIN member m ON m.oid = p.oid WHERE p.oid >= 16384 \
         UNION ALL SELECT 'f', i.oid::text, 'pg_catalog', i.proname::text, 'internal', CASE WHEN i.moves THEN 'bq' ELSE 'b' END || CASE WHEN EXISTS ( \
             SELECT FROM aclexplode(i.proacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.privilege_type = 'EXECUTE' \
             AND (a.grantee = 0 AND i.initprivs IS NOT NULL OR a.grantee >= 16384 AND NOT g.rolsuper)) THEN 'g' ELSE '' END, \
-            NULL, NULL, NULL FROM listed i \
-        UNION ALL SELECT 'e', e.kind, e.ref::text, e.to_kind, e.to_ref::text, NULL, NULL, NULL, NULL FROM edge e \
+            NULL, NULL, NULL, NULL FROM listed i \
+        UNION ALL SELECT 'e', e.kind, e.ref::text, e.to_kind, e.to_ref::text, NULL, NULL, NULL, NULL, NULL FROM edge e \
             WHERE NOT (e.kind = e.to_kind AND e.ref = e.to_ref) AND e.to_ref IS NOT NULL \
-        UNION ALL SELECT 's', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL FROM foreign_one \
-        UNION ALL SELECT 'k', kind, target::text, text, NULL, NULL, NULL, NULL, NULL FROM setter \
-        UNION ALL SELECT 'm', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL FROM wide_write \
-        UNION ALL SELECT 'l', near::text, far::text, NULL, NULL, NULL, NULL, NULL, NULL FROM link \
-        UNION ALL SELECT 't', p.oid::text, p.proname::text, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_proc p \
+        UNION ALL SELECT 's', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL, NULL FROM foreign_one \
+        UNION ALL SELECT 'k', kind, target::text, text, NULL, NULL, NULL, NULL, NULL, NULL FROM setter \
+        UNION ALL SELECT 'm', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL, NULL FROM wide_write \
+        UNION ALL SELECT 'l', near::text, far::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM link \
+        UNION ALL SELECT 't', p.oid::text, p.proname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_proc p \
             WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND {takes_text} \
-        UNION ALL SELECT 'v', 'r', w.ev_class::text, pg_get_viewdef(w.ev_class), NULL, NULL, NULL, NULL, NULL FROM pg_rewrite w \
+        UNION ALL SELECT 'v', 'r', w.ev_class::text, pg_get_viewdef(w.ev_class), NULL, NULL, NULL, NULL, NULL, NULL FROM pg_rewrite w \
             WHERE w.ev_type = '1' AND w.oid IN (SELECT d.objid FROM dep d JOIN soft s ON d.kind = 'f' AND s.oid = d.ref \
             WHERE d.classid = 'pg_rewrite'::regclass) \
-        UNION ALL SELECT 'n', k.kind, c.oid::text, n.nspname::text, c.relname::text, {GRANTED}, NULL, NULL, NULL FROM pg_class c \
+        UNION ALL SELECT 'n', k.kind, c.oid::text, n.nspname::text, c.relname::text, {GRANTED}, NULL, NULL, NULL, NULL FROM pg_class c \
             JOIN pg_namespace n ON n.oid = c.relnamespace, (VALUES ('r'), ('w')) k (kind) \
             WHERE c.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('r', 'w') UNION SELECT oid FROM foreign_one \
                 UNION SELECT oid FROM wide_write UNION SELECT near FROM link \
                 UNION SELECT target FROM setter WHERE kind IN ('r', 'w')) \
-        UNION ALL SELECT 'n', 'o', o.oid::text, '', o.oprname::text, {operands}, NULL, NULL, NULL FROM pg_operator o \
+        UNION ALL SELECT 'n', 'o', o.oid::text, '', o.oprname::text, {operands}, NULL, NULL, NULL, NULL FROM pg_operator o \
             WHERE o.oid IN (SELECT to_ref FROM edge WHERE to_kind = 'o') \
-        UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL, NULL FROM pg_type y \
+        UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL, NULL, NULL FROM pg_type y \
             JOIN pg_namespace n ON n.oid = y.typnamespace, (VALUES ('t'), ('c')) k (kind) \
             WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c') UNION SELECT target FROM setter WHERE kind = 'c') \
-        UNION ALL SELECT a, b, c, d, e, NULL, NULL, NULL, NULL FROM ({defaults}) y \
-        UNION ALL SELECT 'h', current_database()::text, current_setting('port'), NULL, NULL, NULL, NULL, NULL, NULL \
-        UNION ALL SELECT 'x', s.srvname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_foreign_server s, {LEADS} o \
+        UNION ALL SELECT a, b, c, d, e, NULL, NULL, NULL, NULL, NULL FROM ({defaults}) y \
+        UNION ALL SELECT 'h', current_database()::text, current_setting('port'), NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+        UNION ALL SELECT 'x', s.srvname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_foreign_server s, {LEADS} o \
             WHERE NOT o.here \
-        UNION ALL SELECT a, b, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM ({KEEPERS_THAT_LOG_IN}) k (a, b) \
-        UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
-            WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i) LIMIT {limit}",
+        UNION ALL SELECT a, b, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM ({KEEPERS_THAT_LOG_IN}) k (a, b) \
+        UNION ALL SELECT a, b, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM ({shadowing}) y (a, b) \
+        UNION ALL SELECT 'g', rolname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM pg_roles \
+            WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i, j) LIMIT {limit}",
         edges = EDGES.replace("{multirange}", multirange),
         foreign = FOREIGN.replace("{leads}", LEADS).replace("{other_host}", FAR[0]).replace("{other_kind}", FAR[1]),
         defaults = defaults::question(),
+        shadowing = SHADOWING.replace("{types}", &format!("{{{}}}", TYPES.join(","))),
         takes_text = harmless::takes_text(),
         limit = MOST_ROWS + 1,
     )

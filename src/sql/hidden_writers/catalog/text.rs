@@ -1,9 +1,12 @@
 //! Text that is put together when it runs: which functions run such text, and who could reach a writer by it.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::{Graph, Index, Map, Node, Routine, in_schema};
+use crate::sql::hidden_writers::reach::operators;
 use crate::sql::hidden_writers::run_text::built::Built;
+use crate::sql::hidden_writers::run_text::calls::TRUSTED;
 use crate::sql::hidden_writers::verdict::Unseen;
 
 /// Nodes, each with why it is among them.
@@ -69,7 +72,10 @@ impl Graph {
 
     /// How the text is built that functions run, by themselves or by what they hand to others.
     pub(super) fn built(&self, index: &Index<'_>) -> Map<u32, Built> {
-        let own = self.routines.iter().filter_map(|one| Some((one.oid, one.named.built?)));
+        let own = self.routines.iter().filter_map(|one| {
+            let built = one.named.built?;
+            Some((one.oid, if self.is_shadowed(one, index) { Built::Open } else { built }))
+        });
         let mut all: Map<u32, Built> = own.collect();
         let mut changed = !all.is_empty();
         for _ in 0..MOST_ROUNDS {
@@ -86,6 +92,18 @@ impl Graph {
         // What has not come to an end by then may be anything.
         all.values_mut().filter(|_| changed).for_each(|built| *built = Built::Open);
         all
+    }
+
+    /// Whether something of the database's own could stand in the place of what is known of PostgreSQL's: a function, an operator, or
+    /// a type by whose name a text was read.
+    fn is_shadowed(&self, one: &Routine, index: &Index<'_>) -> bool {
+        let own = |at: &usize| self.routines.get(*at).is_some_and(|known| !known.flags.contains('b'));
+        let called = |name: &[u8]| index.by_name.get(name).into_iter().flatten().any(own);
+        let trusted = |name: &[u8]| TRUSTED.iter().any(|known| known.as_bytes() == name);
+        let operator = |run: &[u8]| self.shadowing.contains(run);
+        one.named.calls.iter().any(|((_, name), _)| trusted(name) && called(name))
+            || one.named.operators.iter().any(|(run, _)| operators(run).any(operator))
+            || one.named.types.iter().any(|name| self.shadowing.contains(name))
     }
 
     /// The worst that a function hands to one that runs what it is given.
@@ -191,5 +209,26 @@ impl Graph {
             names.join(", "),
             self.keepers.words()
         )]
+    }
+}
+
+/// A body behind declarations of its parameters, of which each line has the place, the type and the name. In SQL the name of a column
+/// goes before that of a parameter.
+pub(super) fn with_parameters<'t>(language: &str, parameters: &str, body: &'t str) -> Cow<'t, str> {
+    let mut declared = String::new();
+    for line in parameters.lines() {
+        let mut words = line.splitn(3, ' ');
+        let (at, kind, name) = (words.next(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if let Some(at) = at.filter(|at| *at != "-") {
+            declared.push_str(&format!("\"${at}\" {kind}; "));
+        }
+        if language == "plpgsql" && !name.is_empty() {
+            declared.push_str(&format!("{name} {kind}; "));
+        }
+    }
+    match (declared.is_empty(), language) {
+        (true, _) => body.into(),
+        (false, "sql") => format!("DECLARE {declared}BEGIN {body}").into(),
+        (false, _) => format!("DECLARE {declared}{body}").into(),
     }
 }

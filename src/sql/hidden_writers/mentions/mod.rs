@@ -12,6 +12,7 @@ use super::statement_forms::copy_writes;
 use super::stopped::Utility;
 use super::utility::is_utility;
 use crate::sql::classify::analyzer::Scope;
+use crate::sql::classify::embedded_sql::is_variable;
 use crate::sql::classify::function_calls;
 use crate::sql::classify::one_statement;
 use crate::sql::hidden_writers::mentions::arguments::{Given, Sides, gives_constant, rewrites, text_of};
@@ -76,6 +77,8 @@ struct Walk<'a, 's, F> {
     body: bool,
     /// It is a constant in another text.
     quoted: bool,
+    /// In the section of a block that declares its variables.
+    declares: bool,
     before: Before,
     depth: u32,
     /// Levels within a FROM list.
@@ -127,6 +130,7 @@ fn look<'a>(
         scope,
         body,
         quoted,
+        declares: false,
         before: [Token::NONE; 6],
         depth: 0,
         from: 0,
@@ -256,6 +260,9 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                     self.head = token.keyword;
                 }
                 if !self.before[0].is(b'.') {
+                    self.declares = self.scope.declares
+                        && !self.quoted
+                        && (token.keyword == K::Declare || self.declares && token.keyword != K::Begin);
                     self.keyword(token, next);
                     if self.body && is_utility(token.keyword) {
                         self.utility(token);
@@ -468,10 +475,15 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
     /// A word in a body that begins a command, if it stands where one does.
     fn utility(&mut self, token: Token) {
         let prev = self.before[0];
+        // The lexer stands behind the next token.
+        let behind = self.lexer.part(token.end, u32::MAX);
         let begins = matches!(prev.shape, Shape::Punct(b';' | b'>'))
             || matches!(prev.keyword, K::Begin | K::Then | K::Else | K::Atomic)
             || prev == Token::NONE
             || prev.text(self.lexer.text()).eq_ignore_ascii_case(b"loop");
+        if begins && token.keyword != K::Set && (self.declares || is_variable(behind)) {
+            return;
+        }
         (self.tell)(Mention::Utility(Utility::of(token, begins, self.quoted, &self.lexer, self.scope)));
         // COPY and CHECKPOINT are looked at wherever they stand.
         if begins && !matches!(token.keyword, K::Copy | K::Checkpoint) {

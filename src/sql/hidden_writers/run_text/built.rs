@@ -4,8 +4,11 @@
 
 use std::cell::OnceCell;
 
+use super::calls::is_time;
 use super::pieces::{Edges, Piece, built, grown, of_one, one_of};
-use super::variables::{Known, Variables};
+use super::selected::is_empty_array;
+use super::types::{Kind, kind as kind_of_type};
+use super::variables::{Known, Selected, Variables};
 use crate::sql::lex::keyword::Keyword as K;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
 use crate::sql::lex::literal::{decode, name};
@@ -82,29 +85,50 @@ impl<'a> Builder<'a> {
     }
 }
 
-struct Reading<'b, 'a> {
+pub(super) struct Reading<'b, 'a> {
     builder: &'b Builder<'a>,
     left: usize,
     depth: u8,
     /// Variables whose assignments are being read.
     under_way: Vec<Vec<u8>>,
     /// Names that are not declared may be columns.
-    columns: bool,
+    pub(super) columns: bool,
 }
 
 impl<'a> Reading<'_, 'a> {
-    fn next(&mut self, lexer: &mut Lexer<'a>) -> Option<Token> {
+    pub(super) fn next(&mut self, lexer: &mut Lexer<'a>) -> Option<Token> {
         self.left = self.left.checked_sub(1)?;
         Some(lexer.next())
     }
 
     /// The parts of an expression, up to what ends it, which is left in front of the lexer. None: it may be anything.
-    fn expression(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
+    pub(super) fn expression(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
+        self.expression_up_to(lexer, ends)
+    }
+
+    /// The same of an item of a SELECT list, which may be followed by a name of its own.
+    pub(super) fn expression_in_list(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
+        self.expression_up_to(lexer, |token, text| ends(token, text) || token.is_name())
+    }
+
+    fn expression_up_to(&mut self, lexer: &mut Lexer<'a>, ends: fn(Token, &[u8]) -> bool) -> Option<Vec<Piece>> {
         let mut pieces = Vec::new();
         loop {
-            pieces.extend(self.term(lexer)?);
+            let mut term = self.term(lexer)?;
             let mut ahead = lexer.clone();
-            let token = self.next(&mut ahead)?;
+            let mut token = self.next(&mut ahead)?;
+            while matches!(token.shape, Shape::Punct(b'+' | b'-' | b'*' | b'/' | b'%')) {
+                // What numbers make is one.
+                *lexer = ahead;
+                let other = self.term(lexer)?;
+                if !(is_number(&term) && is_number(&other)) {
+                    return None;
+                }
+                term = number();
+                ahead = lexer.clone();
+                token = self.next(&mut ahead)?;
+            }
+            pieces.extend(term);
             if ends(token, lexer.text()) {
                 return Some(pieces);
             }
@@ -130,9 +154,15 @@ impl<'a> Reading<'_, 'a> {
             Shape::Str(_) => vec![Piece::Text(decode(token, text))],
             Shape::Number => vec![Piece::Text(token.text(text).to_vec())],
             Shape::Param if self.builder.place == Place::Constant => return None,
-            Shape::Param => vec![Piece::Given],
+            Shape::Param => vec![self.by_type(token.text(text)).unwrap_or(Piece::Given)],
             Shape::Punct(b'(') => {
                 let mut inside = lexer.clone();
+                let mut ahead = lexer.clone();
+                if self.next(&mut ahead)?.keyword == K::Select {
+                    let item = self.only_item(ahead);
+                    self.skip_group(lexer)?;
+                    return Some(vec![item.map_or(Piece::Open, |item| one_of(&[item]))]);
+                }
                 match self.deeper(|own| own.expression(&mut inside)) {
                     Some(inner) if self.next(&mut inside)?.is(b')') => {
                         *lexer = inside;
@@ -145,7 +175,10 @@ impl<'a> Reading<'_, 'a> {
                 }
             }
             Shape::Word if token.keyword == K::Case => self.branches(lexer)?,
-            Shape::Word if matches!(token.keyword, K::True | K::False | K::Null) => number(),
+            Shape::Word if token.keyword == K::Array => vec![self.array(lexer)?],
+            Shape::Word if matches!(token.keyword, K::True | K::False) => vec![Piece::Text(token.text(text).to_vec())],
+            Shape::Word if token.keyword == K::Null => vec![Piece::Text(Vec::new())],
+            Shape::Word if is_time(token, text) => number(),
             Shape::Punct(b'-') if self.next(lexer)?.shape == Shape::Number => number(),
             _ if token.is_name() => self.named(token, lexer)?,
             _ => return None,
@@ -153,7 +186,7 @@ impl<'a> Reading<'_, 'a> {
     }
 
     /// Goes behind the end of a group in parentheses.
-    fn skip_group(&mut self, lexer: &mut Lexer<'a>) -> Option<()> {
+    pub(super) fn skip_group(&mut self, lexer: &mut Lexer<'a>) -> Option<()> {
         let mut depth = 0_usize;
         loop {
             let token = self.next(lexer)?;
@@ -230,7 +263,34 @@ impl<'a> Reading<'_, 'a> {
         if !plain {
             return None;
         }
-        Some(vec![self.variable(first)])
+        Some(vec![match parts {
+            1 => self.by_type(&first).unwrap_or_else(|| self.variable(first)),
+            2 => self.field_of(&first, &last).unwrap_or_else(|| self.variable(first)),
+            _ => self.variable(first),
+        }])
+    }
+
+    /// What a variable or parameter is by its type.
+    fn by_type(&self, name: &[u8]) -> Option<Piece> {
+        Some(match self.builder.variables().kind(name)? {
+            Kind::Number => Piece::Number,
+            Kind::Numbers => Piece::Array(vec![number()]),
+            Kind::Name => Piece::Quoted(Built::Open),
+        })
+    }
+
+    /// What a field of a record is, where nothing but queries that can be read fills that.
+    fn field_of(&mut self, record: &[u8], field: &[u8]) -> Option<Piece> {
+        let Known::Assigned([], queries) = self.builder.variables().of_name(record) else { return None };
+        let queries = queries.to_vec();
+        let own = record.to_vec();
+        if self.under_way.contains(&own) {
+            return None;
+        }
+        self.under_way.push(own);
+        let found = self.deeper(|reading| reading.field(&queries, field));
+        self.under_way.pop();
+        Some(found.unwrap_or(Piece::Open))
     }
 
     fn variable(&mut self, name: Vec<u8>) -> Piece {
@@ -240,10 +300,10 @@ impl<'a> Reading<'_, 'a> {
         }
         match self.builder.variables().of_name(&name) {
             Known::Filled => Piece::Open,
-            Known::Assigned(all) => {
-                let all = all.to_vec();
+            Known::Assigned(all, queries) => {
+                let (all, queries) = (all.to_vec(), queries.to_vec());
                 self.under_way.push(name.clone());
-                let found = self.assigned(&name, all);
+                let found = self.assigned(&name, all, &queries);
                 self.under_way.pop();
                 found
             }
@@ -254,8 +314,17 @@ impl<'a> Reading<'_, 'a> {
     }
 
     /// What a variable is by the expressions that are assigned to it.
-    fn assigned(&mut self, name: &[u8], all: Vec<Lexer<'a>>) -> Piece {
+    fn assigned(&mut self, name: &[u8], all: Vec<Lexer<'a>>, queries: &[Selected<'a>]) -> Piece {
         let (mut bases, mut added, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+        let mut arrays = Vec::new();
+        for query in queries {
+            match self.deeper(|reading| reading.selected(query)) {
+                Some(pieces) => whole.push(pieces),
+                None => return Piece::Open,
+            }
+        }
+        arrays.extend(whole.iter().filter_map(|pieces| elements(pieces)).flatten());
+        let mut others = whole.iter().filter(|pieces| elements(pieces).is_none()).count();
         for expression in all {
             let mut own = expression.clone();
             let Some(pieces) = self.deeper(|reading| reading.expression(&mut own)) else { return Piece::Open };
@@ -264,10 +333,17 @@ impl<'a> Reading<'_, 'a> {
                     Some(rest) => added.push(rest),
                     None => return Piece::Open,
                 },
+                (None, one) if elements(one).is_some() => arrays.extend(elements(one).unwrap_or_default()),
                 (None, [Piece::Text(text)]) => bases.push(text.clone()),
-                (None, _) => {}
+                (None, _) => others += 1,
             }
             whole.push(pieces);
+        }
+        if bases.is_empty() && others == 0 && whole.len() > added.len() {
+            // An array, with what is added to it.
+            let more = added.into_iter().flat_map(|one| elements(&one).unwrap_or_else(|| vec![one]));
+            arrays.extend(more);
+            return Piece::Array(arrays);
         }
         let grows = !added.is_empty() && !bases.is_empty() && bases.len() + added.len() == whole.len();
         if grows { grown(&bases, &added) } else { one_of(&whole) }
@@ -275,42 +351,20 @@ impl<'a> Reading<'_, 'a> {
 
     /// `name || …`: what stands behind.
     fn behind_itself(&mut self, own: &[u8], mut lexer: Lexer<'a>) -> Option<Lexer<'a>> {
-        let first = self.next(&mut lexer)?;
+        let mut first = self.next(&mut lexer)?;
+        if first.is_name() && name(first, lexer.text()) == b"array_append" {
+            let opened = self.next(&mut lexer)?.is(b'(');
+            first = self.next(&mut lexer)?;
+            let itself = opened && first.is_name() && name(first, lexer.text()) == own;
+            return (itself && self.next(&mut lexer)?.is(b',')).then_some(lexer);
+        }
         let (one, two) = (self.next(&mut lexer)?, self.next(&mut lexer)?);
         let itself = first.is_name() && name(first, lexer.text()) == own;
         (itself && one.is(b'|') && two.is(b'|') && two.start == one.end).then_some(lexer)
     }
 
-    /// What one of the functions makes that are known to put nothing else into a text.
-    fn call(&mut self, function: &[u8], lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
-        let arguments = self.deeper(|own| own.list(lexer))?;
-        match function {
-            b"quote_ident" | b"quote_literal" | b"quote_nullable" => {
-                let inner = arguments.iter().map(of_one).max().unwrap_or_default();
-                return Some(vec![Piece::Quoted(inner)]);
-            }
-            b"format" => return Some(format(arguments).unwrap_or_else(|| vec![Piece::Open])),
-            _ => {}
-        }
-        let Some(mut all) = arguments.into_iter().collect::<Option<Vec<Vec<Piece>>>>() else {
-            return Some(vec![Piece::Open]);
-        };
-        Some(match function {
-            b"concat" => all.concat(),
-            b"concat_ws" if !all.is_empty() => {
-                let between = all.remove(0);
-                all.join(&between[..])
-            }
-            b"lower" | b"upper" | b"btrim" if all.len() == 1 => all.remove(0),
-            b"coalesce" if !all.is_empty() => vec![one_of(&all)],
-            // It is the first one, or nothing.
-            b"nullif" if all.len() == 2 => vec![one_of(all.get(..1)?)],
-            _ => vec![Piece::Open],
-        })
-    }
-
     /// The arguments of a call, up to behind its closing parenthesis; those that may be anything are None.
-    fn list(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Option<Vec<Piece>>>> {
+    pub(super) fn list(&mut self, lexer: &mut Lexer<'a>) -> Option<Vec<Option<Vec<Piece>>>> {
         let mut all = Vec::new();
         let mut ahead = lexer.clone();
         if self.next(&mut ahead)?.is(b')') {
@@ -320,6 +374,9 @@ impl<'a> Reading<'_, 'a> {
         loop {
             self.skip_argument_name(lexer)?;
             let mut inside = lexer.clone();
+            if self.next(&mut inside)?.keyword != K::Distinct {
+                inside = lexer.clone();
+            }
             let pieces = self.expression(&mut inside);
             // Where it could be read the end is in front; else it is sought.
             if pieces.is_some() {
@@ -369,20 +426,25 @@ impl<'a> Reading<'_, 'a> {
                     ahead = further;
                 }
             }
-            *lexer = ahead;
-            match &*name(kind, lexer.text()) {
-                b"text" | b"varchar" | b"name" => {}
-                b"regclass" | b"regtype" | b"regrole" | b"regnamespace" => pieces = vec![Piece::Quoted(Built::Open)],
-                b"oid" | b"int" | b"integer" | b"bigint" | b"smallint" | b"int2" | b"int4" | b"int8" | b"numeric"
-                | b"boolean" | b"bool" | b"date" | b"timestamp" | b"timestamptz" | b"uuid" => {
-                    pieces = number();
-                }
-                _ => return None,
+            let mut further = ahead.clone();
+            let array = self.next(&mut further)?.is(b'[');
+            if array {
+                while !self.next(&mut further)?.is(b']') {}
+                ahead = further;
             }
+            *lexer = ahead;
+            let kind = name(kind, lexer.text());
+            pieces = match (&*kind, kind_of_type(&kind)) {
+                (b"text" | b"varchar" | b"name", _) if !array || elements(&pieces).is_some() => pieces,
+                (_, Some(Kind::Number)) if array => vec![Piece::Array(vec![number()])],
+                (_, Some(Kind::Number)) => number(),
+                (_, Some(Kind::Name)) if !array => vec![Piece::Quoted(Built::Open)],
+                _ => return None,
+            };
         }
     }
 
-    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+    pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if self.depth >= DEEPEST {
             return None;
         }
@@ -394,53 +456,31 @@ impl<'a> Reading<'_, 'a> {
 }
 
 /// What has no letters that anybody could choose is as good as a number.
-fn number() -> Vec<Piece> {
-    vec![Piece::Text(b"0".to_vec())]
+pub(super) fn number() -> Vec<Piece> {
+    vec![Piece::Number]
+}
+
+fn is_number(pieces: &[Piece]) -> bool {
+    match pieces {
+        [Piece::Number] => true,
+        [Piece::Text(text)] => text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'),
+        _ => false,
+    }
+}
+
+/// The texts of which each element of an array is one; None: it is no array.
+pub(super) fn elements(pieces: &[Piece]) -> Option<Vec<Vec<Piece>>> {
+    match pieces {
+        [Piece::Array(all)] => Some(all.clone()),
+        pieces => is_empty_array(pieces).then(Vec::new),
+    }
 }
 
 /// Whether an expression ends in front of this token.
 fn ends(token: Token, text: &[u8]) -> bool {
-    matches!(token.shape, Shape::End | Shape::Punct(b';' | b',' | b')'))
-        || matches!(token.keyword, K::Into | K::Using | K::When | K::Then | K::Else | K::End)
+    matches!(token.shape, Shape::End | Shape::Punct(b';' | b',' | b')' | b']'))
+        || matches!(token.keyword, K::Into | K::Using | K::When | K::Then | K::Else | K::End | K::Order)
         || token.shape == Shape::Word && token.text(text).eq_ignore_ascii_case(b"loop")
-}
-
-/// What `format` makes of its arguments.
-fn format(arguments: Vec<Option<Vec<Piece>>>) -> Option<Vec<Piece>> {
-    let mut arguments = arguments.into_iter();
-    let first = arguments.next()??;
-    let given: Vec<_> = arguments.collect();
-    let [Piece::Text(pattern)] = &*first else { return given.is_empty().then_some(first) };
-    let (mut pieces, mut chunk, mut at) = (Vec::new(), Vec::new(), 0);
-    let mut rest = pattern.iter().copied();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            chunk.push(byte);
-            continue;
-        }
-        let mut digits = 0_usize;
-        let kind = loop {
-            match rest.next()? {
-                digit @ b'0'..=b'9' => digits = digits.saturating_mul(10).saturating_add(usize::from(digit - b'0')),
-                b'$' => at = std::mem::take(&mut digits).checked_sub(1)?,
-                b'-' => {}
-                kind => break kind,
-            }
-        };
-        if kind == b'%' {
-            chunk.push(kind);
-            continue;
-        }
-        pieces.push(Piece::Text(std::mem::take(&mut chunk)));
-        match kind {
-            b'I' | b'L' => pieces.push(Piece::Quoted(of_one(given.get(at)?))),
-            b's' => pieces.extend(given.get(at)?.clone()?),
-            _ => return None,
-        }
-        at += 1;
-    }
-    pieces.push(Piece::Text(chunk));
-    Some(pieces)
 }
 
 #[cfg(test)]

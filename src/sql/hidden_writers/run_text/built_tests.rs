@@ -137,7 +137,8 @@ fn arguments_of_a_statement_are_constants_and_parameters() {
         ("SELECT f(reverse('x'))", Built::Open),
         ("SELECT f('ANA' || $1)", Built::Open),
         ("SELECT f(VARIADIC ARRAY['x'])", Built::Open),
-        ("SELECT f((SELECT 'x'))", Built::Open),
+        ("SELECT f((SELECT 'x'))", Built::Constant),
+        ("SELECT f((SELECT x FROM t))", Built::Open),
         ("SELECT f('x'", Built::Open),
     ] {
         assert_eq!(of(sql, Place::Statement), built, "{sql}");
@@ -146,4 +147,74 @@ fn arguments_of_a_statement_are_constants_and_parameters() {
     assert_eq!(of("BEGIN PERFORM f(x) FROM t; END", Place::Body), Built::Open);
     assert_eq!(of("DECLARE x text; BEGIN PERFORM f(x) FROM t; END", Place::Body), Built::Given);
     assert_eq!(of("SELECT f($1)", Place::Constant), Built::Open);
+}
+
+#[test]
+fn what_types_queries_and_aggregates_make_is_known() {
+    for body in [
+        "DECLARE n int; BEGIN SELECT count(*) INTO n FROM t; EXECUTE 'SELECT ' || n; END",
+        "DECLARE n bigint := f(1); BEGIN EXECUTE 'SELECT * FROM t LIMIT ' || n || ' OFFSET ' || n * 2; END",
+        "DECLARE n int; BEGIN EXECUTE 'SELECT ' || (n + 1); END",
+        "DECLARE d timestamptz; BEGIN EXECUTE 'SELECT count(*) FROM t WHERE at > ''' || d || ''''; END",
+        "BEGIN EXECUTE 'SELECT now() > ''' || now() || ''''; END",
+        "BEGIN EXECUTE 'SELECT ' || round(x, 0); END",
+        "BEGIN EXECUTE 'SELECT date ''' || to_char(now(), 'YYYY-MM-DD') || ''''; END",
+        "DECLARE ids int[]; BEGIN EXECUTE 'SELECT * FROM t WHERE id IN (' || array_to_string(ids, ',') || ')'; END",
+        "BEGIN EXECUTE (SELECT string_agg('SELECT 1', ' UNION ALL ') FROM t); END",
+    ] {
+        assert_eq!(executed(body), Built::Constant, "{body}");
+    }
+    for body in [
+        "DECLARE t regclass; BEGIN EXECUTE 'SELECT count(*) FROM ' || t; END",
+        "DECLARE t regclass; BEGIN EXECUTE format('SELECT count(*) FROM %s', t); END",
+        "DECLARE n int; BEGIN EXECUTE 'SELECT count(*) FROM part_' || n; END",
+        "DECLARE n int; BEGIN EXECUTE format('SELECT count(*) FROM part_%s WHERE true', n); END",
+        "BEGIN EXECUTE (SELECT string_agg(format('SELECT count(*) FROM %I', relname), ' UNION ALL ') FROM pg_class); END",
+        "DECLARE q text; BEGIN SELECT string_agg(format('SELECT %L, count(*) FROM %I.%I', n, s, n), ' UNION ALL ' ORDER BY s, n) INTO q FROM c; EXECUTE q; END",
+        "DECLARE q text; BEGIN SELECT 'SELECT count(*) FROM ' || quote_ident(n) INTO STRICT q FROM c LIMIT 1; EXECUTE q; END",
+        "DECLARE q text; BEGIN q := (SELECT string_agg(quote_ident(a), ', ') FILTER (WHERE a <> 'x') FROM c); EXECUTE 'SELECT ' || q || ' FROM t'; END",
+        "DECLARE c text[]; BEGIN SELECT array_agg(quote_ident(a)) INTO c FROM x; EXECUTE 'SELECT ' || array_to_string(c, ', ') || ' FROM t'; END",
+        "DECLARE c text[] := '{}'; BEGIN c := c || format('%I = %L', k, v); c := array_append(c, 'true'); EXECUTE 'SELECT count(*) FROM t WHERE ' || array_to_string(c, ' AND '); END",
+        "BEGIN EXECUTE 'SELECT ' || array_to_string(ARRAY(SELECT quote_ident(a) FROM c), ', ') || ' FROM t'; END",
+        "BEGIN FOR x IN SELECT oid::regclass AS rel FROM pg_class LOOP EXECUTE format('SELECT count(*) FROM %s', x.rel); END LOOP; END",
+        "BEGIN FOR x IN SELECT relname, oid::regclass rel FROM pg_class LOOP EXECUTE 'SELECT count(*) FROM ' || x.rel; END LOOP; END",
+        "BEGIN FOR x IN SELECT format('SELECT count(*) FROM %I', relname) AS q FROM pg_class LOOP EXECUTE x.q; END LOOP; END",
+        "BEGIN EXECUTE replace('SELECT count(*) FROM $t$ WHERE true', '$t$', quote_ident(t)); END",
+        "DECLARE q text := ''; BEGIN q := q || quote_ident(a) || ', '; EXECUTE 'SELECT ' || rtrim(q, ', ') || ' FROM t'; END",
+    ] {
+        assert_eq!(executed(body), Built::Quoted, "{body}");
+    }
+    for body in [
+        "DECLARE n int; BEGIN EXECUTE 'SELECT f' || n || '(0)'; END",
+        "DECLARE n int; BEGIN EXECUTE 'EXECUTE p' || n; END",
+        "DECLARE n int; BEGIN EXECUTE 'SELECT 5-' || n; END",
+        "DECLARE n int; BEGIN DECLARE n text; BEGIN n := reverse('x'); EXECUTE n; END; END",
+        "DECLARE r int; BEGIN FOR r IN c LOOP EXECUTE 'SELECT ' || r; END LOOP; END",
+        "DECLARE n t.c%TYPE; BEGIN SELECT a INTO n FROM t; EXECUTE n; END",
+        "DECLARE q text; BEGIN SELECT quote_ident(a) INTO q FROM c UNION SELECT sql FROM commands; EXECUTE 'SELECT ' || q; END",
+        "DECLARE q text; BEGIN SELECT sql INTO q FROM commands; EXECUTE q; END",
+        "DECLARE q text; BEGIN SELECT format('SELECT %s', sql) INTO q FROM commands; EXECUTE q; END",
+        "BEGIN EXECUTE (SELECT string_agg(sql, ' ') FROM commands); END",
+        "BEGIN EXECUTE 'SELECT 1 AS ' || (SELECT string_agg('LYZE', '; ANA') FROM t); END",
+        "BEGIN EXECUTE (SELECT 'ANA') || 'LYZE t'; END",
+        "BEGIN EXECUTE replace('ANAxLYZE t', 'x', ''); END",
+        "BEGIN EXECUTE rtrim('ANALYZEx', 'x'); END",
+        "BEGIN EXECUTE left('ANALYZEmeasured', 7); END",
+        "BEGIN FOR x IN SELECT sql AS q FROM commands LOOP EXECUTE x.q; END LOOP; END",
+        "BEGIN FOR x IN SELECT *, quote_ident(a) AS q FROM commands LOOP EXECUTE 'SELECT ' || x.q; END LOOP; END",
+        "BEGIN FOR x IN SELECT a.q, quote_ident(b) AS q FROM commands a LOOP EXECUTE 'SELECT ' || x.q; END LOOP; END",
+        "DECLARE c text[] := '{}'; BEGIN c := c || reverse('x'); EXECUTE 'SELECT ' || array_to_string(c, ' AND '); END",
+        "DECLARE c text[] := ARRAY['ANA', 'LYZE t']; BEGIN EXECUTE array_to_string(c, ''); END",
+        "BEGIN EXECUTE to_char(now(), 'ANALYZE t'); END",
+        "BEGIN EXECUTE ARRAY['ANALYZE t']; END",
+        "BEGIN EXECUTE (SELECT string_agg(quote_ident(a), ' ') FROM c); END",
+        "BEGIN EXECUTE 'SELECT 1; ' || (SELECT string_agg(quote_ident(a), ' ') FROM c); END",
+        "BEGIN EXECUTE 'EXECUTE ' || (SELECT string_agg(quote_ident(a), ' ') FROM c); END",
+        "BEGIN EXECUTE 'SELECT ' || (SELECT string_agg(quote_ident(a), ';') FROM c); END",
+        "BEGIN EXECUTE 'SELECT ' || (SELECT string_agg(quote_ident(a), ' ') FROM c) || '(0)'; END",
+        "BEGIN EXECUTE 'SELECT ''' || (SELECT string_agg(quote_ident(a), ' ') FROM c) || ''''; END",
+        "BEGIN EXECUTE 'SELECT ' || (SELECT string_agg(quote_ident(a), '(') FROM c); END",
+    ] {
+        assert_eq!(executed(body), Built::Open, "{body}");
+    }
 }

@@ -9,8 +9,12 @@ pub(super) enum Piece {
     Text(Vec<u8>),
     /// A name or value that is quoted where it has to be, and how what it was made of is built.
     Quoted(Built),
+    /// What nobody can choose: the digits of a number, the letters of a time.
+    Number,
     /// What the function is given.
     Given,
+    /// An array, of whose elements each is one of these. It is no text before it has been made one.
+    Array(Vec<Vec<Piece>>),
     /// One of several texts, as those that a variable has or the branches of a CASE: of what kind they are, whether each of them ends
     /// outside quotes, and how they begin and end.
     Variable(Built, bool, Edges),
@@ -29,10 +33,12 @@ pub(super) struct Edges {
     empty: bool,
     /// With a parenthesis, which would call what stands ahead.
     call: bool,
+    /// With a quoted name: where a statement begins it would say which.
+    name: bool,
 }
 
 impl Edges {
-    pub const UNKNOWN: Self = Self { first: true, last: true, empty: true, call: false };
+    pub const UNKNOWN: Self = Self { first: true, last: true, empty: true, call: false, name: false };
 
     fn of(pieces: &[Piece]) -> Self {
         let full = || pieces.iter().filter(|piece| !matches!(piece, Piece::Text(text) if text.is_empty()));
@@ -44,8 +50,9 @@ impl Edges {
         Self {
             first: letter(full().next(), <[u8]>::first),
             last: letter(full().next_back(), <[u8]>::last),
-            empty: !full().any(|piece| matches!(piece, Piece::Text(_) | Piece::Quoted(_))),
+            empty: !full().any(|piece| matches!(piece, Piece::Text(_) | Piece::Quoted(_) | Piece::Number)),
             call: matches!(full().next(), Some(Piece::Text(text)) if begins_call(text)),
+            name: begins_with_name(pieces),
         }
     }
 
@@ -55,12 +62,22 @@ impl Edges {
             last: self.last | other.last,
             empty: self.empty | other.empty,
             call: self.call | other.call,
+            name: self.name | other.name,
         }
     }
 }
 
 fn is_empty(piece: &Piece) -> bool {
     matches!(piece, Piece::Text(text) if text.is_empty())
+}
+
+/// Whether a text begins with a quoted name.
+fn begins_with_name(pieces: &[Piece]) -> bool {
+    match pieces.iter().find(|piece| !is_empty(piece)) {
+        Some(Piece::Quoted(_)) => true,
+        Some(Piece::Variable(_, _, edges)) => edges.name,
+        _ => false,
+    }
 }
 
 /// One of several texts.
@@ -71,15 +88,22 @@ pub(super) fn one_of(all: &[Vec<Piece>]) -> Piece {
         [Piece::Text(text)] if word(text) => Some(Built::Constant),
         _ => None,
     });
+    if !all.is_empty() && all.iter().all(|pieces| matches!(&**pieces, [Piece::Number])) {
+        return Piece::Number;
+    }
     if all.iter().any(|pieces| matches!(&**pieces, [Piece::Quoted(_)]))
         && let Some(inner) = quoted.collect::<Option<Vec<_>>>()
     {
         return Piece::Quoted(inner.into_iter().max().unwrap_or_default());
     }
     let (mut worst, mut balanced) = (Built::Constant, true);
-    let mut edges = Edges { first: false, last: false, empty: all.is_empty(), call: false };
+    let mut edges = Edges { first: false, last: false, empty: all.is_empty(), call: false, name: false };
     for pieces in all {
-        let (built, ends_plain) = built_and_balanced(pieces);
+        let (built, ends_plain) = match begins_with_name(pieces) {
+            // What stands ahead of it is looked at where it is used.
+            true => built_and_balanced(&[&[Piece::Text(b"x ".to_vec())], &**pieces].concat()),
+            false => built_and_balanced(pieces),
+        };
         (worst, balanced) = (worst.max(built), balanced && ends_plain);
         edges = edges.or(Edges::of(pieces));
     }
@@ -113,6 +137,7 @@ pub(super) fn grown(bases: &[Vec<u8>], added: &[Vec<Piece>]) -> Piece {
             letter_ahead && text.first().copied().is_some_and(is_letter) || word_ahead && begins_call(text)
         }
         Some(Piece::Quoted(_)) => false,
+        Some(Piece::Number) => letter_ahead,
         _ => true,
     });
     let runs = texts().any(|text| memchr::memmem::find(&text.to_ascii_lowercase(), b"execute").is_some());
@@ -142,10 +167,10 @@ pub(super) fn built(pieces: &[Piece]) -> Built {
 fn built_and_balanced(pieces: &[Piece]) -> (Built, bool) {
     let full: Vec<&Piece> =
         pieces.iter().filter(|piece| !matches!(piece, Piece::Text(text) if text.is_empty())).collect();
-    if let [Piece::Variable(alone, balanced, _)] = &*full {
-        return (*alone, *balanced);
-    }
     let open = (Built::Open, false);
+    if let [Piece::Variable(alone, balanced, edges)] = &*full {
+        return if edges.name { open } else { (*alone, *balanced) };
+    }
     let unknown_edges = Edges::UNKNOWN;
     let mut worst = Built::Constant;
     // The constants ahead of a part, as one text; and whether something stands among them that may open a quote.
@@ -156,7 +181,12 @@ fn built_and_balanced(pieces: &[Piece]) -> (Built, bool) {
         let edges = if let Piece::Variable(_, _, edges) = piece { edges } else { &unknown_edges };
         let alone = |ahead: &[u8]| !hides_context(ahead) && stands_alone(before, behind, *edges);
         match piece {
-            Piece::Open => return open,
+            Piece::Open | Piece::Array(_) => return open,
+            Piece::Number => {
+                let Some(part_of_name) = number_stays(&ahead, behind) else { return open };
+                worst = worst.max(if part_of_name { Built::Quoted } else { Built::Constant });
+                ahead.push(b'0');
+            }
             Piece::Text(text) => ahead.extend_from_slice(text),
             Piece::Quoted(inner) => {
                 if !stays_quoted(&ahead, behind) || unknown && *inner == Built::Open {
@@ -166,6 +196,7 @@ fn built_and_balanced(pieces: &[Piece]) -> (Built, bool) {
                 ahead.extend_from_slice(b" x ");
             }
             Piece::Given | Piece::Variable(..) if !alone(&ahead) => return open,
+            Piece::Variable(..) if edges.name && !stays_quoted(&ahead, None) => return open,
             Piece::Given => {
                 (worst, unknown) = (Built::Given, true);
                 ahead.extend_from_slice(b" x ");
@@ -188,7 +219,7 @@ pub(super) fn of_one(pieces: &Option<Vec<Piece>>) -> Built {
     pieces.as_ref().map_or(Built::Open, |pieces| built(pieces))
 }
 
-fn is_letter(byte: u8) -> bool {
+pub(super) fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
 }
 
@@ -201,6 +232,23 @@ fn stays_quoted(ahead: &[u8], behind: Option<&Piece>) -> bool {
     let begun = ahead.get(..word).unwrap_or_default().trim_ascii_end();
     let runs = memchr::memmem::find(&ahead.to_ascii_lowercase(), b"execute").is_some();
     is_balanced(ahead) && !called && !runs && !begun.is_empty() && !begun.ends_with(b";")
+}
+
+/// Whether digits behind that text are a part of a name; None: they may be a part of what is called, or of something else.
+fn number_stays(ahead: &[u8], behind: Option<&Piece>) -> Option<bool> {
+    let in_constant =
+        !is_balanced(ahead) && !hides_context(ahead) && memchr::memchr_iter(b'"', ahead).count().is_multiple_of(2);
+    if in_constant {
+        return Some(false);
+    }
+    // A sign would make a comment of it.
+    if ahead.ends_with(b"-") || !is_balanced(ahead) {
+        return None;
+    }
+    if !ahead.last().copied().is_some_and(is_letter) {
+        return Some(false);
+    }
+    stays_quoted(ahead, behind).then_some(true)
 }
 
 /// Whether a name in front of that text is called, with the letters that it begins with or without them.

@@ -3,6 +3,7 @@
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
+use super::types::{self, Kind};
 use crate::sql::lex::keyword::Keyword as K;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
 use crate::sql::lex::literal::name;
@@ -13,16 +14,31 @@ pub(in crate::sql::hidden_writers) enum Known<'v, 'a> {
     Not,
     /// It is declared, and nothing is assigned to it.
     Declared,
-    /// These expressions are assigned to it.
-    Assigned(&'v [Lexer<'a>]),
+    /// These expressions are assigned to it, and these queries put one of their columns, or their rows, into it.
+    Assigned(&'v [Lexer<'a>], &'v [Selected<'a>]),
     /// A query, or something else that nobody reads, fills it.
     Filled,
+}
+
+/// A query that fills a variable.
+#[derive(Clone)]
+pub(in crate::sql::hidden_writers) struct Selected<'a> {
+    /// Behind its SELECT.
+    pub list: Lexer<'a>,
+    /// Which of its columns goes into the variable, of how many.
+    pub at: usize,
+    pub of: usize,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(in crate::sql::hidden_writers) struct Variables<'a> {
     assigned: HashMap<Vec<u8>, Vec<Lexer<'a>>, RandomState>,
+    selected: HashMap<Vec<u8>, Vec<Selected<'a>>, RandomState>,
+    /// By the types that are declared; None where two declarations differ.
+    kinds: HashMap<Vec<u8>, Option<Kind>, RandomState>,
+    /// A name may be a column although a variable has it.
+    columns_first: bool,
     declared: HashSet<Vec<u8>, RandomState>,
     filled: HashSet<Vec<u8>, RandomState>,
     /// It has a query on tables, so that a name may be a column.
@@ -49,7 +65,9 @@ impl<'a> Variables<'a> {
     pub fn of(mut lexer: Lexer<'a>) -> Self {
         let mut found = Self::default();
         let text = lexer.text();
-        let mut reader = Reader { found: &mut found, first: Token::NONE, length: 0, depth: 0, declares: false };
+        let first_behind = lexer.clone();
+        let mut reader =
+            Reader { found: &mut found, first: Token::NONE, first_behind, length: 0, depth: 0, declares: false };
         let mut token = lexer.next();
         while token.shape != Shape::End {
             reader.token(token, &lexer, text);
@@ -62,11 +80,19 @@ impl<'a> Variables<'a> {
         if self.filled.contains(name) || FROM_ELSEWHERE.contains(&name) || name.starts_with(b"tg_") {
             return Known::Filled;
         }
-        match self.assigned.get(name) {
-            Some(all) => Known::Assigned(all),
-            None if self.declared.contains(name) => Known::Declared,
-            None => Known::Not,
+        match (self.assigned.get(name), self.selected.get(name)) {
+            (None, None) if self.declared.contains(name) => Known::Declared,
+            (None, None) => Known::Not,
+            (assigned, selected) => {
+                let selected = selected.map(Vec::as_slice).unwrap_or_default();
+                Known::Assigned(assigned.map(Vec::as_slice).unwrap_or_default(), selected)
+            }
         }
+    }
+
+    /// What its type says of its text.
+    pub(super) fn kind(&self, name: &[u8]) -> Option<Kind> {
+        if self.columns_first { None } else { *self.kinds.get(name)? }
     }
 }
 
@@ -74,6 +100,7 @@ struct Reader<'f, 'a> {
     found: &'f mut Variables<'a>,
     /// The first token of the statement at hand, and how many it has so far.
     first: Token,
+    first_behind: Lexer<'a>,
     length: usize,
     depth: usize,
     /// In a DECLARE section.
@@ -93,7 +120,7 @@ impl<'a> Reader<'_, 'a> {
             self.found.reads_tables = true;
         }
         if word(b"use_column") {
-            self.found.reads_tables = true;
+            (self.found.reads_tables, self.found.columns_first) = (true, true);
         }
         if matches!(token.keyword, K::Begin | K::Then | K::Else | K::Declare)
             || word(b"loop")
@@ -103,7 +130,7 @@ impl<'a> Reader<'_, 'a> {
             return self.begins();
         }
         if self.length == 0 {
-            self.first = token;
+            (self.first, self.first_behind) = (token, behind.clone());
             self.head(token, behind, text);
         }
         self.length += 1;
@@ -111,7 +138,9 @@ impl<'a> Reader<'_, 'a> {
             self.assignment(token, behind, text);
         }
         if token.keyword == K::Into {
-            self.fill_list(behind.clone(), text);
+            let selects = self.first.keyword == K::Select && self.depth == 0 && self.length > 2;
+            let list = selects.then(|| self.first_behind.clone());
+            self.fill(list, behind.clone(), text);
         }
     }
 
@@ -123,12 +152,48 @@ impl<'a> Reader<'_, 'a> {
     fn head(&mut self, token: Token, behind: &Lexer<'a>, text: &'a [u8]) {
         let is = |wanted: &[u8]| token.text(text).eq_ignore_ascii_case(wanted);
         if self.declares && token.is_name() {
-            self.found.declared.insert(name(token, text));
+            let (own, kind) = (name(token, text), types::declared(behind.clone()));
+            self.found.declared.insert(own.clone());
+            self.found.kinds.entry(own).and_modify(|known| *known = known.filter(|_| *known == kind)).or_insert(kind);
         }
         if is(b"get") || is(b"call") {
             self.fill_statement(behind.clone(), text);
-        } else if is(b"foreach") || token.keyword == K::For && !counts(behind.clone(), text) {
+        } else if token.keyword == K::For && !counts(behind.clone(), text) {
+            let query = query_of_loop(behind.clone());
+            if query.is_none() {
+                // A loop over a cursor declares a record of that name.
+                self.found.kinds.insert(name(behind.clone().next(), text), None);
+            }
+            self.fill(query, behind.clone(), text);
+        } else if is(b"foreach") {
             self.fill_list(behind.clone(), text);
+        }
+    }
+
+    /// A list of variables that a query fills, if it can be read; `list` is behind its SELECT.
+    fn fill(&mut self, list: Option<Lexer<'a>>, mut targets: Lexer<'a>, text: &'a [u8]) {
+        let whole = targets.clone();
+        let mut names = Vec::new();
+        let mut token = targets.next();
+        if token.text(text).eq_ignore_ascii_case(b"strict") {
+            token = targets.next();
+        }
+        let next = loop {
+            if !token.is_name() {
+                break token;
+            }
+            names.push(name(token, text));
+            let next = targets.next();
+            if !next.is(b',') {
+                break next;
+            }
+            token = targets.next();
+        };
+        let plain = !names.is_empty() && !matches!(next.shape, Shape::Punct(b'.' | b'[' | b','));
+        let Some(list) = list.filter(|_| plain) else { return self.fill_list(whole, text) };
+        let of = names.len();
+        for (at, own) in names.into_iter().enumerate() {
+            self.found.selected.entry(own).or_default().push(Selected { list: list.clone(), at, of });
         }
     }
 
@@ -211,6 +276,18 @@ impl<'a> Reader<'_, 'a> {
                 self.found.filled.insert(name(token, text));
             }
             token = lexer.next();
+        }
+    }
+}
+
+/// The query of a `FOR … IN SELECT …`, behind its SELECT.
+fn query_of_loop(mut lexer: Lexer<'_>) -> Option<Lexer<'_>> {
+    loop {
+        let token = lexer.next();
+        match token.keyword {
+            K::In => return (lexer.next().keyword == K::Select).then_some(lexer),
+            _ if token.is_name() || token.is(b',') => {}
+            _ => return None,
         }
     }
 }

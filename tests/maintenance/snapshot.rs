@@ -1,0 +1,114 @@
+//! What is asked whether a transaction has written takes a snapshot. It never does so ahead of what the client says of its transaction:
+//! SET TRANSACTION has to come before any query.
+
+use crate::stand::{Stand, sqlstate, talk};
+use pgsluice_fixtures::raw::message::{bind, execute, parse, query as q, sync};
+use pgsluice_fixtures::{Frame, Raw};
+
+fn run(sql: &str) -> Vec<u8> {
+    [parse("", sql, &[]), bind("", "", &[]), execute("", 0)].concat()
+}
+
+/// Messages that are sent at once, and how many ReadyForQuery they bring.
+type Sent = (Vec<u8>, usize);
+
+fn conversations() -> Vec<(&'static str, Vec<Sent>)> {
+    let fetch = || run("FETCH 1 FROM h");
+    let mut all = Vec::new();
+    for begins in [
+        "START TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE",
+        "SHOW work_mem; BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO t VALUES (900, 'x')",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; COMMIT",
+        "FETCH 1 FROM h; BEGIN ISOLATION LEVEL REPEATABLE READ; COMMIT; SELECT 1",
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SET LOCAL transaction_isolation = 'serializable'",
+        "SHOW work_mem; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    ] {
+        let sent = ([fetch(), q(begins)].concat(), 1);
+        all.push((begins, vec![sent, (q("SHOW transaction_isolation"), 1), (q("ROLLBACK"), 1)]));
+    }
+    all.push((
+        "a block that begins in the batch",
+        vec![
+            ([fetch(), run("BEGIN"), q("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")].concat(), 1),
+            (q("SHOW transaction_isolation"), 1),
+            (q("COMMIT"), 1),
+        ],
+    ));
+    all.push((
+        "a block that begins in the batch, behind its Sync",
+        vec![
+            ([fetch(), run("BEGIN"), sync()].concat(), 1),
+            (q("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"), 1),
+            (q("SHOW transaction_isolation"), 1),
+            (q("COMMIT"), 1),
+        ],
+    ));
+    all.push((
+        "a chain",
+        vec![
+            (q("BEGIN"), 1),
+            (q("FETCH 1 FROM h"), 1),
+            (q("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"), 1),
+            (q("COMMIT AND CHAIN"), 1),
+            (q("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"), 1),
+            (q("COMMIT"), 1),
+        ],
+    ));
+    all
+}
+
+fn told(frames: &[Frame]) -> Vec<String> {
+    let seen = frames.iter().filter(|frame| !matches!(frame.tag, b'S' | b'A' | b'N'));
+    seen.map(|frame| match frame.error() {
+        Some(error) => format!("E {} {}", error.code(), error.message()),
+        None => format!("{} {}", char::from(frame.tag), frame.body.escape_ascii()),
+    })
+    .collect()
+}
+
+#[test]
+fn a_question_of_ours_takes_no_snapshot_ahead_of_what_the_client_says_of_its_transaction() {
+    for extra in ["", "pool_mode = \"session\""] {
+        let stand = Stand::new(extra);
+        stand.on_primary();
+        for (what, conversation) in conversations() {
+            let declare = "DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id";
+            let (mut proxied, mut direct) = (stand.app(), stand.direct(true));
+            for raw in [&mut proxied, &mut direct] {
+                assert_eq!(sqlstate(&talk(raw, &q(declare), 1)), "", "{what}");
+            }
+            for (bytes, readies) in conversation {
+                let (ours, theirs) = (talk(&mut proxied, &bytes, readies), talk(&mut direct, &bytes, readies));
+                assert_eq!(told(&ours), told(&theirs), "{extra} {what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_block_made_of_a_batch_is_asked_about_at_its_commit() {
+    let stand = Stand::new("");
+    let makes = "CREATE FUNCTION makes() RETURNS oid LANGUAGE plpgsql AS $$ BEGIN RETURN lo_create(0); END $$";
+    stand.cluster.primary().psql_in("app", makes).unwrap();
+    stand.on_primary();
+    let before = stand.everything();
+    let ends: [&[&str]; 4] = [
+        &["BEGIN", "COMMIT"],
+        &["BEGIN; COMMIT"],
+        &["START TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT 1; COMMIT"],
+        &["SHOW work_mem; BEGIN", "SELECT 1", "COMMIT AND CHAIN", "COMMIT"],
+    ];
+    for queries in ends {
+        let mut raw: Raw = stand.app();
+        raw.send(&run("SELECT makes()")).unwrap();
+        let mut codes = Vec::new();
+        for sql in queries {
+            codes.push(sqlstate(&talk(&mut raw, &q(sql), 1)));
+        }
+        assert!(codes.contains(&"25006".to_owned()), "{queries:?}: {codes:?}");
+        assert_eq!(stand.everything(), before, "{queries:?}");
+    }
+}
