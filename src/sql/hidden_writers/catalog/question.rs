@@ -179,7 +179,7 @@ const EDGES: &str = "\
     UNION SELECT 't', g.rngtypid, 't', {multirange} FROM pg_range g WHERE {multirange} >= 16384 \
     UNION SELECT d.kind, d.ref, 'r', coalesce(x.top, p.rel) FROM planned p JOIN dep d ON d.classid = p.class AND d.objid = p.oid \
         LEFT JOIN above x ON x.rel = p.rel WHERE d.kind = 'f' AND d.ref IN (SELECT oid FROM folded) \
-            AND (d.ref IN (SELECT oid FROM inlined) OR p.open ~ (':funcid ' || d.ref || '\\M')) \
+            AND (EXISTS (SELECT FROM pg_proc q JOIN pg_language l ON l.oid = q.prolang WHERE q.oid = d.ref AND l.lanname = 'sql') OR p.open ~ (':funcid ' || d.ref || '\\M')) \
         OR d.kind = 'o' AND d.ref IN (SELECT o.oid FROM pg_operator o JOIN folded f ON f.oid = o.oprcode) \
     UNION SELECT 'o', o.oid, 't', u.type FROM pg_operator o, unnest(ARRAY[o.oprleft, o.oprright]) u (type) \
         WHERE o.oid >= 16384 AND u.type >= 16384 \
@@ -340,9 +340,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
             AND refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_class'::regclass, 'pg_type'::regclass)), \
         code_of_family AS MATERIALIZED ({CODE_OF_FAMILIES}), \
         holder AS MATERIALIZED ({HOLDERS}), tree AS MATERIALIZED ({TREES}), \
-        above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED (SELECT class, oid, rel, \
-            regexp_replace(tree, '{OF_A_COLUMN}', '', 'g') AS open FROM ({PLANNED}{statistics}) x), \
-        inlined AS MATERIALIZED (SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE l.lanname = 'sql'), \
+        above AS MATERIALIZED ({ABOVE}), planned AS MATERIALIZED (SELECT class, oid, rel, regexp_replace(tree, '{OF_A_COLUMN}', '', 'g') AS open FROM ({PLANNED}{statistics}) x), \
         folded AS MATERIALIZED (SELECT oid FROM pg_proc WHERE oid >= 16384 AND provolatile = 'i'), \
         edge AS MATERIALIZED ({edges}), sets AS MATERIALIZED ({SETS}), \
         setter AS MATERIALIZED ({SETTERS}), foreign_one AS MATERIALIZED ({foreign}), \

@@ -71,14 +71,21 @@ pub(super) enum Depth {
 /// Tokens that are remembered, youngest first.
 type Before = [Token; 6];
 
+/// What a part of a body holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Section {
+    Statements,
+    /// Of the variables of a block in PL/pgSQL.
+    Declarations,
+}
+
 struct Walk<'a, 's, F> {
     lexer: Lexer<'a>,
     scope: Scope<'s>,
     body: bool,
     /// It is a constant in another text.
     quoted: bool,
-    /// In the section of a block that declares its variables.
-    declares: bool,
+    section: Section,
     before: Before,
     depth: u32,
     /// Levels within a FROM list.
@@ -130,7 +137,7 @@ fn look<'a>(
         scope,
         body,
         quoted,
-        declares: false,
+        section: Section::Statements,
         before: [Token::NONE; 6],
         depth: 0,
         from: 0,
@@ -260,9 +267,11 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
                     self.head = token.keyword;
                 }
                 if !self.before[0].is(b'.') {
-                    self.declares = self.scope.declares
-                        && !self.quoted
-                        && (token.keyword == K::Declare || self.declares && token.keyword != K::Begin);
+                    match token.keyword {
+                        K::Declare if self.scope.declares && !self.quoted => self.section = Section::Declarations,
+                        K::Begin => self.section = Section::Statements,
+                        _ => {}
+                    }
                     self.keyword(token, next);
                     if self.body && is_utility(token.keyword) {
                         self.utility(token);
@@ -481,7 +490,7 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
             || matches!(prev.keyword, K::Begin | K::Then | K::Else | K::Atomic)
             || prev == Token::NONE
             || prev.text(self.lexer.text()).eq_ignore_ascii_case(b"loop");
-        if begins && token.keyword != K::Set && (self.declares || is_variable(behind)) {
+        if begins && token.keyword != K::Set && (self.section == Section::Declarations || is_variable(behind)) {
             return;
         }
         (self.tell)(Mention::Utility(Utility::of(token, begins, self.quoted, &self.lexer, self.scope)));
