@@ -133,7 +133,8 @@ impl Session {
     pub(in crate::client) fn prove_batch(&mut self) {
         // A block of the client's goes on, and may still choose its isolation level.
         let transaction = &self.conversation.transaction;
-        let ends = self.conversation.status() == TxStatus::Idle && transaction.around != Around::Clients;
+        let ends =
+            self.conversation.status() == TxStatus::Idle && transaction.enclosing_block != EnclosingBlock::ClientBlock;
         if ends && transaction.doubt.is_any() && self.must_prove() {
             self.prove_in_batch(None);
         }

@@ -51,3 +51,11 @@ pub(super) fn is_utility(word: K) -> bool {
             | K::Vacuum
     )
 }
+
+/// What a part of a body holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Section {
+    Statements,
+    /// Those of a block in PL/pgSQL, of its variables.
+    Declarations,
+}

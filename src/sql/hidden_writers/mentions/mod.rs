@@ -10,7 +10,7 @@ use super::harmless::is_harmless;
 use super::run_text::built::{Builder, Built, Place};
 use super::statement_forms::copy_writes;
 use super::stopped::Utility;
-use super::utility::is_utility;
+use super::utility::{Section, is_utility};
 use crate::sql::classify::analyzer::Scope;
 use crate::sql::classify::embedded_sql::is_variable;
 use crate::sql::classify::function_calls;
@@ -70,14 +70,6 @@ pub(super) enum Depth {
 
 /// Tokens that are remembered, youngest first.
 type Before = [Token; 6];
-
-/// What a part of a body holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Section {
-    Statements,
-    /// Of the variables of a block in PL/pgSQL.
-    Declarations,
-}
 
 struct Walk<'a, 's, F> {
     lexer: Lexer<'a>,
@@ -484,13 +476,14 @@ impl<'a, F: FnMut(Mention<'_, '_>)> Walk<'a, '_, F> {
     /// A word in a body that begins a command, if it stands where one does.
     fn utility(&mut self, token: Token) {
         let prev = self.before[0];
-        // The lexer stands behind the next token.
-        let behind = self.lexer.part(token.end, u32::MAX);
         let begins = matches!(prev.shape, Shape::Punct(b';' | b'>'))
             || matches!(prev.keyword, K::Begin | K::Then | K::Else | K::Atomic)
             || prev == Token::NONE
             || prev.text(self.lexer.text()).eq_ignore_ascii_case(b"loop");
-        if begins && token.keyword != K::Set && (self.section == Section::Declarations || is_variable(behind)) {
+        if begins
+            && token.keyword != K::Set
+            && (self.section == Section::Declarations || is_variable(self.lexer.part(token.end, u32::MAX)))
+        {
             return;
         }
         (self.tell)(Mention::Utility(Utility::of(token, begins, self.quoted, &self.lexer, self.scope)));
