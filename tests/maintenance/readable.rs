@@ -99,7 +99,7 @@ fn text_that_only_reads_whatever_its_pieces_are_runs_and_what_can_be_anything_do
         let theirs = query(&mut direct, &sql);
         assert_eq!(why(&theirs), "", "{sql}: {body}");
         let ours = query(&mut app, &sql);
-        if why(&ours) != "" {
+        if !why(&ours).is_empty() {
             refused.push(format!("{body}: {}", why(&ours)));
         }
     }
