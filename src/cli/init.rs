@@ -16,7 +16,7 @@ use crate::proxy::system::process::group;
 use crate::sql::lex::quote;
 
 /// The role that watches the servers.
-const MONITOR: &str = "pgsluice_monitor";
+pub(super) const MONITOR: &str = "pgsluice_monitor";
 /// The console's user.
 const ADMIN: &str = "pgsluice_admin";
 /// The group of the service, if it is installed.

@@ -2,6 +2,7 @@
 
 mod exit;
 mod healthcheck;
+mod heartbeat;
 mod init;
 mod libpq;
 mod maintenance;
@@ -13,6 +14,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
+pub use crate::cli::heartbeat::HeartbeatCommand;
 pub use crate::cli::init::Init;
 pub use crate::cli::maintenance::{
     ConsoleArgs, MaintenanceAnnounce, MaintenanceCommand, MaintenanceOn, MaintenanceRehearse, MaintenanceStatus,
@@ -59,6 +61,9 @@ pub enum Command {
     ExampleConfig,
     /// Write a first configuration for a server, and the SQL for the role that it needs there.
     Init(Init),
+    /// Prepare a database for the write heartbeat.
+    #[command(subcommand)]
+    Heartbeat(HeartbeatCommand),
     /// Ask the HTTP endpoint of a running pgsluice whether all is well.
     Healthcheck {
         /// Such as http://127.0.0.1:6433/livez

@@ -17,6 +17,7 @@ pub fn main() -> ExitCode {
         Command::ImportPgbouncer { file } => import(&file),
         Command::ExampleConfig => printed(&crate::config::example()),
         Command::Init(init) => ended(super::init::run(&init)),
+        Command::Heartbeat(command) => ended(super::heartbeat::run(&command)),
         Command::Healthcheck { url } => ended(super::healthcheck::ask(&url)),
         Command::Maintenance(MaintenanceCommand::Watch(watch)) => {
             ended(super::screen::watch(&watch.console, watch.database.as_deref()))

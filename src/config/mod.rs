@@ -36,8 +36,8 @@ pub use crate::config::keys::tables::{
 pub use crate::config::keys::tls_choice::{TlsCiphers, TlsProtocols};
 pub use crate::config::keys::webhook::{EventName, Webhook, WebhookUrl};
 pub use crate::config::keys::words::{
-    AuthType, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnLoss, OnTimeout, PoolMode, Reads, SslMode,
-    Start, SyslogFacility, Writes,
+    AuthType, Causal, Ddl, LogFormat, LogLevel, MaintenanceReads, Negotiation, OnLoss, OnTimeout, PoolMode, Reads,
+    SslMode, Start, SyslogFacility, Writes,
 };
 pub use crate::config::pgbouncer::import_pgbouncer;
 pub use crate::config::values::address::{ListenAddr, POSTGRES_PORT, RestUrl, Upstream};

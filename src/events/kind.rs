@@ -127,8 +127,16 @@ kinds! {
     FleetLost "fleet_lost";
     /// What a member of the fleet that has gone had left open on the servers is ended.
     MemberFenced "fleet_member_fenced";
+    /// The write heartbeat of a database has failed, or still does.
+    HeartbeatFailed "heartbeat_failed";
+    /// The write heartbeat of a database works again.
+    HeartbeatWorks "heartbeat_works";
     /// A certificate expires within 30 days, or has expired; repeated once a day.
     CertificateExpires "certificate_expires";
+    /// Certificates or keys have changed on disk, and new connections use them.
+    CertificateRenewed "certificate_renewed";
+    /// Certificates or keys that have changed on disk cannot be used: what was read before stays in use.
+    CertificateRefused "certificate_refused";
     /// The configuration was reloaded.
     Reloaded "reloaded";
     /// The configuration was not reloaded, since something in it is wrong.

@@ -46,6 +46,8 @@ pub enum Cause {
     NoPrimary,
     /// Clients of another database are led to it to read only.
     Rerouted,
+    /// Its heartbeat cannot write.
+    WritesFail,
     /// The state file was damaged: nobody knows what a person said.
     StateLost,
     /// This proxy cannot reach its fleet: nobody knows what a person said elsewhere.
@@ -61,6 +63,7 @@ impl Cause {
             Self::OwnSetting => "own_setting",
             Self::NoPrimary => "no_primary",
             Self::Rerouted => "rerouted",
+            Self::WritesFail => "writes_fail",
             Self::StateLost => "state_lost",
             Self::FleetLost => "fleet_lost",
         }
@@ -231,6 +234,7 @@ impl GateView {
             Cause::OwnSetting => "is read-only by its own setting default_transaction_read_only".to_owned(),
             Cause::NoPrimary => "is read-only: its servers are replicas, and no primary is known".to_owned(),
             Cause::FleetLost => "is read-only: this proxy cannot reach the fleet".to_owned(),
+            Cause::WritesFail => format!("is read-only: its heartbeat cannot write since {}", when::print(terms.since)),
         };
         Some(self.with_message(&state))
     }

@@ -12,9 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle as Task;
 
-use super::maintenance::degrade;
 use super::maintenance::environment::{Logins, World};
 use super::maintenance::{catalog, strays};
+use super::maintenance::{degrade, heartbeat};
 use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup, try_upstreams};
 use super::system::service_manager::ServiceManager;
 use super::system::{memory, process, service_manager};
@@ -190,6 +190,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
     let certificates = tokio::spawn(certificates::watch(hub.clone()));
     let catalogs = tokio::spawn(catalog::watch(Arc::downgrade(&hub)));
+    let heartbeats = tokio::spawn(heartbeat::watch(Arc::downgrade(&hub), logins(&hub)));
     let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
     moving::resume(&hub);
     let retired = tokio::spawn(moving::watch_retired(Arc::downgrade(&hub)));
@@ -236,6 +237,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
                     let _ = tell.send(set);
                 }
                 Some(Control::Reroute(reroutes, tell)) => _ = tell.send(running.reroute(reroutes)),
+                Some(Control::Certificates(of)) => certificates::renew(&hub, of.as_deref()),
                 Some(Control::Stop(stop)) => break stop,
                 None => break Stop::Now,
             },
@@ -244,13 +246,8 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     manager.stopping(running.shutdown_timeout());
     running.log_drain(stop).await;
     alive.abort();
-    pools.abort();
-    stats.abort();
-    memory.abort();
-    certificates.abort();
-    catalogs.abort();
-    strays.abort();
-    retired.abort();
+    let watchers = [pools, stats, memory, certificates, catalogs, strays, retired, heartbeats];
+    watchers.iter().for_each(Task::abort);
     loop {
         tokio::select! {
             () = running.drain(stop) => break,
@@ -260,6 +257,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             // Who finds the first way too slow chooses another one.
             control = asked.recv() => match control {
                 Some(Control::Stop(other)) => stop = other,
+                Some(Control::Certificates(_)) => {}
                 Some(Control::Reload(tell) | Control::ReloadDatabase(_, tell) | Control::Set { tell, .. }) => {
                     let _ = tell.send(Err("pgsluice is shutting down".to_owned()));
                 }
@@ -481,6 +479,7 @@ impl Running {
         self.hub.webhooks.apply(&self.hub.setup.load().config.webhooks);
         self.apply_clusters().map_err(|error| error.to_string())?;
         told.extend(reroute::forget(&self.hub, done));
+        certificates::reload_for_servers(&self.hub);
         self.hub.databases.note_userlist(&self.hub.setup.load().userlist);
         let hub = self.hub.clone();
         tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });

@@ -9,7 +9,7 @@ use crate::config::{AuthType, Config, Credentials};
 use crate::events::Bus;
 use crate::server::Address;
 use crate::server::login::{Login, MONITOR, MOVER};
-use crate::shared::sockets::tcp_options;
+use crate::shared::sockets::server_tcp_options;
 use crate::shared::{LoginRules, Setup};
 use crate::sql::{Analyzer, RefusalList};
 use crate::tls::client::{CaSource, ServerTlsConfig};
@@ -64,18 +64,7 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
     };
     userlist.prepare(decoy);
     let rules = login_rules(&config.auth)?;
-    let files = ClientTlsConfig {
-        mode: mode(config.client_tls.client_tls_sslmode),
-        key_file: config.client_tls.client_tls_key_file.clone(),
-        cert_file: config.client_tls.client_tls_cert_file.clone(),
-        ca_file: config.client_tls.client_tls_ca_file.clone(),
-        asks: rules.is_some(),
-        choice: choice(
-            &config.client_tls.client_tls_protocols,
-            &config.client_tls.client_tls_ciphers,
-            &config.client_tls.client_tls13_ciphers,
-        ),
-    };
+    let files = client_tls(&config, rules.is_some());
     let tls: ClientTls =
         files.load().map_err(|why| error(format_args!("client_tls_cert_file and client_tls_key_file: {why}")))?;
     let mut list = RefusalList::default();
@@ -89,6 +78,32 @@ pub fn setup(config: Config, decoy: &Decoy) -> Result<Setup, SetupError> {
     }
     let analyzer = Arc::new(Analyzer::new(Arc::new(list)));
     Ok(Setup { config, led: std::collections::BTreeMap::new(), userlist, rules, tls, analyzer })
+}
+
+/// TLS towards clients; `asks` for certificates where the log-in may want one.
+pub fn client_tls(config: &Config, asks: bool) -> ClientTlsConfig {
+    let tls = &config.client_tls;
+    ClientTlsConfig {
+        mode: mode(tls.client_tls_sslmode),
+        key_file: tls.client_tls_key_file.clone(),
+        cert_file: tls.client_tls_cert_file.clone(),
+        ca_file: tls.client_tls_ca_file.clone(),
+        asks,
+        choice: choice(&tls.client_tls_protocols, &tls.client_tls_ciphers, &tls.client_tls13_ciphers),
+    }
+}
+
+/// TLS towards the servers of a cluster.
+pub fn server_tls(config: &config::Cluster) -> ServerTlsConfig {
+    let tls = &config.server_tls;
+    ServerTlsConfig {
+        mode: mode(tls.server_tls_sslmode),
+        ca: tls.server_tls_ca_file.clone().map(CaSource::File),
+        cert_file: tls.server_tls_cert_file.clone(),
+        key_file: tls.server_tls_key_file.clone(),
+        direct: tls.server_tls_negotiation == config::Negotiation::Direct,
+        choice: choice(&tls.server_tls_protocols, &tls.server_tls_ciphers, &tls.server_tls13_ciphers),
+    }
 }
 
 /// What auth_type and the files that it needs say of who logs in how.
@@ -131,18 +146,7 @@ pub fn cluster(
         .with_several_primaries(config.multi_primary)
         .following_settings(config.follow_read_only_setting)
         .publishing(events.clone());
-    let files = ServerTlsConfig {
-        mode: mode(config.server_tls.server_tls_sslmode),
-        ca: config.server_tls.server_tls_ca_file.clone().map(CaSource::File),
-        cert_file: config.server_tls.server_tls_cert_file.clone(),
-        key_file: config.server_tls.server_tls_key_file.clone(),
-        direct: config.server_tls.server_tls_negotiation == config::Negotiation::Direct,
-        choice: choice(
-            &config.server_tls.server_tls_protocols,
-            &config.server_tls.server_tls_ciphers,
-            &config.server_tls.server_tls13_ciphers,
-        ),
-    };
+    let files = server_tls(config);
     Ok((Arc::new(cluster), Arc::new(files.load().map_err(error)?)))
 }
 
@@ -166,7 +170,7 @@ pub fn monitor_logins(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at:
     let Some(upstream) = cluster.upstreams.get(at) else { return Vec::new() };
     let login = |role: Role| Login {
         address: upstream.address.clone(),
-        tcp: tcp_options(&setup.config.listen),
+        tcp: server_tcp_options(&setup.config.listen),
         tls: tls.clone(),
         user: role.user,
         credential: role.credential.into(),

@@ -4,7 +4,7 @@
 use crate::config::Reads;
 use crate::gate::{Lsn, NewTransaction, Reads as MaintenanceReads, State};
 use crate::sql::{Analysis, Kind, Proven, TransactionVerb};
-use crate::topology::{Avoid, Cluster, Leader};
+use crate::topology::{Avoid, Cluster, Leader, ReadFloor};
 
 /// What is known of a transaction before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,10 @@ pub struct Wish<'a> {
     pub cluster: &'a Cluster,
     /// Servers that have just failed this very transaction.
     pub avoid: Avoid,
+    /// What a replica must have of what was written before.
+    pub floor: ReadFloor,
+    /// Replicas that are equally loaded have their turns by that number.
+    pub turn: usize,
 }
 
 impl Wish<'_> {
@@ -84,11 +88,13 @@ impl Wish<'_> {
             NewTransaction::Terminate => Route::Offline,
             NewTransaction::WriteCapable => {
                 let replica = (nature == Nature::Read && self.reads != Reads::Primary)
-                    .then(|| self.cluster.replica(None, self.avoid))
+                    .then(|| self.replica_behind(Lsn(0)))
                     .flatten();
+                // Until a replica has what was written the primary shows it, whatever was asked for.
+                let behind = self.floor != ReadFloor::None && primary;
                 match (replica, self.reads) {
                     (Some(at), _) => Route::Replica(at),
-                    (None, Reads::Replica) if nature == Nature::Read => Route::Wait,
+                    (None, Reads::Replica) if nature == Nature::Read && !behind => Route::Wait,
                     (None, _) if primary => Route::Write,
                     (None, _) if nature == Nature::Read => self.contested(),
                     (None, _) => Route::Wait,
@@ -102,7 +108,11 @@ impl Wish<'_> {
                 }
             }
             NewTransaction::Guarded { .. } => {
-                let fit = || self.quiesced.and_then(|lsn| self.cluster.replica(Some(lsn), self.avoid));
+                let fit = || {
+                    let at_least = self.cluster.read_floor(self.quiesced?)?;
+                    // A primary that is away tells of no write any more: what replicas have is all there is.
+                    if primary { self.replica_behind(at_least) } else { self.least_loaded(at_least) }
+                };
                 match (nature, self.maintenance_reads) {
                     (Nature::Read, MaintenanceReads::Any | MaintenanceReads::Replica)
                     | (Nature::Any, MaintenanceReads::Replica) => match fit() {
@@ -116,6 +126,19 @@ impl Wish<'_> {
                 }
             }
         }
+    }
+
+    /// A replica that has that position, and what was written before.
+    fn replica_behind(&self, at_least: Lsn) -> Option<usize> {
+        match self.floor {
+            ReadFloor::None => self.least_loaded(at_least),
+            ReadFloor::At(lsn) => self.least_loaded(at_least.max(lsn)),
+            ReadFloor::Awaited => None,
+        }
+    }
+
+    fn least_loaded(&self, at_least: Lsn) -> Option<usize> {
+        self.cluster.replica_in_turn(at_least, self.avoid, self.turn)
     }
 
     /// Where reads go on while several servers claim to be the primary.

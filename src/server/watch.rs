@@ -15,6 +15,7 @@ pub struct Watch {
     moves: AtomicU64,
     replica: AtomicBool,
     hurry: Notify,
+    seek: Notify,
 }
 
 impl Watch {
@@ -67,7 +68,17 @@ impl Watch {
         self.hurry.notify_one();
     }
 
-    /// Waits until somebody asks for one.
+    /// Asks how far the server has come; what it is need not be looked at for that.
+    pub fn seek_position(&self) {
+        self.seek.notify_one();
+    }
+
+    /// Waits until somebody asks that.
+    pub async fn sought(&self) {
+        self.seek.notified().await;
+    }
+
+    /// Waits until somebody asks for a look.
     pub async fn hurried(&self) {
         self.hurry.notified().await;
     }

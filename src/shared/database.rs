@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use super::maintenance::catalog_changes::ChangeUnderWay;
 use super::maintenance::catalog_state::{Catalog, Knowledge, Waiting};
 use super::maintenance::same_server::SameServers;
-use super::maintenance::{kept_out::KeptOut, rehearsal::Rehearsal};
-use super::{Hub, recent_callers::Askers, sockets::tcp_options, stats::DatabaseStats};
+use super::maintenance::{heartbeat::Heartbeat, kept_out::KeptOut, rehearsal::Rehearsal};
+use super::{Hub, recent_callers::Askers, sockets::server_tcp_options, stats::DatabaseStats};
 use crate::auth::Credential;
 use crate::config;
 use crate::gate::{CurrentGate, Gate, NamedDatabase, ServerDatabase};
@@ -21,7 +21,7 @@ use crate::protocol::error_fields::Place;
 use crate::server::pool::{Check, InLine, LoginBar, PoolSettings, SharedLimit, Welcome};
 use crate::server::{Pool, login::Login};
 use crate::tls::ServerTls;
-use crate::topology::Cluster;
+use crate::topology::{Cluster, LastWrite};
 
 /// What a reload may change of a database.
 pub struct DatabaseSetup {
@@ -35,6 +35,8 @@ pub struct DatabaseSetup {
     pub gate: Arc<Gate>,
     /// How its pools open and check connections.
     pub opening: Opening,
+    /// The last write that all its readers have to see.
+    pub last_write: Arc<LastWrite>,
 }
 
 /// What the configuration says at its top about opening and checking server connections.
@@ -90,6 +92,8 @@ pub struct Database {
     pub kept_out: KeptOut,
     /// Its server connections, over all users.
     pub limit: Arc<SharedLimit>,
+    /// What its heartbeat has found.
+    pub heartbeat: Heartbeat,
     /// What its own functions lead to.
     pub catalog: Catalog,
     /// Whether its login event triggers keep pools from logging in.
@@ -228,7 +232,7 @@ impl Database {
         let settings = PoolSettings {
             login: Login {
                 address,
-                tcp: tcp_options(&global.config.listen),
+                tcp: server_tcp_options(&global.config.listen),
                 tls: setup.tls.clone(),
                 user: server_user,
                 credential: credential.into(),
@@ -328,15 +332,10 @@ impl Database {
 
 /// What a database's server connections ask for in their start-up packets.
 fn first_settings(settings: &config::Database) -> Vec<(String, String)> {
-    let all = [
-        ("client_encoding", &settings.client_encoding),
-        ("datestyle", &settings.datestyle),
-        ("timezone", &settings.timezone),
-    ];
-    all.into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| (name.to_owned(), value.clone()))
-        .collect()
+    let (encoding, datestyle, timezone) = (&settings.client_encoding, &settings.datestyle, &settings.timezone);
+    let all = [("client_encoding", encoding), ("datestyle", datestyle), ("timezone", timezone)];
+    let given = all.into_iter().filter(|(_, value)| !value.is_empty());
+    given.map(|(name, value)| (name.to_owned(), value.clone())).collect()
 }
 
 /// 0 stands for no limit.
@@ -498,12 +497,13 @@ impl Databases {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gates = Vec::new();
         for database in self.all() {
-            let DatabaseSetup { settings, cluster, tls, gate: old, opening } = &*database.setup();
+            let DatabaseSetup { settings, cluster, tls, gate: old, opening, last_write } = &*database.setup();
             let gate = hub.gates.get_or_create_of(&named(&database.name, settings)).unwrap_or_else(|_| old.clone());
             if !Arc::ptr_eq(&gate, old) {
                 let (settings, cluster, tls) = (settings.clone(), cluster.clone(), tls.clone());
                 gates.push(gate.clone());
-                database.change(DatabaseSetup { settings, cluster, tls, gate, opening: opening.clone() });
+                let (opening, last_write) = (opening.clone(), last_write.clone());
+                database.change(DatabaseSetup { settings, cluster, tls, gate, opening, last_write });
             }
         }
         gates
@@ -534,7 +534,9 @@ impl Databases {
                 if !(Arc::ptr_eq(&old.cluster, &cluster) && alike) {
                     let gate = hub.gates.get_or_create_of(&named(name, settings));
                     let gate = gate.unwrap_or_else(|_| old.gate.clone());
-                    database.change(DatabaseSetup { settings: settings.clone(), cluster, tls, gate, opening });
+                    let (last_write, settings) =
+                        (cluster.last_write(settings.server_dbname(name), settings.causal), settings.clone());
+                    database.change(DatabaseSetup { settings, cluster, tls, gate, opening, last_write });
                 }
                 next.insert(name.clone(), database.clone());
             }
@@ -570,11 +572,13 @@ impl Databases {
             rehearsal: Rehearsal::default(),
             kept_out: KeptOut::default(),
             limit: SharedLimit::new(limit_of(settings.max_db_connections), self.in_line.clone()),
+            heartbeat: Heartbeat::default(),
             catalog: Catalog::default(),
             log_ins: Arc::default(),
             sequence_askers: Askers::default(),
             process_askers: Askers::default(),
             setup: ArcSwap::from_pointee(DatabaseSetup {
+                last_write: cluster.last_write(settings.server_dbname(name), settings.causal),
                 settings: settings.clone(),
                 cluster,
                 tls,

@@ -196,6 +196,8 @@ pub enum Control {
     ReloadDatabase(String, oneshot::Sender<Result<Reloaded, String>>),
     /// Has names lead by these reroutes, which have been saved. Tells what a person should know.
     Reroute(Vec<Reroute>, oneshot::Sender<Vec<String>>),
+    /// Read the certificates and keys of this cluster's servers again; None: those for clients.
+    Certificates(Option<String>),
     /// Stop.
     Stop(Stop),
 }

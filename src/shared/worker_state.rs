@@ -36,6 +36,8 @@ pub struct Core {
     pub greetings: RefCell<Greetings>,
     /// Settings that its clients begin with.
     pub alike: RefCell<Alike>,
+    /// Counts transactions on replicas: equally loaded ones have their turns.
+    pub replica_turn: Cell<usize>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     stopping: Cell<bool>,
     stopped: Notify,
@@ -59,6 +61,7 @@ impl Core {
             statements: Statements::new(index),
             greetings: RefCell::default(),
             alike: RefCell::default(),
+            replica_turn: Cell::new(index),
             clients: RefCell::default(),
             stopping: Cell::new(false),
             stopped: Notify::new(),
@@ -81,6 +84,12 @@ impl Core {
         getrandom::fill(&mut secret)?;
         let id = self.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (self.index as u64) << 24 & 0x7f00_0000;
         Ok((id, secret.into()))
+    }
+
+    /// A transaction has begun on a replica.
+    #[inline]
+    pub fn next_replica_turn(&self) {
+        self.replica_turn.set(self.replica_turn.get().wrapping_add(1));
     }
 
     /// Makes a client known to who looks for it.

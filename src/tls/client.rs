@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -75,11 +76,11 @@ pub enum ServerTlsPolicy {
     Always,
 }
 
-/// A loaded configuration: what connections use.
+/// A loaded configuration: what connections use. Clones of it are renewed together.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     policy: ServerTlsPolicy,
-    config: Option<Arc<ClientConfig>>,
+    config: Option<Arc<ArcSwap<ClientConfig>>>,
     direct: bool,
     /// The host instead of the one that is connected to.
     name: Option<Arc<str>>,
@@ -112,8 +113,15 @@ impl ServerTls {
 
     /// For rustls; `None` if TLS is never used.
     #[must_use]
-    pub fn config(&self) -> Option<&Arc<ClientConfig>> {
-        self.config.as_ref()
+    pub fn config(&self) -> Option<Arc<ClientConfig>> {
+        self.config.as_ref().map(|config| config.load_full())
+    }
+
+    /// New connections use what was loaded there, from the files that this was loaded from.
+    pub fn renew(&self, newer: &Self) {
+        if let (Some(config), Some(newer)) = (&self.config, newer.config()) {
+            config.store(newer);
+        }
     }
 
     /// The handshake, after the server has answered SSLRequest with `S`. `host` is the name or address that was
@@ -131,7 +139,7 @@ impl ServerTls {
         let config = self.config().ok_or(io::ErrorKind::Unsupported)?;
         let name = server_name(self.name.as_deref().unwrap_or(host))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        TlsConnector::from(Arc::clone(config)).connect(name, io).await
+        TlsConnector::from(config).connect(name, io).await
     }
 }
 
@@ -216,7 +224,8 @@ impl TlsFiles for ServerTlsConfig {
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(ServerTls { policy, config: Some(Arc::new(config)), direct: self.direct, name: None })
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        Ok(ServerTls { policy, config: Some(config), direct: self.direct, name: None })
     }
 }
 

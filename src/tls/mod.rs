@@ -1,7 +1,7 @@
 //! Over which line: TLS 1.2 and 1.3 by rustls, towards clients ([`ClientTls`]) and towards upstreams ([`ServerTls`]).
 //!
-//! A configuration (file names and an sslmode) is *loaded* into what connections use; [`Reloadable`] keeps both and
-//! swaps in a new load when the files have changed, without touching connections that are open. The caller owns the
+//! A configuration (file names and an sslmode) is *loaded* into what connections use; a [`FileWatch`] tells
+//! when the files have changed. What they hold then takes its place, without touching connections that are open. The caller owns the
 //! SSLRequest before the handshake and must refuse bytes that came with it (CVE-2021-23222).
 //!
 //! - [`server`]: we are the server: key, certificate chain, and the CA of client certificates;
@@ -32,7 +32,7 @@ pub use crate::tls::binding::server_end_point;
 pub use crate::tls::choice::Choice;
 pub use crate::tls::client::{CaSource, ServerTls, ServerTlsConfig, ServerTlsPolicy};
 pub use crate::tls::error::TlsError;
-pub use crate::tls::reload::{Reloadable, TlsFiles};
+pub use crate::tls::reload::{FileWatch, TlsFiles};
 pub use crate::tls::server::{ClientTls, ClientTlsConfig, ClientTlsPolicy, client_name};
 pub use crate::tls::subject::{common_name, distinguished_name};
 

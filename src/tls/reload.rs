@@ -3,10 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use arc_swap::ArcSwap;
+use std::path::{Path, PathBuf};
 
 use super::error::TlsError;
 use super::files;
@@ -26,68 +23,77 @@ pub trait TlsFiles {
     fn load(&self) -> Result<Self::Loaded, TlsError>;
 }
 
-/// A configuration and its newest good load. Reading it is lock-free.
-pub struct Reloadable<C: TlsFiles> {
-    files: C,
-    hasher: RandomState,
-    /// What the files held when `current` was loaded.
-    seen: Mutex<Vec<Content>>,
-    current: ArcSwap<C::Loaded>,
-}
-
 /// The hash of a file's content: times and inodes miss a file that is written twice within a second, or a mount that
 /// swaps a link. Keyed, and used for nothing but "changed".
 type Content = Result<u64, io::ErrorKind>;
 
-/// What a look at the files has led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reload {
-    /// They are as they were.
-    Unchanged,
-    /// New connections use what they hold now.
-    Loaded,
+/// Files that are read together, and what was seen of them.
+#[derive(Debug, Default)]
+pub struct FileWatch {
+    hasher: RandomState,
+    files: Vec<PathBuf>,
+    /// What they held at the last look.
+    seen: Vec<Content>,
+    /// What they held when they were last read, whether that was of use or not.
+    read: Vec<Content>,
 }
 
-impl<C: TlsFiles> Reloadable<C> {
-    /// Loads for the first time.
-    ///
-    /// # Errors
-    /// As [`TlsFiles::load`].
-    pub fn new(files: C) -> Result<Self, TlsError> {
-        let hasher = RandomState::new();
-        let seen = contents(&files, &hasher);
-        let current = ArcSwap::from_pointee(files.load()?);
-        Ok(Self { files, hasher, seen: Mutex::new(seen), current })
-    }
-
-    /// What a new connection is to use.
-    #[must_use]
-    pub fn current(&self) -> Arc<C::Loaded> {
-        self.current.load_full()
-    }
-
-    /// Loads again if a file's content has changed. Blocks on the file system: not on an event loop.
-    ///
-    /// # Errors
-    /// As [`TlsFiles::load`]; the last good load then stays, and the next call tries again: a key that is written a
-    /// moment after its certificate is no accident.
-    pub fn reload_if_changed(&self) -> Result<Reload, TlsError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before the load: what changes in between is seen as changed next time.
-        let now = contents(&self.files, &self.hasher);
-        if *seen == now {
-            return Ok(Reload::Unchanged);
+impl FileWatch {
+    /// Looks at the files. True if they hold something else than when they were last [read](Self::is_read), and did so at the last
+    /// look already: what is copied, or replaced one file after the other, is not read in the middle of that. Blocks on the file
+    /// system: not on an event loop.
+    pub fn is_due(&mut self, files: &[&Path]) -> bool {
+        let same = self.files.iter().map(PathBuf::as_path).eq(files.iter().copied());
+        let now: Vec<Content> = files.iter().map(|path| self.content(path)).collect();
+        if !same {
+            // Other files than before have been read by whoever has named them.
+            self.files = files.iter().map(|path| path.to_path_buf()).collect();
+            self.read.clone_from(&now);
         }
-        self.current.store(Arc::new(self.files.load()?));
-        *seen = now;
-        Ok(Reload::Loaded)
+        let settled = self.seen == now;
+        self.seen = now;
+        settled && self.seen != self.read
+    }
+
+    /// What was seen last has been read.
+    pub fn is_read(&mut self) {
+        self.read.clone_from(&self.seen);
+    }
+
+    fn content(&self, path: &Path) -> Content {
+        match files::read(path) {
+            Ok(bytes) => Ok(self.hasher.hash_one(bytes.as_slice())),
+            Err(error) => Err(error.kind()),
+        }
     }
 }
 
-fn contents<C: TlsFiles>(files: &C, hasher: &RandomState) -> Vec<Content> {
-    let content = |path: &Path| match files::read(path) {
-        Ok(bytes) => Ok(hasher.hash_one(bytes.as_slice())),
-        Err(error) => Err(error.kind()),
-    };
-    files.files().into_iter().map(content).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_due_once_it_has_come_to_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let [cert, key] = ["cert", "key"].map(|name| folder.path().join(name));
+        let write = |path: &Path, text: &str| std::fs::write(path, text).unwrap();
+        write(&cert, "one");
+        write(&key, "one");
+        let mut watch = FileWatch::default();
+        let mut due = |reads: bool| {
+            let due = watch.is_due(&[&cert, &key]);
+            if due && reads {
+                watch.is_read();
+            }
+            due
+        };
+        assert!(!due(true) && !due(true), "nothing has changed");
+        write(&cert, "two");
+        assert!(!due(true));
+        write(&key, "two");
+        assert!(!due(true), "they are still being replaced");
+        assert!(due(true) && !due(true));
+        std::fs::remove_file(&key).unwrap();
+        assert!(!due(true) && due(false) && due(true) && !due(true));
+    }
 }

@@ -7,6 +7,7 @@
 //! says whether a loss is more than a moment's, and the [`state`] what a person is shown of a server.
 //! A [`handover`] is a change of the primary that is planned.
 //! [`discover`] finds servers that the configuration does not name one by one.
+//! [`cluster::written`] is how a replica is found that has what somebody wrote.
 //! A cluster without a role for its monitor is watched through one that pools use ([`roles`]).
 
 mod cluster;
@@ -22,6 +23,7 @@ pub mod roles;
 mod server;
 mod state;
 
+pub use crate::topology::cluster::written::{LastWrite, ReadFloor, WriteEnd};
 pub use crate::topology::cluster::{Avoid, Cluster, Standing};
 pub use crate::topology::contest::{Activity, NotDecided};
 pub use crate::topology::election::Leader;

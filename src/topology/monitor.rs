@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::cluster::Cluster;
 use super::contest::Activity;
@@ -21,7 +21,7 @@ use crate::protocol::ErrorFields;
 use crate::server::Address;
 use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::own_query::Row;
-use crate::sql::own_statements::servers::{FACTS, IDENTITY, LOOK, STARTED};
+use crate::sql::own_statements::servers::{FACTS, IDENTITY, LOOK, POSITION, STARTED};
 
 /// Between two looks while no primary is known: whoever waits for one waits no longer than that.
 const QUICK: Duration = Duration::from_millis(100);
@@ -31,6 +31,9 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 const QUICK_FOR: Duration = Duration::from_secs(60);
 /// And then, at most: whoever waits is to be served soon, however long it has been.
 const UNHURRIED: Duration = Duration::from_secs(1);
+
+/// Between two questions for a position that reads wait for.
+const SEEK: Duration = Duration::from_millis(10);
 
 /// Who has to know at once that a server is not what it was.
 pub trait Follower: Send + Sync {
@@ -112,6 +115,7 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, pace: Pace,
     let mut connection: Option<Watched> = None;
     let mut alone_since: Option<Instant> = None;
     let mut ways = Ways::new(logins);
+    let mut failed: Option<LoginError> = None;
     let mut resolved = Instant::now();
     let interval = pace.interval;
     loop {
@@ -121,10 +125,13 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, pace: Pace,
             let _ = timeout(UNHURRIED, upstream.watch.hurried()).await;
             continue;
         };
-        let anew = connection.is_none();
+        let (anew, patience) = (connection.is_none(), login.timeout);
         let number = upstream.begin_look();
         let before = follower.activity(&cluster);
-        let looked = look_twice(&mut connection, login, number).await;
+        let looked = match failed.take() {
+            Some(error) => Err(error),
+            None => look_twice(&mut connection, login, number).await,
+        };
         tracing::debug!(
             event = "monitor_look", cluster = %cluster.name, upstream = %upstream.address, number,
             role = looked.as_ref().ok().map(|look| look.role.word()), lsn = looked.as_ref().ok().map(|look| look.lsn.to_string()),
@@ -177,12 +184,52 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, pace: Pace,
             Some(since) => interval.min(if since.elapsed() < QUICK_FOR { QUICK } else { UNHURRIED }),
             None => interval,
         };
+        failed = until_look(&cluster, at, &mut connection, pause, patience).await;
+    }
+}
+
+/// Waits until it is time for another look. Meanwhile the server is asked for nothing but its position, if reads wait for that;
+/// an error is what the look would have found.
+async fn until_look(
+    cluster: &Cluster,
+    at: usize,
+    connection: &mut Option<Watched>,
+    pause: Duration,
+    patience: Duration,
+) -> Option<LoginError> {
+    let upstream = cluster.upstreams.get(at)?;
+    let due = tokio::time::Instant::now() + pause;
+    loop {
         tokio::select! {
-            () = sleep(pause) => {}
+            () = sleep_until(due) => return None,
             // A floor under it: a storm of requests must not become a storm of queries.
-            () = async { upstream.watch.hurried().await; sleep(Duration::from_millis(10)).await } => {}
+            () = async { upstream.watch.hurried().await; sleep(Duration::from_millis(10)).await } => return None,
             // The server has closed it, or has something to say.
-            () = async { spoken_to(connection.as_mut()).await; sleep(Duration::from_millis(10)).await } => {}
+            () = async { spoken_to(connection.as_mut()).await; sleep(Duration::from_millis(10)).await } => return None,
+            () = async { upstream.watch.sought().await; sleep(SEEK).await } => {}
+        }
+        let watched = connection.as_mut()?;
+        let number = upstream.begin_look();
+        let asked = timeout(patience, watched.fresh.rows(POSITION)).await;
+        let rows = match asked {
+            Ok(Ok(rows)) => rows,
+            // The connection may have been closed, which by itself says nothing of the server.
+            Ok(Err(_)) => {
+                *connection = None;
+                return None;
+            }
+            Err(_) => {
+                *connection = None;
+                return Some(LoginError::Timeout(patience));
+            }
+        };
+        let row = rows.into_iter().next().unwrap_or_default();
+        let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+        let role = if field(0) == "t" { Role::Replica } else { Role::Primary };
+        let lsn = field(1).parse::<Lsn>().unwrap_or(Lsn(0));
+        let lsn = if role == Role::Primary { lsn.reachable() } else { lsn };
+        if !cluster.note_position(at, number, role, lsn) {
+            return None;
         }
     }
 }

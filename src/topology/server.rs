@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::cluster::written::Samples;
 use super::contest::Activity;
 use super::election::{Claim, Doubt};
 use super::own_settings::OwnSettings;
@@ -109,6 +110,8 @@ pub struct Upstream {
     /// Position of the primary when this replica was last looked at, and when that was.
     mark: Mutex<Option<(Lsn, Instant)>>,
     in_use: InUse,
+    /// Positions that looks have found while it was the primary.
+    pub(super) samples: Samples,
     facts: ArcSwap<Facts>,
     outage: Mutex<Option<Outage>>,
     /// It was a replica when it was last seen.
@@ -148,6 +151,7 @@ impl Upstream {
             read_only: AtomicBool::new(false),
             mark: Mutex::default(),
             in_use: InUse::default(),
+            samples: Samples::default(),
             facts: ArcSwap::default(),
             outage: Mutex::default(),
             replica: AtomicBool::new(false),
@@ -400,6 +404,13 @@ impl Upstream {
         self.lag_bytes.store(behind, SeqCst);
         let lag = self.lag_of(look, ahead, behind);
         self.lag_ms.store(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX), SeqCst);
+    }
+
+    /// Notes how far a replica has come, between two looks.
+    pub(super) fn put_replayed(&self, lsn: Lsn) {
+        let before = self.lsn.fetch_max(lsn.0, SeqCst);
+        let more = lsn.0.saturating_sub(before);
+        let _ = self.lag_bytes.fetch_update(SeqCst, SeqCst, |behind| Some(behind.saturating_sub(more)));
     }
 
     /// How late a replica is. One of an idle primary is not late, however long ago the last transaction was.

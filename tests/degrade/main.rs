@@ -11,7 +11,10 @@
     reason = "a test that panics has failed, and the stand has more than is used here"
 )]
 
+mod certificates;
+mod closed_throughout;
 mod contest;
+mod heartbeat;
 mod help;
 mod lost;
 mod names;
@@ -20,3 +23,4 @@ mod renewed;
 #[path = "../failover/stand.rs"]
 mod stand;
 mod states;
+mod sync_gateway;

@@ -73,10 +73,19 @@ impl Stand {
 
     /// Puts other servers into the configuration and has it read.
     pub fn reload_with(&mut self, upstreams: &[u16]) {
-        let upstreams: Vec<String> = upstreams.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
-        let config = self.config.replace("UPSTREAMS", &upstreams.join(", "));
-        self.proxy.reconfigure(&config).expect("a configuration");
+        self.rewrite(upstreams, &[]);
         self.console("RELOAD");
+    }
+
+    /// Writes the configuration with these texts in the place of those, which nobody reads yet.
+    pub fn rewrite(&mut self, upstreams: &[u16], changes: &[(&str, &str)]) {
+        let upstreams: Vec<String> = upstreams.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let mut config = self.config.replace("UPSTREAMS", &upstreams.join(", "));
+        for (before, after) in changes {
+            assert!(config.contains(before), "{before}");
+            config = config.replace(before, after);
+        }
+        self.proxy.reconfigure(&config).expect("a configuration");
     }
 
     /// Puts this at the top of the configuration and has it read.

@@ -71,7 +71,7 @@ async fn tls_may_begin_at_once_if_it_names_postgresql() {
     stream.write_all(&message::ssl_request()).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'E');
     for names in [vec![], vec![b"http/1.1".to_vec()]] {
-        let mut config = (**ours.config().unwrap()).clone();
+        let mut config = (*ours.config().unwrap()).clone();
         config.alpn_protocols = names;
         let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
         let start = message::startup(message::PROTOCOL_3_0, &[("user", "app"), ("database", "app")]);
@@ -81,7 +81,7 @@ async fn tls_may_begin_at_once_if_it_names_postgresql() {
         }
     }
     // TLS that was asked for first needs to name nothing.
-    let mut config = (**ours.config().unwrap()).clone();
+    let mut config = (*ours.config().unwrap()).clone();
     config.alpn_protocols = Vec::new();
     let mut socket = connect().await;
     socket.write_all(&message::ssl_request()).await.unwrap();
@@ -95,7 +95,7 @@ async fn tls_may_begin_at_once_if_it_names_postgresql() {
     assert_eq!(socket.read_u8().await.unwrap(), b'S');
     let other = Cluster::builder().tls(true).start().unwrap();
     let strict = towards(&other.tls().unwrap().ca_cert);
-    let connector = tokio_rustls::TlsConnector::from(strict.config().unwrap().clone());
+    let connector = tokio_rustls::TlsConnector::from(strict.config().unwrap());
     connector.connect("localhost".try_into().unwrap(), socket).await.expect_err("an unknown authority");
     let logged = || proxy.log().lines().any(|line| line.contains("tls_failed") && line.contains(&client));
     wait::until(Duration::from_secs(10), "the failure in the log", || logged().then_some(()));

@@ -15,7 +15,7 @@ use crate::client::maintenance::barred::{barred, drop_unwanted, fleet_lost};
 use crate::client::maintenance::refuse::ASKING_PATIENCE;
 use crate::client::startup::open::report_of;
 use crate::client::{End, Session};
-use crate::config::PoolMode;
+use crate::config::{self, PoolMode};
 use crate::gate::{NewTransaction, Reads};
 use crate::protocol::frame::peek_front;
 use crate::protocol::{Report, Severity};
@@ -26,7 +26,8 @@ use crate::server::pool::{Grant, Place};
 use crate::server::{AcquireError, Conn, Guarded, Pool, Unguarded};
 use crate::shared::Phase;
 use crate::shared::client::Aim;
-use crate::topology::{Avoid, Cluster, Standing};
+use crate::shared::database::DatabaseSetup;
+use crate::topology::{Avoid, ReadFloor, Standing};
 
 /// How long a statement waits when query_wait_timeout is off: a wait without an end helps nobody (a year).
 pub(in crate::client) const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -60,9 +61,13 @@ impl Session {
             return false;
         }
         let core = self.core.index;
-        let Some((cluster, pools)) = self.known_pools() else { return false };
+        let Some((setup, pools)) = self.known_pools() else { return false };
+        let cluster = &setup.cluster;
         let (reads, maintenance_reads) = (self.account.reads(), Reads::default());
-        let wish = Wish { state, reads, maintenance_reads, quiesced: None, cluster, avoid: self.checkout.avoid };
+        let read = nature == Nature::Read && reads != config::Reads::Primary;
+        let floor = if read { self.read_floor(setup) } else { ReadFloor::None };
+        let (avoid, turn) = (self.checkout.avoid, self.core.replica_turn.get());
+        let wish = Wish { state, reads, maintenance_reads, quiesced: None, cluster, avoid, floor, turn };
         let route = wish.route(nature);
         let Some(at) = (match route {
             Route::Write => cluster.primary(),
@@ -85,10 +90,14 @@ impl Session {
             };
             self.lease = Lease::Write { conn, ticket };
             self.me.write_capable.set(true);
+            if floor != ReadFloor::None {
+                self.hurry_positions(nature);
+            }
         } else {
             let Some(upstream) = cluster.upstreams.get(at) else { return false };
             let Some(conn) = pool.try_take(core) else { return false };
             self.lease = Lease::Guarded { conn, replica: Some(OnReplica::new(at, upstream)), maintenance: false };
+            self.core.next_replica_turn();
         }
         self.begin_at_once();
         true
@@ -142,6 +151,7 @@ impl Session {
         }
         match taken {
             Ok(()) => {
+                self.hurry_positions(nature);
                 self.settle_down();
                 self.begin_lease();
                 self.resend_begin();
@@ -216,15 +226,17 @@ impl Session {
     }
 
     /// What decides where a transaction of this session goes now.
-    pub(in crate::client) fn wish<'c>(&self, cluster: &'c Cluster, avoid: Avoid) -> Wish<'c> {
+    pub(in crate::client) fn wish<'c>(&self, setup: &'c DatabaseSetup, avoid: Avoid) -> Wish<'c> {
         let view = self.db.gate.view();
         Wish {
             state: self.db.gate.state(),
             reads: self.account.reads(),
             maintenance_reads: view.in_force().map_or_else(Default::default, |terms| terms.reads),
             quiesced: view.read_floor(),
-            cluster,
+            cluster: &setup.cluster,
             avoid,
+            floor: self.read_floor(setup),
+            turn: self.core.replica_turn.get(),
         }
     }
 
@@ -346,12 +358,12 @@ impl Session {
         })
     }
 
-    /// The cluster, and its pools that have been used before, if nothing has changed since.
+    /// The setup, and its pools that have been used before, if nothing has changed since.
     #[inline]
-    pub(in crate::client) fn known_pools(&self) -> Option<(&Cluster, &[Option<Arc<Pool>>])> {
+    pub(in crate::client) fn known_pools(&self) -> Option<(&DatabaseSetup, &[Option<Arc<Pool>>])> {
         let known =
             self.checkout.pools.setup.as_ref().filter(|_| self.checkout.pools.generation == self.db.generation())?;
-        Some((&known.cluster, &self.checkout.pools.by_upstream))
+        Some((known, &self.checkout.pools.by_upstream))
     }
 
     pub(in crate::client) fn pool(&mut self, upstream: usize) -> Result<Arc<Pool>, Denied> {
@@ -359,7 +371,7 @@ impl Session {
         if self.checkout.pools.generation != generation || self.checkout.pools.setup.is_none() {
             self.checkout.pools.generation = generation;
             self.checkout.pools.setup = Some(self.db.setup());
-            self.checkout.pools.by_upstream.clear();
+            self.checkout.pools.by_upstream = Box::default();
         }
         if let Some(Some(pool)) = self.checkout.pools.by_upstream.get(upstream) {
             return Ok(pool.clone());
@@ -368,8 +380,10 @@ impl Session {
             return Err(shutting_down());
         };
         if self.checkout.pools.by_upstream.len() <= upstream {
-            self.checkout.pools.by_upstream.reserve_exact(upstream + 1 - self.checkout.pools.by_upstream.len());
-            self.checkout.pools.by_upstream.resize(upstream + 1, None);
+            let mut longer = std::mem::take(&mut self.checkout.pools.by_upstream).into_vec();
+            longer.reserve_exact(upstream + 1 - longer.len());
+            longer.resize(upstream + 1, None);
+            self.checkout.pools.by_upstream = longer.into();
         }
         if let Some(slot) = self.checkout.pools.by_upstream.get_mut(upstream) {
             *slot = Some(pool.clone());

@@ -21,7 +21,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acquire::{Denied, PAUSE};
+use super::acquire::Denied;
+use super::acquire::PAUSE;
 use crate::auth::Credential;
 use crate::client::startup::login_wait::too_late;
 use crate::client::{End, Session};

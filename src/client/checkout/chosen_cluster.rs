@@ -119,7 +119,7 @@ impl Session {
     }
 
     fn choose(&mut self, setup: Arc<DatabaseSetup>) {
-        self.checkout.pools = PoolCache { generation: CHOSEN, setup: Some(setup), by_upstream: Vec::new() };
+        self.checkout.pools = PoolCache { generation: CHOSEN, setup: Some(setup), by_upstream: Box::default() };
     }
 
     /// Carries out a SET or RESET, between transactions.
@@ -154,7 +154,7 @@ impl Session {
             Some(setup) => self.choose(setup),
             None if stays && !self.lease.is_none() => {
                 self.checkout.pools.generation = self.db.generation();
-                self.checkout.pools.by_upstream.clear();
+                self.checkout.pools.by_upstream = Box::default();
             }
             None => self.checkout.pools = PoolCache::default(),
         }
@@ -185,7 +185,8 @@ impl Session {
         let mut settings = now.settings.clone();
         settings.cluster = place.cluster;
         settings.dbname = place.dbname;
-        Ok(Arc::new(DatabaseSetup { settings, cluster, tls, gate, opening: now.opening.clone() }))
+        let last_write = cluster.last_write(&settings.dbname, settings.causal);
+        Ok(Arc::new(DatabaseSetup { settings, cluster, tls, gate, opening: now.opening.clone(), last_write }))
     }
 }
 

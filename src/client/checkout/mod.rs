@@ -6,6 +6,7 @@ pub(in crate::client) mod backend_pid;
 pub(in crate::client) mod chosen_cluster;
 pub(in crate::client) mod lease;
 mod operators_server;
+pub(in crate::client) mod own_writes;
 pub(in crate::client) mod server_changed;
 mod signals;
 pub(in crate::client) mod sync_settings;
@@ -14,6 +15,7 @@ mod take;
 use std::sync::Arc;
 
 use crate::client::checkout::backend_pid::{Identity, Wish};
+use crate::client::checkout::own_writes::OwnWrites;
 use crate::gate::Lane;
 use crate::protocol::Report;
 use crate::server::Pool;
@@ -28,14 +30,16 @@ pub(in crate::client) struct Checkout {
     /// Servers that are tried last.
     avoid: Avoid,
     identity: Identity,
+    /// Of a session whose writes somebody has to know of.
+    own_writes: Option<Box<OwnWrites>>,
     /// What the client is told when its transaction is over, and it is sent away.
     ending: Option<Box<Report>>,
 }
 
 impl Checkout {
     /// Of a session that begins.
-    pub(in crate::client) fn new(identity: Identity) -> Self {
-        Self { lane: None, pools: PoolCache::default(), avoid: Avoid::default(), identity, ending: None }
+    pub(in crate::client) fn new(identity: Identity, own_writes: Option<Box<OwnWrites>>) -> Self {
+        Self { lane: None, pools: PoolCache::default(), avoid: Avoid::default(), identity, own_writes, ending: None }
     }
 
     /// A ticket has been given back: the place at the gate's door is kept.
@@ -46,6 +50,12 @@ impl Checkout {
     /// The pool of a server, if the session has had one of its connections.
     pub(in crate::client) fn pool(&self, at: usize) -> Option<&Arc<Pool>> {
         self.pools.by_upstream.get(at).and_then(Option::as_ref)
+    }
+
+    /// Whether somebody has to know of what the session writes.
+    #[inline]
+    pub(in crate::client) fn follows_writes(&self) -> bool {
+        self.own_writes.is_some()
     }
 
     /// Which server connection is wanted for what comes next.
@@ -74,5 +84,5 @@ impl Checkout {
 struct PoolCache {
     generation: u64,
     setup: Option<Arc<DatabaseSetup>>,
-    by_upstream: Vec<Option<Arc<Pool>>>,
+    by_upstream: Box<[Option<Arc<Pool>>]>,
 }

@@ -30,7 +30,7 @@ impl Session {
             let setup = self.db.setup();
             // What the choice is made of is let go before anything is awaited.
             let (route, maintenance) = {
-                let wish = self.wish(&setup.cluster, self.checkout.avoid);
+                let wish = self.wish(&setup, self.checkout.avoid);
                 (wish.route(nature), wish.state.mode.reports_read_only())
             };
             let taken = match route {
@@ -62,6 +62,7 @@ impl Session {
                     match self.try_guarded(&pool, deadline).await? {
                         Ok(conn) => {
                             let replica = Some(OnReplica::new(at, upstream));
+                            self.core.next_replica_turn();
                             self.lease = Lease::Guarded { conn, replica, maintenance };
                             true
                         }

@@ -153,6 +153,9 @@ impl Session {
             return Ok(Handled::Later);
         }
         self.unfold();
+        if let Some(handled) = self.leaves_replica(header)? {
+            return Ok(handled);
+        }
         match header.tag {
             b'S' | b'H' if self.conversation.in_copy() => {
                 self.pass_in_copy(header);

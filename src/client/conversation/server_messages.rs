@@ -416,6 +416,7 @@ impl Session {
         if !self.conversation.replies.iter().any(|next| matches!(next.what, What::Bind(_))) {
             self.names.end_portals();
         }
+        self.note_writes();
         let more = !self.conversation.replies.is_empty();
         self.conversation.transaction.end(more);
         self.conversation.reading.end_transaction();

@@ -46,6 +46,7 @@ impl Session {
             let body = self.io.requests.body(header);
             self.conversation.transaction.history.binds(&statement, frontend::bind(body)?.rest);
         }
+        self.note_hidden_writes(&statement.cached, statement.context());
         self.note_read_only_text(&statement.cached, statement.context());
         Ok(self.bound_as_read_only(statement))
     }

@@ -230,7 +230,7 @@ impl Session {
     /// Whether a guarded connection can be had for a write that is refused anyway, and nobody who reads has to wait for it.
     fn can_ask(&self) -> bool {
         let setup = self.db.setup();
-        let at = match self.wish(&setup.cluster, Avoid::default()).route(Nature::Any) {
+        let at = match self.wish(&setup, Avoid::default()).route(Nature::Any) {
             Route::GuardedPrimary => setup.cluster.primary(),
             Route::Replica(at) => Some(at),
             _ => None,

@@ -271,6 +271,9 @@ impl Session {
 
     /// The ReadyForQuery that comes now ends the one statement that is under way.
     fn end_fast_path(&mut self, status: TxStatus) {
+        if status == TxStatus::Idle {
+            self.note_writes();
+        }
         self.conversation.finish_plain(status);
         self.io.replies.pass(READY);
         if status == TxStatus::Idle {

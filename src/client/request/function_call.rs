@@ -3,7 +3,7 @@
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, What};
 use crate::client::decide::{Decision, Form, OwnSettings, Policy, Statement, decide};
-use crate::client::maintenance::transition::transaction_history::reads_large_objects;
+use crate::client::maintenance::transition::what_ran::reads_large_objects;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, frontend};

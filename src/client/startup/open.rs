@@ -13,6 +13,7 @@ use super::{Account, SessionPolicy};
 use crate::client::checkout::Checkout;
 use crate::client::checkout::backend_pid::{Identity, find_home};
 use crate::client::checkout::chosen_cluster::may_choose_cluster;
+use crate::client::checkout::own_writes::OwnWrites;
 use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::errors;
 use crate::client::replication::Replication;
@@ -160,6 +161,7 @@ impl Prepared {
     fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
         // Without memory of its own where it is empty.
         let startup_parameters = if self.startup.is_empty() { Arc::default() } else { self.startup.into() };
+        let own_writes = OwnWrites::of(self.db.peek_setup().settings.causal, self.policy.reads);
         let mut session = Box::new(Session {
             core: core.clone(),
             me: self.me,
@@ -173,7 +175,7 @@ impl Prepared {
             io: Io::new(guest.stream, self.greeting),
             conversation: Conversation::new(spares.clone()),
             lease: Lease::None,
-            checkout: Checkout::new(self.identity),
+            checkout: Checkout::new(self.identity, own_writes),
             settings: Settings::new(self.vars, self.defaults, self.told, self.read_only),
             bindings: Bindings::default(),
             names: Names::default(),

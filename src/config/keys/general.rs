@@ -64,13 +64,14 @@ settings! {
         listen_backlog: u32 = 1024, { min: 1, max: COUNT, restart: true };
         /// Send TCP keepalive probes on both sides.
         tcp_keepalive: bool = true, { restart: true };
-        /// How long a connection is silent before the first probe. 0: the system's default.
+        /// How long a connection is silent before the first probe. 0: the system's default, towards servers 10 seconds.
         tcp_keepidle: Timeout = Timeout::OFF, { max: 9 * HOUR, restart: true };
-        /// The time between probes. 0: the system's default.
+        /// The time between probes. 0: the system's default, towards servers 5 seconds.
         tcp_keepintvl: Timeout = Timeout::OFF, { max: 9 * HOUR, restart: true };
-        /// How many probes without an answer end a connection. 0: the system's default.
+        /// How many probes without an answer end a connection. 0: the system's default, towards servers 3.
         tcp_keepcnt: u32 = 0, { max: 127, restart: true };
-        /// How long sent data may stay unacknowledged before a connection is given up, on both sides. 0: the system's default.
+        /// How long sent data may stay unacknowledged before a connection is given up, on both sides. 0: the system's default, towards
+        /// servers 25 seconds unless tcp_keepalive is off or tcp_keepidle is given.
         tcp_user_timeout: Timeout = Timeout::OFF, { max: DAY, restart: true };
     }
 }

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::general::{Pooling, ServerTls, Timeouts};
 use super::list::FunctionName;
 use super::setting::{Key, Kind, Setting, text};
-use super::words::{Ddl, MaintenanceReads, OnLoss, OnTimeout, PoolMode, Reads, Start, Writes};
+use super::words::{Causal, Ddl, MaintenanceReads, OnLoss, OnTimeout, PoolMode, Reads, Start, Writes};
 use crate::config::file::section::settings;
 use crate::config::values::address::{ListenAddr, RestUrl, Upstream};
 use crate::config::values::plain::{Limit, Secret, Size, Timeout};
@@ -233,8 +233,18 @@ settings! {
         timezone: String = String::new();
         /// Where reads go while the gate is open.
         reads: Reads = Reads::Primary;
+        /// Whose writes a read on a replica shows: "session", those of its own session; "database", those of every session of the
+        /// database; "off", nobody's. Until a replica has them the primary shows them.
+        causal: Causal = Causal::Session;
         /// How long a client waits for a server connection.
         query_wait_timeout: Timeout = Timeouts::default().query_wait_timeout, { inherits: "query_wait_timeout" };
+        /// One row is written again and again, to prove that the database takes writes; `pgsluice heartbeat init` makes its table. If
+        /// that fails for longer than primary_lost_after, the database is read-only by itself until it works.
+        heartbeat: bool = false;
+        /// When the first row is written after the start.
+        heartbeat_initial_delay: Duration = Duration::from_secs(5), { min: MILLISECOND, max: DAY };
+        /// Between two of them.
+        heartbeat_interval: Duration = Duration::from_secs(60), { min: 50 * MILLISECOND, max: DAY };
         /// Who may run DDL.
         ddl: Ddl = Ddl::Anyone;
         /// "offline": a new database lets no client in until ONLINE is given, which reads its configuration again.

@@ -238,6 +238,18 @@ words! {
 }
 
 words! {
+    /// Whose writes a read on a replica must show.
+    pub enum Causal {
+        /// Those of its own session.
+        Session = "session",
+        /// Those of every session.
+        Database = "database",
+        /// Nobody's: a replica within max_lag will do.
+        Off = "off",
+    }
+}
+
+words! {
     /// Where reads go in maintenance.
     pub enum MaintenanceReads {
         /// A replica that has everything, or the primary on a guarded connection.

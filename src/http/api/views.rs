@@ -157,7 +157,7 @@ pub struct DatabaseView {
     /// Since when the mode holds; null for a database that was never closed.
     since: Option<String>,
     /// Why it is not read_write: `operator`, `state_lost` (nobody knows what was said), or by itself and until the servers say
-    /// otherwise: `primary_lost`, `no_primary`, `own_setting`.
+    /// otherwise: `primary_lost`, `no_primary`, `own_setting`, `writes_fail`.
     cause: Option<&'static str>,
     /// The same in a sentence.
     reason: Option<String>,

@@ -5,7 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const MODES = { read_write: "Open", draining: "Draining", read_only: "Closed to writes", offline: "Offline" };
 // What a database closes for by itself. No command opens it then.
-const BY_ITSELF = new Set(["primary_lost", "no_primary", "own_setting"]);
+const BY_ITSELF = new Set(["primary_lost", "no_primary", "own_setting", "writes_fail"]);
 const byItself = (one) => one.mode !== "read_write" && BY_ITSELF.has(one.cause);
 const modeOf = (one) => (byItself(one) ? { read_only: "Degraded", offline: "Down" }[one.mode] : null) || MODES[one.mode];
 

@@ -71,8 +71,8 @@ impl Watched {
         let mut since = HashMap::new();
         if !cluster.follows_settings {
             // What a loss had closed opens again.
-            for (_, database) in owned(hub, cluster) {
-                set(hub, &database, None);
+            for (names, database) in owned(hub, cluster) {
+                set(hub, &database, heartbeat(&names));
             }
             return;
         }
@@ -83,7 +83,7 @@ impl Watched {
                 since.insert(database.name.clone(), known);
                 Automatic::new(Closes::Writes, Cause::OwnSetting, known, Lsn(0))
             });
-            set(hub, &database, found);
+            set(hub, &database, found.or_else(|| heartbeat(&names)));
         }
         (self.own, self.since) = (own, since);
     }
@@ -128,6 +128,12 @@ impl Watched {
         };
         if any { all } else { names.first().is_some_and(for_anyone) }
     }
+}
+
+/// What the heartbeat of a database has found.
+fn heartbeat(names: &[Arc<Database>]) -> Option<Automatic> {
+    let since = names.iter().find_map(|one| one.heartbeat.failing())?;
+    Some(Automatic::new(Closes::Writes, Cause::WritesFail, since, Lsn(0)))
 }
 
 /// The databases whose gates follow this cluster, each with all its names. Where names of one database are on several clusters, the

@@ -5,5 +5,6 @@ pub mod catalog;
 pub(in crate::proxy) mod degrade;
 pub mod environment;
 pub mod guarantees;
+pub(in crate::proxy) mod heartbeat;
 pub(in crate::proxy) mod settle;
 pub mod strays;

@@ -8,7 +8,7 @@ use crate::net::TcpOptions;
 use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::pool::{LogIns, LoginBar};
 use crate::shared::Hub;
-use crate::shared::sockets::tcp_options;
+use crate::shared::sockets::server_tcp_options;
 use crate::tls::ServerTls;
 use crate::topology::{Cluster, Leader, Role};
 
@@ -86,7 +86,7 @@ impl Place {
             key,
             cluster,
             tls,
-            tcp: tcp_options(&setup.config.listen),
+            tcp: server_tcp_options(&setup.config.listen),
             credential,
             bar,
             timeout: setup.config.timeouts.server_connect_timeout,

@@ -94,6 +94,9 @@ fn proven_reads() {
         "select pg_advisory_xact_lock(1)",
         "select pg_catalog.pg_is_in_recovery()",
         "show in_hot_standby",
+        "select last_value from ids",
+        "select * from t_id_seq",
+        "select s.is_called from \"Ids\" s",
     ] {
         assert_eq!(one(text).route, Proven::PrimaryOnly, "{text}");
     }
@@ -117,6 +120,7 @@ fn proven_reads() {
         "select current_setting($1)",
         "select * from pg_stat_replication",
         "select * from \"pg_locks\"",
+        "select sequencename from pg_sequences",
         "select (a).b from t",
         "show all",
         "show transaction_read_only",

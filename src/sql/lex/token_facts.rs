@@ -64,7 +64,7 @@ impl Facts {
 }
 
 /// Relations and schemas whose content is local to a server or a backend, by prefix.
-const LOCAL_PREFIXES: [&[u8]; 15] = [
+const LOCAL_PREFIXES: [&[u8]; 16] = [
     b"pg_available_",
     b"pg_backend_memory",
     b"pg_config",
@@ -75,12 +75,23 @@ const LOCAL_PREFIXES: [&[u8]; 15] = [
     b"pg_locks",
     b"pg_prepared_",
     b"pg_replication_",
+    b"pg_sequence",
     b"pg_settings",
     b"pg_shmem",
     b"pg_stat",
     b"pg_temp",
     b"pg_aios",
 ];
+
+/// Columns of a sequence: a replica is told of values that nobody has drawn yet.
+const OF_SEQUENCES: [&[u8]; 3] = [b"last_value", b"log_cnt", b"is_called"];
+
+/// Whether a name is most likely that of a sequence, or of its columns.
+fn is_of_sequence(name: &[u8]) -> bool {
+    let ends = name.len().checked_sub(4).and_then(|at| name.get(at..));
+    ends.is_some_and(|end| end.eq_ignore_ascii_case(b"_seq"))
+        || OF_SEQUENCES.iter().any(|column| column.eq_ignore_ascii_case(name))
+}
 
 /// Relations and functions that show server processes by their ids, by prefix.
 const PROCESSES: [&[u8]; 4] = [b"pg_locks", b"pg_stat_activity", b"pg_stat_get_activity", b"pg_stat_get_backend"];
@@ -277,6 +288,10 @@ impl Scan {
     #[inline]
     fn local_name(&mut self, name: &[u8]) {
         let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|s| s.eq_ignore_ascii_case(prefix));
+        if is_of_sequence(name) {
+            self.facts.local = true;
+            self.facts.calls.primary_only = true;
+        }
         if !starts(b"pg_") {
             return;
         }

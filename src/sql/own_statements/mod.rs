@@ -10,6 +10,7 @@
 
 pub mod activate;
 pub mod fanout;
+pub mod heartbeat;
 pub mod moving;
 pub mod roles;
 pub mod servers;

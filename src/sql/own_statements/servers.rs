@@ -15,6 +15,11 @@ pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
     THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END";
 
+/// The same as far as it is asked in between: in recovery, and the replay position of a replica or the insert position of a primary.
+pub const POSITION: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+    ELSE pg_catalog.pg_current_wal_insert_lsn() END";
+
 /// What a server says of itself beside that, one row for each: `room`, further ordinary connections; `follows`, the timeline that is
 /// received; `server` and `setting`, where default_transaction_read_only comes from: database, role, whether it is on.
 pub const FACTS: &str = "\
@@ -177,6 +182,7 @@ fn seconds_since(column: &str) -> String {
 pub(super) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("LOOK", LOOK.to_owned()),
+        ("POSITION", POSITION.to_owned()),
         ("FACTS", FACTS.to_owned()),
         ("IDENTITY", IDENTITY.to_owned()),
         ("STARTED", STARTED.to_owned()),

@@ -1,5 +1,8 @@
 //! The servers of a cluster, and which of them takes writes.
 
+pub mod written;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,10 +19,11 @@ use super::state::Silence;
 use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::Lsn;
 use crate::server::Address;
+use crate::topology::cluster::written::LastWrite;
 
 /// Servers that have just failed a transaction, and are not chosen for it again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Avoid(u64);
+pub struct Avoid(u32);
 
 impl Avoid {
     /// Adds one.
@@ -37,8 +41,9 @@ impl Avoid {
         self.0 & Self::bit(at) != 0
     }
 
-    fn bit(at: usize) -> u64 {
-        u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at)).unwrap_or(0)
+    /// More servers than there are bits share the last one.
+    fn bit(at: usize) -> u32 {
+        1 << at.min(31)
     }
 }
 
@@ -81,6 +86,10 @@ pub struct Cluster {
     /// The newest timeline of any server that was the only primary.
     newest: AtomicU32,
     floor: Floor,
+    /// A read waits for a position of the primary.
+    pub(super) sought: AtomicBool,
+    /// The last write of each database that all its readers have to see.
+    pub(super) last_writes: Mutex<HashMap<String, Arc<LastWrite>>>,
     /// The furthest position of a replica that may have served reads while the primary is lost.
     pub(super) served: AtomicU64,
     /// Since when there is no primary.
@@ -136,6 +145,8 @@ impl Cluster {
             leader: AtomicUsize::new(NO_LEADER),
             newest: AtomicU32::new(0),
             floor: Floor::default(),
+            sought: AtomicBool::new(false),
+            last_writes: Mutex::default(),
             served: AtomicU64::new(0),
             absence: Mutex::new(Some(Absence::begin(false))),
             decided: Mutex::default(),
@@ -274,21 +285,32 @@ impl Cluster {
     /// The least loaded replica that is fit: not further behind than the cluster allows and, with `at_least`, one that has
     /// replayed that position and whatever operators have committed since.
     pub fn replica(&self, at_least: Option<Lsn>, avoid: Avoid) -> Option<usize> {
-        let floor = match at_least {
-            Some(lsn) => lsn.max(self.floor.get()?),
-            None => Lsn(0),
-        };
+        let floor = at_least.map_or(Some(Lsn(0)), |lsn| self.read_floor(lsn))?;
+        self.replica_in_turn(floor, avoid, 0)
+    }
+
+    /// What a replica must have replayed for reads of a maintenance that is quiesced at that position: what operators have committed
+    /// since, too. None while that is asked.
+    pub fn read_floor(&self, quiesced: Lsn) -> Option<Lsn> {
+        Some(quiesced.max(self.floor.get()?))
+    }
+
+    /// The same with nothing but that position to be replayed. Of replicas that are about equally loaded each has its `turn`.
+    pub fn replica_in_turn(&self, floor: Lsn, avoid: Avoid, turn: usize) -> Option<usize> {
         let fit = |upstream: &Upstream| {
             upstream.lsn() >= floor
                 && (self.max_lag_bytes == 0 || upstream.lag_bytes() <= self.max_lag_bytes)
                 && (self.max_lag.is_zero() || upstream.lag() <= self.max_lag)
         };
-        self.upstreams
-            .iter()
-            .enumerate()
-            .filter(|(at, upstream)| upstream.role() == Role::Replica && !avoid.has(*at) && fit(upstream))
-            .min_by_key(|(_, upstream)| upstream.busy())
-            .map(|(at, _)| at)
+        let fits = || {
+            let all = self.upstreams.iter().enumerate();
+            all.filter(|(at, upstream)| upstream.role() == Role::Replica && !avoid.has(*at) && fit(upstream))
+        };
+        let least = fits().map(|(_, upstream)| upstream.busy()).min()?;
+        let alike = least + least / 8 + usize::from(least > 0);
+        let idle = || fits().filter(|(_, upstream)| upstream.busy() <= alike);
+        let chosen = idle().nth(turn % idle().count().max(1)).or_else(|| fits().next());
+        chosen.map(|(at, _)| at)
     }
 
     /// An operator may have committed something while the gate is closed: no replica serves reads of the maintenance before
@@ -363,14 +385,25 @@ impl Cluster {
                 // While it was away another one may have been promoted, which nobody has seen yet.
                 self.replicas_but(at).for_each(Upstream::await_look);
             }
-            if self.primary() == Some(at) && look.role == Role::Primary && self.floor.looked(look.number, look.inserted)
-            {
-                self.upstreams.iter().filter(|one| one.role() == Role::Replica).for_each(Upstream::look_now);
+            if look.role == Role::Primary {
+                self.sampled(at, look.number, look.inserted);
+                self.floor_looked(at, look.number, look.inserted);
             }
             self.choose(at, before, look.role)
         };
         self.looked.send_modify(|n| *n += 1);
         turned
+    }
+
+    /// A look at a primary has found its position: replicas are looked at if somebody waits for them to be there.
+    pub(super) fn floor_looked(&self, at: usize, number: u64, lsn: Lsn) {
+        if self.primary() == Some(at) && self.floor.looked(number, lsn) {
+            self.upstreams.iter().filter(|one| one.role() == Role::Replica).for_each(Upstream::look_now);
+        }
+    }
+
+    pub(super) fn tell_looked(&self) {
+        self.looked.send_modify(|n| *n += 1);
     }
 
     /// Notes that an upstream cannot be reached. It is out of use until the monitor has seen it again. True if that is news.

@@ -147,8 +147,9 @@ impl Session {
             return false;
         }
         let taken = {
-            let Some((cluster, pools)) = self.known_pools() else { return false };
-            if self.wish(cluster, self.checkout.avoided()).route(nature) != Route::GuardedPrimary {
+            let Some((setup, pools)) = self.known_pools() else { return false };
+            let cluster = &setup.cluster;
+            if self.wish(setup, self.checkout.avoided()).route(nature) != Route::GuardedPrimary {
                 return false;
             }
             let pool = cluster.primary().and_then(|at| pools.get(at)?.as_ref());

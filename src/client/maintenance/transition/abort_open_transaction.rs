@@ -11,7 +11,7 @@
 //! cancellations, or one whose client does not read or has stopped in the midst of a message: its session ends, and what it
 //! leaves on the server is terminated ([`crate::client::checkout::abandoned`]).
 
-use super::transaction_history::Ran;
+use super::what_ran::Ran;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::client::errors;

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use super::transaction_history::{Ran, ran};
+use super::what_ran::{Ran, ran};
 use crate::client::checkout::lease::Lease;
 use crate::client::conversation::pending_replies::Hide;
 use crate::client::errors;

@@ -13,7 +13,8 @@ use std::rc::Rc;
 
 use super::abort_open_transaction;
 use super::closing::Closing;
-use super::transaction_history::{Ran, Unjudged};
+use super::transaction_history::Unjudged;
+use super::what_ran::Ran;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::pending_replies::{Expected, Hide, What};
 use crate::client::{End, Session};
@@ -186,7 +187,16 @@ impl Session {
     #[inline(always)]
     pub(in crate::client) fn note_sent(&mut self, cached: &Rc<Cached>, context: LexContext) {
         self.conversation.transaction.history.sends(cached);
+        self.note_hidden_writes(cached, context);
         self.note_read_only_text(cached, context);
+    }
+
+    /// What reads by its text may write by what it names.
+    #[inline(always)]
+    pub(in crate::client) fn note_hidden_writes(&mut self, cached: &Cached, context: LexContext) {
+        if self.checkout.follows_writes() && self.db.catalog.routes() && self.needs_primary(cached, context) {
+            self.conversation.transaction.history.may_have_written();
+        }
     }
 
     /// Notes what runs in a READ ONLY block, unless it is known to be clean.

@@ -6,3 +6,4 @@ pub(in crate::client) mod fence;
 pub(in crate::client) mod mode_notifications;
 pub(in crate::client) mod open_transaction;
 pub(in crate::client) mod transaction_history;
+pub(in crate::client) mod what_ran;

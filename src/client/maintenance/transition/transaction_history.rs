@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::what_ran::{Ran, Wrote, only_sets, ran, wrote};
 use crate::shared::Statement as Prepared;
 use crate::sql::block_setup::sets_up;
 use crate::sql::cache::verdicts::Cached;
@@ -19,18 +20,6 @@ enum Savepoints {
     Known(Vec<Name>),
     /// Some may be.
     Unknown,
-}
-
-/// The most that the statements of a transaction may have done, as far as their texts tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ran {
-    /// They read, and call nothing but what is PostgreSQL's own.
-    #[default]
-    Reads,
-    /// They call who knows what.
-    Calls,
-    /// They write.
-    Writes,
 }
 
 /// A message of those that set a block up, as it is sent again.
@@ -112,6 +101,8 @@ struct AccessMode {
     of_block: Option<bool>,
     /// As the client asked for it, whatever the server was told.
     asked: Option<bool>,
+    /// It was begun READ ONLY, or made so: it holds no write that could wait.
+    for_reading: bool,
 }
 
 /// What a savepoint could take back.
@@ -136,6 +127,8 @@ pub struct TransactionHistory {
     holds: bool,
     /// What ran.
     ran: Ran,
+    /// Something may have been written since the last time that nothing was open or under way.
+    wrote: Wrote,
     mode: AccessMode,
     /// What ran since the block is READ ONLY.
     unjudged: Option<Box<Unjudged>>,
@@ -153,6 +146,7 @@ impl Default for TransactionHistory {
             savepoints: Savepoints::Known(Vec::new()),
             holds: false,
             ran: Ran::Reads,
+            wrote: Wrote::Nothing,
             mode: AccessMode::default(),
             unjudged: None,
             snapshot: Snapshot::default(),
@@ -165,10 +159,9 @@ impl TransactionHistory {
     /// The transaction is over; if anything of the next one is `under_way` already, it is not known what.
     #[inline]
     pub fn end(&mut self, under_way: bool) {
-        let ended = std::mem::replace(
-            self,
-            Self { queried: if under_way { Queried::Yes } else { Queried::No }, ..Self::default() },
-        );
+        let wrote = if under_way { self.wrote } else { Wrote::Nothing };
+        let queried = if under_way { Queried::Yes } else { Queried::No };
+        let ended = std::mem::replace(self, Self { queried, wrote, ..Self::default() });
         if ended.owns_nothing() {
             // Most transactions: the many looks of a drop are spared.
             std::mem::forget(ended);
@@ -190,7 +183,7 @@ impl TransactionHistory {
             // It has the isolation level of the one before, and its READ ONLY.
             Next::Chained => {
                 let level = Level { one_snapshot: self.level.one_snapshot, read_committed: None };
-                *self = Self { level, mode: self.mode, ..Self::default() };
+                *self = Self { level, mode: self.mode, wrote: self.wrote, ..Self::default() };
             }
             Next::Unknown => {
                 (self.next, self.begun) = (Next::None, None);
@@ -209,6 +202,7 @@ impl TransactionHistory {
         } else if plain && matches!(&*cached.analysis.statements, [Statement { kind: Kind::Write, .. }]) {
             // What most transactions do, and what `sends_other` comes to for it.
             (self.begun, self.queried, self.ran) = (None, Queried::Yes, Ran::Writes);
+            self.may_have_written();
         } else {
             self.sends_other(cached);
         }
@@ -262,9 +256,7 @@ impl TransactionHistory {
             Kind::Transaction(TransactionVerb::Begin(modes) | TransactionVerb::SetTransaction { modes, .. }) => {
                 self.level.one_snapshot |=
                     matches!(modes.isolation, Some(Isolation::RepeatableRead | Isolation::Serializable));
-                if modes.read_only == Some(true) {
-                    self.begun = None;
-                }
+                self.mode.for_reading |= modes.read_only == Some(true);
             }
             _ => {}
         }
@@ -297,6 +289,7 @@ impl TransactionHistory {
                 self.mode.asked = modes.read_only.or(self.mode.asked);
             }
             self.begun = first.then(|| cached.clone());
+            self.mode.for_reading = false;
             self.steps = None;
             cached.analysis.statements.iter().for_each(|statement| self.note_modes(statement));
             return;
@@ -308,6 +301,7 @@ impl TransactionHistory {
         for statement in &cached.analysis.statements {
             self.holds |= statement.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
             self.ran = self.ran.max(ran(statement));
+            self.wrote = self.wrote.max(wrote(statement));
             self.becomes(asks_of_transaction(statement));
             match &statement.kind {
                 Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => self.reads(),
@@ -353,8 +347,9 @@ impl TransactionHistory {
     /// A message is sent of which nothing is known.
     pub fn sends_unknown(&mut self) {
         let savepoints = Savepoints::Unknown;
-        let snapshot = Snapshot { saved: true, taken: false };
-        *self = Self { queried: Queried::Yes, savepoints, holds: true, ran: Ran::Writes, snapshot, ..Self::default() };
+        let (snapshot, wrote) = (Snapshot { saved: true, taken: false }, self.wrote.max(Wrote::Perhaps));
+        let queried = Queried::Yes;
+        *self = Self { queried, savepoints, holds: true, ran: Ran::Writes, wrote, snapshot, ..Self::default() };
     }
 
     /// A statement has been executed.
@@ -400,6 +395,18 @@ impl TransactionHistory {
     /// The most that ran.
     pub fn ran(&self) -> Ran {
         self.ran
+    }
+
+    /// Something runs that is not known to read only.
+    #[inline]
+    pub fn may_have_written(&mut self) {
+        self.wrote = self.wrote.max(Wrote::Perhaps);
+    }
+
+    /// Whether anything was written.
+    #[inline]
+    pub fn wrote(&self) -> Wrote {
+        self.wrote
     }
 
     /// Whether an open block is READ ONLY and can never be lifted: PostgreSQL forbids that once a snapshot is taken. Nothing
@@ -453,6 +460,11 @@ impl TransactionHistory {
 
     /// Whether the block can be begun anew and nobody could tell: it has shown nothing, or sees the newest data anyway.
     pub fn can_begin_anew(&self) -> bool {
+        !self.mode.for_reading && self.can_move()
+    }
+
+    /// The same for what only reads: it can go on elsewhere.
+    pub fn can_move(&self) -> bool {
         let sees_newest = !self.level.one_snapshot && self.level.read_committed != Some(false);
         self.begun.is_some() && (self.queried != Queried::Yes || sees_newest)
     }
@@ -473,30 +485,6 @@ impl TransactionHistory {
         let steps = self.steps.take().map(|steps| steps.0).unwrap_or_default();
         Some(Box::new(Beginning { begun, steps }))
     }
-}
-
-/// Whether the function of PostgreSQL's own with that OID does nothing but read large objects: pg_dump calls those by number.
-pub fn reads_large_objects(oid: u32) -> bool {
-    const READERS: [u32; 7] = [952, 953, 954, 956, 958, 3170, 3171];
-    READERS.contains(&oid)
-}
-
-/// The most that a statement may do, as far as its text tells.
-pub fn ran(statement: &Statement) -> Ran {
-    match &statement.kind {
-        Kind::Write | Kind::Ddl | Kind::Unknown => Ran::Writes,
-        Kind::Copy(CopyDirection::FromClient | CopyDirection::FromServer | CopyDirection::ToServer) => Ran::Writes,
-        Kind::Read if statement.route == Proven::Read && statement.effects.is_empty() => Ran::Reads,
-        Kind::Transaction(_) => Ran::Reads,
-        Kind::Session if only_sets(statement) => Ran::Reads,
-        Kind::Utility if statement.tag == "SHOW" => Ran::Reads,
-        Kind::Read | Kind::Session | Kind::Utility | Kind::Copy(CopyDirection::ToClient) => Ran::Calls,
-    }
-}
-
-/// Whether it makes settings and does nothing else. DECLARE CURSOR has no effect that is known.
-fn only_sets(statement: &Statement) -> bool {
-    !statement.effects.is_empty() && statement.effects.iter().all(|e| matches!(e, SessionEffect::Set { .. }))
 }
 
 #[cfg(test)]
