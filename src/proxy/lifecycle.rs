@@ -246,8 +246,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     manager.stopping(running.shutdown_timeout());
     running.log_drain(stop).await;
     alive.abort();
-    let watchers = [pools, stats, memory, certificates, catalogs, strays, retired, heartbeats];
-    watchers.iter().for_each(Task::abort);
+    [pools, stats, memory, certificates, catalogs, strays, retired, heartbeats].iter().for_each(Task::abort);
     loop {
         tokio::select! {
             () = running.drain(stop) => break,
