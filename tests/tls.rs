@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certificates::{Folder, Pem, ca, expired, issue, params};
-use pgsluice::tls::reload::Reload;
 use pgsluice::tls::{
-    CaSource, ClientTls, ClientTlsConfig, ClientTlsPolicy, Reloadable, ServerTls, ServerTlsConfig, ServerTlsPolicy,
+    CaSource, ClientTls, ClientTlsConfig, ClientTlsPolicy, FileWatch, ServerTls, ServerTlsConfig, ServerTlsPolicy,
     SslMode, TlsFiles, server_end_point,
 };
 use rustls::pki_types::pem::PemObject;
@@ -247,19 +246,23 @@ async fn changed_files_are_picked_up_and_broken_ones_are_not() {
     let one = issue(params(&["localhost"], "x"), None);
     let two = issue(params(&["localhost"], "x"), None);
     let config = listener(&folder, &one, SslMode::Require, None);
-    let held = Reloadable::new(config.clone()).unwrap();
-    let first = held.current();
-    assert_eq!(held.reload_if_changed().unwrap(), Reload::Unchanged);
+    let first = config.load().unwrap();
+    let mut watch = FileWatch::default();
+    assert!(!watch.is_due(&config.files()) && !watch.is_due(&config.files()));
 
     // The certificate comes first, its key a moment later.
     folder.write("server.crt", &two.certificate);
-    assert!(held.reload_if_changed().is_err());
-    assert!(held.reload_if_changed().is_err());
-    assert_eq!(held.current().end_point(), first.end_point());
+    assert!(!watch.is_due(&config.files()), "it may still be written");
+    assert!(watch.is_due(&config.files()));
+    assert!(config.load().is_err());
+    watch.is_read();
+    assert!(!watch.is_due(&config.files()));
     folder.write("server.key", &two.key);
-    assert_eq!(held.reload_if_changed().unwrap(), Reload::Loaded);
-    assert_eq!(held.reload_if_changed().unwrap(), Reload::Unchanged);
-    assert_ne!(held.current().end_point(), first.end_point());
+    assert!(!watch.is_due(&config.files()) && watch.is_due(&config.files()));
+    let second = config.load().unwrap();
+    watch.is_read();
+    assert!(!watch.is_due(&config.files()));
+    assert_ne!(second.end_point(), first.end_point());
 
     let pinned = ServerTlsConfig {
         mode: SslMode::VerifyCa,
@@ -267,7 +270,7 @@ async fn changed_files_are_picked_up_and_broken_ones_are_not() {
         ..Default::default()
     };
     let connecting = pinned.load().unwrap();
-    shake(&held.current(), &connecting, "localhost").await.unwrap();
+    shake(&second, &connecting, "localhost").await.unwrap();
     assert!(shake(&first, &connecting, "localhost").await.is_err());
 }
 
