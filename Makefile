@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo demo-fleet demo-upgrade conformance-migrate test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-replicas conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt
+.PHONY: help ci demo demo-fleet demo-upgrade conformance-migrate test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-replicas conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt conformance-switchover
 
 help:
 	@echo 'make demo-upgrade  15 to 18 and back under load, and the pause that it took'
@@ -27,6 +27,7 @@ help:
 	@echo '  make conformance-fleet    200 flips over five members, some killed, stopped or cut off; 20 members with 2,000 clients'
 	@echo '  make conformance-simulation  members of a fleet under simulated faults, half an hour (PGSLUICE_TEST_SIMULATION_SECONDS)'
 	@echo '  make conformance-replicas a million reads of what a session itself wrote, while the replica stops and goes on at random'
+	@echo '  make conformance-switchover 100 switchovers under pgbench and verifying writers, beside PgBouncer'"'"'s PAUSE (PGSLUICE_TEST_SWITCHOVERS)'
 	@echo '  make conformance-pipeline libpq_pipeline of PostgreSQL 15, in transaction mode'
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
 	@echo '  make conformance-api      requests that schemathesis makes up from the OpenAPI document'
@@ -142,6 +143,11 @@ conformance-simulation:
 	PGSLUICE_TEST_SIMULATION_SECONDS=$${PGSLUICE_TEST_SIMULATION_SECONDS:-1800} \
 		PGSLUICE_TEST_SIMULATION_SEEDS=20000 \
 		$(CARGO) test --locked --release --lib fleet::simulation -- --include-ignored --nocapture --test-threads=2
+
+# Switchovers back and forth under load, and the proxy killed at random moments of others.
+conformance-switchover: postgres build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_KILLS=20 \
+		$(CARGO) test --locked --test switchover -- --include-ignored --nocapture --test-threads=1
 
 # Own writes are always read; PGSLUICE_TEST_READS says how many reads.
 conformance-replicas: postgres build

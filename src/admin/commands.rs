@@ -69,6 +69,11 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
     }
 }
 
+/// Asks the move that a command has begun to go back, if it still can.
+pub fn call_off(hub: &Hub, command: &MoveCommand, who: &Who) {
+    moving::call_off(hub, command, who);
+}
+
 /// The command in a few words, and the databases that it is for.
 pub fn words_of(command: &Command) -> (&'static str, Option<Target>) {
     match command {

@@ -190,7 +190,7 @@ pub struct MaintenanceOn {
     pub nowait: bool,
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be more than 0".to_owned()),
         duration => Ok(duration),

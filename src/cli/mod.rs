@@ -7,6 +7,7 @@ mod init;
 mod libpq;
 mod maintenance;
 mod manual;
+mod moving;
 pub mod remote;
 mod reroute;
 pub mod run;
@@ -20,6 +21,8 @@ pub use crate::cli::maintenance::{
     ConsoleArgs, MaintenanceAnnounce, MaintenanceCommand, MaintenanceOn, MaintenanceRehearse, MaintenanceStatus,
     MaintenanceTarget, Output, UpstreamUrl,
 };
+
+pub use crate::cli::moving::Switchover;
 
 use std::path::PathBuf;
 
@@ -81,6 +84,8 @@ pub enum Command {
     Online(MaintenanceTarget),
     /// Lead the clients of a database to another cluster, and back.
     Reroute(reroute::Reroute),
+    /// Make another server of a cluster its primary, while writes wait.
+    Switchover(Switchover),
     /// Show what has happened.
     Events(Events),
     /// Show pools, clients and servers on a screen that follows them; q ends it.

@@ -10,7 +10,7 @@ use super::libpq::passfile::{self, Place};
 use super::libpq::service_file::Service;
 use super::maintenance::DEFAULT_ADMIN;
 use super::screen::{output, progress};
-use super::{ConsoleArgs, Events, MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
+use super::{ConsoleArgs, Events, MaintenanceCommand, MaintenanceOn, MaintenanceTarget, Switchover};
 use crate::auth::Credential;
 use crate::client::startup::negotiate::CONSOLES;
 use crate::config::{Config, Timeouts, show_duration};
@@ -49,6 +49,16 @@ pub fn offline(on: &MaintenanceOn) -> ExitCode {
 /// `pgsluice online`
 pub fn online(target: &MaintenanceTarget) -> ExitCode {
     printed(&target.console, &format!("ONLINE {}", name(&target.database)), None)
+}
+
+/// `pgsluice switchover`
+pub fn switchover(switchover: &Switchover) -> ExitCode {
+    let done = switchover.statement().map_err(Failure::Usage).and_then(|sql| {
+        let answer = run(&switchover.console, &sql, None)?;
+        print(&output::written(&answer, switchover.console.output))?;
+        if switchover.dry_run && fails(&answer) { Err(Failure::CheckFailed) } else { Ok(()) }
+    });
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }
 
 pub(super) fn printed(console: &ConsoleArgs, sql: &str, drains: Option<&MaintenanceOn>) -> ExitCode {
@@ -208,7 +218,7 @@ fn console(url: &str) -> Result<Console, String> {
     Ok(Console { login, password_from })
 }
 
-fn name(database: &str) -> String {
+pub(super) fn name(database: &str) -> String {
     if database == "*" { "*".to_owned() } else { quote::ident(database) }
 }
 

@@ -14,6 +14,8 @@ use super::server::Role;
 impl Cluster {
     /// Number `to` is about to become the primary in the place of number `from`.
     pub fn begin_handover(&self, from: usize, to: usize) {
+        // Whatever it was before, it is a replica now.
+        self.upstreams.iter().enumerate().filter(|(at, _)| *at == to).for_each(|(_, one)| one.forget_retirement());
         *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = Some((from, to));
     }
 
@@ -132,6 +134,7 @@ mod tests {
         cluster.seen(1, &promoted(2));
         assert_eq!((cluster.primary(), cluster.is_contested()), (Some(1), false));
 
+        cluster.seen(0, &look(Role::Replica, 100));
         cluster.begin_handover(1, 0);
         cluster.end_handover(None);
         cluster.seen(1, &promoted(2));

@@ -3,7 +3,7 @@
 use super::commands::{Caller, quoted_name};
 use super::language::command::MoveCommand;
 use super::table::{Cell, Column, Table, columns};
-use crate::gate::{Target, Verb};
+use crate::gate::{Target, Verb, Who};
 use crate::moving::{Entry, Line, Move, Status};
 use crate::protocol::{Report, Severity};
 use crate::proxy::moving::{activate, switchover};
@@ -45,6 +45,18 @@ pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table,
         caller.tell(Report::notice(text)).await;
     }
     follow(caller, &one).await
+}
+
+/// Asks the move that a command has begun to go back, if it still can.
+pub(super) fn call_off(hub: &Hub, command: &MoveCommand, who: &Who) {
+    let database = match command {
+        MoveCommand::Switchover(request) => &request.database,
+        MoveCommand::Activate(request) => &request.database,
+    };
+    let gate = hub.gates.get(database);
+    if let Some(one) = gate.and_then(|gate| hub.moves.concerning(gate.place())) {
+        one.call_off(who.clone());
+    }
 }
 
 /// Tells each line as it comes, and gives all of them.

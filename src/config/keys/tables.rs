@@ -132,7 +132,7 @@ settings! {
         monitor_database: String = "postgres".into();
         /// The role that carries a SWITCHOVER out: it makes the old primary read-only and promotes the new one (docs/MOVING.md says
         /// what it has to be granted). Empty: monitor_user.
-        switchover_user: String = String::new(), { example: "\"pgsluice_switchover\"" };
+        switchover_user: String = String::new();
         /// The password of that role. Empty: the secret that auth_file has for it.
         switchover_password: Secret = Secret::default();
         /// What makes the old primary take no writes any more, in the place of a setting: a program and its arguments, which no shell

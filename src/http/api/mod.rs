@@ -1,7 +1,8 @@
 //! The API: a file for each resource. All of it is JSON, below `/v1`.
 //!
 //! [`asking`] reads what requests bring, [`databases`] tells of modes and drains, [`maintenance`] changes them, [`beforehand`]
-//! tells what a maintenance would meet, [`reroute`] leads clients to another cluster, [`operations`] follows what takes long, [`lists`] are the console's tables, [`events`]
+//! tells what a maintenance would meet, [`moving`] makes another server the primary, [`reroute`] leads clients to another cluster,
+//! [`operations`] follows what takes long, [`lists`] are the console's tables, [`events`]
 //! what has happened, [`status`] all of it at a glance for the status page.
 
 mod asking;
@@ -10,6 +11,7 @@ mod databases;
 mod events;
 mod lists;
 mod maintenance;
+mod moving;
 mod operations;
 mod reroute;
 mod status;
@@ -70,6 +72,8 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(maintenance::look, maintenance::on, maintenance::off))
         .routes(routes!(maintenance::offline, maintenance::online))
         .routes(routes!(reroute::look, reroute::to, reroute::back))
+        .routes(routes!(moving::switchover))
+        .routes(routes!(moving::moves))
         .routes(routes!(beforehand::check))
         .routes(routes!(beforehand::rehearsal, beforehand::rehearse, beforehand::end_rehearsal))
         .routes(routes!(beforehand::announce))

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::asking::{Asked, Name, Paging, Patience, wants_stream};
 use super::maintenance::wait_for;
 use super::views::{Missing, OperationPage, OperationView, Page, Refused, Shared};
+use crate::admin::commands;
 use crate::admin::language::command::{Command, GateCommand};
 use crate::gate::Wait;
 use crate::http::Api;
@@ -77,7 +78,8 @@ pub async fn get(
 
 /// Breaks an operation off
 ///
-/// A drain is called off by the opposite command, as on the console: MAINTENANCE OFF, or ONLINE. The answer is the operation as it
+/// A drain is called off by the opposite command, as on the console: MAINTENANCE OFF, or ONLINE. A switchover is called off as long as
+/// it can still go back. The answer is the operation as it
 /// is then.
 #[utoipa::path(delete, path = "/v1/operations/{operation}", operation_id = "cancel", tag = "operations",
     params(("operation" = String, Path, description = "Its id")),
@@ -100,6 +102,11 @@ pub async fn cancel(Operator(who): Operator, State(api): State<Arc<Api>>, id: Na
         }),
         _ => None,
     };
+    if let Command::Move(command) = &operation.command {
+        commands::call_off(&api.hub, command, &who);
+        let _ = timeout(CALLED_OFF, operation.over()).await;
+        return Ok(Json(OperationView::of(&api.hub, &operation)).into_response());
+    }
     match opposite {
         Some(opposite) => {
             let opens = api.operations.begin(&api.hub, who, None, Command::Gate(opposite))?;

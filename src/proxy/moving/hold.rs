@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::mover;
 use crate::gate::{
-    Gate, GateError, Given, OnDefaults, OnOptions, OnTimeout, Reads, Target, TransitionHandle, Wait, Writes,
+    Gate, GateError, Given, Mode, OnDefaults, OnOptions, OnTimeout, Reads, Target, TransitionHandle, Wait, Writes,
 };
 use crate::moving::Move;
 use crate::shared::Hub;
 use crate::topology::Cluster;
+
+/// Between two looks at a gate that drains.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// How gates are closed.
 pub(super) struct Terms {
@@ -75,15 +80,34 @@ pub(super) async fn close(hub: &Hub, one: &Move, names: &[String], terms: &Terms
         }
         Ok(())
     };
+    let gates: Vec<_> = names.iter().filter_map(|name| hub.gates.get(name)).collect();
     let closed = tokio::select! {
         biased;
         closed = closed => closed,
+        // The commands still ask for what a maintenance wants to know: a move looks for itself.
+        () = until_drained(hub, &gates) => Ok(()),
         by = one.called_off() => {
             let database = names.first().cloned().unwrap_or_default();
             Err(GateError::CalledOff { database, verb: crate::gate::Verb::On, by })
         }
     };
     failed.map_or(closed, Err)
+}
+
+/// Waits until no transaction that may write is open behind closed gates, nor one that has lost its connection.
+async fn until_drained(hub: &Hub, gates: &[Arc<Gate>]) {
+    while !gates.iter().all(|gate| !is_open(gate) && gate.in_flight() == 0) || hub.ledger.has_strays() {
+        sleep(LOOK).await;
+    }
+}
+
+fn is_open(gate: &Gate) -> bool {
+    gate.state().mode == Mode::ReadWrite
+}
+
+/// The first of those gates that is open.
+pub(super) fn find_open(hub: &Hub, names: &[String]) -> Option<String> {
+    names.iter().find(|name| hub.gates.get(name).is_none_or(|gate| is_open(&gate))).cloned()
 }
 
 async fn all_of(handle: &mut TransitionHandle) -> Result<(), GateError> {

@@ -11,11 +11,10 @@ mod retired;
 pub mod switchover;
 mod talk;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::events::{Event, Kind, publish};
-use crate::gate::Who;
+use crate::gate::{Gate, Who};
 use crate::moving::{Moves, Scope, Step, What};
 use crate::shared::Hub;
 use crate::topology::Cluster;
@@ -53,22 +52,23 @@ pub fn resume(hub: &Arc<Hub>) {
         let all = hub.databases.all().into_iter();
         all.filter(|database| scope.has(database.setup().gate.place())).map(|database| database.name.clone()).collect()
     };
-    let mut known = BTreeSet::new();
+    let mut known: Vec<Arc<Gate>> = Vec::new();
     for one in hub.moves.take_up(names) {
-        match one.entry().what {
-            What::Switchover(switchover) => {
-                known.extend(switchover.closed);
-                switchover::resume(hub, one);
-            }
-            What::Activate(activate) => {
-                known.extend(activate.closed.iter().cloned());
-                activate::resume(hub, one, &activate);
-            }
+        let what = one.entry().what;
+        let closed = match &what {
+            What::Switchover(switchover) => &switchover.closed,
+            What::Activate(activate) => &activate.closed,
+        };
+        known.extend(closed.iter().filter_map(|name| hub.gates.get(name)));
+        match &what {
+            What::Switchover(_) => switchover::resume(hub, one),
+            What::Activate(activate) => activate::resume(hub, one, activate),
         }
     }
     for row in hub.gates.show() {
         let by_move = row.terms.as_ref().is_some_and(|terms| terms.who == mover());
-        if by_move && !known.contains(&row.database) {
+        let gate = hub.gates.get(&row.database);
+        if by_move && !gate.is_some_and(|gate| known.iter().any(|one| Arc::ptr_eq(one, &gate))) {
             let text = "closed by a move of which nothing is known any more: look at the servers, then MAINTENANCE OFF opens it";
             publish!(hub.events, error, Event::new(Kind::MovesLost, text).about(&row.database));
         }

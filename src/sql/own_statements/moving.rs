@@ -14,14 +14,16 @@ pub const PROMOTE: &str = "SELECT pg_catalog.pg_promote(false)";
 /// Whether it is in recovery; how far it has replayed, and received; whether its replay is paused.
 pub const REPLAYED: &str = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_last_wal_replay_lsn(), \
     coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())";
-/// A primary's position. What was committed before has been written out: the commit of this statement's transaction id waits for
-/// that, also where commits otherwise do not.
-pub const WRITTEN: &str = "SET synchronous_commit TO local; SELECT pg_catalog.txid_current()";
+/// Commits something on a primary that leaves nothing behind but a message for logical decoding, and waits until it is written out,
+/// with all that was committed before. A read-only session may do that.
+pub const WRITTEN: &str = "SET synchronous_commit TO local; \
+    SELECT pg_catalog.pg_logical_emit_message(true, 'pgsluice'::pg_catalog.text, 'fenced'::pg_catalog.text)";
 /// The position behind that.
 pub const POSITION: &str = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_wal_insert_lsn()";
-/// A transaction that is committed and leaves nothing behind but its id; it fails on a server that takes no writes.
-pub const VERIFY: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
-    pg_catalog.current_setting('transaction_read_only'), pg_catalog.txid_current(), \
+/// Commits the same as sessions commit by default: it waits for the disk, and for standbys that are to have it. It fails on a server
+/// that takes no writes.
+pub const VERIFY: &str = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only'), \
+    pg_catalog.pg_logical_emit_message(true, 'pgsluice'::pg_catalog.text, 'promoted'::pg_catalog.text), \
     pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)";
 
 /// Settings that a primary and the server in its place should share, and those that decide what a switchover may do.

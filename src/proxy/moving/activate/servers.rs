@@ -83,7 +83,7 @@ pub(super) async fn none_left(
 ) -> Result<Vec<String>, Failure> {
     let mut ended = Vec::new();
     loop {
-        let ours = back_ends(hub, servers, false).await;
+        let ours = back_ends(hub, servers).await;
         let rows = talk.rows(&sql::sessions(dbnames, &ours)).await.map_err(|error| {
             Failure::new("08006", format!("sessions on the active server cannot be looked at: {error}"))
         })?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Servers;
-use super::findings::back_ends;
+use super::findings::{back_ends, is_opening};
 use super::steps::Failure;
 use crate::proxy::moving::talk::{Talk, field};
 use crate::shared::Hub;
@@ -86,17 +86,27 @@ pub(super) async fn end_others(hub: &Arc<Hub>, servers: &Servers, talk: &mut Tal
     let mut ended = Vec::new();
     let until = Instant::now() + PATIENCE;
     loop {
-        let ours = back_ends(hub, servers, false).await;
+        let ours = back_ends(hub, servers).await;
         let rows = talk.rows(&moving::others(&ours)).await.map_err(|error| {
             Failure::new("08006", format!("sessions on the old primary cannot be looked at: {error}"))
         })?;
-        // A young one may be ours and just being opened; one that has written is not.
-        let is_other = |row: &&Vec<Option<String>>| field(row, 4) == "t" || field(row, 5) != "t";
-        let others: Vec<_> = rows.iter().filter(is_other).collect();
-        if others.is_empty() {
+        // One that was opened meanwhile is ours, and so may be one that is young. One that has written is not.
+        let (ours, opening) = (back_ends(hub, servers).await, is_opening(hub, servers));
+        let mut unclear = false;
+        let mut others = Vec::new();
+        for row in &rows {
+            let pid = field(row, 0).parse().unwrap_or(0);
+            let is_young = field(row, 5) == "t";
+            match (ours.contains(&pid), opening && is_young && field(row, 4) != "t") {
+                (true, _) => {}
+                (false, true) => unclear = true,
+                (false, false) => others.push((pid, row)),
+            }
+        }
+        if others.is_empty() && !unclear {
             return Ok(ended);
         }
-        for row in others {
+        for (pid, row) in others {
             let words = format!(
                 "process {} of \"{}\" from {} ({})",
                 field(row, 0),
@@ -107,7 +117,6 @@ pub(super) async fn end_others(hub: &Arc<Hub>, servers: &Servers, talk: &mut Tal
             if Instant::now() > until {
                 return Err(Failure::new("55006", format!("a session on the old primary does not end: {words}")));
             }
-            let Ok(pid) = field(row, 0).parse() else { continue };
             talk.rows(&of_servers::terminate(pid)).await.map_err(|error| {
                 Failure::new("42501", format!("a session on the old primary cannot be ended: {words}: {error}"))
             })?;

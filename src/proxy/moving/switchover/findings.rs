@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Servers;
+use crate::config::RuleAction;
 use crate::proxy::moving::talk::{Talk, field};
+use crate::server::Pool;
 use crate::server::own_query::Row;
-use crate::shared::Hub;
+use crate::shared::{Database, Hub};
 use crate::sql::own_statements::moving;
+use crate::topology::Cluster;
 
 /// What a server says.
 #[derive(Default)]
@@ -71,11 +74,13 @@ pub(super) struct Findings {
     pub(super) pinned: BTreeMap<&'static str, usize>,
     /// Server connections to the primary.
     pub(super) used: usize,
+    /// Databases with rules that let some writes through a closed gate.
+    pub(super) allowing: Vec<String>,
 }
 
 impl Findings {
     pub(super) async fn gather(hub: &Arc<Hub>, servers: &Servers, primary: &mut Talk, target: &mut Talk) -> Self {
-        let ours = back_ends(hub, servers, false).await;
+        let ours = back_ends(hub, servers).await;
         let version = |at: usize| servers.cluster.upstreams.get(at).map_or(0, |upstream| upstream.version());
         let of_target = async {
             let answer = ask(target, moving::of_target(), version(servers.to)).await;
@@ -83,7 +88,8 @@ impl Findings {
         };
         let of_primary = ask(primary, moving::of_primary(&ours), version(servers.from));
         let (primary, (target, target_read_only), pinned) = tokio::join!(of_primary, of_target, pinned(hub, servers));
-        Self { primary, target, target_read_only, pinned, used: ours.len() }
+        let allowing = allowing(hub, &servers.clusters(hub));
+        Self { primary, target, target_read_only, pinned, used: ours.len(), allowing }
     }
 }
 
@@ -94,30 +100,43 @@ async fn ask(talk: &mut Talk, sql: String, version: u64) -> Result<Server, Strin
     Ok(Server { rows, rights })
 }
 
-/// The server processes behind this proxy's connections to the primary. Those of operators, whom no gate keeps from writing, only
-/// `with_operators`.
-pub(in crate::proxy::moving) async fn back_ends(hub: &Hub, servers: &Servers, with_operators: bool) -> Vec<u32> {
+/// The pools whose connections lead to the primary.
+fn pools(hub: &Hub, servers: &Servers) -> Vec<Arc<Pool>> {
     let addresses: Vec<_> = servers
         .all(hub)
         .into_iter()
         .filter_map(|(cluster, from, _)| Some(cluster.upstreams.get(from?)?.address.clone()))
         .collect();
     let pools = hub.databases.all().into_iter().flat_map(|database| database.pools());
-    let here = pools.filter(|pool| addresses.contains(&pool.login().address));
-    let mut pids: BTreeSet<u32> = here.flat_map(|pool| pool.back_ends()).collect();
-    if !with_operators {
-        let operators = hub.on_every_core(|core| {
-            let clients = core.clients();
-            let theirs = clients.iter().filter(|client| client.operator);
-            theirs
-                .filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.server.pid))
-                .collect::<Vec<_>>()
-        });
-        for pid in operators.await.into_iter().flatten() {
-            pids.remove(&pid);
-        }
+    pools.filter(|pool| addresses.contains(&pool.login().address)).collect()
+}
+
+/// Whether a connection to the primary is just being opened: its process is not known yet.
+pub(in crate::proxy::moving) fn is_opening(hub: &Hub, servers: &Servers) -> bool {
+    pools(hub, servers).iter().any(|pool| pool.is_opening())
+}
+
+/// The server processes behind this proxy's connections to the primary, but for those of operators, whom no gate keeps from writing.
+pub(in crate::proxy::moving) async fn back_ends(hub: &Hub, servers: &Servers) -> Vec<u32> {
+    let mut pids: BTreeSet<u32> = pools(hub, servers).iter().flat_map(|pool| pool.back_ends()).collect();
+    let operators = hub.on_every_core(|core| {
+        let clients = core.clients();
+        let theirs = clients.iter().filter(|client| client.operator);
+        theirs.filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.server.pid)).collect::<Vec<_>>()
+    });
+    for pid in operators.await.into_iter().flatten() {
+        pids.remove(&pid);
     }
     pids.into_iter().collect()
+}
+
+fn allowing(hub: &Hub, clusters: &[Arc<Cluster>]) -> Vec<String> {
+    let allows = |database: &&Arc<Database>| {
+        let setup = database.setup();
+        let here = clusters.iter().any(|cluster| Arc::ptr_eq(cluster, &setup.cluster));
+        here && setup.settings.maintenance.write_rules.iter().any(|rule| rule.action == RuleAction::Allow)
+    };
+    hub.databases.all().iter().filter(allows).map(|database| database.name.to_string()).collect()
 }
 
 async fn pinned(hub: &Hub, servers: &Servers) -> BTreeMap<&'static str, usize> {

@@ -34,6 +34,11 @@ async fn stand(target: &mut Talk) -> Result<Stand, crate::server::login::LoginEr
     Ok(if field(&row, 0) == "t" { Stand::Recovers { replayed: lsn(1), received: lsn(2) } } else { Stand::Primary })
 }
 
+/// Whether a server does not answer.
+pub(super) async fn is_silent(target: &mut Talk) -> bool {
+    stand(target).await.is_err_and(|error| !is_refusal(&error))
+}
+
 /// The position of a primary behind everything that is committed there.
 pub(super) async fn position(old: &mut Talk) -> Result<Lsn, String> {
     old.rows(moving::WRITTEN).await.map_err(|error| error.to_string())?;
@@ -67,12 +72,12 @@ pub(super) async fn until_replayed(
             }
             Ok(Stand::Recovers { replayed, received }) if replayed >= wanted => match &mut old {
                 Some(old) => {
-                    // Whatever has slipped in meanwhile.
+                    // Whatever has slipped in meanwhile, such as the end of a transaction that was broken off.
                     let now = written(old).await.map_err(gone)?;
                     if now <= replayed {
                         return Ok(now);
                     }
-                    wanted = now;
+                    wanted = position(old).await.map_err(gone)?;
                 }
                 None => match still_since {
                     Some((since, position)) if position == received => {

@@ -24,6 +24,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(3);
 /// How long a fence that is taken back may take, before the databases are opened all the same.
 const LIFTS: Duration = Duration::from_secs(10);
+/// How often the checks are made that a moment may change.
+const LOOKS: usize = 10;
 /// After this time a person is told what is waited for.
 const TELLS: Duration = Duration::from_secs(10);
 
@@ -74,9 +76,7 @@ impl Run {
 
     /// Looks, and then goes through all of it.
     pub(super) async fn begin(mut self) {
-        let found = Findings::gather(&self.hub, &self.servers, &mut self.old, &mut self.target).await;
-        let means = Means { fence: &self.fence, promote: &self.promote, role: self.old.role() };
-        let lines = checks::all(&self.servers, &self.options, &means, &found);
+        let (found, lines) = self.look().await;
         let mut failed = Vec::new();
         for line in lines {
             if line.status == Status::Fail {
@@ -94,6 +94,21 @@ impl Run {
         match self.until_replayed(&found).await {
             Ok(()) => self.promote_and_release(false).await,
             Err(failure) => self.go_back(failure).await,
+        }
+    }
+
+    /// What the checks say. A replica that has just begun to follow is given a moment.
+    async fn look(&mut self) -> (Findings, Vec<Line>) {
+        let mut looks = 1;
+        loop {
+            let found = Findings::gather(&self.hub, &self.servers, &mut self.old, &mut self.target).await;
+            let means = Means { fence: &self.fence, promote: &self.promote, role: self.old.role() };
+            let lines = checks::all(&self.servers, &self.options, &means, &found);
+            if !checks::may_pass(&lines) || looks == LOOKS {
+                return (found, lines);
+            }
+            looks += 1;
+            sleep(RETRY).await;
         }
     }
 
@@ -154,6 +169,9 @@ impl Run {
         // What has begun to write past the setting meanwhile is not lost silently.
         if !gone {
             bounded(&one, until, Step::Replay, self.nobody_writes(lsn)).await?;
+        }
+        if let Some(name) = hold::find_open(&self.hub, &self.known().closed) {
+            return Err(Failure::new("55000", format!("database \"{name}\" was opened meanwhile")));
         }
         self.take(Step::Promote, |known| known.lsn = Some(lsn)).await?;
         Ok(())
@@ -289,7 +307,10 @@ impl Run {
         }
         self.tell(Step::Promote, format!("{} has left recovery", self.servers.name(self.servers.to)));
         self.must_take(Step::Verify).await;
-        let timeline = self.verified().await;
+        let timeline = match self.verified().await {
+            Ok(timeline) => timeline,
+            Err(by) => return self.give_up_target(&by).await,
+        };
         self.tell(Step::Verify, format!("it has committed a transaction, on timeline {timeline}"));
         self.must_take(Step::Repoint).await;
         self.repoint().await;
@@ -305,20 +326,26 @@ impl Run {
         }
     }
 
-    async fn verified(&mut self) -> u32 {
+    /// Its timeline; or by whom it was given up, since it cannot be reached any more. Nobody has written there by this proxy.
+    async fn verified(&mut self) -> Result<u32, String> {
         let mut told = false;
         loop {
             let why = match promote::verify(&mut self.target).await {
-                Ok(timeline) => return timeline,
+                Ok(timeline) => return Ok(timeline),
                 Err(why) => why,
             };
+            if let Some(by) = self.one.is_called_off()
+                && promote::is_silent(&mut self.target).await
+            {
+                return Err(by.to_string());
+            }
             if !told && self.began.elapsed() > TELLS {
                 told = true;
                 let text = format!("the new primary does not take writes yet: {why}");
                 let remedy =
                     "Writes are held until it does. Look at its log, at its disk and at synchronous_standby_names.";
-                self.one
-                    .tell(Line::step(Step::Verify, self.began.elapsed(), text).of(Status::Warn).with_remedy(remedy));
+                let line = Line::step(Step::Verify, self.began.elapsed(), text).of(Status::Warn);
+                self.one.tell(line.with_remedy(remedy));
             }
             sleep(LOOK * 10).await;
         }
@@ -382,7 +409,7 @@ impl Run {
         let value = |name: &str| self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
         let (host, port) = (value("target_host").unwrap_or_default(), value("target_port").unwrap_or_default());
         format!(
-            "To make {} a replica: stop it cleanly, then there: pg_rewind --target-pgdata=$PGDATA \
+            "To make {} a replica: stop it cleanly, CHECKPOINT on the new primary, then on the old one: pg_rewind --target-pgdata=$PGDATA \
              --source-server=\"host={host} port={port} user=postgres dbname=postgres\" --write-recovery-conf, and start it.",
             self.servers.name(self.servers.from)
         )
@@ -471,7 +498,9 @@ impl Run {
         if let Err(error) = self.hub.moves.retire(note).await {
             tracing::error!(event = "move_not_saved", "{error}");
         }
-        let why = format!("it was called off by {by} while the target could not be asked: never use that as a primary");
+        let why = format!(
+            "it was called off by {by} while the target did not answer: do not use that server as it is any more"
+        );
         self.go_back(Failure::new("57014", why)).await;
     }
 

@@ -1,0 +1,128 @@
+//! `/v1/databases/NAME/switchover`: another server becomes the primary. `/v1/moves`: what is under way, and what was.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::asking::{Asked, Given, Paging};
+use super::maintenance::Request;
+use super::views::{Commanded, Page, Refused, object, page_schema};
+use crate::admin::commands;
+use crate::admin::commands::Caller;
+use crate::admin::language::command::{Command, MoveCommand, Show};
+use crate::gate::Target;
+use crate::http::Api;
+use crate::http::access::Reader;
+use crate::http::problem::Problem;
+use crate::proxy::moving::switchover;
+
+/// Where to, and the options of SWITCHOVER. What is left out, or null, is as usual.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Switchover {
+    /// The server that is to be the primary, as SHOW UPSTREAMS names it: `10.0.0.2:5432`.
+    #[schema(min_length = 1, max_length = 300, pattern = r"^[^\x00-\x1f\x7f]+$")]
+    to: String,
+    /// Only the checks: nothing is changed.
+    #[serde(default)]
+    dry_run: Option<bool>,
+    /// How long it may take until the target is promoted, such as `30s`.
+    #[serde(default)]
+    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    timeout: Option<String>,
+    /// How long a held write waits, such as `1min`.
+    #[serde(default)]
+    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    hold_timeout: Option<String>,
+    /// How long open transactions may take to end, such as `10s`.
+    #[serde(default)]
+    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    drain_timeout: Option<String>,
+    /// `revert` or `cancel`: what happens if they do not.
+    #[serde(default)]
+    #[schema(pattern = "^(revert|cancel)$")]
+    on_timeout: Option<String>,
+    /// `back` or `hold`: what becomes of the databases after a failure.
+    #[serde(default)]
+    #[schema(pattern = "^(back|hold)$")]
+    on_failure: Option<String>,
+    /// The server that is taken for the primary: another one is not fenced.
+    #[serde(default)]
+    primary: Option<String>,
+    /// Its system identifier.
+    #[serde(default)]
+    system_identifier: Option<String>,
+    /// Its version, such as `15.4`.
+    #[serde(default)]
+    version: Option<String>,
+}
+
+impl Switchover {
+    /// As they stand in WITH (…).
+    fn pairs(self) -> Vec<(String, String)> {
+        let flag = self.dry_run.map(|on| if on { "on" } else { "off" }.to_owned());
+        [
+            ("dry_run", flag),
+            ("timeout", self.timeout),
+            ("hold_timeout", self.hold_timeout),
+            ("drain_timeout", self.drain_timeout),
+            ("on_timeout", self.on_timeout),
+            ("on_failure", self.on_failure),
+            ("primary", self.primary),
+            ("system_identifier", self.system_identifier),
+            ("version", self.version),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+}
+
+/// SWITCHOVER
+///
+/// Makes another server of the database's cluster its primary. Writes of all databases of the cluster are held meanwhile. Breaking the
+/// operation off calls the switchover off, as long as it can still go back.
+#[utoipa::path(post, path = "/v1/databases/{database}/switchover", operation_id = "switchover", tag = "maintenance",
+    params(Request),
+    request_body = Switchover, responses(Commanded, Refused))]
+pub async fn switchover(request: Request, Given(given): Given<Option<Switchover>>) -> Result<Response, Problem> {
+    let Some(given) = given else { return Err(Problem::bad_request("the body does not say where to")) };
+    let Target::One(database) = request.target() else {
+        return Err(Problem::bad_request("a switchover is for the cluster of one database"));
+    };
+    let to = given.to.clone();
+    let command = switchover::Request { database, to, options: given.pairs() };
+    request.give(Command::Move(MoveCommand::Switchover(command))).await
+}
+
+/// Rows of SHOW MOVES.
+pub struct MoveRow;
+
+impl utoipa::PartialSchema for MoveRow {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        page_schema(commands::columns_alone(&Command::Show(Show::Moves)).unwrap_or_default())
+    }
+}
+
+impl ToSchema for MoveRow {}
+
+/// Moves that are under way, and the last that are over, newest first
+#[utoipa::path(get, path = "/v1/moves", operation_id = "moves", tag = "process", params(Paging),
+    responses((status = 200, description = "Rows of SHOW MOVES", body = MoveRow), Refused))]
+pub async fn moves(
+    Reader(identity): Reader,
+    State(api): State<Arc<Api>>,
+    Asked(paging): Asked<Paging>,
+) -> Result<Json<Page<Map<String, Value>>>, Problem> {
+    let part = paging.read()?;
+    let (caller, _) = Caller::new(api.hub.clone(), identity.who);
+    let table = commands::run(&caller, &Command::Show(Show::Moves)).await?;
+    let Some(table) = table else { return Err(Problem::not_found("there is no such list")) };
+    let items = table.rows.iter().skip(part.0).take(part.1).map(|row| object(table.columns, row)).collect();
+    Ok(Json(Page::new(items, table.rows.len(), part, "/v1/moves", &[])))
+}

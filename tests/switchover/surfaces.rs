@@ -1,0 +1,108 @@
+//! The same command over HTTP and from a shell, and what events and notices tell of it.
+
+use std::process::Command;
+
+use pgsluice_fixtures::{Raw, wait};
+
+use crate::stand::{LONG, Stand, TOKEN, ask};
+
+/// An HTTP request, by curl: status and body.
+fn http(stand: &Stand, method: &str, path: &str, body: &str) -> (String, serde_json::Value) {
+    let port = stand.proxy.port_named("http").expect("a port");
+    let output = Command::new("curl")
+        .args(["-s", "-X", method, "-H", &format!("Authorization: Bearer {TOKEN}"), "-w", "\n%{http_code}"])
+        .args(["-H", "Content-Type: application/json", "-H", "Prefer: respond-async", "-d", body])
+        .arg(format!("http://127.0.0.1:{port}{path}"))
+        .output()
+        .expect("curl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n').expect("a status");
+    (status.to_owned(), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
+}
+
+fn shell(stand: &Stand, args: &[&str]) -> (i32, String) {
+    let admin = format!("postgres://dba@127.0.0.1:{}/pgsluice", stand.proxy.port());
+    let output = Command::new(env!("CARGO_BIN_EXE_pgsluice"))
+        .arg("switchover")
+        .args(args)
+        .args(["--admin", &admin])
+        .output()
+        .expect("the program");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn over_http_it_is_an_operation_and_from_a_shell_a_command_with_exit_codes() {
+    let stand = Stand::new();
+    let (primary, replica) = (stand.name(0), stand.name(1));
+    let path = "/v1/databases/app/switchover";
+    let to = |server: &str, more: &str| format!("{{\"to\": \"{server}\"{more}}}");
+    assert_eq!(http(&stand, "POST", path, &to("nowhere:1", "")).0, "404");
+    assert_eq!(http(&stand, "POST", path, "{}").0, "400");
+    assert_eq!(http(&stand, "POST", path, &to(&replica, ", \"force\": true")).0, "400");
+
+    let (code, text) = shell(&stand, &["app", "TO", &replica, "--dry-run"]);
+    assert!(code == 0 && text.contains("streaming"), "{code}: {text}");
+    let (code, text) = shell(&stand, &["app", &replica, "--dry-run", "--primary", "h:1"]);
+    assert!(code == 6 && text.contains("h:1"), "{code}: {text}");
+    let (code, text) = shell(&stand, &["app", "TO", &primary]);
+    assert!(code == 4 && text.contains("already"), "{code}: {text}");
+    assert_eq!(shell(&stand, &["app", "of", &replica]).0, 2);
+
+    let (status, operation) = http(&stand, "POST", path, &to(&replica, ", \"timeout\": \"20s\""));
+    assert_eq!(status, "202", "{operation}");
+    let at = format!("/v1/operations/{}", operation["id"].as_str().expect("an id"));
+    let done = wait::until(LONG, "the end", || {
+        let (_, operation) = http(&stand, "GET", &at, "");
+        (operation["state"] != "running").then_some(operation)
+    });
+    assert_eq!(done["state"], "done", "{done}");
+    let rows = done["result"].as_array().expect("rows");
+    assert!(rows.iter().any(|row| row["step"] == "promote" && row["status"] == "ok"), "{done}");
+    let (_, moves) = http(&stand, "GET", "/v1/moves", "");
+    assert_eq!((&moves["items"][0]["state"], &moves["items"][0]["to"]), (&"done".into(), &replica.as_str().into()));
+    stand.wait_for_roles(&["contested", "primary"]);
+    stand.bring_back(0, 1);
+    stand.wait_for_roles(&["replica", "primary"]);
+    let (code, text) = shell(&stand, &["app", "TO", &primary]);
+    assert!(code == 0 && text.contains("release"), "{code}: {text}");
+    assert!(stand.writes(1).sqlstate.is_empty() && stand.is_writable(0));
+}
+
+#[test]
+fn breaking_the_operation_off_calls_the_switchover_off() {
+    let stand = Stand::new();
+    let mut slow: Raw = stand.client("app");
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    let body = format!("{{\"to\": \"{}\", \"drain_timeout\": \"30s\"}}", stand.name(1));
+    let (status, operation) = http(&stand, "POST", "/v1/databases/app/switchover", &body);
+    assert_eq!(status, "202", "{operation}");
+    stand.wait_for_step("hold");
+    let at = format!("/v1/operations/{}", operation["id"].as_str().expect("an id"));
+    let (status, operation) = http(&stand, "DELETE", &at, "");
+    assert!(status == "200" && operation["state"] == "failed", "{status}: {operation}");
+    ask(&mut slow, "COMMIT").is_fine();
+    stand.wait_until_open();
+    assert!(stand.is_writable(0));
+}
+
+#[test]
+fn each_step_is_a_notice_and_an_event() {
+    let stand = Stand::new();
+    let answer = stand.switch_to(1, "").is_fine();
+    let steps = ["hold", "fence", "replay", "promote", "verify", "repoint", "release"];
+    for step in steps {
+        let begins = format!("{step}: ");
+        assert!(answer.notices.iter().any(|notice| notice.starts_with(&begins)), "{step}: {:?}", answer.notices);
+    }
+    assert!(answer.notices.iter().any(|notice| notice.contains("every database of the cluster")));
+    let events = stand.command("SHOW EVENTS app").rows;
+    let has = |words: &str| events.iter().any(|row| row.join(" ").contains(words));
+    for step in steps {
+        assert!(has(&format!("\"step\":\"{step}\"")), "{step}: {events:?}");
+    }
+    assert!(has("move_began") && has("move_ended"));
+    let answer = stand.switch_to(1, "");
+    assert_eq!(answer.sqlstate, "55000", "{}", answer.message);
+}
