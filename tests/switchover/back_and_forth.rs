@@ -16,7 +16,7 @@ fn clients_see_a_pause_and_no_error_and_no_row_is_lost_or_doubled() {
     let (mut primary, mut replica) = (0, 1);
     for nth in 0..times {
         load.take_longest();
-        let answer = stand.switch_to(replica, "").is_fine();
+        let answer = stand.switch_to(replica, "").fine();
         load.wait_for_more(20);
         pauses.push(load.take_longest());
         let taken = answer.rows.iter().filter(|row| row[0] != "check");
@@ -55,17 +55,17 @@ fn clients_see_a_pause_and_no_error_and_no_row_is_lost_or_doubled() {
 fn a_transaction_that_only_reads_goes_on_over_it_and_a_session_keeps_what_it_has_set() {
     let stand = Stand::new();
     let mut reads = stand.client("app");
-    ask(&mut reads, "BEGIN ISOLATION LEVEL REPEATABLE READ").is_fine();
-    assert_eq!(ask(&mut reads, "SELECT count(*) FROM written").is_fine().rows, [["0"]]);
+    ask(&mut reads, "BEGIN ISOLATION LEVEL REPEATABLE READ").fine();
+    assert_eq!(ask(&mut reads, "SELECT count(*) FROM written").fine().rows, [["0"]]);
     let mut settings = stand.client("app");
-    ask(&mut settings, "SET search_path = pg_catalog, public").is_fine();
-    ask(&mut settings, "PREPARE adds AS INSERT INTO written VALUES ($1)").is_fine();
-    stand.switch_to(1, "").is_fine();
-    ask(&mut settings, "EXECUTE adds(1)").is_fine();
-    assert_eq!(ask(&mut settings, "SHOW search_path").is_fine().rows, [["pg_catalog, public"]]);
+    ask(&mut settings, "SET search_path = pg_catalog, public").fine();
+    ask(&mut settings, "PREPARE adds AS INSERT INTO written VALUES ($1)").fine();
+    stand.switch_to(1, "").fine();
+    ask(&mut settings, "EXECUTE adds(1)").fine();
+    assert_eq!(ask(&mut settings, "SHOW search_path").fine().rows, [["pg_catalog, public"]]);
     // Its snapshot is that of the old primary.
-    assert_eq!(ask(&mut reads, "SELECT count(*) FROM written").is_fine().rows, [["0"]]);
-    ask(&mut reads, "COMMIT").is_fine();
-    ask(&mut reads, "INSERT INTO written VALUES (2)").is_fine();
+    assert_eq!(ask(&mut reads, "SELECT count(*) FROM written").fine().rows, [["0"]]);
+    ask(&mut reads, "COMMIT").fine();
+    ask(&mut reads, "INSERT INTO written VALUES (2)").fine();
     assert_eq!(stand.ids(1), [1, 2]);
 }

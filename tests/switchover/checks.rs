@@ -8,7 +8,7 @@ use crate::stand::{LONG, Stand, ask};
 #[test]
 fn a_dry_run_tells_each_check_with_its_remedy_and_changes_nothing() {
     let stand = Stand::new();
-    let answer = stand.switch_to(1, "WITH (dry_run)").is_fine();
+    let answer = stand.switch_to(1, "WITH (dry_run)").fine();
     for name in ["primary", "target", "system_identifier", "rights", "version", "streaming", "lag", "replay", "rewind"]
     {
         assert_eq!(answer.status(name), "ok", "{:?}", answer.row(name));
@@ -22,7 +22,7 @@ fn a_dry_run_tells_each_check_with_its_remedy_and_changes_nothing() {
 
     // What a person should know of: somebody past the proxy, a long transaction, a prepared one, a logical slot.
     let mut past = Raw::connect(&stand.server(0).tcp(), &Login::new("app", "app")).unwrap();
-    ask(&mut past, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    ask(&mut past, "BEGIN; INSERT INTO written VALUES (-1)").fine();
     stand.server(0).psql_in("app", "BEGIN; INSERT INTO written VALUES (-2); PREPARE TRANSACTION 'waits'").unwrap();
     stand.server(0).psql_in("postgres", "ALTER ROLE app SET default_transaction_read_only = off").unwrap();
     pgsluice_fixtures::wait::until_ok(LONG, "warnings", || {
@@ -89,5 +89,5 @@ fn what_is_named_wrongly_is_an_error_of_its_kind() {
         assert_eq!(answer.sqlstate, sqlstate, "{sql}: {}", answer.message);
     }
     // Bare, too.
-    assert!(stand.command(&format!("switchover APP to {replica} with (DRY_RUN)")).is_fine().rows.len() > 10);
+    assert!(stand.command(&format!("switchover APP to {replica} with (DRY_RUN)")).fine().rows.len() > 10);
 }

@@ -77,7 +77,7 @@ fn a_hundred_switchovers_under_pgbench_and_verifying_writers() {
     let mut pauses = Vec::new();
     for nth in 0..times {
         load.take_longest();
-        stand.switch_to(replica, "").is_fine();
+        stand.switch_to(replica, "").fine();
         load.wait_for_more(20);
         pauses.push(load.take_longest());
         assert!(!stand.is_writable(primary) && stand.is_writable(replica), "switchover {nth}");
@@ -132,14 +132,14 @@ fn the_same_by_a_script_with_pause_and_resume_of_pgbouncer() {
     let mut pauses = Vec::new();
     for _ in 0..times {
         load.take_longest();
-        ask(&mut console, "PAUSE app").is_fine();
+        ask(&mut console, "PAUSE app").fine();
         let written = stand.server(primary).psql_in("postgres", "SELECT pg_current_wal_lsn()").expect("its position");
         let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{}'", written.trim());
         stand.server(replica).wait_until(&replayed, "t", LONG).expect("replay");
         stand.server(replica).promote().expect("a promotion");
         configuration(folder.path(), port.number(), stand.server(replica).port());
-        ask(&mut console, "RELOAD").is_fine();
-        ask(&mut console, "RESUME app").is_fine();
+        ask(&mut console, "RELOAD").fine();
+        ask(&mut console, "RESUME app").fine();
         load.wait_for_more(20);
         pauses.push(load.take_longest());
         stand.bring_back(primary, replica);

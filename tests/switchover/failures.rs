@@ -65,7 +65,7 @@ fn psql(stand: &Stand, at: usize, sql: &str) -> String {
 fn an_open_writer_leads_back_when_its_time_is_over_and_a_kill_while_it_is_waited_for_does_too() {
     let mut stand = Stand::new();
     let mut slow = stand.client("app");
-    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
     let one = load(&stand);
     let answer = stand.switch_to(1, "WITH (drain_timeout '500ms')");
     assert_eq!(answer.sqlstate, "55P03", "{}", answer.message);
@@ -86,7 +86,7 @@ fn an_open_writer_leads_back_when_its_time_is_over_and_a_kill_while_it_is_waited
 fn maintenance_off_calls_it_off_and_other_commands_find_it_in_their_way() {
     let stand = Stand::new();
     let mut slow = stand.client("app");
-    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
     let switch = stand.begin_switch_to(1, "WITH (drain_timeout '30s')");
     stand.wait_for_step("hold");
     for sql in [
@@ -99,10 +99,10 @@ fn maintenance_off_calls_it_off_and_other_commands_find_it_in_their_way() {
         assert_eq!(answer.sqlstate, "55006", "{sql}: {}", answer.message);
         assert!(answer.message.contains("SWITCHOVER app TO") && answer.message.contains("dba"), "{}", answer.message);
     }
-    stand.command("MAINTENANCE OFF app").is_fine();
+    stand.command("MAINTENANCE OFF app").fine();
     let answer = switch.join().unwrap();
     assert_eq!(answer.sqlstate, "57014", "{}", answer.message);
-    ask(&mut slow, "COMMIT").is_fine();
+    ask(&mut slow, "COMMIT").fine();
     assert_eq!(stand.modes(), ["read_write", "read_write"]);
     assert!(stand.is_writable(0) && stand.ids(0) == [-1]);
 }
@@ -126,12 +126,12 @@ fn a_replay_that_stops_leads_back_and_so_does_a_kill_meanwhile() {
     // Paused between the checks and the fence: an open writer holds it there.
     for kill in [false, true] {
         let mut slow = stand.client("app");
-        ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+        ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
         let one = load(&stand);
         let switch = stand.begin_switch_to(1, "WITH (timeout '4s', drain_timeout '30s')");
         stand.wait_for_step("hold");
         stand.server(1).pause_replay().unwrap();
-        ask(&mut slow, "COMMIT").is_fine();
+        ask(&mut slow, "COMMIT").fine();
         stand.wait_for_step("replay");
         if kill {
             restart(&mut stand);
@@ -176,7 +176,7 @@ fn a_promotion_whose_answer_is_lost_is_asked_for_at_the_target() {
     let promote = psql(&stand, 1, "select pg_promote(false)");
     script(stand.proxy.dir(), "promote", &format!("{promote}; sleep 60"));
     let one = load(&stand);
-    stand.switch_to(1, "").is_fine();
+    stand.switch_to(1, "").fine();
     ends(&stand, one, Ends::There);
 }
 
@@ -204,11 +204,11 @@ fn a_target_that_takes_no_writes_yet_is_waited_for_and_a_kill_meanwhile_goes_on(
 fn a_target_that_dies_leads_back_before_its_promotion_and_is_waited_for_after() {
     let stand = Stand::with("");
     let mut slow = stand.client("app");
-    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
     let switch = stand.begin_switch_to(1, "WITH (timeout '3s', drain_timeout '30s')");
     stand.wait_for_step("hold");
     stand.server(1).kill_9();
-    ask(&mut slow, "COMMIT").is_fine();
+    ask(&mut slow, "COMMIT").fine();
     let answer = switch.join().unwrap();
     assert!(!answer.sqlstate.is_empty());
     stand.wait_until_open();
@@ -223,7 +223,7 @@ fn a_target_that_dies_leads_back_before_its_promotion_and_is_waited_for_after() 
     stand.server(1).kill_9();
     stand.server(1).start().unwrap();
     std::fs::write(go, "").unwrap();
-    switch.join().unwrap().is_fine();
+    switch.join().unwrap().fine();
     ends(&stand, one, Ends::There);
 }
 
@@ -238,7 +238,7 @@ fn a_target_that_never_answers_again_can_be_given_up() {
     // Nobody knows what it is: writes are refused once they have waited long enough, and nothing is opened.
     let refused = stand.writes(1);
     assert_eq!(refused.sqlstate, "25006", "{}", refused.message);
-    stand.command("MAINTENANCE OFF app").is_fine();
+    stand.command("MAINTENANCE OFF app").fine();
     assert_eq!(switch.join().unwrap().sqlstate, "57014");
     stand.wait_until_open();
     assert!(stand.writes(2).sqlstate.is_empty() && stand.is_writable(0));
@@ -259,7 +259,7 @@ fn a_new_primary_that_dies_before_it_has_taken_a_write_is_waited_for_or_given_up
         stand.server(1).kill_9();
         assert_eq!(stand.writes(1).sqlstate, "25006", "nothing is opened while nobody knows");
         if gives_up {
-            stand.command("MAINTENANCE OFF app").is_fine();
+            stand.command("MAINTENANCE OFF app").fine();
             assert_eq!(switch.join().unwrap().sqlstate, "57014");
             stand.wait_until_open();
             assert!(stand.writes(2).sqlstate.is_empty() && stand.is_writable(0));
@@ -273,7 +273,7 @@ fn a_new_primary_that_dies_before_it_has_taken_a_write_is_waited_for_or_given_up
             let text = std::fs::read_to_string(&auto).unwrap();
             std::fs::write(&auto, text + "synchronous_standby_names = ''\n").unwrap();
             stand.server(1).start().unwrap();
-            switch.join().unwrap().is_fine();
+            switch.join().unwrap().fine();
             stand.wait_until_open();
             assert!(stand.writes(2).sqlstate.is_empty() && stand.is_writable(1) && !stand.is_writable(0));
             assert_eq!(stand.ids(1), [2]);
@@ -287,11 +287,11 @@ fn operators_and_others_past_the_proxy_are_ended_at_the_fence_and_write_nothing_
     stand.server(0).psql_in("postgres", "ALTER ROLE switcher SUPERUSER").unwrap();
     let mut past = Raw::connect(&stand.server(0).tcp(), &Login::new("app", "app")).unwrap();
     // It could write past the setting.
-    ask(&mut past, "SET default_transaction_read_only = off").is_fine();
-    ask(&mut past, "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE").is_fine();
+    ask(&mut past, "SET default_transaction_read_only = off").fine();
+    ask(&mut past, "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE").fine();
     let mut operator = stand.client("dba");
-    ask(&mut operator, "BEGIN; INSERT INTO written VALUES (-5)").is_fine();
-    let answer = stand.switch_to(1, "").is_fine();
+    ask(&mut operator, "BEGIN; INSERT INTO written VALUES (-5)").fine();
+    let answer = stand.switch_to(1, "").fine();
     let told: String = answer.rows.iter().map(|row| row.join(" ")).collect();
     assert!(told.contains("of \"app\"") && told.contains("of \"dba\""), "{told}");
     assert!(
@@ -307,15 +307,15 @@ fn operators_and_others_past_the_proxy_are_ended_at_the_fence_and_write_nothing_
 fn it_goes_on_without_whoever_gave_the_command_and_sessions_bound_to_the_old_primary_end() {
     let stand = Stand::new();
     let mut bound = stand.client("app");
-    ask(&mut bound, "CREATE TEMPORARY TABLE mine AS SELECT 1 AS one").is_fine();
+    ask(&mut bound, "CREATE TEMPORARY TABLE mine AS SELECT 1 AS one").fine();
     let mut slow = stand.client("app");
-    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
     let mut console = stand.console();
     let sql = format!("SWITCHOVER app TO '{}' WITH (drain_timeout '30s')", stand.name(1));
     console.send(&message::query(&sql)).unwrap();
     stand.wait_for_step("hold");
     drop(console);
-    ask(&mut slow, "COMMIT").is_fine();
+    ask(&mut slow, "COMMIT").fine();
     assert_eq!(stand.wait_for_end().1, "done");
     bound.send(&message::query("SELECT one FROM mine")).unwrap();
     let frames = match bound.frames_until_ready(LONG) {
@@ -323,7 +323,7 @@ fn it_goes_on_without_whoever_gave_the_command_and_sessions_bound_to_the_old_pri
         Err(error) => panic!("{error}"),
     };
     assert_eq!(Answer::of(&frames).sqlstate, "57P01");
-    ask(&mut slow, "INSERT INTO written VALUES (-2)").is_fine();
+    ask(&mut slow, "INSERT INTO written VALUES (-2)").fine();
     assert_eq!(stand.ids(1), [-2, -1]);
 }
 
@@ -338,7 +338,7 @@ fn a_journal_that_cannot_be_written_keeps_the_next_step_from_being_taken() {
     stand.wait_until_open();
     assert!(stand.is_writable(0) && stand.writes(1).sqlstate.is_empty());
     std::fs::remove_dir(&in_the_way).unwrap();
-    stand.switch_to(1, "").is_fine();
+    stand.switch_to(1, "").fine();
     assert!(stand.is_writable(1) && stand.writes(2).sqlstate.is_empty());
 }
 
@@ -346,32 +346,32 @@ fn a_journal_that_cannot_be_written_keeps_the_next_step_from_being_taken() {
 fn a_session_that_cannot_be_ended_leads_back() {
     let stand = Stand::new();
     let mut super_user = Raw::connect(&stand.server(0).tcp(), &Login::new("dba", "app")).unwrap();
-    ask(&mut super_user, "SELECT 1").is_fine();
+    ask(&mut super_user, "SELECT 1").fine();
     let answer = stand.switch_to(1, "");
     assert_eq!(answer.sqlstate, "42501", "{}", answer.message);
     stand.wait_until_open();
     assert!(stand.is_writable(0) && stand.writes(1).sqlstate.is_empty());
-    ask(&mut super_user, "INSERT INTO written VALUES (2)").is_fine();
+    ask(&mut super_user, "INSERT INTO written VALUES (2)").fine();
     assert_eq!(stand.ids(0), [1, 2]);
 }
 
 #[test]
 fn what_a_person_has_closed_stays_closed_and_with_on_failure_hold_so_does_the_rest() {
     let stand = Stand::new();
-    stand.command("MAINTENANCE ON other WITH (message 'mine')").is_fine();
-    stand.switch_to(1, "").is_fine();
+    stand.command("MAINTENANCE ON other WITH (message 'mine')").fine();
+    stand.switch_to(1, "").fine();
     assert_eq!(stand.modes(), ["read_write", "read_only"]);
     assert!(stand.writes(1).sqlstate.is_empty());
-    stand.command("MAINTENANCE OFF other").is_fine();
+    stand.command("MAINTENANCE OFF other").fine();
     stand.bring_back(0, 1);
     stand.wait_for_roles(&["replica", "primary"]);
     let mut slow = stand.client("app");
-    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
     let answer = stand.switch_to(0, "WITH (drain_timeout '1s', on_failure hold)");
     assert_eq!(answer.sqlstate, "55P03", "{}", answer.message);
     drop(slow);
     // app's drain was reverted by itself; other stays as it was closed.
-    stand.command("MAINTENANCE OFF *").is_fine();
+    stand.command("MAINTENANCE OFF *").fine();
     stand.wait_until_open();
     assert!(stand.is_writable(1));
 }
@@ -379,7 +379,7 @@ fn what_a_person_has_closed_stays_closed_and_with_on_failure_hold_so_does_the_re
 #[test]
 fn a_restart_beside_the_old_primary_takes_only_the_new_one_for_the_primary() {
     let mut stand = Stand::new();
-    stand.switch_to(1, "").is_fine();
+    stand.switch_to(1, "").fine();
     restart(&mut stand);
     stand.wait_for_roles(&["contested", "primary"]);
     assert!(stand.writes(1).sqlstate.is_empty());

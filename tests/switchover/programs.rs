@@ -17,7 +17,7 @@ fn a_program_stops_the_old_primary_which_then_follows_without_pg_rewind() {
     stops(&stand);
     let load = Load::start(&stand.proxy.tcp(), 6, 0);
     load.wait_for_more(30);
-    let answer = stand.switch_to(1, "").is_fine();
+    let answer = stand.switch_to(1, "").fine();
     let fence = &answer.row("fence")[5];
     assert!(fence.contains(&format!("stopped 127.0.0.1;{}", stand.server(1).port())), "{fence}");
     load.wait_for_more(30);
@@ -59,7 +59,7 @@ fn a_promotion_program_that_fails_leads_back_and_one_that_works_is_waited_for() 
     let psql = stand.cluster.installation().program("psql").unwrap();
     let promote = format!("{} -h 127.0.0.1 -p $1 -U dba -d postgres -c 'select pg_promote(false)'", psql.display());
     script(&dir, "promote", &promote);
-    stand.switch_to(1, "").is_fine();
+    stand.switch_to(1, "").fine();
     assert!(stand.writes(2).sqlstate.is_empty() && stand.is_writable(1) && !stand.is_writable(0));
     assert_eq!(stand.ids(1), [1, 2]);
 }

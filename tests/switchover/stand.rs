@@ -71,7 +71,7 @@ impl Answer {
         &self.row(name)[2]
     }
 
-    pub fn is_fine(self) -> Answer {
+    pub fn fine(self) -> Answer {
         assert_eq!(self.sqlstate, "", "{}: {} {}", self.message, self.detail, self.hint);
         self
     }

@@ -74,7 +74,7 @@ fn over_http_it_is_an_operation_and_from_a_shell_a_command_with_exit_codes() {
 fn breaking_the_operation_off_calls_the_switchover_off() {
     let stand = Stand::new();
     let mut slow: Raw = stand.client("app");
-    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").is_fine();
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
     let body = format!("{{\"to\": \"{}\", \"drain_timeout\": \"30s\"}}", stand.name(1));
     let (status, operation) = http(&stand, "POST", "/v1/databases/app/switchover", &body);
     assert_eq!(status, "202", "{operation}");
@@ -82,7 +82,7 @@ fn breaking_the_operation_off_calls_the_switchover_off() {
     let at = format!("/v1/operations/{}", operation["id"].as_str().expect("an id"));
     let (status, operation) = http(&stand, "DELETE", &at, "");
     assert!(status == "200" && operation["state"] == "failed", "{status}: {operation}");
-    ask(&mut slow, "COMMIT").is_fine();
+    ask(&mut slow, "COMMIT").fine();
     stand.wait_until_open();
     assert!(stand.is_writable(0));
 }
@@ -90,7 +90,7 @@ fn breaking_the_operation_off_calls_the_switchover_off() {
 #[test]
 fn each_step_is_a_notice_and_an_event() {
     let stand = Stand::new();
-    let answer = stand.switch_to(1, "").is_fine();
+    let answer = stand.switch_to(1, "").fine();
     let steps = ["hold", "fence", "replay", "promote", "verify", "repoint", "release"];
     for step in steps {
         let begins = format!("{step}: ");
