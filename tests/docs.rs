@@ -334,7 +334,9 @@ fn every_key_and_name_exists() {
                     looked_at += 1;
                     // The end that a counter has where metrics are written.
                     let name = name.strip_suffix("_total").unwrap_or(name);
-                    if !words.contains(name) && !keys.contains(name) && !FOREIGN.contains(&name) {
+                    // A test of somebody else's suite: ours have no such names.
+                    let is_foreign_test = name.starts_with("test_");
+                    if !is_foreign_test && !words.contains(name) && !keys.contains(name) && !FOREIGN.contains(&name) {
                         wrong.insert(format!("{}:{at}: unknown name: {name}", page.name));
                     }
                 }

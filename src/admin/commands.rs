@@ -106,7 +106,7 @@ pub fn quoted_name(name: &str) -> String {
 fn log_level(caller: &Caller, words: Option<&str>) -> Result<(), Report> {
     let level = &caller.hub.log_level;
     match words {
-        None => level.set(caller.hub.setup.load().config.log.log_level),
+        None => level.set(&caller.hub.setup.load().config.log),
         Some(words) => level.set_by_words(words).map_err(|hint| {
             let shown: String = words.chars().take(80).collect();
             Report::error("22023", format!("invalid value for parameter \"log_level\": \"{shown}\""))

@@ -109,9 +109,9 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
             if core.setup().config.log.log_pooler_errors {
                 let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
                 let who = clients::Who { user: Some(&guest.user), database: Some(&guest.database), client: &client };
-                clients::turned_away(who, &report, None);
+                clients::turned_away(who, &report, &core.worded(&report).message, None);
             }
-            tell(&mut guest.stream, &report).await;
+            tell(&mut guest.stream, &core.worded(&report)).await;
             return;
         }
     };
@@ -120,13 +120,14 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
     if entries {
         tracing::info!(event = "console_log_in", %user, database = %guest.database, client = %from, "console log-in");
     }
+    core.hub.console_stats.note_login(core.index);
     core.enter(&me);
     // Administrators are let in whatever limit is reached.
     if rights(&core, &me.user, guest.by_process) != Rights::All
         && let Err(report) = me.fits(&core.setup().config, &core.hub.client_counts)
     {
         core.leave(me.id);
-        tell(&mut guest.stream, &report).await;
+        tell(&mut guest.stream, &core.worded(&report)).await;
         return;
     }
     let by_process = guest.by_process;
@@ -190,7 +191,9 @@ impl Console {
                 b'Q' => {
                     let text = frontend::query(&body)?;
                     self.names.forget_unnamed();
+                    self.count();
                     if let Err(failed) = self.query(text).await {
+                        let failed = self.worded(failed, text);
                         self.log_failure(&failed, Some(text));
                         self.tell(failed)?;
                     }
@@ -255,6 +258,25 @@ impl Console {
             Failed::End(end) => return Err(end),
         }
         Ok(())
+    }
+
+    /// For SHOW STATS: each query is a transaction.
+    fn count(&self) {
+        if let Some(stats) = self.core.hub.console_stats.of(self.core.index) {
+            stats.queries.add(1);
+            stats.xacts.add(1);
+        }
+    }
+
+    /// What PgBouncer says of a command of its own that failed; commands of maintenance say it in words of their own.
+    fn worded(&self, failed: Failed, text: &[u8]) -> Failed {
+        match failed {
+            Failed::Told(report) if self.core.is_like_pgbouncer() => {
+                let text = String::from_utf8_lossy(text.get(..LOGGED).unwrap_or(text));
+                Failed::Told(Box::new(report.of_pgbouncers_console(&text).unwrap_or(*report)))
+            }
+            other => other,
+        }
     }
 
     fn log_failure(&self, failed: &Failed, text: Option<&[u8]>) {

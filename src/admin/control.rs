@@ -1,6 +1,7 @@
 //! PAUSE, RESUME, KILL, RECONNECT, RELOAD, SHUTDOWN and their like, with PgBouncer's meaning.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -17,11 +18,13 @@ use crate::proxy::turns::{Turns, choose_again};
 use crate::shared;
 use crate::shared::client::Ask;
 use crate::shared::{Database, Hub, Phase, Reloaded, Stop};
-use crate::topology::NotDecided;
 use crate::topology::monitor::Follower;
+use crate::topology::{NotDecided, Role};
 
 /// How often it is looked whether server connections have come back.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long RELOAD waits for a first look at servers that are new.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// How long KILL waits for sessions to be gone: they need no more than their next step.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,9 @@ pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(
     match command {
         Control::Pause(name) => pause(hub, name.as_deref()).await,
         Control::Resume(name) => {
+            if hub.shutting_down.load(SeqCst) {
+                return Err(stopping(()));
+            }
             resume(hub, name.as_deref())?;
             choose_again(hub, named(hub, name.as_deref())?).await;
             Ok(())
@@ -201,7 +207,21 @@ fn stopping<T>(_: T) -> Report {
 async fn reload(caller: &Caller) -> Result<(), Report> {
     let (tell, told) = oneshot::channel();
     caller.hub.control.try_send(shared::Control::Reload(tell)).map_err(stopping)?;
-    after_reload(caller, told).await
+    after_reload(caller, told).await?;
+    let _ = tokio::time::timeout(FIRST_LOOK, servers_known(&caller.hub)).await;
+    Ok(())
+}
+
+/// Waits until every server of every cluster has been looked at: clients that come next need not wait for that.
+async fn servers_known(hub: &Hub) {
+    for cluster in hub.databases.clusters() {
+        let mut changes = cluster.changes();
+        while cluster.upstreams.iter().any(|upstream| upstream.role() == Role::Unknown) {
+            if changes.changed().await.is_err() {
+                break;
+            }
+        }
+    }
 }
 
 /// Reads the configuration of one database again.

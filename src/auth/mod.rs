@@ -54,8 +54,9 @@ pub mod code {
     pub const SASL_FINAL: i32 = 12;
 }
 
-/// The longest body of a password message, in bytes, as PostgreSQL has it (`PG_MAX_AUTH_TOKEN_LENGTH`).
-pub const MAX_PASSWORD_BODY: usize = 65_535;
+/// The longest body of a password message, in bytes: the longest password of PgBouncer, 65,535 bytes, and its NUL. PostgreSQL takes four
+/// bytes less (`PG_MAX_AUTH_TOKEN_LENGTH`).
+pub const MAX_PASSWORD_BODY: usize = 65_536;
 
 /// The longest body of a SASL message, in bytes, as PostgreSQL has it (`PG_MAX_SASL_MESSAGE_LENGTH`).
 pub const MAX_SASL_BODY: usize = 1_024;

@@ -16,7 +16,7 @@ use super::secret::{Secret, SecretKind};
 /// Longest user name in bytes, as in PgBouncer.
 pub const MAX_USER_LEN: usize = 127;
 /// Longest secret in bytes, as in PgBouncer.
-pub const MAX_SECRET_LEN: usize = 65_530;
+pub const MAX_SECRET_LEN: usize = 65_535;
 
 /// Users and their secrets.
 #[derive(Default, Clone)]

@@ -8,6 +8,7 @@ mod libpq;
 mod maintenance;
 mod manual;
 mod moving;
+mod pgbouncer;
 pub mod remote;
 mod reroute;
 pub mod run;

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::exit::{Failure, complain, print};
 use super::{Cli, Command, MaintenanceCommand, Run, Source};
-use crate::config::{Config, ConfigErrors, SHORTEST_TOKEN, StateFile, TokenHash};
+use crate::config::{Config, ConfigErrors, Overrides, SHORTEST_TOKEN, StateFile, TokenHash};
 use crate::proxy::lifecycle;
 use clap::Parser;
 
 /// Runs what the command line says. A configuration that is wrong and a proxy that does not start exit with 1.
 pub fn main() -> ExitCode {
+    if let Some(code) = super::pgbouncer::run(std::env::args_os().collect()) {
+        return code;
+    }
     match Cli::parse().command {
         Command::Run(run) => serve(&run),
         Command::CheckConfig { file } => check(&file),
@@ -65,7 +68,7 @@ fn load(run: &Run) -> Result<Config, ConfigErrors> {
     }
 }
 
-fn refuse(errors: &ConfigErrors) -> ExitCode {
+pub(super) fn refuse(errors: &ConfigErrors) -> ExitCode {
     errors.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
     errors.errors.iter().for_each(|error| complain(format_args!("{error}")));
     ExitCode::FAILURE
@@ -124,13 +127,18 @@ fn serve(run: &Run) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
+    serve_with(config, run.overrides())
+}
+
+/// Runs the proxy by that configuration, until it is told to stop.
+pub(super) fn serve_with(config: Config, overrides: Overrides) -> ExitCode {
     let begun =
         crate::proxy::system::process::become_user(&config.process).and_then(|()| crate::log::start(&config.log));
     let level = match begun {
         Ok(level) => level,
         Err(error) => return Failure::Other(error.to_string()).report(),
     };
-    crate::proxy::allocator::map_buffers(&config);
+    crate::proxy::system::allocator::map_buffers(&config);
     for warning in &config.warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }
@@ -143,7 +151,7 @@ fn serve(run: &Run) -> ExitCode {
     let console: crate::proxy::worker::Console =
         Arc::new(|core, guest| Box::pin(crate::admin::console::serve(core, guest)));
     let surfaces = lifecycle::Surfaces { console, http: crate::http::serve, log_level: level };
-    match runtime.block_on(lifecycle::run(config, run.overrides(), surfaces)) {
+    match runtime.block_on(lifecycle::run(config, overrides, surfaces)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "not_started", "{error}");

@@ -65,6 +65,11 @@ pub(in crate::client) fn no_such_database(name: &str) -> Report {
     Report::fatal("3D000", format!("database \"{name}\" does not exist"))
 }
 
+/// 55000: what the log-in needs is disabled.
+pub(in crate::client) fn unavailable(text: impl Into<String>) -> Report {
+    Report::fatal("55000", text)
+}
+
 /// 55000: the database is disabled.
 pub(in crate::client) fn disabled(name: &str) -> Report {
     Report::fatal("55000", format!("database \"{name}\" is not currently accepting connections"))
@@ -120,6 +125,11 @@ pub(in crate::client) fn no_server_connection_left() -> Report {
 /// 57P01: the session is ended.
 pub(in crate::client) fn terminated(detail: Option<String>) -> Report {
     Report::fatal("57P01", "terminating connection due to administrator command").with_detail(detail)
+}
+
+/// 08006: the server asks for what cannot be given; in the words of PgBouncer.
+pub(in crate::client) fn wrong_password_type() -> Report {
+    Report::fatal("08006", "server login failed: wrong password type")
 }
 
 /// 57P01: the process ends.

@@ -20,6 +20,7 @@ pub mod conversation;
 mod decide;
 mod errors;
 mod fanout;
+mod goodbye;
 mod io;
 mod maintenance;
 mod prepared;

@@ -413,6 +413,12 @@ impl Config {
         })
     }
 
+    /// The database that auth_dbname names for that one, if it names any.
+    pub fn auth_dbname(&self, database: &str) -> Option<&str> {
+        let own = self.database(database).and_then(|own| own.auth_dbname.as_deref());
+        Some(own.unwrap_or(&self.auth.auth_dbname)).filter(|name| !name.is_empty())
+    }
+
     /// Most server connections of that user over all databases.
     pub fn max_user_connections(&self, user: &str) -> Limit {
         let own = self.users.get(user).and_then(|user| user.max_user_connections);

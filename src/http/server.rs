@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::stalls::Stalls;
-use crate::proxy::open_files;
+use crate::proxy::system::open_files;
 use crate::shared::Hub;
 
 /// Connections at once; further ones wait to be accepted.

@@ -35,17 +35,17 @@ fn refusal(report: &Report) -> &'static str {
     }
 }
 
-/// A client was not let in. `detail` is what only the log may know.
-pub fn turned_away(who: Who<'_>, report: &Report, detail: Option<&str>) {
-    turned_away_as(refusal(report), who, report, detail);
+/// A client was not let in: why, and what it was told. `detail` is what only the log may know.
+pub fn turned_away(who: Who<'_>, report: &Report, said: &str, detail: Option<&str>) {
+    turned_away_as(refusal(report), who, report, said, detail);
 }
 
 /// A client was not let in, for a reason that its SQLSTATE does not tell.
-pub fn turned_away_as(event: &'static str, who: Who<'_>, report: &Report, detail: Option<&str>) {
+pub fn turned_away_as(event: &'static str, who: Who<'_>, report: &Report, said: &str, detail: Option<&str>) {
     let detail = detail.or(report.detail.as_deref());
     tracing::warn!(
         event, user = who.user.map(display), database = who.database.map(display), client = %who.client, sqlstate = report.code, detail,
-        error = report.message, "log-in refused"
+        error = said, "log-in refused"
     );
 }
 
@@ -57,8 +57,8 @@ pub fn too_many(who: Who<'_>, limit: u32, times: u64) {
     );
 }
 
-/// A session was ended by pgsluice.
-pub fn ended(who: Who<'_>, report: &Report) {
+/// A session was ended by pgsluice: why, and what the client was told.
+pub fn ended(who: Who<'_>, report: &Report, said: &str) {
     let event = match (report.code, report.message.as_str()) {
         ("57014", "query_wait_timeout") => "query_wait_timeout",
         ("57014", "query_timeout") => "query_timeout",
@@ -71,6 +71,6 @@ pub fn ended(who: Who<'_>, report: &Report) {
     };
     tracing::warn!(
         event, user = who.user.map(display), database = who.database.map(display), client = %who.client, sqlstate = report.code,
-        detail = report.detail.as_deref(), error = report.message, "session ended"
+        detail = report.detail.as_deref(), error = said, "session ended"
     );
 }

@@ -6,7 +6,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Registry, reload};
 
 use super::sink::Sink;
-use crate::config::LogLevel;
+use super::{SERVER_CLOSED, SERVER_OPENED};
+use crate::config::{Log, LogFormat, LogLevel};
 
 /// Parts of the program by the names of its folders, and what else has something to say.
 const PARTS: [&str; 16] = [
@@ -34,9 +35,9 @@ impl Level {
         self.sink.reopen();
     }
 
-    /// Logs that much.
-    pub fn set(&self, level: LogLevel) {
-        self.put(filter(level), level.to_string());
+    /// Logs as much as the configuration says.
+    pub fn set(&self, log: &Log) {
+        self.put(filter(log), log.log_level.to_string());
     }
 
     /// Logs as much as a person says: `debug`, or `info,client=trace,gate=debug`.
@@ -71,8 +72,20 @@ fn level_filter(level: LogLevel) -> LevelFilter {
     }
 }
 
+/// What the configuration wants.
+pub(super) fn filter(log: &Log) -> Targets {
+    let mut targets = of_level(log.log_level);
+    let lines = [(log.log_connections, SERVER_OPENED), (log.log_disconnections, SERVER_CLOSED)];
+    if log.log_format == LogFormat::Pgbouncer && level_filter(log.log_level) >= LevelFilter::INFO {
+        for (_, target) in lines.into_iter().filter(|(wanted, _)| *wanted) {
+            targets = targets.with_target(target, LevelFilter::DEBUG.max(level_filter(log.log_level)));
+        }
+    }
+    targets
+}
+
 /// What other crates have to say is for their developers.
-pub(super) fn filter(level: LogLevel) -> Targets {
+fn of_level(level: LogLevel) -> Targets {
     let own = level_filter(level);
     Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own)
 }
@@ -93,7 +106,7 @@ fn parse(words: &str) -> Result<(Targets, String), String> {
     if parts.len() > MOST {
         return Err(format!("at most {MOST} parts can be told apart"));
     }
-    let (mut targets, mut held) = (filter(all), all.to_string());
+    let (mut targets, mut held) = (of_level(all), all.to_string());
     for (part, level) in parts {
         let known = part.split("::").next().unwrap_or_default();
         let target = if PARTS.contains(&known) {

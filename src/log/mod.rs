@@ -35,7 +35,7 @@ use crate::log::sink::Sink;
 /// There is no way to where the log shall go.
 pub fn start(log: &Log) -> std::io::Result<Level> {
     let sink = Sink::of(log)?;
-    let (filter, handle) = reload::Layer::new(level::filter(log.log_level));
+    let (filter, handle) = reload::Layer::new(level::filter(log));
     let lines = fmt::layer().with_target(false).with_writer(sink.clone());
     let lines = match log.log_format {
         LogFormat::Json => lines.json().boxed(),
@@ -50,6 +50,11 @@ pub fn start(log: &Log) -> std::io::Result<Level> {
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Ok(Level::new(handle, log.log_level, sink))
 }
+
+/// The targets of lines about server connections that come and go: debug, but in PgBouncer's format like any other line.
+pub const SERVER_OPENED: &str = "pgsluice::server::opened";
+/// See [`SERVER_OPENED`].
+pub const SERVER_CLOSED: &str = "pgsluice::server::closed";
 
 /// A duration for a field whose name ends in `_ms`.
 pub fn millis(duration: Duration) -> u64 {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::{client, server};
 
 use super::Socket;
@@ -84,7 +85,14 @@ impl Stream {
             Self::FromClient(tls) => (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite()),
             Self::ToServer(tls) => (tls.get_ref().1.protocol_version(), tls.get_ref().1.negotiated_cipher_suite()),
         };
-        Some(format!("{:?}/{:?}", version?, suite?.suite()))
+        let version = match version? {
+            ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+            ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+            other => format!("{other:?}"),
+        };
+        // As OpenSSL and IANA call those of 1.3.
+        let suite = format!("{:?}", suite?.suite());
+        Some(format!("{version}/{}", suite.replacen("TLS13_", "TLS_", 1)))
     }
 
     /// Registers the socket with the reactor of this thread.

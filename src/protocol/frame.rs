@@ -46,6 +46,8 @@ const LARGEST: u32 = 0x3fff_fffe;
 
 /// Longest body of messages that are short by nature, as PostgreSQL bounds them (PQ_SMALL_MESSAGE_LIMIT).
 const SMALL: usize = 10_000;
+/// Longest body of an answer to a question for a password: PgBouncer's longest password and its NUL.
+const PASSWORD: usize = 65_536;
 
 /// Reads the header of a message from a client, if it is there whole.
 ///
@@ -135,7 +137,8 @@ fn peek(bytes: &[u8]) -> Result<Option<Header>, WireError> {
 fn front_limit(tag: u8, largest: usize) -> Option<usize> {
     match tag {
         b'Q' | b'P' | b'B' | b'F' | b'd' => Some(largest),
-        b'C' | b'D' | b'E' | b'H' | b'S' | b'X' | b'c' | b'f' | b'p' => Some(largest.min(SMALL)),
+        b'C' | b'D' | b'E' | b'H' | b'S' | b'X' | b'c' | b'f' => Some(largest.min(SMALL)),
+        b'p' => Some(largest.min(PASSWORD)),
         _ => None,
     }
 }

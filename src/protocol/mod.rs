@@ -15,6 +15,7 @@ pub mod buffer;
 pub mod error_fields;
 pub mod frame;
 pub mod frontend;
+mod pgbouncer_words;
 pub mod startup_packet;
 
 pub use crate::protocol::buffer::{Buffer, BufferPool};

@@ -1,4 +1,4 @@
-//! What is looked after once a second: clients that take too long, server connections that are too old.
+//! What is looked after once a second: clients that take too long, averages, and memory. Pools are in `pool_care`.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -10,7 +10,6 @@ use tokio::time::interval;
 
 use crate::config::{SessionSettings, Timeout};
 use crate::protocol::{Report, Severity};
-use crate::server::KindTag;
 use crate::shared::client::Ask;
 use crate::shared::stats::Totals;
 use crate::shared::{Client, Core, Hub, Phase};
@@ -46,8 +45,13 @@ pub async fn watch_clients(core: Rc<Core>) {
                 continue;
             }
             let Some(database) = &client.database else { continue };
+            if setup.config.pooling.server_fast_close && has_stale_server(&client) {
+                let report = Report::fatal("57P01", "database configuration changed");
+                client.ask(Ask::End { report, now: false });
+                continue;
+            }
             let limits = setup.config.session(&database.peek_setup().settings, &client.user);
-            if let Some(report) = overdue(&client, &limits) {
+            if let Some(report) = overdue(&client, &limits, setup.config.process.pgbouncer_compatible) {
                 if client.phase.get() == Phase::Active {
                     drop(client.send_cancel());
                 }
@@ -57,8 +61,16 @@ pub async fn watch_clients(core: Rc<Core>) {
     }
 }
 
-/// What a client is told that has used up its time, in PostgreSQL's words where it has any.
-fn overdue(client: &Client, limits: &SessionSettings) -> Option<Report> {
+/// Whether it is idle and keeps a server connection that RECONNECT or RELOAD has marked for closing.
+fn has_stale_server(client: &Client) -> bool {
+    let held = client.cancel.borrow();
+    let stale = held.as_ref().is_some_and(|held| held.pool.closes(held.server.generation));
+    stale && client.phase.get() == Phase::Idle
+}
+
+/// What a client is told that has used up its time, in PostgreSQL's words where it has any. PgBouncer takes the wait for a server
+/// connection for a part of the query.
+fn overdue(client: &Client, limits: &SessionSettings, waits_count: bool) -> Option<Report> {
     let over = |since: Instant, limit: Timeout| limit.get().is_some_and(|limit| since.elapsed() > limit);
     let in_phase = client.phase_since.get();
     if client.transaction_since.get().is_some_and(|since| over(since, limits.transaction_timeout)) {
@@ -66,6 +78,9 @@ fn overdue(client: &Client, limits: &SessionSettings) -> Option<Report> {
     }
     match client.phase.get() {
         Phase::Active if over(in_phase, limits.query_timeout) => Some(Report::fatal("57014", "query_timeout")),
+        Phase::Waiting if waits_count && over(in_phase, limits.query_timeout) => {
+            Some(Report::fatal("57014", "query_timeout: no server connection"))
+        }
         Phase::IdleInTransaction if over(in_phase, limits.idle_transaction_timeout) => {
             Some(Report::fatal("25P03", "terminating connection due to idle-in-transaction timeout"))
         }
@@ -88,6 +103,7 @@ pub async fn watch_stats(hub: Arc<Hub>) {
         };
         tokio::time::sleep(length).await;
         let mut sum = Totals::default();
+        hub.console_stats.end_period();
         for database in hub.databases.all() {
             database.stats.end_period();
             sum += database.stats.last_period().0;
@@ -108,6 +124,10 @@ fn log_stats(sum: &Totals, period: Duration) {
         queries_per_s = per_second(sum.queries),
         received_per_s = per_second(sum.received),
         sent_per_s = per_second(sum.sent),
+        client_parses_per_s = per_second(sum.client_parses),
+        server_parses_per_s = per_second(sum.server_parses),
+        binds_per_s = per_second(sum.binds),
+        logins_per_s = per_second(sum.logins),
         xact_us = each(sum.xact_time, sum.xacts),
         query_us = each(sum.query_time, sum.queries),
         wait_us = each(sum.wait_time, sum.assignments),
@@ -125,7 +145,7 @@ pub async fn watch_memory(hub: Arc<Hub>) {
         // A crowd can come and go between two looks.
         let most = hub.most_clients.swap(0, SeqCst);
         if crowd.has_left(most, hub.clients.load(SeqCst)) {
-            super::allocator::trim();
+            super::system::allocator::trim();
         }
     }
 }
@@ -150,49 +170,6 @@ impl Crowd {
             self.most = now;
         }
         left && !falls
-    }
-}
-
-/// Closes server connections that are too old or idle for too long, and keeps min_pool_size of them warm.
-pub async fn watch_pools(hub: Arc<Hub>) {
-    let mut tick = interval(TICK);
-    loop {
-        tick.tick().await;
-        let setup = hub.setup.load_full();
-        let timeouts = &setup.config.timeouts;
-        let old = |since: Instant, limit: Timeout| limit.get().is_some_and(|limit| since.elapsed() > limit);
-        for database in hub.databases.all() {
-            let open = !database.gate.state().mode.reports_read_only();
-            let least = database.setup().settings.min_pool_size as usize;
-            let lifetime = database.setup().settings.server_lifetime;
-            let primary = database.setup().cluster.primary();
-            for pool in database.pools() {
-                if pool.is_barred() {
-                    continue;
-                }
-                let keep = if Some(pool.upstream) == primary { least } else { 0 };
-                let spare = std::cell::Cell::new(pool.counts().open.saturating_sub(keep));
-                pool.close_idle(|conn| {
-                    let server = conn.peek();
-                    let idle = old(server.idle_since, timeouts.server_idle_timeout) && spare.get() > 0;
-                    let close = idle || old(server.opened, lifetime);
-                    if close {
-                        spare.set(spare.get().saturating_sub(1));
-                    }
-                    close
-                });
-                if pool.counts().open < keep && !database.is_paused() {
-                    // Opened on a core: its reactor has to know the socket.
-                    let tag = if open { KindTag::Unguarded } else { KindTag::Guarded };
-                    hub.on_core(0, move |_| {
-                        tokio::task::spawn_local(
-                            async move { while pool.warm(keep, tag, 0).await.unwrap_or(false) {} },
-                        );
-                    })
-                    .await;
-                }
-            }
-        }
     }
 }
 

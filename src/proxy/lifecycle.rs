@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,16 +17,15 @@ use super::maintenance::{catalog, strays};
 use super::maintenance::{degrade, heartbeat};
 use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup, try_upstreams};
 use super::system::service_manager::ServiceManager;
-use super::system::{memory, process, service_manager};
+use super::system::{memory, open_files, process, service_manager};
 use super::turns::{Turns, choose_again};
 use super::worker::{Console, Worker};
-use super::{certificates, fleet, janitor, listen, moving, open_files, pause, reroute};
+use super::{certificates, ends, fleet, janitor, listen, moving, pause, pool_care, reroute};
 use crate::auth::Decoy;
 use crate::config;
 use crate::config::{Config, Overrides};
 use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::{GateError, Gates, Limits, Reroute, StateFile};
-use crate::log::millis;
 use crate::moving::Moves;
 use crate::protocol::Report;
 use crate::server::backend_ledger::Ledger;
@@ -73,6 +72,9 @@ pub struct Surfaces {
     /// How much is logged.
     pub log_level: crate::log::Level,
 }
+
+/// What is said of a certificate and a key that do not belong together.
+const DO_NOT_FIT: &str = "cannot be used with private key file";
 
 struct Running {
     hub: Arc<Hub>,
@@ -185,7 +187,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         threads.push(worker.start()?);
     }
     let http = (surfaces.http)(hub.clone(), http)?;
-    let pools = tokio::spawn(janitor::watch_pools(hub.clone()));
+    let pools = tokio::spawn(pool_care::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
     let certificates = tokio::spawn(certificates::watch(hub.clone()));
@@ -218,9 +220,9 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
                 manager.ready();
                 running.end_former_operators().await;
             }
-            _ = terminate.recv() => break signalled("SIGTERM", Stop::Drain),
-            _ = interrupt.recv() => break signalled("SIGINT", Stop::Now),
-            _ = quit.recv() => break signalled("SIGQUIT", Stop::Now),
+            _ = terminate.recv() => break ends::by_terminate(&hub),
+            _ = interrupt.recv() => break ends::by_interrupt(&hub),
+            _ = quit.recv() => break ends::by_quit(),
             _ = user1.recv() => pause::pause_by_signal(&hub),
             _ = user2.recv() => pause::resume_by_signal(&hub),
             Some(found) = found.recv() => running.take_found(found),
@@ -244,15 +246,18 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         }
     };
     manager.stopping(running.shutdown_timeout());
-    running.log_drain(stop).await;
+    hub.shutting_down.store(true, SeqCst);
+    ends::log_drain(&hub, stop).await;
     alive.abort();
     [pools, stats, memory, certificates, catalogs, strays, retired, heartbeats].iter().for_each(Task::abort);
     loop {
         tokio::select! {
-            () = running.drain(stop) => break,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = quit.recv() => break,
+            () = ends::drain(&hub, stop) => break,
+            _ = terminate.recv() => break ends::at_once("SIGTERM"),
+            _ = interrupt.recv() => break ends::at_once("SIGINT"),
+            _ = quit.recv() => break ends::at_once("SIGQUIT"),
+            _ = user1.recv() => ends::ignored("SIGUSR1"),
+            _ = user2.recv() => ends::ignored("SIGUSR2"),
             // Who finds the first way too slow chooses another one.
             control = asked.recv() => match control {
                 Some(Control::Stop(other)) => stop = other,
@@ -270,11 +275,6 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     fleet::leave(fleet).await;
     drop((unix_path, pid_file));
     Ok(())
-}
-
-fn signalled(signal: &str, stop: Stop) -> Stop {
-    tracing::warn!(event = "signal", signal, "told to stop");
-    stop
 }
 
 /// Beside the state file, under the same lock.
@@ -439,7 +439,13 @@ impl Running {
             let told = errors.errors.iter().map(|error| format!("not in effect yet: {error}")).collect();
             return Ok(Reloaded { changed: 0, told });
         }
-        self.take_over(None).inspect_err(|_| self.overrides.set = before)
+        match self.take_over(None) {
+            // Likewise where the other one is still the former one's.
+            Err(error) if key.contains("_tls_") && error.contains(DO_NOT_FIT) => {
+                Ok(Reloaded { changed: 0, told: vec![format!("not in effect yet: {error}")] })
+            }
+            other => other.inspect_err(|_| self.overrides.set = before),
+        }
     }
 
     /// Takes over the file, all of it or what it says of one database and of its cluster.
@@ -472,7 +478,7 @@ impl Running {
         self.hub.databases.forget_same_servers(&moved);
         self.hub.total.set(crate::shared::database::limit_of(next.config.pooling.max_server_connections));
         let mut told = self.hub.gates.reroute(reroutes, &names);
-        self.hub.log_level.set(next.config.log.log_level);
+        self.hub.log_level.set(&next.config.log);
         self.hub.log_level.reopen();
         self.hub.put_setup(next);
         self.hub.webhooks.apply(&self.hub.setup.load().config.webhooks);
@@ -525,63 +531,6 @@ impl Running {
 
     fn shutdown_timeout(&self) -> Duration {
         self.hub.setup.load().config.process.shutdown_timeout
-    }
-
-    /// Lets nobody in, sends away who is idle, and waits for the others.
-    async fn drain(&self, stop: Stop) {
-        if stop == Stop::Leave {
-            self.until_clients_left().await;
-        }
-        let now = stop == Stop::Now;
-        let patience = if now { Duration::ZERO } else { self.shutdown_timeout() };
-        let report = Report::fatal("57P01", "terminating connection due to administrator command");
-        self.hub
-            .on_every_core(move |core| {
-                core.stop();
-                core.clients().iter().for_each(|client| client.ask(Ask::End { report: report.clone(), now }));
-            })
-            .await;
-        let until = Instant::now() + patience.max(Duration::from_secs(2));
-        while self.hub.clients.load(SeqCst) > 0 && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let left = self.hub.clients.load(SeqCst);
-        if left > 0 {
-            tracing::warn!(event = "clients_left", clients = left, "clients are still here: they are disconnected");
-        }
-    }
-
-    /// Says how many clients there are, and how many have to come to the end of a transaction first.
-    async fn log_drain(&self, stop: Stop) {
-        let counts = self.hub.on_every_core(|core| {
-            let clients = core.clients();
-            let busy =
-                clients.iter().filter(|one| one.transaction_since.get().is_some() || one.phase.get() == Phase::Active);
-            busy.count()
-        });
-        let waits_for: usize = match stop {
-            Stop::Now => 0,
-            Stop::Drain => counts.await.into_iter().sum(),
-            Stop::Leave => self.hub.clients.load(SeqCst),
-        };
-        let (clients, at_most_ms) =
-            (self.hub.clients.load(SeqCst), (stop == Stop::Drain).then(|| millis(self.shutdown_timeout())));
-        let event = Event::new(Kind::ShuttingDown, "shutting down");
-        publish!(self.hub.events, warn, event, clients = clients, waits_for = waits_for, at_most_ms = at_most_ms);
-    }
-
-    /// Lets nobody in and waits until nobody but consoles is left.
-    async fn until_clients_left(&self) {
-        loop {
-            let left = self.hub.on_every_core(|core| {
-                core.stop();
-                core.clients().iter().any(|client| client.database.is_some())
-            });
-            if !left.await.contains(&true) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     async fn end(self, threads: Vec<JoinHandle<()>>) {

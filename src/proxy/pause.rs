@@ -18,7 +18,7 @@ pub async fn close_all(hub: &Hub, databases: &[Arc<Database>]) {
     while databases.iter().any(|database| database.is_paused()) {
         let mut open = 0;
         for pool in databases.iter().flat_map(|database| database.pools()) {
-            pool.close_idle(|_| true);
+            pool.close_idle("pause mode", |_| true);
             open += pool.counts().open;
         }
         if open == 0 || open <= operators(hub, databases).await {

@@ -12,7 +12,8 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::listen::{Accepted, Listener};
-use super::{janitor, open_files, peers};
+use super::system::open_files;
+use super::{janitor, peers};
 use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
 use crate::shared::clock::Woken;
@@ -60,13 +61,16 @@ impl Worker {
         let spares = Rc::new(Spares::default());
         let mut listening = Vec::new();
         for listener in std::mem::take(&mut self.listeners) {
-            listening.push(spawn_local(accept(core.clone(), spares.clone(), listener, self.console.clone())));
+            let is_unix = matches!(listener, Listener::Unix(_));
+            let task = spawn_local(accept(core.clone(), spares.clone(), listener, self.console.clone()));
+            listening.push((is_unix, task));
         }
         let watch = spawn_local(janitor::watch_clients(core.clone()));
         while let Some(job) = self.jobs.recv().await {
             job(&core);
-            if core.is_stopping() {
-                listening.drain(..).for_each(|task| task.abort());
+            if core.is_door_closed() {
+                let ends = |(is_unix, _): &mut (bool, _)| core.is_stopping() || !*is_unix;
+                listening.extract_if(.., ends).for_each(|(_, task)| task.abort());
             }
         }
         watch.abort();

@@ -13,13 +13,13 @@ use std::time::Instant;
 use super::backend_ledger::Noted;
 use super::cancel_target::CancelTarget;
 use super::guard::KindTag;
+use super::lines;
 use super::login::{Fresh, LoginError, next_frame};
 use super::own_query::parameter;
 use super::pool::Permit;
 use super::state::advertised_backend::Presence;
 use super::state::client_names::Named;
 use super::state::session_vars::{Seed, Vars, reported_name};
-use crate::log::millis;
 use crate::net::Stream;
 use crate::protocol::frame::{HEADER, peek_back};
 use crate::protocol::{TxStatus, frontend};
@@ -204,6 +204,8 @@ pub struct Server {
     pub left_running: bool,
     /// The server has said that it ends the back end.
     pub ends: bool,
+    /// Why it is closed, for the log, in PgBouncer's words where it has any.
+    pub closing_because: &'static str,
     /// It was opened guarded and has been bound to a session since: of no kind that a pool could keep.
     pub born_guarded: bool,
     /// A client has had it.
@@ -270,6 +272,7 @@ impl Server {
             entry: None,
             left_running: false,
             ends: false,
+            closing_because: "close_needed",
             born_guarded: false,
             used: false,
             sequences: None,
@@ -356,9 +359,6 @@ impl Server {
     /// The server has gone, refuses the statement, or does not speak the protocol.
     pub async fn run_quietly(&mut self, sql: &str) -> std::io::Result<TxStatus> {
         let refused = |text: String| std::io::Error::other(text);
-        if sql.is_empty() {
-            return Ok(TxStatus::Idle);
-        }
         let mut out = Vec::with_capacity(sql.len() + HEADER + 1);
         frontend::write_query(&mut out, sql.as_bytes());
         self.stream.write_all(&out).await?;
@@ -394,11 +394,7 @@ impl Server {
         let mut bye = Vec::with_capacity(HEADER);
         frontend::write_terminate(&mut bye);
         self.stream.close(&bye);
-        let pool = self.permit.pool();
-        tracing::debug!(
-            event = "server_connection_closed", database = %pool.database, user = %pool.user, pid = self.key.0,
-            age_ms = millis(self.opened.elapsed()), "server connection closed"
-        );
+        lines::closed(&self);
         if let Some(entry) = self.entry.as_mut().filter(|_| !self.left_running) {
             entry.end();
         }

@@ -183,6 +183,13 @@ impl<K> Conn<K> {
 }
 
 impl AnyConn {
+    /// Notes why it is closed, for the log.
+    #[must_use]
+    pub fn because(mut self, why: &'static str) -> Self {
+        self.server().closing_because = why;
+        self
+    }
+
     /// Closes it and keeps its place within the limits.
     pub fn into_permit(self) -> Permit {
         match self {

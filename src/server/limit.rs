@@ -37,10 +37,23 @@ impl Limit {
         most != 0 && self.used.load(SeqCst) >= most
     }
 
+    /// Takes a place; `extra` of them may be had beyond the limit. Gives how many are taken then; None: there is none.
+    pub fn take_counted(&self, extra: usize) -> Option<usize> {
+        let most = self.most.load(SeqCst);
+        let next = |used| (most == 0 || used < most + extra).then_some(used + 1);
+        self.used.fetch_update(SeqCst, SeqCst, next).ok().map(|before| before + 1)
+    }
+
     /// Takes a place; `extra` of them may be had beyond the limit.
     pub fn take(&self, extra: usize) -> bool {
+        self.take_counted(extra).is_some()
+    }
+
+    /// Takes a place, if as many as `left` are free behind it.
+    pub fn take_leaving(&self, left: usize) -> bool {
         let most = self.most.load(SeqCst);
-        self.used.fetch_update(SeqCst, SeqCst, |used| (most == 0 || used < most + extra).then_some(used + 1)).is_ok()
+        let next = |used: usize| (most == 0 || used + left < most).then_some(used + 1);
+        self.used.fetch_update(SeqCst, SeqCst, next).is_ok()
     }
 
     /// Gives a place back.
@@ -61,7 +74,11 @@ mod tests {
         assert!(limit.take(1));
         limit.give();
         assert!(!limit.take(0));
+        assert!(!limit.take_leaving(0));
+        limit.give();
+        assert!(!limit.take_leaving(1) && limit.take_leaving(0));
         let none = Limit::new(0);
+        assert!(none.take_leaving(7));
         assert!((0..100).all(|_| none.take(0)));
     }
 }

@@ -9,6 +9,7 @@ mod cancel_target;
 pub mod connection;
 pub mod guard;
 pub mod limit;
+mod lines;
 pub mod login;
 pub mod own_query;
 pub mod pool;

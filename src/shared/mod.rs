@@ -133,7 +133,7 @@ pub struct Hub {
     /// The most that there have been since somebody looked last.
     pub most_clients: AtomicUsize,
     /// Numbers for clients: the `pid` of their cancel keys.
-    pub client_ids: AtomicU64,
+    pub client_ids: Arc<AtomicU64>,
     /// Readings of catalogs, numbered from 1.
     pub readings: AtomicU64,
     /// Cancel keys that have a server process's id.
@@ -144,6 +144,10 @@ pub struct Hub {
     pub layers: Layers,
     /// Counters of each core.
     pub stats: crate::shared::stats::Stats,
+    /// Log-ins and commands on the console.
+    pub console_stats: Arc<crate::shared::stats::DatabaseStats>,
+    /// The end has begun: nobody is to come in but consoles over the unix socket, and no pause ends any more.
+    pub shutting_down: AtomicBool,
     /// How much is logged.
     pub log_level: Level,
     /// Which statements are slow enough to be logged.
@@ -266,13 +270,15 @@ impl Hub {
             client_counts: client::counts::ClientCounts::default(),
             peer_requests: AtomicUsize::new(0),
             most_clients: AtomicUsize::new(0),
-            client_ids: AtomicU64::new(1),
+            client_ids: Arc::new(AtomicU64::new(1)),
             readings: AtomicU64::new(1),
             keys: Keys::default(),
             lookups: Lookups::default(),
             judged_elsewhere: Semaphore::new(MOST_JUDGED),
             layers: Layers::default(),
             stats: crate::shared::stats::Stats::new(parts.cores),
+            console_stats: crate::shared::stats::DatabaseStats::new(parts.cores),
+            shutting_down: AtomicBool::new(false),
             refused_statements: RefusedStatements::default(),
             too_many_files: Occasionally::every(Duration::from_secs(60)),
             too_many_clients: Occasionally::every(Duration::from_secs(1)),

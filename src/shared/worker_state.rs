@@ -1,5 +1,6 @@
 //! What the sessions of one core share. One thread only: nothing here is locked.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use super::clock::{Clock, Woken};
 use super::login_reply_cache::Greetings;
 use super::prepared_statement::Statements;
 use super::{Hub, Setup};
-use crate::protocol::BufferPool;
+use crate::protocol::{BufferPool, Report};
 use crate::server::state::session_vars::Alike;
 use crate::sql::Analyzer;
 use crate::sql::cache::verdicts::VerdictCache;
@@ -40,6 +41,7 @@ pub struct Core {
     pub replica_turn: Cell<usize>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     stopping: Cell<bool>,
+    door_closed: Cell<bool>,
     stopped: Notify,
 }
 
@@ -64,6 +66,7 @@ impl Core {
             replica_turn: Cell::new(index),
             clients: RefCell::default(),
             stopping: Cell::new(false),
+            door_closed: Cell::new(false),
             stopped: Notify::new(),
         })
     }
@@ -71,6 +74,17 @@ impl Core {
     /// The setup in force.
     pub fn setup(&self) -> Arc<Setup> {
         self.hub.setup.load_full()
+    }
+
+    /// Whether pgsluice shall behave as PgBouncer.
+    pub fn is_like_pgbouncer(&self) -> bool {
+        self.hub.setup.load().config.process.pgbouncer_compatible
+    }
+
+    /// An error of pgsluice's own as it is said here: in its words or in PgBouncer's.
+    pub fn worded<'r>(&self, report: &'r Report) -> Cow<'r, Report> {
+        let theirs = if self.is_like_pgbouncer() { report.in_pgbouncers_words() } else { None };
+        theirs.map_or(Cow::Borrowed(report), Cow::Owned)
     }
 
     /// A number that no other client has, with this core in it, and a secret: the cancel key of a new client that speaks
@@ -94,8 +108,9 @@ impl Core {
 
     /// Makes a client known to who looks for it.
     pub fn enter(&self, client: &Rc<Client>) {
-        if let Some(database) = &client.database {
-            database.count_client(1);
+        match &client.database {
+            Some(database) => database.count_client(1),
+            None => self.hub.client_counts.add_console(),
         }
         self.hub.client_counts.add(&client.user);
         self.clients.borrow_mut().insert(client.id, client.clone());
@@ -105,8 +120,9 @@ impl Core {
     pub fn leave(&self, id: u64) {
         let mut clients = self.clients.borrow_mut();
         if let Some(client) = clients.remove(&id) {
-            if let Some(database) = &client.database {
-                database.count_client(-1);
+            match &client.database {
+                Some(database) => database.count_client(-1),
+                None => self.hub.client_counts.remove_console(),
             }
             self.hub.client_counts.remove(&client.user);
         }
@@ -136,8 +152,19 @@ impl Core {
         self.clients.borrow().len()
     }
 
+    /// From now on only consoles are taken in, over the unix socket.
+    pub fn close_door(&self) {
+        self.door_closed.set(true);
+    }
+
+    /// Whether [`Self::close_door`] was called.
+    pub fn is_door_closed(&self) -> bool {
+        self.door_closed.get()
+    }
+
     /// From now on no client is taken in, and each that is idle is sent away.
     pub fn stop(&self) {
+        self.door_closed.set(true);
         self.stopping.set(true);
         self.stopped.notify_waiters();
     }

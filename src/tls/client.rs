@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::error::TlsError;
 use super::reload::TlsFiles;
-use super::verifier::{Names, Trust, UpstreamVerifier};
+use super::verify::upstream::{Names, Trust, UpstreamVerifier};
 use super::{ALPN, Choice, SslMode, files};
 
 /// Which files, and how much is asked of upstreams.
@@ -198,6 +198,7 @@ impl TlsFiles for ServerTlsConfig {
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => ServerTlsPolicy::Always,
         };
         let provider = self.choice.provider();
+        let key_provider = provider.key_provider;
         let verifier = UpstreamVerifier::new(self.trust()?, &provider);
         // "Dangerous" is replacing the verifier; what ours leaves out is the table above.
         let builder = ClientConfig::builder_with_provider(provider)
@@ -209,11 +210,17 @@ impl TlsFiles for ServerTlsConfig {
             (Some(cert_file), Some(key_file)) => {
                 let chain = files::chain(cert_file)?;
                 let key = files::key(key_file)?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::Pair {
+                let pair = |error: rustls::Error| TlsError::Pair {
                     certificate: cert_file.clone(),
                     key: key_file.clone(),
                     reason: super::error::pair_reason(&error),
-                })?
+                };
+                if files::is_first_version(&chain) {
+                    builder
+                        .with_client_cert_resolver(files::first_version_pair(chain, key, key_provider).map_err(pair)?)
+                } else {
+                    builder.with_client_auth_cert(chain, key).map_err(pair)?
+                }
             }
             (Some(_), None) => {
                 return Err(TlsError::Half { have: "certificate file", missing: "private key file" });

@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::crypto::KeyProvider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use zeroize::Zeroizing;
 
 use super::error::TlsError;
@@ -71,11 +74,25 @@ pub(crate) fn is_first_version(chain: &[CertificateDer<'_>]) -> bool {
     first.is_some_and(|(_, certificate)| certificate.version() == x509_parser::x509::X509Version::V1)
 }
 
+/// A certificate of the first version with its key. That they belong together is looked at here: webpki does not read it.
+///
+/// # Errors
+/// The key cannot be used, or is another one's.
+pub(crate) fn first_version_pair(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    keys: &dyn KeyProvider,
+) -> Result<Arc<SingleCertAndKey>, rustls::Error> {
+    let certified = CertifiedKey::new(chain, keys.load_private_key(key)?);
+    same_key(&certified)?;
+    Ok(Arc::new(SingleCertAndKey::from(certified)))
+}
+
 /// Whether the key is that of the certificate.
 ///
 /// # Errors
 /// It is another one's.
-pub(crate) fn same_key(certified: &rustls::sign::CertifiedKey) -> Result<(), rustls::Error> {
+fn same_key(certified: &CertifiedKey) -> Result<(), rustls::Error> {
     let own = certified.key.public_key();
     let certificate = certified.cert.first().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
     let same = certificate.zip(own).is_none_or(|((_, certificate), own)| certificate.public_key().raw == own.as_ref());

@@ -26,7 +26,7 @@ mod files;
 pub mod reload;
 pub mod server;
 mod subject;
-mod verifier;
+mod verify;
 
 pub use crate::tls::binding::server_end_point;
 pub use crate::tls::choice::Choice;

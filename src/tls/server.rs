@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::NoServerSessionStorage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::error::TlsError;
 use super::reload::TlsFiles;
+use super::verify::client::{ClientVerifier, Insists};
 use super::{ALPN, Choice, SslMode, binding, files};
 
 /// Which files, and how much is asked of clients.
@@ -129,9 +129,7 @@ impl ClientTlsConfig {
             None => None,
             Some((_, Err(_))) if self.mode < SslMode::VerifyCa => None,
             Some((path, roots)) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots?.0), self.choice.provider())
-                    .allow_unauthenticated()
-                    .build()
+                let verifier = ClientVerifier::new(roots?, Insists::No, self.choice.provider())
                     .map_err(|error| TlsError::Root { path: path.clone(), reason: error.to_string() })?;
                 Some(verifier)
             }
@@ -181,11 +179,8 @@ impl TlsFiles for ClientTlsConfig {
         let builder = match &self.ca_file {
             None if insists => return Err(needs("CA file for client certificates")),
             Some(ca_file) if insists || self.asks => {
-                let (roots, _) = files::roots(ca_file)?;
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                let verifier = if insists { verifier } else { verifier.allow_unauthenticated() };
-                let verifier = verifier
-                    .build()
+                let insists = if insists { Insists::Yes } else { Insists::No };
+                let verifier = ClientVerifier::new(files::roots(ca_file)?, insists, provider)
                     .map_err(|error| TlsError::Root { path: ca_file.clone(), reason: error.to_string() })?;
                 builder.with_client_cert_verifier(verifier)
             }
@@ -197,10 +192,7 @@ impl TlsFiles for ClientTlsConfig {
             reason: super::error::pair_reason(&error),
         };
         let mut config = if files::is_first_version(&chain) {
-            // Its public key is compared here: webpki does not read it. Clients that check it by OpenSSL take it.
-            let certified = CertifiedKey::new(chain, key_provider.load_private_key(key).map_err(pair)?);
-            files::same_key(&certified).map_err(pair)?;
-            builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+            builder.with_cert_resolver(files::first_version_pair(chain, key, key_provider).map_err(pair)?)
         } else {
             builder.with_single_cert(chain, key).map_err(pair)?
         };

@@ -12,6 +12,7 @@
 mod ckan;
 mod control;
 mod drivers;
+mod exporters;
 mod gate;
 mod names;
 mod operating;

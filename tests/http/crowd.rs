@@ -22,7 +22,21 @@ fn many_clients_and_databases_are_listed_while_queries_go_on() {
         "/v1/databases",
         "/v1/status?database=app",
         "/status",
+        "/metrics",
     ];
+    let commands = ["SHOW CLIENTS", "SHOW POOLS", "SHOW DATABASES", "SHOW STATS"];
+    // What a query takes beside nothing, on the same machine at the same time.
+    let mut quiet: Vec<_> = {
+        let mut app = stand.connect("app", "app");
+        (0..2000)
+            .map(|_| {
+                let began = Instant::now();
+                app.query("SELECT 1", LONG).unwrap();
+                began.elapsed()
+            })
+            .collect()
+    };
+    quiet.sort();
     let done = std::sync::atomic::AtomicBool::new(false);
     let mut slowest = Vec::new();
     let stalls = std::thread::scope(|scope| {
@@ -46,10 +60,21 @@ fn many_clients_and_databases_are_listed_while_queries_go_on() {
             });
             slowest.push((path, times.max().unwrap()));
         }
+        let mut console = stand.connect("dba", "pgsluice");
+        for command in commands {
+            let times = (0..5).map(|_| {
+                let began = Instant::now();
+                console.query(command, LONG).unwrap();
+                began.elapsed()
+            });
+            slowest.push((command, times.max().unwrap()));
+        }
         done.store(true, std::sync::atomic::Ordering::SeqCst);
         queries.join().unwrap()
     });
     let at = |share: f64| stalls[((stalls.len() - 1) as f64 * share) as usize];
+    let baseline = |share: f64| quiet[((quiet.len() - 1) as f64 * share) as usize];
+    println!("a query alone: median {:?}, 99% {:?}, longest {:?}", baseline(0.5), baseline(0.99), baseline(1.0));
     println!("{clients} clients, {databases} databases: {slowest:?}");
     println!("{} queries beside: median {:?}, 99% {:?}, longest {:?}", stalls.len(), at(0.5), at(0.99), at(1.0));
     let most = Duration::from_millis(number("PGSLUICE_TEST_ANSWER_MS", 5000) as u64);

@@ -18,6 +18,7 @@ mod certificates;
 mod crowd;
 mod degraded;
 mod document;
+mod in_turn;
 mod page;
 mod readiness;
 mod stand;

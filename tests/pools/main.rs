@@ -13,6 +13,7 @@
 mod attack;
 mod client_memory;
 mod flip;
+mod guaranteed;
 mod large;
 mod memory;
 mod shared_limits;

@@ -15,6 +15,7 @@ pub struct Stand {
     pub proxy: Proxy,
     cluster: Cluster,
     config: String,
+    top: String,
 }
 
 impl Stand {
@@ -44,7 +45,7 @@ impl Stand {
         config.push_str(end);
         let binary = pgsluice_fixtures::proxy::binary(env!("CARGO_BIN_EXE_pgsluice"));
         let proxy = Proxy::builder(binary).config(config.replace("TOP", top)).start().expect("a proxy");
-        Stand { proxy, cluster, config }
+        Stand { proxy, cluster, config, top: top.to_owned() }
     }
 
     /// The port of the server itself.
@@ -64,6 +65,15 @@ impl Stand {
     pub fn reload(&mut self, top: &str) {
         self.proxy.reconfigure(&self.config.replace("TOP", top)).expect("a new configuration");
         self.console("RELOAD");
+    }
+
+    /// Gives a database more keys: a table that begins as one that is there already.
+    pub fn extend(&mut self, table: &str) {
+        let (name, keys) = table.split_once('\n').expect("a name and keys");
+        assert!(self.config.contains(name), "{name}");
+        self.config = self.config.replacen(&format!("{name}\n"), &format!("{name}\n{keys}"), 1);
+        let top = self.top.clone();
+        self.reload(&top);
     }
 
     /// A client of database `d{database}` as `u{user}`.

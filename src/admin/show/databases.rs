@@ -2,7 +2,7 @@
 
 use super::seen::Seen;
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::config::ServerLogin;
+use crate::config::{Reads, ServerLogin};
 use crate::proxy::reroute::{configured_place, place_of};
 use crate::shared::database::limit_of;
 use crate::shared::{Database, Hub};
@@ -16,13 +16,48 @@ pub const COLUMNS: &[Column] = columns![
     rerouted_from Text,
 ];
 
+/// The name of the console in PgBouncer's tables.
+pub const CONSOLE: &str = "pgbouncer";
+
 /// The rows.
 pub fn table(hub: &Hub, seen: &Seen) -> Table {
     let mut table = Table::new(COLUMNS);
     for database in hub.databases.all() {
         table.push(row(hub, seen, &database));
     }
+    if hub.setup.load().config.process.pgbouncer_compatible {
+        table.push(console(hub, seen));
+    }
     table
+}
+
+/// PgBouncer's console is a database among others.
+fn console(hub: &Hub, seen: &Seen) -> [Cell; 20] {
+    let config = &hub.setup.load().config;
+    let clients = seen.clients.iter().filter(|client| client.console).count();
+    let none = || Cell::Int(0);
+    [
+        CONSOLE.into(),
+        Cell::Null,
+        u64::from(config.listen.listen_port).into(),
+        CONSOLE.into(),
+        CONSOLE.into(),
+        Cell::Int(2),
+        none(),
+        none(),
+        config.timeouts.server_lifetime.get().map_or(0, |lifetime| lifetime.as_secs()).into(),
+        "statement".into(),
+        Cell::Null,
+        none(),
+        none(),
+        limit_of(config.pooling.max_db_client_connections).into(),
+        clients.into(),
+        none(),
+        none(),
+        Cell::Null,
+        Cell::Null,
+        Cell::Null,
+    ]
 }
 
 fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
@@ -37,6 +72,8 @@ fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
         ServerLogin::Client => None,
         ServerLogin::Forced { user, .. } => Some(user),
     };
+    let balanced = (setup.cluster.upstreams.len() > 1)
+        .then(|| if settings.reads == Reads::Primary { "disable" } else { "round-robin" });
     let other_mode = (settings.pool_mode != config.pooling.pool_mode).then(|| settings.pool_mode.as_str());
     [
         (*database.name).into(),
@@ -49,7 +86,7 @@ fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
         u64::from(settings.reserve_pool_size).into(),
         settings.server_lifetime.get().map_or(0, |lifetime| lifetime.as_secs()).into(),
         other_mode.into(),
-        Cell::Null,
+        balanced.into(),
         limit_of(settings.max_db_connections).into(),
         database.limit.used().into(),
         limit_of(settings.max_db_client_connections).into(),

@@ -80,11 +80,12 @@ pub fn users(hub: &Hub, seen: &Seen) -> Table {
     let mut table = Table::new(USERS);
     for name in names(hub, seen) {
         let own = setup.config.users.get(&name);
+        let size = |of: Option<u32>| Cell::from(of.map_or_else(String::new, |size| size.to_string()));
         let most = setup.config.max_user_connections(&name);
         table.push([
             name.as_str().into(),
-            own.and_then(|user| user.pool_size).map(|size| size.to_string()).into(),
-            own.and_then(|user| user.reserve_pool_size).map(|size| size.to_string()).into(),
+            size(own.and_then(|user| user.pool_size)),
+            size(own.and_then(|user| user.reserve_pool_size)),
             own.and_then(|user| user.pool_mode).map(|mode| mode.as_str()).into(),
             limit_of(most).into(),
             servers.get(name.as_str()).copied().unwrap_or(0).into(),

@@ -118,7 +118,15 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
     let hub = caller.hub.clone();
     let gathers = matches!(
         show,
-        Show::Databases | Show::Pools | Show::Clients | Show::Servers | Show::Lists | Show::Users | Show::Mem
+        Show::Databases
+            | Show::Pools
+            | Show::Clients
+            | Show::Servers
+            | Show::Lists
+            | Show::Users
+            | Show::Mem
+            | Show::Sockets(_)
+            | Show::Fds
     );
     let seen =
         if gathers { crate::admin::show::seen::gather(&hub).await } else { crate::admin::show::seen::Seen::default() };

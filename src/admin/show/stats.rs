@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::databases::CONSOLE;
 use crate::admin::table::{Cell, Column, Table, columns};
 use crate::shared::Hub;
-use crate::shared::stats::Totals;
+use crate::shared::stats::{DatabaseStats, Totals};
 
 /// After `avg_client_login_count`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![
@@ -80,7 +81,16 @@ fn rows(hub: &Hub, columns: &'static [Column], row: impl Fn(&str, Totals, [u64; 
         let (counted, period) = database.stats.last_period();
         table.rows.push(row(&database.name, database.stats.totals(), averages_of(&counted, period)));
     }
+    if let Some(console) = console(hub) {
+        let (counted, period) = console.last_period();
+        table.rows.push(row(CONSOLE, console.totals(), averages_of(&counted, period)));
+    }
     table
+}
+
+/// PgBouncer's console is a database among others.
+fn console(hub: &Hub) -> Option<&DatabaseStats> {
+    hub.setup.load().config.process.pgbouncer_compatible.then(|| &*hub.console_stats)
 }
 
 /// SHOW STATS
@@ -105,9 +115,10 @@ pub fn sums(hub: &Hub) -> Table {
     let mut sum = Totals::default();
     let mut recent = Totals::default();
     let mut period = Duration::ZERO;
-    for database in hub.databases.all() {
-        sum += database.stats.totals();
-        let (counted, length) = database.stats.last_period();
+    let databases = hub.databases.all();
+    for stats in databases.iter().map(|database| &*database.stats).chain(console(hub)) {
+        sum += stats.totals();
+        let (counted, length) = stats.last_period();
         recent += counted;
         period = period.max(length);
     }

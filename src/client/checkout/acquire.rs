@@ -13,7 +13,7 @@ use super::server_changed::Kept;
 use crate::client::errors;
 use crate::client::maintenance::barred::{barred, drop_unwanted, fleet_lost};
 use crate::client::maintenance::refuse::ASKING_PATIENCE;
-use crate::client::startup::open::report_of;
+use crate::client::startup::no_server::report_of;
 use crate::client::{End, Session};
 use crate::config::{self, PoolMode};
 use crate::gate::{NewTransaction, Reads};

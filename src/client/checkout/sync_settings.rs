@@ -362,10 +362,12 @@ pub(in crate::client) fn give_back(mut conn: AnyConn) {
 }
 
 async fn clean_up(mut conn: AnyConn, reset: String, seed: Arc<crate::server::state::session_vars::Seed>) {
-    let cleaned = tokio::time::timeout(CLEAN_PATIENCE, conn.server().run_quietly(&reset)).await;
-    if !matches!(cleaned, Ok(Ok(TxStatus::Idle))) {
-        conn.close();
-        return;
+    if !reset.is_empty() {
+        let cleaned = tokio::time::timeout(CLEAN_PATIENCE, conn.server().run_quietly(&reset)).await;
+        if !matches!(cleaned, Ok(Ok(TxStatus::Idle))) {
+            conn.close();
+            return;
+        }
     }
     let server = conn.server();
     server.sequences = None;

@@ -23,6 +23,7 @@ impl Session {
         loop {
             self.me.aim.set(Aim::Any);
             if self.db.is_paused() {
+                self.may_still_wait().map_err(Denied::End)?;
                 let db = self.db.clone();
                 self.waiting(db.until_resumed(), deadline).await?;
                 continue;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use crate::client::checkout::acquire::NO_DEADLINE;
 use crate::client::errors;
+use crate::client::goodbye::log_end;
 use crate::client::io::Read;
 use crate::client::startup::open::has_own_server;
 use crate::client::{End, Lease, Session};
@@ -55,8 +56,9 @@ impl Session {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        log_end(&self.core, &self.me, &end);
         if let End::Report(report) = &end {
-            report.write(self.io.for_client());
+            self.core.worded(report).write(self.io.for_client());
         }
         Box::pin(self.io.say_last_words()).await;
         Box::pin(self.leave()).await;
@@ -325,8 +327,9 @@ impl Session {
         if !idle && self.replay_elsewhere() {
             return Ok(());
         }
-        if !idle && let Some(server) = self.lease.server() {
-            server.left_running = !server.ends;
+        if let Some(server) = self.lease.server() {
+            server.closing_because = "server conn crashed?";
+            server.left_running |= !idle && !server.ends;
         }
         self.close_lease();
         if idle && self.bindings.pins().is_empty() {

@@ -1,7 +1,7 @@
 //! An error of the server's: who is told of it, and what is not as it was taken for granted any more.
 
 use super::pending_replies::{Before, Expected, Hide, Proof, What};
-use crate::client::startup::open::report_of;
+use crate::client::startup::no_server::report_of;
 use crate::client::state::pins::Pin;
 use crate::client::{End, Session, Settling};
 use crate::protocol::error_fields::Severity;

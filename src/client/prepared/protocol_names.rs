@@ -16,6 +16,7 @@ use crate::protocol::Report;
 use crate::protocol::frontend::Parse;
 use crate::shared::Statement;
 use crate::shared::prepared_statement::NAME_ON_SERVERS;
+use crate::shared::stats::Counters;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{LexContext, Refusal, SessionEffect};
 
@@ -407,6 +408,15 @@ impl Names {
 }
 
 impl Session {
+    /// Where messages about prepared statements are counted, as in PgBouncer only while those are followed.
+    #[inline]
+    pub(in crate::client) fn prepared_counters(&self) -> Option<&Counters> {
+        if self.account.most_prepared() == 0 {
+            return None;
+        }
+        self.db.stats.of(self.core.index)
+    }
+
     /// PostgreSQL's error where the client has no unnamed statement: the one on the server is somebody else's.
     pub(in crate::client) fn lacks_unnamed(&self, name: &[u8]) -> Option<Report> {
         (name.is_empty() && !self.keeps_names()).then(errors::no_unnamed_statement)

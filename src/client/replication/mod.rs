@@ -112,9 +112,9 @@ async fn open(
                 None => continue,
                 Some(Ok(opened)) => return Ok(opened),
                 Some(Err(error)) if matches!(&error, AcquireError::Login(error) if error.is_transient()) => {
-                    super::startup::open::fatal(&error)
+                    super::startup::no_server::fatal(core, &error)
                 }
-                Some(Err(error)) => return Err(super::startup::open::fatal(&error)),
+                Some(Err(error)) => return Err(super::startup::no_server::fatal(core, &error)),
             },
             None => errors::no_server(Severity::Fatal),
         };

@@ -114,8 +114,9 @@ impl Relay {
                 Err(end) => break end,
             }
         };
+        crate::client::goodbye::log_end(&self.core, &self.me, &end);
         if let End::Report(report) = &end {
-            answer::report(&mut self.bytes.to_client, report);
+            answer::report(&mut self.bytes.to_client, &self.core.worded(report));
         }
         let patience = std::time::Duration::from_secs(1);
         let _ = tokio::time::timeout(patience, stream.write_all(&self.bytes.to_client)).await;

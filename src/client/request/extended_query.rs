@@ -173,7 +173,7 @@ impl Session {
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
         }
-        if let Some(stats) = self.db.stats.of(self.core.index) {
+        if let Some(stats) = self.prepared_counters() {
             stats.client_parses.add(1);
         }
         if let Some(report) = self.refused_unseen_parse(&statement) {
@@ -269,7 +269,7 @@ impl Session {
         let Some(server) = self.lease.server() else { return };
         let overtaken = server.prepared.take_overtaken(statement.id).then_some(statement.id);
         let gone = server.prepared.add(statement.id, most);
-        if let Some(stats) = self.db.stats.of(self.core.index) {
+        if let Some(stats) = self.prepared_counters() {
             stats.server_parses.add(1);
         }
         for gone in overtaken.into_iter().chain(gone) {
@@ -283,7 +283,7 @@ impl Session {
 
     fn bind(&mut self, header: Header) -> Result<Handled, End> {
         let bind = frontend::bind(self.body(header))?;
-        if let Some(stats) = self.db.stats.of(self.core.index) {
+        if let Some(stats) = self.prepared_counters() {
             stats.binds.add(1);
         }
         let Some(statement) = self.names.statement(bind.statement).cloned() else {
@@ -441,6 +441,7 @@ impl Session {
             Decision::AwaitReplies => return Ok(Handled::Later),
             Decision::Discard { verb, rows, .. } => return Ok(self.discard_execute(header, verb, rows)),
             Decision::Refuse(why) => {
+                self.ends_at(why)?;
                 let report = self.report_of(why, cached.map(|cached| &**cached));
                 return Ok(self.fail_in_place(header, report));
             }

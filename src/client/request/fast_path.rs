@@ -165,7 +165,7 @@ impl Session {
             out.extend_from_slice(bytes.get(batch.values.end..total).unwrap_or_default());
             self.io.requests.skip(total);
         }
-        if let Some(stats) = self.db.stats.of(self.core.index) {
+        if let Some(stats) = self.prepared_counters() {
             stats.client_parses.add(u64::from(parses));
             stats.binds.add(1);
         }

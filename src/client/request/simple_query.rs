@@ -102,7 +102,10 @@ impl Session {
                         return Ok(handled);
                     }
                 }
-                Decision::Refuse(why) => return Ok(self.refuse_query(header, cached, why)),
+                Decision::Refuse(why) => {
+                    self.ends_at(why)?;
+                    return Ok(self.refuse_query(header, cached, why));
+                }
                 Decision::CheckOut(Need::Any) => return Ok(Handled::Needs(Nature::Any)),
                 Decision::CheckOut(Need::Allowed) => return Ok(Handled::Needs(Nature::Allowed)),
                 Decision::CheckOut(Need::AsRead) => {

@@ -1,7 +1,8 @@
 //! pool_mode `statement`: a server connection is lent for one statement, so that there can be no transaction block.
 
-use crate::client::Session;
+use crate::client::decide::Why;
 use crate::client::errors;
+use crate::client::{End, Session};
 use crate::config::PoolMode;
 use crate::protocol::{Report, TxStatus};
 use crate::sql::{Analysis, Kind, TransactionVerb as Verb};
@@ -28,6 +29,14 @@ impl Session {
     /// Whether there are no transaction blocks for the session.
     pub(in crate::client) fn has_no_blocks(&self) -> bool {
         self.account.pool_mode() == PoolMode::Statement && !self.me.operator
+    }
+
+    /// In PgBouncer what would leave a block open ends the session.
+    pub(in crate::client) fn ends_at(&self, why: Why) -> Result<(), End> {
+        if why == Why::Block && self.core.is_like_pgbouncer() {
+            return Err(errors::fatal_protocol_violation(TEXT).into());
+        }
+        Ok(())
     }
 
     /// A block is open all the same: nothing could be read of it. As in PgBouncer that is the end.

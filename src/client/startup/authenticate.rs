@@ -37,6 +37,17 @@ struct Known {
     secret: Option<Secret>,
     /// It is the newest that there is.
     is_fresh: bool,
+    /// A server was asked.
+    asked: bool,
+}
+
+/// Whom "trust" lets in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trusted {
+    /// Whoever has been proven otherwise, or whom the server lets in.
+    Everybody,
+    /// Users that auth_file or auth_query knows, as in PgBouncer.
+    Known,
 }
 
 /// Has a client prove who it is; gives what can be shown to servers in its name.
@@ -49,25 +60,27 @@ pub(super) async fn authenticate(
     let setup = core.setup();
     let Some(rules) = &setup.rules else {
         let method = match setup.config.auth.auth_type {
-            AuthType::Trust => Method::Trust,
+            AuthType::Trust | AuthType::Any => Method::Trust,
             AuthType::Md5 => Method::Md5,
             AuthType::ScramSha256 => Method::ScramSha256,
             AuthType::Plain => Method::Password,
             // These have rules.
             AuthType::Cert | AuthType::Hba => return Err(Refused::Gone),
         };
-        return by_secret(core, stream, candidate, method, named).await;
+        let trusted = if setup.config.auth.auth_type == AuthType::Any { Trusted::Everybody } else { trusted(core) };
+        return by_secret(core, stream, candidate, method, trusted, named).await;
     };
+    let all = Trusted::Everybody;
     let rule = login_rule::find(core, rules, stream, candidate, named).await?;
     let credential = match rule.method {
-        RuleMethod::Trust => by_secret(core, stream, candidate, Method::Trust, named).await?,
-        RuleMethod::Md5 => by_secret(core, stream, candidate, Method::Md5, named).await?,
-        RuleMethod::ScramSha256 => by_secret(core, stream, candidate, Method::ScramSha256, named).await?,
-        RuleMethod::Password => by_secret(core, stream, candidate, Method::Password, named).await?,
-        RuleMethod::Cert => by_secret(core, stream, candidate, Method::Trust, named).await?,
+        RuleMethod::Trust => by_secret(core, stream, candidate, Method::Trust, trusted(core), named).await?,
+        RuleMethod::Md5 => by_secret(core, stream, candidate, Method::Md5, all, named).await?,
+        RuleMethod::ScramSha256 => by_secret(core, stream, candidate, Method::ScramSha256, all, named).await?,
+        RuleMethod::Password => by_secret(core, stream, candidate, Method::Password, all, named).await?,
+        RuleMethod::Cert => by_secret(core, stream, candidate, Method::Trust, all, named).await?,
         RuleMethod::Peer => {
             login_rule::check_peer(core, rules, &rule, stream, candidate, named).await?;
-            by_secret(core, stream, candidate, Method::Trust, named).await?
+            by_secret(core, stream, candidate, Method::Trust, all, named).await?
         }
         RuleMethod::Ldap | RuleMethod::Pam => outside::prove(core, stream, &rule, candidate, named).await?,
         RuleMethod::Reject => return Err(login_rule::failed(rule.method, candidate.user).into()),
@@ -76,20 +89,35 @@ pub(super) async fn authenticate(
     Ok(credential)
 }
 
+fn trusted(core: &Core) -> Trusted {
+    if core.is_like_pgbouncer() { Trusted::Known } else { Trusted::Everybody }
+}
+
 /// By what is known of the user.
 async fn by_secret(
     core: &Rc<Core>,
     stream: &mut Stream,
     candidate: &Candidate<'_>,
     method: Method,
+    trusted: Trusted,
     named: &mut Named,
 ) -> Result<Credential, Refused> {
     let known = match look_up(core, candidate, false, named).await {
         Ok(known) => known,
         // It is let in whatever its secret is; servers may ask for none.
-        Err(_) if method == Method::Trust => Known { secret: None, is_fresh: true },
+        Err(_) if method == Method::Trust && trusted == Trusted::Everybody => {
+            Known { secret: None, is_fresh: true, asked: false }
+        }
         Err(report) => return Err(report.into()),
     };
+    if method == Method::Trust && trusted == Trusted::Known && known.secret.is_none() {
+        let report = if known.asked {
+            errors::not_let_in("no such user")
+        } else {
+            login_rule::failed(RuleMethod::Trust, candidate.user)
+        };
+        return Err(report.into());
+    }
     prove(core, stream, candidate, method, known, named).await
 }
 
@@ -102,18 +130,18 @@ async fn look_up(core: &Rc<Core>, candidate: &Candidate<'_>, fresh: bool, named:
         Credentials::None | Credentials::File(_) => setup.userlist.get(candidate.user).cloned(),
     };
     if listed.is_some() {
-        return Ok(Known { secret: listed, is_fresh: true });
+        return Ok(Known { secret: listed, is_fresh: true, asked: false });
     }
     match core.hub.look_up_secret(candidate.database, candidate.user, fresh).await {
-        None => Ok(Known { secret: None, is_fresh: true }),
+        None => Ok(Known { secret: None, is_fresh: true, asked: false }),
         Some(Ok(found)) => match found.answer {
-            Answer::Secret(secret) => Ok(Known { secret, is_fresh: found.is_fresh }),
-            Answer::Roles(_) => Ok(Known { secret: None, is_fresh: true }),
+            Answer::Secret(secret) => Ok(Known { secret, is_fresh: found.is_fresh, asked: true }),
+            Answer::Roles(_) => Ok(Known { secret: None, is_fresh: true, asked: true }),
         },
         // Who has proven nothing is not told which databases there are.
         Some(Err(Failure::NoSuchDatabase(why))) => {
             named.detail = Some(why);
-            Ok(Known { secret: None, is_fresh: true })
+            Ok(Known { secret: None, is_fresh: true, asked: true })
         }
         Some(Err(failure)) => Err(login_rule::unanswered(failure, named)),
     }
@@ -161,8 +189,7 @@ async fn prove(
             }
             Step::Fail(error) => {
                 named.detail = error.log_detail().or(named.detail.take());
-                let detail = error.detail().map(str::to_owned);
-                return Err(Report::fatal(code_of(error.sqlstate()), error.to_string()).with_detail(detail).into());
+                return Err(refusal(core, method, &error).into());
             }
         }
         stream.write_all(&out).await?;
@@ -179,6 +206,15 @@ async fn prove(
             step = auth.receive(&body);
         }
     }
+}
+
+/// What a client is told whose proof is none.
+fn refusal(core: &Core, method: Method, error: &AuthError) -> Report {
+    let code = code_of(error.sqlstate());
+    if method == Method::ScramSha256 && matches!(error, AuthError::Refused { .. }) && core.is_like_pgbouncer() {
+        return Report::fatal(code, "SASL authentication failed");
+    }
+    Report::fatal(code, error.to_string()).with_detail(error.detail().map(str::to_owned))
 }
 
 /// Reads the body of one `p` message, and nothing behind it.

@@ -47,6 +47,7 @@ pub(super) fn unanswered(failure: Failure, named: &mut Named) -> Report {
             named.detail = Some(why);
             errors::no_server(Severity::Fatal)
         }
+        Failure::Disabled(why) => errors::unavailable(why),
         Failure::Failed(why) | Failure::NoSuchDatabase(why) => {
             named.detail = Some(why);
             errors::lookup_failed()

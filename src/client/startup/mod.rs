@@ -5,6 +5,7 @@ mod authenticate;
 mod login_rule;
 pub(in crate::client) mod login_wait;
 pub mod negotiate;
+pub(in crate::client) mod no_server;
 pub mod open;
 mod outside;
 pub(in crate::client) mod startup_parameters;

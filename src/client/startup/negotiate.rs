@@ -15,7 +15,7 @@ use crate::log::clients;
 use crate::log::clients::Who;
 use crate::net::{Socket, Stream};
 use crate::protocol::startup_packet::{First, NEWEST_MINOR, Start, StartError, first, length};
-use crate::protocol::{Report, backend};
+use crate::protocol::{Report, Severity, backend};
 use crate::shared::{Core, Setup};
 use crate::tls::ALPN;
 use crate::tls::server::ClientTlsPolicy;
@@ -87,7 +87,7 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
         Err(Refused::Told(report)) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
             named.log(core, address, &report);
-            tell(&mut stream, &report).await;
+            tell(&mut stream, &core.worded(&report)).await;
             Greeted::Over
         }
         Err(Refused::TimedOut) => {
@@ -107,6 +107,11 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
 /// What a client is told that comes while the process ends.
 pub(in crate::client) fn shutting_down() -> Report {
     errors::terminated(None)
+}
+
+/// What a client is told that comes while others finish.
+pub(in crate::client) fn closing() -> Report {
+    Report { severity: Severity::Fatal, ..errors::proxy_stops() }
 }
 
 /// Tells a client why it is sent away, and closes.
@@ -135,9 +140,10 @@ impl Named {
         let client = address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
         let (user, detail) = (self.user.as_deref(), self.detail.as_deref());
         let who = Who { user, database: self.database.as_deref().or(user), client: &client };
+        let said = &core.worded(report).message;
         match self.event {
-            Some(event) => clients::turned_away_as(event, who, report, detail),
-            None => clients::turned_away(who, report, detail),
+            Some(event) => clients::turned_away_as(event, who, report, said, detail),
+            None => clients::turned_away(who, report, said, detail),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::login_wait::Entering;
-use super::negotiate::{Guest, shutting_down, tell};
+use super::negotiate::{Guest, closing, shutting_down, tell};
+use super::no_server::{fatal, monitor_refused};
 use super::startup_parameters::Wanted;
 use super::{Account, SessionPolicy};
 use crate::client::checkout::Checkout;
@@ -26,9 +27,7 @@ use crate::client::{Conversation, End, Io, Lease, Maintenance, Names, Session};
 use crate::config::{Config, PoolMode, SessionSettings};
 use crate::log::clients;
 use crate::log::clients::Who;
-use crate::log::millis;
-use crate::protocol::{ErrorFields, Report, Severity, TxStatus, backend};
-use crate::server::login::LoginError;
+use crate::protocol::{Report, Severity, TxStatus, backend};
 use crate::server::pool::Welcome;
 use crate::server::state::session_vars::{Value, Vars, reported_name};
 use crate::server::{AcquireError, Guarded, Home, Unguarded};
@@ -50,7 +49,6 @@ pub(in crate::client) const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs the whole session of a client.
 pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
-    let began = Instant::now();
     // Large and short, as whatever is boxed on the way to a session's loop: an idle client has no room for it.
     let Some(begun) = Box::pin(let_in(&core, &spares, guest)).await else { return };
     let me = begun.client().clone();
@@ -58,9 +56,12 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
         // It has got in while the others were told.
         me.ask(Ask::End { report: shutting_down(), now: false });
     }
-    let (entries, exits, errors) = clients::wanted(&core.setup().config.log);
+    let (entries, ..) = clients::wanted(&core.setup().config.log);
     if entries {
-        tracing::info!(event = "log_in", user = %me.user, database = %me.database_name, client = %me.address_words(), "log-in");
+        let client = me.address_words();
+        tracing::info!(
+            event = "log_in", user = %me.user, database = %me.database_name, client = %client, tls = me.tls.as_deref(), "log-in"
+        );
     }
     let end = match begun {
         Begun::Session(session) => session.run().await,
@@ -68,25 +69,6 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
     };
     core.leave(me.id);
     crate::client::maintenance::kept_out::note_dropped(&me, &end);
-    if exits {
-        let why = match &end {
-            End::Goodbye => "client close request".to_owned(),
-            End::ClientGone => "client unexpected eof".to_owned(),
-            End::ServerSaidFatal => "server closed the connection".to_owned(),
-            End::Report(report) => report.message.clone(),
-        };
-        tracing::info!(
-            event = "closing", user = %me.user, database = %me.database_name, client = %me.address_words(),
-            age_ms = millis(began.elapsed()), reason = why, "closing"
-        );
-    }
-    if let End::Report(report) = &end
-        && report.code != "57P01"
-        && errors
-    {
-        let client = me.address_words();
-        clients::ended(Who { user: Some(&me.user), database: Some(&me.database_name), client: &client }, report);
-    }
 }
 
 /// Who has been let in.
@@ -107,7 +89,7 @@ impl Begun {
 /// Lets a client in; None: it has been told why not.
 async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> Option<Begun> {
     let begun = match guest.replication {
-        _ if core.is_stopping() => Err(shutting_down()),
+        _ if core.is_door_closed() => Err(closing()),
         None => begin(core, &guest).await.map(Ok),
         Some(kind) => replicate(core, &guest, kind).await.map(Err),
     };
@@ -117,7 +99,7 @@ async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> 
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
             log_refusal(core, &guest, &report);
-            tell(&mut guest.stream, &report).await;
+            tell(&mut guest.stream, &core.worded(&report)).await;
             None
         }
     }
@@ -129,7 +111,7 @@ fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
     let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
     let who = Who { user: Some(&guest.user), database: Some(&guest.database), client: &client };
     if !too_many && setup.config.log.log_pooler_errors {
-        clients::turned_away(who, report, None);
+        clients::turned_away(who, report, &core.worded(report).message, None);
     } else if too_many {
         // A crowd that is not let in comes again and again.
         core.hub.stats.too_many_clients.fetch_add(1, SeqCst);
@@ -307,6 +289,9 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let vars = greet(core, &mut greeting, &welcome, (asked, named.as_deref()), read_only.reported());
     if let Some(notice) = wanted.application_name.as_deref().and_then(shortened) {
         notice.write(&mut greeting);
+    }
+    if !config.startup.login_notify_message.is_empty() {
+        Report::notice(config.startup.login_notify_message.clone()).write(&mut greeting);
     }
     if !has_own_server(settings.pool_mode, operator) {
         let number = || u32::try_from(me.id).unwrap_or(u32::MAX);
@@ -494,17 +479,17 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
                 Some(Err(AcquireError::Login(error))) if !primary => {
                     avoid.add(at);
                     if someone(&cluster, avoid).is_none() && !error.is_transient() {
-                        return Err(fatal(&AcquireError::Login(error)));
+                        return Err(fatal(core, &AcquireError::Login(error)));
                     }
                 }
                 Some(Err(AcquireError::Login(error))) if error.is_transient() => {
                     if Instant::now() + RETRY >= error.worth_trying_until(began, deadline) {
-                        return Err(fatal(&AcquireError::Login(error)));
+                        return Err(fatal(core, &AcquireError::Login(error)));
                     }
                     let _ = tokio::time::timeout(RETRY, cluster.turns().changed()).await;
                     continue;
                 }
-                Some(Err(error)) => return Err(fatal(&error)),
+                Some(Err(error)) => return Err(fatal(core, &error)),
                 None => continue,
             }
             if let Some(welcome) = pool.welcome() {
@@ -540,9 +525,9 @@ async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wa
                     Some(Ok(resolved)) => return Ok(resolved),
                     Some(Err(AcquireError::Login(error))) if error.is_transient() => {
                         until = error.worth_trying_until(began, deadline);
-                        fatal(&AcquireError::Login(error))
+                        fatal(core, &AcquireError::Login(error))
                     }
-                    Some(Err(error)) => return Err(fatal(&error)),
+                    Some(Err(error)) => return Err(fatal(core, &error)),
                 }
             }
             None => errors::no_server(Severity::Fatal),
@@ -551,36 +536,5 @@ async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wa
             return Err(refusal);
         }
         let _ = tokio::time::timeout(RETRY, cluster.changes().changed()).await;
-    }
-}
-
-/// A server's error in words of our own, without its position in a text that the client does not know.
-pub(in crate::client) fn report_of(body: &[u8], severity: Severity) -> Report {
-    let fields = ErrorFields::new(body);
-    let text = |code| fields.get(code).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let code = crate::client::checkout::acquire::known_code(fields.code());
-    Report { severity, ..Report::error(code, text(b'M').unwrap_or_default()) }
-        .with_detail(text(b'D'))
-        .with_hint(text(b'H'))
-        .with_place(fields.place().map(Arc::new))
-}
-
-/// A client waits in vain as long as nobody lets the monitor in.
-fn monitor_refused(why: String) -> Report {
-    let hint = "Set monitor_user, monitor_password and monitor_database of the cluster; SHOW UPSTREAMS tells more.";
-    errors::no_server(Severity::Fatal)
-        .with_detail(Some(format!("The monitor of pgsluice cannot log in to {why}")))
-        .with_hint(Some(hint.to_owned()))
-}
-
-pub(in crate::client) fn fatal(error: &AcquireError) -> Report {
-    match error {
-        AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
-        AcquireError::Login(LoginError::Barred) => {
-            Report { severity: Severity::Fatal, ..crate::client::maintenance::barred::barred() }
-        }
-        AcquireError::NoPlace => errors::too_many_server_connections(),
-        AcquireError::Timeout => errors::query_wait_timeout(),
-        AcquireError::Login(_) => errors::no_server(Severity::Fatal),
     }
 }

@@ -55,7 +55,7 @@ fn listeners(config: &Config, report: &Report<'_>) {
     }
     let open = listen.listen_addr.iter().any(|addr| !is_loopback(addr));
     match config.auth.auth_type {
-        AuthType::Trust if open => {
+        AuthType::Trust | AuthType::Any if open => {
             report.warn("auth_type", "\"trust\" lets in everybody who reaches the address it listens on")
         }
         AuthType::Plain if open && !config.client_tls.client_tls_sslmode.insists() => report.warn(
@@ -87,11 +87,18 @@ fn roles(config: &Config, report: &Report<'_>) {
     if auth.auth_type == AuthType::Cert && !config.client_tls.client_tls_sslmode.verifies() {
         report.error("auth_type", "\"cert\" needs client_tls_sslmode = \"verify-full\"");
     }
+    reserved_auth_dbname("auth_dbname", &auth.auth_dbname, report);
     for name in &auth.stats_users {
         if auth.admin_users.contains(name) {
             let why = format!("{} is in admin_users already, which allows more", quoted(name));
             report.warn("stats_users", why);
         }
+    }
+}
+
+fn reserved_auth_dbname(path: &str, name: &str, report: &Report<'_>) {
+    if RESERVED.contains(&name) {
+        report.error(path, format!("cannot use the reserved \"{name}\" database as an auth_dbname"));
     }
 }
 
@@ -346,6 +353,7 @@ fn databases(config: &Config, report: &Report<'_>) {
         if RESERVED.contains(&name.as_str()) {
             report.error(&path, "this name is the console's: give the database another one");
         }
+        reserved_auth_dbname(&join(&path, "auth_dbname"), database.auth_dbname.as_deref().unwrap_or_default(), report);
         cluster_of(config, &path, database, report);
         database_login(config, &path, database, report);
         database_sizes(&path, database, report);

@@ -21,7 +21,6 @@ const KEYS: &[(&str, &str)] = &[
     ("resolv_conf", DNS),
     ("sbuf_loopcnt", NOT_NEEDED),
     ("scram_iterations", NOT_NEEDED),
-    ("server_fast_close", "leave it out, RECONNECT closes server connections as they come back"),
     ("server_round_robin", NOT_NEEDED),
     ("service_name", NOT_NEEDED),
     ("so_reuseport", NOT_NEEDED),

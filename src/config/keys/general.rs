@@ -95,6 +95,11 @@ settings! {
         /// The number of this process among those of the table peers, which listen behind one address. It is part of the keys of cancel
         /// requests, so that one that comes to the wrong process is passed on. 0: there are none.
         peer_id: u32 = 0, { max: 16_383, restart: true };
+        /// Behave as PgBouncer where its users would notice. Errors of pgsluice's own have PgBouncer's words and its SQLSTATE
+        /// 08P01, SIGTERM waits for clients and SIGINT for servers, auth_type "trust" lets in only users that auth_file or
+        /// auth_query knows, query_timeout counts the wait for a server connection too, and the console is a database among
+        /// others in SHOW DATABASES, POOLS, STATS and TOTALS. What maintenance does stays as it is.
+        pgbouncer_compatible: bool = false;
     }
 }
 
@@ -170,11 +175,15 @@ settings! {
         /// In session mode, each client gets a server connection that is opened for it and closed when it leaves.
         /// No reset undoes everything: loaded libraries, what they remember, and the server's statistics stay.
         server_fresh: bool = false;
+        /// RECONNECT, and a RELOAD that changes a database, end clients in session mode that have no transaction open at once, and
+        /// do not wait until they leave.
+        server_fast_close: bool = false;
         /// Send server_reset_query in the other pool modes too, each time a server connection comes back. It is not needed,
         /// because pgsluice follows what a client changes in its session.
         server_reset_query_always: bool = false;
         /// What is sent to a server connection that was idle for longer than server_check_delay, before a client gets it. One that
         /// does not answer is closed. Empty: nothing is sent, and pgsluice only looks whether the server has closed its end.
+        /// "<empty>": an empty query, which costs a round trip and nothing else.
         server_check_query: String = String::new(), { example: "\"SELECT 1\"" };
     }
 }
@@ -205,8 +214,10 @@ settings! {
         server_login_retry: Duration = Duration::from_secs(15), { max: DAY };
         /// An idle server connection is closed after this.
         server_idle_timeout: Timeout = Timeout::secs(600);
-        /// A server connection is closed when it is free and older than this.
+        /// A server connection is closed when it is free and older than this. Less than a second: each is used once. 0: never.
         server_lifetime: Timeout = Timeout::secs(3600);
+        /// A pool without clients and server connections is forgotten after this. SHOW POOLS has no row for it then. 0: never.
+        pool_idle_timeout: Timeout = Timeout::OFF;
         /// How often pgsluice looks whether the functions of a database have changed, for clients in transaction mode: it follows
         /// those that alter the session. After DDL through pgsluice it looks at once. 0: functions are not looked at.
         catalog_check_interval: Timeout = Timeout::secs(30), { max: DAY };
@@ -312,6 +323,8 @@ settings! {
     pub struct Startup titled "Start-up packets of clients" {
         /// Add the client's address and port to its application_name.
         application_name_add_host: bool = false;
+        /// A NOTICE that each client gets when it has logged in. Empty: none.
+        login_notify_message: String = String::new(), { example: "\"You talk to pgsluice\"" };
         /// Start-up parameters that are accepted and dropped. Without this they would be refused.
         ignore_startup_parameters: Vec<String> = Vec::new();
     }

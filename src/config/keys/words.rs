@@ -99,8 +99,10 @@ words! {
 words! {
     /// How clients prove who they are.
     pub enum AuthType {
-        /// Not at all.
+        /// Not at all. With pgbouncer_compatible only users that auth_file or auth_query knows come in.
         Trust = "trust",
+        /// Not at all, and whoever it is comes in.
+        Any = "any",
         /// MD5 challenge, or SCRAM for users whose secret is a SCRAM verifier.
         Md5 = "md5",
         /// SCRAM-SHA-256 (RFC 7677).
@@ -112,7 +114,6 @@ words! {
         /// As auth_hba_file says.
         Hba = "hba",
     } refused {
-        "any": "is not available; use \"trust\" with a forced user in the database",
         "peer": "is a method for auth_type \"hba\": write \"local all all peer\" in auth_hba_file",
         "pam": "is a method for auth_type \"hba\": write \"host all all all pam\" in auth_hba_file",
         "ldap": "is a method for auth_type \"hba\": write \"host all all all ldap ldapserver=...\" in auth_hba_file",
@@ -122,7 +123,7 @@ words! {
 impl AuthType {
     /// Whether it cannot work without the secrets in auth_file.
     pub const fn needs_secrets(self) -> bool {
-        !matches!(self, Self::Trust | Self::Cert | Self::Hba)
+        !matches!(self, Self::Trust | Self::Any | Self::Cert | Self::Hba)
     }
 }
 

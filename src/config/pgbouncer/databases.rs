@@ -141,7 +141,10 @@ impl Translation<'_> {
             "pool_size" | "min_pool_size" | "reserve_pool_size" if number(value)? < 0 => None,
             "pool_size" => Some(number(value)?.max(1).to_string()),
             "min_pool_size" => Some(number(value)?.min(size()).to_string()),
-            _ => Some(literal(value, form, self.folder)?),
+            _ => match literal(value, form, self.folder)? {
+                zero if name == "server_lifetime" && zero == "0" => Some(super::general::USED_ONCE.to_owned()),
+                literal => Some(literal),
+            },
         })
     }
 

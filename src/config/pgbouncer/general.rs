@@ -74,7 +74,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("log_pooler_errors", Taken(Flag)),
     ("log_stats", Taken(Flag)),
     ("logfile", Taken(Path)),
-    ("login_notify_message", Left("MAINTENANCE ANNOUNCE tells clients what they should know")),
+    ("login_notify_message", Taken(Text)),
     ("max_client_conn", Taken(Count)),
     ("max_db_client_connections", Taken(Count)),
     ("max_db_connections", Taken(Count)),
@@ -86,7 +86,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("peer_id", Taken(Count)),
     ("pidfile", Taken(Path)),
     ("pkt_buf", Left(BUFFERS)),
-    ("pool_idle_timeout", Left("a pool without connections costs nothing")),
+    ("pool_idle_timeout", Taken(Seconds)),
     ("pool_mode", Taken(Word)),
     ("query_timeout", Taken(Seconds)),
     ("query_wait_notify", Taken(Seconds)),
@@ -102,7 +102,7 @@ const KEYS: &[(&str, Fate)] = &[
     ("server_check_delay", Taken(Seconds)),
     ("server_check_query", Own),
     ("server_connect_timeout", Taken(Seconds)),
-    ("server_fast_close", Left("RECONNECT closes a server connection as soon as it comes back")),
+    ("server_fast_close", Taken(Flag)),
     ("server_idle_timeout", Taken(Seconds)),
     ("server_lifetime", Taken(Seconds)),
     ("server_login_retry", Taken(Seconds)),
@@ -153,6 +153,9 @@ pub(in crate::config) fn is_known(name: &str) -> bool {
     KEYS.iter().any(|(known, _)| *known == name)
 }
 
+/// server_lifetime 0 of PgBouncer: a server connection is used once.
+pub(super) const USED_ONCE: &str = "\"1ms\"";
+
 /// What PgBouncer takes where nothing is written and pgsluice something else.
 const DEFAULTS: &[(&str, &str)] = &[
     ("auth_type", "\"md5\""),
@@ -161,8 +164,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("log_format", "\"pgbouncer\""),
     ("log_stats", "true"),
     ("max_client_conn", "100"),
+    ("pgbouncer_compatible", "true"),
     ("pool_mode", "\"session\""),
     ("query_wait_notify", "\"5s\""),
+    ("server_check_query", "\"<empty>\""),
 ];
 
 fn has(name: &str) -> bool {
@@ -256,6 +261,7 @@ impl Translation<'_> {
                 let most = count(all, "default_pool_size", 20).max(1);
                 (bounded(0, most).to_string(), "not more than default_pool_size")
             }
+            "server_lifetime" if literal == "0" => return USED_ONCE.to_owned(),
             "server_connect_timeout" if literal == "0" => ("\"1d\"".to_owned(), "there is always a limit"),
             "server_tls_protocols" | "client_tls_protocols" | "unix_socket_mode" => return literal,
             _ => return literal,
@@ -305,8 +311,7 @@ impl Translation<'_> {
                 self.out.same("unix_socket_dir", &text(&folder.display().to_string()), entry);
             }
             "server_check_query" => {
-                // An empty query asks no more than whether the server answers, and so does a look at the socket.
-                let query = if matches!(value, "<empty>" | ";") { "" } else { value };
+                let query = if value == ";" { "<empty>" } else { value };
                 self.out.same("server_check_query", &text(query), entry);
             }
             "verbose" => match number(value) {
@@ -325,17 +330,11 @@ impl Translation<'_> {
         let out: &mut Emitter = &mut self.out;
         match word.as_str() {
             "any" => {
-                out.comment("auth_type any of PgBouncer: everybody comes in, as the user of the database.");
-                out.same("auth_type", "\"trust\"", entry);
+                out.same("auth_type", "\"any\"", entry);
                 self.note(
                     entry,
-                    "taken as \"trust\": a database without a user of its own gets the client's".to_owned(),
+                    "taken as it is, but a database without a user of its own gets the client's".to_owned(),
                 );
-            }
-            "trust" if self.auth_file => {
-                out.same("auth_type", "\"trust\"", entry);
-                let note = "taken as it is, but users that auth_file does not have come in too";
-                self.note(entry, note.to_owned());
             }
             known if known.parse::<AuthType>().is_ok() => out.same("auth_type", &text(known), entry),
             "hba" | "cert" | "pam" | "ldap" | "peer" => {

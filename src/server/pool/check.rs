@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::protocol::TxStatus;
 use crate::server::connection::Server;
 
+/// What stands for an empty query.
+const EMPTY: &str = "<empty>";
+
 /// Whether a connection is asked for a sign of life before it is lent.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
@@ -26,7 +29,8 @@ impl Check {
         if !self.is_due(server) {
             return true;
         }
-        let answer = tokio::time::timeout(self.patience, server.run_quietly(&self.query)).await;
+        let query = if self.query == EMPTY { "" } else { &self.query };
+        let answer = tokio::time::timeout(self.patience, server.run_quietly(query)).await;
         matches!(answer, Ok(Ok(TxStatus::Idle)))
     }
 }

@@ -35,7 +35,8 @@ impl Pool {
         let more = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // The last of a name counts, and what stands in the packet itself counts for more than `options`.
         let more: Vec<_> = more.chain([("default_transaction_read_only", "on")]).chain(without).collect();
-        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error, false))?;
+        let began = Instant::now();
+        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error, false, began))?;
         Ok((fresh, place))
     }
 
@@ -54,9 +55,10 @@ impl Pool {
         let _opening = Opening::of(&self.opening);
         let generation = self.generation.load(SeqCst);
         let more: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error, false))?;
+        let began = Instant::now();
+        let fresh = self.settings.login.run(&more).await.inspect_err(|error| self.note_refusal(error, false, began))?;
         let reported = fresh.parameters.clone();
-        let id = self.ids.fetch_add(1, SeqCst);
+        let id = self.settings.socket_ids.fetch_add(1, SeqCst);
         let server = Server::new(fresh, place, id, core, generation, KindTag::Unguarded, self.seed.clone());
         Ok((server, reported))
     }
@@ -100,10 +102,10 @@ impl Pool {
         match self.permit_in_turn(0, came) {
             Ok(place) => Ok(place),
             Err(_) => match self.take_now::<Guarded>(core) {
-                Some(Grant::Conn(conn)) => Ok(conn.into_permit()),
+                Some(Grant::Conn(conn)) => Ok(conn.because("evicted").into_permit()),
                 Some(Grant::Place(place)) => Ok(place),
                 None => match self.wait::<Guarded>(core, came, deadline, deadline).await? {
-                    Grant::Conn(conn) => Ok(conn.into_permit()),
+                    Grant::Conn(conn) => Ok(conn.because("evicted").into_permit()),
                     Grant::Place(place) => Ok(place),
                 },
             },

@@ -10,6 +10,7 @@
 
 mod check;
 mod dedicated;
+mod guaranteed;
 mod log_ins;
 mod open;
 mod queue;
@@ -67,6 +68,10 @@ pub struct PoolSettings {
     pub keeps: bool,
     /// Shared by the pools of a database.
     pub bar: Arc<LoginBar>,
+    /// Numbers of connections, of clients and servers alike.
+    pub socket_ids: Arc<AtomicU64>,
+    /// A connection is closed when it comes back.
+    pub once: bool,
 }
 
 /// Why no connection could be had.
@@ -99,6 +104,8 @@ pub struct Pool {
     serving: Rounds,
     opening: AtomicUsize,
     own: Limit,
+    /// See [`guaranteed`].
+    least: AtomicUsize,
     outer: Vec<Arc<SharedLimit>>,
     /// Pools that wait under a limit that several share.
     in_line: Arc<InLine>,
@@ -173,6 +180,7 @@ impl Pool {
             serving: Rounds::default(),
             opening: AtomicUsize::new(0),
             own,
+            least: AtomicUsize::new(0),
             outer,
             in_line,
             standing: Standing::default(),
@@ -400,8 +408,8 @@ impl Pool {
         }
     }
 
-    /// Closes idle connections that `which` names; how many there were.
-    pub fn close_idle(&self, which: impl Fn(&AnyConn) -> bool) -> usize {
+    /// Closes idle connections that `which` names, for the reason `why`; how many there were.
+    pub fn close_idle(&self, why: &'static str, which: impl Fn(&AnyConn) -> bool) -> usize {
         let mut closing = Vec::new();
         for core in 0..self.shards.len() {
             let mut queue = self.queue(core);
@@ -411,14 +419,14 @@ impl Pool {
         }
         let count = closing.len();
         // Outside the locks: closing serves who waits.
-        closing.into_iter().for_each(AnyConn::close);
+        closing.into_iter().for_each(|conn| conn.because(why).close());
         count
     }
 
     /// RECONNECT: idle connections close now, those in use when they come back.
     pub fn reconnect(&self) {
         self.generation.fetch_add(1, SeqCst);
-        self.close_idle(|_| true);
+        self.close_idle("database configuration changed", |_| true);
     }
 
     /// Whether a connection of that generation is closed as soon as it comes back.
@@ -429,6 +437,7 @@ impl Pool {
     /// The pool is not used any more: as [`Self::reconnect`], and nothing is kept from now on.
     pub fn retire(&self) {
         self.closed.store(true, SeqCst);
+        self.guarantee(0);
         self.reconnect();
     }
 
@@ -578,7 +587,7 @@ impl Pool {
             Err(blocked) => {
                 // An idle connection of the other kind makes room within this pool's own limit.
                 let other = (0..cores).find_map(|step| self.queue((core + step) % cores).idle.pop());
-                other.map(|conn| Grant::Place(conn.into_permit())).ok_or(blocked)
+                other.map(|conn| Grant::Place(conn.because("evicted").into_permit())).ok_or(blocked)
             }
         }
     }

@@ -8,10 +8,10 @@ use std::time::{Instant, SystemTime};
 use tokio::time::timeout;
 
 use super::{AcquireError, LogIns, Permit, Pool};
-use crate::log::millis;
 use crate::server::backend_ledger::{Backend, micros};
 use crate::server::connection::Server;
 use crate::server::guard::{AnyConn, Conn, Kind, KindTag, Unguarded};
+use crate::server::lines;
 use crate::server::login::{Fresh, LoginError};
 use crate::server::state::advertised_backend::Home;
 use crate::sql::own_statements::servers;
@@ -41,10 +41,6 @@ fn fits(fresh: Fresh, tag: KindTag) -> Result<Fresh, LoginError> {
     Ok(fresh)
 }
 
-fn took_ms(began: SystemTime) -> u64 {
-    millis(began.elapsed().unwrap_or_default())
-}
-
 impl Pool {
     /// Opens one for an operator, who may have `reserved` places beyond every limit.
     ///
@@ -72,7 +68,8 @@ impl Pool {
         if self.own.used() >= least || self.is_barred() {
             return Ok(false);
         }
-        let Ok(permit) = self.permit_in_turn(0, Instant::now()) else { return Ok(false) };
+        let place = self.permit_in_turn(0, Instant::now()).ok().or_else(|| self.permit_of_others().ok());
+        let Some(permit) = place else { return Ok(false) };
         let conn = self.open(permit, tag, core).await?;
         self.give_back(conn);
         Ok(true)
@@ -126,25 +123,26 @@ impl Pool {
         self.refused_lately()?;
         let moves = self.settings.watch.moves();
         let (generation, turn) = (self.generation.load(SeqCst), self.settings.watch.turns());
-        let began = SystemTime::now();
+        let (began, asked) = (SystemTime::now(), Instant::now());
         let minor = self.minor();
         let guard = (tag == KindTag::Guarded).then_some(("default_transaction_read_only", "on"));
-        let asked = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let all: Vec<_> = asked.chain(more.iter().copied()).chain(guard).collect();
+        let wanted = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let all: Vec<_> = wanted.chain(more.iter().copied()).chain(guard).collect();
         let fresh = self.settings.login.run_as(minor, &all).await;
         let fresh = match fresh {
             Ok(fresh) => self.connected(fresh, tag).await,
             Err(error) => Err(error),
         };
-        let fresh =
-            fresh.and_then(|fresh| fits(fresh, tag)).inspect_err(|error| self.note_refusal(error, all.is_empty()))?;
+        let fresh = fresh
+            .and_then(|fresh| fits(fresh, tag))
+            .inspect_err(|error| self.note_refusal(error, all.is_empty(), asked))?;
         self.note_let_in();
         let reported = fresh.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
         let read_only = reported.filter(|_| tag == KindTag::Unguarded).map(|(_, value)| value == "on");
         if parameters.is_empty() && generation == self.generation.load(SeqCst) {
             self.remember_welcome(&fresh, read_only);
         }
-        let id = self.ids.fetch_add(1, SeqCst);
+        let id = self.settings.socket_ids.fetch_add(1, SeqCst);
         self.opened.fetch_add(1, SeqCst);
         let mut server = Server::new(fresh, permit, id, core, generation, tag, self.seed.clone());
         server.turn = turn;
@@ -156,11 +154,7 @@ impl Pool {
             server.facts.keep_from_clients();
         }
         self.homes().add(&server.facts);
-        tracing::debug!(
-            event = "server_connection_opened", upstream = %self.settings.login.address, database = %self.database,
-            user = %self.user, pid = server.key.0, guarded = tag == KindTag::Guarded, took_ms = took_ms(began),
-            "server connection opened"
-        );
+        lines::opened(self, &server, tag, began);
         Ok(AnyConn::opened(server, tag))
     }
 

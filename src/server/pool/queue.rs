@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 
 use super::{AcquireError, Blocked, Permit, Pool};
 use crate::server::guard::{AnyConn, Kind, KindTag};
+use crate::server::lines;
 
 /// How much later a waiter of the releasing core may have come and still be served before one of another core: a hand-over
 /// to another core costs a wake-up and two system calls.
@@ -65,7 +66,7 @@ impl Place {
         let grant = ready!(Pin::new(told).poll(cx));
         // Who serves has taken it out of the line already.
         self.told = None;
-        Poll::Ready(grant.map_err(|_| AcquireError::Timeout))
+        Poll::Ready(grant.map_err(|_| self.pool.why_sent_away()))
     }
 }
 
@@ -185,6 +186,7 @@ impl Pool {
                 Err(_) if self.is_barred() => {}
                 Err(_) => {
                     if let Ok(permit) = self.permit_in_turn(self.settings.reserve, came) {
+                        lines::reserve(self);
                         return Ok(Grant::Place(permit));
                     }
                 }
@@ -198,6 +200,20 @@ impl Pool {
     pub fn line_up<K: Kind>(self: &Arc<Self>, core: usize, now: Instant) -> Option<Place> {
         let waits = self.settings.reserve == 0 && (self.waiting.load(SeqCst) > 0 || self.is_exhausted());
         waits.then(|| self.queue_up(core, K::TAG, now))
+    }
+
+    /// Whether it has no connection, but for those that are being opened.
+    pub(super) fn is_without_connections(&self) -> bool {
+        self.own.used() <= self.opening.load(SeqCst)
+    }
+
+    /// Nobody who waits will be served: each learns why.
+    pub(super) fn send_waiters_away(&self) {
+        for core in 0..self.shards.len() {
+            let waiters = std::mem::take(&mut self.queue(core).waiters);
+            self.waiting.fetch_sub(waiters.len(), SeqCst);
+        }
+        self.leave_line(None);
     }
 
     fn queue_up(self: &Arc<Self>, core: usize, wants: KindTag, came: Instant) -> Place {

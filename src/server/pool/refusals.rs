@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Pool;
+use super::{AcquireError, Pool};
 use crate::auth::Credential;
+use crate::server::lines;
 use crate::server::login::LoginError;
 
 /// Between two lines of the log about one pool.
@@ -16,6 +17,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Refusals {
     told: Mutex<Option<Told>>,
     paused: Mutex<Option<Paused>>,
+    /// What those were told who waited when the server said no.
+    last: Mutex<Option<Answer>>,
 }
 
 /// The server has said no to this role or database, and not because it is busy. Once it has said so twice, it is not asked again
@@ -76,6 +79,11 @@ impl Refusals {
         }
     }
 
+    /// What those who wait are told.
+    fn answer(&self, error: &LoginError) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Answer::of(error);
+    }
+
     fn paused(&self, now: Instant, generation: u64) -> Option<LoginError> {
         let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
         if paused.as_ref().is_some_and(|paused| paused.until <= now || paused.generation != generation) {
@@ -112,6 +120,12 @@ impl Pool {
         self.refusals.paused(Instant::now(), self.generation.load(SeqCst)).map_or(Ok(()), Err)
     }
 
+    /// Why who waited was sent away.
+    pub(super) fn why_sent_away(&self) -> AcquireError {
+        let last = self.refusals.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map_or(AcquireError::Timeout, |answer| answer.error().into())
+    }
+
     /// What its role logs in with from now on. If it is something else, the server is asked again at once.
     pub fn take_credential(&self, credential: &Credential) {
         if self.login().credential.set(credential) {
@@ -127,11 +141,17 @@ impl Pool {
     /// A connection could not be opened. It is logged, and whoever watches the server looks if it may be the server's fault. A
     /// refusal is repeated to others only if nothing was asked for that others would not ask for: a client's own parameters may be
     /// what was refused.
-    pub(super) fn note_refusal(&self, error: &LoginError, asked_for_nothing: bool) {
+    pub(super) fn note_refusal(&self, error: &LoginError, asked_for_nothing: bool, began: Instant) {
+        if asked_for_nothing && self.is_without_connections() && Answer::of(error).is_some() {
+            // Nobody who waits here would be told anything else.
+            self.refusals.answer(error);
+            self.send_waiters_away();
+        }
         if asked_for_nothing {
             let until = Instant::now() + self.settings.login_retry;
             self.refusals.pause(error, until, self.generation.load(SeqCst));
         }
+        lines::failed(self, self.login(), error, began);
         if !error.is_refusal() {
             self.settings.watch.look_now();
         }

@@ -6,6 +6,9 @@
 //! in its line. A connection that becomes idle, in whichever pool, is closed for the first in line, and its place is
 //! handed over without being free for a moment; so is one that lies idle when somebody joins the line.
 //!
+//! A pool may be owed places: those of its `min_pool_size`, as long as it has fewer connections ([`guaranteed`](super::guaranteed)).
+//! Others leave them free, whoever has waited for how long, and never take the place of a connection that a pool has by that right.
+//!
 //! A pool joins a line first and then looks for idle connections once more; who gives a connection back puts it down first
 //! and then looks whether anybody is in line. Whoever comes second sees the other.
 
@@ -14,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::guaranteed::Owed;
 use super::rounds::Rounds;
 use super::{Permit, Pool};
 use crate::server::guard::AnyConn;
@@ -47,10 +51,18 @@ pub struct SharedLimit {
 }
 
 #[derive(Default)]
-struct Inner {
+pub(super) struct Inner {
     /// Pools that have connections under it, and how many.
     pools: HashMap<u64, (Weak<Pool>, usize)>,
     line: BTreeMap<Turn, Weak<Pool>>,
+    pub(super) owed: Owed,
+}
+
+impl Inner {
+    /// Places that others than this pool are owed.
+    pub(super) fn owed_to_others(&self, pool: u64) -> usize {
+        self.owed.to_others(pool, |id| self.pools.get(&id).map_or(0, |(_, connections)| *connections))
+    }
 }
 
 /// Why a pool may open no connection now.
@@ -88,6 +100,21 @@ impl SharedLimit {
         self.places.most()
     }
 
+    /// Takes a place for a pool, of which `beyond` may be had beyond the limit. Who is owed it has it before others.
+    fn take(&self, pool: &Pool, beyond: usize, is_owed: bool) -> bool {
+        if is_owed || beyond > 0 || self.places.most() == 0 {
+            return self.places.take(beyond);
+        }
+        let inner = self.inner();
+        self.places.take_leaving(inner.owed_to_others(pool.id))
+    }
+
+    /// Whether there is no place for that pool, beyond what it is owed.
+    pub(super) fn is_full_for(&self, pool: &Pool) -> bool {
+        let most = self.places.most();
+        most != 0 && self.places.used() + self.inner().owed_to_others(pool.id) >= most
+    }
+
     pub(super) fn has_place(&self) -> bool {
         !self.places.is_full()
     }
@@ -96,7 +123,7 @@ impl SharedLimit {
         &self.in_line
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,6 +179,7 @@ impl SharedLimit {
     }
 
     fn serve_round(&self) {
+        self.serve_owed();
         while let Some((turn, pool)) = self.first() {
             if !pool.leave_line(Some(turn)) {
                 // It was served meanwhile.
@@ -166,6 +194,24 @@ impl SharedLimit {
         }
     }
 
+    /// Whether another pool in line is owed a connection.
+    pub(super) fn has_owed_in_line(&self, pool: u64) -> bool {
+        if self.inner().owed.is_empty() {
+            return false;
+        }
+        let in_line: Vec<_> = self.inner().line.values().filter_map(Weak::upgrade).collect();
+        in_line.iter().any(|other| other.id != pool && other.is_owed_one())
+    }
+
+    /// Pools in line that are owed a connection do not wait for those ahead of them.
+    fn serve_owed(&self) {
+        if self.inner().owed.is_empty() {
+            return;
+        }
+        let in_line: Vec<_> = self.inner().line.values().filter_map(Weak::upgrade).collect();
+        in_line.iter().filter(|pool| pool.is_owed_one()).for_each(|pool| pool.serve());
+    }
+
     /// The pools that have connections here.
     fn pools(&self) -> Vec<Arc<Pool>> {
         self.inner().pools.values().filter_map(|(pool, _)| pool.upgrade()).collect()
@@ -175,9 +221,7 @@ impl SharedLimit {
 impl Permit {
     /// A place in the pool for those of other pools: what they share is handed over, and free at no time between.
     fn handed_over(mut from: Vec<Self>, to: &Arc<Pool>) -> Option<Self> {
-        if !to.own.take(0) {
-            return None;
-        }
+        let owed = to.own.take_counted(0)? <= to.least();
         let mut taken = Vec::with_capacity(to.outer.len());
         for limit in &to.outer {
             let has = from.iter_mut().find_map(|permit| {
@@ -187,7 +231,7 @@ impl Permit {
             });
             if let Some((permit, at)) = has {
                 permit.handed |= 1 << at;
-            } else if !limit.places.take(0) {
+            } else if !limit.take(to, 0, owed) {
                 taken.iter().for_each(|limit: &&Arc<SharedLimit>| limit.places.give());
                 // What was handed over stays with who had it, and goes back with it.
                 from.iter_mut().for_each(|permit| permit.handed = 0);
@@ -221,11 +265,10 @@ impl Pool {
     /// A place, of which `extra` may be had beyond the pool's own limit and `beyond` beyond those it shares.
     pub(super) fn permit(&self, extra: usize, beyond: usize) -> Result<Permit, Blocked> {
         let pool = self.me.upgrade().ok_or(Blocked::Own)?;
-        if !self.own.take(extra) {
-            return Err(Blocked::Own);
-        }
+        let taken = self.own.take_counted(extra).ok_or(Blocked::Own)?;
+        let owed = taken <= self.least();
         for (at, limit) in self.outer.iter().enumerate() {
-            if !limit.places.take(beyond) {
+            if !limit.take(self, beyond, owed) {
                 self.outer.iter().take(at).for_each(|limit| limit.places.give());
                 self.own.give();
                 return Err(Blocked::Full(limit.clone()));
@@ -239,6 +282,7 @@ impl Pool {
     /// is passed over.
     pub(super) fn permit_in_turn(&self, extra: usize, came: Instant) -> Result<Permit, Blocked> {
         if !self.in_line.is_empty()
+            && !self.is_owed_one()
             && let Some(limit) = self.outer.iter().find(|limit| limit.is_behind(self, came))
         {
             return Err(Blocked::Behind(limit.clone()));
@@ -251,7 +295,7 @@ impl Pool {
     pub(super) fn permit_of_others(&self) -> Result<Permit, Option<Arc<SharedLimit>>> {
         let me = self.me.upgrade().ok_or(None)?;
         let mut givers: Vec<Arc<Self>> = Vec::new();
-        for limit in self.outer.iter().filter(|limit| limit.places.is_full()) {
+        for limit in self.outer.iter().filter(|limit| limit.is_full_for(self)) {
             let counts_there = |pool: &Arc<Self>| pool.outer.iter().any(|theirs| Arc::ptr_eq(theirs, limit));
             if !givers.iter().any(counts_there) {
                 givers.push(self.idle_under(limit).ok_or_else(|| Some(limit.clone()))?);
@@ -269,12 +313,14 @@ impl Pool {
         if found.is_empty() {
             return Err(None);
         }
-        Permit::handed_over(found.into_iter().map(AnyConn::into_permit).collect(), &me).ok_or(None)
+        Permit::handed_over(found.into_iter().map(|conn| conn.because("evicted").into_permit()).collect(), &me)
+            .ok_or(None)
     }
 
     /// The pool under that limit that has the connection that has been idle for longest.
     fn idle_under(&self, limit: &SharedLimit) -> Option<Arc<Self>> {
-        let others = limit.pools().into_iter().filter(|pool| pool.id != self.id && !pool.is_barred());
+        let others =
+            limit.pools().into_iter().filter(|pool| pool.id != self.id && pool.may_give() && !pool.is_barred());
         Some(others.filter_map(|pool| Some((pool.idle_longest()?, pool))).min_by_key(|(since, _)| *since)?.1)
     }
 
@@ -309,8 +355,11 @@ impl Pool {
     /// Whether a waiter of another pool has a better right to the place of a connection of this pool than those who wait
     /// for the connection.
     pub(super) fn owes_its_place(&self) -> bool {
-        if self.in_line.is_empty() || self.is_barred() {
+        if self.in_line.is_empty() || self.is_barred() || !self.may_give() {
             return false;
+        }
+        if self.owes_one() {
+            return true;
         }
         let Some(own) = self.oldest_waiter() else { return false };
         let firsts = self.outer.iter().filter_map(|limit| limit.first());
@@ -324,7 +373,7 @@ impl Pool {
 
     /// Whether it is in the line of a limit that is full.
     pub(super) fn is_held_back(&self) -> bool {
-        self.standing().as_ref().is_some_and(|(line, _)| line.places.is_full())
+        self.standing().as_ref().is_some_and(|(line, _)| line.is_full_for(self))
     }
 
     /// Whether it is in the line of that limit.

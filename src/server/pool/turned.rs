@@ -13,7 +13,8 @@ impl Pool {
     #[inline]
     pub(super) fn keeps(&self, conn: &mut AnyConn) -> bool {
         let fallen = conn.tag() == KindTag::Guarded && conn.server().default_read_only == Some(false);
-        !fallen && self.is_current(conn.server()) && !self.closed.load(SeqCst)
+        let used_up = self.settings.once && conn.server().used;
+        !fallen && !used_up && self.is_current(conn.server()) && !self.closed.load(SeqCst)
     }
 
     /// Whether neither RECONNECT nor a turn of the server has come since a connection was opened.
@@ -51,6 +52,6 @@ impl Pool {
     /// Closes idle connections that are not lent any more since the server has turned.
     pub fn close_turned(&self) -> usize {
         let turns = self.settings.watch.turns();
-        self.close_idle(|conn| conn.peek().turn != turns)
+        self.close_idle("the server has turned", |conn| conn.peek().turn != turns)
     }
 }

@@ -61,6 +61,8 @@ pub enum Failure {
     Unreachable(String),
     /// The database does not exist on the server.
     NoSuchDatabase(String),
+    /// The database that auth_dbname names lets nobody in: DISABLE.
+    Disabled(String),
     /// The server does not let the role in that asks, the query fails, or its answer is none.
     Failed(String),
 }
@@ -205,7 +207,10 @@ impl Desk {
     }
 
     fn log(&self, failure: &Failure) {
-        let (Failure::Unreachable(error) | Failure::NoSuchDatabase(error) | Failure::Failed(error)) = failure;
+        let (Failure::Unreachable(error)
+        | Failure::NoSuchDatabase(error)
+        | Failure::Failed(error)
+        | Failure::Disabled(error)) = failure;
         if let Some(times) = self.failures.note(Instant::now()) {
             let (database, auth_user) = self.place.words();
             tracing::warn!(

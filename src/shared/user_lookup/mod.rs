@@ -84,6 +84,19 @@ impl Hub {
     /// # Errors
     /// No server could be asked and there is no answer of before, or `auth_query` failed.
     pub async fn look_up_secret(&self, database: &str, user: &str, fresh: bool) -> Option<Result<Found, Failure>> {
+        let setup = self.setup.load();
+        if setup.config.asks_servers()
+            && let Some(name) = setup.config.auth_dbname(database)
+        {
+            if setup.config.database(name).is_none() {
+                let why = format!("authentication database \"{name}\" is not configured");
+                return Some(Err(Failure::Failed(why)));
+            }
+            if self.databases.known(name).is_some_and(|database| database.is_disabled()) {
+                return Some(Err(Failure::Disabled(format!("authentication database \"{name}\" is disabled"))));
+            }
+        }
+        drop(setup);
         let place = Place::of_auth_query(self, database)?;
         Some(self.lookups.ask(place, Question::Secret(user.into()), fresh).await)
     }

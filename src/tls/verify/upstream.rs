@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::first_version;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -19,7 +20,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// Whose certificates are good.
 #[derive(Debug)]
-pub(crate) enum Trust {
+pub(in crate::tls) enum Trust {
     /// Anybody's: encryption against listeners only.
     Anybody,
     /// Those of certain CAs.
@@ -33,20 +34,39 @@ pub(crate) enum Trust {
 
 /// Whether the certificate must be for the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Names {
+pub(in crate::tls) enum Names {
     Checked,
     Ignored,
 }
 
 #[derive(Debug)]
-pub(crate) struct UpstreamVerifier {
+pub(in crate::tls) struct UpstreamVerifier {
     trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl UpstreamVerifier {
-    pub(crate) fn new(trust: Trust, provider: &Arc<CryptoProvider>) -> Self {
+    pub(in crate::tls) fn new(trust: Trust, provider: &Arc<CryptoProvider>) -> Self {
         Self { trust, algorithms: provider.signature_verification_algorithms }
+    }
+
+    /// One without extensions: the name is the common name.
+    fn verify_first_version(
+        &self,
+        certificate: &CertificateDer<'_>,
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Trust::Roots { pinned, names, .. } = &self.trust else { return Ok(ServerCertVerified::assertion()) };
+        if pinned.iter().any(|trusted| trusted == certificate) {
+            check_validity(certificate, now)?;
+        } else {
+            first_version::check(certificate, pinned, now, self.algorithms.all)?;
+        }
+        if *names == Names::Checked && !common_name_matches(certificate, server_name) {
+            return Err(CertificateError::NotValidForName.into());
+        }
+        Ok(ServerCertVerified::assertion())
     }
 }
 
@@ -62,6 +82,9 @@ impl ServerCertVerifier for UpstreamVerifier {
         let Trust::Roots { roots, pinned, names } = &self.trust else {
             return Ok(ServerCertVerified::assertion());
         };
+        if first_version::read(end_entity).is_some() {
+            return self.verify_first_version(end_entity, server_name, now);
+        }
         let certificate = ParsedCertificate::try_from(end_entity)?;
         if pinned.iter().any(|trusted| trusted == end_entity) {
             check_validity(end_entity, now)?;
@@ -85,7 +108,10 @@ impl ServerCertVerifier for UpstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        match first_version::read(cert) {
+            Some(first) => first_version::check_signature_12(message, &first, dss, &self.algorithms),
+            None => verify_tls12_signature(message, cert, dss, &self.algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -94,7 +120,10 @@ impl ServerCertVerifier for UpstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        match first_version::read(cert) {
+            Some(first) => first_version::check_signature_13(message, &first, dss, &self.algorithms),
+            None => verify_tls13_signature(message, cert, dss, &self.algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -106,7 +135,7 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>>
     X509Certificate::from_der(certificate).ok().map(|(_, parsed)| parsed)
 }
 
-fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+pub(super) fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let bad = Error::InvalidCertificate(CertificateError::BadEncoding);
     let parsed = parse(certificate).ok_or(bad)?;
     let seconds = |time: ASN1Time| {

@@ -1,5 +1,7 @@
 //! Databases as clients name them: the gate, the cluster and the pools of each.
 
+mod setup;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,6 +11,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
+use self::setup::first_settings;
+pub use self::setup::{DatabaseSetup, Opening, limit_of};
 use super::maintenance::catalog_changes::ChangeUnderWay;
 use super::maintenance::catalog_state::{Catalog, Knowledge, Waiting};
 use super::maintenance::same_server::SameServers;
@@ -21,45 +25,7 @@ use crate::protocol::error_fields::Place;
 use crate::server::pool::{Check, InLine, LoginBar, PoolSettings, SharedLimit, Welcome};
 use crate::server::{Pool, login::Login};
 use crate::tls::ServerTls;
-use crate::topology::{Cluster, LastWrite};
-
-/// What a reload may change of a database.
-pub struct DatabaseSetup {
-    /// Its settings.
-    pub settings: config::Database,
-    /// Where it lives.
-    pub cluster: Arc<Cluster>,
-    /// TLS towards the cluster's servers.
-    pub tls: Arc<ServerTls>,
-    /// The gate of what lives there.
-    pub gate: Arc<Gate>,
-    /// How its pools open and check connections.
-    pub opening: Opening,
-    /// The last write that all its readers have to see.
-    pub last_write: Arc<LastWrite>,
-}
-
-/// What the configuration says at its top about opening and checking server connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
-    timeout: Duration,
-    login_retry: Duration,
-    reserve_after: Option<Duration>,
-    check_query: String,
-    check_after: Duration,
-}
-
-impl Opening {
-    fn of(config: &config::Config) -> Self {
-        Self {
-            timeout: config.timeouts.server_connect_timeout,
-            login_retry: config.timeouts.server_login_retry,
-            reserve_after: config.pooling.reserve_pool_timeout.get(),
-            check_query: config.pooling.server_check_query.clone(),
-            check_after: config.timeouts.server_check_delay,
-        }
-    }
-}
+use crate::topology::Cluster;
 
 /// Clusters by name, with TLS towards their servers.
 pub type Clusters = BTreeMap<String, (Arc<Cluster>, Arc<ServerTls>)>;
@@ -74,6 +40,9 @@ type Parameters = Vec<(String, String)>;
 pub type Resolved = Vec<(Box<str>, Box<str>)>;
 
 type ResolvedOfUser = HashMap<Parameters, Arc<Resolved>>;
+
+/// A connection that may live for less is used once.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
 
 /// Start-up packets with settings of their own that are remembered.
 const MOST_RESOLVED: usize = 1000;
@@ -192,11 +161,15 @@ impl Database {
     pub fn pool(&self, user: &Arc<str>, upstream: usize, credential: &Credential) -> Option<Arc<Pool>> {
         let hub = self.hub.upgrade()?;
         let setup = self.setup();
+        let user = &setup.pool_user(user);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&(user.clone(), upstream)) {
             return Some(pool.clone());
         }
         let pool = self.make_pool(&hub, &setup, user, upstream, credential)?;
+        if setup.cluster.primary() == Some(upstream) {
+            pool.guarantee(setup.settings.min_pool_size as usize);
+        }
         pools.insert((user.clone(), upstream), pool.clone());
         Some(pool)
     }
@@ -254,6 +227,8 @@ impl Database {
             ledger: hub.ledger.clone(),
             keeps: setup.settings.on_loss == config::OnLoss::Keep,
             bar: self.log_ins.clone(),
+            socket_ids: hub.client_ids.clone(),
+            once: setup.settings.server_lifetime.get().is_some_and(|lifetime| lifetime < SHORTEST_LIFETIME),
         };
         let user_limit = hub.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));
         let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
@@ -276,6 +251,12 @@ impl Database {
         own.for_each(|(_, pool)| see(pool));
     }
 
+    /// Forgets pools that nobody has, of a database without clients; `which` names them.
+    pub fn forget_pools(&self, which: impl Fn(&Arc<Pool>) -> bool) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, pool| self.clients() > 0 || Arc::strong_count(pool) > 1 || !which(pool));
+    }
+
     /// Its pools now.
     pub fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -283,7 +264,9 @@ impl Database {
 
     /// What a server told that user at its last log-in, the primary before others. A stale one serves while there is no other.
     pub fn welcome(&self, user: &Arc<str>) -> Option<Arc<Welcome>> {
-        let primary = self.peek_setup().cluster.primary();
+        let setup = self.peek_setup();
+        let user = &setup.pool_user(user);
+        let primary = setup.cluster.primary();
         let waits = primary.is_none() || self.is_paused();
         let welcome = |pool: &Arc<Pool>| if waits { pool.welcome() } else { pool.fresh_welcome() };
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -325,22 +308,9 @@ impl Database {
         self.pools()
             .iter()
             .filter(|pool| !pool.is_barred())
-            .map(|pool| pool.close_idle(|conn| conn.tag() == crate::server::KindTag::Unguarded))
+            .map(|pool| pool.close_idle("the gate closes", |conn| conn.tag() == crate::server::KindTag::Unguarded))
             .sum()
     }
-}
-
-/// What a database's server connections ask for in their start-up packets.
-fn first_settings(settings: &config::Database) -> Vec<(String, String)> {
-    let (encoding, datestyle, timezone) = (&settings.client_encoding, &settings.datestyle, &settings.timezone);
-    let all = [("client_encoding", encoding), ("datestyle", datestyle), ("timezone", timezone)];
-    let given = all.into_iter().filter(|(_, value)| !value.is_empty());
-    given.map(|(name, value)| (name.to_owned(), value.clone())).collect()
-}
-
-/// 0 stands for no limit.
-pub fn limit_of(limit: config::Limit) -> usize {
-    limit.get().map_or(0, |most| most as usize)
 }
 
 /// What a name stands for by its settings.
@@ -409,6 +379,9 @@ impl Databases {
             return None;
         }
         let database = self.make(&hub, name, settings)?;
+        if !setup.config.databases.contains_key(name) {
+            tracing::info!(event = "auto_database", database = %database.name, "a database of \"*\" is used for the first time");
+        }
         let mut next = HashMap::clone(&known);
         next.insert(database.name.clone(), database.clone());
         self.known.store(Arc::new(next));

@@ -1,0 +1,92 @@
+//! Queues: jobs wait while the gate is closed, none fails, and all are done afterwards.
+
+use std::io::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use pgsluice_fixtures::{drivers, wait};
+
+use crate::had;
+use crate::stand::{LONG, Running, Stand};
+
+/// For how long nothing may be done.
+const WHILE: Duration = Duration::from_secs(3);
+
+/// `sent` gives a job of that name to the queue, by its name.
+fn paused(stand: &Stand, mut sent: impl FnMut(&str)) {
+    sent("one");
+    stand.wait_for_items("one");
+    stand.console("MAINTENANCE ON app");
+    sent("two");
+    std::thread::sleep(WHILE);
+    assert_eq!(stand.items(), "one");
+    stand.console("MAINTENANCE OFF app");
+    stand.wait_for_items("one two");
+    sent("three");
+    stand.wait_for_items("one three two");
+}
+
+#[test]
+fn celery_puts_tasks_back() {
+    let Some(python) = had("Celery", drivers::python_with_frameworks()) else { return };
+    let stand = Stand::start();
+    stand.printed("celery_app.py");
+    let broker = stand.proxy.dir().join("broker");
+    std::fs::create_dir_all(&broker).unwrap();
+    let options = serde_json::json!({ "data_folder_in": broker, "data_folder_out": broker, "control_folder": broker });
+    let command = || {
+        let mut command = stand.command(&python);
+        command.envs([("BROKER", "filesystem://"), ("BROKER_OPTIONS", &options.to_string()), ("PAUSE", "1")]);
+        command
+    };
+    let mut worker = command();
+    worker.args([
+        "-m",
+        "celery",
+        "-A",
+        "celery_app",
+        "worker",
+        "--pool",
+        "solo",
+        "--without-mingle",
+        "--without-gossip",
+    ]);
+    let _worker = Running::start(worker.args(["--loglevel", "warning"]));
+    paused(&stand, |name| {
+        let script = format!("import celery_app; celery_app.save.delay({name:?})");
+        assert!(command().args(["-c", &script]).status().unwrap().success());
+    });
+}
+
+#[test]
+fn pg_boss_asks_again() {
+    let Some(folder) = had("pg-boss", drivers::node_with_frameworks()) else { return };
+    let stand = Stand::start();
+    let mut boss = node(&stand, &folder, "pgboss_app.js");
+    let mut boss = Running::start(&mut boss);
+    let mut send = boss.stdin.take().unwrap();
+    paused(&stand, |name| writeln!(send, "{name}").unwrap());
+}
+
+#[test]
+fn graphile_worker_is_stopped_and_started() {
+    let Some(folder) = had("graphile-worker", drivers::node_with_frameworks()) else { return };
+    let stand = Stand::start();
+    let mut command = node(&stand, &folder, "graphile_app.js");
+    let _worker = Running::start(&mut command);
+    let there = "SELECT to_regprocedure('graphile_worker.add_job(text, json, text, timestamptz, int, text, int, text[], text)') IS NOT NULL";
+    wait::until(LONG, "graphile-worker's schema", || {
+        (stand.cluster.primary().psql_in("app", there).unwrap() == "t").then_some(())
+    });
+    // Jobs come from elsewhere, and straight from the server: the worker's pause is what is looked at.
+    paused(&stand, |name| {
+        let sql = format!("SELECT graphile_worker.add_job('save', json_build_object('name', '{name}'))");
+        stand.cluster.primary().psql_in("app", &sql).unwrap();
+    });
+}
+
+fn node(stand: &Stand, folder: &std::path::Path, name: &str) -> Command {
+    let mut command = stand.command("node");
+    command.env("NODE_PATH", folder.join("node_modules")).arg(stand.printed(name));
+    command
+}
