@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo demo-fleet demo-upgrade conformance-migrate test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-replicas conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt conformance-switchover
+.PHONY: help ci demo demo-fleet demo-upgrade conformance-migrate test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-replicas conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt conformance-switchover conformance-upgrade
 
 help:
 	@echo 'make demo-upgrade  15 to 18 and back under load, and the pause that it took'
@@ -32,6 +32,7 @@ help:
 	@echo '  make conformance-drivers  the suites of psycopg2, asyncpg, Django and SQLAlchemy, alone and beside busy clients'
 	@echo '  make conformance-api      requests that schemathesis makes up from the OpenAPI document'
 	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
+	@echo '  make conformance-upgrade  20 upgrades under 2,000 clients, and 100 kills of either process, by the release binary'
 	@echo '  make conformance-pgbouncer PGBOUNCER=path  PgBouncer'"'"'s own test suite, from a checkout of its repository'
 	@echo 'make packages  .deb and .rpm of the release binary, in target/packages'
 	@echo 'make package-test  installs the .deb in a fresh chroot and runs a maintenance there (as root, with debootstrap)'
@@ -194,6 +195,11 @@ conformance-drivers: postgres
 conformance-pgbouncer: postgres build
 	@[ -n "$(PGBOUNCER)" ] || { echo 'PGBOUNCER=path of a checkout of github.com/pgbouncer/pgbouncer'; exit 1; }
 	PGSLUICE_BINARY="$(target)/release/pgsluice" tests/pgbouncer "$(PGBOUNCER)" $(ARGS)
+
+# Figures go to docs/CONFORMANCE.md.
+conformance-upgrade: postgres build
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_UPGRADE_CLIENTS=2000 PGSLUICE_UPGRADES=20 PGSLUICE_UPGRADE_KILLS=100 \
+		$(CARGO) test --locked --test upgrade -- --nocapture --test-threads=1
 
 # With dpkg-deb, and cargo-generate-rpm where it is installed.
 packages: build

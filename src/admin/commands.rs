@@ -51,7 +51,10 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
     match command {
         Command::Show(command) => show::run(caller, command).await,
         Command::Gate(command) => maintenance::run(caller, command).await.map(Some),
-        Command::Move(command) => moving::run(caller, command).await.map(Some),
+        Command::Move(command) => {
+            maintenance::await_former(caller).await;
+            moving::run(caller, command).await.map(Some)
+        }
         Command::Check(target) => check::run(caller, target).await.map(Some),
         Command::Announce(target, text) => announce::run(caller, target, text).await.map(Some),
         Command::Rehearse(target, lasts) => rehearse::run(caller, target, *lasts).map(Some),

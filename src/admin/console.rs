@@ -175,6 +175,7 @@ fn enter(core: &Rc<Core>, guest: &Guest) -> Result<Rc<Client>, Report> {
         database_name: guest.database.as_str().into(),
         operator: false,
         tls: guest.stream.tls_words(),
+        since: std::time::SystemTime::now(),
         application_name: guest.start.get("application_name").unwrap_or_default().chars().take(63).collect(),
     }))
 }

@@ -12,7 +12,7 @@ use super::language::command;
 use super::language::command::Shutdown;
 use crate::events::{Event, Kind, publish};
 use crate::moving::Retired;
-use crate::protocol::Report;
+use crate::protocol::{Report, Severity};
 use crate::proxy::pause::close_all;
 use crate::proxy::turns::{Turns, choose_again};
 use crate::shared;
@@ -66,6 +66,7 @@ pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(
         Control::Reload => reload(caller).await,
         Control::Set(key, value) => set(caller, key, value).await,
         Control::Suspend => suspend(caller).await,
+        Control::Upgrade => upgrade(caller).await,
         Control::Shutdown(how) => shutdown(caller, *how),
     }
 }
@@ -263,6 +264,19 @@ async fn set(caller: &Caller, key: &str, value: &str) -> Result<(), Report> {
             let text = format!("SET failed: {first}");
             Err(Report::error("22023", text).with_detail(more.map(str::to_owned)))
         }
+    }
+}
+
+/// Has another process take over; the answer comes once the clients that are idle have gone there.
+async fn upgrade(caller: &Caller) -> Result<(), Report> {
+    let (tell, told) = oneshot::channel();
+    caller.hub.control.try_send(shared::Control::Upgrade { program: None, tell }).map_err(stopping)?;
+    match told.await.map_err(stopping)? {
+        Ok(text) => {
+            caller.tell(Report { severity: Severity::Notice, ..Report::warning("00000", text) }).await;
+            Ok(())
+        }
+        Err(why) => Err(Report::error("55000", "no other process has taken over").with_detail(Some(why))),
     }
 }
 

@@ -33,8 +33,18 @@ pub(super) const STATUS: &[Column] = columns![
     who Text, address Text, maintenance Bool, held Int8, discarded Int8, allowed Int8, cause Text, reason Text,
 ];
 
+/// While another process serves clients too, before or after this one, no command begins: it would be for this one's alone.
+pub(super) async fn await_former(caller: &Caller) {
+    if !caller.hub.is_alone() {
+        let text = "an upgrade is under way: the command begins once one process alone serves clients";
+        caller.tell(Report::notice(text)).await;
+        caller.hub.until_alone().await;
+    }
+}
+
 /// Runs a command of the gate to its end.
 pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table, Report> {
+    await_former(caller).await;
     let gates = caller.hub.gates.clone();
     let in_fleet = caller.hub.fleet.get().is_some();
     let for_gate = GateCommand { options: without_local(in_fleet, &command.options), ..command.clone() };

@@ -31,6 +31,11 @@ impl Md5Hash {
         digits.iter().all(|digit| HEX.contains(digit)).then_some(Self(digits))
     }
 
+    /// Its digits.
+    pub(crate) fn digits(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The answer to a challenge, without the NUL that ends it on the wire.
     #[must_use]
     pub fn response(&self, salt: [u8; 4]) -> [u8; 35] {

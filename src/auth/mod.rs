@@ -11,6 +11,7 @@
 //! - [`server`]: trust, password, md5, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS towards clients;
 //! - [`client`]: the same towards upstreams, by password or by the SCRAM keys a client's own log-in has uncovered;
 //! - [`hba`]: which method holds for whom, and maps of names;
+//! - [`handed`]: a credential on its way to the process that takes over;
 //! - [`scram`], [`md5`]: the arithmetic; [`decoy`]: what a user who does not exist looks like.
 //!
 //! SCRAM is written here once for both sides over the RustCrypto primitives rather than taken from a library. pgwire's
@@ -20,6 +21,7 @@
 pub mod client;
 pub mod decoy;
 pub mod error;
+pub mod handed;
 pub mod hba;
 pub mod md5;
 pub mod scram;

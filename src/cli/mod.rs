@@ -15,6 +15,7 @@ pub mod run;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use crate::cli::heartbeat::HeartbeatCommand;
 pub use crate::cli::init::Init;
@@ -55,6 +56,8 @@ pub enum Command {
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
         file: PathBuf,
     },
+    /// Have a new process take over from the one that runs, with its clients: nobody is disconnected.
+    Upgrade(upgrade::Upgrade),
     /// Print a pgbouncer.ini as a configuration of pgsluice, with comments for what changes.
     ImportPgbouncer {
         /// The file.

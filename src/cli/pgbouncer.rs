@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::exit::{Failure, complain};
-use super::run::{refuse, serve_with};
+use super::run::{former, refuse, serve_with};
 use crate::config::{Config, LogLevel, Overrides};
 
 /// The name that makes it PgBouncer whatever its arguments are.
@@ -89,7 +89,7 @@ fn start(line: &Line, args: Vec<OsString>) -> ExitCode {
     if let Some(user) = &line.user {
         config.process.user.clone_from(user);
     }
-    serve_with(config, overrides)
+    serve_with(config, overrides, former())
 }
 
 /// Starts the same without `-d`, in a process group of its own, and returns once that is ready or has given up.

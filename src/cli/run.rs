@@ -7,6 +7,8 @@ use super::exit::{Failure, complain, print};
 use super::{Cli, Command, MaintenanceCommand, Run, Source};
 use crate::config::{Config, ConfigErrors, Overrides, SHORTEST_TOKEN, StateFile, TokenHash};
 use crate::proxy::lifecycle;
+use crate::proxy::takeover::program::inherited_link;
+use crate::proxy::takeover::take::Arriving;
 use clap::Parser;
 
 /// Runs what the command line says. A configuration that is wrong and a proxy that does not start exit with 1.
@@ -25,6 +27,7 @@ pub fn main() -> ExitCode {
         Command::Maintenance(MaintenanceCommand::Watch(watch)) => {
             ended(super::screen::watch(&watch.console, watch.database.as_deref()))
         }
+        Command::Upgrade(upgrade) => ended(super::upgrade::run(&upgrade)),
         Command::HashToken => hash_token(),
         Command::Maintenance(command) => super::remote::main(&command),
         Command::Offline(offline) => super::remote::offline(&offline),
@@ -123,20 +126,36 @@ fn import(file: &std::path::Path) -> ExitCode {
 }
 
 fn serve(run: &Run) -> ExitCode {
+    let arriving = former();
     let config = match load(run) {
         Ok(config) => config,
-        Err(errors) => return refuse(&errors),
+        Err(errors) => {
+            if let Some(former) = &arriving {
+                former.fail(&errors.to_string());
+            }
+            return refuse(&errors);
+        }
     };
-    serve_with(config, run.overrides())
+    serve_with(config, run.overrides(), arriving)
+}
+
+/// The process that this one is to take over from, if there is one.
+pub(super) fn former() -> Option<Arriving> {
+    inherited_link().and_then(|link| Arriving::by(link).ok())
 }
 
 /// Runs the proxy by that configuration, until it is told to stop.
-pub(super) fn serve_with(config: Config, overrides: Overrides) -> ExitCode {
+pub(super) fn serve_with(config: Config, overrides: Overrides, mut arriving: Option<Arriving>) -> ExitCode {
     let begun =
         crate::proxy::system::process::become_user(&config.process).and_then(|()| crate::log::start(&config.log));
     let level = match begun {
         Ok(level) => level,
-        Err(error) => return Failure::Other(error.to_string()).report(),
+        Err(error) => {
+            if let Some(former) = &arriving {
+                former.fail(&error.to_string());
+            }
+            return Failure::Other(error.to_string()).report();
+        }
     };
     crate::proxy::system::allocator::map_buffers(&config);
     for warning in &config.warnings {
@@ -151,9 +170,12 @@ pub(super) fn serve_with(config: Config, overrides: Overrides) -> ExitCode {
     let console: crate::proxy::worker::Console =
         Arc::new(|core, guest| Box::pin(crate::admin::console::serve(core, guest)));
     let surfaces = lifecycle::Surfaces { console, http: crate::http::serve, log_level: level };
-    match runtime.block_on(lifecycle::run(config, overrides, surfaces)) {
+    match runtime.block_on(lifecycle::run(config, overrides, surfaces, &mut arriving)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(former) = &arriving {
+                former.fail(&error.to_string());
+            }
             tracing::error!(event = "not_started", "{error}");
             ExitCode::FAILURE
         }

@@ -15,6 +15,7 @@ pub(in crate::client) fn log_end(core: &Core, me: &Client, end: &End) {
         let why = match end {
             End::Goodbye => "client close request".to_owned(),
             End::ClientGone => "client unexpected eof".to_owned(),
+            End::HandedOver => "handed over to another process".to_owned(),
             End::ServerSaidFatal => "server closed the connection".to_owned(),
             End::Report(report) => core.worded(report).message.clone(),
         };

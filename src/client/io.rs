@@ -4,6 +4,7 @@
 //! looked at, and behind all that has been passed on. Nobody outside can mix the two up.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -262,6 +263,29 @@ impl Io {
             now: Instant::now(),
             asked_at: None,
         }
+    }
+
+    /// Whether another process can go on with the client's socket.
+    pub(in crate::client) fn can_be_passed(&self) -> bool {
+        self.stream.can_be_passed()
+    }
+
+    /// A second descriptor of it, for that process.
+    pub(in crate::client) fn to_pass(&self) -> Option<OwnedFd> {
+        self.stream.to_pass()
+    }
+
+    /// Whether nothing is on its way but what the client has sent and nobody has looked at.
+    pub(in crate::client) fn is_at_rest(&self) -> bool {
+        let (requests, replies) = (&self.requests, &self.replies);
+        let whole = !requests.is_within_message() && !replies.is_within_message() && !self.half_closed;
+        whole && !requests.has_unsent() && replies.is_empty()
+    }
+
+    /// What the client has sent to the process before this one, and nobody has looked at.
+    pub(in crate::client) fn put_unread(&mut self, bytes: &[u8], buffers: &BufferPool) {
+        buffers.lend(&mut self.requests.read);
+        self.requests.read.put_back(bytes);
     }
 
     /// When something last came.

@@ -12,6 +12,7 @@
 //! - [`state`]: what follows the client from one server connection to the next.
 //! - [`prepared`]: prepared statements, the protocol's by name and those of SQL's PREPARE.
 //! - [`maintenance`]: everything that exists for maintenance alone. The rest can be read without it.
+//! - [`takeover`]: a session goes to the process that takes over, or comes from the one before.
 //! - [`fanout`]: an operator's statements on several servers at once.
 //! - [`replication`]: connections that stream the write-ahead log.
 
@@ -28,6 +29,7 @@ pub mod replication;
 mod request;
 pub mod startup;
 mod state;
+pub mod takeover;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub enum End {
     Report(Box<Report>),
     /// The server sent a FATAL that the client has been given.
     ServerSaidFatal,
+    /// Another process serves the client from now on.
+    HandedOver,
 }
 
 impl From<Report> for End {

@@ -143,6 +143,12 @@ kinds! {
     NotReloaded "not_reloaded";
     /// pgsluice is ready.
     Ready "ready";
+    /// A new process is to take over from this one: `pgsluice upgrade`.
+    UpgradeBegun "upgrade_begun";
+    /// Another process has taken over; `left` clients could not go, and are disconnected.
+    Upgraded "upgraded";
+    /// No other process has taken over, and this one goes on; `error` says why.
+    UpgradeFailed "upgrade_failed";
     /// pgsluice shuts down.
     ShuttingDown "shutting_down";
     /// A webhook was not delivered, and is not tried again.

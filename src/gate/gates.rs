@@ -11,7 +11,8 @@ use super::names::{Map, Origin};
 use super::reroute::Reroute;
 use super::server_database::NamedDatabase;
 use super::state::mode::{Epoch, Mode};
-use super::store::state_file::{Record, StateFile, Store};
+use super::store::handover::{InheritedState, StateSource};
+use super::store::state_file::{Record, Store};
 use crate::events::Bus;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
@@ -170,7 +171,7 @@ impl Gates {
     /// Transitions run on `runtime`. Drains that a crash interrupted are taken up again at once, and what has expired
     /// meanwhile is opened. What happens is published as `events`. Errors: 55006 if another proxy has the file, 58030 if its folder cannot be used.
     pub fn open<D>(
-        file: &StateFile,
+        source: impl Into<StateSource>,
         databases: &[D],
         field: Arc<dyn Field>,
         events: Bus,
@@ -182,7 +183,7 @@ impl Gates {
         for<'a> NamedDatabase: From<&'a D>,
     {
         let databases = |_: &[Reroute]| databases.iter().map(Into::into).collect();
-        Self::open_rerouted(file, databases, field, events, limits, clock, runtime)
+        Self::open_rerouted(source, databases, field, events, limits, clock, runtime)
     }
 
     /// As [`Gates::open`], where the names lead elsewhere by the reroutes that are on disk: `databases` is asked for them.
@@ -190,7 +191,7 @@ impl Gates {
     /// # Errors
     /// As [`Gates::open`].
     pub fn open_rerouted(
-        file: &StateFile,
+        source: impl Into<StateSource>,
         databases: impl FnOnce(&[Reroute]) -> Vec<NamedDatabase>,
         field: Arc<dyn Field>,
         events: Bus,
@@ -198,7 +199,11 @@ impl Gates {
         clock: Clock,
         runtime: tokio::runtime::Handle,
     ) -> Result<Gates, GateError> {
-        let (store, alarm) = Store::open(file, clock())?;
+        let StateSource { file, inherited } = source.into();
+        let (store, alarm) = match inherited {
+            Some(inherited) => (Store::inherit(&file, inherited)?, None),
+            None => Store::open(&file, clock())?,
+        };
         let document = store.document();
         let databases = databases(&document.reroutes);
         let map = Map::new(document.all, document.reroutes);
@@ -218,6 +223,22 @@ impl Gates {
         gates.world.start(&databases);
         gates.world.runtime.spawn(super::command::expiry::watch(Arc::downgrade(&gates.world)));
         Ok(gates)
+    }
+
+    /// Writes nothing to the state file from now on, and gives what the process needs that takes over. None: a command is under way.
+    ///
+    /// # Errors
+    /// The lock cannot be shared.
+    pub fn hand_over(&self) -> Result<Option<InheritedState>, GateError> {
+        if self.show().iter().any(|row| row.under_way.is_some()) {
+            return Ok(None);
+        }
+        self.world.store.hand_over().map(Some)
+    }
+
+    /// The other process has not taken over.
+    pub fn take_back(&self) {
+        self.world.store.take_back();
     }
 
     /// The loud message, if the state was lost: every database is read_only now.

@@ -60,6 +60,7 @@ pub use crate::gate::server_database::{NamedDatabase, ServerDatabase};
 pub use crate::gate::state::lsn::{InvalidLsn, Lsn};
 pub use crate::gate::state::mode::{DrainTo, Epoch, Mode, NewTransaction, State, Writes};
 pub use crate::gate::state::register::{Closed, Lane, Register, WriteTicket};
+pub use crate::gate::store::handover::{InheritedState, StateSource};
 pub(crate) use crate::gate::store::sealed;
 pub(crate) use crate::gate::store::state_file::Record;
 pub use crate::gate::store::state_file::{StateFile, try_to_write_beside};

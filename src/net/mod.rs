@@ -1,6 +1,7 @@
 //! Sockets: TCP or unix, plain or TLS, readable without a buffer at hand and movable from one core's reactor to another's.
 
 mod options;
+mod passed;
 mod socket;
 mod stream;
 

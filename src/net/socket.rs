@@ -124,6 +124,18 @@ impl Socket {
         }
     }
 
+    /// A second descriptor of it.
+    ///
+    /// # Errors
+    /// The kernel has none.
+    pub fn duplicate(&self) -> io::Result<std::os::fd::OwnedFd> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Kind::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+            Kind::Lost => Err(lost_error()),
+        }
+    }
+
     /// The user id of the process at the other end of a unix socket, when it connected.
     pub fn peer_uid(&self) -> Option<u32> {
         match &self.kind {

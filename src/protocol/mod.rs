@@ -3,7 +3,7 @@
 //! This layer never touches a socket. It finds the bounds of messages ([`frame`]), reads the few whose content
 //! matters ([`startup_packet`], [`frontend`]), writes those that pgsluice says itself ([`backend`], [`frontend`], and whole
 //! answers of its own with [`answer`]), and takes errors
-//! apart ([`error_fields`]). [`buffer`] holds bytes that are read once and, as a rule, sent on from where they lie.
+//! apart ([`error_fields`]). [`octets`] are bytes in a JSON document. [`buffer`] holds bytes that are read once and, as a rule, sent on from where they lie.
 //!
 //! Everything is strict: a length is checked before memory is taken for it, a string ends with its NUL, and a message
 //! that holds more or less than it declares is refused with the texts and SQLSTATEs that PostgreSQL uses
@@ -15,12 +15,14 @@ pub mod buffer;
 pub mod error_fields;
 pub mod frame;
 pub mod frontend;
+pub mod octets;
 mod pgbouncer_words;
 pub mod startup_packet;
 
 pub use crate::protocol::buffer::{Buffer, BufferPool};
 pub use crate::protocol::error_fields::{ErrorFields, Report, Severity};
 pub use crate::protocol::frame::{Header, WireError};
+pub use crate::protocol::octets::Octets;
 
 /// Transaction status as ReadyForQuery tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

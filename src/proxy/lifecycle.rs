@@ -15,20 +15,22 @@ use tokio::task::JoinHandle as Task;
 use super::maintenance::environment::{Logins, World};
 use super::maintenance::{catalog, strays};
 use super::maintenance::{degrade, heartbeat};
-use super::setup::{SetupError, cluster, monitor_login, monitor_logins, setup, try_upstreams};
-use super::system::service_manager::ServiceManager;
+use super::setup::{SetupError, cluster, ledger, monitor_login, monitor_logins, setup, try_upstreams};
+pub use super::system::start::{Http, StartError, Surfaces};
 use super::system::{memory, open_files, process, service_manager};
+use super::takeover::give::Given;
+use super::takeover::surroundings::{Opened, Surroundings, UNDER_WAY, ended};
+use super::takeover::take::Arriving;
 use super::turns::{Turns, choose_again};
-use super::worker::{Console, Worker};
-use super::{certificates, ends, fleet, janitor, listen, moving, pause, pool_care, reroute};
+use super::worker::{Worker, Workers};
+use super::{certificates, ends, fleet, janitor, moving, pause, pool_care, reroute};
 use crate::auth::Decoy;
 use crate::config;
 use crate::config::{Config, Overrides};
 use crate::events::{Bus, Event, Kind, publish};
-use crate::gate::{GateError, Gates, Limits, Reroute, StateFile};
+use crate::gate::{Gates, Limits, Reroute, StateFile};
 use crate::moving::Moves;
 use crate::protocol::Report;
-use crate::server::backend_ledger::Ledger;
 use crate::shared::client::Ask;
 use crate::shared::database::{Clusters, all_named};
 use crate::shared::{Control, Core, Hub, HubParts, Phase, Reloaded, Setup, Stop};
@@ -36,42 +38,6 @@ use crate::topology::discover::Found;
 use crate::topology::monitor::Pace;
 use crate::topology::{Cluster, discover, monitor};
 use crate::webhooks::Webhooks;
-
-/// Why the proxy does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A file of the configuration does not hold what it should.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// The state file cannot be had.
-    #[error("{0}")]
-    Gate(#[from] GateError),
-    /// A socket or a thread cannot be had.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    /// The only server that there is does not let anybody in.
-    #[error("{0}")]
-    Upstream(String),
-    /// What is written of the fleet cannot be used.
-    #[error("fleet: {0}")]
-    Fleet(String),
-    /// No randomness.
-    #[error("{0}")]
-    Auth(#[from] crate::auth::AuthError),
-}
-
-/// Serves the listeners of the HTTP endpoint; given by the layer above.
-pub type Http = fn(Arc<Hub>, Vec<std::net::TcpListener>) -> std::io::Result<Vec<Task<()>>>;
-
-/// What the layers above have put on top of it.
-pub struct Surfaces {
-    /// Serves guests of the console.
-    pub console: Console,
-    /// Serves the HTTP endpoint.
-    pub http: Http,
-    /// How much is logged.
-    pub log_level: crate::log::Level,
-}
 
 /// What is said of a certificate and a key that do not belong together.
 const DO_NOT_FIT: &str = "cannot be used with private key file";
@@ -95,12 +61,17 @@ struct Watched {
     monitors: Vec<Task<()>>,
 }
 
-/// Runs until it is told to stop, by signal or from the console.
+/// Runs until it is told to stop, by signal or from the console, or another process takes over. `arriving`: this one takes over.
 ///
 /// # Errors
 /// It could not be started.
 #[expect(clippy::too_many_lines, reason = "to be divided")]
-pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Result<(), StartError> {
+pub async fn run(
+    config: Config,
+    overrides: Overrides,
+    surfaces: Surfaces,
+    arriving: &mut Option<Arriving>,
+) -> Result<(), StartError> {
     let cores = match config.process.workers {
         // A thread of ours keeps about as much of the kernel's work busy on another core; fewer threads that each find more
         // to do at a wake-up cost less than many that find little (docs/PERFORMANCE.md).
@@ -115,9 +86,15 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let mut quit = signal(SignalKind::quit())?;
     let mut user1 = signal(SignalKind::user_defined1())?;
     let mut user2 = signal(SignalKind::user_defined2())?;
-    let http = listen::open_http(&config)?;
-    let listen::Listeners { mut per_core, unix_path } = listen::open(&config, cores)?;
-    let pid_file = config.process.pidfile.as_deref().map(process::PidFile::write).transpose()?;
+    let mut inheritance = match arriving.as_mut() {
+        Some(arriving) => Some(arriving.begin().await.map_err(StartError::TakeOver)?),
+        None => None,
+    };
+    let opened = Opened::open(&config, cores, inheritance.as_mut())?;
+    let pid_file = match &inheritance {
+        Some(_) => None,
+        None => config.process.pidfile.as_deref().map(process::PidFile::write).transpose()?,
+    };
     let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
     let mut setup = setup(config, &decoy)?;
     let base = setup.config.clone();
@@ -131,20 +108,21 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let (control, mut asked) = mpsc::channel(8);
     // Transitions that are taken up again need the world: it is told below, before the first of them runs.
     let (events, runtime) = (Bus::default(), tokio::runtime::Handle::current());
+    let source = opened.state(&file, inheritance.as_mut())?;
     let mut missing = Ok(());
     let names = |reroutes: &[Reroute]| {
         missing = reroute::names::check(&setup.config, reroutes);
         setup.led = reroute::names::lead(&mut setup.config, reroutes);
         all_named(&setup.config)
     };
-    let gates = Gates::open_rerouted(&file, names, world.clone(), events.clone(), limits, clock, runtime)?;
+    let gates = Gates::open_rerouted(source, names, world.clone(), events.clone(), limits, clock, runtime)?;
     missing.map_err(SetupError)?;
     // Under the lock of the state file, and ahead of the first event.
     let webhooks = Webhooks::open(file.path().map(Path::to_path_buf), &events)?;
     if let Some(alarm) = gates.alarm() {
         publish!(events, error, Event::new(Kind::StateFile, alarm));
     }
-    let ledger = Arc::new(ledger(&file)?);
+    let ledger = Arc::new(ledger(&file, inheritance.is_some())?);
     let (moves, alarm) = Moves::open(&file, events.clone());
     if let Some(alarm) = alarm {
         publish!(events, error, Event::new(Kind::MovesLost, alarm));
@@ -160,6 +138,7 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         cores,
         decoy,
         control,
+        lives: inheritance.as_ref().map_or(0, |given| given.begin.lives),
     });
     hub.webhooks.apply(&hub.setup.load().config.webhooks);
     let (discoveries, mut found) = mpsc::channel(8);
@@ -181,12 +160,11 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     world.is(&hub, logins(&hub));
     let fleet = fleet::start(&hub, logins(&hub)).await.map_err(StartError::Fleet)?;
     let mut threads = Vec::with_capacity(cores);
-    for (index, jobs) in jobs.into_iter().enumerate() {
-        let listeners = std::mem::take(per_core.get_mut(index).unwrap_or(&mut Vec::new()));
-        let worker = Worker { index, hub: hub.clone(), jobs, listeners, console: surfaces.console.clone() };
+    let (workers, works) = Workers::new(cores);
+    for (index, (jobs, work)) in jobs.into_iter().zip(works).enumerate() {
+        let worker = Worker { index, hub: hub.clone(), jobs, work, console: surfaces.console.clone() };
         threads.push(worker.start()?);
     }
-    let http = (surfaces.http)(hub.clone(), http)?;
     let pools = tokio::spawn(pool_care::watch_pools(hub.clone()));
     let stats = tokio::spawn(janitor::watch_stats(hub.clone()));
     let memory = tokio::spawn(janitor::watch_memory(hub.clone()));
@@ -196,6 +174,15 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
     let strays = tokio::spawn(strays::watch(Arc::downgrade(&hub), logins(&hub)));
     moving::resume(&hub);
     let retired = tokio::spawn(moving::watch_retired(Arc::downgrade(&hub)));
+    let surroundings = Surroundings::new(&hub, &workers, opened, surfaces.http, file.path());
+    match arriving.take() {
+        Some(former) => surroundings.take_over(former, inheritance).await.map_err(StartError::TakeOver)?,
+        None => surroundings.serve().await?,
+    }
+    let pid_file = match pid_file {
+        None => hub.setup.load().config.process.pidfile.as_deref().map(process::PidFile::replace).transpose()?,
+        own => own,
+    };
     let config = hub.setup.load();
     publish!(
         hub.events,
@@ -207,14 +194,15 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
         version = env!("CARGO_PKG_VERSION"),
     );
     drop(config);
-    let manager = Arc::new(ServiceManager::of_environment());
+    let manager = surroundings.manager.clone();
     let alive = tokio::spawn(service_manager::give_signs_of_life(manager.clone(), hub.clone()));
     manager.ready();
+    let mut upgrade: Option<Task<Given>> = None;
     let mut stop = loop {
         tokio::select! {
             // The kernel does not tell which of two signals came first: of PAUSE and RESUME, RESUME is the last.
             biased;
-            _ = hangup.recv() => {
+            _ = hangup.recv(), if upgrade.is_none() => {
                 manager.reloading();
                 let _ = running.reload_and_publish(None);
                 manager.ready();
@@ -226,7 +214,18 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             _ = user1.recv() => pause::pause_by_signal(&hub),
             _ = user2.recv() => pause::resume_by_signal(&hub),
             Some(found) = found.recv() => running.take_found(found),
+            Some(given) = ended(&mut upgrade) => match given {
+                Given::Away => break Stop::Now,
+                Given::Kept => upgrade = None,
+            },
             control = asked.recv() => match control {
+                Some(Control::Upgrade { program, tell }) if upgrade.is_none() => {
+                    upgrade = Some(surroundings.give_away(program, tell));
+                }
+                Some(Control::Upgrade { tell, .. }) => _ = tell.send(Err(UNDER_WAY.to_owned())),
+                Some(
+                    Control::Reload(tell) | Control::ReloadDatabase(_, tell) | Control::Set { tell, .. },
+                ) if upgrade.is_some() => _ = tell.send(Err(UNDER_WAY.to_owned())),
                 Some(Control::Reload(tell)) => {
                     let reloaded = running.reload_and_publish(None);
                     running.end_former_operators().await;
@@ -245,9 +244,15 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
             },
         }
     };
-    manager.stopping(running.shutdown_timeout());
+    // Whoever has taken over is the one that the service manager knows.
+    let away = surroundings.is_away();
+    if !away {
+        manager.stopping(running.shutdown_timeout());
+    }
     hub.shutting_down.store(true, SeqCst);
-    ends::log_drain(&hub, stop).await;
+    if !away {
+        ends::log_drain(&hub, stop).await;
+    }
     alive.abort();
     [pools, stats, memory, certificates, catalogs, strays, retired, heartbeats].iter().for_each(Task::abort);
     loop {
@@ -266,25 +271,16 @@ pub async fn run(config: Config, overrides: Overrides, surfaces: Surfaces) -> Re
                     let _ = tell.send(Err("pgsluice is shutting down".to_owned()));
                 }
                 Some(Control::Reroute(..)) => {}
+                Some(Control::Upgrade { tell, .. }) => _ = tell.send(Err("pgsluice is shutting down".to_owned())),
                 None => break,
             },
         }
     }
-    http.iter().for_each(Task::abort);
+    surroundings.close();
     running.end(threads).await;
     fleet::leave(fleet).await;
-    drop((unix_path, pid_file));
+    drop(pid_file);
     Ok(())
-}
-
-/// Beside the state file, under the same lock.
-fn ledger(file: &StateFile) -> std::io::Result<Ledger> {
-    let Some(path) = file.path() else { return Ok(Ledger::default()) };
-    let mut name = path.as_os_str().to_owned();
-    name.push(".backends");
-    Ledger::open(std::path::Path::new(&name)).map_err(|error| {
-        std::io::Error::new(error.kind(), format!("{}: {error}", std::path::Path::new(&name).display()))
-    })
 }
 
 fn logins(hub: &Arc<Hub>) -> Logins {

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::system::service_manager::Passed;
 use super::system::{process, service_manager};
+use super::takeover::messages::ListensFor;
 use crate::config;
 use crate::config::{Config, ListenAddr};
 use crate::net;
@@ -88,8 +89,19 @@ pub struct UnixPath {
 }
 
 impl UnixPath {
-    fn of(path: &Path) -> io::Result<Self> {
+    /// That path, at which a socket is.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), file: identity(path)? })
+    }
+}
+
+impl UnixPath {
+    /// Another process has its socket: it stays.
+    pub fn leave(&mut self) {
+        self.file = (0, 0);
     }
 }
 
@@ -115,6 +127,8 @@ pub struct Listeners {
     pub per_core: Vec<Vec<Listener>>,
     /// The unix socket's path, if there is one.
     pub unix_path: Option<UnixPath>,
+    /// Whether the service manager has opened them.
+    pub activated: bool,
 }
 
 /// Opens the listeners of a configuration. TCP listens last, so that who can connect there finds the unix socket too.
@@ -127,12 +141,11 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Listeners> {
     let passed = service_manager::passed_sockets()?;
     if !passed.is_empty() {
         take_over(passed, &mut per_core, &tcp_options(&config.listen))?;
-        return Ok(Listeners { per_core, unix_path });
+        return Ok(Listeners { per_core, unix_path, activated: true });
     }
     let options = tcp_options(&config.listen);
     let claimed = claim(addresses(config)?)?;
-    if let Some(dir) = &config.listen.unix_socket_dir {
-        let path = dir.join(format!(".s.PGSQL.{}", config.listen.listen_port));
+    if let Some(path) = self::unix_path(config) {
         let listener = unix(&path, &config.listen);
         let listener = listener.map_err(|error| named(&error, &path.display().to_string()))?;
         unix_path = Some(UnixPath::of(&path)?);
@@ -154,7 +167,27 @@ pub fn open(config: &Config, cores: usize) -> io::Result<Listeners> {
             listeners.push(Listener::Tcp(socket.into(), address.ip().is_unspecified()));
         }
     }
-    Ok(Listeners { per_core, unix_path })
+    Ok(Listeners { per_core, unix_path, activated: false })
+}
+
+/// What sockets are wanted for.
+///
+/// # Errors
+/// A name cannot be resolved.
+pub fn wanted(config: &Config) -> io::Result<Vec<ListensFor>> {
+    let clients =
+        addresses(config)?.into_iter().map(|address| ListensFor::Clients(address, address.ip().is_unspecified()));
+    let mut wanted: Vec<_> = clients.collect();
+    wanted.extend(unix_path(config).map(ListensFor::UnixClients));
+    if let Some((address, port)) = &config.http.listen.0 {
+        wanted.extend(resolve(address, *port)?.into_iter().map(ListensFor::Http));
+    }
+    Ok(wanted)
+}
+
+/// Where the unix socket is.
+pub fn unix_path(config: &Config) -> Option<PathBuf> {
+    config.listen.unix_socket_dir.as_ref().map(|dir| dir.join(format!(".s.PGSQL.{}", config.listen.listen_port)))
 }
 
 /// Sockets that the service manager has opened serve instead of those of the configuration, and stay when the process ends.

@@ -24,6 +24,10 @@ pub async fn watch_pools(hub: Arc<Hub>) {
     let mut used = LastUsed::new();
     loop {
         tick.tick().await;
+        // Another process takes over: pools are filled there.
+        if hub.offers.load().is_some() {
+            continue;
+        }
         let now = Instant::now();
         let mut next = LastUsed::new();
         for database in hub.databases.all() {

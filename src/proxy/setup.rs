@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use super::takeover::give;
 use crate::auth::hba::{Connection, Hba, IdentMaps, Rule, RuleMethod};
 use crate::auth::{Credential, Decoy, Secret, Userlist};
 use crate::config;
 use crate::config::{AuthType, Config, Credentials};
 use crate::events::Bus;
+use crate::gate::StateFile;
 use crate::server::Address;
+use crate::server::backend_ledger::Ledger;
 use crate::server::login::{Login, MONITOR, MOVER};
 use crate::shared::sockets::server_tcp_options;
 use crate::shared::{LoginRules, Setup};
@@ -276,4 +279,20 @@ fn borrowed_roles(setup: &Setup, cluster: &Cluster) -> Vec<Role> {
         }
     }
     once
+}
+
+/// Beside the state file, under the same lock. `inherits`: the process before this one still uses what stands there.
+///
+/// # Errors
+/// It cannot be read or written.
+pub fn ledger(file: &StateFile, inherits: bool) -> std::io::Result<Ledger> {
+    let Some(path) = file.path() else { return Ok(Ledger::default()) };
+    let own = give::ledger(path);
+    let opened = if inherits { Ledger::beside(&own) } else { Ledger::open(&own) };
+    let ledger = opened.map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", own.display())))?;
+    if !inherits {
+        // Both processes of an upgrade have been killed.
+        ledger.outlives(&give::former_ledger(path));
+    }
+    Ok(ledger)
 }

@@ -1,5 +1,6 @@
 //! One core: a thread with a runtime of its own, its listeners, and the sessions it took in.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -13,16 +14,68 @@ use tokio::time::timeout;
 
 use super::listen::{Accepted, Listener};
 use super::system::open_files;
+use super::takeover::take::Answer;
 use super::{janitor, peers};
 use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
+use crate::client::takeover::import;
+use crate::server::handover::HandedServer;
 use crate::shared::clock::Woken;
+use crate::shared::handover::HandedClient;
 use crate::shared::{Core, Hub, Job, Phase, Setup};
 
 /// Serves a guest of the console; given by the layer above.
 pub type Console = Arc<dyn Fn(Rc<Core>, Box<Guest>) -> ConsoleTask + Send + Sync>;
 /// A console's whole life.
 pub type ConsoleTask = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// Work that may wait for a worker.
+const WORK: usize = 64;
+
+/// What a worker is told of sockets.
+pub enum Work {
+    /// It accepts connections there.
+    Listen(Vec<Listener>),
+    /// It accepts none any more, until it is told where again.
+    StopListening,
+    /// A client comes from the process before this one.
+    Client(Box<HandedClient>, Vec<OwnedFd>, Answer),
+    /// So does an idle server connection.
+    Server(Box<HandedServer>, OwnedFd, Answer),
+}
+
+/// The ways to the workers.
+#[derive(Clone)]
+pub struct Workers(Arc<[mpsc::Sender<Work>]>);
+
+impl Workers {
+    /// For that many, and what each of them hears.
+    pub fn new(cores: usize) -> (Self, Vec<mpsc::Receiver<Work>>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(WORK)).unzip();
+        (Self(senders.into()), receivers)
+    }
+
+    /// Has each of them listen on its own sockets.
+    pub async fn listen(&self, per_core: Vec<Vec<Listener>>) {
+        for (worker, listeners) in self.0.iter().zip(per_core) {
+            let _ = worker.send(Work::Listen(listeners)).await;
+        }
+    }
+
+    /// None of them accepts connections any more.
+    pub async fn stop_listening(&self) {
+        for worker in &*self.0 {
+            let _ = worker.send(Work::StopListening).await;
+        }
+    }
+
+    /// Gives work to that one, or, if there are fewer, to another.
+    pub async fn give(&self, core: usize, work: Work) {
+        if let Some(worker) = self.0.get(core % self.0.len().max(1)) {
+            let _ = worker.send(work).await;
+        }
+    }
+}
 
 /// What a worker is made of.
 pub struct Worker {
@@ -32,8 +85,8 @@ pub struct Worker {
     pub hub: Arc<Hub>,
     /// Its queue of jobs.
     pub jobs: mpsc::Receiver<Job>,
-    /// Sockets to listen on.
-    pub listeners: Vec<Listener>,
+    /// What it is to do with sockets.
+    pub work: mpsc::Receiver<Work>,
     /// Who serves the console.
     pub console: Console,
 }
@@ -60,20 +113,63 @@ impl Worker {
         let core = Core::new(self.index, self.hub.clone(), woken);
         let spares = Rc::new(Spares::default());
         let mut listening = Vec::new();
-        for listener in std::mem::take(&mut self.listeners) {
-            let is_unix = matches!(listener, Listener::Unix(_));
-            let task = spawn_local(accept(core.clone(), spares.clone(), listener, self.console.clone()));
-            listening.push((is_unix, task));
-        }
         let watch = spawn_local(janitor::watch_clients(core.clone()));
-        while let Some(job) = self.jobs.recv().await {
-            job(&core);
+        loop {
+            tokio::select! {
+                job = self.jobs.recv() => match job {
+                    Some(job) => job(&core),
+                    None => break,
+                },
+                Some(work) = self.work.recv() => match work {
+                    Work::Listen(listeners) => listening.extend(listeners.into_iter().map(|listener| {
+                        let is_unix = matches!(listener, Listener::Unix(_));
+                        let task = spawn_local(accept(core.clone(), spares.clone(), listener, self.console.clone()));
+                        (is_unix, task)
+                    })),
+                    Work::StopListening => listening.drain(..).for_each(|(_, task)| task.abort()),
+                    Work::Client(state, sockets, answer) => {
+                        spawn_local(arrive(core.clone(), spares.clone(), state, sockets, answer));
+                    }
+                    Work::Server(state, socket, answer) => {
+                        spawn_local(arrive_server(core.clone(), state, socket, answer));
+                    }
+                },
+            }
             if core.is_door_closed() {
                 let ends = |(is_unix, _): &mut (bool, _)| core.is_stopping() || !*is_unix;
                 listening.extract_if(.., ends).for_each(|(_, task)| task.abort());
             }
         }
         watch.abort();
+    }
+}
+
+/// A client comes from the process before this one, and is served from when that has been told.
+async fn arrive(core: Rc<Core>, spares: Rc<Spares>, state: Box<HandedClient>, sockets: Vec<OwnedFd>, answer: Answer) {
+    let counted = Counted::new(core.hub.clone());
+    match Box::pin(import::take_over(&core, &spares, *state, sockets)).await {
+        Ok(arrived) => {
+            answer.taken().await;
+            arrived.serve().await;
+        }
+        Err(why) => answer.refused(why).await,
+    }
+    drop(counted);
+}
+
+/// The same of an idle server connection.
+async fn arrive_server(core: Rc<Core>, state: Box<HandedServer>, socket: OwnedFd, answer: Answer) {
+    let pool = core.hub.databases.get(&state.place.database).and_then(|db| import::pool_of(&db, &state));
+    let taken = match pool {
+        Some(pool) => pool.take_over(&state, socket, core.index).await.map(|conn| (pool, conn)),
+        None => Err("its database or server is not in the configuration".to_owned()),
+    };
+    match taken {
+        Ok((pool, conn)) => {
+            answer.taken().await;
+            pool.give_back(conn);
+        }
+        Err(why) => answer.refused(why).await,
     }
 }
 
@@ -142,7 +238,7 @@ async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
         Greeted::Guest(guest) => Some(guest),
         Greeted::Cancel { pid, secret, mut stream } => {
             let (secret, passed_on) = peers::key_of(secret);
-            if !cancel(&core, pid, &secret).await && !passed_on {
+            if !cancel(&core.hub, pid, &secret).await && !cancel_before(&core.hub, pid, &secret).await && !passed_on {
                 let setup = core.setup();
                 if !setup.config.peers.is_empty() || core.hub.fleet.get().is_some() {
                     peers::pass_on(&core.hub, pid, &secret, patience(&setup)).await;
@@ -160,12 +256,20 @@ fn patience(setup: &Setup) -> Duration {
     setup.config.timeouts.cancel_wait_timeout.get().unwrap_or(Duration::from_secs(3600))
 }
 
+/// Asks the process before this one, which may still have that client.
+async fn cancel_before(hub: &Hub, pid: u32, secret: &[u8]) -> bool {
+    match hub.former.load_full() {
+        Some(former) => former.cancel(pid, secret).await,
+        None => false,
+    }
+}
+
 /// Passes a cancel request on to the server that works for that client, if the secret is right. False: there is no such client.
-async fn cancel(core: &Rc<Core>, pid: u32, secret: &[u8]) -> bool {
-    let id = core.hub.keys.client(pid, secret).unwrap_or(u64::from(pid));
+pub(super) async fn cancel(hub: &Arc<Hub>, pid: u32, secret: &[u8]) -> bool {
+    let id = hub.keys.client(pid, secret).unwrap_or(u64::from(pid));
     let home = (id >> 24 & 0x7f) as usize;
     let secret: Arc<[u8]> = secret.into();
-    let sent = core.hub.on_core(home, move |core| {
+    let sent = hub.on_core(home, move |core| {
         let known = core.client(id).filter(|client| subtle::ConstantTimeEq::ct_eq(&*client.secret, &*secret).into());
         let busy =
             known.as_ref().filter(|client| !matches!(client.phase.get(), Phase::Idle | Phase::IdleInTransaction));
@@ -174,7 +278,7 @@ async fn cancel(core: &Rc<Core>, pid: u32, secret: &[u8]) -> bool {
     // The client that asked waits until its connection is closed: not before the request has been passed on.
     let (known, done) = sent.await.unwrap_or_default();
     if let Some(done) = done {
-        let _ = timeout(patience(&core.setup()), done).await;
+        let _ = timeout(patience(&hub.setup.load()), done).await;
     }
     known
 }

@@ -160,6 +160,47 @@ impl Ledger {
         known.live.values().chain(known.strays.iter().map(|stray| &stray.backend)).cloned().collect()
     }
 
+    /// That of a process that takes over from another one, whose back ends are still in use: they become strays with
+    /// [`Self::outlives`].
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        let known = Known::default();
+        let disk = OnDisk::write(path, &known)?;
+        Ok(Self { known: Mutex::new(known), disk: Mutex::new(Some(disk)), ..Self::default() })
+    }
+
+    /// From now on it is kept in that file, and the one before is left as it is.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn move_to(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(on_disk) = disk.as_mut() {
+            let noted = on_disk.noted;
+            *on_disk = OnDisk { noted, ..OnDisk::write(path, &self.known())? };
+        }
+        Ok(())
+    }
+
+    /// The process that has kept that file is gone: what stands there and has not come here is a stray. The file goes.
+    pub fn outlives(&self, path: &Path) {
+        let Ok(bytes) = fs::read(path) else { return };
+        let backends =
+            bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Backend>(line).ok());
+        let mut known = self.known();
+        for backend in backends {
+            let here = known.live.values().any(|live| live.pid == backend.pid && live.address == backend.address);
+            if !here {
+                known.strays.push(Stray::new(backend));
+            }
+        }
+        drop(known);
+        self.news.notify_one();
+        let _ = fs::remove_file(path);
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -289,6 +330,11 @@ pub struct Noted {
 }
 
 impl Noted {
+    /// How it is recognised.
+    pub fn backend(&self) -> Option<Backend> {
+        self.ledger.known().live.get(&self.id).cloned()
+    }
+
     /// The connection was closed with nothing under way: the back end ends by itself.
     pub fn end(&mut self) {
         self.ended = true;

@@ -33,10 +33,11 @@ pub struct Prepared {
     shapes: HashMap<u64, NonZeroU64>,
 }
 
-struct Entry {
-    id: u64,
+/// One of them.
+pub(super) struct Entry {
+    pub(super) id: u64,
     /// What has its name on the server may be another statement: it is closed before it is prepared there.
-    overtaken: bool,
+    pub(super) overtaken: bool,
 }
 
 impl Prepared {
@@ -114,6 +115,16 @@ impl Prepared {
     /// Every one.
     pub fn ids(&self) -> impl Iterator<Item = u64> {
         self.order.iter().map(|entry| entry.id)
+    }
+
+    /// Every one, the one used longest ago first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.order.iter()
+    }
+
+    /// One that stands there already, used last.
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.order.push_back(entry);
     }
 
     /// How many there are.

@@ -176,6 +176,11 @@ impl Conn<InPlace> {
 }
 
 impl<K> Conn<K> {
+    /// Another process has it.
+    pub fn leave_to_other(self) {
+        self.server.leave_to_other();
+    }
+
     /// Closes it.
     pub fn close(self) {
         self.server.close();
@@ -195,6 +200,22 @@ impl AnyConn {
         match self {
             Self::Guarded(conn) => conn.server.into_permit(),
             Self::Unguarded(conn) => conn.server.into_permit(),
+        }
+    }
+
+    /// Another process has it.
+    pub fn leave_to_other(self) {
+        match self {
+            Self::Guarded(conn) => conn.leave_to_other(),
+            Self::Unguarded(conn) => conn.leave_to_other(),
+        }
+    }
+
+    /// One that another process had guarded in place.
+    pub fn guarded_in_place(self) -> Conn<InPlace> {
+        match self {
+            Self::Guarded(conn) => conn.bind(),
+            Self::Unguarded(conn) => conn.arm(),
         }
     }
 

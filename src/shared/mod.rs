@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 mod credentials;
 pub mod database;
+pub mod handover;
 pub mod login_reply_cache;
 pub mod maintenance;
 mod pauses;
@@ -20,13 +21,14 @@ pub mod user_lookup;
 mod worker_state;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use crate::shared::cancel_keys::Keys;
@@ -47,6 +49,7 @@ use crate::moving::Moves;
 use crate::server::backend_ledger::Ledger;
 use crate::server::pool::{InLine, SharedLimit};
 use crate::server::state::session_vars::Seed;
+use crate::shared::handover::{Former, Offers};
 use crate::shared::user_lookup::Lookups;
 use crate::sql::Analyzer;
 use crate::tls::ClientTls;
@@ -166,6 +169,12 @@ pub struct Hub {
     pub fleet: OnceLock<crate::fleet::Handle>,
     /// To the proxy's main loop.
     pub control: mpsc::Sender<Control>,
+    /// Where sessions go, while another process takes over.
+    pub offers: ArcSwapOption<Offers>,
+    /// The process that this one has taken over from, while that still serves clients.
+    pub former: ArcSwapOption<Former>,
+    /// How often a process has taken over from another one, up to this.
+    pub lives: u16,
     /// When the process began to serve.
     pub began: std::time::SystemTime,
     count: usize,
@@ -202,6 +211,13 @@ pub enum Control {
     Reroute(Vec<Reroute>, oneshot::Sender<Vec<String>>),
     /// Read the certificates and keys of this cluster's servers again; None: those for clients.
     Certificates(Option<String>),
+    /// Have a new process take over; what comes of it is told once clients that are idle have gone.
+    Upgrade {
+        /// The program; None: the one that was started, from where it lies.
+        program: Option<PathBuf>,
+        /// Who is told.
+        tell: oneshot::Sender<Result<String, String>>,
+    },
     /// Stop.
     Stop(Stop),
 }
@@ -237,6 +253,8 @@ pub struct HubParts {
     pub decoy: Decoy,
     /// To the proxy's main loop.
     pub control: mpsc::Sender<Control>,
+    /// How often a process has taken over from another one, up to this.
+    pub lives: u16,
 }
 
 impl Hub {
@@ -262,6 +280,9 @@ impl Hub {
             decoy: parts.decoy,
             control: parts.control,
             fleet: OnceLock::new(),
+            offers: ArcSwapOption::empty(),
+            former: ArcSwapOption::empty(),
+            lives: parts.lives,
             began: std::time::SystemTime::now(),
             count: parts.cores,
             seed: Arc::default(),
@@ -298,6 +319,23 @@ impl Hub {
     #[inline]
     pub fn resets_always(&self) -> bool {
         self.resets_always.load(Relaxed)
+    }
+
+    /// Whether no other process serves clients of this one.
+    pub fn is_alone(&self) -> bool {
+        self.former.load().is_none() && self.offers.load().is_none()
+    }
+
+    /// Waits until this process alone serves clients: a command of the gate is for all of them.
+    pub async fn until_alone(&self) {
+        let former = self.former.load_full();
+        if let Some(former) = former {
+            former.until_gone().await;
+        }
+        // This one ends soon, or goes on because no other has taken over.
+        while self.offers.load().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Number of cores.

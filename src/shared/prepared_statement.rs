@@ -103,15 +103,19 @@ pub struct Statements {
     known: RefCell<HashTable<Place>>,
     hasher: RandomState,
     next: Cell<u64>,
+    /// The number that the next one has already: it stands on server connections under that.
+    numbered: Cell<Option<u64>>,
 }
 
 impl Statements {
-    /// None yet. Numbers of different cores never meet: a server connection may move from one to another.
-    pub fn new(core: usize) -> Rc<Self> {
+    /// None yet. Numbers of different cores never meet: a server connection may move from one to another, and from one process
+    /// to the next, which has another `generation`.
+    pub fn new(generation: u16, core: usize) -> Rc<Self> {
         Rc::new(Self {
             known: RefCell::default(),
             hasher: RandomState::default(),
-            next: Cell::new((core as u64) << 40 | 1),
+            numbered: Cell::new(None),
+            next: Cell::new(u64::from(generation) << 48 | (core as u64) << 40 | 1),
         })
     }
 
@@ -139,8 +143,7 @@ impl Statements {
         {
             return known;
         }
-        let id = self.next.get();
-        self.next.set(id + 1);
+        let id = self.numbered.take().unwrap_or_else(|| self.next.replace(self.next.get() + 1));
         let (server_name, home) = (server_name(id).into(), Rc::downgrade(self));
         let settings = settings.clone();
         let (oids, meaning) = (oids.into(), OnceCell::new());
@@ -148,6 +151,28 @@ impl Statements {
         let statement = Rc::new(statement);
         self.known.borrow_mut().insert_unique(hash, (hash, Rc::downgrade(&statement)), |place| place.0);
         statement
+    }
+
+    /// As [`Self::get`], of a statement that another process has given this number; where the same one is known already, it has
+    /// the number by which it is known.
+    pub fn take_over(
+        self: &Rc<Self>,
+        id: u64,
+        cached: Rc<Cached>,
+        oids: &[u8],
+        context: LexContext,
+        path: u64,
+        settings: &Vars,
+    ) -> Rc<Statement> {
+        self.numbered.set(Some(id));
+        let statement = self.get(cached, oids, context, path, settings);
+        self.numbered.set(None);
+        statement
+    }
+
+    /// Where it finds its tables, and what else it means by the settings it was parsed under.
+    pub fn path_of(statement: &Statement) -> u64 {
+        statement.path
     }
 
     /// A path that is nobody else's, for a statement that must not be shared.

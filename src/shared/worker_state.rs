@@ -48,6 +48,7 @@ pub struct Core {
 impl Core {
     /// The context of core number `index`.
     pub fn new(index: usize, hub: Arc<Hub>, woken: Woken) -> Rc<Self> {
+        let lives = hub.lives;
         let setup = hub.setup.load();
         let config = &setup.config;
         let buffers = BufferPool::new(config.memory.buffer_size.bytes(), 64);
@@ -60,7 +61,7 @@ impl Core {
             clock: Clock::new(woken),
             buffers,
             verdicts,
-            statements: Statements::new(index),
+            statements: Statements::new(lives, index),
             greetings: RefCell::default(),
             alike: RefCell::default(),
             replica_turn: Cell::new(index),

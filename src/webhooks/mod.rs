@@ -120,6 +120,21 @@ impl Webhooks {
         }
     }
 
+    /// Another process delivers what waits, and what happens from now on.
+    pub fn hand_over(&self) {
+        self.bus.set_journal(Box::new(|_| ()));
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().for_each(|one| one.task.abort());
+    }
+
+    /// It does not.
+    pub fn take_back(&self, settings: &[Webhook]) {
+        let journal = self.queue.clone();
+        self.bus.set_journal(Box::new(move |event| journal.add(event)));
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.apply(settings);
+    }
+
     fn start(&self, settings: &Webhook) -> Running {
         let key = positions::key(settings.url.expose());
         self.positions.begin(&key, self.bus.last_id());

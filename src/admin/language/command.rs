@@ -177,6 +177,8 @@ pub enum Control {
     Set(String, String),
     /// SUSPEND
     Suspend,
+    /// UPGRADE
+    Upgrade,
     /// SHUTDOWN
     Shutdown(Shutdown),
 }
@@ -268,7 +270,7 @@ impl Control {
             Self::KillClient(id) => Some(id.to_string()),
             Self::Primary { cluster, .. } => Some(cluster.clone()),
             Self::Set(key, _) => Some(key.clone()),
-            Self::Reload | Self::Suspend | Self::Shutdown(_) => None,
+            Self::Reload | Self::Suspend | Self::Upgrade | Self::Shutdown(_) => None,
         }
     }
 
@@ -277,6 +279,7 @@ impl Control {
         match self {
             Self::Set(..) => "SET",
             Self::Suspend => "SUSPEND",
+            Self::Upgrade => "UPGRADE",
             Self::Pause(_) => "PAUSE",
             Self::Resume(_) => "RESUME",
             Self::Kill(_) => "KILL",

@@ -169,6 +169,7 @@ impl Parser<'_> {
             "listen" => self.listen(),
             "unlisten" => self.unlisten(),
             "suspend" => control(Control::Suspend),
+            "upgrade" => control(Control::Upgrade),
             "set" => self.set(),
             "reset" => Ok(self.reset()),
             "select" | "with" | "table" | "values" => self.select(),

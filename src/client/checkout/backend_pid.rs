@@ -31,6 +31,7 @@ use crate::protocol::{Report, Severity, TxStatus, backend};
 use crate::routing::Nature;
 use crate::server::guard::Kind;
 use crate::server::{AnyConn, Conn, Home, KindTag, Pool};
+use crate::shared::handover::client::HandedBackend;
 use crate::shared::{Core, Database, Phase};
 use crate::sql::{Analysis, Process};
 
@@ -82,6 +83,26 @@ impl Identity {
     pub(in crate::client) fn new(home: Option<Home>, asks: bool) -> Self {
         let interest = if asks { Interest::OfProgram } else { Interest::None };
         Self { told: home.as_ref().map(Home::pid), home, interest, next: Process::Any, tired: false }
+    }
+
+    /// For the process that takes over.
+    pub(in crate::client) fn hand_over(&self) -> HandedBackend {
+        // It may have gone there ahead of its client.
+        let home = self.home.as_ref().map(Home::id);
+        let (asks, knows) = (self.interest != Interest::None, self.interest == Interest::Own);
+        HandedBackend { told: self.told, home, asks, knows, sequences_on: None }
+    }
+
+    /// The number of its home, if the session has asked for its process.
+    pub(in crate::client) fn known_home(&self) -> Option<u64> {
+        self.home.as_ref().filter(|home| self.interest == Interest::Own && !home.is_gone()).map(Home::id)
+    }
+
+    /// As another process has handed it over; `home` is the server connection of that number, or another one.
+    pub(in crate::client) fn take_over(handed: &HandedBackend, home: Option<Home>) -> Self {
+        let own = Self::new(home, handed.asks);
+        let interest = if handed.knows { Interest::Own } else { own.interest };
+        Self { told: handed.told, interest, ..own }
     }
 
     /// This comes next, as far as it is known.

@@ -20,6 +20,7 @@ use crate::gate::Lane;
 use crate::protocol::Report;
 use crate::server::Pool;
 use crate::shared::database::DatabaseSetup;
+use crate::shared::handover::client::HandedBackend;
 use crate::topology::Avoid;
 
 /// What the choice of a server connection goes by.
@@ -40,6 +41,21 @@ impl Checkout {
     /// Of a session that begins.
     pub(in crate::client) fn new(identity: Identity, own_writes: Option<Box<OwnWrites>>) -> Self {
         Self { lane: None, pools: PoolCache::default(), avoid: Avoid::default(), identity, own_writes, ending: None }
+    }
+
+    /// Which server process the client was told of, for the process that takes over.
+    pub(in crate::client) fn hand_over(&self) -> HandedBackend {
+        self.identity.hand_over()
+    }
+
+    /// The number of the server connection with that process, if the session has asked for it.
+    pub(in crate::client) fn known_home(&self) -> Option<u64> {
+        self.identity.known_home()
+    }
+
+    /// Whether the client is sent away when its transaction is over.
+    pub(in crate::client) fn is_ending(&self) -> bool {
+        self.ending.is_some()
     }
 
     /// A ticket has been given back: the place at the gate's door is kept.

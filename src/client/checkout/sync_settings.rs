@@ -17,7 +17,7 @@ use crate::protocol::TxStatus;
 use crate::protocol::frame::peek_front;
 use crate::server::{AnyConn, CancelTarget, Conn, InPlace};
 use crate::shared::Phase;
-use crate::shared::client::Ask;
+use crate::shared::client::{Ask, Moves};
 use crate::sql::own_statements::settings;
 use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT, FORGET_SEQUENCES};
 use crate::topology::Avoid;
@@ -152,6 +152,7 @@ impl Session {
     /// happened.
     pub(in crate::client) fn release_now(&mut self) -> bool {
         let plain = self.me.cancelling.get() == 0 && self.bindings.pins().is_empty() && !self.me.is_asked();
+        let plain = plain && self.me.moves.get() != Moves::Goes;
         if !plain || self.checkout.ending.is_some() {
             return false;
         }
@@ -195,6 +196,7 @@ impl Session {
                 }
                 other => other,
             };
+            self.move_over().await?;
             return self.checkout.ending.take().map_or(Ok(()), |report| Err(End::Report(report)));
         }
         drop(self.note_gone());
@@ -213,6 +215,7 @@ impl Session {
         if self.me.is_asked() {
             self.answer_asks().await?;
         }
+        self.move_over().await?;
         self.checkout.ending.take().map_or(Ok(()), |report| Err(End::Report(report)))
     }
 
@@ -344,7 +347,7 @@ impl Session {
                 Ask::Cancel => self.maintenance.note_cancel(),
             }
         }
-        Ok(())
+        self.move_over().await
     }
 
     /// Tells the client of the mode: at once, or just before the ReadyForQuery of what runs.

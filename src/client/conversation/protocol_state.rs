@@ -102,6 +102,13 @@ impl Conversation {
         *last_word = LastWord::default();
     }
 
+    /// Whether nothing is owed, held back or open.
+    pub(in crate::client) fn is_at_rest(&self) -> bool {
+        let answered = self.replies.is_empty() && self.replies.readies() == 0 && self.status == TxStatus::Idle;
+        let whole = self.message.split.is_empty() && self.message.withheld.is_empty() && !self.copy.is_open();
+        answered && whole && !self.batch.is_open() && !self.batch.skip
+    }
+
     /// The transaction, as the server last said.
     #[inline]
     pub(in crate::client) fn status(&self) -> TxStatus {

@@ -13,6 +13,7 @@ use crate::client::{End, Lease, Session};
 use crate::protocol::TxStatus;
 use crate::routing::Nature;
 use crate::shared::Phase;
+use crate::shared::client::Moves;
 
 /// How long a server may be silent behind a client's last word before it is asked whether it owes anything.
 const LAST_WORD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -51,6 +52,20 @@ impl Session {
             Ok(()) => self.serve().await,
             Err(end) => Err(end),
         };
+        self.end(served).await
+    }
+
+    /// The same of one that another process has handed over.
+    pub async fn resume(mut self: Box<Self>) -> End {
+        let served = self.serve().await;
+        self.end(served).await
+    }
+
+    async fn end(mut self: Box<Self>, served: Result<std::convert::Infallible, End>) -> End {
+        if matches!(served, Err(End::HandedOver)) {
+            log_end(&self.core, &self.me, &End::HandedOver);
+            return End::HandedOver;
+        }
         self.forget_key();
         let end = match served {
             Ok(never) => match never {},
@@ -71,6 +86,9 @@ impl Session {
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
+            if self.me.moves.get() == Moves::Goes {
+                self.move_over().await?;
+            }
             let next = self.look()?;
             match next {
                 Next::Wait | Next::News | Next::LastWord => {}
@@ -191,7 +209,7 @@ impl Session {
     }
 
     /// Gives back memory that nothing is in; a client without a server connection keeps none.
-    fn rest(&mut self) {
+    pub(in crate::client) fn rest(&mut self) {
         self.io.reclaim(&self.core.buffers);
         if self.lease.is_none() {
             self.settings.forget_read();

@@ -98,6 +98,13 @@ fn set_in_block(block: &Beginning, setting: &str) -> Option<Option<Duration>> {
     made.into_iter().rev().find_map(Result::ok)
 }
 
+impl Holding {
+    /// Whether a block has to be begun anew for the message, which nobody else can do.
+    pub(in crate::client) fn has_block(&self) -> bool {
+        self.anew.is_some() || self.over.is_some()
+    }
+}
+
 impl Session {
     /// Whether a simple query is to be held instead of being looked at further.
     pub(in crate::client) fn holds_query(&self, cached: &Cached) -> bool {
@@ -219,7 +226,9 @@ impl Session {
             self.own_limit("transaction_timeout").map(|limit| (limit.saturating_sub(open), Over::TransactionTimeout));
         let all = own.chain(whole).chain([(patience, Over::Refuse)]);
         let (patience, over) = all.min_by_key(|(limit, _)| *limit).unwrap_or((patience, Over::Refuse));
-        let mut sleep = Box::pin(tokio::time::sleep_until((Instant::now() + patience).into()));
+        // Since another process has begun to hold it, if it has come from one.
+        let until = self.me.phase_since.get() + patience;
+        let mut sleep = Box::pin(tokio::time::sleep_until(until.into()));
         self.maintenance.holding.cancelled = false;
         while matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. }) {
             let timed_out = poll_fn(|cx| {

@@ -45,6 +45,17 @@ impl Maintenance {
         Self { notified_closed: closed, ..Self::default() }
     }
 
+    /// Whether nothing of it is under way, but a message that is held.
+    pub(in crate::client) fn is_at_rest(&self) -> bool {
+        let quiet = self.breaking == AbortProgress::No && self.asking == Asking::No && !self.holding.has_block();
+        quiet && self.notice.is_none() && !self.notify_pending
+    }
+
+    /// Whether the gate was closed when the client was last told of it.
+    pub(in crate::client) fn knows_closed(&self) -> bool {
+        self.notified_closed
+    }
+
     /// Whether the open transaction is brought to its end.
     #[inline]
     pub(in crate::client) fn aborts(&self) -> bool {

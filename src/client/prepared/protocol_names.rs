@@ -252,6 +252,39 @@ impl Names {
         self.portals.as_ref().is_some_and(|portals| portals.named.len() >= MOST_NAMES)
     }
 
+    /// Every statement in the order in which the client has prepared, the unnamed one with an empty name, and whether it comes from
+    /// SQL. None: something cannot be prepared anew.
+    pub(in crate::client) fn to_hand_over(&self) -> Option<Vec<(&[u8], bool, &Rc<Statement>)>> {
+        if self.lacks_sql() || self.portals.is_some() || self.moved().is_some() {
+            return None;
+        }
+        let mut all: Vec<(u32, (&[u8], bool, &Rc<Statement>))> = Vec::new();
+        let protocol = self.statements.iter().map(|(name, held)| (held.nth, (&**name, false, &held.statement)));
+        all.extend(protocol);
+        for (name, held) in self.sql.iter().flat_map(|sql| sql.named.iter()) {
+            all.push((held.nth, (name, true, held.statement.statement.as_ref()?)));
+        }
+        all.sort_unstable_by_key(|(nth, _)| *nth);
+        let unnamed = self.unnamed.iter().map(|statement| (&b""[..], false, statement));
+        Some(all.into_iter().map(|(_, one)| one).chain(unnamed).collect())
+    }
+
+    /// A statement that another process has known. False: it is none.
+    pub(in crate::client) fn take_over(&mut self, name: &[u8], sql: bool, statement: Rc<Statement>) -> bool {
+        if !sql {
+            return self.prepare(name, statement);
+        }
+        let inner = Inner { refusal: Refusal::Allowed, statement: Some(statement) };
+        let Some(refusal) = inner.runs().map(|(_, _, one)| one.refusal.clone()) else { return false };
+        self.put_sql(name, Rc::new(Inner { refusal, ..inner }));
+        true
+    }
+
+    /// What is said of all of them: the unnamed one was described, and some are pgsluice's own.
+    pub(in crate::client) fn note_taken_over(&mut self, unnamed_described: bool, own: bool) {
+        (self.unnamed_described, self.own) = (unnamed_described, own);
+    }
+
     /// Bytes that statements and portals take.
     pub fn bytes(&self) -> usize {
         let unnamed = |one: &Option<Rc<Statement>>| one.as_ref().map_or(0, |one| one.cached.bytes());

@@ -2,6 +2,8 @@
 //! [`open`].
 
 mod authenticate;
+pub(in crate::client) mod ended;
+pub(in crate::client) mod handed;
 mod login_rule;
 pub(in crate::client) mod login_wait;
 pub mod negotiate;

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::ended::ended;
 use super::login_wait::Entering;
 use super::negotiate::{Guest, closing, shutting_down, tell};
 use super::no_server::{fatal, monitor_refused};
@@ -67,8 +68,7 @@ pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
         Begun::Session(session) => session.run().await,
         Begun::Relay(_, relay) => relay.await,
     };
-    core.leave(me.id);
-    crate::client::maintenance::kept_out::note_dropped(&me, &end);
+    ended(&core, &me, &end);
 }
 
 /// Who has been let in.
@@ -123,24 +123,24 @@ fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
 }
 
 /// What a session starts from.
-struct Prepared {
-    me: Rc<Client>,
-    db: Arc<Database>,
-    policy: SessionPolicy,
-    vars: Vars,
-    defaults: Defaults,
-    startup: Vec<(String, String)>,
+pub(in crate::client) struct Prepared {
+    pub(super) me: Rc<Client>,
+    pub(super) db: Arc<Database>,
+    pub(super) policy: SessionPolicy,
+    pub(super) vars: Vars,
+    pub(super) defaults: Defaults,
+    pub(super) startup: Vec<(String, String)>,
     /// The cluster that an operator wants to work on.
-    cluster: Option<String>,
-    read_only: ReadOnly,
-    told: Told,
-    told_closed: bool,
-    greeting: Vec<u8>,
-    identity: Identity,
+    pub(super) cluster: Option<String>,
+    pub(super) read_only: ReadOnly,
+    pub(super) told: Told,
+    pub(super) told_closed: bool,
+    pub(super) greeting: Vec<u8>,
+    pub(super) identity: Identity,
 }
 
 impl Prepared {
-    fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
+    pub(in crate::client) fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
         // Without memory of its own where it is empty.
         let startup_parameters = if self.startup.is_empty() { Arc::default() } else { self.startup.into() };
         let own_writes = OwnWrites::of(self.db.peek_setup().settings.causal, self.policy.reads);
@@ -192,7 +192,8 @@ fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
     }
     let operator = is_operator(config, guest);
     let most = config.pooling.max_client_conn as usize;
-    if core.hub.clients.load(SeqCst) > most && !operator {
+    let before = core.hub.former.load().as_ref().map_or(0, |former| former.clients());
+    if core.hub.clients.load(SeqCst) + before > most && !operator {
         return Err(errors::too_many_clients());
     }
     if !db.gate.state().mode.admits_connections() && !operator {
@@ -230,6 +231,7 @@ pub(in crate::client) fn introduce(
         database_name: db.name.clone(),
         operator,
         tls: guest.stream.tls_words(),
+        since: SystemTime::now(),
         application_name,
     });
     let entering = Entering::new(core, me);
@@ -333,7 +335,7 @@ fn with_settings(core: &Core, mut vars: Vars, asked: &Resolved) -> Vars {
 }
 
 /// What the configuration has for a user on a database.
-fn policy(config: &Config, settings: SessionSettings, operator: bool) -> SessionPolicy {
+pub(super) fn policy(config: &Config, settings: SessionSettings, operator: bool) -> SessionPolicy {
     SessionPolicy {
         pool_mode: settings.pool_mode,
         reads: settings.reads,

@@ -19,7 +19,10 @@ use crate::client::state::reset_defaults::Defaults;
 use crate::client::state::sequences::Sequences;
 use crate::client::state::session_role::Told;
 use crate::client::state::transactional_settings::Undo;
+use crate::server::handover::hand_vars;
 use crate::server::state::session_vars::Vars;
+use crate::shared::handover::HandedClient;
+use crate::shared::handover::client::{HandedSettings, HandedTold};
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{LexContext, StandardStrings};
 
@@ -59,6 +62,11 @@ impl ReadOnly {
         Self { default, set: asked, reported: closed || default == Some(true) }
     }
 
+    /// As another process has handed it over.
+    pub(in crate::client) fn take_over(settings: &HandedSettings, reported: bool) -> Self {
+        Self { default: settings.read_only, set: settings.read_only_set, reported }
+    }
+
     /// As the client is told of it.
     pub(in crate::client) fn reported(self) -> bool {
         self.reported
@@ -81,6 +89,25 @@ impl Settings {
             reported_read_only: read_only.reported,
             session_role,
         }
+    }
+
+    /// For the process that takes over.
+    pub(in crate::client) fn hand_over(&self) -> HandedSettings {
+        let mut settings = HandedSettings {
+            vars: hand_vars(&self.vars),
+            read_only: self.read_only_default,
+            read_only_set: self.read_only_set,
+            ..HandedSettings::default()
+        };
+        self.defaults.hand_over(&mut settings);
+        settings
+    }
+
+    /// What the client was told of the server, for the process that takes over; `closed`: and of the gate.
+    pub(in crate::client) fn hand_over_told(&self, closed: bool) -> HandedTold {
+        let mut told = HandedTold { read_only: self.reported_read_only, closed, ..HandedTold::default() };
+        self.session_role.hand_over(&mut told);
+        told
     }
 
     /// As the client has been told and has made them.
@@ -170,6 +197,20 @@ pub(in crate::client) struct Bindings {
 }
 
 impl Bindings {
+    /// As another process has handed them over. None: there is one that this one does not know.
+    pub(in crate::client) fn take_over(state: &HandedClient) -> Option<Self> {
+        let (pins, doubted) = (Pins::take_over(&state.pins)?, Pins::take_over(&state.doubted)?);
+        let sequences = Sequences::take_over(state.backend.sequences_on);
+        Some(Self { pins, doubted, unasked: None, sequences })
+    }
+
+    /// For the process that takes over. False: the server has to be asked for something before that.
+    pub(in crate::client) fn hand_over(&self, state: &mut HandedClient) -> bool {
+        (state.pins, state.doubted) = (self.pins.hand_over(), self.doubted.hand_over());
+        state.backend.sequences_on = self.sequences.hand_over();
+        self.unasked.is_none()
+    }
+
     /// What binds it.
     #[inline]
     pub(in crate::client) fn pins(&self) -> Pins {

@@ -58,6 +58,7 @@ impl Pin {
 
 /// It is no pin: the server's session has opened a connection to another server while the gate was open.
 const ELSEWHERE: u16 = 1 << 15;
+const ELSEWHERE_WORD: &str = "elsewhere";
 
 impl Pins {
     /// Whether nothing binds it.
@@ -110,6 +111,24 @@ impl Pins {
     /// Whether a reason is there.
     pub fn has(self, pin: Pin) -> bool {
         self.0 & 1 << pin as u16 != 0
+    }
+
+    /// Every reason, for the process that takes over.
+    pub(in crate::client) fn hand_over(self) -> Vec<String> {
+        let words = Pin::ALL.iter().filter(|(pin, _)| self.has(*pin)).map(|(_, word)| (*word).to_owned());
+        words.chain(self.is_elsewhere().then(|| ELSEWHERE_WORD.to_owned())).collect()
+    }
+
+    /// As another process has handed them over. None: there is one that this one does not know.
+    pub(in crate::client) fn take_over(words: &[String]) -> Option<Self> {
+        words.iter().try_fold(Self::default(), |mut pins, word| {
+            match Pin::ALL.iter().find(|(_, known)| known == word) {
+                Some((pin, _)) => pins.add(*pin),
+                None if word == ELSEWHERE_WORD => pins.note_elsewhere(),
+                None => return None,
+            }
+            Some(pins)
+        })
     }
 
     /// The first reason, in words for SHOW CLIENTS; empty for none.

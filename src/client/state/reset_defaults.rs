@@ -17,6 +17,7 @@ use crate::protocol::frontend;
 use crate::server::state::session_vars::{Value, reported_name};
 use crate::server::{AcquireError, Pool};
 use crate::shared::database::Resolved;
+use crate::shared::handover::client::HandedSettings;
 use crate::shared::{Core, Database};
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::settings;
@@ -42,6 +43,23 @@ impl Defaults {
         read_only: Option<bool>,
     ) -> Self {
         Self { settings, application_name: application_name.into(), read_only }
+    }
+
+    /// For the process that takes over.
+    pub(in crate::client) fn hand_over(&self, handed: &mut HandedSettings) {
+        let pair = |(name, value): &(Box<str>, Box<str>)| (name.to_string(), value.to_string());
+        handed.defaults = self.settings.as_ref().map(|settings| settings.iter().map(pair).collect());
+        handed.default_name = self.application_name.to_string();
+        handed.default_read_only = self.read_only;
+    }
+
+    /// As another process has handed them over.
+    pub(in crate::client) fn take_over(handed: &HandedSettings) -> Self {
+        let settings = handed.defaults.as_ref().map(|settings| {
+            let pair = |(name, value): &(String, String)| (name.as_str().into(), value.as_str().into());
+            Arc::new(settings.iter().map(pair).collect::<Resolved>())
+        });
+        Self::new(settings, &handed.default_name, handed.default_read_only)
     }
 
     /// The default_transaction_read_only that it asks for.

@@ -28,6 +28,16 @@ pub(in crate::client) struct Sequences {
 }
 
 impl Sequences {
+    /// That of a session whose last such server connection has this number.
+    pub(in crate::client) fn take_over(on: Option<u64>) -> Self {
+        Self { on, asks_next: false }
+    }
+
+    /// The number of that.
+    pub(in crate::client) fn hand_over(&self) -> Option<u64> {
+        self.on
+    }
+
     /// The server connection that would have the answer.
     pub(in crate::client) fn wanted(&self) -> Option<u64> {
         self.asks_next.then_some(self.on).flatten()

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::server::pool::Welcome;
+use crate::shared::handover::client::HandedTold;
 
 /// See the module.
 pub(in crate::client) struct Told {
@@ -16,6 +17,23 @@ pub(in crate::client) struct Told {
 impl Told {
     pub(in crate::client) fn new(welcome: Arc<Welcome>) -> Self {
         Self { welcome, since: Vec::new() }
+    }
+
+    /// For the process that takes over.
+    pub(in crate::client) fn hand_over(&self, told: &mut HandedTold) {
+        told.welcome = (&*self.welcome).into();
+        told.since = self.since.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    }
+
+    /// As another process has handed it over. `known`: what this one would tell, which mostly is the same.
+    pub(in crate::client) fn take_over(told: &HandedTold, known: Option<Arc<Welcome>>) -> Self {
+        let own = Welcome::from(told.welcome.clone());
+        let same = |known: &Arc<Welcome>| {
+            known.parameters == own.parameters && known.read_only == own.read_only && known.notices == own.notices
+        };
+        let welcome = known.filter(same).unwrap_or_else(|| Arc::new(own));
+        let since = told.since.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+        Self { welcome, since }
     }
 
     /// The role's own default_transaction_read_only, if that was known.

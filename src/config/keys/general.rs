@@ -90,6 +90,9 @@ settings! {
         user: String = String::new(), { restart: true };
         /// How long SIGTERM waits for transactions to end before they are ended.
         shutdown_timeout: Duration = Duration::from_secs(60), { max: DAY };
+        /// How long clients may take to go to the new process at `pgsluice upgrade`, each when its transaction is over. Who cannot go (TLS,
+        /// replication) is served by the former process until then.
+        upgrade_timeout: Duration = Duration::from_secs(60), { max: DAY };
         /// How long SUSPEND waits for transactions to end before it gives up. 0: as long as it takes.
         suspend_timeout: Timeout = Timeout::secs(10), { max: DAY };
         /// The number of this process among those of the table peers, which listen behind one address. It is part of the keys of cancel

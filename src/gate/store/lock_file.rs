@@ -5,6 +5,7 @@
 use crate::gate::error::GateError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -29,6 +30,16 @@ impl LockFile {
             Err(TryLockError::WouldBlock) => Err(GateError::StateFileInUse(state_file.display().to_string())),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
+    }
+
+    /// That of the process before, which has it open too.
+    pub(in crate::gate) fn inherited(file: OwnedFd) -> LockFile {
+        LockFile(file.into())
+    }
+
+    /// The file.
+    pub(in crate::gate) fn file(&self) -> &File {
+        &self.0
     }
 
     /// Whether a state has ever been saved.

@@ -23,6 +23,8 @@ use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -294,7 +296,7 @@ fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
 }
 
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Nowhere,
     File { path: PathBuf, lock: LockFile },
 }
@@ -310,9 +312,11 @@ impl Place {
 /// The document in force and the place where it is kept.
 #[derive(Debug)]
 pub(crate) struct Store {
-    place: Place,
+    pub(super) place: Place,
     document: Mutex<Document>,
     queue: Mutex<Batch>,
+    /// Another process writes the file.
+    pub(super) frozen: AtomicBool,
 }
 
 type Change = Box<dyn FnOnce(&mut Document) + Send>;
@@ -331,8 +335,8 @@ impl fmt::Debug for Batch {
 }
 
 impl Store {
-    fn new(place: Place, document: Document) -> Store {
-        Store { place, document: Mutex::new(document), queue: Mutex::default() }
+    pub(super) fn new(place: Place, document: Document) -> Store {
+        Store { place, document: Mutex::new(document), queue: Mutex::default(), frozen: AtomicBool::new(false) }
     }
 
     /// Opens, locks and reads; the second value is the loud message if the state was lost.
@@ -422,7 +426,7 @@ impl Store {
         self.document.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn in_force(&self) -> MutexGuard<'_, Document> {
+    pub(super) fn in_force(&self) -> MutexGuard<'_, Document> {
         self.document.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -489,8 +493,11 @@ impl Store {
         })
     }
 
-    fn write(&self, document: &Document, backup: bool) -> Result<(), String> {
+    pub(super) fn write(&self, document: &Document, backup: bool) -> Result<(), String> {
         let Place::File { path, .. } = &self.place else { return Ok(()) };
+        if self.frozen.load(SeqCst) {
+            return Ok(());
+        }
         let bytes = encode(document).map_err(|e| e.to_string())?;
         replace(path, &bytes, backup).map_err(|e| format!("\"{}\": {e}", path.display()))?;
         self.place.remember_a_state();

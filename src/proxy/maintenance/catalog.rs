@@ -357,7 +357,7 @@ pub(in crate::proxy) async fn watch(hub: Weak<Hub>) {
         // Nobody has to be asked about one that is open and not in use: most, where there are hundreds.
         let wanted = |database: Arc<Database>| {
             let unused = database.pools().is_empty();
-            (!unused || is_closed(&database)).then_some((unused, database))
+            (!unused || is_closed(&database) || database.catalog.is_awaited()).then_some((unused, database))
         };
         let mut all: Vec<_> = strong.databases.all().into_iter().filter_map(wanted).collect();
         // Those that clients use come first.
@@ -491,7 +491,7 @@ fn is_followed(hub: &Hub, database: &Arc<Database>) -> bool {
         name.pools().iter().any(|pool| mode(pool) != PoolMode::Session && pool.is_open())
     };
     setup.config.timeouts.catalog_check_interval.get().is_some()
-        && names_of(hub, database).iter().any(|name| pooled(name))
+        && names_of(hub, database).iter().any(|name| pooled(name) || name.catalog.is_awaited())
 }
 
 /// Looks at one database's catalog for what leaves something behind in a session, until its gate closes.

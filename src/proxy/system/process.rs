@@ -52,20 +52,28 @@ pub fn become_user(process: &Process) -> io::Result<()> {
 pub struct PidFile(PathBuf);
 
 impl PidFile {
+    /// Writes it, whoever has before: that process is taken over from.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn replace(path: &Path) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("pidfile: {}: {error}", path.display()));
+        std::fs::write(path, format!("{}\n", std::process::id())).map_err(named)?;
+        Ok(Self(path.to_owned()))
+    }
+
     /// Writes it.
     ///
     /// # Errors
     /// It cannot be written, or another process that lives has written it.
     pub fn write(path: &Path) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("pidfile: {}: {error}", path.display()));
         let before = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
         let alive = |pid: u32| pid != std::process::id() && Path::new(&format!("/proc/{pid}")).exists();
         if let Some(pid) = before.filter(|pid| alive(*pid)) {
             let text = format!("pidfile: {}: process {pid} has written it and is running", path.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         }
-        std::fs::write(path, format!("{}\n", std::process::id())).map_err(named)?;
-        Ok(Self(path.to_owned()))
+        Self::replace(path)
     }
 }
 

@@ -58,6 +58,11 @@ impl ServiceManager {
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading the configuration"));
     }
 
+    /// This process is the main one from now on.
+    pub fn main_process_is(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}"));
+    }
+
     /// Clients are sent away; that may take so long.
     pub fn stopping(&self, at_most: Duration) {
         let micros = (at_most + Duration::from_secs(10)).as_micros();

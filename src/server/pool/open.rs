@@ -181,6 +181,11 @@ impl Pool {
             local: server.facts.local,
             began: (micros(began), micros(SystemTime::now())),
         };
+        self.note_backend(server, backend).await;
+    }
+
+    /// The same of one that another process has noted.
+    pub(in crate::server) async fn note_backend(&self, server: &mut Server, backend: Backend) {
         let (ledger, id) = (self.settings.ledger.clone(), server.id);
         // A server on this machine does not outlive it.
         let ip = |end: Option<std::net::SocketAddr>| end.map(|end| end.ip());

@@ -1,11 +1,16 @@
 //! Connections whose server is not what it was when they were opened.
 
+use super::Permit;
+use crate::server::login::Fresh;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::Pool;
 use crate::server::connection::Server;
 use crate::server::guard::{AnyConn, KindTag};
 use crate::server::watch::{RETIRED, Watch};
+
+/// As many places as nobody has.
+const BEYOND: usize = 1 << 20;
 
 impl Pool {
     /// Whether a connection that comes back is lent again. A guarded one is not if its guard has fallen: on a server that is
@@ -47,6 +52,33 @@ impl Pool {
     /// Shared with whoever watches the server.
     pub fn watch(&self) -> &Watch {
         &self.settings.watch
+    }
+
+    /// A place for what comes from another process, beyond the limits: it has been within them there.
+    pub(in crate::server) fn permit_for_handed(&self) -> Option<Permit> {
+        self.permit(BEYOND, BEYOND).ok()
+    }
+
+    /// An idle connection, to be handed to another process.
+    pub fn take_to_hand_over(&self) -> Option<AnyConn> {
+        (0..self.cores()).find_map(|core| self.queue(core).idle.pop())
+    }
+
+    /// Makes a connection that another process hands over one of its own: it is as good as one that was opened now.
+    pub(in crate::server) fn adopt(
+        &self,
+        fresh: Fresh,
+        permit: Permit,
+        id: u64,
+        core: usize,
+        kind: KindTag,
+    ) -> Box<Server> {
+        let generation = self.generation.load(SeqCst);
+        let mut server = Server::new(fresh, permit, id, core, generation, kind, self.seed.clone());
+        (server.turn, server.moves) = (self.settings.watch.turns(), self.settings.watch.moves());
+        self.opened.fetch_add(1, SeqCst);
+        self.homes().add(&server.facts);
+        server
     }
 
     /// Closes idle connections that are not lent any more since the server has turned.

@@ -59,6 +59,11 @@ impl Pool {
         *known = Some(Arc::new(Welcome { parameters: parameters.clone(), read_only, notices }));
     }
 
+    /// What another process has been told, where this one knows nothing yet.
+    pub(in crate::server) fn take_over_welcome(&self, welcome: Welcome) {
+        self.lock_welcome().get_or_insert_with(|| Arc::new(welcome));
+    }
+
     /// A connection has a new default, after the server's configuration was reloaded.
     pub fn learn_default(&self, name: &str, value: &str) {
         let mut known = self.lock_welcome();

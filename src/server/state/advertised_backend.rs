@@ -105,6 +105,13 @@ impl Pool {
         self.idle_home(core, kind).or_else(busy).map(|facts| Home::at(&facts))
     }
 
+    /// That of a client that another process has handed over: the connection of that number. Where it has not come along, it is one
+    /// that has been closed.
+    pub fn handed_home(&self, core: usize, kind: KindTag, id: u64) -> Option<Home> {
+        let known = self.homes().open().find(|facts| facts.id == id);
+        known.map(|facts| Home::at(&facts)).or_else(|| self.shared_home(core, kind))
+    }
+
     fn idle_home(&self, core: usize, kind: KindTag) -> Option<Arc<Facts>> {
         let others = (0..self.cores()).filter(|other| *other != core);
         let idle = std::iter::once(core).chain(others).filter_map(|core| self.idle_on(core, kind));

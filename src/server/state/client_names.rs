@@ -98,6 +98,11 @@ impl Named {
         self.entries.iter().map(|entry| &*entry.name)
     }
 
+    /// Every name with what stands under it, the one used longest ago first.
+    pub fn stands(&self) -> impl Iterator<Item = (&[u8], Stands)> {
+        self.entries.iter().map(|entry| (&*entry.name, entry.stands))
+    }
+
     /// Forgets all: DISCARD ALL and DEALLOCATE ALL have run.
     pub fn clear(&mut self) {
         self.entries = VecDeque::new();

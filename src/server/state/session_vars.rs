@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sql::own_statements::settings;
 use crate::sql::own_statements::settings::RoleKind;
 
@@ -50,7 +52,8 @@ pub fn reported_names(bits: u16) -> impl Iterator<Item = &'static str> {
 const OF_TEXT: [&str; 2] = ["client_encoding", "standard_conforming_strings"];
 
 /// One setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Value {
     /// The server's own value, as it reports it: no client has set it.
     Default(Box<str>),

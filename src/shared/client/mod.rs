@@ -61,6 +61,17 @@ pub enum Ask {
     Turn,
 }
 
+/// Whether a client goes to the process that takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moves {
+    /// Nobody takes over.
+    No,
+    /// As soon as it is at rest.
+    Goes,
+    /// It cannot: it ends here.
+    Stays,
+}
+
 /// Which server a client waits for a connection to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
@@ -156,6 +167,8 @@ pub struct Client {
     pub cancelling: Cell<u32>,
     /// Which server it waits for, in the phase of that name.
     pub aim: Cell<Aim>,
+    /// Whether it goes to the process that takes over.
+    pub moves: Cell<Moves>,
     asks: RefCell<Vec<Ask>>,
     asked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -184,6 +197,8 @@ pub struct Identity {
     pub operator: bool,
     /// See [`Client::tls`].
     pub tls: Option<String>,
+    /// See [`Client::since`].
+    pub since: SystemTime,
     /// See [`Client::application_name`].
     pub application_name: String,
 }
@@ -201,7 +216,7 @@ impl Client {
             database_name: identity.database_name,
             operator: identity.operator,
             tls: identity.tls,
-            since: SystemTime::now(),
+            since: identity.since,
             application_name: RefCell::new(identity.application_name),
             phase: Cell::new(Phase::Idle),
             phase_since: Cell::new(Instant::now()),
@@ -215,6 +230,7 @@ impl Client {
             cancel: RefCell::default(),
             cancelling: Cell::new(0),
             aim: Cell::new(Aim::Any),
+            moves: Cell::new(Moves::No),
             asks: RefCell::default(),
             asked: Cell::new(false),
             waker: RefCell::default(),
@@ -257,6 +273,15 @@ impl Client {
     pub fn ask_turn(&self) {
         if !self.asks.borrow().iter().any(|ask| matches!(ask, Ask::Turn)) {
             self.ask(Ask::Turn);
+        }
+    }
+
+    /// Asks it to go to the process that takes over, unless it cannot.
+    pub fn ask_to_move(&self) {
+        if self.moves.get() != Moves::Stays {
+            self.moves.set(Moves::Goes);
+            self.asked.set(true);
+            self.wake();
         }
     }
 

@@ -340,7 +340,7 @@ pub struct Databases {
     pub(super) paused: AtomicBool,
     /// The pause is a SUSPEND.
     pub(super) suspended: AtomicBool,
-    ids: Arc<AtomicU64>,
+    pub(in crate::shared) ids: Arc<AtomicU64>,
 }
 
 /// Databases that `*` may bring into being: names are the clients' to choose.

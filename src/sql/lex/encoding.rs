@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 /// The session's `standard_conforming_strings`, as reported by ParameterStatus.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub enum StandardStrings {
     /// A backslash in `'…'` is a backslash: the default since PostgreSQL 9.1.
     #[default]
@@ -32,7 +32,7 @@ impl StandardStrings {
 }
 
 /// The session's `client_encoding`, as far as lexing cares.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub enum Encoding {
     /// Bytes below 0x80 are always ASCII characters: UTF8, LATIN*, EUC_*, WIN*, …
     #[default]
@@ -169,7 +169,7 @@ impl Encoding {
 }
 
 /// What the server reported and therefore how the text must be lexed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct LexContext {
     /// `standard_conforming_strings`.
     pub strings: StandardStrings,
