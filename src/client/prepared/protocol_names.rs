@@ -124,6 +124,9 @@ impl Portals {
     }
 }
 
+/// A statement that another process is told of: its name, whether it comes from SQL, and what it is.
+type ToHandOver<'a> = (&'a [u8], bool, &'a Rc<Statement>);
+
 impl Names {
     /// The statement of a name, the empty one too.
     pub fn statement(&self, name: &[u8]) -> Option<&Rc<Statement>> {
@@ -254,11 +257,11 @@ impl Names {
 
     /// Every statement in the order in which the client has prepared, the unnamed one with an empty name, and whether it comes from
     /// SQL. None: something cannot be prepared anew.
-    pub(in crate::client) fn to_hand_over(&self) -> Option<Vec<(&[u8], bool, &Rc<Statement>)>> {
+    pub(in crate::client) fn to_hand_over(&self) -> Option<Vec<ToHandOver<'_>>> {
         if self.lacks_sql() || self.portals.is_some() || self.moved().is_some() {
             return None;
         }
-        let mut all: Vec<(u32, (&[u8], bool, &Rc<Statement>))> = Vec::new();
+        let mut all: Vec<(u32, ToHandOver<'_>)> = Vec::new();
         let protocol = self.statements.iter().map(|(name, held)| (held.nth, (&**name, false, &held.statement)));
         all.extend(protocol);
         for (name, held) in self.sql.iter().flat_map(|sql| sql.named.iter()) {

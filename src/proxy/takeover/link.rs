@@ -171,7 +171,6 @@ fn receive(stream: &UnixStream, into: &mut [u8], sockets: &mut VecDeque<OwnedFd>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read as _;
 
     #[tokio::test]
     async fn messages_come_whole_and_with_their_own_descriptors_though_the_sender_is_gone() {
