@@ -11,7 +11,7 @@ const COLUMNS: &[(&str, &str)] = &[
         "DATABASES",
         "name|host|port|database|force_user|pool_size|min_pool_size|reserve_pool_size|server_lifetime|pool_mode|\
          load_balance_hosts|max_connections|current_connections|max_client_connections|current_client_connections|paused|\
-         disabled|cluster|mode",
+         disabled|cluster|mode|rerouted_from",
     ),
     (
         "POOLS",

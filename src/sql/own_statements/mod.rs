@@ -62,7 +62,9 @@ mod tests {
         "DECLARE ",
         "UNION ",
     ];
-    const OTHERS: [&str; 11] = [
+    const OTHERS: [&str; 13] = [
+        "SET {name} = 'name', outside",
+        "SET {} stands by itself",
         "SET pgsluice.fanout",
         "SELECT 0\\0",
         "SELECT 1\\0",
