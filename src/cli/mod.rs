@@ -7,10 +7,9 @@ mod init;
 mod libpq;
 mod maintenance;
 mod manual;
-mod moving;
+mod moves;
 mod pgbouncer;
 pub mod remote;
-mod reroute;
 pub mod run;
 mod screen;
 #[cfg(test)]
@@ -24,7 +23,7 @@ pub use crate::cli::maintenance::{
     MaintenanceTarget, Output, UpstreamUrl,
 };
 
-pub use crate::cli::moving::Switchover;
+pub use crate::cli::moves::switchover::Switchover;
 
 use std::path::PathBuf;
 
@@ -87,7 +86,7 @@ pub enum Command {
     /// Let a database be used again.
     Online(MaintenanceTarget),
     /// Lead the clients of a database to another cluster, and back.
-    Reroute(reroute::Reroute),
+    Reroute(moves::reroute::Reroute),
     /// Make another server of a cluster its primary, while writes wait.
     Switchover(Switchover),
     /// Show what has happened.

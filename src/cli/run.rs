@@ -32,7 +32,7 @@ pub fn main() -> ExitCode {
         Command::Maintenance(command) => super::remote::main(&command),
         Command::Offline(offline) => super::remote::offline(&offline),
         Command::Online(target) => super::remote::online(&target),
-        Command::Reroute(reroute) => super::reroute::main(&reroute),
+        Command::Reroute(reroute) => super::moves::reroute::main(&reroute),
         Command::Switchover(switchover) => super::remote::switchover(&switchover),
         Command::Events(events) => ended(super::remote::events(&events)),
         Command::Top(console) => ended(super::screen::top(&console)),

@@ -19,7 +19,7 @@ use super::{janitor, peers};
 use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
 use crate::client::takeover::import;
-use crate::server::handover::HandedServer;
+use crate::server::state::handover::HandedServer;
 use crate::shared::clock::Woken;
 use crate::shared::handover::HandedClient;
 use crate::shared::{Core, Hub, Job, Phase, Setup};

@@ -1,5 +1,5 @@
 //! Server connections: how they are opened ([`login`]), what kind they are ([`guard`]), how they are shared ([`pool`],
-//! [`limit`]), how they come to another process ([`handover`]) and what state they carry ([`connection`], [`client_names`](crate::server::state::client_names), [`session_vars`](crate::server::state::session_vars)). Nothing here knows of clients, nor what the servers
+//! [`limit`]), how they come to another process ([`handover`](crate::server::state::handover)) and what state they carry ([`connection`], [`client_names`](crate::server::state::client_names), [`session_vars`](crate::server::state::session_vars)). Nothing here knows of clients, nor what the servers
 //! are: that is [`crate::topology`].
 
 mod address;
@@ -8,7 +8,6 @@ pub mod backend_ledger;
 mod cancel_target;
 pub mod connection;
 pub mod guard;
-pub mod handover;
 pub mod limit;
 mod lines;
 pub mod login;

@@ -51,6 +51,6 @@ pub(in crate::client) fn barred() -> Report {
 
 /// No connection that may write, since the lease in the fleet is over; the gate is about to close.
 pub(in crate::client) fn fleet_lost() -> Report {
-    let report = Report::error("25006", "cannot write in a read-only transaction");
+    let report = errors::read_only("cannot write in a read-only transaction");
     report.with_detail(Some("This proxy cannot reach the fleet.".to_owned()))
 }

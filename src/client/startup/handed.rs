@@ -11,7 +11,7 @@ use crate::client::state::pins::{Pin, Pins};
 use crate::client::state::reset_defaults::Defaults;
 use crate::client::state::session_role::Told;
 use crate::config::PoolMode;
-use crate::server::handover::HandedVars;
+use crate::server::state::handover::HandedVars;
 use crate::server::state::session_vars::Vars;
 use crate::server::{Home, KindTag};
 use crate::shared::client::Ask;

@@ -19,7 +19,7 @@ pub struct Wanted {
     /// Names that the server does not list among its settings: custom ones and `role`.
     pub unlisted: Vec<String>,
     /// `pgsluice.cluster`: on which cluster an operator works. No server is told.
-    pub cluster: Option<String>,
+    pub(super) cluster: Option<String>,
     /// Whether `client_encoding` is asked for.
     pub encoding: bool,
 }

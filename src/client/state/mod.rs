@@ -19,7 +19,7 @@ use crate::client::state::reset_defaults::Defaults;
 use crate::client::state::sequences::Sequences;
 use crate::client::state::session_role::Told;
 use crate::client::state::transactional_settings::Undo;
-use crate::server::handover::hand_vars;
+use crate::server::state::handover::hand_vars;
 use crate::server::state::session_vars::Vars;
 use crate::shared::handover::HandedClient;
 use crate::shared::handover::client::{HandedSettings, HandedTold};

@@ -8,7 +8,7 @@ use crate::client::{End, Session};
 use crate::log::millis;
 use crate::protocol::Octets;
 use crate::server::backend_ledger::micros;
-use crate::server::handover::{HandedServer, hand_vars};
+use crate::server::state::handover::{HandedServer, hand_vars};
 use crate::server::{Conn, InPlace, Unguarded};
 use crate::shared::Phase;
 use crate::shared::client::Moves;

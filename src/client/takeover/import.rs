@@ -16,7 +16,7 @@ use crate::client::state::Bindings;
 use crate::net::{Socket, Stream};
 use crate::protocol::startup_packet::Start;
 use crate::server::guard::Kind;
-use crate::server::handover::HandedServer;
+use crate::server::state::handover::HandedServer;
 use crate::server::{AnyConn, Guarded, Pool, Unguarded};
 use crate::shared::handover::HandedClient;
 use crate::shared::handover::client::{HandedIdentity, HandedLease, HandedStatement};

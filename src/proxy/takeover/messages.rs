@@ -92,7 +92,7 @@ pub enum ToNew {
     Server {
         /// Of this offer.
         number: u64,
-        /// See [`crate::server::handover::HandedServer`].
+        /// See [`crate::server::state::handover::HandedServer`].
         state: Box<RawValue>,
     },
     /// A cancel request has been dealt with.

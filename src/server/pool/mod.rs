@@ -1,12 +1,12 @@
 //! The server connections of one user to one database on one upstream, lent for a transaction at a time.
 //!
-//! A limit is one for all cores, but the idle connections lie with the core that used them last: taking one there and
-//! giving it back locks nothing that another core uses. Who finds none takes one from another core, opens one if the
-//! limits allow it, or waits. Waiting is fair: in order of arrival on a core, and across cores nobody who came earlier
-//! is passed over by more than [`queue::SLACK`].
+//! A limit is one for all cores, but the idle connections lie with the core that used them last: taking one there and giving it
+//! back locks nothing that another core uses. Who finds none takes one from another core, opens one if the limits allow it, or
+//! waits. Waiting is fair: in order of arrival on a core, and across cores nobody who came earlier is passed over by more than
+//! [`queue::SLACK`].
 //!
-//! No wake-up is lost: who gives something back puts it down first and then looks for waiters, who waits queues first and
-//! then looks for something put down. Whoever comes second sees the other.
+//! No wake-up is lost: who gives something back puts it down first and then looks for waiters, who waits queues first and then
+//! looks for something put down. Whoever comes second sees the other.
 
 mod check;
 mod dedicated;
@@ -23,8 +23,6 @@ mod welcome;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
-
-use tokio::time::sleep;
 
 use super::backend_ledger::Ledger;
 use super::connection::{Facts, Server};
@@ -308,7 +306,7 @@ impl Pool {
                     if Instant::now() + delay >= until {
                         return Err(error.into());
                     }
-                    sleep(delay).await;
+                    tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(Duration::from_secs(1));
                 }
                 Err(error) => return Err(error.into()),

@@ -2,4 +2,5 @@
 
 pub(in crate::server) mod advertised_backend;
 pub mod client_names;
+pub mod handover;
 pub mod session_vars;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::handed::Handed;
 use crate::protocol::Octets;
-use crate::server::handover::{HandedServer, HandedVars, HandedWelcome};
+use crate::server::state::handover::{HandedServer, HandedVars, HandedWelcome};
 use crate::sql::LexContext;
 
 /// See the module.

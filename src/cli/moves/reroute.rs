@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::exit::Failure;
-use super::{ConsoleArgs, remote};
+use crate::cli::exit::Failure;
+use crate::cli::{ConsoleArgs, remote};
 use crate::config::{parse_duration, show_duration};
 use crate::sql::lex::quote;
 

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::backend_ledger::Backend;
-use super::connection::{Entry, Server};
-use super::guard::{AnyConn, KindTag};
-use super::login::Fresh;
-use super::pool::{Pool, Welcome};
-use super::state::client_names::Stands;
-use super::state::session_vars::{Value, Vars};
+use super::client_names::Stands;
+use super::session_vars::{Value, Vars};
 use crate::auth::handed::Handed;
 use crate::net::{Socket, Stream};
 use crate::protocol::Octets;
+use crate::server::backend_ledger::Backend;
+use crate::server::connection::{Entry, Server};
+use crate::server::guard::{AnyConn, KindTag};
+use crate::server::login::Fresh;
+use crate::server::pool::{Pool, Welcome};
 
 /// Settings by name.
 pub type HandedVars = Vec<(String, Value)>;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
-use super::ConsoleArgs;
-use super::maintenance::positive_duration;
+use crate::cli::ConsoleArgs;
+use crate::cli::maintenance::positive_duration;
 use crate::config::show_duration;
 use crate::sql::lex::quote;
 
@@ -23,7 +23,7 @@ pub struct Switchover {
 
     /// Only tell what would be in the way; changes nothing. Exit code 6: something would make it fail.
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(in crate::cli) dry_run: bool,
 
     /// How long it may take until the target is promoted, such as 30s.
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
@@ -51,12 +51,12 @@ pub struct Switchover {
 
     /// Where the command goes.
     #[command(flatten)]
-    pub(super) console: ConsoleArgs,
+    pub(in crate::cli) console: ConsoleArgs,
 }
 
 impl Switchover {
     /// As it would be typed on the console; or says what is wrong.
-    pub(super) fn statement(&self) -> Result<String, String> {
+    pub(in crate::cli) fn statement(&self) -> Result<String, String> {
         let to = match self.to.as_slice() {
             [server] => server,
             [word, server] if word.eq_ignore_ascii_case("to") => server,
@@ -77,7 +77,7 @@ impl Switchover {
             .filter_map(|(name, value)| Some(format!("{name} {}", quote::console_literal(value.as_ref()?))))
             .collect();
         let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
-        let database = super::remote::name(&self.database);
+        let database = crate::cli::remote::name(&self.database);
         Ok(format!("SWITCHOVER {database} TO {}{with}", quote::console_literal(to)))
     }
 }
