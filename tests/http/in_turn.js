@@ -39,6 +39,8 @@ async function main() {
   }
   await browser.close();
   console.log("done");
+  // The standard input is still open, and would be waited for.
+  process.exit(0);
 }
 
 main().catch((error) => {
