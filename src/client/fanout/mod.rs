@@ -6,7 +6,7 @@
 //! pgsluice, and what waits is sent once it opens. The servers' subscriptions take in new tables behind each unit.
 //!
 //! - [`side`]: one of the servers.
-//! - [`unit`]: a unit of work and its end.
+//! - [`unit`](mod@unit): a unit of work and its end.
 //! - [`leftover`]: units that a crash has left prepared.
 //! - `open`: who may, and the connections.
 

@@ -186,7 +186,7 @@ settings! {
         server_reset_query_always: bool = false;
         /// What is sent to a server connection that was idle for longer than server_check_delay, before a client gets it. One that
         /// does not answer is closed. Empty: nothing is sent, and pgsluice only looks whether the server has closed its end.
-        /// "<empty>": an empty query, which costs a round trip and nothing else.
+        /// `<empty>`: an empty query, which costs a round trip and nothing else.
         server_check_query: String = String::new(), { example: "\"SELECT 1\"" };
     }
 }
