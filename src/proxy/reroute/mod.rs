@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long sessions that are ended may take to go.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take until the monitor knows what a server says of a database's own setting.
+const SETTINGS_PATIENCE: Duration = Duration::from_secs(3);
 /// Nobody means more.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -238,6 +240,7 @@ async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Option
     places.push(from);
     places.sort();
     places.dedup();
+    know_settings(hub, &to).await;
     let reroute = Reroute {
         from: old.and_then(|at| reroutes.get(at)).map_or(places, |old| old.from.clone()),
         to: to.clone(),
@@ -288,6 +291,7 @@ async fn back(hub: &Arc<Hub>, who: Who, name: &str, timeout: Duration) -> Result
         return Ok(unchanged(hub, &database, from, true, None));
     };
     let old = reroutes.remove(at);
+    know_settings(hub, &from).await;
     let sources: Vec<_> =
         hub.databases.all().into_iter().filter(|one| old.from.contains(&configured_place(hub, one))).collect();
     let told = put_in_force(hub, reroutes).await?;
@@ -345,6 +349,31 @@ pub(super) fn forget(hub: &Arc<Hub>, done: Vec<Reroute>) -> Vec<String> {
     done.iter()
         .map(|one| format!("the configuration leads to {} by itself: its reroute is forgotten", one.to))
         .collect()
+}
+
+/// Has what is known of a database's own read-only setting be what its server says now: where clients are about to be led it may
+/// just have been changed, and its gate would be closed for what was true a moment ago.
+async fn know_settings(hub: &Arc<Hub>, to: &ServerDatabase) {
+    let Some((cluster, tls)) = hub.databases.cluster(&to.cluster) else { return };
+    let until = Instant::now() + SETTINGS_PATIENCE;
+    while Instant::now() < until {
+        let Some((at, primary)) = cluster.primary().and_then(|at| Some((at, cluster.upstreams.get(at)?))) else {
+            return;
+        };
+        let Some(mut login) = monitor_logins(&hub.setup.load(), &cluster, tls.clone(), at).into_iter().next() else {
+            return;
+        };
+        login.dbname.clone_from(&to.dbname);
+        let Ok(session) = login.run(&[]).await else { return };
+        let reported = session.parameters.iter().find(|(name, _)| name == "default_transaction_read_only");
+        let Some((_, says)) = reported else { return };
+        if primary.own_settings().read_only(&to.dbname, Some(&login.user)) == (says == "on") {
+            return;
+        }
+        let news = cluster.news(SETTINGS_PATIENCE);
+        primary.look_now();
+        news.await;
+    }
 }
 
 /// Whether the database is there, and can be written to if that is wanted.
