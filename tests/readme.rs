@@ -83,11 +83,10 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
         let mut show = |what| shown.push(Shown { file: file.to_owned(), line: at + 1, what });
         match (&mut block, line.strip_prefix("```")) {
             (None, Some(language)) => {
-                assert!(
-                    ["sh", "sql", "toml", "text", "json", "console", "python", "yaml", "mermaid"].contains(&language),
-                    "{file}:{}: ```{language}",
-                    at + 1
-                );
+                // A name of a file may follow.
+                let language = language.split(' ').next().unwrap_or_default();
+                let known = ["sh", "sql", "toml", "text", "json", "console", "python", "js", "go", "yaml", "mermaid"];
+                assert!(known.contains(&language), "{file}:{}: ```{language}", at + 1);
                 block = Some((language, String::new()));
             }
             (Some((language, text)), Some(_)) => {

@@ -112,6 +112,12 @@ pub struct Cluster {
     pub(super) events: Bus,
 }
 
+/// The turn's place among so many. Multiples of the golden ratio are spread evenly, whichever turns are asked for: every second one, too.
+fn spread(turn: usize, places: usize) -> usize {
+    let fraction = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    usize::try_from((fraction * places as u64) >> 32).unwrap_or(0)
+}
+
 /// `Leader` as a number.
 const NO_LEADER: usize = usize::MAX;
 
@@ -309,7 +315,7 @@ impl Cluster {
         let least = fits().map(|(_, upstream)| upstream.busy()).min()?;
         let alike = least + least / 8 + usize::from(least > 0);
         let idle = || fits().filter(|(_, upstream)| upstream.busy() <= alike);
-        let chosen = idle().nth(turn % idle().count().max(1)).or_else(|| fits().next());
+        let chosen = idle().nth(spread(turn, idle().count())).or_else(|| fits().next());
         chosen.map(|(at, _)| at)
     }
 
