@@ -248,6 +248,8 @@ pub async fn run(
     let away = surroundings.is_away();
     if !away {
         manager.stopping(running.shutdown_timeout());
+        hub.on_every_core(|core| core.close_door()).await;
+        surroundings.stop_listening();
     }
     hub.shutting_down.store(true, SeqCst);
     if !away {

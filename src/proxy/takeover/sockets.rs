@@ -41,6 +41,14 @@ impl Sockets {
         known
     }
 
+    /// Those for clients over TCP listen no more, whoever has a descriptor of them.
+    pub fn refuse_clients(&self) {
+        for (_, socket) in self.all.iter().filter(|(purpose, _)| matches!(purpose, ListensFor::Clients(..))) {
+            // One that is not connected is shut all the same, and says that it was not.
+            _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        }
+    }
+
     /// Further descriptors, for another process.
     ///
     /// # Errors

@@ -197,6 +197,14 @@ impl Surroundings {
         self.away.load(SeqCst)
     }
 
+    /// The process ends: whoever connects over TCP from now on is refused. What the service manager has opened stays open, for the
+    /// next process.
+    pub fn stop_listening(&self) {
+        if !self.sockets.activated {
+            self.sockets.refuse_clients();
+        }
+    }
+
     /// This process ends: nobody is let in any more, and its paths go, unless another one has taken over.
     pub fn close(&self) {
         (self.surfaces)(false);
