@@ -90,7 +90,7 @@ fn a_tenants_minimum_is_guaranteed_and_its_maximum_kept_under_a_shared_limit() {
             thread::sleep(Duration::from_millis(20));
         }
         two.iter_mut().for_each(|client| _ = client.query("commit", LONG).expect("an end"));
-        // What is lost comes back although others have waited for longer.
+        // Others have waited for longer when it loses what it has.
         for _ in 0..3 {
             let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = 'd1' and usename like 'u%'";
             direct.query(kill, LONG).expect("an answer");
