@@ -111,7 +111,7 @@ impl Client {
         let request = request
             .body(Full::new(Bytes::from(body.to_string())))
             .map_err(|error| EtcdError::Unreachable(error.to_string()))?;
-        self.0.http.request(request).await.map_err(|error| EtcdError::Unreachable(causes(&error)))
+        self.0.http.request(request).await.map_err(|error| EtcdError::Unreachable(crate::log::causes(&error)))
     }
 
     async fn ask_one(&self, at: usize, path: &str, body: &Value) -> Result<Value, EtcdError> {
@@ -255,15 +255,4 @@ fn refusal(value: &Value) -> EtcdError {
 
 fn is_about_token(why: &str) -> bool {
     why.contains("invalid auth token") || why.contains("user name is empty") || why.contains("token")
-}
-
-/// An error with what has caused it, which alone says anything.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -67,7 +67,7 @@ impl Sender {
             .body(Full::new(Bytes::from(entry.json.clone())))
             .map_err(|error| error.to_string())?;
         let answered = timeout(self.patience, async {
-            let answer = self.client.request(request).await.map_err(|error| causes(&error))?;
+            let answer = self.client.request(request).await.map_err(|error| crate::log::causes(&error))?;
             let status = answer.status();
             // Read to its end, so that the connection can be used again; unless it has none.
             let mut body = answer.into_body();
@@ -92,17 +92,6 @@ fn signature(secret: &str, time: i64, body: &str) -> String {
     mac.update(b".");
     mac.update(body.as_bytes());
     mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// An error with what has caused it, which alone says anything.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 fn roots(ca_file: Option<&Path>, plain: bool) -> Result<RootCertStore, String> {

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use crate::events::{Event, Kind, publish};
 use crate::gate::{Gate, Who};
-use crate::moving::{Moves, Scope, Step, What};
+use crate::moving::{Move, Moves, Scope, Step, What};
+use crate::protocol::Report;
 use crate::shared::Hub;
 use crate::topology::Cluster;
 
@@ -24,6 +25,27 @@ pub use crate::proxy::moving::retired::watch_retired;
 /// By whom gates are closed for a move: nobody else opens them.
 fn mover() -> Who {
     Who { user: "pgsluice switchover".into(), address: None }
+}
+
+/// Begins a move of every database of these clusters. `database` is the one that was named.
+///
+/// # Errors
+/// 55006: another one is under way.
+fn begin_of_clusters(
+    hub: &Hub,
+    what: What,
+    clusters: &[Arc<Cluster>],
+    database: &str,
+    who: Who,
+) -> Result<Arc<Move>, Report> {
+    let gates = hold::gates_of(hub, clusters);
+    let scope = Scope {
+        clusters: clusters.iter().map(|cluster| cluster.name.clone()).collect(),
+        databases: gates.iter().map(|gate| gate.place().clone()).collect(),
+    };
+    let names = gates.iter().flat_map(|gate| gate.names()).collect();
+    let begun = hub.moves.begin(what, scope, (database, names), who);
+    begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))
 }
 
 /// Tells a cluster that is new here what moves have left: which of its servers are the primary no longer, and which is about to

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use crate::config::parse_duration;
 use crate::gate::Who;
-use crate::moving::{Activate, End, Line, Move, Scope, Step, What};
+use crate::moving::{Activate, End, Line, Move, Step, What};
 use crate::protocol::Report;
-use crate::proxy::moving::hold;
+use crate::proxy::moving::begin_of_clusters;
 use crate::proxy::moving::switchover::Servers;
 use crate::shared::Hub;
 use run::Run;
@@ -95,14 +95,7 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
     let one = if options.dry_run {
         hub.moves.rehearse(what, who)
     } else {
-        let gates = hold::gates_of(hub, std::slice::from_ref(&servers.cluster));
-        let scope = Scope {
-            clusters: vec![servers.cluster.name.clone()],
-            databases: gates.iter().map(|gate| gate.place().clone()).collect(),
-        };
-        let names = gates.iter().flat_map(|gate| gate.names()).collect();
-        let begun = hub.moves.begin(what, scope, (&request.database, names), who);
-        begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))?
+        begin_of_clusters(hub, what, std::slice::from_ref(&servers.cluster), &request.database, who)?
     };
     let run = Run::new(hub.clone(), one.clone(), servers)
         .ok_or_else(|| Report::error("55000", "no role is configured that could log in to the servers"))?;
@@ -139,11 +132,7 @@ fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
 
 /// Takes up one that an earlier life of the process has begun.
 pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>, known: &Activate) {
-    let cluster = hub.databases.cluster(&known.cluster).map(|(cluster, _)| cluster);
-    let servers = cluster.and_then(|cluster| {
-        let (from, to) = (cluster.find_server(&known.from)?, cluster.find_server(&known.to)?);
-        Some(Servers { cluster, from, to })
-    });
+    let servers = Servers::known(hub, &known.cluster, &known.from, &known.to);
     match servers.and_then(|servers| Run::new(hub.clone(), one.clone(), servers)) {
         Some(run) => drop(tokio::spawn(run.resume())),
         // Its databases stay closed: a person has to look.

@@ -183,12 +183,6 @@ impl Run {
     }
 
     async fn take_up(&mut self) -> Result<(), String> {
-        // Whatever was begun before a restart: it stays down.
-        if let Err(failure) = ask::down(&mut self.old, &self.dbnames).await
-            && answers(&mut self.old).await
-        {
-            return Err(failure.why);
-        }
         ask::up(&mut self.new, &self.dbnames).await?;
         let row = self.new.row(moving::VERIFY).await.map_err(|error| error.to_string())?;
         if field(&row, 0) == "t" { Err("it is in recovery".to_owned()) } else { Ok(()) }
@@ -246,9 +240,4 @@ impl Run {
         let (done, why) = (failure.is_none(), failure.map(|failure| failure.why));
         self.one.end(End { at: Timestamp::now(), done, why, sqlstate }).await;
     }
-}
-
-/// Whether a server answers at all.
-async fn answers(talk: &mut Talk) -> bool {
-    talk.rows(moving::READ_ONLY).await.is_ok()
 }

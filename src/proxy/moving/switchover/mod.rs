@@ -17,9 +17,9 @@ pub(in crate::proxy::moving) mod steps;
 use std::sync::Arc;
 
 use crate::gate::Who;
-use crate::moving::{Move, Scope, Step, Switchover, What};
+use crate::moving::{Move, Step, Switchover, What};
 use crate::protocol::Report;
-use crate::proxy::moving::hold;
+use crate::proxy::moving::begin_of_clusters;
 use crate::shared::Hub;
 use crate::topology::Cluster;
 
@@ -50,6 +50,13 @@ pub(in crate::proxy::moving) struct Servers {
 }
 
 impl Servers {
+    /// Those that a move names, as far as the configuration still has them.
+    pub(in crate::proxy::moving) fn known(hub: &Hub, cluster: &str, from: &str, to: &str) -> Option<Self> {
+        let (cluster, _) = hub.databases.cluster(cluster)?;
+        let (from, to) = (cluster.find_server(from)?, cluster.find_server(to)?);
+        Some(Self { cluster, from, to })
+    }
+
     pub(in crate::proxy::moving) fn name(&self, at: usize) -> String {
         self.cluster.upstreams.get(at).map(|upstream| upstream.address.to_string()).unwrap_or_default()
     }
@@ -95,15 +102,7 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
     let one = if options.dry_run {
         hub.moves.rehearse(what, who)
     } else {
-        let clusters = servers.clusters(hub);
-        let gates = hold::gates_of(hub, &clusters);
-        let scope = Scope {
-            clusters: clusters.iter().map(|cluster| cluster.name.clone()).collect(),
-            databases: gates.iter().map(|gate| gate.place().clone()).collect(),
-        };
-        let names = gates.iter().flat_map(|gate| gate.names()).collect();
-        let begun = hub.moves.begin(what, scope, (&request.database, names), who);
-        begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))?
+        begin_of_clusters(hub, what, &servers.clusters(hub), &request.database, who)?
     };
     let run = Run::new(hub.clone(), one.clone(), servers, options)
         .ok_or_else(|| Report::error("55000", "no role is configured that could log in to the servers"))?;
@@ -144,11 +143,7 @@ fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
 /// Takes up one that an earlier life of the process has begun.
 pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>) {
     let What::Switchover(known) = one.entry().what else { return };
-    let cluster = hub.databases.cluster(&known.cluster).map(|(cluster, _)| cluster);
-    let servers = cluster.and_then(|cluster| {
-        let (from, to) = (cluster.find_server(&known.from)?, cluster.find_server(&known.to)?);
-        Some(Servers { cluster, from, to })
-    });
+    let servers = Servers::known(hub, &known.cluster, &known.from, &known.to);
     let options = Options::of(&known);
     let run = servers.and_then(|servers| Run::new(hub.clone(), one.clone(), servers, options));
     match run {
