@@ -1,8 +1,10 @@
 //! A server with the table of the recipes, pgsluice before it, and programs that are ended with their test.
 
+use std::io::{BufRead as _, BufReader};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use pgsluice_fixtures::proxy::binary;
@@ -90,6 +92,21 @@ impl Running {
     pub fn start(command: &mut Command) -> Running {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         Running(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// Waits until the program has printed that line. Its output is read to the end, so that it never waits for us.
+    pub fn wait_for_line(&mut self, line: &str) {
+        let output = BufReader::new(self.stdout.take().expect("nobody else reads the output"));
+        let (sender, printed) = mpsc::channel();
+        let expected = line.to_owned();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if line == expected {
+                    let _ = sender.send(());
+                }
+            }
+        });
+        printed.recv_timeout(LONG).unwrap_or_else(|error| panic!("{line:?} was not printed: {error}"));
     }
 }
 
