@@ -1,17 +1,22 @@
 //! An operator's program that fences or promotes: started with its arguments as they are, so that no shell reads what is put in.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::process::Stdio;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::net::unix::pipe::Receiver;
+use tokio::time::{sleep, timeout};
 
 /// Bytes of what it writes that a person is shown.
 const SHOWN: usize = 400;
 /// How long the end of what it wrote is waited for once it has ended.
 const LEFT: Duration = Duration::from_millis(100);
+
+/// How often it is asked whether it has ended. tokio's own processes would be asked for on every turn of every worker.
+const ASKED: Duration = Duration::from_millis(10);
 
 /// A program and its arguments, with words in braces.
 #[derive(Clone, Debug, Default)]
@@ -34,16 +39,17 @@ impl Program {
         let filled: Vec<String> = self.words.iter().map(|word| filled(word, values)).collect();
         let Some((program, arguments)) = filled.split_first() else { return Err("no program is given".into()) };
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
-        let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
-        let mut reading = pin!(async { tokio::join!(tail(out.as_mut()), tail(err.as_mut())) });
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let cannot = |error| format!("{program} cannot be started: {error}");
+        let mut child = Started(Some(command.spawn().map_err(cannot)?));
+        let (out, err) = child.output().map_err(cannot)?;
+        let mut reading = pin!(async { tokio::join!(tail(out), tail(err)) });
         let ended = async {
             let mut said = None;
             // Both are read while it runs: a full pipe would stop it.
             let status = loop {
                 tokio::select! {
-                    status = child.wait() => break status,
+                    status = child.end() => break status,
                     both = &mut reading, if said.is_none() => said = Some(both),
                 }
             };
@@ -60,6 +66,39 @@ impl Program {
         let status = status.map_err(|error| format!("{program}: {error}"))?;
         let said: String = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if status.success() { Ok(said) } else { Err(format!("{program} ended with {status}: {said}")) }
+    }
+}
+
+/// A program that runs; it is killed when nobody waits for it any more.
+struct Started(Option<Child>);
+
+impl Started {
+    /// What it writes, on both ways.
+    fn output(&mut self) -> io::Result<(Option<Receiver>, Option<Receiver>)> {
+        let Some(child) = &mut self.0 else { return Ok((None, None)) };
+        let out = child.stdout.take().map(|out| Receiver::from_owned_fd(OwnedFd::from(out)));
+        let err = child.stderr.take().map(|err| Receiver::from_owned_fd(OwnedFd::from(err)));
+        Ok((out.transpose()?, err.transpose()?))
+    }
+
+    async fn end(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            let Some(child) = &mut self.0 else { return Err(io::ErrorKind::NotFound.into()) };
+            if let Some(status) = child.try_wait()? {
+                self.0 = None;
+                return Ok(status);
+            }
+            sleep(ASKED).await;
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        let _ = child.kill();
+        // A killed process stays until somebody has asked how it ended, and it may be long in dying.
+        std::thread::spawn(move || child.wait());
     }
 }
 
@@ -87,8 +126,8 @@ fn filled(word: &str, values: &Values) -> String {
 }
 
 /// The end of what comes, read to its end.
-async fn tail(stream: Option<&mut (impl tokio::io::AsyncRead + Unpin)>) -> String {
-    let Some(stream) = stream else { return String::new() };
+async fn tail(stream: Option<Receiver>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
     let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
