@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
-use pgsluice_fixtures::{drivers, wait};
+use pgsluice_fixtures::drivers;
 
 use crate::had;
-use crate::stand::{LONG, Running, Stand};
+use crate::stand::{Running, Stand};
 
 /// For how long nothing may be done.
 const WHILE: Duration = Duration::from_secs(3);
