@@ -38,6 +38,14 @@ pub(in crate::client) enum Handled {
     FanOut,
 }
 
+/// What becomes of a message that is larger than a message may be.
+enum Large {
+    /// It is passed on as it comes in.
+    PassedOn(Header),
+    /// It is not, or not yet. None: what follows it can be looked at.
+    Refused(Option<Next>),
+}
+
 impl Session {
     /// Looks at what the client sent, as far as that is possible now.
     pub(in crate::client) fn process_client_input(&mut self) -> Result<Next, End> {
@@ -69,20 +77,10 @@ impl Session {
                     self.io.requests.want(if bytes.is_empty() { 0 } else { HEADER });
                     return self.wait_for_client();
                 }
-                Err(error) => match peek_too_large(bytes, self.account.largest()) {
-                    // COPY data may have any size.
-                    Some(header) if header.tag == b'd' => header,
-                    Some(_) if self.conversation.in_copy() => return Err(error.into()),
-                    Some(header) if self.streams(header) => header,
-                    Some(header) if self.lacks_names(header) => {
-                        self.io.requests.want(bytes.len() + 1);
-                        return self.wait_for_client();
-                    }
-                    Some(header) => match self.refuse_large(header, self.larger_than_messages(header)) {
-                        Some(next) => return Ok(next),
-                        None => continue,
-                    },
-                    None => return Err(error.into()),
+                Err(error) => match self.look_at_large(error)? {
+                    Large::PassedOn(header) => header,
+                    Large::Refused(Some(next)) => return Ok(next),
+                    Large::Refused(None) => continue,
                 },
             };
             if self.has_large_pending(header) {
@@ -119,6 +117,25 @@ impl Session {
                 Handled::Hold => return Ok(Next::Hold),
                 Handled::FanOut => return Ok(Next::FanOut),
             }
+        }
+    }
+
+    /// A message that is larger than a message may be.
+    #[cold]
+    fn look_at_large(&mut self, error: WireError) -> Result<Large, End> {
+        let bytes = self.io.requests.unread();
+        match peek_too_large(bytes, self.account.largest()) {
+            // COPY data may have any size.
+            Some(header) if header.tag == b'd' => Ok(Large::PassedOn(header)),
+            Some(_) if self.conversation.in_copy() => Err(error.into()),
+            Some(header) if self.streams(header) => Ok(Large::PassedOn(header)),
+            Some(header) if self.lacks_names(header) => {
+                let one_more = bytes.len() + 1;
+                self.io.requests.want(one_more);
+                self.wait_for_client().map(|next| Large::Refused(Some(next)))
+            }
+            Some(header) => Ok(Large::Refused(self.refuse_large(header, self.larger_than_messages(header)))),
+            None => Err(error.into()),
         }
     }
 

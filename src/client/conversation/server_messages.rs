@@ -293,6 +293,12 @@ impl Session {
                 index
             }
         };
+        self.note_done(&cached, nth, rolled_back);
+    }
+
+    /// Notes what the nth statement of a text has done, now that it is done.
+    #[inline]
+    fn note_done(&mut self, cached: &Cached, nth: usize, rolled_back: bool) {
         let Some(statement) = cached.analysis.statements.get(nth) else { return };
         self.conversation.transaction.history.done(statement);
         match &statement.kind {

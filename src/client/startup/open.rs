@@ -40,7 +40,6 @@ use crate::shared::{Client, Core, Database};
 use crate::sql::is_ours;
 use crate::topology::{Avoid, Cluster, Leader};
 
-/// PostgreSQL's words for it.
 /// How long a log-in waits for a server to learn its greeting from, when query_wait_timeout is off.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the first clients wait for the catalog to be read.
@@ -289,12 +288,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let read_only = ReadOnly::new(wanted.read_only, welcome.read_only, told_closed);
     let mut greeting = Vec::with_capacity(512);
     let vars = greet(core, &mut greeting, &welcome, (asked, named.as_deref()), read_only.reported());
-    if let Some(notice) = wanted.application_name.as_deref().and_then(shortened) {
-        notice.write(&mut greeting);
-    }
-    if !config.startup.login_notify_message.is_empty() {
-        Report::notice(config.startup.login_notify_message.clone()).write(&mut greeting);
-    }
+    say_notices(&mut greeting, config, &wanted);
     if !has_own_server(settings.pool_mode, operator) {
         let number = || u32::try_from(me.id).unwrap_or(u32::MAX);
         backend::backend_key(&mut greeting, home.as_ref().map_or_else(number, Home::pid), &me.secret);
@@ -386,6 +380,16 @@ fn application_name(config: &Config, guest: &Guest, wanted: &Wanted) -> Option<S
     }
     let from = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
     Some(format!("{} - {from}", name.unwrap_or_default()))
+}
+
+/// Notices at a log-in, beside the server's own.
+fn say_notices(greeting: &mut Vec<u8>, config: &Config, wanted: &Wanted) {
+    if let Some(notice) = wanted.application_name.as_deref().and_then(shortened) {
+        notice.write(greeting);
+    }
+    if !config.startup.login_notify_message.is_empty() {
+        Report::notice(config.startup.login_notify_message.clone()).write(greeting);
+    }
 }
 
 /// PostgreSQL's notice for a name that is longer than it keeps.

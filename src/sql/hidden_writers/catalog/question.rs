@@ -307,14 +307,18 @@ fn signature() -> String {
     )
 }
 
+/// Letters for the types of an operator's operands.
+fn operands() -> String {
+    format!(
+        "(SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(ARRAY[o.oprleft, o.oprright]) WITH ORDINALITY u (type, at))"
+    )
+}
+
 /// The question to a server of that version (`server_version`).
 pub fn question(list: &RefusalList, version: &str) -> String {
     let major = major(version);
     let ((own, soft), may_write) = (list.names_of_functions(), harmless::may_write());
     let signature = signature();
-    let operands = format!(
-        "(SELECT string_agg({LETTER}, '' ORDER BY u.at) FROM unnest(ARRAY[o.oprleft, o.oprright]) WITH ORDINALITY u (type, at))"
-    );
     let (statistics, multirange, body) = if major >= 14 {
         (PLANNED_STATISTICS, "g.rngmultitypid", "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)")
     } else {
@@ -384,6 +388,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
             WHERE NOT rolsuper AND rolcanlogin AND oid IN (SELECT oid FROM mighty)) x (a, b, c, d, e, f, g, h, i, j) LIMIT {limit}",
         edges = EDGES.replace("{multirange}", multirange),
         foreign = FOREIGN.replace("{leads}", LEADS).replace("{other_host}", FAR[0]).replace("{other_kind}", FAR[1]),
+        operands = operands(),
         defaults = defaults::question(),
         shadowing = SHADOWING.replace("{types}", &format!("{{{}}}", TYPES.join(","))),
         takes_text = harmless::takes_text(),

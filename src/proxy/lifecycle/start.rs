@@ -1,0 +1,193 @@
+//! The start, step by step: sockets, then the state on disk under its lock, then workers, and clients last.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle as Task;
+
+use super::Proxy;
+use super::reload::Running;
+use crate::auth::Decoy;
+use crate::config;
+use crate::config::{Config, Overrides};
+use crate::events::{Bus, Event, Kind, publish};
+use crate::gate::{Gates, Limits, Reroute, StateFile, StateSource};
+use crate::moving::Moves;
+use crate::proxy::maintenance::environment::{Logins, World};
+use crate::proxy::maintenance::{catalog, heartbeat, strays};
+use crate::proxy::setup::{SetupError, ledger, monitor_login, setup, try_upstreams};
+use crate::proxy::system::process::PidFile;
+use crate::proxy::system::start::{StartError, Surfaces};
+use crate::proxy::system::{memory, open_files};
+use crate::proxy::takeover::surroundings::{Opened, Surroundings};
+use crate::proxy::takeover::take::Arriving;
+use crate::proxy::worker::{Worker, Workers};
+use crate::proxy::{certificates, fleet, janitor, moving, pool_care, reroute};
+use crate::server::backend_ledger::Ledger;
+use crate::shared::database::all_named;
+use crate::shared::{Hub, HubParts, Setup};
+use crate::webhooks::Webhooks;
+
+/// Starts all of it. When this returns, clients are served.
+pub(super) async fn start(
+    config: Config,
+    overrides: Overrides,
+    surfaces: Surfaces,
+    arriving: &mut Option<Arriving>,
+) -> Result<Proxy, StartError> {
+    let cores = workers_wanted(&config);
+    let mut inheritance = match arriving.as_mut() {
+        Some(arriving) => Some(arriving.begin().await.map_err(StartError::TakeOver)?),
+        None => None,
+    };
+    let opened = Opened::open(&config, cores, inheritance.as_mut())?;
+    let pid_file = match &inheritance {
+        Some(_) => None,
+        None => config.process.pidfile.as_deref().map(PidFile::write).transpose()?,
+    };
+    let decoy = Decoy::random(crate::auth::SecretKind::Scram)?;
+    let mut setup = setup(config, &decoy)?;
+    let base = setup.config.clone();
+    let file = match &setup.config.process.state_file {
+        config::StateFile::Path(path) => StateFile::Path(path.clone()),
+        config::StateFile::Ephemeral => StateFile::Ephemeral,
+    };
+    // Transitions that are taken up again need the world: it is told below, before the first of them runs.
+    let (world, events) = (Arc::new(World::default()), Bus::default());
+    let source = opened.state(&file, inheritance.as_mut())?;
+    let kept = Kept::open(&file, source, inheritance.is_some(), &mut setup, (&world, &events, cores))?;
+    let (control, asked) = mpsc::channel(8);
+    let (hub, jobs) = Hub::new(HubParts {
+        setup,
+        gates: Arc::new(kept.gates),
+        ledger: Arc::new(kept.ledger),
+        log_level: surfaces.log_level,
+        events,
+        webhooks: kept.webhooks,
+        moves: Arc::new(kept.moves),
+        cores,
+        decoy,
+        control,
+        lives: inheritance.as_ref().map_or(0, |given| given.begin.lives),
+    });
+    hub.webhooks.apply(&hub.setup.load().config.webhooks);
+    let (discoveries, found) = mpsc::channel(8);
+    let mut running = Running::new(hub.clone(), base, overrides, discoveries);
+    open_files::raise_limit(&hub.setup.load().config);
+    memory::tell(&hub.setup.load().config);
+    if hub.setup.load().config.file.is_none() {
+        try_upstreams(&hub.setup.load_full()).await?.map_or(Ok(()), |why| Err(StartError::Upstream(why)))?;
+    }
+    running.apply_clusters()?;
+    world.is(&hub, logins(&hub));
+    let fleet = fleet::start(&hub, logins(&hub)).await.map_err(StartError::Fleet)?;
+    let mut threads = Vec::with_capacity(cores);
+    let (workers, works) = Workers::new(cores);
+    for (index, (jobs, work)) in jobs.into_iter().zip(works).enumerate() {
+        let worker = Worker { index, hub: hub.clone(), jobs, work, console: surfaces.console.clone() };
+        threads.push(worker.start()?);
+    }
+    let background = look_after(&hub);
+    let surroundings = Surroundings::new(&hub, &workers, opened, surfaces.http, file.path());
+    match arriving.take() {
+        Some(former) => surroundings.take_over(former, inheritance).await.map_err(StartError::TakeOver)?,
+        None => surroundings.serve().await?,
+    }
+    let pid_file = match pid_file {
+        None => hub.setup.load().config.process.pidfile.as_deref().map(PidFile::replace).transpose()?,
+        own => own,
+    };
+    publish_ready(&hub);
+    Ok(Proxy { running, surroundings, fleet, workers: threads, background, asked, found, pid_file })
+}
+
+/// How many workers there are to be.
+fn workers_wanted(config: &Config) -> usize {
+    let workers = match config.process.workers {
+        // A thread of ours keeps about as much of the kernel's work busy on another core; fewer threads that each find more
+        // to do at a wake-up cost less than many that find little (docs/PERFORMANCE.md).
+        0 => std::thread::available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2)),
+        n => n as usize,
+    };
+    workers.min(127)
+}
+
+/// What an earlier life has left on disk.
+struct Kept {
+    gates: Gates,
+    webhooks: Webhooks,
+    ledger: Ledger,
+    moves: Moves,
+}
+
+impl Kept {
+    /// Takes it up again. Names of the setup lead where reroutes of that life have led them.
+    fn open(
+        file: &StateFile,
+        source: StateSource,
+        inherits: bool,
+        setup: &mut Setup,
+        (world, events, cores): (&Arc<World>, &Bus, usize),
+    ) -> Result<Self, StartError> {
+        let limits = Limits { shards: cores, ..Limits::default() };
+        let (clock, runtime) = (Arc::new(jiff::Timestamp::now), tokio::runtime::Handle::current());
+        let mut missing = Ok(());
+        let names = |reroutes: &[Reroute]| {
+            missing = reroute::names::check(&setup.config, reroutes);
+            setup.led = reroute::names::lead(&mut setup.config, reroutes);
+            all_named(&setup.config)
+        };
+        let gates = Gates::open_rerouted(source, names, world.clone(), events.clone(), limits, clock, runtime)?;
+        missing.map_err(SetupError)?;
+        // Under the lock of the state file, and ahead of the first event.
+        let webhooks = Webhooks::open(file.path().map(Path::to_path_buf), events)?;
+        if let Some(alarm) = gates.alarm() {
+            publish!(events, error, Event::new(Kind::StateFile, alarm));
+        }
+        let ledger = ledger(file, inherits)?;
+        let (moves, alarm) = Moves::open(file, events.clone());
+        if let Some(alarm) = alarm {
+            publish!(events, error, Event::new(Kind::MovesLost, alarm));
+        }
+        Ok(Self { gates, webhooks, ledger, moves })
+    }
+}
+
+/// Starts what goes on in the background until the end.
+fn look_after(hub: &Arc<Hub>) -> Vec<Task<()>> {
+    moving::resume(hub);
+    vec![
+        tokio::spawn(pool_care::watch_pools(hub.clone())),
+        tokio::spawn(janitor::watch_stats(hub.clone())),
+        tokio::spawn(janitor::watch_memory(hub.clone())),
+        tokio::spawn(certificates::watch(hub.clone())),
+        tokio::spawn(catalog::watch(Arc::downgrade(hub))),
+        tokio::spawn(heartbeat::watch(Arc::downgrade(hub), logins(hub))),
+        tokio::spawn(strays::watch(Arc::downgrade(hub), logins(hub))),
+        tokio::spawn(moving::watch_retired(Arc::downgrade(hub))),
+    ]
+}
+
+fn publish_ready(hub: &Hub) {
+    let setup = hub.setup.load();
+    publish!(
+        hub.events,
+        info,
+        Event::new(Kind::Ready, "pgsluice is ready"),
+        port = u32::from(setup.config.listen.listen_port),
+        cores = hub.cores(),
+        databases = setup.config.databases.len(),
+        version = env!("CARGO_PKG_VERSION"),
+    );
+}
+
+/// How the monitor's user logs in to a server.
+fn logins(hub: &Arc<Hub>) -> Logins {
+    let hub = Arc::downgrade(hub);
+    Arc::new(move |cluster, at| {
+        let hub = hub.upgrade()?;
+        let (_, tls) = hub.databases.cluster(&cluster.name)?;
+        monitor_login(&hub.setup.load(), cluster, tls, at)
+    })
+}
