@@ -1,7 +1,14 @@
 //! pgsluice: a PostgreSQL proxy and pooler with a gate for planned maintenance.
 //!
 //! The layers, from the ground up; each imports only those below it. `docs/ARCHITECTURE.md` holds the map.
-#![warn(missing_docs)]
+#![warn(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
 pub mod admin;
 pub mod auth;

@@ -1,15 +1,5 @@
 //! Both halves of `auth` against each other and against an independent client, and against nonsense.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 use pgsluice::auth::client::ChannelBinding;
 use pgsluice::auth::error::Refusal;
 use pgsluice::auth::md5::Md5Hash;

@@ -1,15 +1,5 @@
 //! Every bad configuration of the table, through the built binary: file, line, key, reason, and exit code 1.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 use pgsluice_fixtures::proxy::binary;
 use std::process::Command;
 

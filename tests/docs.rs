@@ -1,16 +1,6 @@
 //! The documentation hangs together: links and anchors lead somewhere, tables render, configurations are accepted, and the
 //! files, keys and names in it exist. What the commands in it do is run by `readme.rs`.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};

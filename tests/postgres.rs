@@ -1,15 +1,5 @@
 //! Against the real thing: our log-in at a PostgreSQL server, and libpq's psql at our side.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 use std::fs;
 use std::io;
 use std::net::TcpListener as StdListener;

@@ -5,16 +5,6 @@
 //! the password are changed, and where the machine gives no network of one's own, in which every port is free, the ports too.
 //! `sudo` is one of ours that makes no users. A line that ends in `# refused` fails, with the words that the page shows.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 use std::fmt;
 use std::fs;
 use std::io;

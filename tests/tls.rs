@@ -1,15 +1,5 @@
 //! Handshakes between both sides: every sslmode against good and bad certificates.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod certificates;
 
 use std::path::{Path, PathBuf};

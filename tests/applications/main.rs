@@ -1,13 +1,5 @@
 //! The recipes of docs/APPLICATIONS.md, run as they are printed there, with the real frameworks, through a maintenance.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod jobs;
 mod stand;
 mod web;

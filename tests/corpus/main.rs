@@ -3,16 +3,6 @@
 //! `own.sql` has every kind of statement and runs with all tests. PostgreSQL's own regression suite takes minutes:
 //! `make conformance-corpus`.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod compare;
 mod mutate;
 mod mutations;

@@ -1,15 +1,7 @@
 //! Databases that close by themselves when their servers take no writes, and open again: real servers, with the built binary in
 //! front.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unwrap_used,
-    dead_code,
-    reason = "a test that panics has failed, and the stand has more than is used here"
-)]
+#![allow(dead_code, reason = "the stand has more than is used here")]
 
 mod certificates;
 mod closed_throughout;

@@ -1,16 +1,6 @@
 //! Random input, for as long as `PGSLUICE_TEST_FUZZ_SECONDS` says: two seconds each in every test run, ten minutes in
 //! `make conformance-fuzz`. A case is a number; `seeds.txt` keeps those that once found something.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod classifier;
 #[path = "../corpus/clock.rs"]
 mod clock;

@@ -8,15 +8,6 @@
 //! `weak_orders` and `check_then_act` are the same file upon atomics broken on purpose: these must be caught, or this test
 //! proves nothing.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
 // The same source upon different atomics is the whole point.
 #![allow(clippy::duplicate_mod)]
 #![allow(unsafe_code, reason = "cells of loom's are looked into")]

@@ -1,15 +1,5 @@
 //! A maintenance on real servers: a primary, a replica, and the built binary in front of them.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod abandoned;
 mod banner;
 mod beforehand;

@@ -4,16 +4,6 @@
 //! Clients that want more than the pool has ask by all protocols at once, while some are cancelled, time out, go in the middle or lose
 //! their server, and while the primary is stopped and its replica takes over. `PGSLUICE_TEST_OWNERSHIP_SECONDS` makes it longer.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,16 +1,6 @@
 //! The protocol and the start of a session, through the real program: an application cannot tell that its server
 //! connections are others' too. Most tests ask a direct connection the same and compare.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod cancel;
 mod copy_in;
 mod defaults;

@@ -4,16 +4,6 @@
 //! The figures are in docs/CONFORMANCE.md. What a manner is known to fail stands here with its reason; anything else that fails
 //! fails the test. Results and differences stay in the cache, in `regress-` and the manner's name.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod pipeline;
 mod stand;
 mod suite;

@@ -1,15 +1,5 @@
 //! Rules of the house that can be read from the sources.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod errors;
 mod layers;
 mod log_lines;

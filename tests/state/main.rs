@@ -2,16 +2,6 @@
 //!
 //! Each test has clients that take turns on a pool of one server connection, so that whatever is not followed shows at once.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod as_direct;
 mod databases;
 mod dirty;

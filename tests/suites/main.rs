@@ -4,16 +4,6 @@
 //! The figures are in docs/CONFORMANCE.md. What is known to fail through pgsluice alone stands here with its reason; anything
 //! else that a direct connection does not fail fails the test. What the suites say stays in the cache, in `suites-said`.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 mod busy;
 mod jdbc;
 mod stand;

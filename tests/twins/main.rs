@@ -4,16 +4,6 @@
 //! `PGSLUICE_TEST_STEPS` says for how many steps: 100,000 in `make conformance-twins`, a few seconds' worth in every test
 //! run. A case is a number; `seeds.txt` keeps those that once found something, and `PGSLUICE_TEST_SEED` runs one alone.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed"
-)]
-
 #[path = "../corpus/mutate.rs"]
 #[expect(dead_code, reason = "only its dice are thrown here")]
 mod mutate;
