@@ -1,15 +1,13 @@
 //! Handshakes between both sides: every sslmode against good and bad certificates.
 
-mod certificates;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use certificates::{Folder, Pem, ca, expired, issue, params};
 use pgsluice::tls::{
     CaSource, ClientTls, ClientTlsConfig, ClientTlsPolicy, FileWatch, ServerTls, ServerTlsConfig, ServerTlsPolicy,
     SslMode, TlsFiles, server_end_point,
 };
+use pgsluice_fixtures::certificates::{Folder, Pem, ca, expired, issue, params};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,7 +4,6 @@
 //! `make conformance-corpus`.
 
 mod compare;
-mod mutate;
 mod mutations;
 mod observed;
 mod observer;

@@ -1,9 +1,9 @@
 //! A slice of `make conformance-referee` for every test run, without the grammar: mutants of the own corpus neither
 //! panic nor take long.
 
-use crate::mutate::{Dice, mutant};
 use crate::own::statements;
 use pgsluice::sql::{LexContext, StandardStrings, analyze};
+use pgsluice_fixtures::mutate::{Dice, mutant};
 
 const MUTANTS: usize = 20_000;
 

@@ -1,9 +1,9 @@
 //! Any text in any context gets a verdict, soon, that is true to the text it is about.
 
 use crate::cases;
-use crate::clock::processor_time;
-use crate::mutate::{Dice, mutant};
 use pgsluice::sql::{Analysis, Encoding, LexContext, Refusal, StandardStrings, analyze, tree};
+use pgsluice_fixtures::clock::processor_time;
+use pgsluice_fixtures::mutate::{Dice, mutant};
 use std::time::Duration;
 
 const CORPUS: &str = include_str!("../../src/sql/readonly_corpus.txt");

@@ -2,16 +2,12 @@
 //! `make conformance-fuzz`. A case is a number; `seeds.txt` keeps those that once found something.
 
 mod classifier;
-#[path = "../corpus/clock.rs"]
-mod clock;
-#[path = "../corpus/mutate.rs"]
-mod mutate;
 mod protocol;
 #[path = "../corpus/stand.rs"]
 mod stand;
 mod wire;
 
-use mutate::Dice;
+use pgsluice_fixtures::mutate::Dice;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

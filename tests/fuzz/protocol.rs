@@ -2,8 +2,8 @@
 //! of refusals, what a server with default_transaction_read_only=on tells it.
 
 use crate::cases;
-use crate::mutate::Dice;
 use crate::stand::Stand;
+use pgsluice_fixtures::mutate::Dice;
 use pgsluice_fixtures::raw::message::*;
 use pgsluice_fixtures::{Frame, Raw, RawError};
 use std::cell::Cell;

@@ -1,9 +1,9 @@
 //! Bytes from a peer: whatever they are, frames are found or refused, and what was written is read back.
 
 use crate::cases;
-use crate::mutate::Dice;
 use pgsluice::protocol::error_fields::ErrorFields;
 use pgsluice::protocol::{frame, frontend, startup_packet};
+use pgsluice_fixtures::mutate::Dice;
 
 /// As PostgreSQL reads lengths: signed, and counting themselves.
 fn expected_total(bytes: &[u8]) -> Option<usize> {

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::certificates::{Folder, ca, params};
 use crate::stand::{Answer, OPERATE, READ, SHORT, Stand};
+use pgsluice_fixtures::certificates::{Folder, ca, params};
 
 #[test]
 fn each_role_may_do_what_it_says_and_no_more() {

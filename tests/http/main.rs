@@ -2,9 +2,6 @@
 
 mod access;
 mod api;
-#[expect(dead_code, reason = "shared with tests of TLS")]
-#[path = "../certificates/mod.rs"]
-mod certificates;
 mod crowd;
 mod degraded;
 mod document;

@@ -4,25 +4,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use pgsluice_fixtures::{Address, Login, Raw, Signal};
 
 use crate::stand::{Running, SOON, builder, config, pgsluice};
 
-/// The next state that begins with that word; others are passed over.
 fn told(listener: &UnixDatagram, word: &str) -> String {
-    let until = Instant::now() + SOON;
-    listener.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let mut room = [0; 1000];
-    while Instant::now() < until {
-        let Ok(count) = listener.recv(&mut room) else { continue };
-        let said = String::from_utf8_lossy(&room[..count]).into_owned();
-        if said.starts_with(word) {
-            return said;
-        }
-    }
-    panic!("nobody has said {word}");
+    pgsluice_fixtures::service_manager::told(listener, word, SOON)
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub use pgsluice_fixtures::answers::{detail, fine, query, rows, sqlstate};
 use pgsluice_fixtures::proxy::binary;
-use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Cluster, Frame, Login, Proxy, Raw, Role, Server, wait};
 
 /// Longest wait for anything here.
@@ -130,39 +130,4 @@ pub fn written(server: &Server, database: &str) -> Vec<String> {
 /// Where a client's statements run.
 pub fn site(raw: &mut Raw) -> String {
     fine(raw, "SELECT name FROM site").concat().concat()
-}
-
-fn ask(raw: &mut Raw, sql: &str) -> Result<Vec<Frame>, String> {
-    raw.send(&message::query(sql)).map_err(|error| error.to_string())?;
-    raw.frames_until_ready(LONG).map_err(|error| error.to_string())
-}
-
-/// A simple query, whole answer.
-pub fn query(raw: &mut Raw, sql: &str) -> Vec<Frame> {
-    ask(raw, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-/// The same for a statement that succeeds; its rows.
-pub fn fine(raw: &mut Raw, sql: &str) -> Vec<Vec<String>> {
-    let frames = query(raw, sql);
-    if let Some(error) = frames.iter().find_map(Frame::error) {
-        panic!("{sql}: {error}, {:?}", error.detail());
-    }
-    rows(&frames)
-}
-
-/// The SQLSTATE of the first error among frames, or an empty text.
-pub fn sqlstate(frames: &[Frame]) -> String {
-    frames.iter().find_map(Frame::error).map_or_else(String::new, |error| error.code().to_owned())
-}
-
-pub fn detail(frames: &[Frame]) -> String {
-    let error = frames.iter().find_map(Frame::error);
-    error.and_then(|error| error.detail().map(str::to_owned)).unwrap_or_default()
-}
-
-pub fn rows(frames: &[Frame]) -> Vec<Vec<String>> {
-    let text = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
-    let rows = frames.iter().filter(|frame| frame.tag == b'D');
-    rows.map(|frame| frame.values().into_iter().map(text).collect()).collect()
 }

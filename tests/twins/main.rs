@@ -4,13 +4,10 @@
 //! `PGSLUICE_TEST_STEPS` says for how many steps: 100,000 in `make conformance-twins`, a few seconds' worth in every test
 //! run. A case is a number; `seeds.txt` keeps those that once found something, and `PGSLUICE_TEST_SEED` runs one alone.
 
-#[path = "../corpus/mutate.rs"]
-#[expect(dead_code, reason = "only its dice are thrown here")]
-mod mutate;
 mod stand;
 mod steps;
 
-use mutate::Dice;
+use pgsluice_fixtures::mutate::Dice;
 use stand::{Stand, Twins};
 use std::time::{SystemTime, UNIX_EPOCH};
 use steps::{Turn, turns};

@@ -1,6 +1,6 @@
 //! What a client may do in a turn: everything that leaves something behind in a session, and what shows it.
 
-use crate::mutate::Dice;
+use pgsluice_fixtures::mutate::Dice;
 use pgsluice_fixtures::raw::message::*;
 use std::fmt;
 

@@ -4,17 +4,13 @@
 //! be a write taken for a read, and nothing refused in PostgreSQL's name that the grammar knows to be none. Where the
 //! grammar fails there is nothing to compare; a server fails there as well.
 
-#[path = "../../corpus/clock.rs"]
-mod clock;
-#[path = "../../corpus/mutate.rs"]
-mod mutate;
 #[path = "../../corpus/split.rs"]
 #[allow(dead_code)] // blocks are of no interest here
 mod split;
 mod tree;
 
-use clock::processor_time;
-use mutate::{Dice, mutant};
+use pgsluice_fixtures::clock::processor_time;
+use pgsluice_fixtures::mutate::{Dice, mutant};
 use pgsluice::sql::{Analysis, Kind, LexContext, Proven, Refusal, StandardStrings, analyze};
 use split::Step;
 use std::collections::HashMap;
