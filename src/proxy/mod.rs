@@ -2,11 +2,12 @@
 //!
 //! Listeners ([`listen`]) and a thread for every two cores ([`worker`]) take clients in. [`janitor`] looks after them once a second, and `pool_care` after pools.
 //! [`turns`] acts when a server is not what it was, [`maintenance::degrade`] when a database cannot be written to because of that.
-//! [`reroute`] leads clients to another cluster. With [`takeover`] a new process takes the place of this one. [`peers`] pass cancel
-//! requests on, and `ends` knows who is waited for at the end. [`system`] are its ways to the system. In a fleet, [`fleet`] is what
+//! [`reroute`] leads clients to another cluster. With [`takeover`] a new process takes the place of this one. `cancel_requests` finds the server of a
+//! cancel request, and [`peers`] are asked where nobody here knows its client, and `ends` knows who is waited for at the end. [`system`] are its ways to the system. In a fleet, [`fleet`] is what
 //! this member does there. What the gate wants done in sessions, pools and servers is in [`maintenance`], the steps of a move to
 //! another server in [`moving`].
 
+mod cancel_requests;
 pub mod certificates;
 mod ends;
 pub mod fleet;

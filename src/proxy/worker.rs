@@ -10,19 +10,18 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
 
 use super::listen::{Accepted, Listener};
 use super::system::open_files;
 use super::takeover::take::Answer;
-use super::{janitor, peers};
+use super::{cancel_requests, janitor};
 use crate::client::conversation::pending_replies::pool::Spares;
 use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
 use crate::client::takeover::import;
 use crate::server::state::handover::HandedServer;
 use crate::shared::clock::Woken;
 use crate::shared::handover::HandedClient;
-use crate::shared::{Core, Hub, Job, Phase, Setup};
+use crate::shared::{Core, Hub, Job};
 
 /// Serves a guest of the console; given by the layer above.
 pub type Console = Arc<dyn Fn(Rc<Core>, Box<Guest>) -> ConsoleTask + Send + Sync>;
@@ -223,7 +222,7 @@ fn serve(core: Rc<Core>, spares: Rc<Spares>, accepted: Accepted, console: Consol
     let counted = Counted::new(core.hub.clone());
     async move {
         let Some(guest) = greeted.await else { return };
-        if CONSOLES.contains(&guest.database.as_str()) {
+        if CONSOLES.contains(&guest.database()) {
             console(core, guest).await;
         } else {
             crate::client::startup::open::run(core, spares, guest).await;
@@ -237,50 +236,13 @@ async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
     match greet(&core, accepted.socket, accepted.address).await {
         Greeted::Guest(guest) => Some(guest),
         Greeted::Cancel { pid, secret, mut stream } => {
-            let (secret, passed_on) = peers::key_of(secret);
-            if !cancel(&core.hub, pid, &secret).await && !cancel_before(&core.hub, pid, &secret).await && !passed_on {
-                let setup = core.setup();
-                if !setup.config.peers.is_empty() || core.hub.fleet.get().is_some() {
-                    peers::pass_on(&core.hub, pid, &secret, patience(&setup)).await;
-                }
-            }
+            cancel_requests::serve(&core.hub, pid, secret).await;
             // libpq takes TLS that ends without a goodbye for a failure.
             stream.close(&[]);
             None
         }
         Greeted::Over => None,
     }
-}
-
-fn patience(setup: &Setup) -> Duration {
-    setup.config.timeouts.cancel_wait_timeout.get().unwrap_or(Duration::from_secs(3600))
-}
-
-/// Asks the process before this one, which may still have that client.
-async fn cancel_before(hub: &Hub, pid: u32, secret: &[u8]) -> bool {
-    match hub.former.load_full() {
-        Some(former) => former.cancel(pid, secret).await,
-        None => false,
-    }
-}
-
-/// Passes a cancel request on to the server that works for that client, if the secret is right. False: there is no such client.
-pub(super) async fn cancel(hub: &Arc<Hub>, pid: u32, secret: &[u8]) -> bool {
-    let id = hub.keys.client(pid, secret).unwrap_or(u64::from(pid));
-    let home = (id >> 24 & 0x7f) as usize;
-    let secret: Arc<[u8]> = secret.into();
-    let sent = hub.on_core(home, move |core| {
-        let known = core.client(id).filter(|client| subtle::ConstantTimeEq::ct_eq(&*client.secret, &*secret).into());
-        let busy =
-            known.as_ref().filter(|client| !matches!(client.phase.get(), Phase::Idle | Phase::IdleInTransaction));
-        (known.is_some(), busy.map(|client| client.send_cancel()))
-    });
-    // The client that asked waits until its connection is closed: not before the request has been passed on.
-    let (known, done) = sent.await.unwrap_or_default();
-    if let Some(done) = done {
-        let _ = timeout(patience(&hub.setup.load()), done).await;
-    }
-    known
 }
 
 #[cfg(test)]
