@@ -74,10 +74,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match first_version::read(cert) {
-            Some(first) => first_version::check_signature_12(message, &first, dss, &self.algorithms),
-            None => self.inner.verify_tls12_signature(message, cert, dss),
-        }
+        first_version::check_signature_12(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -86,10 +83,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match first_version::read(cert) {
-            Some(first) => first_version::check_signature_13(message, &first, dss, &self.algorithms),
-            None => self.inner.verify_tls13_signature(message, cert, dss),
-        }
+        first_version::check_signature_13(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

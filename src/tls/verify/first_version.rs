@@ -5,7 +5,9 @@
 //! for: a chain needs to say who may sign, which takes extensions.
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error};
 use x509_parser::der_parser::asn1_rs::Sequence;
@@ -93,17 +95,20 @@ pub(super) fn check(
     roots.iter().find_map(signed).ok_or_else(|| CertificateError::UnknownIssuer.into())
 }
 
-/// Whether a handshake was signed by the key of this certificate, in TLS 1.2.
+/// Whether a handshake was signed by the key of this certificate of whatever version, in TLS 1.2.
 ///
 /// # Errors
 /// It was not, or by an algorithm that is not known.
 pub(super) fn check_signature_12(
     message: &[u8],
-    certificate: &X509Certificate<'_>,
+    certificate: &CertificateDer<'_>,
     dss: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let (kind, key) = key_of(certificate).ok_or_else(bad_encoding)?;
+    let Some(first) = read(certificate) else {
+        return verify_tls12_signature(message, certificate, dss, algorithms);
+    };
+    let (kind, key) = key_of(&first).ok_or_else(bad_encoding)?;
     let known =
         algorithms.mapping.iter().filter(|(scheme, _)| *scheme == dss.scheme).flat_map(|(_, known)| known.iter());
     let mut fitting = known.filter(|known| known.public_key_alg_id().as_ref() == kind);
@@ -119,10 +124,13 @@ pub(super) fn check_signature_12(
 /// As [`check_signature_12`].
 pub(super) fn check_signature_13(
     message: &[u8],
-    certificate: &X509Certificate<'_>,
+    certificate: &CertificateDer<'_>,
     dss: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let key = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
+    let Some(first) = read(certificate) else {
+        return verify_tls13_signature(message, certificate, dss, algorithms);
+    };
+    let key = SubjectPublicKeyInfoDer::from(first.public_key().raw);
     verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::first_version;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -108,10 +108,7 @@ impl ServerCertVerifier for UpstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match first_version::read(cert) {
-            Some(first) => first_version::check_signature_12(message, &first, dss, &self.algorithms),
-            None => verify_tls12_signature(message, cert, dss, &self.algorithms),
-        }
+        first_version::check_signature_12(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -120,10 +117,7 @@ impl ServerCertVerifier for UpstreamVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match first_version::read(cert) {
-            Some(first) => first_version::check_signature_13(message, &first, dss, &self.algorithms),
-            None => verify_tls13_signature(message, cert, dss, &self.algorithms),
-        }
+        first_version::check_signature_13(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
