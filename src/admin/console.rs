@@ -107,33 +107,33 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
             if core.setup().config.log.log_pooler_errors {
-                let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
-                let who = clients::Who { user: Some(&guest.user), database: Some(&guest.database), client: &client };
+                let client = guest.address().map_or_else(|| "unix".to_owned(), |address| address.to_string());
+                let who = clients::Who { user: Some(guest.user()), database: Some(guest.database()), client: &client };
                 clients::turned_away(who, &report, &core.worded(&report).message, None);
             }
-            tell(&mut guest.stream, &core.worded(&report)).await;
+            tell(guest.stream_mut(), &core.worded(&report)).await;
             return;
         }
     };
     let (entries, exits, _) = clients::wanted(&core.setup().config.log);
     let (user, from, began) = (me.user.clone(), me.address_words(), Instant::now());
     if entries {
-        tracing::info!(event = "console_log_in", %user, database = %guest.database, client = %from, "console log-in");
+        tracing::info!(event = "console_log_in", %user, database = %guest.database(), client = %from, "console log-in");
     }
     core.hub.console_stats.note_login(core.index);
     core.enter(&me);
+    let by_process = guest.is_let_in_by_process();
     // Administrators are let in whatever limit is reached.
-    if rights(&core, &me.user, guest.by_process) != Rights::All
+    if rights(&core, &me.user, by_process) != Rights::All
         && let Err(report) = me.fits(&core.setup().config, &core.hub.client_counts)
     {
         core.leave(me.id);
-        tell(&mut guest.stream, &core.worded(&report)).await;
+        tell(guest.stream_mut(), &core.worded(&report)).await;
         return;
     }
-    let by_process = guest.by_process;
     let mut console = Console {
         by_process,
-        link: Link::new(me.clone(), guest.stream),
+        link: Link::new(me.clone(), guest.into_stream()),
         names: Names::default(),
         status: TxStatus::Idle,
         skip: false,
@@ -159,24 +159,24 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
 
 /// Lets a guest in who may be here. The limit of clients is not for consoles: they are needed when it is reached.
 fn enter(core: &Rc<Core>, guest: &Guest) -> Result<Rc<Client>, Report> {
-    if rights(core, &guest.user, guest.by_process) == Rights::None {
-        let detail = format!("User \"{}\" is neither in admin_users nor in stats_users.", guest.user);
+    if rights(core, guest.user(), guest.is_let_in_by_process()) == Rights::None {
+        let detail = format!("User \"{}\" is neither in admin_users nor in stats_users.", guest.user());
         return Err(Report::fatal("42501", "not allowed").with_detail(Some(detail)));
     }
     let (id, secret) =
-        core.new_key(guest.start.minor).map_err(|_| Report::fatal("58000", "no randomness for a cancel key"))?;
+        core.new_key(guest.start().minor).map_err(|_| Report::fatal("58000", "no randomness for a cancel key"))?;
     Ok(Client::new(Identity {
         id,
         secret,
-        address: guest.address,
-        local: guest.stream.socket().local_addr(),
-        user: guest.user.clone(),
+        address: guest.address(),
+        local: guest.stream().socket().local_addr(),
+        user: guest.user().clone(),
         database: None,
-        database_name: guest.database.as_str().into(),
+        database_name: guest.database().into(),
         operator: false,
-        tls: guest.stream.tls_words(),
+        tls: guest.stream().tls_words(),
         since: std::time::SystemTime::now(),
-        application_name: guest.start.get("application_name").unwrap_or_default().chars().take(63).collect(),
+        application_name: guest.start().get("application_name").unwrap_or_default().chars().take(63).collect(),
     }))
 }
 

@@ -235,11 +235,11 @@ pub(in crate::client) struct Io {
     /// The client has closed its side of the connection: it says nothing more.
     half_closed: bool,
     /// What the client sends, and our own words to the server.
-    pub(in crate::client) requests: OneWay,
+    requests: OneWay,
     /// Bytes of the client's message that are not looked at are dropped, and not passed on.
     drops_rest: bool,
     /// What the server sends, and our own words to the client.
-    pub(in crate::client) replies: OneWay,
+    replies: OneWay,
     /// Bytes of this transaction, so that a read can be asked of another server if this one dies.
     replay: Vec<u8>,
     /// The time, as it was when something last came: asked for once for all that follows from that.
@@ -249,6 +249,30 @@ pub(in crate::client) struct Io {
 }
 
 impl Io {
+    /// What the client sends, and our own words to the server.
+    #[inline]
+    pub(in crate::client) fn requests(&self) -> &OneWay {
+        &self.requests
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub(in crate::client) fn requests_mut(&mut self) -> &mut OneWay {
+        &mut self.requests
+    }
+
+    /// What the server sends, and our own words to the client.
+    #[inline]
+    pub(in crate::client) fn replies(&self) -> &OneWay {
+        &self.replies
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub(in crate::client) fn replies_mut(&mut self) -> &mut OneWay {
+        &mut self.replies
+    }
+
     /// With what the client is told first.
     pub(in crate::client) fn new(stream: Stream, words: Vec<u8>) -> Self {
         let replies = OneWay { words, ..OneWay::default() };

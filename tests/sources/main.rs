@@ -1,9 +1,11 @@
 //! Rules of the house that can be read from the sources.
 
 mod errors;
+mod figures;
 mod layers;
 mod log_lines;
 mod packages;
+mod sentences;
 mod sizes;
 mod structs;
 

@@ -122,7 +122,7 @@ impl Session {
         }
         let kept = self.reuse_bound()?;
         if matches!(kept, Kept::Ready) {
-            self.conversation.lease.begin_again();
+            self.conversation.lease_mut().begin_again();
             self.resend_begin();
             return Ok(());
         }
@@ -195,7 +195,7 @@ impl Session {
     fn refuse_waiting(&mut self, report: &Report) -> Result<(), End> {
         self.me.enter(Phase::Idle);
         self.forget_held();
-        match peek_front(self.io.requests.unread(), usize::MAX)? {
+        match peek_front(self.io.requests().unread(), usize::MAX)? {
             Some(header) => {
                 self.answer_error(header, report);
                 Ok(())

@@ -192,7 +192,7 @@ impl Session {
         }
         self.account.set_query_wait(patience);
         // Nothing of the client's runs on it yet: it is kept without the right to write.
-        self.conversation.lease.note_begun(true);
+        self.conversation.lease_mut().note_begun(true);
         self.me.enter(Phase::Idle);
         let own = self.lease.server().map(|server| server.key.0);
         self.checkout.identity.told = own.filter(|pid| self.core.hub.keys.add(*pid, &self.me.secret, self.me.id));
@@ -264,7 +264,7 @@ impl Session {
     pub(in crate::client) fn tell_notifier(&mut self, header: Header) {
         let told = self.told_pid();
         let Some(own) = self.lease.server().map(|server| server.key.0) else { return };
-        let body = self.io.replies.body_mut(header);
+        let body = self.io.replies_mut().body_mut(header);
         if let Some(pid) = body.first_chunk_mut::<4>() {
             match u32::from_be_bytes(*pid) {
                 by if by == own => *pid = told.to_be_bytes(),

@@ -54,7 +54,7 @@ pub enum Lease {
 /// A replica on which a transaction runs, and is counted for as long as this lives.
 pub struct OnReplica {
     /// Its number in the cluster of that time.
-    pub at: usize,
+    at: usize,
     _counted: InUse,
 }
 

@@ -46,7 +46,7 @@ impl Session {
     /// A transaction has ended on the server connection that is held.
     #[inline(always)]
     pub(in crate::client) fn note_writes(&mut self) {
-        let wrote = self.conversation.transaction.history.wrote();
+        let wrote = self.conversation.transaction().history().wrote();
         if wrote != Wrote::Nothing && self.is_followed(wrote) || self.me.operator {
             self.note_write_end(wrote);
         }

@@ -193,7 +193,7 @@ impl Session {
 
     /// Whether the client has said something that the server's socket has not taken yet. Data of a COPY can be called off.
     fn has_unsent(&self) -> bool {
-        let unsent = self.io.requests.has_unsent();
+        let unsent = self.io.requests().has_unsent();
         unsent && !self.conversation.in_copy() && self.maintenance.may_call_off()
     }
 
@@ -256,9 +256,9 @@ impl Session {
 
     /// Whether nothing has been sent over the connection since it was taken.
     fn is_unused(&self) -> bool {
-        let unsent = self.io.requests.has_unsent();
+        let unsent = self.io.requests().has_unsent();
         matches!(self.lease, Lease::Write { .. })
-            && !self.conversation.lease.has_begun()
+            && !self.conversation.lease().has_begun()
             && !unsent
             && self.is_between_transactions()
     }
@@ -379,7 +379,7 @@ impl Session {
         }
         let is_dead = match &mut self.lease {
             Lease::Bound { conn } => !conn.server().still_lives(),
-            Lease::InPlace { conn, .. } if self.conversation.replies.is_empty() => !conn.server().still_lives(),
+            Lease::InPlace { conn, .. } if self.conversation.replies().is_empty() => !conn.server().still_lives(),
             _ => false,
         };
         if is_dead {

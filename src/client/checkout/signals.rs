@@ -107,7 +107,7 @@ impl Session {
     where
         AnyConn: From<Conn<K>>,
     {
-        let sent: Arc<[u8]> = self.io.requests.unread().into();
+        let sent: Arc<[u8]> = self.io.requests().unread().into();
         let core = self.core.index;
         if let Some(own) = self.means_itself(&sent) {
             return match self.take_certain(pool, own, TRIES, deadline).await? {

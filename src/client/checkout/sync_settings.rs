@@ -30,7 +30,7 @@ const CLEAN_PATIENCE: Duration = Duration::from_secs(10);
 impl Session {
     /// Brings the settings of a connection that was just taken to what the client has.
     pub(in crate::client) fn begin_lease(&mut self) {
-        let quiet = self.io.replies.is_empty();
+        let quiet = self.io.replies().is_empty();
         let operator = self.lease.is_operator();
         self.conversation.begin_lease(!quiet);
         self.io.forget_replay();
@@ -98,7 +98,7 @@ impl Session {
         }
         if learns {
             // Behind the answer: a value that changes is reported.
-            self.conversation.lease.reports.learn();
+            self.conversation.lease_mut().reports_mut().learn();
         } else {
             self.tell_defaults();
         }
@@ -106,7 +106,7 @@ impl Session {
             ahead.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::None, None));
             self.own_messages().hiding(Hide::All).query(&sql);
             let settling = if self.settings.vars().has_role() { Settling::Asked } else { Settling::Sent };
-            self.conversation.lease.set_settling(settling);
+            self.conversation.lease_mut().set_settling(settling);
         }
         if arms {
             self.forget_counts_from_before();
@@ -115,16 +115,16 @@ impl Session {
 
     /// Has memory for words of our own.
     pub(in crate::client) fn lend_words(&mut self) {
-        self.io.requests.lend_words(&self.core.buffers);
-        self.io.replies.lend_words(&self.core.buffers);
+        self.io.requests_mut().lend_words(&self.core.buffers);
+        self.io.replies_mut().lend_words(&self.core.buffers);
     }
 
     /// The role has been taken; or it could not be, and the client's message has the server's words for an answer.
     pub(in crate::client) fn settle(&mut self) -> Result<(), End> {
-        if let Settling::Refused(report) = self.conversation.lease.take_settling() {
+        if let Settling::Refused(report) = self.conversation.lease_mut().take_settling() {
             self.close_lease();
-            self.conversation.begin_lease(self.conversation.lease.has_told());
-            match peek_front(self.io.requests.unread(), usize::MAX)? {
+            self.conversation.begin_lease(self.conversation.lease().has_told());
+            match peek_front(self.io.requests().unread(), usize::MAX)? {
                 Some(header) => self.answer_error(header, &report),
                 None => return Err((*report).into()),
             }
@@ -140,11 +140,11 @@ impl Session {
             Lease::Guarded { .. } | Lease::InPlace { .. } => self.bindings.pins().is_empty(),
             _ => false,
         };
-        held && self.conversation.lease.has_begun()
+        held && self.conversation.lease().has_begun()
             && self.is_between_transactions()
-            && !self.io.replies.is_within_message()
-            && self.io.replies.unread().is_empty()
-            && !self.io.requests.has_unsent()
+            && !self.io.replies().is_within_message()
+            && self.io.replies().unread().is_empty()
+            && !self.io.requests().has_unsent()
             && self.me.transaction_since.get().is_none()
     }
 
@@ -188,7 +188,7 @@ impl Session {
             self.lease = match self.lease.take() {
                 Lease::Write { conn, ticket } => {
                     self.checkout.lane = ticket.leave();
-                    self.conversation.transaction.end_closing();
+                    self.conversation.transaction_mut().end_closing();
                     Lease::Bound { conn }
                 }
                 Lease::Guarded { conn, replica: None, .. } => {
@@ -285,8 +285,8 @@ impl Session {
     /// The session is over: its server connection is cleaned for the next one, or closed.
     pub(in crate::client) async fn leave(&mut self) {
         let clean = self.is_between_transactions()
-            && self.io.replies.unread().is_empty()
-            && !self.io.replies.is_within_message();
+            && self.io.replies().unread().is_empty()
+            && !self.io.replies().is_within_message();
         if self.lease.is_none() {
             return;
         }
@@ -294,7 +294,7 @@ impl Session {
         if !self.is_between_transactions()
             && let Some(server) = self.lease.server()
         {
-            self.io.requests.forget_read();
+            self.io.requests_mut().forget_read();
             Box::pin(super::abandoned::end_work(&self.me, server, hurry)).await;
         }
         if self.me.cancelling.get() > 0 {
@@ -352,7 +352,7 @@ impl Session {
 
     /// Tells the client of the mode: at once, or just before the ReadyForQuery of what runs.
     pub(in crate::client) fn notify_flip(&mut self) {
-        let busy = self.io.replies.is_within_message() || !self.conversation.replies.is_empty();
+        let busy = self.io.replies().is_within_message() || !self.conversation.replies().is_empty();
         if self.maintenance.notify_later(busy) {
             self.notify_mode();
         }

@@ -50,31 +50,32 @@ impl Session {
     /// Looks at what the client sent, as far as that is possible now.
     pub(in crate::client) fn process_client_input(&mut self) -> Result<Next, End> {
         loop {
-            if let Some(n) = self.io.requests.ignored() {
+            if let Some(n) = self.io.requests_mut().ignored() {
                 match (n, self.io.drops_rest()) {
                     (0, _) => return self.wait_for_client(),
                     (_, true) => self.drop_bytes(n),
-                    (_, false) => self.io.requests.pass(n),
+                    (_, false) => self.io.requests_mut().pass(n),
                 }
                 continue;
             }
             // Most looks: the message before was the last one.
-            if self.io.requests.unread().is_empty() && !self.io.is_half_closed() && !self.has_many_pending() {
-                self.io.requests.want(0);
+            if self.io.requests().unread().is_empty() && !self.io.is_half_closed() && !self.has_many_pending() {
+                self.io.requests_mut().want(0);
                 return Ok(Next::Wait);
             }
-            if self.io.replies.is_full() || self.io.requests.is_full() || self.must_await_reply() {
-                self.io.requests.want(0);
+            if self.io.replies().is_full() || self.io.requests().is_full() || self.must_await_reply() {
+                self.io.requests_mut().want(0);
                 return Ok(Next::Wait);
             }
             if self.has_many_pending() {
                 return Ok(self.wait_for_answers());
             }
-            let bytes = self.io.requests.unread();
+            let bytes = self.io.requests().unread();
             let header = match peek_front(bytes, self.account.largest()) {
                 Ok(Some(header)) => header,
                 Ok(None) => {
-                    self.io.requests.want(if bytes.is_empty() { 0 } else { HEADER });
+                    let wanted = if bytes.is_empty() { 0 } else { HEADER };
+                    self.io.requests_mut().want(wanted);
                     return self.wait_for_client();
                 }
                 Err(error) => match self.look_at_large(error)? {
@@ -89,7 +90,7 @@ impl Session {
             if self.looks_at_copy(header) && self.holds_for_copy(header) {
                 return Ok(Next::Wait);
             }
-            let bytes = self.io.requests.unread();
+            let bytes = self.io.requests().unread();
             // COPY data is not looked at: it need not be whole.
             if header.tag == b'd' {
                 match self.conversation.in_copy() {
@@ -105,10 +106,10 @@ impl Session {
                         None => continue,
                     }
                 }
-                self.io.requests.want(header.total);
+                self.io.requests_mut().want(header.total);
                 return self.wait_for_client();
             }
-            self.io.requests.want(0);
+            self.io.requests_mut().want(0);
             match self.look_at_message(header)? {
                 Handled::Done => {}
                 Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
@@ -123,7 +124,7 @@ impl Session {
     /// A message that is larger than a message may be.
     #[cold]
     fn look_at_large(&mut self, error: WireError) -> Result<Large, End> {
-        let bytes = self.io.requests.unread();
+        let bytes = self.io.requests().unread();
         match peek_too_large(bytes, self.account.largest()) {
             // COPY data may have any size.
             Some(header) if header.tag == b'd' => Ok(Large::PassedOn(header)),
@@ -131,7 +132,7 @@ impl Session {
             Some(header) if self.streams(header) => Ok(Large::PassedOn(header)),
             Some(header) if self.lacks_names(header) => {
                 let one_more = bytes.len() + 1;
-                self.io.requests.want(one_more);
+                self.io.requests_mut().want(one_more);
                 self.wait_for_client().map(|next| Large::Refused(Some(next)))
             }
             Some(header) => Ok(Large::Refused(self.refuse_large(header, self.larger_than_messages(header)))),
@@ -143,7 +144,7 @@ impl Session {
     #[cold]
     fn wait_for_answers(&mut self) -> Next {
         self.hurry_answers();
-        self.io.requests.want(0);
+        self.io.requests_mut().want(0);
         Next::Wait
     }
 
@@ -186,7 +187,7 @@ impl Session {
             b'c' | b'f' => {
                 if self.conversation.in_copy() {
                     self.copy_data_ended();
-                    self.io.requests.pass(header.total);
+                    self.io.requests_mut().pass(header.total);
                 } else {
                     // After a COPY that failed the client finishes its data: PostgreSQL ignores that too.
                     self.drop_bytes(header.total);
@@ -247,7 +248,7 @@ impl Session {
 
     /// Body of the message at the front of what was read; its beginning, if it is one that [streams](Self::streams).
     pub(in crate::client) fn body(&self, header: Header) -> &[u8] {
-        self.io.requests.body(header)
+        self.io.requests().body(header)
     }
 
     /// Passes a message on as it lies.
@@ -257,7 +258,7 @@ impl Session {
         if missing > 0 {
             self.io.pass_rest(missing);
         }
-        self.io.requests.pass(header.total);
+        self.io.requests_mut().pass(header.total);
         if let Some(expected) = expected {
             self.expect(expected);
         }
@@ -270,7 +271,7 @@ impl Session {
         if missing > 0 {
             self.io.drop_rest(missing);
         }
-        self.io.requests.skip(n);
+        self.io.requests_mut().skip(n);
     }
 
     pub(in crate::client) fn keep_for_replay(&mut self, n: usize) {

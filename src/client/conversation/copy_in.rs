@@ -116,7 +116,7 @@ impl Session {
             }
         };
         if holds {
-            self.io.requests.want(0);
+            self.io.requests_mut().want(0);
             self.hurry_answers();
         }
         holds
@@ -177,7 +177,7 @@ impl Session {
     /// Looks at a message of the server's ahead of the answer to that question, or at the answer. True: it is dealt with.
     #[cold]
     pub(in crate::client) fn answers_copy_question(&mut self, header: Header) -> bool {
-        let body = self.io.replies.body(header);
+        let body = self.io.replies().body(header);
         let fatal = header.tag == b'E' && ErrorFields::new(body).is_fatal();
         let status = body.first().copied().and_then(TxStatus::from_byte);
         let mut said = None;

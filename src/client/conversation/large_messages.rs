@@ -81,7 +81,7 @@ impl Session {
 
     /// How much of a message of `total` bytes is not here yet.
     pub(in crate::client) fn missing(&self, total: usize) -> usize {
-        total.saturating_sub(self.io.requests.unread().len())
+        total.saturating_sub(self.io.requests().unread().len())
     }
 
     /// Looks at a query that is longer than is read with the gate open: it goes on as it comes, and may do anything.

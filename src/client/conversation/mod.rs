@@ -6,6 +6,7 @@ pub(in crate::client) mod large_messages;
 pub(in crate::client) mod memory_limit;
 pub(in crate::client) mod own_messages;
 pub(in crate::client) mod parse_settings;
+mod parts;
 pub mod pending_replies;
 pub(in crate::client) mod protocol_state;
 pub(in crate::client) mod run;

@@ -33,7 +33,7 @@ impl OwnMessages<'_> {
     }
 
     fn owed(self, what: What) -> Self {
-        self.session.expect(Expected::hidden(what, self.hide).proof(self.proof));
+        self.session.expect(Expected::hidden(what, self.hide).with_proof(self.proof));
         self
     }
 
@@ -70,7 +70,7 @@ impl OwnMessages<'_> {
     /// The same of what may be there to fail; the client is told `refusal` then.
     pub(in crate::client) fn execute_or(self, name: &[u8], refusal: Option<Report>) -> Self {
         frontend::write_execute(self.session.io.for_server(), name);
-        let mut expected = Expected::hidden(What::Execute(None), self.hide).proof(self.proof);
+        let mut expected = Expected::hidden(What::Execute(None), self.hide).with_proof(self.proof);
         expected.refusal = refusal.map(Box::new);
         self.session.expect(expected);
         self

@@ -9,15 +9,11 @@
 //! under the same: they are set around its Parse, for the transaction only.
 
 use std::hash::BuildHasher;
-use std::rc::Rc;
 
-use super::pending_replies::{Expected, Hide, Proof, What};
 use crate::client::Session;
-use crate::client::errors;
 use crate::client::state::pins::Pin;
 use crate::config::PoolMode;
 use crate::protocol::frame::Header;
-use crate::protocol::{Report, frontend};
 use crate::server::state::session_vars::{Value, Vars};
 use crate::shared::Statement as Prepared;
 use crate::sql::cache::verdicts::Cached;
@@ -63,6 +59,18 @@ pub(in crate::client) struct Other {
     name: &'static str,
     then: Option<Value>,
     now: Option<Value>,
+}
+
+impl Other {
+    /// The SET that is sent ahead of its Parse.
+    pub(in crate::client) fn as_parsed(&self) -> String {
+        settings::set_local(self.name, local(&self.then))
+    }
+
+    /// The SET that takes that back.
+    pub(in crate::client) fn as_before(&self) -> String {
+        settings::set_local(self.name, local(&self.now))
+    }
 }
 
 fn local(value: &Option<Value>) -> LocalValue<'_> {
@@ -158,7 +166,7 @@ impl Session {
             && ends
             && !self.conversation.batch.skips()
             && self.conversation.replies.readies() > 0
-            && is_sensitive(self.io.requests.body(header))
+            && is_sensitive(self.io.requests().body(header))
     }
 
     /// Whether what stands behind a statement that may change how text is read can be read in two ways, where it is sent by
@@ -196,19 +204,6 @@ impl Session {
         }
     }
 
-    /// The error where a statement would have to be parsed once more, and cannot be.
-    pub(in crate::client) fn cannot_parse_again(&self, name: &[u8], statement: &Prepared) -> Option<Report> {
-        let unsure = self.conversation.reading.is_unsure() && !self.other_settings(statement).is_empty();
-        if !unsure && !Self::is_bound_to_its_server(statement) {
-            return None;
-        }
-        let name = String::from_utf8_lossy(name);
-        let text = format!("prepared statement \"{name}\" cannot be moved to another server connection");
-        let detail = "It was prepared in one batch with a change of client_encoding or standard_conforming_strings, \
-                      and its text might not be read now as it was then.";
-        Some(errors::not_supported(text).with_detail(Some(detail.to_owned())))
-    }
-
     /// Settings under which a statement was parsed that are others now.
     pub(in crate::client) fn other_settings(&self, statement: &Prepared) -> Vec<Other> {
         let then = statement.settings();
@@ -223,72 +218,6 @@ impl Session {
             now: self.settings.vars().get(name).cloned(),
         });
         others.filter(|other| !is_same(other.then.as_ref(), other.now.as_ref())).collect()
-    }
-
-    /// Sees to it that a statement stands on the server; gives its name there. What is ready has gone into our own queue.
-    pub(in crate::client) fn ensure_prepared<'s>(
-        &mut self,
-        name: &[u8],
-        statement: &'s Rc<Prepared>,
-    ) -> Result<&'s str, Report> {
-        let Some(server) = self.lease.server() else { return Ok("") };
-        let server_name = if name.is_empty() { "" } else { statement.server_name() };
-        let stands = if name.is_empty() { server.unnamed == statement.id } else { server.prepared.touch(statement.id) };
-        if stands {
-            return Ok(server_name);
-        }
-        if let Some(report) = self.cannot_parse_again(name, statement) {
-            return Err(report);
-        }
-        Ok(self.prepare_again(name, statement))
-    }
-
-    /// Whether the server reads a text now as it reads that of a Parse which it has just been sent: nothing runs in between.
-    pub(in crate::client) fn reads_as_parsed(&self, name: &[u8], statement: &Prepared) -> bool {
-        let parsed = if name.is_empty() { 0 } else { statement.id };
-        for expected in self.conversation.replies.iter().rev() {
-            match expected.what {
-                What::Parse(id) if expected.hide == Hide::Nothing => return id == parsed,
-                What::Bind(_) | What::Describe(_) | What::Close(_) | What::OwnParse | What::Shape | What::Say(_) => {}
-                _ => return false,
-            }
-        }
-        false
-    }
-
-    /// Sends the Parse of a statement; gives its name on the server.
-    pub(in crate::client) fn prepare_again<'s>(&mut self, name: &[u8], statement: &'s Rc<Prepared>) -> &'s str {
-        let server_name = if name.is_empty() { "" } else { statement.server_name() };
-        let others = self.other_settings(statement);
-        self.set_as_parsed(&others);
-        if !name.is_empty() {
-            self.prepare_on_server(
-                statement,
-                statement.types(),
-                Expected::hidden(What::Parse(statement.id), Hide::Success),
-            );
-        } else if let Some(server) = self.lease.server() {
-            server.unnamed = statement.id;
-            let types = if self.names.is_unnamed_described() { statement.types() } else { &statement.oids };
-            frontend::write_parse(self.io.for_server(), b"", &statement.cached.text, types);
-            self.expect(Expected::hidden(What::Parse(0), Hide::Success));
-        }
-        self.set_as_before(&others);
-        server_name
-    }
-
-    /// Sets what a statement was parsed under, ahead of its Parse.
-    pub(in crate::client) fn set_as_parsed(&mut self, others: &[Other]) {
-        for other in others {
-            self.run_own(settings::set_local(other.name, local(&other.then)).as_bytes(), Proof::None, None);
-        }
-    }
-
-    /// Takes that back, behind its Parse.
-    pub(in crate::client) fn set_as_before(&mut self, others: &[Other]) {
-        for other in others.iter().rev() {
-            self.run_own(settings::set_local(other.name, local(&other.now)).as_bytes(), Proof::None, None);
-        }
     }
 }
 

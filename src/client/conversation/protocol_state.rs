@@ -17,13 +17,13 @@ use crate::sql::LexContext;
 /// See the module.
 pub(in crate::client) struct Conversation {
     /// What the server still owes.
-    pub(in crate::client) replies: ReplyQueue,
-    pub(in crate::client) batch: Batch,
-    pub(in crate::client) message: Message,
-    pub(in crate::client) reading: TextReading,
-    pub(in crate::client) transaction: OpenTransaction,
-    pub(in crate::client) names: NamesInFlight,
-    pub(in crate::client) lease: LeaseState,
+    pub(super) replies: ReplyQueue,
+    pub(super) batch: Batch,
+    pub(super) message: Message,
+    pub(super) reading: TextReading,
+    pub(super) transaction: OpenTransaction,
+    pub(super) names: NamesInFlight,
+    pub(super) lease: LeaseState,
     /// How far a COPY FROM STDIN has come.
     pub(super) copy: CopyIn,
     /// As the server last said.
@@ -287,12 +287,24 @@ pub(in crate::client) struct Message {
     /// Statements of ours stand in it, that put the client's defaults in the place of the server's.
     restores: bool,
     /// A simple query that is sent in parts.
-    pub(in crate::client) split: QuerySplit,
+    pub(super) split: QuerySplit,
     /// What the client is told once its transaction has been checked: the end of its last statement's answer.
     withheld: Vec<u8>,
 }
 
 impl Message {
+    /// A simple query that is sent in parts.
+    #[inline]
+    pub(in crate::client) fn split(&self) -> &QuerySplit {
+        &self.split
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub(in crate::client) fn split_mut(&mut self) -> &mut QuerySplit {
+        &mut self.split
+    }
+
     #[inline]
     fn is_plain(&self) -> bool {
         !self.error_shown && !self.restores && self.split.is_empty() && self.withheld.is_empty()
@@ -432,7 +444,7 @@ pub(in crate::client) struct LeaseState {
     /// The client's first message has been sent.
     begun: bool,
     /// What the server has reported.
-    pub(in crate::client) reports: Reports,
+    pub(super) reports: Reports,
     /// The session's settings are being made on the connection: before its role is taken nothing may run.
     settling: Settling,
 }
@@ -452,6 +464,12 @@ pub(in crate::client) enum Settling {
 }
 
 impl LeaseState {
+    /// What the server has reported.
+    #[inline]
+    pub(in crate::client) fn reports_mut(&mut self) -> &mut Reports {
+        &mut self.reports
+    }
+
     #[inline]
     fn is_plain(&self) -> bool {
         !self.reports.have_come() && matches!(self.settling, Settling::No)

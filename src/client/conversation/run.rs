@@ -78,8 +78,8 @@ impl Session {
         Box::pin(self.io.say_last_words()).await;
         Box::pin(self.leave()).await;
         // What came after its last word is nobody's; the memory is the next client's.
-        self.io.requests.forget_read();
-        self.io.replies.forget_read();
+        self.io.requests_mut().forget_read();
+        self.io.replies_mut().forget_read();
         self.rest();
         end
     }
@@ -165,7 +165,7 @@ impl Session {
         if self.is_over() {
             return Ok(Next::Release);
         }
-        if !self.io.requests.unread().is_empty()
+        if !self.io.requests().unread().is_empty()
             && self.has_turned()
             && let Some(next) = self.after_turned()?
         {
@@ -201,7 +201,7 @@ impl Session {
             return Poll::Ready(Ok(Woken::Io));
         }
         // Room has come for messages that were held back.
-        if (wrote_server || wrote_client) && self.io.requests.is_held_back() {
+        if (wrote_server || wrote_client) && self.io.requests().is_held_back() {
             return Poll::Ready(Ok(Woken::Io));
         }
         self.rest();
@@ -262,7 +262,7 @@ impl Session {
         match self.io.read_client(cx, &self.core.buffers)? {
             Read::Nothing => Ok(false),
             // It says nothing more, but may still listen: what it has asked for is answered, as by PostgreSQL.
-            Read::Closed if !self.lease.is_none() || !self.io.requests.unread().is_empty() => {
+            Read::Closed if !self.lease.is_none() || !self.io.requests().unread().is_empty() => {
                 self.io.close_half();
                 Ok(true)
             }
@@ -323,8 +323,8 @@ impl Session {
         let owed = conversation.replies.readies() > 0
             || unended
             || !conversation.message.split.is_empty()
-            || io.replies.is_within_message();
-        !owed && !io.replies.has_unsent()
+            || io.replies().is_within_message();
+        !owed && !io.replies().has_unsent()
     }
 
     /// The client has said its last word: waits for what it is owed, or ends.

@@ -24,22 +24,22 @@ impl Session {
     /// Looks at what the server has sent. The inner error means that its connection is of no more use.
     pub(in crate::client) fn process_server_input(&mut self) -> Result<Result<(), io::Error>, End> {
         loop {
-            if let Some(n) = self.io.replies.ignored() {
+            if let Some(n) = self.io.replies_mut().ignored() {
                 if n == 0 {
                     return Ok(Ok(()));
                 }
-                self.io.replies.pass(n);
+                self.io.replies_mut().pass(n);
                 continue;
             }
-            if self.io.replies.is_full() || self.lease.is_none() {
+            if self.io.replies().is_full() || self.lease.is_none() {
                 return Ok(Ok(()));
             }
             self.pass_plain_answer();
-            let bytes = self.io.replies.unread();
+            let bytes = self.io.replies().unread();
             let header = match peek_back(bytes) {
                 Ok(Some(header)) => header,
                 Ok(None) => {
-                    self.io.replies.want(0);
+                    self.io.replies_mut().want(0);
                     return Ok(Ok(()));
                 }
                 Err(error) => return Ok(Err(broken(error))),
@@ -55,19 +55,19 @@ impl Session {
                 b'D' | b'd' | b'c' if shows => {
                     let rows = |tag| matches!(tag, b'D' | b'd' | b'c');
                     let (whole, next) = run_of(bytes, rows);
-                    self.io.replies.pass(whole);
-                    self.io.replies.ignore(next.filter(|next| rows(next.tag)).map_or(0, |next| next.total));
+                    self.io.replies_mut().pass(whole);
+                    self.io.replies_mut().ignore(next.filter(|next| rows(next.tag)).map_or(0, |next| next.total));
                     continue;
                 }
                 b'T' if shows && bytes.len() >= header.total => {
                     self.note_shape(header);
-                    self.io.replies.pass(header.total);
+                    self.io.replies_mut().pass(header.total);
                     self.answered_describe();
                     self.say_what_is_due();
                     continue;
                 }
                 b'E' | b'N' if header.total > LONGEST_REPORT => {
-                    self.io.replies.ignore(header.total);
+                    self.io.replies_mut().ignore(header.total);
                     if header.tag == b'E' {
                         self.skip_to_sync();
                         self.copy_failed();
@@ -77,10 +77,10 @@ impl Session {
                 _ => {}
             }
             if bytes.len() < header.total {
-                self.io.replies.want(header.total);
+                self.io.replies_mut().want(header.total);
                 return Ok(Ok(()));
             }
-            self.io.replies.want(0);
+            self.io.replies_mut().want(0);
             if let Err(error) = self.look_at_reply(header, shows)? {
                 return Ok(Err(error));
             }
@@ -97,7 +97,7 @@ impl Session {
         let part = self.conversation.replies.front().map_or(Proof::None, |expected| expected.proof);
         // Neither a Close nor what the server says of itself begins a transaction command.
         self.conversation.note_answered(!matches!(header.tag, b'Z' | b'3' | b'S' | b'N' | b'A'));
-        let body = self.io.replies.body(header);
+        let body = self.io.replies().body(header);
         match header.tag {
             b'Z' => return self.ready_for_query(header),
             b'E' => {
@@ -187,7 +187,7 @@ impl Session {
         let warns = hide == Hide::Completion;
         let message = (shows || ends || warns) && header.tag == b'N' || header.tag == b'A';
         if holds || message && self.conversation.message.is_withheld() {
-            let whole = self.io.replies.message(header);
+            let whole = self.io.replies().message(header);
             self.conversation.message.withheld().extend_from_slice(whole);
             self.take_reply(header);
             if holds && part == Proof::Together {
@@ -199,7 +199,7 @@ impl Session {
         let shows = shows && !(self.conversation.transaction.check_failed() && header.tag == b'C');
         // Notifications have nothing to do with the statement they come with.
         if shows || message {
-            self.io.replies.pass(header.total)
+            self.io.replies_mut().pass(header.total)
         } else {
             self.take_reply(header)
         }
@@ -208,7 +208,7 @@ impl Session {
 
     /// Takes a message of the server out of what is passed on.
     pub(super) fn take_reply(&mut self, header: Header) {
-        self.io.replies.skip(header.total);
+        self.io.replies_mut().skip(header.total);
     }
 
     fn answered_describe(&mut self) {
@@ -239,7 +239,7 @@ impl Session {
             }
             _ => {}
         }
-        let body = self.io.replies.body(header);
+        let body = self.io.replies().body(header);
         match self.conversation.replies.front() {
             Some(Expected { what: What::Fence, .. }) => {
                 let tag = body.to_vec();
@@ -254,7 +254,7 @@ impl Session {
             Some(Expected { what: What::Left(Question::Settings), .. }) => return self.answered_settings(),
             Some(Expected { what: What::Isolation, .. }) => {
                 let read_committed = body == b"SELECT 1\0";
-                self.conversation.transaction.history.note_read_committed(read_committed);
+                self.conversation.transaction.history_mut().note_read_committed(read_committed);
                 return;
             }
             _ => {}
@@ -300,7 +300,7 @@ impl Session {
     #[inline]
     fn note_done(&mut self, cached: &Cached, nth: usize, rolled_back: bool) {
         let Some(statement) = cached.analysis.statements.get(nth) else { return };
-        self.conversation.transaction.history.done(statement);
+        self.conversation.transaction.history_mut().done(statement);
         match &statement.kind {
             Kind::Transaction(TransactionVerb::Commit { .. }) => self.note_fate(!rolled_back),
             Kind::Transaction(TransactionVerb::Rollback { .. } | TransactionVerb::PrepareTransaction) => {
@@ -335,7 +335,7 @@ impl Session {
     }
 
     fn ready_for_query(&mut self, header: Header) -> Result<Result<(), io::Error>, End> {
-        let body = self.io.replies.body(header);
+        let body = self.io.replies().body(header);
         let status = match body {
             [byte] => TxStatus::from_byte(*byte),
             _ => None,
@@ -405,7 +405,7 @@ impl Session {
         }
         let cut = shows && self.goes_on_behind_cut();
         if shows && !cut {
-            self.io.replies.pass(header.total)
+            self.io.replies_mut().pass(header.total)
         } else {
             self.take_reply(header)
         }

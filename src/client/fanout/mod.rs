@@ -432,20 +432,20 @@ impl Session {
     }
 
     fn skip_message(&mut self, header: Header) {
-        self.io.requests.skip(header.total);
+        self.io.requests_mut().skip(header.total);
     }
 
     /// Waits for a whole message of the client's.
     async fn next_message(&mut self) -> Result<Header, End> {
         loop {
-            let bytes = self.io.requests.unread();
+            let bytes = self.io.requests().unread();
             match peek_front(bytes, self.account.largest())? {
                 Some(header) if header.total <= bytes.len() => {
-                    self.io.requests.want(0);
+                    self.io.requests_mut().want(0);
                     return Ok(header);
                 }
-                Some(header) => self.io.requests.want(header.total),
-                None => self.io.requests.want(0),
+                Some(header) => self.io.requests_mut().want(header.total),
+                None => self.io.requests_mut().want(0),
             }
             if poll_fn(|cx| self.poll_client(cx)).await? {
                 self.answer_asks().await?;

@@ -42,13 +42,13 @@ impl Session {
     /// Whether the next message has to wait for the answer to the last one.
     pub(in crate::client) fn must_await_reply(&self) -> bool {
         let special = self.lease.in_maintenance() || matches!(self.lease, Lease::Allowed { .. });
-        let waits = !self.conversation.message.split.is_empty()
-            || self.conversation.transaction.fencing == Fencing::Asked
-            || self.conversation.transaction.fencing == Fencing::Fenced && matches!(self.lease, Lease::Write { .. })
+        let waits = !self.conversation.message().split().is_empty()
+            || self.conversation.transaction().fencing == Fencing::Asked
+            || self.conversation.transaction().fencing == Fencing::Fenced && matches!(self.lease, Lease::Write { .. })
             || matches!(self.maintenance.breaking, AbortProgress::Sent(_))
-            || special && self.conversation.replies.readies() > 0 && !self.conversation.replies.are_clean_reads()
-            || self.conversation.transaction.closing != Closing::No && self.conversation.replies.readies() > 0
-            || matches!(self.conversation.lease.settling(), Settling::Asked | Settling::Refused(_));
+            || special && self.conversation.replies().readies() > 0 && !self.conversation.replies().are_clean_reads()
+            || self.conversation.transaction().closing != Closing::No && self.conversation.replies().readies() > 0
+            || matches!(self.conversation.lease().settling(), Settling::Asked | Settling::Refused(_));
         // The server asks for COPY data: that is part of the message under way.
         waits && !self.conversation.in_copy()
     }
@@ -107,7 +107,7 @@ impl Session {
         if self.ask_together(header, &cached) {
             return Ok(Handled::Done);
         }
-        if !self.conversation.batch.is_open() && self.may_end_its_transaction(&cached, context, &[]) {
+        if !self.conversation.batch().is_open() && self.may_end_its_transaction(&cached, context, &[]) {
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
             return Ok(Handled::Done);
         }
@@ -116,7 +116,7 @@ impl Session {
         if let [Part::Plain(_, doubt)] = parts.make_contiguous()
             && Rc::ptr_eq(&asked, &cached)
         {
-            self.conversation.transaction.doubt = *doubt;
+            self.conversation.transaction_mut().doubt = *doubt;
             self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
         } else {
             self.send_parts(header, cached, parts);
@@ -126,7 +126,7 @@ impl Session {
 
     /// As [`Self::refuses_at_once`], on a connection that is held but idle.
     fn refuses_in_place(&mut self, cached: &Cached) -> bool {
-        self.conversation.replies.is_empty() && !self.conversation.batch.is_open() && self.refuses_at_once(cached)
+        self.conversation.replies().is_empty() && !self.conversation.batch().is_open() && self.refuses_at_once(cached)
     }
 
     /// Refuses statement number `at`; transactions that end before it are as they would be without it.
@@ -167,9 +167,7 @@ impl Session {
         text.extend_from_slice(POISON.as_bytes());
         self.drop_bytes(header.total);
         frontend::write_query(self.io.for_server(), &text);
-        let mut expected = Expected::seen(What::Query(Some(cached)));
-        expected.refusal = Some(Box::new(report));
-        self.expect(expected);
+        self.expect(Expected::seen(What::Query(Some(cached))).refused_with(report));
         Handled::Done
     }
 
@@ -226,7 +224,7 @@ impl Session {
             if verb.is_some() {
                 self.leave_wrapping();
             }
-            self.conversation.transaction.doubt = Doubt::default();
+            self.conversation.transaction_mut().doubt = Doubt::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
             self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
             self.own_messages().hiding(Hide::All).sync();
@@ -263,7 +261,7 @@ impl Session {
             Lease::InPlace { conn, .. } => conn.server().default_read_only != Some(true),
             _ => return Ok(()),
         };
-        let resets = self.conversation.transaction.take_resets();
+        let resets = self.conversation.transaction_mut().take_resets();
         if let Lease::InPlace { guard, .. } = &mut self.lease {
             let due = std::mem::replace(guard, InPlaceGuard::Up) == InPlaceGuard::Due;
             return match fallen {
@@ -277,8 +275,8 @@ impl Session {
             return Ok(());
         }
         self.guard_fell("the connection is closed");
-        if !self.conversation.message.split.is_empty() {
-            self.conversation.message.split.clear();
+        if !self.conversation.message().split().is_empty() {
+            self.conversation.message_mut().split_mut().clear();
             let message = "cannot set transaction read-write mode inside a read-only transaction";
             self.refused(message).write(self.io.for_client());
             crate::protocol::backend::ready(self.io.for_client(), TxStatus::Idle);

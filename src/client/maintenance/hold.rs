@@ -120,7 +120,7 @@ impl Session {
         let context = self.lex_context();
         let (mut prepares, mut runs) = (Vec::new(), false);
         let holds = |cached: &Cached| cached.analysis.statements.iter().any(|one| self.holds_statement(one, cached));
-        let mut ahead = ReadAhead::of_names(self.io.requests.unread());
+        let mut ahead = ReadAhead::of_names(self.io.requests().unread());
         while let Ok(message) = ahead.next() {
             match message {
                 Ahead::Parse(name, text) => {
@@ -142,12 +142,12 @@ impl Session {
 
     /// Whether this is a place where a message can be held: between transactions, or in a block that can be begun anew.
     fn may_hold(&self) -> bool {
-        let quiet = self.conversation.replies.is_empty()
-            && !self.conversation.batch.is_open()
-            && !self.conversation.batch.skips();
+        let quiet = self.conversation.replies().is_empty()
+            && !self.conversation.batch().is_open()
+            && !self.conversation.batch().skips();
         let place = match self.conversation.status() {
             TxStatus::Idle => true,
-            TxStatus::Block => self.conversation.transaction.history.can_begin_anew() && self.names.no_portals(),
+            TxStatus::Block => self.conversation.transaction().history().can_begin_anew() && self.names.no_portals(),
             TxStatus::Failed => false,
         };
         quiet && place && self.maintenance.holding.over.is_none() && self.treats_writes()
@@ -172,12 +172,12 @@ impl Session {
     /// Holds the message at hand. In a block that is first rolled back: the loop comes here again when that is done.
     pub(in crate::client) async fn hold(&mut self) -> Result<(), End> {
         if self.conversation.status() == TxStatus::Block {
-            if self.conversation.transaction.history.has_to_ask_isolation() {
+            if self.conversation.transaction().history().has_to_ask_isolation() {
                 frontend::write_query(self.io.for_server(), READ_COMMITTED.as_bytes());
                 self.expect(Expected::hidden(What::Isolation, Hide::All));
             } else {
                 frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
-                self.maintenance.holding.anew = self.conversation.transaction.history.take_beginning();
+                self.maintenance.holding.anew = self.conversation.transaction_mut().history_mut().take_beginning();
                 self.settings.roll_back();
                 self.maintenance.holding.since = self.me.transaction_since.take();
                 self.expect(Expected::hidden(What::Query(None), Hide::All));
@@ -276,7 +276,7 @@ impl Session {
             Step::Query(cached) => {
                 let sent = if closed { self.as_read_only(cached.clone(), self.lex_context()) } else { cached.clone() };
                 frontend::write_query(self.io.for_server(), &sent.text);
-                self.conversation.transaction.history.sends(&cached);
+                self.conversation.transaction_mut().history_mut().sends(&cached);
                 self.expect(Expected::hidden(What::Query(Some(sent)), Hide::All));
             }
             Step::Bound(statement, values) => {
@@ -286,7 +286,7 @@ impl Session {
                 frontend::write_bind(out, b"", b"", &values);
                 frontend::write_execute(out, b"");
                 frontend::write_sync(out);
-                self.conversation.transaction.history.binds(&statement, &values);
+                self.conversation.transaction_mut().history_mut().binds(&statement, &values);
                 if let Some(server) = self.lease.server() {
                     server.unnamed = 0;
                 }

@@ -26,7 +26,7 @@ impl Session {
 
     /// Counts the write that an answer is about, or that is at hand; `otherwise` names it where its text is not known.
     pub(in crate::client) fn note_answer_kept_out(&self, fate: Fate, otherwise: &[u8]) {
-        match self.conversation.replies.front().map(|expected| &expected.what) {
+        match self.conversation.replies().awaited() {
             Some(What::Query(Some(cached))) => self.note_kept_out(fate, &cached.text),
             Some(What::Execute(Some(prepared)) | What::Bind(Some(prepared)) | What::Describe(Some(prepared))) => {
                 self.note_kept_out(fate, &prepared.cached.text);
@@ -37,7 +37,7 @@ impl Session {
 
     /// Counts the write in the message at hand.
     pub(in crate::client) fn note_message_kept_out(&self, fate: Fate) {
-        let bytes = self.io.requests.unread();
+        let bytes = self.io.requests().unread();
         let Ok(Some(header)) = peek_front(bytes, usize::MAX) else { return };
         let body = bytes.get(HEADER..header.total).unwrap_or_default();
         let text = match header.tag {

@@ -40,11 +40,11 @@ pub(in crate::client) enum Part {
 #[derive(Debug)]
 pub(in crate::client) struct Trial {
     /// As the client wrote it.
-    pub text: Vec<u8>,
+    pub(super) text: Vec<u8>,
     /// The same, as one that keeps its rows.
-    pub once: Vec<u8>,
-    pub name: Box<str>,
-    pub tag: &'static str,
+    pub(super) once: Vec<u8>,
+    pub(super) name: Box<str>,
+    pub(super) tag: &'static str,
 }
 
 impl Part {
@@ -228,7 +228,7 @@ impl Session {
     pub(in crate::client) fn divide(&self, text: &[u8], statements: &[Statement]) -> VecDeque<Part> {
         let status = self.conversation.status();
         let open = status != TxStatus::Idle || self.makes_block_of_batch(statements);
-        let open = open.then_some(self.conversation.transaction.doubt);
+        let open = open.then_some(self.conversation.transaction().doubt);
         let tries = |one: &Statement| self.trial_of(one, text, statements);
         divide(text, statements, open, status == TxStatus::Failed, self.must_prove(), &tries)
     }
@@ -236,7 +236,7 @@ impl Session {
     /// An error has come in a message that goes on: of its parts only the end of a block of ours is left.
     pub(in crate::client) fn skip_parts(&mut self) {
         let opens = |part: &Part| matches!(part, Part::Begun(_));
-        let parts = &mut self.conversation.message.split.parts;
+        let parts = &mut self.conversation.message_mut().split_mut().parts;
         let end = parts.iter().position(|part| matches!(part, Part::Finish(_)));
         let first = parts.iter().position(opens);
         match end.filter(|end| first.is_none_or(|first| first > *end)) {
@@ -247,7 +247,7 @@ impl Session {
 
     /// Sends a query in parts.
     pub(in crate::client) fn send_parts(&mut self, header: Header, cached: Rc<Cached>, mut parts: VecDeque<Part>) {
-        if parts.iter().filter(|part| part.has_text()).count() > 1 && !self.conversation.batch.is_open() {
+        if parts.iter().filter(|part| part.has_text()).count() > 1 && !self.conversation.batch().is_open() {
             parts.push_front(Part::Spelling);
         }
         self.drop_bytes(header.total);
@@ -256,7 +256,7 @@ impl Session {
 
     /// Sends the parts of a query whose message has been taken.
     pub(in crate::client) fn send_split(&mut self, cached: Rc<Cached>, parts: VecDeque<Part>) {
-        self.conversation.message.split = QuerySplit { parts, query: Some(cached) };
+        *self.conversation.message_mut().split_mut() = QuerySplit { parts, query: Some(cached) };
         self.send_next_part();
     }
 
@@ -277,11 +277,11 @@ impl Session {
     /// The answer: only an error in the text has a position.
     pub(in crate::client) fn answered_spelling(&mut self, fields: ErrorFields<'_>) {
         self.skip_to_sync();
-        self.conversation.batch.set_skip(false);
+        self.conversation.batch_mut().set_skip(false);
         if fields.get(b'P').is_some() {
             // Whole, it gets the server's own error, and nothing of it runs.
-            let doubt = self.conversation.transaction.doubt;
-            let QuerySplit { parts, query } = &mut self.conversation.message.split;
+            let doubt = self.conversation.transaction().doubt;
+            let QuerySplit { parts, query } = &mut self.conversation.message_mut().split_mut();
             let text = query.as_ref().map_or_else(Vec::new, |cached| cached.text.to_vec());
             parts.clear();
             parts.push_back(Part::Plain(text, doubt));
@@ -290,15 +290,15 @@ impl Session {
 
     /// Sends the next part of a divided query.
     pub(in crate::client) fn send_next_part(&mut self) {
-        let Some((part, cached)) = self.conversation.message.split.take_next() else { return };
-        let hide = if self.conversation.message.split.is_empty() { Hide::Nothing } else { Hide::Ready };
-        if !self.conversation.names.is_plain() {
+        let Some((part, cached)) = self.conversation.message_mut().split_mut().take_next() else { return };
+        let hide = if self.conversation.message().split().is_empty() { Hide::Nothing } else { Hide::Ready };
+        if !self.conversation.names().is_plain() {
             self.names_for_part(&cached);
         }
         match part {
             Part::Spelling => self.ask_spelling(&cached.text),
             Part::Plain(text, doubt) => {
-                self.conversation.transaction.doubt = doubt;
+                self.conversation.transaction_mut().doubt = doubt;
                 self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide));
             }
             Part::Proved(text, doubt) => {
@@ -311,8 +311,8 @@ impl Session {
             }
             Part::Begun(text) => self.send_in_block(&text, cached),
             Part::Cursor(trial, doubt) => {
-                self.conversation.transaction.doubt = doubt;
-                let last = if self.conversation.message.split.is_empty() { Hide::AllButReady } else { Hide::All };
+                self.conversation.transaction_mut().doubt = doubt;
+                let last = if self.conversation.message().split().is_empty() { Hide::AllButReady } else { Hide::All };
                 self.send_trial(&trial, cached, last);
             }
             Part::Finish(doubt) => self.prove_and_commit(doubt),
@@ -321,13 +321,11 @@ impl Session {
                 self.send_query(&text, Expected::hidden(What::Query(None), Hide::AllButReady));
             }
             Part::Poisoned(text, report) => {
-                let mut expected = Expected::hidden(What::Query(Some(cached)), hide);
-                expected.refusal = Some(report);
-                self.send_query(&text, expected);
+                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide).refused_with(*report));
             }
             Part::Commit(text, doubt) => {
                 self.prove(doubt, "COMMIT");
-                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide).proof(Proof::End));
+                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide).with_proof(Proof::End));
             }
         }
     }
@@ -344,14 +342,14 @@ impl Session {
 
     /// It could not be opened: the client has the error, and has to have its ReadyForQuery.
     pub(in crate::client) fn block_failed(&mut self) {
-        self.conversation.batch.set_skip(false);
-        self.conversation.message.split.clear();
+        self.conversation.batch_mut().set_skip(false);
+        self.conversation.message_mut().split_mut().clear();
         self.own_messages().hiding(Hide::AllButReady).sync();
     }
 
     fn send_in_block(&mut self, text: &[u8], cached: Rc<Cached>) {
         self.begin_block();
-        self.send_query(text, Expected::hidden(What::Query(Some(cached)), Hide::Ready).proof(Proof::Subject));
+        self.send_query(text, Expected::hidden(What::Query(Some(cached)), Hide::Ready).with_proof(Proof::Subject));
     }
 }
 

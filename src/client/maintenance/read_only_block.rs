@@ -65,7 +65,7 @@ impl Session {
     /// Looks at a simple query or a function call in the midst of a batch. The server skips it if something before it has
     /// failed, else runs it in the same transaction and commits. True if it has to wait until that is known.
     pub(in crate::client) fn awaits_batch(&mut self) -> bool {
-        if !self.conversation.batch.is_open() || !self.lease.in_maintenance() || self.conversation.in_copy() {
+        if !self.conversation.batch().is_open() || !self.lease.in_maintenance() || self.conversation.in_copy() {
             return false;
         }
         if !self.is_outside_blocks() {
@@ -78,15 +78,15 @@ impl Session {
 
     /// Whether answers are owed. They are asked for with a Flush.
     pub(in crate::client) fn awaits_answers(&mut self) -> bool {
-        if self.conversation.replies.take_flush() {
+        if self.conversation.replies_mut().take_flush() {
             frontend::write_flush(self.io.for_server());
         }
-        !self.conversation.replies.is_empty()
+        !self.conversation.replies().is_empty()
     }
 
     /// A function call ends a batch as a Sync does: what stands before it is proved first.
     pub(in crate::client) fn prove_open_batch(&mut self) {
-        if self.conversation.batch.is_open() {
+        if self.conversation.batch().is_open() {
             self.prove_batch();
         }
     }
@@ -100,7 +100,7 @@ impl Session {
 
     /// Whether a simple query makes a block of the transaction that a batch has begun.
     pub(in crate::client) fn makes_block_of_batch(&self, statements: &[Statement]) -> bool {
-        self.conversation.batch.is_open()
+        self.conversation.batch().is_open()
             && self.is_outside_blocks()
             && snapshot_choice(statements) == SnapshotChoice::Block
     }
@@ -108,8 +108,8 @@ impl Session {
     /// Whether a simple query has to come ahead of the question about the batch before it, since that takes a snapshot. Then the
     /// batch is ended first. True: its end is awaited.
     pub(in crate::client) fn awaits_end_of_batch(&mut self, statements: &[Statement]) -> bool {
-        let asks = self.conversation.batch.is_open()
-            && self.conversation.transaction.doubt.is_any()
+        let asks = self.conversation.batch().is_open()
+            && self.conversation.transaction().doubt.is_any()
             && self.lease.in_maintenance()
             && self.must_prove();
         let ends = asks && self.is_outside_blocks() && snapshot_choice(statements) == SnapshotChoice::Alone;
@@ -121,10 +121,10 @@ impl Session {
 
     /// Ends the batch with a Sync of our own.
     fn end_batch_ahead(&mut self) {
-        self.conversation.batch.end();
+        self.conversation.batch_mut().end();
         self.prove_batch();
         self.own_messages().hiding(Hide::All).sync();
-        if self.conversation.transaction.leave_our_block() {
+        if self.conversation.transaction_mut().leave_our_block() {
             self.own_messages().hiding(Hide::All).proving(Proof::End).query(COMMIT);
         }
     }
@@ -132,7 +132,7 @@ impl Session {
     /// The question ahead of a Sync, which commits the transaction if it is one of its own.
     pub(in crate::client) fn prove_batch(&mut self) {
         // A block of the client's goes on, and may still choose its isolation level.
-        let transaction = &self.conversation.transaction;
+        let transaction = &self.conversation.transaction();
         let ends =
             self.conversation.status() == TxStatus::Idle && transaction.enclosing_block != EnclosingBlock::ClientBlock;
         if ends && transaction.doubt.is_any() && self.must_prove() {
@@ -141,14 +141,14 @@ impl Session {
     }
 
     pub(in crate::client) fn begin_wrapped_batch(&mut self) {
-        self.conversation.transaction.enclosing_block = EnclosingBlock::ReadOnlyWrapper;
+        self.conversation.transaction_mut().enclosing_block = EnclosingBlock::ReadOnlyWrapper;
         self.run_own(BEGIN_READ_ONLY.as_bytes(), Proof::None, None);
     }
 
     /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
     /// then a ROLLBACK, of the simple query behind it ends the block.
     pub(in crate::client) fn end_wrapped_batch(&mut self) {
-        self.conversation.transaction.enclosing_block = EnclosingBlock::None;
+        self.conversation.transaction_mut().enclosing_block = EnclosingBlock::None;
         self.own_messages().hiding(Hide::Ready).sync();
         self.own_messages().hiding(Hide::AllButReady).proving(Proof::End).query(COMMIT);
     }
@@ -156,7 +156,7 @@ impl Session {
     /// Whether what runs next in the batch is in no block, as far as that is known before its Sync.
     pub(in crate::client) fn is_outside_blocks(&self) -> bool {
         self.conversation.status() == TxStatus::Idle
-            && self.conversation.transaction.enclosing_block == EnclosingBlock::None
+            && self.conversation.transaction().enclosing_block == EnclosingBlock::None
     }
 
     /// Looks at the Execute of transaction control. Some: it is dealt with.
@@ -166,9 +166,9 @@ impl Session {
         verb: &TransactionVerb,
         prepared: &Rc<Prepared>,
     ) -> Option<Handled> {
-        if self.conversation.transaction.enclosing_block != EnclosingBlock::ReadOnlyWrapper {
+        if self.conversation.transaction().enclosing_block != EnclosingBlock::ReadOnlyWrapper {
             if matches!(verb, TransactionVerb::Begin(_)) && self.conversation.status() == TxStatus::Idle {
-                self.conversation.transaction.enclosing_block = EnclosingBlock::ClientBlock;
+                self.conversation.transaction_mut().enclosing_block = EnclosingBlock::ClientBlock;
             }
             return None;
         }
@@ -185,7 +185,7 @@ impl Session {
             TransactionVerb::Begin(TransactionModes { deferrable: Some(_), .. }) => late("[NOT] DEFERRABLE"),
             TransactionVerb::Begin(_) => {
                 // The block is the client's from here on: no need to warn of one that is open already.
-                self.conversation.transaction.enclosing_block = EnclosingBlock::ClientBlock;
+                self.conversation.transaction_mut().enclosing_block = EnclosingBlock::ClientBlock;
                 self.pass(header, Some(Expected::hidden(What::Execute(Some(prepared.clone())), Hide::Notices)));
                 return Some(Handled::Done);
             }
@@ -201,7 +201,7 @@ impl Session {
 
     /// The client's COMMIT or ROLLBACK ends the transaction within the batch. Of a block of ours it knows nothing.
     pub(in crate::client) fn leave_wrapping(&mut self) {
-        if self.conversation.transaction.leave_our_block() {
+        if self.conversation.transaction_mut().leave_our_block() {
             self.say(Expected::seen(What::Say(Say::NoTransaction)));
         }
     }

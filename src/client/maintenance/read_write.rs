@@ -41,10 +41,10 @@ impl Session {
     ) -> Result<Rc<Prepared>, End> {
         if self.missing(header.total) > 0 {
             // Too large to be sent once more.
-            self.conversation.transaction.history.sends_unknown();
+            self.conversation.transaction_mut().history_mut().sends_unknown();
         } else {
-            let body = self.io.requests.body(header);
-            self.conversation.transaction.history.binds(&statement, frontend::bind(body)?.rest);
+            let body = self.io.requests().body(header);
+            self.conversation.transaction_mut().history_mut().binds(&statement, frontend::bind(body)?.rest);
         }
         self.note_hidden_writes(&statement.cached, statement.context());
         self.note_read_only_text(&statement.cached, statement.context());
@@ -64,11 +64,11 @@ impl Session {
     /// PostgreSQL's error where the client's own transaction is READ ONLY, and it is too late to ask for READ WRITE.
     pub(in crate::client) fn refused_read_write(&self, statement: &Statement) -> Option<Report> {
         let in_block = self.conversation.status() == TxStatus::Block
-            || self.conversation.transaction.enclosing_block == EnclosingBlock::ClientBlock;
+            || self.conversation.transaction().enclosing_block == EnclosingBlock::ClientBlock;
         if asks_of_transaction(statement) != Some(false) || !in_block {
             return None;
         }
-        let past = &self.conversation.transaction.history;
+        let past = &self.conversation.transaction().history();
         if !past.own_read_only().or(self.settings.read_only_default()).unwrap_or(false) {
             return None;
         }

@@ -68,7 +68,7 @@ impl Session {
     /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
     pub(in crate::client) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
         let whole = self.missing(header.total) == 0;
-        let (out, bytes) = self.io.requests.splice();
+        let (out, bytes) = self.io.requests_mut().splice();
         if header.tag == b'B'
             && whole
             && let Ok(bind) = frontend::bind(bytes.get(HEADER..header.total).unwrap_or_default())
@@ -97,7 +97,7 @@ impl Session {
     /// The name that an EXECUTE gives for what neither the client has prepared nor anything else that was seen.
     pub(in crate::client) fn executes_unknown<'a>(&self, one: &'a Statement) -> Option<&'a [u8]> {
         let known = |name: &[u8]| {
-            let suspected = self.conversation.names.suspected().is_some_and(|all| all.contains_key(name));
+            let suspected = self.conversation.names().suspected().is_some_and(|all| all.contains_key(name));
             suspected || self.names.forgets_sql() || self.names.known(name).is_some()
         };
         let name = one.effects.iter().find_map(|effect| match effect {
@@ -121,7 +121,7 @@ impl Session {
         cached: &Cached,
         report: &Report,
     ) -> Option<Handled> {
-        let apart = !self.conversation.batch.is_open() && self.conversation.status() != TxStatus::Failed;
+        let apart = !self.conversation.batch().is_open() && self.conversation.status() != TxStatus::Failed;
         let name = self.executes_unknown(cached.analysis.single().filter(|_| apart)?)?;
         Some(self.refuse_unknown(header, name, report.clone()))
     }
@@ -148,9 +148,9 @@ impl Session {
 
     /// Why what was prepared under that name is refused though the server would run it.
     fn refusal_by_name(&self, name: &[u8]) -> Option<&Refusal> {
-        let suspected = self.conversation.names.suspected();
+        let suspected = self.conversation.names().suspected();
         let refusal = match suspected.and_then(|suspected| suspected.get(name)).or_else(|| self.names.sql(name)) {
-            Some(inner) => Some(&inner.refusal),
+            Some(inner) => Some(inner.refusal()),
             // There are more names than are remembered: any may stand for anything.
             None if self.names.forgets_sql() || suspected.is_some_and(|all| all.len() >= MOST_SUSPECTED) => {
                 Some(&UNKNOWN)
@@ -184,9 +184,9 @@ impl Session {
             {
                 let text = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
                 let statement = Some(self.core.statements.get(text, &[], context, 0, self.settings.vars()));
-                let suspected = self.conversation.names.suspect();
+                let suspected = self.conversation.names_mut().suspect();
                 if suspected.len() < MOST_SUSPECTED {
-                    suspected.insert(name.clone(), Inner { refusal: inner.refusal.clone(), statement }.into());
+                    suspected.insert(name.clone(), Inner::new(inner.refusal.clone(), statement).into());
                 }
             }
         }
@@ -194,7 +194,7 @@ impl Session {
 
     /// A message begins, and all before it has been answered: what it prepared is known by name.
     pub(in crate::client) fn forget_suspected(&mut self) {
-        self.conversation.names.forget_suspected();
+        self.conversation.names_mut().forget_suspected();
     }
 
     /// PostgreSQL's error for it, with the gate's DETAIL and HINT.
@@ -310,8 +310,8 @@ impl Session {
 
     /// The error for a CALL or DO that could not end its transaction because of a block that the client does not see.
     fn kept_from_ending(&self) -> Option<Report> {
-        let expected = self.conversation.replies.front()?;
-        let cached = match (&expected.what, expected.proof) {
+        let expected = self.conversation.replies().front()?;
+        let cached = match (expected.what(), expected.proof()) {
             (What::Query(Some(cached)), Proof::Subject) => cached,
             (What::Execute(Some(prepared)), Proof::Wrapped) => &prepared.cached,
             _ => return None,
@@ -328,7 +328,7 @@ impl Session {
     pub(in crate::client) fn write_error(&mut self, body: &[u8], refusal: Option<&Report>) -> Result<(), End> {
         let used = self
             .conversation
-            .replies
+            .replies()
             .front()
             .and_then(crate::client::conversation::pending_replies::Expected::of_statement);
         let renamed = self.names.in_clients_words(body, used);

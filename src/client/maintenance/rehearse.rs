@@ -6,7 +6,7 @@
 use super::write_rules::WriteDisposition;
 use crate::client::Session;
 use crate::client::checkout::lease::Lease;
-use crate::client::decide::{Decision, Form, OwnSettings, Policy, Situation, Statement as Asked, Why, decide};
+use crate::client::decide::{Decision, Form, Situation, Statement as Asked, Why, decide};
 use crate::client::state::pins::Pin;
 use crate::shared::maintenance::rehearsal::Refused;
 use crate::sql::cache::verdicts::Cached;
@@ -17,9 +17,7 @@ const LONGEST: usize = 500;
 
 /// Whether what comes to a closed gate, and would become that of as a write, is refused.
 fn is_refused_once_closed(form: Form, write: Option<WriteDisposition>) -> bool {
-    let elsewhere = Policy::Allowed;
-    let asked = Asked { form, read: None, own_settings: OwnSettings::Unused, write, elsewhere };
-    decide(&asked, &Situation::ONCE_CLOSED) == Decision::Refuse(Why::Write)
+    decide(&Asked::unread(form, write), &Situation::ONCE_CLOSED) == Decision::Refuse(Why::Write)
 }
 
 impl Session {
@@ -83,7 +81,7 @@ impl Session {
                 SessionEffect::Prepare { name, inner } if name == wanted => Some(&inner.refusal),
                 _ => None,
             });
-            here.or_else(|| self.names.sql(wanted).map(|inner| &inner.refusal))
+            here.or_else(|| self.names.sql(wanted).map(|inner| inner.refusal()))
                 .is_some_and(|refusal| self.is_refusal(refusal))
         };
         statement.effects.iter().any(|effect| matches!(effect, SessionEffect::Execute(name) if prepared(name)))

@@ -140,7 +140,7 @@ impl Session {
         self.db.gate.count_discarded();
         self.note_message_kept_out(Fate::Discarded);
         self.drop_bytes(header.total);
-        self.conversation.lease.note_begun(true);
+        self.conversation.lease_mut().note_begun(true);
         self.say(Expected::seen(What::Say(Say::Done(verb, rows))));
         Handled::Done
     }
@@ -151,7 +151,7 @@ impl Session {
             return false;
         }
         let context = self.lex_context();
-        let mut ahead = ReadAhead::new(self.io.requests.unread(), self.account.largest());
+        let mut ahead = ReadAhead::new(self.io.requests().unread(), self.account.largest());
         let mut found = false;
         loop {
             let disposition = match ahead.next() {

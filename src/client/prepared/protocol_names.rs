@@ -38,12 +38,27 @@ pub(in crate::client) const LONGEST_SQL: usize = 64 * 1024;
 /// What SQL's PREPARE has made.
 pub struct Inner {
     /// Whether running it is refused by its text alone.
-    pub refusal: Refusal,
+    refusal: Refusal,
     /// The PREPARE; None where it was too long to be kept.
-    pub statement: Option<Rc<Statement>>,
+    statement: Option<Rc<Statement>>,
 }
 
 impl Inner {
+    /// One that runs what is refused so, and the PREPARE.
+    pub fn new(refusal: Refusal, statement: Option<Rc<Statement>>) -> Self {
+        Self { refusal, statement }
+    }
+
+    /// Whether running it is refused by its text alone.
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
+    /// The PREPARE; None where it was too long to be kept.
+    pub fn statement(&self) -> Option<&Rc<Statement>> {
+        self.statement.as_ref()
+    }
+
     /// The statement that it runs, with the text that it stands in.
     pub fn runs(&self) -> Option<(&Cached, LexContext, &crate::sql::Statement)> {
         let statement = self.statement.as_ref()?;

@@ -87,7 +87,7 @@ impl Session {
     /// A number for where the session's statements look for tables now; 0: where the server says. A statement that stands on
     /// a server for others is good for a client only if theirs is the same.
     pub(in crate::client) fn path(&self) -> u64 {
-        if let Some(path) = self.conversation.names.path {
+        if let Some(path) = self.conversation.names().path {
             return path;
         }
         let set = PATH.iter().filter_map(|name| Some((*name, self.settings.vars().get(name)?)));
@@ -100,39 +100,37 @@ impl Session {
     /// A statement has run.
     pub(in crate::client) fn note_schema(&mut self, one: &sql::Statement, text: &[u8]) {
         let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_)))
-            && self.conversation.names.path.is_some();
+            && self.conversation.names().path.is_some();
         if back || moves_path(one) {
-            self.conversation.names.path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
+            self.conversation.names_mut().path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
         }
     }
 
     /// The transaction is over.
     #[inline]
     pub(in crate::client) fn end_schema(&mut self) {
-        self.conversation.names.path = None;
+        self.conversation.names_mut().path = None;
     }
 
     /// The answer to a Describe of a statement has come.
     pub(in crate::client) fn note_shape(&mut self, header: Header) {
-        let asked = matches!(
-            self.conversation.replies.front(),
-            Some(Expected { what: What::Describe(Some(_)) | What::Shape, .. })
-        );
+        let asked = matches!(self.conversation.replies().awaited(), Some(What::Describe(Some(_)) | What::Shape));
         if !asked {
             return;
         }
-        let body = self.io.replies.body(header);
+        let body = self.io.replies().body(header);
         let shape = shape(&self.core.hub.seed, header.tag, body);
-        let Some(Expected { what: What::Describe(Some(statement)), named, .. }) = self.conversation.replies.front()
+        let Some((What::Describe(Some(statement)), named)) =
+            self.conversation.replies().front().map(|front| (front.what(), front.named()))
         else {
             self.note_own_shape(shape);
             return;
         };
-        let (statement, name) = (statement.clone(), named.clone().unwrap_or_default());
-        let types = std::mem::take(&mut self.conversation.names.parameter_types);
+        let (statement, name) = (statement.clone(), Box::<[u8]>::from(named.unwrap_or_default()));
+        let types = std::mem::take(&mut self.conversation.names_mut().parameter_types);
         let meaning = Meaning { types, rows: shape };
         let same = statement.learn(&meaning);
-        let hidden = self.conversation.replies.front().is_some_and(|one| one.hide != Hide::Nothing);
+        let hidden = self.conversation.replies().front().is_some_and(|one| one.hide() != Hide::Nothing);
         if name.is_empty() && !hidden {
             self.note_unnamed_described(&statement, &meaning, same);
             return;
@@ -160,7 +158,7 @@ impl Session {
     /// Asks what the parameters and rows are of a named statement that has just been prepared, if the client does not do so
     /// itself.
     pub(in crate::client) fn learn_meaning(&mut self, name: &[u8], statement: &Rc<Statement>) {
-        let bytes = self.io.requests.unread();
+        let bytes = self.io.requests().unread();
         if let Ok(Some(next)) = peek_front(bytes, self.account.largest())
             && next.tag == b'D'
             && let Some(body) = bytes.get(HEADER..next.total)
@@ -236,9 +234,9 @@ impl Session {
 
     /// A server has told the types of a statement's parameters.
     pub(in crate::client) fn note_types(&mut self, header: Header) {
-        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Describe(Some(_)), .. })) {
-            let body = self.io.replies.body(header);
-            self.conversation.names.parameter_types = body.get(2..).unwrap_or_default().into();
+        if matches!(self.conversation.replies().awaited(), Some(What::Describe(Some(_)))) {
+            let body = self.io.replies().body(header);
+            self.conversation.names_mut().parameter_types = body.get(2..).unwrap_or_default().into();
         }
     }
 
@@ -254,7 +252,7 @@ impl Session {
         match self.lease.server()?.prepared.shape(statement.id) {
             Some(now) if now == told => return None,
             Some(_)
-                if self.conversation.names.under_way.get_or_insert_default().renewed.replace(statement.id)
+                if self.conversation.names_mut().under_way.get_or_insert_default().renewed.replace(statement.id)
                     == Some(statement.id) =>
             {
                 self.core.statements.renew(statement);
@@ -267,8 +265,8 @@ impl Session {
             Some(_) => self.close_on_server(statement),
             None => {}
         }
-        let asked = |one: &Expected| matches!(&one.what, What::Describe(Some(known)) if known.id == statement.id);
-        if !self.conversation.replies.iter().any(asked) {
+        let asked = |one: &Expected| matches!(one.what(), What::Describe(Some(known)) if known.id == statement.id);
+        if !self.conversation.replies().iter().any(asked) {
             if self.lease.server().is_some_and(|server| server.prepared.touch(statement.id)) {
                 // Nobody knows since when; asked now, it might fail.
                 self.close_on_server(statement);

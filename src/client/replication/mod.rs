@@ -72,12 +72,11 @@ pub(super) async fn begin(
     deadline: Instant,
 ) -> Result<(Relay, Vec<u8>), Report> {
     let setup = core.setup();
-    let wanted = Wanted::read(&guest.start, &setup.config.startup.ignore_startup_parameters);
-    let mut parameters = wanted.parameters;
-    parameters.extend(wanted.application_name.clone().map(|name| ("application_name".to_owned(), name)));
+    let wanted = Wanted::read(guest.start(), &setup.config.startup.ignore_startup_parameters);
+    let (mut parameters, name) = wanted.into_parameters();
     parameters.push(("replication".to_owned(), kind.word().to_owned()));
-    let operator = setup.config.auth.operators.iter().any(|name| **name == *guest.user);
-    let entering = introduce(core, guest, db, operator, wanted.application_name.unwrap_or_default())?;
+    let operator = setup.config.auth.operators.iter().any(|name| **name == **guest.user());
+    let entering = introduce(core, guest, db, operator, name.unwrap_or_default())?;
     let (server, reported) = entering.wait(guest, open(core, guest, db, &parameters, deadline)).await?;
     let me = entering.get_in();
     me.pinned.set("replication");
@@ -107,7 +106,7 @@ async fn open(
 ) -> Result<Opened, Report> {
     loop {
         let cluster = db.setup().cluster.clone();
-        let refusal = match cluster.primary().and_then(|at| db.pool(&guest.user, at, &guest.credential)) {
+        let refusal = match cluster.primary().and_then(|at| db.pool(guest.user(), at, guest.credential())) {
             Some(pool) => match until_turn(&cluster, pool.open_apart(core.index, deadline, parameters)).await {
                 None => continue,
                 Some(Ok(opened)) => return Ok(opened),

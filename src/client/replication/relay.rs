@@ -35,7 +35,7 @@ const ROOM: usize = 64 * 1024;
 /// See the module.
 pub(in crate::client) struct Relay {
     core: Rc<Core>,
-    pub(in crate::client) me: Rc<Client>,
+    me: Rc<Client>,
     db: Arc<Database>,
     server: Option<Box<Server>>,
     kind: Replication,
@@ -69,6 +69,11 @@ struct AtGate {
 }
 
 impl Relay {
+    /// Whom it serves.
+    pub(in crate::client) fn client(&self) -> &Rc<Client> {
+        &self.me
+    }
+
     pub(super) fn new(
         core: Rc<Core>,
         me: Rc<Client>,

@@ -28,7 +28,7 @@ use crate::shared::{Phase, Statement};
 impl Session {
     pub(in crate::client) fn extended(&mut self, header: Header) -> Result<Handled, End> {
         // The Sync of a batch in a block that the client does not see ends that block in any form.
-        let ends_block = header.tag == b'S' && self.conversation.transaction.is_in_our_block();
+        let ends_block = header.tag == b'S' && self.conversation.transaction().is_in_our_block();
         if !ends_block && frontend::check(header.tag, self.body(header)).is_err() {
             return Ok(self.malformed(header));
         }
@@ -38,7 +38,7 @@ impl Session {
         if !self.has_right_lease() {
             match header.tag {
                 b'S' => {
-                    self.conversation.batch.set_skip(false);
+                    self.conversation.batch_mut().set_skip(false);
                     self.names.end_portals();
                     self.is_held_no_more();
                     self.drop_bytes(header.total);
@@ -62,17 +62,17 @@ impl Session {
         if matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') && self.may_lack_names() {
             return Ok(Handled::Later);
         }
-        if self.conversation.names.forgets() && matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') {
+        if self.conversation.names().forgets() && matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') {
             if self.awaits_answers() {
                 return Ok(Handled::Later);
             }
-            self.conversation.names.end_forgets();
+            self.conversation.names_mut().end_forgets();
         }
-        if self.conversation.transaction.declares() {
+        if self.conversation.transaction().declares() {
             if self.awaits_answers() {
                 return Ok(Handled::Later);
             }
-            self.conversation.transaction.end_declares();
+            self.conversation.transaction_mut().end_declares();
         }
         match header.tag {
             b'P' => self.parse(header),
@@ -91,7 +91,7 @@ impl Session {
     /// Takes a server connection for the batch that begins with this message. None: there is one, and the batch can go on.
     fn check_out_for_batch(&mut self, header: Header) -> Result<Option<Handled>, End> {
         let now = self.situation();
-        match decide(&self.asked_by_batch(now.connection), &now) {
+        match decide(&self.asked_by_batch(now.connection()), &now) {
             Decision::Hold => return Ok(Some(Handled::Hold)),
             Decision::Refuse(why) => {
                 let report = self.report_of(why, None);
@@ -132,7 +132,7 @@ impl Session {
             // Wherever it goes, it goes to the primary.
             return Nature::Any;
         }
-        let mut ahead = ReadAhead::new(self.io.requests.unread(), self.account.largest());
+        let mut ahead = ReadAhead::new(self.io.requests().unread(), self.account.largest());
         let context = self.lex_context();
         let mut verdict = None;
         while let Ok(message) = ahead.next() {
@@ -163,7 +163,7 @@ impl Session {
 
     /// Whether a name was changed in an earlier batch that has not been answered: if something before it failed there, it was not.
     fn may_lack_names(&self) -> bool {
-        self.conversation.replies.may_lack_names()
+        self.conversation.replies().may_lack_names()
     }
 
     fn parse(&mut self, header: Header) -> Result<Handled, End> {
@@ -177,12 +177,12 @@ impl Session {
             stats.client_parses.add(1);
         }
         if let Some(report) = self.refused_unseen_parse(&statement) {
-            self.conversation.batch.go_on();
+            self.conversation.batch_mut().go_on();
             return Ok(self.fail_in_place(header, report));
         }
         self.begin_work(Running::Prepared(statement.clone()));
-        self.conversation.transaction.history.prepares(&statement.cached);
-        self.conversation.batch.go_on();
+        self.conversation.transaction_mut().history_mut().prepares(&statement.cached);
+        self.conversation.batch_mut().go_on();
         if !name.is_empty()
             && let Some(report) = self.lacks_memory_for(&name, &statement)
         {
@@ -221,7 +221,7 @@ impl Session {
         }
         let id = statement.id;
         if stands && !may_change {
-            if self.conversation.status() == TxStatus::Failed || self.conversation.replies.readies() > 0 {
+            if self.conversation.status() == TxStatus::Failed || self.conversation.replies().readies() > 0 {
                 // The transaction may be aborted, which is the server's to say.
                 self.parse_for_errors(&statement);
             }
@@ -295,9 +295,9 @@ impl Session {
             return Ok(handled);
         }
         // Reading it anew checks its constants, and planning it runs what is called immutable.
-        self.conversation.batch.note_bound();
+        self.conversation.batch_mut().note_bound();
         let unseen = self.refused_unseen_prepared(&statement);
-        let bound = self.io.requests.body(header);
+        let bound = self.io.requests().body(header);
         let values = || self.refused_unseen_values(&statement, frontend::bind(bound).ok()?.rest);
         if let Some(report) = unseen.or_else(values) {
             self.names.forget_portal(&portal);
@@ -341,7 +341,7 @@ impl Session {
                 Err(report) => return Ok(self.fail_in_place(header, report)),
             };
             let missing = self.missing(header.total);
-            let (out, bytes) = self.io.requests.splice();
+            let (out, bytes) = self.io.requests_mut().splice();
             let here = bytes.get(HEADER..header.total.min(bytes.len())).unwrap_or_default();
             let rest = frontend::bind(here)?.rest;
             frontend::write_bind_start(out, &portal, server_name.as_bytes(), rest, missing);
@@ -358,14 +358,14 @@ impl Session {
     fn bind_unknown(&mut self, header: Header, portal: Box<[u8]>, name: Box<[u8]>) -> Handled {
         let refused = self.refused_bind(&name);
         self.names.forget_portal(&portal);
-        self.conversation.batch.note_bound();
+        self.conversation.batch_mut().note_bound();
         if let Some(report) = refused.or_else(|| self.lacks_unnamed(&name)) {
             return self.fail_unless_unknown(header, &name, report);
         }
         if let Some(handled) = self.name_for_batch(header, &name) {
             return handled;
         }
-        self.conversation.transaction.history.sends_unknown();
+        self.conversation.transaction_mut().history_mut().sends_unknown();
         self.note_doubt(None);
         // SQL's PREPARE has made it, or the server has words for it.
         let runs = self.prepared_in_sql(&name);
@@ -380,7 +380,7 @@ impl Session {
     }
 
     fn describe(&mut self, header: Header) -> Result<Handled, End> {
-        self.conversation.batch.go_on();
+        self.conversation.batch_mut().go_on();
         if let Target::Statement(name) = frontend::target(self.body(header))?
             && !self.keeps_names()
             && let Some(statement) = self.names.statement(name).cloned()
@@ -428,7 +428,7 @@ impl Session {
     fn execute(&mut self, header: Header) -> Result<Handled, End> {
         let (portal, _) = frontend::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
-        self.conversation.batch.note_bound();
+        self.conversation.batch_mut().note_bound();
         if let Some(statement) = &statement
             && let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Execute)
         {
@@ -437,7 +437,7 @@ impl Session {
         self.note_execute(statement.as_ref());
         let now = self.situation();
         let cached = statement.as_ref().map(|statement| &statement.cached);
-        match decide(&self.asked_by_execute(cached, now.connection), &now) {
+        match decide(&self.asked_by_execute(cached, now.connection()), &now) {
             Decision::AwaitReplies => return Ok(Handled::Later),
             Decision::Discard { verb, rows, .. } => return Ok(self.discard_execute(header, verb, rows)),
             Decision::Refuse(why) => {
@@ -470,9 +470,9 @@ impl Session {
             self.leave_databases(&statement.cached);
             self.note_sequences(&statement.cached, true);
         }
-        let wrapped = outside && self.conversation.transaction.is_in_our_block();
+        let wrapped = outside && self.conversation.transaction().is_in_our_block();
         let proof = if wrapped { Proof::Wrapped } else { Proof::None };
-        self.pass(header, Some(Expected::seen(What::Execute(statement.clone())).proof(proof)));
+        self.pass(header, Some(Expected::seen(What::Execute(statement.clone())).with_proof(proof)));
         if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
             self.keep_defaults_in_batch(statement);
         }
@@ -495,7 +495,7 @@ impl Session {
     }
 
     fn close(&mut self, header: Header) -> Result<Handled, End> {
-        self.conversation.batch.go_on();
+        self.conversation.batch_mut().go_on();
         if let Target::Statement(name) = frontend::target(self.body(header))?
             && !self.keeps_names()
             && let Some(before) = self.names.known(name)
@@ -526,13 +526,13 @@ impl Session {
     }
 
     fn sync(&mut self, header: Header) -> Result<Handled, End> {
-        let skipped = self.conversation.batch.take_skip();
-        self.conversation.batch.end();
+        let skipped = self.conversation.batch_mut().take_skip();
+        self.conversation.batch_mut().end();
         self.is_held_no_more();
         if !skipped {
             self.prove_batch();
         }
-        if self.conversation.transaction.leave_our_block() {
+        if self.conversation.transaction_mut().leave_our_block() {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();
             return Ok(Handled::Done);

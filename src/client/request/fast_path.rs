@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use crate::client::Session;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{Before, Expected, Hide, Proof, What};
 use crate::config::PoolMode;
 use crate::protocol::TxStatus;
 use crate::protocol::frame::{HEADER, peek_front, run_of};
@@ -108,15 +108,15 @@ impl Session {
     /// happened, but that there may be a server connection now.
     pub(in crate::client) fn whole_batch(&mut self) -> bool {
         let now = &self.conversation;
-        let batch = now.batch.is_open() || now.batch.skips();
-        let quiet = now.replies.is_empty() && !batch && !now.in_copy() && !now.names.forgets();
+        let batch = now.batch().is_open() || now.batch().skips();
+        let quiet = now.replies().is_empty() && !batch && !now.in_copy() && !now.names().forgets();
         let held = self.was_held() || self.has_to_begin();
         let special = self.account.refuses_pins() || self.names.has_own() || self.names.has_sql();
-        if !quiet || held || special || !now.transaction.is_in_no_block() || self.db.rehearsal.is_on() {
+        if !quiet || held || special || !now.transaction().is_in_no_block() || self.db.rehearsal.is_on() {
             return false;
         }
-        let Some(batch) = read(self.io.requests.unread(), self.account.largest()) else { return false };
-        let bytes = self.io.requests.unread();
+        let Some(batch) = read(self.io.requests().unread(), self.account.largest()) else { return false };
+        let bytes = self.io.requests().unread();
         let part = |lies: &Range<usize>| bytes.get(lies.clone()).unwrap_or_default();
         let statement = match &batch.parse {
             None => self.names.statement(part(&batch.name)).cloned(),
@@ -130,13 +130,13 @@ impl Session {
             || self.lease.in_maintenance()
                 && self.may_pass_clean(&statement.cached, statement.context(), &statement.oids);
         // Of a connection that was just taken the settings may have to come first.
-        may_pass && self.conversation.replies.is_empty() && self.send_whole(&batch, statement)
+        may_pass && self.conversation.replies().is_empty() && self.send_whole(&batch, statement)
     }
 
     /// False: the statement has to be made to stand on the server first.
     fn send_whole(&mut self, batch: &Batch, statement: Rc<Statement>) -> bool {
         let (parses, total) = (batch.parse.is_some(), batch.total);
-        let name = self.io.requests.unread().get(batch.name.clone()).unwrap_or_default();
+        let name = self.io.requests().unread().get(batch.name.clone()).unwrap_or_default();
         let Some(server) = self.lease.server() else { return false };
         let mut expected = Expected::seen(What::Sync);
         if name.is_empty() {
@@ -149,7 +149,7 @@ impl Session {
                 self.names.prepare(b"", statement.clone());
             }
             self.keep_for_replay(total);
-            self.io.requests.pass(total);
+            self.io.requests_mut().pass(total);
         } else {
             let told = self.names.told(name);
             let stands = server.prepared.touch(statement.id);
@@ -158,12 +158,12 @@ impl Session {
             }
             expected = expected.of(name.into());
             self.keep_for_replay(total);
-            self.io.requests.lend_words(&self.core.buffers);
-            let (out, bytes) = self.io.requests.splice();
+            self.io.requests_mut().lend_words(&self.core.buffers);
+            let (out, bytes) = self.io.requests_mut().splice();
             let values = bytes.get(batch.values.clone()).unwrap_or_default();
             frontend::write_bind(out, b"", statement.server_name().as_bytes(), values);
             out.extend_from_slice(bytes.get(batch.values.end..total).unwrap_or_default());
-            self.io.requests.skip(total);
+            self.io.requests_mut().skip(total);
         }
         if let Some(stats) = self.prepared_counters() {
             stats.client_parses.add(u64::from(parses));
@@ -175,29 +175,28 @@ impl Session {
         self.note_sequences(&statement.cached, true);
         self.names.bind(b"", statement.clone());
         let due = if parses { Due::Parse } else { Due::Bind };
-        expected.what = What::Whole(Whole { statement, describes: batch.describes, due });
-        self.expect(expected);
+        self.expect(expected.about(What::Whole(Whole { statement, describes: batch.describes, due })));
         true
     }
 
     /// Turns what is owed for a whole batch into what its messages are owed one by one, as far as they have not been answered.
     #[inline]
     pub(in crate::client) fn unfold(&mut self) {
-        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Whole(_), .. })) {
+        if matches!(self.conversation.replies().awaited(), Some(What::Whole(_))) {
             self.unfold_front();
         }
     }
 
     #[cold]
     fn unfold_front(&mut self) {
-        self.conversation.replies.expand_front(|front, replies| front.expand(replies));
+        self.conversation.replies_mut().expand_front(|front, replies| front.expand(replies));
     }
 }
 
 impl Expected {
     /// Puts what the messages of a whole batch are owed one by one at the front of a queue, in its own place.
     fn expand(self, expects: &mut VecDeque<Self>) {
-        let Self { what: What::Whole(whole), before, named, .. } = self else { return };
+        let (What::Whole(whole), before, named) = self.into_parts() else { return };
         let Whole { statement, describes, due } = whole;
         expects.push_front(Expected::seen(What::Sync));
         if due <= Due::Execute {
@@ -207,10 +206,10 @@ impl Expected {
             expects.push_front(Expected::seen(What::Describe(None)));
         }
         if due <= Due::Bind {
-            expects.push_front(Expected { named, ..Expected::seen(What::Bind(Some(statement))) });
+            expects.push_front(Expected::one_of(What::Bind(Some(statement)), Before::Same, named));
         }
         if due == Due::Parse {
-            expects.push_front(Expected { before, ..Expected::seen(What::Parse(0)) });
+            expects.push_front(Expected::one_of(What::Parse(0), before, None));
         }
     }
 }
@@ -219,38 +218,38 @@ impl Session {
     /// Passes on what the server has sent as far as it is the ordinary answer to a plain statement.
     #[inline]
     pub(in crate::client) fn pass_plain_answer(&mut self) {
-        let ends = match self.conversation.replies.front_mut() {
-            Some(Expected { what: What::Whole(whole), .. }) => {
+        let (replies, message, transaction) = self.conversation.answering();
+        let ends = match replies.front_mut().map(Expected::shown) {
+            Some((What::Whole(whole), ..)) => {
                 let (passed, next) =
-                    run_of(self.io.replies.unread(), |tag| whole.behind(tag).map(|due| whole.due = due).is_some());
-                self.io.replies.pass(passed);
+                    run_of(self.io.replies().unread(), |tag| whole.behind(tag).map(|due| whole.due = due).is_some());
+                self.io.replies_mut().pass(passed);
                 let ends = whole.due == Due::Sync && next.is_some_and(|next| next.tag == b'Z');
                 if !ends && next.is_some_and(|next| whole.behind(next.tag).is_none()) {
                     self.unfold();
                 }
                 ends
             }
-            Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. })
+            Some((What::Query(Some(cached)), Hide::Nothing, Proof::None))
                 if cached.analysis.is_plain()
-                    && !self.conversation.message.is_withheld()
-                    && !self.conversation.transaction.check_failed()
-                    && !self.conversation.message.restores() =>
+                    && !message.is_withheld()
+                    && !transaction.check_failed()
+                    && !message.restores() =>
             {
-                let message = &mut self.conversation.message;
-                let (passed, next) = run_of(self.io.replies.unread(), |tag| {
+                let (passed, next) = run_of(self.io.replies().unread(), |tag| {
                     if tag == b'C' {
                         message.complete_statement();
                     }
                     matches!(tag, b'T' | b'D' | b'C')
                 });
-                self.io.replies.pass(passed);
+                self.io.replies_mut().pass(passed);
                 next.is_some_and(|next| next.tag == b'Z')
             }
-            Some(Expected { what: What::Query(Some(cached)), hide: Hide::Nothing, proof: Proof::None, .. }) => {
-                let edge = edge_of_block(cached).filter(|edge| self.io.replies.unread() == *edge);
+            Some((What::Query(Some(cached)), Hide::Nothing, Proof::None)) => {
+                let edge = edge_of_block(cached).filter(|edge| self.io.replies().unread() == *edge);
                 let Some(edge) = edge.filter(|_| self.on_fast_path()) else { return };
                 let status = if edge.ends_with(b"T") { TxStatus::Block } else { TxStatus::Idle };
-                self.io.replies.pass(edge.len() - READY);
+                self.io.replies_mut().pass(edge.len() - READY);
                 self.end_fast_path(status);
                 return;
             }
@@ -263,7 +262,7 @@ impl Session {
 
     /// What [`Self::ready_for_query`] comes to where there is nothing else to be done. False: there is.
     fn finish_fast_path(&mut self) -> bool {
-        let &[b'Z', 0, 0, 0, 5, status] = self.io.replies.unread() else { return false };
+        let &[b'Z', 0, 0, 0, 5, status] = self.io.replies().unread() else { return false };
         let (Some(status), true) = (TxStatus::from_byte(status), self.on_fast_path()) else { return false };
         self.end_fast_path(status);
         true
@@ -275,7 +274,7 @@ impl Session {
             self.note_writes();
         }
         self.conversation.finish_plain(status);
-        self.io.replies.pass(READY);
+        self.io.replies_mut().pass(READY);
         if status == TxStatus::Idle {
             self.names.end_portals();
         }

@@ -2,7 +2,7 @@
 
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, What};
-use crate::client::decide::{Decision, Form, OwnSettings, Policy, Statement, decide};
+use crate::client::decide::{Decision, Form, Statement, decide};
 use crate::client::maintenance::transition::what_ran::reads_large_objects;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
@@ -13,14 +13,7 @@ use crate::shared::Phase;
 impl Session {
     pub(in crate::client) fn function_call(&mut self, header: Header) -> Result<Handled, End> {
         let Ok(oid) = frontend::function_oid(self.body(header)) else { return Ok(self.malformed(header)) };
-        let asked = Statement {
-            form: Form::Call,
-            read: None,
-            own_settings: OwnSettings::Unused,
-            write: None,
-            elsewhere: Policy::Allowed,
-        };
-        let decision = decide(&asked, &self.situation());
+        let decision = decide(&Statement::unread(Form::Call, None), &self.situation());
         match decision {
             Decision::CheckOut(_) => {
                 self.note_next_call(oid);
@@ -31,8 +24,8 @@ impl Session {
         }
         self.me.enter(Phase::Active);
         match reads_large_objects(oid) {
-            true => self.conversation.transaction.history.reads_large_object(),
-            false => self.conversation.transaction.history.sends_unknown(),
+            true => self.conversation.transaction_mut().history_mut().reads_large_object(),
+            false => self.conversation.transaction_mut().history_mut().sends_unknown(),
         }
         self.note_operator_runs(None);
         self.note_left_by_call(oid);
@@ -61,8 +54,6 @@ impl Session {
     fn fail_call(&mut self, header: Header, report: Report) {
         self.drop_bytes(header.total);
         frontend::write_impossible_function_call(self.io.for_server());
-        let mut expected = Expected::seen(What::Call);
-        expected.refusal = Some(Box::new(report));
-        self.expect(expected);
+        self.expect(Expected::seen(What::Call).refused_with(report));
     }
 }

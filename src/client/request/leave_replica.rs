@@ -29,10 +29,10 @@ impl Session {
             // It is being rolled back.
             return Ok(Some(Handled::Later));
         }
-        let may_move = !self.conversation.batch.is_open()
-            && !self.conversation.batch.skips()
+        let may_move = !self.conversation.batch().is_open()
+            && !self.conversation.batch().skips()
             && !self.conversation.in_copy()
-            && self.conversation.transaction.history.can_move();
+            && self.conversation.transaction().history().can_move();
         if !may_move || self.missing(header.total) > 0 || !self.names.no_portals() || !self.bindings.pins().is_empty() {
             return Ok(None);
         }
@@ -41,12 +41,12 @@ impl Session {
         if !leaves || self.db.peek_setup().cluster.primary().is_none() {
             return Ok(None);
         }
-        Ok(Some(if self.conversation.replies.is_empty() { Handled::Hold } else { Handled::Later }))
+        Ok(Some(if self.conversation.replies().is_empty() { Handled::Hold } else { Handled::Later }))
     }
 
     /// What the message runs, or prepares.
     fn text_of(&self, header: Header) -> Result<Option<std::rc::Rc<Cached>>, End> {
-        let body = self.io.requests.body(header);
+        let body = self.io.requests().body(header);
         Ok(match header.tag {
             b'Q' => Some(self.read_text(frontend::query(body)?, self.lex_context())),
             b'P' => Some(self.read_text(frontend::parse(body)?.text, self.lex_context())),
@@ -60,6 +60,6 @@ impl Session {
         let lifts = || statements.iter().any(|one| asks_of_transaction(one) == Some(false));
         !cached.analysis.ambiguous
             && (statements.iter().any(|one| one.route == Proven::PrimaryOnly)
-                || !self.conversation.transaction.history.queried() && lifts())
+                || !self.conversation.transaction().history().queried() && lifts())
     }
 }

@@ -8,6 +8,5 @@ mod leave_replica;
 pub(in crate::client) mod pgsluice_settings;
 pub(in crate::client) mod read_ahead;
 mod simple_query;
-mod situation;
 mod slow_statement;
 pub(in crate::client) mod statement_mode;

@@ -46,9 +46,9 @@ impl Session {
             && self.is_plain_query(header, &cached)
             && self.may_pass_clean(&cached, self.lex_context(), &[])
         {
-            let alone = self.conversation.replies.is_clean_or_empty();
+            let alone = self.conversation.replies().is_clean_or_empty();
             self.plain_query(header, cached);
-            self.conversation.replies.note_clean(alone);
+            self.conversation.replies_mut().note_clean(alone);
             return Ok(Handled::Done);
         }
         self.other_query(header, cached)
@@ -82,7 +82,7 @@ impl Session {
         loop {
             let decision = {
                 let now = self.situation();
-                decide(&self.asked_by_query(&cached, now.connection), &now)
+                decide(&self.asked_by_query(&cached, now.connection()), &now)
             };
             match decision {
                 Decision::AwaitReplies => return Ok(Handled::Later),
@@ -237,7 +237,7 @@ impl Session {
         edge_of_block(cached).is_some()
             && !self.maintenance.aborts()
             && self.account.pool_mode() != PoolMode::Statement
-            && !self.conversation.reading.has_changed()
+            && !self.conversation.reading().has_changed()
             && self.closing() == Closing::No
     }
 

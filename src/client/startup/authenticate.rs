@@ -22,13 +22,13 @@ use crate::shared::user_lookup::{Answer, Failure};
 /// Whom a client claims to be, what it wants, and where it comes from.
 pub(super) struct Candidate<'c> {
     /// The role.
-    pub user: &'c Arc<str>,
+    pub(super) user: &'c Arc<str>,
     /// The database.
-    pub database: &'c str,
+    pub(super) database: &'c str,
     /// None for a unix socket.
-    pub address: Option<SocketAddr>,
+    pub(super) address: Option<SocketAddr>,
     /// The kind of replication it is for, if any.
-    pub replication: Option<Replication>,
+    pub(super) replication: Option<Replication>,
 }
 
 /// What is known of a user.

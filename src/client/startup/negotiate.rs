@@ -32,23 +32,81 @@ pub const CONSOLES: [&str; 2] = ["pgsluice", "pgbouncer"];
 /// A client that has proven who it is.
 pub struct Guest {
     /// Its stream.
-    pub stream: Stream,
+    pub(super) stream: Stream,
     /// When it was accepted.
-    pub since: Instant,
+    pub(super) since: Instant,
     /// Where it comes from; None for a unix socket.
-    pub address: Option<SocketAddr>,
+    pub(super) address: Option<SocketAddr>,
     /// The role.
-    pub user: Arc<str>,
+    pub(super) user: Arc<str>,
     /// The database it asked for.
-    pub database: String,
+    pub(super) database: String,
     /// Its start-up packet.
-    pub start: Start,
+    pub(super) start: Start,
     /// The kind of replication it is for, if any.
-    pub replication: Option<Replication>,
+    pub(super) replication: Option<Replication>,
     /// What may be passed on to servers.
-    pub credential: Credential,
+    pub(super) credential: Credential,
     /// Let in because its process runs as the same user as this one.
-    pub by_process: bool,
+    pub(super) by_process: bool,
+}
+
+impl Guest {
+    /// One that another process has let in.
+    pub(in crate::client) fn handed_over(
+        stream: Stream,
+        address: Option<SocketAddr>,
+        (user, database): (Arc<str>, String),
+        credential: Credential,
+    ) -> Self {
+        let (since, start) = (Instant::now(), Start::default());
+        Self { stream, since, address, user, database, start, replication: None, credential, by_process: false }
+    }
+
+    /// The role.
+    pub fn user(&self) -> &Arc<str> {
+        &self.user
+    }
+
+    /// The database it asked for.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Where it comes from; None for a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Its start-up packet.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// What may be passed on to servers.
+    pub(in crate::client) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Whether it was let in because its process runs as the same user as this one.
+    pub fn is_let_in_by_process(&self) -> bool {
+        self.by_process
+    }
+
+    /// Its stream.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The same, to talk to it.
+    pub fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// The same, for good.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
 }
 
 /// What a connection turned out to be.

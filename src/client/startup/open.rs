@@ -94,7 +94,9 @@ async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> 
     };
     match begun {
         Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, spares, *guest))),
-        Ok(Err((relay, greeting))) => Some(Begun::Relay(relay.me.clone(), Box::pin(relay.run(guest.stream, greeting)))),
+        Ok(Err((relay, greeting))) => {
+            Some(Begun::Relay(relay.client().clone(), Box::pin(relay.run(guest.stream, greeting))))
+        }
         Err(report) => {
             core.hub.stats.failed_logins.fetch_add(1, SeqCst);
             log_refusal(core, &guest, &report);

@@ -11,20 +11,42 @@ const PRELOADS: [&str; 2] = ["session_preload_libraries", "local_preload_librari
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Parameters for a server's start-up packet, `options` first. `application_name` is not among them.
-    pub parameters: Vec<(String, String)>,
+    pub(super) parameters: Vec<(String, String)>,
     /// `application_name`, if the packet has it.
-    pub application_name: Option<String>,
+    pub(super) application_name: Option<String>,
     /// `default_transaction_read_only` as it was asked for last.
-    pub read_only: Option<bool>,
+    pub(super) read_only: Option<bool>,
     /// Names that the server does not list among its settings: custom ones and `role`.
-    pub unlisted: Vec<String>,
+    pub(super) unlisted: Vec<String>,
     /// `pgsluice.cluster`: on which cluster an operator works. No server is told.
     pub(super) cluster: Option<String>,
     /// Whether `client_encoding` is asked for.
-    pub encoding: bool,
+    pub(super) encoding: bool,
 }
 
 impl Wanted {
+    /// Parameters for a server's start-up packet, without `application_name`.
+    pub fn parameters(&self) -> &[(String, String)] {
+        &self.parameters
+    }
+
+    /// Names that the server does not list among its settings.
+    pub fn unlisted(&self) -> &[String] {
+        &self.unlisted
+    }
+
+    /// Whether `client_encoding` is asked for.
+    pub fn asks_encoding(&self) -> bool {
+        self.encoding
+    }
+
+    /// All parameters, and the application's name once more.
+    pub fn into_parameters(self) -> (Vec<(String, String)>, Option<String>) {
+        let mut parameters = self.parameters;
+        parameters.extend(self.application_name.clone().map(|name| ("application_name".to_owned(), name)));
+        (parameters, self.application_name)
+    }
+
     /// Reads a start-up packet; `ignored` names settings that are dropped.
     pub fn read(start: &Start, ignored: &[String]) -> Self {
         let drops = |name: &str| {

@@ -13,7 +13,7 @@ use crate::protocol::frame::Header;
 use crate::protocol::frontend;
 use crate::server::state::session_vars::Value;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::hidden_writers::{Kinds, Left, Marks};
+use crate::sql::hidden_writers::{Kinds, Left, Marks, StatementReading};
 use crate::sql::own_statements::settings;
 use crate::sql::{LexContext, Name, SessionEffect};
 
@@ -64,7 +64,7 @@ impl Session {
             match self.names.known(name) {
                 Some(Known::Protocol(prepared)) => marks.extend(self.marks(&prepared.cached, prepared.context())),
                 Some(Known::Sql(inner)) => {
-                    if let Some(prepared) = &inner.statement {
+                    if let Some(prepared) = inner.statement() {
                         marks.extend(self.marks_of_prepared(&prepared.cached, prepared.context()));
                     }
                 }
@@ -112,7 +112,7 @@ impl Session {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         let mut marks = Marks::default();
         for one in &cached.analysis.statements {
-            marks.extend(reading.leavings.of(&analyzer, &cached.text, context, one));
+            marks.extend(reading.leavings.of(&StatementReading::new(&analyzer, &cached.text, context, one)));
         }
         cached.note_marks(reading.number, marks);
         marks
@@ -125,7 +125,7 @@ impl Session {
         let mut marks = Marks::default();
         for effect in cached.analysis.statements.iter().flat_map(|one| &one.effects) {
             if let SessionEffect::Prepare { inner, .. } = effect {
-                marks.extend(reading.leavings.of(&analyzer, &cached.text, context, inner));
+                marks.extend(reading.leavings.of(&StatementReading::new(&analyzer, &cached.text, context, inner)));
             }
         }
         marks
@@ -168,8 +168,8 @@ impl Session {
         if unasked.asked > 0
             || unasked.asked_all
             || !self.is_between_transactions()
-            || !self.conversation.lease.has_begun()
-            || !self.conversation.message.split.is_empty()
+            || !self.conversation.lease().has_begun()
+            || !self.conversation.message().split().is_empty()
         {
             return;
         }
@@ -215,12 +215,12 @@ impl Session {
 
     /// A row that the client does not see.
     pub(in crate::client) fn answered_row(&mut self, header: Header) {
-        let row = match self.conversation.replies.front() {
-            Some(Expected { proof: Proof::Declared, .. }) => Row::OfCursor,
-            Some(Expected { what: What::Left(Question::Settings), .. }) => Row::OfSettings,
+        let row = match self.conversation.replies().front().map(|front| (front.what(), front.proof())) {
+            Some((_, Proof::Declared)) => Row::OfCursor,
+            Some((What::Left(Question::Settings), _)) => Row::OfSettings,
             _ => return,
         };
-        let body = self.io.replies.body(header);
+        let body = self.io.replies().body(header);
         if row == Row::OfCursor {
             let declaration = body.get(6..).and_then(|text| str::from_utf8(text).ok()).map(Into::into);
             return self.note_declaration(declaration);

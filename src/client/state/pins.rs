@@ -196,11 +196,9 @@ impl Session {
     /// The statement that is under way has failed, or only some of its rows have been fetched: what it has done in the session and
     /// is no part of the transaction stays.
     pub(in crate::client) fn note_unfinished(&mut self) {
-        let (cached, at) = match self.conversation.replies.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) => {
-                (cached.clone(), self.conversation.message.statement_index())
-            }
-            Some(Expected { what: What::Execute(Some(statement)), .. }) => (statement.cached.clone(), 0),
+        let (cached, at) = match self.conversation.replies().awaited() {
+            Some(What::Query(Some(cached))) => (cached.clone(), self.conversation.message().statement_index()),
+            Some(What::Execute(Some(statement))) => (statement.cached.clone(), 0),
             _ => return,
         };
         if self.lease.is_operator() || cached.analysis.is_plain() {
@@ -254,7 +252,8 @@ impl Session {
 
     /// Asks the server what is left, if the transaction is over and nothing else under way.
     pub(in crate::client) fn ask_what_is_left(&mut self) {
-        if self.bindings.doubted.is_empty() || !self.is_between_transactions() || !self.conversation.lease.has_begun() {
+        if self.bindings.doubted.is_empty() || !self.is_between_transactions() || !self.conversation.lease().has_begun()
+        {
             return;
         }
         if self.bindings.pins.has(Pin::SessionMode) || self.bindings.pins.is_empty() {

@@ -6,7 +6,7 @@
 //! was reloaded: the server is asked.
 
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{Hide, What};
 use crate::client::maintenance::query_split::Part;
 use crate::client::{Session, Settling};
 use crate::protocol::backend;
@@ -48,12 +48,12 @@ impl Session {
             server.reported(name, value);
         }
         self.note_reported(name);
-        let hidden = self.conversation.replies.front().is_some_and(|expected| expected.hide == Hide::All);
+        let hidden = self.conversation.replies().front().is_some_and(|expected| expected.hide() == Hide::All);
         // Other statements of ours set nothing of the kind: what is reported behind one of them the client has set before.
-        let settles = hidden && !matches!(self.conversation.lease.settling(), Settling::No);
+        let settles = hidden && !matches!(self.conversation.lease().settling(), Settling::No);
         // DISCARD ALL has run, and the client's defaults are about to be in force again.
-        let back = matches!(self.conversation.message.split.front(), Some(Part::Defaults(_)))
-            && matches!(self.conversation.replies.front(), Some(Expected { what: What::Query(Some(_)), .. }));
+        let back = matches!(self.conversation.message().split().front(), Some(Part::Defaults(_)))
+            && matches!(self.conversation.replies().awaited(), Some(What::Query(Some(_))));
         let default = self.settings.defaults.reported(name).filter(|_| back).map(str::to_owned);
         let value = default.as_deref().unwrap_or(value);
         match (name, reported_name(name)) {
@@ -61,23 +61,23 @@ impl Session {
             ("in_hot_standby", _) => return self.look_at_server_now(),
             (READ_ONLY, _) if self.lease.in_maintenance() => return,
             (READ_ONLY, _) if hidden => {
-                self.conversation.lease.reports.hidden = true;
+                self.conversation.lease_mut().reports_mut().hidden = true;
                 return;
             }
             (READ_ONLY, _) => {
                 self.settings.reported_read_only = value == "on";
                 self.settings.read_only_default = Some(self.settings.reported_read_only);
-                self.conversation.lease.reports.changed |= READ_ONLY_BIT;
+                self.conversation.lease_mut().reports_mut().changed |= READ_ONLY_BIT;
             }
             (_, Some(known)) => {
                 let own =
                     self.settings.vars.get(known).is_none_or(crate::server::state::session_vars::Value::is_default);
                 if settles && own {
-                    self.conversation.lease.reports.hidden = true;
+                    self.conversation.lease_mut().reports_mut().hidden = true;
                     return;
                 }
                 if !settles {
-                    self.conversation.lease.reports.changed |= reported_bit(known);
+                    self.conversation.lease_mut().reports_mut().changed |= reported_bit(known);
                 }
                 if self.settings.vars.reported(known) == Some(value) {
                     return;
@@ -87,8 +87,8 @@ impl Session {
             _ if self.settings.session_role.is_news(name, value) => {}
             _ => return,
         }
-        let held = self.conversation.message.is_withheld();
-        let out = if held { self.conversation.message.withheld() } else { self.io.for_client() };
+        let held = self.conversation.message().is_withheld();
+        let out = if held { self.conversation.message_mut().withheld() } else { self.io.for_client() };
         backend::parameter_status(out, name, value);
     }
 
@@ -101,20 +101,20 @@ impl Session {
 
     /// A statement that has run names a setting; `None` stands for all.
     pub(in crate::client) fn names_setting(&mut self, name: Option<&str>) {
-        self.conversation.lease.reports.named |= name.map_or(ALL_REPORTED, reported_bit);
+        self.conversation.lease_mut().reports_mut().named |= name.map_or(ALL_REPORTED, reported_bit);
         let read_only = match name {
             Some(name) => name == READ_ONLY,
             None => self.settings.read_only_set.is_some(),
         };
         if read_only && !self.lease.in_maintenance() {
-            self.conversation.lease.reports.named |= READ_ONLY_BIT;
+            self.conversation.lease_mut().reports_mut().named |= READ_ONLY_BIT;
             self.ask_for_setting(READ_ONLY);
         }
     }
 
     /// The transaction is over: asks whose the values are that no statement has named.
     pub(in crate::client) fn end_reports(&mut self) {
-        let reports = std::mem::take(&mut self.conversation.lease.reports);
+        let reports = std::mem::take(self.conversation.lease_mut().reports_mut());
         let unnamed = reports.changed & !reports.named;
         if unnamed != 0 {
             reported_names(unnamed & ALL_REPORTED).for_each(|name| self.ask_for_setting(&name.to_ascii_lowercase()));

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::reported_parameters::READ_ONLY;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, What};
+use crate::client::conversation::pending_replies::What;
 use crate::client::startup::startup_parameters::Wanted;
 use crate::protocol::ErrorFields;
 use crate::protocol::frame::Header;
@@ -172,21 +172,21 @@ impl Session {
         text.extend_from_slice(cached.text.get(from..).unwrap_or_default());
         let mut message = Vec::with_capacity(text.len() + 6);
         frontend::write_query(&mut message, &text);
-        self.io.requests.replace(header.total, &message);
-        self.conversation.message.note_restores();
+        self.io.requests_mut().replace(header.total, &message);
+        self.conversation.message_mut().note_restores();
         true
     }
 
     /// Whether what the server answers now belongs to a statement of ours that puts defaults back.
     #[inline]
     pub(in crate::client) fn hides_defaults(&self) -> bool {
-        self.conversation.message.restores() && self.answers_ours()
+        self.conversation.message().restores() && self.answers_ours()
     }
 
     fn answers_ours(&self) -> bool {
-        match self.conversation.replies.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) => {
-                let now = cached.analysis.statements.get(self.conversation.message.statement_index());
+        match self.conversation.replies().awaited() {
+            Some(What::Query(Some(cached))) => {
+                let now = cached.analysis.statements.get(self.conversation.message().statement_index());
                 now.is_some_and(|statement| is_ours(statement, &cached.text))
             }
             _ => false,
@@ -195,11 +195,9 @@ impl Session {
 
     /// An error's place in the text as the client sent it, where that was written anew.
     pub(in crate::client) fn place_in_clients_text(&self, error: ErrorFields<'_>) -> Option<String> {
-        let Some(Expected { what: What::Query(Some(cached)), .. }) = self.conversation.replies.front() else {
-            return None;
-        };
+        let Some(What::Query(Some(cached))) = self.conversation.replies().awaited() else { return None };
         let position =
-            str::from_utf8(error.get(b'P').filter(|_| self.conversation.message.restores())?).ok()?.parse().ok()?;
+            str::from_utf8(error.get(b'P').filter(|_| self.conversation.message().restores())?).ok()?.parse().ok()?;
         Some(place_before(cached, position).to_string())
     }
 
@@ -254,11 +252,11 @@ pub(in crate::client) async fn resolve(
     wanted: &Wanted,
     deadline: Instant,
 ) -> Result<Arc<Resolved>, AcquireError> {
-    if let Some(known) = db.resolved(&pool.user, &wanted.parameters) {
+    if let Some(known) = db.resolved(&pool.user, wanted.parameters()) {
         return Ok(known);
     }
-    let (mut fresh, _place) = pool.try_parameters(core.index, deadline, &wanted.parameters).await?;
-    let question = settings::read_startup(&wanted.unlisted);
+    let (mut fresh, _place) = pool.try_parameters(core.index, deadline, wanted.parameters()).await?;
+    let question = settings::read_startup(wanted.unlisted());
     // The search_path is one of the settings that are read: it stays as it is.
     let rows = fresh.ask(&question, |_| ()).await.map(|answer| answer.rows);
     let mut bye = Vec::new();
@@ -275,8 +273,8 @@ pub(in crate::client) async fn resolve(
             resolved.push((name.as_str().into(), value.into()));
         }
     }
-    if let Some(encoding) = wanted.encoding.then(|| reported("client_encoding")).flatten() {
+    if let Some(encoding) = wanted.asks_encoding().then(|| reported("client_encoding")).flatten() {
         resolved.push(("client_encoding".into(), encoding.into()));
     }
-    Ok(db.remember_resolved(&pool.user, &wanted.parameters, resolved))
+    Ok(db.remember_resolved(&pool.user, wanted.parameters(), resolved))
 }

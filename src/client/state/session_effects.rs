@@ -64,10 +64,10 @@ impl crate::client::Session {
             self.pin_perhaps(Kinds::CREATES, Pin::Temporary);
         }
         let altered = statement.kind == Kind::Ddl && !statement.effects.contains(&SessionEffect::CreateTemp);
-        self.conversation.transaction.note_altered(altered);
+        self.conversation.transaction_mut().note_altered(altered);
         for effect in &statement.effects {
             use SessionEffect as Effect;
-            self.conversation.transaction.note_resets(matches!(
+            self.conversation.transaction_mut().note_resets(matches!(
                 effect,
                 Effect::Reset(_) | Effect::ResetAll | Effect::DiscardAll | Effect::Set { default: true, .. }
             ));
@@ -264,7 +264,7 @@ impl crate::client::Session {
     /// Reads statements the way the server will.
     #[inline]
     pub(in crate::client) fn lex_context(&self) -> LexContext {
-        if self.conversation.reading.is_unsure() { LexContext::UNSURE } else { self.reported_context() }
+        if self.conversation.reading().is_unsure() { LexContext::UNSURE } else { self.reported_context() }
     }
 
     /// Reads statements the way the server would if nothing were under way.

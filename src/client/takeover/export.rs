@@ -100,7 +100,7 @@ impl Session {
             told: self.settings.hand_over_told(self.maintenance.knows_closed()),
             names,
             lease,
-            unread: Octets(self.io.requests.unread().to_vec()),
+            unread: Octets(self.io.requests().unread().to_vec()),
             held_ms: held.then(|| millis(self.me.phase_since.get().elapsed())),
             ..HandedClient::default()
         };
@@ -197,7 +197,7 @@ impl Session {
             Lease::Guarded { conn, .. } => conn.leave_to_other(),
             Lease::InPlace { conn, .. } => Conn::<InPlace>::leave_to_other(conn),
         }
-        self.io.requests.forget_read();
+        self.io.requests_mut().forget_read();
         self.rest();
     }
 }

@@ -14,7 +14,6 @@ use crate::client::startup::handed::{prepare, vars};
 use crate::client::startup::negotiate::Guest;
 use crate::client::state::Bindings;
 use crate::net::{Socket, Stream};
-use crate::protocol::startup_packet::Start;
 use crate::server::guard::Kind;
 use crate::server::state::handover::HandedServer;
 use crate::server::{AnyConn, Guarded, Pool, Unguarded};
@@ -70,17 +69,7 @@ pub async fn take_over(
     }
     let me = introduce(core, identity, &db, &user);
     let prepared = prepare(core, &state, &me, &db, &credential, pins);
-    let guest = Guest {
-        stream,
-        since: Instant::now(),
-        address: identity.address,
-        user,
-        database: identity.database.clone(),
-        start: Start::default(),
-        replication: None,
-        credential,
-        by_process: false,
-    };
+    let guest = Guest::handed_over(stream, identity.address, (user, identity.database.clone()), credential);
     let mut session = prepared.into_session(core, spares, guest);
     session.settle_in(&state, lease, bindings)?;
     Ok(Arrived { core: core.clone(), session })
@@ -161,7 +150,7 @@ impl Session {
         (self.bindings, self.lease) = (bindings, lease);
         self.me.pinned.set(self.bindings.pins().word());
         // A server connection that is kept has been used; nothing runs on it.
-        self.conversation.lease.note_begun(!self.lease.is_none());
+        self.conversation.lease_mut().note_begun(!self.lease.is_none());
         if let Some(server) = self.lease.server() {
             *self.me.cancel.borrow_mut() = Some(server.lend_target());
         }

@@ -3,10 +3,7 @@
 
 use super::mentions::{Depth, mentions};
 use super::reach::Reach;
-use crate::sql::classify::analyzer::Analyzer;
-use crate::sql::lex::encoding::{LexContext, StandardStrings, mask};
-use crate::sql::lex::lexer::Lexer;
-use crate::sql::statement::Statement;
+use super::statement_reading::StatementReading;
 
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -19,20 +16,13 @@ impl Routing {
     }
 
     /// Whether a statement of this text names any of it.
-    pub fn needs_primary(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
-        let (masked, _) = mask(text, context.encoding);
+    pub fn needs_primary(&self, reading: &StatementReading<'_>) -> bool {
         let mut found = self.0.everywhere;
-        let mut look = |standard| {
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
-            mentions(lexer, analyzer.scope(), false, Depth::Words, &mut |mention| {
+        reading.each(|lexer| {
+            mentions(lexer, reading.scope(), false, Depth::Words, &mut |mention| {
                 found |= self.0.named(&mention).is_some();
             });
-        };
-        match context.strings {
-            StandardStrings::On => look(true),
-            StandardStrings::Off => look(false),
-            StandardStrings::Unknown => [true, false].into_iter().for_each(look),
-        }
+        });
         found
     }
 }

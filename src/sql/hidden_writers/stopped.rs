@@ -7,16 +7,16 @@
 use super::harmless::only_reads;
 use super::mentions::{Depth, Mention, mentions};
 use super::reach::{Names, Reach};
+use super::statement_reading::StatementReading;
 use super::verdict::Unseen;
-use crate::sql::classify::analyzer::{Analyzer, Scope};
+use crate::sql::classify::analyzer::Scope;
 use crate::sql::classify::one_statement;
 use crate::sql::guard_settings;
-use crate::sql::lex::encoding::{LexContext, StandardStrings, mask};
 use crate::sql::lex::keyword::Keyword as K;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
 use crate::sql::lex::literal::{decode, name};
 use crate::sql::lex::token_facts::scan;
-use crate::sql::statement::{Kind, Refusal, SessionEffect, Statement, TransactionModes, TransactionVerb};
+use crate::sql::statement::{Kind, Refusal, SessionEffect, TransactionModes, TransactionVerb};
 
 /// A word in a body with which a command begins that is no query.
 #[derive(Clone, Copy, Debug)]
@@ -79,14 +79,8 @@ pub(super) struct Stopped {
 impl Unseen {
     /// Whether the only statement of a text, with parameters of these types (four bytes each), is a CALL or DO that may end its own
     /// transaction.
-    pub fn may_end_transaction(
-        &self,
-        analyzer: &Analyzer,
-        text: &[u8],
-        context: LexContext,
-        one: &Statement,
-        parameters: &[u8],
-    ) -> bool {
+    pub fn may_end_transaction(&self, reading: &StatementReading<'_>, parameters: &[u8]) -> bool {
+        let one = reading.statement();
         let (beyond, routines) = match &self.stopped {
             Some(stopped) => (&stopped.beyond, &stopped.routines),
             None => (&self.asked, &self.clean),
@@ -95,10 +89,8 @@ impl Unseen {
         if !plain || self.types(parameters) || beyond.has_type(parameters) {
             return false;
         }
-        let scope = analyzer.scope();
-        let (masked, _) = mask(text, context.encoding);
-        let shown = |standard| {
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+        let scope = reading.scope();
+        reading.holds(|lexer| {
             let mut look = Look {
                 beyond,
                 routines,
@@ -121,12 +113,7 @@ impl Unseen {
                 mentions(inside, scope, true, Depth::Constants, &mut |mention| look.see(&mention));
             }
             look.is_stopped()
-        };
-        match context.strings {
-            StandardStrings::On => shown(true),
-            StandardStrings::Off => shown(false),
-            StandardStrings::Unknown => shown(true) && shown(false),
-        }
+        })
     }
 }
 
@@ -197,12 +184,14 @@ fn body_of_block(mut lexer: Lexer<'_>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::classify::analyzer::Analyzer;
+    use crate::sql::lex::encoding::LexContext;
 
     fn runs(unseen: &Unseen, sql: &str) -> bool {
         let analyzer = Analyzer::default();
         let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
         let one = analysis.statements.first().unwrap();
-        unseen.may_end_transaction(&analyzer, sql.as_bytes(), LexContext::default(), one, &[])
+        unseen.may_end_transaction(&StatementReading::new(&analyzer, sql.as_bytes(), LexContext::default(), one), &[])
     }
 
     #[test]

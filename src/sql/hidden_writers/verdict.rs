@@ -15,11 +15,12 @@ use super::reach::{Names, Reach};
 use super::run_text::built::{Builder, Built, Place};
 use super::run_text::remote::{Here, names_more};
 use super::statement_forms::runs_nothing;
+use super::statement_reading::StatementReading;
 use super::stopped::Stopped;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::classify::analyzer::{Analyzer, Scope};
 use crate::sql::classify::function_calls;
-use crate::sql::lex::encoding::{LexContext, StandardStrings, mask};
+use crate::sql::lex::encoding::LexContext;
 use crate::sql::lex::lexer::{Lexer, Shape};
 use crate::sql::lex::literal::{name, without_dotted_i};
 use crate::sql::statement::{Kind, Proven, Refusal, SessionEffect, Statement};
@@ -173,14 +174,12 @@ impl Unseen {
 
     /// Whether all that the statement names of the refusal list are functions which only have such a name: what they lead to is another
     /// matter.
-    pub fn absolves(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
+    pub fn absolves(&self, reading: &StatementReading<'_>) -> bool {
         if self.namesakes.is_empty() {
             return false;
         }
-        let scope = analyzer.scope();
-        let (masked, _) = mask(text, context.encoding);
-        let read = |standard| {
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+        let (scope, one) = (reading.scope(), reading.statement());
+        reading.holds(|lexer| {
             let Some(named) = names_of_extensions(lexer.clone(), scope) else { return false };
             let (mut calls, mut harmless) = (0, one.tag != "DO");
             mentions(lexer, scope, false, Depth::Words, &mut |mention| match mention {
@@ -193,34 +192,22 @@ impl Unseen {
             });
             // Wherever else such a name stands, what it is there is not known.
             harmless && calls == named
-        };
-        match context.strings {
-            StandardStrings::On => read(true),
-            StandardStrings::Off => read(false),
-            StandardStrings::Unknown => read(true) && read(false),
-        }
+        })
     }
 
     /// The type that a statement names and that leads to a writer: its constants are values of it as soon as the server reads them.
-    pub fn find_type(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> Option<Found> {
+    pub fn find_type(&self, reading: &StatementReading<'_>) -> Option<Found> {
         if self.refused.types.is_empty() {
             return None;
         }
-        let (masked, _) = mask(text, context.encoding);
         let mut found = None;
-        let mut look = |standard| {
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
-            mentions(lexer, analyzer.scope(), false, Depth::Words, &mut |mention| {
+        reading.each(|lexer| {
+            mentions(lexer, reading.scope(), false, Depth::Words, &mut |mention| {
                 if matches!(mention, Mention::Type(..)) && found.is_none() {
                     found = self.refused.named(&mention).cloned();
                 }
             });
-        };
-        match context.strings {
-            StandardStrings::On => look(true),
-            StandardStrings::Off => look(false),
-            StandardStrings::Unknown => [true, false].into_iter().for_each(look),
-        }
+        });
         found.map(|why| Found::Tainted(None, why))
     }
 
@@ -230,16 +217,14 @@ impl Unseen {
     }
 
     /// Whether it goes on with what was begun over another connection: what that was nobody knows, and the end of a cursor may commit it.
-    pub fn goes_on_elsewhere(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
+    pub fn goes_on_elsewhere(&self, reading: &StatementReading<'_>) -> bool {
         if !self.listed.has(None, b"dblink_close") {
             return false;
         }
-        let scope = analyzer.scope();
-        let (masked, _) = mask(text, context.encoding);
-        [true, false].into_iter().any(|standard| {
-            let mut found = false;
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
-            mentions(lexer, analyzer.scope(), false, Depth::Constants, &mut |mention| {
+        let scope = reading.scope();
+        let mut found = false;
+        reading.in_every_way(|lexer| {
+            mentions(lexer, scope, false, Depth::Constants, &mut |mention| {
                 let Mention::Call(schema, name, ref behind) = mention else { return };
                 let more =
                     || function_calls::remote_text(name, behind.clone()).is_none_or(|sql| names_more(&sql, scope));
@@ -255,20 +240,20 @@ impl Unseen {
                         _ => false,
                     };
             });
-            found
-        })
+        });
+        found
     }
 
     /// Whether it hands values to something that runs text.
-    pub fn hands_on(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
-        let (masked, _) = mask(text, context.encoding);
+    pub fn hands_on(&self, reading: &StatementReading<'_>) -> bool {
         let mut found = false;
-        let lexer = Lexer::new(&masked, context.strings != StandardStrings::Off).part(one.span.start, one.span.end);
-        mentions(lexer, analyzer.scope(), false, Depth::Words, &mut |mention| {
-            found |= match mention {
-                Mention::Call(schema, name, _) => self.builders.has(schema, name),
-                one => matches!(one, Mention::RunsText),
-            };
+        reading.once(|lexer| {
+            mentions(lexer, reading.scope(), false, Depth::Words, &mut |mention| {
+                found |= match mention {
+                    Mention::Call(schema, name, _) => self.builders.has(schema, name),
+                    one => matches!(one, Mention::RunsText),
+                };
+            });
         });
         found
     }
@@ -306,21 +291,14 @@ impl Unseen {
 
     /// What is known of a statement of this text, with parameters of these types (four bytes each), whoever runs it. The one place
     /// where that is decided.
-    pub fn risk(
-        &self,
-        analyzer: &Analyzer,
-        text: &[u8],
-        context: LexContext,
-        one: &Statement,
-        parameters: &[u8],
-    ) -> WriteRisk {
+    pub fn risk(&self, reading: &StatementReading<'_>, parameters: &[u8]) -> WriteRisk {
         if self.types(parameters) {
             return WriteRisk::Refused(Found::Statement);
         }
-        if let Some(found) = self.find(analyzer, text, context, one, "") {
+        if let Some(found) = self.find(reading, "") {
             return WriteRisk::Refused(found);
         }
-        let clean = self.is_clean(analyzer, text, context, one) && !self.asked.has_type(parameters);
+        let clean = self.is_clean(reading) && !self.asked.has_type(parameters);
         if clean { WriteRisk::Clean } else { WriteRisk::MayWrite }
     }
 
@@ -330,7 +308,8 @@ impl Unseen {
         let clean = match cached.known_clean(self.number) {
             Some(clean) => clean,
             None => {
-                let clean = self.risk(analyzer, &cached.text, context, one, &[]) == WriteRisk::Clean;
+                let reading = StatementReading::new(analyzer, &cached.text, context, one);
+                let clean = self.risk(&reading, &[]) == WriteRisk::Clean;
                 cached.note_clean(self.number, clean);
                 clean
             }
@@ -339,28 +318,22 @@ impl Unseen {
     }
 
     /// Whether it is a query all of which is known, to the end of all chains, to write nothing.
-    fn is_clean(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> bool {
+    fn is_clean(&self, reading: &StatementReading<'_>) -> bool {
+        let one = reading.statement();
         let query = one.kind == Kind::Read && one.tag == "SELECT";
         let plain = query && one.refusal == Refusal::Allowed && !one.locks_rows && !one.contained;
-        if !plain || !one.effects.is_empty() || self.asked.everywhere || may_create_temporary_schema(text) {
+        if !plain || !one.effects.is_empty() || self.asked.everywhere || may_create_temporary_schema(reading.text()) {
             return false;
         }
         if one.route == Proven::Read && self.asked.is_by_function_alone() && self.asked.functions.is_empty() {
             return true;
         }
-        let scope = analyzer.scope();
-        let (masked, _) = mask(text, context.encoding);
-        let shown = |standard| {
+        let scope = reading.scope();
+        reading.holds(|lexer| {
             let mut clean = true;
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
             mentions(lexer, scope, false, Depth::Words, &mut |mention| clean &= self.is_harmless(scope, &mention));
             clean
-        };
-        match context.strings {
-            StandardStrings::On => shown(true),
-            StandardStrings::Off => shown(false),
-            StandardStrings::Unknown => shown(true) && shown(false),
-        }
+        })
     }
 
     pub(super) fn is_harmless(&self, scope: Scope<'_>, mention: &Mention<'_, '_>) -> bool {
@@ -368,14 +341,8 @@ impl Unseen {
     }
 
     /// What of it a statement of this text names that this role runs.
-    pub fn find(
-        &self,
-        analyzer: &Analyzer,
-        text: &[u8],
-        context: LexContext,
-        one: &Statement,
-        role: &str,
-    ) -> Option<Found> {
+    pub fn find(&self, reading: &StatementReading<'_>, role: &str) -> Option<Found> {
+        let one = reading.statement();
         let keeps = self.keepers.has(role);
         if self.is_empty() && !keeps || runs_nothing(one) {
             return None;
@@ -385,31 +352,18 @@ impl Unseen {
         }
         if one.effects.iter().any(|effect| matches!(effect, SessionEffect::Prepare { .. })) {
             // EXECUTE is asked for the rest.
-            return self.find_type(analyzer, text, context, one);
+            return self.find_type(reading);
         }
         if (self.refused.everywhere || keeps && self.open.everywhere) && one.kind != Kind::Session {
             return Some(Found::Statement);
         }
-        let (masked, _) = mask(text, context.encoding);
-        self.in_readings(context, |standard| {
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
-            self.read(Look::new(self, analyzer, keeps, one.tag == "DO"), lexer, one)
-        })
+        reading.find(|lexer| self.read(Look::new(self, reading.analyzer(), keeps, one.tag == "DO"), lexer, one))
     }
 
     /// What of it the constants of a statement name if they are run, as the arguments of EXECUTE are that a prepared statement hands on.
-    pub fn find_handed(
-        &self,
-        analyzer: &Analyzer,
-        text: &[u8],
-        context: LexContext,
-        one: &Statement,
-        role: &str,
-    ) -> Option<Found> {
-        let (masked, _) = mask(text, context.encoding);
-        self.in_readings(context, |standard| {
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
-            let mut look = Look::new(self, analyzer, self.keepers.has(role), true);
+    pub fn find_handed(&self, reading: &StatementReading<'_>, role: &str) -> Option<Found> {
+        reading.find(|lexer| {
+            let mut look = Look::new(self, reading.analyzer(), self.keepers.has(role), true);
             look.handed = true;
             mentions(lexer.clone(), look.scope, false, Depth::Constants, &mut |mention| look.see(mention));
             let mut behind = lexer;
@@ -432,14 +386,6 @@ impl Unseen {
             mentions_of_value(Lexer::new(value, standard), look.scope, &mut |mention| look.see(mention));
             look.result()
         })
-    }
-
-    fn in_readings<T>(&self, context: LexContext, read: impl Fn(bool) -> Option<T>) -> Option<T> {
-        match context.strings {
-            StandardStrings::On => read(true),
-            StandardStrings::Off => read(false),
-            StandardStrings::Unknown => read(true).or_else(|| read(false)),
-        }
     }
 
     fn read(&self, mut look: Look<'_>, lexer: Lexer<'_>, one: &Statement) -> Option<Found> {

@@ -18,7 +18,8 @@ fn found(unseen: &Unseen, sql: &str) -> Option<String> {
     let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
     let mut all = analysis.statements.iter();
     all.find_map(|one| {
-        Some(unseen.find(&analyzer, sql.as_bytes(), LexContext::default(), one, "app")?.message(one.tag))
+        let reading = StatementReading::new(&analyzer, sql.as_bytes(), LexContext::default(), one);
+        Some(unseen.find(&reading, "app")?.message(one.tag))
     })
 }
 

@@ -124,18 +124,18 @@ pub enum Before {
 /// See the module.
 pub struct Expected {
     /// The message.
-    pub what: What,
+    pub(in crate::client::conversation) what: What,
     /// What is hidden.
-    pub hide: Hide,
+    pub(in crate::client::conversation) hide: Hide,
     /// What the client is told in place of the error that the message was made to raise.
-    pub refusal: Option<Box<Report>>,
+    pub(in crate::client::conversation) refusal: Option<Box<Report>>,
     /// Its part in a proof.
-    pub proof: Proof,
+    pub(in crate::client::conversation) proof: Proof,
     /// What the message changed among the client's names.
-    pub before: Before,
+    pub(in crate::client::conversation) before: Before,
     /// The client's name for the statement that it is about. In a message of ours, other than Bind and Describe: that name is
     /// what it changes on the server.
-    pub named: Option<Box<[u8]>>,
+    pub(in crate::client::conversation) named: Option<Box<[u8]>>,
 }
 
 impl Expected {
@@ -149,10 +149,81 @@ impl Expected {
         Self { what, hide, refusal: None, proof: Proof::None, before: Before::Same, named: None }
     }
 
+    /// One among several that one message stood for.
+    pub fn one_of(what: What, before: Before, named: Option<Box<[u8]>>) -> Self {
+        Self { before, named, ..Self::seen(what) }
+    }
+
+    /// What one message stood for.
+    pub fn into_parts(self) -> (What, Before, Option<Box<[u8]>>) {
+        (self.what, self.before, self.named)
+    }
+
+    /// It is for another message.
+    pub fn about(mut self, what: What) -> Self {
+        self.what = what;
+        self
+    }
+
     /// Gives it a part in a proof.
-    pub fn proof(mut self, proof: Proof) -> Self {
+    pub fn with_proof(mut self, proof: Proof) -> Self {
         self.proof = proof;
         self
+    }
+
+    /// Has the client told this in place of the error that the message is made to raise.
+    pub fn refused_with(mut self, report: Report) -> Self {
+        self.refusal = Some(Box::new(report));
+        self
+    }
+
+    /// The message.
+    #[inline]
+    pub fn what(&self) -> &What {
+        &self.what
+    }
+
+    /// What is hidden.
+    #[inline]
+    pub fn hide(&self) -> Hide {
+        self.hide
+    }
+
+    /// Its part in a proof.
+    #[inline]
+    pub fn proof(&self) -> Proof {
+        self.proof
+    }
+
+    /// The message, what is hidden of its answer, and its part in a proof.
+    #[inline]
+    pub fn shown(&mut self) -> (&mut What, Hide, Proof) {
+        (&mut self.what, self.hide, self.proof)
+    }
+
+    /// That much is hidden.
+    pub fn set_hide(&mut self, hide: Hide) {
+        self.hide = hide;
+    }
+
+    /// That much is hidden, and that is its part in a proof.
+    pub fn set_part(&mut self, hide: Hide, proof: Proof) {
+        (self.hide, self.proof) = (hide, proof);
+    }
+
+    /// The client's name for its statement, or what a message of ours changes on the server.
+    pub fn named(&self) -> Option<&[u8]> {
+        self.named.as_deref()
+    }
+
+    /// That is its name.
+    pub fn set_named(&mut self, name: &[u8]) {
+        self.named = Some(name.into());
+    }
+
+    /// The name whose rows are asked for, if that is what it is about.
+    pub fn name_of_shape(&self) -> Option<&[u8]> {
+        self.named().filter(|_| matches!(self.what, What::Shape))
     }
 
     /// Notes what the client's name stood for before this message.

@@ -38,7 +38,13 @@ impl ReplyQueue {
         self.queue.front()
     }
 
-    /// The same, to change what the client sees of it.
+    /// The message whose answer comes next.
+    #[inline]
+    pub(in crate::client) fn awaited(&self) -> Option<&What> {
+        self.queue.front().map(Expected::what)
+    }
+
+    /// What comes next, to change what the client sees of it.
     #[inline]
     pub(in crate::client) fn front_mut(&mut self) -> Option<&mut Expected> {
         self.queue.front_mut()

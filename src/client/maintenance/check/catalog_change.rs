@@ -30,7 +30,7 @@ impl Session {
 
     /// A transaction has ended.
     pub(in crate::client) fn end_catalog_change(&mut self) {
-        if self.conversation.transaction.take_altered() {
+        if self.conversation.transaction_mut().take_altered() {
             drop(self.core.hub.databases.begin_catalog_change(&self.db));
         }
         let quiet = self.is_between_transactions();

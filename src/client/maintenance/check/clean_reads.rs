@@ -38,7 +38,7 @@ use crate::server::Guarded;
 use crate::shared::Statement as Prepared;
 use crate::shared::maintenance::catalog_state::Knowledge;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::hidden_writers::Unseen;
+use crate::sql::hidden_writers::{StatementReading, Unseen};
 use crate::sql::{Analyzer, LexContext};
 
 impl Session {
@@ -71,7 +71,7 @@ impl Session {
         };
         self.serves_clean()
             && self.catalog_shows(|unseen, analyzer| {
-                unseen.may_end_transaction(analyzer, &cached.text, context, one, parameters)
+                unseen.may_end_transaction(&StatementReading::new(analyzer, &cached.text, context, one), parameters)
             })
     }
 
@@ -83,7 +83,7 @@ impl Session {
         parameters: &[u8],
     ) -> bool {
         self.is_outside_blocks()
-            && !self.conversation.transaction.doubt.is_any()
+            && !self.conversation.transaction().doubt.is_any()
             && self.is_stopped(cached, context, parameters)
     }
 
@@ -112,9 +112,9 @@ impl Session {
     /// Whether that read may be sent at once, over the connection that there is.
     pub(in crate::client) fn may_pass_clean(&self, cached: &Cached, context: LexContext, parameters: &[u8]) -> bool {
         let conversation = &self.conversation;
-        let quiet = !conversation.batch.is_open()
+        let quiet = !conversation.batch().is_open()
             && !conversation.in_copy()
-            && conversation.transaction.enclosing_block == EnclosingBlock::None
+            && conversation.transaction().enclosing_block == EnclosingBlock::None
             && conversation.status() != TxStatus::Failed;
         quiet
             && self.serves_clean()
@@ -128,7 +128,7 @@ impl Session {
 
     /// Whether clean reads are under way that a message has to wait for which is none.
     pub(in crate::client) fn awaits_clean(&self) -> bool {
-        self.conversation.replies.are_clean_reads() && self.lease.in_maintenance()
+        self.conversation.replies().are_clean_reads() && self.lease.in_maintenance()
     }
 
     /// Takes a guarded connection to the primary that can be had without waiting, with the gate closed. False: nothing has happened.

@@ -11,7 +11,7 @@ use crate::routing::{Nature, nature};
 use crate::shared::maintenance::catalog_state::Knowledge;
 use crate::shared::{Layer, Statement as Prepared};
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::hidden_writers::{Found, Unseen};
+use crate::sql::hidden_writers::{Found, StatementReading, Unseen};
 use crate::sql::write_target::Target;
 use crate::sql::{Kind, LexContext, Proven, Reason, Refusal, SessionEffect, Statement, names_in_pieces};
 
@@ -47,10 +47,12 @@ impl Session {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         let ambiguous = cached.analysis.ambiguous.then_some(Found::Statement);
         // What was begun over another connection before the flip nobody has read.
-        let begun =
-            || self.bindings.pins().is_elsewhere() && unseen.goes_on_elsewhere(&analyzer, &cached.text, context, one);
+        let begun = || {
+            self.bindings.pins().is_elsewhere()
+                && unseen.goes_on_elsewhere(&StatementReading::new(&analyzer, &cached.text, context, one))
+        };
         let found = ambiguous
-            .or_else(|| unseen.find(&analyzer, &cached.text, context, one, self.account.user()))
+            .or_else(|| unseen.find(&StatementReading::new(&analyzer, &cached.text, context, one), self.account.user()))
             .or_else(|| begun().then_some(Found::Statement))
             .or_else(|| self.found_in_prepared(unseen, (cached, context, one)))?;
         if self.is_ours_to_refuse(one) && !self.absolves(cached, context, one) {
@@ -69,7 +71,7 @@ impl Session {
         }
         let setup = self.core.hub.setup.load();
         let Knowledge::Known(unseen) = &**self.db.catalog.known() else { return None };
-        if !unseen.hands_on(&setup.analyzer, &prepared.cached.text, prepared.context(), one) {
+        if !unseen.hands_on(&StatementReading::new(&setup.analyzer, &prepared.cached.text, prepared.context(), one)) {
             return None;
         }
         let found = values(rest).find_map(|value| self.found_in_value(unseen, value))?;
@@ -86,7 +88,7 @@ impl Session {
             Knowledge::Unknown(_) => false,
             Knowledge::Known(unseen) => {
                 let setup = self.core.hub.setup.load();
-                unseen.hands_on(&setup.analyzer, &prepared.cached.text, prepared.context(), one)
+                unseen.hands_on(&StatementReading::new(&setup.analyzer, &prepared.cached.text, prepared.context(), one))
             }
         }
     }
@@ -137,7 +139,9 @@ impl Session {
         let Knowledge::Known(unseen) = &**known else { return None };
         let cached = &prepared.cached;
         let analyzer = self.core.hub.setup.load().analyzer.clone();
-        let find = |one| Some((unseen.find_type(&analyzer, &cached.text, prepared.context(), one)?, one.tag));
+        let find = |one| {
+            Some((unseen.find_type(&StatementReading::new(&analyzer, &cached.text, prepared.context(), one))?, one.tag))
+        };
         let (found, tag) = cached.analysis.statements.iter().find_map(find)?;
         Some(self.refused_by_catalog(found, tag))
     }
@@ -187,7 +191,12 @@ impl Session {
         let given = |name: &[u8]| {
             let analyzer = self.core.hub.setup.load().analyzer.clone();
             let hands_on = self.hands_on_what_it_is_given(unseen, name);
-            hands_on.then(|| unseen.find_handed(&analyzer, &cached.text, context, one, self.account.user())).flatten()
+            hands_on
+                .then(|| {
+                    unseen
+                        .find_handed(&StatementReading::new(&analyzer, &cached.text, context, one), self.account.user())
+                })
+                .flatten()
         };
         one.effects.iter().find_map(|effect| match effect {
             SessionEffect::Execute(name) => self.found_by_name(unseen, name).or_else(|| given(name)),
@@ -198,24 +207,27 @@ impl Session {
     /// Whether a prepared statement hands what it is given to something that runs it, as far as that is known.
     fn hands_on_what_it_is_given(&self, unseen: &Unseen, name: &[u8]) -> bool {
         let analyzer = self.core.hub.setup.load().analyzer.clone();
-        let suspected = self.conversation.names.suspected().and_then(|all| all.get(name));
+        let suspected = self.conversation.names().suspected().and_then(|all| all.get(name));
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let runs = inner.runs();
-            return runs.is_none_or(|(cached, context, one)| unseen.hands_on(&analyzer, &cached.text, context, one));
+            return runs.is_none_or(|(cached, context, one)| {
+                unseen.hands_on(&StatementReading::new(&analyzer, &cached.text, context, one))
+            });
         }
         self.names.statement(name).is_none_or(|statement| {
             let cached = &statement.cached;
-            let hands_on = |one| unseen.hands_on(&analyzer, &cached.text, statement.context(), one);
+            let hands_on =
+                |one| unseen.hands_on(&StatementReading::new(&analyzer, &cached.text, statement.context(), one));
             cached.analysis.single().is_none_or(hands_on)
         })
     }
 
     fn found_by_name(&self, unseen: &Unseen, name: &[u8]) -> Option<Found> {
-        let suspected = self.conversation.names.suspected().and_then(|all| all.get(name));
+        let suspected = self.conversation.names().suspected().and_then(|all| all.get(name));
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let Some((cached, context, one)) = inner.runs() else { return Some(Found::Statement) };
-            return unseen.find(&analyzer, &cached.text, context, one, self.account.user());
+            return unseen.find(&StatementReading::new(&analyzer, &cached.text, context, one), self.account.user());
         }
         let Some(statement) = self.names.statement(name).filter(|_| !name.is_empty()) else {
             // On a connection that was this session's before the flip a function may have prepared it.
@@ -224,7 +236,10 @@ impl Session {
         };
         let cached = &statement.cached;
         let found = || {
-            unseen.find(&analyzer, &cached.text, statement.context(), cached.analysis.single()?, self.account.user())
+            unseen.find(
+                &StatementReading::new(&analyzer, &cached.text, statement.context(), cached.analysis.single()?),
+                self.account.user(),
+            )
         };
         if unseen.types(&statement.oids) { Some(Found::Statement) } else { found() }
     }
@@ -257,7 +272,7 @@ impl Session {
         let Knowledge::Known(unseen) = &**known else { return false };
         by_name && {
             let analyzer = self.core.hub.setup.load().analyzer.clone();
-            unseen.absolves(&analyzer, &cached.text, context, one)
+            unseen.absolves(&StatementReading::new(&analyzer, &cached.text, context, one))
         }
     }
 
@@ -284,7 +299,7 @@ impl Session {
             return known;
         }
         let analyzer = self.core.hub.setup.load().analyzer.clone();
-        let names = |one| reading.routing.needs_primary(&analyzer, &cached.text, context, one);
+        let names = |one| reading.routing.needs_primary(&StatementReading::new(&analyzer, &cached.text, context, one));
         let primary = cached.analysis.statements.iter().any(names);
         cached.note_primary(reading.number, primary);
         primary

@@ -22,7 +22,7 @@ const BETWEEN: &[u8] = b"\n;";
 impl Session {
     /// The doubt in which a query leaves its transaction, if the question can stand behind it in its message.
     fn doubt_together(&self, cached: &Cached) -> Option<Doubt> {
-        let between = self.conversation.status() == TxStatus::Idle && !self.conversation.batch.is_open();
+        let between = self.conversation.status() == TxStatus::Idle && !self.conversation.batch().is_open();
         if !between || !self.must_prove() || self.bindings.pins().has(Pin::Temporary) {
             return None;
         }
@@ -37,22 +37,21 @@ impl Session {
     pub(in crate::client) fn ask_together(&mut self, header: Header, cached: &Rc<Cached>) -> bool {
         let Some(doubt) = self.doubt_together(cached) else { return false };
         let Some(question) = self.question(doubt) else { return false };
-        self.conversation.transaction.check_sent();
+        self.conversation.transaction_mut().check_sent();
         self.drop_bytes(header.total);
         frontend::write_query_of(self.io.for_server(), &[&cached.text, BETWEEN, question.as_bytes()]);
-        self.expect(Expected::seen(What::Query(Some(cached.clone()))).proof(Proof::Together));
+        self.expect(Expected::seen(What::Query(Some(cached.clone()))).with_proof(Proof::Together));
         true
     }
 
     /// The read is over; what follows answers the question.
     pub(in crate::client) fn goes_on_as_question(&mut self) {
-        let Some(expected) = self.conversation.replies.front_mut() else { return };
-        let tag = match &expected.what {
+        let Some(expected) = self.conversation.replies_mut().front_mut() else { return };
+        let tag = match expected.what() {
             What::Query(Some(cached)) => cached.analysis.single().map_or("", |one| one.tag),
             _ => "",
         };
-        expected.proof = Proof::Question(tag);
-        expected.hide = Hide::AllButReady;
+        expected.set_part(Hide::AllButReady, Proof::Question(tag));
     }
 
     /// Takes in an error of such a message. True: the server could not read it, and may have spoken of what stands behind the
@@ -61,12 +60,12 @@ impl Session {
         if fields.code() != b"42601" || fields.get(b'P').is_none() || fields.get(b'q').is_some() {
             return false;
         }
-        let Some(expected) = self.conversation.replies.front_mut() else { return false };
-        let What::Query(Some(cached)) = &expected.what else { return false };
+        let Some(expected) = self.conversation.replies_mut().front_mut() else { return false };
+        let What::Query(Some(cached)) = expected.what() else { return false };
         let cached = cached.clone();
-        (expected.hide, expected.proof) = (Hide::All, Proof::None);
+        expected.set_part(Hide::All, Proof::None);
         let doubt = cached.analysis.single().map(Doubt::of).unwrap_or_default();
-        self.conversation.message.split.push(Part::Proved(cached.text.to_vec(), doubt), cached);
+        self.conversation.message_mut().split_mut().push(Part::Proved(cached.text.to_vec(), doubt), cached);
         true
     }
 }

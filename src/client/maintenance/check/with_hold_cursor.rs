@@ -100,11 +100,11 @@ impl Session {
         if own_block {
             self.begin_block();
         }
-        self.conversation.transaction.doubt.add(statement);
+        self.conversation.transaction_mut().doubt.add(statement);
         let trial = Trial { text: cached.text.to_vec(), once, name: name.into(), tag: statement.tag };
         self.send_trial(&trial, cached.clone(), if own_block { Hide::All } else { Hide::AllButReady });
         if own_block {
-            let end = Expected::hidden(What::Query(None), Hide::AllButReady).proof(Proof::End);
+            let end = Expected::hidden(What::Query(None), Hide::AllButReady).with_proof(Proof::End);
             self.send_query(COMMIT.as_bytes(), end);
         }
         true
@@ -113,19 +113,18 @@ impl Session {
     /// Sends the statements that declare a cursor and try it; `last` is for the last of them.
     pub(in crate::client) fn send_trial(&mut self, tried: &Trial, cached: Rc<Cached>, last: Hide) {
         let name = &*tried.name;
-        let declared = Expected::hidden(What::Query(Some(cached)), Hide::Ready).proof(Proof::Subject);
+        let declared = Expected::hidden(What::Query(Some(cached)), Hide::Ready).with_proof(Proof::Subject);
         self.send_query(&tried.text, declared);
-        let trial = |hide| Expected::hidden(What::Query(None), hide).proof(Proof::Trial);
+        let trial = |hide| Expected::hidden(What::Query(None), hide).with_proof(Proof::Trial);
         self.send_query(close_cursor(name).as_bytes(), trial(Hide::All));
         self.send_query(&tried.once, trial(Hide::All));
-        let declaration = Expected::hidden(What::Query(None), Hide::All).proof(Proof::Declared);
+        let declaration = Expected::hidden(What::Query(None), Hide::All).with_proof(Proof::Declared);
         self.send_query(declaration_of(name).as_bytes(), declaration);
         self.send_query(run_cursor(name).as_bytes(), trial(Hide::All));
-        if let Some(question) = self.question_beside(self.conversation.transaction.doubt, Some(name)) {
-            self.conversation.transaction.check_sent();
-            let mut expected = trial(Hide::All);
-            expected.refusal = Some(Box::new(self.unproven(tried.tag)));
-            self.send_query(question.as_bytes(), expected);
+        if let Some(question) = self.question_beside(self.conversation.transaction().doubt, Some(name)) {
+            self.conversation.transaction_mut().check_sent();
+            let unproven = self.unproven(tried.tag);
+            self.send_query(question.as_bytes(), trial(Hide::All).refused_with(unproven));
         }
         self.send_query(rewind_cursor(name).as_bytes(), trial(last));
     }
@@ -140,20 +139,20 @@ impl Session {
         self.run_own(&once, Proof::Trial, None);
         self.run_own(declaration_of(name).as_bytes(), Proof::Declared, None);
         self.run_own(run_cursor(name).as_bytes(), Proof::Trial, None);
-        if let Some(question) = self.question_beside(self.conversation.transaction.doubt, Some(name)) {
-            self.conversation.transaction.check_sent();
+        if let Some(question) = self.question_beside(self.conversation.transaction().doubt, Some(name)) {
+            self.conversation.transaction_mut().check_sent();
             let report = self.unproven(statement.tag);
             self.run_own(question.as_bytes(), Proof::Trial, Some(report));
         }
         self.run_own(rewind_cursor(name).as_bytes(), Proof::Trial, None);
-        self.conversation.transaction.note_declares();
+        self.conversation.transaction_mut().note_declares();
         true
     }
 
     /// The server has said which declaration a cursor has that is being tried.
     pub(in crate::client) fn note_declaration(&mut self, declaration: Option<Box<str>>) {
         let Some(declaration) = declaration else { return };
-        let cursors = &mut self.conversation.transaction.cursors.get_or_insert_default().0;
+        let cursors = &mut self.conversation.transaction_mut().cursors.get_or_insert_default().0;
         if cursors.len() >= MOST_CURSORS {
             cursors.remove(0);
         }

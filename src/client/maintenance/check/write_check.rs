@@ -153,8 +153,8 @@ impl Session {
             return;
         }
         match statement {
-            Some(statement) => self.conversation.transaction.doubt.add(statement),
-            None => self.conversation.transaction.doubt.add_unknown(),
+            Some(statement) => self.conversation.transaction_mut().doubt.add(statement),
+            None => self.conversation.transaction_mut().doubt.add_unknown(),
         }
     }
 
@@ -172,7 +172,7 @@ impl Session {
         if doubt.care < Care::Full && !doubt.uncounted {
             return Some(write_check::PLAIN.into());
         }
-        let known = self.conversation.transaction.cursors.iter().flat_map(|declared| declared.iter());
+        let known = self.conversation.transaction().cursors.iter().flat_map(|declared| declared.iter());
         Some(write_check::question(known, cursor, !doubt.uncounted))
     }
 
@@ -193,11 +193,11 @@ impl Session {
     /// Sends the question as a simple query.
     pub(in crate::client) fn prove(&mut self, doubt: Doubt, tag: &'static str) {
         let Some(question) = self.question(doubt) else { return };
-        self.conversation.transaction.check_sent();
+        self.conversation.transaction_mut().check_sent();
         if self.may_have_deferred(doubt) {
             self.send_query(
                 write_check::RUN_DEFERRED.as_bytes(),
-                Expected::hidden(What::Query(None), Hide::All).proof(Proof::Deferred),
+                Expected::hidden(What::Query(None), Hide::All).with_proof(Proof::Deferred),
             );
         }
         self.own_messages().hiding(Hide::All).proving(Proof::Question(tag)).query(&question);
@@ -211,9 +211,9 @@ impl Session {
 
     /// The same question within a batch of the extended protocol.
     pub(in crate::client) fn prove_in_batch(&mut self, tag: Option<&'static str>) {
-        let doubt = self.conversation.transaction.doubt;
+        let doubt = self.conversation.transaction().doubt;
         let Some(question) = self.question(doubt) else { return };
-        self.conversation.transaction.check_sent();
+        self.conversation.transaction_mut().check_sent();
         if self.may_have_deferred(doubt) {
             self.run_own(write_check::RUN_DEFERRED.as_bytes(), Proof::Deferred, None);
         }
@@ -223,29 +223,29 @@ impl Session {
     /// An error has come for the question or for the COMMIT behind it. Whether the client is to see it.
     pub(in crate::client) fn proof_failed(&mut self, proof: Proof, fields: ErrorFields<'_>) -> bool {
         // The statement itself has failed, and its error been told.
-        if self.conversation.message.has_failed() || fields.code() == b"25P02" {
+        if self.conversation.message().has_failed() || fields.code() == b"25P02" {
             return false;
         }
-        self.conversation.message.withheld().clear();
+        self.conversation.message_mut().withheld().clear();
         if !matches!(proof, Proof::Trial | Proof::Declared) {
-            self.conversation.transaction.fail_check();
+            self.conversation.transaction_mut().fail_check();
         }
         true
     }
 
     /// ReadyForQuery has come behind a proof that failed in a block: as after a COMMIT that failed, there is no block any more.
     pub(in crate::client) fn ends_unproved(&mut self, hide: Hide) -> bool {
-        if !self.conversation.transaction.take_failed_check() || self.conversation.status() == TxStatus::Idle {
+        if !self.conversation.transaction_mut().take_failed_check() || self.conversation.status() == TxStatus::Idle {
             return false;
         }
-        if !self.conversation.replies.is_empty() {
+        if !self.conversation.replies().is_empty() {
             // The COMMIT behind it, or the Sync, comes first.
-            self.conversation.transaction.fail_check();
+            self.conversation.transaction_mut().fail_check();
             return false;
         }
         frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
         let hide = if hide == Hide::All { Hide::All } else { Hide::AllButReady };
-        self.expect(Expected::hidden(What::Query(None), hide).proof(Proof::End));
+        self.expect(Expected::hidden(What::Query(None), hide).with_proof(Proof::End));
         true
     }
 
@@ -282,8 +282,8 @@ impl Session {
 
     /// Releases what was held back of the last statement's answer.
     pub(in crate::client) fn release_withheld_reply(&mut self) {
-        if self.conversation.message.is_withheld() {
-            self.io.for_client().append(self.conversation.message.withheld());
+        if self.conversation.message().is_withheld() {
+            self.io.for_client().append(self.conversation.message_mut().withheld());
         }
     }
 
@@ -301,11 +301,11 @@ impl Session {
             return;
         }
         self.begin_block();
-        let whole = self.io.requests.message(header).to_vec();
+        let whole = self.io.requests().message(header).to_vec();
         self.io.for_server().extend_from_slice(&whole);
         self.drop_bytes(header.total);
-        self.expect(Expected::hidden(What::Call, Hide::Ready).proof(Proof::Subject));
-        self.prove_and_commit(self.conversation.transaction.doubt);
+        self.expect(Expected::hidden(What::Call, Hide::Ready).with_proof(Proof::Subject));
+        self.prove_and_commit(self.conversation.transaction().doubt);
     }
 }
 

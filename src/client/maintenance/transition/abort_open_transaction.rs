@@ -79,7 +79,7 @@ impl Session {
     /// Has the transaction that may write broken off; asked again, with more force.
     pub(in crate::client) fn break_off(&mut self) -> Result<(), End> {
         let mut broken = match self.maintenance.breaking {
-            AbortProgress::No => Broken { ran: self.conversation.transaction.history.ran(), ..Broken::default() },
+            AbortProgress::No => Broken { ran: self.conversation.transaction().history.ran(), ..Broken::default() },
             AbortProgress::Asked(broken) | AbortProgress::Sent(broken) => Broken { times: broken.times + 1, ..broken },
             AbortProgress::Untold(_) | AbortProgress::Owed(_) => return Ok(()),
         };
@@ -101,30 +101,30 @@ impl Session {
     }
 
     fn stop_what_runs(&mut self) {
-        if self.conversation.in_copy() && !self.io.requests.is_within_message() {
+        if self.conversation.in_copy() && !self.io.requests().is_within_message() {
             // The server waits for data, not for signals.
             self.copy_data_ended();
             frontend::write_copy_fail(self.io.for_server(), "the database is read-only now");
-            if self.conversation.batch.is_open() {
+            if self.conversation.batch().is_open() {
                 // The server has ignored the client's Sync, if there was one.
                 self.send_sync();
             }
-        } else if !self.conversation.replies.is_empty() {
+        } else if !self.conversation.replies().is_empty() {
             drop(self.me.send_cancel());
         }
     }
 
     fn send_sync(&mut self) {
         self.own_messages().hiding(Hide::All).sync();
-        self.conversation.batch.end();
+        self.conversation.batch_mut().end();
     }
 
     /// Sends the statements that break the transaction off, once nothing is under way.
     pub(in crate::client) fn break_off_if_quiet(&mut self) {
         let AbortProgress::Asked(broken) = self.maintenance.breaking else { return };
-        let quiet = self.conversation.replies.is_empty()
-            && !self.io.requests.is_within_message()
-            && !self.io.replies.is_within_message();
+        let quiet = self.conversation.replies().is_empty()
+            && !self.io.requests().is_within_message()
+            && !self.io.replies().is_within_message();
         if !quiet {
             return;
         }
@@ -132,7 +132,7 @@ impl Session {
             self.maintenance.breaking = AbortProgress::No;
             return;
         }
-        if self.conversation.batch.is_open() {
+        if self.conversation.batch().is_open() {
             self.break_off_batch(broken);
             return;
         }
@@ -147,18 +147,14 @@ impl Session {
         self.forget_counts_from_before();
         self.send_query(BEGIN.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
         frontend::write_query(self.io.for_server(), POISON.as_bytes());
-        let mut last = Expected::hidden(What::Query(None), Hide::All);
-        last.refusal = Some(Box::new(self.broken_off(broken.ran)));
-        self.expect(last);
+        self.expect(Expected::hidden(What::Query(None), Hide::All).refused_with(self.broken_off(broken.ran)));
     }
 
     /// A batch is open that the client has not ended.
     fn break_off_batch(&mut self, broken: Broken) {
-        if !self.conversation.batch.skips() {
+        if !self.conversation.batch().skips() {
             frontend::write_execute(self.io.for_server(), NO_SUCH_PORTAL);
-            let mut failing = Expected::hidden(What::Execute(None), Hide::All);
-            failing.refusal = Some(Box::new(self.broken_off(broken.ran)));
-            self.expect(failing);
+            self.expect(Expected::hidden(What::Execute(None), Hide::All).refused_with(self.broken_off(broken.ran)));
         }
         self.send_sync();
     }
@@ -166,7 +162,7 @@ impl Session {
     /// The transaction has come to its end, and there is no block.
     fn ended_without_block(&mut self, broken: Broken) {
         // What has failed in a batch without having been told of is what this has made to fail.
-        let owed = self.conversation.batch.skips() && !broken.told;
+        let owed = self.conversation.batch().skips() && !broken.told;
         self.maintenance.breaking = if owed { AbortProgress::Owed(broken) } else { AbortProgress::No };
         if owed {
             self.gate_of_lease().count_cancelled();
@@ -199,9 +195,7 @@ impl Session {
         self.drop_bytes(header.total);
         self.send_query(ROLLBACK.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
         // Outside of a block, so that none is open behind the error.
-        let mut refused = Expected::seen(What::Query(None));
-        refused.refusal = Some(Box::new(report));
-        self.send_query(POISON.as_bytes(), refused);
+        self.send_query(POISON.as_bytes(), Expected::seen(What::Query(None)).refused_with(report));
     }
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.
@@ -212,7 +206,7 @@ impl Session {
             self.maintenance.breaking = AbortProgress::No;
         }
         let AbortProgress::Sent(broken) = self.maintenance.breaking else { return };
-        if !self.conversation.replies.is_empty() {
+        if !self.conversation.replies().is_empty() {
             return;
         }
         if !broken.told {
@@ -220,7 +214,7 @@ impl Session {
         }
         self.maintenance.breaking = match broken.told {
             true => AbortProgress::No,
-            false if self.conversation.batch.skips() => AbortProgress::Owed(broken),
+            false if self.conversation.batch().skips() => AbortProgress::Owed(broken),
             false => AbortProgress::Untold(broken),
         };
         self.settings.roll_back();

@@ -50,13 +50,13 @@ pub(in crate::client) fn cut_point(analysis: &Analysis) -> Option<usize> {
 impl Session {
     /// The gate has been closed or opened.
     pub(in crate::client) fn note_closing(&mut self) {
-        self.conversation.transaction.closing = self.closing();
+        self.conversation.transaction_mut().closing = self.closing();
     }
 
     /// Whether the gate closes, by the gate itself: the session may not have been told yet.
     pub(in crate::client) fn closing(&self) -> Closing {
         let closes = matches!(self.lease, Lease::Write { .. }) && self.gate_of_lease().state().mode.reports_read_only();
-        match self.conversation.transaction.closing {
+        match self.conversation.transaction().closing {
             Closing::Cut => Closing::Cut,
             _ if closes => Closing::OneByOne,
             _ => Closing::No,
@@ -70,23 +70,23 @@ impl Session {
         frontend::write_query(&mut messages, first);
         let total = messages.len();
         frontend::write_query(&mut messages, &part_of(&cached.text, end, cached.text.len()));
-        self.io.requests.replace(header.total, &messages);
-        self.conversation.transaction.closing = Closing::Cut;
+        self.io.requests_mut().replace(header.total, &messages);
+        self.conversation.transaction_mut().closing = Closing::Cut;
         self.settings.forget_read();
         (Header { tag: b'Q', total }, self.read_text(first, self.lex_context()))
     }
 
     /// The client would be shown ReadyForQuery. True: it is not, since the message goes on; its rest comes next.
     pub(in crate::client) fn goes_on_behind_cut(&mut self) -> bool {
-        if self.conversation.transaction.closing != Closing::Cut {
+        if self.conversation.transaction().closing != Closing::Cut {
             return false;
         }
-        self.conversation.transaction.closing = Closing::OneByOne;
-        if !self.conversation.message.has_failed() {
+        self.conversation.transaction_mut().closing = Closing::OneByOne;
+        if !self.conversation.message().has_failed() {
             return true;
         }
         // As PostgreSQL, which drops the rest of a message behind an error.
-        if let Ok(Some(rest)) = peek_front(self.io.requests.unread(), self.account.largest()) {
+        if let Ok(Some(rest)) = peek_front(self.io.requests().unread(), self.account.largest()) {
             self.drop_bytes(rest.total);
         }
         false
@@ -95,16 +95,17 @@ impl Session {
     /// An Execute has been sent: if it ends the open transaction, its batch ends with it.
     pub(in crate::client) fn end_batch_with_transaction(&mut self, prepared: &Prepared) {
         let ends = prepared.cached.analysis.single().is_some_and(ends_transaction);
-        if self.conversation.transaction.closing == Closing::No || !ends || !matches!(self.lease, Lease::Write { .. }) {
+        if self.conversation.transaction().closing == Closing::No || !ends || !matches!(self.lease, Lease::Write { .. })
+        {
             return;
         }
         self.own_messages().hiding(Hide::All).sync();
-        self.conversation.batch.end();
+        self.conversation.batch_mut().end();
     }
 
     /// A ReadyForQuery that the client does not see has ended what it had begun.
     pub(in crate::client) fn end_unseen(&mut self) {
-        if self.conversation.transaction.closing != Closing::No && self.is_between_transactions() {
+        if self.conversation.transaction().closing != Closing::No && self.is_between_transactions() {
             self.end_message();
             self.me.transaction_since.set(None);
             self.note_phase();

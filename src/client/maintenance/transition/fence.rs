@@ -23,6 +23,7 @@ use crate::protocol::{TxStatus, frontend};
 use crate::shared::Phase;
 use crate::shared::maintenance::catalog_state::Knowledge;
 use crate::sql::cache::verdicts::Cached;
+use crate::sql::hidden_writers::StatementReading;
 use crate::sql::own_statements::transaction::{ARM, FENCE, FENCE_EARLY, FENCE_WITHOUT_CURSORS};
 use crate::sql::{CopyDirection, Kind, LexContext, SessionEffect, Statement};
 
@@ -44,8 +45,9 @@ impl Session {
     /// Asks, if the gate is closing, a transaction that may write is open, and nothing of it is under way.
     pub(in crate::client) fn fence_if_due(&mut self) {
         let open = matches!(self.conversation.status(), TxStatus::Block | TxStatus::Failed)
-            || self.conversation.batch.is_open();
-        if !open || !matches!(self.lease, Lease::Write { .. }) || self.conversation.transaction.fencing != Fencing::No {
+            || self.conversation.batch().is_open();
+        if !open || !matches!(self.lease, Lease::Write { .. }) || self.conversation.transaction().fencing != Fencing::No
+        {
             return;
         }
         if matches!(self.gate_of_lease().state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
@@ -66,18 +68,18 @@ impl Session {
         if self.conversation.status() == TxStatus::Idle {
             return;
         }
-        let quiet = self.conversation.replies.is_empty()
-            && !self.conversation.batch.is_open()
-            && !self.io.requests.is_within_message()
-            && !self.io.replies.is_within_message()
+        let quiet = self.conversation.replies().is_empty()
+            && !self.conversation.batch().is_open()
+            && !self.io.requests().is_within_message()
+            && !self.io.replies().is_within_message()
             && self.maintenance.breaking == abort_open_transaction::AbortProgress::No;
         if !quiet
-            || self.conversation.transaction.history.in_savepoint()
-            || self.conversation.transaction.history.holds()
+            || self.conversation.transaction().history.in_savepoint()
+            || self.conversation.transaction().history.holds()
         {
             return;
         }
-        if self.conversation.transaction.history.is_read_only_for_good()
+        if self.conversation.transaction().history.is_read_only_for_good()
             && self.conversation.status() == TxStatus::Block
             && self.ran_clean()
         {
@@ -90,12 +92,12 @@ impl Session {
         if self.conversation.status() == TxStatus::Failed {
             // It will be rolled back whatever comes; the client has had its error.
             self.maintenance.breaking =
-                abort_open_transaction::AbortProgress::of_failed(true, self.conversation.transaction.history.ran());
+                abort_open_transaction::AbortProgress::of_failed(true, self.conversation.transaction().history.ran());
             self.break_off_if_quiet();
             return;
         }
-        self.conversation.transaction.fencing = Fencing::Asked;
-        if self.conversation.transaction.history.queried() {
+        self.conversation.transaction_mut().fencing = Fencing::Asked;
+        if self.conversation.transaction().history.queried() {
             let text = if self.distrusts_cursors() { FENCE_WITHOUT_CURSORS } else { FENCE };
             self.ask_fence(text);
         } else {
@@ -108,15 +110,15 @@ impl Session {
     /// a fenced one that has failed has lost its READ ONLY: PostgreSQL took it back with the rest. It becomes so again before
     /// anything else is sent.
     pub(in crate::client) fn follow_into_next(&mut self) -> Result<(), End> {
-        let quiet = self.conversation.replies.is_empty() && self.conversation.message.split.is_empty();
+        let quiet = self.conversation.replies().is_empty() && self.conversation.message().split().is_empty();
         let in_block = self.conversation.status() == TxStatus::Block;
         match self.lease {
-            Lease::Write { .. } if quiet && self.conversation.transaction.history.goes_on() => {
-                self.conversation.transaction.fencing = Fencing::No;
+            Lease::Write { .. } if quiet && self.conversation.transaction_mut().history.goes_on() => {
+                self.conversation.transaction_mut().fencing = Fencing::No;
                 return self.end_if_offline();
             }
             Lease::InPlace { guard: InPlaceGuard::Due, .. }
-                if in_block && self.conversation.transaction.history.goes_on() =>
+                if in_block && self.conversation.transaction_mut().history.goes_on() =>
             {
                 self.own_messages().hiding(Hide::All).query(FENCE_EARLY);
             }
@@ -137,7 +139,7 @@ impl Session {
 
     /// The server has executed the question: `tag` says what it found.
     pub(in crate::client) fn answered_fence(&mut self, tag: &[u8]) {
-        self.conversation.transaction.fencing = match tag {
+        self.conversation.transaction_mut().fencing = match tag {
             b"SELECT 1\0" | b"SET\0" => Fencing::Fenced,
             _ => Fencing::Written,
         };
@@ -146,15 +148,15 @@ impl Session {
     /// Everything is answered: a transaction that was fenced gives its ticket back. One that our question broke (the client has
     /// cancelled it, say) is broken off.
     pub(in crate::client) fn note_fence(&mut self) {
-        if !self.conversation.replies.is_empty() || self.conversation.transaction.fencing == Fencing::No {
+        if !self.conversation.replies().is_empty() || self.conversation.transaction().fencing == Fencing::No {
             return;
         }
-        match self.conversation.transaction.fencing {
+        match self.conversation.transaction().fencing {
             Fencing::Asked | Fencing::Fenced if self.conversation.status() == TxStatus::Failed => {
-                self.conversation.transaction.fencing = Fencing::Written;
+                self.conversation.transaction_mut().fencing = Fencing::Written;
                 self.maintenance.breaking = abort_open_transaction::AbortProgress::of_failed(
                     false,
-                    self.conversation.transaction.history.ran(),
+                    self.conversation.transaction().history.ran(),
                 );
             }
             // The server has reported its new default, where it reports it at all.
@@ -168,7 +170,7 @@ impl Session {
         match self.lease.take() {
             Lease::Write { conn, ticket } => {
                 self.lease = Lease::InPlace { conn: conn.arm(), guard: InPlaceGuard::Due };
-                self.conversation.transaction.closing = Closing::No;
+                self.conversation.transaction_mut().closing = Closing::No;
                 self.note_doubt(None);
                 self.me.write_capable.set(false);
                 self.gate_of_lease().count_fenced();
@@ -180,13 +182,13 @@ impl Session {
 
     /// Whether what ran in the transaction may have written where this server knows nothing of it, as far as the catalog tells.
     fn may_have_reached_out(&self) -> bool {
-        self.conversation.transaction.history.ran() > Ran::Reads && self.distrusts_cursors()
+        self.conversation.transaction().history.ran() > Ran::Reads && self.distrusts_cursors()
     }
 
     /// Notes a text that is sent.
     #[inline(always)]
     pub(in crate::client) fn note_sent(&mut self, cached: &Rc<Cached>, context: LexContext) {
-        self.conversation.transaction.history.sends(cached);
+        self.conversation.transaction_mut().history.sends(cached);
         self.note_hidden_writes(cached, context);
         self.note_read_only_text(cached, context);
     }
@@ -195,14 +197,14 @@ impl Session {
     #[inline(always)]
     pub(in crate::client) fn note_hidden_writes(&mut self, cached: &Cached, context: LexContext) {
         if self.checkout.follows_writes() && self.db.catalog.routes() && self.needs_primary(cached, context) {
-            self.conversation.transaction.history.may_have_written();
+            self.conversation.transaction_mut().history.may_have_written();
         }
     }
 
     /// Notes what runs in a READ ONLY block, unless it is known to be clean.
     #[inline(always)]
     pub(in crate::client) fn note_read_only_text(&mut self, cached: &Rc<Cached>, context: LexContext) {
-        if self.conversation.transaction.history.keeps_texts() {
+        if self.conversation.transaction().history.keeps_texts() {
             self.keep_unless_clean(cached, context);
         }
     }
@@ -210,7 +212,7 @@ impl Session {
     #[cold]
     fn keep_unless_clean(&mut self, cached: &Rc<Cached>, context: LexContext) {
         if matches!(self.lease, Lease::Write { .. }) && !self.is_known_clean(cached, context) {
-            self.conversation.transaction.history.keep_text(cached, context);
+            self.conversation.transaction_mut().history.keep_text(cached, context);
         }
     }
 
@@ -235,7 +237,7 @@ impl Session {
         if unseen.is_empty_for(self.account.user()) {
             return true;
         }
-        let texts = match self.conversation.transaction.history.unjudged() {
+        let texts = match self.conversation.transaction().history.unjudged() {
             None => return true,
             Some(Unjudged::Unknown) => return false,
             Some(Unjudged::Texts(texts, _)) => texts,
@@ -245,7 +247,9 @@ impl Session {
             let by_name = |effect: &SessionEffect| matches!(effect, SessionEffect::Execute(_) | SessionEffect::Unknown);
             !one.refusal.is_ours()
                 && !one.effects.iter().any(by_name)
-                && unseen.find(&analyzer, &cached.text, context, one, self.account.user()).is_none()
+                && unseen
+                    .find(&StatementReading::new(&analyzer, &cached.text, context, one), self.account.user())
+                    .is_none()
         };
         texts.iter().all(|(cached, context)| cached.analysis.statements.iter().all(|one| clean(cached, *context, one)))
     }
@@ -255,13 +259,13 @@ impl Session {
     fn runs_read_only_for_good(&self) -> bool {
         let conversation = &self.conversation;
         let busy = conversation.status() == TxStatus::Block
-            && !conversation.replies.is_empty()
+            && !conversation.replies().is_empty()
             && self.maintenance.breaking == abort_open_transaction::AbortProgress::No;
-        busy && conversation.transaction.history.is_read_only_for_good()
-            && !conversation.transaction.history.holds()
+        busy && conversation.transaction().history.is_read_only_for_good()
+            && !conversation.transaction().history.holds()
             && !conversation.in_copy()
-            && conversation.message.split.is_empty()
-            && conversation.replies.iter().all(belongs_to_block)
+            && conversation.message().split().is_empty()
+            && conversation.replies().iter().all(belongs_to_block)
             && self.ran_clean()
     }
 
@@ -270,23 +274,23 @@ impl Session {
         let conversation = &self.conversation;
         let harmless = |one: &Expected| {
             matches!(
-                one.what,
+                one.what(),
                 What::Parse(_) | What::OwnParse | What::Describe(Some(_)) | What::Close(_) | What::Say(_)
             )
         };
-        conversation.batch.is_open()
-            && !conversation.batch.is_bound()
-            && !conversation.batch.skips()
-            && conversation.names.is_plain()
-            && !self.io.requests.is_within_message()
+        conversation.batch().is_open()
+            && !conversation.batch().is_bound()
+            && !conversation.batch().skips()
+            && conversation.names().is_plain()
+            && !self.io.requests().is_within_message()
             && self.maintenance.breaking == abort_open_transaction::AbortProgress::No
-            && conversation.replies.iter().all(harmless)
+            && conversation.replies().iter().all(harmless)
     }
 
     /// Ends a batch in which nothing ran. What it prepared is known, and stands wherever the client goes on.
     fn end_idle_batch(&mut self) {
         self.own_messages().hiding(Hide::All).sync();
-        self.conversation.batch.end();
+        self.conversation.batch_mut().end();
         if self.conversation.status() == TxStatus::Idle {
             self.me.transaction_since.set(None);
             self.me.enter(Phase::Idle);
@@ -300,7 +304,7 @@ fn belongs_to_block(expected: &Expected) -> bool {
         let ends = |one: &Statement| matches!(one.kind, Kind::Transaction(_) | Kind::Unknown);
         !cached.analysis.ambiguous && !cached.analysis.statements.iter().any(ends)
     };
-    match &expected.what {
+    match expected.what() {
         What::Query(Some(cached)) => stays(cached),
         What::Execute(Some(statement)) => stays(&statement.cached),
         What::Parse(_) | What::OwnParse | What::Bind(_) | What::Describe(_) | What::Shape | What::Close(_) => true,

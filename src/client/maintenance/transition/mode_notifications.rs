@@ -38,7 +38,7 @@ impl Session {
             self.maintenance.notice = None;
             return;
         }
-        let busy = self.io.replies.is_within_message() || !self.conversation.replies.is_empty();
+        let busy = self.io.replies().is_within_message() || !self.conversation.replies().is_empty();
         self.maintenance.notify_pending |= busy;
         self.maintenance.notice = report;
         if !busy {

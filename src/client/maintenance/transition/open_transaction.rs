@@ -12,7 +12,7 @@ use crate::client::maintenance::transition::transaction_history::TransactionHist
 #[derive(Default)]
 pub(in crate::client) struct OpenTransaction {
     /// What ran in it.
-    pub(in crate::client) history: TransactionHistory,
+    pub(super) history: TransactionHistory,
     /// Whether it may still write, with the gate closing.
     pub(in crate::client::maintenance) fencing: Fencing,
     /// Whether the gate closes while the session may write.
@@ -53,6 +53,18 @@ struct Effects {
 }
 
 impl OpenTransaction {
+    /// What ran in it.
+    #[inline]
+    pub(in crate::client) fn history(&self) -> &TransactionHistory {
+        &self.history
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub(in crate::client) fn history_mut(&mut self) -> &mut TransactionHistory {
+        &mut self.history
+    }
+
     /// Whether nothing of it has to be seen to when its statement has been answered.
     #[inline]
     pub(in crate::client) fn is_plain(&self) -> bool {

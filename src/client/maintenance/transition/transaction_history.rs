@@ -34,9 +34,9 @@ pub enum Step {
 /// How a block was begun and set up.
 pub struct Beginning {
     /// The message with its BEGIN.
-    pub begun: Rc<Cached>,
+    pub(in crate::client::maintenance) begun: Rc<Cached>,
     /// What followed.
-    pub steps: Vec<Step>,
+    pub(in crate::client::maintenance) steps: Vec<Step>,
 }
 
 /// Messages with which a block is set up that are remembered, and their bytes.

@@ -74,13 +74,13 @@ impl Session {
             self.clear_away(name, way);
             return Brought::Ready;
         };
-        let failed = self.conversation.names.under_way.as_ref().and_then(|named| named.unstood.as_ref());
+        let failed = self.conversation.names().under_way.as_ref().and_then(|named| named.unstood.as_ref());
         if failed.is_some_and(|(failed, _)| **failed == *name) {
             return Brought::Ready;
         }
         let (wanted, statement) = match &known {
             // It stands where it was made.
-            Known::Sql(inner) => match &inner.statement {
+            Known::Sql(inner) => match inner.statement() {
                 Some(statement) => (Stands::Sql(statement.id), statement.clone()),
                 None => return Brought::Ready,
             },
@@ -127,8 +127,8 @@ impl Session {
                 Brought::Waits
             }
             (Some(_), None) => {
-                let asked = |one: &Expected| matches!(one.what, What::Shape) && one.named.as_deref() == Some(name);
-                if !self.conversation.replies.iter().any(asked) {
+                let asked = |one: &Expected| matches!(one.what(), What::Shape) && one.named() == Some(name);
+                if !self.conversation.replies().iter().any(asked) {
                     // Nobody knows since when it stands; asked now, it might fail.
                     self.stand(name, wanted, &statement, way);
                     self.ask_shape(name, true, way);
@@ -158,7 +158,7 @@ impl Session {
             let Some(server) = self.lease.server() else { return };
             let there = server.named.get(&name);
             let (wanted, statement) = match self.names.known(&name) {
-                Some(Known::Sql(inner)) => match &inner.statement {
+                Some(Known::Sql(inner)) => match inner.statement() {
                     Some(statement) => (Stands::Sql(statement.id), statement.clone()),
                     None => continue,
                 },

@@ -34,11 +34,11 @@ pub(in crate::client) struct UnderWay {
     /// Names of statements that have just been prepared, and whose rows the server has not been asked for.
     unlearned: Vec<Box<[u8]>>,
     /// The statement that was prepared once more on this server connection, to see what its rows are now.
-    pub renewed: Option<u64>,
+    pub(in crate::client::prepared) renewed: Option<u64>,
     /// The block has failed; names are seen to once the message under way has ended it.
     due: bool,
     /// What PREPAREs that are under way make whose EXECUTE is to be refused.
-    pub suspected: HashMap<Name, Rc<Inner>>,
+    pub(in crate::client::prepared) suspected: HashMap<Name, Rc<Inner>>,
 }
 
 /// What a statement does with a name.
@@ -130,7 +130,7 @@ fn runs(known: &Known) -> Option<(&Cached, &Statement)> {
 
 impl Session {
     fn under_way_names(&mut self) -> &mut UnderWay {
-        self.conversation.names.under_way.get_or_insert_default()
+        self.conversation.names_mut().under_way.get_or_insert_default()
     }
 
     /// Makes the names that a simple query uses stand. Some: it has to wait, or has failed.
@@ -140,7 +140,7 @@ impl Session {
             return None;
         }
         // Which names there are is known once everything before has been answered.
-        if self.conversation.replies.iter().any(|one| one.hide != Hide::All) {
+        if self.conversation.replies().iter().any(|one| one.hide() != Hide::All) {
             self.awaits_answers();
             return Some(Handled::Later);
         }
@@ -149,7 +149,7 @@ impl Session {
             self.under_way_names().due = cached.analysis.statements.len() > 1;
             return None;
         }
-        let way = if self.conversation.batch.is_open() { Way::Amid } else { Way::Simple };
+        let way = if self.conversation.batch().is_open() { Way::Amid } else { Way::Simple };
         match self.bring(cached, way, true) {
             Brought::Ready if way == Way::Amid && self.awaits_answers() => Some(Handled::Later),
             Brought::Waits if way == Way::Amid => self.awaits_answers().then_some(Handled::Later),
@@ -164,7 +164,7 @@ impl Session {
 
     /// The parts of a query that first ends a block which has failed: names can be made to stand behind that.
     pub(in crate::client) fn parts_around_names(&self, cached: &Cached) -> Option<[Part; 2]> {
-        let due = self.conversation.names.under_way.as_ref().is_some_and(|named| named.due);
+        let due = self.conversation.names().under_way.as_ref().is_some_and(|named| named.due);
         let first = cached.analysis.statements.first().filter(|_| due)?;
         let Kind::Transaction(verb) = &first.kind else { return None };
         if !verb.ends_transaction() && !matches!(verb, TransactionVerb::RollbackTo(_)) {
@@ -178,7 +178,8 @@ impl Session {
     /// A part of a message is about to be sent.
     pub(in crate::client) fn names_for_part(&mut self, cached: &Cached) {
         let ended = self.conversation.status() != TxStatus::Failed;
-        if self.conversation.names.under_way.as_mut().is_some_and(|named| ended && std::mem::take(&mut named.due)) {
+        if self.conversation.names_mut().under_way.as_mut().is_some_and(|named| ended && std::mem::take(&mut named.due))
+        {
             let _ = self.bring(cached, Way::Simple, true);
         }
     }
@@ -204,7 +205,7 @@ impl Session {
         if !uses || self.keeps_names() || cached.analysis.single().is_none() {
             return None;
         }
-        self.conversation.batch.go_on();
+        self.conversation.batch_mut().go_on();
         let brought = self.bring(cached, Way::Batch, stage == Stage::Execute);
         // What rows EXECUTE has is asked no sooner, and those of EXPLAIN are always the same.
         let own_rows = cached.analysis.single().is_some_and(|one| one.tag != "EXECUTE");
@@ -220,7 +221,7 @@ impl Session {
         if self.keeps_names() || name.is_empty() {
             return None;
         }
-        self.conversation.batch.go_on();
+        self.conversation.batch_mut().go_on();
         match self.bring_name(name, Use::Runs, Way::Batch) {
             Brought::Refused(_, report) => Some(self.fail_with(header, name, report)),
             brought => self.in_batch(header, brought),

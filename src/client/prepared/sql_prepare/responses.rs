@@ -20,21 +20,18 @@ use crate::sql::{LexContext, Name, SessionEffect, Statement};
 impl Session {
     /// What the rows of a statement are that stands under the client's name: the answer has come.
     pub(in crate::client) fn note_own_shape(&mut self, shape: NonZeroU64) {
-        let Some(Expected { what: What::Shape, named: Some(name), .. }) = self.conversation.replies.front() else {
-            return;
-        };
+        let Some(name) = self.conversation.replies().front().and_then(Expected::name_of_shape) else { return };
         let Some(server) = self.lease.server() else { return };
         let own = match (server.named.get(name), self.names.known(name)) {
             (Some(Stands::Sql(id)), Some(Known::Sql(inner))) => {
-                inner.statement.as_ref().is_some_and(|statement| statement.id == id)
+                inner.statement().is_some_and(|statement| statement.id == id)
             }
             (Some(Stands::Protocol(id)), Some(Known::Protocol(statement))) => statement.id == id,
             _ => false,
         };
         server.named.note_shape(name, shape);
         if own && self.names.told(name).is_none() {
-            let name = name.clone();
-            self.names.tell(&name, shape);
+            self.names.tell(name, shape);
         }
     }
 
@@ -42,7 +39,8 @@ impl Session {
     pub(in crate::client) fn learn_shapes(&mut self) {
         // In a block the question, if it failed, would be the end of that.
         let between = self.is_between_transactions();
-        let named = self.conversation.names.under_way.as_mut().filter(|named| between && !named.unlearned.is_empty());
+        let named =
+            self.conversation.names_mut().under_way.as_mut().filter(|named| between && !named.unlearned.is_empty());
         let Some(named) = named else { return };
         let mut asks = false;
         for name in std::mem::take(&mut named.unlearned) {
@@ -68,7 +66,7 @@ impl Session {
     ) {
         // A message is read as a whole before any of it runs; in a batch what ran ahead may have changed how.
         let context =
-            if self.conversation.reading.parsed_unsure() { LexContext::UNSURE } else { self.reported_context() };
+            if self.conversation.reading().parsed_unsure() { LexContext::UNSURE } else { self.reported_context() };
         let mut cached = self.core.verdicts.borrow_mut().get_or_analyze(text, context);
         if cached.analysis.single().is_none() {
             cached = self.core.verdicts.borrow_mut().get_or_analyze(statement.text(text), context);
@@ -140,11 +138,11 @@ impl Session {
 
     /// Takes in an error of the server's for a message of ours that goes ahead of a simple query. False: it is none.
     pub(in crate::client) fn stand_failed(&mut self, body: &[u8]) -> bool {
-        let Some(expected) = self.conversation.replies.front().filter(|one| one.hide == Hide::All) else {
+        let Some(expected) = self.conversation.replies().front().filter(|one| one.hide() == Hide::All) else {
             return false;
         };
-        let Some(name) = expected.named.clone() else { return false };
-        let (asks, simple) = (matches!(expected.what, What::Shape), matches!(expected.what, What::Query(None)));
+        let Some(name) = expected.named().map(Box::<[u8]>::from) else { return false };
+        let (asks, simple) = (matches!(expected.what(), What::Shape), matches!(expected.what(), What::Query(None)));
         if let Some(server) = self.lease.server() {
             server.named.doubt(&name);
         }
@@ -156,12 +154,12 @@ impl Session {
             self.under_way_names().unstood.get_or_insert((name, body.to_vec()));
         }
         if !simple {
-            let skip = self.conversation.batch.skips();
+            let skip = self.conversation.batch().skips();
             self.skip_to_sync();
-            self.conversation.batch.set_skip(skip);
-            if self.conversation.replies.is_empty() {
+            self.conversation.batch_mut().set_skip(skip);
+            if self.conversation.replies().is_empty() {
                 // The batch has failed; what has waited, a simple query, is another transaction's.
-                self.conversation.batch.end();
+                self.conversation.batch_mut().end();
                 self.end_own(Way::Simple);
             }
         }
@@ -170,8 +168,8 @@ impl Session {
 
     /// What the server said when a statement could not be made to stand, in place of the error that comes of that.
     pub(in crate::client) fn unstood(&mut self, code: &[u8]) -> Option<Vec<u8>> {
-        let named = self.conversation.names.under_way.as_mut()?;
-        let client = self.conversation.replies.front().is_some_and(|one| one.hide != Hide::All);
+        let client = self.conversation.replies().front().is_some_and(|one| one.hide() != Hide::All);
+        let named = self.conversation.names_mut().under_way.as_mut()?;
         if !client || !matches!(code, b"26000" | b"25P02") {
             return None;
         }
@@ -180,7 +178,7 @@ impl Session {
 
     /// The client has its ReadyForQuery.
     pub(in crate::client) fn end_names(&mut self) {
-        if let Some(named) = &mut self.conversation.names.under_way {
+        if let Some(named) = &mut self.conversation.names_mut().under_way {
             (named.unstood, named.renewed, named.due) = (None, None, false);
         }
     }

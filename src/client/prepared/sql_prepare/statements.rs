@@ -40,9 +40,11 @@ impl Session {
     }
 
     pub(super) fn expect_named(&mut self, what: What, name: Option<&[u8]>, way: Way) {
-        let mut expected = Expected::hidden(what, Self::hide(way));
-        expected.named = name.map(Box::from);
-        self.expect(expected);
+        let expected = Expected::hidden(what, Self::hide(way));
+        self.expect(match name {
+            Some(name) => expected.of(name.into()),
+            None => expected,
+        });
     }
 
     pub(super) fn close_own(&mut self, on_server: &[u8], what: What, name: Option<&[u8]>, way: Way) {
@@ -89,22 +91,22 @@ impl Session {
 
     /// Sends statements of our own, hidden as the way demands.
     fn hidden_in(&mut self, way: Way, sends: impl FnOnce(&mut Self)) {
-        let before = self.conversation.replies.len();
+        let before = self.conversation.replies().len();
         sends(self);
-        self.conversation.replies.added_since(before).for_each(|expected| expected.hide = Self::hide(way));
+        self.conversation.replies_mut().added_since(before).for_each(|expected| expected.set_hide(Self::hide(way)));
     }
 
     /// Runs a PREPARE in the client's batch.
     pub(super) fn run_own_named(&mut self, text: &[u8], name: &[u8], way: Way) {
-        let before = self.conversation.replies.len();
+        let before = self.conversation.replies().len();
         self.run_own(text, Proof::None, None);
-        for expected in self.conversation.replies.added_since(before) {
-            expected.hide = Self::hide(way);
-            if !matches!(expected.what, What::Bind(_)) {
-                expected.named = Some(name.into());
+        for expected in self.conversation.replies_mut().added_since(before) {
+            expected.set_hide(Self::hide(way));
+            if !matches!(expected.what(), What::Bind(_)) {
+                expected.set_named(name);
             }
         }
-        self.conversation.replies.note_renamed();
+        self.conversation.replies_mut().note_renamed();
     }
 
     pub(super) fn ask_shape(&mut self, name: &[u8], asks: bool, way: Way) {

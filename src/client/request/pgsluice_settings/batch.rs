@@ -58,7 +58,7 @@ impl Session {
             return Ok(None);
         }
         let Some((used, message)) = self.own_message(header)? else { return Ok(None) };
-        if self.conversation.replies.readies() > 0 {
+        if self.conversation.replies().readies() > 0 {
             return Ok(Some(Handled::Later));
         }
         let failed = self.conversation.status() == TxStatus::Failed && !self.lease.is_none();
@@ -207,7 +207,7 @@ impl Session {
     /// An error at this place of a batch.
     fn own_error(&mut self, header: Header, report: Report) -> Handled {
         if self.has_right_lease() {
-            self.conversation.batch.go_on();
+            self.conversation.batch_mut().go_on();
             return self.fail_in_place(header, report);
         }
         self.answer_error(header, &report);

@@ -134,7 +134,7 @@ impl Session {
                 // Read anew, as if the client had written it so.
                 let mut message = Vec::with_capacity(text.len() + 6);
                 frontend::write_query(&mut message, &text);
-                self.io.requests.replace(header.total, &message);
+                self.io.requests_mut().replace(header.total, &message);
             }
         }
         Handled::Done
@@ -168,11 +168,11 @@ impl Session {
 
     /// The statement of a simple query that the server's next word is about.
     fn under_way(&self) -> Option<&[u8]> {
-        match self.conversation.replies.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) => cached
+        match self.conversation.replies().awaited() {
+            Some(What::Query(Some(cached))) => cached
                 .analysis
                 .statements
-                .get(self.conversation.message.statement_index())
+                .get(self.conversation.message().statement_index())
                 .map(|statement| statement.text(&cached.text)),
             _ => None,
         }
@@ -180,8 +180,8 @@ impl Session {
 
     /// Whether the CommandComplete that has come is of a SELECT that stands for a SHOW.
     pub(in crate::client) fn completes_own(&self) -> bool {
-        let among_others = match self.conversation.replies.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) => cached.analysis.statements.len() > 1,
+        let among_others = match self.conversation.replies().awaited() {
+            Some(What::Query(Some(cached))) => cached.analysis.statements.len() > 1,
             _ => false,
         };
         among_others && self.under_way().is_some_and(|text| text.starts_with(settings::SHOWN.as_bytes()))

@@ -1,5 +1,6 @@
 use super::*;
 use crate::sql::hidden_writers::side_effects::bodies::Kinds;
+use crate::sql::hidden_writers::statement_reading::StatementReading;
 use crate::sql::hidden_writers::verdict::WriteRisk;
 use crate::sql::{LexContext, RefusalList};
 use std::sync::Arc;
@@ -182,7 +183,7 @@ fn what_is_left_behind_is_found_to_the_end_of_the_chain() {
         let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
         let mut marks = Marks::default();
         for one in &analysis.statements {
-            marks.extend(found.of(&analyzer, sql.as_bytes(), LexContext::default(), one));
+            marks.extend(found.of(&StatementReading::new(&analyzer, sql.as_bytes(), LexContext::default(), one)));
         }
         let settings = found.settings(marks).map(|name| String::from_utf8_lossy(name).into_owned());
         let kinds = [(Kinds::LOCK, "lock"), (Kinds::OTHER, "other")];
@@ -228,7 +229,7 @@ fn more_settings_than_there_is_room_for_bind_the_session() {
 fn risk(found: &Unseen, sql: &str) -> &'static str {
     let analyzer = Analyzer::default();
     let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
-    let of = |one| found.risk(&analyzer, sql.as_bytes(), LexContext::default(), one, &[]);
+    let of = |one| found.risk(&StatementReading::new(&analyzer, sql.as_bytes(), LexContext::default(), one), &[]);
     let risks: Vec<_> = analysis.statements.iter().map(of).collect();
     match &*risks {
         [WriteRisk::Clean] => "clean",
@@ -377,7 +378,8 @@ fn what_a_function_is_given_is_read_where_it_is_called() {
     let analyzer = Analyzer::default();
     let of = |sql: &str, role: &str| {
         let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
-        let find = |one| found.find(&analyzer, sql.as_bytes(), LexContext::default(), one, role);
+        let find =
+            |one| found.find(&StatementReading::new(&analyzer, sql.as_bytes(), LexContext::default(), one), role);
         analysis.statements.iter().find_map(find).is_some()
     };
     for sql in [

@@ -33,15 +33,10 @@ use super::verdict::Unseen;
 use crate::sql::hidden_writers::catalog::keepers::Keepers;
 use crate::sql::hidden_writers::catalog::question::MOST_ROWS;
 
-#[path = "elsewhere.rs"]
 mod elsewhere;
-#[path = "index.rs"]
 mod index;
-#[path = "lasting.rs"]
 mod lasting;
-#[path = "text.rs"]
 mod text;
-#[path = "uncounted.rs"]
 mod uncounted;
 
 use crate::sql::hidden_writers::catalog::index::Index;

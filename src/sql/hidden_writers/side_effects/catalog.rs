@@ -8,9 +8,9 @@ use super::bodies::{Kinds, Left};
 use crate::sql::classify::analyzer::Analyzer;
 use crate::sql::hidden_writers::mentions::{Depth, Mention, mentions};
 use crate::sql::hidden_writers::reach::operators;
-use crate::sql::lex::encoding::{LexContext, StandardStrings, mask};
+use crate::sql::hidden_writers::statement_reading::StatementReading;
 use crate::sql::lex::lexer::Lexer;
-use crate::sql::statement::{Kind, Name, Proven, SessionEffect, Statement};
+use crate::sql::statement::{Kind, Name, Proven, SessionEffect};
 
 type Key = Box<[u8]>;
 
@@ -145,28 +145,22 @@ impl Leavings {
     }
 
     /// What a statement of this text leaves behind by what it names.
-    pub fn of(&self, analyzer: &Analyzer, text: &[u8], context: LexContext, one: &Statement) -> Marks {
+    pub fn of(&self, reading: &StatementReading<'_>) -> Marks {
+        let one = reading.statement();
         let by_name = !(self.read.0.is_empty() && self.types.0.is_empty() && self.operators.0.is_empty());
         let prepares = one.effects.iter().any(|effect| matches!(effect, SessionEffect::Prepare { .. }));
         if matches!(one.kind, Kind::Transaction(_)) || one.route == Proven::Read && !by_name || prepares {
             return Marks::default();
         }
-        let (masked, _) = mask(text, context.encoding);
         let mut marks = if one.kind == Kind::Session { Marks::default() } else { self.everywhere };
-        let mut look = |standard| {
-            let lexer = Lexer::new(&masked, standard).part(one.span.start, one.span.end);
+        reading.each(|lexer| {
             let depth = if one.tag == "DO" { Depth::Constants } else { Depth::Words };
-            let (found, runs_text) = self.read(analyzer, lexer.clone(), depth);
+            let (found, runs_text) = self.read(reading.analyzer(), lexer.clone(), depth);
             marks.add(found);
             if runs_text {
-                marks.add(self.read(analyzer, lexer, Depth::Constants).0);
+                marks.add(self.read(reading.analyzer(), lexer, Depth::Constants).0);
             }
-        };
-        match context.strings {
-            StandardStrings::On => look(true),
-            StandardStrings::Off => look(false),
-            StandardStrings::Unknown => [true, false].into_iter().for_each(look),
-        }
+        });
         marks
     }
 

@@ -1,10 +1,10 @@
-//! What [`decide`](crate::client::decide::decide) has to know: what a message asks for, and where.
+//! What [`decide`](super::decide) has to know: what a message asks for, and where.
 
 use std::rc::Rc;
 
+use super::{Connection, Form, OwnSettings, Pending, Policy, Situation, Statement, Why};
 use crate::client::Session;
 use crate::client::checkout::lease::Lease;
-use crate::client::decide::{Connection, Form, OwnSettings, Pending, Policy, Situation, Statement, Why};
 use crate::client::maintenance::write_rules::WriteDisposition;
 use crate::client::request::statement_mode::block_refused;
 use crate::gate::NewTransaction;
@@ -70,7 +70,7 @@ impl Session {
         }
         if self.treats_writes() {
             let alone =
-                self.conversation.replies.is_empty() && !self.conversation.batch.is_open() && !self.has_to_begin();
+                self.conversation.replies().is_empty() && !self.conversation.batch().is_open() && !self.has_to_begin();
             match self.of_single(cached) {
                 discard @ WriteDisposition::Discard { .. } if alone => return Some(discard),
                 WriteDisposition::Allow if alone && self.lease.is_none() => return Some(WriteDisposition::Allow),
@@ -107,8 +107,7 @@ impl Session {
             Connection::None if self.allows_batch() => Some(WriteDisposition::Allow),
             _ => None,
         };
-        let elsewhere = Policy::Allowed;
-        Statement { form: Form::Batch, read: None, own_settings: OwnSettings::Unused, write, elsewhere }
+        Statement::unread(Form::Batch, write)
     }
 
     /// The error of what is refused; a write that was found to be one has its own.

@@ -2,7 +2,9 @@
 //! and for what a rehearsal counts.
 //!
 //! [`decide`] holds the order of all checks. It looks at nothing but its two arguments, and changes nothing. Whoever asked
-//! carries the decision out, in the way of its own protocol.
+//! carries the decision out, in the way of its own protocol. [`situation`] puts the arguments together from a session.
+
+mod situation;
 
 use crate::client::maintenance::transition::abort_open_transaction::commits_first;
 use crate::client::maintenance::transition::closing::{Closing, cut_point};
@@ -39,15 +41,22 @@ pub(in crate::client) enum OwnSettings {
 #[derive(Clone, Copy)]
 pub(in crate::client) struct Statement<'a> {
     /// How.
-    pub form: Form,
+    form: Form,
     /// Its text, and what was read in it; None where only the server knows what runs.
-    pub read: Option<(&'a Analysis, &'a [u8])>,
+    read: Option<(&'a Analysis, &'a [u8])>,
     /// Whether pgsluice itself has the answer.
-    pub own_settings: OwnSettings,
+    own_settings: OwnSettings,
     /// What becomes of it as a write with the gate closed; None: it is not certain to write, or nobody has to know.
-    pub write: Option<WriteDisposition>,
+    write: Option<WriteDisposition>,
     /// What it does to another database of the server.
-    pub elsewhere: Policy,
+    elsewhere: Policy,
+}
+
+impl Statement<'_> {
+    /// A statement that nobody has read, and what becomes of it as a write.
+    pub(in crate::client) fn unread(form: Form, write: Option<WriteDisposition>) -> Self {
+        Self { form, read: None, own_settings: OwnSettings::Unused, write, elsewhere: Policy::Allowed }
+    }
 }
 
 /// The server connection that is at hand.
@@ -109,24 +118,30 @@ pub(in crate::client) enum Rollback {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::client) struct Situation {
     /// The server connection.
-    pub connection: Connection,
+    connection: Connection,
     /// The transaction, as the server last said.
-    pub transaction: TxStatus,
+    transaction: TxStatus,
     /// What is under way.
-    pub pending: Pending,
+    pending: Pending,
     /// The message's own wait for the gate.
-    pub hold: HoldOutcome,
+    hold: HoldOutcome,
     /// Transaction blocks: pool_mode `statement` has none.
-    pub blocks: Policy,
+    blocks: Policy,
     /// Statements that bind the session to its server connection.
-    pub pins: Policy,
+    pins: Policy,
     /// The open transaction.
-    pub rollback: Rollback,
+    rollback: Rollback,
     /// The gate closes while the transaction is open.
-    pub closing: Closing,
+    closing: Closing,
 }
 
 impl Situation {
+    /// The server connection that is at hand.
+    #[inline]
+    pub(in crate::client) fn connection(&self) -> Connection {
+        self.connection
+    }
+
     /// A client that comes to a closed gate.
     pub(in crate::client) const ONCE_CLOSED: Self = Self {
         connection: Connection::None,
