@@ -21,9 +21,9 @@ help:
 	@echo '  make conformance-isolation PostgreSQL 15 isolation suite: clients that wait for each other, in transaction and session mode'
 	@echo '  make conformance-twins    two clients at random on one server connection, 100,000 steps beside direct connections'
 	@echo '  make conformance-ownership nobody is told what another has asked: ten minutes of chaos through the release binary'
-	@echo '  make conformance-limits   500 databases and 2,500 clients on 200 server connections, 5,000 looping clients, and a flip beside 10,000'
+	@echo '  make conformance-limits   500 databases and 2,500 clients on 200 server connections, 5,000 looping clients, a flip and lists beside 10,000, and what a scrape costs'
 	@echo '  make conformance-soak     30 minutes with a flip every 7 seconds, a replica and killed clients (PGSLUICE_TEST_SOAK_SECONDS)'
-	@echo '  make conformance-faults   36 faults of servers and networks under load, beside a driver that knows all servers: docs/FAULTS.md'
+	@echo '  make conformance-faults   38 faults of servers and networks under load, beside a driver that knows all servers: docs/FAULTS.md'
 	@echo '  make conformance-fleet    200 flips over five members, some killed, stopped or cut off; 20 members with 2,000 clients'
 	@echo '  make conformance-simulation  members of a fleet under simulated faults, half an hour (PGSLUICE_TEST_SIMULATION_SECONDS)'
 	@echo '  make conformance-replicas a million reads of what a session itself wrote, while the replica stops and goes on at random'
@@ -111,13 +111,16 @@ conformance-ownership: postgres build
 
 # What many databases and clients cost: fairness under a shared limit, beside PgBouncer if it is there; closing them all; memory; a flip.
 conformance-limits: postgres build
-	ulimit -n $$(ulimit -Hn); export PGSLUICE_BINARY="$(target)/release/pgsluice"; \
+	set -e; ulimit -n $$(ulimit -Hn); export PGSLUICE_BINARY="$(target)/release/pgsluice"; \
 	PGSLUICE_TEST_DATABASES=500 $(CARGO) test --locked --test pools across_pools -- --nocapture; \
 	[ ! -x /usr/sbin/pgbouncer ] || PGSLUICE_TEST_DATABASES=500 $(CARGO) test --locked --test pools before_pgbouncer -- --ignored --nocapture; \
 	PGSLUICE_TEST_DATABASES=500 $(CARGO) test --locked --test console closing_many -- --nocapture; \
 	PGSLUICE_TEST_LOOPING=5000 $(CARGO) test --locked --test pools looping -- --nocapture; \
 	PGSLUICE_TEST_IDLE=10000 PGSLUICE_TEST_ACTIVE=200 PGSLUICE_TEST_FLIPS=10 PGSLUICE_TEST_STALL_MS=100 \
-		$(CARGO) test --locked --test pools a_flip_keeps -- --nocapture
+		$(CARGO) test --locked --test pools a_flip_keeps -- --nocapture; \
+	PGSLUICE_TEST_IDLE=10000 PGSLUICE_TEST_DATABASES=500 PGSLUICE_TEST_ANSWER_MS=200 PGSLUICE_TEST_STALL_MS=2 \
+		$(CARGO) test --locked --test http crowd -- --nocapture; \
+	PGSLUICE_TEST_PAIRS=20 $(CARGO) test --locked --test http price -- --nocapture
 
 # Flips, a replica and killed clients for half an hour.
 conformance-soak: postgres build
@@ -150,10 +153,13 @@ conformance-switchover: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_KILLS=20 \
 		$(CARGO) test --locked --test switchover -- --include-ignored --nocapture --test-threads=1
 
-# Own writes are always read; PGSLUICE_TEST_READS says how many reads.
+# Own writes are always read; PGSLUICE_TEST_READS says how many reads. Once more with ten times as many writes, and what it costs.
 conformance-replicas: postgres build
-	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_READS=$${PGSLUICE_TEST_READS:-1000000} \
-		$(CARGO) test --locked --test replicas -- --nocapture --test-threads=1
+	set -e; export PGSLUICE_BINARY="$(target)/release/pgsluice"; \
+	PGSLUICE_TEST_PAIRS=15 PGSLUICE_TEST_READS=$${PGSLUICE_TEST_READS:-1000000} \
+		$(CARGO) test --locked --test replicas -- --nocapture --test-threads=1; \
+	PGSLUICE_TEST_WRITE_MS=300 PGSLUICE_TEST_READS=$${PGSLUICE_TEST_READS:-1000000} \
+		$(CARGO) test --locked --test replicas sessions_always -- --nocapture
 
 # PostgreSQL's own statements, each in maintenance and in a READ ONLY transaction; what differs goes to the docs.
 conformance-corpus: postgres
@@ -173,7 +179,7 @@ conformance-fuzz: postgres
 
 # Whatever can be made up from the OpenAPI document is answered as it says (schemathesis, which pip fetches once).
 conformance-api: postgres
-	PGSLUICE_TEST_EXAMPLES=$${PGSLUICE_TEST_EXAMPLES:-100} $(CARGO) test --locked --test http schemathesis -- --ignored --nocapture
+	PGSLUICE_TEST_EXAMPLES=$${PGSLUICE_TEST_EXAMPLES:-100} $(CARGO) test --locked --test http schemathesis_finds -- --ignored --nocapture
 
 # PostgreSQL's own suite as its developers run it, through pgsluice.
 conformance-regress: postgres

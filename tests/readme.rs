@@ -75,7 +75,10 @@ fn read(file: &str, page: &str) -> (Vec<Shown>, Vec<String>) {
             (None, Some(language)) => {
                 // A name of a file may follow.
                 let language = language.split(' ').next().unwrap_or_default();
-                let known = ["sh", "sql", "toml", "text", "json", "console", "python", "js", "go", "yaml", "mermaid"];
+                let known = [
+                    "sh", "sql", "toml", "text", "json", "console", "python", "js", "go", "ruby", "java", "php",
+                    "yaml", "mermaid",
+                ];
                 assert!(known.contains(&language), "{file}:{}: ```{language}", at + 1);
                 block = Some((language, String::new()));
             }

@@ -101,8 +101,15 @@ pub fn words_of(command: &Command) -> (&'static str, Option<Target>) {
 
 /// A database as it would be typed, on one line.
 pub fn quoted_name(name: &str) -> String {
-    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*'));
-    if is_plain { name.to_owned() } else { format!("{name:?}") }
+    let begins = |c: char| c.is_ascii_lowercase() || c == '_';
+    let goes_on = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+    if name == "*" || name.starts_with(begins) && name.chars().all(goes_on) {
+        name.to_owned()
+    } else if name.contains(char::is_control) {
+        format!("{name:?}")
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
 /// Until the next RELOAD; nothing goes back to what the configuration says.

@@ -131,7 +131,7 @@ kinds! {
     HeartbeatFailed "heartbeat_failed";
     /// The write heartbeat of a database works again.
     HeartbeatWorks "heartbeat_works";
-    /// A certificate expires within 30 days, or has expired; repeated once a day.
+    /// A certificate expires within 14 days, or has expired; repeated once a day.
     CertificateExpires "certificate_expires";
     /// Certificates or keys have changed on disk, and new connections use them.
     CertificateRenewed "certificate_renewed";

@@ -141,7 +141,7 @@ pub struct ForeignWriter {
 /// What the primary said after the drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// Its `pg_current_wal_lsn()`: nothing that came through the proxy lies after it.
+    /// Its `pg_current_wal_insert_lsn()`: nothing that came through the proxy lies after it.
     pub lsn: Lsn,
     /// Who else writes.
     pub foreign_writers: Vec<ForeignWriter>,

@@ -1,11 +1,11 @@
 //! What each core knows of its clients, counted there: ten thousand of them are not carried about.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::shared::{Core, Hub, Phase};
+use crate::shared::{Client, Core, Hub, Phase};
 
 /// Database and user.
 pub(super) type Key = (Arc<str>, Arc<str>);
@@ -71,37 +71,45 @@ pub(super) struct Seen {
 }
 
 pub(super) async fn look(hub: &Hub) -> Seen {
-    let mut seen = Seen::default();
-    for (clients, pinned, consoles, operators, core) in hub.on_every_core(count).await {
-        for (key, counts) in clients {
+    let mut seen = Seen { cores: hub.on_every_core(look_at_core).await, ..Seen::default() };
+    for part in hub.look_at_clients(count).await {
+        for (key, counts) in part.clients {
             seen.clients.entry(key).or_default().add(&counts);
         }
-        for (why, count) in pinned {
+        for (why, count) in part.pinned {
             *seen.pinned.entry(why).or_default() += count;
         }
-        seen.consoles += consoles;
-        seen.operators += operators;
-        seen.cores.push(core);
+        seen.consoles += part.consoles;
+        seen.operators += part.operators;
     }
     seen
 }
 
-type Found = (HashMap<Key, Counts>, HashMap<&'static str, usize>, usize, usize, OneCore);
+fn look_at_core(core: &Rc<Core>) -> OneCore {
+    let stats = core.verdicts.borrow().stats();
+    OneCore {
+        clients: core.client_count(),
+        verdicts: stats.entries,
+        verdict_bytes: stats.bytes,
+        hits: stats.hits,
+        misses: stats.misses,
+        evictions: stats.evictions,
+        statements: core.statements.len(),
+    }
+}
 
-fn count(core: &Rc<Core>) -> Found {
-    let (mut found, mut pinned) = (HashMap::<Key, Counts>::new(), HashMap::new());
-    let (mut consoles, mut operators) = (0, 0);
-    let clients = core.clients();
-    for client in &clients {
+fn count(clients: &mut dyn Iterator<Item = Rc<Client>>) -> Seen {
+    let mut found = Seen::default();
+    for client in clients {
         if client.database.is_none() {
-            consoles += 1;
+            found.consoles += 1;
             continue;
         }
-        operators += usize::from(client.operator);
+        found.operators += usize::from(client.operator);
         if !client.pinned.get().is_empty() {
-            *pinned.entry(client.pinned.get()).or_default() += 1;
+            *found.pinned.entry(client.pinned.get()).or_default() += 1;
         }
-        let counts = found.entry((client.database_name.clone(), client.user.clone())).or_default();
+        let counts = found.clients.entry((client.database_name.clone(), client.user.clone())).or_default();
         let since = client.phase_since.get().elapsed();
         match client.phase.get() {
             Phase::Idle => counts.idle += 1,
@@ -123,15 +131,5 @@ fn count(core: &Rc<Core>) -> Found {
         counts.cancelling += client.cancelling.get() as usize;
         counts.linked += usize::from(client.cancel.borrow().is_some());
     }
-    let stats = core.verdicts.borrow().stats();
-    let one = OneCore {
-        clients: clients.len(),
-        verdicts: stats.entries,
-        verdict_bytes: stats.bytes,
-        hits: stats.hits,
-        misses: stats.misses,
-        evictions: stats.evictions,
-        statements: core.statements.len(),
-    };
-    (found, pinned, consoles, operators, one)
+    found
 }

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// How often it is looked whether files hold something else: what has changed counts at the second look that finds it so.
 const LOOK_FOR_CHANGES: Duration = Duration::from_secs(2);
 /// How long ahead.
-const AHEAD_MS: i64 = 30 * 24 * 3_600_000;
+const AHEAD_MS: i64 = 14 * 24 * 3_600_000;
 
 /// Looks at them until the task is aborted.
 pub async fn watch(hub: Arc<Hub>) {

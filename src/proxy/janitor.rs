@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::interval;
 
-use crate::config::{SessionSettings, Timeout};
+use crate::config::{Config, SessionSettings, Timeout};
 use crate::protocol::{Report, Severity};
 use crate::shared::client::Ask;
 use crate::shared::stats::Totals;
-use crate::shared::{Client, Core, Hub, Phase};
+use crate::shared::{CLIENTS_AT_ONCE, Client, Core, Hub, Phase};
 
 const TICK: Duration = Duration::from_secs(1);
 /// PgBouncer's words for it.
@@ -25,39 +25,46 @@ pub async fn watch_clients(core: Rc<Core>) {
     let mut told: HashSet<u64> = HashSet::new();
     loop {
         tick.tick().await;
-        let setup = core.setup();
-        let clients = core.clients();
-        let waits = |client: &Rc<Client>| client.phase.get() == Phase::Waiting;
-        if !told.is_empty() {
-            told.retain(|id| clients.iter().any(|client| client.id == *id && waits(client)));
+        told.retain(|id| core.client(*id).is_some_and(|client| waits(&client)));
+        // Ten thousand take a while, in which others want to be served.
+        for some in core.client_ids().chunks(CLIENTS_AT_ONCE) {
+            let setup = core.setup();
+            let clients = some.iter().filter_map(|id| core.client(*id));
+            clients.for_each(|client| look_after(&client, &setup.config, &mut told));
+            tokio::task::yield_now().await;
         }
-        for client in clients {
-            if waits(&client) {
-                let notify = setup.config.timeouts.query_wait_notify.get();
-                if notify.is_some_and(|notify| client.phase_since.get().elapsed() > notify) && told.insert(client.id) {
-                    let notice = Report { severity: Severity::Notice, ..Report::error("00000", QUEUED) };
-                    client.ask(Ask::Notice(Some(notice.into())));
-                }
-                // It looks at its deadline by itself.
-                client.wake();
-            }
-            if client.operator {
-                continue;
-            }
-            let Some(database) = &client.database else { continue };
-            if setup.config.pooling.server_fast_close && has_stale_server(&client) {
-                let report = Report::fatal("57P01", "database configuration changed");
-                client.ask(Ask::End { report, now: false });
-                continue;
-            }
-            let limits = setup.config.session(&database.peek_setup().settings, &client.user);
-            if let Some(report) = overdue(&client, &limits, setup.config.process.pgbouncer_compatible) {
-                if client.phase.get() == Phase::Active {
-                    drop(client.send_cancel());
-                }
-                client.ask(Ask::End { report, now: true });
-            }
+    }
+}
+
+fn waits(client: &Client) -> bool {
+    client.phase.get() == Phase::Waiting
+}
+
+fn look_after(client: &Rc<Client>, config: &Config, told: &mut HashSet<u64>) {
+    if waits(client) {
+        let notify = config.timeouts.query_wait_notify.get();
+        if notify.is_some_and(|notify| client.phase_since.get().elapsed() > notify) && told.insert(client.id) {
+            let notice = Report { severity: Severity::Notice, ..Report::error("00000", QUEUED) };
+            client.ask(Ask::Notice(Some(notice.into())));
         }
+        // It looks at its deadline by itself.
+        client.wake();
+    }
+    if client.operator {
+        return;
+    }
+    let Some(database) = &client.database else { return };
+    if config.pooling.server_fast_close && has_stale_server(client) {
+        let report = Report::fatal("57P01", "database configuration changed");
+        client.ask(Ask::End { report, now: false });
+        return;
+    }
+    let limits = config.session(&database.peek_setup().settings, &client.user);
+    if let Some(report) = overdue(client, &limits, config.process.pgbouncer_compatible) {
+        if client.phase.get() == Phase::Active {
+            drop(client.send_cancel());
+        }
+        client.ask(Ask::End { report, now: true });
     }
 }
 

@@ -58,6 +58,8 @@ use crate::webhooks::Webhooks;
 /// A job for a core: runs on its thread, between the sessions' own steps.
 pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
 
+/// Clients that a core looks at before it serves them again.
+pub const CLIENTS_AT_ONCE: usize = 128;
 /// Jobs that may wait for a core. More are refused: a console must not be able to fill memory.
 const JOBS: usize = 1024;
 /// Parts of a map that each database has, each with a lock of its own: there may be hundreds of databases.
@@ -360,6 +362,22 @@ impl Hub {
         sender.send(job).await.ok()?;
         drop(sender);
         told.await.ok()
+    }
+
+    /// What `see` makes of each core's clients: of a few at a time, so that the core serves them in between.
+    pub async fn look_at_clients<R: Send + 'static>(
+        &self,
+        see: impl Fn(&mut dyn Iterator<Item = Rc<Client>>) -> R + Clone + Send + 'static,
+    ) -> Vec<R> {
+        let mut seen = Vec::new();
+        for (core, ids) in self.on_every_core(|core| core.client_ids()).await.into_iter().enumerate() {
+            for part in ids.chunks(CLIENTS_AT_ONCE) {
+                let (part, see) = (part.to_vec(), see.clone());
+                let look = move |core: &Rc<Core>| see(&mut part.iter().filter_map(|id| core.client(*id)));
+                seen.extend(self.on_core(core, look).await);
+            }
+        }
+        seen
     }
 
     /// Runs `job` on every core and gives what they give.

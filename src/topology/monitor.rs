@@ -228,6 +228,9 @@ async fn until_look(
         let role = if field(0) == "t" { Role::Replica } else { Role::Primary };
         let lsn = field(1).parse::<Lsn>().unwrap_or(Lsn(0));
         let lsn = if role == Role::Primary { lsn.reachable() } else { lsn };
+        if role == Role::Primary && cluster.primary() == Some(at) {
+            cluster.note_on_disk(field(2).parse().unwrap_or(Lsn(0)));
+        }
         if !cluster.note_position(at, number, role, lsn) {
             return None;
         }

@@ -55,7 +55,7 @@ pub struct Look {
     pub number: u64,
     /// Primary or replica.
     pub role: Role,
-    /// Write position of a primary, replay position of a replica.
+    /// What a primary has on disk, and what a replica has replayed.
     pub lsn: Lsn,
     /// Insert position of a primary: whatever was committed before the look lies before it.
     pub inserted: Lsn,

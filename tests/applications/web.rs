@@ -27,9 +27,12 @@ fn ask(port: u16, method: &str, body: &str) -> Option<(u16, String, Value)> {
 }
 
 /// A site through a maintenance. Those that show a flag have it from what the server reports.
-fn serve(stand: &Stand, mut command: Command, flag: bool) {
+fn serve(stand: &Stand, command: Command, flag: bool) {
     let leased = Port::lease().unwrap();
-    let port = leased.number();
+    serve_on(leased.number(), stand, command, flag);
+}
+
+fn serve_on(port: u16, stand: &Stand, mut command: Command, flag: bool) {
     let _site = Running::start(command.env("PORT", port.to_string()));
     let items = |method: &str, body: &str| ask(port, method, body).unwrap_or_else(|| panic!("no answer to {method}"));
     wait::until(LONG, "the site is there", || ask(port, "GET", ""));
@@ -98,4 +101,39 @@ fn net_http_answers_503_and_has_the_banner() {
     assert!(build.status().unwrap().success());
     let command = stand.command(program);
     serve(&stand, command, false);
+}
+
+#[test]
+fn rails_answers_503_and_has_the_banner() {
+    let Some(ruby) = had("Rails", drivers::rails()) else { return };
+    let stand = Stand::start();
+    let mut command = stand.command(ruby.program);
+    command.envs(ruby.environment).arg(stand.printed("rails_app.rb"));
+    serve(&stand, command, false);
+}
+
+#[test]
+fn spring_answers_503_and_has_the_banner() {
+    let Some(java) = had("Spring", drivers::spring()) else { return };
+    let stand = Stand::start();
+    let classes = stand.proxy.dir().join("classes");
+    let mut compile = Command::new("javac");
+    compile.envs(java.environment.clone()).arg("-d").arg(&classes).arg(stand.printed("SpringApp.java"));
+    assert!(compile.status().unwrap().success());
+    let mut command = stand.command(java.program);
+    let (_, jars) = java.environment.first().unwrap();
+    let path = std::env::join_paths(std::iter::once(classes).chain(std::env::split_paths(jars))).unwrap();
+    command.arg("-cp").arg(path).arg("SpringApp");
+    serve(&stand, command, false);
+}
+
+#[test]
+fn laravel_answers_503_and_has_the_banner() {
+    let Some(php) = had("Laravel", drivers::laravel()) else { return };
+    let stand = Stand::start();
+    let leased = Port::lease().unwrap();
+    let mut command = stand.command(php.program);
+    command.envs(php.environment).arg("-S").arg(format!("127.0.0.1:{}", leased.number()));
+    command.arg(stand.printed("laravel_app.php"));
+    serve_on(leased.number(), &stand, command, false);
 }

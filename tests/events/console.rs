@@ -182,7 +182,7 @@ fn more_held_writes_than_allowed_are_one_event_in_a_while() {
 
 #[test]
 fn a_certificate_that_expires_soon_or_has_expired_is_an_event() {
-    let proxies = [("soon", 10, "warning"), ("gone", -1, "error"), ("later", 300, "")].map(|(name, days, severity)| {
+    let proxies = [("soon", 13, "warning"), ("gone", -1, "error"), ("later", 15, "")].map(|(name, days, severity)| {
         let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.not_before = time::OffsetDateTime::now_utc() - time::Duration::days(40);

@@ -249,6 +249,28 @@ pub const ALL: &[Fault] = &[
         stand.primary().reload().expect("a reload");
         0
     }),
+    staying("primary shuts down and waits for its clients, then starts again", |stand| {
+        // New sessions are refused until the last one has gone, which these do not do by themselves.
+        let pid = stand.primary().pid().expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        sleep(Duration::from_secs(2));
+        stand.primary().restart().expect("a restart");
+        0
+    }),
+    staying("no room on the disk for 3 s", |stand| {
+        // As the server says it. Whatever writes to the table fails; the sessions stay.
+        for sql in [
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN RAISE EXCEPTION ''could not extend file: No space left on device'' USING ERRCODE = ''53100''; END'",
+            "CREATE TRIGGER full_disk BEFORE INSERT ON loaded FOR EACH ROW EXECUTE FUNCTION no_room()",
+        ] {
+            stand.primary().psql_in("app", sql).expect(sql);
+        }
+        sleep(Duration::from_secs(3));
+        stand.lifted.set(Some(Instant::now()));
+        stand.primary().psql_in("app", "DROP TRIGGER full_disk ON loaded").expect("room");
+        0
+    }),
     promoting("double failover within 10 s", |stand| {
         stand.primary().stop(Mode::Fast).expect("a stop");
         promote(stand);

@@ -246,3 +246,50 @@ fn lists_come_in_parts_and_with_filters() {
     stand.ask("GET", "/v1/upstreams?user=x", READ, "", "").is_problem(400, "22023");
     drop(clients);
 }
+
+#[test]
+fn a_body_that_is_no_object_of_known_fields_moves_nothing() {
+    let stand = Stand::new("", "");
+    let bodies = [
+        "[]",
+        "[\"now\"]",
+        " \n[]",
+        "\"now\"",
+        "5",
+        "true",
+        "{",
+        "{}{}",
+        "{} x",
+        "{\"nosuch\":1}",
+        "{\"message\":5}",
+        "{\"message\":[\"a\"]}",
+        "{\"message\":{}}",
+        "{\"message\":\"a\",\"message\":\"b\"}",
+        "{\"drain_timeout\":5}",
+        "{\"drain_timeout\":\"-5s\"}",
+        "{\"message\":\"a\\u0000b\"}",
+        "{\"message\":\"a\\nb\"}",
+        "{\"until\":\"soon\"}",
+        "\u{feff}{}",
+    ];
+    for place in ["maintenance", "offline", "rehearsal", "reroute"] {
+        for body in bodies {
+            let answer = stand.ask("PUT", &format!("/v1/databases/app/{place}?wait=5s"), OPERATE, "", body);
+            assert!(answer.status == 400 && answer.json()["status"] == 400, "{place} {body}: {answer:?}");
+        }
+    }
+    for place in ["announcement", "switchover", "check"] {
+        for body in bodies {
+            let answer = stand.ask("POST", &format!("/v1/databases/app/{place}?wait=5s"), OPERATE, "", body);
+            // A check reads no body.
+            assert!(answer.status == 400 || place == "check" && answer.status == 200, "{place} {body}: {answer:?}");
+        }
+    }
+    for body in ["", "{}", "null", " {} "] {
+        let place = format!("{MAINTENANCE}?wait=20s");
+        assert_eq!(stand.command("PUT", &place, body).status, 200, "{body}");
+        assert_eq!(stand.command("DELETE", &place, "").status, 200, "{body}");
+    }
+    assert_eq!(stand.console("SHOW MAINTENANCE app")[0][1].as_deref(), Some("read_write"));
+    assert_eq!(stand.get("/v1/databases/app").json()["epoch"], 8, "only what was asked for last");
+}

@@ -24,6 +24,8 @@ pub fn hashed(token: &str) -> String {
 pub struct Stand {
     pub cluster: Cluster,
     pub proxy: Proxy,
+    /// What the proxy was started with.
+    pub config: String,
 }
 
 impl Stand {
@@ -73,7 +75,7 @@ monitor_interval = "100ms"
             .file("userlist.txt", "\"app\" \"app\"\n\"dba\" \"dba\"\n")
             .start()
             .expect("a proxy");
-        let stand = Stand { cluster, proxy };
+        let stand = Stand { cluster, proxy, config };
         let mut operator = stand.connect("dba", "app");
         operator.query("CREATE TABLE t(a int, who text); GRANT ALL ON t TO app", LONG).expect("a table");
         stand.cluster.wait_for_replay(LONG).expect("a replica that follows");

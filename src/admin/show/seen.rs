@@ -59,24 +59,16 @@ pub struct Seen {
     pub kept: Kept,
 }
 
-/// Clients that a core looks at before it serves them again.
-const AT_ONCE: usize = 256;
-
 /// Asks every core, in steps that are short enough for whoever it serves.
 pub async fn gather(hub: &Hub) -> Seen {
     let mut seen = Seen::default();
-    for (core, (ids, kept)) in hub.on_every_core(|core| (core.client_ids(), kept(core))).await.into_iter().enumerate() {
-        for part in ids.chunks(AT_ONCE) {
-            let part = part.to_vec();
-            let look = move |core: &Rc<Core>| -> Vec<SeenClient> {
-                part.iter().filter_map(|id| core.client(*id)).map(|client| see(&client)).collect()
-            };
-            seen.clients.extend(hub.on_core(core, look).await.into_iter().flatten());
-        }
+    for kept in hub.on_every_core(kept).await {
         seen.kept.verdicts += kept.verdicts;
         seen.kept.verdict_bytes += kept.verdict_bytes;
         seen.kept.statements += kept.statements;
     }
+    let some = hub.look_at_clients(|clients| clients.map(|client| see(&client)).collect::<Vec<_>>());
+    seen.clients = some.await.into_iter().flatten().collect();
     seen.clients.sort_by_key(|client| client.id);
     seen
 }

@@ -40,6 +40,28 @@ pub struct Identity {
     pub who: Who,
     /// What they may do.
     pub role: Role,
+    proof: Proof,
+}
+
+/// What somebody was recognised by.
+#[derive(Clone, Debug)]
+enum Proof {
+    /// The hash of their token.
+    Token([u8; 32]),
+    /// The name in their certificate.
+    Certificate(Arc<str>),
+}
+
+impl Identity {
+    /// What they may do by the configuration of now; None once it does not know them any more. Whoever is told of something for as
+    /// long as it takes is asked this again and again.
+    pub fn role_now(&self, api: &Api) -> Option<Role> {
+        let config = &api.hub.setup.load().config.http;
+        match &self.proof {
+            Proof::Token(hash) => by_token(config, hash).map(|(_, role)| role),
+            Proof::Certificate(name) => by_certificate(config, name),
+        }
+    }
 }
 
 /// Somebody who may look.
@@ -91,15 +113,18 @@ fn bearer_of(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Whose token it is. How long it takes does not tell how much of it is right, nor whose.
 fn known(config: &Http, token: &[u8]) -> Option<(String, Role)> {
-    let hash = TokenHash::hash(token);
+    by_token(config, &TokenHash::hash(token)).filter(|_| token.len() >= SHORTEST_TOKEN)
+}
+
+fn by_token(config: &Http, hash: &[u8; 32]) -> Option<(String, Role)> {
     let lists = [(&config.read_tokens, Role::Read), (&config.operate_tokens, Role::Operate)];
     let mut found = None;
     for (one, role) in lists.into_iter().flat_map(|(list, role)| list.iter().map(move |one| (one, role))) {
-        if bool::from(one.hash.ct_eq(&hash)) {
+        if bool::from(one.hash.ct_eq(hash)) {
             found = Some((one.name.clone(), role));
         }
     }
-    found.filter(|_| token.len() >= SHORTEST_TOKEN)
+    found
 }
 
 fn by_certificate(config: &Http, name: &str) -> Option<Role> {
@@ -132,12 +157,12 @@ fn identify(api: &Api, parts: &Parts) -> Result<Identity, Problem> {
             return Err(Problem::unauthorized("the token is not valid"));
         };
         api.failures.prove(address, hash);
-        return Ok(Identity { who: who(name), role });
+        return Ok(Identity { who: who(name), role, proof: Proof::Token(hash) });
     }
     if let Some(name) = &peer.certificate
         && let Some(role) = by_certificate(config, name)
     {
-        return Ok(Identity { who: who(name.to_string()), role });
+        return Ok(Identity { who: who(name.to_string()), role, proof: Proof::Certificate(name.clone()) });
     }
     Err(Problem::unauthorized("a token is needed"))
 }

@@ -84,6 +84,10 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for Given<T> {
         if !is_json {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json"));
         }
+        // A list would be taken for the fields of an object, in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(Problem::bad_request("the body is not understood: it has to be an object, and is a list"));
+        }
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Problem::bad_request(format!("the body is not understood: {error}")))

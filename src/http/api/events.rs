@@ -21,7 +21,7 @@ use super::operations::crowded;
 use super::views::Refused;
 use crate::events::{Event as Happened, KEPT, News};
 use crate::http::Api;
-use crate::http::access::Reader;
+use crate::http::access::{Identity, Reader};
 use crate::http::problem::Problem;
 use crate::shared::Hub;
 
@@ -63,7 +63,7 @@ pub struct Events {
         (status = 503, description = "Too many requests wait already", body = Problem, content_type = "application/problem+json"),
         Refused))]
 pub async fn list(
-    _: Reader,
+    Reader(identity): Reader,
     State(api): State<Arc<Api>>,
     Asked(since): Asked<Since>,
     headers: HeaderMap,
@@ -72,7 +72,7 @@ pub async fn list(
         return Err(Problem::bad_request("after is the id of an event"));
     }
     if wants_stream(&headers) {
-        return follow(&api, since, &headers);
+        return follow(api, identity, since, &headers);
     }
     let limit = since.limit.unwrap_or(100);
     if !(1..=1000).contains(&limit) {
@@ -104,7 +104,7 @@ fn is_about(event: &Happened, database: Option<&str>) -> bool {
     database.is_none_or(|name| event.databases.is_empty() || event.databases.iter().any(|one| **one == *name))
 }
 
-fn follow(api: &Api, since: Since, headers: &HeaderMap) -> Result<Response, Problem> {
+fn follow(api: Arc<Api>, identity: Identity, since: Since, headers: &HeaderMap) -> Result<Response, Problem> {
     let place = api.long.clone().try_acquire_owned().map_err(|_| crowded())?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|id| id.parse().ok());
     let mut news = match last.or(since.after) {
@@ -115,7 +115,16 @@ fn follow(api: &Api, since: Since, headers: &HeaderMap) -> Result<Response, Prob
     tokio::spawn(async move {
         let _place = place;
         loop {
-            let event = match timeout(ALIVE, news.next()).await {
+            let next = tokio::select! {
+                next = timeout(ALIVE, news.next()) => next,
+                // Nobody listens any more: the place is somebody else's.
+                () = events.closed() => return,
+            };
+            // Whose token was taken away is told nothing more.
+            if identity.role_now(&api).is_none() {
+                return;
+            }
+            let event = match next {
                 Err(_) => Event::default().comment("alive"),
                 Ok(News::Missed(count)) => Event::default().event("missed").data(count.to_string()),
                 Ok(News::Event(event)) if is_about(&event, since.database.as_deref()) => {

@@ -93,7 +93,7 @@ impl Switchover {
 pub async fn switchover(request: Request, Given(given): Given<Option<Switchover>>) -> Result<Response, Problem> {
     let Some(given) = given else { return Err(Problem::bad_request("the body does not say where to")) };
     let Target::One(database) = request.target() else {
-        return Err(Problem::bad_request("a switchover is for the cluster of one database"));
+        return Err(Problem::not_found("a switchover is for the cluster of one database"));
     };
     let to = given.to.clone();
     let command = switchover::Request { database, to, options: given.pairs() };

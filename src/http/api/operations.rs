@@ -20,7 +20,7 @@ use crate::admin::commands;
 use crate::admin::language::command::{Command, GateCommand};
 use crate::gate::Wait;
 use crate::http::Api;
-use crate::http::access::{Operator, Reader};
+use crate::http::access::{Identity, Operator, Reader};
 use crate::http::problem::Problem;
 
 /// Between two words on a drain that goes on.
@@ -59,7 +59,7 @@ fn find(api: &Api, id: &Name) -> Result<Shared, Problem> {
         (status = 503, description = "Too many requests wait already", body = Problem, content_type = "application/problem+json"),
         Missing, Refused))]
 pub async fn get(
-    _: Reader,
+    Reader(identity): Reader,
     State(api): State<Arc<Api>>,
     id: Name,
     Asked(patience): Asked<Patience>,
@@ -67,7 +67,7 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let operation = find(&api, &id)?;
     if wants_stream(&headers) {
-        return follow(api, operation);
+        return follow(api, identity, operation);
     }
     // Here nobody waits who has not said so.
     if patience.is_given(&headers) {
@@ -118,12 +118,16 @@ pub async fn cancel(Operator(who): Operator, State(api): State<Arc<Api>>, id: Na
     Ok(Json(OperationView::of(&api.hub, &operation)).into_response())
 }
 
-fn follow(api: Arc<Api>, operation: Shared) -> Result<Response, Problem> {
+fn follow(api: Arc<Api>, identity: Identity, operation: Shared) -> Result<Response, Problem> {
     let place = api.long.clone().try_acquire_owned().map_err(|_| crowded())?;
     let (events, read) = mpsc::channel::<Result<Event, Infallible>>(4);
     tokio::spawn(async move {
         let _place = place;
         loop {
+            // Whose token was taken away is told nothing more.
+            if identity.role_now(&api).is_none() {
+                return;
+            }
             let view = OperationView::of(&api.hub, &operation);
             let over = view.state != "running";
             let name = if over { view.state } else { "progress" };
@@ -132,7 +136,10 @@ fn follow(api: Arc<Api>, operation: Shared) -> Result<Response, Problem> {
             if events.send(Ok(Event::default().event(name).data(text))).await.is_err() || over {
                 return;
             }
-            let _ = timeout(TICK, operation.over()).await;
+            tokio::select! {
+                _ = timeout(TICK, operation.over()) => {}
+                () = events.closed() => return,
+            }
         }
     });
     Ok(Sse::new(ReceiverStream::new(read)).into_response())

@@ -76,7 +76,7 @@ fn pairs<const N: usize>(all: [(&str, Option<String>); N]) -> Vec<(String, Strin
 fn command(request: &Request, to: Destination, options: Vec<(String, String)>) -> Result<Command, Problem> {
     match request.target() {
         Target::One(database) => Ok(Command::Reroute(RerouteCommand { database, to, options })),
-        Target::All => Err(Problem::bad_request("a reroute is of one database")),
+        Target::All => Err(Problem::not_found("a reroute is of one database")),
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ use crate::http::Api;
 use crate::http::access::{Identity, Reader, Role};
 use crate::http::problem::Problem;
 use crate::log::millis;
-use crate::shared::{Client, Core, Hub, Phase};
+use crate::shared::{Client, Hub, Phase};
 use crate::topology;
 
 /// Databases in the list.
@@ -47,8 +46,6 @@ const POOLS: usize = 50;
 const OPERATIONS: usize = 5;
 /// Events that are told of.
 const EVENTS: usize = 60;
-/// Clients that a core looks at before it serves them again.
-const AT_ONCE: usize = 1000;
 const TICK: Duration = Duration::from_secs(1);
 
 /// What to tell of.
@@ -167,7 +164,7 @@ pub struct Status {
     (status = 503, description = "Too many requests wait already", body = Problem, content_type = "application/problem+json"),
     Refused))]
 pub async fn get(
-    Reader(identity): Reader,
+    Reader(mut identity): Reader,
     State(api): State<Arc<Api>>,
     Asked(of): Asked<Of>,
     headers: HeaderMap,
@@ -182,7 +179,13 @@ pub async fn get(
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = told.closed() => return,
+            }
+            // Whose token was taken away is told nothing more.
+            let Some(role) = identity.role_now(&api) else { return };
+            identity.role = role;
             let text = serde_json::to_string(&look(&api, &identity, &of).await).unwrap_or_default();
             if told.send(Ok(Event::default().event("status").data(text))).await.is_err() {
                 return;
@@ -335,18 +338,13 @@ impl Crowd {
 }
 
 async fn count_clients(hub: &Hub, database: Option<&str>) -> Crowd {
+    let database: Option<Arc<str>> = database.map(Into::into);
+    let parts = hub.look_at_clients(move |clients| {
+        let mut crowd = Crowd::default();
+        clients.filter(|client| client.database.is_some()).for_each(|one| crowd.see(&one, database.as_deref()));
+        crowd
+    });
     let mut all = Crowd::default();
-    for (core, ids) in hub.on_every_core(|core| core.client_ids()).await.into_iter().enumerate() {
-        for part in ids.chunks(AT_ONCE) {
-            let (part, database) = (part.to_vec(), database.map(str::to_owned));
-            let look = move |core: &Rc<Core>| {
-                let mut crowd = Crowd::default();
-                let clients = part.iter().filter_map(|id| core.client(*id));
-                clients.filter(|client| client.database.is_some()).for_each(|one| crowd.see(&one, database.as_deref()));
-                crowd
-            };
-            hub.on_core(core, look).await.into_iter().for_each(|crowd| all.add(crowd));
-        }
-    }
+    parts.await.into_iter().for_each(|crowd| all.add(crowd));
     all
 }

@@ -14,6 +14,7 @@ use crate::topology::Cluster;
 struct Answer {
     asked: Instant,
     lsn: Lsn,
+    on_disk: Lsn,
     writers: Vec<(String, ForeignWriter)>,
 }
 
@@ -45,6 +46,7 @@ impl Desks {
                 ask(login, &ours.await).await?
             }
         };
+        cluster.note_on_disk(answer.on_disk);
         let writers = answer.writers.iter().filter(|(of, _)| *of == dbname);
         let settled = Settled {
             lsn: answer.lsn,
@@ -63,18 +65,18 @@ async fn ask(login: &Login, ours: &[u32]) -> Result<Answer, String> {
     let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
     let rows = tokio::time::timeout(login.timeout, fresh.rows(&sql)).await;
     let rows = rows.map_err(|_| "the primary does not answer".to_owned())?.map_err(|error| error.to_string())?;
-    let mut lsn = None;
+    let (mut lsn, mut on_disk) = (None, Lsn(0));
     let mut writers = Vec::new();
     for row in rows {
         let mut fields = row.into_iter().map(Option::unwrap_or_default);
         let mut field = || fields.next().unwrap_or_default();
         let (kind, dbname, description) = (field(), field(), field());
-        if kind == "lsn" {
-            lsn = description.parse::<Lsn>().ok();
-        } else {
-            writers.push((dbname, ForeignWriter { kind, description }));
+        match kind.as_str() {
+            "lsn" => lsn = description.parse::<Lsn>().ok(),
+            "on disk" => on_disk = description.parse().unwrap_or(Lsn(0)),
+            _ => writers.push((dbname, ForeignWriter { kind, description })),
         }
     }
     let lsn = lsn.map(Lsn::reachable).ok_or("the primary tells no position")?;
-    Ok(Answer { asked, lsn, writers })
+    Ok(Answer { asked, lsn, on_disk, writers })
 }

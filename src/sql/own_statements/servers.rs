@@ -2,10 +2,10 @@
 
 use crate::sql::lex::quote::literal;
 
-/// One row about a server: in recovery, position, seconds behind, version, own read-only default, insert position, timeline.
+/// One row about a server: in recovery, position (replayed, or on disk), seconds behind, version, own read-only default, insert position, timeline.
 pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
-    ELSE pg_catalog.pg_current_wal_lsn() END, \
+    ELSE pg_catalog.pg_current_wal_flush_lsn() END, \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() \
     OPERATOR(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) ELSE 0 END, \
     pg_catalog.current_setting('server_version_num'), \
@@ -15,10 +15,12 @@ pub const LOOK: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
     THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END";
 
-/// The same as far as it is asked in between: in recovery, and the replay position of a replica or the insert position of a primary.
+/// The same as far as it is asked in between: in recovery, the replay position of a replica or the insert position of a primary, and
+/// what the latter has on disk.
 pub const POSITION: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
-    ELSE pg_catalog.pg_current_wal_insert_lsn() END";
+    ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_flush_lsn() END";
 
 /// What a server says of itself beside that, one row for each: `room`, further ordinary connections; `follows`, the timeline that is
 /// received; `server` and `setting`, where default_transaction_read_only comes from: database, role, whether it is on.
@@ -54,12 +56,13 @@ pub fn in_system_path(sql: &str) -> String {
     format!("SET search_path TO pg_catalog, pg_temp; {sql}")
 }
 
-/// The primary's position and who else writes to which database: backends with a transaction id, prepared transactions, logical
+/// The primary's position, how much of that is on disk, and who else writes to which database: backends with a transaction id, prepared transactions, logical
 /// replication. Back ends in `ours` are not reported.
 pub fn writers(ours: &[u32]) -> String {
     let ours = ours.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     format!(
         "SELECT 'lsn', NULL, pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text \
+         UNION ALL SELECT 'on disk', NULL, pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text \
          UNION ALL SELECT 'backend', datname::pg_catalog.text, pg_catalog.concat(pid, ' of user ', coalesce(usename, '?'), \
          ', application ', application_name) \
          FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL \

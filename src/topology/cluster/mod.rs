@@ -68,6 +68,8 @@ pub struct Cluster {
     pub(super) last_writes: Mutex<HashMap<String, Arc<LastWrite>>>,
     /// The furthest position of a replica that may have served reads while the primary is lost.
     pub(super) served: AtomicU64,
+    /// The furthest position that a primary was seen to have on disk.
+    on_disk: AtomicU64,
     /// Since when there is no primary.
     absence: Mutex<Option<Absence>>,
     /// Which of several claims a person has found to be right.
@@ -124,6 +126,7 @@ impl Cluster {
             sought: AtomicBool::new(false),
             last_writes: Mutex::default(),
             served: AtomicU64::new(0),
+            on_disk: AtomicU64::new(0),
             absence: Mutex::new(Some(Absence::begin(false))),
             decided: Mutex::default(),
             handover: Mutex::default(),
@@ -331,6 +334,9 @@ impl Cluster {
                 self.replicas_but(at).for_each(Upstream::await_look);
             }
             if look.role == Role::Primary {
+                if self.primary() == Some(at) {
+                    self.note_on_disk(look.lsn);
+                }
                 self.sampled(at, look.number, look.inserted);
                 self.floor_looked(at, look.number, look.inserted);
             }

@@ -1,5 +1,7 @@
 //! Which replica serves a read: one that is not beyond `max_lag`, has replayed what the reader must see, and has little to do.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use super::Cluster;
 use crate::gate::Lsn;
 use crate::topology::server::{Role, Upstream};
@@ -46,8 +48,21 @@ impl Cluster {
 
     /// What a replica must have replayed for reads of a maintenance that is quiesced at that position: what operators have committed
     /// since, too. None while that is asked.
+    ///
+    /// What lies behind the last commit is written to disk some seconds later, and goes to replicas only then. A primary that
+    /// dies before has taken it along: no replica will ever have that.
     pub fn read_floor(&self, quiesced: Lsn) -> Option<Lsn> {
-        Some(quiesced.max(self.floor.get()?))
+        let floor = quiesced.max(self.floor.get()?);
+        match Lsn(self.on_disk.load(SeqCst)) {
+            Lsn(0) => Some(floor),
+            _ if self.primary().is_some() => Some(floor),
+            on_disk => Some(floor.min(on_disk)),
+        }
+    }
+
+    /// The primary has that much on disk: all that was committed before it was asked.
+    pub fn note_on_disk(&self, lsn: Lsn) {
+        self.on_disk.fetch_max(lsn.0, SeqCst);
     }
 
     /// The same with nothing but that position to be replayed. Of replicas that are about equally loaded each has its `turn`.

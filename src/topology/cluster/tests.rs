@@ -49,6 +49,17 @@ fn a_replica_is_fit_by_lag_and_by_position() {
 }
 
 #[test]
+fn what_a_dead_primary_had_not_on_disk_is_not_asked_of_replicas() {
+    let cluster = cluster(&[(Role::Primary, 90), (Role::Replica, 100)]);
+    assert_eq!(cluster.read_floor(Lsn(120)), Some(Lsn(120)), "nothing was seen of a disk");
+    cluster.seen(0, &Look { inserted: Lsn(120), ..look(Role::Primary, 100) });
+    assert_eq!(cluster.read_floor(Lsn(120)), Some(Lsn(120)), "the primary will write it");
+    cluster.lost(0, "gone", Silence::Gone);
+    assert_eq!(cluster.read_floor(Lsn(120)), Some(Lsn(100)));
+    assert_eq!(cluster.read_floor(Lsn(95)), Some(Lsn(95)));
+}
+
+#[test]
 fn what_an_old_primary_commits_does_not_count_once_another_was_promoted() {
     let addresses = [1, 2].map(|port| Address::Tcp { host: "h".into(), port }).to_vec();
     let cluster = Cluster::new("c".into(), addresses, 0, Duration::ZERO, None);
