@@ -77,7 +77,8 @@ impl Cluster {
     pub(super) fn without_its_predecessor(&self, mut claims: Vec<Claim>) -> Vec<Claim> {
         let handover = *self.handover.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((from, to)) = handover
-            && claims.iter().any(|claim| claim.at == to && claim.doubt == Doubt::None)
+            // It may have been away and have come back meanwhile: it is the one that was to be promoted all the same.
+            && claims.iter().any(|claim| claim.at == to && claim.doubt != Doubt::Superseded)
         {
             let old = claims.iter_mut().filter(|claim| claim.at == from);
             old.for_each(|claim| claim.doubt = Doubt::Superseded);
@@ -123,6 +124,16 @@ mod tests {
         cluster.seen(0, &promoted(3));
         cluster.end_handover(Some(2));
         assert_eq!((cluster.primary(), cluster.is_contested()), (Some(0), false));
+    }
+
+    #[test]
+    fn a_successor_that_was_away_while_it_was_promoted_is_not_contested() {
+        let cluster = cluster(&[(Role::Primary, 100), (Role::Replica, 100)]);
+        cluster.seen(0, &promoted(1));
+        cluster.begin_handover(0, 1);
+        cluster.lost(1, "gone", Silence::Gone);
+        cluster.seen(1, &promoted(2));
+        assert_eq!((cluster.primary(), cluster.is_contested()), (Some(1), false));
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn maintenance_off_calls_it_off_and_other_commands_find_it_in_their_way() {
     let answer = switch.join().unwrap();
     assert_eq!(answer.sqlstate, "57014", "{}", answer.message);
     ask(&mut slow, "COMMIT").fine();
-    assert_eq!(stand.modes(), ["read_write", "read_write"]);
+    stand.wait_until_open();
     assert!(stand.is_writable(0) && stand.ids(0) == [-1]);
 }
 
