@@ -5,7 +5,7 @@ CARGO ?= cargo
 target = $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help ci demo demo-fleet demo-upgrade conformance-migrate test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-replicas conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt conformance-switchover conformance-upgrade
+.PHONY: help ci features test-features demo demo-fleet demo-upgrade conformance-migrate test deny doc msrv fuzz-smoke conformance conformance-release conformance-flips conformance-corpus conformance-referee conformance-fuzz conformance-regress conformance-isolation conformance-pipeline conformance-twins conformance-ownership conformance-limits conformance-soak conformance-faults conformance-replicas conformance-drivers conformance-versions conformance-pgbouncer packages package-test bench build release postgres browser prometheus etcd conformance-fleet conformance-simulation conformance-api lint fmt conformance-switchover conformance-upgrade
 
 help:
 	@echo 'make demo-upgrade  15 to 18 and back under load, and the pause that it took'
@@ -34,7 +34,7 @@ help:
 	@echo '  make conformance-versions the suites that depend on the server, against PostgreSQL 14, 16, 17 and 18'
 	@echo '  make conformance-upgrade  20 upgrades under 2,000 clients, and 100 kills of either process, by the release binary'
 	@echo '  make conformance-pgbouncer PGBOUNCER=path  PgBouncer'"'"'s own test suite, from a checkout of its repository'
-	@echo 'make packages  .deb and .rpm of the release binary, in target/packages'
+	@echo 'make packages  .deb (debug symbols in another) and .rpm of what `make release` builds, in target/packages'
 	@echo 'make package-test  installs the .deb in a fresh chroot and runs a maintenance there (as root, with debootstrap)'
 	@echo 'make bench  pgsluice, PgBouncer, haproxy, Pgpool-II and a direct connection side by side, in a quarter of an hour;'
 	@echo '            flags in BENCH: make bench BENCH=--quick takes two minutes, BENCH=--help says more'
@@ -42,6 +42,7 @@ help:
 	@echo 'make build  the release binary, target/release/pgsluice'
 	@echo 'make release  the same for users, told by a benchmark what runs under load: ten minutes, a twentieth less processor time'
 	@echo 'make lint   formatting and clippy, as .ci/run checks them'
+	@echo 'make features  the same of ldap and pam; make test-features runs their tests, against slapd and PAM'
 	@echo 'make doc    the documentation of the code, without a warning'
 	@echo 'make deny   licences, sources and bans of what is built in (cargo-deny, installed if it is not there)'
 	@echo 'make msrv   whether the oldest Rust that Cargo.toml names will do'
@@ -204,11 +205,11 @@ conformance-pgbouncer: postgres build
 
 # Figures go to docs/CONFORMANCE.md.
 conformance-upgrade: postgres build
-	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_UPGRADE_CLIENTS=2000 PGSLUICE_UPGRADES=20 PGSLUICE_UPGRADE_KILLS=100 \
+	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_UPGRADE_CLIENTS=2000 PGSLUICE_UPGRADES=20 PGSLUICE_UPGRADE_KILLS=100 PGSLUICE_UPGRADE_STALL_MS=100 \
 		$(CARGO) test --locked --test upgrade -- --nocapture --test-threads=1
 
-# With dpkg-deb, and cargo-generate-rpm where it is installed.
-packages: build
+# With dpkg-deb, and cargo-generate-rpm where it is installed; the program is that of `make release`, or PGSLUICE_BINARY.
+packages: postgres
 	@contrib/packages
 
 package-test:
@@ -222,12 +223,20 @@ conformance-versions: postgres
 bench: postgres
 	benches/run $(BENCH)
 
+# What is built only where it is asked for, and its tests: no program is linked, so that libpam need not be here.
+features:
+	$(CARGO) clippy --locked --features ldap,pam --lib --test login -- -D warnings
+
+# The same, run: beside PostgreSQL with Debian's slapd, and PAM's pam_permit and pam_deny (as root).
+test-features: postgres
+	$(CARGO) test --locked --features ldap,pam --test login outside -- --nocapture
+
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 # Everything that .ci/run asks for.
-ci: lint doc deny msrv fuzz-smoke test
+ci: lint features doc deny msrv fuzz-smoke test
 
 # What is private is documented too, and may be linked to.
 doc:

@@ -301,13 +301,15 @@ impl Io {
 
     /// Whether nothing is on its way but what the client has sent and nobody has looked at.
     pub(in crate::client) fn is_at_rest(&self) -> bool {
-        let (requests, replies) = (&self.requests, &self.replies);
-        let whole = !requests.is_within_message() && !replies.is_within_message() && !self.half_closed;
+        // What was read ahead for another server, and times, belong to what is under way.
+        let Self { stream: _, half_closed, requests, drops_rest: _, replies, replay: _, now: _, asked_at: _ } = self;
+        let whole = !requests.is_within_message() && !replies.is_within_message() && !half_closed;
         whole && !requests.has_unsent() && replies.is_empty()
     }
 
     /// What the client has sent to the process before this one, and nobody has looked at.
-    pub(in crate::client) fn put_unread(&mut self, bytes: &[u8], buffers: &BufferPool) {
+    pub(in crate::client) fn put_unread(&mut self, bytes: &[u8], came: Instant, buffers: &BufferPool) {
+        self.now = came;
         buffers.lend(&mut self.requests.read);
         self.requests.read.put_back(bytes);
     }

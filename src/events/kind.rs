@@ -147,6 +147,8 @@ kinds! {
     UpgradeBegun "upgrade_begun";
     /// Another process has taken over; `left` clients could not go, and are disconnected.
     Upgraded "upgraded";
+    /// This process has taken over from another one, which serves nobody any more.
+    TookOver "took_over";
     /// No other process has taken over, and this one goes on; `error` says why.
     UpgradeFailed "upgrade_failed";
     /// pgsluice shuts down.

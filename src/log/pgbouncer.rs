@@ -123,6 +123,8 @@ impl Said {
                 one("LOG", format!("{}closing because: {why} {age} {detail}", self.server()))
             }
             "not_reloaded" if why.contains("_tls_") => {
+                // What the system says, as it spells it.
+                let why = why.replace("no such file or", "No such file or").replace("permission den", "Permission den");
                 Some(vec![("ERROR", format!("TLS setup failed: {why}")), ("ERROR", format!("{}: {why}", self.message))])
             }
             "console_command" => {

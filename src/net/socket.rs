@@ -96,6 +96,22 @@ impl Socket {
         }
     }
 
+    /// Whether the peer has gone, whatever it has said before and nobody has read.
+    pub fn is_hung_up(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let look = |socket: BorrowedFd<'_>| {
+            let mut seen = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+            let looked = poll(&mut seen, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+            looked.is_ok() && seen.iter().any(|one| one.revents().intersects(gone))
+        };
+        match &self.kind {
+            Kind::Tcp(socket) => look(socket.as_fd()),
+            Kind::Unix(socket) => look(socket.as_fd()),
+            Kind::Lost => true,
+        }
+    }
+
     /// How many bytes could be read now, at most one, without taking them. None: the socket is lost.
     fn look(&self) -> Option<rustix::io::Result<usize>> {
         let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;

@@ -15,6 +15,8 @@ use crate::protocol::Report;
 use crate::shared::client::Ask;
 use crate::shared::{Core, Hub, Phase, Stop};
 
+/// How long clients that are sent away may take to read why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How often it is looked who is left.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -71,13 +73,24 @@ pub(super) async fn drain(hub: &Arc<Hub>, stop: Stop) {
         core.clients().iter().for_each(|client| client.ask(Ask::End { report: report(), now }));
     })
     .await;
-    let until = Instant::now() + patience.max(Duration::from_secs(2));
-    while hub.clients.load(SeqCst) > 0 && Instant::now() < until {
-        tokio::time::sleep(LOOK).await;
-    }
+    await_nobody(hub, patience.max(LAST_WORDS)).await;
     let left = hub.clients.load(SeqCst);
     if left > 0 {
         tracing::warn!(event = "clients_left", clients = left, "clients are still here: they are disconnected");
+        // Whoever can still be told is told why.
+        hub.on_every_core(|core| {
+            core.clients().iter().for_each(|client| client.ask(Ask::End { report: report(), now: true }));
+        })
+        .await;
+        await_nobody(hub, LAST_WORDS).await;
+    }
+}
+
+/// Waits until nobody is connected, but not for longer.
+async fn await_nobody(hub: &Hub, patience: Duration) {
+    let until = Instant::now() + patience;
+    while hub.clients.load(SeqCst) > 0 && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

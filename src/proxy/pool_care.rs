@@ -1,5 +1,5 @@
-//! What is done for pools once a second: server connections that are too old or idle for too long are closed, `min_pool_size` of them
-//! are kept warm, and a pool that nobody uses is forgotten.
+//! What is done for pools once a second: server connections that are too old, idle for too long or dead are closed, `min_pool_size`
+//! of them are kept warm, and a pool that nobody uses is forgotten.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +38,7 @@ pub async fn watch_pools(hub: Arc<Hub>) {
                 let _ = database.pool(&user, at, &Credential::None);
             }
             for pool in database.pools() {
+                pool.close_dead();
                 note_use(&pool, used.get(&key(&pool)).copied(), now, &mut next);
                 if pool.is_barred() {
                     continue;

@@ -234,11 +234,11 @@ pub struct Server {
     /// What tables show of it.
     pub facts: Arc<Facts>,
     /// Where cancel requests go, while nobody has it that may be asked to give up.
-    target: Option<Arc<CancelTarget>>,
+    pub(super) target: Option<Arc<CancelTarget>>,
     /// Its place within the limits.
     pub permit: Permit,
     pub(super) seed: Arc<Seed>,
-    _presence: Presence,
+    pub(super) _presence: Presence,
 }
 
 impl Server {

@@ -1,8 +1,11 @@
 //! Counters for SHOW STATS, kept by each core on lines of its own.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 /// Counters of one database, PgBouncer's names; times in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +61,18 @@ macro_rules! counters {
             /// The numbers now.
             pub fn totals(&self) -> Totals {
                 Totals { $($name: self.$name.get(),)* }
+            }
+        }
+
+        impl Totals {
+            /// By name, for the process that takes over.
+            fn by_name(&self) -> BTreeMap<String, u64> {
+                BTreeMap::from([$((stringify!($name).to_owned(), self.$name),)*])
+            }
+
+            /// As another process has named them.
+            fn named(names: &BTreeMap<String, u64>) -> Self {
+                Self { $($name: names.get(stringify!($name)).copied().unwrap_or(0),)* }
             }
         }
 
@@ -146,6 +161,25 @@ impl Times {
 pub struct DatabaseStats {
     cores: Box<[Counters]>,
     period: Mutex<Period>,
+    /// What processes before this one have counted.
+    before: Mutex<Counted>,
+}
+
+/// What a process has counted of one database, for the one that takes over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counted {
+    /// See [`Totals`].
+    totals: BTreeMap<String, u64>,
+    /// Durations of queries, transactions and waits by size.
+    times: [Vec<u64>; 3],
+}
+
+impl Counters {
+    /// In the order of [`Counted`].
+    fn all_times(&self) -> [&Times; 3] {
+        [&self.query_times, &self.xact_times, &self.wait_times]
+    }
 }
 
 /// The counters at the bounds of the last whole period.
@@ -162,6 +196,7 @@ impl DatabaseStats {
         Arc::new(Self {
             cores: (0..cores.max(1)).map(|_| Counters::default()).collect(),
             period: Mutex::new(Period { began: (Instant::now(), Totals::default()), ended: None }),
+            before: Mutex::default(),
         })
     }
 
@@ -180,16 +215,55 @@ impl DatabaseStats {
 
     /// The sum over all cores.
     pub fn totals(&self) -> Totals {
-        self.cores.iter().fold(Totals::default(), |mut sum, counters| {
+        self.cores.iter().fold(Totals::named(&self.before().totals), |mut sum, counters| {
             sum += counters.totals();
             sum
         })
+    }
+
+    fn before(&self) -> MutexGuard<'_, Counted> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was counted, for the process that takes over.
+    pub fn counted(&self) -> Counted {
+        let times = [0, 1, 2].map(|which| {
+            self.times(move |counters: &Counters| {
+                counters.all_times().get(which).copied().unwrap_or(&counters.wait_times)
+            })
+        });
+        Counted { totals: self.totals().by_name(), times: times.map(|counts| counts.to_vec()) }
+    }
+
+    /// What another process has counted before this one. It does not count as what happened in this period.
+    pub fn take_counted(&self, counted: &Counted) {
+        let mut before = self.before();
+        for (name, count) in &counted.totals {
+            *before.totals.entry(name.clone()).or_default() += count;
+        }
+        for (known, more) in before.times.iter_mut().zip(&counted.times) {
+            known.resize(BUCKETS, 0);
+            known.iter_mut().zip(more).for_each(|(known, more)| *known += more);
+        }
+        drop(before);
+        let more = Totals::named(&counted.totals);
+        let mut period = self.period.lock().unwrap_or_else(PoisonError::into_inner);
+        period.began.1 += more;
+        if let Some(ended) = &mut period.ended {
+            ended.1 += more;
+        }
     }
 
     /// How long things took, over all cores.
     pub fn times(&self, of: impl Fn(&Counters) -> &Times) -> TimeCounts {
         let mut counts = TimeCounts::default();
         self.cores.iter().for_each(|counters| of(counters).add_to(&mut counts));
+        let which = self
+            .cores
+            .first()
+            .and_then(|first| first.all_times().into_iter().position(|times| std::ptr::eq(times, of(first))));
+        let before = which.and_then(|which| self.before().times.get(which).cloned()).unwrap_or_default();
+        counts.iter_mut().zip(before).for_each(|(count, before)| *count += before);
         counts
     }
 
@@ -246,6 +320,25 @@ mod tests {
         };
         assert_eq!([0.000_064, 0.000_128, 0.001_024, 67.2].map(below), [2, 3, 4, 5]);
         assert_eq!(below(f64::INFINITY), 6);
+    }
+
+    #[test]
+    fn what_an_earlier_process_has_counted_goes_on_and_is_nothing_that_happens_now() {
+        let (former, next) = (DatabaseStats::new(2), DatabaseStats::new(1));
+        for (core, stats) in [(0, &former), (1, &former), (0, &next)] {
+            let counters = stats.of(core).unwrap();
+            counters.queries.add(3);
+            counters.xact_times.add(100);
+        }
+        next.take_counted(&former.counted());
+        assert_eq!((next.totals().queries, next.last_period().0.queries), (9, 3));
+        let count = |times: TimeCounts| times.iter().sum::<u64>();
+        assert_eq!(count(next.times(|counters| &counters.xact_times)), 3);
+        assert_eq!(count(next.times(|counters| &counters.query_times)), 0);
+        // And from there to the next one.
+        let third = DatabaseStats::new(1);
+        third.take_counted(&next.counted());
+        assert_eq!((third.totals(), third.last_period().0), (next.totals(), Totals::default()));
     }
 
     #[test]

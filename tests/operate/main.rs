@@ -7,3 +7,4 @@ mod service_manager;
 mod signals;
 mod stand;
 mod starting;
+mod units;

@@ -52,6 +52,32 @@ fn sigint_and_sigquit_wait_for_nobody() {
     }
 }
 
+#[test]
+fn sigterm_waits_for_transactions_and_for_none_longer_than_shutdown_timeout() {
+    let (short, long) = (Duration::from_secs(2), Duration::from_secs(3600));
+    for (timeout, ends) in [(short, true), (long, false)] {
+        let mut proxy = proxy_with(&config(&format!("shutdown_timeout = '{}s'", timeout.as_secs()), ""));
+        let (mut block, mut running) = (raw(&proxy, "app", "app"), raw(&proxy, "app", "app"));
+        rows(&mut block, "begin; insert into t values (1)");
+        running.send(&message::query("select pg_sleep(600)")).unwrap();
+        let began = Instant::now();
+        proxy.signal(Signal::SIGTERM).unwrap();
+        if ends {
+            assert_eq!(last_words(&mut block), "57P01");
+            assert!(began.elapsed() >= timeout, "{:?}", began.elapsed());
+            assert_eq!(last_words(&mut running), "57P01");
+            assert!(proxy.wait_for_exit(Duration::from_secs(20)).unwrap().success(), "{}", proxy.log());
+        } else {
+            // Longer than the other one had.
+            thread::sleep(short + Duration::from_secs(2));
+            rows(&mut block, "insert into t values (2)");
+            // Whoever finds that too long says it again.
+            proxy.signal(Signal::SIGTERM).unwrap();
+            assert!(proxy.wait_for_exit(Duration::from_secs(20)).unwrap().success(), "{}", proxy.log());
+        }
+    }
+}
+
 /// The SQLSTATE with which a connection ends.
 fn last_words(raw: &mut Raw) -> String {
     let frames = raw.frames_until_closed(SOON).unwrap();

@@ -99,7 +99,35 @@ fn a_tenants_minimum_is_guaranteed_and_its_maximum_kept_under_a_shared_limit() {
             wait::until(LONG, "an answer", || stand.client(1, 1).query("select 1", LONG).ok());
             assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
         }
+        wait::until(LONG, "its minimum again", || (connections(&mut direct, "d1") == 2).then_some(()));
     });
+}
+
+#[test]
+fn a_minimum_that_the_server_has_ended_comes_back_though_nobody_asks_for_it() {
+    let mut stand = stand("");
+    stand.extend(TENANT);
+    stand.client(1, 1).query("select 1", LONG).expect("a turn");
+    let mut direct =
+        Raw::connect(&Address::local(stand.server_port()), &Login::new("dba", "postgres")).expect("the server");
+    let processes = |direct: &mut Raw| {
+        let sql = "select pid from pg_stat_activity where datname = 'd1' and usename like 'u%' order by 1";
+        direct.query(sql, LONG).expect("an answer").remove(0).rows
+    };
+    wait::until(LONG, "its minimum", || (processes(&mut direct).len() == 2).then_some(()));
+    for which in ["min(pid)", "max(pid)"] {
+        let before = processes(&mut direct);
+        let kill = format!(
+            "select pg_terminate_backend((select {which} from pg_stat_activity where datname = 'd1' and usename like 'u%'))"
+        );
+        direct.query(&kill, LONG).expect("an answer");
+        wait::until(LONG, "its minimum again", || {
+            let now = processes(&mut direct);
+            (now.len() == 2 && now != before).then_some(())
+        });
+        // The proxy knows of those two and of no other.
+        stand.wait_to_see("SHOW POOLS", &["database=d1", "sv_idle=2"]);
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn killed(victim: Victim, after: Duration) -> (usize, usize) {
     for (nth, client) in clients.iter_mut().enumerate() {
         rows(client, &format!("set application_name = 'k{nth}'; create temp table own as select {nth} as n"));
     }
+    rows(&mut stand.raw("admin", "pgsluice"), "maintenance on shut with (writes reject)");
     let former = stand.pid();
     let asks = std::thread::scope(|scope| {
         let ask = scope.spawn(|| stand.try_upgrade(&[]));
@@ -73,6 +74,11 @@ fn killed(victim: Victim, after: Duration) -> (usize, usize) {
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(lives == 1 || served == 0);
+    if lives == 1 {
+        // A closed gate stays closed, whichever process it is.
+        let error = stand.raw("app", "shut").query("insert into w values (-1)", SOON).unwrap_err();
+        assert_eq!(error.sqlstate(), Some("25006"), "{victim:?} after {after:?}: {error}");
+    }
     for pid in [former, new].into_iter().filter(|pid| stand.runs(*pid)) {
         kill(pid);
         stand.await_end_of(pid);

@@ -153,6 +153,25 @@ fn a_message_that_waits_for_a_server_connection_or_in_a_pause_is_answered_by_the
 }
 
 #[test]
+fn whoever_waits_for_a_server_connection_waits_no_longer_for_the_upgrades() {
+    let stand = Stand::new(&config("query_wait_timeout = '8s'", ""));
+    let (mut admin, mut waiting) = (stand.raw("admin", "pgsluice"), stand.raw("app", "app"));
+    rows(&mut waiting, "select 1");
+    admin.query("pause app", SOON).unwrap();
+    let began = std::time::Instant::now();
+    waiting.send(&message::query("select 1")).unwrap();
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_secs(2));
+        stand.upgrade();
+    }
+    let frames = waiting.frames_until_closed(SOON).unwrap();
+    let error = frames.iter().find_map(|frame| frame.error()).unwrap();
+    assert!(error.to_string().contains("query_wait_timeout"), "{error}");
+    // With two waits of its own for each process it would be 12 seconds and more.
+    assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
+}
+
+#[test]
 fn the_console_shows_clients_as_they_were() {
     let stand = Stand::new(&config("", ""));
     let mut client = stand.raw("app", "app");

@@ -23,15 +23,19 @@ pub fn pgsluice() -> PathBuf {
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        Cluster::builder()
+        let cluster = Cluster::builder()
             .roles([Role::new("app").password("app"), Role::new("op").password("op").superuser()])
-            .databases(["app"])
+            .databases(["app", "shut"])
+            .setting("max_connections", "400")
             .init_sql(
                 "create table w (writer text, n int, primary key (writer, n)); grant all on w to app; \
                  create schema other authorization app",
             )
             .start()
-            .unwrap()
+            .unwrap();
+        let shut = "create table w (n int primary key); grant all on w to app";
+        cluster.primary().psql_in("shut", shut).unwrap();
+        cluster
     })
 }
 
@@ -60,6 +64,7 @@ monitor_interval = "100ms"
 [databases.session]
 dbname = "app"
 pool_mode = "session"
+[databases.shut]
 {end}
 "#
     )

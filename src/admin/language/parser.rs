@@ -9,7 +9,7 @@ use crate::admin::reroute::RerouteCommand;
 use crate::admin::settings;
 use crate::admin::settings::Scalar;
 use crate::admin::show::sockets;
-use crate::config::{parse_duration, show_duration};
+use crate::config::{Config, parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
 use crate::proxy::moving::{activate, switchover};
@@ -429,6 +429,10 @@ impl Parser<'_> {
                 return Err(self.unexpected());
             }
             return Ok(Command::Control(Control::Set(name, self.value()?)));
+        }
+        if let Some(near) = Config::near_key(&name) {
+            let report = Report::error("42704", format!("unrecognized configuration parameter \"{name}\""));
+            return Err(report.with_hint(Some(format!("Did you mean \"{near}\"?"))));
         }
         self.rest();
         Ok(Command::Polite(Polite::Other("SET")))

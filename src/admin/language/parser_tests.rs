@@ -72,6 +72,7 @@ fn mistakes_say_where_and_where_to_look() {
         ("FOO", "42601", "invalid command \"FOO\""),
         ("SHOW", "42601", "end of input"),
         ("SHOW FOO", "42601", "near \"FOO\""),
+        ("SET max_cliet_conn = 50", "42704", "unrecognized configuration parameter \"max_cliet_conn\""),
         ("SHOW STATS please", "42601", "near \"please\""),
         ("SHOW 'stats'", "42601", "near \"'stats'\""),
         ("MAINTENANCE", "42601", "end of input"),

@@ -87,10 +87,12 @@ impl Identity {
 
     /// For the process that takes over.
     pub(in crate::client) fn hand_over(&self) -> HandedBackend {
+        // What comes next is not known at rest, and who has waited in vain may wait once more.
+        let Self { told, home, interest, next: _, tired: _ } = self;
         // It may have gone there ahead of its client.
-        let home = self.home.as_ref().map(Home::id);
-        let (asks, knows) = (self.interest != Interest::None, self.interest == Interest::Own);
-        HandedBackend { told: self.told, home, asks, knows, sequences_on: None }
+        let home = home.as_ref().map(Home::id);
+        let (asks, knows) = (*interest != Interest::None, *interest == Interest::Own);
+        HandedBackend { told: *told, home, asks, knows, sequences_on: None }
     }
 
     /// The number of its home, if the session has asked for its process.

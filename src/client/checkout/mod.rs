@@ -45,7 +45,9 @@ impl Checkout {
 
     /// Which server process the client was told of, for the process that takes over.
     pub(in crate::client) fn hand_over(&self) -> HandedBackend {
-        self.identity.hand_over()
+        // The gate's door, pools and servers that have failed are found anew; writes are asked for by themselves.
+        let Self { lane: _, pools: _, avoid: _, identity, own_writes: _, ending: _ } = self;
+        identity.hand_over()
     }
 
     /// The number of the server connection with that process, if the session has asked for it.

@@ -12,6 +12,7 @@ use crate::config::{Causal, Reads};
 use crate::gate::NewTransaction;
 use crate::routing::Nature;
 use crate::shared::database::DatabaseSetup;
+use crate::shared::handover::client::HandedWrites;
 use crate::topology::{Cluster, ReadFloor, WriteEnd};
 
 /// What a session has whose writes are followed: its reads, or those of others, may be on replicas.
@@ -85,8 +86,35 @@ impl Session {
         if setup.settings.causal == Causal::Off {
             return ReadFloor::None;
         }
+        if setup.settings.causal == Causal::Database && !self.core.hub.is_alone() {
+            // The other process has not told what its clients write.
+            return ReadFloor::Awaited;
+        }
         let own = self.checkout.own_writes.as_ref().map_or(ReadFloor::None, |own| self.own_floor(own, &setup.cluster));
         own.max(setup.cluster.floor_behind(&setup.last_write))
+    }
+
+    /// For the process that takes over.
+    pub(in crate::client) fn hand_over_writes(&self) -> HandedWrites {
+        let setup = self.db.peek_setup();
+        match self.checkout.own_writes.as_ref().map(|own| self.own_floor(own, &setup.cluster)) {
+            None | Some(ReadFloor::None) => HandedWrites::None,
+            Some(ReadFloor::At(lsn)) => HandedWrites::Before(lsn.0),
+            Some(ReadFloor::Awaited) => HandedWrites::Awaited,
+        }
+    }
+
+    /// As another process has handed it over. What that does not know is found out by the next look at the primary.
+    pub(in crate::client) fn take_over_writes(&mut self, handed: Option<HandedWrites>) {
+        let last = match handed {
+            Some(HandedWrites::None) => return,
+            None if self.checkout.own_writes.is_none() => return,
+            Some(HandedWrites::Before(lsn)) => LastOne::Before(self.generation(), crate::gate::Lsn(lsn)),
+            None | Some(HandedWrites::Awaited) => {
+                LastOne::Ended(self.generation(), self.db.peek_setup().cluster.write_ends())
+            }
+        };
+        self.checkout.own_writes.get_or_insert_default().0.set(last);
     }
 
     fn own_floor(&self, own: &OwnWrites, cluster: &Cluster) -> ReadFloor {

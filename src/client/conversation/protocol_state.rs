@@ -104,9 +104,25 @@ impl Conversation {
 
     /// Whether nothing is owed, held back or open.
     pub(in crate::client) fn is_at_rest(&self) -> bool {
-        let answered = self.replies.is_empty() && self.replies.readies() == 0 && self.status == TxStatus::Idle;
-        let whole = self.message.split.is_empty() && self.message.withheld.is_empty() && !self.copy.is_open();
-        answered && whole && !self.batch.is_open() && !self.batch.skip
+        let Self {
+            replies,
+            batch,
+            message,
+            // Of a text or a transaction, or begun anew with the lease.
+            reading: _,
+            transaction: _,
+            names: _,
+            lease: _,
+            copy,
+            status,
+            // Of what is owed.
+            answered: _,
+            failed: _,
+            last_word: _,
+        } = self;
+        let is_answered = replies.is_empty() && replies.readies() == 0 && *status == TxStatus::Idle;
+        let whole = message.split.is_empty() && message.withheld.is_empty() && !copy.is_open();
+        is_answered && whole && !batch.is_open() && !batch.skip
     }
 
     /// The transaction, as the server last said.

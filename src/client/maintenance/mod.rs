@@ -47,8 +47,10 @@ impl Maintenance {
 
     /// Whether nothing of it is under way, but a message that is held.
     pub(in crate::client) fn is_at_rest(&self) -> bool {
-        let quiet = self.breaking == AbortProgress::No && self.asking == Asking::No && !self.holding.has_block();
-        quiet && self.notice.is_none() && !self.notify_pending
+        // What is known of the gate is handed over.
+        let Self { breaking, asking, holding, notice, notified_closed: _, notify_pending } = self;
+        let quiet = *breaking == AbortProgress::No && *asking == Asking::No && !holding.has_block();
+        quiet && notice.is_none() && !notify_pending
     }
 
     /// Whether the gate was closed when the client was last told of it.

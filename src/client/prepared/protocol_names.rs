@@ -273,17 +273,29 @@ impl Names {
     /// Every statement in the order in which the client has prepared, the unnamed one with an empty name, and whether it comes from
     /// SQL. None: something cannot be prepared anew.
     pub(in crate::client) fn to_hand_over(&self) -> Option<Vec<ToHandOver<'_>>> {
-        if self.lacks_sql() || self.portals.is_some() || self.moved().is_some() {
+        // The last two are said of all of them, and the counts follow.
+        let Self {
+            statements,
+            unnamed,
+            unnamed_portal: _,
+            sql,
+            portals,
+            own: _,
+            unnamed_described: _,
+            prepared: _,
+            bytes: _,
+        } = self;
+        if self.lacks_sql() || portals.is_some() || self.moved().is_some() {
             return None;
         }
         let mut all: Vec<(u32, ToHandOver<'_>)> = Vec::new();
-        let protocol = self.statements.iter().map(|(name, held)| (held.nth, (&**name, false, &held.statement)));
+        let protocol = statements.iter().map(|(name, held)| (held.nth, (&**name, false, &held.statement)));
         all.extend(protocol);
-        for (name, held) in self.sql.iter().flat_map(|sql| sql.named.iter()) {
+        for (name, held) in sql.iter().flat_map(|sql| sql.named.iter()) {
             all.push((held.nth, (name, true, held.statement.statement.as_ref()?)));
         }
         all.sort_unstable_by_key(|(nth, _)| *nth);
-        let unnamed = self.unnamed.iter().map(|statement| (&b""[..], false, statement));
+        let unnamed = unnamed.iter().map(|statement| (&b""[..], false, statement));
         Some(all.into_iter().map(|(_, one)| one).chain(unnamed).collect())
     }
 

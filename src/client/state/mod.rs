@@ -93,13 +93,27 @@ impl Settings {
 
     /// For the process that takes over.
     pub(in crate::client) fn hand_over(&self) -> HandedSettings {
+        let Self {
+            vars,
+            defaults,
+            // No transaction is open.
+            undo: _,
+            // Read anew.
+            reading: _,
+            last_read: _,
+            read_only_default,
+            read_only_set,
+            // See below.
+            reported_read_only: _,
+            session_role: _,
+        } = self;
         let mut settings = HandedSettings {
-            vars: hand_vars(&self.vars),
-            read_only: self.read_only_default,
-            read_only_set: self.read_only_set,
+            vars: hand_vars(vars),
+            read_only: *read_only_default,
+            read_only_set: *read_only_set,
             ..HandedSettings::default()
         };
-        self.defaults.hand_over(&mut settings);
+        defaults.hand_over(&mut settings);
         settings
     }
 
@@ -206,9 +220,10 @@ impl Bindings {
 
     /// For the process that takes over. False: the server has to be asked for something before that.
     pub(in crate::client) fn hand_over(&self, state: &mut HandedClient) -> bool {
-        (state.pins, state.doubted) = (self.pins.hand_over(), self.doubted.hand_over());
-        state.backend.sequences_on = self.sequences.hand_over();
-        self.unasked.is_none()
+        let Self { pins, doubted, unasked, sequences } = self;
+        (state.pins, state.doubted) = (pins.hand_over(), doubted.hand_over());
+        state.backend.sequences_on = sequences.hand_over();
+        unasked.is_none()
     }
 
     /// What binds it.

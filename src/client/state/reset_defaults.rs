@@ -48,9 +48,10 @@ impl Defaults {
     /// For the process that takes over.
     pub(in crate::client) fn hand_over(&self, handed: &mut HandedSettings) {
         let pair = |(name, value): &(Box<str>, Box<str>)| (name.to_string(), value.to_string());
-        handed.defaults = self.settings.as_ref().map(|settings| settings.iter().map(pair).collect());
-        handed.default_name = self.application_name.to_string();
-        handed.default_read_only = self.read_only;
+        let Self { settings, application_name, read_only } = self;
+        handed.defaults = settings.as_ref().map(|settings| settings.iter().map(pair).collect());
+        handed.default_name = application_name.to_string();
+        handed.default_read_only = *read_only;
     }
 
     /// As another process has handed them over.

@@ -35,7 +35,8 @@ impl Sequences {
 
     /// The number of that.
     pub(in crate::client) fn hand_over(&self) -> Option<u64> {
-        self.on
+        let Self { on, asks_next: _ } = self;
+        *on
     }
 
     /// The server connection that would have the answer.

@@ -21,8 +21,9 @@ impl Told {
 
     /// For the process that takes over.
     pub(in crate::client) fn hand_over(&self, told: &mut HandedTold) {
-        told.welcome = (&*self.welcome).into();
-        told.since = self.since.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let Self { welcome, since } = self;
+        told.welcome = (&**welcome).into();
+        told.since = since.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     }
 
     /// As another process has handed it over. `known`: what this one would tell, which mostly is the same.

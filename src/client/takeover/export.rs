@@ -7,7 +7,6 @@ use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::{End, Session};
 use crate::log::millis;
 use crate::protocol::Octets;
-use crate::server::backend_ledger::micros;
 use crate::server::state::handover::{HandedServer, hand_vars};
 use crate::server::{Conn, InPlace, Unguarded};
 use crate::shared::Phase;
@@ -88,41 +87,54 @@ impl Session {
         alone && self.io.is_at_rest() && self.maintenance.is_at_rest() && self.conversation.is_at_rest()
     }
 
+    /// Every part is named here, and in its own function every field of it: one that is added is a question to whoever adds it.
     fn hand_over(&mut self) -> Option<Handed> {
-        let mut sockets = vec![self.io.to_pass()?];
-        let names = self.hand_over_names()?;
-        let lease = self.hand_over_lease(&mut sockets)?;
-        let held = self.me.phase.get() == Phase::Held;
+        let lease = {
+            let mut sockets = vec![self.io.to_pass()?];
+            (self.hand_over_lease(&mut sockets)?, sockets)
+        };
+        let (names, own_writes) = (self.hand_over_names()?, self.hand_over_writes());
+        let identity = self.hand_over_identity();
+        // At rest a conversation has nothing; the database is found by its name, and the lease is in the state by now.
+        let Self {
+            core: _,
+            me,
+            db: _,
+            account: _,
+            io,
+            conversation: _,
+            lease: _,
+            checkout,
+            settings,
+            bindings,
+            names: _,
+            maintenance,
+        } = self;
+        let (lease, sockets) = lease;
+        let held = me.phase.get() == Phase::Held;
         let mut state = HandedClient {
-            identity: self.hand_over_identity(),
-            backend: self.checkout.hand_over(),
-            settings: self.settings.hand_over(),
-            told: self.settings.hand_over_told(self.maintenance.knows_closed()),
+            identity,
+            backend: checkout.hand_over(),
+            settings: settings.hand_over(),
+            told: settings.hand_over_told(maintenance.knows_closed()),
             names,
             lease,
-            unread: Octets(self.io.requests().unread().to_vec()),
-            held_ms: held.then(|| millis(self.me.phase_since.get().elapsed())),
-            ..HandedClient::default()
+            pins: Vec::new(),
+            doubted: Vec::new(),
+            unread: Octets(io.requests().unread().to_vec()),
+            unread_ms: (!io.requests().unread().is_empty()).then(|| millis(io.now().elapsed())),
+            held_ms: held.then(|| millis(me.phase_since.get().elapsed())),
+            own_writes: Some(own_writes),
         };
-        self.bindings.hand_over(&mut state).then_some((state, sockets))
+        bindings.hand_over(&mut state).then_some((state, sockets))
     }
 
     fn hand_over_identity(&self) -> HandedIdentity {
-        let me = &self.me;
-        HandedIdentity {
-            id: me.id,
-            secret: (&*me.secret).into(),
-            address: me.address,
-            local: me.local,
-            user: me.user.to_string(),
-            database: me.database_name.to_string(),
-            application_name: me.application_name.borrow().clone(),
+        self.me.hand_over(HandedIdentity {
             credential: self.account.credential().into(),
-            since: micros(me.since),
-            idle_ms: millis(me.phase_since.get().elapsed()),
-            requested_ms: millis(me.requested.get().elapsed()),
             startup: self.account.startup_parameters().to_vec(),
-        }
+            ..HandedIdentity::default()
+        })
     }
 
     fn hand_over_names(&self) -> Option<HandedNames> {

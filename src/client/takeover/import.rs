@@ -148,6 +148,7 @@ impl Session {
     /// What one that has just logged in has not.
     fn settle_in(&mut self, state: &HandedClient, lease: Lease, bindings: Bindings) -> Result<(), String> {
         (self.bindings, self.lease) = (bindings, lease);
+        self.take_over_writes(state.own_writes);
         self.me.pinned.set(self.bindings.pins().word());
         // A server connection that is kept has been used; nothing runs on it.
         self.conversation.lease_mut().note_begun(!self.lease.is_none());
@@ -164,7 +165,7 @@ impl Session {
         self.names.note_taken_over(state.names.unnamed_described, state.names.own);
         self.me.prepared.set(self.names.len());
         if !state.unread.0.is_empty() {
-            self.io.put_unread(&state.unread.0, &self.core.buffers);
+            self.io.put_unread(&state.unread.0, ago(state.unread_ms.unwrap_or(0)), &self.core.buffers);
         }
         if let Some(millis) = state.held_ms {
             self.me.enter_at(Phase::Held, ago(millis));

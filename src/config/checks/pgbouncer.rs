@@ -5,6 +5,9 @@ const LATER: &str = "pgsluice does not have it";
 const DNS: &str = "leave it out, names are looked up by the system at each connection";
 const CIPHERS: &str = "leave it out, TLS 1.2 and 1.3 are spoken with ciphers that are safe";
 
+const ONE_PORT: &str = "leave it out: one process uses all cores, and two of them with gates of their own on one port could let a \
+    write through a closed one; `pgsluice upgrade` passes the port on, and a load balancer stands before a fleet";
+
 /// Keys of PgBouncer that pgsluice has neither under this nor under another name.
 const KEYS: &[(&str, &str)] = &[
     ("auth_ldap_options", LATER),
@@ -23,7 +26,8 @@ const KEYS: &[(&str, &str)] = &[
     ("scram_iterations", NOT_NEEDED),
     ("server_round_robin", NOT_NEEDED),
     ("service_name", NOT_NEEDED),
-    ("so_reuseport", NOT_NEEDED),
+    ("so_reuseport", ONE_PORT),
+    ("reuse_port", ONE_PORT),
     ("tcp_defer_accept", NOT_NEEDED),
     ("tcp_socket_buffer", NOT_NEEDED),
     ("track_extra_parameters", "leave it out, every setting of a client is followed"),

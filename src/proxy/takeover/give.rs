@@ -28,6 +28,8 @@ use crate::shared::{Hub, Phase};
 
 /// How long the new process may take until it says which formats it understands, and then until it is ready.
 const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the process before this one, which serves nobody any more, may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Offers that have no answer yet, at most: what is offered stands still for so long.
 const MOST_OPEN: usize = 64;
 /// How often clients are asked to go.
@@ -110,10 +112,16 @@ impl Giving {
 
     async fn try_to_give(&mut self, path: &Path) -> Result<(), String> {
         if let Some(former) = self.hub.former.load_full() {
+            if former.clients() == 0 {
+                // It is about to end, or has, and has not been heard of yet.
+                let _ = timeout(END_PATIENCE, former.until_gone()).await;
+            }
             let clients = former.clients();
-            return Err(format!(
-                "the process before this one still serves {clients} clients: try again once it has ended"
-            ));
+            if !former.is_gone() {
+                return Err(format!(
+                    "the process before this one still serves {clients} clients: try again once it has ended"
+                ));
+            }
         }
         if self.hub.fleet.get().is_some() {
             return Err("a member of a fleet is restarted: the others serve its clients meanwhile".to_owned());
@@ -195,6 +203,11 @@ impl Giving {
             paused: names(&|database| database.is_paused()),
             all_paused: hub.databases.are_paused(),
             disabled: names(&|database| database.is_disabled()),
+            rehearsals: all
+                .iter()
+                .filter_map(|database| Some((database.name.to_string(), millis(database.rehearsal.remains()?))))
+                .collect(),
+            written: names(&|database| database.peek_setup().last_write.get().is_some()),
             sockets: self.sockets.count(),
             activated: self.sockets.activated,
         }
@@ -214,7 +227,7 @@ impl Giving {
     }
 
     async fn take_back(&self) {
-        self.hub.offers.store(None);
+        self.hub.goes_on_alone();
         self.hub
             .on_every_core(|core| {
                 for client in core.clients() {
@@ -238,6 +251,7 @@ impl Giving {
         let (offers, offered) = Offers::new();
         let offers = Arc::new(offers);
         self.hub.offers.store(Some(offers.clone()));
+        let speaker = talk.speaker.clone();
         let pump = Pump { talk, offered, open: HashMap::new(), next: 0, hub: self.hub.clone() };
         let clients = self.hub.clients.load(SeqCst);
         let mut pump = tokio::spawn(pump.run());
@@ -276,6 +290,7 @@ impl Giving {
                 );
                 self.answer(Ok(report(pid, left.all)));
                 self.offer_idle_servers(&offers, 0).detach_all();
+                speaker.say_for_sure(&ToNew::Counted(Box::new(self.hub.counted()))).await;
                 // Whoever has asked for it reads the answer before this process ends.
                 tokio::time::sleep(ANSWER_PATIENCE).await;
                 return Ok(());
@@ -412,7 +427,8 @@ impl Pump {
                 }
             }
         }
-        self.hub.offers.store(None);
+        // Whoever goes on here from now on has to read what the clients have written that had gone there.
+        self.hub.goes_on_alone();
         self.open
     }
 

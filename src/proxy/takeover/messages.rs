@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::protocol::Octets;
+use crate::shared::handover::Counted;
 
 /// The format that this program speaks. It grows when a process that knows the former one only would misread the new one: what is
 /// added and may be missing leaves it as it is.
@@ -49,6 +50,10 @@ pub struct Begin {
     pub all_paused: bool,
     /// Those that are disabled.
     pub disabled: Vec<String>,
+    /// Those of which a rehearsal runs, and how long it goes on (ms).
+    pub rehearsals: Vec<(String, u64)>,
+    /// Those with a write that every session's reads have to show.
+    pub written: Vec<String>,
     /// How many sockets follow.
     pub sockets: usize,
     /// Whether the service manager has opened those of clients.
@@ -104,6 +109,8 @@ pub enum ToNew {
     },
     /// How many clients the former process still serves.
     Clients(usize),
+    /// What it has counted; the last that it says.
+    Counted(Box<Counted>),
 }
 
 /// To the former process.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle as Task;
@@ -13,9 +14,11 @@ use super::give::{Given, Giving, former_ledger};
 use super::messages::ListensFor;
 use super::program::own_path;
 use super::sockets::Sockets;
-use super::take::{Arriving, Inheritance, await_servers, other_addresses, prepare_databases};
+use super::take::{Arriving, Inheritance, await_servers, other_addresses, prepare_databases, rehearse_on};
 use crate::config::Config;
+use crate::events::{Event, Kind, publish};
 use crate::gate::{StateFile, StateSource};
+use crate::log::millis;
 use crate::proxy::lifecycle::{Http, StartError};
 use crate::proxy::listen;
 use crate::proxy::listen::{Listener, UnixPath};
@@ -146,6 +149,7 @@ impl Surroundings {
     pub async fn take_over(&self, mut arriving: Arriving, inheritance: Option<Inheritance>) -> Result<(), String> {
         let begin = inheritance.map(|given| given.begin).unwrap_or_default();
         prepare_databases(&self.hub, &begin);
+        rehearse_on(&self.hub, &begin);
         let (former, cancels) = Former::new();
         let former = Arc::new(former);
         self.hub.former.store(Some(former.clone()));
@@ -159,6 +163,7 @@ impl Surroundings {
             arriving.fail_soon(&why).await;
             return Err(why);
         }
+        let began = Instant::now();
         arriving.serving().await;
         let (hub, workers, state_file) = (self.hub.clone(), self.workers.clone(), self.state_file.clone());
         tokio::spawn(async move {
@@ -166,7 +171,9 @@ impl Surroundings {
             if let Some(path) = state_file {
                 hub.ledger.outlives(&former_ledger(&path));
             }
-            tracing::info!(event = "former_gone", "the former process has ended");
+            let event = Event::new(Kind::TookOver, "this process has taken over from another one");
+            let clients = hub.clients.load(SeqCst);
+            publish!(hub.events, info, event, clients = clients, took_ms = millis(began.elapsed()));
         });
         Ok(())
     }

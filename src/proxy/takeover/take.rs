@@ -135,7 +135,7 @@ impl Arriving {
             }
         }
         former.note_gone();
-        hub.former.store(None);
+        hub.goes_on_alone();
     }
 
     async fn take(&self, heard: Heard, hub: &Hub, workers: &Workers, former: &Former, cancelling: &mut Cancelling) {
@@ -169,6 +169,7 @@ impl Arriving {
             }
             ToNew::Cancelled { number, known } => cancelling.answered(number, known),
             ToNew::Clients(clients) => former.note_clients(clients),
+            ToNew::Counted(counted) => hub.take_counted(&counted),
             ToNew::Begin(_) | ToNew::Socket(_) | ToNew::Serve => {}
         }
     }
@@ -222,13 +223,26 @@ pub fn prepare_databases(hub: &Hub, begin: &Begin) {
     if begin.all_paused {
         hub.databases.pause_all();
     }
-    for name in begin.databases.iter().chain(&begin.paused).chain(&begin.disabled) {
+    for name in begin.databases.iter().chain(&begin.paused).chain(&begin.disabled).chain(&begin.written) {
         let Some(database) = hub.databases.get(name) else { continue };
         if begin.paused.contains(name) {
             database.pause();
         }
         if begin.disabled.contains(name) {
             database.disable(true);
+        }
+        if begin.written.contains(name) {
+            let setup = database.peek_setup();
+            setup.last_write.note(setup.cluster.write_ends());
+        }
+    }
+}
+
+/// Rehearsals go on.
+pub fn rehearse_on(hub: &Hub, begin: &Begin) {
+    for (name, millis) in &begin.rehearsals {
+        if let Some(database) = hub.databases.get(name) {
+            database.rehearsal.start(Duration::from_millis(*millis));
         }
     }
 }

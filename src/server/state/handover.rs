@@ -125,20 +125,57 @@ impl Server {
             welcome: pool.welcome().map(|welcome| (&*welcome).into()),
             age_ms: crate::log::millis(self.opened.elapsed()),
         };
-        let handed = HandedServer {
-            place,
-            vars: hand_vars(&self.vars),
-            default_read_only: self.default_read_only,
-            in_recovery: self.in_recovery,
-            read_only_set: self.read_only_set,
-            prepared: self.prepared.entries().map(|entry| (entry.id, entry.overtaken)).collect(),
-            named: named.collect(),
-            unnamed: self.unnamed,
-            born_guarded: self.born_guarded,
-            used: self.used,
-            sequences: self.sequences,
-        };
+        let handed = HandedServer { place, named: named.collect(), ..self.to_hand_over() };
         Some((handed, socket))
+    }
+
+    /// Every field is named: one that is added is a question to whoever adds it.
+    fn to_hand_over(&self) -> HandedServer {
+        let Self {
+            // Handed over with its place, or by who it is.
+            stream: _,
+            key: _,
+            id: _,
+            opened: _,
+            facts: _,
+            permit: _,
+            named: _,
+            // What is lent is lent anew there, and as good as one that was opened just now.
+            turn: _,
+            moves: _,
+            generation: _,
+            core: _,
+            idle_since: _,
+            entry: _,
+            target: _,
+            seed: _,
+            _presence: _,
+            // One that ends, or runs something, is not handed over.
+            left_running: _,
+            ends: _,
+            closing_because: _,
+            vars,
+            default_read_only,
+            in_recovery,
+            read_only_set,
+            prepared,
+            unnamed,
+            born_guarded,
+            used,
+            sequences,
+        } = self;
+        HandedServer {
+            vars: hand_vars(vars),
+            default_read_only: *default_read_only,
+            in_recovery: *in_recovery,
+            read_only_set: *read_only_set,
+            prepared: prepared.entries().map(|entry| (entry.id, entry.overtaken)).collect(),
+            unnamed: *unnamed,
+            born_guarded: *born_guarded,
+            used: *used,
+            sequences: *sequences,
+            ..HandedServer::default()
+        }
     }
 
     /// Another process has it: it is let go without a word.

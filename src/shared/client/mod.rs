@@ -12,9 +12,12 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use super::database::Database;
+use super::handover::client::HandedIdentity;
 use super::prepared_statement::Statement;
+use crate::log::millis;
 use crate::protocol::Report;
 use crate::server::CancelTarget;
+use crate::server::backend_ledger::micros;
 use crate::sql::cache::verdicts::Cached;
 use crate::topology::{Cluster, Leader, Role};
 
@@ -340,6 +343,58 @@ impl Client {
             });
         }
         told
+    }
+
+    /// For the process that takes over: who it is.
+    pub fn hand_over(&self, identity: HandedIdentity) -> HandedIdentity {
+        let Self {
+            id,
+            secret,
+            address,
+            local,
+            user,
+            // The same name.
+            database: _,
+            database_name,
+            // As the new configuration says.
+            operator: _,
+            // One with TLS stays.
+            tls: _,
+            since,
+            application_name,
+            // Held or not is part of the session.
+            phase: _,
+            phase_since,
+            requested,
+            // Follow from what else the session is.
+            prepared: _,
+            pinned: _,
+            idle_limit: _,
+            cancel: _,
+            // Of what is under way; it is at rest.
+            transaction_since: _,
+            write_capable: _,
+            running: _,
+            cancelling: _,
+            aim: _,
+            moves: _,
+            asks: _,
+            asked: _,
+            waker: _,
+        } = self;
+        HandedIdentity {
+            id: *id,
+            secret: (&**secret).into(),
+            address: *address,
+            local: *local,
+            user: user.to_string(),
+            database: database_name.to_string(),
+            application_name: application_name.borrow().clone(),
+            since: micros(*since),
+            idle_ms: millis(phase_since.get().elapsed()),
+            requested_ms: millis(requested.get().elapsed()),
+            ..identity
+        }
     }
 
     /// Address for tables and notices: `unix` for a unix socket.

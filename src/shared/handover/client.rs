@@ -33,8 +33,28 @@ pub struct HandedClient {
     pub doubted: Vec<String>,
     /// Bytes that it has sent and nobody has looked at: a message that is held, or waits for a server connection.
     pub unread: Octets,
+    /// How long ago they came: a wait for a server connection has begun then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_ms: Option<u64>,
     /// For how long that has been held behind the closed gate.
     pub held_ms: Option<u64>,
+    /// What its reads have to show; None: the process that hands it over does not follow that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_writes: Option<HandedWrites>,
+}
+
+/// How far a replica must have come for a session's reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandedWrites {
+    /// Any will do.
+    #[default]
+    None,
+    /// To this position.
+    Before(u64),
+    /// Further than is known.
+    #[serde(other)]
+    Awaited,
 }
 
 /// Who a client is.
@@ -209,6 +229,11 @@ mod tests {
         let again: serde_json::Value = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
         let mut more: serde_json::Value = serde_json::from_str(FORMAT_1).unwrap();
         assert_eq!(again, more);
+        // What has been added since is not known of it, which is not the same as that there is nothing.
+        assert_eq!(state.own_writes, None);
+        let written = HandedClient { own_writes: Some(HandedWrites::Before(7)), ..state.clone() };
+        let written: HandedClient = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
+        assert_eq!(written.own_writes, Some(HandedWrites::Before(7)));
         more["identity"]["later"] = "added".into();
         more["lease"]["bound"]["place"]["later"] = 1.into();
         more["whole"] = serde_json::json!({ "new": [1, 2] });

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::shared::Databases;
+use crate::config::Causal;
+use crate::shared::{Databases, Hub};
 
 /// Cancel requests on their way to it at a time.
 const MOST_CANCELS: usize = 64;
@@ -65,6 +66,25 @@ impl Former {
         let (known, answer) = oneshot::channel();
         let asked = PassedCancel { pid, secret: secret.to_vec(), known };
         !self.is_gone() && self.cancels.send(asked).await.is_ok() && answer.await.unwrap_or(false)
+    }
+}
+
+impl Hub {
+    /// Reads that show the writes of all sessions show what another process has let be written, up to now.
+    pub fn note_writes_elsewhere(&self) {
+        for database in self.databases.all() {
+            let setup = database.peek_setup();
+            if setup.settings.causal == Causal::Database {
+                setup.last_write.note(setup.cluster.write_ends());
+            }
+        }
+    }
+
+    /// No other process serves clients any more.
+    pub fn goes_on_alone(&self) {
+        self.note_writes_elsewhere();
+        self.former.store(None);
+        self.offers.store(None);
     }
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::rehearsal::Count;
 use crate::gate::Epoch;
+use crate::shared::handover::counted::{CountedKeptOut, CountedStatement};
 
 /// Different writes that are counted apart. What comes after them is counted in one row for each fate.
 const MOST: usize = 1000;
@@ -94,28 +95,34 @@ struct Notes {
     dropped: u64,
 }
 
-impl KeptOut {
-    /// Counts a write.
-    pub fn count(&self, epoch: Epoch, mut write: KeptOutWrite) {
-        let now = Timestamp::now();
-        let mut notes = self.of(epoch);
-        if let Some(total) = notes.totals.get_mut(write.fate as usize) {
-            *total += 1;
+impl Notes {
+    fn put(&mut self, mut write: KeptOutWrite, more: Count) {
+        if let Some(total) = self.totals.get_mut(write.fate as usize) {
+            *total += more.count;
         }
-        if notes.counts.len() >= MOST && !notes.counts.contains_key(&write) {
+        if self.counts.len() >= MOST && !self.counts.contains_key(&write) {
             write = KeptOutWrite { user: "".into(), application_name: String::new(), statement: None, ..write };
         }
-        let count = notes.counts.entry(write).or_insert(Count { count: 0, first: now, last: now });
-        count.count += 1;
-        count.last = now;
+        self.counts.entry(write).and_modify(|known| known.add(more)).or_insert(more);
+    }
+
+    fn put_errors(&mut self, sqlstate: &str, count: u64) {
+        let is_new = !self.errors.contains_key(sqlstate);
+        let code = if is_new && self.errors.len() >= MOST_CODES { "others" } else { sqlstate };
+        *self.errors.entry(code.to_owned()).or_default() += count;
+    }
+}
+
+impl KeptOut {
+    /// Counts a write.
+    pub fn count(&self, epoch: Epoch, write: KeptOutWrite) {
+        let now = Timestamp::now();
+        self.of(epoch).put(write, Count { count: 1, first: now, last: now });
     }
 
     /// Counts an error of another kind that a client was sent.
     pub fn count_error(&self, epoch: Epoch, sqlstate: &str) {
-        let mut notes = self.of(epoch);
-        let is_new = !notes.errors.contains_key(sqlstate);
-        let code = if is_new && notes.errors.len() >= MOST_CODES { "others" } else { sqlstate };
-        *notes.errors.entry(code.to_owned()).or_default() += 1;
+        self.of(epoch).put_errors(sqlstate, 1);
     }
 
     /// Counts a client whose connection was ended.
@@ -133,6 +140,48 @@ impl KeptOut {
             errors: notes.errors.clone(),
             dropped: notes.dropped,
         }
+    }
+
+    /// What was counted, for the process that takes over.
+    pub fn counted(&self) -> CountedKeptOut {
+        let Summary { epoch, totals: _, rows, errors, dropped } = self.summary();
+        let one = |(write, count): (KeptOutWrite, Count)| {
+            let fate = FATES.get(write.fate as usize).copied().unwrap_or_default().to_owned();
+            let statement = CountedStatement {
+                user: write.user.to_string(),
+                application_name: write.application_name,
+                statement: write.statement,
+                ..count.counted()
+            };
+            (fate, statement)
+        };
+        CountedKeptOut { epoch, writes: rows.into_iter().map(one).collect(), errors, dropped }
+    }
+
+    /// What another process has counted before this one, unless there is a later epoch by now.
+    pub fn take_counted(&self, counted: &CountedKeptOut) {
+        let CountedKeptOut { epoch, writes, errors, dropped } = counted;
+        let mut notes = self.of(*epoch);
+        if notes.epoch > *epoch {
+            return;
+        }
+        for (fate, one) in writes {
+            let all = [Fate::Refused, Fate::Held, Fate::Discarded, Fate::Allowed];
+            let Some(fate) = all.into_iter().find(|known| FATES.get(*known as usize) == Some(&fate.as_str())) else {
+                continue;
+            };
+            let write = KeptOutWrite {
+                fate,
+                user: one.user.as_str().into(),
+                application_name: one.application_name.clone(),
+                statement: one.statement.clone(),
+            };
+            notes.put(write, Count::of(one));
+        }
+        for (code, count) in errors {
+            notes.put_errors(code, *count);
+        }
+        notes.dropped += dropped;
     }
 
     fn of(&self, epoch: Epoch) -> MutexGuard<'_, Notes> {

@@ -36,8 +36,13 @@ impl Layers {
 
     /// Counts one.
     pub fn count(&self, layer: Layer) {
+        self.count_many(layer, 1);
+    }
+
+    /// Counts several.
+    pub fn count_many(&self, layer: Layer, count: u64) {
         if let Some(counter) = self.0.get(layer as usize) {
-            counter.fetch_add(1, Relaxed);
+            counter.fetch_add(count, Relaxed);
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::shared::handover::counted::CountedStatement;
+
 /// Different statements of different users that are counted apart. What comes after them is counted in one row.
 const MOST: usize = 1000;
 
@@ -32,6 +34,30 @@ pub struct Count {
     pub first: Timestamp,
     /// For the last time.
     pub last: Timestamp,
+}
+
+impl Count {
+    /// The same, of another process.
+    pub fn of(counted: &CountedStatement) -> Self {
+        let at = |micros| Timestamp::from_microsecond(micros).unwrap_or_default();
+        Self { count: counted.count, first: at(counted.times.0), last: at(counted.times.1) }
+    }
+
+    /// Of no statement in particular, for the process that takes over.
+    pub fn counted(self) -> CountedStatement {
+        let times = (self.first.as_microsecond(), self.last.as_microsecond());
+        CountedStatement { count: self.count, times, ..CountedStatement::default() }
+    }
+
+    /// With others.
+    pub fn and(self, other: Self) -> Self {
+        Self { count: self.count + other.count, first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        *self = self.and(other);
+    }
 }
 
 /// The rehearsal of one database.
@@ -86,6 +112,48 @@ impl Rehearsal {
         };
         count.count += 1;
         count.last = now;
+    }
+
+    /// How long it goes on, if one runs; for the process that takes over.
+    pub fn remains(&self) -> Option<Duration> {
+        let notes = self.notes();
+        let until = notes.until.filter(|_| self.is_on())?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// What was counted, for the process that takes over.
+    pub fn counted(&self) -> Vec<CountedStatement> {
+        let (counts, others) = self.counts();
+        let one = |(refused, count): (Refused, Count)| CountedStatement {
+            user: refused.user.to_string(),
+            application_name: refused.application_name,
+            tag: refused.tag,
+            statement: Some(refused.statement),
+            ..count.counted()
+        };
+        counts.into_iter().map(one).chain(others.map(Count::counted)).collect()
+    }
+
+    /// What another process has counted before this one.
+    pub fn take_counted(&self, counted: &[CountedStatement]) {
+        let mut notes = self.notes();
+        let notes = &mut *notes;
+        for one in counted {
+            let more = Count::of(one);
+            let refused = one.statement.as_ref().map(|statement| Refused {
+                user: one.user.as_str().into(),
+                application_name: one.application_name.clone(),
+                tag: one.tag.clone(),
+                statement: statement.clone(),
+            });
+            let room = notes.counts.len() < MOST;
+            match refused {
+                Some(refused) if room || notes.counts.contains_key(&refused) => {
+                    notes.counts.entry(refused).and_modify(|known| known.add(more)).or_insert(more);
+                }
+                _ => _ = notes.others.replace(notes.others.map_or(more, |known| known.and(more))),
+            }
+        }
     }
 
     /// What was counted, most often first, and what found no room.
