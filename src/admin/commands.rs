@@ -77,6 +77,14 @@ pub fn call_off(hub: &Hub, command: &MoveCommand, who: &Who) {
     moving::call_off(hub, command, who);
 }
 
+/// The move of that number, or the last one of that database.
+///
+/// # Errors
+/// There is no such move or database.
+pub fn find_move(hub: &Hub, which: &str) -> Result<Option<Entry>, Report> {
+    moving::shown::find(hub, Some(which))
+}
+
 /// The command in a few words, and the databases that it is for.
 pub fn words_of(command: &Command) -> (&'static str, Option<Target>) {
     match command {

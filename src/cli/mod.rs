@@ -23,6 +23,7 @@ pub use crate::cli::maintenance::{
     MaintenanceTarget, Output, UpstreamUrl,
 };
 
+pub use crate::cli::moves::activate::Activate;
 pub use crate::cli::moves::switchover::Switchover;
 
 use std::path::PathBuf;
@@ -89,6 +90,8 @@ pub enum Command {
     Reroute(moves::reroute::Reroute),
     /// Make another server of a cluster its primary, while writes wait.
     Switchover(Switchover),
+    /// Have another one of several servers used that replicate each other's writes, while writes wait.
+    Activate(Activate),
     /// Show what has happened.
     Events(Events),
     /// Show pools, clients and servers on a screen that follows them; q ends it.

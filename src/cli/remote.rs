@@ -10,7 +10,7 @@ use super::libpq::passfile::{self, Place};
 use super::libpq::service_file::Service;
 use super::maintenance::DEFAULT_ADMIN;
 use super::screen::{output, progress};
-use super::{ConsoleArgs, Events, MaintenanceCommand, MaintenanceOn, MaintenanceTarget, Switchover};
+use super::{ConsoleArgs, Events, MaintenanceCommand, MaintenanceOn, MaintenanceTarget};
 use crate::auth::Credential;
 use crate::client::startup::negotiate::CONSOLES;
 use crate::config::{Config, Timeouts, show_duration};
@@ -51,12 +51,12 @@ pub fn online(target: &MaintenanceTarget) -> ExitCode {
     printed(&target.console, &format!("ONLINE {}", name(&target.database)), None)
 }
 
-/// `pgsluice switchover`
-pub fn switchover(switchover: &Switchover) -> ExitCode {
-    let done = switchover.statement().map_err(Failure::Usage).and_then(|sql| {
-        let answer = run(&switchover.console, &sql, None)?;
-        print(&output::written(&answer, switchover.console.output))?;
-        if switchover.dry_run && fails(&answer) { Err(Failure::CheckFailed) } else { Ok(()) }
+/// `pgsluice switchover` and its like: a statement, or what is wrong with the line.
+pub fn moved(console: &ConsoleArgs, statement: Result<String, String>, dry_run: bool) -> ExitCode {
+    let done = statement.map_err(Failure::Usage).and_then(|sql| {
+        let answer = run(console, &sql, None)?;
+        print(&output::written(&answer, console.output))?;
+        if dry_run && fails(&answer) { Err(Failure::CheckFailed) } else { Ok(()) }
     });
     done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! Who moves what: one move at a time for each database, each followed by whoever wants to.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -18,6 +19,8 @@ pub struct Moves {
     under_way: Mutex<Vec<Arc<Move>>>,
     /// The number of the next one.
     next: Mutex<u64>,
+    /// Another process is about to have the journal.
+    handed_over: AtomicBool,
     events: Bus,
 }
 
@@ -38,7 +41,7 @@ impl Moves {
     pub fn open(state_file: &StateFile, events: Bus) -> (Self, Option<String>) {
         let (journal, alarm) = Journal::open(state_file);
         let next = Mutex::new(journal.document().last + 1);
-        (Self { journal: Arc::new(journal), under_way: Mutex::default(), next, events }, alarm)
+        (Self { journal: Arc::new(journal), under_way: Mutex::default(), next, handed_over: AtomicBool::new(false), events }, alarm)
     }
 
     fn desk(&self) -> MutexGuard<'_, Vec<Arc<Move>>> {
@@ -48,7 +51,7 @@ impl Moves {
     /// Begins a move of those databases, for which `name` was named. Nothing is on disk yet.
     ///
     /// # Errors
-    /// [`MoveError::UnderWay`]
+    /// [`MoveError::UnderWay`], [`MoveError::HandedOver`]
     pub fn begin(
         &self,
         what: What,
@@ -57,6 +60,9 @@ impl Moves {
         who: Who,
     ) -> Result<Arc<Move>, MoveError> {
         let mut desk = self.desk();
+        if self.handed_over.load(SeqCst) {
+            return Err(MoveError::HandedOver);
+        }
         desk.retain(|one| !one.is_over());
         if let Some(other) = desk.iter().find(|one| one.entry().scope.overlaps(&scope)) {
             return Err(other.in_the_way(name));
@@ -66,7 +72,7 @@ impl Moves {
             *next += 1;
             *next - 1
         };
-        let entry = Entry { id, what, scope, who, began: Timestamp::now(), lines: Vec::new(), end: None };
+        let entry = Entry::new(id, what, scope, who);
         let one = self.make(entry, names);
         let (command, client) = (one.entry().what.to_string(), one.entry().who.address);
         publish!(
@@ -82,8 +88,7 @@ impl Moves {
 
     /// What looks beforehand and changes nothing: it is in nobody's way and on no disk.
     pub fn rehearse(&self, what: What, who: Who) -> Arc<Move> {
-        let (scope, began) = (Scope::default(), Timestamp::now());
-        self.make(Entry { id: 0, what, scope, who, began, lines: Vec::new(), end: None }, Vec::new())
+        self.make(Entry::new(0, what, Scope::default(), who), Vec::new())
     }
 
     /// What an earlier life of the process has left unfinished, claimed again. `names` gives the clients' names of what is in a scope.
@@ -121,6 +126,19 @@ impl Moves {
         self.desk().iter().any(|one| !one.is_over())
     }
 
+    /// From now on the journal is another process's, unless a move is under way: then nothing happens, and this is false.
+    pub fn hand_over(&self) -> bool {
+        let desk = self.desk();
+        let may = desk.iter().all(|one| one.is_over());
+        self.handed_over.store(may, SeqCst);
+        may
+    }
+
+    /// The other process has gone.
+    pub fn take_back(&self) {
+        self.handed_over.store(false, SeqCst);
+    }
+
     /// All that are known, newest first: those that go on, and the last of those that are over.
     pub fn all(&self) -> Vec<Entry> {
         let live: Vec<Entry> = self.desk().iter().map(|one| one.entry()).collect();
@@ -139,8 +157,11 @@ impl Moves {
     /// Changes what is known of such servers.
     ///
     /// # Errors
-    /// [`MoveError::Journal`]
+    /// [`MoveError::Journal`], [`MoveError::HandedOver`]
     pub async fn retire(&self, change: impl FnOnce(&mut Vec<Retired>) + Send + 'static) -> Result<(), MoveError> {
+        if self.handed_over.load(SeqCst) {
+            return Err(MoveError::HandedOver);
+        }
         let written = self.journal.clone().change(move |document| change(&mut document.retired)).await;
         written.map_err(MoveError::Journal)
     }
@@ -185,12 +206,17 @@ impl Move {
     ///
     /// # Errors
     /// [`MoveError::Journal`]: nothing may be done, and what is known is as before.
-    pub async fn note(&self, change: impl FnOnce(&mut Entry)) -> Result<(), MoveError> {
+    pub(super) async fn note(&self, what: What) -> Result<(), MoveError> {
         let before = self.entry();
-        let entry = self.change(change);
+        let entry = self.change(|known| {
+            if what.step() != known.what.step() {
+                known.step_began = Some(Timestamp::now());
+            }
+            known.what = what;
+        });
         let written = self.save(entry).await;
         if written.is_err() {
-            self.change(|known| known.what = before.what);
+            self.change(|known| (known.what, known.step_began) = (before.what, before.step_began));
         }
         written
     }

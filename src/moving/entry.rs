@@ -20,10 +20,57 @@ pub struct Entry {
     pub who: Who,
     /// When.
     pub began: Timestamp,
+    /// Since when the present step is taken.
+    #[serde(default)]
+    pub step_began: Option<Timestamp>,
     /// What was found and done so far.
     pub lines: Vec<Line>,
     /// What has become of it; None: it goes on.
     pub end: Option<End>,
+}
+
+/// How far a move has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It goes on.
+    Running,
+    /// It was done.
+    Done,
+    /// It has failed.
+    Failed,
+}
+
+impl Progress {
+    /// `running`, `done`, `failed`
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Entry {
+    /// One that begins now.
+    pub fn new(id: u64, what: What, scope: Scope, who: Who) -> Self {
+        let began = Timestamp::now();
+        Self { id, what, scope, who, began, step_began: Some(began), lines: Vec::new(), end: None }
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        match &self.end {
+            None => Progress::Running,
+            Some(end) if end.done => Progress::Done,
+            Some(_) => Progress::Failed,
+        }
+    }
+
+    /// Since when the present step is taken, if it goes on.
+    pub fn running_since(&self) -> Option<Timestamp> {
+        self.end.is_none().then(|| self.step_began.unwrap_or(self.began))
+    }
 }
 
 /// The kinds of moves, each with what it has to know after a restart.
@@ -61,12 +108,40 @@ impl What {
         }
     }
 
+    /// Databases whose gates it has closed.
+    pub fn closed(&self) -> &[String] {
+        match self {
+            Self::Switchover(switchover) => &switchover.closed,
+            Self::Activate(activate) => &activate.closed,
+        }
+    }
+
+    /// The cluster whose servers it is about.
+    pub fn cluster(&self) -> &str {
+        match self {
+            Self::Switchover(switchover) => &switchover.cluster,
+            Self::Activate(activate) => &activate.cluster,
+        }
+    }
+
     /// The step that is taken, or was taken last.
     pub fn step(&self) -> Step {
         match self {
             Self::Switchover(switchover) => switchover.step,
             Self::Activate(activate) => activate.step,
         }
+    }
+}
+
+impl From<Switchover> for What {
+    fn from(known: Switchover) -> Self {
+        Self::Switchover(known)
+    }
+}
+
+impl From<Activate> for What {
+    fn from(known: Activate) -> Self {
+        Self::Activate(known)
     }
 }
 
@@ -129,6 +204,25 @@ impl Step {
             Self::Repoint => "repoint",
             Self::Release => "release",
             Self::Back => "back",
+        }
+    }
+
+    /// What is done in it, in a few words.
+    pub fn aim(self) -> &'static str {
+        match self {
+            Self::Check => "looking whether it can be done",
+            Self::Hold => "holding writes, and waiting for open transactions",
+            Self::Down => "making the databases read-only on the server that is left",
+            Self::Stat => "waiting until no session is left there that could write",
+            Self::Drain => "waiting until the other server has everything that was written",
+            Self::Up => "letting the other server take writes",
+            Self::Fence => "keeping the old primary from taking writes",
+            Self::Replay => "waiting until the target has replayed what was written",
+            Self::Promote => "waiting until the target is the primary",
+            Self::Verify => "waiting until the new primary has committed a transaction",
+            Self::Repoint => "leading clients to the new primary",
+            Self::Release => "letting held writes go on",
+            Self::Back => "going back to what was before",
         }
     }
 }
@@ -296,6 +390,18 @@ pub struct End {
     pub why: Option<String>,
     /// The SQLSTATE of that.
     pub sqlstate: String,
+}
+
+impl End {
+    /// It was done, just now.
+    pub fn done() -> Self {
+        Self { at: Timestamp::now(), done: true, why: None, sqlstate: "00000".to_owned() }
+    }
+
+    /// It has failed, just now.
+    pub fn failed(sqlstate: &str, why: impl Into<String>) -> Self {
+        Self { at: Timestamp::now(), done: false, why: Some(why.into()), sqlstate: sqlstate.to_owned() }
+    }
 }
 
 /// A server that was the primary until a move made another one it. Up to its timeline it is not the primary, whatever it says.

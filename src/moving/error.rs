@@ -19,6 +19,9 @@ pub enum MoveError {
         /// When.
         since: Timestamp,
     },
+    /// 55006: another process is about to take over.
+    #[error("another process is about to take over")]
+    HandedOver,
     /// 58030: the next step could not be written down, so it was not taken.
     #[error("the journal of moves cannot be written: {0}")]
     Journal(String),
@@ -28,7 +31,7 @@ impl MoveError {
     /// The SQLSTATE.
     pub fn sqlstate(&self) -> &'static str {
         match self {
-            Self::UnderWay { .. } => "55006",
+            Self::UnderWay { .. } | Self::HandedOver => "55006",
             Self::Journal(_) => "58030",
         }
     }
@@ -37,6 +40,7 @@ impl MoveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnderWay { .. } => Some("Wait for it, or call it off with MAINTENANCE OFF; SHOW MOVES tells.".into()),
+            Self::HandedOver => Some("Give the command again once it has.".into()),
             Self::Journal(_) => None,
         }
     }

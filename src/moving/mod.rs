@@ -5,13 +5,19 @@
 //! the state file: a step is on disk before it is taken, so that a restart knows what may have happened and goes on or goes back,
 //! never both. What was found and done is told as [`Line`]s: rows of the answer, notices, and events.
 //!
+//! Whoever takes the steps holds the move with its kind ([`kind`]).
+//!
 //! Nothing here acts on servers or clients: the steps themselves are taken in [`proxy::moving`](crate::proxy::moving).
 
 mod desk;
 mod entry;
 mod error;
 mod journal;
+mod kind;
 
 pub use crate::moving::desk::{Move, Moves};
-pub use crate::moving::entry::{Activate, End, Entry, Line, OnFailure, Retired, Scope, Status, Step, Switchover, What};
+pub use crate::moving::entry::{
+    Activate, End, Entry, Line, OnFailure, Progress, Retired, Scope, Status, Step, Switchover, What,
+};
 pub use crate::moving::error::MoveError;
+pub use crate::moving::kind::MoveOf;

@@ -18,7 +18,7 @@ use crate::sql::{Analyzer, RefusalList};
 use crate::tls::client::{CaSource, ServerTlsConfig};
 use crate::tls::server::ClientTlsConfig;
 use crate::tls::{Choice, ClientTls, ServerTls, SslMode, TlsFiles};
-use crate::topology::Cluster;
+use crate::topology::{Cluster, Upstream};
 use crate::topology::roles::Role;
 
 /// Roles that are tried to watch a cluster through.
@@ -168,37 +168,50 @@ pub fn monitor_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: 
 /// All ways to log in to an upstream as a monitor, the most promising first.
 pub fn monitor_logins(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: usize) -> Vec<Login> {
     let Some(config) = setup.config.clusters.get(&cluster.name) else { return Vec::new() };
-    let own = (!config.monitor_user.is_empty()).then(|| own_role(setup, config));
-    let roles = own.map_or_else(|| borrowed_roles(setup, cluster), |own| vec![own]);
     let Some(upstream) = cluster.upstreams.get(at) else { return Vec::new() };
-    let login = |role: Role| Login {
+    let roles = monitor_roles(setup, cluster, config).into_iter();
+    roles.map(|role| login_of(setup, config, upstream, tls.clone(), (role, MONITOR))).collect()
+}
+
+fn monitor_roles(setup: &Setup, cluster: &Cluster, config: &config::Cluster) -> Vec<Role> {
+    if config.monitor_user.is_empty() { borrowed_roles(setup, cluster) } else { vec![own_role(setup, config)] }
+}
+
+fn login_of(
+    setup: &Setup,
+    config: &config::Cluster,
+    upstream: &Upstream,
+    tls: Arc<ServerTls>,
+    (role, application): (Role, &str),
+) -> Login {
+    Login {
         address: upstream.address.clone(),
         tcp: server_tcp_options(&setup.config.listen),
-        tls: tls.clone(),
+        tls,
         user: role.user,
         credential: role.credential.into(),
         dbname: role.dbname,
-        parameters: vec![("application_name".into(), MONITOR.into())],
+        parameters: vec![("application_name".into(), application.into())],
         timeout: config.monitor_timeout,
-    };
-    roles.into_iter().map(login).collect()
+    }
 }
 
 /// How a move logs in to an upstream of a cluster: as the role for that, else as the monitor does.
 pub fn move_login(setup: &Setup, cluster: &Cluster, tls: Arc<ServerTls>, at: usize) -> Option<Login> {
     let config = setup.config.clusters.get(&cluster.name)?;
-    let mut login = monitor_login(setup, cluster, tls, at)?;
-    login.parameters = vec![("application_name".into(), MOVER.into())];
-    if !config.switchover_user.is_empty() {
+    let role = if config.switchover_user.is_empty() {
+        monitor_roles(setup, cluster, config).into_iter().next()?
+    } else {
         let password = config.switchover_password.expose();
         let credential = if password.is_empty() {
             setup.userlist.get(&config.switchover_user).map_or(Credential::None, Secret::credential)
         } else {
             Credential::password(password)
         };
-        (login.user, login.credential) = (config.switchover_user.as_str().into(), credential.into());
-    }
-    Some(login)
+        Role { user: config.switchover_user.as_str().into(), credential, dbname: config.monitor_database.clone() }
+    };
+    let upstream = cluster.upstreams.get(at)?;
+    Some(login_of(setup, config, upstream, tls, (role, MOVER)))
 }
 
 /// Logs in once to the servers of a URL: what they refuse now they would refuse for ever. A server that is not there may come.

@@ -108,6 +108,8 @@ pub enum Show {
     Maintenance(Option<String>),
     /// MOVES
     Moves,
+    /// MOVE: of that number or database, or the last one.
+    Move(Option<String>),
     /// REROUTES
     Reroutes,
     /// EVENTS, of one database if it is named.

@@ -210,6 +210,7 @@ impl Parser<'_> {
             "fleet" => Show::Fleet,
             "webhooks" => Show::Webhooks,
             "moves" => Show::Moves,
+            "move" => Show::Move(self.optional_name()?),
             "reroutes" => Show::Reroutes,
             LOG_LEVEL => Show::LogLevel,
             "events" => Show::Events(self.optional_name()?),

@@ -1,8 +1,11 @@
-//! Moves of databases, as commands: begun, followed to their end, and shown.
+//! Moves of databases, as commands: begun, followed to their end, and shown ([`shown`]).
+
+pub(crate) mod shown;
 
 use super::commands::{Caller, quoted_name};
 use super::language::command::MoveCommand;
 use super::table::{Cell, Column, Table, columns};
+pub(super) use shown::{MOVES, STEPS, show, steps};
 use crate::gate::{Target, Verb, Who};
 use crate::moving::{Entry, Line, Move, Status};
 use crate::protocol::{Report, Severity};
@@ -12,11 +15,6 @@ use crate::shared::Hub;
 /// Columns of the answer: what was found, and the steps that were taken.
 pub(super) const LINES: &[Column] =
     columns![step Text, name Text, status Text, at Time, took_ms Int8, detail Text, remedy Text];
-
-/// Columns of SHOW MOVES.
-pub(super) const MOVES: &[Column] = columns![
-    id Int8, command Text, from Text, to Text, step Text, state Text, who Text, address Text, began Time, ended Time, why Text,
-];
 
 /// Begins a move and follows it. It goes on when this is dropped.
 pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table, Report> {
@@ -118,32 +116,6 @@ fn row(line: &Line) -> [Cell; 7] {
         line.detail.clone().into(),
         line.remedy.clone().into(),
     ]
-}
-
-/// SHOW MOVES: those that go on, and the last that are over, newest first.
-pub(super) fn show(hub: &Hub) -> Table {
-    let mut table = Table::new(MOVES);
-    for entry in hub.moves.all() {
-        let state = match &entry.end {
-            None => "running",
-            Some(end) if end.done => "done",
-            Some(_) => "failed",
-        };
-        table.push([
-            entry.id.into(),
-            entry.what.to_string().into(),
-            entry.what.from().into(),
-            entry.what.to().into(),
-            entry.what.step().word().into(),
-            state.into(),
-            entry.who.user.clone().into(),
-            entry.who.address.clone().into(),
-            entry.began.into(),
-            entry.end.as_ref().map(|end| end.at).into(),
-            entry.end.as_ref().and_then(|end| end.why.clone()).into(),
-        ]);
-    }
-    table
 }
 
 /// A command of the gate comes while a move has the database: MAINTENANCE OFF calls the move off, as far as it still can be, and waits

@@ -59,6 +59,10 @@ pub struct Reroute {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 
+    /// Only look whether it could be done; changes nothing.
+    #[arg(long)]
+    dry_run: bool,
+
     /// Where the command goes.
     #[command(flatten)]
     console: ConsoleArgs,
@@ -70,7 +74,7 @@ impl Reroute {
         let only_there =
             self.cluster.is_some() || self.dbname.is_some() || self.writes.is_some() || self.message.is_some();
         if self.way == Direction::Back && only_there {
-            return Err(Failure::Usage("back has no cluster and no option but --timeout".to_owned()));
+            return Err(Failure::Usage("back has no cluster, and no options but --timeout and --dry-run".to_owned()));
         }
         let way = match &self.cluster {
             Some(cluster) => format!("TO {}", quote::ident(cluster)),
@@ -85,6 +89,7 @@ impl Reroute {
             ("writes", writes),
             ("message", self.message.clone()),
             ("timeout", self.timeout.map(show_duration)),
+            ("dry_run", self.dry_run.then(|| "on".to_owned())),
         ];
         let given: Vec<_> = options
             .iter()
@@ -123,6 +128,7 @@ mod tests {
             words(&["app", "TO", "green", "--writes", "allow", "--dbname", "app2", "--timeout", "5s"]).as_deref(),
             Some("REROUTE \"app\" TO \"green\" WITH (dbname 'app2', writes 'allow', timeout '5s')")
         );
+        assert_eq!(words(&["app", "back", "--dry-run"]).as_deref(), Some("REROUTE \"app\" BACK WITH (dry_run 'on')"));
         assert_eq!((words(&["app", "to"]), words(&["app", "back", "green"])), (None, None));
         assert_eq!(words(&["app", "back", "--writes", "allow"]), None);
     }

@@ -1,7 +1,7 @@
 //! The API: a file for each resource. All of it is JSON, below `/v1`.
 //!
 //! [`asking`] reads what requests bring, [`databases`] tells of modes and drains, [`maintenance`] changes them, [`beforehand`]
-//! tells what a maintenance would meet, [`moving`] makes another server the primary, [`reroute`] leads clients to another cluster,
+//! tells what a maintenance would meet, [`moving`] has another server be the primary or be used, [`reroute`] leads clients to another cluster,
 //! [`operations`] follows what takes long, [`lists`] are the console's tables, [`events`]
 //! what has happened, [`status`] all of it at a glance for the status page.
 
@@ -73,7 +73,9 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(maintenance::offline, maintenance::online))
         .routes(routes!(reroute::look, reroute::to, reroute::back))
         .routes(routes!(moving::switchover))
+        .routes(routes!(moving::activate))
         .routes(routes!(moving::moves))
+        .routes(routes!(moving::progress::get))
         .routes(routes!(beforehand::check))
         .routes(routes!(beforehand::rehearsal, beforehand::rehearse, beforehand::end_rehearsal))
         .routes(routes!(beforehand::announce))

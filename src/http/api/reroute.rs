@@ -43,15 +43,20 @@ pub struct To {
     /// How long transactions may take to end where they began, such as `30s`.
     #[schema(pattern = r"^([0-9]{1,4}(us|ms|s|min)|0)$")]
     timeout: Option<String>,
+    /// Only looks whether it could be done: nothing is changed.
+    #[serde(default)]
+    dry_run: Option<bool>,
 }
 
-/// The option of REROUTE BACK.
+/// The options of REROUTE BACK.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Back {
     /// How long transactions may take to end where they began, such as `30s`.
     #[param(pattern = r"^([0-9]{1,4}(us|ms|s|min)|0)$")]
     timeout: Option<String>,
+    /// Only looks whether it could be done: nothing is changed.
+    dry_run: Option<bool>,
 }
 
 /// A row of SHOW REROUTES.
@@ -71,6 +76,10 @@ impl ToSchema for RerouteRow {
 
 fn pairs<const N: usize>(all: [(&str, Option<String>); N]) -> Vec<(String, String)> {
     all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn flag(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
 }
 
 fn command(request: &Request, to: Destination, options: Vec<(String, String)>) -> Result<Command, Problem> {
@@ -109,8 +118,13 @@ pub async fn look(
     request_body = To, responses(Commanded, Refused))]
 pub async fn to(request: Request, Given(given): Given<Option<To>>) -> Result<Response, Problem> {
     let Some(to) = given else { return Err(Problem::bad_request("the body names no cluster")) };
-    let options =
-        pairs([("dbname", to.dbname), ("writes", to.writes), ("message", to.message), ("timeout", to.timeout)]);
+    let options = pairs([
+        ("dbname", to.dbname),
+        ("writes", to.writes),
+        ("message", to.message),
+        ("timeout", to.timeout),
+        ("dry_run", to.dry_run.map(flag)),
+    ]);
     let command = command(&request, Destination::Cluster(to.cluster), options)?;
     request.give(command).await
 }
@@ -127,6 +141,6 @@ pub async fn to(request: Request, Given(given): Given<Option<To>>) -> Result<Res
     responses(Commanded, Refused)
 )]
 pub async fn back(request: Request, Asked(back): Asked<Back>) -> Result<Response, Problem> {
-    let command = command(&request, Destination::Back, pairs([("timeout", back.timeout)]))?;
+    let command = command(&request, Destination::Back, pairs([("timeout", back.timeout), ("dry_run", back.dry_run.map(flag))]))?;
     request.give(command).await
 }

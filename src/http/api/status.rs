@@ -24,6 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::asking::{Asked, wants_stream};
 use super::databases::KeptOut;
 use super::events;
+use super::moving::progress::MoveView;
 use super::operations::crowded;
 use super::views::{DatabaseDetail, OperationView, Refused};
 use crate::gate::Mode;
@@ -128,6 +129,8 @@ pub struct Selected {
     #[serde(flatten)]
     database: DatabaseDetail,
     kept_out: Option<KeptOut>,
+    /// The move that it takes part in, or took part in a moment ago.
+    moving: Option<MoveView>,
     traffic: Traffic,
     servers: Vec<ServerView>,
     operators: Vec<OperatorView>,
@@ -262,7 +265,8 @@ fn select(hub: &Hub, name: &str, operators: Vec<OperatorView>) -> Option<Selecte
         traffic.refused += totals.refused;
     }
     let servers = names.first().map(|one| servers(&one.setup().cluster)).unwrap_or_default();
-    Some(Selected { database, kept_out: KeptOut::of(hub, name, ROWS), traffic, servers, operators })
+    let moving = names.first().and_then(|one| MoveView::concerning(hub, one.gate.place()));
+    Some(Selected { database, kept_out: KeptOut::of(hub, name, ROWS), moving, traffic, servers, operators })
 }
 
 fn servers(cluster: &topology::Cluster) -> Vec<ServerView> {

@@ -1,12 +1,14 @@
 //! The steps of moves: what [`crate::moving`] writes down is done here.
 //!
 //! [`switchover`] makes another server of a cluster its primary, [`activate`] has another one of several primaries used. [`hold`] closes and opens gates for a move, [`talk`] asks the servers
-//! that it is about. A move runs as a task of its own: whoever gave the command follows it, and it goes on without them. What an
+//! that it is about. A move runs as a task of its own ([`life`]): whoever gave the command follows it, and it goes on without them.
+//! What can be refused is refused before a move is begun; one that was begun ends, whatever happens. What an
 //! earlier life of the process has left unfinished is taken up at the start ([`resume`]). [`retired`] looks after servers that were
 //! the primary before.
 
 pub mod activate;
 mod hold;
+mod life;
 mod retired;
 pub mod switchover;
 mod talk;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 
 use crate::events::{Event, Kind, publish};
 use crate::gate::{Gate, Who};
-use crate::moving::{Move, Moves, Scope, Step, What};
+use crate::moving::{MoveOf, Moves, Scope, Step, What};
 use crate::protocol::Report;
 use crate::shared::Hub;
 use crate::topology::Cluster;
@@ -31,21 +33,22 @@ fn mover() -> Who {
 ///
 /// # Errors
 /// 55006: another one is under way.
-fn begin_of_clusters(
+fn begin_of_clusters<K: Clone + Into<What>>(
     hub: &Hub,
-    what: What,
+    known: K,
     clusters: &[Arc<Cluster>],
     database: &str,
     who: Who,
-) -> Result<Arc<Move>, Report> {
+) -> Result<MoveOf<K>, Report> {
     let gates = hold::gates_of(hub, clusters);
     let scope = Scope {
         clusters: clusters.iter().map(|cluster| cluster.name.clone()).collect(),
         databases: gates.iter().map(|gate| gate.place().clone()).collect(),
     };
     let names = gates.iter().flat_map(|gate| gate.names()).collect();
-    let begun = hub.moves.begin(what, scope, (database, names), who);
-    begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))
+    let begun = hub.moves.begin(known.clone().into(), scope, (database, names), who);
+    let begun = begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))?;
+    Ok(MoveOf::new(begun, known))
 }
 
 /// Tells a cluster that is new here what moves have left: which of its servers are the primary no longer, and which is about to
@@ -77,14 +80,11 @@ pub fn resume(hub: &Arc<Hub>) {
     let mut known: Vec<Arc<Gate>> = Vec::new();
     for one in hub.moves.take_up(names) {
         let what = one.entry().what;
-        let closed = match &what {
-            What::Switchover(switchover) => &switchover.closed,
-            What::Activate(activate) => &activate.closed,
-        };
-        known.extend(closed.iter().filter_map(|name| hub.gates.get(name)));
-        match &what {
-            What::Switchover(_) => switchover::resume(hub, one),
-            What::Activate(activate) => activate::resume(hub, one, activate),
+        known.extend(what.closed().iter().filter_map(|name| hub.gates.get(name)));
+        let (hub, shared) = (hub.clone(), one.clone());
+        match what {
+            What::Switchover(known) => life::start(&shared, switchover::resume(hub, MoveOf::new(one, known))),
+            What::Activate(known) => life::start(&shared, activate::resume(hub, MoveOf::new(one, known))),
         }
     }
     for row in hub.gates.show() {

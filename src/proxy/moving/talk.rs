@@ -10,6 +10,7 @@ use crate::proxy::setup::move_login;
 use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::own_query::Row;
 use crate::shared::Hub;
+use crate::sql::own_statements::moving::REPLAYED;
 use crate::topology::Cluster;
 
 /// See the module.
@@ -55,6 +56,11 @@ impl Talk {
         let answer = timeout(patience, asked).await.unwrap_or(Err(LoginError::Timeout(patience)));
         self.keep_if_sound(&answer);
         answer
+    }
+
+    /// Whether the server does not answer.
+    pub(super) async fn is_silent(&mut self) -> bool {
+        self.row(REPLAYED).await.is_err_and(|error| !is_refusal(&error))
     }
 
     /// The first row.

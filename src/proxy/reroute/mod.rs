@@ -57,11 +57,13 @@ pub struct Options {
     pub message: Option<String>,
     /// How long transactions may take to end where they began.
     pub timeout: Duration,
+    /// Only looks whether it could be done.
+    pub dry_run: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dbname: None, writable: false, message: None, timeout: TIMEOUT }
+        Self { dbname: None, writable: false, message: None, timeout: TIMEOUT, dry_run: false }
     }
 }
 
@@ -71,7 +73,7 @@ fn invalid(name: &str, value: &str, hint: &str) -> Report {
 }
 
 impl Options {
-    /// Reads the pairs inside WITH (…); BACK has `timeout` only.
+    /// Reads the pairs inside WITH (…); BACK has `timeout` and `dry_run` only.
     ///
     /// # Errors
     /// 22023: an option that it does not have, one that is given twice, or a value that is none.
@@ -88,6 +90,13 @@ impl Options {
                     let time = if value == "0" { Ok(Duration::ZERO) } else { parse_duration(value) };
                     let time = time.ok().filter(|time| *time <= LONGEST);
                     options.timeout = time.ok_or_else(|| invalid(&name, value, hint))?;
+                }
+                "dry_run" => {
+                    options.dry_run = match value.to_ascii_lowercase().as_str() {
+                        "on" | "true" => true,
+                        "off" | "false" => false,
+                        _ => return Err(invalid(&name, value, "Available values: on, off.")),
+                    };
                 }
                 "dbname" if !back => {
                     let plain = !value.is_empty() && value.len() < 64 && !value.contains('\0');
@@ -109,7 +118,7 @@ impl Options {
                     };
                 }
                 _ => {
-                    let has = if back { "timeout" } else { "writes, dbname, message, timeout" };
+                    let has = if back { "timeout, dry_run" } else { "writes, dbname, message, timeout, dry_run" };
                     let report = Report::error("22023", format!("unrecognized option \"{name}\""));
                     return Err(report.with_hint(Some(format!("The options are {has}."))));
                 }
@@ -120,7 +129,7 @@ impl Options {
 
     /// Whether an option needs no value.
     pub fn is_flag(name: &str) -> bool {
-        name.eq_ignore_ascii_case("writable")
+        name.eq_ignore_ascii_case("writable") || name.eq_ignore_ascii_case("dry_run")
     }
 }
 
@@ -156,7 +165,7 @@ pub async fn run(hub: &Arc<Hub>, who: Who, name: String, to: Destination, option
     let task = tokio::spawn(async move {
         match to {
             Destination::Cluster(cluster) => go(&hub, who, &name, &cluster, options).await,
-            Destination::Back => back(&hub, who, &name, options.timeout).await,
+            Destination::Back => back(&hub, who, &name, options).await,
         }
     });
     task.await.unwrap_or_else(|_| Err(stopping(())))
@@ -236,6 +245,10 @@ async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Option
     }
     is_there(hub, &target, &to, options.writable).await?;
     let sources = siblings(hub, &database);
+    if options.dry_run {
+        let told = would(&place_of(&database), &to, clients_on(hub, &sources).await);
+        return Ok(Outcome { told: vec![told], ..unchanged(hub, &database, to, options.writable, None) });
+    }
     let mut places: Vec<_> = sources.iter().map(|one| configured_place(hub, one)).collect();
     places.push(from);
     places.sort();
@@ -281,7 +294,7 @@ async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Option
     })
 }
 
-async fn back(hub: &Arc<Hub>, who: Who, name: &str, timeout: Duration) -> Result<Outcome, Report> {
+async fn back(hub: &Arc<Hub>, who: Who, name: &str, options: Options) -> Result<Outcome, Report> {
     let database = known(hub, name)?;
     let from = configured_place(hub, &database);
     no_move(hub, name, &[&from, &place_of(&database)])?;
@@ -291,6 +304,10 @@ async fn back(hub: &Arc<Hub>, who: Who, name: &str, timeout: Duration) -> Result
         return Ok(unchanged(hub, &database, from, true, None));
     };
     let old = reroutes.remove(at);
+    if options.dry_run {
+        let told = would(&old.to, &from, clients_on(hub, &siblings(hub, &database)).await);
+        return Ok(Outcome { told: vec![told], ..unchanged(hub, &database, old.to, old.writable, Some(old.since)) });
+    }
     know_settings(hub, &from).await;
     let sources: Vec<_> =
         hub.databases.all().into_iter().filter(|one| old.from.contains(&configured_place(hub, one))).collect();
@@ -298,7 +315,7 @@ async fn back(hub: &Arc<Hub>, who: Who, name: &str, timeout: Duration) -> Result
     let names: Vec<String> = sources.iter().map(|one| one.name.to_string()).collect();
     let event = Event::new(Kind::Rerouted, "clients are led back").about_all(named(&sources));
     publish!(hub.events, warn, event.by(&who.user), cluster = from.cluster.as_str(), dbname = from.dbname.as_str());
-    let (waited, ended, operators) = leave(hub, &sources, timeout).await;
+    let (waited, ended, operators) = leave(hub, &sources, options.timeout).await;
     drop(claimed);
     let since = Some(jiff::Timestamp::now());
     Ok(Outcome { names, to: from, writable: true, changed: true, since, waited, ended, operators, told })
@@ -402,6 +419,28 @@ async fn is_there(hub: &Arc<Hub>, cluster: &Arc<Cluster>, to: &ServerDatabase, w
     }
     let text = format!("no server of cluster \"{}\" can be reached", to.cluster);
     Err(Report::error("55000", text).with_detail(last))
+}
+
+/// What a dry run says.
+fn would(from: &ServerDatabase, to: &ServerDatabase, (clients, pinned): (usize, usize)) -> String {
+    format!(
+        "dry run: {clients} clients would be led from {from} to {to}; {pinned} of them keep a server connection now, and may be ended"
+    )
+}
+
+/// How many clients use those databases, and how many of them keep a server connection between transactions.
+async fn clients_on(hub: &Arc<Hub>, databases: &[Arc<Database>]) -> (usize, usize) {
+    let databases = databases.to_vec();
+    let counts = hub.on_every_core(move |core| {
+        let clients = core.clients();
+        let mut count = (0, 0);
+        for client in clients.iter().filter(|client| !client.operator && is_of(client, &databases)) {
+            count.0 += 1;
+            count.1 += usize::from(!client.pinned.get().is_empty());
+        }
+        count
+    });
+    counts.await.into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 fn is_of(client: &Client, databases: &[Arc<Database>]) -> bool {

@@ -34,6 +34,8 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 const MOST_OPEN: usize = 64;
 /// How often clients are asked to go.
 const TICK: Duration = Duration::from_millis(5);
+/// A move is followed by the process that has begun it.
+const MOVES: &str = "databases are being moved to another server: try again once that is over";
 /// Clients of a core that are asked at a time.
 const ASKED_AT_ONCE: usize = 48;
 /// Numbers of clients and server connections that this process may still give.
@@ -127,7 +129,7 @@ impl Giving {
             return Err("a member of a fleet is restarted: the others serve its clients meanwhile".to_owned());
         }
         if self.hub.moves.is_any() {
-            return Err("databases are being moved to another server: try again once that is over".to_owned());
+            return Err(MOVES.to_owned());
         }
         let (mut program, stream) = Program::start(path)?;
         let (speaker, heard) = open(stream).map_err(|error| error.to_string())?;
@@ -167,6 +169,10 @@ impl Giving {
             ToFormer::Hello(hello) => is_understood(&hello, FORMAT)?,
             ToFormer::Failed(why) => return Err(why),
             _ => return Err("the new process does not say which formats it understands".to_owned()),
+        }
+        // One may have begun meanwhile.
+        if !self.hub.moves.hand_over() {
+            return Err(MOVES.to_owned());
         }
         let state = self.hub.gates.hand_over().map_err(|error| error.to_string())?;
         let state = state.ok_or("a command of the gate is under way: try again once it is over")?;
@@ -215,6 +221,7 @@ impl Giving {
 
     fn take_back_state(&self) {
         self.hub.gates.take_back();
+        self.hub.moves.take_back();
         self.hub.webhooks.take_back(&self.hub.setup.load().config.webhooks);
         if let Some(path) = &self.state_file {
             // What the other process has opened meanwhile is left over.

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use crate::config::parse_duration;
 use crate::gate::Who;
-use crate::moving::{Activate, End, Line, Move, Step, What};
+use crate::moving::{Activate, End, Line, Move, MoveOf, Step};
 use crate::protocol::Report;
-use crate::proxy::moving::begin_of_clusters;
+use crate::proxy::moving::{begin_of_clusters, life};
 use crate::proxy::moving::switchover::Servers;
 use crate::shared::Hub;
-use run::Run;
+use run::{Run, Sides};
 
 /// How long it may take, if the command does not say.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ impl Options {
 pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
     let options = Options::read(&request.options)?;
     let servers = servers_of(hub, request)?;
-    let what = What::Activate(Activate {
+    let known = Activate {
         database: request.database.clone(),
         cluster: servers.cluster.name.clone(),
         from: servers.name(servers.from),
@@ -81,26 +81,23 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
         step: Step::Check,
         closed: Vec::new(),
         timeout: options.timeout,
-    });
+    };
     if servers.from == servers.to {
-        let one = hub.moves.rehearse(what, who);
+        let one = hub.moves.rehearse(known.into(), who);
         one.tell(Line::step(Step::Check, Duration::ZERO, format!("{} is used already", servers.name(servers.to))));
         let ended = one.clone();
-        tokio::spawn(async move {
-            let end = End { at: jiff::Timestamp::now(), done: true, why: None, sqlstate: "00000".to_owned() };
-            ended.end(end).await;
-        });
+        life::start(&one, async move { ended.end(End::done()).await });
         return Ok(one);
     }
+    let sides = Sides::find(hub, &servers).ok_or_else(|| life::no_role(&servers.cluster))?;
     let one = if options.dry_run {
-        hub.moves.rehearse(what, who)
+        MoveOf::new(hub.moves.rehearse(known.clone().into(), who), known)
     } else {
-        begin_of_clusters(hub, what, std::slice::from_ref(&servers.cluster), &request.database, who)?
+        begin_of_clusters(hub, known, std::slice::from_ref(&servers.cluster), &request.database, who)?
     };
-    let run = Run::new(hub.clone(), one.clone(), servers)
-        .ok_or_else(|| Report::error("55000", "no role is configured that could log in to the servers"))?;
-    tokio::spawn(run.begin(options.dry_run));
-    Ok(one)
+    let shared = one.shared().clone();
+    life::start(&shared, Run::new(hub.clone(), one, servers, sides).begin(options.dry_run));
+    Ok(shared)
 }
 
 fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
@@ -131,14 +128,14 @@ fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
 }
 
 /// Takes up one that an earlier life of the process has begun.
-pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>, known: &Activate) {
-    let servers = Servers::known(hub, &known.cluster, &known.from, &known.to);
-    match servers.and_then(|servers| Run::new(hub.clone(), one.clone(), servers)) {
-        Some(run) => drop(tokio::spawn(run.resume())),
-        // Its databases stay closed: a person has to look.
-        None => {
-            let command = one.entry().what;
-            tracing::error!(event = "move_not_resumed", "{command}: the configuration has its servers no more");
-        }
+pub(in crate::proxy::moving) async fn resume(hub: Arc<Hub>, one: MoveOf<Activate>) {
+    let known = one.known();
+    let find = |hub: &Arc<Hub>| {
+        let servers = Servers::known(hub, &known.cluster, &known.from, &known.to)?;
+        let sides = Sides::find(hub, &servers)?;
+        Some((servers, sides))
+    };
+    if let Some((servers, sides)) = life::wait_for(&hub, one.shared(), find).await {
+        Run::new(hub, one, servers, sides).resume().await;
     }
 }

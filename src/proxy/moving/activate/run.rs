@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::servers as ask;
 use crate::gate::OnTimeout;
-use crate::moving::{Activate, End, Line, Move, MoveError, Status, Step, What};
+use crate::moving::{Activate, End, Line, MoveError, MoveOf, Status, Step};
 use crate::proxy::moving::hold;
 use crate::proxy::moving::switchover::Servers;
 use crate::proxy::moving::switchover::steps::{Failure, bounded};
@@ -18,6 +17,8 @@ use crate::sql::own_statements::moving;
 
 /// Between two looks at what is about to change, or cannot be reached.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long a server that was left may take to answer, before it is given up by whoever calls the move off.
+const LIFTS: Duration = Duration::from_secs(10);
 /// How long a held write waits.
 const HOLD: Duration = Duration::from_secs(60);
 /// How long open transactions may take to end.
@@ -26,31 +27,39 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// See the module.
 pub(super) struct Run {
     hub: Arc<Hub>,
-    one: Arc<Move>,
+    one: MoveOf<Activate>,
     servers: Servers,
     old: Talk,
     new: Talk,
     dbnames: Vec<String>,
     began: Instant,
+    /// Nobody has written on the other server by this proxy.
+    may_go_back: bool,
+}
+
+/// Connections of the move's own to both servers.
+pub(super) struct Sides {
+    old: Talk,
+    new: Talk,
+}
+
+impl Sides {
+    /// None if no role is configured.
+    pub(super) fn find(hub: &Arc<Hub>, servers: &Servers) -> Option<Self> {
+        let old = Talk::with(hub, &servers.cluster, servers.from)?;
+        let new = Talk::with(hub, &servers.cluster, servers.to)?;
+        Some(Self { old, new })
+    }
 }
 
 impl Run {
-    /// None if no role is configured.
-    pub(super) fn new(hub: Arc<Hub>, one: Arc<Move>, servers: Servers) -> Option<Self> {
-        let old = Talk::with(&hub, &servers.cluster, servers.from)?;
-        let new = Talk::with(&hub, &servers.cluster, servers.to)?;
+    pub(super) fn new(hub: Arc<Hub>, one: MoveOf<Activate>, servers: Servers, sides: Sides) -> Self {
+        let Sides { old, new } = sides;
         let gates = hold::gates_of(&hub, std::slice::from_ref(&servers.cluster));
         let mut dbnames: Vec<String> = gates.iter().map(|gate| gate.place().dbname.clone()).collect();
         dbnames.sort();
         dbnames.dedup();
-        Some(Self { hub, one, servers, old, new, dbnames, began: Instant::now() })
-    }
-
-    fn known(&self) -> Option<Activate> {
-        match self.one.entry().what {
-            What::Activate(known) => Some(known),
-            What::Switchover(_) => None,
-        }
+        Self { hub, one, servers, old, new, dbnames, began: Instant::now(), may_go_back: true }
     }
 
     /// Looks, and then goes through all of it.
@@ -67,7 +76,7 @@ impl Run {
             .filter(|line| line.status == Status::Fail)
             .map(|line| format!("{}: {}", line.name, line.detail))
             .collect();
-        lines.into_iter().for_each(|line| self.one.tell(line));
+        lines.into_iter().for_each(|line| self.one.shared().tell(line));
         if dry_run {
             return self.end(None).await;
         }
@@ -81,9 +90,11 @@ impl Run {
     }
 
     /// Goes on, or back, from the step that is in the journal.
-    pub(super) async fn resume(self) {
-        let step = self.one.entry().what.step();
+    pub(super) async fn resume(mut self) {
+        let step = self.one.known().step;
         if step >= Step::Up && step != Step::Back {
+            // Clients may have written there already.
+            self.may_go_back = step != Step::Release;
             self.up_and_release().await;
         } else {
             self.go_back(Failure::new("57P01", format!("pgsluice was restarted at step {}", step.word()))).await;
@@ -93,15 +104,14 @@ impl Run {
     /// Writes down the step that comes next.
     async fn take(&mut self, step: Step, closed: Option<&[String]>) -> Result<(), MoveError> {
         self.began = Instant::now();
-        let note = |entry: &mut crate::moving::Entry| {
-            if let What::Activate(known) = &mut entry.what {
+        self.one
+            .note(|known| {
                 known.step = step;
                 if let Some(closed) = closed {
                     known.closed = closed.to_vec();
                 }
-            }
-        };
-        self.one.note(note).await
+            })
+            .await
     }
 
     /// The next step of a way that has no return: what cannot be written down is found out again after a restart.
@@ -112,12 +122,12 @@ impl Run {
     }
 
     fn tell(&self, step: Step, detail: impl Into<String>) {
-        self.one.tell(Line::step(step, self.began.elapsed(), detail));
+        self.one.shared().tell(Line::step(step, self.began.elapsed(), detail));
     }
 
     /// Up to the point of no return: the other server is as it was.
     async fn until_drained(&mut self) -> Result<(), Failure> {
-        let timeout = self.known().map_or(DRAIN, |known| known.timeout);
+        let timeout = self.one.known().timeout;
         let until = Instant::now() + timeout;
         let gates = hold::gates_of(&self.hub, std::slice::from_ref(&self.servers.cluster));
         let open = gates.iter().filter(|gate| !hold::is_closed_by_a_person(gate));
@@ -129,7 +139,7 @@ impl Run {
             drain_timeout: DRAIN.min(timeout),
             on_timeout: OnTimeout::Revert,
         };
-        let one = self.one.clone();
+        let one = self.one.shared().clone();
         let closed = async { hold::close(&self.hub, &one, &names, &terms).await.map_err(Failure::from) };
         bounded(&one, until, Step::Hold, closed).await?;
         self.tell(Step::Hold, format!("writes are held for {}", self.dbnames.join(", ")));
@@ -162,10 +172,16 @@ impl Run {
                 Ok(()) => break,
                 Err(why) => why,
             };
+            if let Some(by) = self.given_up().await {
+                if self.may_go_back {
+                    return self.give_up(&by).await;
+                }
+                break;
+            }
             if !told {
                 told = true;
                 let line = Line::step(Step::Up, self.began.elapsed(), format!("{new} does not take writes yet: {why}"));
-                self.one.tell(line.of(Status::Warn).with_remedy("Writes are held until it does."));
+                self.one.shared().tell(line.of(Status::Warn).with_remedy("Writes are held until it does."));
             }
             sleep(RETRY).await;
         }
@@ -173,13 +189,34 @@ impl Run {
         self.must_take(Step::Repoint).await;
         self.servers.cluster.use_primary(self.servers.to);
         while !self.servers.cluster.look_for(self.servers.to) || self.is_seen_down(self.servers.to) {
-            sleep(RETRY / 10).await;
+            match self.given_up().await {
+                Some(by) if self.may_go_back => return self.give_up(&by).await,
+                Some(_) => break,
+                None => sleep(RETRY / 10).await,
+            }
         }
         self.servers.cluster.end_handover(None);
         self.tell(Step::Repoint, format!("{new} is the one that is used"));
         self.must_take(Step::Release).await;
         self.release(Step::Release).await;
         self.end(None).await;
+    }
+
+    /// By whom the other server is given up, since it does not answer.
+    async fn given_up(&mut self) -> Option<String> {
+        let by = self.one.shared().is_called_off()?;
+        self.new.is_silent().await.then(|| by.to_string())
+    }
+
+    /// The server that was left is used again, although nobody knows what the other one is.
+    async fn give_up(self, by: &str) {
+        self.servers.cluster.use_primary(self.servers.from);
+        let new = self.servers.name(self.servers.to);
+        let text = format!("{new} does not answer: nobody knows whether it takes writes");
+        let line = Line::step(self.one.known().step, self.began.elapsed(), text).of(Status::Warn);
+        let remedy = "Once it is there, ALTER DATABASE … SET default_transaction_read_only = on there, before anybody writes to it.";
+        self.one.shared().tell(line.with_remedy(remedy));
+        self.go_back(Failure::new("57014", format!("it was called off by {by} while {new} did not answer"))).await;
     }
 
     async fn take_up(&mut self) -> Result<(), String> {
@@ -189,7 +226,7 @@ impl Run {
     }
 
     async fn release(&mut self, step: Step) {
-        let names = self.known().map(|known| known.closed).unwrap_or_default();
+        let names = self.one.known().closed.clone();
         while let Err(error) = hold::open(&self.hub, &names).await {
             tracing::error!(event = "move_not_released", "{error}");
             sleep(RETRY).await;
@@ -200,19 +237,22 @@ impl Run {
 
     /// Everything as it was, and held writes go on there.
     async fn go_back(mut self, failure: Failure) {
-        let reached = self.one.entry().what.step();
+        let reached = self.one.known().step;
         if let Err(error) = self.take(Step::Back, None).await {
             tracing::error!(event = "move_not_saved", "{error}");
         }
         if reached >= Step::Down {
-            let mut told = false;
+            let (mut told, until) = (false, Instant::now() + LIFTS);
             while let Err(why) = ask::up(&mut self.old, &self.dbnames).await {
+                if Instant::now() > until && self.one.shared().is_called_off().is_some() && self.old.is_silent().await {
+                    return self.leave_down(failure).await;
+                }
                 if !told {
                     told = true;
                     let old = self.servers.name(self.servers.from);
                     let text = format!("{old} could not be made writable again: {why}");
                     let line = Line::step(Step::Back, self.began.elapsed(), text).of(Status::Warn);
-                    self.one.tell(line.with_remedy("It is tried again until it answers; writes are held meanwhile."));
+                    self.one.shared().tell(line.with_remedy("It is tried again until it answers; writes are held meanwhile."));
                 }
                 sleep(RETRY).await;
             }
@@ -220,6 +260,19 @@ impl Run {
                 sleep(RETRY / 10).await;
             }
         }
+        self.servers.cluster.end_handover(None);
+        self.release(Step::Back).await;
+        self.end(Some(failure)).await;
+    }
+
+    /// The server that was left does not answer any more: a person decides what is used.
+    async fn leave_down(mut self, failure: Failure) {
+        let old = self.servers.name(self.servers.from);
+        let text = format!("{old} does not answer, and its databases are read-only there");
+        let line = Line::step(Step::Back, self.began.elapsed(), text).of(Status::Warn);
+        let remedy = "Once it is there, ALTER DATABASE … RESET default_transaction_read_only there. What it has written last may \
+                      not be on the others.";
+        self.one.shared().tell(line.with_remedy(remedy));
         self.servers.cluster.end_handover(None);
         self.release(Step::Back).await;
         self.end(Some(failure)).await;
@@ -236,8 +289,7 @@ impl Run {
     }
 
     async fn end(&mut self, failure: Option<Failure>) {
-        let sqlstate = failure.as_ref().map_or("00000", |failure| failure.sqlstate).to_owned();
-        let (done, why) = (failure.is_none(), failure.map(|failure| failure.why));
-        self.one.end(End { at: Timestamp::now(), done, why, sqlstate }).await;
+        let end = failure.map_or_else(End::done, |failure| End::failed(failure.sqlstate, failure.why));
+        self.one.shared().end(end).await;
     }
 }

@@ -17,14 +17,14 @@ pub(in crate::proxy::moving) mod steps;
 use std::sync::Arc;
 
 use crate::gate::Who;
-use crate::moving::{Move, Step, Switchover, What};
+use crate::moving::{Move, MoveOf, Step, Switchover};
 use crate::protocol::Report;
-use crate::proxy::moving::begin_of_clusters;
+use crate::proxy::moving::{begin_of_clusters, life};
 use crate::shared::Hub;
 use crate::topology::Cluster;
 
 use options::Options;
-use run::Run;
+use run::{Run, Tools};
 
 pub use options::is_flag;
 
@@ -87,7 +87,7 @@ impl Servers {
 pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
     let options = Options::read(hub, request)?;
     let servers = servers_of(hub, request)?;
-    let what = What::Switchover(Switchover {
+    let known = Switchover {
         database: request.database.clone(),
         cluster: servers.cluster.name.clone(),
         from: servers.name(servers.from),
@@ -98,16 +98,16 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
         lsn: None,
         on_failure: options.on_failure,
         timeout: options.timeout,
-    });
-    let one = if options.dry_run {
-        hub.moves.rehearse(what, who)
-    } else {
-        begin_of_clusters(hub, what, &servers.clusters(hub), &request.database, who)?
     };
-    let run = Run::new(hub.clone(), one.clone(), servers, options)
-        .ok_or_else(|| Report::error("55000", "no role is configured that could log in to the servers"))?;
-    tokio::spawn(run.begin());
-    Ok(one)
+    let tools = Tools::find(hub, &servers).ok_or_else(|| life::no_role(&servers.cluster))?;
+    let one = if options.dry_run {
+        MoveOf::new(hub.moves.rehearse(known.clone().into(), who), known)
+    } else {
+        begin_of_clusters(hub, known, &servers.clusters(hub), &request.database, who)?
+    };
+    let shared = one.shared().clone();
+    life::start(&shared, Run::new(hub.clone(), one, servers, options, tools).begin());
+    Ok(shared)
 }
 
 fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
@@ -141,20 +141,15 @@ fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
 }
 
 /// Takes up one that an earlier life of the process has begun.
-pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>) {
-    let What::Switchover(known) = one.entry().what else { return };
-    let servers = Servers::known(hub, &known.cluster, &known.from, &known.to);
-    let options = Options::of(&known);
-    let run = servers.and_then(|servers| Run::new(hub.clone(), one.clone(), servers, options));
-    match run {
-        Some(run) => drop(tokio::spawn(run.resume())),
-        // Its databases stay closed: a person has to look.
-        None => {
-            tracing::error!(
-                event = "move_not_resumed",
-                "{}: the configuration has its servers no more",
-                one.entry().what
-            );
-        }
+pub(in crate::proxy::moving) async fn resume(hub: Arc<Hub>, one: MoveOf<Switchover>) {
+    let known = one.known();
+    let options = Options::of(known);
+    let find = |hub: &Arc<Hub>| {
+        let servers = Servers::known(hub, &known.cluster, &known.from, &known.to)?;
+        let tools = Tools::find(hub, &servers)?;
+        Some((servers, tools))
+    };
+    if let Some((servers, tools)) = life::wait_for(&hub, one.shared(), find).await {
+        Run::new(hub, one, servers, options, tools).resume().await;
     }
 }

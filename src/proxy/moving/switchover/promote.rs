@@ -34,11 +34,6 @@ async fn stand(target: &mut Talk) -> Result<Stand, crate::server::login::LoginEr
     Ok(if field(&row, 0) == "t" { Stand::Recovers { replayed: lsn(1), received: lsn(2) } } else { Stand::Primary })
 }
 
-/// Whether a server does not answer.
-pub(super) async fn is_silent(target: &mut Talk) -> bool {
-    stand(target).await.is_err_and(|error| !is_refusal(&error))
-}
-
 /// The position of a primary behind everything that is committed there.
 pub(super) async fn position(old: &mut Talk) -> Result<Lsn, String> {
     old.rows(moving::WRITTEN).await.map_err(|error| error.to_string())?;

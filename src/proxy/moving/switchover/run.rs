@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::checks::Means;
@@ -13,7 +12,7 @@ use super::program::{Program, Values};
 use super::promote::Promotion;
 use super::steps::{Failure, bounded};
 use super::{Servers, checks, fence, promote};
-use crate::moving::{End, Line, Move, MoveError, OnFailure, Retired, Status, Step, Switchover, What};
+use crate::moving::{End, Line, MoveError, MoveOf, OnFailure, Retired, Status, Step, Switchover};
 use crate::proxy::moving::hold;
 use crate::proxy::moving::talk::{Talk, field};
 use crate::shared::Hub;
@@ -32,9 +31,7 @@ const TELLS: Duration = Duration::from_secs(10);
 /// See the module.
 pub(super) struct Run {
     hub: Arc<Hub>,
-    one: Arc<Move>,
-    /// What is known of it when this begins.
-    first: Switchover,
+    one: MoveOf<Switchover>,
     servers: Servers,
     options: Options,
     old: Talk,
@@ -46,12 +43,20 @@ pub(super) struct Run {
     began: Instant,
 }
 
-impl Run {
+/// What the steps are taken with.
+pub(super) struct Tools {
+    old: Talk,
+    target: Talk,
+    fence: Program,
+    promote: Program,
+    values: Box<Values>,
+}
+
+impl Tools {
     /// None if no role is configured.
-    pub(super) fn new(hub: Arc<Hub>, one: Arc<Move>, servers: Servers, options: Options) -> Option<Self> {
-        let What::Switchover(first) = one.entry().what else { return None };
-        let old = Talk::with(&hub, &servers.cluster, servers.from)?;
-        let target = Talk::with(&hub, &servers.cluster, servers.to)?;
+    pub(super) fn find(hub: &Arc<Hub>, servers: &Servers) -> Option<Self> {
+        let old = Talk::with(hub, &servers.cluster, servers.from)?;
+        let target = Talk::with(hub, &servers.cluster, servers.to)?;
         let setup = hub.setup.load_full();
         let config = setup.config.clusters.get(&servers.cluster.name)?;
         let program = |words: &[String]| Program { words: words.to_vec(), patience: config.command_timeout };
@@ -71,7 +76,20 @@ impl Run {
             ("cluster", cluster),
         ];
         let values: Box<Values> = Box::new(values);
-        Some(Self { hub, one, first, servers, options, old, target, fence, promote, values, began: Instant::now() })
+        Some(Self { old, target, fence, promote, values })
+    }
+}
+
+impl Run {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        one: MoveOf<Switchover>,
+        servers: Servers,
+        options: Options,
+        tools: Tools,
+    ) -> Self {
+        let Tools { old, target, fence, promote, values } = tools;
+        Self { hub, one, servers, options, old, target, fence, promote, values, began: Instant::now() }
     }
 
     /// Looks, and then goes through all of it.
@@ -82,14 +100,14 @@ impl Run {
             if line.status == Status::Fail {
                 failed.push(format!("{}: {}", line.name, line.detail));
             }
-            self.one.tell(line);
+            self.one.shared().tell(line);
         }
         if self.options.dry_run {
-            return self.end(true, None).await;
+            return self.end(None).await;
         }
         if !failed.is_empty() {
             let why = format!("it would not work: {}", failed.join("; "));
-            return self.end(false, Some(Failure::new("55000", why))).await;
+            return self.end(Some(Failure::new("55000", why))).await;
         }
         match self.until_replayed(&found).await {
             Ok(()) => self.promote_and_release(false).await,
@@ -114,8 +132,10 @@ impl Run {
 
     /// Goes on, or back, from the step that is in the journal.
     pub(super) async fn resume(self) {
-        let step = self.known().step;
-        if (Step::Promote..Step::Back).contains(&step) {
+        let step = self.one.known().step;
+        if step == Step::Release {
+            self.release_again().await;
+        } else if (Step::Promote..Step::Back).contains(&step) {
             self.promote_and_release(true).await;
         } else {
             let why = format!("pgsluice was restarted at step {}", step.word());
@@ -123,19 +143,11 @@ impl Run {
         }
     }
 
-    fn known(&self) -> Switchover {
-        match self.one.entry().what {
-            What::Switchover(known) => known,
-            What::Activate(_) => self.first.clone(),
-        }
-    }
-
     /// Writes down the step that comes next.
     async fn take(&mut self, step: Step, change: impl FnOnce(&mut Switchover)) -> Result<(), MoveError> {
         self.began = Instant::now();
         self.one
-            .note(|entry| {
-                let What::Switchover(known) = &mut entry.what else { return };
+            .note(|known| {
                 known.step = step;
                 change(known);
             })
@@ -144,7 +156,7 @@ impl Run {
 
     /// Tells what has come of it.
     fn tell(&self, step: Step, detail: impl Into<String>) {
-        self.one.tell(Line::step(step, self.began.elapsed(), detail));
+        self.one.shared().tell(Line::step(step, self.began.elapsed(), detail));
     }
 
     /// Up to the point of no return: nothing has changed for good.
@@ -158,10 +170,10 @@ impl Run {
         let until = self.began + self.options.timeout.min(self.options.hold_timeout);
         self.hold(&names, until).await?;
         self.take(Step::Fence, |_| ()).await?;
-        let one = self.one.clone();
+        let one = self.one.shared().clone();
         let gone = bounded(&one, until, Step::Fence, self.fence()).await?;
         self.take(Step::Replay, |_| ()).await?;
-        let lsn = self.known().lsn;
+        let lsn = self.one.known().lsn;
         let (old, target) = (&mut self.old, &mut self.target);
         let replays = promote::until_replayed((!gone).then_some(old), target, lsn);
         let lsn = bounded(&one, until, Step::Replay, replays).await?;
@@ -170,7 +182,7 @@ impl Run {
         if !gone {
             bounded(&one, until, Step::Replay, self.nobody_writes(lsn)).await?;
         }
-        if let Some(name) = hold::find_open(&self.hub, &self.known().closed) {
+        if let Some(name) = hold::find_open(&self.hub, &self.one.known().closed) {
             return Err(Failure::new("55000", format!("database \"{name}\" was opened meanwhile")));
         }
         self.take(Step::Promote, |known| known.lsn = Some(lsn)).await?;
@@ -191,23 +203,18 @@ impl Run {
             drain_timeout: self.options.drain_timeout.min(until - self.began),
             on_timeout: self.options.on_timeout,
         };
-        let one = self.one.clone();
+        let one = self.one.shared().clone();
         let closed = async { hold::close(&self.hub, &one, names, &terms).await.map_err(Failure::from) };
         bounded(&one, until, Step::Hold, closed).await?;
         // Names that clients have made up meanwhile.
         let late: Vec<String> = self.names_to_close().into_iter().filter(|name| !names.contains(name)).collect();
         if !late.is_empty() {
             let all = [names, &late].concat();
-            self.one
-                .note(|entry| {
-                    let What::Switchover(known) = &mut entry.what else { return };
-                    known.closed = all;
-                })
-                .await?;
+            self.one.note(|known| known.closed = all).await?;
             let closed = async { hold::close(&self.hub, &one, &late, &terms).await.map_err(Failure::from) };
             bounded(&one, until, Step::Hold, closed).await?;
         }
-        let names = self.known().closed;
+        let names = self.one.known().closed.clone();
         let text = match names.len() {
             0 => "every database of the cluster was closed already".to_owned(),
             _ => format!("writes are held for {}", names.join(", ")),
@@ -238,12 +245,7 @@ impl Run {
         // What is committed so far has to arrive, whatever becomes of the server.
         let lsn = promote::position(&mut self.old).await.ok();
         if let Some(lsn) = lsn {
-            self.one
-                .note(|entry| {
-                    let What::Switchover(known) = &mut entry.what else { return };
-                    known.lsn = Some(lsn);
-                })
-                .await?;
+            self.one.note(|known| known.lsn = Some(lsn)).await?;
         }
         let said = self.fence.run(&self.values).await;
         let said = said.map_err(|why| Failure::new("58000", format!("fence_command has failed: {why}")))?;
@@ -291,7 +293,7 @@ impl Run {
                 Err(failure) => return self.go_back(failure).await,
             }
             if let Some((since, why)) = &promotion.silent {
-                if let Some(by) = self.one.is_called_off().filter(|_| since.elapsed() > RETRY) {
+                if let Some(by) = self.one.shared().is_called_off().filter(|_| since.elapsed() > RETRY) {
                     return self.give_up_target(&by.to_string()).await;
                 }
                 if !told && since.elapsed() > TELLS {
@@ -299,7 +301,7 @@ impl Run {
                     let text = format!("the target cannot be asked whether it was promoted: {why}");
                     let remedy =
                         "It goes on as soon as the target answers. If it never will, MAINTENANCE OFF gives it up.";
-                    self.one.tell(
+                    self.one.shared().tell(
                         Line::step(Step::Promote, self.began.elapsed(), text).of(Status::Warn).with_remedy(remedy),
                     );
                 }
@@ -313,10 +315,24 @@ impl Run {
         };
         self.tell(Step::Verify, format!("it has committed a transaction, on timeline {timeline}"));
         self.must_take(Step::Repoint).await;
-        self.repoint().await;
+        if let Err(by) = self.repoint().await {
+            return self.give_up_target(&by).await;
+        }
         self.must_take(Step::Release).await;
         self.release().await;
-        self.end(true, None).await;
+        self.end(None).await;
+    }
+
+    /// Clients may have written on the target already: it is the primary, whatever becomes of it.
+    async fn release_again(mut self) {
+        if let Err(by) = self.repoint().await {
+            let text = format!("{by} does not wait for the new primary, which does not answer");
+            let line = Line::step(Step::Repoint, self.began.elapsed(), text).of(Status::Warn);
+            self.one.shared().tell(line.with_remedy("Clients may have written there: have it run again."));
+            self.lead_over().await;
+        }
+        self.release().await;
+        self.end(None).await;
     }
 
     /// The next step of a way that has no return: what cannot be written down is found out again after a restart.
@@ -334,8 +350,8 @@ impl Run {
                 Ok(timeline) => return Ok(timeline),
                 Err(why) => why,
             };
-            if let Some(by) = self.one.is_called_off()
-                && promote::is_silent(&mut self.target).await
+            if let Some(by) = self.one.shared().is_called_off()
+                && self.target.is_silent().await
             {
                 return Err(by.to_string());
             }
@@ -345,29 +361,43 @@ impl Run {
                 let remedy =
                     "Writes are held until it does. Look at its log, at its disk and at synchronous_standby_names.";
                 let line = Line::step(Step::Verify, self.began.elapsed(), text).of(Status::Warn);
-                self.one.tell(line.with_remedy(remedy));
+                self.one.shared().tell(line.with_remedy(remedy));
             }
             sleep(LOOK * 10).await;
         }
     }
 
-    /// Clients and pools are led to the new primary, and the old one is known not to be it any more.
-    async fn repoint(&mut self) {
-        let all = self.servers.all(&self.hub);
+    /// Clients and pools are led to the new primary, once the monitor sees it; or says by whom it was given up, since it does not
+    /// answer.
+    async fn repoint(&mut self) -> Result<(), String> {
         let mut told = false;
-        let known = all.iter().filter_map(|(cluster, from, to)| Some((cluster, (*from)?, (*to)?)));
-        let known: Vec<_> = known.collect();
-        while !known.iter().all(|(cluster, _, to)| cluster.look_for(*to)) {
+        // Asked each time: a RELOAD may have made other clusters of them.
+        while !self.servers.all(&self.hub).iter().all(|(cluster, _, to)| to.is_none_or(|to| cluster.look_for(to))) {
+            if let Some(by) = self.one.shared().is_called_off()
+                && self.target.is_silent().await
+            {
+                return Err(by.to_string());
+            }
             if !told && self.began.elapsed() > TELLS {
                 told = true;
                 let text = "the monitor does not see the new primary yet";
                 let remedy = "Writes are held until it does: look at SHOW UPSTREAMS.";
                 self.one
+                    .shared()
                     .tell(Line::step(Step::Repoint, self.began.elapsed(), text).of(Status::Warn).with_remedy(remedy));
             }
             sleep(LOOK).await;
         }
-        let (timeline, fenced) = (self.known().timeline, !self.fence.is_given());
+        self.lead_over().await;
+        Ok(())
+    }
+
+    /// The old primary is known not to be it any more.
+    async fn lead_over(&mut self) {
+        let all = self.servers.all(&self.hub);
+        let known = all.iter().filter_map(|(cluster, from, to)| Some((cluster, (*from)?, (*to)?)));
+        let known: Vec<_> = known.collect();
+        let (timeline, fenced) = (self.one.known().timeline, !self.fence.is_given());
         let retired: Vec<(Retired, String)> = known
             .iter()
             .map(|(cluster, from, to)| {
@@ -389,19 +419,19 @@ impl Run {
         for (cluster, ..) in all.iter().filter(|(_, _, to)| to.is_none()) {
             let text = format!("cluster \"{}\" leads to the old primary and does not name the new one", cluster.name);
             let line = Line::step(Step::Repoint, self.began.elapsed(), text).of(Status::Warn);
-            self.one.tell(line.with_remedy("Add the new primary to its upstreams, and RELOAD."));
+            self.one.shared().tell(line.with_remedy("Add the new primary to its upstreams, and RELOAD."));
         }
     }
 
     async fn release(&mut self) {
-        let names = self.known().closed;
+        let names = self.one.known().closed.clone();
         while let Err(error) = hold::open(&self.hub, &names).await {
             tracing::error!(event = "move_not_released", "{error}");
             sleep(RETRY).await;
         }
         let text = if names.is_empty() { "nothing was held".to_owned() } else { format!("open: {}", names.join(", ")) };
         let remedy = self.way_back();
-        self.one.tell(Line::step(Step::Release, self.began.elapsed(), text).with_remedy(remedy));
+        self.one.shared().tell(Line::step(Step::Release, self.began.elapsed(), text).with_remedy(remedy));
     }
 
     /// How the old primary becomes a replica of the new one.
@@ -417,7 +447,7 @@ impl Run {
 
     /// Everything as it was, and held writes go on there.
     async fn go_back(mut self, failure: Failure) {
-        let reached = self.known().step;
+        let reached = self.one.known().step;
         if let Err(error) = self.take(Step::Back, |_| ()).await {
             tracing::error!(event = "move_not_saved", "{error}");
         }
@@ -427,11 +457,11 @@ impl Run {
         for (cluster, ..) in self.servers.all(&self.hub).into_iter().filter(|_| reached >= Step::Fence) {
             cluster.end_handover(None);
         }
-        let names = self.known().closed;
+        let names = self.one.known().closed.clone();
         if self.options.on_failure == OnFailure::Hold || failure.stays_closed {
             let text = format!("still closed: {}", names.join(", "));
             let line = Line::step(Step::Back, self.began.elapsed(), text).of(Status::Warn);
-            self.one.tell(line.with_remedy("Look at the servers; MAINTENANCE OFF opens."));
+            self.one.shared().tell(line.with_remedy("Look at the servers; MAINTENANCE OFF opens."));
         } else {
             while let Err(error) = hold::open(&self.hub, &names).await {
                 tracing::error!(event = "move_not_released", "{error}");
@@ -444,7 +474,7 @@ impl Run {
             );
             self.tell(Step::Back, text);
         }
-        self.end(false, Some(failure)).await;
+        self.end(Some(failure)).await;
     }
 
     /// Takes the fence back. One that cannot be reached is rid of it later.
@@ -459,7 +489,7 @@ impl Run {
             if Instant::now() > until {
                 let text = format!("{server} could not be made writable again: {why}");
                 let line = Line::step(Step::Back, self.began.elapsed(), text).of(Status::Warn);
-                self.one.tell(line.with_remedy("It is tried again until it answers."));
+                self.one.shared().tell(line.with_remedy("It is tried again until it answers."));
                 let later = Retired { cluster, server, timeline: 0, fenced: true };
                 let note = move |list: &mut Vec<Retired>| {
                     list.retain(|known| known.cluster != later.cluster || known.server != later.server);
@@ -482,7 +512,7 @@ impl Run {
 
     /// The target is given up although nobody knows what it is: it is never used as the primary that it may have become.
     async fn give_up_target(self, by: &str) {
-        let timeline = self.known().timeline.saturating_add(1);
+        let timeline = self.one.known().timeline.saturating_add(1);
         let mut gone = Vec::new();
         for (cluster, _, to) in self.servers.all(&self.hub) {
             if let Some((to, upstream)) = to.and_then(|to| Some((to, cluster.upstreams.get(to)?))) {
@@ -504,9 +534,8 @@ impl Run {
         self.go_back(Failure::new("57014", why)).await;
     }
 
-    async fn end(&mut self, done: bool, failure: Option<Failure>) {
-        let sqlstate = failure.as_ref().map_or("00000", |failure| failure.sqlstate).to_owned();
-        let why = failure.map(|failure| failure.why);
-        self.one.end(End { at: Timestamp::now(), done, why, sqlstate }).await;
+    async fn end(&mut self, failure: Option<Failure>) {
+        let end = failure.map_or_else(End::done, |failure| End::failed(failure.sqlstate, failure.why));
+        self.one.shared().end(end).await;
     }
 }

@@ -1,4 +1,7 @@
-//! `/v1/databases/NAME/switchover`: another server becomes the primary. `/v1/moves`: what is under way, and what was.
+//! `/v1/databases/NAME/switchover`: another server becomes the primary. `/v1/databases/NAME/activate`: another one of several is used.
+//! `/v1/moves`: what is under way, and what was; [`progress`] tells of one.
+
+pub mod progress;
 
 use std::sync::Arc;
 
@@ -9,9 +12,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::asking::{Asked, Given, Paging};
-use super::maintenance::Request;
-use super::views::{Commanded, Page, Refused, object, page_schema};
+use crate::http::api::asking::{Asked, Given, Paging};
+use crate::http::api::maintenance::Request;
+use crate::http::api::views::{Commanded, Page, Refused, object, page_schema};
 use crate::admin::commands;
 use crate::admin::commands::Caller;
 use crate::admin::language::command::{Command, MoveCommand, Show};
@@ -19,7 +22,7 @@ use crate::gate::Target;
 use crate::http::Api;
 use crate::http::access::Reader;
 use crate::http::problem::Problem;
-use crate::proxy::moving::switchover;
+use crate::proxy::moving::{activate, switchover};
 
 /// Where to, and the options of SWITCHOVER. What is left out, or null, is as usual.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -98,6 +101,41 @@ pub async fn switchover(request: Request, Given(given): Given<Option<Switchover>
     let to = given.to.clone();
     let command = switchover::Request { database, to, options: given.pairs() };
     request.give(Command::Move(MoveCommand::Switchover(command))).await
+}
+
+/// Where to, and the options of ACTIVATE. What is left out, or null, is as usual.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Activate {
+    /// The server that is to be used, as SHOW UPSTREAMS names it: `10.0.0.2:5432`.
+    #[schema(min_length = 1, max_length = 300, pattern = r"^[^\x00-\x1f\x7f]+$")]
+    on: String,
+    /// Only the checks: nothing is changed.
+    #[serde(default)]
+    dry_run: Option<bool>,
+    /// How long it may take until the other server takes writes, such as `30s`.
+    #[serde(default)]
+    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    timeout: Option<String>,
+}
+
+/// ACTIVATE
+///
+/// Has another one of the servers used that replicate each other's writes. Writes of all databases of the cluster are held meanwhile.
+/// Breaking the operation off calls it off, as long as it can still go back.
+#[utoipa::path(post, path = "/v1/databases/{database}/activate", operation_id = "activate", tag = "maintenance",
+    params(Request),
+    request_body = Activate, responses(Commanded, Refused))]
+pub async fn activate(request: Request, Given(given): Given<Option<Activate>>) -> Result<Response, Problem> {
+    let Some(given) = given else { return Err(Problem::bad_request("the body does not say which server")) };
+    let Target::One(database) = request.target() else {
+        return Err(Problem::bad_request("a server is activated for the cluster of one database"));
+    };
+    let flag = given.dry_run.map(|on| if on { "on" } else { "off" }.to_owned());
+    let pairs = [("dry_run", flag), ("timeout", given.timeout)];
+    let options = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let command = activate::Request { database, to: given.on, options };
+    request.give(Command::Move(MoveCommand::Activate(command))).await
 }
 
 /// Rows of SHOW MOVES.
