@@ -9,6 +9,7 @@ use super::language::command::{Command, MoveCommand};
 use super::table::{Column, Table};
 use super::{announce, check, control, maintenance, moving, rehearse, reroute, show};
 use crate::gate::{Target, Verb, Who};
+use crate::moving::Entry;
 use crate::protocol::Report;
 use crate::shared::Hub;
 

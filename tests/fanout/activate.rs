@@ -48,7 +48,7 @@ impl Writers {
 
 impl Stand {
     /// Number of the server that is used.
-    fn active(&self) -> usize {
+    pub fn active(&self) -> usize {
         let mut console = self.connect("dba", "pgsluice");
         wait::until(LONG, "one that is used", || {
             let rows = console.query("SHOW UPSTREAMS", LONG).unwrap().remove(0).rows;

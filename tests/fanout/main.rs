@@ -3,4 +3,5 @@
 mod activate;
 mod leftover;
 mod stand;
+mod surfaces;
 mod together;

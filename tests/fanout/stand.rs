@@ -12,6 +12,10 @@ pub struct Stand {
     pub proxy: Proxy,
 }
 
+/// Of the hash below.
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const TOKEN_HASH: &str = "3eb1bd439947eb762998e566ccc2e099c791118b2f40579cc4f7da2b5061b7f9";
+
 /// One that can tell its own writes from those of others is needed for both ways.
 const MAJOR: u32 = 16;
 
@@ -59,6 +63,7 @@ impl Stand {
         let config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\n\
              admin_users = [\"dba\"]\noperators = [\"dba\", \"bot_owner\"]\n\
+             [http]\nlisten = \"127.0.0.1:{{port:http}}\"\noperate_tokens = [\"ci:{TOKEN_HASH}\"]\n\
              [clusters.home]\nupstreams = [{}]\nmonitor_user = \"monitor\"\nswitchover_user = \"mover\"\nmonitor_interval = \"300ms\"\n{of_cluster}\n\
              [databases.bot]\n",
             upstreams.join(", ")

@@ -49,6 +49,33 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_looks_as_the_command_would_and_changes_nothing() {
+    let stand = Stand::new();
+    let (mut client, _other) = (stand.connect("app"), stand.connect("app"));
+    assert_eq!(site(&mut client), "a");
+    for (sql, code) in [
+        ("REROUTE app TO nosuch WITH (dry_run)", "42704"),
+        ("REROUTE app TO b WITH (dbname 'nosuch', dry_run)", "3D000"),
+        ("REROUTE app TO a WITH (dry_run on)", "22023"),
+        ("REROUTE app TO b WITH (dry_run perhaps)", "22023"),
+    ] {
+        assert_eq!(sqlstate(&stand.ask_console(sql)), code, "{sql}");
+    }
+    let told = stand.ask_console("REROUTE app TO b WITH (dry_run)");
+    assert_eq!(rows(&told).concat()[1..5], ["b", "app", "reject", "f"]);
+    let notices = told.iter().filter(|frame| frame.tag == b'N');
+    let said: String = notices.filter_map(|frame| frame.error_fields().remove(&'M')).collect();
+    assert!(said.contains("2 clients would be led from a.app to b.app"), "{said}");
+    assert!(stand.console("SHOW REROUTES").is_empty());
+    assert_eq!(site(&mut client), "a");
+    stand.console("REROUTE app TO b");
+    assert_eq!(stand.console("REROUTE app BACK WITH (dry_run)").concat()[4], "f");
+    assert_eq!(site(&mut client), "b");
+    stand.console("REROUTE app BACK WITH (dry_run off)");
+    assert_eq!(site(&mut client), "a");
+}
+
+#[test]
 fn one_at_a_time_and_not_while_the_gate_moves() {
     let stand = Stand::new();
     let mut open = stand.connect("app");

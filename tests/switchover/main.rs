@@ -5,6 +5,7 @@ mod back_and_forth;
 mod checks;
 mod conformance;
 mod failures;
+mod left_over;
 mod load;
 mod programs;
 mod stand;

@@ -32,6 +32,7 @@ pub struct Stand {
     // Before the cluster, so that it goes first.
     pub proxy: Proxy,
     pub cluster: Cluster,
+    pub config: String,
 }
 
 /// The answer of a command.
@@ -120,8 +121,8 @@ impl Stand {
              [clusters.main]\nupstreams = [{upstreams}]\nmonitor_user = \"monitor\"\nmonitor_interval = \"300ms\"\n\
              switchover_user = \"switcher\"\n{of_cluster}\n[databases.app]\n[databases.other]\n"
         );
-        let proxy = Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice"))).config(config).start().expect("a proxy");
-        let stand = Stand { proxy, cluster };
+        let proxy = Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice"))).config(&config).start().expect("a proxy");
+        let stand = Stand { proxy, cluster, config };
         stand.cluster.wait_for_replay(LONG).expect("a replica that follows");
         stand.wait_for_roles(&["primary", "replica"]);
         stand

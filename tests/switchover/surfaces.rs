@@ -71,6 +71,60 @@ fn over_http_it_is_an_operation_and_from_a_shell_a_command_with_exit_codes() {
 }
 
 #[test]
+fn how_far_it_has_come_is_told_on_the_console_over_http_and_to_the_page() {
+    let stand = Stand::new();
+    assert_eq!(http(&stand, "GET", "/v1/moves/1", "").0, "404");
+    let mut slow: Raw = stand.client("app");
+    ask(&mut slow, "BEGIN; INSERT INTO written VALUES (-1)").fine();
+    let switch = stand.begin_switch_to(1, "WITH (drain_timeout '30s')");
+    stand.wait_for_step("hold");
+    let (_, moves) = http(&stand, "GET", "/v1/moves", "");
+    assert!(moves["items"][0]["step_since"].is_string(), "{moves}");
+    let id = moves["items"][0]["id"].as_u64().expect("its number");
+    let by_number = format!("/v1/moves/{id}");
+    for at in [by_number.as_str(), "/v1/moves/app", "/v1/moves/other"] {
+        let (status, one) = http(&stand, "GET", at, "");
+        assert_eq!((&*status, &one["state"], &one["step"]), ("200", &"running".into(), &"hold".into()), "{one}");
+        assert!(one["step_since"].is_string() && one["ended"].is_null(), "{one}");
+        assert!(one["steps"].as_array().is_some_and(|steps| steps.iter().all(|step| step["step"] == "check")), "{one}");
+        assert_eq!(one["databases"], serde_json::json!(["app", "other"]), "{one}");
+    }
+    for at in ["/v1/moves/99", "/v1/moves/nosuch", "/v1/moves/-1"] {
+        assert_eq!(http(&stand, "GET", at, "").0, "404", "{at}");
+    }
+    for which in [String::new(), "app".to_owned(), id.to_string()] {
+        let rows = stand.command(&format!("SHOW MOVE {which}")).fine().rows;
+        let last = rows.last().expect("what it does now");
+        assert_eq!((&*last[1], &*last[3]), ("hold", "running"), "{rows:?}");
+        assert!(last[5].parse::<u64>().is_ok() && last[6].contains("open transactions"), "{rows:?}");
+    }
+    assert_eq!(stand.command("SHOW MOVE 99").sqlstate, "42704");
+    assert_eq!(stand.command("SHOW MOVE nosuch").sqlstate, "3D000");
+    let (_, status) = http(&stand, "GET", "/v1/status?database=app", "");
+    assert_eq!(status["selected"]["moving"]["step"], "hold", "{status}");
+    // A stream of it ends with the move.
+    let port = stand.proxy.port_named("http").expect("a port");
+    let stream = Command::new("curl")
+        .args(["-s", "-N", "-m", "60", "-H", &format!("Authorization: Bearer {TOKEN}"), "-H", "Accept: text/event-stream"])
+        .arg(format!("http://127.0.0.1:{port}{by_number}"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("curl");
+    ask(&mut slow, "COMMIT").fine();
+    switch.join().expect("no panic").fine();
+    let heard = String::from_utf8_lossy(&stream.wait_with_output().expect("its output").stdout).into_owned();
+    assert!(heard.trim_end().lines().any(|line| line == "event: done"), "{heard}");
+    let (_, one) = http(&stand, "GET", &by_number, "");
+    assert!(one["state"] == "done" && one["ended"].is_string() && one["step_since"].is_null(), "{one}");
+    let steps = one["steps"].as_array().expect("steps");
+    for step in ["hold", "fence", "replay", "promote", "verify", "repoint", "release"] {
+        assert!(steps.iter().any(|row| row["step"] == step && row["took_ms"].is_u64() && row["at"].is_string()), "{one}");
+    }
+    let (_, status) = http(&stand, "GET", "/v1/status?database=app", "");
+    assert_eq!(status["selected"]["moving"]["state"], "done", "{status}");
+}
+
+#[test]
 fn breaking_the_operation_off_calls_the_switchover_off() {
     let stand = Stand::new();
     let mut slow: Raw = stand.client("app");

@@ -45,8 +45,9 @@ const HELP: &str = "
 \t    on_timeout revert|cancel, on_failure back|hold, primary 'host:port', dry_run)]
 \tACTIVATE db ON host:port [WITH (timeout '30s', dry_run)]
 \tSHOW MOVES
-\tREROUTE db TO cluster [WITH (writes reject|allow, dbname 'name', message 'text', timeout '30s')]
-\tREROUTE db BACK [WITH (timeout '30s')]
+\tSHOW MOVE [id|db]
+\tREROUTE db TO cluster [WITH (writes reject|allow, dbname 'name', message 'text', timeout '30s', dry_run)]
+\tREROUTE db BACK [WITH (timeout '30s', dry_run)]
 \tSHOW REROUTES
 \tSHOW MAINTENANCE [db]
 \tSHOW REHEARSAL

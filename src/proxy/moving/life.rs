@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::events::Bus;
     use crate::gate::{StateFile, Who};
-    use crate::moving::{Activate, Moves, Scope, Step, What};
+    use crate::moving::{Activate, Moves, Scope, Step};
 
     #[tokio::test]
     async fn a_move_whose_task_dies_has_ended_and_is_in_nobodys_way() {
@@ -84,7 +84,7 @@ mod tests {
             timeout: Duration::ZERO,
         };
         let scope = Scope { clusters: vec!["main".into()], databases: Vec::new() };
-        let begin = || moves.begin(What::from(known.clone()), scope.clone(), ("app", Vec::new()), Who::proxy());
+        let begin = || moves.begin(known.clone().into(), scope.clone(), ("app", Vec::new()), Who::proxy());
         let one = begin().unwrap();
         assert!(begin().is_err());
         start(&one, async { panic!("on purpose") });
