@@ -1,4 +1,4 @@
-//! The status page: one file of HTML, one of CSS, one of JavaScript, all of them in the program. It has nothing but what the API
+//! The status page: one file of HTML, one of CSS, three of JavaScript, all of them in the program. It has nothing but what the API
 //! tells, and works without any other network.
 
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub fn routes() -> Router<Arc<Api>> {
         .route("/status/page.css", get(async || text("text/css; charset=utf-8", include_str!("page.css"))))
         .route("/status/page.js", get(async || text("text/javascript; charset=utf-8", include_str!("page.js"))))
         .route("/status/charts.js", get(async || text("text/javascript; charset=utf-8", include_str!("charts.js"))))
+        .route("/status/moves.js", get(async || text("text/javascript; charset=utf-8", include_str!("moves.js"))))
         .route("/status/icon.svg", get(async || text("image/svg+xml", include_str!("icon.svg"))))
 }
 
@@ -50,8 +51,13 @@ fn text(kind: &'static str, text: &'static str) -> Response {
 mod tests {
     #[test]
     fn the_page_is_small_and_needs_nothing_from_elsewhere() {
-        let files =
-            [include_str!("page.html"), include_str!("page.css"), include_str!("page.js"), include_str!("charts.js")];
+        let files = [
+            include_str!("page.html"),
+            include_str!("page.css"),
+            include_str!("page.js"),
+            include_str!("charts.js"),
+            include_str!("moves.js"),
+        ];
         let size: usize = files.iter().map(|file| file.len()).sum();
         assert!(size < 150_000, "{size}");
         for file in files {

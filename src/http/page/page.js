@@ -238,6 +238,7 @@ function draw(status) {
   if (status.selected) {
     drawHero(status.selected);
     drawDrain(status.selected);
+    drawMove(status.selected.moving);
     drawTiles(status.selected);
     drawCharts(status.selected);
     drawKept(status.selected);
