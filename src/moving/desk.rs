@@ -41,7 +41,16 @@ impl Moves {
     pub fn open(state_file: &StateFile, events: Bus) -> (Self, Option<String>) {
         let (journal, alarm) = Journal::open(state_file);
         let next = Mutex::new(journal.document().last + 1);
-        (Self { journal: Arc::new(journal), under_way: Mutex::default(), next, handed_over: AtomicBool::new(false), events }, alarm)
+        (
+            Self {
+                journal: Arc::new(journal),
+                under_way: Mutex::default(),
+                next,
+                handed_over: AtomicBool::new(false),
+                events,
+            },
+            alarm,
+        )
     }
 
     fn desk(&self) -> MutexGuard<'_, Vec<Arc<Move>>> {

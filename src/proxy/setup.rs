@@ -18,8 +18,8 @@ use crate::sql::{Analyzer, RefusalList};
 use crate::tls::client::{CaSource, ServerTlsConfig};
 use crate::tls::server::ClientTlsConfig;
 use crate::tls::{Choice, ClientTls, ServerTls, SslMode, TlsFiles};
-use crate::topology::{Cluster, Upstream};
 use crate::topology::roles::Role;
+use crate::topology::{Cluster, Upstream};
 
 /// Roles that are tried to watch a cluster through.
 const MOST_ROLES: usize = 20;

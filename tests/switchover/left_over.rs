@@ -21,7 +21,8 @@ fn what_is_refused_beforehand_is_no_move_and_is_in_nobodys_way() {
     }
     assert!(stand.command("SHOW MOVES").rows.is_empty() && stand.command("SHOW MOVE").rows.is_empty());
     // Nobody is configured who could log in: watched through what clients come with, or not at all.
-    let without = stand.config.replace("monitor_user = \"monitor\"\n", "").replace("switchover_user = \"switcher\"\n", "");
+    let without =
+        stand.config.replace("monitor_user = \"monitor\"\n", "").replace("switchover_user = \"switcher\"\n", "");
     assert!(!without.contains("monitor_user") && !without.contains("switchover_user"));
     stand.proxy.reconfigure(&without).unwrap();
     stand.command("RELOAD").fine();

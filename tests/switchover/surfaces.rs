@@ -105,7 +105,16 @@ fn how_far_it_has_come_is_told_on_the_console_over_http_and_to_the_page() {
     // A stream of it ends with the move.
     let port = stand.proxy.port_named("http").expect("a port");
     let stream = Command::new("curl")
-        .args(["-s", "-N", "-m", "60", "-H", &format!("Authorization: Bearer {TOKEN}"), "-H", "Accept: text/event-stream"])
+        .args([
+            "-s",
+            "-N",
+            "-m",
+            "60",
+            "-H",
+            &format!("Authorization: Bearer {TOKEN}"),
+            "-H",
+            "Accept: text/event-stream",
+        ])
         .arg(format!("http://127.0.0.1:{port}{by_number}"))
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -118,7 +127,10 @@ fn how_far_it_has_come_is_told_on_the_console_over_http_and_to_the_page() {
     assert!(one["state"] == "done" && one["ended"].is_string() && one["step_since"].is_null(), "{one}");
     let steps = one["steps"].as_array().expect("steps");
     for step in ["hold", "fence", "replay", "promote", "verify", "repoint", "release"] {
-        assert!(steps.iter().any(|row| row["step"] == step && row["took_ms"].is_u64() && row["at"].is_string()), "{one}");
+        assert!(
+            steps.iter().any(|row| row["step"] == step && row["took_ms"].is_u64() && row["at"].is_string()),
+            "{one}"
+        );
     }
     let (_, status) = http(&stand, "GET", "/v1/status?database=app", "");
     assert_eq!(status["selected"]["moving"]["state"], "done", "{status}");

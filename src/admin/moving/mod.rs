@@ -5,12 +5,12 @@ pub(crate) mod shown;
 use super::commands::{Caller, quoted_name};
 use super::language::command::MoveCommand;
 use super::table::{Cell, Column, Table, columns};
-pub(super) use shown::{MOVES, STEPS, show, steps};
 use crate::gate::{Target, Verb, Who};
 use crate::moving::{Entry, Line, Move, Status};
 use crate::protocol::{Report, Severity};
 use crate::proxy::moving::{activate, switchover};
 use crate::shared::Hub;
+pub(super) use shown::{MOVES, STEPS, show, steps};
 
 /// Columns of the answer: what was found, and the steps that were taken.
 pub(super) const LINES: &[Column] =

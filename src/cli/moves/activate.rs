@@ -46,10 +46,8 @@ impl Activate {
             (None, [word, server]) if word.eq_ignore_ascii_case("on") => server,
             (None, _) => return Err("one server is meant: pgsluice activate DB ON SERVER".to_owned()),
         };
-        let options = [
-            ("dry_run", self.dry_run.then(|| "on".to_owned())),
-            ("timeout", self.timeout.map(show_duration)),
-        ];
+        let options =
+            [("dry_run", self.dry_run.then(|| "on".to_owned())), ("timeout", self.timeout.map(show_duration))];
         let given: Vec<_> = options
             .iter()
             .filter_map(|(name, value)| Some(format!("{name} {}", quote::console_literal(value.as_ref()?))))

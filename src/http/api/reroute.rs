@@ -141,6 +141,7 @@ pub async fn to(request: Request, Given(given): Given<Option<To>>) -> Result<Res
     responses(Commanded, Refused)
 )]
 pub async fn back(request: Request, Asked(back): Asked<Back>) -> Result<Response, Problem> {
-    let command = command(&request, Destination::Back, pairs([("timeout", back.timeout), ("dry_run", back.dry_run.map(flag))]))?;
+    let command =
+        command(&request, Destination::Back, pairs([("timeout", back.timeout), ("dry_run", back.dry_run.map(flag))]))?;
     request.give(command).await
 }

@@ -47,7 +47,8 @@ pub(super) async fn wait_for<T>(hub: &Arc<Hub>, one: &Move, find: impl Fn(&Arc<H
         if !told {
             told = true;
             let what = one.entry().what;
-            let text = format!("the configuration does not have {} and {}, or no role for them", what.from(), what.to());
+            let text =
+                format!("the configuration does not have {} and {}, or no role for them", what.from(), what.to());
             let remedy = "Its databases stay closed. Have the configuration name both servers and RELOAD: then it goes on. \
                           Or look at the servers, and MAINTENANCE OFF gives it up.";
             one.tell(Line::check("configuration", Status::Fail, text).with_remedy(remedy));

@@ -12,15 +12,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::http::api::asking::{Asked, Given, Paging};
-use crate::http::api::maintenance::Request;
-use crate::http::api::views::{Commanded, Page, Refused, object, page_schema};
 use crate::admin::commands;
 use crate::admin::commands::Caller;
 use crate::admin::language::command::{Command, MoveCommand, Show};
 use crate::gate::Target;
 use crate::http::Api;
 use crate::http::access::Reader;
+use crate::http::api::asking::{Asked, Given, Paging};
+use crate::http::api::maintenance::Request;
+use crate::http::api::views::{Commanded, Page, Refused, object, page_schema};
 use crate::http::problem::Problem;
 use crate::proxy::moving::{activate, switchover};
 

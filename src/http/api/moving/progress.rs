@@ -133,12 +133,7 @@ impl MoveView {
         (status = 200, description = "As it is now", content((MoveView = "application/json"), (String = "text/event-stream"))),
         (status = 503, description = "Too many requests wait already", body = Problem, content_type = "application/problem+json"),
         Missing, Refused))]
-pub async fn get(
-    _: Reader,
-    State(api): State<Arc<Api>>,
-    which: Name,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub async fn get(_: Reader, State(api): State<Arc<Api>>, which: Name, headers: HeaderMap) -> Result<Response, Problem> {
     let entry = find(&api, &which.0)?;
     if !wants_stream(&headers) {
         return Ok(Json(MoveView::of(&api.hub, entry)).into_response());

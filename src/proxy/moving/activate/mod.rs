@@ -15,8 +15,8 @@ use crate::config::parse_duration;
 use crate::gate::Who;
 use crate::moving::{Activate, End, Line, Move, MoveOf, Step};
 use crate::protocol::Report;
-use crate::proxy::moving::{begin_of_clusters, life};
 use crate::proxy::moving::switchover::Servers;
+use crate::proxy::moving::{begin_of_clusters, life};
 use crate::shared::Hub;
 use run::{Run, Sides};
 

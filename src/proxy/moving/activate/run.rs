@@ -252,7 +252,9 @@ impl Run {
                     let old = self.servers.name(self.servers.from);
                     let text = format!("{old} could not be made writable again: {why}");
                     let line = Line::step(Step::Back, self.began.elapsed(), text).of(Status::Warn);
-                    self.one.shared().tell(line.with_remedy("It is tried again until it answers; writes are held meanwhile."));
+                    self.one
+                        .shared()
+                        .tell(line.with_remedy("It is tried again until it answers; writes are held meanwhile."));
                 }
                 sleep(RETRY).await;
             }
