@@ -281,17 +281,8 @@ async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Option
     );
     let (waited, ended, operators) = leave(hub, &sources, options.timeout).await;
     drop(claimed);
-    Ok(Outcome {
-        names,
-        to,
-        writable: options.writable,
-        changed: true,
-        since: Some(since),
-        waited,
-        ended,
-        operators,
-        told,
-    })
+    let (writable, since) = (options.writable, Some(since));
+    Ok(Outcome { names, to, writable, changed: true, since, waited, ended, operators, told })
 }
 
 async fn back(hub: &Arc<Hub>, who: Who, name: &str, options: Options) -> Result<Outcome, Report> {
