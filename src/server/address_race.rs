@@ -92,9 +92,19 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_swallows_packets_is_not_waited_for() {
+        swallowed("127.0.0.1:0").await;
+        // A machine may have no IPv6.
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            swallowed("[::1]:0").await;
+        }
+    }
+
+    /// Two such addresses of that family stand ahead of one of IPv4 that answers.
+    async fn swallowed(family: &str) {
         // Nobody accepts there, and its queue is full: further SYNs are dropped.
-        let hole = TcpSocket::new_v4().unwrap();
-        hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let of: SocketAddr = family.parse().unwrap();
+        let hole = if of.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }.unwrap();
+        hole.bind(of).unwrap();
         let hole = hole.listen(1).unwrap();
         let nowhere = hole.local_addr().unwrap();
         let mut fill = Vec::new();

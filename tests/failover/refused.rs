@@ -2,22 +2,24 @@
 
 use std::fs;
 
-use pgsluice_fixtures::{Login, Raw, wait};
+use pgsluice_fixtures::{Login, Raw, Server, wait};
 
 use crate::stand::{LONG, Stand, fine, query, rows, sqlstate};
 
 /// Has the replica let app in no more.
 fn refuse_app(stand: &Stand) {
-    let replica = stand.cluster.replica(0);
-    let file = replica.data_dir().join("pg_hba.conf");
+    refuse_app_on(stand.cluster.replica(0));
+}
+
+/// Has that server do so, by its pg_hba.conf alone.
+fn refuse_app_on(server: &Server) {
+    let file = server.data_dir().join("pg_hba.conf");
     let rules = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("host app app 127.0.0.1/32 reject\n{rules}")).unwrap();
-    replica.reload().unwrap();
-    wait::until_ok(LONG, "the replica to refuse app", || {
-        match Raw::connect(&replica.tcp(), &Login::new("app", "app")) {
-            Ok(_) => Err("it does not"),
-            Err(_) => Ok(()),
-        }
+    server.reload().unwrap();
+    wait::until_ok(LONG, "the server to refuse app", || match Raw::connect(&server.tcp(), &Login::new("app", "app")) {
+        Ok(_) => Err("it does not"),
+        Err(_) => Ok(()),
     });
 }
 
@@ -33,6 +35,25 @@ fn a_refusal_on_a_replica_falls_back_for_that_role_and_takes_the_replica_from_no
     let log = stand.proxy.log();
     let told = log.lines().filter(|line| line.contains("pg_hba.conf rejects")).count();
     assert!((1..=2).contains(&told), "the reason is told, but not in a flood: {told} times\n{log}");
+}
+
+/// What only the primary's pg_hba.conf refuses: the role's reads go on at the replica, and everybody else's writes at the primary.
+#[test]
+fn a_refusal_on_the_primary_alone_is_that_roles_writes_and_nothing_else() {
+    let stand = Stand::with("query_wait_timeout = \"3s\"\n", "", "reads = \"prefer_replica\"", &[]);
+    let mut other = stand.connect("late");
+    let mut app = stand.connect("app");
+    fine(&mut app, "INSERT INTO w(who) VALUES ('before')");
+    stand.cluster.wait_for_replay(LONG).unwrap();
+    refuse_app_on(stand.cluster.primary());
+    let ends = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = 'app'";
+    stand.cluster.primary().psql_in("postgres", ends).unwrap();
+    for _ in 0..3 {
+        assert_eq!(sqlstate(&query(&mut app, "INSERT INTO w(who) VALUES ('refused')")), "28000");
+        fine(&mut other, "INSERT INTO w(who) VALUES ('meanwhile')");
+        assert_eq!(fine(&mut app, "SELECT count(*) FROM t"), [["10"]]);
+        assert_eq!(stand.roles(), ["primary", "replica"]);
+    }
 }
 
 #[test]

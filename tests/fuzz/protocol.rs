@@ -33,6 +33,8 @@ const TEXTS: &[&str] = &[
     "BEGIN",
     "BEGIN READ ONLY",
     "START TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "SET LOCAL transaction_isolation = 'repeatable read'",
     "COMMIT",
     "COMMIT AND CHAIN",
     "ROLLBACK",
@@ -111,8 +113,8 @@ fn batch(dice: &mut Dice, parsed: &mut usize) -> Batch {
     let mut batch = Batch::new();
     for _ in 0..1 + dice.below(5) {
         let message = message(dice, parsed);
-        // A query that has to be the first of its transaction, or to be read whole: a question may be put ahead of it.
-        if message.first() == Some(&b'Q') && names(&message, &["ISOLATION", "DISCARD", "not sql"]) {
+        // A query that has to be read whole: a question may be put ahead of it.
+        if message.first() == Some(&b'Q') && names(&message, &["DISCARD", "not sql"]) {
             batch.push(sync());
         }
         batch.push(message);

@@ -120,12 +120,12 @@ fn flip(stand: &Stand, flips: usize, clients: usize, thinks: Duration) {
 
 #[test]
 fn flips_under_load_in_transaction_mode() {
-    flip(&Stand::new("default_pool_size = 12"), flips(), 24, THINKS);
+    flip(&Stand::patient("default_pool_size = 12"), flips(), 24, THINKS);
 }
 
 #[test]
 fn flips_under_load_in_session_mode() {
-    flip(&Stand::new("default_pool_size = 60\npool_mode = \"session\""), flips(), 18, THINKS_LONGER);
+    flip(&Stand::patient("default_pool_size = 60\npool_mode = \"session\""), flips(), 18, THINKS_LONGER);
 }
 
 /// pgbench's own clients beside them: it ends a client at the first error or lost connection, so that it is still there

@@ -140,7 +140,7 @@ fn version(stand: &Stand) -> u32 {
     number.trim().parse::<u32>().expect("a number") / 10_000
 }
 
-fn messages(stand: &Stand) -> String {
+pub fn messages(stand: &Stand) -> String {
     stand.cluster.primary().psql_in("app", "CHECKPOINT").expect("what is written is on disk");
     let sql = "SELECT count(*) FROM pg_logical_slot_peek_changes('watch', NULL, NULL) WHERE data LIKE '%hidden%'";
     stand.cluster.primary().psql_in("app", sql).expect("a slot")

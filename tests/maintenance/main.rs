@@ -27,6 +27,7 @@ mod hidden_forms;
 mod hidden_languages;
 mod hidden_late;
 mod hidden_open;
+mod hidden_path;
 mod hidden_reach;
 mod hidden_resolution;
 mod hidden_text;

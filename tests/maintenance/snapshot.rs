@@ -46,6 +46,26 @@ fn conversations() -> Vec<(&'static str, Vec<Sent>)> {
             (q("COMMIT"), 1),
         ],
     ));
+    for (what, before) in [
+        ("a Bind behind what is asked about", [fetch(), parse("", "SELECT 1", &[]), bind("", "", &[])].concat()),
+        ("a Parse behind it", [fetch(), parse("", "EXPLAIN SELECT 1", &[])].concat()),
+        ("a Bind that takes none", [fetch(), parse("", "SHOW work_mem", &[]), bind("", "", &[])].concat()),
+        ("an Execute behind it", [fetch(), run("PREPARE p AS SELECT 1")].concat()),
+        ("what takes none", [fetch(), run("LISTEN x"), run("SET LOCAL work_mem = '1MB'")].concat()),
+        ("an earlier batch that has", [run("SELECT 1"), sync(), fetch()].concat()),
+    ] {
+        let readies = if what.starts_with("an earlier") { 2 } else { 1 };
+        for chooses in [
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "SET LOCAL transaction_isolation = 'repeatable read'",
+            "SET TRANSACTION DEFERRABLE",
+            "LISTEN y; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        ] {
+            let sent = ([&before[..], &q(chooses)].concat(), readies);
+            all.push((what, vec![sent, (q("SHOW transaction_isolation"), 1), (q("ROLLBACK"), 1)]));
+        }
+    }
     all.push((
         "a chain",
         vec![
@@ -83,6 +103,55 @@ fn a_question_of_ours_takes_no_snapshot_ahead_of_what_the_client_says_of_its_tra
             for (bytes, readies) in conversation {
                 let (ours, theirs) = (talk(&mut proxied, &bytes, readies), talk(&mut direct, &bytes, readies));
                 assert_eq!(told(&ours), told(&theirs), "{extra} {what}");
+            }
+        }
+    }
+}
+
+/// At the flip an open block is asked whether it has written. That takes no snapshot either, where the client's own statements have
+/// taken none.
+#[test]
+fn the_question_at_the_flip_takes_no_snapshot_ahead_of_what_the_client_says_of_its_transaction() {
+    for extra in ["", "pool_mode = \"session\""] {
+        let stand = Stand::new(extra);
+        let declare = "DECLARE h CURSOR WITH HOLD FOR SELECT id FROM t ORDER BY id";
+        for before in [
+            "FETCH 1 FROM h",
+            "MOVE 1 IN h",
+            "LOCK TABLE t IN ACCESS SHARE MODE",
+            "LISTEN x",
+            "SHOW work_mem",
+            "SET CONSTRAINTS ALL DEFERRED",
+            "SET LOCAL work_mem = '1MB'",
+            "SELECT 1",
+            "DECLARE c CURSOR FOR SELECT id FROM t; FETCH c",
+        ] {
+            for by in [q as fn(&str) -> Vec<u8>, |sql: &str| [run(sql), sync()].concat()] {
+                let batched = by("SHOW work_mem").first() == Some(&b'P');
+                if batched && before.contains(';') {
+                    continue;
+                }
+                let (mut proxied, mut direct) = (stand.app(), stand.direct(false));
+                let told_both = |bytes: &[u8], proxied: &mut Raw, direct: &mut Raw| {
+                    let (ours, theirs) = (talk(proxied, bytes, 1), talk(direct, bytes, 1));
+                    assert_eq!(told(&ours), told(&theirs), "{extra} {before} {}", bytes.escape_ascii());
+                };
+                for sql in [declare, "BEGIN", before] {
+                    let bytes = if sql == before { by(sql) } else { q(sql) };
+                    told_both(&bytes, &mut proxied, &mut direct);
+                }
+                stand.on_primary();
+                for sql in [
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+                    "SHOW transaction_isolation",
+                    "FETCH 1 FROM h",
+                    "COMMIT",
+                ] {
+                    told_both(&q(sql), &mut proxied, &mut direct);
+                }
+                let refused = sqlstate(&talk(&mut proxied, &q("UPDATE t SET v = 'late'"), 1));
+                assert_eq!(refused, "25006", "{extra} {before}");
+                stand.off();
             }
         }
     }

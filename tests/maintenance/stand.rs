@@ -23,6 +23,12 @@ impl Stand {
         Stand::start(extra, "SUPERUSER", "10s", None)
     }
 
+    /// The same with a drain_timeout that a machine does not exceed on which log-ins to the server take seconds: the LSN is asked for over
+    /// a connection of its own, and not beyond it.
+    pub fn patient(extra: &str) -> Stand {
+        Stand::start(extra, "SUPERUSER", "25s", None)
+    }
+
     /// The same on that installation, with a monitor of that right.
     pub fn with_server(installation: Installation, extra: &str, right: &str) -> Stand {
         Stand::start(extra, right, "10s", Some(installation))

@@ -101,16 +101,7 @@ impl Client<'_> {
             return;
         };
         let fails = frames.iter().filter_map(Frame::error).any(|error| !error.message().contains("own_"));
-        let mut seen = 0;
-        for frame in &frames {
-            for (whose, nth) in marks(&frame.wire()) {
-                assert_eq!(whose, self.id, "a {} of another: {frame:?}", char::from(frame.tag));
-                // What it is named by, what it listens to, and what it asks now.
-                let now = nth == 0 || nth + 2 > self.next;
-                assert!(now || frame.tag == b'A' || frame.tag == b'S', "of something else: {frame:?}, {mark}");
-                seen += 1;
-            }
-        }
+        let seen = checked(&frames, self.id, self.next).unwrap_or_else(|leak| panic!("{leak}, {mark}"));
         self.tally.marks.fetch_add(seen, SeqCst);
         if fails {
             self.tally.failed.fetch_add(1, SeqCst);
@@ -178,6 +169,25 @@ fn marks(bytes: &[u8]) -> Vec<(u64, u64)> {
     found
 }
 
+/// How many marks are in what a client was told that has asked `next` times; or what of it is another's, or of another statement.
+fn checked(frames: &[Frame], id: u64, next: u64) -> Result<u64, String> {
+    let mut seen = 0;
+    for frame in frames {
+        for (whose, nth) in marks(&frame.wire()) {
+            if whose != id {
+                return Err(format!("a {} of another: {frame:?}", char::from(frame.tag)));
+            }
+            // What it is named by, what it listens to, and what it asks now.
+            let now = nth == 0 || nth + 2 > next;
+            if !now && frame.tag != b'A' && frame.tag != b'S' {
+                return Err(format!("of something else: {frame:?}"));
+            }
+            seen += 1;
+        }
+    }
+    Ok(seen)
+}
+
 /// Ends server processes of the application's at random, and once the primary itself.
 fn disturb(cluster: &Cluster, tally: &Tally, until: Instant) {
     let half = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
@@ -241,4 +251,40 @@ fn nobody_is_told_what_another_has_asked() {
         began.elapsed()
     );
     assert!(answered.iter().all(|count| *count > 0), "each way is answered: {answered:?}");
+}
+
+/// What one client was told is taken for another's answer: of every way to ask, and of every kind of message, the look-through finds it.
+#[test]
+fn a_planted_leak_is_found() {
+    let cluster = Cluster::builder()
+        .hba(["host all all 127.0.0.1/32 trust"])
+        .roles([Role::new("app")])
+        .databases(["app"])
+        .start()
+        .unwrap();
+    let login = Login::new("app", "app").parameter("application_name", "own_1_0_");
+    let mut raw = Raw::connect(&cluster.primary().tcp(), &login).unwrap();
+    let begins = [query("SET own.er = 'own_1_0_'; LISTEN \"own_1_0_\""), parse("shared", SHARED, &[]), sync()].concat();
+    raw.send(&begins).unwrap();
+    frames(&mut raw, 2).unwrap();
+    let mut kinds = std::collections::BTreeSet::new();
+    for way in 0..WAYS {
+        let (message, readies, least) = asks(way, "own_1_5_", "own_1_6_");
+        raw.send(&message).unwrap();
+        let told = frames(&mut raw, readies).unwrap();
+        if told.iter().filter_map(Frame::error).any(|error| !error.message().contains("own_")) {
+            continue;
+        }
+        assert!(checked(&told, 1, 6).unwrap() >= least, "{way}: {told:?}");
+        assert!(checked(&told, 2, 6).is_err(), "another client's, {way}");
+        let late = told.iter().any(|frame| frame.tag != b'A' && frame.tag != b'S' && !marks(&frame.wire()).is_empty());
+        assert_eq!(checked(&told, 1, 60).is_err(), late, "another statement's, {way}");
+        // Each message by itself, as if nothing else had gone astray.
+        for frame in told.iter().filter(|frame| !marks(&frame.wire()).is_empty()) {
+            assert!(checked(std::slice::from_ref(frame), 2, 6).is_err(), "{frame:?}");
+            kinds.insert(frame.tag);
+        }
+    }
+    let kinds = String::from_utf8(kinds.into_iter().collect()).unwrap();
+    assert_eq!(kinds, "ADENSd", "kinds of messages with marks in them");
 }

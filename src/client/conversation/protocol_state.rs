@@ -7,6 +7,7 @@ use super::copy_in::CopyIn;
 use super::pending_replies::What;
 use super::pending_replies::pool::Spares;
 use super::pending_replies::queue::ReplyQueue;
+use crate::client::maintenance::check::search_path::AskedPath;
 use crate::client::maintenance::query_split::QuerySplit;
 use crate::client::maintenance::transition::open_transaction::OpenTransaction;
 use crate::client::prepared::names_in_flight::NamesInFlight;
@@ -229,6 +230,8 @@ pub(in crate::client) struct Batch {
     progress: BatchProgress,
     /// An error has been told; the client's messages are dropped until its Sync.
     skip: bool,
+    /// What the client has sent of it has taken a snapshot, on a direct connection too.
+    snapshot: bool,
 }
 
 /// How far a batch has come.
@@ -269,10 +272,21 @@ impl Batch {
         self.progress = BatchProgress::Bound;
     }
 
+    /// A message of it is sent that takes a snapshot, or not.
+    #[inline]
+    pub(in crate::client) fn note_snapshot(&mut self, takes: bool) {
+        self.snapshot |= takes;
+    }
+
+    /// Whether one of its messages has taken one.
+    pub(in crate::client) fn has_snapshot(&self) -> bool {
+        self.snapshot
+    }
+
     /// A Sync is sent, the client's or one of ours.
     #[inline]
     pub(in crate::client) fn end(&mut self) {
-        self.progress = BatchProgress::None;
+        (self.progress, self.snapshot) = (BatchProgress::None, false);
     }
 
     /// Whether the client's messages are dropped until its Sync.
@@ -463,6 +477,8 @@ pub(in crate::client) struct LeaseState {
     pub(super) reports: Reports,
     /// The session's settings are being made on the connection: before its role is taken nothing may run.
     settling: Settling,
+    /// What the server has said of the search path.
+    path: AskedPath,
 }
 
 /// See [`LeaseState::settling`].
@@ -489,6 +505,16 @@ impl LeaseState {
     #[inline]
     fn is_plain(&self) -> bool {
         !self.reports.have_come() && matches!(self.settling, Settling::No)
+    }
+
+    /// What the server has said of the search path.
+    pub(in crate::client) fn path(&self) -> &AskedPath {
+        &self.path
+    }
+
+    /// The same, to note it.
+    pub(in crate::client) fn path_mut(&mut self) -> &mut AskedPath {
+        &mut self.path
     }
 
     /// Whether the client has been sent something.

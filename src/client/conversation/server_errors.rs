@@ -49,7 +49,8 @@ impl Session {
         self.conversation.note_failed();
         self.note_unfinished();
         let shows = match proof {
-            Proof::None | Proof::Begin | Proof::Subject | Proof::Together | Proof::Wrapped | Proof::Spelling => shows,
+            Proof::None | Proof::Begin | Proof::Subject | Proof::Together => shows,
+            Proof::Wrapped | Proof::Spelling | Proof::Path => shows,
             Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::Declared | Proof::End => {
                 self.proof_failed(proof, fields)
             }

@@ -10,6 +10,7 @@ use crate::client::Session;
 use crate::client::conversation::client_messages::Handled;
 use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
 use crate::client::errors;
+use crate::client::maintenance::transition::what_ran::takes_snapshot;
 use crate::protocol::frame::Header;
 use crate::protocol::{TxStatus, frontend};
 use crate::shared::Statement as Prepared;
@@ -53,8 +54,7 @@ fn snapshot_choice(statements: &[Statement]) -> SnapshotChoice {
                 // It is the transaction's own, and has no effect on the session.
                 chooses |= one.effects.is_empty();
             }
-            Kind::Utility if one.tag == "SHOW" => {}
-            Kind::Read if matches!(one.tag, "FETCH" | "MOVE") => {}
+            Kind::Utility | Kind::Read | Kind::Session if !one.contained && !takes_snapshot(one) => {}
             _ => return SnapshotChoice::None,
         }
     }
@@ -105,10 +105,11 @@ impl Session {
             && snapshot_choice(statements) == SnapshotChoice::Block
     }
 
-    /// Whether a simple query has to come ahead of the question about the batch before it, since that takes a snapshot. Then the
-    /// batch is ended first. True: its end is awaited.
+    /// Whether a simple query has to come ahead of the question about the batch before it, since that takes a snapshot where the
+    /// batch has taken none. Then the batch is ended first. True: its end is awaited.
     pub(in crate::client) fn awaits_end_of_batch(&mut self, statements: &[Statement]) -> bool {
         let asks = self.conversation.batch().is_open()
+            && !self.conversation.batch().has_snapshot()
             && self.conversation.transaction().doubt.is_any()
             && self.lease.in_maintenance()
             && self.must_prove();

@@ -10,6 +10,7 @@ use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, W
 use crate::client::decide::{Decision, Need, decide};
 use crate::client::errors;
 use crate::client::maintenance::read_only_block::WRAPPER;
+use crate::client::maintenance::transition::what_ran::{takes_snapshot, takes_snapshot_to_parse};
 use crate::client::prepared::result_shape::depends_on_schema;
 use crate::client::prepared::sql_prepare::Stage;
 use crate::client::request::read_ahead::{Ahead, ReadAhead};
@@ -24,6 +25,7 @@ use crate::routing::Nature;
 use crate::shared::client::Running;
 use crate::shared::prepared_statement::server_name;
 use crate::shared::{Phase, Statement};
+use crate::sql;
 
 impl Session {
     pub(in crate::client) fn extended(&mut self, header: Header) -> Result<Handled, End> {
@@ -74,18 +76,22 @@ impl Session {
             }
             self.conversation.transaction_mut().end_declares();
         }
-        match header.tag {
-            b'P' => self.parse(header),
-            b'B' => self.bind(header),
-            b'D' => self.describe(header),
-            b'E' => self.execute(header),
-            b'C' => self.close(header),
-            b'S' => self.sync(header),
+        let handled = match header.tag {
+            b'P' => self.parse(header)?,
+            b'B' => self.bind(header)?,
+            b'D' => self.describe(header)?,
+            b'E' => self.execute(header)?,
+            b'C' => self.close(header)?,
+            b'S' => self.sync(header)?,
             _ => {
                 self.pass(header, None);
-                Ok(Handled::Done)
+                Handled::Done
             }
+        };
+        if !matches!(handled, Handled::Later) {
+            self.forget_path();
         }
+        Ok(handled)
     }
 
     /// Takes a server connection for the batch that begins with this message. None: there is one, and the batch can go on.
@@ -173,6 +179,9 @@ impl Session {
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
         }
+        if self.awaits_path_of(&statement, true) {
+            return Ok(Handled::Later);
+        }
         if let Some(stats) = self.prepared_counters() {
             stats.client_parses.add(1);
         }
@@ -183,6 +192,7 @@ impl Session {
         self.begin_work(Running::Prepared(statement.clone()));
         self.conversation.transaction_mut().history_mut().prepares(&statement.cached);
         self.conversation.batch_mut().go_on();
+        self.note_snapshot(&statement, takes_snapshot_to_parse);
         if !name.is_empty()
             && let Some(report) = self.lacks_memory_for(&name, &statement)
         {
@@ -294,8 +304,12 @@ impl Session {
         if let Some(handled) = self.names_for_batch(header, &statement.cached, Stage::Before) {
             return Ok(handled);
         }
+        if self.awaits_path_of(&statement, false) {
+            return Ok(Handled::Later);
+        }
         // Reading it anew checks its constants, and planning it runs what is called immutable.
         self.conversation.batch_mut().note_bound();
+        self.note_snapshot(&statement, takes_snapshot_to_parse);
         let unseen = self.refused_unseen_prepared(&statement);
         let bound = self.io.requests().body(header);
         let values = || self.refused_unseen_values(&statement, frontend::bind(bound).ok()?.rest);
@@ -359,6 +373,7 @@ impl Session {
         let refused = self.refused_bind(&name);
         self.names.forget_portal(&portal);
         self.conversation.batch_mut().note_bound();
+        self.conversation.batch_mut().note_snapshot(true);
         if let Some(report) = refused.or_else(|| self.lacks_unnamed(&name)) {
             return self.fail_unless_unknown(header, &name, report);
         }
@@ -434,6 +449,15 @@ impl Session {
         {
             return Ok(handled);
         }
+        if let Some(statement) = &statement
+            && self.awaits_path_of(statement, false)
+        {
+            return Ok(Handled::Later);
+        }
+        match &statement {
+            Some(statement) => self.note_snapshot(statement, takes_snapshot),
+            None => self.conversation.batch_mut().note_snapshot(true),
+        }
         self.note_execute(statement.as_ref());
         let now = self.situation();
         let cached = statement.as_ref().map(|statement| &statement.cached);
@@ -480,6 +504,11 @@ impl Session {
             self.end_batch_with_transaction(&statement);
         }
         Ok(Handled::Done)
+    }
+
+    /// Notes whether a message of the batch takes a snapshot for its statement.
+    fn note_snapshot(&mut self, statement: &Statement, takes: fn(&sql::Statement) -> bool) {
+        self.conversation.batch_mut().note_snapshot(statement.cached.analysis.single().is_some_and(takes));
     }
 
     /// Notes that a portal is about to be executed.

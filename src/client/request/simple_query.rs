@@ -166,7 +166,7 @@ impl Session {
             self.note_unread_copy(&cached);
             return Ok(Handled::Done);
         }
-        if self.awaits_end_of_batch(&cached.analysis.statements) {
+        if self.awaits_end_of_batch(&cached.analysis.statements) || self.awaits_path_of_query(&cached) {
             return Ok(Handled::Later);
         }
         self.settings.forget_read();
@@ -189,7 +189,9 @@ impl Session {
                 let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
                 return Ok(self.send_poisoned(header, Vec::new(), cached, report));
             }
-            return self.guarded_query(header, cached);
+            let handled = self.guarded_query(header, cached);
+            self.forget_path();
+            return handled;
         }
         self.note_reading(&cached);
         self.forward_query(header, cached);

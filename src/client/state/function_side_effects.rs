@@ -32,8 +32,9 @@ pub enum Question {
 /// What a row of which the client knows nothing is about.
 #[derive(PartialEq, Eq)]
 enum Row {
-    OfCursor,
-    OfSettings,
+    Cursor,
+    Settings,
+    Path,
 }
 
 /// Settings that may have been given a value.
@@ -216,14 +217,19 @@ impl Session {
     /// A row that the client does not see.
     pub(in crate::client) fn answered_row(&mut self, header: Header) {
         let row = match self.conversation.replies().front().map(|front| (front.what(), front.proof())) {
-            Some((_, Proof::Declared)) => Row::OfCursor,
-            Some((What::Left(Question::Settings), _)) => Row::OfSettings,
+            Some((_, Proof::Declared)) => Row::Cursor,
+            Some((_, Proof::Path)) => Row::Path,
+            Some((What::Left(Question::Settings), _)) => Row::Settings,
             _ => return,
         };
         let body = self.io.replies().body(header);
-        if row == Row::OfCursor {
+        if row == Row::Cursor {
             let declaration = body.get(6..).and_then(|text| str::from_utf8(text).ok()).map(Into::into);
             return self.note_declaration(declaration);
+        }
+        if row == Row::Path {
+            let row = body.to_vec();
+            return self.note_path(&row);
         }
         // What is too large to follow the client binds the session.
         let answer = answer(body).filter(|_| self.has_room_for_setting(body.len()));

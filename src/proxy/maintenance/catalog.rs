@@ -16,7 +16,7 @@ use crate::config::PoolMode;
 use crate::protocol::ErrorFields;
 use crate::proxy::setup::monitor_login;
 use crate::server::Pool;
-use crate::server::login::{Fresh, Login, LoginError};
+use crate::server::login::{Fresh, Login, LoginError, cancel};
 use crate::server::own_query::Row;
 use crate::shared::database::DatabaseSetup;
 use crate::shared::maintenance::catalog_state::{Knowledge, Reading};
@@ -57,6 +57,7 @@ const PARAMETERS: [(&str, &str); 5] = [
 /// A connection to the database, and what it was made for.
 struct Link {
     fresh: Fresh,
+    login: Login,
     /// Which transactions had ended when it was last asked.
     ended: Option<String>,
     at: usize,
@@ -112,7 +113,22 @@ impl Link {
         let version = of.cluster.upstreams.get(at).map_or(0, |upstream| upstream.version());
         let fresh = timeout(PATIENCE, log_in(&login, version)).await.map_err(|_| "it does not answer".to_owned())?;
         let fresh = fresh.map_err(|error| error.to_string())?;
-        Ok(Self { fresh, ended: None, at, database: of, setup })
+        Ok(Self { fresh, login, ended: None, at, database: of, setup })
+    }
+
+    /// What is asked of it, unless somebody is about to drop the database: then the server is told that nobody waits for an answer.
+    async fn unless_left<T>(
+        &mut self,
+        database: &Database,
+        asked: impl AsyncFnOnce(&mut Self) -> Result<T, String>,
+    ) -> Result<T, String> {
+        tokio::select! {
+            answer = asked(self) => return answer,
+            () = database.catalog.left() => {}
+        }
+        let (pid, secret) = &self.fresh.key;
+        let _ = cancel(&self.login, *pid, secret).await;
+        Err("the database was about to be dropped".into())
     }
 
     fn is_for(&self, hub: &Hub, database: &Database) -> bool {
@@ -197,7 +213,10 @@ pub async fn look(hub: &Hub, database: &Database) -> Result<hidden_writers::Unse
     let at = whom(database).ok_or("no server is known")?;
     let cluster = database.setup().cluster.clone();
     let _turn = cluster.catalog_turn.lock().await;
-    let asked = async { Link::open(hub, database, at).await?.look(&mut None, hidden_writers::read, || ()).await };
+    let asked = async {
+        let mut link = Link::open(hub, database, at).await?;
+        link.unless_left(database, async |link| link.look(&mut None, hidden_writers::read, || ()).await).await
+    };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     Ok(answer.unwrap_or_default())
 }
@@ -211,7 +230,10 @@ pub(in crate::proxy) async fn read(hub: &Arc<Hub>, database: &Arc<Database>, whe
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
     let ahead = Ahead::of(hub, database, at);
-    let asked = async { Link::open(hub, database, at).await?.look_at_all(&mut last, || ahead.forget()).await };
+    let asked = async {
+        let mut link = Link::open(hub, database, at).await?;
+        link.unless_left(database, async |link| link.look_at_all(&mut last, || ahead.forget()).await).await
+    };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
     let answer = hold_back(hub, database, answer, when).await;
     learn(hub, database, answer, &ahead)
@@ -355,11 +377,11 @@ pub(in crate::proxy) async fn watch(hub: Weak<Hub>) {
         let Some(strong) = hub.upgrade() else { return };
         attended.retain(|_, task| !task.is_finished());
         // Nobody has to be asked about one that is open and not in use: most, where there are hundreds.
-        let wanted = |database: Arc<Database>| {
-            let unused = database.pools().is_empty();
-            (!unused || is_closed(&database) || database.catalog.is_awaited()).then_some((unused, database))
+        let wanted = |database: &Arc<Database>| {
+            !database.pools().is_empty() || is_closed(database) || database.catalog.is_awaited()
         };
-        let mut all: Vec<_> = strong.databases.all().into_iter().filter_map(wanted).collect();
+        let those = strong.databases.those(wanted).into_iter();
+        let mut all: Vec<_> = those.map(|database| (database.pools().is_empty(), database)).collect();
         // Those that clients use come first.
         all.sort_by_key(|(unused, _)| *unused);
         let mut firsts: HashMap<_, Arc<Database>> = HashMap::new();
@@ -443,6 +465,7 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
         tokio::select! {
             () = sleep(rest) => {}
             () = database.catalog.altered() => {}
+            () = database.catalog.left() => link = None,
             () = opened => {}
         }
     }
@@ -467,7 +490,8 @@ async fn look_again(
         if quiet && last.is_some() {
             return Ok(None);
         }
-        link.look_at_all(&mut last, || ahead.forget()).await.map(Some)
+        let look = async |link: &mut Link| link.look_at_all(&mut last, || ahead.forget()).await;
+        link.unless_left(database, look).await.map(Some)
     };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
     let answer = match answer {
@@ -540,7 +564,10 @@ async fn read_leavings(hub: &Hub, database: &Arc<Database>, last: &mut Option<St
     let cluster = database.setup().cluster.clone();
     // Log-ins wait for the first reading: it comes before those that are only repeated.
     let _turn = take_turn(hub, &cluster, database).await;
-    let asked = async { Link::open(hub, database, at).await?.look(last, hidden_writers::read_leavings, || ()).await };
+    let asked = async {
+        let mut link = Link::open(hub, database, at).await?;
+        link.unless_left(database, async |link| link.look(last, hidden_writers::read_leavings, || ()).await).await
+    };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     if let Some(leavings) = answer {
         learn_leavings(hub, database, leavings);

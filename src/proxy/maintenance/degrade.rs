@@ -4,7 +4,7 @@
 //! second source of the gate's mode ([`Automatic`]). As long as not enough is known, nothing changes. Where a setting of the server's
 //! has changed, the pooled connections that were opened before it are closed: nobody has to restart anything to see it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Watched {
         if cluster.is_handing_over() {
             return;
         }
-        let here = hub.databases.all().into_iter().filter(|one| Arc::ptr_eq(&one.setup().cluster, cluster));
+        let here = hub.databases.those(|one| Arc::ptr_eq(&one.peek_setup().cluster, cluster)).into_iter();
         cluster.serves(here.map(|one| one.setup().settings.server_dbname(&one.name).to_owned()).collect());
         let found = match cluster.outlook(Instant::now()) {
             Outlook::Undecided => return,
@@ -139,14 +139,19 @@ fn heartbeat(names: &[Arc<Database>]) -> Option<Automatic> {
 /// The databases whose gates follow this cluster, each with all its names. Where names of one database are on several clusters, the
 /// first of them counts.
 fn owned(hub: &Hub, cluster: &Arc<Cluster>) -> Vec<(Vec<Arc<Database>>, Arc<Database>)> {
-    let all = hub.databases.all();
-    let here = all.iter().filter(|one| Arc::ptr_eq(&one.setup().cluster, cluster));
-    here.filter_map(|one| {
-        let names = hub.databases.of_gate(&one.gate);
-        let first = names.first().is_none_or(|first| Arc::ptr_eq(first, one));
-        first.then(|| (if names.is_empty() { vec![one.clone()] } else { names }, one.clone()))
-    })
-    .collect()
+    let here = hub.databases.those(|one| Arc::ptr_eq(&one.peek_setup().cluster, cluster));
+    // A database may have hundreds of names.
+    let mut seen = HashSet::new();
+    here.iter()
+        .filter_map(|one| {
+            if !seen.insert(Arc::as_ptr(&one.gate)) {
+                return None;
+            }
+            let names = hub.databases.of_gate(&one.gate);
+            let first = names.first().is_none_or(|first| Arc::ptr_eq(first, one));
+            first.then(|| (if names.is_empty() { vec![one.clone()] } else { names }, one.clone()))
+        })
+        .collect()
 }
 
 fn set(hub: &Hub, database: &Arc<Database>, found: Option<Automatic>) {

@@ -406,7 +406,12 @@ impl Databases {
 
     /// Every database known now, by name.
     pub fn all(&self) -> Vec<Arc<Database>> {
-        let mut all: Vec<_> = self.known.load().values().cloned().collect();
+        self.those(|_| true)
+    }
+
+    /// Those of them, by name. Where there are hundreds, and most need nothing, it costs much less than all of them.
+    pub fn those(&self, wanted: impl Fn(&Arc<Database>) -> bool) -> Vec<Arc<Database>> {
+        let mut all: Vec<_> = self.known.load().values().filter(|one| wanted(one)).cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -420,13 +425,14 @@ impl Databases {
         ChangeUnderWay::begin(names)
     }
 
-    /// Closes the idle connections to a database of the cluster, whatever clients call it, and those in use when they come back:
-    /// PostgreSQL waits for some seconds for the last one to go.
+    /// Closes the idle connections to a database of the cluster, whatever clients call it, those over which its catalog is asked, and
+    /// those in use when they come back: PostgreSQL waits for some seconds for the last one to go.
     pub fn leave(&self, cluster: &Arc<Cluster>, dbname: &str) {
         for database in self.all() {
             let setup = database.setup();
             if Arc::ptr_eq(&setup.cluster, cluster) && setup.settings.server_dbname(&database.name) == dbname {
                 database.pools().iter().for_each(|pool| pool.reconnect());
+                database.catalog.leave();
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct Catalog {
     /// It has been read, or could not be.
     tried: AtomicBool,
     altered: Notify,
+    /// Somebody is about to drop the database, or needs it to be empty.
+    left: Notify,
     /// Whether what is known is current.
     pub changes: CatalogChanges,
     /// Statements and log-ins that wait for an answer.
@@ -69,6 +71,7 @@ impl Default for Catalog {
             routes: AtomicBool::new(false),
             tried: AtomicBool::new(false),
             altered: Notify::new(),
+            left: Notify::new(),
             changes: CatalogChanges::default(),
             waiting: AtomicUsize::new(0),
         }
@@ -148,6 +151,16 @@ impl Catalog {
     /// Waits until a client has.
     pub async fn altered(&self) {
         self.altered.notified().await;
+    }
+
+    /// A statement is about to run that fails while anybody is in the database: who asks it ends.
+    pub fn leave(&self) {
+        self.left.notify_waiters();
+    }
+
+    /// Waits until one is.
+    pub async fn left(&self) {
+        self.left.notified().await;
     }
 
     /// Whether it has not been asked yet.

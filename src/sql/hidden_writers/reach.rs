@@ -21,6 +21,8 @@ struct Named {
     schema: Key,
     signature: Signature,
     finding: Finding,
+    /// A name without a schema cannot be it: its schema is not in the session's path.
+    hidden: bool,
 }
 
 /// Names, each with the schemas it stands in and the arguments it takes.
@@ -35,7 +37,7 @@ impl Names {
     pub fn add_with(&mut self, schema: &str, name: &str, signature: Signature, finding: &Finding) {
         let all = self.0.entry(name.as_bytes().into()).or_default();
         if !all.iter().any(|known| *known.schema == *schema.as_bytes() && known.signature == signature) {
-            all.push(Named { schema: schema.as_bytes().into(), signature, finding: finding.clone() });
+            all.push(Named { schema: schema.as_bytes().into(), signature, finding: finding.clone(), hidden: false });
         }
     }
 
@@ -53,7 +55,7 @@ impl Names {
     ) -> Option<&Finding> {
         let all = self.0.get(name)?;
         let stands = |known: &&Named| {
-            schema.is_none_or(|schema| {
+            schema.map_or(!known.hidden, |schema| {
                 *known.schema == *schema
                     || schema.starts_with(b"pg_temp") && known.schema.starts_with(b"pg_temp")
                     || !schema.is_ascii()
@@ -89,6 +91,13 @@ impl Names {
         self.0.is_empty()
     }
 
+    /// The same where a name without a schema can only be of these schemas.
+    pub fn under(&self, in_path: &dyn Fn(&[u8]) -> bool) -> Self {
+        let mut all = self.clone();
+        all.0.values_mut().flatten().for_each(|known| known.hidden = !in_path(&known.schema));
+        all
+    }
+
     /// Whether a name in another encoding than UTF-8 could be one of them.
     fn is_wide(&self) -> bool {
         self.0.keys().any(|name| !name.is_ascii())
@@ -96,7 +105,7 @@ impl Names {
 
     /// Whether one of PostgreSQL's own functions that only read has the name of one of them.
     fn shadows(&self) -> bool {
-        self.0.keys().any(|name| is_plain_read(name))
+        self.0.iter().any(|(name, all)| is_plain_read(name) && all.iter().any(|known| !known.hidden))
     }
 }
 
@@ -179,7 +188,7 @@ impl Reach {
             b'w' => self.written.add_with(schema, name, any, finding),
             b'D' => self.deleted.add_with(schema, name, any, finding),
             b'U' => self.updated.add_with(schema, name, any, finding),
-            b'o' => self.operators.add_with("", name, Signature::of_operator(letters), finding),
+            b'o' => self.operators.add_with(schema, name, Signature::of_operator(letters), finding),
             b't' | b'c' => {
                 self.types.add_with(schema, name, any, finding);
                 self.type_oids.insert(oid);
@@ -214,6 +223,23 @@ impl Reach {
     pub fn has_type(&self, oids: &[u8]) -> bool {
         let (oids, _) = oids.as_chunks::<4>();
         !self.type_oids.is_empty() && oids.iter().any(|oid| self.type_oids.contains(&u32::from_be_bytes(*oid)))
+    }
+
+    /// The same where a name without a schema can only be of these schemas.
+    pub fn under(&self, in_path: &dyn Fn(&[u8]) -> bool) -> Self {
+        let mut all = Self {
+            functions: self.functions.under(in_path),
+            fields: self.fields.under(in_path),
+            read: self.read.under(in_path),
+            written: self.written.under(in_path),
+            deleted: self.deleted.under(in_path),
+            updated: self.updated.under(in_path),
+            types: self.types.under(in_path),
+            operators: self.operators.under(in_path),
+            ..self.clone()
+        };
+        all.seal();
+        all
     }
 
     /// To be called once all names are in.

@@ -8,12 +8,14 @@ use hashbrown::{HashMap, HashSet};
 
 use super::catalog::defaults::Defaults;
 use super::catalog::keepers::Keepers;
+use super::catalog::made_types::makes_types;
 use super::harmless::{may_create_temporary_schema, only_reads};
 use super::look::{Look, look_at_other_language};
 use super::mentions::{Depth, Mention, mentions, mentions_of_value};
 use super::reach::{Names, Reach};
 use super::run_text::built::{Builder, Built, Place};
 use super::run_text::remote::{Here, names_more};
+use super::search_path::SearchPath;
 use super::statement_forms::runs_nothing;
 use super::statement_reading::StatementReading;
 use super::stopped::Stopped;
@@ -46,7 +48,7 @@ pub struct Unseen {
     pub(super) builder_oids: HashMap<u32, Box<str>, RandomState>,
     /// PostgreSQL's own functions that are handed text.
     pub(super) takes_text: HashMap<u32, Box<str>, RandomState>,
-    /// Functions of extensions that the refusal list names, and others that only have such a name.
+    /// Functions that the refusal list names, and others that only have such a name.
     pub(super) listed: Names,
     pub(super) namesakes: Names,
     /// Text that nobody has read may lead anyone to a writer that leaves no row behind.
@@ -125,6 +127,26 @@ impl Unseen {
         self.is_by_function_alone() && self.refused.functions.is_empty() && self.builders.is_empty()
     }
 
+    /// What is left of it for a statement that hands no text on, under that path.
+    pub fn under(&self, path: &SearchPath) -> Self {
+        self.where_found(&|schema| path.has(schema))
+    }
+
+    /// The same where a name without a schema finds nothing: it leads to writers under every path.
+    pub fn under_no_path(&self) -> Self {
+        self.where_found(&|_| false)
+    }
+
+    fn where_found(&self, in_path: &dyn Fn(&[u8]) -> bool) -> Self {
+        Self {
+            refused: self.refused.under(in_path),
+            open: self.open.under(in_path),
+            given: self.given.under(in_path),
+            given_lent: self.given_lent.under(in_path),
+            ..self.clone()
+        }
+    }
+
     /// Whether that holds for a role, whatever text it puts together.
     #[inline]
     pub fn is_empty_for(&self, role: &str) -> bool {
@@ -180,12 +202,18 @@ impl Unseen {
         }
         let (scope, one) = (reading.scope(), reading.statement());
         reading.holds(|lexer| {
-            let Some(named) = names_of_extensions(lexer.clone(), scope) else { return false };
+            let Some(named) = self.names_of_others(lexer.clone(), scope) else { return false };
             let (mut calls, mut harmless) = (0, one.tag != "DO");
             mentions(lexer, scope, false, Depth::Words, &mut |mention| match mention {
-                Mention::Call(schema, name, _) if scope.list.function(name, schema).is_some() => {
+                Mention::Call(schema, name, ref behind) if scope.list.function(name, schema).is_some() => {
                     calls += 1;
-                    harmless &= !self.listed.has(schema, name) && self.namesakes.has(schema, name);
+                    harmless &= if scope.list.is_extensions(name) {
+                        !self.listed.has(schema, name) && self.namesakes.has(schema, name)
+                    } else {
+                        // PostgreSQL's own of that name is there: only the arguments tell that it is not meant.
+                        let own = self.listed.called(schema, name, behind);
+                        own.is_none() && self.namesakes.called(schema, name, behind).is_some()
+                    };
                 }
                 Mention::RunsText | Mention::Builds(_) => harmless = false,
                 _ => {}
@@ -256,6 +284,20 @@ impl Unseen {
             });
         });
         found
+    }
+
+    /// Whether names may be looked up while it runs: by text that is run, by a type that a text names. Another path may hold by then.
+    pub fn resolves_late(&self, reading: &StatementReading<'_>) -> bool {
+        let mut late = !reading.statement().effects.is_empty() || self.hands_on(reading);
+        reading.once(|lexer| {
+            mentions(lexer, reading.scope(), false, Depth::Words, &mut |mention| {
+                late |= match mention {
+                    Mention::Call(_, name, _) => makes_types(name),
+                    one => matches!(one, Mention::AnyType | Mention::AnyRelation | Mention::Builds(_)),
+                };
+            });
+        });
+        late
     }
 
     /// Whether a write to that table changes nothing but its own rows, and nothing that the statement names writes or is unknown.
@@ -411,25 +453,27 @@ impl Unseen {
     }
 }
 
-/// How many names a text has that the refusal list names as extensions'; None: it has others of the list.
-fn names_of_extensions(mut lexer: Lexer<'_>, scope: Scope<'_>) -> Option<usize> {
-    let text = lexer.text();
-    let mut found = 0;
-    loop {
-        let token = lexer.next();
-        if token.shape == Shape::End {
-            return Some(found);
-        }
-        if token.is_name() {
-            let name = without_dotted_i(name(token, text));
-            if scope.list.function(&name, None).is_some() {
-                found += scope.list.is_extensions(&name).then_some(1)?;
+impl Unseen {
+    /// How many names a text has that the refusal list names, and that others may have; None: it has some that only PostgreSQL's own
+    /// functions have.
+    fn names_of_others(&self, mut lexer: Lexer<'_>, scope: Scope<'_>) -> Option<usize> {
+        let text = lexer.text();
+        let mut found = 0;
+        loop {
+            let token = lexer.next();
+            if token.shape == Shape::End {
+                return Some(found);
+            }
+            if token.is_name() {
+                let name = without_dotted_i(name(token, text));
+                if scope.list.function(&name, None).is_some() {
+                    let others = scope.list.is_extensions(&name) || self.namesakes.has(None, &name);
+                    found += others.then_some(1)?;
+                }
             }
         }
     }
-}
 
-impl Unseen {
     /// To be called once all names are in.
     pub(super) fn seal(mut self) -> Self {
         self.refused.seal();

@@ -62,7 +62,7 @@ mod tests {
         "DECLARE ",
         "UNION ",
     ];
-    const OTHERS: [&str; 13] = [
+    const OTHERS: [&str; 14] = [
         "SET {name} = 'name', outside",
         "SET {} stands by itself",
         "SET pgsluice.fanout",
@@ -75,6 +75,7 @@ mod tests {
         "ROLLBACK PREPARED",
         "ROLLBACK TO SAVEPOINT\"",
         "RELEASE SAVEPOINT\"",
+        "SET CONSTRAINTS\"",
         // What libpq sends, which is looked for.
         "SELECT pg_catalog.set_config('search_path', '', false)",
     ];

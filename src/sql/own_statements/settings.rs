@@ -8,6 +8,13 @@ pub const DEFAULTS: &str = "SELECT /* pgsluice: defaults of this client */ ";
 const NOT_KEPT: &str = "'{transaction_isolation,transaction_read_only,transaction_deferrable,\
      default_transaction_read_only,client_encoding,application_name,session_authorization}'::pg_catalog.text[]";
 
+/// Asks for the schemas in which names without one are looked for. It takes no snapshot, as the two behind it take none.
+pub const SHOW_PATH: &str = "SHOW search_path";
+/// Asks for the role that a session has taken: `none` if it has taken none.
+pub const SHOW_ROLE: &str = "SHOW role";
+/// Asks who a session is that has taken no role.
+pub const SHOW_AUTHORIZATION: &str = "SHOW session_authorization";
+
 /// Sets a setting to what a client has written behind TO.
 pub fn set(name: &str, spelled: &str) -> String {
     format!("SET {} TO {spelled}", setting_name(name))

@@ -105,6 +105,8 @@ pub enum Proof {
     Trial,
     /// The same, and its row says which declaration of the cursor that is.
     Declared,
+    /// It asks for the search path; its rows are the answer.
+    Path,
     /// It ends the transaction that was proved.
     End,
     /// It is the question whether a query can be read.

@@ -44,6 +44,8 @@ impl Session {
         if one.refusal == (Refusal::ByPostgres { unless_temporary: false }) {
             return None;
         }
+        let under_path = self.under_path(unseen);
+        let unseen = under_path.as_ref().unwrap_or(unseen);
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         let ambiguous = cached.analysis.ambiguous.then_some(Found::Statement);
         // What was begun over another connection before the flip nobody has read.
@@ -137,6 +139,8 @@ impl Session {
         }
         let known = self.db.catalog.known();
         let Knowledge::Known(unseen) = &**known else { return None };
+        let under_path = self.under_path(unseen);
+        let unseen = under_path.as_ref().unwrap_or(unseen);
         let cached = &prepared.cached;
         let analyzer = self.core.hub.setup.load().analyzer.clone();
         let find = |one| {

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::what_ran::{Ran, Wrote, only_sets, ran, wrote};
+use super::what_ran::{Ran, Wrote, only_sets, ran, takes_snapshot, wrote};
 use crate::shared::Statement as Prepared;
 use crate::sql::block_setup::sets_up;
 use crate::sql::cache::verdicts::Cached;
@@ -318,6 +318,8 @@ impl TransactionHistory {
                 // It shows no data, and would show the same in another block.
                 Kind::Utility if statement.tag == "SHOW" => {}
                 Kind::Unknown => self.sends_unknown(),
+                // It cannot be run again, and has taken no snapshot.
+                Kind::Read | Kind::Session | Kind::Utility if !takes_snapshot(statement) => self.begun = None,
                 kind => {
                     (self.begun, self.queried) = (None, Queried::Yes);
                     match kind {
@@ -568,6 +570,7 @@ mod tests {
             (&["BEGIN READ ONLY", "SAVEPOINT a", "SELECT 1"], false),
             (&["BEGIN", "SAVEPOINT a", "SET TRANSACTION READ ONLY", "SELECT 1"], false),
             (&["BEGIN READ ONLY", "SELECT 1", "SAVEPOINT a", "SELECT 1"], true),
+            (&["BEGIN READ ONLY", "FETCH h"], false),
             (&["BEGIN READ ONLY", "SELECT 1", "COMMIT AND CHAIN"], false),
             (&["BEGIN READ ONLY", "FROBNICATE", "SELECT 1"], false),
         ] {
@@ -579,6 +582,7 @@ mod tests {
     fn what_takes_a_snapshot() {
         assert!(!after(&["BEGIN", "SET search_path = x", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"]).queried());
         assert!(after(&["BEGIN", "SELECT 1"]).queried());
-        assert!(after(&["BEGIN", "LOCK t"]).queried());
+        assert!(!after(&["BEGIN", "FETCH h", "LOCK t", "LISTEN x", "SET CONSTRAINTS ALL DEFERRED"]).queried());
+        assert!(after(&["BEGIN", "DECLARE c CURSOR FOR SELECT 1", "FETCH c"]).queried());
     }
 }

@@ -58,7 +58,85 @@ pub fn wrote(statement: &Statement) -> Wrote {
     }
 }
 
+/// Statements that PostgreSQL runs without a snapshot, besides transaction control.
+const WITHOUT_SNAPSHOT: [&str; 11] = [
+    "SHOW",
+    "FETCH",
+    "MOVE",
+    "LOCK TABLE",
+    "LISTEN",
+    "UNLISTEN",
+    "NOTIFY",
+    "SET",
+    "RESET",
+    "SET CONSTRAINTS",
+    "CHECKPOINT",
+];
+
+/// Whether a statement takes a snapshot when it runs: behind it the isolation level cannot be changed. FETCH takes none if its
+/// cursor is of an earlier transaction; for one of this transaction, its DECLARE has.
+pub fn takes_snapshot(statement: &Statement) -> bool {
+    !matches!(statement.kind, Kind::Transaction(_)) && !WITHOUT_SNAPSHOT.contains(&statement.tag)
+}
+
+/// Whether a statement takes one as soon as it is parsed or bound.
+pub fn takes_snapshot_to_parse(statement: &Statement) -> bool {
+    match &statement.kind {
+        Kind::Read => takes_snapshot(statement),
+        Kind::Write => statement.tag != "TRUNCATE TABLE",
+        Kind::Session => statement.tag.starts_with("DECLARE"),
+        Kind::Ddl => matches!(statement.tag, "CREATE TABLE AS" | "CREATE MATERIALIZED VIEW"),
+        Kind::Utility => statement.tag == "CALL",
+        Kind::Transaction(_) | Kind::Copy(_) => false,
+        Kind::Unknown => true,
+    }
+}
+
 /// Whether it makes settings and does nothing else. DECLARE CURSOR has no effect that is known.
 pub fn only_sets(statement: &Statement) -> bool {
     !statement.effects.is_empty() && statement.effects.iter().all(|e| matches!(e, SessionEffect::Set { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Analyzer, LexContext};
+
+    #[test]
+    fn what_takes_a_snapshot_and_when() {
+        let both = |sql: &str| {
+            let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
+            let one = analysis.single().unwrap();
+            (takes_snapshot_to_parse(one), takes_snapshot(one))
+        };
+        for (sql, to_parse, to_run) in [
+            ("SELECT 1", true, true),
+            ("VALUES (1)", true, true),
+            ("EXPLAIN SELECT 1", true, true),
+            ("DECLARE c CURSOR FOR SELECT 1", true, true),
+            ("INSERT INTO t VALUES (1)", true, true),
+            ("SELECT 1 INTO n", true, true),
+            ("CREATE TABLE n AS SELECT 1", true, true),
+            ("CALL p()", true, true),
+            ("DO 'BEGIN END'", false, true),
+            ("TRUNCATE t", false, true),
+            ("COPY t TO STDOUT", false, true),
+            ("PREPARE x AS SELECT 1", false, true),
+            ("EXECUTE x", false, true),
+            ("CREATE TABLE n (a int)", false, true),
+            ("FETCH c", false, false),
+            ("MOVE c", false, false),
+            ("LOCK TABLE t", false, false),
+            ("LISTEN x", false, false),
+            ("NOTIFY x", false, false),
+            ("SET work_mem = 1", false, false),
+            ("RESET work_mem", false, false),
+            ("SET CONSTRAINTS ALL IMMEDIATE", false, false),
+            ("SHOW work_mem", false, false),
+            ("BEGIN", false, false),
+            ("SET TRANSACTION READ ONLY", false, false),
+        ] {
+            assert_eq!(both(sql), (to_parse, to_run), "{sql}");
+        }
+    }
 }

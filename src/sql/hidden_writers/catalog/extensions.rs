@@ -1,6 +1,11 @@
 //! Extensions whose volatile C functions are known: they write nothing, or nothing but rows, which are asked for, and what else
 //! they do is on the refusal list function by function. Those of PostgreSQL's own sources, and a few that are everywhere.
 
+use super::Graph;
+use crate::sql::classify::analyzer::Analyzer;
+use crate::sql::hidden_writers::reach::Finding;
+use crate::sql::hidden_writers::verdict::Unseen;
+
 /// Sorted.
 const KNOWN: [&str; 66] = [
     "address_standardizer",
@@ -83,6 +88,21 @@ const COMPUTING: [&str; 8] =
 /// Whether the C function of an extension is known to write nothing at all.
 pub(in crate::sql::hidden_writers) fn writes_nothing(extension: &str, volatile: bool) -> bool {
     if volatile { COMPUTING.binary_search(&extension).is_ok() } else { is_known(extension) }
+}
+
+impl Graph {
+    /// Notes the functions that the refusal list names, and those that only have such a name, which are judged by what they do.
+    pub(super) fn note_namesakes(&self, unseen: &mut Unseen, analyzer: &Analyzer) {
+        let list = analyzer.list();
+        for one in self.routines.iter().filter(|one| list.function(one.name.as_bytes(), None).is_some()) {
+            let real = match list.is_extensions(one.name.as_bytes()) {
+                true => matches!(one.language.as_str(), "c" | "internal"),
+                false => list.function(one.name.as_bytes(), Some(one.schema.as_bytes())).is_some(),
+            };
+            let names = if real { &mut unseen.listed } else { &mut unseen.namesakes };
+            names.add_with(&one.schema, &one.name, one.signature.clone(), &Finding::default());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -482,11 +482,7 @@ impl Graph {
         analyzer: &Analyzer,
     ) -> Unseen {
         let mut unseen = Unseen { here: self.here.clone(), ..Unseen::default() };
-        for one in self.routines.iter().filter(|one| analyzer.list().is_extensions(one.name.as_bytes())) {
-            // Those that only have the name of an extension's are judged by what they do.
-            let real = matches!(one.language.as_str(), "c" | "internal");
-            if real { &mut unseen.listed } else { &mut unseen.namesakes }.add(&one.schema, &one.name);
-        }
+        self.note_namesakes(&mut unseen, analyzer);
         self.reach(doubtful, index, &mut unseen.asked);
         for one in self.routines.iter().filter(|one| !doubtful.contains_key(&(b'f', one.oid))) {
             unseen.clean.add(&one.schema, &one.name);

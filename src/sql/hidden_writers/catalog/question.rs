@@ -325,7 +325,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         ("", "NULL::oid", "p.prosrc")
     };
     format!(
-        "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs, \
+        "WITH listed AS MATERIALIZED (SELECT p.oid, p.proname, p.prosrc, p.proacl, i.initprivs, {signature} AS signature, \
             p.proname = ANY ({own}::name[]) AS refused, p.proname IN ('nextval', 'setval') AS moves FROM pg_proc p \
             LEFT JOIN pg_init_privs i ON i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid AND i.objsubid = 0 \
             WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND (p.proname = ANY ({own}::name[]) \
@@ -356,7 +356,7 @@ pub fn question(list: &RefusalList, version: &str) -> String {
         UNION ALL SELECT 'f', i.oid::text, 'pg_catalog', i.proname::text, 'internal', CASE WHEN i.moves THEN 'bq' ELSE 'b' END || CASE WHEN EXISTS ( \
             SELECT FROM aclexplode(i.proacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.privilege_type = 'EXECUTE' \
             AND (a.grantee = 0 AND i.initprivs IS NOT NULL OR a.grantee >= 16384 AND NOT g.rolsuper)) THEN 'g' ELSE '' END, \
-            NULL, NULL, NULL, NULL FROM listed i \
+            NULL, NULL, i.signature, NULL FROM listed i \
         UNION ALL SELECT 'e', e.kind, e.ref::text, e.to_kind, e.to_ref::text, NULL, NULL, NULL, NULL, NULL FROM edge e \
             WHERE NOT (e.kind = e.to_kind AND e.ref = e.to_ref) AND e.to_ref IS NOT NULL \
         UNION ALL SELECT 's', kind, oid::text, why, NULL, NULL, NULL, NULL, NULL, NULL FROM foreign_one \
@@ -373,8 +373,8 @@ pub fn question(list: &RefusalList, version: &str) -> String {
             WHERE c.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('r', 'w') UNION SELECT oid FROM foreign_one \
                 UNION SELECT oid FROM wide_write UNION SELECT near FROM link \
                 UNION SELECT target FROM setter WHERE kind IN ('r', 'w')) \
-        UNION ALL SELECT 'n', 'o', o.oid::text, '', o.oprname::text, {operands}, NULL, NULL, NULL, NULL FROM pg_operator o \
-            WHERE o.oid IN (SELECT to_ref FROM edge WHERE to_kind = 'o') \
+        UNION ALL SELECT 'n', 'o', o.oid::text, n.nspname::text, o.oprname::text, {operands}, NULL, NULL, NULL, NULL FROM pg_operator o \
+            JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE o.oid IN (SELECT to_ref FROM edge WHERE to_kind = 'o') \
         UNION ALL SELECT 'n', k.kind, y.oid::text, n.nspname::text, y.typname::text, NULL, NULL, NULL, NULL, NULL FROM pg_type y \
             JOIN pg_namespace n ON n.oid = y.typnamespace, (VALUES ('t'), ('c')) k (kind) \
             WHERE y.oid IN (SELECT to_ref FROM edge WHERE to_kind IN ('t', 'c') UNION SELECT target FROM setter WHERE kind = 'c') \
