@@ -14,9 +14,6 @@ use super::kind::Kind;
 pub const KEPT: usize = 1000;
 /// Things that [`Bus::is_time_for`] tells apart.
 const MOST: usize = 1000;
-/// Ids begin at the time of the start in these parts of a second, so that they increase over a restart and are exact in JSON.
-const IDS_PER_SECOND: i64 = 1_000_000;
-
 /// Is told of each event before anybody else, and within [`Bus::publish`].
 pub type Journal = Box<dyn Fn(&Event) + Send>;
 
@@ -56,7 +53,9 @@ pub enum News {
 
 impl Default for Bus {
     fn default() -> Self {
-        let last = u64::try_from(Timestamp::now().as_second().saturating_mul(IDS_PER_SECOND)).unwrap_or(0);
+        // Ids begin at the time of the start in microseconds, so that they increase over a restart, however short, and are exact
+        // in JSON.
+        let last = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
         let kept = Kept { events: VecDeque::new(), before: last, last, journal: None, counts: HashMap::new() };
         Self(Arc::new(Shared { kept: Mutex::new(kept), last: watch::Sender::new(last), repeated: Mutex::default() }))
     }

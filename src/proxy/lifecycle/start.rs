@@ -55,6 +55,7 @@ pub(super) async fn start(
     };
     // Transitions that are taken up again need the world: it is told below, before the first of them runs.
     let (world, events) = (Arc::new(World::default()), Bus::default());
+    events.go_on_after(inheritance.as_ref().map_or(0, |given| given.begin.events));
     let source = opened.state(&file, inheritance.as_mut())?;
     let kept = Kept::open(&file, source, inheritance.is_some(), &mut setup, (&world, &events, cores))?;
     let (control, asked) = mpsc::channel(8);

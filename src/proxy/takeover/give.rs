@@ -40,6 +40,8 @@ const MOVES: &str = "databases are being moved to another server: try again once
 const ASKED_AT_ONCE: usize = 48;
 /// Numbers of clients and server connections that this process may still give.
 const SPARE_NUMBERS: u64 = 1 << 16;
+/// Numbers of events that this process may still give.
+const SPARE_EVENTS: u64 = 1000;
 /// How long an answer may take on its way to whoever has asked.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
 /// How long idle server connections may take ahead of the clients.
@@ -205,6 +207,7 @@ impl Giving {
             lives: hub.lives.wrapping_add(1),
             client_ids: hub.client_ids.load(SeqCst) + SPARE_NUMBERS,
             server_ids: hub.databases.next_server() + SPARE_NUMBERS,
+            events: hub.events.last_id() + SPARE_EVENTS,
             databases: names(&|database| database.clients() > 0),
             paused: names(&|database| database.is_paused()),
             all_paused: hub.databases.are_paused(),

@@ -42,6 +42,8 @@ pub struct Begin {
     pub client_ids: u64,
     /// Numbers of server connections up to this are in use.
     pub server_ids: u64,
+    /// Numbers of events up to this are in use.
+    pub events: u64,
     /// Databases that are used, by the names of clients.
     pub databases: Vec<String>,
     /// Those that PAUSE holds.
