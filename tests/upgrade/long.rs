@@ -155,7 +155,8 @@ fn over_tls(port: u16, nth: usize, stop: Arc<AtomicBool>) -> JoinHandle<(String,
         while !stop.load(SeqCst) {
             let url = format!("postgres://app:app@127.0.0.1:{port}/app?sslmode=require");
             let mut psql = Command::new("psql")
-                .args([&url, "-XAtq"])
+                // Its statement may be cancelled when it is sent away.
+                .args([&url, "-XAtq", "-v", "ON_ERROR_STOP=1"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
