@@ -97,7 +97,7 @@ impl Client {
         self.0.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sends a request to the endpoint of that number. What stands in the token's place is sent along.
+    /// Sends a request to the endpoint of that number, with the token.
     async fn send(&self, at: usize, path: &str, body: &Value) -> Result<Response<Incoming>, EtcdError> {
         let none = || EtcdError::Unreachable("no endpoint".into());
         let endpoint = self.0.settings.endpoints.get(at).ok_or_else(none)?;
@@ -183,7 +183,7 @@ impl Client {
     /// Has a lease last for its whole time again.
     ///
     /// # Errors
-    /// It has ended, or nobody has answered.
+    /// It has ended, or no answer came.
     pub async fn keep_alive(&self, lease: i64) -> Result<(), EtcdError> {
         let answer = self.ask("/v3/lease/keepalive", json!({ "ID": lease.to_string() })).await?;
         let left = number(part(&answer, "/result/TTL"));
@@ -193,7 +193,7 @@ impl Client {
     /// Ends a lease, and with it its keys.
     ///
     /// # Errors
-    /// Nobody has answered.
+    /// No answer came.
     pub async fn revoke(&self, lease: i64) -> Result<(), EtcdError> {
         self.ask("/v3/lease/revoke", json!({ "ID": lease.to_string() })).await.map(|_| ())
     }
@@ -201,16 +201,16 @@ impl Client {
     /// All keys below a prefix, as most members of etcd know them.
     ///
     /// # Errors
-    /// Nobody has answered.
+    /// No answer came.
     pub async fn read(&self, prefix: &str) -> Result<Read, EtcdError> {
         let body = json!({ "key": encoded(prefix), "range_end": encoded(end_of(prefix)) });
         read(&self.ask("/v3/kv/range", body).await?)
     }
 
-    /// Carries out all or nothing; whether the comparisons held.
+    /// Carries out all or nothing. True if the comparisons held.
     ///
     /// # Errors
-    /// Nobody has answered: nobody knows what has become of it.
+    /// No answer came: whether it was carried out is unknown.
     pub async fn transact(&self, compares: &[Compare], ops: &[Op]) -> Result<bool, EtcdError> {
         let answer = self.ask("/v3/kv/txn", transaction(compares, ops)).await?;
         Ok(part(&answer, "/succeeded").as_bool().unwrap_or(false))

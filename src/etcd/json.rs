@@ -46,7 +46,7 @@ pub enum Op {
     Delete(String),
 }
 
-/// What stands at that place of an answer; null if nothing does.
+/// The value at that path of an answer; null if there is none.
 pub(super) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
     static NOTHING: Value = Value::Null;
     value.pointer(path).unwrap_or(&NOTHING)

@@ -107,7 +107,7 @@ fn resets_always(setup: &Setup) -> bool {
     pooling.server_reset_query_always && !pooling.server_reset_query.is_empty()
 }
 
-/// Shared by all cores.
+/// What all workers share.
 pub struct Hub {
     /// The setup in force.
     pub setup: ArcSwap<Setup>,

@@ -1,4 +1,4 @@
-//! What the sessions of one core share. One thread only: nothing here is locked.
+//! What the sessions of one worker share. One thread only: nothing here is locked.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};

@@ -1,4 +1,4 @@
-//! Servers of a cluster that nobody has to write down one by one: each address of a name, or what Patroni tells of its members.
+//! Finds the servers of a cluster without a list: each address behind a DNS name, or the members that Patroni reports.
 //!
 //! What is found takes the place of `upstreams` as a reload would. Which of them is the primary is for the monitor to find out, as
 //! ever: who tells of servers is believed that they exist, and no more.
@@ -39,7 +39,7 @@ pub fn is_wanted(config: &config::Cluster) -> bool {
     config.expand_names || !config.patroni.is_empty()
 }
 
-/// Tells of each change, until nobody listens.
+/// Reports each change, until the receiver is gone.
 pub async fn watch(cluster: String, config: config::Cluster, tell: mpsc::Sender<Found>) {
     let pause = if config.patroni.is_empty() { config.dns_max_ttl } else { ASK.min(config.dns_max_ttl) };
     let mut last = config.upstreams.clone();

@@ -48,9 +48,9 @@ impl Claim {
     }
 }
 
-/// Decides anew. `newest` is the newest timeline of any server that was the only primary.
+/// Chooses the primary again. `newest` is the newest timeline of any server that was the only primary.
 pub(super) fn elect(before: Leader, newest: u32, claims: &[Claim]) -> Leader {
-    // One that was away while another was promoted is outdated, even if nobody has chosen that one yet.
+    // A server that was away while another was promoted is outdated, even if the promoted one has not been chosen yet.
     let newest =
         claims.iter().filter(|claim| claim.doubt == Doubt::None).map(|claim| claim.timeline).fold(newest, u32::max);
     let mut valid = claims.iter().filter(|claim| !claim.is_outdated(newest)).map(|claim| claim.at);
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(elect(Leader::None, 1, &both), Leader::One(1));
         // Not even when that one is lost in turn.
         assert_eq!(elect(Leader::One(1), 2, &both[..1]), Leader::None);
-        // One that was away for a moment and found nobody else in its place goes on.
+        // A primary that was away for a moment, and was not replaced, stays the primary.
         assert_eq!(elect(Leader::None, 1, &[claim(0, 1, true)]), Leader::One(0));
         // Of the same age both may have been written to.
         assert_eq!(elect(Leader::One(1), 2, &[claim(0, 2, true), both[1]]), Leader::Contested(1));

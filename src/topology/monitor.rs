@@ -23,13 +23,13 @@ use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::own_query::Row;
 use crate::sql::own_statements::servers::{FACTS, IDENTITY, LOOK, POSITION, STARTED};
 
-/// Between two looks while no primary is known: whoever waits for one waits no longer than that.
+/// The interval between two looks while no primary is known: clients wait for a primary no longer than that.
 const QUICK: Duration = Duration::from_millis(100);
 /// How long the name service may take.
 const LOOK_UP: Duration = Duration::from_secs(5);
 /// For how long it is looked so often.
 const QUICK_FOR: Duration = Duration::from_secs(60);
-/// And then, at most: whoever waits is to be served soon, however long it has been.
+/// The longest interval while a server is lost: clients that wait are served soon after it is back.
 const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// Between two questions for a position that reads wait for.
@@ -41,7 +41,7 @@ pub trait Follower: Send + Sync {
     fn identified<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
     /// The name of upstream number `at` leads to another place now: pools leave the former one as transactions end.
     fn moved(&self, cluster: &Arc<Cluster>, at: usize);
-    /// Upstream number `at` was started anew: what it has told at log-ins may not be what it tells now.
+    /// Upstream number `at` has restarted: the parameters it reports at log-in may have changed.
     fn renewed(&self, cluster: &Arc<Cluster>, at: usize);
     /// What sessions have written in the cluster's databases.
     fn activity(&self, cluster: &Arc<Cluster>) -> Activity;
@@ -51,7 +51,7 @@ pub trait Follower: Send + Sync {
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, at: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
-/// How often things are asked.
+/// How often each question is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// The server itself.
@@ -60,7 +60,7 @@ pub struct Pace {
     pub dns_max_ttl: Duration,
 }
 
-/// What to log in as, the most promising first. None while there is nobody to watch as.
+/// The roles to log in as, the most promising first. Empty while no role is known.
 pub type Logins = Box<dyn Fn() -> Vec<Login> + Send + Sync>;
 
 /// The ways to log in to an upstream, and which of them have failed since one was found.
@@ -120,7 +120,7 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, pace: Pace,
     let interval = pace.interval;
     loop {
         let Some(login) = ways.current() else {
-            // Whoever comes first brings one.
+            // The first client to log in brings a role.
             cluster.roles.want(true);
             let _ = timeout(UNHURRIED, upstream.watch.hurried()).await;
             continue;
@@ -267,7 +267,7 @@ async fn has_moved(address: &Address, peer: Option<SocketAddr>) -> bool {
     let Some(peer) = peer else { return false };
     match timeout(LOOK_UP, address.look_up()).await {
         Ok(Ok(places)) => !places.is_empty() && !places.contains(&peer),
-        // Who cannot be asked says nothing.
+        // A server that cannot be asked does not count.
         Ok(Err(_)) | Err(_) => false,
     }
 }

@@ -34,7 +34,7 @@ impl OwnSettings {
             .unwrap_or(self.server)
     }
 
-    /// The databases that are read-only for whoever has no setting of its own.
+    /// The databases that are read-only for roles without a setting of their own.
     pub fn databases(&self) -> Vec<&str> {
         let own = self.lines.iter().filter(|line| line.read_only && line.role.is_none());
         own.filter_map(|line| line.database.as_deref()).collect()

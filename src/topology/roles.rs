@@ -34,7 +34,7 @@ pub struct Roles {
 }
 
 impl Default for Roles {
-    /// Until the monitor is let in, nobody knows whether one is needed.
+    /// Whether one is needed is known once the monitor has logged in.
     fn default() -> Self {
         Self { known: Mutex::default(), wanted: AtomicBool::new(true) }
     }

@@ -122,7 +122,7 @@ pub struct Upstream {
     superseded: AtomicBool,
     error: Mutex<String>,
     instance: Mutex<Option<Instance>>,
-    /// It does not let the monitor in, and will not until somebody changes something.
+    /// It refuses the monitor, and will until its configuration or ours changes.
     refused: AtomicBool,
     /// Up to this timeline it is not the primary, whatever it says.
     retired: AtomicU32,
@@ -133,7 +133,7 @@ pub struct Upstream {
 pub struct InUse(Arc<()>);
 
 impl Upstream {
-    /// An upstream of which nothing is known.
+    /// An upstream before the first look.
     pub fn new(address: Address) -> Self {
         Self {
             address,
@@ -348,7 +348,7 @@ impl Upstream {
         self.retired.fetch_max(timeline, SeqCst);
     }
 
-    /// A person says that it is the primary all the same.
+    /// An operator says that it is the primary.
     pub(super) fn forget_retirement(&self) {
         self.retired.store(0, SeqCst);
     }

@@ -5,7 +5,7 @@ use super::unit::{Unit, mark};
 use crate::protocol::Report;
 use crate::sql::own_statements::fanout as sql;
 
-/// Ends them, each in the way in which the server that decides has ended it. Gives what there is to tell.
+/// Ends each as the deciding server has ended it. Returns what the client should be told.
 pub(super) async fn settle(sides: &mut [Side]) -> Result<Vec<Report>, (Failure, String)> {
     let mut left: Vec<(usize, String)> = Vec::new();
     for (at, side) in sides.iter_mut().enumerate() {
@@ -38,7 +38,7 @@ pub(super) async fn settle(sides: &mut [Side]) -> Result<Vec<Report>, (Failure, 
     Ok(told)
 }
 
-/// Whether a unit was committed on the server that decides; what is not known is why.
+/// Whether a unit was committed on the deciding server, or why that is not known.
 async fn decide(sides: &mut [Side], gid: &str, stands_on: &[usize]) -> Result<bool, String> {
     let unit = Unit::read(gid).ok_or_else(|| "It has no name of ours.".to_owned())?;
     let found = sides.iter_mut().enumerate().find(|(_, side)| mark(&side.name) == unit.server);

@@ -342,7 +342,7 @@ impl Session {
             return Err(Report::fatal("58000", error.to_string()).into());
         }
         let may_change = self.may_change();
-        // It goes on to its end, even if the client goes.
+        // It is carried to its end, even if the client disconnects.
         let ended = fan.sides.commit(may_change, u64::from_be_bytes(number), &fan.opener).await;
         match ended {
             Ended::Unchanged => {}
@@ -380,7 +380,7 @@ impl Session {
         Ok(After::GoesOn)
     }
 
-    /// Whether what changes something may be committed: nobody writes through pgsluice meanwhile.
+    /// Whether changes may be committed: only while the gate keeps other writes out.
     fn may_change(&self) -> bool {
         use crate::gate::Mode;
         matches!(self.db.gate.state().mode, Mode::ReadOnly { .. } | Mode::Offline)
@@ -406,7 +406,7 @@ impl Session {
         fan.fail_block();
     }
 
-    /// Says what the first server has said, and where others have said something else.
+    /// Passes on the first server's answer, and warns where others differ.
     fn say_heard(&mut self, fan: &FanOut, heard: Vec<Heard>) {
         let differs = fan.differences(&heard);
         if let Some(first) = heard.into_iter().next() {
@@ -426,7 +426,7 @@ impl Session {
         self.say_now(|out| backend::ready(out, status));
     }
 
-    /// Says something of our own, behind what waits for the client.
+    /// Writes a message of our own, behind what waits for the client.
     fn say_now(&mut self, say: impl FnOnce(&mut Vec<u8>)) {
         say(self.io.for_client());
     }

@@ -35,7 +35,7 @@ impl Reconnect for Opener {
 }
 
 impl Session {
-    /// Opens the connections, with the session's settings, and settles what earlier units have left. Gives what there is to tell, too.
+    /// Opens the connections, with the session's settings, and settles what earlier units have left. Also returns what the client should be told.
     ///
     /// # Errors
     /// Why there is no fan-out.

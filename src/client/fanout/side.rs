@@ -27,7 +27,7 @@ pub(super) struct Side {
     input: Vec<u8>,
 }
 
-/// Everything that a server has said to one message, but for the ReadyForQuery.
+/// A server's whole answer to one message, without ReadyForQuery.
 #[derive(Default)]
 pub(super) struct Heard {
     /// The messages, as they came.
@@ -38,11 +38,11 @@ pub(super) struct Heard {
     pub(super) rows: Vec<Row>,
     /// The error's fields.
     pub(super) error: Option<Vec<u8>>,
-    /// Where the session stands now.
+    /// The transaction status now.
     pub(super) status: Option<TxStatus>,
 }
 
-/// What becomes of a message on one server.
+/// The outcome of a message on one server.
 pub(super) type Told = Result<Heard, LoginError>;
 
 impl Heard {
@@ -56,7 +56,7 @@ impl Heard {
 pub(super) enum Failure {
     /// The server's own error.
     Error(Vec<u8>),
-    /// The connection has gone, or says what makes no sense.
+    /// The connection was lost, or broke the protocol.
     Lost(LoginError),
 }
 
@@ -78,7 +78,7 @@ impl Failure {
         }
     }
 
-    /// Whether somebody has cancelled it.
+    /// Whether it was cancelled.
     pub fn is_cancel(&self) -> bool {
         self.code() == Some(b"57014")
     }
@@ -139,10 +139,10 @@ impl Side {
         self.conn.close();
     }
 
-    /// Runs a text, and hears the server out.
+    /// Runs a text, and waits for the whole answer.
     ///
     /// # Errors
-    /// The connection has gone, or its answer is too large: then it is of no use any more.
+    /// The connection was lost, or its answer is too large. It cannot be used any more.
     pub async fn run(&mut self, text: &[u8]) -> Told {
         hear_out(&mut self.conn.server().stream, &mut self.input, text).await
     }
@@ -156,7 +156,7 @@ impl Side {
     }
 }
 
-/// Sends a text, and hears the server out.
+/// Sends a text, and waits for the whole answer.
 pub(super) async fn hear_out(stream: &mut Stream, input: &mut Vec<u8>, text: &[u8]) -> Told {
     let mut out = Vec::with_capacity(text.len() + HEADER + 1);
     frontend::write_query(&mut out, text);
@@ -171,7 +171,7 @@ pub(super) async fn hear_out(stream: &mut Stream, input: &mut Vec<u8>, text: &[u
         }
         match header.tag {
             b'Z' => heard.status = body.first().copied().and_then(TxStatus::from_byte),
-            // Nobody sends data to several servers: it fails there.
+            // COPY data cannot go to several servers: it fails there.
             b'G' | b'W' => {
                 let mut fail = Vec::new();
                 frontend::write_copy_fail(&mut fail, "COPY FROM STDIN goes to one server only");

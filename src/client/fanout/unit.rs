@@ -36,13 +36,13 @@ pub(super) enum Ended {
     Committed(Vec<String>),
     /// Nothing of it stands anywhere: what went wrong, and on which server.
     RolledBack(Box<Failure>, String),
-    /// It was to change something, which is not allowed now.
+    /// It would change something, which is not allowed now.
     Refused,
     /// It stands on some servers and not, or not yet, on others.
     Torn(Report),
 }
 
-/// Opens a connection to a server of a fan-out anew.
+/// Reconnects to a server of a fan-out.
 pub(super) trait Reconnect {
     /// Does it.
     async fn reconnect(&self, side: &mut Side) -> Result<(), String>;
@@ -90,7 +90,7 @@ impl Sides {
         for (told, side) in told.into_iter().zip(&self.all) {
             match Failure::of(told) {
                 Ok(one) => heard.push(one),
-                // What was cancelled for another one's sake is not the reason.
+                // A cancel that another server's failure has caused is not the reason.
                 Err(failure) if failed.is_none() || !failure.is_cancel() => {
                     if failed.as_ref().is_none_or(|(known, _)| known.is_cancel()) {
                         failed = Some((failure, side.name.clone()));
@@ -137,7 +137,7 @@ impl Sides {
             self.roll_back().await;
             return Ended::Refused;
         }
-        // Those that have changed nothing have nothing to be sure of; their COMMIT may still run what was deferred.
+        // Servers that have changed nothing need no PREPARE; their COMMIT may still run deferred triggers.
         for (side, _) in self.all.iter_mut().zip(&ids).filter(|(_, id)| id.is_none()) {
             if let Err(failure) = side.ask(COMMIT).await {
                 let name = side.name.clone();
