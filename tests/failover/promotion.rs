@@ -230,6 +230,26 @@ fn with_the_gate_closed_reads_and_operators_go_on_at_once_and_log_ins_too() {
     assert_eq!(sqlstate(&query(&mut stand.connect("late"), &insert("x"))), "25006");
 }
 
+/// What is rolled back is in the log of the primary, and on no disk for as long as its WAL writer sleeps.
+#[test]
+fn with_the_gate_closed_reads_do_not_wait_for_what_a_killed_primary_had_not_written_to_disk() {
+    let stand = Stand::with("", "", "", &[("wal_writer_delay", "10s")]);
+    let mut app = prepared(&stand, "app");
+    stand.cluster.wait_for_replay(LONG).unwrap();
+    let primary = stand.cluster.primary();
+    primary.psql_in("app", "BEGIN; INSERT INTO w(who) VALUES ('x'); ROLLBACK").unwrap();
+    stand.console("MAINTENANCE ON app WITH (reads any)");
+    let ahead = "SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()";
+    assert_eq!(primary.psql_in("app", ahead).unwrap(), "t", "all of it is on disk");
+    go(&stand, Goes::Killed);
+    let gone = Instant::now();
+    let reads = Later::ask("a read", app, "SELECT count(*) FROM t");
+    let late = stand.connect_later("late", "SELECT counts()");
+    app = reads.succeeds_by(gone + SOON);
+    drop(late.succeeds_by(gone + SOON));
+    assert_eq!(fine(&mut app, "SELECT count(*) FROM w"), [["0"]]);
+}
+
 #[test]
 fn two_failovers_within_ten_seconds_lose_nothing() {
     let stand = Stand::by_defaults("");
