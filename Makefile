@@ -72,10 +72,10 @@ etcd:
 postgres:
 	@fixtures/get-postgres
 
-# A major upgrade, 15 to 18 and back, by logical replication and REROUTE while clients write and read: the pause is told.
+# A major upgrade, 15 to 18 and back, by MIGRATE while clients write and read: the pause is told.
 demo-upgrade: postgres
 	@echo 'Building pgsluice and the upgrade: some minutes the first time. The upgrade itself takes half a minute.'
-	@$(CARGO) test --locked --quiet --test migrate -- --nocapture
+	@$(CARGO) test --locked --quiet --test migrate -- --nocapture a_major_upgrade
 
 # Both programs in one build, by a profile that compiles quickly.
 demo: postgres
@@ -131,7 +131,7 @@ conformance-soak: postgres build
 # The same upgrade with a million rows, through the release binary.
 conformance-migrate: postgres build
 	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_MIGRATE_ROWS=$${PGSLUICE_TEST_MIGRATE_ROWS:-1000000} \
-		$(CARGO) test --locked --test migrate -- --nocapture
+		$(CARGO) test --locked --test migrate -- --nocapture a_major_upgrade
 
 # Faults of servers and of networks, one after the other; figures go to docs/FAULTS.md. PGSLUICE_TEST_FAULT=WORD: only those.
 conformance-faults: postgres build

@@ -99,6 +99,7 @@ pub fn words_of(command: &Command) -> (&'static str, Option<Target>) {
             (words, Some(command.target.clone()))
         }
         Command::Move(MoveCommand::Activate(request)) => ("ACTIVATE", Some(Target::One(request.database.clone()))),
+        Command::Move(MoveCommand::Migrate(request)) => ("MIGRATE", Some(Target::One(request.database.clone()))),
         Command::Move(MoveCommand::Switchover(request)) => ("SWITCHOVER", Some(Target::One(request.database.clone()))),
         Command::Check(target) => ("MAINTENANCE CHECK", Some(target.clone())),
         Command::Announce(target, _) => ("MAINTENANCE ANNOUNCE", Some(target.clone())),

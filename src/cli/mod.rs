@@ -92,6 +92,8 @@ pub enum Command {
     Switchover(Switchover),
     /// Have another one of several servers used that replicate each other's writes, while writes wait.
     Activate(Activate),
+    /// Lead a database over to another cluster by logical replication, and back, while writes wait.
+    Migrate(Box<moves::migrate::Migrate>),
     /// Show what has happened.
     Events(Events),
     /// Show pools, clients and servers on a screen that follows them; q ends it.

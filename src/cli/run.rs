@@ -35,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Reroute(reroute) => super::moves::reroute::main(&reroute),
         Command::Switchover(one) => super::remote::moved(&one.console, one.statement(), one.dry_run),
         Command::Activate(one) => super::remote::moved(&one.console, one.statement(), one.dry_run),
+        Command::Migrate(migrate) => super::moves::migrate::main(&migrate),
         Command::Events(events) => ended(super::remote::events(&events)),
         Command::Top(console) => ended(super::screen::top(&console)),
         Command::Completion { shell } => printed(&super::manual::completion(shell)),

@@ -174,6 +174,11 @@ pub(in crate::client) fn read_only(text: impl Into<String>) -> Report {
     Report::error("25006", text)
 }
 
+/// 42501: the database is being migrated, and its schema stays as it is.
+pub(in crate::client) fn is_migrated(text: impl Into<String>) -> Report {
+    Report::error("42501", text)
+}
+
 /// 25001: what comes too late in a transaction.
 pub(in crate::client) fn too_late_in_transaction(text: impl Into<String>) -> Report {
     Report::error("25001", text)

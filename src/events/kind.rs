@@ -111,7 +111,7 @@ kinds! {
     Degraded "degraded";
     /// A database that had closed by itself is open again.
     Recovered "recovered";
-    /// A move of databases (SWITCHOVER) has begun.
+    /// A move of databases (SWITCHOVER, MIGRATE) has begun.
     MoveBegan "move_began";
     /// A step of a move has been taken, or something was found beforehand.
     MoveStep "move_step";

@@ -324,6 +324,11 @@ impl Gate {
         view
     }
 
+    /// The command that is under way for it, and who has given it.
+    pub fn under_way(&self) -> Option<(Verb, Who)> {
+        self.desk().under_way.as_ref().map(|mv| (mv.verb, mv.who.clone()))
+    }
+
     /// Makes `mv` the one command that may change this gate.
     pub(crate) fn claim(self: &Arc<Gate>, mv: &Arc<Move>) -> Result<Claim, Arc<Move>> {
         let mut desk = self.desk();

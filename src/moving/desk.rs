@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::entry::{End, Entry, Line, Retired, Scope, Status, What};
 use super::error::MoveError;
 use super::journal::{Document, Journal};
+use super::migration::Migration;
 use crate::events::{Bus, Event, Kind, publish};
 use crate::gate::{ServerDatabase, StateFile, Who};
 
@@ -172,6 +173,20 @@ impl Moves {
             return Err(MoveError::HandedOver);
         }
         let written = self.journal.clone().change(move |document| change(&mut document.retired)).await;
+        written.map_err(MoveError::Journal)
+    }
+
+    /// Databases that have two sides, from the first MIGRATE until FINISH.
+    pub fn migrations(&self) -> Vec<Migration> {
+        self.journal.document().migrations
+    }
+
+    /// Changes what is known of those.
+    ///
+    /// # Errors
+    /// [`MoveError::Journal`]
+    pub async fn migrate(&self, change: impl FnOnce(&mut Vec<Migration>) + Send + 'static) -> Result<(), MoveError> {
+        let written = self.journal.clone().change(move |document| change(&mut document.migrations)).await;
         written.map_err(MoveError::Journal)
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
+use super::migration::{Migrate, Way};
 use crate::gate::{Lsn, ServerDatabase, Who, millis};
 
 /// A move, as the journal keeps it.
@@ -81,6 +82,8 @@ pub enum What {
     Switchover(Switchover),
     /// Another one of several primaries is used.
     Activate(Activate),
+    /// A database goes over to another cluster.
+    Migrate(Box<Migrate>),
 }
 
 impl What {
@@ -89,6 +92,7 @@ impl What {
         match self {
             Self::Switchover(_) => "SWITCHOVER",
             Self::Activate(_) => "ACTIVATE",
+            Self::Migrate(_) => "MIGRATE",
         }
     }
 
@@ -97,6 +101,7 @@ impl What {
         match self {
             Self::Switchover(switchover) => &switchover.from,
             Self::Activate(activate) => &activate.from,
+            Self::Migrate(migrate) => &migrate.words.0,
         }
     }
 
@@ -105,6 +110,7 @@ impl What {
         match self {
             Self::Switchover(switchover) => &switchover.to,
             Self::Activate(activate) => &activate.to,
+            Self::Migrate(migrate) => &migrate.words.1,
         }
     }
 
@@ -113,6 +119,7 @@ impl What {
         match self {
             Self::Switchover(switchover) => &switchover.closed,
             Self::Activate(activate) => &activate.closed,
+            Self::Migrate(migrate) => &migrate.closed,
         }
     }
 
@@ -121,6 +128,7 @@ impl What {
         match self {
             Self::Switchover(switchover) => &switchover.cluster,
             Self::Activate(activate) => &activate.cluster,
+            Self::Migrate(migrate) => &migrate.to.cluster,
         }
     }
 
@@ -129,6 +137,7 @@ impl What {
         match self {
             Self::Switchover(switchover) => switchover.step,
             Self::Activate(activate) => activate.step,
+            Self::Migrate(migrate) => migrate.step,
         }
     }
 }
@@ -145,12 +154,23 @@ impl From<Activate> for What {
     }
 }
 
+impl From<Migrate> for What {
+    fn from(known: Migrate) -> Self {
+        Self::Migrate(Box::new(known))
+    }
+}
+
 /// The command, as it would be typed.
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switchover(one) => write!(f, "SWITCHOVER {} TO {}", one.database, one.to),
             Self::Activate(one) => write!(f, "ACTIVATE {} ON {}", one.database, one.to),
+            Self::Migrate(one) => match one.way {
+                Way::There => write!(f, "MIGRATE {} TO {}", one.database, one.to.cluster),
+                Way::Back => write!(f, "MIGRATE {} BACK", one.database),
+                Way::Finish => write!(f, "MIGRATE {} FINISH", one.database),
+            },
         }
     }
 }
@@ -161,6 +181,12 @@ impl fmt::Display for What {
 pub enum Step {
     /// Looks whether it can be done. Nothing is changed.
     Check,
+    /// Publications and subscriptions are made.
+    Prepare,
+    /// The other side gets a copy.
+    Copy,
+    /// It follows until it is nearly there.
+    CatchUp,
     /// Writes are held, and open transactions may end.
     Hold,
     /// The databases are read-only on the server that is left.
@@ -175,6 +201,10 @@ pub enum Step {
     Fence,
     /// The target replays what the old primary has written.
     Replay,
+    /// Sequences of the other side go on behind those of the one that is left.
+    Sequences,
+    /// Replication turns round.
+    Reverse,
     /// The target is told to become the primary: from here on it may be one.
     Promote,
     /// The target has committed something.
@@ -183,6 +213,8 @@ pub enum Step {
     Repoint,
     /// Held writes go on.
     Release,
+    /// What replication left behind is taken away.
+    Clean,
     /// It failed, and everything goes back to what it was.
     Back,
 }
@@ -192,6 +224,9 @@ impl Step {
     pub fn word(self) -> &'static str {
         match self {
             Self::Check => "check",
+            Self::Prepare => "prepare",
+            Self::Copy => "copy",
+            Self::CatchUp => "catch_up",
             Self::Hold => "hold",
             Self::Down => "down",
             Self::Stat => "stat",
@@ -199,10 +234,13 @@ impl Step {
             Self::Up => "up",
             Self::Fence => "fence",
             Self::Replay => "replay",
+            Self::Sequences => "sequences",
+            Self::Reverse => "reverse",
             Self::Promote => "promote",
             Self::Verify => "verify",
             Self::Repoint => "repoint",
             Self::Release => "release",
+            Self::Clean => "clean",
             Self::Back => "back",
         }
     }
@@ -211,6 +249,12 @@ impl Step {
     pub fn aim(self) -> &'static str {
         match self {
             Self::Check => "looking whether it can be done",
+            Self::Prepare => "making publications and subscriptions",
+            Self::Copy => "waiting until the other side has a copy",
+            Self::CatchUp => "waiting until the other side is nearly there",
+            Self::Sequences => "raising the sequences of the other side",
+            Self::Reverse => "turning replication round",
+            Self::Clean => "taking away what replication has left",
             Self::Hold => "holding writes, and waiting for open transactions",
             Self::Down => "making the databases read-only on the server that is left",
             Self::Stat => "waiting until no session is left there that could write",

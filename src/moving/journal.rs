@@ -10,6 +10,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Retired};
+use super::migration::Migration;
 use crate::gate::{StateFile, sealed};
 
 const VERSION: u32 = 1;
@@ -28,6 +29,9 @@ pub(super) struct Document {
     /// Servers that are the primary no longer.
     #[serde(default)]
     pub(super) retired: Vec<Retired>,
+    /// Databases that have two sides.
+    #[serde(default)]
+    pub(super) migrations: Vec<Migration>,
 }
 
 impl Document {

@@ -40,7 +40,13 @@ fn client(
 ) -> JoinHandle<Tally> {
     thread::spawn(move || {
         let mut tally = Tally::default();
-        let mut raw = Raw::connect(&address, &Login::new("app", "app")).expect("a client");
+        let mut raw = match Raw::connect(&address, &Login::new("app", "app")) {
+            Ok(raw) => raw,
+            Err(error) => {
+                tally.errors.push(error.to_string());
+                return tally;
+            }
+        };
         for n in 0.. {
             if stop.load(SeqCst) {
                 break;

@@ -1,6 +1,9 @@
-//! A major upgrade under load, by logical replication and REROUTE as docs/MOVING.md has it, and the way back. Real servers of two
-//! versions, the built binary in front.
+//! MIGRATE: a major upgrade under load and the way back, its checks, and where it ends when a step fails. Real servers of versions 15
+//! and 18, the built binary in front.
 
+mod checks;
+mod failures;
 mod load;
 mod stand;
+mod surfaces;
 mod upgrade;

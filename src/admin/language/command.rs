@@ -6,7 +6,7 @@ use crate::admin::reroute::RerouteCommand;
 use crate::admin::settings::{Scalar, Setting};
 use crate::admin::table::Column;
 use crate::gate::{Target, Verb, Wait};
-use crate::proxy::moving::{activate, switchover};
+use crate::proxy::moving::{activate, migrate, switchover};
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub enum MoveCommand {
     Switchover(switchover::Request),
     /// ACTIVATE.
     Activate(activate::Request),
+    /// MIGRATE.
+    Migrate(migrate::Request),
 }
 
 /// What SHOW shows.
@@ -110,6 +112,8 @@ pub enum Show {
     Moves,
     /// MOVE: of that number or database, or the last one.
     Move(Option<String>),
+    /// MIGRATIONS
+    Migrations,
     /// REROUTES
     Reroutes,
     /// EVENTS, of one database if it is named.
@@ -219,6 +223,7 @@ impl Command {
             },
             Self::Move(MoveCommand::Switchover(_)) => "SWITCHOVER",
             Self::Move(MoveCommand::Activate(_)) => "ACTIVATE",
+            Self::Move(MoveCommand::Migrate(_)) => "MIGRATE",
             Self::Check(_) | Self::Announce(..) | Self::Rehearse(..) => "MAINTENANCE",
             Self::Reroute(_) => "REROUTE",
             Self::Control(control) => control.tag(),

@@ -12,7 +12,7 @@ use crate::admin::show::sockets;
 use crate::config::{Config, parse_duration, show_duration};
 use crate::gate::{LONGEST_MESSAGE, OnOptions, Target, Verb, Wait};
 use crate::protocol::Report;
-use crate::proxy::moving::{activate, switchover};
+use crate::proxy::moving::{activate, migrate, switchover};
 use crate::proxy::reroute;
 use crate::proxy::reroute::Destination;
 
@@ -155,6 +155,7 @@ impl Parser<'_> {
             "switchover" => self.switchover(),
             "reroute" => self.reroute(),
             "activate" => self.activate(),
+            "migrate" => self.migrate(),
             "pause" => control(Control::Pause(self.optional_name()?)),
             "resume" => control(Control::Resume(self.optional_name()?)),
             "kill" => control(Control::Kill(self.optional_name()?)),
@@ -211,6 +212,7 @@ impl Parser<'_> {
             "webhooks" => Show::Webhooks,
             "moves" => Show::Moves,
             "move" => Show::Move(self.optional_name()?),
+            "migrations" => Show::Migrations,
             "reroutes" => Show::Reroutes,
             LOG_LEVEL => Show::LogLevel,
             "events" => Show::Events(self.optional_name()?),
@@ -325,6 +327,28 @@ impl Parser<'_> {
         let to = self.server()?;
         let options = if self.keyword("with") { self.options(switchover::is_flag)? } else { Vec::new() };
         Ok(Command::Move(MoveCommand::Activate(activate::Request { database, to, options })))
+    }
+
+    /// `db TO cluster [WITH (…)]`, `db BACK [WITH (…)]`, `db FINISH [WITH (…)]`
+    fn migrate(&mut self) -> Result<Command, Report> {
+        if self.peek().is_none() {
+            let hint = "For example: MIGRATE app TO green. SHOW UPSTREAMS lists the clusters.";
+            let report =
+                Report::error("42601", "MIGRATE needs the name of a database, and TO a cluster, BACK or FINISH");
+            return Err(self.here(report.with_hint(Some(hint.into()))));
+        }
+        let database = self.name()?;
+        let to = if self.keyword("back") {
+            migrate::Where::Back
+        } else if self.keyword("finish") {
+            migrate::Where::Finish
+        } else if self.keyword("to") {
+            migrate::Where::There(self.name()?)
+        } else {
+            return Err(self.unexpected());
+        };
+        let options = if self.keyword("with") { self.options(migrate::is_flag)? } else { Vec::new() };
+        Ok(Command::Move(MoveCommand::Migrate(migrate::Request { database, to, options })))
     }
 
     /// `host[:port]`

@@ -8,19 +8,26 @@ use super::table::{Cell, Column, Table, columns};
 use crate::gate::{Target, Verb, Who};
 use crate::moving::{Entry, Line, Move, Status};
 use crate::protocol::{Report, Severity};
-use crate::proxy::moving::{activate, switchover};
+use crate::proxy::moving::{activate, migrate, switchover};
 use crate::shared::Hub;
 pub(super) use shown::{MOVES, STEPS, show, steps};
+use std::sync::Arc;
 
 /// Columns of the answer: what was found, and the steps that were taken.
 pub(super) const LINES: &[Column] =
     columns![step Text, name Text, status Text, at Time, took_ms Int8, detail Text, remedy Text];
+
+/// Columns of SHOW MIGRATIONS.
+pub(super) const MIGRATIONS: &[Column] = columns![
+    database Text, old Text, new Text, clients Text, since Time, who Text, state Text, tables Int8, ready Int8, behind_bytes Int8,
+];
 
 /// Begins a move and follows it. It goes on when this is dropped.
 pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table, Report> {
     let (words, database, to) = match command {
         MoveCommand::Switchover(request) => ("SWITCHOVER", &request.database, &request.to),
         MoveCommand::Activate(request) => ("ACTIVATE", &request.database, &request.to),
+        MoveCommand::Migrate(request) => ("MIGRATE", &request.database, &request.to.words()),
     };
     if caller.hub.fleet.get().is_some() {
         // The other members would go on writing to the old primary.
@@ -35,9 +42,10 @@ pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table,
     let one = match command {
         MoveCommand::Switchover(request) => switchover::begin(&caller.hub, request, caller.who.clone())?,
         MoveCommand::Activate(request) => activate::begin(&caller.hub, request, caller.who.clone())?,
+        MoveCommand::Migrate(request) => migrate::begin(&caller.hub, request, caller.who.clone())?,
     };
     let entry = one.entry();
-    if entry.scope.databases.len() > 1 {
+    if !entry.scope.clusters.is_empty() && entry.scope.databases.len() > 1 {
         let all: Vec<_> = entry.scope.databases.iter().map(|database| format!("\"{}\"", database.dbname)).collect();
         let text = format!("{} is for every database of the cluster: {}", entry.what.verb(), all.join(", "));
         caller.tell(Report::notice(text)).await;
@@ -50,6 +58,7 @@ pub(super) fn call_off(hub: &Hub, command: &MoveCommand, who: &Who) {
     let database = match command {
         MoveCommand::Switchover(request) => &request.database,
         MoveCommand::Activate(request) => &request.database,
+        MoveCommand::Migrate(request) => &request.database,
     };
     let gate = hub.gates.get(database);
     if let Some(one) = gate.and_then(|gate| hub.moves.concerning(gate.place())) {
@@ -116,6 +125,27 @@ fn row(line: &Line) -> [Cell; 7] {
         line.detail.clone().into(),
         line.remedy.clone().into(),
     ]
+}
+
+/// SHOW MIGRATIONS: databases that have two sides, from the first MIGRATE until FINISH.
+pub(super) async fn show_migrations(hub: &Arc<Hub>) -> Table {
+    let mut table = Table::new(MIGRATIONS);
+    for one in hub.moves.migrations() {
+        let stands = migrate::stands(hub, &one).await;
+        table.push([
+            one.database.clone().into(),
+            one.old.to_string().into(),
+            one.new.to_string().into(),
+            if one.on_new { "new" } else { "old" }.into(),
+            one.since.into(),
+            one.who.user.clone().into(),
+            stands.state.into(),
+            stands.tables.into(),
+            stands.ready.into(),
+            stands.behind.into(),
+        ]);
+    }
+    table
 }
 
 /// A command of the gate comes while a move has the database: MAINTENANCE OFF calls the move off, as far as it still can be, and waits

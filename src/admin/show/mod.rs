@@ -44,6 +44,11 @@ const HELP: &str = "
 \tSWITCHOVER db TO host:port [WITH (timeout '30s', hold_timeout '1min', drain_timeout '10s',
 \t    on_timeout revert|cancel, on_failure back|hold, primary 'host:port', dry_run)]
 \tACTIVATE db ON host:port [WITH (timeout '30s', dry_run)]
+\tMIGRATE db TO cluster [WITH (timeout '30s', hold_timeout '1min', drain_timeout '10s',
+\t    on_timeout revert|cancel, copy_timeout '7d', dbname 'name', sequence_margin '1000',
+\t    accept 'check,...', prepare_only, dry_run)]
+\tMIGRATE db BACK|FINISH [WITH (...)]
+\tSHOW MIGRATIONS
 \tSHOW MOVES
 \tSHOW MOVE [id|db]
 \tREROUTE db TO cluster [WITH (writes reject|allow, dbname 'name', message 'text', timeout '30s', dry_run)]
@@ -102,6 +107,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
         Show::Maintenance(_) => maintenance::STATUS,
         Show::Moves => moving::MOVES,
         Show::Move(_) => moving::STEPS,
+        Show::Migrations => moving::MIGRATIONS,
         Show::Events(_) => crate::admin::show::events::COLUMNS,
         Show::Upstreams => crate::admin::show::upstreams::COLUMNS,
         Show::Fleet => crate::admin::show::fleet::COLUMNS,
@@ -156,6 +162,7 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
         Show::Maintenance(only) => maintenance::show(&hub, only.as_deref())?,
         Show::Moves => moving::show(&hub),
         Show::Move(which) => moving::steps(&hub, which.as_deref())?,
+        Show::Migrations => moving::show_migrations(&hub).await,
         Show::Events(only) => crate::admin::show::events::table(&hub, only.as_deref()),
         Show::Upstreams => crate::admin::show::upstreams::table(&hub),
         Show::Fleet => crate::admin::show::fleet::table(&hub),

@@ -48,7 +48,7 @@ pub(in crate::client) struct Statement<'a> {
     own_settings: OwnSettings,
     /// What becomes of it as a write with the gate closed; None: it is not certain to write, or nobody has to know.
     write: Option<WriteDisposition>,
-    /// What it does to another database of the server.
+    /// What it does to another database of the server, or to the schema of one that is being migrated.
     elsewhere: Policy,
 }
 
@@ -166,7 +166,7 @@ pub(in crate::client) enum Why {
     NotAllowed,
     /// It would bind the session to its server connection.
     Pins,
-    /// It changes another database, whose gate is closed.
+    /// It changes another database, whose gate is closed, or the schema of one that is being migrated.
     Elsewhere,
     /// It has been held, and the wait was ended.
     HoldEnded,

@@ -53,7 +53,7 @@ impl Session {
             form: Form::Query,
             read: Some((&cached.analysis, &cached.text)),
             own_settings: if own { OwnSettings::Used } else { OwnSettings::Unused },
-            elsewhere: refused_if(self.is_refused_elsewhere(cached)),
+            elsewhere: refused_if(self.is_refused_elsewhere(cached) || self.is_refused_by_migration(cached)),
             write: match at {
                 Connection::Write | Connection::Read | Connection::Operator => None,
                 Connection::Allowed => Some(self.of_single(cached)),
@@ -96,7 +96,8 @@ impl Session {
             _ => None,
         };
         let read = cached.map(|cached| (&cached.analysis, &*cached.text));
-        let elsewhere = refused_if(cached.is_some_and(|cached| self.is_refused_elsewhere(cached)));
+        let refused = |cached: &Rc<Cached>| self.is_refused_elsewhere(cached) || self.is_refused_by_migration(cached);
+        let elsewhere = refused_if(cached.is_some_and(refused));
         Statement { form: Form::Execute, read, own_settings: OwnSettings::Unused, write, elsewhere }
     }
 
@@ -116,7 +117,9 @@ impl Session {
             Why::Block => Some(block_refused()),
             Why::RolledBack => self.take_unreported(),
             Why::Pins => cached.and_then(|cached| self.refused_pin(cached)),
-            Why::Elsewhere => cached.and_then(|cached| self.refused_elsewhere(cached)),
+            Why::Elsewhere => {
+                cached.and_then(|cached| self.refused_elsewhere(cached).or_else(|| self.refused_by_migration(cached)))
+            }
             Why::HoldEnded => self.cancelled_hold(),
             Why::NotAllowed | Why::Write => None,
         };

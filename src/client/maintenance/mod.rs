@@ -5,7 +5,7 @@ pub(in crate::client) mod check;
 pub(in crate::client) mod guarded_query;
 pub(in crate::client) mod hold;
 pub(in crate::client) mod kept_out;
-mod other_databases;
+mod objects;
 pub(in crate::client) mod query_split;
 pub(in crate::client) mod read_only_block;
 pub(in crate::client) mod read_write;

@@ -130,11 +130,14 @@ settings! {
         monitor_password: Secret = Secret::default();
         /// The database that it connects to.
         monitor_database: String = "postgres".into();
-        /// The role that carries a SWITCHOVER out: it makes the old primary read-only and promotes the new one (docs/MOVING.md says
-        /// what it has to be granted). Empty: monitor_user.
+        /// The role that carries a SWITCHOVER or a MIGRATE out: it makes the old primary read-only and promotes the new one
+        /// (docs/MOVING.md says what it has to be granted). Empty: monitor_user.
         switchover_user: String = String::new();
         /// The password of that role. Empty: the secret that auth_file has for it.
         switchover_password: Secret = Secret::default();
+        /// How another cluster's primary reaches this one's when a database is migrated, in words of libpq's that go behind
+        /// pgsluice's own, such as "host=10.1.0.1 sslmode=require password=…".
+        replication_conninfo: Secret = Secret::default();
         /// What makes the old primary take no writes any more, in the place of a setting: a program and its arguments, which no shell
         /// reads. {host} and {port} are the old primary's, {target_host} and {target_port} the target's, {cluster} is this name.
         /// For example ["/usr/local/bin/stop-postgres", "{host}"].

@@ -76,6 +76,8 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(moving::activate))
         .routes(routes!(moving::moves))
         .routes(routes!(moving::progress::get))
+        .routes(routes!(moving::migrating::migrate))
+        .routes(routes!(moving::migrating::migrations))
         .routes(routes!(beforehand::check))
         .routes(routes!(beforehand::rehearsal, beforehand::rehearse, beforehand::end_rehearsal))
         .routes(routes!(beforehand::announce))

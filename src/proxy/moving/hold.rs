@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::mover;
 use crate::gate::{
-    Gate, GateError, Given, Mode, OnDefaults, OnOptions, OnTimeout, Reads, Target, TransitionHandle, Wait, Writes,
+    Gate, GateError, Given, Mode, OnDefaults, OnOptions, OnTimeout, Reads, Target, TransitionHandle, Verb, Wait, Writes,
 };
 use crate::moving::Move;
 use crate::shared::Hub;
@@ -88,7 +88,7 @@ pub(super) async fn close(hub: &Hub, one: &Move, names: &[String], terms: &Terms
         () = until_drained(hub, &gates) => Ok(()),
         by = one.called_off() => {
             let database = names.first().cloned().unwrap_or_default();
-            Err(GateError::CalledOff { database, verb: crate::gate::Verb::On, by })
+            Err(GateError::CalledOff { database, verb: Verb::On, by })
         }
     };
     failed.map_or(closed, Err)
@@ -119,10 +119,10 @@ async fn all_of(handle: &mut TransitionHandle) -> Result<(), GateError> {
 
 /// Opens those of the gates that a move has closed. What a person has closed meanwhile stays.
 pub(super) async fn open(hub: &Hub, names: &[String]) -> Result<(), GateError> {
-    let is_ours = |name: &&String| {
-        let gate = hub.gates.get(name.as_str());
-        gate.is_some_and(|gate| gate.view().switches.maintenance.as_ref().is_some_and(|terms| terms.who == mover()))
-    };
+    // One that was given up on may be about to close its gate.
+    let closes = |gate: &Gate| gate.under_way().is_some_and(|(verb, who)| verb == Verb::On && who == mover());
+    let is_closed = |gate: &Gate| gate.view().switches.maintenance.as_ref().is_some_and(|terms| terms.who == mover());
+    let is_ours = |name: &&String| hub.gates.get(name.as_str()).is_some_and(|gate| closes(&gate) || is_closed(&gate));
     let mut handles = Vec::new();
     let mut failed = None;
     for name in names.iter().filter(is_ours) {

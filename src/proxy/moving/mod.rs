@@ -1,6 +1,7 @@
 //! The steps of moves: what [`crate::moving`] writes down is done here.
 //!
-//! [`switchover`] makes another server of a cluster its primary, [`activate`] has another one of several primaries used. [`hold`] closes and opens gates for a move, [`talk`] asks the servers
+//! [`switchover`] makes another server of a cluster its primary, [`activate`] has another one of several primaries used, [`migrate`]
+//! leads a database to another cluster. [`hold`] closes and opens gates for a move, [`talk`] asks the servers
 //! that it is about. A move runs as a task of its own ([`life`]): whoever gave the command follows it, and it goes on without them.
 //! What can be refused is refused before a move is begun; one that was begun ends, whatever happens. What an
 //! earlier life of the process has left unfinished is taken up at the start ([`resume`]). [`retired`] looks after servers that were
@@ -9,6 +10,7 @@
 pub mod activate;
 mod hold;
 mod life;
+pub mod migrate;
 mod retired;
 pub mod switchover;
 mod talk;
@@ -63,6 +65,7 @@ pub fn prepare(moves: &Moves, cluster: &Cluster) {
         let (name, began) = match &entry.what {
             What::Switchover(one) => (&one.cluster, one.step >= Step::Fence),
             What::Activate(one) => (&one.cluster, one.step >= Step::Down),
+            What::Migrate(_) => continue,
         };
         let ends = (cluster.find_server(entry.what.from()), cluster.find_server(entry.what.to()));
         if let (true, true, (Some(from), Some(to))) = (*name == cluster.name, began, ends) {
@@ -85,6 +88,7 @@ pub fn resume(hub: &Arc<Hub>) {
         match what {
             What::Switchover(known) => life::start(&shared, switchover::resume(hub, MoveOf::new(one, known))),
             What::Activate(known) => life::start(&shared, activate::resume(hub, MoveOf::new(one, known))),
+            What::Migrate(_) => migrate::resume(&hub, one),
         }
     }
     for row in hub.gates.show() {

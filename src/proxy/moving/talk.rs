@@ -27,6 +27,23 @@ impl Talk {
         Some(Self { login, fresh: None })
     }
 
+    /// With that server in one of its databases. `writes`: as a session that may, even where the database is read-only by default.
+    pub(super) fn in_database(
+        hub: &Arc<Hub>,
+        cluster: &Cluster,
+        at: usize,
+        dbname: &str,
+        writes: bool,
+    ) -> Option<Self> {
+        let mut talk = Self::with(hub, cluster, at)?;
+        dbname.clone_into(&mut talk.login.dbname);
+        if writes {
+            let own = [("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "5s")];
+            talk.login.parameters.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        Some(talk)
+    }
+
     /// The role.
     pub(super) fn role(&self) -> &str {
         &self.login.user
@@ -61,6 +78,19 @@ impl Talk {
     /// Whether the server does not answer.
     pub(super) async fn is_silent(&mut self) -> bool {
         self.row(REPLAYED).await.is_err_and(|error| !is_refusal(&error))
+    }
+
+    /// The same with an answer of no more than so many bytes.
+    pub(super) async fn rows_bounded(
+        &mut self,
+        sql: &str,
+        patience: Duration,
+        most: usize,
+    ) -> Result<Vec<Row>, LoginError> {
+        let asked = async { self.connection().await?.rows_within(sql, most).await };
+        let answer = timeout(patience, asked).await.unwrap_or(Err(LoginError::Timeout(patience)));
+        self.keep_if_sound(&answer);
+        answer
     }
 
     /// The first row.

@@ -6,6 +6,7 @@
 //! to its server connection does not go along: such a session is ended, when it next begins something or when the time is up.
 //! Operators stay where they are, and choose.
 
+pub(super) mod by_move;
 pub mod names;
 
 use std::sync::Arc;
@@ -314,9 +315,17 @@ async fn back(hub: &Arc<Hub>, who: Who, name: &str, options: Options) -> Result<
 
 /// A move has its own way of leading clients elsewhere.
 fn no_move(hub: &Hub, name: &str, places: &[&ServerDatabase]) -> Result<(), Report> {
-    let Some(one) = places.iter().find_map(|place| hub.moves.concerning(place)) else { return Ok(()) };
-    let error = one.in_the_way(name);
-    Err(Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))
+    if let Some(one) = places.iter().find_map(|place| hub.moves.concerning(place)) {
+        let error = one.in_the_way(name);
+        return Err(Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()));
+    }
+    match hub.moves.migrations().into_iter().find(|one| places.iter().any(|place| one.has(place))) {
+        Some(one) => {
+            let text = format!("database \"{name}\" is being migrated from {} to {}", one.old, one.new);
+            Err(Report::error("55006", text).with_hint(Some(format!("MIGRATE {name} BACK or FINISH."))))
+        }
+        None => Ok(()),
+    }
 }
 
 fn unchanged(

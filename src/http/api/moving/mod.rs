@@ -1,6 +1,8 @@
 //! `/v1/databases/NAME/switchover`: another server becomes the primary. `/v1/databases/NAME/activate`: another one of several is used.
-//! `/v1/moves`: what is under way, and what was; [`progress`] tells of one.
+//! `/v1/moves`: what is under way, and what was; [`progress`] tells of one. [`migrating`] leads a database to another
+//! cluster.
 
+pub(super) mod migrating;
 pub mod progress;
 
 use std::sync::Arc;

@@ -1,0 +1,217 @@
+//! The command: what it is about, and whether it can begin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::options::Options;
+use super::run::Run;
+use super::sides::Side;
+use crate::gate::{ServerDatabase, Who};
+use crate::moving::{Extent, Line, Migrate, Migration, Move, Scope, Status, Step, Way, What};
+use crate::protocol::Report;
+use crate::proxy::reroute::{configured_place, place_of};
+use crate::shared::{Database, Hub};
+
+/// Between two looks whether a server can be named.
+const RETRY: Duration = Duration::from_millis(200);
+/// After this time a person is told what is waited for.
+const TELLS: Duration = Duration::from_secs(10);
+
+/// What becomes of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// It goes over to this cluster.
+    There(String),
+    /// It goes back.
+    Back,
+    /// It stays where it is, and replication is taken away.
+    Finish,
+}
+
+impl Where {
+    /// For the log.
+    pub fn words(&self) -> String {
+        match self {
+            Self::There(cluster) => cluster.clone(),
+            Self::Back => "BACK".to_owned(),
+            Self::Finish => "FINISH".to_owned(),
+        }
+    }
+}
+
+/// The command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The database, as clients name it.
+    pub database: String,
+    /// Where to.
+    pub to: Where,
+    /// What stands in WITH (…).
+    pub options: Vec<(String, String)>,
+}
+
+fn refuse<T>(text: String, hint: &str) -> Result<T, Report> {
+    Err(Report::error("55000", text).with_hint(Some(hint.to_owned())))
+}
+
+/// The migration that a database is in.
+fn migration_of(hub: &Hub, database: &Database) -> Option<Migration> {
+    let here = place_of(database);
+    hub.moves.migrations().into_iter().find(|one| one.has(&here))
+}
+
+/// Where clients are led from and to; true: it goes on with what is there.
+fn ends(hub: &Hub, request: &Request, options: &Options) -> Result<(ServerDatabase, ServerDatabase, Way), Report> {
+    let name = &request.database;
+    let Some(database) = hub.databases.get(name) else {
+        return Err(Report::error("3D000", format!("database \"{name}\" does not exist")));
+    };
+    let known = migration_of(hub, &database);
+    match (&request.to, known) {
+        (Where::There(cluster), known) => there(hub, &database, cluster, known, options),
+        (Where::Back, Some(known)) if known.on_new => Ok((known.new, known.old, Way::Back)),
+        (Where::Back, Some(known)) => refuse(
+            format!("clients of \"{name}\" are on {} already", known.old),
+            "MIGRATE … FINISH takes replication away.",
+        ),
+        (Where::Finish, Some(known)) => {
+            let (with, without) = known.sides();
+            Ok((without.clone(), with.clone(), Way::Finish))
+        }
+        (Where::Back | Where::Finish, None) => refuse(
+            format!("database \"{name}\" is not being migrated"),
+            "MIGRATE … TO comes first; SHOW MIGRATIONS lists them.",
+        ),
+    }
+}
+
+fn there(
+    hub: &Hub,
+    database: &Arc<Database>,
+    cluster: &str,
+    known: Option<Migration>,
+    options: &Options,
+) -> Result<(ServerDatabase, ServerDatabase, Way), Report> {
+    let name = &database.name;
+    let Some((target, _)) = hub.databases.cluster(cluster) else {
+        let report = Report::error("42704", format!("cluster \"{cluster}\" does not exist"));
+        return Err(report.with_hint(Some("SHOW UPSTREAMS lists the clusters and their servers.".to_owned())));
+    };
+    if let Some(known) = known {
+        if known.new.cluster != cluster {
+            let text = format!("database \"{name}\" is being migrated to {}", known.new);
+            let hint = format!("MIGRATE {name} FINISH ends that.");
+            return Err(Report::error("55006", text).with_hint(Some(hint)));
+        }
+        if known.on_new {
+            return refuse(format!("clients of \"{name}\" are on {} already", known.new), "MIGRATE … BACK, or FINISH.");
+        }
+        return Ok((known.old, known.new, Way::There));
+    }
+    let from = place_of(database);
+    if configured_place(hub, database) != from {
+        let text = format!("clients of \"{name}\" are rerouted to {from}");
+        return Err(Report::error("55006", text).with_hint(Some(format!("REROUTE {name} BACK comes first."))));
+    }
+    let own = database.setup().cluster.clone();
+    if from.cluster == cluster || own.shares_primary(&target) {
+        let text = format!("cluster \"{cluster}\" is where \"{name}\" is");
+        return Err(
+            Report::error("22023", text).with_hint(Some("SWITCHOVER is for another server of a cluster.".to_owned()))
+        );
+    }
+    if own.has_several_primaries() || target.has_several_primaries() {
+        return refuse(
+            "a cluster with several primaries cannot be migrated".to_owned(),
+            "ACTIVATE uses another one of them.",
+        );
+    }
+    let dbname = options.dbname.clone().unwrap_or_else(|| from.dbname.clone());
+    Ok((from, ServerDatabase { cluster: cluster.to_owned(), dbname }, Way::There))
+}
+
+/// Begins, or with `dry_run` only looks.
+///
+/// # Errors
+/// 3D000, 42704: there is no such database or cluster. 22023: the options. 55000: there is nothing to do or no primary. 55006: another
+/// move is under way.
+pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
+    let options = Options::read(hub, request)?;
+    let (from, to, way) = ends(hub, request, &options)?;
+    // Whoever takes away what is left may find one side gone for good.
+    let side = |place: &ServerDatabase| match Side::of(hub, place, None) {
+        Ok(side) => Ok(Some(side)),
+        Err(_) if way == Way::Finish && options.extent == Extent::Force => Ok(None),
+        Err(why) => Err(Report::error("55000", why)),
+    };
+    let sides = (side(&from)?, side(&to)?);
+    let words =
+        |place: &ServerDatabase, side: &Option<Side>| side.as_ref().map_or_else(|| place.to_string(), Side::server);
+    let known = Migrate {
+        database: request.database.clone(),
+        way,
+        words: (words(&from, &sides.0), words(&to, &sides.1)),
+        from: from.clone(),
+        to: to.clone(),
+        step: Step::Check,
+        closed: Vec::new(),
+        extent: options.extent,
+        margin: options.margin,
+        was_fenced: false,
+        timeout: options.timeout,
+        hold_timeout: options.hold_timeout,
+        drain_timeout: options.drain_timeout,
+        cancels: options.cancels,
+        copy_timeout: options.copy_timeout,
+    };
+    let what = What::Migrate(Box::new(known.clone()));
+    let one = if options.dry_run {
+        hub.moves.rehearse(what, who)
+    } else {
+        let names = hub.gates.get(&request.database).map(|gate| gate.names()).unwrap_or_default();
+        let scope = Scope { clusters: Vec::new(), databases: vec![from, to] };
+        let begun = hub.moves.begin(what, scope, (&request.database, names), who);
+        begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))?
+    };
+    match (way, sides) {
+        (Way::Finish, sides) => {
+            drop(tokio::spawn(super::finish::run(hub.clone(), one.clone(), sides, options.dry_run)));
+        }
+        (_, (Some(from), Some(to))) => {
+            let run = Run::new(hub.clone(), one.clone(), known, from, to);
+            drop(tokio::spawn(run.begin(options.accept, options.dry_run)));
+        }
+        _ => return Err(Report::error("55000", "a side cannot be named")),
+    }
+    Ok(one)
+}
+
+/// Takes up one that an earlier life of the process has begun.
+pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>) {
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        let What::Migrate(known) = one.entry().what else { return };
+        let began = Instant::now();
+        let mut told = false;
+        let (from, to) = loop {
+            let side = |place, server: &str| Side::of(&hub, place, Some(server));
+            let why = match (side(&known.from, &known.words.0), side(&known.to, &known.words.1)) {
+                (Ok(from), Ok(to)) => break (from, to),
+                (Err(why), _) | (_, Err(why)) => why,
+            };
+            if !told && began.elapsed() > TELLS {
+                told = true;
+                // Its database stays closed: a person has to look.
+                let line = Line::step(known.step, began.elapsed(), format!("it does not go on: {why}"));
+                one.tell(line.of(Status::Warn).with_remedy("It goes on as soon as both clusters can be named."));
+            }
+            sleep(RETRY).await;
+        };
+        match known.way {
+            Way::Finish => super::finish::run(hub, one, (Some(from), Some(to)), false).await,
+            Way::There | Way::Back => Run::new(hub, one, *known, from, to).resume().await,
+        }
+    });
+}
