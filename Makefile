@@ -140,8 +140,9 @@ conformance-faults: postgres build
 
 # 200 flips of a fleet of five under writers that verify their own commits, with members killed, stopped and cut off, and etcd's own.
 conformance-fleet: postgres etcd build
-	PGSLUICE_BINARY="$(target)/release/pgsluice" PGSLUICE_TEST_FLEET_FAULTS=$${PGSLUICE_TEST_FLEET_FAULTS:-200} PGSLUICE_TEST_FLEET_MEMBERS=5 \
-		PGSLUICE_TEST_FLEET_FLIPS=50 PGSLUICE_TEST_FLEET_CROWD=20 $(CARGO) test --locked --test fleet -- --nocapture --test-threads=1
+	ulimit -n $$(ulimit -Hn); export PGSLUICE_BINARY="$(target)/release/pgsluice"; \
+	PGSLUICE_TEST_FLEET_FAULTS=$${PGSLUICE_TEST_FLEET_FAULTS:-200} PGSLUICE_TEST_FLEET_MEMBERS=5 \
+		PGSLUICE_TEST_FLEET_FLIPS=50 PGSLUICE_TEST_FLEET_CROWD=20 PGSLUICE_TEST_FLEET_JOINS=100 $(CARGO) test --locked --test fleet -- --nocapture --test-threads=1
 
 # The members of a fleet under simulated partitions, drifting clocks, stops and crashes, for half an hour; each schedule is a seed.
 conformance-simulation:

@@ -45,6 +45,8 @@ struct Inner {
     /// The endpoint that has answered last.
     at: AtomicUsize,
     token: Mutex<Option<String>>,
+    /// The etcd that has given the lease: an endpoint that belongs to another one is passed over.
+    cluster: Mutex<Option<String>>,
 }
 
 /// See the module. Cheap to clone.
@@ -85,7 +87,13 @@ impl Client {
         tcp.set_connect_timeout(Some(settings.patience));
         let connector = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
         let http = Http::builder(TokioExecutor::new()).build(connector.wrap_connector(tcp));
-        Ok(Self(Arc::new(Inner { http, settings, at: AtomicUsize::new(0), token: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            http,
+            settings,
+            at: AtomicUsize::new(0),
+            token: Mutex::default(),
+            cluster: Mutex::default(),
+        })))
     }
 
     /// How long one endpoint may take for an answer.
@@ -122,9 +130,28 @@ impl Client {
             let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
             let bytes = body.map_err(|error| EtcdError::Unreachable(error.to_string()))?.to_bytes();
             let value: Value = serde_json::from_slice(&bytes).map_err(|error| EtcdError::Answer(error.to_string()))?;
-            if refused { Err(refusal(&value)) } else { Ok(value) }
+            match refused {
+                true => Err(refusal(&value)),
+                false => self.of_the_same(&value).map(|()| value),
+            }
         });
         asked.await.unwrap_or_else(|_| Err(EtcdError::Unreachable(format!("no answer within {patience:?}"))))
+    }
+
+    /// Whether an answer is of the etcd that has answered before.
+    fn of_the_same(&self, answer: &Value) -> Result<(), EtcdError> {
+        let id = [part(answer, "/header/cluster_id"), part(answer, "/result/header/cluster_id")];
+        let Some(id) = id.into_iter().find_map(Value::as_str) else {
+            return Err(EtcdError::Answer("it is not etcd's".into()));
+        };
+        let mut known = self.0.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.as_deref() {
+            Some(known) if known != id => Err(EtcdError::Another),
+            _ => {
+                known.get_or_insert_with(|| id.to_owned());
+                Ok(())
+            }
+        }
     }
 
     /// The endpoints, the one that has answered last first.
@@ -139,7 +166,10 @@ impl Client {
         let mut last = EtcdError::Unreachable("no endpoint".into());
         for at in self.order() {
             let answer = match self.ask_one(at, path, &body).await {
-                Err(EtcdError::Refused(why)) if is_about_token(&why) && !self.0.settings.user.0.is_empty() => {
+                // Without a token etcd may go by the certificate that its gateway shows, and refuse what that may not do.
+                Err(EtcdError::Refused(why))
+                    if !self.0.settings.user.0.is_empty() && (is_about_token(&why) || self.token().is_none()) =>
+                {
                     match self.authenticate(at).await {
                         Ok(()) => self.ask_one(at, path, &body).await,
                         Err(error) => Err(error),
@@ -148,7 +178,12 @@ impl Client {
                 answer => answer,
             };
             match answer {
-                Err(error @ EtcdError::Unreachable(_)) => last = error,
+                // What is no etcd, or another one, is passed over as well.
+                Err(error @ (EtcdError::Unreachable(_) | EtcdError::Answer(_))) if last != EtcdError::Another => {
+                    last = error
+                }
+                Err(EtcdError::Unreachable(_) | EtcdError::Answer(_)) => {}
+                Err(EtcdError::Another) => last = EtcdError::Another,
                 answer => {
                     self.0.at.store(at, Relaxed);
                     return answer;
@@ -173,21 +208,29 @@ impl Client {
     /// No endpoint has given one.
     pub async fn grant(&self, ttl: Duration) -> Result<i64, EtcdError> {
         let seconds = ttl.as_secs().max(1) + u64::from(ttl.subsec_nanos() > 0);
-        let answer = self.ask("/v3/lease/grant", json!({ "TTL": seconds.to_string() })).await?;
+        let asked = json!({ "TTL": seconds.to_string() });
+        let answer = match self.ask("/v3/lease/grant", asked.clone()).await {
+            // It may be that etcd was put back from a snapshot, with which it is another one.
+            Err(EtcdError::Another) => {
+                *self.0.cluster.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.ask("/v3/lease/grant", asked).await?
+            }
+            answer => answer?,
+        };
         match number(part(&answer, "/ID")) {
             0 => Err(EtcdError::Answer("no lease".into())),
             id => Ok(id),
         }
     }
 
-    /// Has a lease last for its whole time again.
+    /// Has a lease last for its whole time again; the revision that etcd is at.
     ///
     /// # Errors
-    /// It has ended, or no answer came.
-    pub async fn keep_alive(&self, lease: i64) -> Result<(), EtcdError> {
+    /// It has ended, or nobody has answered.
+    pub async fn keep_alive(&self, lease: i64) -> Result<i64, EtcdError> {
         let answer = self.ask("/v3/lease/keepalive", json!({ "ID": lease.to_string() })).await?;
         let left = number(part(&answer, "/result/TTL"));
-        if left > 0 { Ok(()) } else { Err(EtcdError::LeaseGone) }
+        if left > 0 { Ok(number(part(&answer, "/result/header/revision"))) } else { Err(EtcdError::LeaseGone) }
     }
 
     /// Ends a lease, and with it its keys.
@@ -226,7 +269,18 @@ impl Client {
         let mut last = EtcdError::Unreachable("no endpoint".into());
         for at in self.order() {
             match timeout(self.0.settings.patience, self.send(at, "/v3/watch", &body)).await {
-                Ok(Ok(answer)) if answer.status().is_success() => return Ok(Watch::new(answer.into_body())),
+                Ok(Ok(answer)) if answer.status().is_success() => {
+                    let mut watch = Watch::new(answer.into_body());
+                    // It says first that it has begun.
+                    match timeout(self.0.settings.patience, watch.begin()).await {
+                        Ok(Ok(created)) => match self.of_the_same(&created) {
+                            Ok(()) => return Ok(watch),
+                            Err(error) => last = error,
+                        },
+                        Ok(Err(error)) => last = error,
+                        Err(_) => last = EtcdError::Unreachable("no answer in time".into()),
+                    }
+                }
                 Ok(Ok(answer)) => last = EtcdError::Refused(answer.status().to_string()),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = EtcdError::Unreachable("no answer in time".into()),
@@ -238,6 +292,9 @@ impl Client {
 
 /// What the gateway says with an error.
 fn refusal(value: &Value) -> EtcdError {
+    if part(value, "/code").is_null() {
+        return EtcdError::Answer("it is not etcd's".into());
+    }
     let text = part(value, "/error").as_str().or(part(value, "/message").as_str()).unwrap_or("it was refused");
     let text: String = text.chars().take(200).collect();
     if text.contains("requested lease not found") {
@@ -254,5 +311,5 @@ fn refusal(value: &Value) -> EtcdError {
 }
 
 fn is_about_token(why: &str) -> bool {
-    why.contains("invalid auth token") || why.contains("user name is empty") || why.contains("token")
+    ["auth token", "user name is empty", "revision of auth store is old"].iter().any(|sign| why.contains(sign))
 }

@@ -35,6 +35,8 @@ pub enum Compare {
     ModRevision(String, i64),
     /// The key has that value.
     Value(String, Vec<u8>),
+    /// The key is there and ends with that lease.
+    Lease(String, i64),
 }
 
 /// What a transaction does.
@@ -106,6 +108,9 @@ pub(super) fn transaction(compares: &[Compare], ops: &[Op]) -> Value {
             }
             Compare::Value(key, value) => {
                 json!({ "key": encoded(key), "target": "VALUE", "result": "EQUAL", "value": encoded(value) })
+            }
+            Compare::Lease(key, lease) => {
+                json!({ "key": encoded(key), "target": "LEASE", "result": "EQUAL", "lease": lease.to_string() })
             }
         })
         .collect();

@@ -21,6 +21,9 @@ pub enum EtcdError {
     /// It was refused, with the reason that etcd gives.
     #[error("{0}")]
     Refused(String),
+    /// It is not the etcd that has answered before.
+    #[error("the endpoints belong to another etcd than before")]
+    Another,
     /// The lease is not there any more.
     #[error("the lease has ended")]
     LeaseGone,

@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::EtcdError;
-use super::json::{Entry, at, entry};
+use super::json::{Entry, at, entry, number};
 
 /// Longest line: what one transaction has changed.
 const LONGEST: usize = 16 << 20;
@@ -23,24 +23,41 @@ pub enum Change {
 pub struct Watch {
     body: Incoming,
     read: Vec<u8>,
+    revision: i64,
 }
 
 impl Watch {
     pub(super) fn new(body: Incoming) -> Self {
-        Self { body, read: Vec::new() }
+        Self { body, read: Vec::new(), revision: 0 }
     }
 
-    /// The next changes; none where etcd only says that it goes on.
+    /// The revision that etcd was at when it last told something.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The first that it says.
+    pub(super) async fn begin(&mut self) -> Result<Value, EtcdError> {
+        let value = self.line().await?;
+        changes(&value)?;
+        Ok(value)
+    }
+
+    /// The next changes; none where etcd only says that it goes on. Nothing is lost if this is dropped before its end.
     ///
     /// # Errors
     /// The stream is over.
     pub async fn next(&mut self) -> Result<Vec<Change>, EtcdError> {
+        let value = self.line().await?;
+        self.revision = self.revision.max(number(at(&value, "/result/header/revision")));
+        changes(&value)
+    }
+
+    async fn line(&mut self) -> Result<Value, EtcdError> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
-                let value: Value =
-                    serde_json::from_slice(&line).map_err(|error| EtcdError::Answer(error.to_string()))?;
-                return changes(&value);
+                return serde_json::from_slice(&line).map_err(|error| EtcdError::Answer(error.to_string()));
             }
             if self.read.len() > LONGEST {
                 return Err(EtcdError::Answer("a change is too long".into()));

@@ -127,6 +127,8 @@ kinds! {
     FleetLost "fleet_lost";
     /// What a member of the fleet that has gone had left open on the servers is ended.
     MemberFenced "fleet_member_fenced";
+    /// Etcd was put back to an older state, which has forgotten that a database was closed: it stays closed, and etcd is told again.
+    FleetWrittenBack "fleet_written_back";
     /// The write heartbeat of a database has failed, or still does.
     HeartbeatFailed "heartbeat_failed";
     /// The write heartbeat of a database works again.

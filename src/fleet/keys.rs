@@ -14,6 +14,7 @@ pub(super) enum About {
     Desired(Place),
     Ack(Place, String),
     Leader,
+    Told(String, String),
 }
 
 impl Keys {
@@ -52,6 +53,11 @@ impl Keys {
         format!("{}leader", self.0)
     }
 
+    /// Of what a receiver of webhooks was told of a database.
+    pub fn told(&self, hook: &str, database: &str) -> String {
+        format!("{}told/{}/{}", self.0, escaped(hook), escaped(database))
+    }
+
     /// What that key is about; None: not one of ours.
     pub(super) fn about(&self, key: &str) -> Option<About> {
         let parts: Vec<&str> = key.strip_prefix(&self.0)?.split('/').collect();
@@ -63,6 +69,7 @@ impl Keys {
             ["desired", cluster, dbname] => About::Desired(place(cluster, dbname)?),
             ["acks", cluster, dbname, id] => About::Ack(place(cluster, dbname)?, unescaped(id)?),
             ["leader"] => About::Leader,
+            ["told", hook, database] => About::Told(unescaped(hook)?, unescaped(database)?),
             _ => return None,
         })
     }
@@ -107,6 +114,8 @@ mod tests {
             assert_eq!(keys.about(&keys.ack(&place, name)), Some(About::Ack(place, name.to_owned())));
             assert_eq!(keys.about(&keys.member(name)), Some(About::Member(name.to_owned())));
             assert_eq!(keys.about(&keys.backends(name, "p")), Some(About::Backends(name.to_owned(), "p".to_owned())));
+            let told = About::Told(name.to_owned(), name.to_owned());
+            assert_eq!(keys.about(&keys.told(name, name)), Some(told));
         }
         assert_eq!(keys.about(&keys.leader()), Some(About::Leader));
         assert_eq!(keys.about("/y/leader"), None);

@@ -28,6 +28,10 @@ pub struct Timing {
     pub read_every: Duration,
     /// How long cancelled transactions may take to roll back.
     pub cancel_grace: Duration,
+    /// A drain that is over within this is told of once, by its end.
+    pub told_after: Duration,
+    /// What a drain waits for is told that often at most.
+    pub told_every: Duration,
 }
 
 impl Timing {
@@ -41,6 +45,8 @@ impl Timing {
             patience: ttl,
             read_every: ttl * 2,
             cancel_grace: Duration::from_secs(10),
+            told_after: Duration::from_millis(50),
+            told_every: Duration::from_millis(500),
         }
     }
 }
@@ -49,10 +55,33 @@ impl Timing {
 #[derive(Debug, Clone)]
 struct Followed {
     desired: Desired,
+    since: Duration,
     applied: bool,
     drained: Option<Ack>,
     passed: bool,
     waits_for: Option<String>,
+}
+
+impl Followed {
+    fn new(desired: &Desired, now: Duration) -> Self {
+        Self {
+            desired: desired.clone(),
+            since: now,
+            applied: false,
+            drained: None,
+            passed: !desired.is_draining(),
+            waits_for: None,
+        }
+    }
+}
+
+/// What was last sent to etcd of a database.
+#[derive(Debug, Clone)]
+struct Said {
+    ack: Ack,
+    at: Duration,
+    /// Etcd has answered, or nobody waits for that any more.
+    is_over: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +116,11 @@ pub struct Machine {
     is_quiet: bool,
     pub(super) view: View,
     followed: BTreeMap<Place, Followed>,
+    /// The last that was followed, also before the lease was lost: etcd may have been put back to an older state meanwhile.
+    newest: BTreeMap<Place, Desired>,
+    said: BTreeMap<Place, Said>,
+    /// When something is to be said that nobody is in a hurry for.
+    says: Option<Duration>,
     pub(super) clusters: BTreeSet<String>,
     pub(super) lead: Lead,
     busy: BTreeMap<Errand, Duration>,
@@ -110,6 +144,9 @@ impl Machine {
             is_quiet: true,
             view: View::default(),
             followed: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            said: BTreeMap::new(),
+            says: None,
             clusters: BTreeSet::new(),
             lead: Lead::default(),
             busy: BTreeMap::new(),
@@ -169,7 +206,13 @@ impl Machine {
     pub fn wakes(&self) -> Duration {
         let busy = self.busy.values().copied();
         let renew = self.lease().map(|_| self.renewed + self.timing.renew_every);
-        let next = busy.chain(renew).chain(self.until).chain(self.lead.wakes()).filter(|at| *at > self.now).min();
+        let next = busy
+            .chain(renew)
+            .chain(self.until)
+            .chain(self.says)
+            .chain(self.lead.wakes())
+            .filter(|at| *at > self.now)
+            .min();
         next.unwrap_or(self.now + self.timing.retry).min(self.now + self.timing.renew_every)
     }
 
@@ -236,7 +279,14 @@ impl Machine {
             Input::WaitsFor(place, epoch, text) => {
                 self.with_followed(&place, epoch, |followed| followed.waits_for = Some(text));
             }
-            Input::Done(errand) => self.end(errand, false),
+            Input::Done(errand) => {
+                if let Errand::Ack(place) = &errand
+                    && let Some(said) = self.said.get_mut(place)
+                {
+                    said.is_over = true;
+                }
+                self.end(errand, false);
+            }
             Input::Fenced { id, process, cluster, revision, done } => {
                 let done = done || self.has(Fault::TakesAFailedFenceForDone);
                 self.end(Errand::Fence(id.clone(), process.clone(), cluster.clone()), done);
@@ -394,26 +444,22 @@ impl Machine {
         if self.lease().is_none() || matches!(self.standing, Standing::Reading(_)) {
             return;
         }
-        let backwards = self.has(Fault::FollowsBackwards);
+        self.write_back(actions);
         for (_, desired) in self.view.desired.values() {
+            let newest = self.newest.get(&desired.place);
+            if newest.is_some_and(|newest| self.forgotten(newest).is_some()) {
+                continue;
+            }
             let known = self.followed.get(&desired.place);
-            let news = known.is_none_or(|known| {
-                let newer = desired.epoch > known.desired.epoch || backwards && desired.epoch != known.desired.epoch;
-                newer || desired.epoch == known.desired.epoch && desired.switches != known.desired.switches
-            });
-            if news {
-                let same = known.filter(|known| known.desired.epoch == desired.epoch).cloned();
+            let same = known.filter(|known| known.desired.epoch == desired.epoch);
+            if same.is_none_or(|known| desired.switches != known.desired.switches) {
+                let same = same.filter(|known| known.desired.mode() == desired.mode()).cloned();
                 let followed = match same {
                     Some(known) => Followed { desired: desired.clone(), ..known },
-                    None => Followed {
-                        desired: desired.clone(),
-                        applied: false,
-                        drained: None,
-                        passed: !desired.is_draining(),
-                        waits_for: None,
-                    },
+                    None => Followed::new(desired, self.now),
                 };
                 self.followed.insert(desired.place.clone(), followed);
+                self.newest.insert(desired.place.clone(), desired.clone());
                 actions.push(Action::Follow(Box::new(desired.clone())));
             }
             if let Some(known) = self.followed.get_mut(&desired.place)
@@ -427,19 +473,61 @@ impl Machine {
         }
     }
 
+    /// What is to be wanted where etcd, put back to an older state, has forgotten that a person has closed it: closed it stays, as
+    /// another epoch. What that older state has closed is closed as well, so that nothing is opened by anything but a command.
+    fn forgotten(&self, newest: &Desired) -> Option<Desired> {
+        let opens = match self.view.desired.get(&newest.place) {
+            Some((_, desired)) => desired.mode() == Mode::ReadWrite && desired.epoch <= newest.epoch,
+            None => true,
+        };
+        if newest.mode() == Mode::ReadWrite || !opens || self.has(Fault::FollowsBackwards) {
+            return None;
+        }
+        let quiesced = newest.quiesced.filter(|_| newest.is_for_all());
+        Some(Desired { epoch: newest.epoch + 1, quiesced, before: None, ended: None, ..newest.clone() })
+    }
+
+    fn write_back(&mut self, actions: &mut Vec<Action>) {
+        let forgotten: Vec<Desired> = self.newest.values().filter_map(|newest| self.forgotten(newest)).collect();
+        for back in forgotten {
+            let revision = self.view.desired.get(&back.place).map_or(0, |(revision, _)| *revision);
+            if self.begin(Errand::WriteBack(back.place.clone())) {
+                actions.push(Action::WriteBack(revision, Box::new(back)));
+            }
+        }
+    }
+
     /// Says what is not said yet.
     fn acknowledge(&mut self, actions: &mut Vec<Action>) {
         let Some(lease) = self.lease() else { return };
         let mut wanted = Vec::new();
+        self.says = None;
         for (place, followed) in &self.followed {
             let ack = self.ack_of(followed, lease);
-            let said = self.view.acks.get(&(place.clone(), self.id.clone()));
-            if said != Some(&ack) && followed.applied {
-                wanted.push((place.clone(), ack));
+            let known = self.view.acks.get(&(place.clone(), self.id.clone()));
+            if known == Some(&ack) || !followed.applied {
+                continue;
+            }
+            let said = self.said.get(place).filter(|said| said.is_over && said.ack != ack);
+            // The end is told at once; what is waited for is for people.
+            let due = match said.filter(|said| said.ack.epoch == ack.epoch && said.ack.lease == ack.lease) {
+                _ if ack.passed => self.now,
+                Some(said) => said.at + self.timing.told_every,
+                None => followed.since + self.timing.told_after,
+            };
+            if due > self.now {
+                self.says = Some(self.says.map_or(due, |known| known.min(due)));
+            } else {
+                wanted.push((place.clone(), ack, said.is_some()));
             }
         }
-        for (place, ack) in wanted {
+        for (place, ack, is_other) in wanted {
+            if is_other {
+                // Only the same thing has to wait until it is said again.
+                self.busy.remove(&Errand::Ack(place.clone()));
+            }
             if self.begin(Errand::Ack(place.clone())) {
+                self.said.insert(place.clone(), Said { ack: ack.clone(), at: self.now, is_over: false });
                 actions.push(Action::PutAck(place, Box::new(ack)));
             }
         }

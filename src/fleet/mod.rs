@@ -20,6 +20,7 @@ mod records;
 #[cfg(test)]
 mod simulation;
 mod steps;
+mod turns;
 mod view;
 
 pub use crate::fleet::guard::{Guard, since_boot};
@@ -28,4 +29,5 @@ pub use crate::fleet::keys::Keys;
 pub use crate::fleet::machine::{Machine, Timing};
 pub use crate::fleet::records::{Ack, Backends, Before, Desired, Ended, Finding, How, MarkedBackend, Member, Place};
 pub use crate::fleet::steps::{Action, Errand, Fault, Input, Renewal};
+pub use crate::fleet::turns::{Mark, Told, Turn, Turns};
 pub use crate::fleet::view::{Change, View};

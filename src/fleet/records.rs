@@ -30,6 +30,12 @@ pub struct Member {
     /// Databases that a command for this member alone has opened or closed.
     #[serde(default)]
     pub apart: Vec<Place>,
+    /// Since when it has been a member without a break.
+    #[serde(default)]
+    pub joined: Timestamp,
+    /// Receivers of webhooks that it knows, by what their positions are kept under.
+    #[serde(default)]
+    pub hooks: Vec<String>,
 }
 
 /// Connections of one member to servers that may write. It outlives the member's lease: only who has ended them, or the same life of
@@ -120,6 +126,11 @@ impl Desired {
     /// The mode that the switches lead to.
     pub fn mode(&self) -> Mode {
         self.switches.mode()
+    }
+
+    /// Whether it is about databases that come into being later: there is nothing to drain.
+    pub fn is_for_all(&self) -> bool {
+        self.place.cluster.is_empty() && self.place.dbname == "*"
     }
 
     /// Whether members have to be waited for.

@@ -122,6 +122,8 @@ pub enum Action {
     ReadLsn(Place, u64),
     /// Write what is wanted, if it is still of that revision and this member leads.
     Commit(i64, Box<Desired>),
+    /// The same, by any member: etcd has forgotten it.
+    WriteBack(i64, Box<Desired>),
 }
 
 /// What goes on at most once at a time.
@@ -145,6 +147,8 @@ pub enum Errand {
     Lsn(Place),
     /// See [`Action::Commit`].
     Commit(Place),
+    /// See [`Action::WriteBack`].
+    WriteBack(Place),
 }
 
 /// Errors that the simulation plants, to see that it finds them.

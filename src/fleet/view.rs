@@ -1,9 +1,11 @@
 //! What a member knows of what lies in etcd.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::keys::{About, Keys};
 use super::records::{Ack, Backends, Desired, Member, Place};
+use super::turns::Mark;
 
 /// What has become of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +22,13 @@ pub struct View {
     /// By name.
     pub members: BTreeMap<String, Member>,
     /// By member and life, with the revision of the key.
-    pub backends: BTreeMap<(String, String), (i64, Backends)>,
+    pub backends: BTreeMap<(String, String), (i64, Arc<Backends>)>,
     /// With the revision of the key.
     pub desired: BTreeMap<Place, (i64, Desired)>,
     /// By database and member.
     pub acks: BTreeMap<(Place, String), Ack>,
+    /// What receivers of webhooks were told, by receiver and database.
+    pub told: BTreeMap<(String, String), Mark>,
     /// Who leads, and since which revision.
     pub leader: Option<(String, i64)>,
 }
@@ -43,11 +47,16 @@ impl View {
         match about {
             About::Member(id) => put(&mut self.members, id, parsed(written)),
             About::Backends(id, process) => {
-                put(&mut self.backends, (id, process), written.and_then(|(_, at)| Some((at, parsed(written)?))));
+                put(
+                    &mut self.backends,
+                    (id, process),
+                    written.and_then(|(_, at)| Some((at, Arc::new(parsed(written)?)))),
+                );
             }
             About::Desired(place) => {
                 put(&mut self.desired, place, written.and_then(|(_, at)| Some((at, parsed(written)?))));
             }
+            About::Told(hook, database) => put(&mut self.told, (hook, database), parsed(written)),
             About::Ack(place, id) => put(&mut self.acks, (place, id), parsed(written)),
             About::Leader => {
                 let id = |(value, at): (&[u8], i64)| Some((String::from_utf8(value.to_vec()).ok()?, at));
@@ -57,7 +66,7 @@ impl View {
     }
 
     /// Lives of members that are not registered, and whose connections nobody has ended yet.
-    pub fn unfenced(&self) -> impl Iterator<Item = (&(String, String), &(i64, Backends))> {
+    pub fn unfenced(&self) -> impl Iterator<Item = (&(String, String), &(i64, Arc<Backends>))> {
         self.backends
             .iter()
             .filter(|((id, process), _)| self.members.get(id).is_none_or(|member| member.process != *process))

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::positions::Positions;
@@ -12,6 +13,7 @@ use super::queue::{Entry, Next, Queue};
 use super::request::Sender;
 use super::{Hook, Last};
 use crate::events::{Bus, Event, Kind, publish};
+use crate::fleet::{Turn, Turns};
 
 /// Before the second attempt; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -25,6 +27,8 @@ pub(super) struct Deliver {
     pub(super) queue: Arc<Queue>,
     pub(super) positions: Arc<Positions>,
     pub(super) bus: Bus,
+    /// None without a fleet.
+    pub(super) turns: Option<watch::Receiver<Option<Turns>>>,
 }
 
 impl Deliver {
@@ -35,7 +39,7 @@ impl Deliver {
             news.mark_unchanged();
             match self.queue.next(&self.hook, self.positions.get(&self.hook.key)) {
                 Next::Event(entry) => {
-                    let dead = !self.deliver(&sender, &entry).await;
+                    let dead = !self.in_turn(&sender, &entry).await;
                     self.done(entry.id, dead).await;
                 }
                 Next::Nothing(id) => {
@@ -46,6 +50,23 @@ impl Deliver {
                 }
             }
         }
+    }
+
+    /// The same, if another member of the fleet does not tell of it.
+    async fn in_turn(&self, sender: &Result<Sender, String>, entry: &Entry) -> bool {
+        let (Some(turns), Some((database, mark))) = (&self.turns, &entry.of_fleet) else {
+            return self.deliver(sender, entry).await;
+        };
+        let mut joined = turns.clone();
+        let Ok(Some(mut turns)) = joined.wait_for(Option::is_some).await.map(|turns| turns.clone()) else {
+            return true;
+        };
+        if turns.wait(&self.hook.key, database, *mark, entry.at).await == Turn::Told {
+            return true;
+        }
+        let delivered = self.deliver(sender, entry).await;
+        turns.told(&self.hook.key, database, *mark).await;
+        delivered
     }
 
     /// Tries until it is delivered; false if it was given up.

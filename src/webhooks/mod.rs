@@ -4,7 +4,7 @@
 //! hears of it, so that kill -9 loses none. [`Webhooks`] has a task for each receiver, which goes through the queue one event after the
 //! other ([`deliver`]) and notes how far it has come ([`positions`]). One that fails is tried again, further and further apart, and
 //! given up after `retry_for`: then it is dead, which is counted. What is behind it waits, so that a receiver sees the events
-//! of a database in their order.
+//! of a database in their order. What a whole fleet has done one member tells for all ([`Turns`](crate::fleet::Turns)).
 
 mod deliver;
 mod positions;
@@ -16,10 +16,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Webhook;
 use crate::events::Bus;
+use crate::fleet::Turns;
 use crate::webhooks::positions::Positions;
 use crate::webhooks::queue::Queue;
 
@@ -29,6 +31,9 @@ pub struct Webhooks {
     queue: Arc<Queue>,
     positions: Arc<Positions>,
     running: Mutex<Vec<Running>>,
+    /// In a fleet one member tells of what all have done.
+    turns: watch::Sender<Option<Turns>>,
+    in_fleet: bool,
 }
 
 struct Running {
@@ -79,11 +84,11 @@ pub struct Status {
 
 impl Webhooks {
     /// Takes up what an earlier life has left in files whose names begin with `base`; without one, all is in memory. From now on what
-    /// is published on the bus is kept for those who are to be told.
+    /// is published on the bus is kept for those who are to be told. `in_fleet`: [`Webhooks::join_fleet`] follows.
     ///
     /// # Errors
     /// A file cannot be opened.
-    pub fn open(base: Option<PathBuf>, bus: &Bus) -> std::io::Result<Self> {
+    pub fn open(base: Option<PathBuf>, bus: &Bus, in_fleet: bool) -> std::io::Result<Self> {
         let named = |end: &str| {
             base.as_ref().map(|base| {
                 let mut name = base.as_os_str().to_owned();
@@ -96,7 +101,19 @@ impl Webhooks {
         bus.go_on_after(queue.last_id().max(positions.newest()));
         let journal = queue.clone();
         bus.set_journal(Box::new(move |event| journal.add(event)));
-        Ok(Self { bus: bus.clone(), queue, positions, running: Mutex::default() })
+        let (running, turns) = (Mutex::default(), watch::Sender::new(None));
+        Ok(Self { bus: bus.clone(), queue, positions, running, turns, in_fleet })
+    }
+
+    /// From now on it is told by turns.
+    pub fn join_fleet(&self, turns: Turns) {
+        self.turns.send_replace(Some(turns));
+    }
+
+    /// What the positions of those who are told are kept under.
+    pub fn keys(&self) -> Vec<String> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().map(|one| one.hook.key.clone()).collect()
     }
 
     /// Whom to tell from now on. Those who stay go on where they are; who is new is told of what happens from now on.
@@ -151,6 +168,7 @@ impl Webhooks {
             queue: self.queue.clone(),
             positions: self.positions.clone(),
             bus: self.bus.clone(),
+            turns: self.in_fleet.then(|| self.turns.subscribe()),
         };
         Running { hook, task: tokio::spawn(task.run()) }
     }

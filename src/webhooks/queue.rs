@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use super::Hook;
 use super::positions::{Positions, named, replace};
-use crate::events::Event;
+use crate::events::{Event, Value};
+use crate::fleet::Mark;
 
 /// Events that are kept. When more wait, the oldest are given up.
 const MOST: usize = 5000;
@@ -28,6 +29,8 @@ pub(super) struct Entry {
     pub(super) at: Timestamp,
     pub(super) event: String,
     pub(super) databases: Vec<String>,
+    /// Of what a whole fleet has done: the database as the fleet knows it, and where the event stands among its events.
+    pub(super) of_fleet: Option<(String, Mark)>,
     /// The body of the request.
     pub(super) json: String,
 }
@@ -39,13 +42,49 @@ struct Line {
     at: Timestamp,
     event: String,
     databases: Vec<String>,
+    #[serde(default)]
+    fields: OfFleet,
+}
+
+/// What an event of a fleet says of itself.
+#[derive(Default, Deserialize)]
+struct OfFleet {
+    #[serde(default)]
+    fleet_database: String,
+    #[serde(default)]
+    fleet_epoch: u64,
+    #[serde(default)]
+    mode: String,
+}
+
+impl OfFleet {
+    fn mark(self, event: &str) -> Option<(String, Mark)> {
+        let step = match event {
+            "mode" if self.mode == "draining" => 0,
+            "drain_began" => 1,
+            "mode" => 2,
+            _ => 3,
+        };
+        let mark = Mark { epoch: self.fleet_epoch, step };
+        (!self.fleet_database.is_empty()).then_some((self.fleet_database, mark))
+    }
 }
 
 impl Entry {
     fn of(event: &Event) -> Self {
+        let text = |name: &str| match event.value(name) {
+            Some(Value::Text(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let fleet_epoch = match event.value("fleet_epoch") {
+            Some(Value::Number(epoch)) => *epoch,
+            _ => 0,
+        };
+        let fields = OfFleet { fleet_database: text("fleet_database"), fleet_epoch, mode: text("mode") };
         Self {
             id: event.id,
             at: event.at,
+            of_fleet: fields.mark(event.kind.name()),
             event: event.kind.name().to_owned(),
             databases: event.databases.iter().map(ToString::to_string).collect(),
             json: event.json(),
@@ -54,8 +93,9 @@ impl Entry {
 
     /// None for what a crash has left of a line.
     fn read(json: &str) -> Option<Self> {
-        let Line { id, at, event, databases } = serde_json::from_str(json).ok()?;
-        Some(Self { id, at, event, databases, json: json.to_owned() })
+        let Line { id, at, event, databases, fields } = serde_json::from_str(json).ok()?;
+        let of_fleet = fields.mark(&event);
+        Some(Self { id, at, event, databases, of_fleet, json: json.to_owned() })
     }
 
     fn is_for(&self, hook: &Hook) -> bool {

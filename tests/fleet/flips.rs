@@ -124,7 +124,7 @@ fn who_joins_or_comes_back_in_the_middle_starts_in_the_mode_of_all_before_it_ser
     let error = fails(&mut client, "INSERT INTO w VALUES (1, 0, 1)");
     assert_eq!((error.code(), error.detail()), ("25006", Some("database \"app\" is in maintenance: meanwhile")));
     // One that has never been there.
-    stand.join("new", "", "");
+    stand.join("new");
     let mut client = stand.members[2].connect("app");
     assert_eq!(fails(&mut client, "INSERT INTO w VALUES (2, 0, 1)").code(), "25006");
     stand.members[2].console("MAINTENANCE OFF app");

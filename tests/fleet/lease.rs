@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Fault, Frame, Raw, Signal, wait};
 
-use crate::stand::{LONG, Stand, Writers, fails, fine, program, stays_still, verify};
+use crate::stand::{LONG, Stand, fails, fine, program, stays_still};
 
 /// Whether an insert is refused with 25006, and its detail.
 fn refused(raw: &mut Raw, n: u64) -> Result<String, String> {
@@ -179,55 +179,4 @@ fn a_database_that_keeps_goes_on_without_the_fleet() {
         if rows[0][5] == "lost" { Ok(()) } else { Err(format!("{rows:?}")) }
     });
     fine(&mut stand.members[0].connect("app"), "INSERT INTO w VALUES (0, 0, 1)");
-}
-
-#[test]
-fn flips_under_writers_with_a_member_killed_stopped_or_cut_off() {
-    let Some(program) = program() else { return };
-    let rounds = std::env::var("PGSLUICE_TEST_FLEET_FAULTS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
-    let count = std::env::var("PGSLUICE_TEST_FLEET_MEMBERS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
-    let etcds = if rounds > 3 { 3 } else { 1 };
-    let mut stand = Stand::start(program, etcds, count, "", "");
-    let writers = Writers::start(&stand, 2);
-    let mut slowest = Duration::ZERO;
-    for round in 0..rounds {
-        let (giver, victim) = (round % count, (round + 1) % count);
-        let name = stand.members[victim].name.clone();
-        match round % 4 {
-            0 => stand.members[victim].proxy.signal(Signal::SIGSTOP).unwrap(),
-            1 => stand.members[victim].cut_off(Fault::BlackHole),
-            2 => stand.members[victim].proxy.kill_9(),
-            _ if etcds > 1 => stand.etcd.kill(round % etcds),
-            _ => {}
-        }
-        let began = Instant::now();
-        let rows = stand.members[giver].console("MAINTENANCE ON app WITH (drain_timeout '30s')");
-        slowest = slowest.max(began.elapsed());
-        println!("round {round}: {name}: quiesced in {:?} at {}", began.elapsed(), rows[0][6]);
-        let still = stand.sql("SELECT count(*) FROM w");
-        match round % 4 {
-            0 => {
-                // Twice the lease in all.
-                thread::sleep(Duration::from_secs(10).saturating_sub(began.elapsed()));
-                stand.members[victim].proxy.signal(Signal::SIGCONT).unwrap();
-            }
-            1 => stand.members[victim].cut_off(Fault::None),
-            2 => stand.members[victim].proxy.start_again().unwrap(),
-            _ if etcds > 1 => stand.etcd.run(round % etcds).unwrap(),
-            _ => {}
-        }
-        stays_still(&stand, &rows[0][6], Duration::from_millis(1500));
-        assert_eq!(stand.sql("SELECT count(*) FROM w"), still, "a row behind the quiesced LSN");
-        stand.wait_for_members(count);
-        stand.members[giver].console("MAINTENANCE OFF app");
-        let before = writers.acknowledged.load(std::sync::atomic::Ordering::SeqCst);
-        wait::until_ok(LONG, "writes", || {
-            let now = writers.acknowledged.load(std::sync::atomic::Ordering::SeqCst);
-            if now > before + 10 { Ok(()) } else { Err(now.to_string()) }
-        });
-    }
-    let written = writers.stop();
-    verify(&stand, &written);
-    let rows: usize = written.iter().map(|one| one.sure.len()).sum();
-    println!("{rounds} rounds over {count} members, {rows} rows acknowledged, ON to quiesced at most {slowest:?}");
 }

@@ -39,13 +39,15 @@ pub struct Member {
 }
 
 /// What is written of one member.
-fn config(name: &str, cluster: &Cluster, etcd: &[u16], top: &str, tables: &str) -> String {
-    let endpoints: Vec<String> = etcd.iter().map(|port| format!("\"http://127.0.0.1:{port}\"")).collect();
+fn config(name: &str, cluster: &Cluster, etcd: &[u16], more: &More) -> String {
+    let More { top, fleet, tables, scheme, beside } = more;
+    let mut endpoints: Vec<String> = etcd.iter().map(|port| format!("\"{scheme}://127.0.0.1:{port}\"")).collect();
+    endpoints.splice(1..1, beside.iter().map(|port| format!("\"{scheme}://127.0.0.1:{port}\"")));
     let (primary, endpoints) = (cluster.primary().port(), endpoints.join(", "));
     format!(
         "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 1\nauth_type = \"trust\"\n\
          admin_users = [\"dba\"]\noperators = [\"dba\"]\n{top}\n\
-         [fleet]\nendpoints = [{endpoints}]\nmember = \"{name}\"\naddress = \"127.0.0.1:{{port}}\"\n\
+         [fleet]\nendpoints = [{endpoints}]\nmember = \"{name}\"\naddress = \"127.0.0.1:{{port}}\"\n{fleet}\n\
          [maintenance]\ndrain_timeout = \"20s\"\non_timeout = \"cancel\"\n\
          [clusters.main]\nupstreams = [\"127.0.0.1:{primary}\"]\nmonitor_user = \"monitor\"\n\
          monitor_interval = \"300ms\"\n[databases.app]\n{tables}"
@@ -53,10 +55,10 @@ fn config(name: &str, cluster: &Cluster, etcd: &[u16], top: &str, tables: &str) 
 }
 
 impl Member {
-    fn start(name: &str, cluster: &Cluster, etcd: &Etcd, top: &str, tables: &str) -> Member {
+    fn start(name: &str, cluster: &Cluster, etcd: &Etcd, more: &More) -> Member {
         let relays: Vec<Relay> = etcd.ports().into_iter().map(|port| Relay::to(port).unwrap()).collect();
         let ports: Vec<u16> = relays.iter().map(Relay::port).collect();
-        let text = config(name, cluster, &ports, top, tables);
+        let text = config(name, cluster, &ports, more);
         let proxy = Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice"))).config(text).start().expect("a proxy");
         Member { name: name.to_owned(), proxy, relays }
     }
@@ -94,10 +96,42 @@ impl Member {
     }
 }
 
+/// What stands in the configuration beside what all have.
+#[derive(Debug, Clone)]
+pub struct More {
+    /// At the top of the file.
+    pub top: String,
+    /// In `[fleet]`.
+    pub fleet: String,
+    /// In `[databases.app]`, and behind it.
+    pub tables: String,
+    /// How etcd is spoken to.
+    pub scheme: &'static str,
+    /// Ports of other endpoints, behind the first of etcd.
+    pub beside: Vec<u16>,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        More { top: String::new(), fleet: String::new(), tables: String::new(), scheme: "http", beside: Vec::new() }
+    }
+}
+
 impl Stand {
     /// That many members.
     pub fn start(program: std::path::PathBuf, etcd: usize, members: usize, top: &str, tables: &str) -> Stand {
-        let etcd = Etcd::start(program, etcd).expect("etcd");
+        let more = More { top: top.to_owned(), tables: tables.to_owned(), ..More::default() };
+        Stand::with(Etcd::start(program, etcd).expect("etcd"), members, &more)
+    }
+
+    /// The same with leases of that length.
+    pub fn with_lease(program: std::path::PathBuf, etcd: usize, members: usize, lease: Duration) -> Stand {
+        let more = More { fleet: format!("lease_ttl = \"{}s\"", lease.as_secs()), ..More::default() };
+        Stand::with(Etcd::start(program, etcd).expect("etcd"), members, &more)
+    }
+
+    /// Before an etcd that is there.
+    pub fn with(etcd: Etcd, members: usize, more: &More) -> Stand {
         let cluster = Cluster::builder()
             .hba(["host all all 127.0.0.1/32 trust"])
             .roles([
@@ -107,18 +141,24 @@ impl Stand {
             ])
             .databases(["app"])
             .setting("max_connections", "400")
+            .setting("wal_level", "logical")
             .start()
             .expect("a cluster");
         cluster.primary().psql_in("app", SCHEMA).expect("the schema");
         let mut stand = Stand { members: Vec::new(), etcd, cluster };
-        (0..members).for_each(|at| stand.join(&format!("m{at}"), top, tables));
+        (0..members).for_each(|at| stand.join_with(&format!("m{at}"), more));
         stand.wait_for_members(members);
         stand
     }
 
     /// One member more.
-    pub fn join(&mut self, name: &str, top: &str, tables: &str) {
-        let member = Member::start(name, &self.cluster, &self.etcd, top, tables);
+    pub fn join(&mut self, name: &str) {
+        self.join_with(name, &More::default());
+    }
+
+    /// The same with a configuration of its own.
+    pub fn join_with(&mut self, name: &str, more: &More) {
+        let member = Member::start(name, &self.cluster, &self.etcd, more);
         self.members.push(member);
     }
 
@@ -188,12 +228,17 @@ pub struct Written {
 impl Writers {
     /// So many for each member, in transactions of two statements.
     pub fn start(stand: &Stand, each: usize) -> Writers {
+        Writers::start_with(stand, each, Duration::ZERO)
+    }
+
+    /// The same with that pause behind each row.
+    pub fn start_with(stand: &Stand, each: usize, pause: Duration) -> Writers {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut threads = Vec::new();
         for (member, one) in stand.members.iter().enumerate() {
             for writer in 0..each {
                 let (address, stop, count) = (one.address(), stop.clone(), acknowledged.clone());
-                threads.push(thread::spawn(move || write(&address, member, writer, &stop, &count)));
+                threads.push(thread::spawn(move || write(&address, [member, writer], pause, &stop, &count)));
             }
         }
         Writers { stop, threads, acknowledged }
@@ -205,7 +250,13 @@ impl Writers {
     }
 }
 
-fn write(address: &Address, member: usize, writer: usize, stop: &AtomicBool, count: &AtomicU64) -> Written {
+fn write(
+    address: &Address,
+    [member, writer]: [usize; 2],
+    pause: Duration,
+    stop: &AtomicBool,
+    count: &AtomicU64,
+) -> Written {
     let mut written = Written { member, writer, sure: Vec::new(), unsure: Vec::new() };
     let mut connection: Option<Raw> = None;
     let mut n = 0;
@@ -217,6 +268,7 @@ fn write(address: &Address, member: usize, writer: usize, stop: &AtomicBool, cou
             }
             continue;
         };
+        thread::sleep(pause);
         n += 1;
         let sql = format!("INSERT INTO w VALUES ({member}, {writer}, {n})");
         // Several statements in one transaction, or one by itself.

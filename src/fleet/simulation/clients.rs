@@ -55,6 +55,11 @@ impl World {
                 self.next += 1;
                 let (connection, delay) = (self.next, self.between(1, 10));
                 self.after(delay, at, Event::Open(id, connection));
+                if !self.is_calm && self.one_in(60) {
+                    // Stopped in the middle of a log-in.
+                    let span = self.between(5_500, 11_000);
+                    self.freeze(at, span);
+                }
             }
         }
     }
@@ -111,7 +116,8 @@ impl World {
         if self.connections.contains_key(&connection) {
             self.order += 1;
             self.commits.push(self.order);
-            if let Some(lsn) = self.closed_from {
+            let is_aware = self.aware.as_ref().is_none_or(|aware| aware.contains(&process));
+            if let Some(lsn) = self.closed_from.filter(|_| is_aware) {
                 self.violated(format!("write {} of node {at} behind the quiesced LSN {lsn}", self.order));
             }
         }

@@ -13,7 +13,7 @@ struct Entry {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Etcd {
     pub(super) revision: i64,
     entries: BTreeMap<String, Entry>,
@@ -46,6 +46,12 @@ impl Etcd {
     /// Whoever takes over after it was down lets every lease last for its whole time.
     pub(super) fn restart(&mut self, now: u64) {
         self.leases.values_mut().for_each(|until| *until = now + self.ttl);
+    }
+
+    /// To an older state: revisions begin again there, and numbers of leases do not.
+    pub(super) fn put_back(&mut self, older: Self) {
+        let last_lease = self.last_lease;
+        *self = Self { last_lease, ..older };
     }
 
     /// Ends leases whose time has come, and their keys.

@@ -20,6 +20,7 @@ pub(super) enum Request {
     Campaign(i64),
     Forget(String, String, i64),
     Commit(i64, Box<Desired>),
+    WriteBack(i64, Box<Desired>),
 }
 
 impl World {
@@ -35,11 +36,18 @@ impl World {
             Request::Campaign(_) => Input::Done(Errand::Campaign),
             Request::Forget(id, life, _) => Input::Done(Errand::Forget(id.clone(), life.clone())),
             Request::Commit(_, desired) => Input::Done(Errand::Commit(desired.place.clone())),
+            Request::WriteBack(_, desired) => Input::Done(Errand::WriteBack(desired.place.clone())),
         };
         if lost(self) {
             return self.back(1000, at, process, Event::Input(failed));
         }
+        let renews = matches!(request, Request::Renew(..));
         let answer = self.carry_out(at, &process, request, &failed);
+        if renews && !self.is_calm && self.one_in(80) {
+            // Stopped before the answer.
+            let span = self.between(500, 3_400);
+            self.freeze(at, span);
+        }
         // Some are slow, but not so slow that nobody waits for them.
         let delay = if self.one_in(10) && !self.is_calm { self.between(200, 950) } else { self.between(1, 40) };
         if lost(self) {
@@ -82,6 +90,8 @@ impl World {
                     databases: Vec::new(),
                     clients: 0,
                     apart: Vec::new(),
+                    joined: Timestamp::UNIX_EPOCH,
+                    hooks: Vec::new(),
                 };
                 let mut changes: Vec<Change> = Vec::new();
                 if !self.has(Fault::RegistersWithoutItsConnections) {
@@ -122,6 +132,12 @@ impl World {
             Request::Commit(revision, desired) => {
                 let same = self.etcd.revision_of(&self.keys.desired(&desired.place)) == revision;
                 if (same || revision < 0) && leads(self) {
+                    self.write(*desired, false);
+                }
+                failed.clone()
+            }
+            Request::WriteBack(revision, desired) => {
+                if self.etcd.revision_of(&self.keys.desired(&desired.place)) == revision {
                     self.write(*desired, false);
                 }
                 failed.clone()

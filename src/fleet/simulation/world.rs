@@ -1,6 +1,6 @@
 //! What happens when, and what must hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::fleet::{Action, Errand, Fault, Input, Keys};
 use crate::gate::{Given, Lsn, Mode, OnDefaults, OnOptions, OnTimeout, Order, Quiesced, Record, Verb, Who};
 
 /// Milliseconds.
-const TTL: u64 = 5_000;
+pub(super) const TTL: u64 = 5_000;
 const DRAIN_TIMEOUT: u64 = 8_000;
 const CANCEL_GRACE: u64 = 2_000;
 /// As long things go wrong.
@@ -70,6 +70,12 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) etcd: Etcd,
     pub(super) is_down: bool,
+    pub(super) down_since: u64,
+    pub(super) puts_back: bool,
+    /// What etcd may be put back to, and what was wanted then.
+    pub(super) snapshot: Option<(Etcd, Option<Desired>)>,
+    /// Since etcd was put back: lives of members that know what was promised before. Others cannot.
+    pub(super) aware: Option<BTreeSet<String>>,
     pub(super) keys: Keys,
     pub(super) timing: Timing,
     pub(super) fault: Option<Fault>,
@@ -101,6 +107,10 @@ impl World {
             nodes: Vec::new(),
             etcd: Etcd::new(TTL),
             is_down: false,
+            down_since: 0,
+            puts_back: seed.is_multiple_of(4),
+            snapshot: None,
+            aware: None,
             keys: Keys::below("/s"),
             timing,
             fault,
@@ -211,65 +221,6 @@ impl World {
         }
     }
 
-    /// Something goes wrong, or a person does something.
-    pub(super) fn chaos(&mut self) {
-        let at = usize::try_from(self.between(0, 3)).unwrap_or(0);
-        match self.between(0, 60) {
-            0..3 => self.command(Verb::On),
-            3..6 => self.command(Verb::Off),
-            6 | 26 => self.command(Verb::Offline),
-            7 => self.command(Verb::Online),
-            8 => {
-                let longest = if self.one_in(2) { 11_000 } else { 4_000 };
-                let span = self.between(100, longest);
-                let until = (self.now + span).max(self.nodes[at].frozen_until);
-                self.nodes[at].frozen_until = until;
-                self.nodes[at].unfrozen_at = until;
-                if self.one_in(2) {
-                    self.nodes[at].is_cut_off = true;
-                }
-            }
-            9 | 10 => self.nodes[at].is_cut_off = true,
-            11..15 => self.nodes[at].is_cut_off = false,
-            15 => self.crash(at),
-            16 | 17 => self.come_back(at),
-            18 if self.one_in(3) => self.is_down = true,
-            19..22 if self.is_down => {
-                self.is_down = false;
-                self.etcd.restart(self.now);
-            }
-            22..26 => {
-                // A stream of changes breaks off.
-                self.nodes[at].watched = false;
-                let delay = self.between(1, 1000);
-                self.after(delay, at, Event::Input(Input::WatchLost));
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn crash(&mut self, at: usize) {
-        let open: Vec<u64> = {
-            let node = &mut self.nodes[at];
-            node.machine = None;
-            let mut gone = node.roll_back();
-            gone.append(&mut node.pool);
-            gone
-        };
-        // What is on its way is not held back by the end of its client.
-        open.iter().for_each(|connection| _ = self.connections.remove(connection));
-        if self.one_in(2) {
-            self.lives += 1;
-            self.nodes[at].id = format!("n{at}-{}", self.lives);
-        }
-    }
-
-    pub(super) fn come_back(&mut self, at: usize) {
-        if self.nodes[at].machine.is_none() {
-            self.start(at);
-        }
-    }
-
     /// All is mended: every flip ends, one that is begun now is carried through, and all members are of one mind.
     pub(super) fn calm(&mut self) {
         self.is_calm = true;
@@ -337,7 +288,9 @@ impl World {
         options.on_timeout = Some(if reverts { OnTimeout::Revert } else { OnTimeout::Cancel });
         options.message = Given::Not;
         let who = Who { user: "person".into(), address: None };
-        let order = Order { verb, options, who, now: Timestamp::UNIX_EPOCH, only_expired: false };
+        let now =
+            i64::try_from(self.now).ok().and_then(|now| Timestamp::from_millisecond(now).ok()).unwrap_or_default();
+        let order = Order { verb, options, who, now, only_expired: false };
         let known = Record::fresh(Timestamp::UNIX_EPOCH);
         let decision = decide(&self.place, "app", self.wanted.as_ref(), &known, &order, false);
         if let Ok(Decision::Write(desired)) = decision {
@@ -363,6 +316,7 @@ impl World {
             && let Some(Lsn(lsn)) = quiesced.lsn
         {
             self.closed_from = Some(lsn);
+            self.aware = None;
             if let Some(late) = self.commits.iter().find(|number| **number > lsn) {
                 self.violated(format!("write {late} lies behind the quiesced LSN {lsn} of epoch {}", desired.epoch));
             }
@@ -513,7 +467,8 @@ impl World {
             Action::Forbid => {
                 self.nodes[at].is_allowed = false;
                 self.nodes[at].guard_until = Duration::ZERO;
-                let delay = self.between(0, 50);
+                // What goes on at a server may take long to be broken off.
+                let delay = if self.one_in(3) && !self.is_calm { self.between(50, 6_000) } else { self.between(0, 50) };
                 self.after(delay, at, Event::Forbid);
             }
             Action::Follow(desired) => {
@@ -542,6 +497,7 @@ impl World {
                 self.after(delay, at, Event::ReadLsn(place, epoch));
             }
             Action::Commit(revision, desired) => self.ask(at, Request::Commit(revision, desired)),
+            Action::WriteBack(revision, desired) => self.ask(at, Request::WriteBack(revision, desired)),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::follow::Fleet;
 use super::options::{OnDefaults, OnOptions};
 use super::plan::{Order, Plan, plan};
 use super::progress::{Part, TransitionHandle, Verb, Wait};
-use super::transition::Transition;
+use super::transition::{Transition, of_fleet};
 use crate::events::{Event, Kind, publish};
 use crate::gate::database::{Claim, Gate, Move};
 use crate::gate::detail::{Counters, Who};
@@ -363,6 +363,7 @@ impl Start {
 }
 
 pub(super) async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>, mut claim: Claim, start: Start) {
+    let fleet_epoch = start.fleet.as_ref().map(|(epoch, _)| *epoch);
     let transition = Transition {
         world: &world,
         claim: &mut claim,
@@ -379,7 +380,7 @@ pub(super) async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>,
     }
     let gate = claim.gate.clone();
     if let Err(error) = &answer {
-        publish_failure(&world, &claim, error);
+        publish_failure(&world, &claim, error, fleet_epoch);
     }
     let reverted = matches!(answer, Err(GateError::StillBusy { .. }));
     claim.finish(answer);
@@ -389,16 +390,17 @@ pub(super) async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>,
 }
 
 /// A transition that was not carried through, and whom it waited for in vain.
-fn publish_failure(world: &World, claim: &Claim, error: &GateError) {
+fn publish_failure(world: &World, claim: &Claim, error: &GateError, fleet_epoch: Option<u64>) {
     let kind = match error {
         GateError::StillBusy { .. } => Kind::DrainGaveUp,
         GateError::CalledOff { .. } => Kind::DrainCalledOff,
         _ => Kind::TransitionFailed,
     };
+    let event = Event::new(kind, "the gate does not change").about_all(claim.gate.names()).by(&claim.mv.who.user);
     publish!(
         world.events,
         warn,
-        Event::new(kind, "the gate does not change").about_all(claim.gate.names()).by(&claim.mv.who.user),
+        of_fleet(event, claim, fleet_epoch),
         command = claim.mv.verb.to_string(),
         client = claim.mv.who.address.clone(),
         detail = without_constants(error),

@@ -209,12 +209,12 @@ async fn follow_all(world: &Arc<World>, wanted: &Wanted) {
 /// The record that a fleet's wish makes of the one that is there.
 fn after(before: &Record, wanted: &Wanted) -> Record {
     let (mode, known) = (wanted.switches.mode(), before.switches.mode());
-    let stays_closed = before.apart
-        && known != Mode::ReadWrite
-        && mode == Mode::ReadWrite
-        && before.followed.is_none_or(|followed| wanted.epoch <= followed);
-    if stays_closed {
-        return Record { followed: Some(wanted.epoch), ..before.clone() };
+    let opens = known != Mode::ReadWrite && mode == Mode::ReadWrite;
+    let by_hand = before.apart && before.followed.is_none_or(|followed| wanted.epoch <= followed);
+    // A fleet that has forgotten it: etcd was put back to an older state while this proxy was down.
+    let is_forgotten = before.followed.is_some_and(|followed| wanted.epoch < followed);
+    if opens && (by_hand || is_forgotten) {
+        return Record { followed: Some(wanted.epoch), apart: true, ..before.clone() };
     }
     let least = if mode == known { before.epoch } else { before.epoch.next() };
     Record {
@@ -265,6 +265,16 @@ mod tests {
         let kept = after(&closed_before, &wanted(7, false));
         assert_ne!(kept.switches.mode(), Mode::ReadWrite);
         assert_eq!(after(&kept, &wanted(8, false)).switches.mode(), Mode::ReadWrite);
+    }
+
+    #[test]
+    fn what_a_fleet_has_closed_is_not_opened_by_one_that_has_forgotten_it() {
+        let closed = after(&Record::fresh(Timestamp::UNIX_EPOCH), &wanted(4, true));
+        let kept = after(&closed, &wanted(3, false));
+        assert_eq!((kept.switches.mode(), kept.apart), (closed.switches.mode(), true));
+        // It says the same again, and then somebody gives a command.
+        assert_eq!(after(&kept, &wanted(3, false)).switches.mode(), closed.switches.mode());
+        assert_eq!(after(&kept, &wanted(4, false)).switches.mode(), Mode::ReadWrite);
     }
 
     #[test]

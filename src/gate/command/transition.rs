@@ -50,6 +50,14 @@ enum Why {
     Revert,
 }
 
+/// The event of a flip of a fleet: every member has one of those, and one of them tells of it.
+pub(super) fn of_fleet(event: Event, claim: &Claim, epoch: Option<u64>) -> Event {
+    match epoch {
+        Some(epoch) => event.with("fleet_database", claim.gate.place().to_string()).with("fleet_epoch", epoch),
+        None => event,
+    }
+}
+
 enum Waited {
     Quiet,
     TimedOut,
@@ -186,7 +194,7 @@ impl Transition<'_> {
             // Only the time of `expire` opens a gate by the proxy's own hand.
             Why::Command if opens && mv.who == Who::proxy() => "expire".to_owned(),
             // What was found closed, or left so by a command that could not be undone.
-            Why::Command if self.before.is_none() => "taken up again".to_owned(),
+            Why::Command if self.before.is_none() && self.fleet.is_none() => "taken up again".to_owned(),
             Why::Command => mv.verb.to_string(),
         };
         let message = view.in_force().and_then(|terms| terms.message.as_deref());
@@ -207,7 +215,8 @@ impl Transition<'_> {
 
     /// An event of this command about its database.
     fn event(&self, kind: Kind, text: String) -> Event {
-        Event::new(kind, text).about_all(self.claim.gate.names()).by(&self.claim.mv.who.user)
+        let event = Event::new(kind, text).about_all(self.claim.gate.names()).by(&self.claim.mv.who.user);
+        of_fleet(event, self.claim, self.fleet.as_ref().map(|(epoch, _)| *epoch))
     }
 
     fn publish_began(&self) {

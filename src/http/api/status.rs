@@ -27,7 +27,7 @@ use super::events;
 use super::moving::progress::MoveView;
 use super::operations::crowded;
 use super::views::{DatabaseDetail, OperationView, Refused};
-use crate::gate::Mode;
+use crate::gate::{Mode, ServerDatabase};
 use crate::http::Api;
 use crate::http::access::{Identity, Reader, Role};
 use crate::http::problem::Problem;
@@ -39,6 +39,8 @@ use crate::topology;
 const DATABASES: usize = 100;
 /// Rows of what is kept out.
 const ROWS: usize = 50;
+/// Members of a fleet that are named.
+const MEMBERS: usize = 100;
 /// Operators that are named.
 const OPERATORS: usize = 50;
 /// Pools with waiting clients that are named.
@@ -123,6 +125,21 @@ pub struct Traffic {
     refused: u64,
 }
 
+/// A member of the fleet, and how far it has come with the database.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemberView {
+    member: String,
+    address: String,
+    version: String,
+    clients: u64,
+    /// `member`, `lost` or `gone`, as SHOW FLEET has it.
+    state: &'static str,
+    leads: bool,
+    /// Whether it has done what the last command wants.
+    passed: Option<bool>,
+    waits_for: Option<String>,
+}
+
 /// One database in full.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Selected {
@@ -134,6 +151,8 @@ pub struct Selected {
     traffic: Traffic,
     servers: Vec<ServerView>,
     operators: Vec<OperatorView>,
+    /// The members of the fleet; empty without one.
+    members: Vec<MemberView>,
 }
 
 /// All at a glance.
@@ -255,6 +274,7 @@ async fn look(api: &Api, identity: &Identity, of: &Of) -> Status {
 fn select(hub: &Hub, name: &str, operators: Vec<OperatorView>) -> Option<Selected> {
     let database = DatabaseDetail::find(hub, name)?;
     let gate = hub.gates.get(name);
+    let members = gate.as_ref().map(|gate| members(hub, gate.place())).unwrap_or_default();
     let names = gate.map(|gate| hub.databases.of_gate(&gate)).unwrap_or_default();
     let mut traffic = Traffic::default();
     for one in &names {
@@ -266,7 +286,40 @@ fn select(hub: &Hub, name: &str, operators: Vec<OperatorView>) -> Option<Selecte
     }
     let servers = names.first().map(|one| servers(&one.setup().cluster)).unwrap_or_default();
     let moving = names.first().and_then(|one| MoveView::concerning(hub, one.gate.place()));
-    Some(Selected { database, kept_out: KeptOut::of(hub, name, ROWS), moving, traffic, servers, operators })
+    Some(Selected { database, kept_out: KeptOut::of(hub, name, ROWS), moving, traffic, servers, operators, members })
+}
+
+fn members(hub: &Hub, place: &ServerDatabase) -> Vec<MemberView> {
+    let Some(fleet) = hub.fleet.get() else { return Vec::new() };
+    let shown = fleet.now();
+    let view = &shown.view;
+    let desired = view.desired.get(place).map(|(_, desired)| desired);
+    let known = view.members.values().map(|member| {
+        let ack = desired.and_then(|desired| view.ack(place, desired.epoch, member));
+        MemberView {
+            member: member.id.clone(),
+            address: member.address.clone(),
+            version: member.version.clone(),
+            clients: member.clients,
+            state: if member.id == fleet.id && !shown.is_member { "lost" } else { "member" },
+            leads: view.leader.as_ref().is_some_and(|(id, _)| *id == member.id),
+            passed: desired.map(|_| ack.is_some_and(|ack| ack.passed)),
+            waits_for: ack.and_then(|ack| ack.waits_for.clone()),
+        }
+    });
+    let named = |id: &str, state| MemberView {
+        member: id.to_owned(),
+        address: String::new(),
+        version: String::new(),
+        clients: 0,
+        state,
+        leads: false,
+        passed: None,
+        waits_for: None,
+    };
+    let own = (!view.members.contains_key(&fleet.id)).then(|| named(&fleet.id, "lost"));
+    let gone = view.unfenced().filter(|((id, _), _)| *id != fleet.id).map(|((id, _), _)| named(id, "gone"));
+    known.chain(own).chain(gone).take(MEMBERS).collect()
 }
 
 fn servers(cluster: &topology::Cluster) -> Vec<ServerView> {

@@ -244,6 +244,7 @@ function draw(status) {
     drawKept(status.selected);
     drawWriters(status.selected, status.operations);
   }
+  drawMembers(status.selected ? status.selected.members : []);
   drawWaiting(status.waiting);
   drawLog(status);
 }
@@ -459,6 +460,14 @@ function drawWriters(one, operations) {
   const foreign = one.mode === "read_write" || byItself(one) ? "" : last?.result.find((row) => row.database === one.database)?.foreign_writers || "";
   show($("foreign"), Boolean(foreign));
   set($("foreign"), foreign ? `Past this proxy: ${foreign}` : "");
+}
+
+function drawMembers(members) {
+  show($("fleet"), members.length > 0);
+  rows($("members"), members, (one) => [
+    [one.leads ? `${one.member} (leads)` : one.member, "Member"], [one.state, "State"], [one.version, "Version"],
+    [count(one.clients), "Clients", "number"], [one.passed === null ? "–" : one.passed ? "done" : one.waits_for || "not yet", "Last command"],
+  ]);
 }
 
 function drawWaiting(waiting) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -16,6 +16,9 @@ use crate::fleet::{Action, Input, Machine, Order, Shown, since_boot};
 
 /// How often what this member says of itself is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Inputs that are taken in before they are shown.
+const TOGETHER: usize = 64;
 
 /// What the task keeps beside the machine.
 struct Driver {
@@ -32,6 +35,7 @@ struct Driver {
     expiring: Option<JoinHandle<()>>,
     /// Of the configuration.
     clusters: Vec<String>,
+    looked: Instant,
 }
 
 /// Never ends by itself.
@@ -54,21 +58,33 @@ pub(super) async fn run(
         failed: BTreeMap::new(),
         expiring: None,
         clusters: Vec::new(),
+        looked: Instant::now(),
     };
     driver.look();
     driver.handle(Input::Tick);
+    driver.show();
     loop {
         let wakes = driver.machine.wakes().saturating_sub(since_boot()).min(LOOK);
         tokio::select! {
             biased;
-            Some(input) = inputs.recv() => driver.handle(input),
+            Some(input) = inputs.recv() => {
+                driver.handle(input);
+                // What has come together is shown together.
+                for _ in 0..TOGETHER {
+                    let Ok(input) = inputs.try_recv() else { break };
+                    driver.handle(input);
+                }
+            }
             order = orders.recv() => match order {
                 Some(order) => _ = tokio::spawn(command::give(driver.context.clone(), order)),
                 None => return,
             },
             () = sleep_until(Instant::now() + wakes) => driver.handle(Input::Tick),
         }
-        driver.look();
+        driver.show();
+        if driver.looked.elapsed() >= LOOK {
+            driver.look();
+        }
     }
 }
 
@@ -78,6 +94,10 @@ impl Driver {
         for action in actions {
             self.carry_out(action);
         }
+    }
+
+    /// Shows everybody what is known now.
+    fn show(&self) {
         let (view, is_member) = (self.machine.view(), self.machine.is_allowed());
         self.context.shown.send_if_modified(|shown| {
             let changed = shown.view != *view || shown.is_member != is_member;
@@ -94,14 +114,13 @@ impl Driver {
             Action::Grant => _ = tokio::spawn(errands::grant(context)),
             Action::Register(lease) => {
                 let Some(hub) = context.hub.upgrade() else { return };
+                context.joined.store(jiff::Timestamp::now().as_millisecond(), Relaxed);
                 self.said = errands::Said::of(&context, &hub, lease);
                 tokio::spawn(errands::register(context, self.said.clone()));
             }
             Action::Read => {
-                if let Some(before) = self.reading.take() {
-                    before.abort();
-                }
-                self.reading = Some(tokio::spawn(errands::read(context)));
+                let before = self.reading.take();
+                self.reading = Some(tokio::spawn(errands::read(context, before)));
             }
             Action::Renew(lease) => _ = tokio::spawn(errands::renew(context, lease)),
             Action::Extend(until) => {
@@ -140,6 +159,9 @@ impl Driver {
             Action::Commit(revision, desired) => {
                 tokio::spawn(errands::commit(context, revision, *desired));
             }
+            Action::WriteBack(revision, desired) => {
+                tokio::spawn(errands::write_back(context, revision, *desired));
+            }
         }
     }
 
@@ -176,6 +198,7 @@ impl Driver {
     }
 
     fn look(&mut self) {
+        self.looked = Instant::now();
         if let Some(hub) = self.context.hub.upgrade() {
             let clusters: Vec<String> = hub.databases.clusters().iter().map(|cluster| cluster.name.clone()).collect();
             if clusters != self.clusters {

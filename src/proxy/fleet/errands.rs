@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use super::Context;
 use crate::etcd::{self, Compare, EtcdError, Op};
+use crate::events::{Event, Kind, publish};
 use crate::fleet::{
-    Ack, Backends, Change, Desired, Errand, Finding, Input, MarkedBackend, Member, Place, Renewal, Shown, since_boot,
+    Ack, Backends, Change, Desired, Errand, Finding, Input, MarkedBackend, Member, Place, Renewal, Shown, Told,
+    since_boot,
 };
 use crate::gate::Quiesced;
 use crate::shared::Hub;
 use std::sync::atomic::Ordering::Relaxed;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// What a member says of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,6 +49,8 @@ impl Said {
             databases: setup.config.databases.keys().cloned().collect(),
             clients: hub.clients.load(Relaxed) as u64,
             apart: apart.collect(),
+            joined: jiff::Timestamp::from_millisecond(context.joined.load(Relaxed)).unwrap_or_default(),
+            hooks: hub.webhooks.keys(),
         };
         Self { member: Some(member), backends: Backends { mark: context.mark, known } }
     }
@@ -124,8 +131,12 @@ pub(super) async fn register(context: Arc<Context>, said: Said) {
     context.tell(Input::Registered(registered == Ok(true))).await;
 }
 
-/// Reads all, and goes on with what changes.
-pub(super) async fn read(context: Arc<Context>) {
+/// Reads all, and goes on with what changes. `before`: the one who has told until now, and must not tell anything older behind it.
+pub(super) async fn read(context: Arc<Context>, before: Option<JoinHandle<()>>) {
+    if let Some(before) = before {
+        before.abort();
+        let _ = before.await;
+    }
     let read = context.client.read(context.keys.prefix()).await;
     context.note(&read);
     let Ok(read) = read else { return context.tell(Input::Read(None)).await };
@@ -133,18 +144,28 @@ pub(super) async fn read(context: Arc<Context>) {
     // The stream first: what is read is old only once nothing tells what has changed.
     let watch = context.client.watch(context.keys.prefix(), read.revision + 1).await;
     context.tell(Input::Read(Some(read.entries.into_iter().map(put).collect()))).await;
-    let Ok(mut watch) = watch else { return context.tell(Input::WatchLost).await };
+    let Ok(watch) = watch else { return context.tell(Input::WatchLost).await };
+    follow_changes(&context, watch, read.revision).await;
+    context.tell(Input::WatchLost).await;
+}
+
+/// Tells what changes. Ends with the stream, or when etcd has gone on and the stream has not: a way that leads nowhere any more says
+/// nothing of that.
+async fn follow_changes(context: &Context, mut watch: etcd::Watch, since: i64) {
+    let mut known = since;
     loop {
-        match watch.next().await {
-            Ok(changes) if changes.is_empty() => {}
-            Ok(changes) => {
+        match timeout(context.timing.renew_every, watch.next()).await {
+            Ok(Ok(changes)) if changes.is_empty() => {}
+            Ok(Ok(changes)) => {
                 let changes = changes.into_iter().map(|change| match change {
-                    etcd::Change::Put(entry) => put(entry),
+                    etcd::Change::Put(entry) => Change::Put(entry.key, entry.value, entry.mod_revision),
                     etcd::Change::Delete(key) => Change::Delete(key),
                 });
                 context.tell(Input::Changed(changes.collect())).await;
             }
-            Err(_) => return context.tell(Input::WatchLost).await,
+            Ok(Err(_)) => return,
+            Err(_) if known > watch.revision().max(since) => return,
+            Err(_) => known = context.revision.load(Relaxed),
         }
     }
 }
@@ -154,7 +175,10 @@ pub(super) async fn renew(context: Arc<Context>, lease: i64) {
     let renewed = context.client.keep_alive(lease).await;
     context.note(&renewed);
     let how = match renewed {
-        Ok(()) => Renewal::Kept,
+        Ok(revision) => {
+            context.revision.store(revision, Relaxed);
+            Renewal::Kept
+        }
         Err(EtcdError::LeaseGone) => Renewal::Gone,
         Err(_) => Renewal::Unknown,
     };
@@ -165,12 +189,8 @@ pub(super) async fn renew(context: Arc<Context>, lease: i64) {
 pub(super) async fn say(context: Arc<Context>, said: Said) {
     let Some(member) = &said.member else { return };
     // A registration that has ended is not written again beside the machine's back.
-    let Ok(read) = context.client.read(&context.keys.member(&context.id)).await else { return };
-    let own = read.entries.iter().find(|entry| entry.key == context.keys.member(&context.id));
-    if let Some(own) = own.filter(|own| own.lease == member.lease) {
-        let same = [Compare::ModRevision(own.key.clone(), own.mod_revision)];
-        let _ = context.client.transact(&same, &said.ops(&context)).await;
-    }
+    let same = [Compare::Lease(context.keys.member(&context.id), member.lease)];
+    let _ = context.client.transact(&same, &said.ops(&context)).await;
 }
 
 pub(super) async fn put_ack(context: Arc<Context>, place: Place, ack: Ack, said: Said) {
@@ -223,6 +243,29 @@ pub(super) async fn commit(context: Arc<Context>, revision: i64, desired: Desire
     let same = [Compare::ModRevision(key.clone(), revision), context.while_leading()];
     let _ = context.client.transact(&same, &[Op::Put(key, json(&desired), 0)]).await;
     context.tell(Input::Done(Errand::Commit(desired.place))).await;
+}
+
+/// What etcd has forgotten.
+pub(super) async fn write_back(context: Arc<Context>, revision: i64, desired: Desired) {
+    let key = context.keys.desired(&desired.place);
+    let same = [Compare::ModRevision(key.clone(), revision)];
+    let written = context.client.transact(&same, &[Op::Put(key, json(&desired), 0)]).await;
+    if let (Ok(true), Some(hub)) = (written, context.hub.upgrade()) {
+        let gate = hub.gates.all().into_iter().find(|gate| *gate.place() == desired.place);
+        let names = gate.map(|gate| gate.names()).unwrap_or_default();
+        let text = "etcd has forgotten that this was closed: it stays closed";
+        publish!(hub.events, warn, Event::new(Kind::FleetWrittenBack, text).about_all(names), epoch = desired.epoch);
+    }
+    context.tell(Input::Done(Errand::WriteBack(desired.place))).await;
+}
+
+/// Has etcd know what receivers of webhooks were told, one after the other.
+pub(super) async fn keep_told(context: Arc<Context>, mut all: mpsc::Receiver<Told>) {
+    while let Some(Told { hook, database, mark, done }) = all.recv().await {
+        let key = context.keys.told(&hook, &database);
+        let _ = context.client.transact(&[], &[Op::Put(key, json(&mark), 0)]).await;
+        let _ = done.send(());
+    }
 }
 
 /// Takes leave: there is nothing that anybody would have to wait for.

@@ -28,7 +28,7 @@ pub(super) struct Gone {
     pub(super) revision: i64,
 }
 
-pub(super) async fn fence(context: Arc<Context>, gone: Gone, backends: Backends) {
+pub(super) async fn fence(context: Arc<Context>, gone: Gone, backends: Arc<Backends>) {
     let ended = match timeout(PATIENCE * 2, end(&context, &gone.cluster, &backends)).await {
         Ok(ended) => ended,
         Err(_) => Err("the primary does not answer".to_owned()),

@@ -12,7 +12,7 @@ mod gates;
 mod peers;
 mod wait;
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::maintenance::environment::Logins;
 use crate::config;
 use crate::etcd::{Client, Settings};
-use crate::fleet::{Handle, Input, Keys, Machine, Order, Shown, Timing};
+use crate::fleet::{Handle, Input, Keys, Machine, Order, Shown, Timing, Turns};
 use crate::shared::Hub;
 
 pub use peers::addresses;
@@ -45,6 +45,10 @@ pub(super) struct Context {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) shown: watch::Sender<Arc<Shown>>,
     pub(super) logins: Logins,
+    /// Where etcd was when it last renewed the lease.
+    pub(super) revision: AtomicI64,
+    /// Since when this proxy has been a member, in milliseconds of Unix time.
+    pub(super) joined: AtomicI64,
     /// Clients are taken in: until then nobody has to be told that nothing can be written.
     pub(super) is_serving: AtomicBool,
 }
@@ -122,8 +126,13 @@ fn join(hub: &Arc<Hub>, logins: Logins) -> Result<Option<Fleet>, String> {
         inputs,
         shown,
         logins,
+        revision: AtomicI64::new(0),
+        joined: AtomicI64::new(0),
         is_serving: AtomicBool::new(false),
     });
+    let (tell, told) = mpsc::channel(ORDERS);
+    hub.webhooks.join_fleet(Turns::new(&id, seen.clone(), tell, timing.ttl * 3));
+    tokio::spawn(errands::keep_told(context.clone(), told));
     let _ = hub.fleet.set(Handle { id, process, shown: seen, orders: give });
     gates::start_forbidden(hub);
     Ok(Some(Fleet { context, inputs: to_machine, orders, machine }))

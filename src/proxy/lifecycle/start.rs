@@ -142,7 +142,8 @@ impl Kept {
         let gates = Gates::open_rerouted(source, names, world.clone(), events.clone(), limits, clock, runtime)?;
         missing.map_err(SetupError)?;
         // Under the lock of the state file, and ahead of the first event.
-        let webhooks = Webhooks::open(file.path().map(Path::to_path_buf), events)?;
+        let in_fleet = !setup.config.fleet.endpoints.is_empty();
+        let webhooks = Webhooks::open(file.path().map(Path::to_path_buf), events, in_fleet)?;
         if let Some(alarm) = gates.alarm() {
             publish!(events, error, Event::new(Kind::StateFile, alarm));
         }
