@@ -29,12 +29,9 @@ pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table,
         MoveCommand::Activate(request) => ("ACTIVATE", &request.database, &request.to),
         MoveCommand::Migrate(request) => ("MIGRATE", &request.database, &request.to.words()),
     };
-    if caller.hub.fleet.get().is_some() {
-        // The other members would go on writing to the old primary.
-        let hint = "Close the database for all members by MAINTENANCE ON, and promote the other server by hand.";
-        let report = Report::error("0A000", format!("{words} is not supported in a fleet"));
-        return Err(report.with_hint(Some(hint.to_owned())));
-    }
+    // The other members would go on writing to the old primary.
+    let hint = "Close the database for all members by MAINTENANCE ON, and promote the other server by hand.";
+    refuse_in_fleet(&caller.hub, words, hint)?;
     tracing::warn!(
         event = "move_command", user = %caller.who.user, client = %caller.address(), database = %database,
         "{words} {}: {}", quoted_name(database), quoted_name(to)
@@ -51,6 +48,17 @@ pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table,
         caller.tell(Report::notice(text)).await;
     }
     follow(caller, &one).await
+}
+
+/// What one proxy does by itself is refused where others would go on as before.
+///
+/// # Errors
+/// 0A000
+pub(super) fn refuse_in_fleet(hub: &Hub, words: &str, hint: &str) -> Result<(), Report> {
+    if hub.fleet.get().is_none() {
+        return Ok(());
+    }
+    Err(Report::error("0A000", format!("{words} is not supported in a fleet")).with_hint(Some(hint.to_owned())))
 }
 
 /// Asks the move that a command has begun to go back, if it still can.

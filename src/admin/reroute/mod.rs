@@ -39,6 +39,9 @@ fn writes(writable: bool) -> &'static str {
 
 /// Runs a REROUTE to its end.
 pub(super) async fn run(caller: &Caller, command: &RerouteCommand) -> Result<Table, Report> {
+    let hint =
+        "Close the database for all members by MAINTENANCE ON, and change its cluster in the configuration of each.";
+    super::moving::refuse_in_fleet(&caller.hub, "REROUTE", hint)?;
     let options = Options::read(&command.options, command.to == Destination::Back)?;
     let words = match &command.to {
         Destination::Cluster(cluster) => format!("TO {}", quoted_name(cluster)),
