@@ -27,12 +27,9 @@ impl World {
             11..15 => self.nodes[at].is_cut_off = false,
             15 => self.crash(at),
             16 | 17 => self.come_back(at),
-            18 if self.one_in(3) && !self.is_down => {
-                self.is_down = true;
-                self.down_since = self.now;
-            }
-            19..22 if self.is_down => {
-                self.is_down = false;
+            18 if self.one_in(3) && self.down_since.is_none() => self.down_since = Some(self.now),
+            19..22 if self.down_since.is_some() => {
+                self.down_since = None;
                 self.etcd.restart(self.now);
             }
             22..26 => {
@@ -58,14 +55,14 @@ impl World {
     /// In some schedules etcd is stopped while all is closed, and put back to when it was open.
     pub(super) fn put_back(&mut self) {
         let is_closed = self.wanted.as_ref().is_some_and(|wanted| wanted.mode() != Mode::ReadWrite);
-        if self.is_down {
-            if self.now > self.down_since + TTL && self.one_in(4) {
+        if let Some(since) = self.down_since {
+            if self.now > since + TTL && self.one_in(4) {
                 self.restore();
             }
         } else if !is_closed {
             self.snapshot = Some((self.etcd.clone(), self.wanted.clone()));
         } else if self.closed_from.is_some() && self.snapshot.is_some() && self.one_in(8) {
-            (self.is_down, self.down_since) = (true, self.now);
+            self.down_since = Some(self.now);
         }
     }
 
@@ -77,7 +74,7 @@ impl World {
         self.aware = Some(self.nodes.iter().filter(knows).map(|node| node.process.clone()).collect());
         self.etcd.put_back(etcd);
         self.etcd.restart(self.now);
-        (self.wanted, self.is_down, self.draining_since) = (wanted, false, None);
+        (self.wanted, self.down_since, self.draining_since) = (wanted, None, None);
         for at in 0..self.nodes.len() {
             self.nodes[at].watched = false;
             let delay = self.between(1, 1000);

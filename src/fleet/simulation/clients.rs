@@ -41,7 +41,7 @@ impl World {
         if !self.nodes[at].may_write() || self.nodes[at].open.len() > 8 {
             return;
         }
-        let lease_over = !self.is_down && !self.etcd.has_lease(self.nodes[at].lease);
+        let lease_over = self.down_since.is_none() && !self.etcd.has_lease(self.nodes[at].lease);
         if lease_over && self.now > self.nodes[at].unfrozen_at + 150 {
             self.violated(format!("node {at} takes a write though its lease is over"));
         }

@@ -26,7 +26,9 @@ pub(super) enum Request {
 impl World {
     /// What etcd makes of a request. It may get lost on its way, and so may its answer.
     pub(super) fn answer(&mut self, at: usize, process: String, request: Request) {
-        let lost = |world: &mut Self| world.nodes[at].is_cut_off || world.is_down || world.one_in(60) && !world.is_calm;
+        let lost = |world: &mut Self| {
+            world.nodes[at].is_cut_off || world.down_since.is_some() || world.one_in(60) && !world.is_calm
+        };
         let failed = match &request {
             Request::Grant(sent) => Input::Granted { sent: *sent, lease: None },
             Request::Register(_) => Input::Registered(false),

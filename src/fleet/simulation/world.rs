@@ -69,8 +69,8 @@ pub(super) struct World {
     pub(super) queue: BTreeMap<(u64, u64), (usize, String, Event)>,
     pub(super) nodes: Vec<Node>,
     pub(super) etcd: Etcd,
-    pub(super) is_down: bool,
-    pub(super) down_since: u64,
+    /// Of etcd; None: it runs.
+    pub(super) down_since: Option<u64>,
     pub(super) puts_back: bool,
     /// What etcd may be put back to, and what was wanted then.
     pub(super) snapshot: Option<(Etcd, Option<Desired>)>,
@@ -106,8 +106,7 @@ impl World {
             queue: BTreeMap::new(),
             nodes: Vec::new(),
             etcd: Etcd::new(TTL),
-            is_down: false,
-            down_since: 0,
+            down_since: None,
             puts_back: seed.is_multiple_of(4),
             snapshot: None,
             aware: None,
@@ -215,7 +214,7 @@ impl World {
     }
 
     pub(super) fn expire(&mut self) {
-        if !self.is_down {
+        if self.down_since.is_none() {
             let changes = self.etcd.expire(self.now);
             self.tell(changes);
         }
@@ -224,7 +223,7 @@ impl World {
     /// All is mended: every flip ends, one that is begun now is carried through, and all members are of one mind.
     pub(super) fn calm(&mut self) {
         self.is_calm = true;
-        if std::mem::take(&mut self.is_down) {
+        if self.down_since.take().is_some() {
             self.etcd.restart(self.now);
         }
         for at in 0..self.nodes.len() {
@@ -277,7 +276,7 @@ impl World {
     }
 
     pub(super) fn command(&mut self, verb: Verb) {
-        if self.is_down {
+        if self.down_since.is_some() {
             return;
         }
         let mut options = OnOptions::new(OnDefaults::default());
@@ -338,7 +337,7 @@ impl World {
             if !self.nodes[at].watched {
                 continue;
             }
-            if self.nodes[at].is_cut_off || self.is_down {
+            if self.nodes[at].is_cut_off || self.down_since.is_some() {
                 self.nodes[at].watched = false;
                 let delay = self.between(100, 1000);
                 self.after(delay, at, Event::Input(Input::WatchLost));
