@@ -15,17 +15,17 @@ pub(super) const COLUMNS: &[Column] = columns![database Text, clients Int8];
 
 /// Runs it. A client that is busy is told at the end of what runs, unless an empty text takes that back before.
 pub(super) async fn run(caller: &Caller, target: &Target, text: &str) -> Result<Table, Report> {
-    let hub = caller.hub.clone();
-    let databases = targets(&hub, target)?;
+    let proxy = caller.proxy.clone();
+    let databases = targets(&proxy, target)?;
     let event = Event::new(Kind::Announcement, "MAINTENANCE ANNOUNCE").by(&caller.who.user);
     let event = event.about_all(databases.iter().map(|database| database.name.clone()).collect());
-    publish!(hub.events, warn, event, client = caller.address(), text = text);
+    publish!(proxy.events, warn, event, client = caller.address(), text = text);
     let mut table = Table::new(COLUMNS);
     for database in databases {
         let words = format!("database \"{}\": {text}", database.name);
         let report = (!text.is_empty()).then(|| Arc::new(Report::warning("01000", words)));
         let name = database.name.clone();
-        let told = hub.on_every_core(move |core| {
+        let told = proxy.on_every_core(move |core| {
             let clients = core.clients();
             let of = clients.iter().filter(|one| one.database.as_ref().is_some_and(|db| Arc::ptr_eq(db, &database)));
             of.map(|client| client.ask(Ask::Notice(report.clone()))).count()

@@ -11,7 +11,7 @@ use super::{announce, check, control, maintenance, moving, rehearse, reroute, sh
 use crate::gate::{Target, Verb, Who};
 use crate::moving::Entry;
 use crate::protocol::Report;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Notices that may wait for whoever gave the command; the command waits for room.
 const NOTICES: usize = 256;
@@ -19,7 +19,7 @@ const NOTICES: usize = 256;
 /// Who gives a command, to which proxy, and where notices go.
 pub struct Caller {
     /// The proxy.
-    pub hub: Arc<Hub>,
+    pub proxy: Arc<ProxyState>,
     /// For the gate, the log and whoever is refused because of it.
     pub who: Who,
     notices: mpsc::Sender<Report>,
@@ -27,9 +27,9 @@ pub struct Caller {
 
 impl Caller {
     /// A caller, and what it is told while its command runs.
-    pub fn new(hub: Arc<Hub>, who: Who) -> (Self, mpsc::Receiver<Report>) {
+    pub fn new(proxy: Arc<ProxyState>, who: Who) -> (Self, mpsc::Receiver<Report>) {
         let (notices, told) = mpsc::channel(NOTICES);
-        (Self { hub, who, notices }, told)
+        (Self { proxy, who, notices }, told)
     }
 
     /// Tells a warning or a notice. One that nobody wants to hear is lost.
@@ -74,16 +74,16 @@ pub async fn run(caller: &Caller, command: &Command) -> Result<Option<Table>, Re
 }
 
 /// Asks the move that a command has begun to go back, if it still can.
-pub fn call_off(hub: &Hub, command: &MoveCommand, who: &Who) {
-    moving::call_off(hub, command, who);
+pub fn call_off(proxy: &ProxyState, command: &MoveCommand, who: &Who) {
+    moving::call_off(proxy, command, who);
 }
 
 /// The move of that number, or the last one of that database.
 ///
 /// # Errors
 /// There is no such move or database.
-pub fn find_move(hub: &Hub, which: &str) -> Result<Option<Entry>, Report> {
-    moving::shown::find(hub, Some(which))
+pub fn find_move(proxy: &ProxyState, which: &str) -> Result<Option<Entry>, Report> {
+    moving::shown::find(proxy, Some(which))
 }
 
 /// The command in a few words, and the databases that it is for.
@@ -124,9 +124,9 @@ pub fn quoted_name(name: &str) -> String {
 
 /// Until the next RELOAD; nothing goes back to what the configuration says.
 fn log_level(caller: &Caller, words: Option<&str>) -> Result<(), Report> {
-    let level = &caller.hub.log_level;
+    let level = &caller.proxy.log_level;
     match words {
-        None => level.set(&caller.hub.setup.load().config.log),
+        None => level.set(&caller.proxy.setup.load().config.log),
         Some(words) => level.set_by_words(words).map_err(|hint| {
             let shown: String = words.chars().take(80).collect();
             Report::error("22023", format!("invalid value for parameter \"log_level\": \"{shown}\""))
@@ -140,9 +140,9 @@ fn log_level(caller: &Caller, words: Option<&str>) -> Result<(), Report> {
 }
 
 /// The columns of what a command gives there; None if it gives no table.
-pub fn columns(hub: &Hub, command: &Command) -> Option<&'static [Column]> {
+pub fn columns(proxy: &ProxyState, command: &Command) -> Option<&'static [Column]> {
     match command {
-        Command::Gate(command) if hub.fleet.get().is_some() && !command.is_local() => Some(maintenance::OF_FLEET),
+        Command::Gate(command) if proxy.fleet.get().is_some() && !command.is_local() => Some(maintenance::OF_FLEET),
         command => columns_alone(command),
     }
 }

@@ -22,7 +22,7 @@ use crate::log::clients;
 use crate::log::millis;
 use crate::protocol::{Report, TxStatus, answer, backend, frontend};
 use crate::shared::client::Identity;
-use crate::shared::{Client, Core, Phase};
+use crate::shared::{Client, Phase, WorkerState};
 
 /// Bytes of a command that failed that are logged.
 const LOGGED: usize = 200;
@@ -40,7 +40,7 @@ enum Rights {
     None,
 }
 
-fn rights(core: &Core, user: &str, by_process: bool) -> Rights {
+fn rights(core: &WorkerState, user: &str, by_process: bool) -> Rights {
     if by_process {
         return Rights::All;
     }
@@ -57,7 +57,7 @@ fn rights(core: &Core, user: &str, by_process: bool) -> Rights {
 
 /// A conversation.
 pub(super) struct Console {
-    pub core: Rc<Core>,
+    pub core: Rc<WorkerState>,
     pub me: Rc<Client>,
     /// It runs as the same user as this process.
     by_process: bool,
@@ -101,11 +101,11 @@ impl From<Broken> for Failed {
 }
 
 /// Serves a console, from its greeting to its end.
-pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
+pub async fn serve(core: Rc<WorkerState>, mut guest: Box<Guest>) {
     let me = match enter(&core, &guest) {
         Ok(me) => me,
         Err(report) => {
-            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            core.proxy.stats.failed_logins.fetch_add(1, SeqCst);
             if core.setup().config.log.log_pooler_errors {
                 let client = guest.address().map_or_else(|| "unix".to_owned(), |address| address.to_string());
                 let who = clients::Who { user: Some(guest.user()), database: Some(guest.database()), client: &client };
@@ -120,12 +120,12 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
     if entries {
         tracing::info!(event = "console_log_in", %user, database = %guest.database(), client = %from, "console log-in");
     }
-    core.hub.console_stats.note_login(core.index);
+    core.proxy.console_stats.note_login(core.index);
     core.enter(&me);
     let by_process = guest.is_let_in_by_process();
     // Administrators are let in whatever limit is reached.
     if rights(&core, &me.user, by_process) != Rights::All
-        && let Err(report) = me.fits(&core.setup().config, &core.hub.client_counts)
+        && let Err(report) = me.fits(&core.setup().config, &core.proxy.client_counts)
     {
         core.leave(me.id);
         tell(guest.stream_mut(), &core.worded(&report)).await;
@@ -158,7 +158,7 @@ pub async fn serve(core: Rc<Core>, mut guest: Box<Guest>) {
 }
 
 /// Lets a guest in who may be here. The limit of clients is not for consoles: they are needed when it is reached.
-fn enter(core: &Rc<Core>, guest: &Guest) -> Result<Rc<Client>, Report> {
+fn enter(core: &Rc<WorkerState>, guest: &Guest) -> Result<Rc<Client>, Report> {
     if rights(core, guest.user(), guest.is_let_in_by_process()) == Rights::None {
         let detail = format!("User \"{}\" is neither in admin_users nor in stats_users.", guest.user());
         return Err(Report::fatal("42501", "not allowed").with_detail(Some(detail)));
@@ -263,7 +263,7 @@ impl Console {
 
     /// For SHOW STATS: each query is a transaction.
     fn count(&self) {
-        if let Some(stats) = self.core.hub.console_stats.of(self.core.index) {
+        if let Some(stats) = self.core.proxy.console_stats.of(self.core.index) {
             stats.queries.add(1);
             stats.xacts.add(1);
         }
@@ -354,7 +354,7 @@ impl Console {
 
     /// Gives a command to the proxy; notices go out while it runs.
     async fn give(&mut self, command: &Command) -> Result<Option<Table>, Failed> {
-        let (caller, mut notices) = Caller::new(self.core.hub.clone(), self.who());
+        let (caller, mut notices) = Caller::new(self.core.proxy.clone(), self.who());
         let mut running = Box::pin(commands::run(&caller, command));
         let done = loop {
             let next = async {

@@ -14,10 +14,10 @@ use crate::events::{Event, Kind, publish};
 use crate::moving::Retired;
 use crate::protocol::{Report, Severity};
 use crate::proxy::pause::close_all;
-use crate::proxy::turns::{Turns, choose_again};
+use crate::proxy::server_changes::{ServerChanges, choose_again};
 use crate::shared;
 use crate::shared::client::Ask;
-use crate::shared::{Database, Hub, Phase, Reloaded, Stop};
+use crate::shared::{Database, Phase, ProxyState, Reloaded, Stop};
 use crate::topology::monitor::Follower;
 use crate::topology::{NotDecided, Role};
 
@@ -31,35 +31,35 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Runs a command that has no table.
 pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(), Report> {
     use command::Control;
-    let hub = &caller.hub;
+    let proxy = &caller.proxy;
     match command {
-        Control::Pause(name) => pause(hub, name.as_deref()).await,
+        Control::Pause(name) => pause(proxy, name.as_deref()).await,
         Control::Resume(name) => {
-            if hub.shutting_down.load(SeqCst) {
+            if proxy.shutting_down.load(SeqCst) {
                 return Err(stopping(()));
             }
-            resume(hub, name.as_deref())?;
-            choose_again(hub, named(hub, name.as_deref())?).await;
+            resume(proxy, name.as_deref())?;
+            choose_again(proxy, named(proxy, name.as_deref())?).await;
             Ok(())
         }
-        Control::Kill(name) => kill(hub, name.as_deref()).await,
-        Control::KillClient(id) => kill_client(hub, *id).await,
+        Control::Kill(name) => kill(proxy, name.as_deref()).await,
+        Control::KillClient(id) => kill_client(proxy, *id).await,
         Control::Reconnect(name) => {
-            let databases = named(hub, name.as_deref())?;
+            let databases = named(proxy, name.as_deref())?;
             for pool in databases.iter().flat_map(|database| database.pools()) {
                 pool.reconnect();
                 pool.make_welcome_stale();
             }
-            choose_again(hub, databases).await;
+            choose_again(proxy, databases).await;
             Ok(())
         }
-        Control::WaitClose(name) => wait_close(hub, name.as_deref()).await,
+        Control::WaitClose(name) => wait_close(proxy, name.as_deref()).await,
         Control::Disable(name) => {
-            one(hub, name)?.disable(true);
+            one(proxy, name)?.disable(true);
             Ok(())
         }
         Control::Enable(name) => {
-            one(hub, name)?.disable(false);
+            one(proxy, name)?.disable(false);
             Ok(())
         }
         Control::Primary { cluster, host } => primary(caller, cluster, host).await,
@@ -74,7 +74,7 @@ pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(
 /// Decides by hand which of several servers is the primary.
 async fn primary(caller: &Caller, name: &str, host: &str) -> Result<(), Report> {
     let unknown = || Report::error("42704", format!("cluster \"{name}\" does not exist"));
-    let cluster = caller.hub.databases.clusters().into_iter().find(|one| one.name == name).ok_or_else(unknown)?;
+    let cluster = caller.proxy.databases.clusters().into_iter().find(|one| one.name == name).ok_or_else(unknown)?;
     let at = cluster.decide(host).map_err(|error| {
         let code = if matches!(error, NotDecided::Unknown(_)) { "42704" } else { "55000" };
         Report::error(code, error.to_string())
@@ -82,36 +82,36 @@ async fn primary(caller: &Caller, name: &str, host: &str) -> Result<(), Report> 
     let server = cluster.upstreams.get(at).map(|one| one.address.to_string());
     let (of, is) = (name.to_owned(), server.clone().unwrap_or_default());
     let forget = move |list: &mut Vec<_>| list.retain(|one: &Retired| one.cluster != of || one.server != is);
-    caller.hub.moves.retire(forget).await.map_err(|error| Report::error(error.sqlstate(), error.to_string()))?;
+    caller.proxy.moves.retire(forget).await.map_err(|error| Report::error(error.sqlstate(), error.to_string()))?;
     let event = Event::new(Kind::PrimaryDecided, "the primary is decided by hand");
     let event = event.about_server(name, server).by(&caller.who.user);
-    publish!(caller.hub.events, warn, event, client = caller.address());
-    Turns(Arc::downgrade(&caller.hub)).turned(&cluster, at).await;
+    publish!(caller.proxy.events, warn, event, client = caller.address());
+    ServerChanges(Arc::downgrade(&caller.proxy)).turned(&cluster, at).await;
     Ok(())
 }
 
-fn one(hub: &Hub, name: &str) -> Result<Arc<Database>, Report> {
+fn one(proxy: &ProxyState, name: &str) -> Result<Arc<Database>, Report> {
     let missing = || Report::error("3D000", format!("database \"{name}\" does not exist"));
-    hub.databases.get(name).ok_or_else(missing)
+    proxy.databases.get(name).ok_or_else(missing)
 }
 
 /// The database of that name, or all.
-fn named(hub: &Hub, name: Option<&str>) -> Result<Vec<Arc<Database>>, Report> {
+fn named(proxy: &ProxyState, name: Option<&str>) -> Result<Vec<Arc<Database>>, Report> {
     match name {
-        Some(name) => one(hub, name).map(|database| vec![database]),
-        None => Ok(hub.databases.all()),
+        Some(name) => one(proxy, name).map(|database| vec![database]),
+        None => Ok(proxy.databases.all()),
     }
 }
 
 /// Holds new transactions back, then waits until every server connection has come back, and closes it. The pause stays when
 /// the console goes.
-async fn pause(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
+async fn pause(proxy: &Arc<ProxyState>, name: Option<&str>) -> Result<(), Report> {
     match name {
-        Some(name) => _ = one(hub, name)?.pause(),
-        None => hub.databases.pause_all(),
+        Some(name) => _ = one(proxy, name)?.pause(),
+        None => proxy.databases.pause_all(),
     }
-    let databases = named(hub, name)?;
-    close_all(hub, &databases).await;
+    let databases = named(proxy, name)?;
+    close_all(proxy, &databases).await;
     Ok(())
 }
 
@@ -119,10 +119,10 @@ fn is_of(client: &shared::Client, databases: &[Arc<Database>]) -> bool {
     client.database.as_ref().is_some_and(|own| databases.iter().any(|database| Arc::ptr_eq(database, own)))
 }
 
-fn resume(hub: &Hub, name: Option<&str>) -> Result<(), Report> {
+fn resume(proxy: &ProxyState, name: Option<&str>) -> Result<(), Report> {
     let (resumed, what) = match name {
-        Some(name) => (one(hub, name)?.resume(), format!("database \"{name}\"")),
-        None => (hub.databases.resume_all(), "pgsluice".to_owned()),
+        Some(name) => (one(proxy, name)?.resume(), format!("database \"{name}\"")),
+        None => (proxy.databases.resume_all(), "pgsluice".to_owned()),
     };
     if resumed { Ok(()) } else { Err(Report::error("55000", format!("{what} is not paused"))) }
 }
@@ -140,16 +140,16 @@ fn end(client: &std::rc::Rc<shared::Client>) {
 }
 
 /// Drops every client and every server connection; who comes next waits for RESUME.
-async fn kill(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
+async fn kill(proxy: &Arc<ProxyState>, name: Option<&str>) -> Result<(), Report> {
     match name {
-        Some(name) => _ = one(hub, name)?.pause(),
-        None => hub.databases.pause_all(),
+        Some(name) => _ = one(proxy, name)?.pause(),
+        None => proxy.databases.pause_all(),
     }
-    let databases = named(hub, name)?;
+    let databases = named(proxy, name)?;
     databases.iter().flat_map(|database| database.pools()).for_each(|pool| pool.reconnect());
     let until = Instant::now() + KILL_PATIENCE;
     let gone = async {
-        let ended = hub.on_every_core(move |core| {
+        let ended = proxy.on_every_core(move |core| {
             let clients = core.clients();
             let ended = clients.iter().filter(|client| is_of(client, &databases));
             ended.inspect(|client| end(client)).map(|client| client.id).collect::<Vec<_>>()
@@ -158,7 +158,7 @@ async fn kill(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
         // Those that have come since wait for RESUME.
         while Instant::now() < until {
             let whose = ended.clone();
-            let stays = hub.on_every_core(move |core| whose.iter().any(|id| core.client(*id).is_some()));
+            let stays = proxy.on_every_core(move |core| whose.iter().any(|id| core.client(*id).is_some()));
             if !stays.await.contains(&true) {
                 return;
             }
@@ -169,8 +169,8 @@ async fn kill(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
     Ok(())
 }
 
-async fn kill_client(hub: &Arc<Hub>, id: u64) -> Result<(), Report> {
-    let found = hub.on_every_core(move |core| core.client(id).map(|client| end(&client)).is_some());
+async fn kill_client(proxy: &Arc<ProxyState>, id: u64) -> Result<(), Report> {
+    let found = proxy.on_every_core(move |core| core.client(id).map(|client| end(&client)).is_some());
     if found.await.contains(&true) {
         Ok(())
     } else {
@@ -179,12 +179,12 @@ async fn kill_client(hub: &Arc<Hub>, id: u64) -> Result<(), Report> {
 }
 
 /// Waits until no server connection is in use that RECONNECT or RELOAD has marked for closing.
-async fn wait_close(hub: &Arc<Hub>, name: Option<&str>) -> Result<(), Report> {
-    let databases = named(hub, name)?;
+async fn wait_close(proxy: &Arc<ProxyState>, name: Option<&str>) -> Result<(), Report> {
+    let databases = named(proxy, name)?;
     let closed = async {
         loop {
             let databases = databases.clone();
-            let stale = hub.on_every_core(move |core| {
+            let stale = proxy.on_every_core(move |core| {
                 core.clients().iter().any(|client| {
                     let stale =
                         client.cancel.borrow().as_ref().is_some_and(|held| held.pool.closes(held.server.generation));
@@ -207,15 +207,15 @@ fn stopping<T>(_: T) -> Report {
 
 async fn reload(caller: &Caller) -> Result<(), Report> {
     let (tell, told) = oneshot::channel();
-    caller.hub.control.try_send(shared::Control::Reload(tell)).map_err(stopping)?;
+    caller.proxy.control.try_send(shared::Control::Reload(tell)).map_err(stopping)?;
     after_reload(caller, told).await?;
-    let _ = tokio::time::timeout(FIRST_LOOK, servers_known(&caller.hub)).await;
+    let _ = tokio::time::timeout(FIRST_LOOK, servers_known(&caller.proxy)).await;
     Ok(())
 }
 
 /// Waits until every server of every cluster has been looked at: clients that come next need not wait for that.
-async fn servers_known(hub: &Hub) {
-    for cluster in hub.databases.clusters() {
+async fn servers_known(proxy: &ProxyState) {
+    for cluster in proxy.databases.clusters() {
         let mut changes = cluster.changes();
         while cluster.upstreams.iter().any(|upstream| upstream.role() == Role::Unknown) {
             if changes.changed().await.is_err() {
@@ -228,7 +228,7 @@ async fn servers_known(hub: &Hub) {
 /// Reads the configuration of one database again.
 pub(super) async fn reload_database(caller: &Caller, name: &str) -> Result<(), Report> {
     let (tell, told) = oneshot::channel();
-    caller.hub.control.try_send(shared::Control::ReloadDatabase(name.to_owned(), tell)).map_err(stopping)?;
+    caller.proxy.control.try_send(shared::Control::ReloadDatabase(name.to_owned(), tell)).map_err(stopping)?;
     after_reload(caller, told).await
 }
 
@@ -251,7 +251,7 @@ async fn after_reload(caller: &Caller, told: oneshot::Receiver<Result<Reloaded, 
 async fn set(caller: &Caller, key: &str, value: &str) -> Result<(), Report> {
     let (tell, told) = oneshot::channel();
     let asked = shared::Control::Set { key: key.to_owned(), value: value.to_owned(), tell };
-    caller.hub.control.try_send(asked).map_err(stopping)?;
+    caller.proxy.control.try_send(asked).map_err(stopping)?;
     match told.await.map_err(stopping)? {
         Ok(set) => {
             for text in set.told {
@@ -270,7 +270,7 @@ async fn set(caller: &Caller, key: &str, value: &str) -> Result<(), Report> {
 /// Has another process take over; the answer comes once the clients that are idle have gone there.
 async fn upgrade(caller: &Caller) -> Result<(), Report> {
     let (tell, told) = oneshot::channel();
-    caller.hub.control.try_send(shared::Control::Upgrade { program: None, tell }).map_err(stopping)?;
+    caller.proxy.control.try_send(shared::Control::Upgrade { program: None, tell }).map_err(stopping)?;
     match told.await.map_err(stopping)? {
         Ok(text) => {
             caller.tell(Report { severity: Severity::Notice, ..Report::warning("00000", text) }).await;
@@ -283,22 +283,22 @@ async fn upgrade(caller: &Caller) -> Result<(), Report> {
 /// Nothing more is sent to servers until RESUME: as PAUSE, but server connections stay open. Whoever is inside a transaction comes
 /// to its end first, for suspend_timeout at most.
 async fn suspend(caller: &Caller) -> Result<(), Report> {
-    let hub = &caller.hub;
-    if hub.databases.are_paused() {
+    let proxy = &caller.proxy;
+    if proxy.databases.are_paused() {
         return Err(Report::error("55000", "already suspended/paused"));
     }
-    if hub.databases.all().iter().any(|database| database.is_paused()) {
+    if proxy.databases.all().iter().any(|database| database.is_paused()) {
         return Err(Report::error("55000", "cannot suspend with paused databases"));
     }
-    hub.databases.suspend_all();
-    let patience = hub.setup.load().config.process.suspend_timeout.get();
+    proxy.databases.suspend_all();
+    let patience = proxy.setup.load().config.process.suspend_timeout.get();
     let until = patience.map(|patience| Instant::now() + patience);
-    choose_again(hub, hub.databases.all()).await;
+    choose_again(proxy, proxy.databases.all()).await;
     loop {
-        let busy = hub.on_every_core(|core| {
+        let busy = proxy.on_every_core(|core| {
             core.clients().iter().any(|client| !client.operator && client.cancel.borrow().is_some())
         });
-        if !busy.await.contains(&true) || !hub.databases.are_paused() {
+        if !busy.await.contains(&true) || !proxy.databases.are_paused() {
             return Ok(());
         }
         if until.is_some_and(|until| Instant::now() > until) {
@@ -306,8 +306,8 @@ async fn suspend(caller: &Caller) -> Result<(), Report> {
         }
         sleep(LOOK).await;
     }
-    hub.databases.resume_all();
-    choose_again(hub, hub.databases.all()).await;
+    proxy.databases.resume_all();
+    choose_again(proxy, proxy.databases.all()).await;
     let report = Report::error("55P03", "transactions did not end within suspend_timeout: everything goes on");
     Err(report.with_hint(Some("MAINTENANCE CHECK names the longest transaction.".into())))
 }
@@ -322,5 +322,5 @@ fn shutdown(caller: &Caller, how: Shutdown) -> Result<(), Report> {
     tracing::warn!(
         event = "shutdown", user = %caller.who.user, client = %caller.address(), command = how.words(), "shutdown"
     );
-    caller.hub.control.try_send(shared::Control::Stop(stop)).map_err(stopping)
+    caller.proxy.control.try_send(shared::Control::Stop(stop)).map_err(stopping)
 }

@@ -152,8 +152,8 @@ impl Console {
             }
             command => command.clone(),
         };
-        let hub = &self.core.hub;
-        let width = command.as_ref().and_then(|command| columns(hub, command)).map_or(0, <[Column]>::len);
+        let proxy = &self.core.proxy;
+        let width = command.as_ref().and_then(|command| columns(proxy, command)).map_or(0, <[Column]>::len);
         if let Formats::Each(each) = &formats
             && each.len() != width
         {
@@ -176,8 +176,8 @@ impl Console {
     }
 
     fn describe(&mut self, target: Target<'_>) -> Result<(), Failed> {
-        let (hub, out) = (&self.core.hub, &mut self.link.out);
-        let columns = |command| columns(hub, command);
+        let (proxy, out) = (&self.core.proxy, &mut self.link.out);
+        let columns = |command| columns(proxy, command);
         let (found, formats) = match target {
             Target::Statement(name) => {
                 let statement = self.names.statement(name)?;

@@ -15,7 +15,7 @@ impl Console {
         if !on {
             self.events = None;
         } else if self.events.is_none() {
-            self.events = Some(self.core.hub.events.subscribe());
+            self.events = Some(self.core.proxy.events.subscribe());
         }
     }
 

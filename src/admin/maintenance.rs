@@ -11,7 +11,7 @@ use crate::gate::{
     Writes,
 };
 use crate::protocol::{Report, Severity};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use tokio::sync::mpsc;
 
 /// Columns of the answer.
@@ -35,20 +35,20 @@ pub(super) const STATUS: &[Column] = columns![
 
 /// While another process serves clients too, before or after this one, no command begins: it would be for this one's alone.
 pub(super) async fn await_former(caller: &Caller) {
-    if !caller.hub.is_alone() {
+    if !caller.proxy.is_alone() {
         let text = "an upgrade is under way: the command begins once one process alone serves clients";
         caller.tell(Report::notice(text)).await;
-        caller.hub.until_alone().await;
+        caller.proxy.until_alone().await;
     }
 }
 
 /// Runs a command of the gate to its end.
 pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table, Report> {
     await_former(caller).await;
-    let gates = caller.hub.gates.clone();
-    let in_fleet = caller.hub.fleet.get().is_some();
+    let gates = caller.proxy.gates.clone();
+    let in_fleet = caller.proxy.fleet.get().is_some();
     let for_gate = GateCommand { options: without_local(in_fleet, &command.options), ..command.clone() };
-    let options = options(&caller.hub, &for_gate).map_err(report)?;
+    let options = options(&caller.proxy, &for_gate).map_err(report)?;
     super::moving::make_way(caller, command.verb, &command.target).await?;
     let (target, who) = (command.target.clone(), caller.who.clone());
     let name = match &command.target {
@@ -65,7 +65,7 @@ pub(super) async fn run(caller: &Caller, command: &GateCommand) -> Result<Table,
     {
         super::control::reload_database(caller, name).await?;
     }
-    if let Some(fleet) = caller.hub.fleet.get().filter(|_| !command.is_local()) {
+    if let Some(fleet) = caller.proxy.fleet.get().filter(|_| !command.is_local()) {
         return run_in_fleet(caller, fleet, command, options).await;
     }
     let handle = match command.verb {
@@ -117,7 +117,7 @@ async fn run_in_fleet(
     for fleet::Answer { whole, members } in answers {
         match whole {
             Ok(whole) => {
-                for warning in warnings(&whole).into_iter().chain(allowing_rules(&caller.hub, &whole)) {
+                for warning in warnings(&whole).into_iter().chain(allowing_rules(&caller.proxy, &whole)) {
                     caller.tell(warning).await;
                 }
                 done.push((whole, members));
@@ -143,7 +143,7 @@ async fn answer(caller: &Caller, outcomes: Vec<(String, Result<Outcome, GateErro
     for (_, outcome) in outcomes {
         match outcome {
             Ok(outcome) => {
-                let allowed = allowing_rules(&caller.hub, &outcome);
+                let allowed = allowing_rules(&caller.proxy, &outcome);
                 for warning in warnings(&outcome).into_iter().chain(allowed) {
                     caller.tell(warning).await;
                 }
@@ -194,8 +194,8 @@ fn warnings(outcome: &Outcome) -> Vec<Report> {
 }
 
 /// A closed database that rules let some write to is not fully still: whoever closed it is told.
-fn allowing_rules(hub: &Hub, outcome: &Outcome) -> Option<Report> {
-    let database = hub.databases.get(&outcome.database)?;
+fn allowing_rules(proxy: &ProxyState, outcome: &Outcome) -> Option<Report> {
+    let database = proxy.databases.get(&outcome.database)?;
     let setup = database.setup();
     let rules = setup.settings.maintenance.write_rules.iter().filter(|rule| rule.action == config::RuleAction::Allow);
     let rules: Vec<_> = rules.map(|rule| rule.as_str()).collect();
@@ -232,21 +232,23 @@ fn report(error: GateError) -> Report {
 }
 
 /// What the command says, with the configuration's word where it does not.
-fn options(hub: &Hub, command: &GateCommand) -> Result<OnOptions, GateError> {
+fn options(proxy: &ProxyState, command: &GateCommand) -> Result<OnOptions, GateError> {
     // What is closed can be opened though it is not in the configuration any more.
     if command.verb.opposite().is_none() {
         return OnOptions::to_open(&command.options);
     }
-    let setup = hub.setup.load();
+    let setup = proxy.setup.load();
     let (settings, open) = match &command.target {
         Target::One(name) => {
             // A database that only `*` knows comes into being with its first use.
-            let Some(database) = hub.databases.get(name) else { return Err(GateError::UnknownDatabase(name.clone())) };
+            let Some(database) = proxy.databases.get(name) else {
+                return Err(GateError::UnknownDatabase(name.clone()));
+            };
             let open = database.gate.view().switches.maintenance.is_none();
             (database.setup().settings.maintenance.clone(), open)
         }
         Target::All => {
-            let open = !hub.gates.show().iter().any(|row| row.database == "*" && row.maintenance);
+            let open = !proxy.gates.show().iter().any(|row| row.database == "*" && row.maintenance);
             (setup.config.maintenance.clone(), open)
         }
     };
@@ -280,8 +282,8 @@ fn defaults(settings: &config::Maintenance) -> OnDefaults {
 }
 
 /// SHOW MAINTENANCE, of all databases or of one.
-pub(super) fn show(hub: &Hub, only: Option<&str>) -> Result<Table, Report> {
-    let rows = hub.gates.show();
+pub(super) fn show(proxy: &ProxyState, only: Option<&str>) -> Result<Table, Report> {
+    let rows = proxy.gates.show();
     if let Some(name) = only
         && !rows.iter().any(|row| row.database == name)
     {

@@ -10,7 +10,7 @@ use super::table::{Cell, Column, Table, columns};
 use crate::gate::Target;
 use crate::log::millis;
 use crate::protocol::Report;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 /// Columns of the answer.
 pub(super) const ANSWER: &[Column] = columns![database Text, rehearsing Bool, until Time];
@@ -24,9 +24,9 @@ pub(super) const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 
 /// Starts one that lasts so long, or, without a time, ends it.
 pub(super) fn run(caller: &Caller, target: &Target, lasts: Option<Duration>) -> Result<Table, Report> {
-    let hub = &caller.hub;
+    let proxy = &caller.proxy;
     let mut table = Table::new(ANSWER);
-    for database in targets(hub, target)? {
+    for database in targets(proxy, target)? {
         match lasts {
             Some(lasts) => database.rehearsal.start(lasts),
             None => database.rehearsal.stop(),
@@ -42,13 +42,13 @@ pub(super) fn run(caller: &Caller, target: &Target, lasts: Option<Duration>) -> 
 }
 
 /// The databases of a command: every name of each, that of the command first.
-pub(super) fn targets(hub: &Hub, target: &Target) -> Result<Vec<Arc<Database>>, Report> {
+pub(super) fn targets(proxy: &ProxyState, target: &Target) -> Result<Vec<Arc<Database>>, Report> {
     match target {
-        Target::All => Ok(hub.databases.all()),
+        Target::All => Ok(proxy.databases.all()),
         Target::One(name) => {
             let missing = || Report::error("3D000", format!("database \"{name}\" does not exist"));
-            let database = hub.databases.get(name).ok_or_else(missing)?;
-            let others = hub.databases.of_gate(&database.gate);
+            let database = proxy.databases.get(name).ok_or_else(missing)?;
+            let others = proxy.databases.of_gate(&database.gate);
             let others = others.into_iter().filter(|other| !Arc::ptr_eq(other, &database));
             Ok(std::iter::once(database.clone()).chain(others).collect())
         }
@@ -56,9 +56,9 @@ pub(super) fn targets(hub: &Hub, target: &Target) -> Result<Vec<Arc<Database>>, 
 }
 
 /// The rows of SHOW REHEARSAL.
-pub(super) fn table(hub: &Hub) -> Table {
+pub(super) fn table(proxy: &ProxyState) -> Table {
     let mut table = Table::new(COLUMNS);
-    for database in hub.databases.all() {
+    for database in proxy.databases.all() {
         let (counts, others) = database.rehearsal.counts();
         for (refused, count) in counts {
             table.push([

@@ -5,10 +5,10 @@ use crate::client::{End, Session};
 use crate::log::clients;
 use crate::log::clients::Who;
 use crate::log::millis;
-use crate::shared::{Client, Core};
+use crate::shared::{Client, WorkerState};
 
 /// Logs that a session ends, and why.
-pub(in crate::client) fn log_end(core: &Core, me: &Client, end: &End) {
+pub(in crate::client) fn log_end(core: &WorkerState, me: &Client, end: &End) {
     let (_, exits, errors) = clients::wanted(&core.setup().config.log);
     let client = me.address_words();
     if exits {

@@ -43,7 +43,7 @@ use crate::client::prepared::protocol_names::Names;
 use crate::client::startup::Account;
 use crate::client::state::{Bindings, Settings};
 use crate::protocol::Report;
-use crate::shared::{Client, Core, Database};
+use crate::shared::{Client, Database, WorkerState};
 
 /// Why a session is over.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl From<Report> for End {
 
 /// See the module. Each part owns what it is named after.
 pub struct Session {
-    core: Rc<Core>,
+    core: Rc<WorkerState>,
     me: Rc<Client>,
     db: Arc<Database>,
     account: Account,

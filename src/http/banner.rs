@@ -105,11 +105,11 @@ pub async fn get(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let setup = api.hub.setup.load();
+    let setup = api.proxy.setup.load();
     let config = &setup.config.http;
     let mut response = if may_see_banner(&api, &headers) {
         // Names are not made up by asking for them: only a gate that is there already.
-        match api.hub.gates.get(&name) {
+        match api.proxy.gates.get(&name) {
             Some(gate) => {
                 answer(&Banner::of(&gate.view().under(&name.as_str().into())), wants_html(query.as_deref(), &headers))
             }

@@ -14,7 +14,7 @@ use super::api::Asked;
 use super::problem::Problem;
 use crate::gate::Mode;
 use crate::shared::maintenance::availability::Service;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 use crate::topology::Role;
 
 /// Whether the process lives
@@ -160,7 +160,7 @@ pub struct Ready {
         (status = 503, description = "Not all of it", content((String = "text/plain"), (Ready = "application/json"))),
     ))]
 pub async fn ready(State(api): State<Arc<Api>>, headers: HeaderMap, Asked(question): Asked<For>) -> Response {
-    let Some(ready) = look(&api.hub, &question) else {
+    let Some(ready) = look(&api.proxy, &question) else {
         return Problem::no_database(question.database.as_deref().unwrap_or_default()).into_response();
     };
     let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -173,11 +173,11 @@ pub async fn ready(State(api): State<Arc<Api>>, headers: HeaderMap, Asked(questi
 }
 
 /// None: there is no such database.
-fn look(hub: &Hub, question: &For) -> Option<Ready> {
+fn look(proxy: &ProxyState, question: &For) -> Option<Ready> {
     let (databases, all) = match &question.database {
         // Names are not made up by asking for them.
-        Some(name) => (hub.databases.all().into_iter().filter(|one| *one.name == **name).collect::<Vec<_>>(), false),
-        None => (hub.databases.all(), true),
+        Some(name) => (proxy.databases.all().into_iter().filter(|one| *one.name == **name).collect::<Vec<_>>(), false),
+        None => (proxy.databases.all(), true),
     };
     if databases.is_empty() && !all {
         return None;
@@ -193,7 +193,7 @@ fn look(hub: &Hub, question: &For) -> Option<Ready> {
     // Databases that only a wildcard knows are not there before their first use, their servers are.
     let serves = |role| matches!(role, Role::Primary | Role::Replica);
     let without = |cluster: &crate::topology::Cluster| !cluster.upstreams.iter().any(|server| serves(server.role()));
-    let no_server = all && hub.databases.clusters().iter().any(|cluster| without(cluster));
+    let no_server = all && proxy.databases.clusters().iter().any(|cluster| without(cluster));
     let ready = !databases.iter().any(fails) && !no_server;
     Some(Ready { ready, databases: databases.into_iter().filter(|one| !one.is_ready()).collect() })
 }

@@ -23,11 +23,11 @@ use crate::metrics::{Form, gather};
     ),
     security((), ("token" = [])))]
 pub async fn get(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    let hub = &api.hub;
+    let proxy = &api.proxy;
     if !may_see_metrics(&api, &headers) {
         return Problem::unauthorized("a token is needed").into_response();
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = Form::wanted(accept);
-    ([(CONTENT_TYPE, form.content_type())], gather(hub).await.write(form)).into_response()
+    ([(CONTENT_TYPE, form.content_type())], gather(proxy).await.write(form)).into_response()
 }

@@ -35,14 +35,14 @@ use tokio::task::JoinHandle;
 use crate::http::access::failures::Failures;
 use crate::http::operations::Operations;
 use crate::http::problem::Problem;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Requests that wait for something, or are told of it for as long as it takes.
 const MOST_LONG: usize = 128;
 
 /// What requests share.
 pub(crate) struct Api {
-    hub: Arc<Hub>,
+    proxy: Arc<ProxyState>,
     operations: Operations,
     failures: Failures,
     /// Places for requests that take long.
@@ -55,14 +55,14 @@ pub(crate) struct Api {
 ///
 /// # Errors
 /// A listener cannot be registered with this runtime.
-pub fn serve(hub: Arc<Hub>, listeners: Vec<std::net::TcpListener>) -> io::Result<Vec<JoinHandle<()>>> {
+pub fn serve(proxy: Arc<ProxyState>, listeners: Vec<std::net::TcpListener>) -> io::Result<Vec<JoinHandle<()>>> {
     let (router, document) = api::routes().split_for_parts();
     let api = Arc::new(Api {
-        operations: Operations::new(hub.began),
+        operations: Operations::new(proxy.began),
         failures: Failures::default(),
         long: Arc::new(Semaphore::new(MOST_LONG)),
         document: document.to_json().map_err(io::Error::other)?,
-        hub,
+        proxy,
     });
     let router = router
         .merge(page::routes())
@@ -72,7 +72,7 @@ pub fn serve(hub: Arc<Hub>, listeners: Vec<std::net::TcpListener>) -> io::Result
         .with_state(api.clone());
     let start = |listener| {
         let listener = TcpListener::from_std(listener)?;
-        Ok(tokio::spawn(server::accept(router.clone(), api.hub.clone(), listener)))
+        Ok(tokio::spawn(server::accept(router.clone(), api.proxy.clone(), listener)))
     };
     listeners.into_iter().map(start).collect()
 }

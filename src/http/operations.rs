@@ -21,7 +21,7 @@ use crate::admin::language::command::Command;
 use crate::admin::table::Table;
 use crate::gate::Who;
 use crate::protocol::Report;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Operations that are kept, those that are over among them.
 const KEPT: usize = 1000;
@@ -111,8 +111,8 @@ impl Operation {
         });
     }
 
-    async fn run(self: Arc<Self>, hub: Arc<Hub>) {
-        let (caller, mut notices) = Caller::new(hub, self.who.clone());
+    async fn run(self: Arc<Self>, proxy: Arc<ProxyState>) {
+        let (caller, mut notices) = Caller::new(proxy, self.who.clone());
         let mut running = Box::pin(commands::run(&caller, &self.command));
         let answer = loop {
             tokio::select! {
@@ -155,7 +155,7 @@ impl Operations {
     /// 422: the key stands for another command. 503: too many go on.
     pub fn begin(
         &self,
-        hub: &Arc<Hub>,
+        proxy: &Arc<ProxyState>,
         who: Who,
         key: Option<String>,
         command: Command,
@@ -197,7 +197,7 @@ impl Operations {
             known.keys.insert(key, (Instant::now(), operation.clone()));
         }
         drop(known);
-        let task = tokio::spawn(operation.clone().run(hub.clone()));
+        let task = tokio::spawn(operation.clone().run(proxy.clone()));
         let _ = operation.task.set(task.abort_handle());
         Ok(operation)
     }

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::stalls::Stalls;
 use crate::proxy::system::open_files;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Connections at once; further ones wait to be accepted.
 const MOST: usize = 256;
@@ -36,13 +36,13 @@ pub struct Peer {
 }
 
 /// Serves a listener for ever.
-pub async fn accept(router: Router, hub: Arc<Hub>, listener: TcpListener) {
+pub async fn accept(router: Router, proxy: Arc<ProxyState>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
-                let connection = serve(router.clone(), hub.clone(), stream, address);
+                let connection = serve(router.clone(), proxy.clone(), stream, address);
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -51,7 +51,7 @@ pub async fn accept(router: Router, hub: Arc<Hub>, listener: TcpListener) {
             Err(error) => {
                 if !open_files::is_limit(&error) {
                     tracing::warn!(event = "accept_failed", %error, "cannot accept an HTTP connection");
-                } else if let Some(times) = hub.too_many_files.note(std::time::Instant::now()) {
+                } else if let Some(times) = proxy.too_many_files.note(std::time::Instant::now()) {
                     tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", open_files::REMEDY);
                 }
                 sleep(Duration::from_millis(100)).await;
@@ -61,14 +61,14 @@ pub async fn accept(router: Router, hub: Arc<Hub>, listener: TcpListener) {
 }
 
 /// What goes wrong on a connection is the client's business.
-async fn serve(router: Router, hub: Arc<Hub>, stream: TcpStream, address: SocketAddr) {
+async fn serve(router: Router, proxy: Arc<ProxyState>, stream: TcpStream, address: SocketAddr) {
     // Small answers, and each line of an event stream, go out at once.
     let _ = stream.set_nodelay(true);
-    let tls = hub.setup.load().config.http.tls;
+    let tls = proxy.setup.load().config.http.tls;
     if !tls {
         return converse(router, stream, Peer { address, certificate: None }).await;
     }
-    let setup = hub.setup.load_full();
+    let setup = proxy.setup.load_full();
     let Some(handshake) = setup.tls.accept_http(stream) else { return };
     let Ok(Ok(stream)) = timeout(HEAD, handshake).await else { return };
     let certificate = crate::tls::client_name(&stream).map(Into::into);

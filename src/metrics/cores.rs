@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::shared::{Client, Core, Hub, Phase};
+use crate::shared::{Client, Phase, ProxyState, WorkerState};
 
 /// Database and user.
 pub(super) type Key = (Arc<str>, Arc<str>);
@@ -70,9 +70,9 @@ pub(super) struct Seen {
     pub(super) cores: Vec<OneCore>,
 }
 
-pub(super) async fn look(hub: &Hub) -> Seen {
-    let mut seen = Seen { cores: hub.on_every_core(look_at_core).await, ..Seen::default() };
-    for part in hub.look_at_clients(count).await {
+pub(super) async fn look(proxy: &ProxyState) -> Seen {
+    let mut seen = Seen { cores: proxy.on_every_core(look_at_core).await, ..Seen::default() };
+    for part in proxy.look_at_clients(count).await {
         for (key, counts) in part.clients {
             seen.clients.entry(key).or_default().add(&counts);
         }
@@ -85,7 +85,7 @@ pub(super) async fn look(hub: &Hub) -> Seen {
     seen
 }
 
-fn look_at_core(core: &Rc<Core>) -> OneCore {
+fn look_at_core(core: &Rc<WorkerState>) -> OneCore {
     let stats = core.verdicts.borrow().stats();
     OneCore {
         clients: core.client_count(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::families::{Families, Labels};
 use crate::shared::stats::{Counters, Times, Totals};
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 type Help = &'static str;
 
@@ -12,9 +12,9 @@ fn of(database: &Database) -> Labels {
     vec![("database", database.name.to_string())]
 }
 
-pub(super) fn add(families: &mut Families, hub: &Hub) {
+pub(super) fn add(families: &mut Families, proxy: &ProxyState) {
     let databases: Vec<(Arc<Database>, Totals)> =
-        hub.databases.all().into_iter().map(|one| (one.clone(), one.stats.totals())).collect();
+        proxy.databases.all().into_iter().map(|one| (one.clone(), one.stats.totals())).collect();
     let mut whole = |name, help: Help, get: fn(&Totals) -> u64| {
         families.counter(name, help, |out| databases.iter().for_each(|(one, totals)| out.whole(of(one), get(totals))));
     };

@@ -9,7 +9,7 @@ use super::cores::Seen;
 use super::families::{Families, Labels};
 use crate::events::Kind;
 use crate::gate::{Mode, Row};
-use crate::shared::{Hub, Layers};
+use crate::shared::{Layers, ProxyState};
 
 /// The words of the modes.
 const MODES: [&str; 4] = ["read_write", "draining", "read_only", "offline"];
@@ -26,12 +26,12 @@ fn since(at: Timestamp) -> f64 {
     Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default().as_secs_f64()
 }
 
-pub(super) fn add(families: &mut Families, hub: &Hub, seen: &Seen) {
-    let rows = hub.gates.show();
+pub(super) fn add(families: &mut Families, proxy: &ProxyState, seen: &Seen) {
+    let rows = proxy.gates.show();
     modes(families, &rows);
-    drains(families, hub, &rows);
-    writes(families, hub, &rows, seen);
-    events(families, hub);
+    drains(families, proxy, &rows);
+    writes(families, proxy, &rows, seen);
+    events(families, proxy);
 }
 
 fn modes(families: &mut Families, rows: &[Row]) {
@@ -68,7 +68,7 @@ fn modes(families: &mut Families, rows: &[Row]) {
     );
 }
 
-fn drains(families: &mut Families, hub: &Hub, rows: &[Row]) {
+fn drains(families: &mut Families, proxy: &ProxyState, rows: &[Row]) {
     families.gauge("pgsluice_gate_drain_seconds", "For how long a drain has been under way; 0 if none is.", |out| {
         for row in rows {
             let waited = row.progress.as_ref().map_or(0.0, |progress| progress.waited.as_secs_f64());
@@ -81,7 +81,7 @@ fn drains(families: &mut Families, hub: &Hub, rows: &[Row]) {
     let drained = |families: &mut Families, name, help, at: usize| {
         families.counter(name, help, |out| {
             for row in rows {
-                let gate = hub.gates.get(&row.database);
+                let gate = proxy.gates.get(&row.database);
                 let count = gate.and_then(|gate| gate.drained().get(at).copied()).unwrap_or(0);
                 out.whole(of(row), count);
             }
@@ -92,21 +92,21 @@ fn drains(families: &mut Families, hub: &Hub, rows: &[Row]) {
     drained(families, "pgsluice_gate_cancelled", "Transactions that were cancelled at drain_timeout.", 2);
 }
 
-fn writes(families: &mut Families, hub: &Hub, rows: &[Row], seen: &Seen) {
+fn writes(families: &mut Families, proxy: &ProxyState, rows: &[Row], seen: &Seen) {
     families.counter("pgsluice_refused", "Statements that were refused because of a maintenance.", |out| {
-        for database in hub.databases.all() {
+        for database in proxy.databases.all() {
             out.whole(vec![("database", database.name.to_string())], database.stats.totals().refused);
         }
     });
     families.counter("pgsluice_refused_by_layer", "What has kept writes from databases in maintenance.", |out| {
         for (layer, word) in Layers::WORDS {
             let word = word.strip_prefix("refused_by_").unwrap_or(word);
-            out.whole(vec![("layer", word.to_owned())], hub.layers.get(layer));
+            out.whole(vec![("layer", word.to_owned())], proxy.layers.get(layer));
         }
     });
     let help = "Errors that pgsluice itself has answered with, by application and by statement or SQLSTATE.";
     families.counter("pgsluice_errors_sent", help, |out| {
-        for (counted, times) in hub.refused_statements.totals() {
+        for (counted, times) in proxy.refused_statements.totals() {
             let labels = vec![
                 ("database", counted.database.to_string()),
                 ("application_name", counted.application_name),
@@ -137,13 +137,13 @@ fn writes(families: &mut Families, hub: &Hub, rows: &[Row], seen: &Seen) {
     });
 }
 
-fn events(families: &mut Families, hub: &Hub) {
+fn events(families: &mut Families, proxy: &ProxyState) {
     families.counter("pgsluice_events", "Events, by name.", |out| {
         for kind in Kind::ALL {
-            out.whole(vec![("event", kind.name().to_owned())], hub.events.count(*kind));
+            out.whole(vec![("event", kind.name().to_owned())], proxy.events.count(*kind));
         }
     });
-    let hooks = hub.webhooks.status();
+    let hooks = proxy.webhooks.status();
     let of = |url: &str, at: usize| vec![("webhook", (at + 1).to_string()), ("url", url.to_owned())];
     families.gauge("pgsluice_webhook_waiting", "Events that wait for a webhook.", |out| {
         hooks.iter().enumerate().for_each(|(at, hook)| out.whole(of(&hook.url, at), hook.waiting));

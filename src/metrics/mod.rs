@@ -16,7 +16,7 @@ mod servers;
 
 pub use crate::metrics::families::{Families, Form};
 
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Pairs of database and user that are told apart.
 const MOST_POOLS: usize = 2000;
@@ -24,17 +24,17 @@ const MOST_POOLS: usize = 2000;
 const OTHERS: &str = "(others)";
 
 /// Everything as it is now.
-pub async fn gather(hub: &Hub) -> Families {
-    let setup = hub.setup.load_full();
-    let seen = cores::look(hub).await;
+pub async fn gather(proxy: &ProxyState) -> Families {
+    let setup = proxy.setup.load_full();
+    let seen = cores::look(proxy).await;
     let mut families = Families::default();
-    gate::add(&mut families, hub, &seen);
-    databases::add(&mut families, hub);
-    pools::add(&mut families, hub, &seen);
-    servers::add(&mut families, hub);
-    process::add(&mut families, hub, &seen);
+    gate::add(&mut families, proxy, &seen);
+    databases::add(&mut families, proxy);
+    pools::add(&mut families, proxy, &seen);
+    servers::add(&mut families, proxy);
+    process::add(&mut families, proxy, &seen);
     if setup.config.metrics.pgbouncer_names {
-        pgbouncer::add(&mut families, hub, &setup, &seen);
+        pgbouncer::add(&mut families, proxy, &setup, &seen);
     }
     families
 }

@@ -8,17 +8,17 @@ use super::pools;
 use crate::config::ServerLogin;
 use crate::shared::database::limit_of;
 use crate::shared::stats::Totals;
-use crate::shared::{Database, Hub, Setup};
+use crate::shared::{Database, ProxyState, Setup};
 
-pub(super) fn add(families: &mut Families, hub: &Hub, setup: &Setup, seen: &Seen) {
+pub(super) fn add(families: &mut Families, proxy: &ProxyState, setup: &Setup, seen: &Seen) {
     families.gauge("pgbouncer_up", "The pgbouncer scrape succeeded", |out| out.whole(vec![], 1));
     families.gauge("pgbouncer_version_info", "The pgbouncer version info", |out| {
         out.whole(vec![("version", concat!("pgsluice ", env!("CARGO_PKG_VERSION")).to_owned())], 1);
     });
-    databases(families, hub, setup);
-    stats(families, hub);
-    by_pool(families, hub, seen);
-    lists(families, hub, setup, seen);
+    databases(families, proxy, setup);
+    stats(families, proxy);
+    by_pool(families, proxy, seen);
+    lists(families, proxy, setup, seen);
 }
 
 fn of(database: &Database, setup: &Setup) -> Labels {
@@ -40,10 +40,10 @@ fn of(database: &Database, setup: &Setup) -> Labels {
     ]
 }
 
-fn databases(families: &mut Families, hub: &Hub, setup: &Setup) {
+fn databases(families: &mut Families, proxy: &ProxyState, setup: &Setup) {
     let mut each = |name, help, get: &dyn Fn(&Database) -> usize| {
         families.gauge(name, help, |out| {
-            hub.databases.all().iter().for_each(|one| out.count(of(one, setup), get(one)));
+            proxy.databases.all().iter().for_each(|one| out.count(of(one, setup), get(one)));
         });
     };
     each("pgbouncer_databases_pool_size", "Maximum number of server connections", &|one| {
@@ -64,9 +64,9 @@ fn databases(families: &mut Families, hub: &Hub, setup: &Setup) {
     });
 }
 
-fn stats(families: &mut Families, hub: &Hub) {
+fn stats(families: &mut Families, proxy: &ProxyState) {
     let databases: Vec<(String, Totals)> =
-        hub.databases.all().iter().map(|one| (one.name.to_string(), one.stats.totals())).collect();
+        proxy.databases.all().iter().map(|one| (one.name.to_string(), one.stats.totals())).collect();
     let mut whole = |name, help, get: fn(&Totals) -> u64| {
         families.counter(name, help, |out| {
             databases.iter().for_each(|(name, totals)| out.whole(vec![("database", name.clone())], get(totals)));
@@ -121,8 +121,8 @@ fn stats(families: &mut Families, hub: &Hub) {
     );
 }
 
-fn by_pool(families: &mut Families, hub: &Hub, seen: &Seen) {
-    let pools = pools::all(hub, seen);
+fn by_pool(families: &mut Families, proxy: &ProxyState, seen: &Seen) {
+    let pools = pools::all(proxy, seen);
     let of = |(database, user): &super::cores::Key| -> Labels {
         vec![("database", database.to_string()), ("user", user.to_string())]
     };
@@ -195,18 +195,18 @@ fn by_pool(families: &mut Families, hub: &Hub, seen: &Seen) {
     );
 }
 
-fn lists(families: &mut Families, hub: &Hub, setup: &Setup, seen: &Seen) {
+fn lists(families: &mut Families, proxy: &ProxyState, setup: &Setup, seen: &Seen) {
     let mut one = |name, help, count: usize| families.gauge(name, help, |out| out.count(vec![], count));
-    let connected = hub.clients.load(SeqCst);
+    let connected = proxy.clients.load(SeqCst);
     let known = seen.cores.iter().map(|core| core.clients).sum();
-    one("pgbouncer_databases", "Count of databases", hub.databases.all().len());
+    one("pgbouncer_databases", "Count of databases", proxy.databases.all().len());
     one("pgbouncer_users", "Count of users", setup.userlist.users().count());
-    one("pgbouncer_pools", "Count of pools", pools::all(hub, seen).len());
+    one("pgbouncer_pools", "Count of pools", pools::all(proxy, seen).len());
     one("pgbouncer_free_clients", "Count of free clients", 0);
     one("pgbouncer_used_clients", "Count of used clients", connected);
     one("pgbouncer_login_clients", "Count of clients in login state", connected.saturating_sub(known));
     one("pgbouncer_free_servers", "Count of free servers", 0);
-    one("pgbouncer_used_servers", "Count of used servers", hub.total.used());
+    one("pgbouncer_used_servers", "Count of used servers", proxy.total.used());
     one("pgbouncer_cached_dns_names", "Count of DNS names in the cache", 0);
     one("pgbouncer_cached_dns_zones", "Count of DNS zones in the cache", 0);
     one("pgbouncer_in_flight_dns_queries", "Count of in-flight DNS queries", 0);

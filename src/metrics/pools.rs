@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cores::{Counts, Key, Seen};
 use super::families::{Families, Labels};
 use super::{MOST_POOLS, OTHERS};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Server connections of a pair.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,11 +19,11 @@ pub(super) struct Servers {
 }
 
 /// All pairs that have either.
-pub(super) fn all(hub: &Hub, seen: &Seen) -> BTreeMap<Key, (Counts, Servers)> {
-    let check_after = hub.setup.load().config.timeouts.server_check_delay;
+pub(super) fn all(proxy: &ProxyState, seen: &Seen) -> BTreeMap<Key, (Counts, Servers)> {
+    let check_after = proxy.setup.load().config.timeouts.server_check_delay;
     let mut pools: BTreeMap<Key, (Counts, Servers)> =
         seen.clients.iter().map(|(key, counts)| (key.clone(), (*counts, Servers::default()))).collect();
-    for pool in hub.databases.all().iter().flat_map(|database| database.pools()) {
+    for pool in proxy.databases.all().iter().flat_map(|database| database.pools()) {
         let (_, servers) = pools.entry((pool.database.clone(), pool.user.clone())).or_default();
         let counts = pool.counts();
         servers.open += counts.open;
@@ -65,8 +65,8 @@ fn bounded(all: BTreeMap<Key, (Counts, Servers)>) -> Vec<(Key, (Counts, Servers)
     pools
 }
 
-pub(super) fn add(families: &mut Families, hub: &Hub, seen: &Seen) {
-    let pools = bounded(all(hub, seen));
+pub(super) fn add(families: &mut Families, proxy: &ProxyState, seen: &Seen) {
+    let pools = bounded(all(proxy, seen));
     families.gauge("pgsluice_pool_clients", "Clients, by what they do.", |out| {
         for (key, (clients, _)) in &pools {
             for (state, count) in [
@@ -114,14 +114,14 @@ pub(super) fn add(families: &mut Families, hub: &Hub, seen: &Seen) {
         "pgsluice_pool_size",
         "Most server connections of each user of a database, unless its own settings say otherwise.",
         |out| {
-            for database in hub.databases.all() {
+            for database in proxy.databases.all() {
                 let size = u64::from(database.setup().settings.pool_size);
                 out.whole(vec![("database", database.name.to_string())], size);
             }
         },
     );
     families.gauge("pgsluice_paused", "1 for a database that is paused.", |out| {
-        for database in hub.databases.all() {
+        for database in proxy.databases.all() {
             out.flag(vec![("database", database.name.to_string())], database.is_paused());
         }
     });

@@ -5,38 +5,38 @@ use std::time::SystemTime;
 
 use super::cores::{OneCore, Seen};
 use super::families::Families;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// USER_HZ: Linux tells times in hundredths of a second, whatever its own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-pub(super) fn add(families: &mut Families, hub: &Hub, seen: &Seen) {
-    let setup = hub.setup.load();
+pub(super) fn add(families: &mut Families, proxy: &ProxyState, seen: &Seen) {
+    let setup = proxy.setup.load();
     families.gauge("pgsluice_build_info", "The version.", |out| {
         out.whole(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1);
     });
     families.gauge("pgsluice_clients", "Clients that are connected, consoles too.", |out| {
-        out.count(vec![], hub.clients.load(SeqCst));
+        out.count(vec![], proxy.clients.load(SeqCst));
     });
     families.gauge("pgsluice_clients_limit", "max_client_conn.", |out| {
         out.whole(vec![], setup.config.pooling.max_client_conn.into());
     });
     families.gauge("pgsluice_consoles", "Consoles that are connected.", |out| out.count(vec![], seen.consoles));
     families.gauge("pgsluice_operators", "Operator sessions.", |out| out.count(vec![], seen.operators));
-    families.gauge("pgsluice_servers", "Server connections.", |out| out.count(vec![], hub.total.used()));
+    families.gauge("pgsluice_servers", "Server connections.", |out| out.count(vec![], proxy.total.used()));
     families.counter("pgsluice_login_failures", "Log-ins that were refused.", |out| {
-        out.whole(vec![], hub.stats.failed_logins.load(SeqCst));
+        out.whole(vec![], proxy.stats.failed_logins.load(SeqCst));
     });
     families.counter("pgsluice_too_many_clients", "Those of them that max_client_conn has refused.", |out| {
-        out.whole(vec![], hub.stats.too_many_clients.load(SeqCst));
+        out.whole(vec![], proxy.stats.too_many_clients.load(SeqCst));
     });
-    fleet(families, hub);
+    fleet(families, proxy);
     workers(families, seen);
-    system(families, hub);
+    system(families, proxy);
 }
 
-fn fleet(families: &mut Families, hub: &Hub) {
-    let known = hub.fleet.get().map(|fleet| (fleet.id.as_str(), fleet.now()));
+fn fleet(families: &mut Families, proxy: &ProxyState) {
+    let known = proxy.fleet.get().map(|fleet| (fleet.id.as_str(), fleet.now()));
     let seen = |get: fn(&str, &crate::fleet::Shown) -> u64| known.as_ref().map_or(0, |(id, shown)| get(id, shown));
     families.gauge("pgsluice_fleet_members", "Members of the fleet; 0 without one.", |out| {
         out.whole(vec![], seen(|_, shown| shown.view.members.len() as u64));
@@ -79,8 +79,8 @@ fn workers(families: &mut Families, seen: &Seen) {
     });
 }
 
-fn system(families: &mut Families, hub: &Hub) {
-    let began = hub.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn system(families: &mut Families, proxy: &ProxyState) {
+    let began = proxy.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     families.gauge("process_start_time_seconds", "When the process began.", |out| {
         out.real(vec![], began.as_secs_f64());
     });

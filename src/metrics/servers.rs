@@ -1,14 +1,14 @@
 //! Servers: role, lag, and whether their primary is known.
 
 use super::families::{Families, Labels};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::{Role, Upstream};
 
 /// The words of the roles.
 const ROLES: [&str; 4] = ["primary", "replica", "down", "unknown"];
 
-pub(super) fn add(families: &mut Families, hub: &Hub) {
-    let clusters = hub.databases.clusters();
+pub(super) fn add(families: &mut Families, proxy: &ProxyState) {
+    let clusters = proxy.databases.clusters();
     let of = |cluster: &str, server: &Upstream| -> Labels {
         vec![("cluster", cluster.to_owned()), ("server", server.address.to_string())]
     };

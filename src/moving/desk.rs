@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::entry::{End, Entry, Line, Retired, Scope, Status, What};
+use super::entry::{End, Entry, Line, MoveKind, Retired, Scope, Status};
 use super::error::MoveError;
 use super::journal::{Document, Journal};
 use super::migration::Migration;
@@ -64,7 +64,7 @@ impl Moves {
     /// [`MoveError::UnderWay`], [`MoveError::HandedOver`]
     pub fn begin(
         &self,
-        what: What,
+        what: MoveKind,
         scope: Scope,
         (name, names): (&str, Vec<Arc<str>>),
         who: Who,
@@ -97,7 +97,7 @@ impl Moves {
     }
 
     /// What looks beforehand and changes nothing: it is in nobody's way and on no disk.
-    pub fn rehearse(&self, what: What, who: Who) -> Arc<Move> {
+    pub fn rehearse(&self, what: MoveKind, who: Who) -> Arc<Move> {
         self.make(Entry::new(0, what, Scope::default(), who), Vec::new())
     }
 
@@ -230,7 +230,7 @@ impl Move {
     ///
     /// # Errors
     /// [`MoveError::Journal`]: nothing may be done, and what is known is as before.
-    pub(super) async fn note(&self, what: What) -> Result<(), MoveError> {
+    pub(super) async fn note(&self, what: MoveKind) -> Result<(), MoveError> {
         let before = self.entry();
         let entry = self.change(|known| {
             if what.step() != known.what.step() {

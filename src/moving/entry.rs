@@ -14,7 +14,7 @@ pub struct Entry {
     /// No other has it.
     pub id: u64,
     /// What is done, and the step that is taken.
-    pub what: What,
+    pub what: MoveKind,
     /// The databases that it is about.
     pub scope: Scope,
     /// Who has given the command.
@@ -54,7 +54,7 @@ impl Progress {
 
 impl Entry {
     /// One that begins now.
-    pub fn new(id: u64, what: What, scope: Scope, who: Who) -> Self {
+    pub fn new(id: u64, what: MoveKind, scope: Scope, who: Who) -> Self {
         let began = Timestamp::now();
         Self { id, what, scope, who, began, step_began: Some(began), lines: Vec::new(), end: None }
     }
@@ -77,7 +77,7 @@ impl Entry {
 /// The kinds of moves, each with what it has to know after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum What {
+pub enum MoveKind {
     /// Another server of the cluster becomes the primary.
     Switchover(Switchover),
     /// Another one of several primaries is used.
@@ -86,7 +86,7 @@ pub enum What {
     Migrate(Box<Migrate>),
 }
 
-impl What {
+impl MoveKind {
     /// The command in a word.
     pub fn verb(&self) -> &'static str {
         match self {
@@ -142,26 +142,26 @@ impl What {
     }
 }
 
-impl From<Switchover> for What {
+impl From<Switchover> for MoveKind {
     fn from(known: Switchover) -> Self {
         Self::Switchover(known)
     }
 }
 
-impl From<Activate> for What {
+impl From<Activate> for MoveKind {
     fn from(known: Activate) -> Self {
         Self::Activate(known)
     }
 }
 
-impl From<Migrate> for What {
+impl From<Migrate> for MoveKind {
     fn from(known: Migrate) -> Self {
         Self::Migrate(Box::new(known))
     }
 }
 
 /// The command, as it would be typed.
-impl fmt::Display for What {
+impl fmt::Display for MoveKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switchover(one) => write!(f, "SWITCHOVER {} TO {}", one.database, one.to),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::desk::Move;
-use super::entry::What;
+use super::entry::MoveKind;
 use super::error::MoveError;
 
 /// A move whose kind is known. Only its holder changes what is known of it: the entry of the journal is a copy.
@@ -12,7 +12,7 @@ pub struct MoveOf<K> {
     known: K,
 }
 
-impl<K: Clone + Into<What>> MoveOf<K> {
+impl<K: Clone + Into<MoveKind>> MoveOf<K> {
     /// `known` is what the move's entry has.
     pub fn new(one: Arc<Move>, known: K) -> Self {
         Self { one, known }

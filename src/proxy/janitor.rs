@@ -12,14 +12,14 @@ use crate::config::{Config, SessionSettings, Timeout};
 use crate::protocol::{Report, Severity};
 use crate::shared::client::Ask;
 use crate::shared::stats::Totals;
-use crate::shared::{CLIENTS_AT_ONCE, Client, Core, Hub, Phase};
+use crate::shared::{CLIENTS_AT_ONCE, Client, Phase, ProxyState, WorkerState};
 
 const TICK: Duration = Duration::from_secs(1);
 /// PgBouncer's words for it.
 const QUEUED: &str = "No server connection available in postgres backend, client being queued";
 
 /// Sends away the clients of a core that have used up their time.
-pub async fn watch_clients(core: Rc<Core>) {
+pub async fn watch_clients(core: Rc<WorkerState>) {
     let mut tick = interval(TICK);
     // Those that wait and have been told so.
     let mut told: HashSet<u64> = HashSet::new();
@@ -102,16 +102,16 @@ fn overdue(client: &Client, limits: &SessionSettings, waits_count: bool) -> Opti
 }
 
 /// Ends the periods over which averages are taken.
-pub async fn watch_stats(hub: Arc<Hub>) {
+pub async fn watch_stats(proxy: Arc<ProxyState>) {
     loop {
         let (length, log) = {
-            let setup = hub.setup.load();
+            let setup = proxy.setup.load();
             (setup.config.log.stats_period, setup.config.log.log_stats)
         };
         tokio::time::sleep(length).await;
         let mut sum = Totals::default();
-        hub.console_stats.end_period();
-        for database in hub.databases.all() {
+        proxy.console_stats.end_period();
+        for database in proxy.databases.all() {
             database.stats.end_period();
             sum += database.stats.last_period().0;
         }
@@ -143,15 +143,15 @@ fn log_stats(sum: &Totals, period: Duration) {
 }
 
 /// Gives the memory of a crowd that has left back to the system, and logs refused writes that were not logged at once.
-pub async fn watch_memory(hub: Arc<Hub>) {
+pub async fn watch_memory(proxy: Arc<ProxyState>) {
     let mut tick = interval(TICK);
     let mut crowd = Crowd::default();
     loop {
         tick.tick().await;
-        hub.refused_statements.log_due();
+        proxy.refused_statements.log_due();
         // A crowd can come and go between two looks.
-        let most = hub.most_clients.swap(0, SeqCst);
-        if crowd.has_left(most, hub.clients.load(SeqCst)) {
+        let most = proxy.most_clients.swap(0, SeqCst);
+        if crowd.has_left(most, proxy.clients.load(SeqCst)) {
             super::system::allocator::trim();
         }
     }

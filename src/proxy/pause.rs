@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::turns::choose_again;
-use crate::shared::{Client, Database, Hub};
+use super::server_changes::choose_again;
+use crate::shared::{Client, Database, ProxyState};
 
 /// How often it is looked whether server connections have come back.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Closes the server connections of these databases, which are paused, and returns once all are closed, or the pause is over.
-pub async fn close_all(hub: &Hub, databases: &[Arc<Database>]) {
+pub async fn close_all(proxy: &ProxyState, databases: &[Arc<Database>]) {
     // Nobody who waits is served any more; the place of who is just opening a connection comes back at once.
-    choose_again(hub, databases.to_vec()).await;
+    choose_again(proxy, databases.to_vec()).await;
     while databases.iter().any(|database| database.is_paused()) {
         let mut open = 0;
         for pool in databases.iter().flat_map(|database| database.pools()) {
             pool.close_idle("pause mode", |_| true);
             open += pool.counts().open;
         }
-        if open == 0 || open <= operators(hub, databases).await {
+        if open == 0 || open <= operators(proxy, databases).await {
             return;
         }
         sleep(LOOK).await;
@@ -29,9 +29,9 @@ pub async fn close_all(hub: &Hub, databases: &[Arc<Database>]) {
 }
 
 /// Server connections that operators have: nobody waits for those.
-async fn operators(hub: &Hub, databases: &[Arc<Database>]) -> usize {
+async fn operators(proxy: &ProxyState, databases: &[Arc<Database>]) -> usize {
     let databases = databases.to_vec();
-    let counts = hub.on_every_core(move |core| {
+    let counts = proxy.on_every_core(move |core| {
         let clients = core.clients();
         let busy = clients.iter().filter(|client| client.operator && client.cancel.borrow().is_some());
         busy.filter(|client| is_of(client, &databases)).count()
@@ -44,20 +44,20 @@ fn is_of(client: &Client, databases: &[Arc<Database>]) -> bool {
 }
 
 /// SIGUSR1.
-pub(super) fn pause_by_signal(hub: &Arc<Hub>) {
-    hub.databases.pause_all();
+pub(super) fn pause_by_signal(proxy: &Arc<ProxyState>) {
+    proxy.databases.pause_all();
     tracing::warn!(event = "pause", signal = "SIGUSR1", "all databases are paused");
-    let hub = hub.clone();
-    tokio::spawn(async move { close_all(&hub, &hub.databases.all()).await });
+    let proxy = proxy.clone();
+    tokio::spawn(async move { close_all(&proxy, &proxy.databases.all()).await });
 }
 
 /// SIGUSR2.
-pub(super) fn resume_by_signal(hub: &Arc<Hub>) {
-    if !hub.databases.resume_all() {
+pub(super) fn resume_by_signal(proxy: &Arc<ProxyState>) {
+    if !proxy.databases.resume_all() {
         tracing::warn!(event = "resume", signal = "SIGUSR2", "nothing is paused");
         return;
     }
     tracing::warn!(event = "resume", signal = "SIGUSR2", "all databases go on");
-    let hub = hub.clone();
-    tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
+    let proxy = proxy.clone();
+    tokio::spawn(async move { choose_again(&proxy, proxy.databases.all()).await });
 }

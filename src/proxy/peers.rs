@@ -11,7 +11,7 @@ use crate::config::Peer;
 use crate::net::TcpOptions;
 use crate::protocol::startup_packet;
 use crate::server::Address;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::sockets::tcp_options;
 
 /// Stands behind the key of a request that comes from a peer.
@@ -45,12 +45,12 @@ impl<'p> Place<'p> {
 }
 
 /// Passes a request on to all peers, and waits until they have taken it.
-pub async fn pass_on(hub: &Hub, pid: u32, secret: &[u8], patience: Duration) {
-    let setup = hub.setup.load_full();
+pub async fn pass_on(proxy: &ProxyState, pid: u32, secret: &[u8], patience: Duration) {
+    let setup = proxy.setup.load_full();
     let config = &setup.config;
     let others = config.peers.iter().filter(|(number, _)| **number != config.process.peer_id);
-    let others: Vec<Peer> = others.map(|(_, peer)| peer.clone()).chain(super::fleet::addresses(hub)).collect();
-    let Some(_place) = Place::take(&hub.peer_requests) else { return };
+    let others: Vec<Peer> = others.map(|(_, peer)| peer.clone()).chain(super::fleet::addresses(proxy)).collect();
+    let Some(_place) = Place::take(&proxy.peer_requests) else { return };
     let mut request = Vec::new();
     startup_packet::write_cancel(&mut request, pid, &[secret, MARK].concat());
     let (request, options): (Arc<[u8]>, _) = (request.into(), tcp_options(&config.listen));

@@ -11,7 +11,7 @@ use crate::auth::Credential;
 use crate::config::Timeout;
 use crate::log::millis;
 use crate::server::{KindTag, Pool};
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -19,18 +19,18 @@ const TICK: Duration = Duration::from_secs(1);
 type LastUsed = HashMap<usize, Instant>;
 
 /// Looks after all pools for as long as the process runs.
-pub async fn watch_pools(hub: Arc<Hub>) {
+pub async fn watch_pools(proxy: Arc<ProxyState>) {
     let mut tick = interval(TICK);
     let mut used = LastUsed::new();
     loop {
         tick.tick().await;
         // Another process takes over: pools are filled there.
-        if hub.offers.load().is_some() {
+        if proxy.offers.load().is_some() {
             continue;
         }
         let now = Instant::now();
         let mut next = LastUsed::new();
-        for database in hub.databases.all() {
+        for database in proxy.databases.all() {
             let open = !database.gate.state().mode.reports_read_only();
             let setup = database.setup();
             let primary = setup.cluster.primary();
@@ -45,19 +45,20 @@ pub async fn watch_pools(hub: Arc<Hub>) {
                 }
                 let least = if Some(pool.upstream) == primary { setup.settings.min_pool_size as usize } else { 0 };
                 pool.guarantee(least);
-                close_old(&hub, &database, &pool, least);
+                close_old(&proxy, &database, &pool, least);
                 if pool.counts().open < least && !database.is_paused() {
                     // Opened on a core: its reactor has to know the socket.
                     let tag = if open { KindTag::Unguarded } else { KindTag::Guarded };
-                    hub.on_core(0, move |_| {
-                        tokio::task::spawn_local(
-                            async move { while pool.warm(least, tag, 0).await.unwrap_or(false) {} },
-                        );
-                    })
-                    .await;
+                    proxy
+                        .on_core(0, move |_| {
+                            tokio::task::spawn_local(async move {
+                                while pool.warm(least, tag, 0).await.unwrap_or(false) {}
+                            });
+                        })
+                        .await;
                 }
             }
-            forget_idle(&hub, &database, &next);
+            forget_idle(&proxy, &database, &next);
         }
         used = next;
     }
@@ -84,8 +85,8 @@ fn old(since: Instant, limit: Timeout) -> bool {
 }
 
 /// Closes connections that are too old or idle for too long; `least` are kept, if they are not too old.
-fn close_old(hub: &Hub, database: &Database, pool: &Pool, least: usize) {
-    let idle_timeout = hub.setup.load().config.timeouts.server_idle_timeout;
+fn close_old(proxy: &ProxyState, database: &Database, pool: &Pool, least: usize) {
+    let idle_timeout = proxy.setup.load().config.timeouts.server_idle_timeout;
     let lifetime = database.setup().settings.server_lifetime;
     pool.close_idle("server lifetime over", |conn| old(conn.peek().opened, lifetime));
     let spare = std::cell::Cell::new(pool.counts().open.saturating_sub(least));
@@ -98,8 +99,8 @@ fn close_old(hub: &Hub, database: &Database, pool: &Pool, least: usize) {
 
 /// Forgets pools that were not used for pool_idle_timeout, of a database that has no clients. Those of which some connections are to
 /// be kept stay, even while none can be opened.
-fn forget_idle(hub: &Hub, database: &Database, used: &LastUsed) {
-    let limit = hub.setup.load().config.timeouts.pool_idle_timeout;
+fn forget_idle(proxy: &ProxyState, database: &Database, used: &LastUsed) {
+    let limit = proxy.setup.load().config.timeouts.pool_idle_timeout;
     if limit.get().is_none() || database.clients() > 0 || database.setup().warm_user().is_some() {
         return;
     }

@@ -15,16 +15,16 @@ use super::listen::{Accepted, Listener};
 use super::system::open_files;
 use super::takeover::take::Answer;
 use super::{cancel_requests, janitor};
-use crate::client::conversation::pending_replies::pool::Spares;
+use crate::client::conversation::pending_replies::pool::PendingReplyPool;
 use crate::client::startup::negotiate::{CONSOLES, Greeted, Guest, greet};
 use crate::client::takeover::import;
 use crate::server::state::handover::HandedServer;
 use crate::shared::clock::Woken;
 use crate::shared::handover::HandedClient;
-use crate::shared::{Core, Hub, Job};
+use crate::shared::{Job, ProxyState, WorkerState};
 
 /// Serves a guest of the console; given by the layer above.
-pub type Console = Arc<dyn Fn(Rc<Core>, Box<Guest>) -> ConsoleTask + Send + Sync>;
+pub type Console = Arc<dyn Fn(Rc<WorkerState>, Box<Guest>) -> ConsoleTask + Send + Sync>;
 /// A console's whole life.
 pub type ConsoleTask = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
@@ -81,7 +81,7 @@ pub struct Worker {
     /// Which core.
     pub index: usize,
     /// The hub.
-    pub hub: Arc<Hub>,
+    pub proxy: Arc<ProxyState>,
     /// Its queue of jobs.
     pub jobs: mpsc::Receiver<Job>,
     /// What it is to do with sockets.
@@ -91,7 +91,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. It ends when the hub's side of the job queue is closed.
+    /// Starts the thread. It ends when the proxy's state's side of the job queue is closed.
     ///
     /// # Errors
     /// The thread or its runtime cannot be made.
@@ -109,8 +109,8 @@ impl Worker {
     }
 
     async fn run(mut self, woken: Woken) {
-        let core = Core::new(self.index, self.hub.clone(), woken);
-        let spares = Rc::new(Spares::default());
+        let core = WorkerState::new(self.index, self.proxy.clone(), woken);
+        let reply_pool = Rc::new(PendingReplyPool::default());
         let mut listening = Vec::new();
         let watch = spawn_local(janitor::watch_clients(core.clone()));
         loop {
@@ -122,12 +122,12 @@ impl Worker {
                 Some(work) = self.work.recv() => match work {
                     Work::Listen(listeners) => listening.extend(listeners.into_iter().map(|listener| {
                         let is_unix = matches!(listener, Listener::Unix(_));
-                        let task = spawn_local(accept(core.clone(), spares.clone(), listener, self.console.clone()));
+                        let task = spawn_local(accept(core.clone(), reply_pool.clone(), listener, self.console.clone()));
                         (is_unix, task)
                     })),
                     Work::StopListening => listening.drain(..).for_each(|(_, task)| task.abort()),
                     Work::Client(state, sockets, answer) => {
-                        spawn_local(arrive(core.clone(), spares.clone(), state, sockets, answer));
+                        spawn_local(arrive(core.clone(), reply_pool.clone(), state, sockets, answer));
                     }
                     Work::Server(state, socket, answer) => {
                         spawn_local(arrive_server(core.clone(), state, socket, answer));
@@ -144,9 +144,15 @@ impl Worker {
 }
 
 /// A client comes from the process before this one, and is served from when that has been told.
-async fn arrive(core: Rc<Core>, spares: Rc<Spares>, state: Box<HandedClient>, sockets: Vec<OwnedFd>, answer: Answer) {
-    let counted = Counted::new(core.hub.clone());
-    match Box::pin(import::take_over(&core, &spares, *state, sockets)).await {
+async fn arrive(
+    core: Rc<WorkerState>,
+    reply_pool: Rc<PendingReplyPool>,
+    state: Box<HandedClient>,
+    sockets: Vec<OwnedFd>,
+    answer: Answer,
+) {
+    let counted = Counted::new(core.proxy.clone());
+    match Box::pin(import::take_over(&core, &reply_pool, *state, sockets)).await {
         Ok(arrived) => {
             answer.taken().await;
             arrived.serve().await;
@@ -157,8 +163,8 @@ async fn arrive(core: Rc<Core>, spares: Rc<Spares>, state: Box<HandedClient>, so
 }
 
 /// The same of an idle server connection.
-async fn arrive_server(core: Rc<Core>, state: Box<HandedServer>, socket: OwnedFd, answer: Answer) {
-    let pool = core.hub.databases.get(&state.place.database).and_then(|db| import::pool_of(&db, &state));
+async fn arrive_server(core: Rc<WorkerState>, state: Box<HandedServer>, socket: OwnedFd, answer: Answer) {
+    let pool = core.proxy.databases.get(&state.place.database).and_then(|db| import::pool_of(&db, &state));
     let taken = match pool {
         Some(pool) => pool.take_over(&state, socket, core.index).await.map(|conn| (pool, conn)),
         None => Err("its database or server is not in the configuration".to_owned()),
@@ -172,7 +178,7 @@ async fn arrive_server(core: Rc<Core>, state: Box<HandedServer>, socket: OwnedFd
     }
 }
 
-async fn accept(core: Rc<Core>, spares: Rc<Spares>, listener: Listener, console: Console) {
+async fn accept(core: Rc<WorkerState>, reply_pool: Rc<PendingReplyPool>, listener: Listener, console: Console) {
     let listener = match listener.register() {
         Ok(listener) => listener,
         Err(error) => {
@@ -183,13 +189,13 @@ async fn accept(core: Rc<Core>, spares: Rc<Spares>, listener: Listener, console:
     loop {
         match listener.accept().await {
             Ok(accepted) => {
-                spawn_local(serve(core.clone(), spares.clone(), accepted, console.clone()));
+                spawn_local(serve(core.clone(), reply_pool.clone(), accepted, console.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: some will come back.
                 if !open_files::is_limit(&error) {
                     tracing::warn!(event = "accept_failed", %error, "cannot accept");
-                } else if let Some(times) = core.hub.too_many_files.note(std::time::Instant::now()) {
+                } else if let Some(times) = core.proxy.too_many_files.note(std::time::Instant::now()) {
                     tracing::warn!(event = "too_many_open_files", %error, times, "cannot accept: {}", open_files::REMEDY);
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -199,13 +205,13 @@ async fn accept(core: Rc<Core>, spares: Rc<Spares>, listener: Listener, console:
 }
 
 /// Counts a connection for as long as it lives.
-struct Counted(Arc<Hub>);
+struct Counted(Arc<ProxyState>);
 
 impl Counted {
-    fn new(hub: Arc<Hub>) -> Self {
-        let clients = hub.clients.fetch_add(1, SeqCst) + 1;
-        hub.most_clients.fetch_max(clients, SeqCst);
-        Self(hub)
+    fn new(proxy: Arc<ProxyState>) -> Self {
+        let clients = proxy.clients.fetch_add(1, SeqCst) + 1;
+        proxy.most_clients.fetch_max(clients, SeqCst);
+        Self(proxy)
     }
 }
 
@@ -217,26 +223,31 @@ impl Drop for Counted {
 
 /// Serves a connection. The future is what an idle client costs: what is large and short in it is boxed, and nothing goes
 /// into it that is used at the beginning only.
-fn serve(core: Rc<Core>, spares: Rc<Spares>, accepted: Accepted, console: Console) -> impl Future<Output = ()> {
+fn serve(
+    core: Rc<WorkerState>,
+    reply_pool: Rc<PendingReplyPool>,
+    accepted: Accepted,
+    console: Console,
+) -> impl Future<Output = ()> {
     let greeted = Box::pin(greeted(core.clone(), accepted));
-    let counted = Counted::new(core.hub.clone());
+    let counted = Counted::new(core.proxy.clone());
     async move {
         let Some(guest) = greeted.await else { return };
         if CONSOLES.contains(&guest.database()) {
             console(core, guest).await;
         } else {
-            crate::client::startup::open::run(core, spares, guest).await;
+            crate::client::startup::open::run(core, reply_pool, guest).await;
         }
         drop(counted);
     }
 }
 
 /// Greets a connection. None: it is no client's, or no longer.
-async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
+async fn greeted(core: Rc<WorkerState>, accepted: Accepted) -> Option<Box<Guest>> {
     match greet(&core, accepted.socket, accepted.address).await {
         Greeted::Guest(guest) => Some(guest),
         Greeted::Cancel { pid, secret, mut stream } => {
-            cancel_requests::serve(&core.hub, pid, secret).await;
+            cancel_requests::serve(&core.proxy, pid, secret).await;
             // libpq takes TLS that ends without a goodbye for a failure.
             stream.close(&[]);
             None
@@ -249,7 +260,9 @@ async fn greeted(core: Rc<Core>, accepted: Accepted) -> Option<Box<Guest>> {
 mod tests {
     use super::*;
 
-    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Core>, Rc<Spares>, Accepted, Console) -> F) -> usize {
+    fn size_of_future<F: Future>(
+        _: impl FnOnce(Rc<WorkerState>, Rc<PendingReplyPool>, Accepted, Console) -> F,
+    ) -> usize {
         size_of::<F>()
     }
 

@@ -8,7 +8,7 @@ use crate::topology::{Avoid, Cluster, Leader, ReadFloor};
 
 /// What is known of a transaction before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nature {
+pub enum TransactionClass {
     /// Every statement of it is a read that may run on any replica, or it is an explicit READ ONLY block.
     Read,
     /// Something in it means nothing on a replica, or does not run there.
@@ -20,24 +20,28 @@ pub enum Nature {
 }
 
 /// What the first message of a transaction tells about it.
-pub fn nature(analysis: &Analysis) -> Nature {
+pub fn transaction_class(analysis: &Analysis) -> TransactionClass {
     if analysis.ambiguous || analysis.statements.is_empty() {
-        return Nature::Any;
+        return TransactionClass::Any;
     }
     if let [only] = &*analysis.statements
         && let Kind::Transaction(TransactionVerb::Begin(modes)) = &only.kind
     {
         // SERIALIZABLE is not to be had on a standby.
         let serializable = modes.isolation == Some(crate::sql::Isolation::Serializable);
-        return if modes.read_only == Some(true) && !serializable { Nature::Read } else { Nature::Any };
+        return if modes.read_only == Some(true) && !serializable {
+            TransactionClass::Read
+        } else {
+            TransactionClass::Any
+        };
     }
     let statements = &analysis.statements;
     if statements.iter().all(|statement| statement.route == Proven::Read) {
-        Nature::Read
+        TransactionClass::Read
     } else if statements.iter().any(|statement| statement.route == Proven::PrimaryOnly) {
-        Nature::Primary
+        TransactionClass::Primary
     } else {
-        Nature::Any
+        TransactionClass::Any
     }
 }
 
@@ -61,7 +65,7 @@ pub enum Route {
 }
 
 /// What decides.
-pub struct Wish<'a> {
+pub struct RouteInput<'a> {
     /// The gate's state.
     pub state: State,
     /// Where reads go while the gate is open.
@@ -80,27 +84,27 @@ pub struct Wish<'a> {
     pub turn: usize,
 }
 
-impl Wish<'_> {
+impl RouteInput<'_> {
     /// The route for a transaction of that nature.
-    pub fn route(&self, nature: Nature) -> Route {
+    pub fn route(&self, nature: TransactionClass) -> Route {
         let primary = self.cluster.primary().is_some();
         match self.state.mode.new_transaction() {
             NewTransaction::Terminate => Route::Offline,
             NewTransaction::WriteCapable => {
-                let replica = (nature == Nature::Read && self.reads != Reads::Primary)
+                let replica = (nature == TransactionClass::Read && self.reads != Reads::Primary)
                     .then(|| self.replica_behind(Lsn(0)))
                     .flatten();
                 // Until a replica has what was written the primary shows it, whatever was asked for.
                 let behind = self.floor != ReadFloor::None && primary;
                 match (replica, self.reads) {
                     (Some(at), _) => Route::Replica(at),
-                    (None, Reads::Replica) if nature == Nature::Read && !behind => Route::Wait,
+                    (None, Reads::Replica) if nature == TransactionClass::Read && !behind => Route::Wait,
                     (None, _) if primary => Route::Write,
-                    (None, _) if nature == Nature::Read => self.contested(),
+                    (None, _) if nature == TransactionClass::Read => self.contested(),
                     (None, _) => Route::Wait,
                 }
             }
-            NewTransaction::Guarded { .. } if nature == Nature::Allowed => {
+            NewTransaction::Guarded { .. } if nature == TransactionClass::Allowed => {
                 if primary {
                     Route::Allowed
                 } else {
@@ -114,8 +118,8 @@ impl Wish<'_> {
                     if primary { self.replica_behind(at_least) } else { self.least_loaded(at_least) }
                 };
                 match (nature, self.maintenance_reads) {
-                    (Nature::Read, MaintenanceReads::Any | MaintenanceReads::Replica)
-                    | (Nature::Any, MaintenanceReads::Replica) => match fit() {
+                    (TransactionClass::Read, MaintenanceReads::Any | MaintenanceReads::Replica)
+                    | (TransactionClass::Any, MaintenanceReads::Replica) => match fit() {
                         Some(at) => Route::Replica(at),
                         None if primary => Route::GuardedPrimary,
                         None => self.contested(),

@@ -1,8 +1,8 @@
 //! What the sessions of one process share, and what those of one core share.
 //!
-//! [`Hub`] is for all: databases with their gates and pools, and a way to every core. [`Core`] belongs to one thread:
+//! [`ProxyState`] is for all: databases with their gates and pools, and a way to every core. [`WorkerState`] belongs to one thread:
 //! buffers, verdicts, prepared statements and its [`client::Client`]s. Whoever wants to know or do something about clients
-//! sends a closure to their core ([`Hub::on_core`]), so that a session's own state needs no locks.
+//! sends a closure to their core ([`ProxyState::on_core`]), so that a session's own state needs no locks.
 
 mod cancel_keys;
 pub mod client;
@@ -37,7 +37,7 @@ pub use crate::shared::database::{Database, Databases};
 pub use crate::shared::maintenance::catalog_changes::ChangeUnderWay;
 pub use crate::shared::maintenance::refusal_counters::{Layer, Layers};
 pub use crate::shared::prepared_statement::Statement;
-pub use crate::shared::worker_state::Core;
+pub use crate::shared::worker_state::WorkerState;
 
 use crate::auth::hba::{Hba, IdentMaps};
 use crate::auth::{Decoy, Userlist};
@@ -56,7 +56,7 @@ use crate::tls::ClientTls;
 use crate::webhooks::Webhooks;
 
 /// A job for a core: runs on its thread, between the sessions' own steps.
-pub type Job = Box<dyn FnOnce(&Rc<Core>) + Send>;
+pub type Job = Box<dyn FnOnce(&Rc<WorkerState>) + Send>;
 
 /// Clients that a core looks at before it serves them again.
 pub const CLIENTS_AT_ONCE: usize = 128;
@@ -65,7 +65,7 @@ const JOBS: usize = 1024;
 /// Parts of a map that each database has, each with a lock of its own: there may be hundreds of databases.
 const SHARDS: usize = 8;
 
-/// See [`Hub::judged_elsewhere`].
+/// See [`ProxyState::judged_elsewhere`].
 const MOST_JUDGED: usize = 32;
 
 /// What is read from the configuration and may change at a reload.
@@ -108,7 +108,7 @@ fn resets_always(setup: &Setup) -> bool {
 }
 
 /// What all workers share.
-pub struct Hub {
+pub struct ProxyState {
     /// The setup in force.
     pub setup: ArcSwap<Setup>,
     /// Of the setup, for whoever asks at the end of each lease.
@@ -233,8 +233,8 @@ pub struct Reloaded {
     pub told: Vec<String>,
 }
 
-/// What a hub is made of.
-pub struct HubParts {
+/// What the proxy's state is made of.
+pub struct ProxyStateParts {
     /// The setup to start with.
     pub setup: Setup,
     /// The gates, with the state that was found on disk.
@@ -259,17 +259,17 @@ pub struct HubParts {
     pub lives: u16,
 }
 
-impl Hub {
-    /// Makes the hub and, for each core, the queue of its jobs.
-    pub fn new(parts: HubParts) -> (Arc<Self>, Vec<mpsc::Receiver<Job>>) {
+impl ProxyState {
+    /// Makes the proxy's state and, for each core, the queue of its jobs.
+    pub fn new(parts: ProxyStateParts) -> (Arc<Self>, Vec<mpsc::Receiver<Job>>) {
         let (senders, receivers) = (0..parts.cores).map(|_| mpsc::channel(JOBS)).unzip();
         let in_line = Arc::<InLine>::default();
         let most = crate::shared::database::limit_of(parts.setup.config.pooling.max_server_connections);
         let total = SharedLimit::new(most, in_line.clone());
         let slow_statements = SlowStatements::default();
         slow_statements.set(&parts.setup.config.log);
-        let hub = Arc::new_cyclic(|hub| Self {
-            databases: Databases::new(hub.clone(), in_line),
+        let proxy = Arc::new_cyclic(|proxy| Self {
+            databases: Databases::new(proxy.clone(), in_line),
             resets_always: AtomicBool::new(resets_always(&parts.setup)),
             setup: ArcSwap::from_pointee(parts.setup),
             gates: parts.gates,
@@ -307,7 +307,7 @@ impl Hub {
             too_many_clients: Occasionally::every(Duration::from_secs(1)),
             cores: ArcSwap::from_pointee(senders),
         });
-        (hub, receivers)
+        (proxy, receivers)
     }
 
     /// Puts another setup in force.
@@ -354,7 +354,7 @@ impl Hub {
     pub async fn on_core<R: Send + 'static>(
         &self,
         core: usize,
-        job: impl FnOnce(&Rc<Core>) -> R + Send + 'static,
+        job: impl FnOnce(&Rc<WorkerState>) -> R + Send + 'static,
     ) -> Option<R> {
         let (tell, told) = oneshot::channel();
         let job: Job = Box::new(move |core| _ = tell.send(job(core)));
@@ -373,7 +373,7 @@ impl Hub {
         for (core, ids) in self.on_every_core(|core| core.client_ids()).await.into_iter().enumerate() {
             for part in ids.chunks(CLIENTS_AT_ONCE) {
                 let (part, see) = (part.to_vec(), see.clone());
-                let look = move |core: &Rc<Core>| see(&mut part.iter().filter_map(|id| core.client(*id)));
+                let look = move |core: &Rc<WorkerState>| see(&mut part.iter().filter_map(|id| core.client(*id)));
                 seen.extend(self.on_core(core, look).await);
             }
         }
@@ -383,7 +383,7 @@ impl Hub {
     /// Runs `job` on every core and gives what they give.
     pub async fn on_every_core<R: Send + 'static>(
         &self,
-        job: impl Fn(&Rc<Core>) -> R + Clone + Send + 'static,
+        job: impl Fn(&Rc<WorkerState>) -> R + Clone + Send + 'static,
     ) -> Vec<R> {
         let mut results = Vec::with_capacity(self.count);
         for core in 0..self.count {

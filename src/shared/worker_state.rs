@@ -13,18 +13,18 @@ use super::client::Client;
 use super::clock::{Clock, Woken};
 use super::login_reply_cache::Greetings;
 use super::prepared_statement::Statements;
-use super::{Hub, Setup};
+use super::{ProxyState, Setup};
 use crate::protocol::{BufferPool, Report};
 use crate::server::state::session_vars::Alike;
 use crate::sql::Analyzer;
 use crate::sql::cache::verdicts::VerdictCache;
 
 /// See the module.
-pub struct Core {
+pub struct WorkerState {
     /// Which core.
     pub index: usize,
     /// What all cores share.
-    pub hub: Arc<Hub>,
+    pub proxy: Arc<ProxyState>,
     /// The time.
     pub clock: Clock,
     /// Memory for buffers.
@@ -45,11 +45,11 @@ pub struct Core {
     stopped: Notify,
 }
 
-impl Core {
+impl WorkerState {
     /// The context of core number `index`.
-    pub fn new(index: usize, hub: Arc<Hub>, woken: Woken) -> Rc<Self> {
-        let lives = hub.lives;
-        let setup = hub.setup.load();
+    pub fn new(index: usize, proxy: Arc<ProxyState>, woken: Woken) -> Rc<Self> {
+        let lives = proxy.lives;
+        let setup = proxy.setup.load();
         let config = &setup.config;
         let buffers = BufferPool::new(config.memory.buffer_size.bytes(), 64);
         let verdicts =
@@ -57,7 +57,7 @@ impl Core {
         drop(setup);
         Rc::new(Self {
             index,
-            hub,
+            proxy,
             clock: Clock::new(woken),
             buffers,
             verdicts,
@@ -74,12 +74,12 @@ impl Core {
 
     /// The setup in force.
     pub fn setup(&self) -> Arc<Setup> {
-        self.hub.setup.load_full()
+        self.proxy.setup.load_full()
     }
 
     /// Whether pgsluice shall behave as PgBouncer.
     pub fn is_like_pgbouncer(&self) -> bool {
-        self.hub.setup.load().config.process.pgbouncer_compatible
+        self.proxy.setup.load().config.process.pgbouncer_compatible
     }
 
     /// An error of pgsluice's own as it is said here: in its words or in PgBouncer's.
@@ -97,7 +97,7 @@ impl Core {
         // From 3.2 on it may be longer than four bytes: as long as PostgreSQL 18 makes it.
         let mut secret = vec![0; if minor >= 2 { 32 } else { 4 }];
         getrandom::fill(&mut secret)?;
-        let id = self.hub.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (self.index as u64) << 24 & 0x7f00_0000;
+        let id = self.proxy.client_ids.fetch_add(1, SeqCst) & 0x00ff_ffff | (self.index as u64) << 24 & 0x7f00_0000;
         Ok((id, secret.into()))
     }
 
@@ -111,9 +111,9 @@ impl Core {
     pub fn enter(&self, client: &Rc<Client>) {
         match &client.database {
             Some(database) => database.count_client(1),
-            None => self.hub.client_counts.add_console(),
+            None => self.proxy.client_counts.add_console(),
         }
-        self.hub.client_counts.add(&client.user);
+        self.proxy.client_counts.add(&client.user);
         self.clients.borrow_mut().insert(client.id, client.clone());
     }
 
@@ -123,9 +123,9 @@ impl Core {
         if let Some(client) = clients.remove(&id) {
             match &client.database {
                 Some(database) => database.count_client(-1),
-                None => self.hub.client_counts.remove_console(),
+                None => self.proxy.client_counts.remove_console(),
             }
-            self.hub.client_counts.remove(&client.user);
+            self.proxy.client_counts.remove(&client.user);
         }
         // Memory of a crowd that has left goes back.
         if clients.capacity() > 1024 && clients.len() * 8 < clients.capacity() {

@@ -14,7 +14,7 @@ pub enum Leader {
 
 /// What counts against a server's claim to be the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(super) enum Objection {
     /// Nothing.
     None,
     /// It could not be reached before it made the claim, and has not been chosen since.
@@ -31,7 +31,7 @@ pub(super) struct Claim {
     /// Its timeline, 0 when not known.
     pub timeline: u32,
     /// What counts against it.
-    pub doubt: Doubt,
+    pub doubt: Objection,
     /// Its administrators have made it read-only.
     pub read_only: bool,
 }
@@ -41,9 +41,9 @@ impl Claim {
     /// the newer timeline counts.
     pub fn is_outdated(self, newest: u32) -> bool {
         match self.doubt {
-            Doubt::None => false,
-            Doubt::Returned => self.timeline != 0 && self.timeline < newest,
-            Doubt::Superseded => true,
+            Objection::None => false,
+            Objection::Returned => self.timeline != 0 && self.timeline < newest,
+            Objection::Superseded => true,
         }
     }
 }
@@ -52,7 +52,7 @@ impl Claim {
 pub(super) fn elect(before: Leader, newest: u32, claims: &[Claim]) -> Leader {
     // A server that was away while another was promoted is outdated, even if the promoted one has not been chosen yet.
     let newest =
-        claims.iter().filter(|claim| claim.doubt == Doubt::None).map(|claim| claim.timeline).fold(newest, u32::max);
+        claims.iter().filter(|claim| claim.doubt == Objection::None).map(|claim| claim.timeline).fold(newest, u32::max);
     let mut valid = claims.iter().filter(|claim| !claim.is_outdated(newest)).map(|claim| claim.at);
     let Some(first) = valid.next() else { return Leader::None };
     let Some(second) = valid.next() else { return Leader::One(first) };
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn claim(at: usize, timeline: u32, returned: bool) -> Claim {
-        let doubt = if returned { Doubt::Returned } else { Doubt::None };
+        let doubt = if returned { Objection::Returned } else { Objection::None };
         Claim { at, timeline, doubt, read_only: false }
     }
 

@@ -8,7 +8,7 @@
 use std::sync::PoisonError;
 
 use super::cluster::Cluster;
-use super::election::{Claim, Doubt};
+use super::election::{Claim, Objection};
 use super::server::Role;
 
 impl Cluster {
@@ -78,10 +78,10 @@ impl Cluster {
         let handover = *self.handover.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((from, to)) = handover
             // It may have been away and have come back meanwhile: it is the one that was to be promoted all the same.
-            && claims.iter().any(|claim| claim.at == to && claim.doubt != Doubt::Superseded)
+            && claims.iter().any(|claim| claim.at == to && claim.doubt != Objection::Superseded)
         {
             let old = claims.iter_mut().filter(|claim| claim.at == from);
-            old.for_each(|claim| claim.doubt = Doubt::Superseded);
+            old.for_each(|claim| claim.doubt = Objection::Superseded);
         }
         claims
     }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::cluster::written::Samples;
 use super::contest::Activity;
-use super::election::{Claim, Doubt};
+use super::election::{Claim, Objection};
 use super::own_settings::OwnSettings;
 use super::state::{Outage, Silence};
 use crate::gate::Lsn;
@@ -335,9 +335,9 @@ impl Upstream {
             at,
             timeline: self.timeline.load(SeqCst),
             doubt: match (self.superseded.load(SeqCst) || self.is_retired(), self.has_returned()) {
-                (true, _) => Doubt::Superseded,
-                (false, true) => Doubt::Returned,
-                (false, false) => Doubt::None,
+                (true, _) => Objection::Superseded,
+                (false, true) => Objection::Returned,
+                (false, false) => Objection::None,
             },
             read_only: self.is_read_only_for(served),
         })

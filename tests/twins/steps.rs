@@ -178,7 +178,7 @@ const SHOWN: &[&str] = &[
 
 const PORTALS: &[&str] = &["", "p", "q"];
 
-/// Words for a query, which may keep the server connection: then what ends that is added to `ends`.
+/// Words for a query, which may keep the server connection: then what ends that is added to `shutdown`.
 fn text(dice: &mut Dice, names: &[&str], ends: &mut Vec<&'static str>) -> String {
     match dice.below(11) {
         0..=3 => {

@@ -2,13 +2,13 @@
 
 use super::{Findings, some};
 use crate::proxy::maintenance::guarantees;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 /// Asks the database.
-pub(super) async fn check(hub: &Hub, database: &Database, findings: &mut Findings) {
+pub(super) async fn check(proxy: &ProxyState, database: &Database, findings: &mut Findings) {
     const COUNTS: &str = "write check";
     const TRIGGERS: &str = "login triggers";
-    let (found, writing) = match guarantees::look(hub, database).await {
+    let (found, writing) = match guarantees::look(proxy, database).await {
         Ok(found) => found.unwrap_or_default(),
         Err(why) => {
             let remedy = "Let monitor_user log in to the database itself.";

@@ -8,16 +8,16 @@ use super::Findings;
 use crate::admin::show::seen::Seen;
 use crate::config::StateFile;
 use crate::gate::Mode;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 use crate::topology::{Cluster, Role};
 
 /// PostgreSQL 14 is the first that reports a guard that fell.
 const FIRST_REPORTING: u64 = 140_000;
 
 /// Whether the mode can be saved: without that no flip happens.
-pub(super) async fn state_file(hub: &Hub, findings: &mut Findings) {
+pub(super) async fn state_file(proxy: &ProxyState, findings: &mut Findings) {
     const CHECK: &str = "state file";
-    let path = match &hub.setup.load().config.process.state_file {
+    let path = match &proxy.setup.load().config.process.state_file {
         StateFile::Path(path) => path.clone(),
         StateFile::Ephemeral => {
             findings.warn(CHECK, "the mode is kept in memory alone: a restart opens the gate", "Set state_file.");
@@ -38,10 +38,10 @@ pub(super) async fn state_file(hub: &Hub, findings: &mut Findings) {
 }
 
 /// Whether the gate is open, and nobody moves it.
-pub(super) fn gate(hub: &Hub, database: &Database, findings: &mut Findings) {
+pub(super) fn gate(proxy: &ProxyState, database: &Database, findings: &mut Findings) {
     const CHECK: &str = "gate";
     let under_way =
-        hub.gates.show().into_iter().find(|row| *row.database == *database.name).and_then(|row| row.under_way);
+        proxy.gates.show().into_iter().find(|row| *row.database == *database.name).and_then(|row| row.under_way);
     match (under_way, database.gate.state().mode) {
         (Some((verb, who)), _) => {
             findings.warn(CHECK, format!("{verb} by {who} is under way"), "Wait for it: SHOW MAINTENANCE tells.")
@@ -135,9 +135,9 @@ fn replicas(cluster: &Cluster, findings: &mut Findings) {
 }
 
 /// Which other names close with it.
-pub(super) fn names(hub: &Hub, database: &Database, names: &[Arc<Database>], findings: &mut Findings) {
+pub(super) fn names(proxy: &ProxyState, database: &Database, names: &[Arc<Database>], findings: &mut Findings) {
     const CHECK: &str = "names";
-    let clusters = hub.databases.clusters();
+    let clusters = proxy.databases.clusters();
     let unsaid = |cluster: &&Arc<Cluster>| {
         let at = cluster.primary().and_then(|at| cluster.upstreams.get(at));
         at.is_some_and(|primary| primary.instance().is_none())

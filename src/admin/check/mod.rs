@@ -88,27 +88,27 @@ fn some(all: &[String]) -> String {
 
 /// Runs MAINTENANCE CHECK.
 pub(super) async fn run(caller: &Caller, target: &Target) -> Result<Table, Report> {
-    let hub = caller.hub.clone();
-    let databases = targets(&hub, target)?;
+    let proxy = caller.proxy.clone();
+    let databases = targets(&proxy, target)?;
     let mut table = Table::new(COLUMNS);
-    let seen = seen::gather(&hub).await;
+    let seen = seen::gather(&proxy).await;
     let mut seen_gates: Vec<Arc<Gate>> = Vec::new();
     for database in databases {
         let gate = Arc::clone(&database.gate);
         if seen_gates.iter().any(|other| Arc::ptr_eq(other, &gate)) {
             continue;
         }
-        let names = hub.databases.of_gate(&gate);
+        let names = proxy.databases.of_gate(&gate);
         seen_gates.push(gate);
         let mut findings = Findings::default();
-        crate::admin::check::local::names(&hub, &database, &names, &mut findings);
-        crate::admin::check::local::state_file(&hub, &mut findings).await;
-        crate::admin::check::local::gate(&hub, &database, &mut findings);
+        crate::admin::check::local::names(&proxy, &database, &names, &mut findings);
+        crate::admin::check::local::state_file(&proxy, &mut findings).await;
+        crate::admin::check::local::gate(&proxy, &database, &mut findings);
         let primary = crate::admin::check::local::servers(&database, &mut findings);
         if let Some(at) = primary {
-            crate::admin::check::unseen::check(&hub, &database, &mut findings).await;
-            crate::admin::check::guarantees::check(&hub, &database, &mut findings).await;
-            crate::admin::check::primary::check(&hub, &database, at, &seen, &mut findings).await;
+            crate::admin::check::unseen::check(&proxy, &database, &mut findings).await;
+            crate::admin::check::guarantees::check(&proxy, &database, &mut findings).await;
+            crate::admin::check::primary::check(&proxy, &database, at, &seen, &mut findings).await;
         }
         crate::admin::check::logins::check(&database, &mut findings).await;
         crate::admin::check::local::sessions(&names, &seen, &mut findings);

@@ -8,15 +8,15 @@ use crate::admin::show::seen::Seen;
 use crate::config::show_duration;
 use crate::proxy::setup::monitor_login;
 use crate::server::own_query::Row;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 use crate::sql::own_statements::servers;
 
 /// Sessions that are looked at, those with the oldest transactions first.
 const MOST: usize = 500;
 
 /// Asks the primary, number `at` of its cluster, and judges.
-pub(super) async fn check(hub: &Hub, database: &Database, at: usize, seen: &Seen, findings: &mut Findings) {
-    let rows = match ask(hub, database, at).await {
+pub(super) async fn check(proxy: &ProxyState, database: &Database, at: usize, seen: &Seen, findings: &mut Findings) {
+    let rows = match ask(proxy, database, at).await {
         Ok(rows) => rows,
         Err(error) => {
             findings.fail(
@@ -27,7 +27,7 @@ pub(super) async fn check(hub: &Hub, database: &Database, at: usize, seen: &Seen
             return;
         }
     };
-    let ours = our_pids(hub, database, at, seen);
+    let ours = our_pids(proxy, database, at, seen);
     let facts = Facts::read(&rows, &ours);
     findings.ok("primary answers", format!("PostgreSQL {}", facts.version));
     if facts.sees_all {
@@ -176,15 +176,15 @@ impl Facts {
 }
 
 /// Backends of this primary that serve this proxy.
-fn our_pids(hub: &Hub, database: &Database, at: usize, seen: &Seen) -> HashSet<u32> {
+fn our_pids(proxy: &ProxyState, database: &Database, at: usize, seen: &Seen) -> HashSet<u32> {
     let cluster = database.setup().cluster.clone();
     let mut pids: HashSet<u32> = HashSet::new();
     let same = |name: &str| {
-        hub.databases.get(name).is_some_and(|other| std::sync::Arc::ptr_eq(&other.setup().cluster, &cluster))
+        proxy.databases.get(name).is_some_and(|other| std::sync::Arc::ptr_eq(&other.setup().cluster, &cluster))
     };
     let held = seen.clients.iter().filter_map(|client| client.server.as_ref());
     pids.extend(held.filter(|held| held.pool.upstream == at && same(&held.pool.database)).map(|held| held.facts.pid));
-    for pool in hub.databases.all().iter().filter(|one| same(&one.name)).flat_map(|one| one.pools()) {
+    for pool in proxy.databases.all().iter().filter(|one| same(&one.name)).flat_map(|one| one.pools()) {
         if pool.upstream == at {
             pool.each_idle(|conn| _ = pids.insert(conn.peek().facts.pid));
         }
@@ -192,10 +192,10 @@ fn our_pids(hub: &Hub, database: &Database, at: usize, seen: &Seen) -> HashSet<u
     pids
 }
 
-async fn ask(hub: &Hub, database: &Database, at: usize) -> Result<Vec<Row>, String> {
+async fn ask(proxy: &ProxyState, database: &Database, at: usize) -> Result<Vec<Row>, String> {
     let setup = database.setup();
-    let (_, tls) = hub.databases.cluster(&setup.cluster.name).ok_or("the cluster is gone")?;
-    let login = monitor_login(&hub.setup.load(), &setup.cluster, tls, at).ok_or("no way to log in")?;
+    let (_, tls) = proxy.databases.cluster(&setup.cluster.name).ok_or("the cluster is gone")?;
+    let login = monitor_login(&proxy.setup.load(), &setup.cluster, tls, at).ok_or("no way to log in")?;
     let sql = servers::check(setup.settings.server_dbname(&database.name), MOST);
     let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
     let rows = tokio::time::timeout(login.timeout, fresh.rows(&sql)).await;

@@ -2,12 +2,12 @@
 
 use super::Findings;
 use crate::proxy::maintenance::catalog;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 /// Asks the database's catalog as MAINTENANCE ON does.
-pub(super) async fn check(hub: &Hub, database: &Database, findings: &mut Findings) {
+pub(super) async fn check(proxy: &ProxyState, database: &Database, findings: &mut Findings) {
     const CHECK: &str = "unseen writers";
-    match catalog::look(hub, database).await {
+    match catalog::look(proxy, database).await {
         Ok(unseen) => findings.warn_of(
             CHECK,
             unseen.findings(),

@@ -9,7 +9,7 @@ use crate::gate::{Target, Verb, Who};
 use crate::moving::{Entry, Line, Move, Status};
 use crate::protocol::{Report, Severity};
 use crate::proxy::moving::{activate, migrate, switchover};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 pub(super) use shown::{MOVES, STEPS, show, steps};
 use std::sync::Arc;
 
@@ -31,15 +31,15 @@ pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table,
     };
     // The other members would go on writing to the old primary.
     let hint = "Close the database for all members by MAINTENANCE ON, and promote the other server by hand.";
-    refuse_in_fleet(&caller.hub, words, hint)?;
+    refuse_in_fleet(&caller.proxy, words, hint)?;
     tracing::warn!(
         event = "move_command", user = %caller.who.user, client = %caller.address(), database = %database,
         "{words} {}: {}", quoted_name(database), quoted_name(to)
     );
     let one = match command {
-        MoveCommand::Switchover(request) => switchover::begin(&caller.hub, request, caller.who.clone())?,
-        MoveCommand::Activate(request) => activate::begin(&caller.hub, request, caller.who.clone())?,
-        MoveCommand::Migrate(request) => migrate::begin(&caller.hub, request, caller.who.clone())?,
+        MoveCommand::Switchover(request) => switchover::begin(&caller.proxy, request, caller.who.clone())?,
+        MoveCommand::Activate(request) => activate::begin(&caller.proxy, request, caller.who.clone())?,
+        MoveCommand::Migrate(request) => migrate::begin(&caller.proxy, request, caller.who.clone())?,
     };
     let entry = one.entry();
     if !entry.scope.clusters.is_empty() && entry.scope.databases.len() > 1 {
@@ -54,22 +54,22 @@ pub(super) async fn run(caller: &Caller, command: &MoveCommand) -> Result<Table,
 ///
 /// # Errors
 /// 0A000
-pub(super) fn refuse_in_fleet(hub: &Hub, words: &str, hint: &str) -> Result<(), Report> {
-    if hub.fleet.get().is_none() {
+pub(super) fn refuse_in_fleet(proxy: &ProxyState, words: &str, hint: &str) -> Result<(), Report> {
+    if proxy.fleet.get().is_none() {
         return Ok(());
     }
     Err(Report::error("0A000", format!("{words} is not supported in a fleet")).with_hint(Some(hint.to_owned())))
 }
 
 /// Asks the move that a command has begun to go back, if it still can.
-pub(super) fn call_off(hub: &Hub, command: &MoveCommand, who: &Who) {
+pub(super) fn call_off(proxy: &ProxyState, command: &MoveCommand, who: &Who) {
     let database = match command {
         MoveCommand::Switchover(request) => &request.database,
         MoveCommand::Activate(request) => &request.database,
         MoveCommand::Migrate(request) => &request.database,
     };
-    let gate = hub.gates.get(database);
-    if let Some(one) = gate.and_then(|gate| hub.moves.concerning(gate.place())) {
+    let gate = proxy.gates.get(database);
+    if let Some(one) = gate.and_then(|gate| proxy.moves.concerning(gate.place())) {
         one.call_off(who.clone());
     }
 }
@@ -136,10 +136,10 @@ fn row(line: &Line) -> [Cell; 7] {
 }
 
 /// SHOW MIGRATIONS: databases that have two sides, from the first MIGRATE until FINISH.
-pub(super) async fn show_migrations(hub: &Arc<Hub>) -> Table {
+pub(super) async fn show_migrations(proxy: &Arc<ProxyState>) -> Table {
     let mut table = Table::new(MIGRATIONS);
-    for one in hub.moves.migrations() {
-        let stands = migrate::stands(hub, &one).await;
+    for one in proxy.moves.migrations() {
+        let stands = migrate::stands(proxy, &one).await;
         table.push([
             one.database.clone().into(),
             one.old.to_string().into(),
@@ -162,16 +162,16 @@ pub(super) async fn show_migrations(hub: &Arc<Hub>) -> Table {
 /// # Errors
 /// 55006
 pub(super) async fn make_way(caller: &Caller, verb: Verb, target: &Target) -> Result<(), Report> {
-    let moves = &caller.hub.moves;
+    let moves = &caller.proxy.moves;
     if !moves.is_any() {
         return Ok(());
     }
     let names = match target {
         Target::One(name) => vec![name.clone()],
-        Target::All => caller.hub.gates.show().into_iter().map(|row| row.database).collect(),
+        Target::All => caller.proxy.gates.show().into_iter().map(|row| row.database).collect(),
     };
     for name in names {
-        let gate = caller.hub.gates.get(&name);
+        let gate = caller.proxy.gates.get(&name);
         let Some(one) = gate.and_then(|gate| moves.concerning(gate.place())) else { continue };
         if verb != Verb::Off {
             let error = one.in_the_way(&name);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::admin::table::{Column, Table, columns};
 use crate::moving::Entry;
 use crate::protocol::Report;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Columns of SHOW MOVES.
 pub const MOVES: &[Column] = columns![
@@ -19,9 +19,9 @@ pub const STEPS: &[Column] = columns![
 ];
 
 /// SHOW MOVES: those that go on, and the last that are over, newest first.
-pub fn show(hub: &Hub) -> Table {
+pub fn show(proxy: &ProxyState) -> Table {
     let mut table = Table::new(MOVES);
-    for entry in hub.moves.all() {
+    for entry in proxy.moves.all() {
         table.push([
             entry.id.into(),
             entry.what.to_string().into(),
@@ -49,23 +49,23 @@ pub fn so_far(since: Timestamp) -> u64 {
 ///
 /// # Errors
 /// 42704: there is none.
-pub fn find(hub: &Hub, which: Option<&str>) -> Result<Option<Entry>, Report> {
-    let all = hub.moves.all();
+pub fn find(proxy: &ProxyState, which: Option<&str>) -> Result<Option<Entry>, Report> {
+    let all = proxy.moves.all();
     let Some(which) = which else { return Ok(all.into_iter().next()) };
     if let Ok(id) = which.parse::<u64>() {
         let found = all.into_iter().find(|entry| entry.id == id);
         return found.map(Some).ok_or_else(|| Report::error("42704", format!("move {id} does not exist")));
     }
-    let Some(gate) = hub.gates.get(which) else {
+    let Some(gate) = proxy.gates.get(which) else {
         return Err(Report::error("3D000", format!("database \"{which}\" does not exist")));
     };
     Ok(all.into_iter().find(|entry| entry.scope.has(gate.place())))
 }
 
 /// SHOW MOVE: what one has found and done, and in the last row what it does now.
-pub(in crate::admin) fn steps(hub: &Hub, which: Option<&str>) -> Result<Table, Report> {
+pub(in crate::admin) fn steps(proxy: &ProxyState, which: Option<&str>) -> Result<Table, Report> {
     let mut table = Table::new(STEPS);
-    let Some(entry) = find(hub, which)? else { return Ok(table) };
+    let Some(entry) = find(proxy, which)? else { return Ok(table) };
     for line in &entry.lines {
         table.push([
             entry.id.into(),

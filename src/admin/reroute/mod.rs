@@ -9,7 +9,7 @@ use crate::gate::Reroute;
 use crate::protocol::Report;
 use crate::proxy::reroute;
 use crate::proxy::reroute::{Destination, Options, Outcome, configured_place, is_left_behind};
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 /// A REROUTE, as it is typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ fn writes(writable: bool) -> &'static str {
 pub(super) async fn run(caller: &Caller, command: &RerouteCommand) -> Result<Table, Report> {
     let hint =
         "Close the database for all members by MAINTENANCE ON, and change its cluster in the configuration of each.";
-    super::moving::refuse_in_fleet(&caller.hub, "REROUTE", hint)?;
+    super::moving::refuse_in_fleet(&caller.proxy, "REROUTE", hint)?;
     let options = Options::read(&command.options, command.to == Destination::Back)?;
     let words = match &command.to {
         Destination::Cluster(cluster) => format!("TO {}", quoted_name(cluster)),
@@ -52,8 +52,8 @@ pub(super) async fn run(caller: &Caller, command: &RerouteCommand) -> Result<Tab
         event = "reroute_command", user = %caller.who.user, client = %caller.address(), database = %command.database,
         "REROUTE {shown} {words}"
     );
-    let (hub, who) = (&caller.hub, caller.who.clone());
-    let outcome = reroute::run(hub, who, command.database.clone(), command.to.clone(), options).await?;
+    let (proxy, who) = (&caller.proxy, caller.who.clone());
+    let outcome = reroute::run(proxy, who, command.database.clone(), command.to.clone(), options).await?;
     let others: Vec<_> = outcome.names.iter().filter(|name| **name != command.database).collect();
     if outcome.changed && !others.is_empty() {
         let others: Vec<_> = others.into_iter().map(|name| format!("\"{name}\"")).collect();
@@ -88,8 +88,8 @@ fn answer(name: &str, outcome: Outcome) -> Table {
 }
 
 /// SHOW REROUTES: a row for each name that is led elsewhere; one without a name for a reroute that no name follows now.
-pub(super) async fn show(hub: &Arc<Hub>) -> Table {
-    let counts = hub.on_every_core(|core| {
+pub(super) async fn show(proxy: &Arc<ProxyState>) -> Table {
+    let counts = proxy.on_every_core(|core| {
         let mut counts: BTreeMap<Arc<str>, (usize, usize, usize)> = BTreeMap::new();
         for client in core.clients() {
             let Some(database) = &client.database else { continue };
@@ -108,11 +108,11 @@ pub(super) async fn show(hub: &Arc<Hub>) -> Table {
             .filter_map(|core| core.get(name))
             .fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2))
     };
-    let all = hub.databases.all();
+    let all = proxy.databases.all();
     let mut table = Table::new(COLUMNS);
-    for reroute in hub.gates.reroutes() {
+    for reroute in proxy.gates.reroutes() {
         let names: Vec<_> =
-            all.iter().filter(|one| reroute.from.contains(&configured_place(hub, one))).cloned().collect();
+            all.iter().filter(|one| reroute.from.contains(&configured_place(proxy, one))).cloned().collect();
         if names.is_empty() {
             table.push(row(&reroute, None, (0, 0, 0)));
         }

@@ -2,7 +2,7 @@
 
 use super::seen::{Seen, address, time, time_of};
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::shared::{Hub, Phase};
+use crate::shared::{Phase, ProxyState};
 
 /// After `id`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![
@@ -13,8 +13,8 @@ pub const COLUMNS: &[Column] = columns![
 ];
 
 /// The rows.
-pub fn table(hub: &Hub, seen: &Seen) -> Table {
-    let port = hub.setup.load().config.listen.listen_port;
+pub fn table(proxy: &ProxyState, seen: &Seen) -> Table {
+    let port = proxy.setup.load().config.listen.listen_port;
     let mut table = Table::new(COLUMNS);
     for client in &seen.clients {
         let (addr, addr_port) = address(client.address, port);

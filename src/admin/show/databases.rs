@@ -5,7 +5,7 @@ use crate::admin::table::{Cell, Column, Table, columns};
 use crate::config::{Reads, ServerLogin};
 use crate::proxy::reroute::{configured_place, place_of};
 use crate::shared::database::limit_of;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 /// PgBouncer's since 1.24; after `disabled`: what is pgsluice's own. `reserve_pool`, the older name of `reserve_pool_size`, must not
 /// stand beside it: exporters know both, and refuse to give one metric twice.
@@ -20,20 +20,20 @@ pub const COLUMNS: &[Column] = columns![
 pub const CONSOLE: &str = "pgbouncer";
 
 /// The rows.
-pub fn table(hub: &Hub, seen: &Seen) -> Table {
+pub fn table(proxy: &ProxyState, seen: &Seen) -> Table {
     let mut table = Table::new(COLUMNS);
-    for database in hub.databases.all() {
-        table.push(row(hub, seen, &database));
+    for database in proxy.databases.all() {
+        table.push(row(proxy, seen, &database));
     }
-    if hub.setup.load().config.process.pgbouncer_compatible {
-        table.push(console(hub, seen));
+    if proxy.setup.load().config.process.pgbouncer_compatible {
+        table.push(console(proxy, seen));
     }
     table
 }
 
 /// PgBouncer's console is a database among others.
-fn console(hub: &Hub, seen: &Seen) -> [Cell; 20] {
-    let config = &hub.setup.load().config;
+fn console(proxy: &ProxyState, seen: &Seen) -> [Cell; 20] {
+    let config = &proxy.setup.load().config;
     let clients = seen.clients.iter().filter(|client| client.console).count();
     let none = || Cell::Int(0);
     [
@@ -60,8 +60,8 @@ fn console(hub: &Hub, seen: &Seen) -> [Cell; 20] {
     ]
 }
 
-fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
-    let config = &hub.setup.load().config;
+fn row(proxy: &ProxyState, seen: &Seen, database: &Database) -> [Cell; 20] {
+    let config = &proxy.setup.load().config;
     let setup = database.setup();
     let settings = &setup.settings;
     // The server that takes writes; before it is known, the first that could be it.
@@ -95,12 +95,12 @@ fn row(hub: &Hub, seen: &Seen, database: &Database) -> [Cell; 20] {
         Cell::Int(database.is_disabled().into()),
         setup.cluster.name.as_str().into(),
         database.gate.state().mode.as_str().into(),
-        rerouted_from(hub, database).into(),
+        rerouted_from(proxy, database).into(),
     ]
 }
 
 /// What the configuration says, where clients are led elsewhere.
-fn rerouted_from(hub: &Hub, database: &Database) -> Option<String> {
-    let configured = configured_place(hub, database);
+fn rerouted_from(proxy: &ProxyState, database: &Database) -> Option<String> {
+    let configured = configured_place(proxy, database);
     (configured != place_of(database)).then(|| configured.to_string())
 }

@@ -2,17 +2,17 @@
 
 use crate::admin::table::{Column, Table, columns};
 use crate::events::{Event, KEPT};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 pub(super) const COLUMNS: &[Column] = columns![
     id Int8, at Time, event Text, severity Text, database Text, cluster Text, upstream Text, message Text, fields Text,
 ];
 
 /// All that are kept, or those of one database.
-pub(super) fn table(hub: &Hub, only: Option<&str>) -> Table {
+pub(super) fn table(proxy: &ProxyState, only: Option<&str>) -> Table {
     let mut table = Table::new(COLUMNS);
     let is_of = |event: &Event, name: &str| event.databases.iter().any(|known| **known == *name);
-    for event in hub.events.recent(None, KEPT) {
+    for event in proxy.events.recent(None, KEPT) {
         if only.is_some_and(|name| !is_of(&event, name)) {
             continue;
         }
@@ -37,9 +37,9 @@ pub(super) const WEBHOOKS: &[Column] = columns![
 ];
 
 /// SHOW WEBHOOKS
-pub(super) fn webhooks(hub: &Hub) -> Table {
+pub(super) fn webhooks(proxy: &ProxyState) -> Table {
     let mut table = Table::new(WEBHOOKS);
-    for one in hub.webhooks.status() {
+    for one in proxy.webhooks.status() {
         table.push([
             one.url.into(),
             one.events.join(", ").into(),

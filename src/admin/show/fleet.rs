@@ -2,7 +2,7 @@
 
 use crate::admin::table::{Cell, Column, Table, columns};
 use crate::fleet::{Member, Place, View};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// All of it pgsluice's own.
 pub const COLUMNS: &[Column] = columns![
@@ -11,9 +11,9 @@ pub const COLUMNS: &[Column] = columns![
 ];
 
 /// The rows.
-pub fn table(hub: &Hub) -> Table {
+pub fn table(proxy: &ProxyState) -> Table {
     let mut table = Table::new(COLUMNS);
-    let Some(fleet) = hub.fleet.get() else { return table };
+    let Some(fleet) = proxy.fleet.get() else { return table };
     let shown = fleet.now();
     let view = &shown.view;
     for member in view.members.values() {

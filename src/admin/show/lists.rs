@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::seen::Seen;
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::database::limit_of;
 
 /// SHOW LISTS
@@ -21,30 +21,30 @@ pub const USERS: &[Column] = columns![
 pub const MEM: &[Column] = columns![name Text, size Int4, used Int4, free Int4, memtotal Int8];
 
 /// Users of the list, of the configuration, and those that are here.
-fn names(hub: &Hub, seen: &Seen) -> BTreeSet<String> {
-    let setup = hub.setup.load();
+fn names(proxy: &ProxyState, seen: &Seen) -> BTreeSet<String> {
+    let setup = proxy.setup.load();
     let listed = setup.userlist.users().map(str::to_owned);
     let configured = setup.config.users.keys().cloned();
     let here = seen.clients.iter().map(|client| client.user.to_string());
     // Those of pools as well: with auth_type trust nobody is listed.
-    let pools = hub.databases.all().into_iter().flat_map(|database| database.pools());
+    let pools = proxy.databases.all().into_iter().flat_map(|database| database.pools());
     listed.chain(configured).chain(here).chain(pools.map(|pool| pool.user.to_string())).collect()
 }
 
 /// SHOW LISTS
-pub fn lists(hub: &Hub, seen: &Seen) -> Table {
-    let databases = hub.databases.all();
+pub fn lists(proxy: &ProxyState, seen: &Seen) -> Table {
+    let databases = proxy.databases.all();
     let pools: BTreeSet<(Arc<str>, Arc<str>)> = databases
         .iter()
         .flat_map(|database| database.pools())
         .map(|pool| (pool.database.clone(), pool.user.clone()))
         .collect();
-    let connected = hub.clients.load(SeqCst);
+    let connected = proxy.clients.load(SeqCst);
     let count = |counter: &AtomicU64| usize::try_from(counter.load(SeqCst)).unwrap_or(usize::MAX);
     let mut table = Table::new(LISTS);
     for (list, items) in [
         ("databases", databases.len()),
-        ("users", names(hub, seen).len()),
+        ("users", names(proxy, seen).len()),
         ("peers", 0),
         ("pools", pools.len()),
         ("peer_pools", 0),
@@ -52,14 +52,14 @@ pub fn lists(hub: &Hub, seen: &Seen) -> Table {
         ("used_clients", connected),
         ("login_clients", connected.saturating_sub(seen.clients.len())),
         ("free_servers", 0),
-        ("used_servers", hub.total.used()),
+        ("used_servers", proxy.total.used()),
         ("dns_names", 0),
         ("dns_zones", 0),
         ("dns_queries", 0),
         ("dns_pending", 0),
         // Ours: log-ins that were refused since the start, and those of them that max_client_conn refused.
-        ("failed_logins", count(&hub.stats.failed_logins)),
-        ("too_many_clients", count(&hub.stats.too_many_clients)),
+        ("failed_logins", count(&proxy.stats.failed_logins)),
+        ("too_many_clients", count(&proxy.stats.too_many_clients)),
     ] {
         table.push([list.into(), items.into()]);
     }
@@ -67,18 +67,18 @@ pub fn lists(hub: &Hub, seen: &Seen) -> Table {
 }
 
 /// SHOW USERS
-pub fn users(hub: &Hub, seen: &Seen) -> Table {
-    let setup = hub.setup.load();
+pub fn users(proxy: &ProxyState, seen: &Seen) -> Table {
+    let setup = proxy.setup.load();
     let mut clients: BTreeMap<&str, usize> = BTreeMap::new();
     for client in &seen.clients {
         *clients.entry(&client.user).or_default() += 1;
     }
     let mut servers: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for pool in hub.databases.all().iter().flat_map(|database| database.pools()) {
+    for pool in proxy.databases.all().iter().flat_map(|database| database.pools()) {
         *servers.entry(pool.user.clone()).or_default() += pool.counts().open;
     }
     let mut table = Table::new(USERS);
-    for name in names(hub, seen) {
+    for name in names(proxy, seen) {
         let own = setup.config.users.get(&name);
         let size = |of: Option<u32>| Cell::from(of.map_or_else(String::new, |size| size.to_string()));
         let most = setup.config.max_user_connections(&name);

@@ -23,7 +23,7 @@ use super::rehearse;
 use super::reroute;
 use super::table::{Cell, Column, Table, columns};
 use crate::protocol::{Report, Severity};
-use crate::shared::{Hub, Layers};
+use crate::shared::{Layers, ProxyState};
 
 const VERSION: &[Column] = columns![version Text];
 /// Exactly PgBouncer's: an exporter refuses any other number of columns.
@@ -123,7 +123,7 @@ pub(super) fn columns(show: &Show) -> Option<&'static [Column]> {
 
 /// Runs a SHOW.
 pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, Report> {
-    let hub = caller.hub.clone();
+    let proxy = caller.proxy.clone();
     let gathers = matches!(
         show,
         Show::Databases
@@ -136,8 +136,11 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
             | Show::Sockets(_)
             | Show::Fds
     );
-    let seen =
-        if gathers { crate::admin::show::seen::gather(&hub).await } else { crate::admin::show::seen::Seen::default() };
+    let seen = if gathers {
+        crate::admin::show::seen::gather(&proxy).await
+    } else {
+        crate::admin::show::seen::Seen::default()
+    };
     Ok(Some(match show {
         Show::Help => {
             let usage = Report { severity: Severity::Notice, ..Report::error("00000", "Console usage") };
@@ -145,35 +148,35 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
             return Ok(None);
         }
         Show::Version => one(VERSION, concat!("pgsluice ", env!("CARGO_PKG_VERSION")).into()),
-        Show::Databases => apart(hub, seen, crate::admin::show::databases::table).await?,
-        Show::Pools => apart(hub, seen, crate::admin::show::pools::table).await?,
-        Show::Clients => apart(hub, seen, crate::admin::show::clients::table).await?,
-        Show::Servers => apart(hub, seen, crate::admin::show::servers::table).await?,
-        Show::Stats => crate::admin::show::stats::table(&hub),
-        Show::StatsTotals => crate::admin::show::stats::totals(&hub),
-        Show::StatsAverages => crate::admin::show::stats::averages(&hub),
-        Show::Totals => crate::admin::show::stats::sums(&hub),
-        Show::Lists => crate::admin::show::lists::lists(&hub, &seen),
-        Show::Config => config(&hub),
-        Show::ConfigNotes => config_notes(&hub),
-        Show::State => state(&hub),
-        Show::Users => crate::admin::show::lists::users(&hub, &seen),
+        Show::Databases => apart(proxy, seen, crate::admin::show::databases::table).await?,
+        Show::Pools => apart(proxy, seen, crate::admin::show::pools::table).await?,
+        Show::Clients => apart(proxy, seen, crate::admin::show::clients::table).await?,
+        Show::Servers => apart(proxy, seen, crate::admin::show::servers::table).await?,
+        Show::Stats => crate::admin::show::stats::table(&proxy),
+        Show::StatsTotals => crate::admin::show::stats::totals(&proxy),
+        Show::StatsAverages => crate::admin::show::stats::averages(&proxy),
+        Show::Totals => crate::admin::show::stats::sums(&proxy),
+        Show::Lists => crate::admin::show::lists::lists(&proxy, &seen),
+        Show::Config => config(&proxy),
+        Show::ConfigNotes => config_notes(&proxy),
+        Show::State => state(&proxy),
+        Show::Users => crate::admin::show::lists::users(&proxy, &seen),
         Show::Mem => crate::admin::show::lists::mem(&seen),
-        Show::Maintenance(only) => maintenance::show(&hub, only.as_deref())?,
-        Show::Moves => moving::show(&hub),
-        Show::Move(which) => moving::steps(&hub, which.as_deref())?,
-        Show::Migrations => moving::show_migrations(&hub).await,
-        Show::Events(only) => crate::admin::show::events::table(&hub, only.as_deref()),
-        Show::Upstreams => crate::admin::show::upstreams::table(&hub),
-        Show::Fleet => crate::admin::show::fleet::table(&hub),
-        Show::Webhooks => crate::admin::show::events::webhooks(&hub),
-        Show::Hba => crate::admin::show::hba::table(&hub).await,
-        Show::Peers => crate::admin::show::sockets::peers(&hub),
-        Show::Sockets(which) => crate::admin::show::sockets::table(&hub, &seen, *which),
-        Show::Fds => crate::admin::show::sockets::fds(&hub, &seen),
-        Show::LogLevel => one(LOG_LEVEL, hub.log_level.held().into()),
-        Show::Rehearsal => rehearse::table(&hub),
-        Show::Reroutes => reroute::show(&hub).await,
+        Show::Maintenance(only) => maintenance::show(&proxy, only.as_deref())?,
+        Show::Moves => moving::show(&proxy),
+        Show::Move(which) => moving::steps(&proxy, which.as_deref())?,
+        Show::Migrations => moving::show_migrations(&proxy).await,
+        Show::Events(only) => crate::admin::show::events::table(&proxy, only.as_deref()),
+        Show::Upstreams => crate::admin::show::upstreams::table(&proxy),
+        Show::Fleet => crate::admin::show::fleet::table(&proxy),
+        Show::Webhooks => crate::admin::show::events::webhooks(&proxy),
+        Show::Hba => crate::admin::show::hba::table(&proxy).await,
+        Show::Peers => crate::admin::show::sockets::peers(&proxy),
+        Show::Sockets(which) => crate::admin::show::sockets::table(&proxy, &seen, *which),
+        Show::Fds => crate::admin::show::sockets::fds(&proxy, &seen),
+        Show::LogLevel => one(LOG_LEVEL, proxy.log_level.held().into()),
+        Show::Rehearsal => rehearse::table(&proxy),
+        Show::Reroutes => reroute::show(&proxy).await,
         Show::Nothing(columns) => Table::new(columns),
         Show::Setting(setting) => one(setting.column, setting.value.into()),
     }))
@@ -182,11 +185,15 @@ pub(super) async fn run(caller: &Caller, show: &Show) -> Result<Option<Table>, R
 /// Clients from which on their table is made on a thread that serves nobody.
 const MANY: usize = 256;
 
-async fn apart(hub: Arc<Hub>, seen: seen::Seen, make: fn(&Hub, &seen::Seen) -> Table) -> Result<Table, Report> {
+async fn apart(
+    proxy: Arc<ProxyState>,
+    seen: seen::Seen,
+    make: fn(&ProxyState, &seen::Seen) -> Table,
+) -> Result<Table, Report> {
     if seen.clients.len() < MANY {
-        return Ok(make(&hub, &seen));
+        return Ok(make(&proxy, &seen));
     }
-    let made = tokio::task::spawn_blocking(move || make(&hub, &seen)).await;
+    let made = tokio::task::spawn_blocking(move || make(&proxy, &seen)).await;
     made.map_err(|_| Report::error("57P01", "pgsluice is shutting down"))
 }
 
@@ -196,25 +203,25 @@ fn one(columns: &'static [Column], value: Cell) -> Table {
     table
 }
 
-fn config(hub: &Hub) -> Table {
+fn config(proxy: &ProxyState) -> Table {
     let mut table = Table::new(CONFIG);
-    for entry in hub.setup.load().config.entries() {
+    for entry in proxy.setup.load().config.entries() {
         let changeable = if entry.changeable { "yes" } else { "no" };
         table.push([entry.key.into(), entry.value.into(), entry.default.into(), changeable.into()]);
     }
     table
 }
 
-fn config_notes(hub: &Hub) -> Table {
+fn config_notes(proxy: &ProxyState) -> Table {
     let mut table = Table::new(CONFIG_NOTES);
-    for note in &hub.setup.load().config.notes {
+    for note in &proxy.setup.load().config.notes {
         table.push([note.key.clone().into(), note.value.clone().into(), note.note.clone().into()]);
     }
     table
 }
 
-fn state(hub: &Hub) -> Table {
-    let databases = &hub.databases;
+fn state(proxy: &ProxyState) -> Table {
+    let databases = &proxy.databases;
     let (suspended, paused) = (databases.are_suspended(), databases.are_paused() && !databases.are_suspended());
     let word = |is: bool| if is { "yes" } else { "no" };
     let mut table = Table::new(STATE);
@@ -222,7 +229,7 @@ fn state(hub: &Hub) -> Table {
     table.push(["paused".into(), word(paused).into()]);
     table.push(["suspended".into(), word(suspended).into()]);
     for (layer, word) in Layers::WORDS {
-        table.push([word.into(), hub.layers.get(layer).to_string().into()]);
+        table.push([word.into(), proxy.layers.get(layer).to_string().into()]);
     }
     table
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::seen::Seen;
 use super::servers::is_used;
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::shared::{Hub, Phase};
+use crate::shared::{Phase, ProxyState};
 
 /// After `load_balance_hosts`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![
@@ -32,8 +32,8 @@ struct Counts {
 type Key = (Arc<str>, Arc<str>);
 
 /// The rows.
-pub fn table(hub: &Hub, seen: &Seen) -> Table {
-    let setup = hub.setup.load();
+pub fn table(proxy: &ProxyState, seen: &Seen) -> Table {
+    let setup = proxy.setup.load();
     let mut pools: BTreeMap<Key, Counts> = BTreeMap::new();
     for client in seen.clients.iter().filter(|client| !client.console) {
         let counts = pools.entry((client.database.clone(), client.user.clone())).or_default();
@@ -46,7 +46,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
         counts.oldest = counts.oldest.max(client.waited().unwrap_or_default());
     }
     let check_after = setup.config.timeouts.server_check_delay;
-    let databases = hub.databases.all();
+    let databases = proxy.databases.all();
     for pool in databases.iter().flat_map(|database| database.pools()) {
         let counts = pools.entry((pool.database.clone(), pool.user.clone())).or_default();
         let mut idle = 0;

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use crate::server::Pool;
 use crate::server::connection::Facts;
-use crate::shared::{Client, Core, Hub, Phase};
+use crate::shared::{Client, Phase, ProxyState, WorkerState};
 
 /// A client.
 #[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
@@ -60,20 +60,20 @@ pub struct Seen {
 }
 
 /// Asks every core, in steps that are short enough for whoever it serves.
-pub async fn gather(hub: &Hub) -> Seen {
+pub async fn gather(proxy: &ProxyState) -> Seen {
     let mut seen = Seen::default();
-    for kept in hub.on_every_core(kept).await {
+    for kept in proxy.on_every_core(kept).await {
         seen.kept.verdicts += kept.verdicts;
         seen.kept.verdict_bytes += kept.verdict_bytes;
         seen.kept.statements += kept.statements;
     }
-    let some = hub.look_at_clients(|clients| clients.map(|client| see(&client)).collect::<Vec<_>>());
+    let some = proxy.look_at_clients(|clients| clients.map(|client| see(&client)).collect::<Vec<_>>());
     seen.clients = some.await.into_iter().flatten().collect();
     seen.clients.sort_by_key(|client| client.id);
     seen
 }
 
-fn kept(core: &Rc<Core>) -> Kept {
+fn kept(core: &Rc<WorkerState>) -> Kept {
     let stats = core.verdicts.borrow().stats();
     Kept { verdicts: stats.entries, verdict_bytes: stats.bytes, statements: core.statements.len() }
 }

@@ -8,7 +8,7 @@ use super::seen::{Seen, SeenClient, address, time_of};
 use crate::admin::table::{Cell, Column, Table, columns};
 use crate::server::connection::Facts;
 use crate::server::{KindTag, Pool};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// After `id`: what is pgsluice's own.
 pub const COLUMNS: &[Column] = columns![
@@ -18,7 +18,7 @@ pub const COLUMNS: &[Column] = columns![
 ];
 
 /// The rows.
-pub fn table(hub: &Hub, seen: &Seen) -> Table {
+pub fn table(proxy: &ProxyState, seen: &Seen) -> Table {
     let mut table = Table::new(COLUMNS);
     for client in &seen.clients {
         if let Some(held) = &client.server {
@@ -30,11 +30,11 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
                 prepared: held.prepared,
                 client: Some(client),
             };
-            table.push(line.row(hub));
+            table.push(line.row(proxy));
         }
     }
-    let check_after = hub.setup.load().config.timeouts.server_check_delay;
-    for pool in hub.databases.all().iter().flat_map(|database| database.pools()) {
+    let check_after = proxy.setup.load().config.timeouts.server_check_delay;
+    for pool in proxy.databases.all().iter().flat_map(|database| database.pools()) {
         let mut idle = Vec::new();
         pool.each_idle(|conn| {
             let server = conn.peek();
@@ -44,7 +44,7 @@ pub fn table(hub: &Hub, seen: &Seen) -> Table {
             let state = if is_used(since.elapsed(), check_after) { "used" } else { "idle" };
             let request = time_of(since);
             let line = Line { pool: &pool, facts: &facts, state, request, prepared, client: None };
-            table.push(line.row(hub));
+            table.push(line.row(proxy));
         }
     }
     table
@@ -65,14 +65,14 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn row(self, hub: &Hub) -> [Cell; 24] {
+    fn row(self, proxy: &ProxyState) -> [Cell; 24] {
         let login = self.pool.login();
         let (addr, port) = match self.facts.remote {
             Some(_) => address(self.facts.remote, 0),
             None => ("unix".to_owned(), u64::from(login.address.port())),
         };
         let (local, local_port) = address(self.facts.local, login.address.port());
-        let cluster = hub.databases.get(&self.pool.database).map(|database| database.setup().cluster.clone());
+        let cluster = proxy.databases.get(&self.pool.database).map(|database| database.setup().cluster.clone());
         let at = |cluster: &crate::topology::Cluster| {
             // By address: a reload may have put another cluster in the place of the one it was opened for.
             cluster.upstreams.iter().find(|upstream| upstream.address == login.address).map(|upstream| upstream.role())

@@ -5,7 +5,7 @@ use super::seen::Seen;
 use super::{clients, servers};
 use crate::admin::language::command::Sockets;
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// SHOW SOCKETS. What PgBouncer tells of the fill of its buffers is 0: an idle connection has none here.
 pub const SOCKETS: &[Column] = columns![
@@ -36,9 +36,9 @@ const COMMON: usize = 21;
 const STATE: usize = 4;
 
 /// SHOW SOCKETS and ACTIVE_SOCKETS
-pub fn table(hub: &Hub, seen: &Seen, which: Sockets) -> Table {
+pub fn table(proxy: &ProxyState, seen: &Seen, which: Sockets) -> Table {
     let mut table = Table::new(SOCKETS);
-    let all = clients::table(hub, seen).rows.into_iter().chain(servers::table(hub, seen).rows);
+    let all = clients::table(proxy, seen).rows.into_iter().chain(servers::table(proxy, seen).rows);
     let active = |row: &Vec<Cell>| row.get(STATE) == Some(&Cell::from("active"));
     for mut row in all.filter(|row| which == Sockets::All || active(row)) {
         row.truncate(COMMON);
@@ -49,8 +49,8 @@ pub fn table(hub: &Hub, seen: &Seen, which: Sockets) -> Table {
 }
 
 /// SHOW FDS: numbers as far as the console's worker knows them. Descriptors are never passed on, and secrets never shown.
-pub fn fds(hub: &Hub, seen: &Seen) -> Table {
-    let port = hub.setup.load().config.listen.listen_port;
+pub fn fds(proxy: &ProxyState, seen: &Seen) -> Table {
+    let port = proxy.setup.load().config.listen.listen_port;
     let mut table = Table::new(FDS);
     let mut line = |task: &str, user: &str, database: &str, at: (String, u64), id: u64, link: u64| {
         let mut row = vec![Cell::from(id), task.into(), user.into(), database.into(), at.0.into(), at.1.into()];
@@ -73,9 +73,9 @@ pub fn fds(hub: &Hub, seen: &Seen) -> Table {
 }
 
 /// SHOW PEERS
-pub fn peers(hub: &Hub) -> Table {
+pub fn peers(proxy: &ProxyState) -> Table {
     let mut table = Table::new(PEERS);
-    for (number, peer) in &hub.setup.load().config.peers {
+    for (number, peer) in &proxy.setup.load().config.peers {
         table.push([u64::from(*number).into(), peer.host.as_str().into(), u64::from(peer.port).into(), Cell::Int(1)]);
     }
     table

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::databases::CONSOLE;
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::stats::{DatabaseStats, Totals};
 
 /// After `avg_client_login_count`: what is pgsluice's own.
@@ -75,13 +75,13 @@ fn line(name: &str, parts: &[&[u64]]) -> Vec<Cell> {
     std::iter::once(Cell::from(name)).chain(numbers).collect()
 }
 
-fn rows(hub: &Hub, columns: &'static [Column], row: impl Fn(&str, Totals, [u64; 12]) -> Vec<Cell>) -> Table {
+fn rows(proxy: &ProxyState, columns: &'static [Column], row: impl Fn(&str, Totals, [u64; 12]) -> Vec<Cell>) -> Table {
     let mut table = Table::new(columns);
-    for database in hub.databases.all() {
+    for database in proxy.databases.all() {
         let (counted, period) = database.stats.last_period();
         table.rows.push(row(&database.name, database.stats.totals(), averages_of(&counted, period)));
     }
-    if let Some(console) = console(hub) {
+    if let Some(console) = console(proxy) {
         let (counted, period) = console.last_period();
         table.rows.push(row(CONSOLE, console.totals(), averages_of(&counted, period)));
     }
@@ -89,34 +89,34 @@ fn rows(hub: &Hub, columns: &'static [Column], row: impl Fn(&str, Totals, [u64; 
 }
 
 /// PgBouncer's console is a database among others.
-fn console(hub: &Hub) -> Option<&DatabaseStats> {
-    hub.setup.load().config.process.pgbouncer_compatible.then(|| &*hub.console_stats)
+fn console(proxy: &ProxyState) -> Option<&DatabaseStats> {
+    proxy.setup.load().config.process.pgbouncer_compatible.then(|| &*proxy.console_stats)
 }
 
 /// SHOW STATS
-pub fn table(hub: &Hub) -> Table {
-    rows(hub, COLUMNS, |name, totals, averages| {
+pub fn table(proxy: &ProxyState) -> Table {
+    rows(proxy, COLUMNS, |name, totals, averages| {
         line(name, &[&numbers(&totals), &averages, &[totals.refused, totals.replica_xacts]])
     })
 }
 
 /// SHOW STATS_TOTALS
-pub fn totals(hub: &Hub) -> Table {
-    rows(hub, TOTALS, |name, totals, _| line(name, &[&numbers(&totals), &[totals.refused, totals.replica_xacts]]))
+pub fn totals(proxy: &ProxyState) -> Table {
+    rows(proxy, TOTALS, |name, totals, _| line(name, &[&numbers(&totals), &[totals.refused, totals.replica_xacts]]))
 }
 
 /// SHOW STATS_AVERAGES
-pub fn averages(hub: &Hub) -> Table {
-    rows(hub, AVERAGES, |name, _, averages| line(name, &[&averages]))
+pub fn averages(proxy: &ProxyState) -> Table {
+    rows(proxy, AVERAGES, |name, _, averages| line(name, &[&averages]))
 }
 
 /// SHOW TOTALS: the sums over all databases, a row for each number.
-pub fn sums(hub: &Hub) -> Table {
+pub fn sums(proxy: &ProxyState) -> Table {
     let mut sum = Totals::default();
     let mut recent = Totals::default();
     let mut period = Duration::ZERO;
-    let databases = hub.databases.all();
-    for stats in databases.iter().map(|database| &*database.stats).chain(console(hub)) {
+    let databases = proxy.databases.all();
+    for stats in databases.iter().map(|database| &*database.stats).chain(console(proxy)) {
         sum += stats.totals();
         let (counted, length) = stats.last_period();
         recent += counted;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::admin::table::{Cell, Column, Table, columns};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::{Cluster, Role, Upstream};
 
 /// All of it pgsluice's own.
@@ -13,9 +13,9 @@ pub const COLUMNS: &[Column] = columns![
 ];
 
 /// The rows.
-pub fn table(hub: &Hub) -> Table {
+pub fn table(proxy: &ProxyState) -> Table {
     let mut table = Table::new(COLUMNS);
-    for cluster in hub.databases.clusters() {
+    for cluster in proxy.databases.clusters() {
         for (at, upstream) in cluster.upstreams.iter().enumerate() {
             table.push(row(&cluster, at, upstream));
         }

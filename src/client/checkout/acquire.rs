@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-use super::backend_pid::Wish as ServerWish;
+use super::backend_pid::ServerPreference;
 use super::lease::{Lease, OnReplica};
 use super::server_changed::Kept;
 use crate::client::errors;
@@ -19,7 +19,7 @@ use crate::config::{self, PoolMode};
 use crate::gate::{NewTransaction, Reads};
 use crate::protocol::frame::peek_front;
 use crate::protocol::{Report, Severity};
-use crate::routing::{Nature, Route, Wish};
+use crate::routing::{Route, RouteInput, TransactionClass};
 use crate::server::guard::Kind;
 use crate::server::login::LoginError;
 use crate::server::pool::{Grant, Place};
@@ -45,17 +45,17 @@ const CATALOG_PATIENCE: Duration = Duration::from_secs(5);
 impl Session {
     /// Takes what can be had without waiting, which is the usual case: an idle connection of this core, with the gate open.
     /// False: nothing has happened.
-    pub(in crate::client) fn acquire_now(&mut self, nature: Nature) -> bool {
+    pub(in crate::client) fn acquire_now(&mut self, nature: TransactionClass) -> bool {
         let plain = self.lease.is_none() && !self.me.operator && !self.account.fresh();
         let rather = match self.checkout.identity.wish() {
-            ServerWish::Any => None,
-            ServerWish::Rather(id) => Some(id),
-            ServerWish::Waits(_) | ServerWish::Unnamed => return false,
+            ServerPreference::Any => None,
+            ServerPreference::Rather(id) => Some(id),
+            ServerPreference::Waits(_) | ServerPreference::Unnamed => return false,
         };
         if !plain || self.bindings.wanted_server().is_some() || self.db.is_paused() {
             return false;
         }
-        let nature = if self.account.pool_mode() == PoolMode::Session { Nature::Any } else { nature };
+        let nature = if self.account.pool_mode() == PoolMode::Session { TransactionClass::Any } else { nature };
         let state = self.db.gate.state();
         if state.mode.new_transaction() != NewTransaction::WriteCapable {
             return false;
@@ -64,10 +64,10 @@ impl Session {
         let Some((setup, pools)) = self.known_pools() else { return false };
         let cluster = &setup.cluster;
         let (reads, maintenance_reads) = (self.account.reads(), Reads::default());
-        let read = nature == Nature::Read && reads != config::Reads::Primary;
+        let read = nature == TransactionClass::Read && reads != config::Reads::Primary;
         let floor = if read { self.read_floor(setup) } else { ReadFloor::None };
         let (avoid, turn) = (self.checkout.avoid, self.core.replica_turn.get());
-        let wish = Wish { state, reads, maintenance_reads, quiesced: None, cluster, avoid, floor, turn };
+        let wish = RouteInput { state, reads, maintenance_reads, quiesced: None, cluster, avoid, floor, turn };
         let route = wish.route(nature);
         let Some(at) = (match route {
             Route::Write => cluster.primary(),
@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// Takes a server connection for a transaction of that nature, or tells the client why there is none.
-    pub(in crate::client) async fn acquire(&mut self, nature: Nature) -> Result<(), End> {
+    pub(in crate::client) async fn acquire(&mut self, nature: TransactionClass) -> Result<(), End> {
         if !self.lease.is_none() && self.goes_offline() {
             let report = self.offline_report();
             return self.refuse_waiting(&report);
@@ -127,7 +127,7 @@ impl Session {
             return Ok(());
         }
         // A session that keeps its connection keeps one to the primary.
-        let nature = if self.account.pool_mode() == PoolMode::Session { Nature::Any } else { nature };
+        let nature = if self.account.pool_mode() == PoolMode::Session { TransactionClass::Any } else { nature };
         let began = self.io.now();
         let asking = self.maintenance.take_asking();
         let patience = self.account.query_wait().unwrap_or(NO_DEADLINE);
@@ -226,9 +226,9 @@ impl Session {
     }
 
     /// What decides where a transaction of this session goes now.
-    pub(in crate::client) fn wish<'c>(&self, setup: &'c DatabaseSetup, avoid: Avoid) -> Wish<'c> {
+    pub(in crate::client) fn wish<'c>(&self, setup: &'c DatabaseSetup, avoid: Avoid) -> RouteInput<'c> {
         let view = self.db.gate.view();
-        Wish {
+        RouteInput {
             state: self.db.gate.state(),
             reads: self.account.reads(),
             maintenance_reads: view.in_force().map_or_else(Default::default, |terms| terms.reads),
@@ -253,7 +253,7 @@ impl Session {
 
     /// A guarded connection, waited for if need be.
     pub(super) async fn take_guarded(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<Conn<Guarded>, Denied> {
-        if self.checkout.identity.wish() == ServerWish::Unnamed {
+        if self.checkout.identity.wish() == ServerPreference::Unnamed {
             return Box::pin(self.take_to_signal(pool, deadline)).await;
         }
         match pool.try_take(self.core.index) {

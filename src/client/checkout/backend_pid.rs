@@ -28,11 +28,11 @@ use crate::client::startup::login_wait::too_late;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, Severity, TxStatus, backend};
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::server::guard::Kind;
 use crate::server::{AnyConn, Conn, Home, KindTag, Pool};
 use crate::shared::handover::client::HandedBackend;
-use crate::shared::{Core, Database, Phase};
+use crate::shared::{Database, Phase, WorkerState};
 use crate::sql::{Analysis, Process};
 
 /// How often a certain server connection is waited for that another client has.
@@ -67,7 +67,7 @@ enum Interest {
 
 /// The server connection that a session wants, if it wants a certain one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::client) enum Wish {
+pub(in crate::client) enum ServerPreference {
     /// Any.
     Any,
     /// That one if it is idle.
@@ -115,21 +115,23 @@ impl Identity {
 
     /// The server connection that has the client's process id.
     #[inline]
-    pub(in crate::client) fn wish(&self) -> Wish {
+    pub(in crate::client) fn wish(&self) -> ServerPreference {
         match &self.home {
-            Some(home) if self.next == Process::Any && self.interest == Interest::None && !home.is_own() => Wish::Any,
-            None if self.next != Process::Signals => Wish::Any,
+            Some(home) if self.next == Process::Any && self.interest == Interest::None && !home.is_own() => {
+                ServerPreference::Any
+            }
+            None if self.next != Process::Signals => ServerPreference::Any,
             home => self.wish_of(home.as_ref()),
         }
     }
 
-    fn wish_of(&self, home: Option<&Home>) -> Wish {
+    fn wish_of(&self, home: Option<&Home>) -> ServerPreference {
         match home {
-            _ if self.next == Process::Signals => Wish::Unnamed,
-            Some(home) if home.is_gone() => Wish::Any,
-            Some(home) if self.next == Process::Asked && !self.tired => Wish::Waits(home.id()),
-            Some(home) => Wish::Rather(home.id()),
-            None => Wish::Any,
+            _ if self.next == Process::Signals => ServerPreference::Unnamed,
+            Some(home) if home.is_gone() => ServerPreference::Any,
+            Some(home) if self.next == Process::Asked && !self.tired => ServerPreference::Waits(home.id()),
+            Some(home) => ServerPreference::Rather(home.id()),
+            None => ServerPreference::Any,
         }
     }
 
@@ -148,7 +150,7 @@ impl Identity {
 /// The home of a client that is about to be told of it. Where every connection of its pool is another's home, or in use, one
 /// is opened, if there is room for it.
 pub(in crate::client) async fn find_home(
-    core: &Core,
+    core: &WorkerState,
     db: &Database,
     user: &Arc<str>,
     credential: &Credential,
@@ -186,7 +188,7 @@ impl Session {
         self.account.set_query_wait(patience.into_iter().chain(login).min());
         let hurries = self.account.query_wait() != patience;
         while self.lease.is_none() {
-            self.acquire(Nature::Any).await.map_err(|end| match end {
+            self.acquire(TransactionClass::Any).await.map_err(|end| match end {
                 End::Report(report) if hurries && report.message == "query_wait_timeout" => too_late().into(),
                 End::Report(report) => End::from(Report { severity: Severity::Fatal, ..*report }),
                 other => other,
@@ -197,7 +199,7 @@ impl Session {
         self.conversation.lease_mut().note_begun(true);
         self.me.enter(Phase::Idle);
         let own = self.lease.server().map(|server| server.key.0);
-        self.checkout.identity.told = own.filter(|pid| self.core.hub.keys.add(*pid, &self.me.secret, self.me.id));
+        self.checkout.identity.told = own.filter(|pid| self.core.proxy.keys.add(*pid, &self.me.secret, self.me.id));
         let pid = self.told_pid();
         // What the server reports on the way may stand behind it.
         backend::backend_key(self.io.for_client(), pid, &self.me.secret);
@@ -238,7 +240,7 @@ impl Session {
     /// Nobody is to be found under its key any more.
     pub(in crate::client) fn forget_key(&mut self) {
         if let Some(pid) = self.checkout.identity.told.take() {
-            self.core.hub.keys.remove(pid, self.me.id);
+            self.core.proxy.keys.remove(pid, self.me.id);
         }
     }
 

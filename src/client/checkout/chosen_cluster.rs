@@ -10,7 +10,7 @@ use crate::client::Session;
 use crate::client::errors;
 use crate::gate::ServerDatabase;
 use crate::protocol::{Report, Severity};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::database::DatabaseSetup;
 use crate::sql::{Own, SessionEffect, Statement};
 
@@ -69,9 +69,13 @@ fn wanted(statement: &Statement, text: &[u8]) -> Result<Wanted, Report> {
 ///
 /// # Errors
 /// FATAL 42501: it is no operator's. FATAL 42704: there is no such cluster.
-pub(in crate::client) fn may_choose_cluster(hub: &Hub, operator: bool, name: Option<&str>) -> Result<(), Report> {
+pub(in crate::client) fn may_choose_cluster(
+    proxy: &ProxyState,
+    operator: bool,
+    name: Option<&str>,
+) -> Result<(), Report> {
     let Some(name) = name else { return Ok(()) };
-    let refusal = match hub.databases.cluster(name) {
+    let refusal = match proxy.databases.cluster(name) {
         _ if !operator => denied(),
         None => errors::no_such_cluster(name),
         Some(_) => return Ok(()),
@@ -163,8 +167,8 @@ impl Session {
 
     /// The session's database on a cluster: as it is called there, where clients are led there or away from there.
     fn setup_on(&self, name: &str) -> Result<Arc<DatabaseSetup>, Report> {
-        let hub = &self.core.hub;
-        let Some((cluster, tls)) = hub.databases.cluster(name) else {
+        let proxy = &self.core.proxy;
+        let Some((cluster, tls)) = proxy.databases.cluster(name) else {
             return Err(errors::no_such_cluster(name));
         };
         let now = self.db.setup();
@@ -172,8 +176,8 @@ impl Session {
             cluster: now.cluster.name.clone(),
             dbname: now.settings.server_dbname(&self.db.name).to_owned(),
         };
-        let configured = hub.setup.load().configured(&self.db.name, &here);
-        let reroutes = hub.gates.reroutes();
+        let configured = proxy.setup.load().configured(&self.db.name, &here);
+        let reroutes = proxy.gates.reroutes();
         let led = reroutes
             .iter()
             .filter(|one| one.from.contains(&configured))
@@ -181,7 +185,7 @@ impl Session {
         let known = led.chain([&here, &configured]).find(|place| place.cluster == name);
         let dbname = known.map_or(configured.dbname.clone(), |place| place.dbname.clone());
         let place = ServerDatabase { cluster: name.to_owned(), dbname };
-        let gate = hub.gates.gate_at(&place).unwrap_or_else(|| now.gate.clone());
+        let gate = proxy.gates.gate_at(&place).unwrap_or_else(|| now.gate.clone());
         let mut settings = now.settings.clone();
         settings.cluster = place.cluster;
         settings.dbname = place.dbname;

@@ -14,7 +14,7 @@ mod take;
 
 use std::sync::Arc;
 
-use crate::client::checkout::backend_pid::{Identity, Wish};
+use crate::client::checkout::backend_pid::{Identity, ServerPreference};
 use crate::client::checkout::own_writes::OwnWrites;
 use crate::gate::Lane;
 use crate::protocol::Report;
@@ -77,7 +77,7 @@ impl Checkout {
     }
 
     /// Which server connection is wanted for what comes next.
-    pub(in crate::client) fn server_wish(&self) -> Wish {
+    pub(in crate::client) fn server_wish(&self) -> ServerPreference {
         self.identity.wish()
     }
 

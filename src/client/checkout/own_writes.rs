@@ -10,7 +10,7 @@ use crate::client::Session;
 use crate::client::maintenance::transition::what_ran::Wrote;
 use crate::config::{Causal, Reads};
 use crate::gate::NewTransaction;
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::shared::database::DatabaseSetup;
 use crate::shared::handover::client::HandedWrites;
 use crate::topology::{Cluster, ReadFloor, WriteEnd};
@@ -86,7 +86,7 @@ impl Session {
         if setup.settings.causal == Causal::Off {
             return ReadFloor::None;
         }
-        if setup.settings.causal == Causal::Database && !self.core.hub.is_alone() {
+        if setup.settings.causal == Causal::Database && !self.core.proxy.is_alone() {
             // The other process has not told what its clients write.
             return ReadFloor::Awaited;
         }
@@ -135,8 +135,8 @@ impl Session {
     }
 
     /// A transaction of that nature has got a server. Reads that a replica could not serve yet hurry those who know when it can.
-    pub(in crate::client) fn hurry_positions(&self, nature: Nature) {
-        if nature != Nature::Read || self.lease.replica().is_some() {
+    pub(in crate::client) fn hurry_positions(&self, nature: TransactionClass) {
+        if nature != TransactionClass::Read || self.lease.replica().is_some() {
             return;
         }
         let setup = self.db.peek_setup();

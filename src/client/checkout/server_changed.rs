@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{InPlaceGuard, Lease};
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::conversation::run::Next;
 use crate::client::errors;
 use crate::client::state::pins::Pin;
@@ -314,7 +314,7 @@ impl Session {
         };
         frontend::write_query(self.io.for_server(), disarm.as_bytes());
         self.lease = Lease::Operator { conn: conn.disarm(), changes: None };
-        self.expect(Expected::hidden(What::Query(None), Hide::All));
+        self.expect(PendingReply::hidden(Request::Query(None), Visibility::Hidden));
     }
 
     /// Closes the kept connection. True: the session may take another one, since nothing was in it but what follows the client.
@@ -428,7 +428,7 @@ impl Session {
                     self.lease = Lease::Write { conn: conn.disarm(), ticket };
                     self.me.write_capable.set(true);
                     if disarm.is_some() {
-                        self.expect(Expected::hidden(What::Query(None), Hide::All));
+                        self.expect(PendingReply::hidden(Request::Query(None), Visibility::Hidden));
                     }
                 } else {
                     self.arm(conn.server());
@@ -456,7 +456,7 @@ impl Session {
     }
 
     pub(in crate::client) fn arm(&mut self, server: &mut Server) {
-        self.own_messages().hiding(Hide::All).query(ARM);
+        self.own_messages().hiding(Visibility::Hidden).query(ARM);
         server.unnamed = 0;
         server.read_only_set = Some(true);
         // Taken for granted until the server says otherwise; it reports before ReadyForQuery.

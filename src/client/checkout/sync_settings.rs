@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::lease::{InPlaceGuard, Lease};
 use crate::client::conversation::parse_settings::is_sensitive;
-use crate::client::conversation::pending_replies::{Hide, Proof};
+use crate::client::conversation::pending_replies::{Visibility, WriteCheckStep};
 use crate::client::state::pins::Pin;
 use crate::client::state::sequences::are_anothers;
 use crate::client::state::session_effects::IDLE_LIMIT;
@@ -42,7 +42,7 @@ impl Session {
         *self.me.cancel.borrow_mut() = Some(server.lend_target());
         if operator {
             // It was opened with what the client has asked for.
-            server.vars.take_over(&self.core.hub.seed, self.settings.vars());
+            server.vars.take_over(&self.core.proxy.seed, self.settings.vars());
             server.read_only_set = self.settings.read_only_set();
         }
         let fits = if may_write {
@@ -64,7 +64,7 @@ impl Session {
     #[cold]
     fn bring_settings(&mut self, may_write: bool, in_place: bool, asks: bool) {
         let Some(server) = self.lease.server() else { return };
-        let seed = &self.core.hub.seed;
+        let seed = &self.core.proxy.seed;
         let (mut sql, mut ahead) = (String::new(), Vec::new());
         let mut learns = false;
         if server.vars.hash() != self.settings.vars().hash() {
@@ -103,8 +103,8 @@ impl Session {
             self.tell_defaults();
         }
         if !sql.is_empty() {
-            ahead.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::None, None));
-            self.own_messages().hiding(Hide::All).query(&sql);
+            ahead.iter().for_each(|one| self.run_own(one.as_bytes(), WriteCheckStep::None, None));
+            self.own_messages().hiding(Visibility::Hidden).query(&sql);
             let settling = if self.settings.vars().has_role() { Settling::Asked } else { Settling::Sent };
             self.conversation.lease_mut().set_settling(settling);
         }
@@ -232,15 +232,15 @@ impl Session {
     }
 
     fn give_back(&self, mut conn: AnyConn) {
-        if self.core.hub.resets_always() {
-            let reset = self.core.hub.setup.load().config.pooling.server_reset_query.clone();
-            tokio::task::spawn_local(clean_up(conn, reset, self.core.hub.seed.clone()));
+        if self.core.proxy.resets_always() {
+            let reset = self.core.proxy.setup.load().config.pooling.server_reset_query.clone();
+            tokio::task::spawn_local(clean_up(conn, reset, self.core.proxy.seed.clone()));
             return;
         }
         if self.me.idle_limit.get().is_some() {
             // The server would end a connection that waits in the pool, perhaps just when another client takes it.
             let reset = settings::reset(IDLE_LIMIT);
-            tokio::task::spawn_local(clean_up(conn, reset, self.core.hub.seed.clone()));
+            tokio::task::spawn_local(clean_up(conn, reset, self.core.proxy.seed.clone()));
             return;
         }
         let mut known = self.checkout.pools.by_upstream.iter().flatten();
@@ -306,13 +306,13 @@ impl Session {
         match self.lease.take() {
             Lease::Bound { conn } if clean && poolable && !self.account.fresh() => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
-                let seed = self.core.hub.seed.clone();
+                let seed = self.core.proxy.seed.clone();
                 tokio::task::spawn_local(clean_up(conn.into(), reset, seed));
             }
             // Likewise: nobody could log in for another one.
             Lease::InPlace { conn, .. } if clean && poolable && barred => {
                 let reset = self.core.setup().config.pooling.server_reset_query.clone();
-                let seed = self.core.hub.seed.clone();
+                let seed = self.core.proxy.seed.clone();
                 tokio::task::spawn_local(clean_up(conn.shelve().into(), reset, seed));
             }
             other => {

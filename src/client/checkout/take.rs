@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::acquire::{Denied, LOOK_AGAIN, PAUSE, denied, short};
-use super::backend_pid::{TRIES, Wish as ServerWish};
+use super::backend_pid::{ServerPreference, TRIES};
 use super::lease::{Lease, OnReplica};
 use super::sync_settings::give_back;
 use crate::client::Session;
 use crate::client::maintenance::barred::drop_unwanted;
 use crate::config::PoolMode;
-use crate::routing::{Nature, Route};
+use crate::routing::{Route, TransactionClass};
 use crate::server::{AcquireError, Conn, Pool, Unguarded};
 use crate::shared::client::Aim;
 use crate::shared::maintenance::kept_out::Fate;
 use crate::topology::Avoid;
 
 impl Session {
-    pub(super) async fn take(&mut self, nature: Nature, deadline: Instant) -> Result<(), Denied> {
+    pub(super) async fn take(&mut self, nature: TransactionClass, deadline: Instant) -> Result<(), Denied> {
         let mut refusal = None;
         loop {
             self.me.aim.set(Aim::Any);
@@ -110,12 +110,12 @@ impl Session {
 
     async fn take_to_write(&mut self, pool: &Arc<Pool>, deadline: Instant) -> Result<bool, Denied> {
         let wanted = self.bindings.wanted_server();
-        let wish = wanted.map_or_else(|| self.checkout.identity.wish(), ServerWish::Waits);
+        let wish = wanted.map_or_else(|| self.checkout.identity.wish(), ServerPreference::Waits);
         let idle = match wish {
-            ServerWish::Any => pool.try_take(self.core.index),
-            ServerWish::Rather(id) => Box::pin(self.take_certain(pool, id, 0, deadline)).await?,
-            ServerWish::Waits(id) => Box::pin(self.take_certain(pool, id, TRIES, deadline)).await?,
-            ServerWish::Unnamed => Some(Box::pin(self.take_to_signal(pool, deadline)).await?),
+            ServerPreference::Any => pool.try_take(self.core.index),
+            ServerPreference::Rather(id) => Box::pin(self.take_certain(pool, id, 0, deadline)).await?,
+            ServerPreference::Waits(id) => Box::pin(self.take_certain(pool, id, TRIES, deadline)).await?,
+            ServerPreference::Unnamed => Some(Box::pin(self.take_to_signal(pool, deadline)).await?),
         };
         let conn: Conn<Unguarded> = match idle {
             Some(conn) => conn,

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use super::pending_replies::{Expected, Hide, What};
+use super::pending_replies::{PendingReply, Request, Visibility};
 use super::run::Next;
 use crate::client::checkout::lease::Lease;
 use crate::client::errors;
 use crate::client::{End, Session};
 use crate::protocol::frame::{HEADER, Header, WireError, peek_front, peek_too_large};
 use crate::protocol::{Report, TxStatus, backend};
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::shared::client::Running;
 use crate::sql::LexContext;
 use crate::sql::cache::verdicts::Cached;
@@ -25,15 +25,15 @@ impl From<WireError> for End {
 }
 
 /// What became of a message.
-pub(in crate::client) enum Handled {
+pub(in crate::client) enum Progress {
     /// It is consumed, or can be looked at once more: there is a server connection now.
-    Done,
+    Consumed,
     /// It needs a server connection first.
-    Needs(Nature),
+    NeedsServer(TransactionClass),
     /// It has to wait for answers that are owed.
-    Later,
+    AwaitReplies,
     /// It waits for the gate.
-    Hold,
+    HoldForGate,
     /// It and what follows go to several servers.
     FanOut,
 }
@@ -111,12 +111,12 @@ impl Session {
             }
             self.io.requests_mut().want(0);
             match self.look_at_message(header)? {
-                Handled::Done => {}
-                Handled::Needs(nature) => return Ok(Next::Acquire(nature)),
-                Handled::Later if header.tag == b'X' => return Ok(Next::LastWord),
-                Handled::Later => return Ok(Next::Wait),
-                Handled::Hold => return Ok(Next::Hold),
-                Handled::FanOut => return Ok(Next::FanOut),
+                Progress::Consumed => {}
+                Progress::NeedsServer(nature) => return Ok(Next::Acquire(nature)),
+                Progress::AwaitReplies if header.tag == b'X' => return Ok(Next::LastWord),
+                Progress::AwaitReplies => return Ok(Next::Wait),
+                Progress::HoldForGate => return Ok(Next::Hold),
+                Progress::FanOut => return Ok(Next::FanOut),
             }
         }
     }
@@ -153,22 +153,22 @@ impl Session {
         if self.io.is_half_closed() { self.after_last_word(End::ClientGone) } else { Ok(Next::Wait) }
     }
 
-    fn look_at_message(&mut self, header: Header) -> Result<Handled, End> {
+    fn look_at_message(&mut self, header: Header) -> Result<Progress, End> {
         if self.conversation.batch.skips() {
             self.tell_what_is_owed();
             if !matches!(header.tag, b'S' | b'X') {
                 self.drop_bytes(header.total);
-                return Ok(Handled::Done);
+                return Ok(Progress::Consumed);
             }
         }
         if self.lease.replica().is_some() && self.db.gate.state().mode.reports_read_only() {
             self.lease.enter_maintenance();
         }
         if self.awaits_reading(header) {
-            return Ok(Handled::Later);
+            return Ok(Progress::AwaitReplies);
         }
         if matches!(header.tag, b'Q' | b'F') && self.awaits_batch() {
-            return Ok(Handled::Later);
+            return Ok(Progress::AwaitReplies);
         }
         self.unfold();
         if let Some(handled) = self.leaves_replica(header)? {
@@ -177,11 +177,11 @@ impl Session {
         match header.tag {
             b'S' | b'H' if self.conversation.in_copy() => {
                 self.pass_in_copy(header);
-                Ok(Handled::Done)
+                Ok(Progress::Consumed)
             }
             b'Q' => self.query(header),
-            b'P' | b'B' if self.whole_batch() => Ok(Handled::Done),
-            b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' | b'F' if self.awaits_clean() => Ok(Handled::Later),
+            b'P' | b'B' if self.whole_batch() => Ok(Progress::Consumed),
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' | b'F' if self.awaits_clean() => Ok(Progress::AwaitReplies),
             b'P' | b'B' | b'D' | b'E' | b'C' | b'S' | b'H' => self.extended(header),
             b'F' => self.function_call(header),
             b'c' | b'f' => {
@@ -192,13 +192,13 @@ impl Session {
                     // After a COPY that failed the client finishes its data: PostgreSQL ignores that too.
                     self.drop_bytes(header.total);
                 }
-                Ok(Handled::Done)
+                Ok(Progress::Consumed)
             }
             b'X' if self.conversation.in_copy() || self.has_answered() => Err(End::Goodbye),
             // What stands before it is answered first.
             b'X' => {
                 self.hurry_answers();
-                Ok(Handled::Later)
+                Ok(Progress::AwaitReplies)
             }
             other => Err(WireError::UnknownFrontend(other).into()),
         }
@@ -219,20 +219,20 @@ impl Session {
     }
 
     /// Passes on a message that does not have the form it should have: the server runs nothing of it, and has the words.
-    pub(in crate::client) fn malformed(&mut self, header: Header) -> Handled {
+    pub(in crate::client) fn malformed(&mut self, header: Header) -> Progress {
         if !self.has_right_lease() {
-            return Handled::Needs(Nature::Any);
+            return Progress::NeedsServer(TransactionClass::Any);
         }
         self.me.enter(crate::shared::Phase::Active);
-        let what = match header.tag {
-            b'Q' => What::Query(None),
-            b'F' => What::Call,
-            b'S' => What::Sync,
-            b'P' => What::Parse(0),
-            b'B' => What::Bind(None),
-            b'D' => What::Describe(None),
-            b'C' => What::Close(0),
-            _ => What::Execute(None),
+        let request = match header.tag {
+            b'Q' => Request::Query(None),
+            b'F' => Request::Call,
+            b'S' => Request::Sync,
+            b'P' => Request::Parse(0),
+            b'B' => Request::Bind(None),
+            b'D' => Request::Describe(None),
+            b'C' => Request::Close(0),
+            _ => Request::Execute(None),
         };
         match header.tag {
             b'Q' | b'F' => self.conversation.batch.end(),
@@ -242,8 +242,8 @@ impl Session {
             }
             _ => self.conversation.batch.go_on(),
         }
-        self.pass(header, Some(Expected::seen(what)));
-        Handled::Done
+        self.pass(header, Some(PendingReply::seen(request)));
+        Progress::Consumed
     }
 
     /// Body of the message at the front of what was read; its beginning, if it is one that [streams](Self::streams).
@@ -252,7 +252,7 @@ impl Session {
     }
 
     /// Passes a message on as it lies.
-    pub(in crate::client) fn pass(&mut self, header: Header, expected: Option<Expected>) {
+    pub(in crate::client) fn pass(&mut self, header: Header, expected: Option<PendingReply>) {
         self.keep_for_replay(header.total);
         let missing = self.missing(header.total);
         if missing > 0 {
@@ -285,7 +285,7 @@ impl Session {
     }
 
     /// Notes that an answer is awaited.
-    pub(in crate::client) fn expect(&mut self, expected: Expected) {
+    pub(in crate::client) fn expect(&mut self, expected: PendingReply) {
         if expected.renames() {
             self.conversation.replies.note_renamed();
         }
@@ -294,8 +294,8 @@ impl Session {
             self.note_copy(&expected);
             self.conversation.names.note_forgets(expected.forgets_names());
         }
-        self.conversation.lease.note_begun(expected.hide != Hide::All);
-        if matches!(expected.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_))
+        self.conversation.lease.note_begun(expected.visibility != Visibility::Hidden);
+        if matches!(expected.request, Request::Query(_) | Request::Fence | Request::Isolation | Request::Left(_))
             && let Some(server) = self.lease.server()
         {
             // A simple query ends the unnamed statement.
@@ -305,7 +305,7 @@ impl Session {
     }
 
     /// An answer of our own is due behind what the server owes.
-    pub(in crate::client) fn push_local(&mut self, say: Expected) {
+    pub(in crate::client) fn push_local(&mut self, say: PendingReply) {
         self.conversation.replies.push_local(say);
     }
 

@@ -11,7 +11,7 @@
 //!   the message would, and else the COPY's error has come before its answer;
 //! - behind the end of the data nothing follows that an ignored Sync would make uncertain, before the COPY has been answered.
 
-use super::pending_replies::{Expected, Hide, What};
+use super::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::Session;
 use crate::protocol::frame::Header;
 use crate::protocol::{ErrorFields, TxStatus, backend, frontend};
@@ -64,7 +64,7 @@ fn copies(cached: &Cached) -> bool {
     cached.analysis.ambiguous || cached.analysis.statements.iter().any(|one| kinds.contains(&one.kind))
 }
 
-impl Expected {
+impl PendingReply {
     /// Whether the server may ask for the client's data in answer to it.
     fn may_copy(&self) -> bool {
         self.text().is_some_and(|cached| self.shows() && copies(cached))
@@ -72,13 +72,13 @@ impl Expected {
 
     /// The same of what nobody has read.
     fn may_copy_unseen(&self) -> bool {
-        matches!(self.what, What::Query(None) | What::Execute(None)) && self.shows()
+        matches!(self.request, Request::Query(None) | Request::Execute(None)) && self.shows()
     }
 }
 
 impl Session {
     /// Notes a message that may begin a COPY.
-    pub(in crate::client) fn note_copy(&mut self, expected: &Expected) {
+    pub(in crate::client) fn note_copy(&mut self, expected: &PendingReply) {
         if expected.may_copy() {
             self.conversation.copy = CopyIn { stage: Stage::Due, syncs: 0 };
         }
@@ -106,7 +106,7 @@ impl Session {
             // Sent ahead of the server's word that it is ready (asyncpg does): kept for it.
             Stage::No => {
                 let data = matches!(header.tag, b'd' | b'c' | b'f') && !self.conversation.batch.skips();
-                data && self.conversation.replies.iter().any(Expected::may_copy_unseen)
+                data && self.conversation.replies.iter().any(PendingReply::may_copy_unseen)
             }
             Stage::Due | Stage::Asked => true,
             Stage::Open if matches!(header.tag, b'd' | b'c' | b'f' | b'S' | b'H' | b'X') => false,
@@ -131,7 +131,8 @@ impl Session {
     /// The server asks for the client's data. A Sync that was sent ahead of it is among them.
     pub(in crate::client) fn copy_begun(&mut self) {
         self.conversation.copy = CopyIn { stage: Stage::Open, syncs: 0 };
-        let executes = matches!(self.conversation.replies.front(), Some(Expected { what: What::Execute(_), .. }));
+        let executes =
+            matches!(self.conversation.replies.front(), Some(PendingReply { request: Request::Execute(_), .. }));
         let ignored = self.conversation.replies.drop_ignored_syncs();
         self.conversation.copy.syncs += ignored;
         if ignored > 0 && executes {
@@ -141,7 +142,7 @@ impl Session {
 
     /// The end of the data has been sent.
     pub(in crate::client) fn copy_data_ended(&mut self) {
-        let simple = matches!(self.conversation.replies.front(), Some(Expected { what: What::Query(_), .. }));
+        let simple = matches!(self.conversation.replies.front(), Some(PendingReply { request: Request::Query(_), .. }));
         // A simple query may go on to another COPY.
         self.conversation.copy.stage = if simple || self.conversation.copy.syncs > 0 { Stage::Due } else { Stage::No };
         self.conversation.replies.forget_flush();
@@ -171,7 +172,7 @@ impl Session {
         let simple = tag.is_some_and(|tag| matches!(tag, b'Q' | b'F'));
         let question = CopyQuestion { readies: 0, own: 1, simple, answered: false };
         self.conversation.copy.stage = Stage::Asked;
-        self.expect(Expected::hidden(What::CopyQuestion(question), Hide::All));
+        self.expect(PendingReply::hidden(Request::CopyQuestion(question), Visibility::Hidden));
     }
 
     /// Looks at a message of the server's ahead of the answer to that question, or at the answer. True: it is dealt with.
@@ -182,10 +183,10 @@ impl Session {
         let status = body.first().copied().and_then(TxStatus::from_byte);
         let mut said = None;
         let Some(expected) = self.conversation.replies.front_mut() else { return false };
-        let What::CopyQuestion(question) = &mut expected.what else { return false };
+        let Request::CopyQuestion(question) = &mut expected.request else { return false };
         match header.tag {
             b'E' if fatal => {
-                expected.hide = Hide::Nothing;
+                expected.visibility = Visibility::Full;
                 return false;
             }
             b'E' => question.own += u32::from(question.simple),
@@ -197,7 +198,7 @@ impl Session {
                 question.answered = true;
                 let heard = question.readies.saturating_sub(question.own);
                 if heard > 0 {
-                    expected.hide = Hide::Nothing;
+                    expected.visibility = Visibility::Full;
                 }
                 self.take_reply(header);
                 self.tell_heard_syncs(heard);
@@ -227,7 +228,7 @@ impl Session {
         self.is_held_no_more();
         if self.conversation.transaction.is_in_our_block() {
             if let Some(expected) = self.conversation.replies.front_mut() {
-                expected.hide = Hide::All;
+                expected.visibility = Visibility::Hidden;
             }
             self.end_wrapped_batch();
         }

@@ -5,15 +5,15 @@
 
 use std::rc::Rc;
 
-use super::client_messages::Handled;
-use super::pending_replies::{Expected, What};
+use super::client_messages::Progress;
+use super::pending_replies::{PendingReply, Request};
 use super::run::Next;
 use crate::client::checkout::lease::Lease;
 use crate::client::errors;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, frontend};
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::POISON;
 
@@ -85,11 +85,11 @@ impl Session {
     }
 
     /// Looks at a query that is longer than is read with the gate open: it goes on as it comes, and may do anything.
-    pub(in crate::client) fn unread_query(&mut self, header: Header) -> Result<Handled, End> {
+    pub(in crate::client) fn unread_query(&mut self, header: Header) -> Result<Progress, End> {
         let cached = Rc::new(Cached::unread(header.body().saturating_sub(1)));
         if self.lease.in_maintenance() && self.has_right_lease() {
             if self.awaits_clean() {
-                return Ok(Handled::Later);
+                return Ok(Progress::AwaitReplies);
             }
             let report = self.refused("cannot execute an ambiguous statement in a read-only transaction");
             return Ok(self.send_poisoned(header, Vec::new(), cached, report));
@@ -117,41 +117,41 @@ impl Session {
     #[cold]
     pub(in crate::client) fn refuse_large(&mut self, header: Header, report: Report) -> Option<Next> {
         match self.too_large(header, report) {
-            Handled::Needs(nature) => Some(Next::Acquire(nature)),
-            Handled::Done => None,
-            Handled::Later | Handled::Hold | Handled::FanOut => Some(Next::Wait),
+            Progress::NeedsServer(nature) => Some(Next::Acquire(nature)),
+            Progress::Consumed => None,
+            Progress::AwaitReplies | Progress::HoldForGate | Progress::FanOut => Some(Next::Wait),
         }
     }
 
     /// Answers a message that is too large with an error, and drops it as it comes.
-    fn too_large(&mut self, header: Header, report: Report) -> Handled {
+    fn too_large(&mut self, header: Header, report: Report) -> Progress {
         let ends = matches!(header.tag, b'Q' | b'F');
         if self.conversation.batch.skips() && !ends {
             self.drop_bytes(header.total);
-            return Handled::Done;
+            return Progress::Consumed;
         }
         if ends && self.awaits_batch() {
-            return Handled::Later;
+            return Progress::AwaitReplies;
         }
         self.unfold();
         if self.lease.is_none() {
             self.answer_unsent(header, &report);
-            return Handled::Done;
+            return Progress::Consumed;
         }
         if !self.has_right_lease() {
-            return Handled::Needs(Nature::Any);
+            return Progress::NeedsServer(TransactionClass::Any);
         }
         self.me.enter(crate::shared::Phase::Active);
         self.drop_bytes(header.total);
         if ends {
             frontend::write_query(self.io.for_server(), POISON.as_bytes());
-            let mut expected = Expected::seen(What::Query(None));
+            let mut expected = PendingReply::seen(Request::Query(None));
             expected.refusal = Some(Box::new(report));
             self.expect(expected);
         } else {
             self.conversation.batch.go_on();
             self.fail_here(report);
         }
-        Handled::Done
+        Progress::Consumed
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Answers that the server owes are bounded by waiting, as in PostgreSQL: the client's next message is looked at when some have come.
 
-use super::pending_replies::{Before, Expected, What};
+use super::pending_replies::{Before, PendingReply, Request};
 use crate::client::Session;
 use crate::client::errors;
 use crate::client::prepared::protocol_names::Known;
@@ -39,11 +39,11 @@ pub(in crate::client) fn weight(name: &[u8], statement: &Statement) -> usize {
 }
 
 /// Bytes that a pending answer keeps of statements.
-fn pending_weight(expected: &Expected) -> usize {
-    let now = match &expected.what {
-        What::Query(Some(cached)) => cached.bytes(),
-        What::Bind(Some(one)) | What::Describe(Some(one)) | What::Execute(Some(one)) => one.cached.bytes(),
-        What::Whole(whole) => whole.statement().cached.bytes(),
+fn pending_weight(expected: &PendingReply) -> usize {
+    let now = match &expected.request {
+        Request::Query(Some(cached)) => cached.bytes(),
+        Request::Bind(Some(one)) | Request::Describe(Some(one)) | Request::Execute(Some(one)) => one.cached.bytes(),
+        Request::WholeBatch(whole) => whole.statement().cached.bytes(),
         _ => 0,
     };
     let known = |known: &Option<Known>| match known {
@@ -65,7 +65,7 @@ impl Session {
 
     /// The error for something that would take so many bytes more, if there is no room for it.
     pub(in crate::client) fn lacks_memory(&self, more: usize) -> Option<Report> {
-        let limit = self.core.hub.setup.load().config.memory.client_memory_limit.bytes();
+        let limit = self.core.proxy.setup.load().config.memory.client_memory_limit.bytes();
         let kept = self.kept();
         if kept.saturating_add(more) <= limit {
             return None;

@@ -187,7 +187,7 @@ impl Session {
     /// A number for the settings that statements are parsed under now.
     pub(in crate::client) fn settings_number(&self, vars: &Vars) -> u32 {
         let set = OF_PARSE.iter().filter_map(|name| Some((*name, vars.get(name)?)));
-        let print = set.fold(0_u64, |print, one| self.core.hub.seed.0.hash_one((print, one.0, one.1.text())));
+        let print = set.fold(0_u64, |print, one| self.core.proxy.seed.0.hash_one((print, one.0, one.1.text())));
         print as u32
     }
 

@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use super::copy_in::CopyIn;
-use super::pending_replies::What;
-use super::pending_replies::pool::Spares;
+use super::pending_replies::Request;
+use super::pending_replies::pool::PendingReplyPool;
 use super::pending_replies::queue::ReplyQueue;
 use crate::client::maintenance::check::search_path::AskedPath;
 use crate::client::maintenance::query_split::QuerySplit;
@@ -49,9 +49,9 @@ enum LastWord {
 
 impl Conversation {
     /// With nobody, so far.
-    pub(in crate::client) fn new(spares: Rc<Spares>) -> Self {
+    pub(in crate::client) fn new(reply_pool: Rc<PendingReplyPool>) -> Self {
         Self {
-            replies: ReplyQueue::new(spares),
+            replies: ReplyQueue::new(reply_pool),
             batch: Batch::default(),
             message: Message::default(),
             reading: TextReading::default(),
@@ -191,9 +191,9 @@ impl Conversation {
 
     /// What a ReadyForQuery with that status means. A Sync alone ends no transaction block: PostgreSQL 18 says so where a simple
     /// query stood behind a batch without Sync, leaves that transaction open, and fails with the next statement, whoever sends it.
-    pub(super) fn with_transaction_left_open(&mut self, said: TxStatus, to: &What) -> TxStatus {
+    pub(super) fn with_transaction_left_open(&mut self, said: TxStatus, to: &Request) -> TxStatus {
         let answered = std::mem::take(&mut self.answered);
-        let left_open = said == TxStatus::Idle && self.status == TxStatus::Block && matches!(to, What::Sync);
+        let left_open = said == TxStatus::Idle && self.status == TxStatus::Block && matches!(to, Request::Sync);
         if left_open && !answered { TxStatus::Block } else { said }
     }
 

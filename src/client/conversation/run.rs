@@ -11,7 +11,7 @@ use crate::client::io::Read;
 use crate::client::startup::open::has_own_server;
 use crate::client::{End, Lease, Session};
 use crate::protocol::TxStatus;
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::shared::Phase;
 use crate::shared::client::Moves;
 
@@ -23,7 +23,7 @@ pub(in crate::client) enum Next {
     /// Wait for the sockets.
     Wait,
     /// Take a server connection for a transaction of that nature.
-    Acquire(Nature),
+    Acquire(TransactionClass),
     /// The lease is over.
     Release,
     /// Hold the message at hand.

@@ -1,6 +1,6 @@
 //! An error of the server's: who is told of it, and what is not as it was taken for granted any more.
 
-use super::pending_replies::{Before, Expected, Hide, Proof, What};
+use super::pending_replies::{Before, PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::startup::no_server::report_of;
 use crate::client::state::pins::Pin;
 use crate::client::{End, Session, Settling};
@@ -35,28 +35,30 @@ impl Session {
         let unstood = self.unstood(ErrorFields::new(body).code());
         let body = unstood.as_deref().unwrap_or(body);
         let fields = ErrorFields::new(body);
-        let (refusal, shows, proof) = match self.conversation.replies.front_mut() {
-            Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.proof),
-            None => (None, true, Proof::None),
+        let (refusal, shows, write_check_step) = match self.conversation.replies.front_mut() {
+            Some(expected) => (expected.refusal.take(), expected.shows_error(), expected.write_check_step),
+            None => (None, true, WriteCheckStep::None),
         };
-        if proof == Proof::Spelling {
+        if write_check_step == WriteCheckStep::Spelling {
             self.answered_spelling(fields);
             return Ok(());
         }
-        if proof == Proof::Together && self.cannot_be_read(fields) {
+        if write_check_step == WriteCheckStep::Together && self.cannot_be_read(fields) {
             return Ok(());
         }
         self.conversation.note_failed();
         self.note_unfinished();
-        let shows = match proof {
-            Proof::None | Proof::Begin | Proof::Subject | Proof::Together => shows,
-            Proof::Wrapped | Proof::Spelling | Proof::Path => shows,
-            Proof::Deferred | Proof::Question(_) | Proof::Trial | Proof::Declared | Proof::End => {
-                self.proof_failed(proof, fields)
-            }
+        let shows = match write_check_step {
+            WriteCheckStep::None | WriteCheckStep::Begin | WriteCheckStep::Subject | WriteCheckStep::Together => shows,
+            WriteCheckStep::Wrapped | WriteCheckStep::Spelling | WriteCheckStep::Path => shows,
+            WriteCheckStep::Deferred
+            | WriteCheckStep::Question(_)
+            | WriteCheckStep::Trial
+            | WriteCheckStep::Declared
+            | WriteCheckStep::End => self.proof_failed(write_check_step, fields),
         };
-        let refusal = match proof {
-            Proof::Question(tag) if shows => Some(Box::new(self.unproven(tag))),
+        let refusal = match write_check_step {
+            WriteCheckStep::Question(tag) if shows => Some(Box::new(self.unproven(tag))),
             _ => refusal,
         };
         if shows {
@@ -64,10 +66,10 @@ impl Session {
             self.conversation.transaction.note_rolled_back();
         }
         if let Some(refusal) = refusal.as_ref().filter(|refusal| shows && !refusal.counted) {
-            self.count_refused_by(proof, refusal);
+            self.count_refused_by(write_check_step, refusal);
         }
         self.renew_changed_plan(fields);
-        let ours = !shows && refusal.is_none() && proof == Proof::None;
+        let ours = !shows && refusal.is_none() && write_check_step == WriteCheckStep::None;
         self.note_error_of_ours(body, ours)?;
         let refusal = refusal.or_else(|| self.take_broken_off(fields.code()).map(Box::new));
         let result = match self.own_refusal(fields.code()) {
@@ -78,7 +80,7 @@ impl Session {
             None if shows => self.write_error(body, refusal.as_deref()),
             None => Ok(()),
         };
-        self.follow_error(proof);
+        self.follow_error(write_check_step);
         result
     }
 
@@ -93,9 +95,11 @@ impl Session {
     }
 
     /// Counts a refusal that the client is told of by what has found it.
-    fn count_refused_by(&self, proof: Proof, refusal: &Report) {
-        match proof {
-            Proof::Question(_) | Proof::Trial | Proof::Declared => self.count_layer(Layer::Proof),
+    fn count_refused_by(&self, write_check_step: WriteCheckStep, refusal: &Report) {
+        match write_check_step {
+            WriteCheckStep::Question(_) | WriteCheckStep::Trial | WriteCheckStep::Declared => {
+                self.count_layer(Layer::Proof)
+            }
             _ if refusal.code == "25006" => self.count_layer(Layer::Reader),
             _ => {}
         }
@@ -104,8 +108,10 @@ impl Session {
     /// `cached plan must not change result type`, in whatever language: drivers prepare the statement anew then.
     fn renew_changed_plan(&self, error: ErrorFields<'_>) {
         if error.code() == b"0A000"
-            && let Some(Expected { what: What::Bind(Some(statement)) | What::Describe(Some(statement)), .. }) =
-                self.conversation.replies.front()
+            && let Some(PendingReply {
+                request: Request::Bind(Some(statement)) | Request::Describe(Some(statement)),
+                ..
+            }) = self.conversation.replies.front()
         {
             self.core.statements.renew(statement);
         }
@@ -137,18 +143,21 @@ impl Session {
     }
 
     /// In the simple protocol ReadyForQuery follows an error by itself, in the extended one after Sync.
-    fn follow_error(&mut self, proof: Proof) {
+    fn follow_error(&mut self, write_check_step: WriteCheckStep) {
         let simple = match self.conversation.replies.front() {
             None => true,
             Some(next) => {
-                matches!(next.what, What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call)
+                matches!(
+                    next.request,
+                    Request::Query(_) | Request::Fence | Request::Isolation | Request::Left(_) | Request::Call
+                )
             }
         };
         if !simple {
             self.skip_to_sync();
         }
         self.copy_failed();
-        if proof == Proof::Begin {
+        if write_check_step == WriteCheckStep::Begin {
             self.block_failed();
         }
     }
@@ -158,23 +167,25 @@ impl Session {
         let mut gone = Vec::new();
         let mut skip = true;
         while let Some(expected) = self.conversation.replies.front() {
-            match &expected.what {
-                What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call if gone.is_empty() => {
+            match &expected.request {
+                Request::Query(_) | Request::Fence | Request::Isolation | Request::Left(_) | Request::Call
+                    if gone.is_empty() =>
+                {
                     return;
                 }
                 // Sent in the midst of a batch: it is skipped like anything else.
-                What::Query(_) | What::Fence | What::Isolation | What::Left(_) | What::Call => {
+                Request::Query(_) | Request::Fence | Request::Isolation | Request::Left(_) | Request::Call => {
                     self.conversation.message.split.clear();
                 }
-                What::CopyQuestion(_) => break,
-                What::Sync => {
+                Request::CopyQuestion(_) => break,
+                Request::Sync => {
                     // A Sync of our own ends the server's skipping, but not the client's.
-                    skip = expected.hide == Hide::All
+                    skip = expected.visibility == Visibility::Hidden
                         && !self
                             .conversation
                             .replies
                             .iter()
-                            .any(|e| matches!(e.what, What::Sync) && e.hide == Hide::Nothing);
+                            .any(|e| matches!(e.request, Request::Sync) && e.visibility == Visibility::Full);
                     break;
                 }
                 _ => {}
@@ -189,14 +200,14 @@ impl Session {
     }
 
     /// A message has failed or, after one that did, been skipped: what was taken for granted when it was sent is not so.
-    fn take_back(&mut self, expected: Expected, failed: bool) {
+    fn take_back(&mut self, expected: PendingReply, failed: bool) {
         if let (Some(name), Some(server)) = (expected.changes_name(), self.lease.server()) {
             server.named.doubt(name);
         }
-        match (expected.what, self.lease.server()) {
-            (What::Parse(0), Some(server)) => server.unnamed = 0,
-            (What::Parse(id), Some(server)) => server.prepared.remove(id),
-            (What::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
+        match (expected.request, self.lease.server()) {
+            (Request::Parse(0), Some(server)) => server.unnamed = 0,
+            (Request::Parse(id), Some(server)) => server.prepared.remove(id),
+            (Request::Close(id), Some(server)) if id != 0 => server.prepared.put_back(id),
             _ => {}
         }
         let (name, stood_for) = match expected.before {

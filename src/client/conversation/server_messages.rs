@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::pending_replies::{Expected, Hide, Proof, Say, What};
+use super::pending_replies::{LocalReply, PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::errors;
 use crate::client::maintenance::query_split::Part;
 use crate::client::state::function_side_effects::Question;
@@ -44,7 +44,7 @@ impl Session {
                 }
                 Err(error) => return Ok(Err(broken(error))),
             };
-            let shows = self.conversation.replies.front().is_none_or(Expected::shows) && !self.hides_defaults();
+            let shows = self.conversation.replies.front().is_none_or(PendingReply::shows) && !self.hides_defaults();
             if self.conversation.message.is_withheld() && shows && !matches!(header.tag, b'S' | b'N' | b'A' | b'Z') {
                 // Not the last statement after all.
                 self.release_withheld_reply();
@@ -89,12 +89,12 @@ impl Session {
 
     #[inline(never)]
     fn look_at_reply(&mut self, header: Header, shows: bool) -> Result<Result<(), io::Error>, End> {
-        if matches!(self.conversation.replies.front(), Some(Expected { what: What::CopyQuestion(_), .. }))
+        if matches!(self.conversation.replies.front(), Some(PendingReply { request: Request::CopyQuestion(_), .. }))
             && self.answers_copy_question(header)
         {
             return Ok(Ok(()));
         }
-        let part = self.conversation.replies.front().map_or(Proof::None, |expected| expected.proof);
+        let part = self.conversation.replies.front().map_or(WriteCheckStep::None, |expected| expected.write_check_step);
         // Neither a Close nor what the server says of itself begins a transaction command.
         self.conversation.note_answered(!matches!(header.tag, b'Z' | b'3' | b'S' | b'N' | b'A'));
         let body = self.io.replies().body(header);
@@ -124,7 +124,7 @@ impl Session {
             }
             // The answer to what was asked behind the client's last word: nothing more is to come.
             b'I' if self.conversation.asked_last()
-                && matches!(self.conversation.replies.front(), Some(Expected { what: What::Sync, .. })) =>
+                && matches!(self.conversation.replies.front(), Some(PendingReply { request: Request::Sync, .. })) =>
             {
                 return Err(End::ClientGone);
             }
@@ -149,7 +149,7 @@ impl Session {
                 self.answered_execute();
             }
             b'1' => {
-                let parse = |next: &Expected| matches!(next.what, What::Parse(_) | What::OwnParse);
+                let parse = |next: &PendingReply| matches!(next.request, Request::Parse(_) | Request::OwnParse);
                 if self.conversation.replies.front().is_some_and(parse)
                     && let Some(parsed) = self.conversation.replies.pop()
                     && let Some(name) = parsed.renamed()
@@ -159,7 +159,7 @@ impl Session {
             }
             b'2' | b'3' => {
                 let next = self.conversation.replies.front();
-                if next.is_some_and(|next| matches!(next.what, What::Bind(_) | What::Close(_))) {
+                if next.is_some_and(|next| matches!(next.request, Request::Bind(_) | Request::Close(_))) {
                     self.conversation.replies.pop();
                 }
             }
@@ -175,22 +175,23 @@ impl Session {
 
     /// Passes a reply on, withholds it, or drops it.
     #[inline]
-    fn show_reply(&mut self, header: Header, shows: bool, part: Proof) {
-        let (hide, parameters) = match self.conversation.replies.front() {
-            Some(next) => (next.hide, matches!(next.what, What::Parameters)),
-            None => (Hide::Nothing, false),
+    fn show_reply(&mut self, header: Header, shows: bool, part: WriteCheckStep) {
+        let (visibility, parameters) = match self.conversation.replies.front() {
+            Some(next) => (next.visibility, matches!(next.request, Request::Parameters)),
+            None => (Visibility::Full, false),
         };
-        let shows = shows && !(header.tag == b'N' && hide == Hide::Notices) || header.tag == b't' && parameters;
-        let subject = matches!(part, Proof::Subject | Proof::Together);
+        let shows = shows && !(header.tag == b'N' && visibility == Visibility::WithoutNotices)
+            || header.tag == b't' && parameters;
+        let subject = matches!(part, WriteCheckStep::Subject | WriteCheckStep::Together);
         let holds = subject && shows && matches!(header.tag, b'C' | b'I' | b'V');
-        let ends = !self.conversation.message.has_failed() && part == Proof::End;
-        let warns = hide == Hide::Completion;
+        let ends = !self.conversation.message.has_failed() && part == WriteCheckStep::End;
+        let warns = visibility == Visibility::ErrorsAndNotices;
         let message = (shows || ends || warns) && header.tag == b'N' || header.tag == b'A';
         if holds || message && self.conversation.message.is_withheld() {
             let whole = self.io.replies().message(header);
             self.conversation.message.withheld().extend_from_slice(whole);
             self.take_reply(header);
-            if holds && part == Proof::Together {
+            if holds && part == WriteCheckStep::Together {
                 self.goes_on_as_question();
             }
             return;
@@ -214,14 +215,14 @@ impl Session {
     fn answered_describe(&mut self) {
         if matches!(
             self.conversation.replies.front(),
-            Some(Expected { what: What::Describe(_) | What::Shape | What::Parameters, .. })
+            Some(PendingReply { request: Request::Describe(_) | Request::Shape | Request::Parameters, .. })
         ) {
             self.conversation.replies.pop();
         }
     }
 
     fn answered_execute(&mut self) {
-        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Execute(_), .. })) {
+        if matches!(self.conversation.replies.front(), Some(PendingReply { request: Request::Execute(_), .. })) {
             self.conversation.replies.pop();
         }
     }
@@ -229,11 +230,13 @@ impl Session {
     fn command_complete(&mut self, header: Header) {
         // Most are of what does nothing but read or write.
         match self.conversation.replies.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) if cached.analysis.is_plain() => {
+            Some(PendingReply { request: Request::Query(Some(cached)), .. }) if cached.analysis.is_plain() => {
                 self.conversation.message.complete_statement();
                 return;
             }
-            Some(Expected { what: What::Execute(Some(statement)), .. }) if statement.cached.analysis.is_plain() => {
+            Some(PendingReply { request: Request::Execute(Some(statement)), .. })
+                if statement.cached.analysis.is_plain() =>
+            {
                 self.conversation.replies.pop();
                 return;
             }
@@ -241,18 +244,18 @@ impl Session {
         }
         let body = self.io.replies().body(header);
         match self.conversation.replies.front() {
-            Some(Expected { what: What::Fence, .. }) => {
+            Some(PendingReply { request: Request::Fence, .. }) => {
                 let tag = body.to_vec();
                 self.answered_fence(&tag);
                 return;
             }
-            Some(Expected { what: What::Left(Question::Pin(pin)), .. }) => {
+            Some(PendingReply { request: Request::Left(Question::Pin(pin)), .. }) => {
                 let (pin, tag) = (*pin, body.to_vec());
                 self.answered_left(pin, &tag);
                 return;
             }
-            Some(Expected { what: What::Left(Question::Settings), .. }) => return self.answered_settings(),
-            Some(Expected { what: What::Isolation, .. }) => {
+            Some(PendingReply { request: Request::Left(Question::Settings), .. }) => return self.answered_settings(),
+            Some(PendingReply { request: Request::Isolation, .. }) => {
                 let read_committed = body == b"SELECT 1\0";
                 self.conversation.transaction.history_mut().note_read_committed(read_committed);
                 return;
@@ -263,26 +266,28 @@ impl Session {
         if rolled_back {
             self.conversation.transaction.note_rolled_back();
         }
-        if let Some(Expected { what: What::Query(None), proof: Proof::End, .. }) = self.conversation.replies.front() {
+        if let Some(PendingReply { request: Request::Query(None), write_check_step: WriteCheckStep::End, .. }) =
+            self.conversation.replies.front()
+        {
             self.note_fate(!rolled_back);
             return;
         }
         self.conversation.reading.note_parsed(None);
         let cached = match self.conversation.replies.front() {
-            Some(Expected { what: What::Query(Some(cached)), .. }) => cached.clone(),
-            Some(Expected { what: What::Execute(Some(statement)), .. }) => {
+            Some(PendingReply { request: Request::Query(Some(cached)), .. }) => cached.clone(),
+            Some(PendingReply { request: Request::Execute(Some(statement)), .. }) => {
                 let (context, cached) = (statement.context(), statement.cached.clone());
                 self.conversation.reading.note_parsed(Some(context));
                 cached
             }
-            Some(Expected { what: What::Execute(None), .. }) => {
+            Some(PendingReply { request: Request::Execute(None), .. }) => {
                 self.conversation.replies.pop();
                 return;
             }
             _ => return,
         };
         let nth = match self.conversation.replies.front() {
-            Some(Expected { what: What::Execute(_), .. }) => {
+            Some(PendingReply { request: Request::Execute(_), .. }) => {
                 self.conversation.replies.pop();
                 self.leave_failed_block(&cached);
                 0
@@ -341,16 +346,16 @@ impl Session {
             _ => None,
         };
         let Some(status) = status else { return Ok(Err(broken(crate::protocol::WireError::Format))) };
-        let Some(expected) = self.conversation.replies.pop().filter(Expected::ends_ready) else {
+        let Some(expected) = self.conversation.replies.pop().filter(PendingReply::ends_ready) else {
             return Ok(Err(io::Error::new(io::ErrorKind::InvalidData, "ReadyForQuery that nobody asked for")));
         };
-        let status = self.conversation.with_transaction_left_open(status, &expected.what);
+        let status = self.conversation.with_transaction_left_open(status, &expected.request);
         self.conversation.set_status(status);
         self.note_reading_reported();
         if matches!(self.conversation.lease.settling(), Settling::Sent) {
             self.conversation.lease.set_settling(Settling::No);
         }
-        if !matches!(self.conversation.lease.settling(), Settling::No) && expected.hide == Hide::All {
+        if !matches!(self.conversation.lease.settling(), Settling::No) && expected.visibility == Visibility::Hidden {
             self.take_reply(header);
             self.conversation.take_failed();
             self.check_guard()?;
@@ -366,7 +371,7 @@ impl Session {
         }
         self.check_guard()?;
         if self.conversation.message.split.is_empty() {
-            if !matches!(expected.what, What::Query(None)) {
+            if !matches!(expected.request, Request::Query(None)) {
                 self.conversation.message.restart();
             }
         } else if self.conversation.replies.is_empty() {
@@ -381,15 +386,15 @@ impl Session {
     }
 
     /// Passes ReadyForQuery on if it is the client's. Gives whether it is.
-    fn show_ready(&mut self, header: Header, expected: &Expected) -> Result<bool, End> {
-        let rolls_back = self.ends_unproved(expected.hide);
+    fn show_ready(&mut self, header: Header, expected: &PendingReply) -> Result<bool, End> {
+        let rolls_back = self.ends_unproved(expected.visibility);
         let more = !self.conversation.message.split.is_empty();
         if more && self.conversation.message.has_failed() {
             self.skip_parts();
         }
         let shows = !rolls_back
-            && match expected.hide {
-                Hide::Ready | Hide::AllButReady => {
+            && match expected.visibility {
+                Visibility::WithoutReady | Visibility::ReadyAndErrors => {
                     (self.conversation.message.has_failed() || !more) && !self.continues()
                 }
                 _ => expected.shows_ready(),
@@ -397,7 +402,7 @@ impl Session {
         if shows && let Some(report) = self.forbidden_block(self.conversation.status()) {
             return Err(report.into());
         }
-        if shows || expected.proof == Proof::End {
+        if shows || expected.write_check_step == WriteCheckStep::End {
             self.release_withheld_reply();
         }
         if shows && self.maintenance.take_notification() {
@@ -419,7 +424,7 @@ impl Session {
         }
         self.note_fate(!failed);
         // A Bind that was sent behind it is the next transaction's.
-        if !self.conversation.replies.iter().any(|next| matches!(next.what, What::Bind(_))) {
+        if !self.conversation.replies.iter().any(|next| matches!(next.request, Request::Bind(_))) {
             self.names.end_portals();
         }
         self.note_writes();
@@ -471,23 +476,23 @@ impl Session {
     /// Says what pgsluice answers for the server, where its turn has come.
     #[inline]
     pub(in crate::client) fn say_what_is_due(&mut self) {
-        if matches!(self.conversation.replies.front(), Some(Expected { what: What::Say(_), .. })) {
+        if matches!(self.conversation.replies.front(), Some(PendingReply { request: Request::Local(_), .. })) {
             self.say_all_that_is_due();
         }
     }
 
     fn say_all_that_is_due(&mut self) {
-        while let Some(Expected { what: What::Say(say), .. }) = self.conversation.replies.front() {
+        while let Some(PendingReply { request: Request::Local(say), .. }) = self.conversation.replies.front() {
             let say = *say;
             self.conversation.replies.pop();
             match say {
-                Say::ParseComplete => backend::parse_complete(self.io.for_client()),
-                Say::CloseComplete => backend::close_complete(self.io.for_client()),
-                Say::NoTransaction => {
+                LocalReply::ParseComplete => backend::parse_complete(self.io.for_client()),
+                LocalReply::CloseComplete => backend::close_complete(self.io.for_client()),
+                LocalReply::NoTransaction => {
                     errors::no_transaction().write(self.io.for_client());
                 }
-                Say::Own(part) => self.say_own(part),
-                Say::Done(verb, rows) => backend::command_complete(self.io.for_client(), &verb.tag(rows)),
+                LocalReply::Own(part) => self.say_own(part),
+                LocalReply::Done(verb, rows) => backend::command_complete(self.io.for_client(), &verb.tag(rows)),
             }
         }
     }
@@ -502,7 +507,7 @@ impl Session {
             let took = micros(asked);
             stats.query_time.add(took);
             stats.query_times.add(took);
-            if self.core.hub.slow_statements.is_slow(took) {
+            if self.core.proxy.slow_statements.is_slow(took) {
                 self.log_slow(took);
             }
         }

@@ -22,7 +22,7 @@ use std::task::Poll;
 use self::open::Opener;
 use self::side::{Failure, Heard, on_all};
 use self::unit::{Ended, Sides};
-use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::client_messages::Progress;
 use crate::client::{End, Session};
 use crate::protocol::frame::{Header, WireError, peek_front};
 use crate::protocol::{Report, TxStatus, answer, backend};
@@ -62,26 +62,26 @@ impl Session {
         header: Header,
         cached: Rc<Cached>,
         asked: FanoutUse,
-    ) -> Handled {
+    ) -> Progress {
         if !self.is_between_transactions() {
             if self.conversation.status() == TxStatus::Idle {
-                return Handled::Later;
+                return Progress::AwaitReplies;
             }
             // The transaction fails with it, which the server does best.
             let report = Report::error("25001", "SET pgsluice.fanout cannot run inside a transaction block");
             return self.send_poisoned(header, Vec::new(), cached, report);
         }
         match asked {
-            FanoutUse::On => Handled::FanOut,
+            FanoutUse::On => Progress::FanOut,
             FanoutUse::Off => {
                 self.drop_bytes(header.total);
                 self.say_now(|out| answer::command_complete(out, "SET"));
                 self.say_now(|out| answer::ready(out, TxStatus::Idle));
-                Handled::Done
+                Progress::Consumed
             }
             FanoutUse::Wrong(value) => {
                 self.answer_error(header, &wrong(&value));
-                Handled::Done
+                Progress::Consumed
             }
         }
     }
@@ -387,7 +387,7 @@ impl Session {
     }
 
     fn note_change(&self, fan: &mut FanOut) {
-        fan.changes.get_or_insert_with(|| self.core.hub.databases.begin_catalog_change(&self.db));
+        fan.changes.get_or_insert_with(|| self.core.proxy.databases.begin_catalog_change(&self.db));
     }
 
     /// Tells the client of a failure. A connection that has gone ends the fan-out.

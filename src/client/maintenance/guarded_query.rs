@@ -7,15 +7,15 @@
 
 use std::rc::Rc;
 
-use super::check::write_check::Doubt;
+use super::check::write_check::PossibleWrites;
 use super::query_split::Part;
 use super::read_only_block::WRAPPER;
 use super::transition::abort_open_transaction::AbortProgress;
 use super::transition::closing::Closing;
 use super::transition::fence::Fencing;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::errors;
 use crate::client::{End, Session, Settling};
 use crate::protocol::frame::Header;
@@ -63,12 +63,12 @@ impl Session {
     }
 
     /// Sends a simple query in a way that cannot undo the guard.
-    pub(in crate::client) fn guarded_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
+    pub(in crate::client) fn guarded_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Progress, End> {
         let single = cached.analysis.single().is_some();
         self.is_held_no_more();
         if self.conversation.status() == TxStatus::Idle && single && self.refuses_in_place(&cached) {
             self.drop_bytes(header.total);
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         self.names.forget_unnamed();
         let asked = cached;
@@ -102,14 +102,14 @@ impl Session {
         }
         self.prove_ahead_of(&cached.analysis.statements);
         if self.try_cursor(header, &cached) {
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         if self.ask_together(header, &cached) {
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         if !self.conversation.batch().is_open() && self.may_end_its_transaction(&cached, context, &[]) {
-            self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
-            return Ok(Handled::Done);
+            self.pass(header, Some(PendingReply::seen(Request::Query(Some(cached)))));
+            return Ok(Progress::Consumed);
         }
         let mut parts = self.divide(&cached.text, &cached.analysis.statements);
         parts.extend(self.after_discard(&cached).map(Part::Defaults));
@@ -117,11 +117,11 @@ impl Session {
             && Rc::ptr_eq(&asked, &cached)
         {
             self.conversation.transaction_mut().doubt = *doubt;
-            self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+            self.pass(header, Some(PendingReply::seen(Request::Query(Some(cached)))));
         } else {
             self.send_parts(header, cached, parts);
         }
-        Ok(Handled::Done)
+        Ok(Progress::Consumed)
     }
 
     /// As [`Self::refuses_at_once`], on a connection that is held but idle.
@@ -136,10 +136,10 @@ impl Session {
         cached: Rc<Cached>,
         at: usize,
         report: Report,
-    ) -> Handled {
+    ) -> Progress {
         self.prove_ahead_of(&cached.analysis.statements);
         let (before, rest) = cached.analysis.statements.split_at(at);
-        let Some(statement) = rest.first() else { return Handled::Done };
+        let Some(statement) = rest.first() else { return Progress::Consumed };
         let start = statement.span.start as usize;
         let Some(last_end) = before.iter().rposition(ends_transaction) else {
             let text = cached.text.get(..start).unwrap_or_default().to_vec();
@@ -152,7 +152,7 @@ impl Session {
         text.extend_from_slice(POISON.as_bytes());
         parts.push_back(Part::Poisoned(text, Box::new(report)));
         self.send_parts(header, cached, parts);
-        Handled::Done
+        Progress::Consumed
     }
 
     /// Sends what stands before a refused statement, and in its place one that fails.
@@ -162,17 +162,17 @@ impl Session {
         mut text: Vec<u8>,
         cached: Rc<Cached>,
         report: Report,
-    ) -> Handled {
+    ) -> Progress {
         // What ends a transaction before it would leave the poison in one of its own: as it should be.
         text.extend_from_slice(POISON.as_bytes());
         self.drop_bytes(header.total);
         frontend::write_query(self.io.for_server(), &text);
-        self.expect(Expected::seen(What::Query(Some(cached))).refused_with(report));
-        Handled::Done
+        self.expect(PendingReply::seen(Request::Query(Some(cached))).refused_with(report));
+        Progress::Consumed
     }
 
     /// Looks at an Execute. None: it may pass as it is.
-    pub(in crate::client) fn guarded_execute(&mut self, header: Header, prepared: &Rc<Prepared>) -> Option<Handled> {
+    pub(in crate::client) fn guarded_execute(&mut self, header: Header, prepared: &Rc<Prepared>) -> Option<Progress> {
         let cached = prepared.cached.clone();
         let on_primary = self.must_prove();
         if cached.analysis.ambiguous && on_primary {
@@ -203,7 +203,7 @@ impl Session {
             self.conversation.set_status(TxStatus::Block);
         }
         if self.try_executed_cursor(header, prepared) {
-            return Some(Handled::Done);
+            return Some(Progress::Consumed);
         }
         let contained = statement.contained && on_primary && self.is_outside_blocks();
         if contained && !self.may_end_its_transaction(&cached, prepared.context(), &prepared.oids) {
@@ -224,21 +224,21 @@ impl Session {
             if verb.is_some() {
                 self.leave_wrapping();
             }
-            self.conversation.transaction_mut().doubt = Doubt::default();
+            self.conversation.transaction_mut().doubt = PossibleWrites::default();
             // What follows in this batch would be a transaction of its own, before the server has reported its settings.
-            self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
-            self.own_messages().hiding(Hide::All).sync();
+            self.pass(header, Some(PendingReply::seen(Request::Execute(Some(prepared.clone())))));
+            self.own_messages().hiding(Visibility::Hidden).sync();
             self.keep_defaults_in_batch(statement);
-            return Some(Handled::Done);
+            return Some(Progress::Consumed);
         }
         None
     }
 
     /// Runs a statement of ours in the client's batch; `refusal` is for one that is there to fail.
-    pub(in crate::client) fn run_own(&mut self, text: &[u8], proof: Proof, refusal: Option<Report>) {
+    pub(in crate::client) fn run_own(&mut self, text: &[u8], proof: WriteCheckStep, refusal: Option<Report>) {
         // One that failed has left its statement behind.
         let own = self.own_messages().close_statement(WRAPPER).parse(WRAPPER, text).bind(WRAPPER);
-        let own = own.proving(proof).execute_or(WRAPPER, refusal).proving(Proof::None);
+        let own = own.proving(proof).execute_or(WRAPPER, refusal).proving(WriteCheckStep::None);
         own.close_portal(WRAPPER).close_statement(WRAPPER);
     }
 
@@ -290,7 +290,7 @@ impl Session {
         if let Some(server) = self.lease.server() {
             server.default_read_only = Some(true);
         }
-        self.own_messages().hiding(Hide::All).query(ARM);
+        self.own_messages().hiding(Visibility::Hidden).query(ARM);
         self.forget_counts_from_before();
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::transition::transaction_history::{Beginning, Step};
 use super::write_rules::WriteDisposition;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::decide::HoldOutcome;
 use crate::client::errors;
 use crate::client::request::read_ahead::{Ahead, ReadAhead};
@@ -23,7 +23,7 @@ use crate::gate::NewTransaction;
 use crate::protocol::frontend;
 use crate::protocol::{Report, TxStatus};
 use crate::shared::Phase;
-use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::shared::maintenance::catalog_state::CatalogState;
 use crate::shared::maintenance::kept_out::Fate;
 use crate::sql::block_setup::value_of;
 use crate::sql::cache::verdicts::Cached;
@@ -174,13 +174,13 @@ impl Session {
         if self.conversation.status() == TxStatus::Block {
             if self.conversation.transaction().history().has_to_ask_isolation() {
                 frontend::write_query(self.io.for_server(), READ_COMMITTED.as_bytes());
-                self.expect(Expected::hidden(What::Isolation, Hide::All));
+                self.expect(PendingReply::hidden(Request::Isolation, Visibility::Hidden));
             } else {
                 frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
                 self.maintenance.holding.anew = self.conversation.transaction_mut().history_mut().take_beginning();
                 self.settings.roll_back();
                 self.maintenance.holding.since = self.me.transaction_since.take();
-                self.expect(Expected::hidden(What::Query(None), Hide::All));
+                self.expect(PendingReply::hidden(Request::Query(None), Visibility::Hidden));
             }
             return Ok(());
         }
@@ -209,7 +209,7 @@ impl Session {
     }
 
     fn publish_hold_overflow(&self, most: usize) {
-        let (events, name) = (&self.core.hub.events, &self.db.name);
+        let (events, name) = (&self.core.proxy.events, &self.db.name);
         if let Some(times) = events.is_time_for(EventKind::HoldOverflow, name, OVERFLOW_PAUSE) {
             let text = "more writes wait for the gate than hold_limit allows: further ones are refused";
             publish!(events, warn, Event::new(EventKind::HoldOverflow, text).about(name), limit = most, times = times);
@@ -255,8 +255,8 @@ impl Session {
         let session = || match self.settings.vars().get(setting) {
             Some(value) => limit(value.text().as_bytes()),
             None => match &**self.db.catalog.known() {
-                Knowledge::Known(unseen) => limit(unseen.default_of(self.account.user(), setting)?.as_bytes()),
-                Knowledge::Pending | Knowledge::Unknown(_) => None,
+                CatalogState::Known(unseen) => limit(unseen.default_of(self.account.user(), setting)?.as_bytes()),
+                CatalogState::Pending | CatalogState::Unknown(_) => None,
             },
         };
         local.unwrap_or_else(session)
@@ -277,7 +277,7 @@ impl Session {
                 let sent = if closed { self.as_read_only(cached.clone(), self.lex_context()) } else { cached.clone() };
                 frontend::write_query(self.io.for_server(), &sent.text);
                 self.conversation.transaction_mut().history_mut().sends(&cached);
-                self.expect(Expected::hidden(What::Query(Some(sent)), Hide::All));
+                self.expect(PendingReply::hidden(Request::Query(Some(sent)), Visibility::Hidden));
             }
             Step::Bound(statement, values) => {
                 let sent = self.bound_as_read_only(statement.clone());
@@ -290,8 +290,10 @@ impl Session {
                 if let Some(server) = self.lease.server() {
                     server.unnamed = 0;
                 }
-                for what in [What::Parse(0), What::Bind(Some(sent.clone())), What::Execute(Some(sent)), What::Sync] {
-                    self.expect(Expected::hidden(what, Hide::All));
+                for what in
+                    [Request::Parse(0), Request::Bind(Some(sent.clone())), Request::Execute(Some(sent)), Request::Sync]
+                {
+                    self.expect(PendingReply::hidden(what, Visibility::Hidden));
                 }
             }
         }

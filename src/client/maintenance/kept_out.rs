@@ -1,6 +1,6 @@
 //! Counting what the gate keeps out of this client's writes, for whoever watches the maintenance.
 
-use crate::client::conversation::pending_replies::What;
+use crate::client::conversation::pending_replies::Request;
 use crate::client::{End, Session};
 use crate::gate::{DrainTo, Mode};
 use crate::protocol::frame::{HEADER, peek_front};
@@ -27,8 +27,10 @@ impl Session {
     /// Counts the write that an answer is about, or that is at hand; `otherwise` names it where its text is not known.
     pub(in crate::client) fn note_answer_kept_out(&self, fate: Fate, otherwise: &[u8]) {
         match self.conversation.replies().awaited() {
-            Some(What::Query(Some(cached))) => self.note_kept_out(fate, &cached.text),
-            Some(What::Execute(Some(prepared)) | What::Bind(Some(prepared)) | What::Describe(Some(prepared))) => {
+            Some(Request::Query(Some(cached))) => self.note_kept_out(fate, &cached.text),
+            Some(
+                Request::Execute(Some(prepared)) | Request::Bind(Some(prepared)) | Request::Describe(Some(prepared)),
+            ) => {
                 self.note_kept_out(fate, &prepared.cached.text);
             }
             _ => self.note_kept_out(fate, otherwise),

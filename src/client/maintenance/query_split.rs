@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::check::write_check::Doubt;
+use super::check::write_check::PossibleWrites;
 use super::read_only_block::WRAPPER;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::protocol::frame::Header;
 use crate::protocol::{ErrorFields, Report, TxStatus};
 use crate::sql::cache::verdicts::Cached;
@@ -17,17 +17,17 @@ use crate::sql::{CopyDirection, Kind, SessionEffect, Statement, TransactionVerb}
 #[derive(Debug)]
 pub(in crate::client) enum Part {
     /// As they are; what they leave in doubt if a block is open behind them.
-    Plain(Vec<u8>, Doubt),
+    Plain(Vec<u8>, PossibleWrites),
     /// A transaction of their own, which has to be proved.
-    Proved(Vec<u8>, Doubt),
+    Proved(Vec<u8>, PossibleWrites),
     /// The same, but more follows before it ends: the server may ask for COPY data, or a cursor is declared there.
     Begun(Vec<u8>),
     /// The declaration of a cursor WITH HOLD in a block, with what it is in doubt of.
-    Cursor(Box<Trial>, Doubt),
+    Cursor(Box<Trial>, PossibleWrites),
     /// The end of what was begun.
-    Finish(Doubt),
+    Finish(PossibleWrites),
     /// The client's COMMIT, with the proof ahead of it.
-    Commit(Vec<u8>, Doubt),
+    Commit(Vec<u8>, PossibleWrites),
     /// What puts the client's defaults in the place of the server's.
     Defaults(Vec<u8>),
     /// What is made to fail, and what the client is told then.
@@ -61,7 +61,7 @@ type Tries<'t> = &'t dyn Fn(&Statement) -> Option<Trial>;
 fn divide(
     text: &[u8],
     statements: &[Statement],
-    open: Option<Doubt>,
+    open: Option<PossibleWrites>,
     mut failed: bool,
     proves: bool,
     tries: Tries<'_>,
@@ -102,10 +102,10 @@ fn divide(
                 parts.push_back(match in_block {
                     true => Part::Commit(slice(start, end), doubt),
                     // The server has a warning for it.
-                    false => Part::Plain(slice(start, end), Doubt::default()),
+                    false => Part::Plain(slice(start, end), PossibleWrites::default()),
                 });
             }
-            _ if verb.ends_transaction() => parts.push_back(Part::Plain(slice(from, end), Doubt::default())),
+            _ if verb.ends_transaction() => parts.push_back(Part::Plain(slice(from, end), PossibleWrites::default())),
             _ => {
                 in_block |= matches!(verb, TransactionVerb::Begin(_));
                 failed &= !matches!(verb, TransactionVerb::RollbackTo(_));
@@ -124,7 +124,7 @@ fn divide(
         };
         in_block &= chains(verb);
         failed = false;
-        (from, savepoint, doubt) = (end, false, Doubt::default());
+        (from, savepoint, doubt) = (end, false, PossibleWrites::default());
         group.clear();
     }
     let plain = in_block || savepoint || !proves || fails_alone(statements);
@@ -141,7 +141,14 @@ struct Rest {
     cut: bool,
 }
 
-fn push_rest(parts: &mut VecDeque<Part>, rest: Vec<u8>, group: &[&Statement], doubt: Doubt, at: Rest, plain: bool) {
+fn push_rest(
+    parts: &mut VecDeque<Part>,
+    rest: Vec<u8>,
+    group: &[&Statement],
+    doubt: PossibleWrites,
+    at: Rest,
+    plain: bool,
+) {
     if at.begun {
         if !group.is_empty() {
             parts.push_back(Part::Plain(rest, doubt));
@@ -173,7 +180,7 @@ fn fails_alone(statements: &[Statement]) -> bool {
     matches!(statements, [only] if only.kind == Kind::Session && !only.contained && !holds(only))
 }
 
-fn push_group(parts: &mut VecDeque<Part>, text: Vec<u8>, group: &[&Statement], doubt: Doubt, plain: bool) {
+fn push_group(parts: &mut VecDeque<Part>, text: Vec<u8>, group: &[&Statement], doubt: PossibleWrites, plain: bool) {
     let copies = |one: &&Statement| matches!(one.kind, Kind::Copy(CopyDirection::FromClient) | Kind::Unknown);
     if plain || !doubt.is_any() {
         parts.push_back(Part::Plain(text, doubt));
@@ -264,11 +271,11 @@ impl Session {
     /// either case, behind a savepoint where a transaction could be spoilt by that.
     fn ask_spelling(&mut self, text: &[u8]) {
         let in_block = self.conversation.status() == TxStatus::Block;
-        let mut own = self.own_messages().hiding(Hide::All);
+        let mut own = self.own_messages().hiding(Visibility::Hidden);
         if in_block {
             own = own.query(SAVEPOINT);
         }
-        own = own.proving(Proof::Spelling).parse(WRAPPER, text).proving(Proof::None).sync();
+        own = own.proving(WriteCheckStep::Spelling).parse(WRAPPER, text).proving(WriteCheckStep::None).sync();
         if in_block {
             own.query(BACK_TO_SAVEPOINT);
         }
@@ -291,7 +298,8 @@ impl Session {
     /// Sends the next part of a divided query.
     pub(in crate::client) fn send_next_part(&mut self) {
         let Some((part, cached)) = self.conversation.message_mut().split_mut().take_next() else { return };
-        let hide = if self.conversation.message().split().is_empty() { Hide::Nothing } else { Hide::Ready };
+        let hide =
+            if self.conversation.message().split().is_empty() { Visibility::Full } else { Visibility::WithoutReady };
         if !self.conversation.names().is_plain() {
             self.names_for_part(&cached);
         }
@@ -299,7 +307,7 @@ impl Session {
             Part::Spelling => self.ask_spelling(&cached.text),
             Part::Plain(text, doubt) => {
                 self.conversation.transaction_mut().doubt = doubt;
-                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide));
+                self.send_query(&text, PendingReply::hidden(Request::Query(Some(cached)), hide));
             }
             Part::Proved(text, doubt) => {
                 self.send_in_block(&text, cached);
@@ -312,20 +320,27 @@ impl Session {
             Part::Begun(text) => self.send_in_block(&text, cached),
             Part::Cursor(trial, doubt) => {
                 self.conversation.transaction_mut().doubt = doubt;
-                let last = if self.conversation.message().split().is_empty() { Hide::AllButReady } else { Hide::All };
+                let last = if self.conversation.message().split().is_empty() {
+                    Visibility::ReadyAndErrors
+                } else {
+                    Visibility::Hidden
+                };
                 self.send_trial(&trial, cached, last);
             }
             Part::Finish(doubt) => self.prove_and_commit(doubt),
             Part::Defaults(text) => {
                 self.note_defaults();
-                self.send_query(&text, Expected::hidden(What::Query(None), Hide::AllButReady));
+                self.send_query(&text, PendingReply::hidden(Request::Query(None), Visibility::ReadyAndErrors));
             }
             Part::Poisoned(text, report) => {
-                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide).refused_with(*report));
+                self.send_query(&text, PendingReply::hidden(Request::Query(Some(cached)), hide).refused_with(*report));
             }
             Part::Commit(text, doubt) => {
                 self.prove(doubt, "COMMIT");
-                self.send_query(&text, Expected::hidden(What::Query(Some(cached)), hide).with_proof(Proof::End));
+                self.send_query(
+                    &text,
+                    PendingReply::hidden(Request::Query(Some(cached)), hide).in_write_check(WriteCheckStep::End),
+                );
             }
         }
     }
@@ -333,7 +348,7 @@ impl Session {
     /// Opens a block of ours. By messages of the extended protocol: if it fails (a cancel request may have come a moment too
     /// early), the server skips what stands behind it up to a Sync, where behind a simple query it would run it in no block.
     pub(in crate::client) fn begin_block(&mut self) {
-        let own = self.own_messages().proving(Proof::Begin).parse(b"", BEGIN_READ_ONLY.as_bytes());
+        let own = self.own_messages().proving(WriteCheckStep::Begin).parse(b"", BEGIN_READ_ONLY.as_bytes());
         own.bind(b"").execute(b"", None);
         if let Some(server) = self.lease.server() {
             server.unnamed = 0;
@@ -344,12 +359,16 @@ impl Session {
     pub(in crate::client) fn block_failed(&mut self) {
         self.conversation.batch_mut().set_skip(false);
         self.conversation.message_mut().split_mut().clear();
-        self.own_messages().hiding(Hide::AllButReady).sync();
+        self.own_messages().hiding(Visibility::ReadyAndErrors).sync();
     }
 
     fn send_in_block(&mut self, text: &[u8], cached: Rc<Cached>) {
         self.begin_block();
-        self.send_query(text, Expected::hidden(What::Query(Some(cached)), Hide::Ready).with_proof(Proof::Subject));
+        self.send_query(
+            text,
+            PendingReply::hidden(Request::Query(Some(cached)), Visibility::WithoutReady)
+                .in_write_check(WriteCheckStep::Subject),
+        );
     }
 }
 
@@ -358,7 +377,7 @@ mod tests {
     use super::*;
     use crate::sql::{Analyzer, LexContext};
 
-    fn cut(sql: &str, open: Option<Doubt>) -> Vec<String> {
+    fn cut(sql: &str, open: Option<PossibleWrites>) -> Vec<String> {
         let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
         let word = |text: &[u8]| String::from_utf8_lossy(text).trim_matches([';', ' ']).to_owned();
         let tries = |one: &Statement| {
@@ -411,9 +430,9 @@ mod tests {
         ] {
             assert_eq!(cut(sql, None), parts, "{sql}");
         }
-        let mut doubt = Doubt::default();
+        let mut doubt = PossibleWrites::default();
         doubt.add_unknown();
         assert_eq!(cut("COMMIT", Some(doubt)), ["proof, COMMIT"]);
-        assert_eq!(cut("COMMIT", Some(Doubt::default())), ["COMMIT"]);
+        assert_eq!(cut("COMMIT", Some(PossibleWrites::default())), ["COMMIT"]);
     }
 }

@@ -7,8 +7,8 @@
 use std::rc::Rc;
 
 use crate::client::Session;
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{LocalReply, PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::errors;
 use crate::client::maintenance::transition::what_ran::takes_snapshot;
 use crate::protocol::frame::Header;
@@ -124,9 +124,9 @@ impl Session {
     fn end_batch_ahead(&mut self) {
         self.conversation.batch_mut().end();
         self.prove_batch();
-        self.own_messages().hiding(Hide::All).sync();
+        self.own_messages().hiding(Visibility::Hidden).sync();
         if self.conversation.transaction_mut().leave_our_block() {
-            self.own_messages().hiding(Hide::All).proving(Proof::End).query(COMMIT);
+            self.own_messages().hiding(Visibility::Hidden).proving(WriteCheckStep::End).query(COMMIT);
         }
     }
 
@@ -143,15 +143,15 @@ impl Session {
 
     pub(in crate::client) fn begin_wrapped_batch(&mut self) {
         self.conversation.transaction_mut().enclosing_block = EnclosingBlock::ReadOnlyWrapper;
-        self.run_own(BEGIN_READ_ONLY.as_bytes(), Proof::None, None);
+        self.run_own(BEGIN_READ_ONLY.as_bytes(), WriteCheckStep::None, None);
     }
 
     /// The batch's Sync: the block around it is closed first. After an error the server has skipped that, and the COMMIT,
     /// then a ROLLBACK, of the simple query behind it ends the block.
     pub(in crate::client) fn end_wrapped_batch(&mut self) {
         self.conversation.transaction_mut().enclosing_block = EnclosingBlock::None;
-        self.own_messages().hiding(Hide::Ready).sync();
-        self.own_messages().hiding(Hide::AllButReady).proving(Proof::End).query(COMMIT);
+        self.own_messages().hiding(Visibility::WithoutReady).sync();
+        self.own_messages().hiding(Visibility::ReadyAndErrors).proving(WriteCheckStep::End).query(COMMIT);
     }
 
     /// Whether what runs next in the batch is in no block, as far as that is known before its Sync.
@@ -166,7 +166,7 @@ impl Session {
         header: Header,
         verb: &TransactionVerb,
         prepared: &Rc<Prepared>,
-    ) -> Option<Handled> {
+    ) -> Option<Progress> {
         if self.conversation.transaction().enclosing_block != EnclosingBlock::ReadOnlyWrapper {
             if matches!(verb, TransactionVerb::Begin(_)) && self.conversation.status() == TxStatus::Idle {
                 self.conversation.transaction_mut().enclosing_block = EnclosingBlock::ClientBlock;
@@ -175,7 +175,7 @@ impl Session {
         }
         if self.awaits_answers() {
             // After an error it is skipped, and the block stays ours.
-            return Some(Handled::Later);
+            return Some(Progress::AwaitReplies);
         }
         let outside = errors::outside_of_block;
         let late = |what: &str| {
@@ -187,8 +187,11 @@ impl Session {
             TransactionVerb::Begin(_) => {
                 // The block is the client's from here on: no need to warn of one that is open already.
                 self.conversation.transaction_mut().enclosing_block = EnclosingBlock::ClientBlock;
-                self.pass(header, Some(Expected::hidden(What::Execute(Some(prepared.clone())), Hide::Notices)));
-                return Some(Handled::Done);
+                self.pass(
+                    header,
+                    Some(PendingReply::hidden(Request::Execute(Some(prepared.clone())), Visibility::WithoutNotices)),
+                );
+                return Some(Progress::Consumed);
             }
             TransactionVerb::Savepoint(_) => outside("SAVEPOINT"),
             TransactionVerb::Release(_) => outside("RELEASE SAVEPOINT"),
@@ -203,7 +206,7 @@ impl Session {
     /// The client's COMMIT or ROLLBACK ends the transaction within the batch. Of a block of ours it knows nothing.
     pub(in crate::client) fn leave_wrapping(&mut self) {
         if self.conversation.transaction_mut().leave_our_block() {
-            self.say(Expected::seen(What::Say(Say::NoTransaction)));
+            self.say(PendingReply::seen(Request::Local(LocalReply::NoTransaction)));
         }
     }
 }

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::errors;
 use crate::client::prepared::protocol_names::Inner;
 use crate::client::{End, Session};
@@ -18,7 +18,7 @@ use crate::protocol::error_fields::Change;
 use crate::protocol::frame::{HEADER, Header};
 use crate::protocol::frontend::Target;
 use crate::protocol::{ErrorFields, Report, TxStatus, backend, frontend};
-use crate::routing::{Nature, Route};
+use crate::routing::{Route, TransactionClass};
 use crate::shared::Layer;
 use crate::shared::maintenance::kept_out::Fate;
 use crate::sql::cache::verdicts::Cached;
@@ -59,14 +59,14 @@ pub(in crate::client) const ASKING_PATIENCE: Duration = Duration::from_secs(1);
 impl Session {
     /// Makes the server raise an error at this place and puts ours in place of it, so that the transaction, and what follows
     /// in the pipeline, is as after any error. The server has no portal of that name.
-    pub(in crate::client) fn fail_in_place(&mut self, header: Header, report: Report) -> Handled {
+    pub(in crate::client) fn fail_in_place(&mut self, header: Header, report: Report) -> Progress {
         self.drop_bytes(header.total);
         self.fail_here(report);
-        Handled::Done
+        Progress::Consumed
     }
 
     /// The same for a Bind or a Describe of what stands on the server: what else is wrong with a Bind comes first.
-    pub(in crate::client) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Handled {
+    pub(in crate::client) fn fail_with(&mut self, header: Header, on_server: &[u8], report: Report) -> Progress {
         let whole = self.missing(header.total) == 0;
         let (out, bytes) = self.io.requests_mut().splice();
         if header.tag == b'B'
@@ -74,24 +74,24 @@ impl Session {
             && let Ok(bind) = frontend::bind(bytes.get(HEADER..header.total).unwrap_or_default())
         {
             frontend::write_bind(out, bind.portal, on_server, bind.rest);
-            self.expect(Expected::hidden(What::Bind(None), Hide::Success));
+            self.expect(PendingReply::hidden(Request::Bind(None), Visibility::ErrorsOnly));
         } else if header.tag == b'D' {
             frontend::write_target(out, b'D', Target::Statement(on_server));
-            self.expect(Expected::hidden(What::Parameters, Hide::Success));
+            self.expect(PendingReply::hidden(Request::Parameters, Visibility::ErrorsOnly));
         }
         self.fail_in_place(header, report)
     }
 
     /// The same for a statement of which nobody knows whether it stands on the server: where it does not, that is the error.
-    pub(in crate::client) fn fail_unless_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
+    pub(in crate::client) fn fail_unless_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Progress {
         if name.is_empty() || self.names.known(name).is_some() {
             return self.fail_in_place(header, report);
         }
         self.drop_bytes(header.total);
         frontend::write_target(self.io.for_server(), b'D', Target::Statement(name));
-        self.expect(Expected::hidden(What::Describe(None), Hide::Success));
+        self.expect(PendingReply::hidden(Request::Describe(None), Visibility::ErrorsOnly));
         self.fail_here(report);
-        Handled::Done
+        Progress::Consumed
     }
 
     /// The name that an EXECUTE gives for what neither the client has prepared nor anything else that was seen.
@@ -108,9 +108,9 @@ impl Session {
     }
 
     /// Refuses a simple query that is such an EXECUTE.
-    fn refuse_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Handled {
+    fn refuse_unknown(&mut self, header: Header, name: &[u8], report: Report) -> Progress {
         let handled = self.fail_unless_unknown(header, name, report);
-        self.own_messages().hiding(Hide::Nothing).sync();
+        self.own_messages().hiding(Visibility::Full).sync();
         handled
     }
 
@@ -120,14 +120,14 @@ impl Session {
         header: Header,
         cached: &Cached,
         report: &Report,
-    ) -> Option<Handled> {
+    ) -> Option<Progress> {
         let apart = !self.conversation.batch().is_open() && self.conversation.status() != TxStatus::Failed;
         let name = self.executes_unknown(cached.analysis.single().filter(|_| apart)?)?;
         Some(self.refuse_unknown(header, name, report.clone()))
     }
 
     pub(in crate::client) fn fail_here(&mut self, report: Report) {
-        self.own_messages().hiding(Hide::Nothing).execute_or(NO_SUCH_PORTAL, Some(report));
+        self.own_messages().hiding(Visibility::Full).execute_or(NO_SUCH_PORTAL, Some(report));
     }
 
     /// Whether the statement, with what was prepared under the name it executes, is refused though the server would run it.
@@ -223,14 +223,14 @@ impl Session {
     pub(in crate::client) fn refused_function_name(&self, oid: u32) -> Option<&'static str> {
         match oid {
             SET_CONFIG => Some("set_config"),
-            oid => self.core.hub.setup.load().analyzer.list().function_by_oid(oid),
+            oid => self.core.proxy.setup.load().analyzer.list().function_by_oid(oid),
         }
     }
 
     /// Whether a guarded connection can be had for a write that is refused anyway, and nobody who reads has to wait for it.
     fn can_ask(&self) -> bool {
         let setup = self.db.setup();
-        let at = match self.wish(&setup, Avoid::default()).route(Nature::Any) {
+        let at = match self.wish(&setup, Avoid::default()).route(TransactionClass::Any) {
             Route::GuardedPrimary => setup.cluster.primary(),
             Route::Replica(at) => Some(at),
             _ => None,
@@ -305,15 +305,15 @@ impl Session {
             application_name: self.me.application_name.borrow().clone(),
             kind: kind(),
         };
-        self.core.hub.refused_statements.log(&refused, &self.me.address_words());
+        self.core.proxy.refused_statements.log(&refused, &self.me.address_words());
     }
 
     /// The error for a CALL or DO that could not end its transaction because of a block that the client does not see.
     fn kept_from_ending(&self) -> Option<Report> {
         let expected = self.conversation.replies().front()?;
-        let cached = match (expected.what(), expected.proof()) {
-            (What::Query(Some(cached)), Proof::Subject) => cached,
-            (What::Execute(Some(prepared)), Proof::Wrapped) => &prepared.cached,
+        let cached = match (expected.request(), expected.write_check_step()) {
+            (Request::Query(Some(cached)), WriteCheckStep::Subject) => cached,
+            (Request::Execute(Some(prepared)), WriteCheckStep::Wrapped) => &prepared.cached,
             _ => return None,
         };
         // Among others it could not have ended it anyway.
@@ -330,7 +330,7 @@ impl Session {
             .conversation
             .replies()
             .front()
-            .and_then(crate::client::conversation::pending_replies::Expected::of_statement);
+            .and_then(crate::client::conversation::pending_replies::PendingReply::of_statement);
         let renamed = self.names.in_clients_words(body, used);
         let body = renamed.as_deref().unwrap_or(body);
         let fields = ErrorFields::new(body);

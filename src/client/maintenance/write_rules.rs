@@ -4,8 +4,8 @@
 //! asked of a server. `allow` runs on an unguarded connection that gets this one message and nothing else.
 
 use crate::client::Session;
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Hide, Say, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{LocalReply, PendingReply, Request, Visibility};
 use crate::client::request::read_ahead::{Ahead, ReadAhead, Unread};
 use crate::config::{RuleAction, RuleStatement, WriteRule};
 use crate::gate::{NewTransaction, Writes};
@@ -130,19 +130,19 @@ impl Session {
         self.names.forget_unnamed();
         self.drop_bytes(header.total);
         let own = self.own_messages().parse(DESCRIBED, &cached.text).bind(DESCRIBED);
-        let own = own.hiding(Hide::Nothing).describe_portal(DESCRIBED).say(Say::Done(verb, 0));
-        let own = own.hiding(Hide::Success).close_portal(DESCRIBED).close_statement(DESCRIBED);
-        own.hiding(Hide::AllButReady).sync();
+        let own = own.hiding(Visibility::Full).describe_portal(DESCRIBED).say(LocalReply::Done(verb, 0));
+        let own = own.hiding(Visibility::ErrorsOnly).close_portal(DESCRIBED).close_statement(DESCRIBED);
+        own.hiding(Visibility::ReadyAndErrors).sync();
     }
 
     /// Answers an Execute as done, in its turn.
-    pub(in crate::client) fn discard_execute(&mut self, header: Header, verb: Verb, rows: u32) -> Handled {
+    pub(in crate::client) fn discard_execute(&mut self, header: Header, verb: Verb, rows: u32) -> Progress {
         self.db.gate.count_discarded();
         self.note_message_kept_out(Fate::Discarded);
         self.drop_bytes(header.total);
         self.conversation.lease_mut().note_begun(true);
-        self.say(Expected::seen(What::Say(Say::Done(verb, rows))));
-        Handled::Done
+        self.say(PendingReply::seen(Request::Local(LocalReply::Done(verb, rows))));
+        Progress::Consumed
     }
 
     /// Whether the batch whose first message is at hand runs only what a rule allows, as far as it is here.

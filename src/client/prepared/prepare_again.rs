@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::client::Session;
 use crate::client::conversation::parse_settings::Other;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::errors;
 use crate::protocol::{Report, frontend};
 use crate::shared::Statement as Prepared;
@@ -46,9 +46,14 @@ impl Session {
     pub(in crate::client) fn reads_as_parsed(&self, name: &[u8], statement: &Prepared) -> bool {
         let parsed = if name.is_empty() { 0 } else { statement.id };
         for expected in self.conversation.replies().iter().rev() {
-            match expected.what() {
-                What::Parse(id) if expected.hide() == Hide::Nothing => return *id == parsed,
-                What::Bind(_) | What::Describe(_) | What::Close(_) | What::OwnParse | What::Shape | What::Say(_) => {}
+            match expected.request() {
+                Request::Parse(id) if expected.visibility() == Visibility::Full => return *id == parsed,
+                Request::Bind(_)
+                | Request::Describe(_)
+                | Request::Close(_)
+                | Request::OwnParse
+                | Request::Shape
+                | Request::Local(_) => {}
                 _ => return false,
             }
         }
@@ -64,13 +69,13 @@ impl Session {
             self.prepare_on_server(
                 statement,
                 statement.types(),
-                Expected::hidden(What::Parse(statement.id), Hide::Success),
+                PendingReply::hidden(Request::Parse(statement.id), Visibility::ErrorsOnly),
             );
         } else if let Some(server) = self.lease.server() {
             server.unnamed = statement.id;
             let types = if self.names.is_unnamed_described() { statement.types() } else { &statement.oids };
             frontend::write_parse(self.io.for_server(), b"", &statement.cached.text, types);
-            self.expect(Expected::hidden(What::Parse(0), Hide::Success));
+            self.expect(PendingReply::hidden(Request::Parse(0), Visibility::ErrorsOnly));
         }
         self.set_as_before(&others);
         server_name
@@ -79,14 +84,14 @@ impl Session {
     /// Sets what a statement was parsed under, ahead of its Parse.
     pub(in crate::client) fn set_as_parsed(&mut self, others: &[Other]) {
         for other in others {
-            self.run_own(other.as_parsed().as_bytes(), Proof::None, None);
+            self.run_own(other.as_parsed().as_bytes(), WriteCheckStep::None, None);
         }
     }
 
     /// Takes that back, behind its Parse.
     pub(in crate::client) fn set_as_before(&mut self, others: &[Other]) {
         for other in others.iter().rev() {
-            self.run_own(other.as_before().as_bytes(), Proof::None, None);
+            self.run_own(other.as_before().as_bytes(), WriteCheckStep::None, None);
         }
     }
 }

@@ -10,8 +10,8 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use crate::client::Session;
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::errors;
 use crate::protocol::Report;
 use crate::protocol::frame::{HEADER, Header, peek_front, take_str};
@@ -93,7 +93,7 @@ impl Session {
         let set = PATH.iter().filter_map(|name| Some((*name, self.settings.vars().get(name)?)));
         set.fold(0, |path, (name, value)| {
             let (Value::Default(value) | Value::Reported(value) | Value::Spelled(value) | Value::Flat(value)) = value;
-            self.core.hub.seed.0.hash_one((path, name, value))
+            self.core.proxy.seed.0.hash_one((path, name, value))
         })
     }
 
@@ -102,7 +102,7 @@ impl Session {
         let back = matches!(one.kind, Kind::Transaction(TransactionVerb::RollbackTo(_)))
             && self.conversation.names().path.is_some();
         if back || moves_path(one) {
-            self.conversation.names_mut().path = Some(self.core.hub.seed.0.hash_one((self.path(), one.text(text))));
+            self.conversation.names_mut().path = Some(self.core.proxy.seed.0.hash_one((self.path(), one.text(text))));
         }
     }
 
@@ -114,14 +114,14 @@ impl Session {
 
     /// The answer to a Describe of a statement has come.
     pub(in crate::client) fn note_shape(&mut self, header: Header) {
-        let asked = matches!(self.conversation.replies().awaited(), Some(What::Describe(Some(_)) | What::Shape));
+        let asked = matches!(self.conversation.replies().awaited(), Some(Request::Describe(Some(_)) | Request::Shape));
         if !asked {
             return;
         }
         let body = self.io.replies().body(header);
-        let shape = shape(&self.core.hub.seed, header.tag, body);
-        let Some((What::Describe(Some(statement)), named)) =
-            self.conversation.replies().front().map(|front| (front.what(), front.named()))
+        let shape = shape(&self.core.proxy.seed, header.tag, body);
+        let Some((Request::Describe(Some(statement)), named)) =
+            self.conversation.replies().front().map(|front| (front.request(), front.named()))
         else {
             self.note_own_shape(shape);
             return;
@@ -130,7 +130,7 @@ impl Session {
         let types = std::mem::take(&mut self.conversation.names_mut().parameter_types);
         let meaning = Meaning { types, rows: shape };
         let same = statement.learn(&meaning);
-        let hidden = self.conversation.replies().front().is_some_and(|one| one.hide() != Hide::Nothing);
+        let hidden = self.conversation.replies().front().is_some_and(|one| one.visibility() != Visibility::Full);
         if name.is_empty() && !hidden {
             self.note_unnamed_described(&statement, &meaning, same);
             return;
@@ -167,7 +167,9 @@ impl Session {
             return;
         }
         frontend::write_target(self.io.for_server(), b'D', Target::Statement(statement.server_name().as_bytes()));
-        self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success).of(name.into()));
+        self.expect(
+            PendingReply::hidden(Request::Describe(Some(statement.clone())), Visibility::ErrorsOnly).of(name.into()),
+        );
     }
 
     /// The client is told what its unnamed statement is. That may be something else than for others who have prepared the text.
@@ -213,7 +215,7 @@ impl Session {
         header: Header,
         name: &[u8],
         statement: Rc<Statement>,
-    ) -> Result<(Box<[u8]>, Rc<Statement>), Handled> {
+    ) -> Result<(Box<[u8]>, Rc<Statement>), Progress> {
         let Some(moved) = self.moved_unnamed(name, &statement) else {
             let told = self.names.told(name);
             return match self.has_other_shape(header, name, &statement, told) {
@@ -234,7 +236,7 @@ impl Session {
 
     /// A server has told the types of a statement's parameters.
     pub(in crate::client) fn note_types(&mut self, header: Header) {
-        if matches!(self.conversation.replies().awaited(), Some(What::Describe(Some(_)))) {
+        if matches!(self.conversation.replies().awaited(), Some(Request::Describe(Some(_)))) {
             let body = self.io.replies().body(header);
             self.conversation.names_mut().parameter_types = body.get(2..).unwrap_or_default().into();
         }
@@ -247,7 +249,7 @@ impl Session {
         name: &[u8],
         statement: &Rc<Statement>,
         told: Option<NonZeroU64>,
-    ) -> Option<Handled> {
+    ) -> Option<Progress> {
         let told = told?;
         match self.lease.server()?.prepared.shape(statement.id) {
             Some(now) if now == told => return None,
@@ -265,7 +267,8 @@ impl Session {
             Some(_) => self.close_on_server(statement),
             None => {}
         }
-        let asked = |one: &Expected| matches!(one.what(), What::Describe(Some(known)) if known.id == statement.id);
+        let asked =
+            |one: &PendingReply| matches!(one.request(), Request::Describe(Some(known)) if known.id == statement.id);
         if !self.conversation.replies().iter().any(asked) {
             if self.lease.server().is_some_and(|server| server.prepared.touch(statement.id)) {
                 // Nobody knows since when; asked now, it might fail.
@@ -276,10 +279,10 @@ impl Session {
                 Err(report) => return Some(self.fail_in_place(header, report)),
             };
             frontend::write_target(self.io.for_server(), b'D', Target::Statement(on_server.as_bytes()));
-            self.expect(Expected::hidden(What::Describe(Some(statement.clone())), Hide::Success));
+            self.expect(PendingReply::hidden(Request::Describe(Some(statement.clone())), Visibility::ErrorsOnly));
         }
         self.awaits_answers();
-        Some(Handled::Later)
+        Some(Progress::AwaitReplies)
     }
 }
 

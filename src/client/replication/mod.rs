@@ -18,12 +18,12 @@ use std::time::Instant;
 
 use super::startup::negotiate::Guest;
 use super::startup::open::{introduce, until_turn};
-use super::startup::startup_parameters::Wanted;
+use super::startup::startup_parameters::StartupParameters;
 use crate::client::errors;
 use crate::client::replication::relay::Relay;
 use crate::protocol::{Report, Severity, TxStatus, backend};
 use crate::server::{AcquireError, CancelTarget, Server};
-use crate::shared::{Core, Database, Phase};
+use crate::shared::{Database, Phase, WorkerState};
 
 /// What kind of replication connection a start-up packet asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +65,14 @@ impl Replication {
 
 /// Opens the server connection of a client that has been let in, and makes it known.
 pub(super) async fn begin(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     guest: &Guest,
     db: &Arc<Database>,
     kind: Replication,
     deadline: Instant,
 ) -> Result<(Relay, Vec<u8>), Report> {
     let setup = core.setup();
-    let wanted = Wanted::read(guest.start(), &setup.config.startup.ignore_startup_parameters);
+    let wanted = StartupParameters::read(guest.start(), &setup.config.startup.ignore_startup_parameters);
     let (mut parameters, name) = wanted.into_parameters();
     parameters.push(("replication".to_owned(), kind.word().to_owned()));
     let operator = setup.config.auth.operators.iter().any(|name| **name == **guest.user());
@@ -88,7 +88,7 @@ pub(super) async fn begin(
         backend::parameter_status(&mut greeting, name, value);
     }
     // The server process is its own: it is told that one's number. Nobody else has been told the same secret, as far as chance goes.
-    let _ = core.hub.keys.add(server.key.0, &me.secret, me.id);
+    let _ = core.proxy.keys.add(server.key.0, &me.secret, me.id);
     backend::backend_key(&mut greeting, server.key.0, &me.secret);
     backend::ready(&mut greeting, TxStatus::Idle);
     let largest = setup.config.memory.max_message_size.bytes();
@@ -98,7 +98,7 @@ pub(super) async fn begin(
 type Opened = (Box<Server>, Vec<(String, String)>);
 
 async fn open(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     guest: &Guest,
     db: &Arc<Database>,
     parameters: &[(String, String)],

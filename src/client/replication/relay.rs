@@ -22,7 +22,7 @@ use crate::protocol::frame::{HEADER, Header, peek_back, peek_front};
 use crate::protocol::{Report, TxStatus, answer, frontend};
 use crate::server::Server;
 use crate::shared::client::{Ask, Running};
-use crate::shared::{Client, Core, Database, Phase};
+use crate::shared::{Client, Database, Phase, WorkerState};
 use crate::sql::LexContext;
 use crate::sql::own_statements::transaction::POISON;
 use crate::topology::Standing;
@@ -34,7 +34,7 @@ const ROOM: usize = 64 * 1024;
 
 /// See the module.
 pub(in crate::client) struct Relay {
-    core: Rc<Core>,
+    core: Rc<WorkerState>,
     me: Rc<Client>,
     db: Arc<Database>,
     server: Option<Box<Server>>,
@@ -75,7 +75,7 @@ impl Relay {
     }
 
     pub(super) fn new(
-        core: Rc<Core>,
+        core: Rc<WorkerState>,
         me: Rc<Client>,
         db: Arc<Database>,
         server: Box<Server>,
@@ -132,7 +132,7 @@ impl Relay {
         // First the connection, then the ticket: the gate must not think the transaction over before it is.
         *self.me.cancel.borrow_mut() = None;
         if let Some(server) = self.server.take() {
-            self.core.hub.keys.remove(server.key.0, self.me.id);
+            self.core.proxy.keys.remove(server.key.0, self.me.id);
             server.close();
         }
         drop(self.gate.ticket.take());
@@ -314,7 +314,7 @@ impl Relay {
                 application_name: self.me.application_name.borrow().clone(),
                 kind: RefusedKind::Write(command.to_owned()),
             };
-            self.core.hub.refused_statements.log(&refused, &self.me.address_words());
+            self.core.proxy.refused_statements.log(&refused, &self.me.address_words());
         }
     }
 

@@ -5,8 +5,8 @@
 
 use std::rc::Rc;
 
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, Say, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{LocalReply, PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::decide::{Decision, Need, decide};
 use crate::client::errors;
 use crate::client::maintenance::read_only_block::WRAPPER;
@@ -21,14 +21,14 @@ use crate::protocol::frame::{HEADER, Header};
 use crate::protocol::frontend;
 use crate::protocol::frontend::Target;
 use crate::protocol::{Report, TxStatus, backend};
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::shared::client::Running;
 use crate::shared::prepared_statement::server_name;
 use crate::shared::{Phase, Statement};
 use crate::sql;
 
 impl Session {
-    pub(in crate::client) fn extended(&mut self, header: Header) -> Result<Handled, End> {
+    pub(in crate::client) fn extended(&mut self, header: Header) -> Result<Progress, End> {
         // The Sync of a batch in a block that the client does not see ends that block in any form.
         let ends_block = header.tag == b'S' && self.conversation.transaction().is_in_our_block();
         if !ends_block && frontend::check(header.tag, self.body(header)).is_err() {
@@ -45,11 +45,11 @@ impl Session {
                     self.is_held_no_more();
                     self.drop_bytes(header.total);
                     backend::ready(self.io.for_client(), TxStatus::Idle);
-                    return Ok(Handled::Done);
+                    return Ok(Progress::Consumed);
                 }
                 b'H' => {
                     self.drop_bytes(header.total);
-                    return Ok(Handled::Done);
+                    return Ok(Progress::Consumed);
                 }
                 _ => {
                     if let Some(handled) = self.check_out_for_batch(header)? {
@@ -59,20 +59,20 @@ impl Session {
             }
         }
         if self.lease.in_maintenance() && self.holds_batch() {
-            return Ok(Handled::Hold);
+            return Ok(Progress::HoldForGate);
         }
         if matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') && self.may_lack_names() {
-            return Ok(Handled::Later);
+            return Ok(Progress::AwaitReplies);
         }
         if self.conversation.names().forgets() && matches!(header.tag, b'P' | b'B' | b'D' | b'E' | b'C') {
             if self.awaits_answers() {
-                return Ok(Handled::Later);
+                return Ok(Progress::AwaitReplies);
             }
             self.conversation.names_mut().end_forgets();
         }
         if self.conversation.transaction().declares() {
             if self.awaits_answers() {
-                return Ok(Handled::Later);
+                return Ok(Progress::AwaitReplies);
             }
             self.conversation.transaction_mut().end_declares();
         }
@@ -85,34 +85,34 @@ impl Session {
             b'S' => self.sync(header)?,
             _ => {
                 self.pass(header, None);
-                Handled::Done
+                Progress::Consumed
             }
         };
-        if !matches!(handled, Handled::Later) {
+        if !matches!(handled, Progress::AwaitReplies) {
             self.forget_path();
         }
         Ok(handled)
     }
 
     /// Takes a server connection for the batch that begins with this message. None: there is one, and the batch can go on.
-    fn check_out_for_batch(&mut self, header: Header) -> Result<Option<Handled>, End> {
+    fn check_out_for_batch(&mut self, header: Header) -> Result<Option<Progress>, End> {
         let now = self.situation();
         match decide(&self.asked_by_batch(now.connection()), &now) {
-            Decision::Hold => return Ok(Some(Handled::Hold)),
+            Decision::Hold => return Ok(Some(Progress::HoldForGate)),
             Decision::Refuse(why) => {
                 let report = self.report_of(why, None);
                 self.answer_error(header, &report);
-                return Ok(Some(Handled::Done));
+                return Ok(Some(Progress::Consumed));
             }
-            Decision::CheckOut(Need::Allowed) => return Ok(Some(Handled::Needs(Nature::Allowed))),
+            Decision::CheckOut(Need::Allowed) => return Ok(Some(Progress::NeedsServer(TransactionClass::Allowed))),
             _ => {}
         }
         self.note_batch(header)?;
         let nature = self.nature_of_batch();
         if !self.acquire_now(nature) && !self.acquire_guarded_now(nature) {
-            return Ok(Some(Handled::Needs(nature)));
+            return Ok(Some(Progress::NeedsServer(nature)));
         }
-        Ok((!self.can_forward_now()).then_some(Handled::Done))
+        Ok((!self.can_forward_now()).then_some(Progress::Consumed))
     }
 
     /// Notes what a batch that begins with this message asks that only a certain server connection can tell.
@@ -133,33 +133,33 @@ impl Session {
     }
 
     /// Looks ahead to the next Sync. Only a batch that is here whole can be proven to be a read.
-    fn nature_of_batch(&self) -> Nature {
+    fn nature_of_batch(&self) -> TransactionClass {
         if self.account.reads() == Reads::Primary && !self.db.gate.state().mode.reports_read_only() {
             // Wherever it goes, it goes to the primary.
-            return Nature::Any;
+            return TransactionClass::Any;
         }
         let mut ahead = ReadAhead::new(self.io.requests().unread(), self.account.largest());
         let context = self.lex_context();
         let mut verdict = None;
         while let Ok(message) = ahead.next() {
             let one = match message {
-                Ahead::Parse(_, text) => Some(self.nature_of(&self.read_text(text, context), context)),
+                Ahead::Parse(_, text) => Some(self.class_of(&self.read_text(text, context), context)),
                 Ahead::Bind(name) | Ahead::Describe(name) => {
                     // A name that this very batch prepares has been looked at already.
                     let known = self.names.statement(name);
-                    known.map(|statement| self.nature_of(&statement.cached, statement.context()))
+                    known.map(|statement| self.class_of(&statement.cached, statement.context()))
                 }
-                Ahead::Sync => return verdict.unwrap_or(Nature::Any),
+                Ahead::Sync => return verdict.unwrap_or(TransactionClass::Any),
                 Ahead::Other => None,
             };
             match one {
-                Some(Nature::Any | Nature::Allowed) => return Nature::Any,
-                Some(Nature::Primary) => return Nature::Primary,
-                Some(Nature::Read) => verdict = Some(Nature::Read),
+                Some(TransactionClass::Any | TransactionClass::Allowed) => return TransactionClass::Any,
+                Some(TransactionClass::Primary) => return TransactionClass::Primary,
+                Some(TransactionClass::Read) => verdict = Some(TransactionClass::Read),
                 None => {}
             }
         }
-        Nature::Any
+        TransactionClass::Any
     }
 
     /// Whether statements keep their names on the server: the connection is this session's alone.
@@ -172,7 +172,7 @@ impl Session {
         self.conversation.replies().may_lack_names()
     }
 
-    fn parse(&mut self, header: Header) -> Result<Handled, End> {
+    fn parse(&mut self, header: Header) -> Result<Progress, End> {
         let parse = frontend::parse(self.body(header))?;
         let statement = self.statement_of(parse);
         let name: Box<[u8]> = parse.name.into();
@@ -180,7 +180,7 @@ impl Session {
             return Ok(handled);
         }
         if self.awaits_path_of(&statement, true) {
-            return Ok(Handled::Later);
+            return Ok(Progress::AwaitReplies);
         }
         if let Some(stats) = self.prepared_counters() {
             stats.client_parses.add(1);
@@ -200,16 +200,16 @@ impl Session {
         }
         if self.keeps_names() {
             self.names.forget(&name);
-            self.pass(header, Some(Expected::seen(What::Parse(0))));
-            return Ok(Handled::Done);
+            self.pass(header, Some(PendingReply::seen(Request::Parse(0))));
+            return Ok(Progress::Consumed);
         }
         if name.is_empty() {
-            self.pass(header, Some(Expected::seen(What::Parse(0)).renaming(b"", self.names.known(b""))));
+            self.pass(header, Some(PendingReply::seen(Request::Parse(0)).renaming(b"", self.names.known(b""))));
             if let Some(server) = self.lease.server() {
                 server.unnamed = statement.id;
             }
             self.names.prepare(b"", statement);
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         self.lend_words();
         if self.names.known(&name).is_some() {
@@ -217,7 +217,7 @@ impl Session {
             // The server reads the text before it looks for the name.
             self.parse_for_errors(&statement);
             self.fail_here(taken(&name));
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         self.drop_bytes(header.total);
         if !name.is_ascii() {
@@ -235,9 +235,9 @@ impl Session {
                 // The transaction may be aborted, which is the server's to say.
                 self.parse_for_errors(&statement);
             }
-            self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, None));
+            self.say(PendingReply::seen(Request::Local(LocalReply::ParseComplete)).renaming(&name, None));
         } else {
-            let parse = Expected::seen(What::Parse(id)).renaming(&name, None);
+            let parse = PendingReply::seen(Request::Parse(id)).renaming(&name, None);
             self.prepare_on_server(&statement, &statement.oids, parse);
             if may_change {
                 self.learn_meaning(&name, &statement);
@@ -247,7 +247,7 @@ impl Session {
         if stands {
             self.note_parsed(&name);
         }
-        Ok(Handled::Done)
+        Ok(Progress::Consumed)
     }
 
     /// What stands on the server has perhaps been overtaken: it is closed, and prepared anew by whoever needs it.
@@ -256,7 +256,7 @@ impl Session {
             server.prepared.remove(statement.id);
         }
         frontend::write_target(self.io.for_server(), b'C', Target::Statement(statement.server_name().as_bytes()));
-        self.expect(Expected::hidden(What::Close(statement.id), Hide::Success));
+        self.expect(PendingReply::hidden(Request::Close(statement.id), Visibility::ErrorsOnly));
     }
 
     /// Has the server read a name, which is kept here: whether its bytes are any in the client's encoding is for the server to say.
@@ -269,12 +269,12 @@ impl Session {
     /// Sends a Parse of which the client sees only an error.
     fn parse_for_errors(&mut self, statement: &Statement) {
         let own = self.own_messages().close_statement(WRAPPER);
-        let own = own.hiding(Hide::Completion).parse_statement(WRAPPER, statement);
-        own.hiding(Hide::Success).close_statement(WRAPPER);
+        let own = own.hiding(Visibility::ErrorsAndNotices).parse_statement(WRAPPER, statement);
+        own.hiding(Visibility::ErrorsOnly).close_statement(WRAPPER);
     }
 
     /// Sends the Parse of a named statement; one that was used longest ago makes room.
-    pub(in crate::client) fn prepare_on_server(&mut self, statement: &Statement, types: &[u8], expected: Expected) {
+    pub(in crate::client) fn prepare_on_server(&mut self, statement: &Statement, types: &[u8], expected: PendingReply) {
         let most = self.account.most_prepared() as usize;
         let Some(server) = self.lease.server() else { return };
         let overtaken = server.prepared.take_overtaken(statement.id).then_some(statement.id);
@@ -284,14 +284,14 @@ impl Session {
         }
         for gone in overtaken.into_iter().chain(gone) {
             frontend::write_target(self.io.for_server(), b'C', Target::Statement(server_name(gone).as_bytes()));
-            self.expect(Expected::hidden(What::Close(gone), Hide::Success));
+            self.expect(PendingReply::hidden(Request::Close(gone), Visibility::ErrorsOnly));
         }
         let name = statement.server_name();
         frontend::write_parse(self.io.for_server(), name.as_bytes(), &statement.cached.text, types);
         self.expect(expected);
     }
 
-    fn bind(&mut self, header: Header) -> Result<Handled, End> {
+    fn bind(&mut self, header: Header) -> Result<Progress, End> {
         let bind = frontend::bind(self.body(header))?;
         if let Some(stats) = self.prepared_counters() {
             stats.binds.add(1);
@@ -305,7 +305,7 @@ impl Session {
             return Ok(handled);
         }
         if self.awaits_path_of(&statement, false) {
-            return Ok(Handled::Later);
+            return Ok(Progress::AwaitReplies);
         }
         // Reading it anew checks its constants, and planning it runs what is called immutable.
         self.conversation.batch_mut().note_bound();
@@ -338,13 +338,13 @@ impl Session {
         header: Header,
         BindNames { portal, name, slot }: BindNames,
         asked: Rc<Statement>,
-    ) -> Result<Handled, End> {
+    ) -> Result<Progress, End> {
         let statement = self.note_bound(header, asked.clone())?;
         let as_parsed = !Rc::ptr_eq(&asked, &statement) && self.reads_as_parsed(&name, &asked);
         let stands = self.keeps_names()
             || slot.is_empty() && self.lease.server().is_some_and(|server| server.unnamed == statement.id);
         if stands {
-            self.pass(header, Some(Expected::seen(What::Bind(Some(statement.clone())))));
+            self.pass(header, Some(PendingReply::seen(Request::Bind(Some(statement.clone())))));
         } else {
             // Our own words go before the message; its rest is copied once.
             self.lend_words();
@@ -362,14 +362,14 @@ impl Session {
             self.drop_bytes(header.total);
             // What is still to come of it goes on as it comes.
             self.io.pass_rest(missing);
-            self.expect(Expected::seen(What::Bind(Some(statement.clone()))).of(name));
+            self.expect(PendingReply::seen(Request::Bind(Some(statement.clone()))).of(name));
         }
         self.names.bind(&portal, statement);
-        Ok(Handled::Done)
+        Ok(Progress::Consumed)
     }
 
     /// A Bind by a name that the protocol knows nothing of.
-    fn bind_unknown(&mut self, header: Header, portal: Box<[u8]>, name: Box<[u8]>) -> Handled {
+    fn bind_unknown(&mut self, header: Header, portal: Box<[u8]>, name: Box<[u8]>) -> Progress {
         let refused = self.refused_bind(&name);
         self.names.forget_portal(&portal);
         self.conversation.batch_mut().note_bound();
@@ -387,14 +387,14 @@ impl Session {
         if let Some(report) = runs.as_ref().and_then(|statement| self.lacks_memory_to_bind(&portal, statement)) {
             return self.fail_in_place(header, report);
         }
-        self.pass(header, Some(Expected::seen(What::Bind(runs.clone()))));
+        self.pass(header, Some(PendingReply::seen(Request::Bind(runs.clone()))));
         if let Some(statement) = runs {
             self.names.bind(&portal, statement);
         }
-        Handled::Done
+        Progress::Consumed
     }
 
-    fn describe(&mut self, header: Header) -> Result<Handled, End> {
+    fn describe(&mut self, header: Header) -> Result<Progress, End> {
         self.conversation.batch_mut().go_on();
         if let Target::Statement(name) = frontend::target(self.body(header))?
             && !self.keeps_names()
@@ -418,8 +418,8 @@ impl Session {
             };
             self.drop_bytes(header.total);
             frontend::write_target(self.io.for_server(), b'D', Target::Statement(server_name.as_bytes()));
-            self.expect(Expected::seen(What::Describe(Some(statement))).of(name));
-            return Ok(Handled::Done);
+            self.expect(PendingReply::seen(Request::Describe(Some(statement))).of(name));
+            return Ok(Progress::Consumed);
         }
         if let Target::Statement(name) = frontend::target(self.body(header))? {
             if let Some(report) = self.lacks_unnamed(name) {
@@ -436,11 +436,11 @@ impl Session {
         {
             return Ok(handled);
         }
-        self.pass(header, Some(Expected::seen(What::Describe(None))));
-        Ok(Handled::Done)
+        self.pass(header, Some(PendingReply::seen(Request::Describe(None))));
+        Ok(Progress::Consumed)
     }
 
-    fn execute(&mut self, header: Header) -> Result<Handled, End> {
+    fn execute(&mut self, header: Header) -> Result<Progress, End> {
         let (portal, _) = frontend::execute(self.body(header))?;
         let statement = self.names.portal(portal).cloned();
         self.conversation.batch_mut().note_bound();
@@ -452,7 +452,7 @@ impl Session {
         if let Some(statement) = &statement
             && self.awaits_path_of(statement, false)
         {
-            return Ok(Handled::Later);
+            return Ok(Progress::AwaitReplies);
         }
         match &statement {
             Some(statement) => self.note_snapshot(statement, takes_snapshot),
@@ -462,7 +462,7 @@ impl Session {
         let now = self.situation();
         let cached = statement.as_ref().map(|statement| &statement.cached);
         match decide(&self.asked_by_execute(cached, now.connection()), &now) {
-            Decision::AwaitReplies => return Ok(Handled::Later),
+            Decision::AwaitReplies => return Ok(Progress::AwaitReplies),
             Decision::Discard { verb, rows, .. } => return Ok(self.discard_execute(header, verb, rows)),
             Decision::Refuse(why) => {
                 self.ends_at(why)?;
@@ -495,15 +495,15 @@ impl Session {
             self.note_sequences(&statement.cached, true);
         }
         let wrapped = outside && self.conversation.transaction().is_in_our_block();
-        let proof = if wrapped { Proof::Wrapped } else { Proof::None };
-        self.pass(header, Some(Expected::seen(What::Execute(statement.clone())).with_proof(proof)));
+        let proof = if wrapped { WriteCheckStep::Wrapped } else { WriteCheckStep::None };
+        self.pass(header, Some(PendingReply::seen(Request::Execute(statement.clone())).in_write_check(proof)));
         if let Some(statement) = statement.as_ref().and_then(|statement| statement.cached.analysis.single()) {
             self.keep_defaults_in_batch(statement);
         }
         if let Some(statement) = statement {
             self.end_batch_with_transaction(&statement);
         }
-        Ok(Handled::Done)
+        Ok(Progress::Consumed)
     }
 
     /// Notes whether a message of the batch takes a snapshot for its statement.
@@ -523,7 +523,7 @@ impl Session {
         }
     }
 
-    fn close(&mut self, header: Header) -> Result<Handled, End> {
+    fn close(&mut self, header: Header) -> Result<Progress, End> {
         self.conversation.batch_mut().go_on();
         if let Target::Statement(name) = frontend::target(self.body(header))?
             && !self.keeps_names()
@@ -533,8 +533,8 @@ impl Session {
             let (name, before): (Box<[u8]>, _) = (name.into(), Some(before));
             self.names.forget(&name);
             self.drop_bytes(header.total);
-            self.say(Expected::seen(What::Say(Say::CloseComplete)).renaming(&name, before));
-            return Ok(Handled::Done);
+            self.say(PendingReply::seen(Request::Local(LocalReply::CloseComplete)).renaming(&name, before));
+            return Ok(Progress::Consumed);
         }
         let name: Option<Box<[u8]>> = match frontend::target(self.body(header))? {
             Target::Statement(name) if !self.keeps_names() => Some(name.into()),
@@ -547,14 +547,14 @@ impl Session {
         };
         if name.is_some_and(|name| self.is_anothers(&name)) {
             self.drop_bytes(header.total);
-            self.say(Expected::seen(What::Say(Say::CloseComplete)));
-            return Ok(Handled::Done);
+            self.say(PendingReply::seen(Request::Local(LocalReply::CloseComplete)));
+            return Ok(Progress::Consumed);
         }
-        self.pass(header, Some(Expected::seen(What::Close(0))));
-        Ok(Handled::Done)
+        self.pass(header, Some(PendingReply::seen(Request::Close(0))));
+        Ok(Progress::Consumed)
     }
 
-    fn sync(&mut self, header: Header) -> Result<Handled, End> {
+    fn sync(&mut self, header: Header) -> Result<Progress, End> {
         let skipped = self.conversation.batch_mut().take_skip();
         self.conversation.batch_mut().end();
         self.is_held_no_more();
@@ -564,14 +564,14 @@ impl Session {
         if self.conversation.transaction_mut().leave_our_block() {
             self.drop_bytes(header.total);
             self.end_wrapped_batch();
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
-        self.pass(header, Some(Expected::seen(What::Sync)));
-        Ok(Handled::Done)
+        self.pass(header, Some(PendingReply::seen(Request::Sync)));
+        Ok(Progress::Consumed)
     }
 
     /// An answer of our own, at its place among the server's.
-    pub(in crate::client) fn say(&mut self, say: Expected) {
+    pub(in crate::client) fn say(&mut self, say: PendingReply) {
         self.push_local(say);
         self.say_what_is_due();
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use crate::client::Session;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
-use crate::client::conversation::pending_replies::{Before, Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{Before, PendingReply, Request, Visibility, WriteCheckStep};
 use crate::config::PoolMode;
 use crate::protocol::TxStatus;
 use crate::protocol::frame::{HEADER, peek_front, run_of};
@@ -23,7 +23,7 @@ use crate::sql::cache::verdicts::Cached;
 use crate::sql::{Kind, TransactionVerb};
 
 /// A whole batch that has been sent, and how far its answer has come.
-pub struct Whole {
+pub struct WholeBatch {
     statement: Rc<Statement>,
     describes: bool,
     due: Due,
@@ -39,7 +39,7 @@ enum Due {
     Sync,
 }
 
-impl Whole {
+impl WholeBatch {
     /// What it runs.
     pub(in crate::client) fn statement(&self) -> &Statement {
         &self.statement
@@ -138,7 +138,7 @@ impl Session {
         let (parses, total) = (batch.parse.is_some(), batch.total);
         let name = self.io.requests().unread().get(batch.name.clone()).unwrap_or_default();
         let Some(server) = self.lease.server() else { return false };
-        let mut expected = Expected::seen(What::Sync);
+        let mut expected = PendingReply::seen(Request::Sync);
         if name.is_empty() {
             if !parses && server.unnamed != statement.id {
                 return false;
@@ -175,14 +175,14 @@ impl Session {
         self.note_sequences(&statement.cached, true);
         self.names.bind(b"", statement.clone());
         let due = if parses { Due::Parse } else { Due::Bind };
-        self.expect(expected.about(What::Whole(Whole { statement, describes: batch.describes, due })));
+        self.expect(expected.about(Request::WholeBatch(WholeBatch { statement, describes: batch.describes, due })));
         true
     }
 
     /// Turns what is owed for a whole batch into what its messages are owed one by one, as far as they have not been answered.
     #[inline]
     pub(in crate::client) fn unfold(&mut self) {
-        if matches!(self.conversation.replies().awaited(), Some(What::Whole(_))) {
+        if matches!(self.conversation.replies().awaited(), Some(Request::WholeBatch(_))) {
             self.unfold_front();
         }
     }
@@ -193,23 +193,23 @@ impl Session {
     }
 }
 
-impl Expected {
+impl PendingReply {
     /// Puts what the messages of a whole batch are owed one by one at the front of a queue, in its own place.
     fn expand(self, expects: &mut VecDeque<Self>) {
-        let (What::Whole(whole), before, named) = self.into_parts() else { return };
-        let Whole { statement, describes, due } = whole;
-        expects.push_front(Expected::seen(What::Sync));
+        let (Request::WholeBatch(whole), before, named) = self.into_parts() else { return };
+        let WholeBatch { statement, describes, due } = whole;
+        expects.push_front(PendingReply::seen(Request::Sync));
         if due <= Due::Execute {
-            expects.push_front(Expected::seen(What::Execute(Some(statement.clone()))));
+            expects.push_front(PendingReply::seen(Request::Execute(Some(statement.clone()))));
         }
         if due <= Due::Describe && describes {
-            expects.push_front(Expected::seen(What::Describe(None)));
+            expects.push_front(PendingReply::seen(Request::Describe(None)));
         }
         if due <= Due::Bind {
-            expects.push_front(Expected::one_of(What::Bind(Some(statement)), Before::Same, named));
+            expects.push_front(PendingReply::one_of(Request::Bind(Some(statement)), Before::Same, named));
         }
         if due == Due::Parse {
-            expects.push_front(Expected::one_of(What::Parse(0), before, None));
+            expects.push_front(PendingReply::one_of(Request::Parse(0), before, None));
         }
     }
 }
@@ -219,8 +219,8 @@ impl Session {
     #[inline]
     pub(in crate::client) fn pass_plain_answer(&mut self) {
         let (replies, message, transaction) = self.conversation.answering();
-        let ends = match replies.front_mut().map(Expected::shown) {
-            Some((What::Whole(whole), ..)) => {
+        let ends = match replies.front_mut().map(PendingReply::shown) {
+            Some((Request::WholeBatch(whole), ..)) => {
                 let (passed, next) =
                     run_of(self.io.replies().unread(), |tag| whole.behind(tag).map(|due| whole.due = due).is_some());
                 self.io.replies_mut().pass(passed);
@@ -230,7 +230,7 @@ impl Session {
                 }
                 ends
             }
-            Some((What::Query(Some(cached)), Hide::Nothing, Proof::None))
+            Some((Request::Query(Some(cached)), Visibility::Full, WriteCheckStep::None))
                 if cached.analysis.is_plain()
                     && !message.is_withheld()
                     && !transaction.check_failed()
@@ -245,7 +245,7 @@ impl Session {
                 self.io.replies_mut().pass(passed);
                 next.is_some_and(|next| next.tag == b'Z')
             }
-            Some((What::Query(Some(cached)), Hide::Nothing, Proof::None)) => {
+            Some((Request::Query(Some(cached)), Visibility::Full, WriteCheckStep::None)) => {
                 let edge = edge_of_block(cached).filter(|edge| self.io.replies().unread() == *edge);
                 let Some(edge) = edge.filter(|_| self.on_fast_path()) else { return };
                 let status = if edge.ends_with(b"T") { TxStatus::Block } else { TxStatus::Idle };

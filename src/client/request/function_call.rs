@@ -1,25 +1,25 @@
 //! Function-call messages: they name a function of the server's by its number.
 
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{PendingReply, Request};
 use crate::client::decide::{Decision, Form, Statement, decide};
 use crate::client::maintenance::transition::what_ran::reads_large_objects;
 use crate::client::{End, Session};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, frontend};
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::shared::Phase;
 
 impl Session {
-    pub(in crate::client) fn function_call(&mut self, header: Header) -> Result<Handled, End> {
+    pub(in crate::client) fn function_call(&mut self, header: Header) -> Result<Progress, End> {
         let Ok(oid) = frontend::function_oid(self.body(header)) else { return Ok(self.malformed(header)) };
         let decision = decide(&Statement::unread(Form::Call, None), &self.situation());
         match decision {
             Decision::CheckOut(_) => {
                 self.note_next_call(oid);
-                return Ok(Handled::Needs(Nature::Any));
+                return Ok(Progress::NeedsServer(TransactionClass::Any));
             }
-            Decision::AwaitReplies => return Ok(Handled::Later),
+            Decision::AwaitReplies => return Ok(Progress::AwaitReplies),
             _ => {}
         }
         self.me.enter(Phase::Active);
@@ -45,15 +45,15 @@ impl Session {
                     None => self.guarded_call(header),
                 }
             }
-            _ => self.pass(header, Some(Expected::seen(What::Call))),
+            _ => self.pass(header, Some(PendingReply::seen(Request::Call))),
         }
-        Ok(Handled::Done)
+        Ok(Progress::Consumed)
     }
 
     /// Has the server raise an error in the place of a function call.
     fn fail_call(&mut self, header: Header, report: Report) {
         self.drop_bytes(header.total);
         frontend::write_impossible_function_call(self.io.for_server());
-        self.expect(Expected::seen(What::Call).refused_with(report));
+        self.expect(PendingReply::seen(Request::Call).refused_with(report));
     }
 }

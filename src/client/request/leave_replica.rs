@@ -2,7 +2,7 @@
 //! on the primary, as long as nobody could tell. The replica's transaction is rolled back as for a held write.
 
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::client_messages::Handled;
+use crate::client::conversation::client_messages::Progress;
 use crate::client::{End, Session};
 use crate::protocol::TxStatus;
 use crate::protocol::frame::Header;
@@ -14,7 +14,7 @@ use crate::sql::classify::read_write::asks_of_transaction;
 impl Session {
     /// What becomes of the message at hand before anything else is asked of it; None: nothing.
     #[inline(always)]
-    pub(in crate::client) fn leaves_replica(&mut self, header: Header) -> Result<Option<Handled>, End> {
+    pub(in crate::client) fn leaves_replica(&mut self, header: Header) -> Result<Option<Progress>, End> {
         if self.conversation.status() != TxStatus::Block
             || !matches!(self.lease, Lease::Guarded { replica: Some(_), .. })
         {
@@ -24,10 +24,10 @@ impl Session {
     }
 
     #[cold]
-    fn has_to_leave_replica(&mut self, header: Header) -> Result<Option<Handled>, End> {
+    fn has_to_leave_replica(&mut self, header: Header) -> Result<Option<Progress>, End> {
         if self.has_to_begin() {
             // It is being rolled back.
-            return Ok(Some(Handled::Later));
+            return Ok(Some(Progress::AwaitReplies));
         }
         let may_move = !self.conversation.batch().is_open()
             && !self.conversation.batch().skips()
@@ -41,7 +41,7 @@ impl Session {
         if !leaves || self.db.peek_setup().cluster.primary().is_none() {
             return Ok(None);
         }
-        Ok(Some(if self.conversation.replies().is_empty() { Handled::Hold } else { Handled::Later }))
+        Ok(Some(if self.conversation.replies().is_empty() { Progress::HoldForGate } else { Progress::AwaitReplies }))
     }
 
     /// What the message runs, or prepares.

@@ -4,10 +4,10 @@
 
 use std::rc::Rc;
 
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{PendingReply, Request};
 use crate::client::decide::{Decision, Need, Why, decide};
-use crate::client::maintenance::check::write_check::Doubt;
+use crate::client::maintenance::check::write_check::PossibleWrites;
 use crate::client::maintenance::query_split::Part;
 use crate::client::maintenance::transition::closing::Closing;
 use crate::client::request::fast_path::edge_of_block;
@@ -16,13 +16,13 @@ use crate::client::{End, Session};
 use crate::config::PoolMode;
 use crate::protocol::frame::Header;
 use crate::protocol::frontend;
-use crate::routing::Nature;
+use crate::routing::TransactionClass;
 use crate::shared::client::Running;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{Kind, Refusal, Statement};
 
 impl Session {
-    pub(in crate::client) fn query(&mut self, header: Header) -> Result<Handled, End> {
+    pub(in crate::client) fn query(&mut self, header: Header) -> Result<Progress, End> {
         if self.missing(header.total) > 0 {
             return self.unread_query(header);
         }
@@ -40,7 +40,7 @@ impl Session {
                 // Its settings come first.
                 self.settings.remember_read(self.lex_context(), cached);
             }
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         if self.lease.in_maintenance()
             && self.is_plain_query(header, &cached)
@@ -49,13 +49,13 @@ impl Session {
             let alone = self.conversation.replies().is_clean_or_empty();
             self.plain_query(header, cached);
             self.conversation.replies_mut().note_clean(alone);
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         self.other_query(header, cached)
     }
 
     /// An operator's query: it may do anything, and is looked at for what others have to know of it.
-    fn operators_query(&mut self, header: Header) -> Result<Handled, End> {
+    fn operators_query(&mut self, header: Header) -> Result<Progress, End> {
         if frontend::query(self.body(header)).is_err() {
             return Ok(self.malformed(header));
         }
@@ -70,14 +70,14 @@ impl Session {
         if self.may_empty_database(header) {
             self.leave_databases(&cached);
         }
-        self.pass(header, Some(Expected::seen(What::Query(None))));
+        self.pass(header, Some(PendingReply::seen(Request::Query(None))));
         self.note_unread_copy(&cached);
-        Ok(Handled::Done)
+        Ok(Progress::Consumed)
     }
 
     /// A query that has to be looked at more closely, or to wait.
     #[inline(never)]
-    pub(in crate::client) fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
+    pub(in crate::client) fn other_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Progress, End> {
         let (mut header, mut cached) = (header, cached);
         loop {
             let decision = {
@@ -85,16 +85,18 @@ impl Session {
                 decide(&self.asked_by_query(&cached, now.connection()), &now)
             };
             match decision {
-                Decision::AwaitReplies => return Ok(Handled::Later),
-                Decision::Hold => return Ok(Handled::Hold),
-                Decision::AnswerLocally if self.awaits_fanout(&cached) => return Ok(Handled::Needs(Nature::Any)),
+                Decision::AwaitReplies => return Ok(Progress::AwaitReplies),
+                Decision::Hold => return Ok(Progress::HoldForGate),
+                Decision::AnswerLocally if self.awaits_fanout(&cached) => {
+                    return Ok(Progress::NeedsServer(TransactionClass::Any));
+                }
                 Decision::AnswerLocally => return Ok(self.own_query(header, &cached)),
                 Decision::Discard { verb, rows, returning } => {
                     match returning {
                         true => self.describe_discarded(header, &cached, verb),
                         false => self.discard_query(header, &verb.tag(rows)),
                     }
-                    return Ok(Handled::Done);
+                    return Ok(Progress::Consumed);
                 }
                 Decision::Refuse(Why::Write) if !self.refuses_at_once(&cached) => {
                     // PostgreSQL is asked first whether anything else is wrong with it.
@@ -106,8 +108,8 @@ impl Session {
                     self.ends_at(why)?;
                     return Ok(self.refuse_query(header, cached, why));
                 }
-                Decision::CheckOut(Need::Any) => return Ok(Handled::Needs(Nature::Any)),
-                Decision::CheckOut(Need::Allowed) => return Ok(Handled::Needs(Nature::Allowed)),
+                Decision::CheckOut(Need::Any) => return Ok(Progress::NeedsServer(TransactionClass::Any)),
+                Decision::CheckOut(Need::Allowed) => return Ok(Progress::NeedsServer(TransactionClass::Allowed)),
                 Decision::CheckOut(Need::AsRead) => {
                     self.ask_no_server();
                     if let Some(handled) = self.check_out_for_query(&cached) {
@@ -121,25 +123,25 @@ impl Session {
     }
 
     /// Takes a server connection for a query. None: there is one, and the query can go on.
-    fn check_out_for_query(&mut self, cached: &Rc<Cached>) -> Option<Handled> {
+    fn check_out_for_query(&mut self, cached: &Rc<Cached>) -> Option<Progress> {
         self.bindings.asks_for_sequence_next(asks(&cached.analysis) || self.executes_asking(cached));
         self.note_next(Some(cached), self.lex_context());
-        let nature = self.nature_of(cached, self.lex_context());
+        let nature = self.class_of(cached, self.lex_context());
         let leased = self.acquire_now(nature) || self.acquire_guarded_now(nature);
         if leased && self.can_forward_now() {
             return None;
         }
         self.settings.remember_read(self.lex_context(), cached.clone());
-        Some(if leased { Handled::Done } else { Handled::Needs(nature) })
+        Some(if leased { Progress::Consumed } else { Progress::NeedsServer(nature) })
     }
 
     /// Answers a query with an error: by the server, where one is at hand.
-    fn refuse_query(&mut self, header: Header, cached: Rc<Cached>, why: Why) -> Handled {
+    fn refuse_query(&mut self, header: Header, cached: Rc<Cached>, why: Why) -> Progress {
         if why == Why::Write {
             // It has been answered.
             self.is_held_no_more();
             self.drop_bytes(header.total);
-            return Handled::Done;
+            return Progress::Consumed;
         }
         let report = self.report_of(why, Some(&cached));
         self.settings.forget_read();
@@ -148,30 +150,30 @@ impl Session {
         }
         if why == Why::RolledBack {
             self.refuse_commit(header, report);
-            return Handled::Done;
+            return Progress::Consumed;
         }
         if self.has_right_lease() {
             return self.send_poisoned(header, Vec::new(), cached, report);
         }
         self.answer_error(header, &report);
-        Handled::Done
+        Progress::Consumed
     }
 
     /// Sends a query over the server connection that there is.
-    fn run_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Handled, End> {
+    fn run_query(&mut self, header: Header, cached: Rc<Cached>) -> Result<Progress, End> {
         if self.lease.is_operator() {
             self.note_operator_runs(Some(&cached.analysis));
             self.leave_databases(&cached);
-            self.pass(header, Some(Expected::seen(What::Query(None))));
+            self.pass(header, Some(PendingReply::seen(Request::Query(None))));
             self.note_unread_copy(&cached);
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         if self.awaits_end_of_batch(&cached.analysis.statements) || self.awaits_path_of_query(&cached) {
-            return Ok(Handled::Later);
+            return Ok(Progress::AwaitReplies);
         }
         self.settings.forget_read();
         if self.keeps_defaults(header, &cached) {
-            return Ok(Handled::Done);
+            return Ok(Progress::Consumed);
         }
         if let Some(handled) = self.names_for_query(header, &cached) {
             return Ok(handled);
@@ -195,7 +197,7 @@ impl Session {
         }
         self.note_reading(&cached);
         self.forward_query(header, cached);
-        Ok(Handled::Done)
+        Ok(Progress::Consumed)
     }
 
     /// Sends a query as it is, or in parts where something of ours has to go in between.
@@ -207,10 +209,10 @@ impl Session {
             self.send_split(cached, parts.into());
         } else if let Some(defaults) = self.after_discard(&cached) {
             self.drop_bytes(header.total);
-            let parts = [Part::Plain(cached.text.to_vec(), Doubt::default()), Part::Defaults(defaults)];
+            let parts = [Part::Plain(cached.text.to_vec(), PossibleWrites::default()), Part::Defaults(defaults)];
             self.send_split(cached, parts.into());
         } else {
-            self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+            self.pass(header, Some(PendingReply::seen(Request::Query(Some(cached)))));
         }
         self.names.forget_unnamed();
     }
@@ -222,7 +224,7 @@ impl Session {
         }
         self.bindings.asks_for_sequence_next(false);
         self.note_next(Some(cached), self.lex_context());
-        let nature = self.nature_of(cached, self.lex_context());
+        let nature = self.class_of(cached, self.lex_context());
         let reads = |only: &Statement| only.kind == Kind::Read && only.refusal == Refusal::Allowed;
         self.acquire_now(nature) || cached.analysis.single().is_some_and(reads) && self.acquire_guarded_now(nature)
     }
@@ -254,7 +256,7 @@ impl Session {
         self.note_sent(&cached, self.lex_context());
         self.note_left(&cached, self.lex_context());
         self.note_sequences(&cached, false);
-        self.pass(header, Some(Expected::seen(What::Query(Some(cached)))));
+        self.pass(header, Some(PendingReply::seen(Request::Query(Some(cached)))));
         self.names.forget_unnamed();
     }
 

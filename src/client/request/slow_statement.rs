@@ -11,7 +11,7 @@ impl Session {
     /// Logs the statement that ran last, if it is one of those that are to be logged.
     #[cold]
     pub(in crate::client) fn log_slow(&self, micros: u64) {
-        if !self.core.hub.slow_statements.is_sampled() {
+        if !self.core.proxy.slow_statements.is_sampled() {
             return;
         }
         let context = self.lex_context();

@@ -16,7 +16,7 @@ use crate::config::{AuthType, Credentials};
 use crate::net::Stream;
 use crate::protocol::frame::{HEADER, peek_front};
 use crate::protocol::{Report, backend};
-use crate::shared::Core;
+use crate::shared::WorkerState;
 use crate::shared::user_lookup::{Answer, Failure};
 
 /// Whom a client claims to be, what it wants, and where it comes from.
@@ -52,7 +52,7 @@ enum Trusted {
 
 /// Has a client prove who it is; gives what can be shown to servers in its name.
 pub(super) async fn authenticate(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     stream: &mut Stream,
     candidate: &Candidate<'_>,
     named: &mut Named,
@@ -89,13 +89,13 @@ pub(super) async fn authenticate(
     Ok(credential)
 }
 
-fn trusted(core: &Core) -> Trusted {
+fn trusted(core: &WorkerState) -> Trusted {
     if core.is_like_pgbouncer() { Trusted::Known } else { Trusted::Everybody }
 }
 
 /// By what is known of the user.
 async fn by_secret(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     stream: &mut Stream,
     candidate: &Candidate<'_>,
     method: Method,
@@ -122,7 +122,12 @@ async fn by_secret(
 }
 
 /// The secret of auth_file, else the one that the server answers.
-async fn look_up(core: &Rc<Core>, candidate: &Candidate<'_>, fresh: bool, named: &mut Named) -> Result<Known, Report> {
+async fn look_up(
+    core: &Rc<WorkerState>,
+    candidate: &Candidate<'_>,
+    fresh: bool,
+    named: &mut Named,
+) -> Result<Known, Report> {
     let setup = core.setup();
     let listed = match &setup.config.credentials {
         Credentials::One { user, password } if **user == **candidate.user => Some(Secret::from_text(password.expose())),
@@ -132,7 +137,7 @@ async fn look_up(core: &Rc<Core>, candidate: &Candidate<'_>, fresh: bool, named:
     if listed.is_some() {
         return Ok(Known { secret: listed, is_fresh: true, asked: false });
     }
-    match core.hub.look_up_secret(candidate.database, candidate.user, fresh).await {
+    match core.proxy.look_up_secret(candidate.database, candidate.user, fresh).await {
         None => Ok(Known { secret: None, is_fresh: true, asked: false }),
         Some(Ok(found)) => match found.answer {
             Answer::Secret(secret) => Ok(Known { secret, is_fresh: found.is_fresh, asked: true }),
@@ -149,7 +154,7 @@ async fn look_up(core: &Rc<Core>, candidate: &Candidate<'_>, fresh: bool, named:
 
 /// The exchange of messages.
 async fn prove(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     stream: &mut Stream,
     candidate: &Candidate<'_>,
     method: Method,
@@ -160,7 +165,7 @@ async fn prove(
     let end_point = if stream.is_tls() { setup.tls.end_point().map(<[u8]>::to_vec) } else { None };
     let shown = known.secret.as_ref().map_or(Credential::None, Secret::credential);
     let mut auth =
-        ClientAuth::new(method, candidate.user, known.secret, &core.hub.decoy).with_channel_binding(end_point);
+        ClientAuth::new(method, candidate.user, known.secret, &core.proxy.decoy).with_channel_binding(end_point);
     let mut is_fresh = known.is_fresh;
     let mut step = auth.start();
     let mut out = Vec::with_capacity(128);
@@ -209,7 +214,7 @@ async fn prove(
 }
 
 /// What a client is told whose proof is none.
-fn refusal(core: &Core, method: Method, error: &AuthError) -> Report {
+fn refusal(core: &WorkerState, method: Method, error: &AuthError) -> Report {
     let code = code_of(error.sqlstate());
     if method == Method::ScramSha256 && matches!(error, AuthError::Refused { .. }) && core.is_like_pgbouncer() {
         return Report::fatal(code, "SASL authentication failed");

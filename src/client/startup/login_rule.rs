@@ -12,7 +12,7 @@ use crate::client::replication::Replication;
 use crate::net::Stream;
 use crate::protocol::{Report, Severity};
 use crate::shared::user_lookup::Failure;
-use crate::shared::{Core, LoginRules};
+use crate::shared::{LoginRules, WorkerState};
 use crate::tls::{common_name, distinguished_name};
 
 impl Candidate<'_> {
@@ -57,7 +57,7 @@ pub(super) fn unanswered(failure: Failure, named: &mut Named) -> Report {
 
 /// Finds the rule for a client; refuses it where there is none, where that says so, or where it has no certificate.
 pub(super) async fn find(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     rules: &LoginRules,
     stream: &Stream,
     candidate: &Candidate<'_>,
@@ -69,7 +69,7 @@ pub(super) async fn find(
         match rules.hba.find(&candidate.asked(is_tls, roles.as_deref())) {
             Verdict::Rule(rule) => break rule.clone(),
             Verdict::NeedsRoles if roles.is_none() => {
-                let asked = core.hub.look_up_roles(candidate.database, candidate.user).await;
+                let asked = core.proxy.look_up_roles(candidate.database, candidate.user).await;
                 roles = Some(asked.map_err(|failure| unanswered(failure, named))?);
             }
             Verdict::NoRule | Verdict::NeedsRoles => {
@@ -112,7 +112,7 @@ pub(super) fn failed(method: RuleMethod, user: &str) -> Report {
 
 /// The name in the certificate has to stand for the role, where the rule says so.
 pub(super) async fn check_certificate(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     rules: &LoginRules,
     rule: &Rule,
     stream: &Stream,
@@ -135,7 +135,7 @@ pub(super) async fn check_certificate(
 
 /// The user of the operating system at the other end of the socket has to stand for the role.
 pub(super) async fn check_peer(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     rules: &LoginRules,
     rule: &Rule,
     stream: &Stream,
@@ -159,7 +159,7 @@ fn name_of(uid: u32) -> Option<String> {
 }
 
 async fn check_map(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     rules: &LoginRules,
     rule: &Rule,
     outside: &str,
@@ -171,7 +171,7 @@ async fn check_map(
     let allowed = match rules.maps.allows(map, outside, &candidate.asked(is_tls, None)) {
         Some(allowed) => allowed,
         None => {
-            let roles = core.hub.look_up_roles(candidate.database, candidate.user).await;
+            let roles = core.proxy.look_up_roles(candidate.database, candidate.user).await;
             let roles = roles.map_err(|failure| unanswered(failure, named))?;
             rules.maps.allows(map, outside, &candidate.asked(is_tls, Some(&roles))).unwrap_or(false)
         }

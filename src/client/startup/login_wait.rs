@@ -13,7 +13,7 @@ use super::negotiate::Guest;
 use crate::client::errors;
 use crate::protocol::Report;
 use crate::shared::client::Ask;
-use crate::shared::{Client, Core, Phase};
+use crate::shared::{Client, Phase, WorkerState};
 
 /// The bound where client_login_timeout is off (a year).
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -25,13 +25,13 @@ pub(in crate::client) fn too_late() -> Report {
 
 /// A client that consoles see from here on. It is forgotten again unless it gets in.
 pub(in crate::client) struct Entering {
-    core: Rc<Core>,
+    core: Rc<WorkerState>,
     me: Rc<Client>,
     is_in: bool,
 }
 
 impl Entering {
-    pub(in crate::client) fn new(core: &Rc<Core>, me: Rc<Client>) -> Self {
+    pub(in crate::client) fn new(core: &Rc<WorkerState>, me: Rc<Client>) -> Self {
         core.enter(&me);
         Self { core: core.clone(), me, is_in: false }
     }

@@ -16,7 +16,7 @@ use crate::log::clients::Who;
 use crate::net::{Socket, Stream};
 use crate::protocol::startup_packet::{First, NEWEST_MINOR, Start, StartError, first, length};
 use crate::protocol::{Report, Severity, backend};
-use crate::shared::{Core, Setup};
+use crate::shared::{Setup, WorkerState};
 use crate::tls::ALPN;
 use crate::tls::server::ClientTlsPolicy;
 
@@ -127,7 +127,7 @@ pub enum Greeted {
 }
 
 /// Greets a connection, for `client_login_timeout` at most.
-pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
+pub async fn greet(core: &Rc<WorkerState>, socket: Socket, address: Option<SocketAddr>) -> Greeted {
     let (mut stream, since) = (Stream::Plain(socket), Instant::now());
     let patience = core.setup().config.timeouts.client_login_timeout.get().unwrap_or(Duration::from_secs(3600));
     let mut named = Named::default();
@@ -142,8 +142,8 @@ pub async fn greet(core: &Rc<Core>, socket: Socket, address: Option<SocketAddr>)
             let guest = Guest { stream, since, address, user, database, start, replication, credential, by_process };
             Greeted::Guest(Box::new(guest))
         }
-        Err(Refused::Told(report)) => {
-            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+        Err(Refused::ReportedParameters(report)) => {
+            core.proxy.stats.failed_logins.fetch_add(1, SeqCst);
             named.log(core, address, &report);
             tell(&mut stream, &core.worded(&report)).await;
             Greeted::Over
@@ -191,7 +191,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    fn log(&self, core: &Core, address: Option<SocketAddr>, report: &Report) {
+    fn log(&self, core: &WorkerState, address: Option<SocketAddr>, report: &Report) {
         if !core.setup().config.log.log_pooler_errors {
             return;
         }
@@ -230,7 +230,7 @@ fn runs_as_we_do(stream: &Stream, user: &str, database: &str) -> bool {
 /// Why a connection goes no further.
 pub(super) enum Refused {
     /// The client is told this.
-    Told(Report),
+    ReportedParameters(Report),
     /// The handshake failed: TLS itself has said so.
     Tls(String),
     /// It took longer than `client_login_timeout`.
@@ -241,7 +241,7 @@ pub(super) enum Refused {
 
 impl From<Report> for Refused {
     fn from(report: Report) -> Self {
-        Self::Told(report)
+        Self::ReportedParameters(report)
     }
 }
 
@@ -253,7 +253,7 @@ impl From<std::io::Error> for Refused {
 
 impl From<StartError> for Refused {
     fn from(error: StartError) -> Self {
-        Self::Told(Report::fatal(error.code(), error.to_string()))
+        Self::ReportedParameters(Report::fatal(error.code(), error.to_string()))
     }
 }
 
@@ -266,7 +266,7 @@ fn tls_failed(error: std::io::Error) -> Refused {
 }
 
 async fn meet(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     stream: &mut Stream,
     address: Option<SocketAddr>,
     named: &mut Named,

@@ -6,7 +6,7 @@ use crate::client::errors;
 use crate::protocol::{ErrorFields, Report, Severity};
 use crate::server::AcquireError;
 use crate::server::login::LoginError;
-use crate::shared::Core;
+use crate::shared::WorkerState;
 
 /// A server's error in words of our own, without its position in a text that the client does not know.
 pub(in crate::client) fn report_of(body: &[u8], severity: Severity) -> Report {
@@ -28,7 +28,7 @@ pub(super) fn monitor_refused(why: String) -> Report {
 }
 
 /// Why there is no server connection, as the client is told.
-pub(in crate::client) fn fatal(core: &Core, error: &AcquireError) -> Report {
+pub(in crate::client) fn fatal(core: &WorkerState, error: &AcquireError) -> Report {
     match error {
         AcquireError::Login(LoginError::Refused(body)) => report_of(body, Severity::Fatal),
         AcquireError::Login(LoginError::Barred) => {

@@ -10,19 +10,19 @@ use super::ended::ended;
 use super::login_wait::Entering;
 use super::negotiate::{Guest, closing, shutting_down, tell};
 use super::no_server::{fatal, monitor_refused};
-use super::startup_parameters::Wanted;
+use super::startup_parameters::StartupParameters;
 use super::{Account, SessionPolicy};
 use crate::client::checkout::Checkout;
 use crate::client::checkout::backend_pid::{Identity, find_home};
 use crate::client::checkout::chosen_cluster::may_choose_cluster;
 use crate::client::checkout::own_writes::OwnWrites;
-use crate::client::conversation::pending_replies::pool::Spares;
+use crate::client::conversation::pending_replies::pool::PendingReplyPool;
 use crate::client::errors;
 use crate::client::replication::Replication;
 use crate::client::replication::relay::Relay;
 use crate::client::request::pgsluice_settings::refused_setting;
 use crate::client::state::reset_defaults::Defaults;
-use crate::client::state::session_role::Told;
+use crate::client::state::session_role::ReportedParameters;
 use crate::client::state::{Bindings, ReadOnly, Settings};
 use crate::client::{Conversation, End, Io, Lease, Maintenance, Names, Session};
 use crate::config::{Config, PoolMode, SessionSettings};
@@ -36,7 +36,7 @@ use crate::shared::client;
 use crate::shared::client::Ask;
 use crate::shared::database::Resolved;
 use crate::shared::login_reply_cache::Greeting;
-use crate::shared::{Client, Core, Database};
+use crate::shared::{Client, Database, WorkerState};
 use crate::sql::is_ours;
 use crate::topology::{Avoid, Cluster, Leader};
 
@@ -48,9 +48,9 @@ const CATALOG_PATIENCE: Duration = Duration::from_secs(1);
 pub(in crate::client) const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs the whole session of a client.
-pub async fn run(core: Rc<Core>, spares: Rc<Spares>, guest: Box<Guest>) {
+pub async fn run(core: Rc<WorkerState>, reply_pool: Rc<PendingReplyPool>, guest: Box<Guest>) {
     // Large and short, as whatever is boxed on the way to a session's loop: an idle client has no room for it.
-    let Some(begun) = Box::pin(let_in(&core, &spares, guest)).await else { return };
+    let Some(begun) = Box::pin(let_in(&core, &reply_pool, guest)).await else { return };
     let me = begun.client().clone();
     if core.is_stopping() {
         // It has got in while the others were told.
@@ -86,19 +86,19 @@ impl Begun {
 }
 
 /// Lets a client in; None: it has been told why not.
-async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> Option<Begun> {
+async fn let_in(core: &Rc<WorkerState>, reply_pool: &Rc<PendingReplyPool>, mut guest: Box<Guest>) -> Option<Begun> {
     let begun = match guest.replication {
         _ if core.is_door_closed() => Err(closing()),
         None => begin(core, &guest).await.map(Ok),
         Some(kind) => replicate(core, &guest, kind).await.map(Err),
     };
     match begun {
-        Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, spares, *guest))),
+        Ok(Ok(prepared)) => Some(Begun::Session(prepared.into_session(core, reply_pool, *guest))),
         Ok(Err((relay, greeting))) => {
             Some(Begun::Relay(relay.client().clone(), Box::pin(relay.run(guest.stream, greeting))))
         }
         Err(report) => {
-            core.hub.stats.failed_logins.fetch_add(1, SeqCst);
+            core.proxy.stats.failed_logins.fetch_add(1, SeqCst);
             log_refusal(core, &guest, &report);
             tell(&mut guest.stream, &core.worded(&report)).await;
             None
@@ -106,7 +106,7 @@ async fn let_in(core: &Rc<Core>, spares: &Rc<Spares>, mut guest: Box<Guest>) -> 
     }
 }
 
-fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
+fn log_refusal(core: &WorkerState, guest: &Guest, report: &Report) {
     let too_many = report.message == errors::TOO_MANY_CLIENTS;
     let setup = core.setup();
     let client = guest.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
@@ -115,8 +115,8 @@ fn log_refusal(core: &Core, guest: &Guest, report: &Report) {
         clients::turned_away(who, report, &core.worded(report).message, None);
     } else if too_many {
         // A crowd that is not let in comes again and again.
-        core.hub.stats.too_many_clients.fetch_add(1, SeqCst);
-        let times = core.hub.too_many_clients.note(Instant::now());
+        core.proxy.stats.too_many_clients.fetch_add(1, SeqCst);
+        let times = core.proxy.too_many_clients.note(Instant::now());
         if let Some(times) = times.filter(|_| setup.config.log.log_pooler_errors) {
             clients::too_many(who, setup.config.pooling.max_client_conn, times);
         }
@@ -134,14 +134,19 @@ pub(in crate::client) struct Prepared {
     /// The cluster that an operator wants to work on.
     pub(super) cluster: Option<String>,
     pub(super) read_only: ReadOnly,
-    pub(super) told: Told,
+    pub(super) told: ReportedParameters,
     pub(super) told_closed: bool,
     pub(super) greeting: Vec<u8>,
     pub(super) identity: Identity,
 }
 
 impl Prepared {
-    pub(in crate::client) fn into_session(self, core: &Rc<Core>, spares: &Rc<Spares>, guest: Guest) -> Box<Session> {
+    pub(in crate::client) fn into_session(
+        self,
+        core: &Rc<WorkerState>,
+        reply_pool: &Rc<PendingReplyPool>,
+        guest: Guest,
+    ) -> Box<Session> {
         // Without memory of its own where it is empty.
         let startup_parameters = if self.startup.is_empty() { Arc::default() } else { self.startup.into() };
         let own_writes = OwnWrites::of(self.db.peek_setup().settings.causal, self.policy.reads);
@@ -156,7 +161,7 @@ impl Prepared {
                 policy: self.policy,
             },
             io: Io::new(guest.stream, self.greeting),
-            conversation: Conversation::new(spares.clone()),
+            conversation: Conversation::new(reply_pool.clone()),
             lease: Lease::None,
             checkout: Checkout::new(self.identity, own_writes),
             settings: Settings::new(self.vars, self.defaults, self.told, self.read_only),
@@ -177,10 +182,10 @@ pub(in crate::client) fn has_own_server(mode: PoolMode, operator: bool) -> bool 
 }
 
 /// Whether a client that has logged in may come in, and where to.
-fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
+fn admit(core: &Rc<WorkerState>, guest: &Guest) -> Result<Arc<Database>, Report> {
     let setup = core.setup();
     let config = &setup.config;
-    let Some(db) = core.hub.databases.get(&guest.database) else {
+    let Some(db) = core.proxy.databases.get(&guest.database) else {
         let report = errors::no_such_database(&guest.database);
         // What pg_basebackup and its like ask for.
         let hint = (guest.replication == Some(Replication::Physical) && guest.database == "replication").then(|| {
@@ -193,8 +198,8 @@ fn admit(core: &Rc<Core>, guest: &Guest) -> Result<Arc<Database>, Report> {
     }
     let operator = is_operator(config, guest);
     let most = config.pooling.max_client_conn as usize;
-    let before = core.hub.former.load().as_ref().map_or(0, |former| former.clients());
-    if core.hub.clients.load(SeqCst) + before > most && !operator {
+    let before = core.proxy.former.load().as_ref().map_or(0, |former| former.clients());
+    if core.proxy.clients.load(SeqCst) + before > most && !operator {
         return Err(errors::too_many_clients());
     }
     if !db.gate.state().mode.admits_connections() && !operator {
@@ -207,7 +212,7 @@ fn is_operator(config: &Config, guest: &Guest) -> bool {
     config.auth.operators.iter().any(|name| **name == *guest.user)
 }
 
-async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<(Relay, Vec<u8>), Report> {
+async fn replicate(core: &Rc<WorkerState>, guest: &Guest, kind: Replication) -> Result<(Relay, Vec<u8>), Report> {
     let db = admit(core, guest)?;
     let deadline = Instant::now() + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     crate::client::replication::begin(core, guest, &db, kind, deadline).await
@@ -215,7 +220,7 @@ async fn replicate(core: &Rc<Core>, guest: &Guest, kind: Replication) -> Result<
 
 /// Makes a client known.
 pub(in crate::client) fn introduce(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     guest: &Guest,
     db: &Arc<Database>,
     operator: bool,
@@ -236,18 +241,18 @@ pub(in crate::client) fn introduce(
         application_name,
     });
     let entering = Entering::new(core, me);
-    entering.client().fits(&core.setup().config, &core.hub.client_counts)?;
+    entering.client().fits(&core.setup().config, &core.proxy.client_counts)?;
     Ok(entering)
 }
 
-async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
+async fn begin(core: &Rc<WorkerState>, guest: &Guest) -> Result<Prepared, Report> {
     let db = admit(core, guest)?;
     let setup = core.setup();
     let config = &setup.config;
     let operator = is_operator(config, guest);
     db.note_credential(&guest.user, &guest.credential);
     let settings = config.session(&db.setup().settings, &guest.user);
-    let wanted = Wanted::read(&guest.start, &config.startup.ignore_startup_parameters);
+    let wanted = StartupParameters::read(&guest.start, &config.startup.ignore_startup_parameters);
     let named = application_name(config, guest, &wanted);
     let entering = introduce(core, guest, &db, operator, named.clone().unwrap_or_default())?;
     if !operator && db.gate.state().mode.reports_read_only() {
@@ -261,7 +266,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     if let Some(name) = wanted.unlisted.iter().find(|name| is_ours(name.as_bytes())) {
         return Err(Report { severity: Severity::Fatal, ..refused_setting(name) });
     }
-    may_choose_cluster(&core.hub, operator, wanted.cluster.as_deref())?;
+    may_choose_cluster(&core.proxy, operator, wanted.cluster.as_deref())?;
     // Where nothing is asked for, what others were told may serve.
     let (asked, resolved) = match wanted.parameters.is_empty() {
         true => (None, None),
@@ -283,7 +288,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     let me = entering.get_in();
     db.stats.note_login(core.index);
     let asks = db.process_askers.has(&guest.user, &me.application_name.borrow());
-    let home = home.filter(|home| core.hub.keys.add(home.pid(), &me.secret, me.id));
+    let home = home.filter(|home| core.proxy.keys.add(home.pid(), &me.secret, me.id));
     // Whoever tells of a flip has told it only from when it was known: one that came before has to be seen here.
     let state = db.gate.state();
     let told_closed = state.mode.reports_read_only() && !operator;
@@ -300,7 +305,7 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
     if operator {
         startup.push(("application_name".to_owned(), me.application_name.borrow().clone()));
     }
-    let told = Told::new(welcome);
+    let told = ReportedParameters::new(welcome);
     let identity = Identity::new(home, asks);
     Ok(Prepared {
         me,
@@ -319,12 +324,12 @@ async fn begin(core: &Rc<Core>, guest: &Guest) -> Result<Prepared, Report> {
 }
 
 /// Settings with those that a client has asked for among them.
-fn with_settings(core: &Core, mut vars: Vars, asked: &Resolved) -> Vars {
+fn with_settings(core: &WorkerState, mut vars: Vars, asked: &Resolved) -> Vars {
     for (name, value) in asked {
         let value = value.clone();
         match reported_name(name).filter(|known| vars.reported(known).is_some()) {
-            Some(known) => vars.put(&core.hub.seed, known, Some(Value::Reported(value))),
-            None => vars.put(&core.hub.seed, name, Some(Value::Flat(value))),
+            Some(known) => vars.put(&core.proxy.seed, known, Some(Value::Reported(value))),
+            None => vars.put(&core.proxy.seed, name, Some(Value::Flat(value))),
         }
     }
     vars
@@ -345,7 +350,7 @@ pub(super) fn policy(config: &Config, settings: SessionSettings, operator: bool)
 
 /// Tells a client of its settings, and gives them: those that it has asked for, or the server's own under its name.
 fn greet(
-    core: &Core,
+    core: &WorkerState,
     greeting: &mut Vec<u8>,
     welcome: &Arc<Welcome>,
     (asked, name): (Option<Vars>, Option<&str>),
@@ -372,7 +377,7 @@ fn greet(
 const LONGEST_NAME: usize = 63;
 
 /// The name that a client gives itself; None: it has not, and is named as the server says.
-fn application_name(config: &Config, guest: &Guest, wanted: &Wanted) -> Option<String> {
+fn application_name(config: &Config, guest: &Guest, wanted: &StartupParameters) -> Option<String> {
     // PostgreSQL replaces what is not printable ASCII.
     let printable = |b| if (b' '..=b'~').contains(&b) { char::from(b) } else { '?' };
     let name: Option<String> =
@@ -385,7 +390,7 @@ fn application_name(config: &Config, guest: &Guest, wanted: &Wanted) -> Option<S
 }
 
 /// Notices at a log-in, beside the server's own.
-fn say_notices(greeting: &mut Vec<u8>, config: &Config, wanted: &Wanted) {
+fn say_notices(greeting: &mut Vec<u8>, config: &Config, wanted: &StartupParameters) {
     if let Some(notice) = wanted.application_name.as_deref().and_then(shortened) {
         notice.write(greeting);
     }
@@ -401,15 +406,15 @@ fn shortened(name: &str) -> Option<Report> {
 }
 
 /// The settings of a client that is welcomed so and has asked for nothing but its name.
-fn welcomed(core: &Core, welcome: &Welcome, application_name: Option<&str>) -> Vars {
+fn welcomed(core: &WorkerState, welcome: &Welcome, application_name: Option<&str>) -> Vars {
     let mut vars = Vars::default();
     for (name, value) in &welcome.parameters {
         if let Some(known) = reported_name(name) {
-            vars.put(&core.hub.seed, known, Some(Value::Default(value.as_str().into())));
+            vars.put(&core.proxy.seed, known, Some(Value::Default(value.as_str().into())));
         }
     }
     if let Some(name) = application_name {
-        vars.put(&core.hub.seed, "application_name", Some(Value::Reported(name.into())));
+        vars.put(&core.proxy.seed, "application_name", Some(Value::Reported(name.into())));
     }
     vars
 }
@@ -449,7 +454,7 @@ pub(in crate::client) async fn until_turn<T>(cluster: &Cluster, work: impl Futur
 }
 
 /// Asks a server what it reports to this user; one that is guarded will do, nothing is sent over it.
-async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
+async fn learn_welcome(core: &Rc<WorkerState>, db: &Arc<Database>, guest: &Guest) -> Result<Arc<Welcome>, Report> {
     let (began, mut avoid) = (Instant::now(), Avoid::default());
     let deadline = began + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {
@@ -518,7 +523,12 @@ async fn learn_welcome(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest) -> Re
 }
 
 /// Has a server read the settings.
-async fn resolve(core: &Rc<Core>, db: &Arc<Database>, guest: &Guest, wanted: &Wanted) -> Result<Arc<Resolved>, Report> {
+async fn resolve(
+    core: &Rc<WorkerState>,
+    db: &Arc<Database>,
+    guest: &Guest,
+    wanted: &StartupParameters,
+) -> Result<Arc<Resolved>, Report> {
     let began = Instant::now();
     let deadline = began + db.setup().settings.query_wait_timeout.get().unwrap_or(PATIENCE);
     loop {

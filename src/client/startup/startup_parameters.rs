@@ -9,7 +9,7 @@ const PRELOADS: [&str; 2] = ["session_preload_libraries", "local_preload_librari
 
 /// What a start-up packet asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct StartupParameters {
     /// Parameters for a server's start-up packet, `options` first. `application_name` is not among them.
     pub(super) parameters: Vec<(String, String)>,
     /// `application_name`, if the packet has it.
@@ -24,7 +24,7 @@ pub struct Wanted {
     pub(super) encoding: bool,
 }
 
-impl Wanted {
+impl StartupParameters {
     /// Parameters for a server's start-up packet, without `application_name`.
     pub fn parameters(&self) -> &[(String, String)] {
         &self.parameters
@@ -178,10 +178,10 @@ pub(in crate::client) fn truth(text: &str) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn read(parameters: &[(&str, &str)], ignored: &[&str]) -> Wanted {
+    fn read(parameters: &[(&str, &str)], ignored: &[&str]) -> StartupParameters {
         let parameters = parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let ignored: Vec<String> = ignored.iter().map(|name| (*name).to_owned()).collect();
-        Wanted::read(&Start { minor: 0, parameters }, &ignored)
+        StartupParameters::read(&Start { minor: 0, parameters }, &ignored)
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         let options = r"-c geqo=off -c session-preload-libraries=x --local_preload_libraries=y -c my.word=a\ \\b";
         let wanted = read(&[("options", options), ("extra_float_digits", "3")], &["geqo", "extra_float_digits"]);
         assert_eq!(wanted.parameters, [("options".to_owned(), r"-c my.word=a\ \\b".to_owned())]);
-        assert_eq!(read(&[("options", "-c geqo=off")], &["options"]), Wanted::default());
+        assert_eq!(read(&[("options", "-c geqo=off")], &["options"]), StartupParameters::default());
     }
 
     #[test]

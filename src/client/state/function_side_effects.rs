@@ -1,12 +1,12 @@
 //! What functions, and DO blocks, leave behind in the session: nothing of it stands in the statement that calls them.
 //!
-//! The catalog says what a function may alter ([`Leavings`](crate::sql::hidden_writers::Leavings)). Whether it has is for the server to say,
+//! The catalog says what a function may alter ([`SideEffects`](crate::sql::hidden_writers::SideEffects)). Whether it has is for the server to say,
 //! once the transaction is over: what it tells of settings is followed as if the client had made them itself; what binds a session
 //! is a pin until the server says that nothing is left; and what nobody can be asked for is one until DISCARD ALL.
 
 use super::pins::Pin;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::prepared::protocol_names::Known;
 use crate::config::PoolMode;
 use crate::protocol::frame::Header;
@@ -110,7 +110,7 @@ impl Session {
         if number == reading.number {
             return known;
         }
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let mut marks = Marks::default();
         for one in &cached.analysis.statements {
             marks.extend(reading.leavings.of(&StatementReading::new(&analyzer, &cached.text, context, one)));
@@ -122,7 +122,7 @@ impl Session {
     /// The same for a PREPARE, whose statement runs now.
     fn marks_of_prepared(&self, cached: &Cached, context: LexContext) -> Marks {
         let reading = self.db.catalog.reading();
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let mut marks = Marks::default();
         for effect in cached.analysis.statements.iter().flat_map(|one| &one.effects) {
             if let SessionEffect::Prepare { inner, .. } = effect {
@@ -177,7 +177,7 @@ impl Session {
         let (asked, all) = (unasked.names.len(), unasked.all);
         let question = settings::read(unasked.names.iter().map(|name| &**name), all.then_some(ALL));
         frontend::write_query(self.io.for_server(), question.as_bytes());
-        self.expect(Expected::hidden(What::Left(Question::Settings), Hide::All));
+        self.expect(PendingReply::hidden(Request::Left(Question::Settings), Visibility::Hidden));
         if let Some(unasked) = &mut self.bindings.unasked {
             unasked.asked = asked;
             unasked.asked_all = std::mem::take(&mut unasked.all);
@@ -191,7 +191,7 @@ impl Session {
 
     /// These are PostgreSQL's own settings that the session has set: they follow the client, and no others do.
     fn follow_all_settings(&mut self, set: Vec<(Box<str>, Box<str>)>) {
-        let seed = self.core.hub.seed.clone();
+        let seed = self.core.proxy.seed.clone();
         let own = |name: &str| !name.contains('.') && name != "role" && name != "session_authorization";
         let gone = self.settings.vars.iter().filter(|(name, value)| {
             own(name) && !value.is_default() && !set.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
@@ -216,10 +216,10 @@ impl Session {
 
     /// A row that the client does not see.
     pub(in crate::client) fn answered_row(&mut self, header: Header) {
-        let row = match self.conversation.replies().front().map(|front| (front.what(), front.proof())) {
-            Some((_, Proof::Declared)) => Row::Cursor,
-            Some((_, Proof::Path)) => Row::Path,
-            Some((What::Left(Question::Settings), _)) => Row::Settings,
+        let row = match self.conversation.replies().front().map(|front| (front.request(), front.write_check_step())) {
+            Some((_, WriteCheckStep::Declared)) => Row::Cursor,
+            Some((_, WriteCheckStep::Path)) => Row::Path,
+            Some((Request::Left(Question::Settings), _)) => Row::Settings,
             _ => return,
         };
         let body = self.io.replies().body(header);
@@ -246,7 +246,7 @@ impl Session {
     /// The server has answered.
     pub(in crate::client) fn answered_settings(&mut self) {
         let Some(unasked) = self.bindings.unasked.take() else { return };
-        let seed = self.core.hub.seed.clone();
+        let seed = self.core.proxy.seed.clone();
         for (at, value) in unasked.answers {
             let Some(name) = unasked.names.get(at) else { continue };
             if self.answered_whose(name, value.as_deref()) {

@@ -17,7 +17,7 @@ use crate::client::state::function_side_effects::Unasked;
 use crate::client::state::pins::{Pin, Pins};
 use crate::client::state::reset_defaults::Defaults;
 use crate::client::state::sequences::Sequences;
-use crate::client::state::session_role::Told;
+use crate::client::state::session_role::ReportedParameters;
 use crate::client::state::transactional_settings::Undo;
 use crate::server::state::handover::hand_vars;
 use crate::server::state::session_vars::Vars;
@@ -44,7 +44,7 @@ pub(in crate::client) struct Settings {
     read_only_set: Option<bool>,
     /// What default_transaction_read_only was last reported to the client.
     reported_read_only: bool,
-    session_role: Told,
+    session_role: ReportedParameters,
 }
 
 /// default_transaction_read_only at a session's beginning.
@@ -75,7 +75,12 @@ impl ReadOnly {
 
 impl Settings {
     /// Those of a session that begins.
-    pub(in crate::client) fn new(vars: Vars, defaults: Defaults, session_role: Told, read_only: ReadOnly) -> Self {
+    pub(in crate::client) fn new(
+        vars: Vars,
+        defaults: Defaults,
+        session_role: ReportedParameters,
+        read_only: ReadOnly,
+    ) -> Self {
         // No settings at all are read so.
         let context = LexContext { strings: StandardStrings::Unknown, ..LexContext::default() };
         Self {

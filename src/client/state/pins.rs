@@ -6,7 +6,7 @@
 
 use super::function_side_effects::Question;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::errors;
 use crate::client::prepared::protocol_names::LONGEST_SQL;
 use crate::protocol::{Report, TxStatus, frontend};
@@ -197,8 +197,8 @@ impl Session {
     /// is no part of the transaction stays.
     pub(in crate::client) fn note_unfinished(&mut self) {
         let (cached, at) = match self.conversation.replies().awaited() {
-            Some(What::Query(Some(cached))) => (cached.clone(), self.conversation.message().statement_index()),
-            Some(What::Execute(Some(statement))) => (statement.cached.clone(), 0),
+            Some(Request::Query(Some(cached))) => (cached.clone(), self.conversation.message().statement_index()),
+            Some(Request::Execute(Some(statement))) => (statement.cached.clone(), 0),
             _ => return,
         };
         if self.lease.is_operator() || cached.analysis.is_plain() {
@@ -267,7 +267,7 @@ impl Session {
         while let Some(pin) = self.bindings.doubted.take_first() {
             if let Some(question) = pin.question().filter(|_| self.bindings.pins.has(pin)) {
                 frontend::write_query(self.io.for_server(), question.as_bytes());
-                self.expect(Expected::hidden(What::Left(Question::Pin(pin)), Hide::All));
+                self.expect(PendingReply::hidden(Request::Left(Question::Pin(pin)), Visibility::Hidden));
             }
         }
     }

@@ -6,7 +6,7 @@
 //! was reloaded: the server is asked.
 
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::pending_replies::{Hide, What};
+use crate::client::conversation::pending_replies::{Request, Visibility};
 use crate::client::maintenance::query_split::Part;
 use crate::client::{Session, Settling};
 use crate::protocol::backend;
@@ -48,12 +48,13 @@ impl Session {
             server.reported(name, value);
         }
         self.note_reported(name);
-        let hidden = self.conversation.replies().front().is_some_and(|expected| expected.hide() == Hide::All);
+        let hidden =
+            self.conversation.replies().front().is_some_and(|expected| expected.visibility() == Visibility::Hidden);
         // Other statements of ours set nothing of the kind: what is reported behind one of them the client has set before.
         let settles = hidden && !matches!(self.conversation.lease().settling(), Settling::No);
         // DISCARD ALL has run, and the client's defaults are about to be in force again.
         let back = matches!(self.conversation.message().split().front(), Some(Part::Defaults(_)))
-            && matches!(self.conversation.replies().awaited(), Some(What::Query(Some(_))));
+            && matches!(self.conversation.replies().awaited(), Some(Request::Query(Some(_))));
         let default = self.settings.defaults.reported(name).filter(|_| back).map(str::to_owned);
         let value = default.as_deref().unwrap_or(value);
         match (name, reported_name(name)) {
@@ -93,7 +94,7 @@ impl Session {
     }
 
     fn has_value(&mut self, known: &str, value: &str) {
-        self.settings.vars.report(&self.core.hub.seed.clone(), known, value);
+        self.settings.vars.report(&self.core.proxy.seed.clone(), known, value);
         if known == "application_name" {
             value.clone_into(&mut self.me.application_name.borrow_mut());
         }
@@ -129,7 +130,7 @@ impl Session {
 
     /// The server has answered whether the session has set it. False: it is no setting that is reported.
     pub(in crate::client) fn answered_whose(&mut self, name: &str, value: Option<&str>) -> bool {
-        let seed = self.core.hub.seed.clone();
+        let seed = self.core.proxy.seed.clone();
         if name == READ_ONLY && self.lease.in_maintenance() {
             // The guard has taken its place.
             self.settings.read_only_set = self.settings.read_only_default;

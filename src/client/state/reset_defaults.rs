@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::reported_parameters::READ_ONLY;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::What;
-use crate::client::startup::startup_parameters::Wanted;
+use crate::client::conversation::pending_replies::Request;
+use crate::client::startup::startup_parameters::StartupParameters;
 use crate::protocol::ErrorFields;
 use crate::protocol::frame::Header;
 use crate::protocol::frontend;
@@ -18,7 +18,7 @@ use crate::server::state::session_vars::{Value, reported_name};
 use crate::server::{AcquireError, Pool};
 use crate::shared::database::Resolved;
 use crate::shared::handover::client::HandedSettings;
-use crate::shared::{Core, Database};
+use crate::shared::{Database, WorkerState};
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::settings;
 use crate::sql::own_statements::settings::RoleKind;
@@ -186,7 +186,7 @@ impl Session {
 
     fn answers_ours(&self) -> bool {
         match self.conversation.replies().awaited() {
-            Some(What::Query(Some(cached))) => {
+            Some(Request::Query(Some(cached))) => {
                 let now = cached.analysis.statements.get(self.conversation.message().statement_index());
                 now.is_some_and(|statement| is_ours(statement, &cached.text))
             }
@@ -196,7 +196,7 @@ impl Session {
 
     /// An error's place in the text as the client sent it, where that was written anew.
     pub(in crate::client) fn place_in_clients_text(&self, error: ErrorFields<'_>) -> Option<String> {
-        let Some(What::Query(Some(cached))) = self.conversation.replies().awaited() else { return None };
+        let Some(Request::Query(Some(cached))) = self.conversation.replies().awaited() else { return None };
         let position =
             str::from_utf8(error.get(b'P').filter(|_| self.conversation.message().restores())?).ok()?.parse().ok()?;
         Some(place_before(cached, position).to_string())
@@ -247,10 +247,10 @@ fn discards_all(statement: &Statement) -> bool {
 /// Asks a server what it makes of a start-up packet: in the packet of a connection of its own, so that what is wrong is
 /// refused in PostgreSQL's words and what is right means what it means there, whatever form it was given in.
 pub(in crate::client) async fn resolve(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     db: &Arc<Database>,
     pool: &Arc<Pool>,
-    wanted: &Wanted,
+    wanted: &StartupParameters,
     deadline: Instant,
 ) -> Result<Arc<Resolved>, AcquireError> {
     if let Some(known) = db.resolved(&pool.user, wanted.parameters()) {

@@ -12,7 +12,7 @@
 
 use super::pins::Pin;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::Hide;
+use crate::client::conversation::pending_replies::Visibility;
 use crate::server::Server;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::FORGET_SEQUENCES;
@@ -76,7 +76,7 @@ impl Session {
         let Some(server) = self.lease.server() else { return };
         if asks && !in_batch && are_anothers(server, me) {
             server.sequences = None;
-            self.own_messages().hiding(Hide::All).query(FORGET_SEQUENCES);
+            self.own_messages().hiding(Visibility::Hidden).query(FORGET_SEQUENCES);
         }
         let Some(server) = self.lease.server() else { return };
         if moves {

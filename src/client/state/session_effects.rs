@@ -40,7 +40,7 @@ impl crate::client::Session {
             if let SessionEffect::Empties(name) = effect
                 && let Ok(name) = str::from_utf8(name)
             {
-                self.core.hub.databases.leave(&self.db.setup().cluster, name);
+                self.core.proxy.databases.leave(&self.db.setup().cluster, name);
             }
         }
     }
@@ -235,7 +235,7 @@ impl crate::client::Session {
             self.settings.read_only_set = default.or(self.settings.defaults.read_only());
             self.settings.read_only_default = self.settings.read_only_set.or(self.settings.session_role.read_only());
         }
-        let seed = self.core.hub.seed.clone();
+        let seed = self.core.proxy.seed.clone();
         match (committed, self.lease.server()) {
             (true, Some(server)) => self.settings.undo.commit([&mut self.settings.vars, &mut server.vars], &seed),
             _ => self.settings.undo.roll_back(),

@@ -7,14 +7,14 @@ use crate::server::pool::Welcome;
 use crate::shared::handover::client::HandedTold;
 
 /// See the module.
-pub(in crate::client) struct Told {
+pub(in crate::client) struct ReportedParameters {
     /// At log-in.
     welcome: Arc<Welcome>,
     /// What has changed since.
     since: Vec<(Box<str>, Box<str>)>,
 }
 
-impl Told {
+impl ReportedParameters {
     pub(in crate::client) fn new(welcome: Arc<Welcome>) -> Self {
         Self { welcome, since: Vec::new() }
     }
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn only_what_is_new_is_told() {
         let parameters = vec![("is_superuser".to_owned(), "on".to_owned())];
-        let mut told = Told::new(Arc::new(Welcome { parameters, read_only: None, notices: Vec::new() }));
+        let mut told = ReportedParameters::new(Arc::new(Welcome { parameters, read_only: None, notices: Vec::new() }));
         let mut news = |value| told.is_news("is_superuser", value);
         assert_eq!(["on", "off", "off", "on", "on"].map(&mut news), [false, true, false, true, false]);
         assert!(told.is_news("server_version", "15") && !told.is_news("server_version", "15"));

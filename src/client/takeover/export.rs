@@ -31,7 +31,7 @@ impl Session {
 
     #[cold]
     async fn offer_itself(&mut self) -> Result<(), End> {
-        let Some(offers) = self.core.hub.offers.load_full() else {
+        let Some(offers) = self.core.proxy.offers.load_full() else {
             self.me.moves.set(Moves::No);
             return Ok(());
         };

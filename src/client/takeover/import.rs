@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use crate::auth::Credential;
 use crate::client::Session;
 use crate::client::checkout::lease::{InPlaceGuard, Lease, OnReplica};
-use crate::client::conversation::pending_replies::pool::Spares;
+use crate::client::conversation::pending_replies::pool::PendingReplyPool;
 use crate::client::startup::ended::ended;
 use crate::client::startup::handed::{prepare, vars};
 use crate::client::startup::negotiate::Guest;
@@ -20,11 +20,11 @@ use crate::server::{AnyConn, Guarded, Pool, Unguarded};
 use crate::shared::handover::HandedClient;
 use crate::shared::handover::client::{HandedIdentity, HandedLease, HandedStatement};
 use crate::shared::prepared_statement::Statement;
-use crate::shared::{Client, Core, Database, Phase, client};
+use crate::shared::{Client, Database, Phase, WorkerState, client};
 
 /// A session that is complete, and does nothing yet.
 pub struct Arrived {
-    core: Rc<Core>,
+    core: Rc<WorkerState>,
     session: Box<Session>,
 }
 
@@ -42,15 +42,15 @@ impl Arrived {
 /// # Errors
 /// It cannot be served here, and is refused.
 pub async fn take_over(
-    core: &Rc<Core>,
-    spares: &Rc<Spares>,
+    core: &Rc<WorkerState>,
+    reply_pool: &Rc<PendingReplyPool>,
     state: HandedClient,
     sockets: Vec<OwnedFd>,
 ) -> Result<Arrived, String> {
     let mut sockets = sockets.into_iter();
     let socket = sockets.next().ok_or("there is no socket")?;
     let stream = Stream::Plain(Socket::passed(socket).map_err(|error| error.to_string())?);
-    let (identity, known) = (&state.identity, core.hub.databases.get(&state.identity.database));
+    let (identity, known) = (&state.identity, core.proxy.databases.get(&state.identity.database));
     let db = known.ok_or_else(|| format!("there is no database \"{}\"", identity.database))?;
     let bindings = Bindings::take_over(&state).ok_or("what binds it to its server connection is not known")?;
     let pins = bindings.pins();
@@ -70,7 +70,7 @@ pub async fn take_over(
     let me = introduce(core, identity, &db, &user);
     let prepared = prepare(core, &state, &me, &db, &credential, pins);
     let guest = Guest::handed_over(stream, identity.address, (user, identity.database.clone()), credential);
-    let mut session = prepared.into_session(core, spares, guest);
+    let mut session = prepared.into_session(core, reply_pool, guest);
     session.settle_in(&state, lease, bindings)?;
     Ok(Arrived { core: core.clone(), session })
 }
@@ -81,7 +81,7 @@ fn ago(millis: u64) -> Instant {
 }
 
 /// Makes the client known, under the number that it had: its cancel key leads to it. On another core it is found by its secret.
-fn introduce(core: &Rc<Core>, identity: &HandedIdentity, db: &Arc<Database>, user: &Arc<str>) -> Rc<Client> {
+fn introduce(core: &Rc<WorkerState>, identity: &HandedIdentity, db: &Arc<Database>, user: &Arc<str>) -> Rc<Client> {
     let operators = &core.setup().config.auth.operators;
     let me = Client::new(client::Identity {
         id: identity.id,
@@ -111,7 +111,7 @@ pub fn pool_of(db: &Database, server: &HandedServer) -> Option<Arc<Pool>> {
 }
 
 async fn take_over_lease(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     db: &Arc<Database>,
     user: &Arc<str>,
     credential: &Credential,

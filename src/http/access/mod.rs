@@ -56,7 +56,7 @@ impl Identity {
     /// What they may do by the configuration of now; None once it does not know them any more. Whoever is told of something for as
     /// long as it takes is asked this again and again.
     pub fn role_now(&self, api: &Api) -> Option<Role> {
-        let config = &api.hub.setup.load().config.http;
+        let config = &api.proxy.setup.load().config.http;
         match &self.proof {
             Proof::Token(hash) => by_token(config, hash).map(|(_, role)| role),
             Proof::Certificate(name) => by_certificate(config, name),
@@ -95,14 +95,14 @@ impl FromRequestParts<Arc<Api>> for Operator {
 
 /// Whether the request may see the banner: it is for everybody, or a token of the banner's or of any role is there.
 pub fn may_see_banner(api: &Api, headers: &HeaderMap) -> bool {
-    let config = &api.hub.setup.load().config.http;
+    let config = &api.proxy.setup.load().config.http;
     banner_token::may_see_banner(config, headers)
         || bearer_of(headers).is_some_and(|token| known(config, token).is_some())
 }
 
 /// Whether the request may see the metrics: likewise.
 pub fn may_see_metrics(api: &Api, headers: &HeaderMap) -> bool {
-    let config = &api.hub.setup.load().config;
+    let config = &api.proxy.setup.load().config;
     banner_token::may_see_metrics(config, headers)
         || bearer_of(headers).is_some_and(|token| known(&config.http, token).is_some())
 }
@@ -140,7 +140,7 @@ fn identify(api: &Api, parts: &Parts) -> Result<Identity, Problem> {
     let Some(peer) = parts.extensions.get::<Peer>() else {
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the connection is not known"));
     };
-    let setup = api.hub.setup.load();
+    let setup = api.proxy.setup.load();
     let config = &setup.config.http;
     let address = peer.address.ip().to_canonical();
     let who = |user: String| Who { user, address: Some(peer.address.to_string()) };

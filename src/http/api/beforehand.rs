@@ -121,12 +121,12 @@ pub async fn rehearsal(
     Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Map<String, Value>>>, Problem> {
     let part = paging.read()?;
-    let names = match api.hub.gates.get(&name.0) {
+    let names = match api.proxy.gates.get(&name.0) {
         _ if name.0 == "*" => None,
         None => return Err(Problem::no_database(&name.0)),
         Some(gate) => Some(gate.names()),
     };
-    let (caller, _) = Caller::new(api.hub.clone(), identity.who);
+    let (caller, _) = Caller::new(api.proxy.clone(), identity.who);
     let table = commands::run(&caller, &Command::Show(Show::Rehearsal)).await?;
     let Some(table) = table else { return Err(Problem::not_found("there is no such list")) };
     let all: Vec<_> = table.rows.iter().map(|row| object(table.columns, row)).collect();

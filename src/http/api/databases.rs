@@ -12,7 +12,7 @@ use super::views::{DatabaseDetail, DatabasePage, DatabaseView, Missing, Page, Re
 use crate::http::Api;
 use crate::http::access::Reader;
 use crate::http::problem::Problem;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::maintenance::kept_out::{FATES, Summary};
 
 /// Which databases.
@@ -35,7 +35,7 @@ pub async fn list(
     Asked(which): Asked<Which>,
 ) -> Result<Json<Page<DatabaseView>>, Problem> {
     let part = paging.read()?;
-    let mut rows = api.hub.gates.show();
+    let mut rows = api.proxy.gates.show();
     rows.retain(|row| which.mode.as_deref().is_none_or(|mode| row.mode.as_str() == mode));
     let items = rows.iter().skip(part.0).take(part.1).map(DatabaseView::of).collect();
     let filters: Vec<_> = which.mode.iter().map(|mode| ("mode", mode.as_str())).collect();
@@ -47,7 +47,7 @@ pub async fn list(
     params(("database" = String, Path, description = "A database, as clients name it")),
     responses((status = 200, description = "As it is now", body = DatabaseDetail), Missing, Refused))]
 pub async fn get(_: Reader, State(api): State<Arc<Api>>, name: Name) -> Result<Json<DatabaseDetail>, Problem> {
-    DatabaseDetail::find(&api.hub, &name.0).map(Json).ok_or_else(|| Problem::no_database(&name.0))
+    DatabaseDetail::find(&api.proxy, &name.0).map(Json).ok_or_else(|| Problem::no_database(&name.0))
 }
 
 /// Writes of one kind that the gate has kept out, or that rules have let through.
@@ -90,9 +90,9 @@ pub struct ErrorCount {
 
 impl KeptOut {
     /// Of a database, by whatever name clients have for it; at most so many rows.
-    pub fn of(hub: &Hub, name: &str, most: usize) -> Option<Self> {
-        let gate = hub.gates.get(name)?;
-        let names = hub.databases.of_gate(&gate);
+    pub fn of(proxy: &ProxyState, name: &str, most: usize) -> Option<Self> {
+        let gate = proxy.gates.get(name)?;
+        let names = proxy.databases.of_gate(&gate);
         let mut sum = Summary::default();
         names.iter().for_each(|database| sum.add(database.kept_out.summary()));
         let [refused, held, discarded, allowed] = sum.totals;
@@ -127,5 +127,5 @@ impl KeptOut {
     params(("database" = String, Path, description = "A database, as clients name it")),
     responses((status = 200, description = "The 1,000 most frequent", body = KeptOut), Missing, Refused))]
 pub async fn kept_out(_: Reader, State(api): State<Arc<Api>>, name: Name) -> Result<Json<KeptOut>, Problem> {
-    KeptOut::of(&api.hub, &name.0, 1000).map(Json).ok_or_else(|| Problem::no_database(&name.0))
+    KeptOut::of(&api.proxy, &name.0, 1000).map(Json).ok_or_else(|| Problem::no_database(&name.0))
 }

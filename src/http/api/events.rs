@@ -23,7 +23,7 @@ use crate::events::{Event as Happened, KEPT, News};
 use crate::http::Api;
 use crate::http::access::{Identity, Reader};
 use crate::http::problem::Problem;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// A stream says so often that it lives.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -78,7 +78,7 @@ pub async fn list(
     if !(1..=1000).contains(&limit) {
         return Err(Problem::bad_request("limit is from 1 to 1000"));
     }
-    let bus = &api.hub.events;
+    let bus = &api.proxy.events;
     let mut found = bus.recent(since.after, KEPT);
     found.retain(|event| is_about(event, since.database.as_deref()));
     let skipped = if since.after.is_some() { 0 } else { found.len().saturating_sub(limit) };
@@ -93,8 +93,8 @@ fn raw(event: &Happened) -> Option<Box<RawValue>> {
 }
 
 /// The last events about a database, oldest first.
-pub fn recent(hub: &Hub, database: Option<&str>, most: usize) -> Vec<Box<RawValue>> {
-    let mut found = hub.events.recent(None, KEPT);
+pub fn recent(proxy: &ProxyState, database: Option<&str>, most: usize) -> Vec<Box<RawValue>> {
+    let mut found = proxy.events.recent(None, KEPT);
     found.retain(|event| is_about(event, database));
     found.iter().skip(found.len().saturating_sub(most)).filter_map(|event| raw(event)).collect()
 }
@@ -108,8 +108,8 @@ fn follow(api: Arc<Api>, identity: Identity, since: Since, headers: &HeaderMap) 
     let place = api.long.clone().try_acquire_owned().map_err(|_| crowded())?;
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|id| id.parse().ok());
     let mut news = match last.or(since.after) {
-        Some(id) => api.hub.events.subscribe_after(id),
-        None => api.hub.events.subscribe(),
+        Some(id) => api.proxy.events.subscribe_after(id),
+        None => api.proxy.events.subscribe(),
     };
     let (events, read) = mpsc::channel::<Result<Event, Infallible>>(64);
     tokio::spawn(async move {

@@ -50,7 +50,7 @@ async fn rows(
     filter: &Filter,
 ) -> Result<Rows, Problem> {
     let part = paging.read()?;
-    let (caller, _) = Caller::new(api.hub.clone(), identity.who);
+    let (caller, _) = Caller::new(api.proxy.clone(), identity.who);
     let Some(Table { columns, mut rows }) = commands::run(&caller, &Command::Show(show)).await? else {
         return Err(Problem::not_found("there is no such list"));
     };

@@ -147,7 +147,7 @@ impl Request {
     /// Gives the command, and answers with what has become of it, or with where that will be told.
     pub async fn give(self, command: Command) -> Result<Response, Problem> {
         let patience = self.patience.read(&self.headers)?;
-        let operation = self.api.operations.begin(&self.api.hub, self.who, key(&self.headers)?, command)?;
+        let operation = self.api.operations.begin(&self.api.proxy, self.who, key(&self.headers)?, command)?;
         wait_for(&self.api, &operation, patience).await;
         answer(&self.api, &operation)
     }
@@ -177,7 +177,7 @@ pub fn answer(api: &Api, operation: &Shared) -> Result<Response, Problem> {
         How::Running => StatusCode::ACCEPTED,
         How::Failed(_, report) => return Err(Problem::from(Report::clone(&report)).of_operation(&operation.id)),
     };
-    let mut response = (status, Json(OperationView::of(&api.hub, operation))).into_response();
+    let mut response = (status, Json(OperationView::of(&api.proxy, operation))).into_response();
     if let Ok(place) = HeaderValue::from_str(&format!("/v1/operations/{}", operation.id)) {
         response.headers_mut().insert(LOCATION, place);
     }
@@ -189,7 +189,7 @@ pub fn answer(api: &Api, operation: &Shared) -> Result<Response, Problem> {
     params(("database" = String, Path, description = "A database, as clients name it")),
     responses((status = 200, description = "A row of SHOW MAINTENANCE", body = DatabaseView), Missing, Refused))]
 pub async fn look(_: Reader, State(api): State<Arc<Api>>, name: Name) -> Result<Json<DatabaseView>, Problem> {
-    let row = api.hub.gates.show_one(&name.0).ok_or_else(|| Problem::no_database(&name.0))?;
+    let row = api.proxy.gates.show_one(&name.0).ok_or_else(|| Problem::no_database(&name.0))?;
     Ok(Json(DatabaseView::of(&row)))
 }
 

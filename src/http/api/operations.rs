@@ -40,7 +40,7 @@ pub async fn list(
 ) -> Result<Json<Page<OperationView>>, Problem> {
     let part = paging.read()?;
     let all = api.operations.all();
-    let items = all.iter().skip(part.0).take(part.1).map(|one| OperationView::of(&api.hub, one)).collect();
+    let items = all.iter().skip(part.0).take(part.1).map(|one| OperationView::of(&api.proxy, one)).collect();
     Ok(Json(Page::new(items, all.len(), part, "/v1/operations", &[])))
 }
 
@@ -73,7 +73,7 @@ pub async fn get(
     if patience.is_given(&headers) {
         wait_for(&api, &operation, patience.read(&headers)?).await;
     }
-    Ok(Json(OperationView::of(&api.hub, &operation)).into_response())
+    Ok(Json(OperationView::of(&api.proxy, &operation)).into_response())
 }
 
 /// Breaks an operation off
@@ -103,19 +103,19 @@ pub async fn cancel(Operator(who): Operator, State(api): State<Arc<Api>>, id: Na
         _ => None,
     };
     if let Command::Move(command) = &operation.command {
-        commands::call_off(&api.hub, command, &who);
+        commands::call_off(&api.proxy, command, &who);
         let _ = timeout(CALLED_OFF, operation.over()).await;
-        return Ok(Json(OperationView::of(&api.hub, &operation)).into_response());
+        return Ok(Json(OperationView::of(&api.proxy, &operation)).into_response());
     }
     match opposite {
         Some(opposite) => {
-            let opens = api.operations.begin(&api.hub, who, None, Command::Gate(opposite))?;
+            let opens = api.operations.begin(&api.proxy, who, None, Command::Gate(opposite))?;
             // The one that is called off says so before the other is in force.
             let _ = timeout(CALLED_OFF, async { tokio::join!(operation.over(), opens.over()) }).await;
         }
         None => operation.break_off(),
     }
-    Ok(Json(OperationView::of(&api.hub, &operation)).into_response())
+    Ok(Json(OperationView::of(&api.proxy, &operation)).into_response())
 }
 
 fn follow(api: Arc<Api>, identity: Identity, operation: Shared) -> Result<Response, Problem> {
@@ -128,7 +128,7 @@ fn follow(api: Arc<Api>, identity: Identity, operation: Shared) -> Result<Respon
             if identity.role_now(&api).is_none() {
                 return;
             }
-            let view = OperationView::of(&api.hub, &operation);
+            let view = OperationView::of(&api.proxy, &operation);
             let over = view.state != "running";
             let name = if over { view.state } else { "progress" };
             let text = serde_json::to_string(&view).unwrap_or_default();

@@ -98,11 +98,11 @@ pub async fn look(
     State(api): State<Arc<Api>>,
     name: Name,
 ) -> Result<Json<Map<String, Value>>, Problem> {
-    let (caller, _) = Caller::new(api.hub.clone(), identity.who);
+    let (caller, _) = Caller::new(api.proxy.clone(), identity.who);
     let table = commands::run(&caller, &Command::Show(Show::Reroutes)).await?;
     let is_it = |row: &&Vec<Cell>| matches!(row.first(), Some(Cell::Text(database)) if *database == name.0);
     let row = table.iter().flat_map(|table| &table.rows).find(is_it);
-    let row = row.ok_or_else(|| match api.hub.databases.get(&name.0) {
+    let row = row.ok_or_else(|| match api.proxy.databases.get(&name.0) {
         Some(_) => Problem::not_found(format!("database \"{}\" is not rerouted", name.0)),
         None => Problem::no_database(&name.0),
     })?;

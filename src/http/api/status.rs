@@ -32,7 +32,7 @@ use crate::http::Api;
 use crate::http::access::{Identity, Reader, Role};
 use crate::http::problem::Problem;
 use crate::log::millis;
-use crate::shared::{Client, Hub, Phase};
+use crate::shared::{Client, Phase, ProxyState};
 use crate::topology;
 
 /// Databases in the list.
@@ -218,8 +218,8 @@ pub async fn get(
 }
 
 async fn look(api: &Api, identity: &Identity, of: &Of) -> Status {
-    let hub = &api.hub;
-    let mut rows = hub.gates.show();
+    let proxy = &api.proxy;
+    let mut rows = proxy.gates.show();
     let mut modes = Modes::default();
     for row in rows.iter().filter(|row| row.database != "*") {
         let count = match row.mode {
@@ -247,17 +247,17 @@ async fn look(api: &Api, identity: &Identity, of: &Of) -> Status {
         message: row.terms.and_then(|terms| terms.message),
     });
     let databases: Vec<Brief> = databases.collect();
-    let crowd = count_clients(hub, of.database.as_deref()).await;
-    let selected = of.database.as_deref().and_then(|name| select(hub, name, crowd.operators));
+    let crowd = count_clients(proxy, of.database.as_deref()).await;
+    let selected = of.database.as_deref().and_then(|name| select(proxy, name, crowd.operators));
     let mut waiting: Vec<_> = crowd.waiting.into_values().collect();
     waiting.sort_by_key(|pool| std::cmp::Reverse(pool.longest_ms));
     waiting.truncate(POOLS);
     let operations = api.operations.all();
-    let operations = operations.iter().take(OPERATIONS).map(|one| OperationView::of(hub, one)).collect();
+    let operations = operations.iter().take(OPERATIONS).map(|one| OperationView::of(proxy, one)).collect();
     Status {
         now: Timestamp::now().to_string(),
         version: env!("CARGO_PKG_VERSION"),
-        began: Timestamp::try_from(hub.began).ok().map(|at| at.to_string()),
+        began: Timestamp::try_from(proxy.began).ok().map(|at| at.to_string()),
         user: identity.who.user.clone(),
         role: identity.role,
         clients: crowd.clients,
@@ -267,15 +267,15 @@ async fn look(api: &Api, identity: &Identity, of: &Of) -> Status {
         selected,
         waiting,
         operations,
-        events: events::recent(hub, of.database.as_deref(), EVENTS),
+        events: events::recent(proxy, of.database.as_deref(), EVENTS),
     }
 }
 
-fn select(hub: &Hub, name: &str, operators: Vec<OperatorView>) -> Option<Selected> {
-    let database = DatabaseDetail::find(hub, name)?;
-    let gate = hub.gates.get(name);
-    let members = gate.as_ref().map(|gate| members(hub, gate.place())).unwrap_or_default();
-    let names = gate.map(|gate| hub.databases.of_gate(&gate)).unwrap_or_default();
+fn select(proxy: &ProxyState, name: &str, operators: Vec<OperatorView>) -> Option<Selected> {
+    let database = DatabaseDetail::find(proxy, name)?;
+    let gate = proxy.gates.get(name);
+    let members = gate.as_ref().map(|gate| members(proxy, gate.place())).unwrap_or_default();
+    let names = gate.map(|gate| proxy.databases.of_gate(&gate)).unwrap_or_default();
     let mut traffic = Traffic::default();
     for one in &names {
         let totals = one.stats.totals();
@@ -285,12 +285,12 @@ fn select(hub: &Hub, name: &str, operators: Vec<OperatorView>) -> Option<Selecte
         traffic.refused += totals.refused;
     }
     let servers = names.first().map(|one| servers(&one.setup().cluster)).unwrap_or_default();
-    let moving = names.first().and_then(|one| MoveView::concerning(hub, one.gate.place()));
-    Some(Selected { database, kept_out: KeptOut::of(hub, name, ROWS), moving, traffic, servers, operators, members })
+    let moving = names.first().and_then(|one| MoveView::concerning(proxy, one.gate.place()));
+    Some(Selected { database, kept_out: KeptOut::of(proxy, name, ROWS), moving, traffic, servers, operators, members })
 }
 
-fn members(hub: &Hub, place: &ServerDatabase) -> Vec<MemberView> {
-    let Some(fleet) = hub.fleet.get() else { return Vec::new() };
+fn members(proxy: &ProxyState, place: &ServerDatabase) -> Vec<MemberView> {
+    let Some(fleet) = proxy.fleet.get() else { return Vec::new() };
     let shown = fleet.now();
     let view = &shown.view;
     let desired = view.desired.get(place).map(|(_, desired)| desired);
@@ -394,9 +394,9 @@ impl Crowd {
     }
 }
 
-async fn count_clients(hub: &Hub, database: Option<&str>) -> Crowd {
+async fn count_clients(proxy: &ProxyState, database: Option<&str>) -> Crowd {
     let database: Option<Arc<str>> = database.map(Into::into);
-    let parts = hub.look_at_clients(move |clients| {
+    let parts = proxy.look_at_clients(move |clients| {
         let mut crowd = Crowd::default();
         clients.filter(|client| client.database.is_some()).for_each(|one| crowd.see(&one, database.as_deref()));
         crowd

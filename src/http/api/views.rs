@@ -16,7 +16,7 @@ use crate::http::operations::{Operation, State};
 use crate::http::problem::Problem;
 use crate::log::millis;
 use crate::protocol::{Report, Severity};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::{LexContext, normalised};
 
 /// Transactions that are named of those that are waited for.
@@ -264,9 +264,9 @@ pub struct DatabaseDetail {
 
 impl DatabaseDetail {
     /// The database of that name.
-    pub fn find(hub: &Hub, name: &str) -> Option<Self> {
-        let row = hub.gates.show_one(name)?;
-        let all = hub.databases.all();
+    pub fn find(proxy: &ProxyState, name: &str) -> Option<Self> {
+        let row = proxy.gates.show_one(name)?;
+        let all = proxy.databases.all();
         let readiness = all.iter().find(|one| *one.name == *name).map(|one| DatabaseReadiness::of(one));
         Some(Self { database: DatabaseView::of(&row), readiness })
     }
@@ -313,7 +313,7 @@ pub struct OperationView {
 
 impl OperationView {
     /// As it is now.
-    pub fn of(hub: &Hub, operation: &Operation) -> Self {
+    pub fn of(proxy: &ProxyState, operation: &Operation) -> Self {
         let (words, target) = words_of(&operation.command);
         let state = operation.state();
         let (word, ended, result, problem) = match &state {
@@ -324,9 +324,9 @@ impl OperationView {
             }
         };
         let progress = match (&state, &target) {
-            (State::Running, Some(Target::One(name))) => hub.gates.show_one(name).into_iter().collect(),
+            (State::Running, Some(Target::One(name))) => proxy.gates.show_one(name).into_iter().collect(),
             (State::Running, Some(Target::All)) => {
-                hub.gates.show().into_iter().filter(|row| row.under_way.is_some()).take(SHOWN).collect()
+                proxy.gates.show().into_iter().filter(|row| row.under_way.is_some()).take(SHOWN).collect()
             }
             _ => Vec::new(),
         };

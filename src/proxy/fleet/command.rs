@@ -12,7 +12,7 @@ use crate::etcd::{Compare, EtcdError, Op};
 use crate::fleet::command::{Decision, decide};
 use crate::fleet::{Change, Desired, Order, Place, Reply, View};
 use crate::gate::{GateError, Mode, OnDefaults, OnOptions, Quiesced, Target, Verb, Who};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Databases that one transaction of etcd may change (its default allows 128 operations).
 const AT_ONCE: usize = 100;
@@ -45,18 +45,18 @@ pub(super) async fn expire(context: &Context, desired: &Desired, verb: Verb) {
     let options = OnOptions::new(OnDefaults::default());
     let order =
         crate::gate::Order { verb, options, who: Who::proxy(), now: jiff::Timestamp::now(), only_expired: true };
-    let Some(hub) = context.hub.upgrade() else { return };
+    let Some(proxy) = context.proxy.upgrade() else { return };
     let meant = [Meant { place: desired.place.clone(), shown: desired.place.to_string() }];
-    let _ = write(context, &hub, &meant, &order).await;
+    let _ = write(context, &proxy, &meant, &order).await;
 }
 
 async fn write_all(context: &Context, order: &Order) -> Result<Vec<Goal>, GateError> {
-    let hub = context.hub.upgrade().ok_or_else(|| lost("the proxy is stopping"))?;
-    let meant = meant(&hub, &context.shown.borrow().view, &order.target)?;
+    let proxy = context.proxy.upgrade().ok_or_else(|| lost("the proxy is stopping"))?;
+    let meant = meant(&proxy, &context.shown.borrow().view, &order.target)?;
     if order.verb == Verb::On && !order.options.accept_unchecked && meant.len() <= ASKED_BEFORE {
         for one in &meant {
-            let open = hub.gates.meant(&one.shown).is_some_and(|gate| gate.state().mode == Mode::ReadWrite);
-            let reasons = if open { hub.gates.unguaranteed(&one.shown).await } else { Vec::new() };
+            let open = proxy.gates.meant(&one.shown).is_some_and(|gate| gate.state().mode == Mode::ReadWrite);
+            let reasons = if open { proxy.gates.unguaranteed(&one.shown).await } else { Vec::new() };
             if !reasons.is_empty() {
                 return Err(GateError::Unchecked { database: one.shown.clone(), reasons });
             }
@@ -71,7 +71,7 @@ async fn write_all(context: &Context, order: &Order) -> Result<Vec<Goal>, GateEr
     };
     let mut goals = Vec::new();
     for some in meant.chunks(AT_ONCE) {
-        goals.extend(write(context, &hub, some, &given).await?);
+        goals.extend(write(context, &proxy, some, &given).await?);
     }
     Ok(goals)
 }
@@ -81,10 +81,10 @@ fn lost(why: impl ToString) -> GateError {
 }
 
 /// The databases that a person means: of `*`, those of the fleet that this member does not know too.
-fn meant(hub: &Hub, view: &View, target: &Target) -> Result<Vec<Meant>, GateError> {
+fn meant(proxy: &ProxyState, view: &View, target: &Target) -> Result<Vec<Meant>, GateError> {
     match target {
         Target::One(name) => {
-            let gate = hub.gates.meant(name);
+            let gate = proxy.gates.meant(name);
             let place = match gate {
                 Some(gate) => gate.place().clone(),
                 // Closed elsewhere, and without a name here.
@@ -96,12 +96,12 @@ fn meant(hub: &Hub, view: &View, target: &Target) -> Result<Vec<Meant>, GateErro
             Ok(vec![Meant { place, shown: name.clone() }])
         }
         Target::All => {
-            let mut places: BTreeSet<Place> = hub.gates.all().iter().map(|gate| gate.place().clone()).collect();
+            let mut places: BTreeSet<Place> = proxy.gates.all().iter().map(|gate| gate.place().clone()).collect();
             places.extend(view.desired.keys().cloned());
             let all = Place { cluster: String::new(), dbname: "*".to_owned() };
             places.insert(all);
             let names: BTreeMap<Place, String> =
-                hub.gates.all().iter().map(|gate| (gate.place().clone(), gate.name().to_string())).collect();
+                proxy.gates.all().iter().map(|gate| (gate.place().clone(), gate.name().to_string())).collect();
             let shown = |place: &Place| names.get(place).cloned().unwrap_or_else(|| place.to_string());
             Ok(places.into_iter().map(|place| Meant { shown: shown(&place), place }).collect())
         }
@@ -125,7 +125,7 @@ async fn read(context: &Context, meant: &[Meant]) -> Result<View, EtcdError> {
 /// All or none of them, by one compare-and-swap.
 async fn write(
     context: &Context,
-    hub: &Hub,
+    proxy: &ProxyState,
     meant: &[Meant],
     order: &crate::gate::Order,
 ) -> Result<Vec<Goal>, GateError> {
@@ -143,7 +143,7 @@ async fn write(
         let (mut goals, mut compares, mut ops) = (Vec::new(), Vec::new(), Vec::new());
         for one in meant {
             let known = view.desired.get(&one.place);
-            let record = hub.gates.record(&one.place);
+            let record = proxy.gates.record(&one.place);
             let apart = order.verb.opposite().is_none() && is_apart(context, &one.place) && !order.only_expired;
             let is_all = one.place.cluster.is_empty() && one.place.dbname == "*";
             let wanted = known.map(|(_, wanted)| wanted);
@@ -193,7 +193,7 @@ fn is_written(view: &View, goals: &[Goal]) -> bool {
 /// Whether a member has another mode there than the fleet.
 fn is_apart(context: &Context, place: &Place) -> bool {
     let shown = context.shown.borrow();
-    let own = context.hub.upgrade().is_some_and(|hub| hub.gates.record(place).apart);
+    let own = context.proxy.upgrade().is_some_and(|proxy| proxy.gates.record(place).apart);
     own || shown.view.members.values().any(|member| member.apart.contains(place))
 }
 

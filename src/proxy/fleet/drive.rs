@@ -46,7 +46,7 @@ pub(super) async fn run(
     mut orders: mpsc::Receiver<Order>,
 ) {
     let barriers = Arc::new(Barriers::new(context.inputs.clone()));
-    let followers = Followers::new(context.hub.clone(), barriers.clone());
+    let followers = Followers::new(context.proxy.clone(), barriers.clone());
     let said = errands::Said::default();
     let mut driver = Driver {
         context,
@@ -113,9 +113,9 @@ impl Driver {
         match action {
             Action::Grant => _ = tokio::spawn(errands::grant(context)),
             Action::Register(lease) => {
-                let Some(hub) = context.hub.upgrade() else { return };
+                let Some(proxy) = context.proxy.upgrade() else { return };
                 context.joined.store(jiff::Timestamp::now().as_millisecond(), Relaxed);
-                self.said = errands::Said::of(&context, &hub, lease);
+                self.said = errands::Said::of(&context, &proxy, lease);
                 tokio::spawn(errands::register(context, self.said.clone()));
             }
             Action::Read => {
@@ -125,8 +125,8 @@ impl Driver {
             Action::Renew(lease) => _ = tokio::spawn(errands::renew(context, lease)),
             Action::Extend(until) => {
                 // Who has waited for a connection since before the fleet was lost does not get one.
-                if let Some(hub) = context.hub.upgrade().filter(|_| self.machine.is_allowed()) {
-                    hub.ledger.guard().extend(until);
+                if let Some(proxy) = context.proxy.upgrade().filter(|_| self.machine.is_allowed()) {
+                    proxy.ledger.guard().extend(until);
                 }
             }
             Action::Allow => self.allow(),
@@ -166,30 +166,30 @@ impl Driver {
     }
 
     fn allow(&self) {
-        let Some(hub) = self.context.hub.upgrade() else { return };
-        gates::allow(&hub);
+        let Some(proxy) = self.context.proxy.upgrade() else { return };
+        gates::allow(&proxy);
         let event = Event::new(Kind::FleetJoined, "this proxy is a member of its fleet");
-        publish!(hub.events, info, event, member = self.context.id.as_str());
+        publish!(proxy.events, info, event, member = self.context.id.as_str());
     }
 
     fn forbid(&self) {
-        let Some(hub) = self.context.hub.upgrade() else { return };
-        hub.ledger.guard().extend(Duration::ZERO);
-        gates::forbid(&hub);
+        let Some(proxy) = self.context.proxy.upgrade() else { return };
+        proxy.ledger.guard().extend(Duration::ZERO);
+        gates::forbid(&proxy);
         let error = self.context.shown.borrow().error.clone();
         let event = Event::new(Kind::FleetLost, "the fleet cannot be reached: nothing is written until it can");
-        publish!(hub.events, warn, event, member = self.context.id.as_str(), error = error);
+        publish!(proxy.events, warn, event, member = self.context.id.as_str(), error = error);
         let context = self.context.clone();
         tokio::spawn(async move {
-            gates::stop_writing(&hub).await;
+            gates::stop_writing(&proxy).await;
             context.tell(Input::Quiet).await;
         });
     }
 
     /// Writes what has changed of what this member says of itself.
     fn say(&mut self, lease: i64) -> bool {
-        let Some(hub) = self.context.hub.upgrade() else { return false };
-        let now = errands::Said::of(&self.context, &hub, lease);
+        let Some(proxy) = self.context.proxy.upgrade() else { return false };
+        let now = errands::Said::of(&self.context, &proxy, lease);
         let changed = now.backends != self.said.backends || now.is_news_to(&self.said);
         if changed {
             self.said = now;
@@ -199,15 +199,15 @@ impl Driver {
 
     fn look(&mut self) {
         self.looked = Instant::now();
-        if let Some(hub) = self.context.hub.upgrade() {
-            let clusters: Vec<String> = hub.databases.clusters().iter().map(|cluster| cluster.name.clone()).collect();
+        if let Some(proxy) = self.context.proxy.upgrade() {
+            let clusters: Vec<String> = proxy.databases.clusters().iter().map(|cluster| cluster.name.clone()).collect();
             if clusters != self.clusters {
                 self.clusters.clone_from(&clusters);
                 self.handle(Input::Clusters(clusters));
             }
             if !self.machine.is_allowed() && self.context.is_serving.load(SeqCst) {
                 // Databases that have come into being meanwhile.
-                gates::keep_forbidden(&hub);
+                gates::keep_forbidden(&proxy);
             }
         }
         let Some(lease) = self.machine.lease() else { return };

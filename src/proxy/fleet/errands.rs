@@ -11,7 +11,7 @@ use crate::fleet::{
     since_boot,
 };
 use crate::gate::Quiesced;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,8 +25,8 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn of(context: &Context, hub: &Hub, lease: i64) -> Self {
-        let all = hub.ledger.all().into_iter();
+    pub(super) fn of(context: &Context, proxy: &ProxyState, lease: i64) -> Self {
+        let all = proxy.ledger.all().into_iter();
         let mut known: Vec<_> = all
             .map(|one| MarkedBackend {
                 pid: one.pid,
@@ -36,9 +36,9 @@ impl Said {
             })
             .collect();
         known.sort_by(|one, other| one.pid.cmp(&other.pid).then(one.began.cmp(&other.began)));
-        let setup = hub.setup.load();
-        let gates = hub.gates.all();
-        let apart = gates.iter().filter(|gate| hub.gates.is_apart(gate)).map(|gate| gate.place().clone());
+        let setup = proxy.setup.load();
+        let gates = proxy.gates.all();
+        let apart = gates.iter().filter(|gate| proxy.gates.is_apart(gate)).map(|gate| gate.place().clone());
         let member = Member {
             id: context.id.clone(),
             process: context.process.clone(),
@@ -47,10 +47,10 @@ impl Said {
             address: context.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             databases: setup.config.databases.keys().cloned().collect(),
-            clients: hub.clients.load(Relaxed) as u64,
+            clients: proxy.clients.load(Relaxed) as u64,
             apart: apart.collect(),
             joined: jiff::Timestamp::from_millisecond(context.joined.load(Relaxed)).unwrap_or_default(),
-            hooks: hub.webhooks.keys(),
+            hooks: proxy.webhooks.keys(),
         };
         Self { member: Some(member), backends: Backends { mark: context.mark, known } }
     }
@@ -220,9 +220,9 @@ pub(super) async fn forget(context: Arc<Context>, id: String, process: String, r
 
 /// Asks the primary. `last`: what it does not tell now is not known.
 pub(super) async fn read_lsn(context: Arc<Context>, place: Place, epoch: u64, last: bool) {
-    let Some(hub) = context.hub.upgrade() else { return };
+    let Some(proxy) = context.proxy.upgrade() else { return };
     let at = jiff::Timestamp::now();
-    let found = match hub.gates.settle(&place).await {
+    let found = match proxy.gates.settle(&place).await {
         Ok(settled) => Some(Finding {
             quiesced: Quiesced { at, lsn: Some(settled.lsn) },
             foreign_writers: settled.foreign_writers,
@@ -250,11 +250,11 @@ pub(super) async fn write_back(context: Arc<Context>, revision: i64, desired: De
     let key = context.keys.desired(&desired.place);
     let same = [Compare::ModRevision(key.clone(), revision)];
     let written = context.client.transact(&same, &[Op::Put(key, json(&desired), 0)]).await;
-    if let (Ok(true), Some(hub)) = (written, context.hub.upgrade()) {
-        let gate = hub.gates.all().into_iter().find(|gate| *gate.place() == desired.place);
+    if let (Ok(true), Some(proxy)) = (written, context.proxy.upgrade()) {
+        let gate = proxy.gates.all().into_iter().find(|gate| *gate.place() == desired.place);
         let names = gate.map(|gate| gate.names()).unwrap_or_default();
         let text = "etcd has forgotten that this was closed: it stays closed";
-        publish!(hub.events, warn, Event::new(Kind::FleetWrittenBack, text).about_all(names), epoch = desired.epoch);
+        publish!(proxy.events, warn, Event::new(Kind::FleetWrittenBack, text).about_all(names), epoch = desired.epoch);
     }
     context.tell(Input::Done(Errand::WriteBack(desired.place))).await;
 }
@@ -271,7 +271,7 @@ pub(super) async fn keep_told(context: Arc<Context>, mut all: mpsc::Receiver<Tol
 /// Takes leave: there is nothing that anybody would have to wait for.
 pub(super) async fn leave(context: &Context) {
     // Connections end with the process; what is astray is looked for by whoever leads.
-    let strays = context.hub.upgrade().is_some_and(|hub| hub.ledger.has_strays());
+    let strays = context.proxy.upgrade().is_some_and(|proxy| proxy.ledger.has_strays());
     let lease = context.shown.borrow().view.members.get(&context.id).map(|member| member.lease);
     if !strays {
         let key = context.keys.backends(&context.id, &context.process);

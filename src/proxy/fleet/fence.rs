@@ -33,13 +33,13 @@ pub(super) async fn fence(context: Arc<Context>, gone: Gone, backends: Arc<Backe
         Ok(ended) => ended,
         Err(_) => Err("the primary does not answer".to_owned()),
     };
-    if let Some(hub) = context.hub.upgrade() {
+    if let Some(proxy) = context.proxy.upgrade() {
         match &ended {
             Ok(0) => {}
             Ok(count) => {
                 let event = Event::new(Kind::MemberFenced, "connections of a member that has gone are ended")
                     .about_server(&gone.cluster, None);
-                publish!(hub.events, warn, event, member = gone.id.as_str(), connections = *count);
+                publish!(proxy.events, warn, event, member = gone.id.as_str(), connections = *count);
             }
             Err(why) => tracing::warn!(
                 event = "member_not_fenced",
@@ -56,8 +56,8 @@ pub(super) async fn fence(context: Arc<Context>, gone: Gone, backends: Arc<Backe
 
 /// How many were ended; none is left.
 async fn end(context: &Context, cluster: &str, backends: &Backends) -> Result<usize, String> {
-    let hub = context.hub.upgrade().ok_or("the proxy is stopping")?;
-    let (cluster, _) = hub.databases.cluster(cluster).ok_or("there is no such cluster")?;
+    let proxy = context.proxy.upgrade().ok_or("the proxy is stopping")?;
+    let (cluster, _) = proxy.databases.cluster(cluster).ok_or("there is no such cluster")?;
     let at = cluster.primary().ok_or("no primary is known")?;
     let login = (context.logins)(&cluster, at).ok_or("no way to log in")?;
     let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;

@@ -9,56 +9,56 @@ use tokio::sync::{mpsc, watch};
 use crate::config::OnLoss;
 use crate::fleet::{Ack, Desired, Input, Place};
 use crate::gate::{Automatic, Cause, Closes, Drained, Fleet, Gate, Job, Lsn, Quiesced, ServerDatabase, Wanted, Who};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// How often it is looked whether all has ended that was being written.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The same at the start, when nobody is served yet.
-pub(super) fn start_forbidden(hub: &Hub) {
+pub(super) fn start_forbidden(proxy: &ProxyState) {
     let found = Automatic::new(Closes::Writes, Cause::FleetLost, jiff::Timestamp::now(), Lsn(0));
-    hub.gates.set_fleet_lost(Some(found));
+    proxy.gates.set_fleet_lost(Some(found));
 }
 
 /// Nothing may be written, but where the configuration says otherwise.
-pub(super) fn forbid(hub: &Hub) {
-    start_forbidden(hub);
-    keep_forbidden(hub);
+pub(super) fn forbid(proxy: &ProxyState) {
+    start_forbidden(proxy);
+    keep_forbidden(proxy);
 }
 
 /// The same for gates that have come into being since.
-pub(super) fn keep_forbidden(hub: &Hub) {
-    let Some(found) = hub.gates.fleet_lost() else { return };
-    for gate in hub.gates.all() {
-        hub.gates.set_unreachable(&gate, Some(found.clone()).filter(|_| !goes_on(hub, &gate)));
+pub(super) fn keep_forbidden(proxy: &ProxyState) {
+    let Some(found) = proxy.gates.fleet_lost() else { return };
+    for gate in proxy.gates.all() {
+        proxy.gates.set_unreachable(&gate, Some(found.clone()).filter(|_| !goes_on(proxy, &gate)));
     }
 }
 
 /// Whatever the modes allow may be written.
-pub(super) fn allow(hub: &Hub) {
-    hub.gates.set_fleet_lost(None);
-    for gate in hub.gates.all() {
-        hub.gates.set_unreachable(&gate, None);
+pub(super) fn allow(proxy: &ProxyState) {
+    proxy.gates.set_fleet_lost(None);
+    for gate in proxy.gates.all() {
+        proxy.gates.set_unreachable(&gate, None);
     }
 }
 
 /// By the configuration, or because a person has opened it for this proxy alone.
-fn goes_on(hub: &Hub, gate: &Arc<Gate>) -> bool {
-    let names = hub.databases.of_gate(gate);
+fn goes_on(proxy: &ProxyState, gate: &Arc<Gate>) -> bool {
+    let names = proxy.databases.of_gate(gate);
     let keeps = names.iter().any(|database| database.peek_setup().settings.on_loss == OnLoss::Keep);
-    keeps || hub.gates.is_opened_apart(gate)
+    keeps || proxy.gates.is_opened_apart(gate)
 }
 
 /// Ends what is being written, and waits for that.
-pub(super) async fn stop_writing(hub: &Hub) {
+pub(super) async fn stop_writing(proxy: &ProxyState) {
     loop {
-        let gates = hub.gates.all().into_iter();
-        let writing: Vec<_> = gates.filter(|gate| gate.in_flight() > 0 && !goes_on(hub, gate)).collect();
+        let gates = proxy.gates.all().into_iter();
+        let writing: Vec<_> = gates.filter(|gate| gate.in_flight() > 0 && !goes_on(proxy, gate)).collect();
         if writing.is_empty() {
             return;
         }
         for gate in writing {
-            hub.gates.cancel_writes(&gate).await;
+            proxy.gates.cancel_writes(&gate).await;
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -118,14 +118,14 @@ impl Fleet for Barriers {
 
 /// A task for each database of which something is wanted; the last that is wanted counts.
 pub(super) struct Followers {
-    hub: Weak<Hub>,
+    proxy: Weak<ProxyState>,
     barriers: Arc<Barriers>,
     tasks: BTreeMap<Place, watch::Sender<Wanted>>,
 }
 
 impl Followers {
-    pub(super) fn new(hub: Weak<Hub>, barriers: Arc<Barriers>) -> Self {
-        Self { hub, barriers, tasks: BTreeMap::new() }
+    pub(super) fn new(proxy: Weak<ProxyState>, barriers: Arc<Barriers>) -> Self {
+        Self { proxy, barriers, tasks: BTreeMap::new() }
     }
 
     pub(super) fn follow(&mut self, desired: Desired) {
@@ -143,7 +143,7 @@ impl Followers {
             Some(task) => _ = task.send_replace(wanted),
             None => {
                 let (task, wants) = watch::channel(wanted);
-                tokio::spawn(run(self.hub.clone(), self.barriers.clone(), wants));
+                tokio::spawn(run(self.proxy.clone(), self.barriers.clone(), wants));
                 self.tasks.insert(place, task);
             }
         }
@@ -151,10 +151,10 @@ impl Followers {
 }
 
 /// Puts in force what is wanted; what goes on when something else is wanted is called off.
-async fn run(hub: Weak<Hub>, barriers: Arc<Barriers>, mut wants: watch::Receiver<Wanted>) {
+async fn run(proxy: Weak<ProxyState>, barriers: Arc<Barriers>, mut wants: watch::Receiver<Wanted>) {
     loop {
         let wanted = wants.borrow_and_update().clone();
-        let Some(gates) = hub.upgrade().map(|hub| hub.gates.clone()) else { return };
+        let Some(gates) = proxy.upgrade().map(|proxy| proxy.gates.clone()) else { return };
         let place = wanted.place.clone();
         let mut followed = Box::pin(gates.follow(wanted, barriers.clone()));
         let mut goes_on = true;

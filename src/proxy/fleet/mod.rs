@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, watch};
 use super::maintenance::environment::Logins;
 use crate::config;
 use crate::etcd::{Client, Settings};
-use crate::fleet::{Handle, Input, Keys, Machine, Order, Shown, Timing, Turns};
-use crate::shared::Hub;
+use crate::fleet::{Handle, Input, Keys, Machine, Order, ServerChanges, Shown, Timing};
+use crate::shared::ProxyState;
 
 pub use peers::addresses;
 
@@ -33,7 +33,7 @@ const ORDERS: usize = 16;
 
 /// What all tasks of the fleet share.
 pub(super) struct Context {
-    pub(super) hub: Weak<Hub>,
+    pub(super) proxy: Weak<ProxyState>,
     pub(super) client: Client,
     pub(super) keys: Keys,
     pub(super) timing: Timing,
@@ -65,8 +65,8 @@ struct Fleet {
 ///
 /// # Errors
 /// What is wrong with the configuration.
-pub async fn start(hub: &Arc<Hub>, logins: Logins) -> Result<Option<Running>, String> {
-    match join(hub, logins)? {
+pub async fn start(proxy: &Arc<ProxyState>, logins: Logins) -> Result<Option<Running>, String> {
+    match join(proxy, logins)? {
         Some(fleet) => Ok(Some(fleet.start().await)),
         None => Ok(None),
     }
@@ -81,8 +81,8 @@ pub async fn leave(running: Option<Running>) {
 }
 
 /// The fleet of the configuration. From here on nothing is written before it is heard of.
-fn join(hub: &Arc<Hub>, logins: Logins) -> Result<Option<Fleet>, String> {
-    let setup = hub.setup.load();
+fn join(proxy: &Arc<ProxyState>, logins: Logins) -> Result<Option<Fleet>, String> {
+    let setup = proxy.setup.load();
     let config = &setup.config;
     let fleet = &config.fleet;
     if fleet.endpoints.is_empty() {
@@ -110,11 +110,11 @@ fn join(hub: &Arc<Hub>, logins: Logins) -> Result<Option<Fleet>, String> {
     let (inputs, to_machine) = mpsc::channel(INPUTS);
     let (give, orders) = mpsc::channel(ORDERS);
     let (shown, seen) = watch::channel(Arc::default());
-    hub.gates.join_fleet();
-    hub.ledger.guard().join(mark);
+    proxy.gates.join_fleet();
+    proxy.ledger.guard().join(mark);
     let machine = Machine::new(&id, &process, keys.clone(), timing);
     let context = Arc::new(Context {
-        hub: Arc::downgrade(hub),
+        proxy: Arc::downgrade(proxy),
         client,
         keys,
         timing,
@@ -131,10 +131,10 @@ fn join(hub: &Arc<Hub>, logins: Logins) -> Result<Option<Fleet>, String> {
         is_serving: AtomicBool::new(false),
     });
     let (tell, told) = mpsc::channel(ORDERS);
-    hub.webhooks.join_fleet(Turns::new(&id, seen.clone(), tell, timing.ttl * 3));
+    proxy.webhooks.join_fleet(ServerChanges::new(&id, seen.clone(), tell, timing.ttl * 3));
     tokio::spawn(errands::keep_told(context.clone(), told));
-    let _ = hub.fleet.set(Handle { id, process, shown: seen, orders: give });
-    gates::start_forbidden(hub);
+    let _ = proxy.fleet.set(Handle { id, process, shown: seen, orders: give });
+    gates::start_forbidden(proxy);
     Ok(Some(Fleet { context, inputs: to_machine, orders, machine }))
 }
 
@@ -166,8 +166,8 @@ impl Fleet {
             tracing::warn!(event = "fleet_lost", error, "the fleet cannot be reached: nothing is written until it can");
         }
         context.is_serving.store(true, SeqCst);
-        if let Some(hub) = context.hub.upgrade() {
-            gates::keep_forbidden(&hub);
+        if let Some(proxy) = context.proxy.upgrade() {
+            gates::keep_forbidden(&proxy);
         }
         Running { context, task }
     }

@@ -1,11 +1,11 @@
 //! Where the other members are, for cancel requests that came to the wrong one.
 
 use crate::config::Peer;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// The addresses of the other members.
-pub fn addresses(hub: &Hub) -> Vec<Peer> {
-    let Some(fleet) = hub.fleet.get() else { return Vec::new() };
+pub fn addresses(proxy: &ProxyState) -> Vec<Peer> {
+    let Some(fleet) = proxy.fleet.get() else { return Vec::new() };
     let shown = fleet.now();
     let others = shown.view.members.values().filter(|member| member.id != fleet.id);
     others.filter_map(|member| peer(&member.address)).collect()

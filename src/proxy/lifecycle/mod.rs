@@ -18,7 +18,7 @@ pub use super::system::start::{Http, StartError, Surfaces};
 use super::takeover::give::Given;
 use super::takeover::surroundings::{Surroundings, UNDER_WAY, ended};
 use super::takeover::take::Arriving;
-use super::{certificates, ends, fleet, pause};
+use super::{certificates, fleet, pause, shutdown};
 use crate::config::{Config, Overrides};
 use crate::shared::{Control, Stop};
 use crate::topology::discover::Found;
@@ -40,7 +40,7 @@ pub async fn run(
     let mut signals = Signals::new()?;
     let mut proxy = start::start(config, overrides, surfaces, arriving).await?;
     let manager = proxy.surroundings.manager.clone();
-    let alive = tokio::spawn(service_manager::give_signs_of_life(manager, proxy.running.hub.clone()));
+    let alive = tokio::spawn(service_manager::give_signs_of_life(manager, proxy.running.proxy.clone()));
     proxy.surroundings.manager.ready();
     let stop = proxy.serve(&mut signals).await;
     proxy.begin_end(stop).await;
@@ -92,7 +92,7 @@ struct Proxy {
 impl Proxy {
     /// Serves until it is known how to stop.
     async fn serve(&mut self, signals: &mut Signals) -> Stop {
-        let hub = self.running.hub.clone();
+        let proxy = self.running.proxy.clone();
         let mut upgrade: Option<Task<Given>> = None;
         loop {
             tokio::select! {
@@ -104,11 +104,11 @@ impl Proxy {
                     self.surroundings.manager.ready();
                     self.running.end_former_operators().await;
                 }
-                _ = signals.terminate.recv() => return ends::by_terminate(&hub),
-                _ = signals.interrupt.recv() => return ends::by_interrupt(&hub),
-                _ = signals.quit.recv() => return ends::by_quit(),
-                _ = signals.user1.recv() => pause::pause_by_signal(&hub),
-                _ = signals.user2.recv() => pause::resume_by_signal(&hub),
+                _ = signals.terminate.recv() => return shutdown::by_terminate(&proxy),
+                _ = signals.interrupt.recv() => return shutdown::by_interrupt(&proxy),
+                _ = signals.quit.recv() => return shutdown::by_quit(),
+                _ = signals.user1.recv() => pause::pause_by_signal(&proxy),
+                _ = signals.user2.recv() => pause::resume_by_signal(&proxy),
                 Some(found) = self.found.recv() => self.running.take_found(found),
                 Some(given) = ended(&mut upgrade) => match given {
                     Given::Away => return Stop::Now,
@@ -147,7 +147,7 @@ impl Proxy {
                 let _ = tell.send(set);
             }
             Control::Reroute(reroutes, tell) => _ = tell.send(self.running.reroute(reroutes)),
-            Control::Certificates(of) => certificates::renew(&self.running.hub, of.as_deref()),
+            Control::Certificates(of) => certificates::renew(&self.running.proxy, of.as_deref()),
             // The loop has seen it.
             Control::Stop(_) => {}
         }
@@ -155,30 +155,30 @@ impl Proxy {
 
     /// Lets nobody in any more. Whoever has taken over is the one that the service manager knows.
     async fn begin_end(&self, stop: Stop) {
-        let hub = &self.running.hub;
+        let proxy = &self.running.proxy;
         let away = self.surroundings.is_away();
         if !away {
-            self.surroundings.manager.stopping(hub.setup.load().config.process.shutdown_timeout);
-            hub.on_every_core(|core| core.close_door()).await;
+            self.surroundings.manager.stopping(proxy.setup.load().config.process.shutdown_timeout);
+            proxy.on_every_core(|core| core.close_door()).await;
             self.surroundings.stop_listening();
         }
-        hub.shutting_down.store(true, SeqCst);
+        proxy.shutting_down.store(true, SeqCst);
         if !away {
-            ends::log_drain(hub, stop).await;
+            shutdown::log_drain(proxy, stop).await;
         }
     }
 
     /// Waits for clients, as `stop` wants it. Who finds that too slow chooses another way.
     async fn drain(&mut self, signals: &mut Signals, mut stop: Stop) {
-        let hub = self.running.hub.clone();
+        let proxy = self.running.proxy.clone();
         loop {
             tokio::select! {
-                () = ends::drain(&hub, stop) => return,
-                _ = signals.terminate.recv() => return ends::at_once("SIGTERM"),
-                _ = signals.interrupt.recv() => return ends::at_once("SIGINT"),
-                _ = signals.quit.recv() => return ends::at_once("SIGQUIT"),
-                _ = signals.user1.recv() => ends::ignored("SIGUSR1"),
-                _ = signals.user2.recv() => ends::ignored("SIGUSR2"),
+                () = shutdown::drain(&proxy, stop) => return,
+                _ = signals.terminate.recv() => return shutdown::at_once("SIGTERM"),
+                _ = signals.interrupt.recv() => return shutdown::at_once("SIGINT"),
+                _ = signals.quit.recv() => return shutdown::at_once("SIGQUIT"),
+                _ = signals.user1.recv() => shutdown::ignored("SIGUSR1"),
+                _ = signals.user2.recv() => shutdown::ignored("SIGUSR2"),
                 control = self.asked.recv() => match control {
                     Some(Control::Stop(other)) => stop = other,
                     Some(Control::Reload(tell) | Control::ReloadDatabase(_, tell) | Control::Set { tell, .. }) => {
@@ -195,8 +195,8 @@ impl Proxy {
     async fn end(self) {
         let Self { running, surroundings, fleet, workers, pid_file, .. } = self;
         surroundings.close();
-        running.hub.close_cores();
-        for database in running.hub.databases.all() {
+        running.proxy.close_cores();
+        for database in running.proxy.databases.all() {
             database.pools().iter().for_each(|pool| pool.retire());
         }
         running.stop_watching();

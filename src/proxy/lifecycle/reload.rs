@@ -12,12 +12,12 @@ use crate::events::{Event, Kind, publish};
 use crate::gate::Reroute;
 use crate::protocol::Report;
 use crate::proxy::maintenance::degrade;
+use crate::proxy::server_changes::{ServerChanges, choose_again};
 use crate::proxy::setup::{SetupError, cluster, monitor_logins, setup};
-use crate::proxy::turns::{Turns, choose_again};
 use crate::proxy::{certificates, moving, reroute};
 use crate::shared::client::Ask;
 use crate::shared::database::{Clusters, all_named};
-use crate::shared::{Core, Hub, Phase, Reloaded, Setup};
+use crate::shared::{Phase, ProxyState, Reloaded, Setup, WorkerState};
 use crate::topology::discover::Found;
 use crate::topology::monitor::Pace;
 use crate::topology::{Cluster, discover, monitor};
@@ -27,7 +27,7 @@ const DO_NOT_FIT: &str = "cannot be used with private key file";
 
 /// The clusters that are watched, and the configuration that they come from.
 pub(super) struct Running {
-    pub(super) hub: Arc<Hub>,
+    pub(super) proxy: Arc<ProxyState>,
     /// The configuration in force, without what REROUTE makes of it.
     base: Config,
     overrides: Overrides,
@@ -47,9 +47,14 @@ struct Watched {
 
 impl Running {
     /// Without clusters yet. What is found of other servers goes to `discoveries`.
-    pub(super) fn new(hub: Arc<Hub>, base: Config, overrides: Overrides, discoveries: mpsc::Sender<Found>) -> Self {
+    pub(super) fn new(
+        proxy: Arc<ProxyState>,
+        base: Config,
+        overrides: Overrides,
+        discoveries: mpsc::Sender<Found>,
+    ) -> Self {
         Self {
-            hub,
+            proxy,
             base,
             overrides,
             clusters: BTreeMap::new(),
@@ -67,7 +72,7 @@ impl Running {
 
     /// Makes new clusters, keeps those that have not changed, and starts and ends monitors.
     pub(super) fn apply_clusters(&mut self) -> Result<(), SetupError> {
-        let setup = self.hub.setup.load_full();
+        let setup = self.proxy.setup.load_full();
         let (mut next, mut replaced) = (BTreeMap::new(), Vec::new());
         self.discover(&setup);
         for (name, config) in &setup.config.clusters {
@@ -79,8 +84,8 @@ impl Running {
             if self.clusters.get(name).is_some_and(|known| known.config == *config) {
                 continue;
             }
-            let (cluster, tls) = cluster(name, config, &self.hub.events)?;
-            moving::prepare(&self.hub.moves, &cluster);
+            let (cluster, tls) = cluster(name, config, &self.proxy.events)?;
+            moving::prepare(&self.proxy.moves, &cluster);
             next.insert(name.clone(), Watched { config: config.clone(), cluster, tls, monitors: Vec::new() });
         }
         let fresh: Vec<String> = next.keys().cloned().collect();
@@ -104,8 +109,8 @@ impl Running {
             .map(|(name, watched)| (name.clone(), (watched.cluster.clone(), watched.tls.clone())))
             .collect();
         let names: Vec<String> = setup.config.databases.keys().cloned().collect();
-        self.hub.databases.apply(clusters, &names);
-        self.hub.lookups.forget();
+        self.proxy.databases.apply(clusters, &names);
+        self.proxy.lookups.forget();
         // Only now: who waits for one of them finds the new one.
         replaced.iter().for_each(|cluster| cluster.retire());
         // Behind all that: what a monitor finds, it compares with what the others have found.
@@ -140,27 +145,27 @@ impl Running {
         let servers: Vec<_> = found.upstreams.iter().map(ToString::to_string).collect();
         let event =
             Event::new(Kind::ServersFound, "the cluster has other servers now").about_server(&found.cluster, None);
-        publish!(self.hub.events, warn, event, servers = servers.join(", "));
+        publish!(self.proxy.events, warn, event, servers = servers.join(", "));
         self.found.insert(found.cluster, found.upstreams);
         if let Err(error) = self.apply_clusters() {
             tracing::error!(event = "servers_not_used", "{error}");
         }
-        let hub = self.hub.clone();
-        tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
+        let proxy = self.proxy.clone();
+        tokio::spawn(async move { choose_again(&proxy, proxy.databases.all()).await });
     }
 
     fn start_monitors(&mut self, name: &str) {
         let Some(watched) = self.clusters.get_mut(name) else { return };
-        let follows = degrade::watch(Arc::downgrade(&self.hub), watched.cluster.clone());
+        let follows = degrade::watch(Arc::downgrade(&self.proxy), watched.cluster.clone());
         watched.monitors.push(tokio::spawn(follows));
         for at in 0..watched.cluster.upstreams.len() {
-            let follower = Arc::new(Turns(Arc::downgrade(&self.hub)));
+            let follower = Arc::new(ServerChanges(Arc::downgrade(&self.proxy)));
             let pace = Pace { interval: watched.config.monitor_interval, dns_max_ttl: watched.config.dns_max_ttl };
             // The cluster keeps what its monitor knows, and a monitor of another life knows nothing of it.
-            let (hub, of, tls) = (Arc::downgrade(&self.hub), Arc::downgrade(&watched.cluster), watched.tls.clone());
+            let (proxy, of, tls) = (Arc::downgrade(&self.proxy), Arc::downgrade(&watched.cluster), watched.tls.clone());
             let logins = move || {
-                let (Some(hub), Some(of)) = (hub.upgrade(), of.upgrade()) else { return Vec::new() };
-                monitor_logins(&hub.setup.load(), &of, tls.clone(), at)
+                let (Some(proxy), Some(of)) = (proxy.upgrade(), of.upgrade()) else { return Vec::new() };
+                monitor_logins(&proxy.setup.load(), &of, tls.clone(), at)
             };
             let task = monitor::watch(watched.cluster.clone(), at, Box::new(logins), pace, follower);
             watched.monitors.push(tokio::spawn(task));
@@ -169,7 +174,7 @@ impl Running {
 
     pub(super) fn reload_and_publish(&mut self, only: Option<&str>) -> Result<Reloaded, String> {
         let reloaded = if only.is_some() { self.take_over(only) } else { self.reload() };
-        let events = &self.hub.events;
+        let events = &self.proxy.events;
         match &reloaded {
             Ok(reloaded) => {
                 let told = (!reloaded.told.is_empty()).then(|| reloaded.told.join("; "));
@@ -195,7 +200,7 @@ impl Running {
         if Config::is_fixed(key) {
             return Err(format!("{key} takes effect with a restart: change it in the configuration file"));
         }
-        let Some(path) = self.hub.setup.load().config.file.clone() else {
+        let Some(path) = self.proxy.setup.load().config.file.clone() else {
             return Err("there is no configuration file".to_owned());
         };
         let before = self.overrides.set.clone();
@@ -218,7 +223,7 @@ impl Running {
 
     /// Takes over the file, all of it or what it says of one database and of its cluster.
     fn take_over(&mut self, only: Option<&str>) -> Result<Reloaded, String> {
-        let old = self.hub.setup.load_full();
+        let old = self.proxy.setup.load_full();
         let mut config = match &old.config.file {
             Some(path) => Config::load_with(path, &self.overrides).map_err(|errors| errors.to_string())?,
             None => self.base.clone(),
@@ -226,14 +231,14 @@ impl Running {
         if let Some(name) = only {
             config = self.base.with_database_of(&config, name);
         }
-        let reroutes = self.hub.gates.reroutes();
+        let reroutes = self.proxy.gates.reroutes();
         reroute::names::check(&config, &reroutes)?;
         let changes = config.diff(&self.base);
         config.keep_fixed(&self.base);
         let base = config.clone();
         let led = reroute::names::lead(&mut config, &reroutes);
         let (reroutes, done) = reroute::names::still_needed(&config, &led, reroutes);
-        let mut next = setup(config, &self.hub.decoy).map_err(|error| error.to_string())?;
+        let mut next = setup(config, &self.proxy.decoy).map_err(|error| error.to_string())?;
         next.led = led;
         self.base = base;
         next.userlist.inherit(&old.userlist);
@@ -243,19 +248,19 @@ impl Running {
             now != Some(&watched.config.upstreams)
         };
         let moved: Vec<_> = self.clusters.iter().filter(|one| elsewhere(*one)).map(|(name, _)| name.as_str()).collect();
-        self.hub.databases.forget_same_servers(&moved);
-        self.hub.total.set(crate::shared::database::limit_of(next.config.pooling.max_server_connections));
-        let mut told = self.hub.gates.reroute(reroutes, &names);
-        self.hub.log_level.set(&next.config.log);
-        self.hub.log_level.reopen();
-        self.hub.put_setup(next);
-        self.hub.webhooks.apply(&self.hub.setup.load().config.webhooks);
+        self.proxy.databases.forget_same_servers(&moved);
+        self.proxy.total.set(crate::shared::database::limit_of(next.config.pooling.max_server_connections));
+        let mut told = self.proxy.gates.reroute(reroutes, &names);
+        self.proxy.log_level.set(&next.config.log);
+        self.proxy.log_level.reopen();
+        self.proxy.put_setup(next);
+        self.proxy.webhooks.apply(&self.proxy.setup.load().config.webhooks);
         self.apply_clusters().map_err(|error| error.to_string())?;
-        told.extend(reroute::forget(&self.hub, done));
-        certificates::reload_for_servers(&self.hub);
-        self.hub.databases.note_userlist(&self.hub.setup.load().userlist);
-        let hub = self.hub.clone();
-        tokio::spawn(async move { choose_again(&hub, hub.databases.all()).await });
+        told.extend(reroute::forget(&self.proxy, done));
+        certificates::reload_for_servers(&self.proxy);
+        self.proxy.databases.note_userlist(&self.proxy.setup.load().userlist);
+        let proxy = self.proxy.clone();
+        tokio::spawn(async move { choose_again(&proxy, proxy.databases.all()).await });
         let restart: Vec<_> = changes.need_restart().map(|change| change.key.as_str()).collect();
         if !restart.is_empty() {
             told.push(format!("these keys take effect with a restart: {}", restart.join(", ")));
@@ -266,21 +271,21 @@ impl Running {
 
     /// Has all names lead by these reroutes. Nothing else of the configuration is touched.
     pub(super) fn reroute(&mut self, reroutes: Vec<Reroute>) -> Vec<String> {
-        let mut next = Setup::clone(&self.hub.setup.load());
+        let mut next = Setup::clone(&self.proxy.setup.load());
         next.config = self.base.clone();
         next.led = reroute::names::lead(&mut next.config, &reroutes);
-        let mut told = self.hub.gates.reroute(reroutes, &all_named(&next.config));
-        self.hub.put_setup(next);
+        let mut told = self.proxy.gates.reroute(reroutes, &all_named(&next.config));
+        self.proxy.put_setup(next);
         told.extend(self.apply_clusters().err().map(|error| error.to_string()));
-        self.hub.gates.open_copies();
-        tokio::spawn(reroute::tell(self.hub.clone()));
+        self.proxy.gates.open_copies();
+        tokio::spawn(reroute::tell(self.proxy.clone()));
         told
     }
 
     /// Ends the sessions of roles that are operators no longer: what they have open may write, whatever the gate says.
     pub(super) async fn end_former_operators(&self) {
-        let setup = self.hub.setup.load_full();
-        let end = move |core: &Rc<Core>| {
+        let setup = self.proxy.setup.load_full();
+        let end = move |core: &Rc<WorkerState>| {
             let operators = &setup.config.auth.operators;
             for client in core.clients().iter().filter(|client| client.operator) {
                 if operators.iter().any(|name| **name == *client.user) {
@@ -294,6 +299,6 @@ impl Running {
                 client.ask(Ask::End { report: report.with_detail(Some(detail)), now: true });
             }
         };
-        self.hub.on_every_core(end).await;
+        self.proxy.on_every_core(end).await;
     }
 }

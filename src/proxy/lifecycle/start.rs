@@ -26,7 +26,7 @@ use crate::proxy::worker::{Worker, Workers};
 use crate::proxy::{certificates, fleet, janitor, moving, pool_care, reroute};
 use crate::server::backend_ledger::Ledger;
 use crate::shared::database::all_named;
-use crate::shared::{Hub, HubParts, Setup};
+use crate::shared::{ProxyState, ProxyStateParts, Setup};
 use crate::webhooks::Webhooks;
 
 /// Starts all of it. When this returns, clients are served.
@@ -59,7 +59,7 @@ pub(super) async fn start(
     let source = opened.state(&file, inheritance.as_mut())?;
     let kept = Kept::open(&file, source, inheritance.is_some(), &mut setup, (&world, &events, cores))?;
     let (control, asked) = mpsc::channel(8);
-    let (hub, jobs) = Hub::new(HubParts {
+    let (proxy, jobs) = ProxyState::new(ProxyStateParts {
         setup,
         gates: Arc::new(kept.gates),
         ledger: Arc::new(kept.ledger),
@@ -72,34 +72,34 @@ pub(super) async fn start(
         control,
         lives: inheritance.as_ref().map_or(0, |given| given.begin.lives),
     });
-    hub.webhooks.apply(&hub.setup.load().config.webhooks);
+    proxy.webhooks.apply(&proxy.setup.load().config.webhooks);
     let (discoveries, found) = mpsc::channel(8);
-    let mut running = Running::new(hub.clone(), base, overrides, discoveries);
-    open_files::raise_limit(&hub.setup.load().config);
-    memory::tell(&hub.setup.load().config);
-    if hub.setup.load().config.file.is_none() {
-        try_upstreams(&hub.setup.load_full()).await?.map_or(Ok(()), |why| Err(StartError::Upstream(why)))?;
+    let mut running = Running::new(proxy.clone(), base, overrides, discoveries);
+    open_files::raise_limit(&proxy.setup.load().config);
+    memory::tell(&proxy.setup.load().config);
+    if proxy.setup.load().config.file.is_none() {
+        try_upstreams(&proxy.setup.load_full()).await?.map_or(Ok(()), |why| Err(StartError::Upstream(why)))?;
     }
     running.apply_clusters()?;
-    world.is(&hub, logins(&hub));
-    let fleet = fleet::start(&hub, logins(&hub)).await.map_err(StartError::Fleet)?;
+    world.is(&proxy, logins(&proxy));
+    let fleet = fleet::start(&proxy, logins(&proxy)).await.map_err(StartError::Fleet)?;
     let mut threads = Vec::with_capacity(cores);
     let (workers, works) = Workers::new(cores);
     for (index, (jobs, work)) in jobs.into_iter().zip(works).enumerate() {
-        let worker = Worker { index, hub: hub.clone(), jobs, work, console: surfaces.console.clone() };
+        let worker = Worker { index, proxy: proxy.clone(), jobs, work, console: surfaces.console.clone() };
         threads.push(worker.start()?);
     }
-    let background = look_after(&hub);
-    let surroundings = Surroundings::new(&hub, &workers, opened, surfaces.http, file.path());
+    let background = look_after(&proxy);
+    let surroundings = Surroundings::new(&proxy, &workers, opened, surfaces.http, file.path());
     match arriving.take() {
         Some(former) => surroundings.take_over(former, inheritance).await.map_err(StartError::TakeOver)?,
         None => surroundings.serve().await?,
     }
     let pid_file = match pid_file {
-        None => hub.setup.load().config.process.pidfile.as_deref().map(PidFile::replace).transpose()?,
+        None => proxy.setup.load().config.process.pidfile.as_deref().map(PidFile::replace).transpose()?,
         own => own,
     };
-    publish_ready(&hub);
+    publish_ready(&proxy);
     Ok(Proxy { running, surroundings, fleet, workers: threads, background, asked, found, pid_file })
 }
 
@@ -157,39 +157,39 @@ impl Kept {
 }
 
 /// Starts what goes on in the background until the end.
-fn look_after(hub: &Arc<Hub>) -> Vec<Task<()>> {
-    moving::resume(hub);
+fn look_after(proxy: &Arc<ProxyState>) -> Vec<Task<()>> {
+    moving::resume(proxy);
     vec![
-        tokio::spawn(pool_care::watch_pools(hub.clone())),
-        tokio::spawn(janitor::watch_stats(hub.clone())),
-        tokio::spawn(janitor::watch_memory(hub.clone())),
-        tokio::spawn(certificates::watch(hub.clone())),
-        tokio::spawn(catalog::watch(Arc::downgrade(hub))),
-        tokio::spawn(heartbeat::watch(Arc::downgrade(hub), logins(hub))),
-        tokio::spawn(strays::watch(Arc::downgrade(hub), logins(hub))),
-        tokio::spawn(moving::watch_retired(Arc::downgrade(hub))),
+        tokio::spawn(pool_care::watch_pools(proxy.clone())),
+        tokio::spawn(janitor::watch_stats(proxy.clone())),
+        tokio::spawn(janitor::watch_memory(proxy.clone())),
+        tokio::spawn(certificates::watch(proxy.clone())),
+        tokio::spawn(catalog::watch(Arc::downgrade(proxy))),
+        tokio::spawn(heartbeat::watch(Arc::downgrade(proxy), logins(proxy))),
+        tokio::spawn(strays::watch(Arc::downgrade(proxy), logins(proxy))),
+        tokio::spawn(moving::watch_retired(Arc::downgrade(proxy))),
     ]
 }
 
-fn publish_ready(hub: &Hub) {
-    let setup = hub.setup.load();
+fn publish_ready(proxy: &ProxyState) {
+    let setup = proxy.setup.load();
     publish!(
-        hub.events,
+        proxy.events,
         info,
         Event::new(Kind::Ready, "pgsluice is ready"),
         port = u32::from(setup.config.listen.listen_port),
-        cores = hub.cores(),
+        cores = proxy.cores(),
         databases = setup.config.databases.len(),
         version = env!("CARGO_PKG_VERSION"),
     );
 }
 
 /// How the monitor's user logs in to a server.
-fn logins(hub: &Arc<Hub>) -> Logins {
-    let hub = Arc::downgrade(hub);
+fn logins(proxy: &Arc<ProxyState>) -> Logins {
+    let proxy = Arc::downgrade(proxy);
     Arc::new(move |cluster, at| {
-        let hub = hub.upgrade()?;
-        let (_, tls) = hub.databases.cluster(&cluster.name)?;
-        monitor_login(&hub.setup.load(), cluster, tls, at)
+        let proxy = proxy.upgrade()?;
+        let (_, tls) = proxy.databases.cluster(&cluster.name)?;
+        monitor_login(&proxy.setup.load(), cluster, tls, at)
     })
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use crate::server::guard::Kind;
 use crate::server::{AnyConn, Guarded, KindTag, Pool, Unguarded};
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 /// A flip waits no longer than this for them.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -37,18 +37,18 @@ impl Drop for Ahead {
 }
 
 /// Opens connections to the primary of that kind for pools that are at work.
-pub async fn open(hub: &Arc<Hub>, databases: &[Arc<Database>], tag: KindTag) -> Ahead {
+pub async fn open(proxy: &Arc<ProxyState>, databases: &[Arc<Database>], tag: KindTag) -> Ahead {
     let deadline = Instant::now() + PATIENCE;
     let mut opening = Vec::new();
     for database in databases {
         let primary = database.setup().cluster.primary();
         for pool in database.pools().into_iter().filter(|pool| Some(pool.upstream) == primary && !pool.is_barred()) {
             let wanted = (pool.used_within(LATELY) / 2).min(MOST);
-            for core in 0..hub.cores() {
+            for core in 0..proxy.cores() {
                 // Each core opens its share.
-                let share = wanted / hub.cores() + usize::from(core < wanted % hub.cores());
+                let share = wanted / proxy.cores() + usize::from(core < wanted % proxy.cores());
                 if share > 0 {
-                    opening.push(open_on(hub, core, pool.clone(), tag, share, deadline).await);
+                    opening.push(open_on(proxy, core, pool.clone(), tag, share, deadline).await);
                 }
             }
         }
@@ -65,14 +65,14 @@ pub async fn open(hub: &Arc<Hub>, databases: &[Arc<Database>], tag: KindTag) -> 
 
 /// Has a core open some, one after the other.
 async fn open_on(
-    hub: &Hub,
+    proxy: &ProxyState,
     core: usize,
     pool: Arc<Pool>,
     tag: KindTag,
     share: usize,
     deadline: Instant,
 ) -> Option<oneshot::Receiver<Vec<AnyConn>>> {
-    let job = move |_: &std::rc::Rc<crate::shared::Core>| {
+    let job = move |_: &std::rc::Rc<crate::shared::WorkerState>| {
         let (tell, told) = oneshot::channel();
         tokio::task::spawn_local(async move {
             let mut opened = Vec::new();
@@ -90,7 +90,7 @@ async fn open_on(
         });
         told
     };
-    hub.on_core(core, job).await
+    proxy.on_core(core, job).await
 }
 
 async fn take<K: Kind>(pool: &Arc<Pool>, core: usize, deadline: Instant) -> Option<AnyConn>

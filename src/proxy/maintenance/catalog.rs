@@ -19,8 +19,8 @@ use crate::server::Pool;
 use crate::server::login::{Fresh, Login, LoginError, cancel};
 use crate::server::own_query::Row;
 use crate::shared::database::DatabaseSetup;
-use crate::shared::maintenance::catalog_state::{Knowledge, Reading};
-use crate::shared::{Database, Hub, Setup};
+use crate::shared::maintenance::catalog_state::{CatalogState, Reading};
+use crate::shared::{Database, ProxyState, Setup};
 use crate::sql::own_statements::servers::GUARANTEES;
 use crate::sql::own_statements::settings;
 use crate::sql::{Analyzer, hidden_writers};
@@ -71,8 +71,8 @@ fn whom(database: &Database) -> Option<usize> {
     cluster.primary().or_else(|| cluster.replica(None, Avoid::default()))
 }
 
-fn login(hub: &Hub, setup: &Setup, database: &DatabaseSetup, name: &str, at: usize) -> Result<Login, String> {
-    let (_, tls) = hub.databases.cluster(&database.cluster.name).ok_or("its cluster is gone")?;
+fn login(proxy: &ProxyState, setup: &Setup, database: &DatabaseSetup, name: &str, at: usize) -> Result<Login, String> {
+    let (_, tls) = proxy.databases.cluster(&database.cluster.name).ok_or("its cluster is gone")?;
     let mut login = monitor_login(setup, &database.cluster, tls, at).ok_or("no way to log in")?;
     login.dbname = database.settings.server_dbname(name).to_owned();
     Ok(login)
@@ -107,9 +107,9 @@ fn may_be_by_trigger(code: &[u8]) -> bool {
 }
 
 impl Link {
-    async fn open(hub: &Hub, database: &Database, at: usize) -> Result<Self, String> {
-        let (setup, of) = (hub.setup.load_full(), database.setup());
-        let login = login(hub, &setup, &of, &database.name, at)?;
+    async fn open(proxy: &ProxyState, database: &Database, at: usize) -> Result<Self, String> {
+        let (setup, of) = (proxy.setup.load_full(), database.setup());
+        let login = login(proxy, &setup, &of, &database.name, at)?;
         let version = of.cluster.upstreams.get(at).map_or(0, |upstream| upstream.version());
         let fresh = timeout(PATIENCE, log_in(&login, version)).await.map_err(|_| "it does not answer".to_owned())?;
         let fresh = fresh.map_err(|error| error.to_string())?;
@@ -131,10 +131,10 @@ impl Link {
         Err("the database was about to be dropped".into())
     }
 
-    fn is_for(&self, hub: &Hub, database: &Database) -> bool {
+    fn is_for(&self, proxy: &ProxyState, database: &Database) -> bool {
         Some(self.at) == whom(database)
             && Arc::ptr_eq(&self.database, &database.setup())
-            && Arc::ptr_eq(&self.setup, &hub.setup.load())
+            && Arc::ptr_eq(&self.setup, &proxy.setup.load())
     }
 
     /// Whether no transaction that could have changed anything has ended since this was last asked.
@@ -193,28 +193,32 @@ impl Link {
 }
 
 /// What a closed gate depends on in a database, asked over a connection of its own.
-pub(in crate::proxy) async fn guarantees(hub: &Hub, database: &Database, at: usize) -> Result<Guarantees, String> {
-    let asked = async { Link::open(hub, database, at).await?.guarantees().await };
+pub(in crate::proxy) async fn guarantees(
+    proxy: &ProxyState,
+    database: &Database,
+    at: usize,
+) -> Result<Guarantees, String> {
+    let asked = async { Link::open(proxy, database, at).await?.guarantees().await };
     timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))
 }
 
 /// What is read while the gate is closed.
-type Both = (hidden_writers::Unseen, ForSessions);
+type Both = (hidden_writers::HiddenWriters, ForSessions);
 
 /// What is read for sessions in every mode.
-type ForSessions = (hidden_writers::Leavings, hidden_writers::Routing);
+type ForSessions = (hidden_writers::SideEffects, hidden_writers::Routing);
 
 fn both(rows: &[Row], analyzer: &Analyzer) -> Result<Both, String> {
     Ok((hidden_writers::read(rows, analyzer)?, hidden_writers::read_leavings(rows, analyzer)?))
 }
 
 /// What the catalog says now, without anything being kept of it. Says why it could not be asked.
-pub async fn look(hub: &Hub, database: &Database) -> Result<hidden_writers::Unseen, String> {
+pub async fn look(proxy: &ProxyState, database: &Database) -> Result<hidden_writers::HiddenWriters, String> {
     let at = whom(database).ok_or("no server is known")?;
     let cluster = database.setup().cluster.clone();
     let _turn = cluster.catalog_turn.lock().await;
     let asked = async {
-        let mut link = Link::open(hub, database, at).await?;
+        let mut link = Link::open(proxy, database, at).await?;
         link.unless_left(database, async |link| link.look(&mut None, hidden_writers::read, || ()).await).await
     };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
@@ -222,21 +226,25 @@ pub async fn look(hub: &Hub, database: &Database) -> Result<hidden_writers::Unse
 }
 
 /// Reads the catalog over a connection of its own. Says why it could not.
-pub(in crate::proxy) async fn read(hub: &Arc<Hub>, database: &Arc<Database>, when: When) -> Result<(), String> {
-    let database = &first_name(hub, database);
+pub(in crate::proxy) async fn read(
+    proxy: &Arc<ProxyState>,
+    database: &Arc<Database>,
+    when: When,
+) -> Result<(), String> {
+    let database = &first_name(proxy, database);
     let Some(at) = whom(database) else { return Err("no server is known".into()) };
     let cluster = database.setup().cluster.clone();
     let _turn = cluster.catalog_turn.lock().await;
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
-    let ahead = Ahead::of(hub, database, at);
+    let ahead = Ahead::of(proxy, database, at);
     let asked = async {
-        let mut link = Link::open(hub, database, at).await?;
+        let mut link = Link::open(proxy, database, at).await?;
         link.unless_left(database, async |link| link.look_at_all(&mut last, || ahead.forget()).await).await
     };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
-    let answer = hold_back(hub, database, answer, when).await;
-    learn(hub, database, answer, &ahead)
+    let answer = hold_back(proxy, database, answer, when).await;
+    learn(proxy, database, answer, &ahead)
 }
 
 /// The names of a database, and how many changes of its catalog each had seen ahead of a reading from that server.
@@ -246,12 +254,12 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn of(hub: &Hub, database: &Arc<Database>, server: usize) -> Self {
+    fn of(proxy: &ProxyState, database: &Arc<Database>, server: usize) -> Self {
         let made = |name: Arc<Database>| {
             let made = name.catalog.changes.made();
             (name, made)
         };
-        Self { made: names_of(hub, database).into_iter().map(made).collect(), server }
+        Self { made: names_of(proxy, database).into_iter().map(made).collect(), server }
     }
 
     /// What was known does not count any more.
@@ -266,13 +274,13 @@ impl Ahead {
 }
 
 /// What is known of it does not count until it has been read again.
-pub(in crate::proxy) fn outdate(hub: &Hub, database: &Arc<Database>) {
-    Ahead::of(hub, database, 0).made.iter().for_each(|(name, _)| name.catalog.changes.outdate());
+pub(in crate::proxy) fn outdate(proxy: &ProxyState, database: &Arc<Database>) {
+    Ahead::of(proxy, database, 0).made.iter().for_each(|(name, _)| name.catalog.changes.outdate());
 }
 
 /// All names of a database.
-fn names_of(hub: &Hub, database: &Arc<Database>) -> Vec<Arc<Database>> {
-    let mut names = hub.databases.of_gate(&database.gate);
+fn names_of(proxy: &ProxyState, database: &Arc<Database>) -> Vec<Arc<Database>> {
+    let mut names = proxy.databases.of_gate(&database.gate);
     if names.is_empty() {
         names.push(database.clone());
     }
@@ -280,61 +288,61 @@ fn names_of(hub: &Hub, database: &Arc<Database>) -> Vec<Arc<Database>> {
 }
 
 /// The catalog is read once for all names of a database: for the first of them.
-fn first_name(hub: &Hub, database: &Arc<Database>) -> Arc<Database> {
-    hub.databases.of_gate(&database.gate).into_iter().next().unwrap_or_else(|| database.clone())
+fn first_name(proxy: &ProxyState, database: &Arc<Database>) -> Arc<Database> {
+    proxy.databases.of_gate(&database.gate).into_iter().next().unwrap_or_else(|| database.clone())
 }
 
 /// Before anybody goes by what was read, log-ins that might write are held back.
 async fn hold_back(
-    hub: &Arc<Hub>,
+    proxy: &Arc<ProxyState>,
     database: &Arc<Database>,
     answer: Result<(Option<Both>, Guarantees), String>,
     when: When,
 ) -> Result<Option<Both>, String> {
     let (read, found) = answer?;
-    hold_log_ins(hub, database, &found, read.as_ref().map(|(unseen, _)| unseen), when).await;
+    hold_log_ins(proxy, database, &found, read.as_ref().map(|(unseen, _)| unseen), when).await;
     Ok(read)
 }
 
 /// A fingerprint is of no use without what was read.
 fn forget_unless_known(database: &Database, last: &mut Option<String>) {
-    if !matches!(**database.catalog.known(), Knowledge::Known(_)) {
+    if !matches!(**database.catalog.known(), CatalogState::Known(_)) {
         *last = None;
     }
 }
 
 /// What was known before holds no longer; who depends on it waits until it is read again.
-pub(in crate::proxy) fn forget(hub: &Hub, database: &Arc<Database>) {
-    learn_for_all(hub, database, &Arc::new(Knowledge::Pending));
+pub(in crate::proxy) fn forget(proxy: &ProxyState, database: &Arc<Database>) {
+    learn_for_all(proxy, database, &Arc::new(CatalogState::Pending));
 }
 
 /// How many databases of a cluster are closed.
-pub(in crate::proxy) fn closed_in(hub: &Hub, cluster: &Arc<Cluster>) -> usize {
-    let all = hub.databases.all();
+pub(in crate::proxy) fn closed_in(proxy: &ProxyState, cluster: &Arc<Cluster>) -> usize {
+    let all = proxy.databases.all();
     let closed = all.iter().filter(|one| is_closed(one) && Arc::ptr_eq(&one.peek_setup().cluster, cluster));
     closed.map(|one| Arc::as_ptr(&one.gate)).collect::<HashSet<_>>().len()
 }
 
 /// Reads it ahead of a flip. What was known of an earlier one is forgotten if it cannot be read now.
-pub(in crate::proxy) async fn prepare(hub: &Arc<Hub>, database: &Arc<Database>) {
-    let database = &first_name(hub, database);
+pub(in crate::proxy) async fn prepare(proxy: &Arc<ProxyState>, database: &Arc<Database>) {
+    let database = &first_name(proxy, database);
     if whom(database).is_none() {
-        learn_for_all(hub, database, &Arc::new(Knowledge::Pending));
+        learn_for_all(proxy, database, &Arc::new(CatalogState::Pending));
     }
     *database.catalog.asking.lock().await = None;
-    let _ = read(hub, database, When::AheadOfFlip).await;
+    let _ = read(proxy, database, When::AheadOfFlip).await;
 }
 
 /// Every name of the database knows it.
-fn learn_for_all(hub: &Hub, database: &Arc<Database>, knowledge: &Arc<Knowledge>) {
+fn learn_for_all(proxy: &ProxyState, database: &Arc<Database>, knowledge: &Arc<CatalogState>) {
     database.catalog.learn(knowledge.clone());
-    for other in hub.databases.of_gate(&database.gate).iter().filter(|other| !Arc::ptr_eq(other, database)) {
+    for other in proxy.databases.of_gate(&database.gate).iter().filter(|other| !Arc::ptr_eq(other, database)) {
         other.catalog.learn(knowledge.clone());
     }
 }
 
 fn learn(
-    hub: &Hub,
+    proxy: &ProxyState,
     database: &Arc<Database>,
     answer: Result<Option<Both>, String>,
     ahead: &Ahead,
@@ -345,36 +353,36 @@ fn learn(
             Ok(())
         }
         Ok(Some((mut found, leavings))) => {
-            found.number = hub.readings.fetch_add(1, SeqCst);
-            learn_for_all(hub, database, &Arc::new(Knowledge::Known(Box::new(found))));
+            found.number = proxy.readings.fetch_add(1, SeqCst);
+            learn_for_all(proxy, database, &Arc::new(CatalogState::Known(Box::new(found))));
             ahead.has_read();
-            learn_leavings(hub, database, leavings);
+            learn_leavings(proxy, database, leavings);
             Ok(())
         }
         Err(why) => {
-            let known = matches!(**database.catalog.known(), Knowledge::Known(_));
+            let known = matches!(**database.catalog.known(), CatalogState::Known(_));
             tracing::warn!(event = "catalog_unknown", database = %database.name, known, error = why, "the catalog cannot be asked for unseen writers");
-            learn_for_all(hub, database, &Arc::new(Knowledge::Unknown(why.clone())));
+            learn_for_all(proxy, database, &Arc::new(CatalogState::Unknown(why.clone())));
             Err(why)
         }
     }
 }
 
-fn learn_leavings(hub: &Hub, database: &Arc<Database>, (leavings, routing): ForSessions) {
-    let reading = Arc::new(Reading { number: hub.readings.fetch_add(1, SeqCst), leavings, routing });
+fn learn_leavings(proxy: &ProxyState, database: &Arc<Database>, (leavings, routing): ForSessions) {
+    let reading = Arc::new(Reading { number: proxy.readings.fetch_add(1, SeqCst), leavings, routing });
     database.catalog.learn_leavings(reading.clone());
-    for other in hub.databases.of_gate(&database.gate).iter().filter(|other| !Arc::ptr_eq(other, database)) {
+    for other in proxy.databases.of_gate(&database.gate).iter().filter(|other| !Arc::ptr_eq(other, database)) {
         other.catalog.learn_leavings(reading.clone());
     }
 }
 
 /// Has the catalogs of all databases whose gates are closed looked at; never ends by itself.
-pub(in crate::proxy) async fn watch(hub: Weak<Hub>) {
+pub(in crate::proxy) async fn watch(proxy: Weak<ProxyState>) {
     let mut tick = interval(TICK);
     let mut attended: HashMap<Arc<str>, JoinHandle<()>> = HashMap::new();
     loop {
         tick.tick().await;
-        let Some(strong) = hub.upgrade() else { return };
+        let Some(strong) = proxy.upgrade() else { return };
         attended.retain(|_, task| !task.is_finished());
         // Nobody has to be asked about one that is open and not in use: most, where there are hundreds.
         let wanted = |database: &Arc<Database>| {
@@ -397,10 +405,10 @@ pub(in crate::proxy) async fn watch(hub: Weak<Hub>) {
                 continue;
             }
             if is_closed(&database) {
-                let task = tokio::spawn(attend(hub.clone(), database.clone()));
+                let task = tokio::spawn(attend(proxy.clone(), database.clone()));
                 attended.insert(database.name.clone(), task);
             } else if is_followed(&strong, &database) {
-                let task = tokio::spawn(follow(hub.clone(), database.clone()));
+                let task = tokio::spawn(follow(proxy.clone(), database.clone()));
                 attended.insert(database.name.clone(), task);
             }
         }
@@ -412,10 +420,10 @@ fn is_closed(database: &Database) -> bool {
 }
 
 /// The right to ask, which those get first that statements or log-ins wait for.
-async fn take_turn<'a>(hub: &Hub, cluster: &'a Cluster, database: &Database) -> MutexGuard<'a, ()> {
+async fn take_turn<'a>(proxy: &ProxyState, cluster: &'a Cluster, database: &Database) -> MutexGuard<'a, ()> {
     loop {
         let turn = cluster.catalog_turn.lock().await;
-        let awaited = || hub.databases.of_gate(&database.gate).iter().any(|name| name.catalog.is_awaited());
+        let awaited = || proxy.databases.of_gate(&database.gate).iter().any(|name| name.catalog.is_awaited());
         if cluster.catalogs_awaited.load(SeqCst) == 0 || awaited() {
             return turn;
         }
@@ -425,30 +433,30 @@ async fn take_turn<'a>(hub: &Hub, cluster: &'a Cluster, database: &Database) -> 
 }
 
 /// Looks at one database's catalog until its gate opens.
-async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
+async fn attend(proxy: Weak<ProxyState>, database: Arc<Database>) {
     let mut link: Option<Link> = None;
     while is_closed(&database) {
-        let Some(hub) = hub.upgrade() else { return };
+        let Some(proxy) = proxy.upgrade() else { return };
         let cluster = database.setup().cluster.clone();
         let Some(at) = whom(&database) else {
             // What was known stays true as long as nobody can be asked: nobody can change it either.
             link = None;
-            drop(hub);
+            drop(proxy);
             let _ = timeout(LOOK, cluster.changes().changed()).await;
             continue;
         };
-        let turn = take_turn(&hub, &cluster, &database).await;
-        let (closed, began) = (closed_in(&hub, &cluster), Instant::now());
-        let looked = look_again(&hub, &database, at, &mut link).await;
+        let turn = take_turn(&proxy, &cluster, &database).await;
+        let (closed, began) = (closed_in(&proxy, &cluster), Instant::now());
+        let looked = look_again(&proxy, &database, at, &mut link).await;
         let often = if closed > 1 || looked.is_err() { LOOK } else { OFTEN.max(began.elapsed() * SHARE).min(LOOK) };
         if closed > 1 || looked.is_err() {
             link = None;
         }
-        let known_as = Ahead::of(&hub, &database, at);
+        let known_as = Ahead::of(&proxy, &database, at);
         if looked.is_err() {
             known_as.forget();
         }
-        drop((turn, hub));
+        drop((turn, proxy));
         // Statements are asked about until it has been read again; not at every statement of a migration, all the same.
         sleep(if closed > 1 { LOOK } else { TICK }).await;
         // Hundreds are looked at in turn, and the server has other things to do.
@@ -473,17 +481,17 @@ async fn attend(hub: Weak<Hub>, database: Arc<Database>) {
 
 /// Sees to it that what is known is what the catalog says now. An error: it could not be asked.
 async fn look_again(
-    hub: &Arc<Hub>,
+    proxy: &Arc<ProxyState>,
     database: &Arc<Database>,
     at: usize,
     link: &mut Option<Link>,
 ) -> Result<(), String> {
     let mut last = database.catalog.asking.lock().await;
     forget_unless_known(database, &mut last);
-    let ahead = Ahead::of(hub, database, at);
+    let ahead = Ahead::of(proxy, database, at);
     let asked = async {
-        if link.as_ref().is_none_or(|link| !link.is_for(hub, database)) {
-            *link = Some(Link::open(hub, database, at).await?);
+        if link.as_ref().is_none_or(|link| !link.is_for(proxy, database)) {
+            *link = Some(Link::open(proxy, database, at).await?);
         }
         let Some(link) = link else { return Err("it cannot be reached".into()) };
         let quiet = timeout(PROMPT, link.is_quiet()).await.map_err(|_| "it does not answer".to_owned())??;
@@ -495,51 +503,51 @@ async fn look_again(
     };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()));
     let answer = match answer {
-        Ok(Some(read)) => hold_back(hub, database, Ok(read), When::Closed).await,
+        Ok(Some(read)) => hold_back(proxy, database, Ok(read), When::Closed).await,
         other => other.map(|_| None),
     };
     // What is known is better than nothing: who cannot be asked cannot be changed by many.
-    let known = matches!(**database.catalog.known(), Knowledge::Known(_));
+    let known = matches!(**database.catalog.known(), CatalogState::Known(_));
     match answer {
         Err(why) if known => Err(why),
-        answer => learn(hub, database, answer, &ahead),
+        answer => learn(proxy, database, answer, &ahead),
     }
 }
 
 /// Whether sessions of that database are followed from one server connection to the next, whatever name they have for it.
-fn is_followed(hub: &Hub, database: &Arc<Database>) -> bool {
-    let setup = hub.setup.load();
+fn is_followed(proxy: &ProxyState, database: &Arc<Database>) -> bool {
+    let setup = proxy.setup.load();
     let pooled = |name: &Database| {
         let of = name.setup();
         let mode = |pool: &Pool| setup.config.session(&of.settings, &pool.user).pool_mode;
         name.pools().iter().any(|pool| mode(pool) != PoolMode::Session && pool.is_open())
     };
     setup.config.timeouts.catalog_check_interval.get().is_some()
-        && names_of(hub, database).iter().any(|name| pooled(name) || name.catalog.is_awaited())
+        && names_of(proxy, database).iter().any(|name| pooled(name) || name.catalog.is_awaited())
 }
 
 /// Looks at one database's catalog for what leaves something behind in a session, until its gate closes.
-async fn follow(hub: Weak<Hub>, database: Arc<Database>) {
+async fn follow(proxy: Weak<ProxyState>, database: Arc<Database>) {
     let mut last = None;
     let mut said = None;
     loop {
         let interval = {
-            let Some(hub) = hub.upgrade() else { return };
-            let known = hub.databases.all().iter().any(|one| Arc::ptr_eq(one, &database));
-            let setup = hub.setup.load_full();
+            let Some(proxy) = proxy.upgrade() else { return };
+            let known = proxy.databases.all().iter().any(|one| Arc::ptr_eq(one, &database));
+            let setup = proxy.setup.load_full();
             let Some(interval) = setup.config.timeouts.catalog_check_interval.get() else { return };
             if !known || is_closed(&database) {
                 return;
             }
-            if is_followed(&hub, &database) {
-                let why = read_leavings(&hub, &database, &mut last).await.err();
+            if is_followed(&proxy, &database) {
+                let why = read_leavings(&proxy, &database, &mut last).await.err();
                 if let Some(why) = &why
                     && said != Some(why.clone())
                 {
                     tracing::warn!(event = "catalog_unknown", database = %database.name, error = why, "the catalog cannot be asked what functions leave behind");
                 }
                 said = why;
-                names_of(&hub, &database).iter().for_each(|name| name.catalog.tried_leavings());
+                names_of(&proxy, &database).iter().for_each(|name| name.catalog.tried_leavings());
             }
             interval
         };
@@ -559,18 +567,18 @@ async fn follow(hub: Weak<Hub>, database: Arc<Database>) {
 }
 
 /// Reads it over a connection that lasts no longer: nobody is to be kept from dropping a database.
-async fn read_leavings(hub: &Hub, database: &Arc<Database>, last: &mut Option<String>) -> Result<(), String> {
+async fn read_leavings(proxy: &ProxyState, database: &Arc<Database>, last: &mut Option<String>) -> Result<(), String> {
     let Some(at) = whom(database) else { return Ok(()) };
     let cluster = database.setup().cluster.clone();
     // Log-ins wait for the first reading: it comes before those that are only repeated.
-    let _turn = take_turn(hub, &cluster, database).await;
+    let _turn = take_turn(proxy, &cluster, database).await;
     let asked = async {
-        let mut link = Link::open(hub, database, at).await?;
+        let mut link = Link::open(proxy, database, at).await?;
         link.unless_left(database, async |link| link.look(last, hidden_writers::read_leavings, || ()).await).await
     };
     let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it does not answer".into()))?;
     if let Some(leavings) = answer {
-        learn_leavings(hub, database, leavings);
+        learn_leavings(proxy, database, leavings);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::gate::{Automatic, Cause, Closes, Lsn};
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 use crate::topology::{Cluster, Outlook, Upstream};
 
 /// How often it is looked whether a loss has become a lasting one, if nothing else happens.
@@ -22,13 +22,13 @@ const TICK: Duration = Duration::from_millis(250);
 type PoolName = (Arc<str>, Arc<str>);
 
 /// Follows one cluster until another configuration takes its place.
-pub async fn watch(hub: Weak<Hub>, cluster: Arc<Cluster>) {
+pub async fn watch(proxy: Weak<ProxyState>, cluster: Arc<Cluster>) {
     let mut changes = cluster.changes();
     let mut watched = Watched::default();
     loop {
         let _ = timeout(TICK, changes.changed()).await;
-        let Some(hub) = hub.upgrade().filter(|_| !cluster.is_retired()) else { return };
-        watched.look(&hub, &cluster);
+        let Some(proxy) = proxy.upgrade().filter(|_| !cluster.is_retired()) else { return };
+        watched.look(&proxy, &cluster);
     }
 }
 
@@ -41,29 +41,29 @@ struct Watched {
 }
 
 impl Watched {
-    fn look(&mut self, hub: &Hub, cluster: &Arc<Cluster>) {
+    fn look(&mut self, proxy: &ProxyState, cluster: &Arc<Cluster>) {
         // What is set on the old primary meanwhile is the doing of whoever hands over.
         if cluster.is_handing_over() {
             return;
         }
-        let here = hub.databases.those(|one| Arc::ptr_eq(&one.peek_setup().cluster, cluster)).into_iter();
+        let here = proxy.databases.those(|one| Arc::ptr_eq(&one.peek_setup().cluster, cluster)).into_iter();
         cluster.serves(here.map(|one| one.setup().settings.server_dbname(&one.name).to_owned()).collect());
         let found = match cluster.outlook(Instant::now()) {
             Outlook::Undecided => return,
-            Outlook::Led => return self.look_at_settings(hub, cluster),
+            Outlook::Led => return self.look_at_settings(proxy, cluster),
             Outlook::Replicas { since } => Automatic::new(Closes::Writes, Cause::NoPrimary, since, Lsn(0)),
             Outlook::Lost { since, replicas: Some(floor) } => {
                 Automatic::new(Closes::Writes, Cause::Degraded, since, floor)
             }
             Outlook::Lost { since, replicas: None } => Automatic::new(Closes::All, Cause::Degraded, since, Lsn(0)),
         };
-        for (_, database) in owned(hub, cluster) {
-            set(hub, &database, Some(found.clone()));
+        for (_, database) in owned(proxy, cluster) {
+            set(proxy, &database, Some(found.clone()));
         }
     }
 
     /// A primary is known: databases follow what its administrators have set for them.
-    fn look_at_settings(&mut self, hub: &Hub, cluster: &Arc<Cluster>) {
+    fn look_at_settings(&mut self, proxy: &ProxyState, cluster: &Arc<Cluster>) {
         let Some((at, upstream)) = cluster.primary().and_then(|at| Some((at, cluster.upstreams.get(at)?))) else {
             return;
         };
@@ -71,19 +71,19 @@ impl Watched {
         let mut since = HashMap::new();
         if !cluster.follows_settings {
             // What a loss had closed opens again.
-            for (names, database) in owned(hub, cluster) {
-                set(hub, &database, heartbeat(&names));
+            for (names, database) in owned(proxy, cluster) {
+                set(proxy, &database, heartbeat(&names));
             }
             return;
         }
-        for (names, database) in owned(hub, cluster) {
-            let closed = self.look_at_database(hub, &names, (at, upstream), &mut own);
+        for (names, database) in owned(proxy, cluster) {
+            let closed = self.look_at_database(proxy, &names, (at, upstream), &mut own);
             let found = closed.then(|| {
                 let known = self.since.get(&database.name).copied().unwrap_or_else(Timestamp::now);
                 since.insert(database.name.clone(), known);
                 Automatic::new(Closes::Writes, Cause::OwnSetting, known, Lsn(0))
             });
-            set(hub, &database, found.or_else(|| heartbeat(&names)));
+            set(proxy, &database, found.or_else(|| heartbeat(&names)));
         }
         (self.own, self.since) = (own, since);
     }
@@ -91,13 +91,13 @@ impl Watched {
     /// Whether the database is read-only for every role that has a pool there. Pools whose setting has changed begin anew.
     fn look_at_database(
         &self,
-        hub: &Hub,
+        proxy: &ProxyState,
         names: &[Arc<Database>],
         (at, upstream): (usize, &Upstream),
         own: &mut HashMap<PoolName, bool>,
     ) -> bool {
         let settings = upstream.own_settings();
-        let operators = &hub.setup.load().config.auth.operators;
+        let operators = &proxy.setup.load().config.auth.operators;
         let mut any = false;
         let mut all = true;
         for database in names {
@@ -138,8 +138,8 @@ fn heartbeat(names: &[Arc<Database>]) -> Option<Automatic> {
 
 /// The databases whose gates follow this cluster, each with all its names. Where names of one database are on several clusters, the
 /// first of them counts.
-fn owned(hub: &Hub, cluster: &Arc<Cluster>) -> Vec<(Vec<Arc<Database>>, Arc<Database>)> {
-    let here = hub.databases.those(|one| Arc::ptr_eq(&one.peek_setup().cluster, cluster));
+fn owned(proxy: &ProxyState, cluster: &Arc<Cluster>) -> Vec<(Vec<Arc<Database>>, Arc<Database>)> {
+    let here = proxy.databases.those(|one| Arc::ptr_eq(&one.peek_setup().cluster, cluster));
     // A database may have hundreds of names.
     let mut seen = HashSet::new();
     here.iter()
@@ -147,14 +147,14 @@ fn owned(hub: &Hub, cluster: &Arc<Cluster>) -> Vec<(Vec<Arc<Database>>, Arc<Data
             if !seen.insert(Arc::as_ptr(&one.gate)) {
                 return None;
             }
-            let names = hub.databases.of_gate(&one.gate);
+            let names = proxy.databases.of_gate(&one.gate);
             let first = names.first().is_none_or(|first| Arc::ptr_eq(first, one));
             first.then(|| (if names.is_empty() { vec![one.clone()] } else { names }, one.clone()))
         })
         .collect()
 }
 
-fn set(hub: &Hub, database: &Arc<Database>, found: Option<Automatic>) {
+fn set(proxy: &ProxyState, database: &Arc<Database>, found: Option<Automatic>) {
     let gate = database.setup().gate.clone();
-    hub.gates.set_automatic(&gate, found);
+    proxy.gates.set_automatic(&gate, found);
 }

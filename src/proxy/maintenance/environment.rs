@@ -10,7 +10,7 @@ use crate::protocol::Report;
 use crate::server::KindTag;
 use crate::server::login::Login;
 use crate::shared::client::Ask;
-use crate::shared::{Client, Core, Database, Hub, Phase};
+use crate::shared::{Client, Database, Phase, ProxyState, WorkerState};
 use crate::topology::{Cluster, Role};
 
 /// Bytes of a statement that are shown to a person.
@@ -26,31 +26,31 @@ pub type Logins = Arc<dyn Fn(&Cluster, usize) -> Option<Login> + Send + Sync>;
 /// The world of this process.
 #[derive(Default)]
 pub struct World {
-    hub: OnceLock<(Weak<Hub>, Logins)>,
+    proxy: OnceLock<(Weak<ProxyState>, Logins)>,
     desks: Desks,
 }
 
 impl World {
     /// Tells where everything is; once, before the first transition.
-    pub fn is(&self, hub: &Arc<Hub>, logins: Logins) {
-        let _ = self.hub.set((Arc::downgrade(hub), logins));
+    pub fn is(&self, proxy: &Arc<ProxyState>, logins: Logins) {
+        let _ = self.proxy.set((Arc::downgrade(proxy), logins));
     }
 
-    fn hub(&self) -> Option<Arc<Hub>> {
-        self.hub.get()?.0.upgrade()
+    fn proxy(&self) -> Option<Arc<ProxyState>> {
+        self.proxy.get()?.0.upgrade()
     }
 
     /// The gate that the name leads to, and every name of its database.
     fn databases(&self, name: &str) -> Option<Behind> {
-        let hub = self.hub()?;
-        let gate = Arc::clone(&hub.databases.known(name)?.gate);
-        let databases = hub.databases.of_gate(&gate);
-        Some((hub, gate, databases))
+        let proxy = self.proxy()?;
+        let gate = Arc::clone(&proxy.databases.known(name)?.gate);
+        let databases = proxy.databases.of_gate(&gate);
+        Some((proxy, gate, databases))
     }
 }
 
 /// What a gate belongs to: all databases of that name, and where they are.
-type Behind = (Arc<Hub>, Arc<Gate>, Vec<Arc<Database>>);
+type Behind = (Arc<ProxyState>, Arc<Gate>, Vec<Arc<Database>>);
 
 fn is_of(client: &Client, gate: &Arc<Gate>) -> bool {
     let gate_of = |database: &Arc<Database>| match client.transaction_since.get() {
@@ -81,7 +81,7 @@ const PUSH_PAUSE: Duration = Duration::from_millis(1);
 
 /// Asks the clients of a core to look at the gate: at once those for whom something is under way, and a few at a time those that
 /// are idle. To tell ten thousand takes a while, in which others want to be served.
-fn push_flip(core: &Core, gate: &Arc<Gate>) {
+fn push_flip(core: &WorkerState, gate: &Arc<Gate>) {
     let (idle, busy): (Vec<_>, Vec<_>) = core
         .clients()
         .into_iter()
@@ -97,8 +97,8 @@ fn push_flip(core: &Core, gate: &Arc<Gate>) {
 }
 
 /// Has the clients behind that gate look at it.
-pub(in crate::proxy) async fn tell_flip(hub: &Hub, gate: Arc<Gate>) {
-    hub.on_every_core(move |core| push_flip(core, &gate)).await;
+pub(in crate::proxy) async fn tell_flip(proxy: &ProxyState, gate: Arc<Gate>) {
+    proxy.on_every_core(move |core| push_flip(core, &gate)).await;
 }
 
 /// The name by which a primary can be asked: names of one database may have clusters of their own, and one of those may know none.
@@ -109,54 +109,54 @@ pub(in crate::proxy) fn to_be_asked(names: &[Arc<Database>]) -> Option<&Arc<Data
 impl Field for World {
     fn flip_seen<'a>(&'a self, database: &'a str, view: Arc<GateView>) -> Job<'a, ()> {
         Box::pin(async move {
-            let Some((hub, gate, databases)) = self.databases(database) else { return };
+            let Some((proxy, gate, databases)) = self.databases(database) else { return };
             if view.state.mode.reports_read_only() {
                 databases.iter().for_each(|database| _ = database.close_idle_unguarded());
             } else {
                 super::guarantees::let_all_log_in(&databases);
             }
-            tell_flip(&hub, gate).await;
+            tell_flip(&proxy, gate).await;
         })
     }
 
     fn prepare<'a>(&'a self, database: &'a str) -> Job<'a, ()> {
         Box::pin(async move {
-            let Some((hub, _, databases)) = self.databases(database) else { return };
+            let Some((proxy, _, databases)) = self.databases(database) else { return };
             if let Some(database) = databases.first() {
-                super::catalog::prepare(&hub, database).await;
+                super::catalog::prepare(&proxy, database).await;
             }
         })
     }
 
     fn forget_prepared(&self, database: &str) {
-        if let Some((hub, _, databases)) = self.databases(database)
+        if let Some((proxy, _, databases)) = self.databases(database)
             && let Some(database) = databases.first()
         {
-            super::catalog::forget(&hub, database);
+            super::catalog::forget(&proxy, database);
         }
     }
 
     fn open_ahead<'a>(&'a self, database: &'a str, closes: bool) -> Job<'a, Box<dyn Send>> {
         Box::pin(async move {
-            let Some((hub, _, databases)) = self.databases(database) else { return Box::new(()) as Box<dyn Send> };
+            let Some((proxy, _, databases)) = self.databases(database) else { return Box::new(()) as Box<dyn Send> };
             let tag = if closes { KindTag::Guarded } else { KindTag::Unguarded };
-            Box::new(super::ahead::open(&hub, &databases, tag).await)
+            Box::new(super::ahead::open(&proxy, &databases, tag).await)
         })
     }
 
     fn unguaranteed<'a>(&'a self, database: &'a str) -> Job<'a, Vec<String>> {
         Box::pin(async move {
-            let Some((hub, _, databases)) = self.databases(database) else { return Vec::new() };
+            let Some((proxy, _, databases)) = self.databases(database) else { return Vec::new() };
             let Some(database) = databases.first() else { return Vec::new() };
-            super::guarantees::reasons(&hub, database).await
+            super::guarantees::reasons(&proxy, database).await
         })
     }
 
     fn open_transactions<'a>(&'a self, database: &'a str, to: DrainTo) -> Job<'a, Vec<OpenTransaction>> {
         Box::pin(async move {
-            let Some((hub, gate, databases)) = self.databases(database) else { return Vec::new() };
-            let strays = super::strays::known(&hub, &databases);
-            let found = hub.on_every_core(move |core| {
+            let Some((proxy, gate, databases)) = self.databases(database) else { return Vec::new() };
+            let strays = super::strays::known(&proxy, &databases);
+            let found = proxy.on_every_core(move |core| {
                 let clients = core.clients();
                 let open = clients.iter().filter(|client| is_of(client, &gate) && concerned(client, to));
                 open.map(|client| describe(client)).collect::<Vec<_>>()
@@ -167,16 +167,16 @@ impl Field for World {
 
     fn strays<'a>(&'a self, database: &'a str) -> Job<'a, Result<Vec<OpenTransaction>, String>> {
         Box::pin(async move {
-            let (_, logins) = self.hub.get().ok_or("the proxy is starting")?;
-            let (hub, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;
-            super::strays::look(&hub, logins, &databases, false).await
+            let (_, logins) = self.proxy.get().ok_or("the proxy is starting")?;
+            let (proxy, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;
+            super::strays::look(&proxy, logins, &databases, false).await
         })
     }
 
     fn cancel_open<'a>(&'a self, database: &'a str, _: Epoch, to: DrainTo) -> Job<'a, u64> {
         Box::pin(async move {
-            let Some((hub, gate, _)) = self.databases(database) else { return 0 };
-            let counts = hub.on_every_core(move |core| {
+            let Some((proxy, gate, _)) = self.databases(database) else { return 0 };
+            let counts = proxy.on_every_core(move |core| {
                 let clients = core.clients();
                 let open = clients.iter().filter(|client| may_be_of(client, &gate) && concerned(client, to));
                 open.map(|client| match to {
@@ -199,23 +199,23 @@ impl Field for World {
 
     fn settle<'a>(&'a self, database: &'a str) -> Job<'a, Result<Settled, String>> {
         Box::pin(async move {
-            let (hub, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;
+            let (proxy, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;
             let database = to_be_asked(&databases).ok_or("no name of the configuration leads to it")?.clone();
             let setup = database.setup();
             let cluster = setup.cluster.clone();
             let at = cluster.primary().ok_or("no primary is known")?;
-            let login = self.hub.get().and_then(|(_, logins)| logins(&cluster, at)).ok_or("no way to log in")?;
+            let login = self.proxy.get().and_then(|(_, logins)| logins(&cluster, at)).ok_or("no way to log in")?;
             let dbname = setup.settings.server_dbname(&database.name).to_owned();
-            let ours = operators_backends(&hub);
+            let ours = operators_backends(&proxy);
             let mut settled = self.desks.settle(&cluster, &login, &dbname, ours).await?;
             // Nobody but operators and foreign writers can change the catalog from here on. Those of many databases are read one
             // after the other, while statements that depend on it wait.
-            super::catalog::outdate(&hub, &database);
-            if super::catalog::closed_in(&hub, &cluster) <= READ_AT_ONCE {
-                let unread = super::catalog::read(&hub, &database, When::Closed).await.err().map(|why| format!(
+            super::catalog::outdate(&proxy, &database);
+            if super::catalog::closed_in(&proxy, &cluster) <= READ_AT_ONCE {
+                let unread = super::catalog::read(&proxy, &database, When::Closed).await.err().map(|why| format!(
                     "the catalog could not be asked for unseen writers, so statements that call functions of the database's own are refused: {why}"
                 ));
-                settled.warning = super::guarantees::with_warnings(&hub, &database, unread).await;
+                settled.warning = super::guarantees::with_warnings(&proxy, &database, unread).await;
             }
             tokio::spawn(look_closely(cluster, settled.lsn));
             Ok(settled)
@@ -224,21 +224,22 @@ impl Field for World {
 
     fn disconnect<'a>(&'a self, database: &'a str, text: &'a str) -> Job<'a, ()> {
         Box::pin(async move {
-            let Some((hub, gate, _)) = self.databases(database) else { return };
+            let Some((proxy, gate, _)) = self.databases(database) else { return };
             let text = text.to_owned();
-            hub.on_every_core(move |core| {
-                for client in core.clients().iter().filter(|client| is_of(client, &gate)) {
-                    client.ask(Ask::End { report: terminated(Some(text.clone())), now: true });
-                }
-            })
-            .await;
+            proxy
+                .on_every_core(move |core| {
+                    for client in core.clients().iter().filter(|client| is_of(client, &gate)) {
+                        client.ask(Ask::End { report: terminated(Some(text.clone())), now: true });
+                    }
+                })
+                .await;
         })
     }
 }
 
 /// The backends that serve operators.
-async fn operators_backends(hub: &Hub) -> Vec<u32> {
-    let pids = hub.on_every_core(|core| {
+async fn operators_backends(proxy: &ProxyState) -> Vec<u32> {
+    let pids = proxy.on_every_core(|core| {
         let clients = core.clients();
         let operators = clients.iter().filter(|client| client.operator);
         operators

@@ -14,9 +14,9 @@ use crate::auth::Secret;
 use crate::server::KindTag;
 use crate::server::own_query::Row;
 use crate::server::pool::Exempt;
-use crate::shared::maintenance::catalog_state::Knowledge;
-use crate::shared::{Database, Hub};
-use crate::sql::hidden_writers::Unseen;
+use crate::shared::maintenance::catalog_state::CatalogState;
+use crate::shared::{Database, ProxyState};
+use crate::sql::hidden_writers::HiddenWriters;
 
 /// Roles for which a server connection is opened ahead of the flip though they have no pool.
 const MOST_ROLES: usize = 32;
@@ -67,7 +67,7 @@ impl Guarantees {
     }
 
     /// The triggers that may write, as far as the catalog is known.
-    pub fn writing(&self, unseen: Option<&Unseen>) -> Vec<String> {
+    pub fn writing(&self, unseen: Option<&HiddenWriters>) -> Vec<String> {
         let may_write = |one: &&LoginTrigger| unseen.is_none_or(|unseen| unseen.may_write(one.oid));
         self.triggers.iter().filter(may_write).map(|one| one.words.clone()).collect()
     }
@@ -105,22 +105,25 @@ impl Guarantees {
 ///
 /// # Errors
 /// It cannot be asked, and why.
-pub async fn look(hub: &Hub, database: &Database) -> Result<Option<(Guarantees, Vec<String>)>, String> {
+pub async fn look(proxy: &ProxyState, database: &Database) -> Result<Option<(Guarantees, Vec<String>)>, String> {
     let Some(at) = database.setup().cluster.primary() else { return Ok(None) };
-    let found = catalog::guarantees(hub, database, at).await?;
-    let writing =
-        if found.triggers.is_empty() { Vec::new() } else { found.writing(Some(&catalog::look(hub, database).await?)) };
+    let found = catalog::guarantees(proxy, database, at).await?;
+    let writing = if found.triggers.is_empty() {
+        Vec::new()
+    } else {
+        found.writing(Some(&catalog::look(proxy, database).await?))
+    };
     Ok(Some((found, writing)))
 }
 
 /// Why what is promised of a closed gate cannot be kept; empty too where nobody can be asked, for then nobody can write either.
-pub(in crate::proxy) async fn reasons(hub: &Hub, database: &Database) -> Vec<String> {
+pub(in crate::proxy) async fn reasons(proxy: &ProxyState, database: &Database) -> Vec<String> {
     let setup = database.setup();
     let version = setup.cluster.primary().and_then(|at| setup.cluster.upstreams.get(at)).map_or(0, |one| one.version());
     if version < catalog::HAS_LOGIN_TRIGGERS {
         return Vec::new();
     }
-    match look(hub, database).await {
+    match look(proxy, database).await {
         Ok(found) => found.map(|(found, writing)| found.reasons(&writing)).unwrap_or_default(),
         Err(why) => {
             tracing::warn!(event = "login_triggers_unknown", database = %database.name, "it cannot be asked for login event triggers: {why}");
@@ -130,11 +133,15 @@ pub(in crate::proxy) async fn reasons(hub: &Hub, database: &Database) -> Vec<Str
 }
 
 /// What a person who has closed a gate is told of its database, behind a warning that there may be already.
-pub(in crate::proxy) async fn with_warnings(hub: &Hub, database: &Database, warning: Option<String>) -> Option<String> {
+pub(in crate::proxy) async fn with_warnings(
+    proxy: &ProxyState,
+    database: &Database,
+    warning: Option<String>,
+) -> Option<String> {
     let at = database.setup().cluster.primary()?;
-    let found = catalog::guarantees(hub, database, at).await.unwrap_or_default();
+    let found = catalog::guarantees(proxy, database, at).await.unwrap_or_default();
     let writing = match &**database.catalog.known() {
-        Knowledge::Known(unseen) => found.writing(Some(unseen)),
+        CatalogState::Known(unseen) => found.writing(Some(unseen)),
         _ => found.writing(None),
     };
     let all: Vec<String> = warning.into_iter().chain(found.warnings(&writing)).collect();
@@ -153,18 +160,18 @@ pub(in crate::proxy) enum When {
 /// The catalog has been read: from now on pools log in only where no trigger may write. While the gate is still open they are let in
 /// first.
 pub(in crate::proxy) async fn hold_log_ins(
-    hub: &Arc<Hub>,
+    proxy: &Arc<ProxyState>,
     database: &Arc<Database>,
     found: &Guarantees,
-    read: Option<&Unseen>,
+    read: Option<&HiddenWriters>,
     when: When,
 ) {
     let writing = match (read, &**database.catalog.known()) {
         (Some(unseen), _) => found.writing(Some(unseen)),
-        (None, Knowledge::Known(unseen)) => found.writing(Some(unseen)),
+        (None, CatalogState::Known(unseen)) => found.writing(Some(unseen)),
         (None, _) => found.writing(None),
     };
-    let names = hub.databases.of_gate(&database.gate);
+    let names = proxy.databases.of_gate(&database.gate);
     let is_closed = || database.gate.state().mode.reports_read_only();
     if writing.is_empty() || when == When::Closed && !is_closed() {
         let_all_log_in(&names);
@@ -173,7 +180,7 @@ pub(in crate::proxy) async fn hold_log_ins(
     if !database.log_ins.is_up() {
         if when == When::AheadOfFlip && !is_closed() {
             for one in &names {
-                let _ = timeout(PATIENCE, let_in(hub, one)).await;
+                let _ = timeout(PATIENCE, let_in(proxy, one)).await;
             }
         }
         let triggers = writing.join(", ");
@@ -201,9 +208,9 @@ pub(in crate::proxy) fn let_all_log_in(names: &[Arc<Database>]) {
 }
 
 /// Opens a server connection for each role that has none.
-async fn let_in(hub: &Arc<Hub>, database: &Arc<Database>) {
+async fn let_in(proxy: &Arc<ProxyState>, database: &Arc<Database>) {
     let Some(at) = database.setup().cluster.primary() else { return };
-    let setup = hub.setup.load_full();
+    let setup = proxy.setup.load_full();
     let listed = setup.userlist.users().filter(|user| !setup.config.auth.operators.iter().any(|name| **name == **user));
     for user in listed.take(MOST_ROLES) {
         let credential = setup.userlist.get(user).filter(|secret| matches!(secret, Secret::Plain(_) | Secret::Md5(_)));
@@ -213,12 +220,13 @@ async fn let_in(hub: &Arc<Hub>, database: &Arc<Database>) {
     }
     let pools: Vec<_> = database.pools().into_iter().filter(|pool| pool.upstream == at && !pool.is_open()).collect();
     // Opened on a core: its reactor has to know the socket.
-    hub.on_core(0, move |_| {
-        for pool in pools {
-            tokio::task::spawn_local(async move { _ = pool.warm(1, KindTag::Unguarded, 0).await });
-        }
-    })
-    .await;
+    proxy
+        .on_core(0, move |_| {
+            for pool in pools {
+                tokio::task::spawn_local(async move { _ = pool.warm(1, KindTag::Unguarded, 0).await });
+            }
+        })
+        .await;
     let opening = || database.pools().iter().any(|pool| pool.is_opening());
     sleep(Duration::from_millis(2)).await;
     while opening() {
@@ -245,7 +253,7 @@ mod tests {
         assert!(found.exempt.roles.contains("quiet") && found.exempt.superusers.contains("dba") && !found.exempt.all);
         // What nobody has read may do anything.
         assert_eq!(found.writing(None), ["\"noted\" (note())"]);
-        assert!(found.writing(Some(&Unseen::default())).is_empty());
+        assert!(found.writing(Some(&HiddenWriters::default())).is_empty());
         assert_eq!(found.reasons(&found.writing(None)).len(), 1);
         assert!(found.reasons(&[]).is_empty());
     }

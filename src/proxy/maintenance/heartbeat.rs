@@ -18,7 +18,7 @@ use crate::gate::{Mode, WriteTicket};
 use crate::protocol::ErrorFields;
 use crate::server::login::{Fresh, LoginError};
 use crate::server::own_query::Row;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 use crate::sql::own_statements::heartbeat::{BEAT, TRIAL};
 
 /// How often it is looked which databases want it.
@@ -47,26 +47,26 @@ enum Beat {
 }
 
 /// Keeps a task for each database that wants one.
-pub async fn watch(hub: Weak<Hub>, logins: Logins) {
+pub async fn watch(proxy: Weak<ProxyState>, logins: Logins) {
     let mut tasks: HashMap<Arc<str>, JoinHandle<()>> = HashMap::new();
     loop {
         sleep(LOOK).await;
-        let Some(hub) = hub.upgrade() else { break };
+        let Some(proxy) = proxy.upgrade() else { break };
         let wanted: Vec<Arc<Database>> =
-            hub.databases.all().into_iter().filter(|one| one.setup().settings.heartbeat).collect();
+            proxy.databases.all().into_iter().filter(|one| one.setup().settings.heartbeat).collect();
         tasks.retain(|name, task| {
             let stays = wanted.iter().any(|one| one.name == *name);
             if !stays {
                 task.abort();
-                hub.databases.all().iter().filter(|one| one.name == *name).for_each(|one| one.heartbeat.note(None));
+                proxy.databases.all().iter().filter(|one| one.name == *name).for_each(|one| one.heartbeat.note(None));
             }
             stays && !task.is_finished()
         });
         for database in wanted {
-            let (hub, logins) = (hub.clone(), logins.clone());
+            let (proxy, logins) = (proxy.clone(), logins.clone());
             tasks.entry(database.name.clone()).or_insert_with(|| {
                 let of = Arc::downgrade(&database);
-                tokio::spawn(beats(Arc::downgrade(&hub), of, logins))
+                tokio::spawn(beats(Arc::downgrade(&proxy), of, logins))
             });
         }
     }
@@ -80,13 +80,13 @@ struct Trouble {
     beats: u32,
 }
 
-async fn beats(hub: Weak<Hub>, database: Weak<Database>, logins: Logins) {
+async fn beats(proxy: Weak<ProxyState>, database: Weak<Database>, logins: Logins) {
     let Some(first) = database.upgrade().map(|one| one.setup().settings.heartbeat_initial_delay) else { return };
     sleep(first).await;
     let mut trouble: Option<Trouble> = None;
     let mut told = None;
     loop {
-        let (Some(hub), Some(database)) = (hub.upgrade(), database.upgrade()) else { return };
+        let (Some(proxy), Some(database)) = (proxy.upgrade(), database.upgrade()) else { return };
         let beat = beat(&database, &logins).await;
         let event = |kind: Kind, text: &str| Event::new(kind, text).about(&database.name);
         match beat {
@@ -96,7 +96,7 @@ async fn beats(hub: Weak<Hub>, database: Weak<Database>, logins: Logins) {
                 database.heartbeat.note(None);
                 if let Some(before) = trouble.take() {
                     let text = "the heartbeat can write again: the database is switched to read-write";
-                    publish!(hub.events, warn, event(Kind::HeartbeatWorks, text), beats = before.beats);
+                    publish!(proxy.events, warn, event(Kind::HeartbeatWorks, text), beats = before.beats);
                 }
             }
             Beat::Fails(error) => {
@@ -113,18 +113,18 @@ async fn beats(hub: Weak<Hub>, database: Weak<Database>, logins: Logins) {
                 if lasting {
                     database.heartbeat.note(Some(known.since));
                 }
-                publish!(hub.events, warn, event(Kind::HeartbeatFailed, text), error = error, beats = known.beats);
+                publish!(proxy.events, warn, event(Kind::HeartbeatFailed, text), error = error, beats = known.beats);
             }
             Beat::NotSetUp(error) => {
                 if told.replace(error.clone()).as_ref() != Some(&error) {
                     let text = "the heartbeat is not set up: pgsluice heartbeat init makes its table";
-                    publish!(hub.events, error, event(Kind::HeartbeatFailed, text), error = error);
+                    publish!(proxy.events, error, event(Kind::HeartbeatFailed, text), error = error);
                 }
             }
         }
         let interval = database.setup().settings.heartbeat_interval;
         let unclear = trouble.is_some() && database.heartbeat.failing().is_none();
-        drop((hub, database));
+        drop((proxy, database));
         sleep(if unclear { interval.min(AGAIN) } else { interval }).await;
     }
 }

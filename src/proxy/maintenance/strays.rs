@@ -15,7 +15,7 @@ use super::environment::{Logins, to_be_asked};
 use crate::gate::OpenTransaction;
 use crate::server::backend_ledger::{Backend, Sight, Stray, micros};
 use crate::server::login::{Fresh, Login, cancel};
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 use crate::sql::own_statements::servers;
 use crate::topology::Cluster;
 
@@ -46,18 +46,18 @@ struct Seen {
 /// Those that are still at work for a database, each told to stop. Says why they could not be looked at: then nobody knows what they
 /// still commit.
 pub async fn look(
-    hub: &Hub,
+    proxy: &ProxyState,
     logins: &Logins,
     names: &[Arc<Database>],
     force: bool,
 ) -> Result<Vec<OpenTransaction>, String> {
     let Some(database) = to_be_asked(names) else { return Ok(Vec::new()) };
-    let mine = of(hub, names);
+    let mine = of(proxy, names);
     if mine.is_empty() {
         return Ok(Vec::new());
     }
     let cluster = database.setup().cluster.clone();
-    let looked = look_on_primary(hub, logins, &cluster, mine.clone(), force).await;
+    let looked = look_on_primary(proxy, logins, &cluster, mine.clone(), force).await;
     if looked.is_err() {
         mine.iter().for_each(|stray| stray.note(Sight::Unreachable));
     }
@@ -65,7 +65,7 @@ pub async fn look(
 }
 
 async fn look_on_primary(
-    hub: &Hub,
+    proxy: &ProxyState,
     logins: &Logins,
     cluster: &Cluster,
     mine: Vec<Arc<Stray>>,
@@ -76,35 +76,35 @@ async fn look_on_primary(
     let asked = async {
         let _turn = cluster.question_turn.lock().await;
         let mut fresh = login.run(&[]).await.map_err(|error| error.to_string())?;
-        stop(hub, &login, &mut fresh, mine, force).await
+        stop(proxy, &login, &mut fresh, mine, force).await
     };
     timeout(login.timeout.min(PATIENCE), asked).await.map_err(|_| "the primary does not answer".to_owned())?
 }
 
 /// Those that were opened for any name of a database and may still commit something there.
-fn of(hub: &Hub, names: &[Arc<Database>]) -> Vec<Arc<Stray>> {
-    let mut all = hub.ledger.strays();
+fn of(proxy: &ProxyState, names: &[Arc<Database>]) -> Vec<Arc<Stray>> {
+    let mut all = proxy.ledger.strays();
     if all.is_empty() {
         return all;
     }
     let setups: Vec<_> = names.iter().map(|one| (one, one.peek_setup())).collect();
     let dbnames: Vec<_> = setups.iter().map(|(one, setup)| setup.settings.server_dbname(&one.name)).collect();
     let clusters: Vec<_> = setups.iter().map(|(_, setup)| &setup.cluster).collect();
-    all.retain(|stray| dbnames.contains(&stray.backend.dbname.as_str()) && concerns(hub, &clusters, &stray.backend));
+    all.retain(|stray| dbnames.contains(&stray.backend.dbname.as_str()) && concerns(proxy, &clusters, &stray.backend));
     all
 }
 
 /// Whether it may commit something on a server of these clusters. One whose address no cluster has any more may be anywhere.
-fn concerns(hub: &Hub, clusters: &[&Arc<Cluster>], backend: &Backend) -> bool {
+fn concerns(proxy: &ProxyState, clusters: &[&Arc<Cluster>], backend: &Backend) -> bool {
     let known: Vec<bool> = clusters.iter().filter_map(|cluster| cluster.may_still_commit(&backend.address)).collect();
     if !known.is_empty() {
         return known.contains(&true);
     }
-    !hub.databases.all().iter().any(|other| other.peek_setup().cluster.may_still_commit(&backend.address).is_some())
+    !proxy.databases.all().iter().any(|other| other.peek_setup().cluster.may_still_commit(&backend.address).is_some())
 }
 
 async fn stop(
-    hub: &Hub,
+    proxy: &ProxyState,
     login: &Login,
     fresh: &mut Fresh,
     mine: Vec<Arc<Stray>>,
@@ -134,7 +134,7 @@ async fn stop(
             }
         }
     }
-    hub.ledger.forget(&gone);
+    proxy.ledger.forget(&gone);
     Ok(busy)
 }
 
@@ -181,8 +181,8 @@ fn describe(stray: &Stray, running: Option<String>) -> OpenTransaction {
 }
 
 /// Those of a database that were at work when somebody last looked, or whose server could not be asked then.
-pub fn known(hub: &Hub, names: &[Arc<Database>]) -> Vec<OpenTransaction> {
-    let known = of(hub, names).into_iter().filter_map(|stray| match stray.sight() {
+pub fn known(proxy: &ProxyState, names: &[Arc<Database>]) -> Vec<OpenTransaction> {
+    let known = of(proxy, names).into_iter().filter_map(|stray| match stray.sight() {
         Sight::NotYet | Sight::Idle => None,
         Sight::Running(statement) => Some(describe(&stray, Some(statement))),
         Sight::Unreachable => Some(describe(&stray, None)),
@@ -191,17 +191,17 @@ pub fn known(hub: &Hub, names: &[Arc<Database>]) -> Vec<OpenTransaction> {
 }
 
 /// Looks after them as long as there are any; never ends by itself.
-pub async fn watch(hub: Weak<Hub>, logins: Logins) {
-    let Some(ledger) = hub.upgrade().map(|hub| hub.ledger.clone()) else { return };
+pub async fn watch(proxy: Weak<ProxyState>, logins: Logins) {
+    let Some(ledger) = proxy.upgrade().map(|proxy| proxy.ledger.clone()) else { return };
     loop {
         let _ = timeout(LOOK, ledger.another_stray()).await;
         sleep(SOON).await;
-        let Some(hub) = hub.upgrade() else { return };
-        if !hub.ledger.has_strays() {
+        let Some(proxy) = proxy.upgrade() else { return };
+        if !proxy.ledger.has_strays() {
             continue;
         }
-        for database in hub.databases.all() {
-            if let Err(why) = look(&hub, &logins, std::slice::from_ref(&database), false).await {
+        for database in proxy.databases.all() {
+            if let Err(why) = look(&proxy, &logins, std::slice::from_ref(&database), false).await {
                 tracing::debug!(event = "back_ends_unknown", database = %database.name, error = why, "back ends without a client cannot be looked at");
             }
         }

@@ -10,7 +10,7 @@ use crate::gate::{
     Gate, GateError, Given, Mode, OnDefaults, OnOptions, OnTimeout, Reads, Target, TransitionHandle, Verb, Wait, Writes,
 };
 use crate::moving::Move;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::Cluster;
 
 /// Between two looks at a gate that drains.
@@ -47,9 +47,9 @@ impl Terms {
 }
 
 /// The gates of all databases that these clusters' servers have, each once.
-pub(super) fn gates_of(hub: &Hub, clusters: &[Arc<Cluster>]) -> Vec<Arc<Gate>> {
+pub(super) fn gates_of(proxy: &ProxyState, clusters: &[Arc<Cluster>]) -> Vec<Arc<Gate>> {
     let mut gates: Vec<Arc<Gate>> = Vec::new();
-    for database in hub.databases.all() {
+    for database in proxy.databases.all() {
         let setup = database.setup();
         let here = clusters.iter().any(|cluster| Arc::ptr_eq(cluster, &setup.cluster));
         if here && !gates.iter().any(|known| Arc::ptr_eq(known, &setup.gate)) {
@@ -65,11 +65,11 @@ pub(super) fn is_closed_by_a_person(gate: &Gate) -> bool {
 }
 
 /// Closes those gates and waits until nothing is written behind them. Some may be closed after an error; `one` may be called off.
-pub(super) async fn close(hub: &Hub, one: &Move, names: &[String], terms: &Terms) -> Result<(), GateError> {
+pub(super) async fn close(proxy: &ProxyState, one: &Move, names: &[String], terms: &Terms) -> Result<(), GateError> {
     let mut handles = Vec::new();
     let mut failed = None;
     for name in names {
-        match hub.gates.maintenance_on(Target::One(name.clone()), terms.options(), mover(), Wait::Quiesced) {
+        match proxy.gates.maintenance_on(Target::One(name.clone()), terms.options(), mover(), Wait::Quiesced) {
             Ok(handle) => handles.push(handle),
             Err(error) => failed = failed.or(Some(error)),
         }
@@ -80,12 +80,12 @@ pub(super) async fn close(hub: &Hub, one: &Move, names: &[String], terms: &Terms
         }
         Ok(())
     };
-    let gates: Vec<_> = names.iter().filter_map(|name| hub.gates.get(name)).collect();
+    let gates: Vec<_> = names.iter().filter_map(|name| proxy.gates.get(name)).collect();
     let closed = tokio::select! {
         biased;
         closed = closed => closed,
         // The commands still ask for what a maintenance wants to know: a move looks for itself.
-        () = until_drained(hub, &gates) => Ok(()),
+        () = until_drained(proxy, &gates) => Ok(()),
         by = one.called_off() => {
             let database = names.first().cloned().unwrap_or_default();
             Err(GateError::CalledOff { database, verb: Verb::On, by })
@@ -95,8 +95,8 @@ pub(super) async fn close(hub: &Hub, one: &Move, names: &[String], terms: &Terms
 }
 
 /// Waits until no transaction that may write is open behind closed gates, nor one that has lost its connection.
-async fn until_drained(hub: &Hub, gates: &[Arc<Gate>]) {
-    while !gates.iter().all(|gate| !is_open(gate) && gate.in_flight() == 0) || hub.ledger.has_strays() {
+async fn until_drained(proxy: &ProxyState, gates: &[Arc<Gate>]) {
+    while !gates.iter().all(|gate| !is_open(gate) && gate.in_flight() == 0) || proxy.ledger.has_strays() {
         sleep(LOOK).await;
     }
 }
@@ -106,8 +106,8 @@ fn is_open(gate: &Gate) -> bool {
 }
 
 /// The first of those gates that is open.
-pub(super) fn find_open(hub: &Hub, names: &[String]) -> Option<String> {
-    names.iter().find(|name| hub.gates.get(name).is_none_or(|gate| is_open(&gate))).cloned()
+pub(super) fn find_open(proxy: &ProxyState, names: &[String]) -> Option<String> {
+    names.iter().find(|name| proxy.gates.get(name).is_none_or(|gate| is_open(&gate))).cloned()
 }
 
 async fn all_of(handle: &mut TransitionHandle) -> Result<(), GateError> {
@@ -118,15 +118,15 @@ async fn all_of(handle: &mut TransitionHandle) -> Result<(), GateError> {
 }
 
 /// Opens those of the gates that a move has closed. What a person has closed meanwhile stays.
-pub(super) async fn open(hub: &Hub, names: &[String]) -> Result<(), GateError> {
+pub(super) async fn open(proxy: &ProxyState, names: &[String]) -> Result<(), GateError> {
     // One that was given up on may be about to close its gate.
     let closes = |gate: &Gate| gate.under_way().is_some_and(|(verb, who)| verb == Verb::On && who == mover());
     let is_closed = |gate: &Gate| gate.view().switches.maintenance.as_ref().is_some_and(|terms| terms.who == mover());
-    let is_ours = |name: &&String| hub.gates.get(name.as_str()).is_some_and(|gate| closes(&gate) || is_closed(&gate));
+    let is_ours = |name: &&String| proxy.gates.get(name.as_str()).is_some_and(|gate| closes(&gate) || is_closed(&gate));
     let mut handles = Vec::new();
     let mut failed = None;
     for name in names.iter().filter(is_ours) {
-        match hub.gates.maintenance_off(Target::One(name.clone()), mover()) {
+        match proxy.gates.maintenance_off(Target::One(name.clone()), mover()) {
             Ok(handle) => handles.push(handle),
             Err(error) => failed = failed.or(Some(error)),
         }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::moving::{End, Line, Move, Status};
 use crate::protocol::Report;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::Cluster;
 
 /// Between two looks at a configuration that lacks what a move needs.
@@ -38,10 +38,14 @@ pub(super) fn no_role(cluster: &Cluster) -> Report {
 
 /// What a move needs that an earlier life of the process has begun. It is waited for while the configuration lacks it: None if somebody
 /// calls the move off meanwhile. Then it has ended, and its databases are as they were.
-pub(super) async fn wait_for<T>(hub: &Arc<Hub>, one: &Move, find: impl Fn(&Arc<Hub>) -> Option<T>) -> Option<T> {
+pub(super) async fn wait_for<T>(
+    proxy: &Arc<ProxyState>,
+    one: &Move,
+    find: impl Fn(&Arc<ProxyState>) -> Option<T>,
+) -> Option<T> {
     let mut told = false;
     loop {
-        if let Some(found) = find(hub) {
+        if let Some(found) = find(proxy) {
             return Some(found);
         }
         if !told {

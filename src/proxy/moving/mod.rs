@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use crate::events::{Event, Kind, publish};
 use crate::gate::{Gate, Who};
-use crate::moving::{MoveOf, Moves, Scope, Step, What};
+use crate::moving::{MoveKind, MoveOf, Moves, Scope, Step};
 use crate::protocol::Report;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::Cluster;
 
 pub use crate::proxy::moving::retired::watch_retired;
@@ -35,20 +35,20 @@ fn mover() -> Who {
 ///
 /// # Errors
 /// 55006: another one is under way.
-fn begin_of_clusters<K: Clone + Into<What>>(
-    hub: &Hub,
+fn begin_of_clusters<K: Clone + Into<MoveKind>>(
+    proxy: &ProxyState,
     known: K,
     clusters: &[Arc<Cluster>],
     database: &str,
     who: Who,
 ) -> Result<MoveOf<K>, Report> {
-    let gates = hold::gates_of(hub, clusters);
+    let gates = hold::gates_of(proxy, clusters);
     let scope = Scope {
         clusters: clusters.iter().map(|cluster| cluster.name.clone()).collect(),
         databases: gates.iter().map(|gate| gate.place().clone()).collect(),
     };
     let names = gates.iter().flat_map(|gate| gate.names()).collect();
-    let begun = hub.moves.begin(known.clone().into(), scope, (database, names), who);
+    let begun = proxy.moves.begin(known.clone().into(), scope, (database, names), who);
     let begun = begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))?;
     Ok(MoveOf::new(begun, known))
 }
@@ -63,9 +63,9 @@ pub fn prepare(moves: &Moves, cluster: &Cluster) {
     }
     for entry in moves.all().into_iter().filter(|entry| entry.end.is_none()) {
         let (name, began) = match &entry.what {
-            What::Switchover(one) => (&one.cluster, one.step >= Step::Fence),
-            What::Activate(one) => (&one.cluster, one.step >= Step::Down),
-            What::Migrate(_) => continue,
+            MoveKind::Switchover(one) => (&one.cluster, one.step >= Step::Fence),
+            MoveKind::Activate(one) => (&one.cluster, one.step >= Step::Down),
+            MoveKind::Migrate(_) => continue,
         };
         let ends = (cluster.find_server(entry.what.from()), cluster.find_server(entry.what.to()));
         if let (true, true, (Some(from), Some(to))) = (*name == cluster.name, began, ends) {
@@ -75,28 +75,28 @@ pub fn prepare(moves: &Moves, cluster: &Cluster) {
 }
 
 /// Takes up what an earlier life has left unfinished, and says which databases were closed by a move that nobody knows any more.
-pub fn resume(hub: &Arc<Hub>) {
+pub fn resume(proxy: &Arc<ProxyState>) {
     let names = |scope: &Scope| -> Vec<Arc<str>> {
-        let all = hub.databases.all().into_iter();
+        let all = proxy.databases.all().into_iter();
         all.filter(|database| scope.has(database.setup().gate.place())).map(|database| database.name.clone()).collect()
     };
     let mut known: Vec<Arc<Gate>> = Vec::new();
-    for one in hub.moves.take_up(names) {
+    for one in proxy.moves.take_up(names) {
         let what = one.entry().what;
-        known.extend(what.closed().iter().filter_map(|name| hub.gates.get(name)));
-        let (hub, shared) = (hub.clone(), one.clone());
+        known.extend(what.closed().iter().filter_map(|name| proxy.gates.get(name)));
+        let (proxy, shared) = (proxy.clone(), one.clone());
         match what {
-            What::Switchover(known) => life::start(&shared, switchover::resume(hub, MoveOf::new(one, known))),
-            What::Activate(known) => life::start(&shared, activate::resume(hub, MoveOf::new(one, known))),
-            What::Migrate(_) => migrate::resume(&hub, one),
+            MoveKind::Switchover(known) => life::start(&shared, switchover::resume(proxy, MoveOf::new(one, known))),
+            MoveKind::Activate(known) => life::start(&shared, activate::resume(proxy, MoveOf::new(one, known))),
+            MoveKind::Migrate(_) => migrate::resume(&proxy, one),
         }
     }
-    for row in hub.gates.show() {
+    for row in proxy.gates.show() {
         let by_move = row.terms.as_ref().is_some_and(|terms| terms.who == mover());
-        let gate = hub.gates.get(&row.database);
+        let gate = proxy.gates.get(&row.database);
         if by_move && !gate.is_some_and(|gate| known.iter().any(|one| Arc::ptr_eq(one, &gate))) {
             let text = "closed by a move of which nothing is known any more: look at the servers, then MAINTENANCE OFF opens it";
-            publish!(hub.events, error, Event::new(Kind::MovesLost, text).about(&row.database));
+            publish!(proxy.events, error, Event::new(Kind::MovesLost, text).about(&row.database));
         }
     }
 }

@@ -9,27 +9,27 @@ use tokio::time::sleep;
 use super::switchover::fence;
 use super::talk::Talk;
 use crate::moving::Retired;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::Role;
 
 /// How often they are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Looks after them; never ends by itself.
-pub async fn watch_retired(hub: Weak<Hub>) {
+pub async fn watch_retired(proxy: Weak<ProxyState>) {
     loop {
         sleep(LOOK).await;
-        let Some(hub) = hub.upgrade() else { return };
-        for retired in hub.moves.retired().into_iter().filter(|retired| retired.fenced) {
-            look_after(&hub, retired).await;
+        let Some(proxy) = proxy.upgrade() else { return };
+        for retired in proxy.moves.retired().into_iter().filter(|retired| retired.fenced) {
+            look_after(&proxy, retired).await;
         }
     }
 }
 
-async fn look_after(hub: &Arc<Hub>, retired: Retired) {
-    let Some((cluster, _)) = hub.databases.cluster(&retired.cluster) else { return };
+async fn look_after(proxy: &Arc<ProxyState>, retired: Retired) {
+    let Some((cluster, _)) = proxy.databases.cluster(&retired.cluster) else { return };
     let busy =
-        hub.moves.all().into_iter().any(|entry| entry.end.is_none() && entry.scope.clusters.contains(&cluster.name));
+        proxy.moves.all().into_iter().any(|entry| entry.end.is_none() && entry.scope.clusters.contains(&cluster.name));
     let Some((at, upstream)) =
         cluster.find_server(&retired.server).and_then(|at| Some((at, cluster.upstreams.get(at)?)))
     else {
@@ -41,7 +41,7 @@ async fn look_after(hub: &Arc<Hub>, retired: Retired) {
         Role::Primary => retired.timeline == 0,
         Role::Unknown | Role::Down => false,
     };
-    let Some(mut talk) = Talk::with(hub, &cluster, at).filter(|_| may && !busy) else { return };
+    let Some(mut talk) = Talk::with(proxy, &cluster, at).filter(|_| may && !busy) else { return };
     if let Err(why) = fence::lift(&mut talk).await {
         tracing::warn!(event = "fence_not_lifted", upstream = %upstream.address, "{why}");
         return;
@@ -52,7 +52,7 @@ async fn look_after(hub: &Arc<Hub>, retired: Retired) {
         known.iter_mut().filter(is_it).for_each(|one| one.fenced = false);
         known.retain(|one| one.fenced || one.timeline != 0);
     };
-    if let Err(error) = hub.moves.retire(lifted).await {
+    if let Err(error) = proxy.moves.retire(lifted).await {
         tracing::warn!(event = "fence_not_forgotten", "{error}");
     }
 }

@@ -9,7 +9,7 @@ use crate::protocol::ErrorFields;
 use crate::proxy::setup::move_login;
 use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::own_query::Row;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::moving::REPLAYED;
 use crate::topology::Cluster;
 
@@ -21,21 +21,21 @@ pub(super) struct Talk {
 
 impl Talk {
     /// With the server of that number, by the role for moves. None: there is no such role.
-    pub(super) fn with(hub: &Arc<Hub>, cluster: &Cluster, at: usize) -> Option<Self> {
-        let (_, tls) = hub.databases.cluster(&cluster.name)?;
-        let login = move_login(&hub.setup.load(), cluster, tls, at)?;
+    pub(super) fn with(proxy: &Arc<ProxyState>, cluster: &Cluster, at: usize) -> Option<Self> {
+        let (_, tls) = proxy.databases.cluster(&cluster.name)?;
+        let login = move_login(&proxy.setup.load(), cluster, tls, at)?;
         Some(Self { login, fresh: None })
     }
 
     /// With that server in one of its databases. `writes`: as a session that may, even where the database is read-only by default.
     pub(super) fn in_database(
-        hub: &Arc<Hub>,
+        proxy: &Arc<ProxyState>,
         cluster: &Cluster,
         at: usize,
         dbname: &str,
         writes: bool,
     ) -> Option<Self> {
-        let mut talk = Self::with(hub, cluster, at)?;
+        let mut talk = Self::with(proxy, cluster, at)?;
         dbname.clone_into(&mut talk.login.dbname);
         if writes {
             let own = [("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "5s")];

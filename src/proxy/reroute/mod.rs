@@ -16,15 +16,15 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::maintenance::environment::tell_flip;
+use super::server_changes::choose_again;
 use super::setup::monitor_logins;
-use super::turns::choose_again;
 use crate::config::{parse_duration, show_duration};
 use crate::events::{Event, Kind, publish};
 use crate::gate::{GateError, Reroute, ServerDatabase, Who, print_timestamp};
 use crate::protocol::{ErrorFields, Report};
 use crate::server::login::LoginError;
 use crate::shared::client::Ask;
-use crate::shared::{Client, Control, Database, Hub, Phase};
+use crate::shared::{Client, Control, Database, Phase, ProxyState};
 use crate::topology::{Cluster, Role};
 
 /// How often it is looked whether anybody is still on the database that was left.
@@ -161,12 +161,18 @@ pub struct Outcome {
 ///
 /// # Errors
 /// What the person is told who has asked for it.
-pub async fn run(hub: &Arc<Hub>, who: Who, name: String, to: Destination, options: Options) -> Result<Outcome, Report> {
-    let hub = hub.clone();
+pub async fn run(
+    proxy: &Arc<ProxyState>,
+    who: Who,
+    name: String,
+    to: Destination,
+    options: Options,
+) -> Result<Outcome, Report> {
+    let proxy = proxy.clone();
     let task = tokio::spawn(async move {
         match to {
-            Destination::Cluster(cluster) => go(&hub, who, &name, &cluster, options).await,
-            Destination::Back => back(&hub, who, &name, options).await,
+            Destination::Cluster(cluster) => go(&proxy, who, &name, &cluster, options).await,
+            Destination::Back => back(&proxy, who, &name, options).await,
         }
     });
     task.await.unwrap_or_else(|_| Err(stopping(())))
@@ -190,12 +196,12 @@ pub fn place_of(database: &Database) -> ServerDatabase {
 }
 
 /// What a name leads to by the configuration.
-pub fn configured_place(hub: &Hub, database: &Database) -> ServerDatabase {
-    hub.setup.load().configured(&database.name, &place_of(database))
+pub fn configured_place(proxy: &ProxyState, database: &Database) -> ServerDatabase {
+    proxy.setup.load().configured(&database.name, &place_of(database))
 }
 
-fn known(hub: &Hub, name: &str) -> Result<Arc<Database>, Report> {
-    hub.databases.get(name).ok_or_else(|| Report::error("3D000", format!("database \"{name}\" does not exist")))
+fn known(proxy: &ProxyState, name: &str) -> Result<Arc<Database>, Report> {
+    proxy.databases.get(name).ok_or_else(|| Report::error("3D000", format!("database \"{name}\" does not exist")))
 }
 
 fn named(databases: &[Arc<Database>]) -> Vec<Arc<str>> {
@@ -203,31 +209,31 @@ fn named(databases: &[Arc<Database>]) -> Vec<Arc<str>> {
 }
 
 /// Every name that leads to the same database.
-fn siblings(hub: &Hub, database: &Arc<Database>) -> Vec<Arc<Database>> {
-    let mut all = hub.databases.of_gate(&database.gate);
+fn siblings(proxy: &ProxyState, database: &Arc<Database>) -> Vec<Arc<Database>> {
+    let mut all = proxy.databases.of_gate(&database.gate);
     if all.is_empty() {
         all.push(database.clone());
     }
     all
 }
 
-async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Options) -> Result<Outcome, Report> {
-    let database = known(hub, name)?;
-    let Some((target, _)) = hub.databases.cluster(cluster) else {
+async fn go(proxy: &Arc<ProxyState>, who: Who, name: &str, cluster: &str, options: Options) -> Result<Outcome, Report> {
+    let database = known(proxy, name)?;
+    let Some((target, _)) = proxy.databases.cluster(cluster) else {
         return Err(Report::error("42704", format!("cluster \"{cluster}\" does not exist"))
             .with_hint(Some("SHOW UPSTREAMS lists the clusters and their servers.".to_owned())));
     };
-    let from = configured_place(hub, &database);
+    let from = configured_place(proxy, &database);
     let dbname = options.dbname.clone().unwrap_or_else(|| from.dbname.clone());
     let to = ServerDatabase { cluster: cluster.to_owned(), dbname };
-    no_move(hub, name, &[&from, &to, &place_of(&database)])?;
-    let claimed = hub.gates.claim_reroute(name, &from, &to, &who).map_err(of_gate)?;
-    let mut reroutes = hub.gates.reroutes();
+    no_move(proxy, name, &[&from, &to, &place_of(&database)])?;
+    let claimed = proxy.gates.claim_reroute(name, &from, &to, &who).map_err(of_gate)?;
+    let mut reroutes = proxy.gates.reroutes();
     let old = reroutes.iter().position(|one| one.from.contains(&from));
-    let same_gate = || hub.gates.gate_at(&to).is_some_and(|gate| Arc::ptr_eq(&gate, &database.gate));
+    let same_gate = || proxy.gates.gate_at(&to).is_some_and(|gate| Arc::ptr_eq(&gate, &database.gate));
     match old.and_then(|at| reroutes.get(at)) {
         Some(old) if old.to == to && old.writable == options.writable && old.message == options.message => {
-            return Ok(unchanged(hub, &database, old.to.clone(), old.writable, Some(old.since)));
+            return Ok(unchanged(proxy, &database, old.to.clone(), old.writable, Some(old.since)));
         }
         Some(old) if old.to != to => {
             let since = print_timestamp(old.since);
@@ -244,17 +250,17 @@ async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Option
         let text = format!("clients of {to} are rerouted to {}", other.to);
         return Err(Report::error("55006", text));
     }
-    is_there(hub, &target, &to, options.writable).await?;
-    let sources = siblings(hub, &database);
+    is_there(proxy, &target, &to, options.writable).await?;
+    let sources = siblings(proxy, &database);
     if options.dry_run {
-        let told = would(&place_of(&database), &to, clients_on(hub, &sources).await);
-        return Ok(Outcome { told: vec![told], ..unchanged(hub, &database, to, options.writable, None) });
+        let told = would(&place_of(&database), &to, clients_on(proxy, &sources).await);
+        return Ok(Outcome { told: vec![told], ..unchanged(proxy, &database, to, options.writable, None) });
     }
-    let mut places: Vec<_> = sources.iter().map(|one| configured_place(hub, one)).collect();
+    let mut places: Vec<_> = sources.iter().map(|one| configured_place(proxy, one)).collect();
     places.push(from);
     places.sort();
     places.dedup();
-    know_settings(hub, &to).await;
+    know_settings(proxy, &to).await;
     let reroute = Reroute {
         from: old.and_then(|at| reroutes.get(at)).map_or(places, |old| old.from.clone()),
         to: to.clone(),
@@ -268,58 +274,58 @@ async fn go(hub: &Arc<Hub>, who: Who, name: &str, cluster: &str, options: Option
         Some(old) => *old = reroute,
         None => reroutes.push(reroute),
     }
-    let told = put_in_force(hub, reroutes).await?;
+    let told = put_in_force(proxy, reroutes).await?;
     let names: Vec<String> = sources.iter().map(|one| one.name.to_string()).collect();
     let event = Event::new(Kind::Rerouted, "clients are led to another cluster").about_all(named(&sources));
     let writes = if options.writable { "allow" } else { "reject" };
     publish!(
-        hub.events,
+        proxy.events,
         warn,
         event.by(&who.user),
         cluster = to.cluster.as_str(),
         dbname = to.dbname.as_str(),
         writes = writes
     );
-    let (waited, ended, operators) = leave(hub, &sources, options.timeout).await;
+    let (waited, ended, operators) = leave(proxy, &sources, options.timeout).await;
     drop(claimed);
     let (writable, since) = (options.writable, Some(since));
     Ok(Outcome { names, to, writable, changed: true, since, waited, ended, operators, told })
 }
 
-async fn back(hub: &Arc<Hub>, who: Who, name: &str, options: Options) -> Result<Outcome, Report> {
-    let database = known(hub, name)?;
-    let from = configured_place(hub, &database);
-    no_move(hub, name, &[&from, &place_of(&database)])?;
-    let claimed = hub.gates.claim_reroute(name, &from, &place_of(&database), &who).map_err(of_gate)?;
-    let mut reroutes = hub.gates.reroutes();
+async fn back(proxy: &Arc<ProxyState>, who: Who, name: &str, options: Options) -> Result<Outcome, Report> {
+    let database = known(proxy, name)?;
+    let from = configured_place(proxy, &database);
+    no_move(proxy, name, &[&from, &place_of(&database)])?;
+    let claimed = proxy.gates.claim_reroute(name, &from, &place_of(&database), &who).map_err(of_gate)?;
+    let mut reroutes = proxy.gates.reroutes();
     let Some(at) = reroutes.iter().position(|one| one.from.contains(&from)) else {
-        return Ok(unchanged(hub, &database, from, true, None));
+        return Ok(unchanged(proxy, &database, from, true, None));
     };
     let old = reroutes.remove(at);
     if options.dry_run {
-        let told = would(&old.to, &from, clients_on(hub, &siblings(hub, &database)).await);
-        return Ok(Outcome { told: vec![told], ..unchanged(hub, &database, old.to, old.writable, Some(old.since)) });
+        let told = would(&old.to, &from, clients_on(proxy, &siblings(proxy, &database)).await);
+        return Ok(Outcome { told: vec![told], ..unchanged(proxy, &database, old.to, old.writable, Some(old.since)) });
     }
-    know_settings(hub, &from).await;
+    know_settings(proxy, &from).await;
     let sources: Vec<_> =
-        hub.databases.all().into_iter().filter(|one| old.from.contains(&configured_place(hub, one))).collect();
-    let told = put_in_force(hub, reroutes).await?;
+        proxy.databases.all().into_iter().filter(|one| old.from.contains(&configured_place(proxy, one))).collect();
+    let told = put_in_force(proxy, reroutes).await?;
     let names: Vec<String> = sources.iter().map(|one| one.name.to_string()).collect();
     let event = Event::new(Kind::Rerouted, "clients are led back").about_all(named(&sources));
-    publish!(hub.events, warn, event.by(&who.user), cluster = from.cluster.as_str(), dbname = from.dbname.as_str());
-    let (waited, ended, operators) = leave(hub, &sources, options.timeout).await;
+    publish!(proxy.events, warn, event.by(&who.user), cluster = from.cluster.as_str(), dbname = from.dbname.as_str());
+    let (waited, ended, operators) = leave(proxy, &sources, options.timeout).await;
     drop(claimed);
     let since = Some(jiff::Timestamp::now());
     Ok(Outcome { names, to: from, writable: true, changed: true, since, waited, ended, operators, told })
 }
 
 /// A move has its own way of leading clients elsewhere.
-fn no_move(hub: &Hub, name: &str, places: &[&ServerDatabase]) -> Result<(), Report> {
-    if let Some(one) = places.iter().find_map(|place| hub.moves.concerning(place)) {
+fn no_move(proxy: &ProxyState, name: &str, places: &[&ServerDatabase]) -> Result<(), Report> {
+    if let Some(one) = places.iter().find_map(|place| proxy.moves.concerning(place)) {
         let error = one.in_the_way(name);
         return Err(Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()));
     }
-    match hub.moves.migrations().into_iter().find(|one| places.iter().any(|place| one.has(place))) {
+    match proxy.moves.migrations().into_iter().find(|one| places.iter().any(|place| one.has(place))) {
         Some(one) => {
             let text = format!("database \"{name}\" is being migrated from {} to {}", one.old, one.new);
             Err(Report::error("55006", text).with_hint(Some(format!("MIGRATE {name} BACK or FINISH."))))
@@ -329,13 +335,13 @@ fn no_move(hub: &Hub, name: &str, places: &[&ServerDatabase]) -> Result<(), Repo
 }
 
 fn unchanged(
-    hub: &Hub,
+    proxy: &ProxyState,
     database: &Arc<Database>,
     to: ServerDatabase,
     writable: bool,
     since: Option<jiff::Timestamp>,
 ) -> Outcome {
-    let names = siblings(hub, database).iter().map(|one| one.name.to_string()).collect();
+    let names = siblings(proxy, database).iter().map(|one| one.name.to_string()).collect();
     let (waited, told) = (Duration::ZERO, Vec::new());
     Outcome { names, to, writable, changed: false, since, waited, ended: 0, operators: 0, told }
 }
@@ -344,21 +350,21 @@ fn unchanged(
 ///
 /// # Errors
 /// They could not be saved, and nothing has changed; or the process is stopping.
-pub async fn put_in_force(hub: &Arc<Hub>, reroutes: Vec<Reroute>) -> Result<Vec<String>, Report> {
-    hub.gates.save_reroutes(reroutes.clone()).await.map_err(of_gate)?;
+pub async fn put_in_force(proxy: &Arc<ProxyState>, reroutes: Vec<Reroute>) -> Result<Vec<String>, Report> {
+    proxy.gates.save_reroutes(reroutes.clone()).await.map_err(of_gate)?;
     let (tell, told) = oneshot::channel();
-    hub.control.send(Control::Reroute(reroutes, tell)).await.map_err(stopping)?;
+    proxy.control.send(Control::Reroute(reroutes, tell)).await.map_err(stopping)?;
     told.await.map_err(stopping)
 }
 
 /// The configuration says now what these reroutes said; tells so.
-pub(super) fn forget(hub: &Arc<Hub>, done: Vec<Reroute>) -> Vec<String> {
-    hub.gates.open_copies();
+pub(super) fn forget(proxy: &Arc<ProxyState>, done: Vec<Reroute>) -> Vec<String> {
+    proxy.gates.open_copies();
     if !done.is_empty() {
-        let hub = hub.clone();
+        let proxy = proxy.clone();
         tokio::spawn(async move {
             // If it cannot be saved, the next start finds the same.
-            if let Err(error) = hub.gates.save_reroutes(hub.gates.reroutes()).await {
+            if let Err(error) = proxy.gates.save_reroutes(proxy.gates.reroutes()).await {
                 tracing::warn!(event = "state_not_saved", "{error}");
             }
         });
@@ -370,14 +376,14 @@ pub(super) fn forget(hub: &Arc<Hub>, done: Vec<Reroute>) -> Vec<String> {
 
 /// Has what is known of a database's own read-only setting be what its server says now: where clients are about to be led it may
 /// just have been changed, and its gate would be closed for what was true a moment ago.
-async fn know_settings(hub: &Arc<Hub>, to: &ServerDatabase) {
-    let Some((cluster, tls)) = hub.databases.cluster(&to.cluster) else { return };
+async fn know_settings(proxy: &Arc<ProxyState>, to: &ServerDatabase) {
+    let Some((cluster, tls)) = proxy.databases.cluster(&to.cluster) else { return };
     let until = Instant::now() + SETTINGS_PATIENCE;
     while Instant::now() < until {
         let Some((at, primary)) = cluster.primary().and_then(|at| Some((at, cluster.upstreams.get(at)?))) else {
             return;
         };
-        let Some(mut login) = monitor_logins(&hub.setup.load(), &cluster, tls.clone(), at).into_iter().next() else {
+        let Some(mut login) = monitor_logins(&proxy.setup.load(), &cluster, tls.clone(), at).into_iter().next() else {
             return;
         };
         login.dbname.clone_from(&to.dbname);
@@ -394,8 +400,13 @@ async fn know_settings(hub: &Arc<Hub>, to: &ServerDatabase) {
 }
 
 /// Whether the database is there, and can be written to if that is wanted.
-async fn is_there(hub: &Arc<Hub>, cluster: &Arc<Cluster>, to: &ServerDatabase, writable: bool) -> Result<(), Report> {
-    let Some((_, tls)) = hub.databases.cluster(&to.cluster) else { return Ok(()) };
+async fn is_there(
+    proxy: &Arc<ProxyState>,
+    cluster: &Arc<Cluster>,
+    to: &ServerDatabase,
+    writable: bool,
+) -> Result<(), Report> {
+    let Some((_, tls)) = proxy.databases.cluster(&to.cluster) else { return Ok(()) };
     if writable && cluster.primary().is_none() {
         let text = format!("cluster \"{}\" has no primary now", to.cluster);
         return Err(Report::error("55000", text).with_detail(Some("Clients could not write there.".to_owned())));
@@ -405,7 +416,7 @@ async fn is_there(hub: &Arc<Hub>, cluster: &Arc<Cluster>, to: &ServerDatabase, w
     let primary = cluster.primary().into_iter();
     let mut last = None;
     for at in primary.chain(0..cluster.upstreams.len()).filter(is_up) {
-        for mut login in monitor_logins(&hub.setup.load(), cluster, tls.clone(), at) {
+        for mut login in monitor_logins(&proxy.setup.load(), cluster, tls.clone(), at) {
             login.dbname.clone_from(&to.dbname);
             match login.run(&[]).await {
                 Ok(_) => return Ok(()),
@@ -429,9 +440,9 @@ fn would(from: &ServerDatabase, to: &ServerDatabase, (clients, pinned): (usize, 
 }
 
 /// How many clients use those databases, and how many of them keep a server connection between transactions.
-async fn clients_on(hub: &Arc<Hub>, databases: &[Arc<Database>]) -> (usize, usize) {
+async fn clients_on(proxy: &Arc<ProxyState>, databases: &[Arc<Database>]) -> (usize, usize) {
     let databases = databases.to_vec();
-    let counts = hub.on_every_core(move |core| {
+    let counts = proxy.on_every_core(move |core| {
         let clients = core.clients();
         let mut count = (0, 0);
         for client in clients.iter().filter(|client| !client.operator && is_of(client, &databases)) {
@@ -453,14 +464,14 @@ pub fn is_left_behind(client: &Client) -> bool {
 }
 
 /// Waits until nobody is on the database that the names have led to before; ends who is still there after a time. Operators stay.
-async fn leave(hub: &Arc<Hub>, databases: &[Arc<Database>], timeout: Duration) -> (Duration, usize, usize) {
+async fn leave(proxy: &Arc<ProxyState>, databases: &[Arc<Database>], timeout: Duration) -> (Duration, usize, usize) {
     let began = Instant::now();
     let mut ended = 0;
     loop {
         let late = began.elapsed() >= timeout;
         let end = late && ended == 0;
         let databases = databases.to_vec();
-        let counts = hub.on_every_core(move |core| {
+        let counts = proxy.on_every_core(move |core| {
             let clients = core.clients();
             let behind = clients.iter().filter(|client| is_of(client, &databases) && is_left_behind(client));
             let (operators, others): (Vec<_>, Vec<_>) = behind.partition(|client| client.operator);
@@ -485,11 +496,11 @@ async fn leave(hub: &Arc<Hub>, databases: &[Arc<Database>], timeout: Duration) -
 }
 
 /// Has clients look where their names lead now.
-pub(super) async fn tell(hub: Arc<Hub>) {
-    let all = hub.databases.all();
-    choose_again(&hub, all.clone()).await;
+pub(super) async fn tell(proxy: Arc<ProxyState>) {
+    let all = proxy.databases.all();
+    choose_again(&proxy, all.clone()).await;
     for database in all.iter().filter(|one| one.gate.is_another()) {
-        tell_flip(&hub, Arc::clone(&database.gate)).await;
+        tell_flip(&proxy, Arc::clone(&database.gate)).await;
     }
 }
 

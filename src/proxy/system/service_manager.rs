@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tokio::time::{interval, timeout};
 
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
@@ -79,12 +79,12 @@ fn watchdog() -> Option<Duration> {
 }
 
 /// Gives signs of life, as long as every worker answers: a process whose workers hang is to be restarted.
-pub async fn give_signs_of_life(manager: Arc<ServiceManager>, hub: Arc<Hub>) {
+pub async fn give_signs_of_life(manager: Arc<ServiceManager>, proxy: Arc<ProxyState>) {
     let Some(period) = watchdog() else { return };
     let mut tick = interval(period / 3);
     loop {
         tick.tick().await;
-        if timeout(period / 3, hub.on_every_core(|_| ())).await.is_ok_and(|answers| answers.len() == hub.cores()) {
+        if timeout(period / 3, proxy.on_every_core(|_| ())).await.is_ok_and(|answers| answers.len() == proxy.cores()) {
             manager.tell("WATCHDOG=1");
         } else {
             tracing::error!(event = "workers_hang", "not all workers answer: the service manager gets no sign of life");

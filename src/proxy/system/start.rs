@@ -7,7 +7,7 @@ use tokio::task::JoinHandle as Task;
 use crate::gate::GateError;
 use crate::proxy::setup::SetupError;
 use crate::proxy::worker::Console;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Why the proxy does not run.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum StartError {
 }
 
 /// Serves the listeners of the HTTP endpoint; given by the layer above.
-pub type Http = fn(Arc<Hub>, Vec<std::net::TcpListener>) -> std::io::Result<Vec<Task<()>>>;
+pub type Http = fn(Arc<ProxyState>, Vec<std::net::TcpListener>) -> std::io::Result<Vec<Task<()>>>;
 
 /// What the layers above have put on top of it.
 pub struct Surfaces {

@@ -24,7 +24,7 @@ use crate::proxy::worker::Workers;
 use crate::shared::client::Moves;
 use crate::shared::handover::offers::offer_server;
 use crate::shared::handover::{Offer, Offered, Offers};
-use crate::shared::{Hub, Phase};
+use crate::shared::{Phase, ProxyState};
 
 /// How long the new process may take until it says which formats it understands, and then until it is ready.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ const TELL_AFTER: Duration = Duration::from_secs(3);
 /// What the proxy lends for it.
 pub struct Giving {
     /// The proxy.
-    pub hub: Arc<Hub>,
+    pub proxy: Arc<ProxyState>,
     /// Its workers.
     pub workers: Workers,
     /// Sockets that listen.
@@ -96,12 +96,12 @@ impl Giving {
     /// Starts that program and gives it all that can go, until the deadline of `upgrade_timeout`.
     pub async fn give(mut self, program: &Path) -> Given {
         let event = Event::new(Kind::UpgradeBegun, "a new process is to take over");
-        publish!(self.hub.events, info, event, program = program.display().to_string());
+        publish!(self.proxy.events, info, event, program = program.display().to_string());
         match self.try_to_give(program).await {
             Ok(()) => Given::Away,
             Err(why) => {
                 let event = Event::new(Kind::UpgradeFailed, "no other process has taken over");
-                publish!(self.hub.events, error, event, error = why.as_str());
+                publish!(self.proxy.events, error, event, error = why.as_str());
                 self.answer(Err(why));
                 Given::Kept
             }
@@ -115,7 +115,7 @@ impl Giving {
     }
 
     async fn try_to_give(&mut self, path: &Path) -> Result<(), String> {
-        if let Some(former) = self.hub.former.load_full() {
+        if let Some(former) = self.proxy.former.load_full() {
             if former.clients() == 0 {
                 // It is about to end, or has, and has not been heard of yet.
                 let _ = timeout(END_PATIENCE, former.until_gone()).await;
@@ -127,10 +127,10 @@ impl Giving {
                 ));
             }
         }
-        if self.hub.fleet.get().is_some() {
+        if self.proxy.fleet.get().is_some() {
             return Err("a member of a fleet is restarted: the others serve its clients meanwhile".to_owned());
         }
-        if self.hub.moves.is_any() {
+        if self.proxy.moves.is_any() {
             return Err(MOVES.to_owned());
         }
         let (mut program, stream) = Program::start(path)?;
@@ -173,14 +173,14 @@ impl Giving {
             _ => return Err("the new process does not say which formats it understands".to_owned()),
         }
         // One may have begun meanwhile.
-        if !self.hub.moves.hand_over() {
+        if !self.proxy.moves.hand_over() {
             return Err(MOVES.to_owned());
         }
-        let state = self.hub.gates.hand_over().map_err(|error| error.to_string())?;
+        let state = self.proxy.gates.hand_over().map_err(|error| error.to_string())?;
         let state = state.ok_or("a command of the gate is under way: try again once it is over")?;
-        self.hub.webhooks.hand_over();
+        self.proxy.webhooks.hand_over();
         if let Some(path) = &self.state_file {
-            let moved = self.hub.ledger.move_to(&former_ledger(path));
+            let moved = self.proxy.ledger.move_to(&former_ledger(path));
             moved.map_err(|error| format!("{}: {error}", former_ledger(path).display()))?;
         }
         let InheritedState { lock, document } = state;
@@ -194,8 +194,8 @@ impl Giving {
     }
 
     fn begin(&self, gates: String) -> Begin {
-        let hub = &self.hub;
-        let all = hub.databases.all();
+        let proxy = &self.proxy;
+        let all = proxy.databases.all();
         let names = |which: &dyn Fn(&crate::shared::Database) -> bool| {
             all.iter().filter(|database| which(database)).map(|database| database.name.to_string()).collect()
         };
@@ -204,13 +204,13 @@ impl Giving {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             gates,
             state_file: self.state_file.clone(),
-            lives: hub.lives.wrapping_add(1),
-            client_ids: hub.client_ids.load(SeqCst) + SPARE_NUMBERS,
-            server_ids: hub.databases.next_server() + SPARE_NUMBERS,
-            events: hub.events.last_id() + SPARE_EVENTS,
+            lives: proxy.lives.wrapping_add(1),
+            client_ids: proxy.client_ids.load(SeqCst) + SPARE_NUMBERS,
+            server_ids: proxy.databases.next_server() + SPARE_NUMBERS,
+            events: proxy.events.last_id() + SPARE_EVENTS,
             databases: names(&|database| database.clients() > 0),
             paused: names(&|database| database.is_paused()),
-            all_paused: hub.databases.are_paused(),
+            all_paused: proxy.databases.are_paused(),
             disabled: names(&|database| database.is_disabled()),
             rehearsals: all
                 .iter()
@@ -223,13 +223,13 @@ impl Giving {
     }
 
     fn take_back_state(&self) {
-        self.hub.gates.take_back();
-        self.hub.moves.take_back();
-        self.hub.webhooks.take_back(&self.hub.setup.load().config.webhooks);
+        self.proxy.gates.take_back();
+        self.proxy.moves.take_back();
+        self.proxy.webhooks.take_back(&self.proxy.setup.load().config.webhooks);
         if let Some(path) = &self.state_file {
             // What the other process has opened meanwhile is left over.
-            self.hub.ledger.outlives(&ledger(path));
-            if let Err(error) = self.hub.ledger.move_to(&ledger(path)) {
+            self.proxy.ledger.outlives(&ledger(path));
+            if let Err(error) = self.proxy.ledger.move_to(&ledger(path)) {
                 tracing::error!(event = "ledger_not_written", %error, "server connections cannot be noted");
             }
             let _ = std::fs::remove_file(former_ledger(path));
@@ -237,8 +237,8 @@ impl Giving {
     }
 
     async fn take_back(&self) {
-        self.hub.goes_on_alone();
-        self.hub
+        self.proxy.goes_on_alone();
+        self.proxy
             .on_every_core(|core| {
                 for client in core.clients() {
                     client.moves.set(Moves::No);
@@ -247,7 +247,7 @@ impl Giving {
             .await;
         self.take_back_state();
         self.manager.main_process_is(std::process::id());
-        match self.sockets.of_clients(self.hub.cores()) {
+        match self.sockets.of_clients(self.proxy.cores()) {
             Ok(listeners) => self.workers.listen(listeners).await,
             Err(error) => tracing::error!(event = "cannot_listen", %error, "connections are not accepted any more"),
         }
@@ -257,13 +257,13 @@ impl Giving {
     /// Offers clients and idle server connections until nobody is left or the deadline has come.
     async fn give_clients(&mut self, talk: Talk, pid: u32) -> Result<(), String> {
         let began = Instant::now();
-        let deadline = began + self.hub.setup.load().config.process.upgrade_timeout;
+        let deadline = began + self.proxy.setup.load().config.process.upgrade_timeout;
         let (offers, offered) = Offers::new();
         let offers = Arc::new(offers);
-        self.hub.offers.store(Some(offers.clone()));
+        self.proxy.offers.store(Some(offers.clone()));
         let speaker = talk.speaker.clone();
-        let pump = Pump { talk, offered, open: HashMap::new(), next: 0, hub: self.hub.clone() };
-        let clients = self.hub.clients.load(SeqCst);
+        let pump = Pump { talk, offered, open: HashMap::new(), next: 0, proxy: self.proxy.clone() };
+        let clients = self.proxy.clients.load(SeqCst);
         let mut pump = tokio::spawn(pump.run());
         // Ahead of the clients that know them by their process ids.
         let busy = self.left().await.busy;
@@ -290,7 +290,7 @@ impl Giving {
             if left.all == 0 || Instant::now() > deadline {
                 let event = Event::new(Kind::Upgraded, "another process has taken over");
                 publish!(
-                    self.hub.events,
+                    self.proxy.events,
                     info,
                     event,
                     pid = pid,
@@ -300,7 +300,7 @@ impl Giving {
                 );
                 self.answer(Ok(report(pid, left.all)));
                 self.offer_idle_servers(&offers, 0).detach_all();
-                speaker.say_for_sure(&ToNew::Counted(Box::new(self.hub.counted()))).await;
+                speaker.say_for_sure(&ToNew::Counted(Box::new(self.proxy.counted()))).await;
                 // Whoever has asked for it reads the answer before this process ends.
                 tokio::time::sleep(ANSWER_PATIENCE).await;
                 return Ok(());
@@ -309,7 +309,7 @@ impl Giving {
     }
 
     async fn left(&self) -> Left {
-        let counts = self.hub.on_every_core(|core| {
+        let counts = self.proxy.on_every_core(|core| {
             let clients = core.clients();
             let own = || clients.iter().filter(|client| client.database.is_some());
             let busy = own().filter(|client| client.phase.get() != Phase::Idle).count();
@@ -321,7 +321,7 @@ impl Giving {
     async fn ask_to_go(&self, nth: u32) -> Left {
         // A client that cannot go yet is not asked all the time.
         let insists = nth < 100 || nth.is_multiple_of(16);
-        let counts = self.hub.on_every_core(move |core| {
+        let counts = self.proxy.on_every_core(move |core| {
             let (mut left, mut asked) = (Left::default(), 0);
             for client in core.clients().iter().filter(|client| client.database.is_some()) {
                 left.all += 1;
@@ -346,7 +346,7 @@ impl Giving {
     /// As many as clients that are at work stay idle here for those.
     fn offer_idle_servers(&self, offers: &Arc<Offers>, busy: usize) -> JoinSet<()> {
         let mut under_way = JoinSet::new();
-        for pool in self.hub.databases.all().iter().flat_map(|database| database.pools()) {
+        for pool in self.proxy.databases.all().iter().flat_map(|database| database.pools()) {
             let counts = pool.counts();
             let spare = (counts.idle_guarded + counts.idle_unguarded).saturating_sub(busy);
             for conn in (0..spare.min(MOST_OPEN)).map_while(|_| pool.take_to_hand_over()) {
@@ -416,7 +416,7 @@ struct Pump {
     offered: mpsc::Receiver<Offer>,
     open: Unanswered,
     next: u64,
-    hub: Arc<Hub>,
+    proxy: Arc<ProxyState>,
 }
 
 impl Pump {
@@ -432,13 +432,13 @@ impl Pump {
                 // So few that the other process can always answer all of them.
                 Some(offer) = self.offered.recv(), if self.open.len() < MOST_OPEN => self.pass_on(offer).await,
                 _ = tick.tick() => {
-                    let clients = self.hub.clients.load(SeqCst);
+                    let clients = self.proxy.clients.load(SeqCst);
                     self.talk.speaker.say(&ToNew::Clients(clients), Vec::new()).await;
                 }
             }
         }
         // Whoever goes on here from now on has to read what the clients have written that had gone there.
-        self.hub.goes_on_alone();
+        self.proxy.goes_on_alone();
         self.open
     }
 
@@ -465,9 +465,9 @@ impl Pump {
                 }
             }
             Ok(ToFormer::Cancel { number, pid, secret }) => {
-                let (hub, speaker) = (self.hub.clone(), self.talk.speaker.clone());
+                let (proxy, speaker) = (self.proxy.clone(), self.talk.speaker.clone());
                 tokio::spawn(async move {
-                    let known = cancel(&hub, pid, &secret.0).await;
+                    let known = cancel(&proxy, pid, &secret.0).await;
                     speaker.say(&ToNew::Cancelled { number, known }, Vec::new()).await;
                 });
             }

@@ -24,7 +24,7 @@ use crate::proxy::listen;
 use crate::proxy::listen::{Listener, UnixPath};
 use crate::proxy::system::service_manager::ServiceManager;
 use crate::proxy::worker::Workers;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::handover::Former;
 
 /// Sockets that listen, and the paths that go with the process.
@@ -90,7 +90,7 @@ impl Opened {
 
 /// See the module.
 pub struct Surroundings {
-    hub: Arc<Hub>,
+    proxy: Arc<ProxyState>,
     workers: Workers,
     sockets: Arc<Sockets>,
     paths: Mutex<Vec<UnixPath>>,
@@ -104,7 +104,13 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// Those of a process whose state file is locked by now.
-    pub fn new(hub: &Arc<Hub>, workers: &Workers, opened: Opened, http: Http, state_file: Option<&Path>) -> Self {
+    pub fn new(
+        proxy: &Arc<ProxyState>,
+        workers: &Workers,
+        opened: Opened,
+        http: Http,
+        state_file: Option<&Path>,
+    ) -> Self {
         let Opened { mut sockets, mut paths } = opened;
         if let Some(path) = state_file.map(command::path_beside) {
             if !matches!(sockets.of_command(), Ok(Some(_))) {
@@ -120,8 +126,8 @@ impl Surroundings {
         }
         let sockets = Arc::new(sockets);
         Self {
-            surfaces: toggle_surfaces(hub.clone(), sockets.clone(), http),
-            hub: hub.clone(),
+            surfaces: toggle_surfaces(proxy.clone(), sockets.clone(), http),
+            proxy: proxy.clone(),
             workers: workers.clone(),
             sockets,
             paths: Mutex::new(paths),
@@ -137,7 +143,7 @@ impl Surroundings {
     /// # Errors
     /// There are too many open files.
     pub async fn serve(&self) -> std::io::Result<()> {
-        self.workers.listen(self.sockets.of_clients(self.hub.cores())?).await;
+        self.workers.listen(self.sockets.of_clients(self.proxy.cores())?).await;
         (self.surfaces)(true);
         Ok(())
     }
@@ -148,12 +154,12 @@ impl Surroundings {
     /// It goes on itself.
     pub async fn take_over(&self, mut arriving: Arriving, inheritance: Option<Inheritance>) -> Result<(), String> {
         let begin = inheritance.map(|given| given.begin).unwrap_or_default();
-        prepare_databases(&self.hub, &begin);
-        rehearse_on(&self.hub, &begin);
+        prepare_databases(&self.proxy, &begin);
+        rehearse_on(&self.proxy, &begin);
         let (former, cancels) = Former::new();
         let former = Arc::new(former);
-        self.hub.former.store(Some(former.clone()));
-        await_servers(&self.hub).await;
+        self.proxy.former.store(Some(former.clone()));
+        await_servers(&self.proxy).await;
         let turn = arriving.wait_for_turn().await;
         let served = match turn {
             Ok(()) => self.serve().await.map_err(|error| error.to_string()),
@@ -165,15 +171,15 @@ impl Surroundings {
         }
         let began = Instant::now();
         arriving.serving().await;
-        let (hub, workers, state_file) = (self.hub.clone(), self.workers.clone(), self.state_file.clone());
+        let (proxy, workers, state_file) = (self.proxy.clone(), self.workers.clone(), self.state_file.clone());
         tokio::spawn(async move {
-            arriving.take_all(hub.clone(), workers, former, cancels).await;
+            arriving.take_all(proxy.clone(), workers, former, cancels).await;
             if let Some(path) = state_file {
-                hub.ledger.outlives(&former_ledger(&path));
+                proxy.ledger.outlives(&former_ledger(&path));
             }
             let event = Event::new(Kind::TookOver, "this process has taken over from another one");
-            let clients = hub.clients.load(SeqCst);
-            publish!(hub.events, info, event, clients = clients, took_ms = millis(began.elapsed()));
+            let clients = proxy.clients.load(SeqCst);
+            publish!(proxy.events, info, event, clients = clients, took_ms = millis(began.elapsed()));
         });
         Ok(())
     }
@@ -181,7 +187,7 @@ impl Surroundings {
     /// Has another process take over.
     pub fn give_away(&self, program: Option<PathBuf>, tell: oneshot::Sender<Result<String, String>>) -> Task<Given> {
         let giving = Giving {
-            hub: self.hub.clone(),
+            proxy: self.proxy.clone(),
             workers: self.workers.clone(),
             sockets: self.sockets.clone(),
             manager: self.manager.clone(),
@@ -234,7 +240,7 @@ pub async fn ended(upgrade: &mut Option<Task<Given>>) -> Option<Given> {
 }
 
 /// Starts (true) and ends what serves HTTP and `pgsluice upgrade`.
-fn toggle_surfaces(hub: Arc<Hub>, sockets: Arc<Sockets>, http: Http) -> Arc<dyn Fn(bool) + Send + Sync> {
+fn toggle_surfaces(proxy: Arc<ProxyState>, sockets: Arc<Sockets>, http: Http) -> Arc<dyn Fn(bool) + Send + Sync> {
     let tasks: Mutex<Vec<Task<()>>> = Mutex::default();
     Arc::new(move |on| {
         let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,12 +248,12 @@ fn toggle_surfaces(hub: Arc<Hub>, sockets: Arc<Sockets>, http: Http) -> Arc<dyn 
         if !on {
             return;
         }
-        match sockets.of_http().and_then(|listeners| http(hub.clone(), listeners)) {
+        match sockets.of_http().and_then(|listeners| http(proxy.clone(), listeners)) {
             Ok(started) => *tasks = started,
             Err(error) => tracing::error!(event = "cannot_listen", %error, "HTTP is not served"),
         }
         if let Ok(Some(listener)) = sockets.of_command() {
-            tasks.push(tokio::spawn(command::serve(listener, hub.control.clone())));
+            tasks.push(tokio::spawn(command::serve(listener, proxy.control.clone())));
         }
     })
 }

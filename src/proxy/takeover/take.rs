@@ -15,7 +15,7 @@ use super::sockets::Sockets;
 use crate::gate::InheritedState;
 use crate::protocol::Octets;
 use crate::proxy::worker::{Work, Workers};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::handover::Former;
 use crate::shared::handover::former::PassedCancel;
 use crate::topology::Role;
@@ -119,7 +119,7 @@ impl Arriving {
     /// Takes what the former process offers, until it ends.
     pub async fn take_all(
         mut self,
-        hub: Arc<Hub>,
+        proxy: Arc<ProxyState>,
         workers: Workers,
         former: Arc<Former>,
         cancels: mpsc::Receiver<PassedCancel>,
@@ -128,17 +128,24 @@ impl Arriving {
         loop {
             tokio::select! {
                 heard = self.heard.recv() => match heard {
-                    Some(heard) => self.take(heard, &hub, &workers, &former, &mut cancelling).await,
+                    Some(heard) => self.take(heard, &proxy, &workers, &former, &mut cancelling).await,
                     None => break,
                 },
                 Some(asked) = cancelling.asked.recv() => cancelling.pass_on(asked, &self.speaker).await,
             }
         }
         former.note_gone();
-        hub.goes_on_alone();
+        proxy.goes_on_alone();
     }
 
-    async fn take(&self, heard: Heard, hub: &Hub, workers: &Workers, former: &Former, cancelling: &mut Cancelling) {
+    async fn take(
+        &self,
+        heard: Heard,
+        proxy: &ProxyState,
+        workers: &Workers,
+        former: &Former,
+        cancelling: &mut Cancelling,
+    ) {
         let message = match heard.read::<ToNew>() {
             Ok(message) => message,
             Err(error) => {
@@ -160,7 +167,7 @@ impl Arriving {
                 let (state, socket) = (serde_json::from_str(state.get()), heard.sockets.into_iter().next());
                 match (state, socket) {
                     (Ok(state), Some(socket)) => {
-                        let core = usize::try_from(number).unwrap_or(0) % hub.cores().max(1);
+                        let core = usize::try_from(number).unwrap_or(0) % proxy.cores().max(1);
                         workers.give(core, Work::Server(Box::new(state), socket, answer(number))).await;
                     }
                     (Err(error), _) => answer(number).refused(error.to_string()).await,
@@ -169,7 +176,7 @@ impl Arriving {
             }
             ToNew::Cancelled { number, known } => cancelling.answered(number, known),
             ToNew::Clients(clients) => former.note_clients(clients),
-            ToNew::Counted(counted) => hub.take_counted(&counted),
+            ToNew::Counted(counted) => proxy.take_counted(&counted),
             ToNew::Begin(_) | ToNew::Socket(_) | ToNew::Serve => {}
         }
     }
@@ -217,14 +224,14 @@ impl Cancelling {
 }
 
 /// Makes the databases that the former process serves, as they are there.
-pub fn prepare_databases(hub: &Hub, begin: &Begin) {
-    hub.client_ids.store(begin.client_ids, SeqCst);
-    hub.databases.number_servers_from(begin.server_ids);
+pub fn prepare_databases(proxy: &ProxyState, begin: &Begin) {
+    proxy.client_ids.store(begin.client_ids, SeqCst);
+    proxy.databases.number_servers_from(begin.server_ids);
     if begin.all_paused {
-        hub.databases.pause_all();
+        proxy.databases.pause_all();
     }
     for name in begin.databases.iter().chain(&begin.paused).chain(&begin.disabled).chain(&begin.written) {
-        let Some(database) = hub.databases.get(name) else { continue };
+        let Some(database) = proxy.databases.get(name) else { continue };
         if begin.paused.contains(name) {
             database.pause();
         }
@@ -239,23 +246,23 @@ pub fn prepare_databases(hub: &Hub, begin: &Begin) {
 }
 
 /// Rehearsals go on.
-pub fn rehearse_on(hub: &Hub, begin: &Begin) {
+pub fn rehearse_on(proxy: &ProxyState, begin: &Begin) {
     for (name, millis) in &begin.rehearsals {
-        if let Some(database) = hub.databases.get(name) {
+        if let Some(database) = proxy.databases.get(name) {
             database.rehearsal.start(Duration::from_millis(*millis));
         }
     }
 }
 
 /// Waits until servers have been looked at and catalogs read, so that nobody who comes has to wait for that; but not for ever.
-pub async fn await_servers(hub: &Hub) {
+pub async fn await_servers(proxy: &ProxyState) {
     let all = async {
-        for cluster in hub.databases.clusters() {
+        for cluster in proxy.databases.clusters() {
             while cluster.primary().is_none() && cluster.upstreams.iter().any(|one| one.role() == Role::Unknown) {
                 cluster.news(Duration::from_millis(50)).await;
             }
         }
-        for database in hub.databases.all() {
+        for database in proxy.databases.all() {
             if database.setup().cluster.primary().is_some() {
                 database.await_first_reading(READY_PATIENCE).await;
             }

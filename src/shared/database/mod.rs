@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use self::setup::first_settings;
 pub use self::setup::{DatabaseSetup, Opening, limit_of};
 use super::maintenance::catalog_changes::ChangeUnderWay;
-use super::maintenance::catalog_state::{Catalog, Knowledge, Waiting};
+use super::maintenance::catalog_state::{Catalog, CatalogState, Waiting};
 use super::maintenance::same_server::SameServers;
 use super::maintenance::{heartbeat::Heartbeat, kept_out::KeptOut, rehearsal::Rehearsal};
-use super::{Hub, recent_callers::Askers, sockets::server_tcp_options, stats::DatabaseStats};
+use super::{ProxyState, recent_callers::Askers, sockets::server_tcp_options, stats::DatabaseStats};
 use crate::auth::Credential;
 use crate::config;
 use crate::gate::{CurrentGate, Gate, NamedDatabase, ServerDatabase};
@@ -80,7 +80,7 @@ pub struct Database {
     pools: Mutex<BTreeMap<PoolKey, Arc<Pool>>>,
     resolved: DashMap<Arc<str>, ResolvedOfUser>,
     refusal_place: ArcSwapOption<Place>,
-    hub: Weak<Hub>,
+    proxy: Weak<ProxyState>,
 }
 
 impl Database {
@@ -123,7 +123,7 @@ impl Database {
         self.resolved.clear();
         self.refusal_place.store(None);
         self.catalog.changes.outdate();
-        self.catalog.learn(Arc::new(Knowledge::Pending));
+        self.catalog.learn(Arc::new(CatalogState::Pending));
         old.into_values().for_each(|pool| pool.retire());
     }
 
@@ -137,12 +137,12 @@ impl Database {
     }
 
     async fn catalog_first(&self, patience: Duration) {
-        let Some(hub) = self.hub.upgrade() else { return };
-        let (cluster, names) = (self.setup().cluster.clone(), hub.databases.of_gate(&self.gate));
+        let Some(proxy) = self.proxy.upgrade() else { return };
+        let (cluster, names) = (self.setup().cluster.clone(), proxy.databases.of_gate(&self.gate));
         let _one = Waiting::new(&cluster.catalogs_awaited);
         let _waits: Vec<_> = names.iter().map(|name| name.catalog.wait_for()).collect();
         names.iter().for_each(|name| name.catalog.alter());
-        drop(hub);
+        drop(proxy);
         self.catalog.answered_unless_open(patience, &self.gate).await;
     }
 
@@ -159,14 +159,14 @@ impl Database {
 
     /// The pool of a user on an upstream of the cluster; made at its first use, with that client's credential.
     pub fn pool(&self, user: &Arc<str>, upstream: usize, credential: &Credential) -> Option<Arc<Pool>> {
-        let hub = self.hub.upgrade()?;
+        let proxy = self.proxy.upgrade()?;
         let setup = self.setup();
         let user = &setup.pool_user(user);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&(user.clone(), upstream)) {
             return Some(pool.clone());
         }
-        let pool = self.make_pool(&hub, &setup, user, upstream, credential)?;
+        let pool = self.make_pool(&proxy, &setup, user, upstream, credential)?;
         if setup.cluster.primary() == Some(upstream) {
             pool.guarantee(setup.settings.min_pool_size as usize);
         }
@@ -176,19 +176,19 @@ impl Database {
 
     /// A pool of one operator's session, on a cluster that the database's clients need not be led to.
     pub fn side_pool(&self, setup: &DatabaseSetup, user: &Arc<str>, at: usize, with: &Credential) -> Option<Arc<Pool>> {
-        let hub = self.hub.upgrade()?;
-        self.make_pool(&hub, setup, user, at, with)
+        let proxy = self.proxy.upgrade()?;
+        self.make_pool(&proxy, setup, user, at, with)
     }
 
     fn make_pool(
         &self,
-        hub: &Hub,
+        proxy: &ProxyState,
         setup: &DatabaseSetup,
         user: &Arc<str>,
         upstream: usize,
         credential: &Credential,
     ) -> Option<Arc<Pool>> {
-        let global = hub.setup.load();
+        let global = proxy.setup.load();
         let session = global.config.session(&setup.settings, user);
         let server = setup.cluster.upstreams.get(upstream)?;
         let (address, watch) = (server.address.clone(), server.watch.clone());
@@ -224,23 +224,23 @@ impl Database {
             },
             login_retry: setup.opening.login_retry,
             watch,
-            ledger: hub.ledger.clone(),
+            ledger: proxy.ledger.clone(),
             keeps: setup.settings.on_loss == config::OnLoss::Keep,
             bar: self.log_ins.clone(),
-            socket_ids: hub.client_ids.clone(),
+            socket_ids: proxy.client_ids.clone(),
             once: setup.settings.server_lifetime.get().is_some_and(|lifetime| lifetime < SHORTEST_LIFETIME),
         };
-        let user_limit = hub.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));
-        let outer = vec![self.limit.clone(), user_limit, hub.total.clone()];
+        let user_limit = proxy.databases.user_limit(user, limit_of(global.config.max_user_connections(user)));
+        let outer = vec![self.limit.clone(), user_limit, proxy.total.clone()];
         Some(Pool::new(
             self.name.clone(),
             user.clone(),
             upstream,
             settings,
-            hub.cores(),
+            proxy.cores(),
             outer,
-            hub.databases.ids.clone(),
-            hub.seed.clone(),
+            proxy.databases.ids.clone(),
+            proxy.seed.clone(),
         ))
     }
 
@@ -327,7 +327,7 @@ pub fn all_named(config: &config::Config) -> Vec<NamedDatabase> {
 
 /// All databases, those of `*` from their first use on.
 pub struct Databases {
-    hub: Weak<Hub>,
+    proxy: Weak<ProxyState>,
     known: ArcSwap<HashMap<Arc<str>, Arc<Database>>>,
     pub(super) changing: Mutex<()>,
     clusters: ArcSwap<Clusters>,
@@ -347,9 +347,9 @@ pub struct Databases {
 const MOST_BY_WILDCARD: usize = 1000;
 
 impl Databases {
-    pub(super) fn new(hub: Weak<Hub>, in_line: Arc<InLine>) -> Self {
+    pub(super) fn new(proxy: Weak<ProxyState>, in_line: Arc<InLine>) -> Self {
         Self {
-            hub,
+            proxy,
             in_line,
             known: ArcSwap::default(),
             changing: Mutex::default(),
@@ -367,8 +367,8 @@ impl Databases {
         if let Some(known) = self.known.load().get(name) {
             return Some(known.clone());
         }
-        let hub = self.hub.upgrade()?;
-        let setup = hub.setup.load();
+        let proxy = self.proxy.upgrade()?;
+        let setup = proxy.setup.load();
         let settings = setup.config.database(name)?;
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load_full();
@@ -378,7 +378,7 @@ impl Databases {
         if known.len() >= MOST_BY_WILDCARD + setup.config.databases.len() {
             return None;
         }
-        let database = self.make(&hub, name, settings)?;
+        let database = self.make(&proxy, name, settings)?;
         if !setup.config.databases.contains_key(name) {
             tracing::info!(event = "auto_database", database = %database.name, "a database of \"*\" is used for the first time");
         }
@@ -445,7 +445,7 @@ impl Databases {
     /// Looks which clusters lead to one server, and has names of one database there share a gate. Gives the gates that names have come to.
     pub fn find_same_servers(&self) -> Vec<Arc<Gate>> {
         let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(hub) = self.hub.upgrade() else { return Vec::new() };
+        let Some(proxy) = self.proxy.upgrade() else { return Vec::new() };
         if !same.compare(&self.clusters()) {
             return Vec::new();
         }
@@ -456,28 +456,28 @@ impl Databases {
             clusters = list.join(", "),
             "clusters lead to the same server: names of one database there close together"
         );
-        hub.gates.set_same_servers(leaders);
-        let told = hub.gates.sync(&all_named(&hub.setup.load().config));
+        proxy.gates.set_same_servers(leaders);
+        let told = proxy.gates.sync(&all_named(&proxy.setup.load().config));
         told.iter().for_each(|text| tracing::warn!(event = "names_changed", "{text}"));
-        self.lead_anew(&hub)
+        self.lead_anew(&proxy)
     }
 
     /// Nothing is known any more of where these clusters lead.
     pub fn forget_same_servers(&self, clusters: &[&str]) {
         let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
         same.forget(clusters);
-        if let Some(hub) = self.hub.upgrade() {
-            hub.gates.set_same_servers(same.leaders());
+        if let Some(proxy) = self.proxy.upgrade() {
+            proxy.gates.set_same_servers(same.leaders());
         }
     }
 
     /// Gives each database the gate that its name leads to; gives those that are others than before.
-    fn lead_anew(&self, hub: &Hub) -> Vec<Arc<Gate>> {
+    fn lead_anew(&self, proxy: &ProxyState) -> Vec<Arc<Gate>> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gates = Vec::new();
         for database in self.all() {
             let DatabaseSetup { settings, cluster, tls, gate: old, opening, last_write } = &*database.setup();
-            let gate = hub.gates.get_or_create_of(&named(&database.name, settings)).unwrap_or_else(|_| old.clone());
+            let gate = proxy.gates.get_or_create_of(&named(&database.name, settings)).unwrap_or_else(|_| old.clone());
             if !Arc::ptr_eq(&gate, old) {
                 let (settings, cluster, tls) = (settings.clone(), cluster.clone(), tls.clone());
                 gates.push(gate.clone());
@@ -495,9 +495,9 @@ impl Databases {
 
     /// Takes over what a configuration says of clusters and databases. Pools of what has not changed are not touched.
     pub fn apply(&self, clusters: Clusters, names: &[String]) {
-        let Some(hub) = self.hub.upgrade() else { return };
+        let Some(proxy) = self.proxy.upgrade() else { return };
         self.clusters.store(Arc::new(clusters));
-        let setup = hub.setup.load_full();
+        let setup = proxy.setup.load_full();
         {
             let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut next = HashMap::new();
@@ -511,7 +511,7 @@ impl Databases {
                 let opening = Opening::of(&setup.config);
                 let alike = old.settings == *settings && old.opening == opening;
                 if !(Arc::ptr_eq(&old.cluster, &cluster) && alike) {
-                    let gate = hub.gates.get_or_create_of(&named(name, settings));
+                    let gate = proxy.gates.get_or_create_of(&named(name, settings));
                     let gate = gate.unwrap_or_else(|_| old.gate.clone());
                     let (last_write, settings) =
                         (cluster.last_write(settings.server_dbname(name), settings.causal), settings.clone());
@@ -540,14 +540,14 @@ impl Databases {
         }
     }
 
-    fn make(&self, hub: &Arc<Hub>, name: &str, settings: &config::Database) -> Option<Arc<Database>> {
+    fn make(&self, proxy: &Arc<ProxyState>, name: &str, settings: &config::Database) -> Option<Arc<Database>> {
         let (cluster, tls) = self.clusters.load().get(&settings.cluster).cloned()?;
-        let setup = hub.setup.load();
-        let gate = hub.gates.get_or_create_of(&named(name, settings)).ok()?;
+        let setup = proxy.setup.load();
+        let gate = proxy.gates.get_or_create_of(&named(name, settings)).ok()?;
         Some(Arc::new(Database {
             name: name.into(),
             gate: CurrentGate::new(gate.clone()),
-            stats: hub.stats.database(),
+            stats: proxy.stats.database(),
             rehearsal: Rehearsal::default(),
             kept_out: KeptOut::default(),
             limit: SharedLimit::new(limit_of(settings.max_db_connections), self.in_line.clone()),
@@ -572,7 +572,7 @@ impl Databases {
             pools: Mutex::default(),
             resolved: DashMap::with_shard_amount(super::SHARDS),
             refusal_place: ArcSwapOption::empty(),
-            hub: self.hub.clone(),
+            proxy: self.proxy.clone(),
         }))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::Epoch;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::maintenance::refusal_counters::Layers;
 use crate::shared::stats::Counted as CountedStats;
 
@@ -70,7 +70,7 @@ pub struct CountedStatement {
     pub times: (i64, i64),
 }
 
-impl Hub {
+impl ProxyState {
     /// What was counted here, and what this process was given when it began.
     pub fn counted(&self) -> Counted {
         let databases = self.databases.all().into_iter().map(|database| {

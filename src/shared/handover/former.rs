@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Causal;
-use crate::shared::{Databases, Hub};
+use crate::shared::{Databases, ProxyState};
 
 /// Cancel requests on their way to it at a time.
 const MOST_CANCELS: usize = 64;
@@ -69,7 +69,7 @@ impl Former {
     }
 }
 
-impl Hub {
+impl ProxyState {
     /// Reads that show the writes of all sessions show what another process has let be written, up to now.
     pub fn note_writes_elsewhere(&self) {
         for database in self.databases.all() {

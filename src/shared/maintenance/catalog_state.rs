@@ -10,20 +10,20 @@ use tokio::sync::{Mutex, Notify};
 
 use super::catalog_changes::CatalogChanges;
 use crate::gate::CurrentGate;
-use crate::sql::hidden_writers::{Leavings, Routing, Unseen};
+use crate::sql::hidden_writers::{HiddenWriters, Routing, SideEffects};
 
 /// Between two looks whether a gate has opened.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How far the catalog of a database is known.
 #[derive(Debug)]
-pub enum Knowledge {
+pub enum CatalogState {
     /// It has not been asked yet.
     Pending,
     /// It could not be read, and why.
     Unknown(String),
     /// What it says.
-    Known(Box<Unseen>),
+    Known(Box<HiddenWriters>),
 }
 
 /// What leaves something behind in a session, and the number of the reading, which no other reading has.
@@ -32,7 +32,7 @@ pub struct Reading {
     /// That number.
     pub number: u64,
     /// What was read.
-    pub leavings: Leavings,
+    pub leavings: SideEffects,
     /// What must not run on a replica, read with it.
     pub routing: Routing,
 }
@@ -40,7 +40,7 @@ pub struct Reading {
 /// One database's.
 #[derive(Debug)]
 pub struct Catalog {
-    known: ArcSwap<Knowledge>,
+    known: ArcSwap<CatalogState>,
     changed: Notify,
     /// One question at a time, so that the youngest answer stands; and the fingerprint of what was read.
     pub asking: Mutex<Option<String>>,
@@ -63,7 +63,7 @@ pub struct Catalog {
 impl Default for Catalog {
     fn default() -> Self {
         Self {
-            known: ArcSwap::from_pointee(Knowledge::Pending),
+            known: ArcSwap::from_pointee(CatalogState::Pending),
             changed: Notify::new(),
             asking: Mutex::default(),
             reading: ArcSwap::default(),
@@ -81,12 +81,12 @@ impl Default for Catalog {
 impl Catalog {
     /// What is known now.
     #[inline]
-    pub fn known(&self) -> Guard<Arc<Knowledge>> {
+    pub fn known(&self) -> Guard<Arc<CatalogState>> {
         self.known.load()
     }
 
     /// Puts another answer in the place of this one.
-    pub fn learn(&self, knowledge: Arc<Knowledge>) {
+    pub fn learn(&self, knowledge: Arc<CatalogState>) {
         self.known.store(knowledge);
         self.changed.notify_waiters();
     }
@@ -166,7 +166,7 @@ impl Catalog {
     /// Whether it has not been asked yet.
     #[inline]
     pub fn is_pending(&self) -> bool {
-        matches!(**self.known(), Knowledge::Pending)
+        matches!(**self.known(), CatalogState::Pending)
     }
 
     /// Whether statements or log-ins wait for an answer.

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::clerk::Ask;
 pub use self::clerk::{Answer, Failure, Found, Question};
 use self::place::{Key, Place};
-use super::Hub;
+use super::ProxyState;
 
 /// Clerks at a time. With `[databases."*"]` clients choose the names that are asked: the one used longest ago goes.
 const MOST_CLERKS: usize = 100;
@@ -77,7 +77,7 @@ impl Lookups {
     }
 }
 
-impl Hub {
+impl ProxyState {
     /// Asks for the secret of a user who wants that database. `fresh`: an answer of before does not do, unless no server
     /// answers. None: the configuration names nobody to ask.
     ///

@@ -7,7 +7,7 @@ use crate::auth::{Credential, Decoy, Secret};
 use crate::net::TcpOptions;
 use crate::server::login::{Fresh, Login, LoginError};
 use crate::server::pool::{LogIns, LoginBar};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::shared::sockets::server_tcp_options;
 use crate::tls::ServerTls;
 use crate::topology::{Cluster, Leader, Role};
@@ -40,8 +40,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn of_auth_query(hub: &Hub, database: &str) -> Option<Self> {
-        let setup = hub.setup.load();
+    pub(super) fn of_auth_query(proxy: &ProxyState, database: &str) -> Option<Self> {
+        let setup = proxy.setup.load();
         let asked = setup.config.auth_query(database)?;
         let credential = setup.userlist.get(asked.user).map_or(Credential::None, Secret::credential);
         let key = Key {
@@ -51,16 +51,16 @@ impl Place {
             query: asked.query.to_owned(),
         };
         // Not brought into being for it: nobody has been let in yet.
-        let bar = hub.databases.known(&asked.database).map(|database| database.log_ins.clone());
-        Self::new(hub, key, credential, bar)
+        let bar = proxy.databases.known(&asked.database).map(|database| database.log_ins.clone());
+        Self::new(proxy, key, credential, bar)
     }
 
     /// Who may ask for secrets may ask for roles; else the monitor does.
-    pub(super) fn of_roles(hub: &Hub, database: &str) -> Option<Self> {
-        if let Some(place) = Self::of_auth_query(hub, database) {
+    pub(super) fn of_roles(proxy: &ProxyState, database: &str) -> Option<Self> {
+        if let Some(place) = Self::of_auth_query(proxy, database) {
             return Some(place);
         }
-        let setup = hub.setup.load();
+        let setup = proxy.setup.load();
         let config = &setup.config;
         let only = || config.clusters.keys().next().filter(|_| config.clusters.len() == 1);
         let name = config.database(database).map(|database| &database.cluster).or_else(only)?;
@@ -76,12 +76,12 @@ impl Place {
             user: cluster.monitor_user.clone(),
             query: String::new(),
         };
-        Self::new(hub, key, credential, None)
+        Self::new(proxy, key, credential, None)
     }
 
-    fn new(hub: &Hub, key: Key, credential: Credential, bar: Option<Arc<LoginBar>>) -> Option<Self> {
-        let setup = hub.setup.load();
-        let (cluster, tls) = hub.databases.cluster(&key.cluster)?;
+    fn new(proxy: &ProxyState, key: Key, credential: Credential, bar: Option<Arc<LoginBar>>) -> Option<Self> {
+        let setup = proxy.setup.load();
+        let (cluster, tls) = proxy.databases.cluster(&key.cluster)?;
         Some(Self {
             key,
             cluster,
@@ -91,7 +91,7 @@ impl Place {
             bar,
             timeout: setup.config.timeouts.server_connect_timeout,
             cache_time: setup.config.auth.auth_query_cache_time.get().unwrap_or_default(),
-            decoy: hub.decoy.clone(),
+            decoy: proxy.decoy.clone(),
         })
     }
 

@@ -6,7 +6,7 @@ use super::reach::{Finding, Names};
 use super::run_text::built::Built;
 use super::run_text::languages::{Queries, queries};
 use super::run_text::remote;
-use super::verdict::{Found, Unseen};
+use super::verdict::{Found, HiddenWriters};
 use crate::sql::classify::analyzer::{Analyzer, Scope};
 use crate::sql::classify::function_calls;
 use crate::sql::classify::readonly_exceptions::Rule;
@@ -19,7 +19,7 @@ const UNREADABLE: &str = "text that nobody can read, which for this role could b
 /// What the mentions of a text amount to.
 #[expect(clippy::struct_excessive_bools, reason = "to become enums with a lifetime")]
 pub(super) struct Look<'a> {
-    unseen: &'a Unseen,
+    unseen: &'a HiddenWriters,
     pub scope: Scope<'a>,
     /// It is for a role that reaches a writer by text alone.
     keeps: bool,
@@ -33,7 +33,7 @@ pub(super) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    pub fn new(unseen: &'a Unseen, analyzer: &'a Analyzer, keeps: bool, runs_text: bool) -> Self {
+    pub fn new(unseen: &'a HiddenWriters, analyzer: &'a Analyzer, keeps: bool, runs_text: bool) -> Self {
         let scope = analyzer.scope();
         Self { unseen, scope, keeps, found: None, relation: false, writes: false, runs_text, handed: false }
     }

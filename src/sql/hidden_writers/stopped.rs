@@ -8,7 +8,7 @@ use super::harmless::only_reads;
 use super::mentions::{Depth, Mention, mentions};
 use super::reach::{Names, Reach};
 use super::statement_reading::StatementReading;
-use super::verdict::Unseen;
+use super::verdict::HiddenWriters;
 use crate::sql::classify::analyzer::Scope;
 use crate::sql::classify::one_statement;
 use crate::sql::guard_settings;
@@ -76,7 +76,7 @@ pub(super) struct Stopped {
     pub routines: Names,
 }
 
-impl Unseen {
+impl HiddenWriters {
     /// Whether the only statement of a text, with parameters of these types (four bytes each), is a CALL or DO that may end its own
     /// transaction.
     pub fn may_end_transaction(&self, reading: &StatementReading<'_>, parameters: &[u8]) -> bool {
@@ -187,7 +187,7 @@ mod tests {
     use crate::sql::classify::analyzer::Analyzer;
     use crate::sql::lex::encoding::LexContext;
 
-    fn runs(unseen: &Unseen, sql: &str) -> bool {
+    fn runs(unseen: &HiddenWriters, sql: &str) -> bool {
         let analyzer = Analyzer::default();
         let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
         let one = analysis.statements.first().unwrap();
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn blocks_that_read_or_are_stopped_may_end_their_transaction() {
-        let mut unseen = Unseen::default();
+        let mut unseen = HiddenWriters::default();
         unseen.clean.add("app", "reads");
         unseen.asked.written.add("app", "audited");
         for sql in [

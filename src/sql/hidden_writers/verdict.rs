@@ -30,7 +30,7 @@ use crate::sql::write_target::{Target, Verb};
 
 /// See the module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Unseen {
+pub struct HiddenWriters {
     /// The number of its reading, which no other reading has; 0 for none.
     pub number: u64,
     /// What leads to writers that leave no row behind: nobody could ask for it afterwards.
@@ -120,7 +120,7 @@ impl Found {
     }
 }
 
-impl Unseen {
+impl HiddenWriters {
     /// Whether nothing leads to a writer that leaves no row behind.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -453,7 +453,7 @@ impl Unseen {
     }
 }
 
-impl Unseen {
+impl HiddenWriters {
     /// How many names a text has that the refusal list names, and that others may have; None: it has some that only PostgreSQL's own
     /// functions have.
     fn names_of_others(&self, mut lexer: Lexer<'_>, scope: Scope<'_>) -> Option<usize> {

@@ -1,8 +1,8 @@
 use super::*;
 use crate::sql::hidden_writers::reach::operators;
 
-fn unseen() -> Unseen {
-    let mut unseen = Unseen::default();
+fn unseen() -> HiddenWriters {
+    let mut unseen = HiddenWriters::default();
     unseen.refused.functions.add("app", "logs");
     unseen.refused.fields.add("app", "logs");
     unseen.refused.read.add("app", "journal");
@@ -13,7 +13,7 @@ fn unseen() -> Unseen {
     unseen.seal()
 }
 
-fn found(unseen: &Unseen, sql: &str) -> Option<String> {
+fn found(unseen: &HiddenWriters, sql: &str) -> Option<String> {
     let analyzer = Analyzer::default();
     let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
     let mut all = analysis.statements.iter();
@@ -77,14 +77,14 @@ fn what_only_resembles_it_is_not() {
     ] {
         assert_eq!(found(&unseen(), sql), None, "{sql}");
     }
-    assert_eq!(found(&Unseen::default(), "SELECT logs(1)"), None);
+    assert_eq!(found(&HiddenWriters::default(), "SELECT logs(1)"), None);
 }
 
 #[test]
 fn text_put_together_counts_where_a_writer_is_within_reach() {
     let sql = "DO $$ BEGIN EXECUTE 'SELECT ' || x; END $$";
     assert_eq!(found(&unseen(), sql), None);
-    let reach = Unseen { within_reach: true, ..unseen() };
+    let reach = HiddenWriters { within_reach: true, ..unseen() };
     assert!(found(&reach, sql).is_some());
     assert!(found(&reach, "SELECT query_to_xml($1, true, true, '')").is_some());
     assert_eq!(found(&reach, "SELECT query_to_xml('SELECT 1', true, true, '')"), None);

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use tree::Nature;
+use tree::TransactionClass;
 
 const OWN: &str = include_str!("../../../src/sql/readonly_corpus.txt");
 const MUTANTS: usize = 1_000_000;
@@ -67,7 +67,7 @@ impl Findings {
         let ours = self.timed(text, LexContext::default());
         let Some(natures) = tree::natures(text) else { return };
         self.parsed += 1;
-        let writes = natures.contains(&Nature::Write);
+        let writes = natures.contains(&TransactionClass::Write);
         self.writes += usize::from(writes);
         self.reads += usize::from(!writes);
         self.not_known += usize::from(ours.statements.iter().any(|s| s.kind == Kind::Unknown));
@@ -79,10 +79,10 @@ impl Findings {
         }
         for (ours, nature) in ours.statements.iter().zip(natures) {
             let read = ours.route == Proven::Read || (ours.kind == Kind::Read && ours.refusal == Refusal::Allowed);
-            if nature == Nature::Write && read {
+            if nature == TransactionClass::Write && read {
                 self.called_read.push(text.to_owned());
             }
-            if nature == Nature::Read && matches!(ours.refusal, Refusal::ByPostgres { .. }) {
+            if nature == TransactionClass::Read && matches!(ours.refusal, Refusal::ByPostgres { .. }) {
                 self.refused_wrongly.push(text.to_owned());
             }
         }

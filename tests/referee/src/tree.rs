@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::TransactionStmtKind;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Nature {
+pub enum TransactionClass {
     /// Changes something if it runs, or is one of the commands that pgsluice refuses besides.
     Write,
     /// Changes nothing by itself; what it calls may.
@@ -14,40 +14,40 @@ pub enum Nature {
 }
 
 /// The nature of each statement; `None` where the grammar fails.
-pub fn natures(text: &str) -> Option<Vec<Nature>> {
+pub fn natures(text: &str) -> Option<Vec<TransactionClass>> {
     let parsed = pg_query::parse(text, 0).ok()?;
     let nodes = parsed.protobuf.stmts.iter().map(|raw| raw.stmt.as_ref()?.node.as_ref());
-    Some(nodes.map(|node| node.map_or(Nature::Other, nature)).collect())
+    Some(nodes.map(|node| node.map_or(TransactionClass::Other, nature)).collect())
 }
 
-fn nature(node: &NodeEnum) -> Nature {
+fn nature(node: &NodeEnum) -> TransactionClass {
     match node {
         NodeEnum::SelectStmt(_) => query(node),
         NodeEnum::DeclareCursorStmt(declare) => inner(declare.query.as_deref()),
-        NodeEnum::CopyStmt(copy) if copy.is_from => Nature::Write,
+        NodeEnum::CopyStmt(copy) if copy.is_from => TransactionClass::Write,
         NodeEnum::CopyStmt(copy) => match inner(copy.query.as_deref()) {
-            Nature::Read => Nature::Other,
+            TransactionClass::Read => TransactionClass::Other,
             nature => nature,
         },
         NodeEnum::ExplainStmt(explain) => {
             let analyzes = format!("{:?}", explain.options).to_lowercase().contains("\"analyze\"");
             if !analyzes {
-                return Nature::Read;
+                return TransactionClass::Read;
             }
             match inner(explain.query.as_deref()) {
                 // Switched off, perhaps; and of CREATE it depends.
-                Nature::Write if explain.options.iter().any(|o| format!("{o:?}").contains("arg: Some")) => {
-                    Nature::Other
+                TransactionClass::Write if explain.options.iter().any(|o| format!("{o:?}").contains("arg: Some")) => {
+                    TransactionClass::Other
                 }
                 nature => nature,
             }
         }
-        NodeEnum::VariableShowStmt(_) | NodeEnum::FetchStmt(_) => Nature::Read,
+        NodeEnum::VariableShowStmt(_) | NodeEnum::FetchStmt(_) => TransactionClass::Read,
         NodeEnum::TransactionStmt(transaction) => match transaction.kind() {
             TransactionStmtKind::TransStmtPrepare
             | TransactionStmtKind::TransStmtCommitPrepared
-            | TransactionStmtKind::TransStmtRollbackPrepared => Nature::Write,
-            _ => Nature::Other,
+            | TransactionStmtKind::TransStmtRollbackPrepared => TransactionClass::Write,
+            _ => TransactionClass::Other,
         },
         NodeEnum::CallStmt(_)
         | NodeEnum::DoStmt(_)
@@ -62,25 +62,25 @@ fn nature(node: &NodeEnum) -> Nature {
         | NodeEnum::ListenStmt(_)
         | NodeEnum::NotifyStmt(_)
         | NodeEnum::LockStmt(_)
-        | NodeEnum::VariableSetStmt(_) => Nature::Other,
+        | NodeEnum::VariableSetStmt(_) => TransactionClass::Other,
         // ClassifyUtilityCommandAsReadOnly knows no others, and the commands that it lets write are on our list.
-        _ => Nature::Write,
+        _ => TransactionClass::Write,
     }
 }
 
-fn inner(node: Option<&pg_query::protobuf::Node>) -> Nature {
-    node.and_then(|node| node.node.as_ref()).map_or(Nature::Other, nature)
+fn inner(node: Option<&pg_query::protobuf::Node>) -> TransactionClass {
+    node.and_then(|node| node.node.as_ref()).map_or(TransactionClass::Other, nature)
 }
 
 /// A query writes by INTO or by a WITH, at any depth. The tree's own printing shows every depth.
-fn query(node: &NodeEnum) -> Nature {
+fn query(node: &NodeEnum) -> TransactionClass {
     let printed = format!("{node:?}");
     let has = |name: &str| printed.contains(name);
     if has("InsertStmt(") || has("UpdateStmt(") || has("DeleteStmt(") || has("MergeStmt(") || has("IntoClause {") {
-        Nature::Write
+        TransactionClass::Write
     } else if has("LockingClause(") {
-        Nature::Other
+        TransactionClass::Other
     } else {
-        Nature::Read
+        TransactionClass::Read
     }
 }

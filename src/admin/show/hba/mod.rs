@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::admin::table::{Cell, Column, Table, columns};
 use crate::auth::hba::{Hba, HostMatch, Line, Rule};
 use crate::config::AuthType;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// PostgreSQL's since 16.
 pub const COLUMNS: &[Column] = columns![
@@ -15,10 +15,10 @@ pub const COLUMNS: &[Column] = columns![
 ];
 
 /// The rows; none without such a file. An error in it does not hold before a RELOAD, which refuses it.
-pub async fn table(hub: &Hub) -> Table {
+pub async fn table(proxy: &ProxyState) -> Table {
     let mut table = Table::new(COLUMNS);
     let path = {
-        let setup = hub.setup.load();
+        let setup = proxy.setup.load();
         let auth = &setup.config.auth;
         auth.auth_hba_file.clone().filter(|_| auth.auth_type == AuthType::Hba)
     };

@@ -13,7 +13,7 @@ use crate::sql::cache::verdicts::Cached;
 use crate::sql::write_target::Verb;
 
 /// A message whose answer is awaited.
-pub enum What {
+pub enum Request {
     /// A simple query; ends with ReadyForQuery.
     Query(Option<Rc<Cached>>),
     /// The question whether a transaction has written; ends with ReadyForQuery.
@@ -45,14 +45,14 @@ pub enum What {
     /// The question whether a COPY is over; ends with ReadyForQuery.
     CopyQuestion(crate::client::conversation::copy_in::CopyQuestion),
     /// A whole batch that runs one plain statement; ends with ReadyForQuery.
-    Whole(crate::client::request::fast_path::Whole),
+    WholeBatch(crate::client::request::fast_path::WholeBatch),
     /// An answer of our own that belongs at this place.
-    Say(Say),
+    Local(LocalReply),
 }
 
 /// Answers that pgsluice gives for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Say {
+pub enum LocalReply {
     /// ParseComplete: the statement stands on the server already.
     ParseComplete,
     /// CloseComplete: the name was pgsluice's to forget.
@@ -67,26 +67,26 @@ pub enum Say {
 
 /// How much of an answer the client is not to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hide {
+pub enum Visibility {
     /// It sees all.
-    Nothing,
+    Full,
     /// It sees nothing: the message is our own.
-    All,
+    Hidden,
     /// It sees an error only: a Parse that a message of its own needs.
-    Success,
+    ErrorsOnly,
     /// It sees errors and notices only: a Parse that stands for its own, which is answered otherwise.
-    Completion,
+    ErrorsAndNotices,
     /// It sees all but notices.
-    Notices,
+    WithoutNotices,
     /// It sees all but ReadyForQuery: more of the same message follows.
-    Ready,
+    WithoutReady,
     /// It sees ReadyForQuery and errors: the end of a message that began earlier.
-    AllButReady,
+    ReadyAndErrors,
 }
 
 /// The part of a message in the proof that its transaction has written nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum WriteCheckStep {
     /// None.
     None,
     /// It opens the block for that. Where that fails nothing behind it runs.
@@ -124,15 +124,15 @@ pub enum Before {
 }
 
 /// See the module.
-pub struct Expected {
+pub struct PendingReply {
     /// The message.
-    pub(in crate::client::conversation) what: What,
+    pub(in crate::client::conversation) request: Request,
     /// What is hidden.
-    pub(in crate::client::conversation) hide: Hide,
+    pub(in crate::client::conversation) visibility: Visibility,
     /// What the client is told in place of the error that the message was made to raise.
     pub(in crate::client::conversation) refusal: Option<Box<Report>>,
     /// Its part in a proof.
-    pub(in crate::client::conversation) proof: Proof,
+    pub(in crate::client::conversation) write_check_step: WriteCheckStep,
     /// What the message changed among the client's names.
     pub(in crate::client::conversation) before: Before,
     /// The client's name for the statement that it is about. In a message of ours, other than Bind and Describe: that name is
@@ -140,36 +140,43 @@ pub struct Expected {
     pub(in crate::client::conversation) named: Option<Box<[u8]>>,
 }
 
-impl Expected {
+impl PendingReply {
     /// An answer that the client sees.
-    pub fn seen(what: What) -> Self {
-        Self::hidden(what, Hide::Nothing)
+    pub fn seen(request: Request) -> Self {
+        Self::hidden(request, Visibility::Full)
     }
 
-    /// An answer of which `hide` is hidden.
-    pub fn hidden(what: What, hide: Hide) -> Self {
-        Self { what, hide, refusal: None, proof: Proof::None, before: Before::Same, named: None }
+    /// An answer of which `visibility` is hidden.
+    pub fn hidden(request: Request, visibility: Visibility) -> Self {
+        Self {
+            request,
+            visibility,
+            refusal: None,
+            write_check_step: WriteCheckStep::None,
+            before: Before::Same,
+            named: None,
+        }
     }
 
     /// One among several that one message stood for.
-    pub fn one_of(what: What, before: Before, named: Option<Box<[u8]>>) -> Self {
-        Self { before, named, ..Self::seen(what) }
+    pub fn one_of(request: Request, before: Before, named: Option<Box<[u8]>>) -> Self {
+        Self { before, named, ..Self::seen(request) }
     }
 
     /// What one message stood for.
-    pub fn into_parts(self) -> (What, Before, Option<Box<[u8]>>) {
-        (self.what, self.before, self.named)
+    pub fn into_parts(self) -> (Request, Before, Option<Box<[u8]>>) {
+        (self.request, self.before, self.named)
     }
 
     /// It is for another message.
-    pub fn about(mut self, what: What) -> Self {
-        self.what = what;
+    pub fn about(mut self, request: Request) -> Self {
+        self.request = request;
         self
     }
 
     /// Gives it a part in a proof.
-    pub fn with_proof(mut self, proof: Proof) -> Self {
-        self.proof = proof;
+    pub fn in_write_check(mut self, write_check_step: WriteCheckStep) -> Self {
+        self.write_check_step = write_check_step;
         self
     }
 
@@ -181,36 +188,36 @@ impl Expected {
 
     /// The message.
     #[inline]
-    pub fn what(&self) -> &What {
-        &self.what
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// What is hidden.
     #[inline]
-    pub fn hide(&self) -> Hide {
-        self.hide
+    pub fn visibility(&self) -> Visibility {
+        self.visibility
     }
 
     /// Its part in a proof.
     #[inline]
-    pub fn proof(&self) -> Proof {
-        self.proof
+    pub fn write_check_step(&self) -> WriteCheckStep {
+        self.write_check_step
     }
 
     /// The message, what is hidden of its answer, and its part in a proof.
     #[inline]
-    pub fn shown(&mut self) -> (&mut What, Hide, Proof) {
-        (&mut self.what, self.hide, self.proof)
+    pub fn shown(&mut self) -> (&mut Request, Visibility, WriteCheckStep) {
+        (&mut self.request, self.visibility, self.write_check_step)
     }
 
     /// That much is hidden.
-    pub fn set_hide(&mut self, hide: Hide) {
-        self.hide = hide;
+    pub fn set_visibility(&mut self, visibility: Visibility) {
+        self.visibility = visibility;
     }
 
     /// That much is hidden, and that is its part in a proof.
-    pub fn set_part(&mut self, hide: Hide, proof: Proof) {
-        (self.hide, self.proof) = (hide, proof);
+    pub fn set_part(&mut self, visibility: Visibility, write_check_step: WriteCheckStep) {
+        (self.visibility, self.write_check_step) = (visibility, write_check_step);
     }
 
     /// The client's name for its statement, or what a message of ours changes on the server.
@@ -225,7 +232,7 @@ impl Expected {
 
     /// The name whose rows are asked for, if that is what it is about.
     pub fn name_of_shape(&self) -> Option<&[u8]> {
-        self.named().filter(|_| matches!(self.what, What::Shape))
+        self.named().filter(|_| matches!(self.request, Request::Shape))
     }
 
     /// Notes what the client's name stood for before this message.
@@ -248,23 +255,25 @@ impl Expected {
     /// Whether a name changes by it, or a statement comes to stand on the server.
     pub fn renames(&self) -> bool {
         !matches!(self.before, Before::Same)
-            || matches!(self.what, What::Parse(id) | What::Close(id) if id != 0)
+            || matches!(self.request, Request::Parse(id) | Request::Close(id) if id != 0)
             || self.changes_name().is_some()
     }
 
     /// The name of a client's own under which it changes what stands on the server.
     pub fn changes_name(&self) -> Option<&[u8]> {
         let may = matches!(
-            self.what,
-            What::Query(None) | What::Parse(0) | What::Execute(None) | What::Close(0) | What::Shape
+            self.request,
+            Request::Query(None) | Request::Parse(0) | Request::Execute(None) | Request::Close(0) | Request::Shape
         );
         self.named.as_deref().filter(|_| may)
     }
 
     /// The client's name for its statement, with that.
     pub fn of_statement(&self) -> Option<(&[u8], &Statement)> {
-        match &self.what {
-            What::Bind(Some(statement)) | What::Describe(Some(statement)) => Some((self.named.as_deref()?, statement)),
+        match &self.request {
+            Request::Bind(Some(statement)) | Request::Describe(Some(statement)) => {
+                Some((self.named.as_deref()?, statement))
+            }
             _ => None,
         }
     }
@@ -278,9 +287,9 @@ impl Expected {
     /// The text that runs by it, if that is known.
     #[inline]
     pub fn text(&self) -> Option<&Cached> {
-        match &self.what {
-            What::Query(Some(cached)) => Some(cached),
-            What::Execute(Some(statement)) => Some(&statement.cached),
+        match &self.request {
+            Request::Query(Some(cached)) => Some(cached),
+            Request::Execute(Some(statement)) => Some(&statement.cached),
             _ => None,
         }
     }
@@ -296,22 +305,22 @@ impl Expected {
 
     /// Whether ReadyForQuery ends it.
     pub fn ends_ready(&self) -> bool {
-        use What::{Call, CopyQuestion, Fence, Isolation, Left, Query, Sync, Whole};
-        matches!(self.what, Query(_) | Fence | Isolation | Left(_) | Call | Sync | CopyQuestion(_) | Whole(_))
+        use Request::{Call, CopyQuestion, Fence, Isolation, Left, Query, Sync, WholeBatch};
+        matches!(self.request, Query(_) | Fence | Isolation | Left(_) | Call | Sync | CopyQuestion(_) | WholeBatch(_))
     }
 
     /// Whether its answers, ReadyForQuery left aside, go to the client.
     pub fn shows(&self) -> bool {
-        matches!(self.hide, Hide::Nothing | Hide::Notices | Hide::Ready)
+        matches!(self.visibility, Visibility::Full | Visibility::WithoutNotices | Visibility::WithoutReady)
     }
 
     /// Whether its error goes to the client.
     pub fn shows_error(&self) -> bool {
-        self.hide != Hide::All
+        self.visibility != Visibility::Hidden
     }
 
     /// Whether its ReadyForQuery goes to the client.
     pub fn shows_ready(&self) -> bool {
-        matches!(self.hide, Hide::Nothing | Hide::Notices | Hide::AllButReady)
+        matches!(self.visibility, Visibility::Full | Visibility::WithoutNotices | Visibility::ReadyAndErrors)
     }
 }

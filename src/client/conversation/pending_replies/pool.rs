@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use super::Expected;
+use super::PendingReply;
 
 /// Queues that are kept when nobody uses them.
 const KEPT: usize = 64;
@@ -16,14 +16,14 @@ const MOST: usize = 64;
 
 /// See the module.
 #[derive(Default)]
-pub struct Spares {
-    queues: RefCell<Vec<VecDeque<Expected>>>,
+pub struct PendingReplyPool {
+    queues: RefCell<Vec<VecDeque<PendingReply>>>,
 }
 
-impl Spares {
+impl PendingReplyPool {
     /// Gives memory to a queue that has none.
     #[inline]
-    pub(in crate::client) fn lend(&self, queue: &mut VecDeque<Expected>) {
+    pub(in crate::client) fn lend(&self, queue: &mut VecDeque<PendingReply>) {
         if queue.capacity() == 0 {
             *queue = self.queues.borrow_mut().pop().unwrap_or_else(|| VecDeque::with_capacity(ROOM));
         }
@@ -31,7 +31,7 @@ impl Spares {
 
     /// Takes the memory of an empty queue back.
     #[inline]
-    pub(in crate::client) fn reclaim(&self, queue: &mut VecDeque<Expected>) {
+    pub(in crate::client) fn reclaim(&self, queue: &mut VecDeque<PendingReply>) {
         if queue.is_empty() && queue.capacity() > 0 {
             let queue = std::mem::take(queue);
             let mut kept = self.queues.borrow_mut();

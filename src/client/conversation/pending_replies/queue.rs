@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use super::pool::Spares;
-use super::{Expected, Hide, What};
+use super::pool::PendingReplyPool;
+use super::{PendingReply, Request, Visibility};
 
 /// See the module.
 pub(in crate::client) struct ReplyQueue {
-    queue: VecDeque<Expected>,
+    queue: VecDeque<PendingReply>,
     /// Where the queue's memory comes from and goes to.
-    spares: Rc<Spares>,
+    reply_pool: Rc<PendingReplyPool>,
     /// ReadyForQuery messages that are among it.
     readies: u32,
     /// Messages that end with ReadyForQuery and have been sent.
@@ -27,26 +27,26 @@ pub(in crate::client) struct ReplyQueue {
 
 impl ReplyQueue {
     /// An empty one.
-    pub(in crate::client) fn new(spares: Rc<Spares>) -> Self {
+    pub(in crate::client) fn new(reply_pool: Rc<PendingReplyPool>) -> Self {
         let queue = VecDeque::new();
-        Self { queue, spares, readies: 0, rounds: 0, renamed: None, clean_alone: false, flushed: false }
+        Self { queue, reply_pool, readies: 0, rounds: 0, renamed: None, clean_alone: false, flushed: false }
     }
 
     /// What comes next.
     #[inline]
-    pub(in crate::client) fn front(&self) -> Option<&Expected> {
+    pub(in crate::client) fn front(&self) -> Option<&PendingReply> {
         self.queue.front()
     }
 
     /// The message whose answer comes next.
     #[inline]
-    pub(in crate::client) fn awaited(&self) -> Option<&What> {
-        self.queue.front().map(Expected::what)
+    pub(in crate::client) fn awaited(&self) -> Option<&Request> {
+        self.queue.front().map(PendingReply::request)
     }
 
     /// What comes next, to change what the client sees of it.
     #[inline]
-    pub(in crate::client) fn front_mut(&mut self) -> Option<&mut Expected> {
+    pub(in crate::client) fn front_mut(&mut self) -> Option<&mut PendingReply> {
         self.queue.front_mut()
     }
 
@@ -64,12 +64,12 @@ impl ReplyQueue {
 
     /// All of them.
     #[inline]
-    pub(in crate::client) fn iter(&self) -> impl DoubleEndedIterator<Item = &Expected> {
+    pub(in crate::client) fn iter(&self) -> impl DoubleEndedIterator<Item = &PendingReply> {
         self.queue.iter()
     }
 
     /// Those that have been added since there were so many.
-    pub(in crate::client) fn added_since(&mut self, len: usize) -> impl Iterator<Item = &mut Expected> {
+    pub(in crate::client) fn added_since(&mut self, len: usize) -> impl Iterator<Item = &mut PendingReply> {
         self.queue.iter_mut().skip(len)
     }
 
@@ -93,30 +93,30 @@ impl ReplyQueue {
 
     /// A message has been sent.
     #[inline]
-    pub(in crate::client::conversation) fn push(&mut self, expected: Expected) {
+    pub(in crate::client::conversation) fn push(&mut self, expected: PendingReply) {
         if expected.ends_ready() {
             self.rounds += 1;
             self.readies += 1;
         }
         (self.clean_alone, self.flushed) = (false, false);
-        self.spares.lend(&mut self.queue);
+        self.reply_pool.lend(&mut self.queue);
         self.queue.push_back(expected);
     }
 
     /// pgsluice answers a message itself, in its turn.
-    pub(in crate::client::conversation) fn push_local(&mut self, say: Expected) {
+    pub(in crate::client::conversation) fn push_local(&mut self, say: PendingReply) {
         if say.renames() {
             self.note_renamed();
         }
-        self.spares.lend(&mut self.queue);
+        self.reply_pool.lend(&mut self.queue);
         self.queue.push_back(say);
     }
 
     /// The next reply is complete.
     #[inline]
-    pub(in crate::client::conversation) fn pop(&mut self) -> Option<Expected> {
+    pub(in crate::client::conversation) fn pop(&mut self) -> Option<PendingReply> {
         let front = self.queue.pop_front();
-        if front.as_ref().is_some_and(Expected::ends_ready) {
+        if front.as_ref().is_some_and(PendingReply::ends_ready) {
             self.readies = self.readies.saturating_sub(1);
         }
         front
@@ -132,7 +132,7 @@ impl ReplyQueue {
     /// Syncs behind the next reply have been ignored. Gives how many.
     pub(in crate::client::conversation) fn drop_ignored_syncs(&mut self) -> u32 {
         let mut dropped = 0;
-        while matches!(self.queue.get(1), Some(Expected { what: What::Sync, .. })) {
+        while matches!(self.queue.get(1), Some(PendingReply { request: Request::Sync, .. })) {
             self.queue.remove(1);
             self.readies = self.readies.saturating_sub(1);
             dropped += 1;
@@ -141,7 +141,7 @@ impl ReplyQueue {
     }
 
     /// Puts the replies of a batch in the place of the one that stood for all of them: both end with one ReadyForQuery.
-    pub(in crate::client) fn expand_front(&mut self, expand: impl FnOnce(Expected, &mut VecDeque<Expected>)) {
+    pub(in crate::client) fn expand_front(&mut self, expand: impl FnOnce(PendingReply, &mut VecDeque<PendingReply>)) {
         if let Some(front) = self.queue.pop_front() {
             expand(front, &mut self.queue);
         }
@@ -189,7 +189,7 @@ impl ReplyQueue {
 
     /// Whether a message that the client sees is still to be ended by one of ours.
     pub(in crate::client::conversation) fn continues(&self) -> bool {
-        self.queue.iter().any(|next| next.hide == Hide::AllButReady)
+        self.queue.iter().any(|next| next.visibility == Visibility::ReadyAndErrors)
     }
 
     /// As at the beginning of a lease, with its memory.
@@ -202,7 +202,7 @@ impl ReplyQueue {
     /// Gives its memory back, if it is empty.
     #[inline]
     pub(in crate::client::conversation) fn reclaim(&mut self) {
-        self.spares.reclaim(&mut self.queue);
+        self.reply_pool.reclaim(&mut self.queue);
     }
 }
 
@@ -217,8 +217,8 @@ mod tests {
     #[test]
     fn ready_for_query_is_counted_as_it_is_owed_and_comes() {
         let mut queue = queue();
-        queue.push(Expected::seen(What::Parse(1)));
-        queue.push(Expected::seen(What::Sync));
+        queue.push(PendingReply::seen(Request::Parse(1)));
+        queue.push(PendingReply::seen(Request::Sync));
         assert_eq!((queue.len(), queue.readies(), queue.rounds(), queue.answered_rounds()), (2, 1, 1, 0));
         queue.pop();
         assert_eq!(queue.readies(), 1);
@@ -230,10 +230,10 @@ mod tests {
     fn a_flush_is_sent_once_for_what_is_owed() {
         let mut queue = queue();
         assert!(!queue.take_flush());
-        queue.push(Expected::seen(What::Bind(None)));
+        queue.push(PendingReply::seen(Request::Bind(None)));
         assert!(queue.take_flush());
         assert!(!queue.take_flush());
-        queue.push(Expected::seen(What::Execute(None)));
+        queue.push(PendingReply::seen(Request::Execute(None)));
         assert!(queue.take_flush());
     }
 
@@ -241,9 +241,9 @@ mod tests {
     fn a_name_is_lacking_until_the_batch_that_changed_it_is_answered() {
         let mut queue = queue();
         queue.note_renamed();
-        queue.push(Expected::seen(What::Parse(1)));
+        queue.push(PendingReply::seen(Request::Parse(1)));
         assert!(!queue.may_lack_names(), "in the same batch");
-        queue.push(Expected::seen(What::Sync));
+        queue.push(PendingReply::seen(Request::Sync));
         assert!(queue.may_lack_names(), "in the next one");
         queue.pop();
         queue.pop();
@@ -253,18 +253,18 @@ mod tests {
     #[test]
     fn clean_reads_are_alone_until_something_else_is_sent() {
         let mut queue = queue();
-        queue.push(Expected::seen(What::Query(None)));
+        queue.push(PendingReply::seen(Request::Query(None)));
         queue.note_clean(true);
         assert!(queue.are_clean_reads());
-        queue.push(Expected::seen(What::Query(None)));
+        queue.push(PendingReply::seen(Request::Query(None)));
         assert!(!queue.are_clean_reads());
     }
 
     #[test]
     fn syncs_that_were_ignored_are_not_owed() {
         let mut queue = queue();
-        for what in [What::Execute(None), What::Sync, What::Sync, What::Query(None)] {
-            queue.push(Expected::seen(what));
+        for request in [Request::Execute(None), Request::Sync, Request::Sync, Request::Query(None)] {
+            queue.push(PendingReply::seen(request));
         }
         assert_eq!((queue.drop_ignored_syncs(), queue.readies(), queue.len()), (2, 1, 2));
     }

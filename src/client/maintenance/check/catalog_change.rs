@@ -15,7 +15,7 @@ impl Session {
             return;
         }
         self.db.peek_setup().cluster.raise_floor();
-        let others = self.core.hub.databases.of_gate(&self.db.gate);
+        let others = self.core.proxy.databases.of_gate(&self.db.gate);
         others.iter().filter(|one| one.name != self.db.name).for_each(|one| one.peek_setup().cluster.raise_floor());
     }
 
@@ -24,14 +24,14 @@ impl Session {
         if let Lease::Operator { changes: changes @ None, .. } = &mut self.lease
             && !analysis.is_some_and(Analysis::is_proven_read)
         {
-            *changes = Some(self.core.hub.databases.begin_catalog_change(&self.db));
+            *changes = Some(self.core.proxy.databases.begin_catalog_change(&self.db));
         }
     }
 
     /// A transaction has ended.
     pub(in crate::client) fn end_catalog_change(&mut self) {
         if self.conversation.transaction_mut().take_altered() {
-            drop(self.core.hub.databases.begin_catalog_change(&self.db));
+            drop(self.core.proxy.databases.begin_catalog_change(&self.db));
         }
         let quiet = self.is_between_transactions();
         if let Lease::Operator { changes: changes @ Some(_), .. } = &mut self.lease

@@ -6,7 +6,7 @@
 //!
 //! - *The text is a plain query*, read in one way only, that locks no rows and has no effect on the session. Whatever it could come to,
 //!   under any search_path and for any role, is a function, operator, cast, type or relation that leads to nothing but queries, to the
-//!   end of all chains ([`Unseen::is_text_clean`](crate::sql::hidden_writers::Unseen::is_text_clean)). A name that the catalog did not have when
+//!   end of all chains ([`HiddenWriters::is_text_clean`](crate::sql::hidden_writers::HiddenWriters::is_text_clean)). A name that the catalog did not have when
 //!   it was read, and that is not PostgreSQL's own, is not clean. So settings, roles and temporary objects of the session change
 //!   nothing, nor does whether the server counts changes (`track_counts`): nothing is counted.
 //! - *The drain is over*, so that no client's transaction is left that could commit DDL: until then there is no `Mode::ReadOnly`, and the
@@ -26,19 +26,19 @@
 //! with many closed databases up to a second.
 
 use crate::client::Session;
-use crate::client::checkout::backend_pid::Wish as ServerWish;
+use crate::client::checkout::backend_pid::ServerPreference;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
 use crate::client::checkout::sync_settings::give_back;
 use crate::client::maintenance::read_only_block::EnclosingBlock;
 use crate::config::PoolMode;
 use crate::gate::Mode;
 use crate::protocol::TxStatus;
-use crate::routing::{Nature, Route};
+use crate::routing::{Route, TransactionClass};
 use crate::server::Guarded;
 use crate::shared::Statement as Prepared;
-use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::shared::maintenance::catalog_state::CatalogState;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::hidden_writers::{StatementReading, Unseen};
+use crate::sql::hidden_writers::{HiddenWriters, StatementReading};
 use crate::sql::{Analyzer, LexContext};
 
 impl Session {
@@ -48,7 +48,7 @@ impl Session {
     }
 
     /// Asks what is known of the catalog, if that is current.
-    fn catalog_shows(&self, shows: impl FnOnce(&Unseen, &Analyzer) -> bool) -> bool {
+    fn catalog_shows(&self, shows: impl FnOnce(&HiddenWriters, &Analyzer) -> bool) -> bool {
         let catalog = &self.db.catalog;
         if !matches!(self.db.gate.state().mode, Mode::ReadOnly { .. }) {
             return false;
@@ -58,8 +58,8 @@ impl Session {
             return false;
         }
         match &**catalog.known() {
-            Knowledge::Known(unseen) => shows(unseen, &self.core.hub.setup.load().analyzer),
-            Knowledge::Pending | Knowledge::Unknown(_) => false,
+            CatalogState::Known(unseen) => shows(unseen, &self.core.proxy.setup.load().analyzer),
+            CatalogState::Pending | CatalogState::Unknown(_) => false,
         }
     }
 
@@ -132,12 +132,12 @@ impl Session {
     }
 
     /// Takes a guarded connection to the primary that can be had without waiting, with the gate closed. False: nothing has happened.
-    pub(in crate::client) fn acquire_guarded_now(&mut self, nature: Nature) -> bool {
+    pub(in crate::client) fn acquire_guarded_now(&mut self, nature: TransactionClass) -> bool {
         let core = self.core.index;
         let state = self.db.gate.state();
         let plain = self.lease.is_none() && !self.me.operator && !self.account.fresh() && !self.db.is_paused();
-        let any = self.bindings.wanted_server().is_none() && self.checkout.server_wish() == ServerWish::Any;
-        let pending = matches!(&**self.db.catalog.known(), Knowledge::Pending);
+        let any = self.bindings.wanted_server().is_none() && self.checkout.server_wish() == ServerPreference::Any;
+        let pending = matches!(&**self.db.catalog.known(), CatalogState::Pending);
         if !plain
             || !any
             || pending

@@ -7,11 +7,11 @@ use super::write_check;
 use crate::client::Session;
 use crate::client::checkout::lease::Lease;
 use crate::protocol::Report;
-use crate::routing::{Nature, nature};
-use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::routing::{TransactionClass, transaction_class};
+use crate::shared::maintenance::catalog_state::CatalogState;
 use crate::shared::{Layer, Statement as Prepared};
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::hidden_writers::{Found, StatementReading, Unseen};
+use crate::sql::hidden_writers::{Found, HiddenWriters, StatementReading};
 use crate::sql::write_target::Target;
 use crate::sql::{Kind, LexContext, Proven, Reason, Refusal, SessionEffect, Statement, names_in_pieces};
 
@@ -36,17 +36,17 @@ impl Session {
         }
         let known = self.db.catalog.known();
         let unseen = match &**known {
-            Knowledge::Known(unseen) if unseen.is_empty_for(self.account.user()) => return None,
-            Knowledge::Known(unseen) => unseen,
-            Knowledge::Pending => return self.refused_unread(one, "it has not been asked yet"),
-            Knowledge::Unknown(why) => return self.refused_unread(one, why),
+            CatalogState::Known(unseen) if unseen.is_empty_for(self.account.user()) => return None,
+            CatalogState::Known(unseen) => unseen,
+            CatalogState::Pending => return self.refused_unread(one, "it has not been asked yet"),
+            CatalogState::Unknown(why) => return self.refused_unread(one, why),
         };
         if one.refusal == (Refusal::ByPostgres { unless_temporary: false }) {
             return None;
         }
         let under_path = self.under_path(unseen);
         let unseen = under_path.as_ref().unwrap_or(unseen);
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let ambiguous = cached.analysis.ambiguous.then_some(Found::Statement);
         // What was begun over another connection before the flip nobody has read.
         let begun = || {
@@ -71,8 +71,8 @@ impl Session {
         if !self.lease.in_maintenance() || one.route == Proven::Read {
             return None;
         }
-        let setup = self.core.hub.setup.load();
-        let Knowledge::Known(unseen) = &**self.db.catalog.known() else { return None };
+        let setup = self.core.proxy.setup.load();
+        let CatalogState::Known(unseen) = &**self.db.catalog.known() else { return None };
         if !unseen.hands_on(&StatementReading::new(&setup.analyzer, &prepared.cached.text, prepared.context(), one)) {
             return None;
         }
@@ -86,18 +86,18 @@ impl Session {
             return false;
         };
         match &**self.db.catalog.known() {
-            Knowledge::Pending => true,
-            Knowledge::Unknown(_) => false,
-            Knowledge::Known(unseen) => {
-                let setup = self.core.hub.setup.load();
+            CatalogState::Pending => true,
+            CatalogState::Unknown(_) => false,
+            CatalogState::Known(unseen) => {
+                let setup = self.core.proxy.setup.load();
                 unseen.hands_on(&StatementReading::new(&setup.analyzer, &prepared.cached.text, prepared.context(), one))
             }
         }
     }
 
     /// What a value names that something runs as a text.
-    fn found_in_value(&self, unseen: &Unseen, value: &[u8]) -> Option<Found> {
-        let setup = self.core.hub.setup.load();
+    fn found_in_value(&self, unseen: &HiddenWriters, value: &[u8]) -> Option<Found> {
+        let setup = self.core.proxy.setup.load();
         let listed = setup.analyzer.list().in_value(value).map(|name| {
             let function = name.bytes().all(|byte| !byte.is_ascii_uppercase());
             if function { Found::Function(name.into()) } else { Found::Statement }
@@ -110,7 +110,7 @@ impl Session {
         if matches!(one.kind, Kind::Transaction(_)) || one.route == Proven::Read {
             return None;
         }
-        let setup = self.core.hub.setup.load();
+        let setup = self.core.proxy.setup.load();
         let (list, text) = (setup.analyzer.list(), one.text(&cached.text));
         let name = if one.tag == "DO" { list.in_pieces(text) } else { None };
         let name = name.or_else(|| list.in_several_constants(text))?;
@@ -124,7 +124,7 @@ impl Session {
             return None;
         }
         let one = prepared.cached.analysis.statements.first()?;
-        if let Knowledge::Known(unseen) = &**self.db.catalog.known()
+        if let CatalogState::Known(unseen) = &**self.db.catalog.known()
             && unseen.types(&prepared.oids)
         {
             return Some(self.refused_by_catalog(Found::Statement, one.tag));
@@ -138,11 +138,11 @@ impl Session {
             return None;
         }
         let known = self.db.catalog.known();
-        let Knowledge::Known(unseen) = &**known else { return None };
+        let CatalogState::Known(unseen) = &**known else { return None };
         let under_path = self.under_path(unseen);
         let unseen = under_path.as_ref().unwrap_or(unseen);
         let cached = &prepared.cached;
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let find = |one| {
             Some((unseen.find_type(&StatementReading::new(&analyzer, &cached.text, prepared.context(), one))?, one.tag))
         };
@@ -156,11 +156,11 @@ impl Session {
             return None;
         }
         match &**self.db.catalog.known() {
-            Knowledge::Known(unseen) if unseen.is_empty_for(self.account.user()) => None,
-            Knowledge::Known(unseen) => {
+            CatalogState::Known(unseen) if unseen.is_empty_for(self.account.user()) => None,
+            CatalogState::Known(unseen) => {
                 self.found_by_name(unseen, name).map(|found| self.refused_by_catalog(found, "EXECUTE"))
             }
-            Knowledge::Pending | Knowledge::Unknown(_) => {
+            CatalogState::Pending | CatalogState::Unknown(_) => {
                 self.names.sql(name).is_some().then(|| self.refused_by_catalog(Found::Statement, "EXECUTE"))
             }
         }
@@ -169,13 +169,15 @@ impl Session {
     /// The same for a function-call message of that function, with these arguments behind its number.
     pub(in crate::client) fn refused_unseen_call(&self, oid: u32, arguments: &[u8]) -> Option<Report> {
         let found = match &**self.db.catalog.known() {
-            Knowledge::Known(unseen) => {
+            CatalogState::Known(unseen) => {
                 let tainted = || Some(Found::Function(unseen.function(oid, self.account.user())?.into()));
                 let runs = unseen.is_handed_text(oid);
                 let in_values = || values(arguments).find_map(|value| self.found_in_value(unseen, value));
                 tainted().or_else(|| in_values().filter(|_| runs))?
             }
-            Knowledge::Pending | Knowledge::Unknown(_) if oid >= FIRST_OF_OTHERS => Found::Function("function".into()),
+            CatalogState::Pending | CatalogState::Unknown(_) if oid >= FIRST_OF_OTHERS => {
+                Found::Function("function".into())
+            }
             _ => return None,
         };
         Some(self.refused_by_catalog(found, "function call"))
@@ -183,17 +185,17 @@ impl Session {
 
     /// Whether cursors that are open at the flip could run something of the kind when they are fetched from.
     pub(in crate::client) fn distrusts_cursors(&self) -> bool {
-        !matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if !unseen.distrusts_cursors_of(self.account.user()))
+        !matches!(&**self.db.catalog.known(), CatalogState::Known(unseen) if !unseen.distrusts_cursors_of(self.account.user()))
     }
 
     /// What an EXECUTE runs, with what it is given.
     fn found_in_prepared(
         &self,
-        unseen: &Unseen,
+        unseen: &HiddenWriters,
         (cached, context, one): (&Cached, LexContext, &Statement),
     ) -> Option<Found> {
         let given = |name: &[u8]| {
-            let analyzer = self.core.hub.setup.load().analyzer.clone();
+            let analyzer = self.core.proxy.setup.load().analyzer.clone();
             let hands_on = self.hands_on_what_it_is_given(unseen, name);
             hands_on
                 .then(|| {
@@ -209,8 +211,8 @@ impl Session {
     }
 
     /// Whether a prepared statement hands what it is given to something that runs it, as far as that is known.
-    fn hands_on_what_it_is_given(&self, unseen: &Unseen, name: &[u8]) -> bool {
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+    fn hands_on_what_it_is_given(&self, unseen: &HiddenWriters, name: &[u8]) -> bool {
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let suspected = self.conversation.names().suspected().and_then(|all| all.get(name));
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let runs = inner.runs();
@@ -226,9 +228,9 @@ impl Session {
         })
     }
 
-    fn found_by_name(&self, unseen: &Unseen, name: &[u8]) -> Option<Found> {
+    fn found_by_name(&self, unseen: &HiddenWriters, name: &[u8]) -> Option<Found> {
         let suspected = self.conversation.names().suspected().and_then(|all| all.get(name));
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         if let Some(inner) = suspected.or_else(|| self.names.sql(name)) {
             let Some((cached, context, one)) = inner.runs() else { return Some(Found::Statement) };
             return unseen.find(&StatementReading::new(&analyzer, &cached.text, context, one), self.account.user());
@@ -273,9 +275,9 @@ impl Session {
     pub(in crate::client) fn absolves(&self, cached: &Cached, context: LexContext, one: &Statement) -> bool {
         let by_name = matches!(one.refusal, Refusal::ByPgsluice(Reason::Function { .. }));
         let known = self.db.catalog.known();
-        let Knowledge::Known(unseen) = &**known else { return false };
+        let CatalogState::Known(unseen) = &**known else { return false };
         by_name && {
-            let analyzer = self.core.hub.setup.load().analyzer.clone();
+            let analyzer = self.core.proxy.setup.load().analyzer.clone();
             unseen.absolves(&StatementReading::new(&analyzer, &cached.text, context, one))
         }
     }
@@ -283,14 +285,16 @@ impl Session {
     /// Whether the catalog could say that a function so named is no extension's.
     pub(in crate::client) fn may_be_namesake(&self, refusal: &Refusal) -> bool {
         let Refusal::ByPgsluice(Reason::Function { name, .. }) = refusal else { return false };
-        matches!(&**self.db.catalog.known(), Knowledge::Known(unseen) if unseen.has_namesake(name))
+        matches!(&**self.db.catalog.known(), CatalogState::Known(unseen) if unseen.has_namesake(name))
     }
 
     /// What a text tells about the transaction that it begins, with what the catalog says of what it names.
     #[inline]
-    pub(in crate::client) fn nature_of(&self, cached: &Cached, context: LexContext) -> Nature {
-        match nature(&cached.analysis) {
-            Nature::Read if self.db.catalog.routes() && self.needs_primary(cached, context) => Nature::Any,
+    pub(in crate::client) fn class_of(&self, cached: &Cached, context: LexContext) -> TransactionClass {
+        match transaction_class(&cached.analysis) {
+            TransactionClass::Read if self.db.catalog.routes() && self.needs_primary(cached, context) => {
+                TransactionClass::Any
+            }
             nature => nature,
         }
     }
@@ -302,7 +306,7 @@ impl Session {
         if number == reading.number {
             return known;
         }
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let names = |one| reading.routing.needs_primary(&StatementReading::new(&analyzer, &cached.text, context, one));
         let primary = cached.analysis.statements.iter().any(names);
         cached.note_primary(reading.number, primary);
@@ -312,8 +316,8 @@ impl Session {
     /// Whether a write that a rule allows changes nothing but its own table, as far as the catalog tells.
     pub(in crate::client) fn writes_alone(&self, cached: &Cached, one: &Statement, target: &Target) -> bool {
         let known = self.db.catalog.known();
-        let Knowledge::Known(unseen) = &**known else { return false };
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let CatalogState::Known(unseen) = &**known else { return false };
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         unseen.writes_alone(&analyzer, &cached.text, one, target)
     }
 }

@@ -6,9 +6,9 @@
 
 use std::rc::Rc;
 
-use super::write_check::Doubt;
+use super::write_check::PossibleWrites;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::maintenance::query_split::Part;
 use crate::client::state::pins::Pin;
 use crate::protocol::frame::Header;
@@ -21,7 +21,7 @@ const BETWEEN: &[u8] = b"\n;";
 
 impl Session {
     /// The doubt in which a query leaves its transaction, if the question can stand behind it in its message.
-    fn doubt_together(&self, cached: &Cached) -> Option<Doubt> {
+    fn doubt_together(&self, cached: &Cached) -> Option<PossibleWrites> {
         let between = self.conversation.status() == TxStatus::Idle && !self.conversation.batch().is_open();
         if !between || !self.must_prove() || self.bindings.pins().has(Pin::Temporary) {
             return None;
@@ -29,7 +29,7 @@ impl Session {
         // What ends within a character would take the next byte with it.
         let whole = cached.text.last().is_some_and(u8::is_ascii);
         let reads = |one: &&Statement| one.kind == Kind::Read && whole;
-        let doubt = cached.analysis.single().filter(reads).map(Doubt::of)?;
+        let doubt = cached.analysis.single().filter(reads).map(PossibleWrites::of)?;
         doubt.is_plain().then_some(doubt)
     }
 
@@ -40,18 +40,18 @@ impl Session {
         self.conversation.transaction_mut().check_sent();
         self.drop_bytes(header.total);
         frontend::write_query_of(self.io.for_server(), &[&cached.text, BETWEEN, question.as_bytes()]);
-        self.expect(Expected::seen(What::Query(Some(cached.clone()))).with_proof(Proof::Together));
+        self.expect(PendingReply::seen(Request::Query(Some(cached.clone()))).in_write_check(WriteCheckStep::Together));
         true
     }
 
     /// The read is over; what follows answers the question.
     pub(in crate::client) fn goes_on_as_question(&mut self) {
         let Some(expected) = self.conversation.replies_mut().front_mut() else { return };
-        let tag = match expected.what() {
-            What::Query(Some(cached)) => cached.analysis.single().map_or("", |one| one.tag),
+        let tag = match expected.request() {
+            Request::Query(Some(cached)) => cached.analysis.single().map_or("", |one| one.tag),
             _ => "",
         };
-        expected.set_part(Hide::AllButReady, Proof::Question(tag));
+        expected.set_part(Visibility::ReadyAndErrors, WriteCheckStep::Question(tag));
     }
 
     /// Takes in an error of such a message. True: the server could not read it, and may have spoken of what stands behind the
@@ -61,10 +61,10 @@ impl Session {
             return false;
         }
         let Some(expected) = self.conversation.replies_mut().front_mut() else { return false };
-        let What::Query(Some(cached)) = expected.what() else { return false };
+        let Request::Query(Some(cached)) = expected.request() else { return false };
         let cached = cached.clone();
-        expected.set_part(Hide::All, Proof::None);
-        let doubt = cached.analysis.single().map(Doubt::of).unwrap_or_default();
+        expected.set_part(Visibility::Hidden, WriteCheckStep::None);
+        let doubt = cached.analysis.single().map(PossibleWrites::of).unwrap_or_default();
         self.conversation.message_mut().split_mut().push(Part::Proved(cached.text.to_vec(), doubt), cached);
         true
     }

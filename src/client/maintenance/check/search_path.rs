@@ -8,12 +8,12 @@
 use std::rc::Rc;
 
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Hide, Proof};
+use crate::client::conversation::pending_replies::{Visibility, WriteCheckStep};
 use crate::protocol::TxStatus;
 use crate::shared::Statement as Prepared;
-use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::shared::maintenance::catalog_state::CatalogState;
 use crate::sql::cache::verdicts::Cached;
-use crate::sql::hidden_writers::{SearchPath, StatementReading, Unseen};
+use crate::sql::hidden_writers::{HiddenWriters, SearchPath, StatementReading};
 use crate::sql::own_statements::settings::{SHOW_AUTHORIZATION, SHOW_PATH, SHOW_ROLE};
 use crate::sql::{CopyDirection, Kind, LexContext, Statement};
 
@@ -63,7 +63,7 @@ impl Session {
         })
     }
 
-    fn awaits_path(&mut self, depends: impl Fn(&Self, &Unseen) -> bool) -> bool {
+    fn awaits_path(&mut self, depends: impl Fn(&Self, &HiddenWriters) -> bool) -> bool {
         if !self.lease.in_maintenance() {
             return false;
         }
@@ -71,9 +71,9 @@ impl Session {
             return self.awaits_answers();
         }
         let asks = match &**self.db.catalog.known() {
-            Knowledge::Known(unseen) if unseen.is_empty_for(self.account.user()) => false,
-            Knowledge::Known(unseen) => self.conversation.status() != TxStatus::Failed && depends(self, unseen),
-            Knowledge::Pending | Knowledge::Unknown(_) => false,
+            CatalogState::Known(unseen) if unseen.is_empty_for(self.account.user()) => false,
+            CatalogState::Known(unseen) => self.conversation.status() != TxStatus::Failed && depends(self, unseen),
+            CatalogState::Pending | CatalogState::Unknown(_) => false,
         };
         if !asks {
             return false;
@@ -84,10 +84,10 @@ impl Session {
         }
         *self.conversation.lease_mut().path_mut() = AskedPath::Asked(Box::default());
         if self.conversation.batch().is_open() {
-            QUESTIONS.iter().for_each(|one| self.run_own(one.as_bytes(), Proof::Path, None));
+            QUESTIONS.iter().for_each(|one| self.run_own(one.as_bytes(), WriteCheckStep::Path, None));
             self.awaits_answers();
         } else {
-            self.own_messages().hiding(Hide::All).proving(Proof::Path).query(&QUESTIONS.join(";"));
+            self.own_messages().hiding(Visibility::Hidden).proving(WriteCheckStep::Path).query(&QUESTIONS.join(";"));
         }
         true
     }
@@ -105,12 +105,12 @@ impl Session {
     }
 
     /// What leads to unseen writers for the message at hand, if the path is known.
-    pub(super) fn under_path(&self, unseen: &Unseen) -> Option<Unseen> {
+    pub(super) fn under_path(&self, unseen: &HiddenWriters) -> Option<HiddenWriters> {
         self.conversation.lease().path().known().map(|path| unseen.under(&path))
     }
 
     /// Whether a statement is refused under some path, and not under every one.
-    fn depends_on_path(&self, unseen: &Unseen, cached: &Cached, context: LexContext) -> bool {
+    fn depends_on_path(&self, unseen: &HiddenWriters, cached: &Cached, context: LexContext) -> bool {
         let reads = |one: &&Statement| {
             matches!(one.kind, Kind::Read | Kind::Copy(CopyDirection::ToClient))
                 && !one.contained
@@ -119,18 +119,18 @@ impl Session {
         let Some(one) = cached.analysis.single().filter(reads).filter(|_| !cached.analysis.ambiguous) else {
             return false;
         };
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let reading = StatementReading::new(&analyzer, &cached.text, context, one);
-        let found = |unseen: &Unseen| unseen.find(&reading, self.account.user()).is_some();
+        let found = |unseen: &HiddenWriters| unseen.find(&reading, self.account.user()).is_some();
         found(unseen) && !unseen.resolves_late(&reading) && !found(&unseen.under_no_path())
     }
 
     /// The same of a statement that is only read.
-    fn types_depend_on_path(&self, unseen: &Unseen, cached: &Cached, context: LexContext) -> bool {
+    fn types_depend_on_path(&self, unseen: &HiddenWriters, cached: &Cached, context: LexContext) -> bool {
         let Some(one) = cached.analysis.single().filter(|_| !cached.analysis.ambiguous) else { return false };
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let reading = StatementReading::new(&analyzer, &cached.text, context, one);
-        let found = |unseen: &Unseen| unseen.find_type(&reading).is_some();
+        let found = |unseen: &HiddenWriters| unseen.find_type(&reading).is_some();
         found(unseen) && !found(&unseen.under_no_path())
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::write_check::declares_hold;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::maintenance::query_split::{Trial, part_of};
 use crate::protocol::frame::Header;
 use crate::protocol::{TxStatus, frontend};
@@ -102,29 +102,36 @@ impl Session {
         }
         self.conversation.transaction_mut().doubt.add(statement);
         let trial = Trial { text: cached.text.to_vec(), once, name: name.into(), tag: statement.tag };
-        self.send_trial(&trial, cached.clone(), if own_block { Hide::All } else { Hide::AllButReady });
+        self.send_trial(
+            &trial,
+            cached.clone(),
+            if own_block { Visibility::Hidden } else { Visibility::ReadyAndErrors },
+        );
         if own_block {
-            let end = Expected::hidden(What::Query(None), Hide::AllButReady).with_proof(Proof::End);
+            let end = PendingReply::hidden(Request::Query(None), Visibility::ReadyAndErrors)
+                .in_write_check(WriteCheckStep::End);
             self.send_query(COMMIT.as_bytes(), end);
         }
         true
     }
 
     /// Sends the statements that declare a cursor and try it; `last` is for the last of them.
-    pub(in crate::client) fn send_trial(&mut self, tried: &Trial, cached: Rc<Cached>, last: Hide) {
+    pub(in crate::client) fn send_trial(&mut self, tried: &Trial, cached: Rc<Cached>, last: Visibility) {
         let name = &*tried.name;
-        let declared = Expected::hidden(What::Query(Some(cached)), Hide::Ready).with_proof(Proof::Subject);
+        let declared = PendingReply::hidden(Request::Query(Some(cached)), Visibility::WithoutReady)
+            .in_write_check(WriteCheckStep::Subject);
         self.send_query(&tried.text, declared);
-        let trial = |hide| Expected::hidden(What::Query(None), hide).with_proof(Proof::Trial);
-        self.send_query(close_cursor(name).as_bytes(), trial(Hide::All));
-        self.send_query(&tried.once, trial(Hide::All));
-        let declaration = Expected::hidden(What::Query(None), Hide::All).with_proof(Proof::Declared);
+        let trial = |hide| PendingReply::hidden(Request::Query(None), hide).in_write_check(WriteCheckStep::Trial);
+        self.send_query(close_cursor(name).as_bytes(), trial(Visibility::Hidden));
+        self.send_query(&tried.once, trial(Visibility::Hidden));
+        let declaration =
+            PendingReply::hidden(Request::Query(None), Visibility::Hidden).in_write_check(WriteCheckStep::Declared);
         self.send_query(declaration_of(name).as_bytes(), declaration);
-        self.send_query(run_cursor(name).as_bytes(), trial(Hide::All));
+        self.send_query(run_cursor(name).as_bytes(), trial(Visibility::Hidden));
         if let Some(question) = self.question_beside(self.conversation.transaction().doubt, Some(name)) {
             self.conversation.transaction_mut().check_sent();
             let unproven = self.unproven(tried.tag);
-            self.send_query(question.as_bytes(), trial(Hide::All).refused_with(unproven));
+            self.send_query(question.as_bytes(), trial(Visibility::Hidden).refused_with(unproven));
         }
         self.send_query(rewind_cursor(name).as_bytes(), trial(last));
     }
@@ -134,17 +141,17 @@ impl Session {
         let Some(statement) = prepared.cached.analysis.single().filter(|_| self.must_prove()) else { return false };
         let once = run_once(statement, &prepared.cached.text, prepared.context());
         let Some((name, once)) = once else { return false };
-        self.pass(header, Some(Expected::seen(What::Execute(Some(prepared.clone())))));
-        self.run_own(close_cursor(name).as_bytes(), Proof::Trial, None);
-        self.run_own(&once, Proof::Trial, None);
-        self.run_own(declaration_of(name).as_bytes(), Proof::Declared, None);
-        self.run_own(run_cursor(name).as_bytes(), Proof::Trial, None);
+        self.pass(header, Some(PendingReply::seen(Request::Execute(Some(prepared.clone())))));
+        self.run_own(close_cursor(name).as_bytes(), WriteCheckStep::Trial, None);
+        self.run_own(&once, WriteCheckStep::Trial, None);
+        self.run_own(declaration_of(name).as_bytes(), WriteCheckStep::Declared, None);
+        self.run_own(run_cursor(name).as_bytes(), WriteCheckStep::Trial, None);
         if let Some(question) = self.question_beside(self.conversation.transaction().doubt, Some(name)) {
             self.conversation.transaction_mut().check_sent();
             let report = self.unproven(statement.tag);
-            self.run_own(question.as_bytes(), Proof::Trial, Some(report));
+            self.run_own(question.as_bytes(), WriteCheckStep::Trial, Some(report));
         }
-        self.run_own(rewind_cursor(name).as_bytes(), Proof::Trial, None);
+        self.run_own(rewind_cursor(name).as_bytes(), WriteCheckStep::Trial, None);
         self.conversation.transaction_mut().note_declares();
         true
     }
@@ -159,7 +166,7 @@ impl Session {
         cursors.push(declaration);
     }
 
-    pub(in crate::client) fn send_query(&mut self, text: &[u8], expected: Expected) {
+    pub(in crate::client) fn send_query(&mut self, text: &[u8], expected: PendingReply) {
         frontend::write_query(self.io.for_server(), text);
         self.expect(expected);
     }

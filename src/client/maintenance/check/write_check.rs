@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::client::Session;
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::client::state::pins::Pin;
 use crate::protocol::frame::Header;
 use crate::protocol::{ErrorFields, Report, TxStatus, frontend};
@@ -39,7 +39,7 @@ enum Care {
 
 /// What a transaction may have done, as far as its statements tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::client) struct Doubt {
+pub(in crate::client) struct PossibleWrites {
     care: Care,
     /// It holds something that could end the transaction from inside.
     contained: bool,
@@ -49,7 +49,7 @@ pub(in crate::client) struct Doubt {
     tag: &'static str,
 }
 
-impl Doubt {
+impl PossibleWrites {
     /// Of a statement by itself.
     pub(in crate::client) fn of(statement: &Statement) -> Self {
         let mut doubt = Self::default();
@@ -159,13 +159,17 @@ impl Session {
     }
 
     /// The question in doubt; None where the configuration lets functions write that it would find.
-    pub(in crate::client) fn question(&self, doubt: Doubt) -> Option<Cow<'static, str>> {
+    pub(in crate::client) fn question(&self, doubt: PossibleWrites) -> Option<Cow<'static, str>> {
         self.question_beside(doubt, None)
     }
 
     /// The same, while the cursor of that name is being tried.
-    pub(in crate::client) fn question_beside(&self, doubt: Doubt, cursor: Option<&str>) -> Option<Cow<'static, str>> {
-        let allowed = self.core.hub.setup.load().analyzer.list().allows_row_writers();
+    pub(in crate::client) fn question_beside(
+        &self,
+        doubt: PossibleWrites,
+        cursor: Option<&str>,
+    ) -> Option<Cow<'static, str>> {
+        let allowed = self.core.proxy.setup.load().analyzer.list().allows_row_writers();
         if doubt.care == Care::None || allowed {
             return None;
         }
@@ -185,28 +189,28 @@ impl Session {
     }
 
     /// Whether triggers may be put off until COMMIT: those of temporary tables, which a function may have made as well.
-    fn may_have_deferred(&self, doubt: Doubt) -> bool {
+    fn may_have_deferred(&self, doubt: PossibleWrites) -> bool {
         let by_function = matches!(self.lease, Lease::InPlace { .. }) && doubt.care == Care::Full;
         by_function || self.bindings.pins().has(Pin::Temporary)
     }
 
     /// Sends the question as a simple query.
-    pub(in crate::client) fn prove(&mut self, doubt: Doubt, tag: &'static str) {
+    pub(in crate::client) fn prove(&mut self, doubt: PossibleWrites, tag: &'static str) {
         let Some(question) = self.question(doubt) else { return };
         self.conversation.transaction_mut().check_sent();
         if self.may_have_deferred(doubt) {
             self.send_query(
                 write_check::RUN_DEFERRED.as_bytes(),
-                Expected::hidden(What::Query(None), Hide::All).with_proof(Proof::Deferred),
+                PendingReply::hidden(Request::Query(None), Visibility::Hidden).in_write_check(WriteCheckStep::Deferred),
             );
         }
-        self.own_messages().hiding(Hide::All).proving(Proof::Question(tag)).query(&question);
+        self.own_messages().hiding(Visibility::Hidden).proving(WriteCheckStep::Question(tag)).query(&question);
     }
 
     /// Sends the question and COMMIT behind a statement that runs in a block of ours.
-    pub(in crate::client) fn prove_and_commit(&mut self, doubt: Doubt) {
+    pub(in crate::client) fn prove_and_commit(&mut self, doubt: PossibleWrites) {
         self.prove(doubt, doubt.tag);
-        self.own_messages().hiding(Hide::AllButReady).proving(Proof::End).query(COMMIT);
+        self.own_messages().hiding(Visibility::ReadyAndErrors).proving(WriteCheckStep::End).query(COMMIT);
     }
 
     /// The same question within a batch of the extended protocol.
@@ -215,26 +219,26 @@ impl Session {
         let Some(question) = self.question(doubt) else { return };
         self.conversation.transaction_mut().check_sent();
         if self.may_have_deferred(doubt) {
-            self.run_own(write_check::RUN_DEFERRED.as_bytes(), Proof::Deferred, None);
+            self.run_own(write_check::RUN_DEFERRED.as_bytes(), WriteCheckStep::Deferred, None);
         }
-        self.run_own(question.as_bytes(), Proof::Question(tag.unwrap_or(doubt.tag)), None);
+        self.run_own(question.as_bytes(), WriteCheckStep::Question(tag.unwrap_or(doubt.tag)), None);
     }
 
     /// An error has come for the question or for the COMMIT behind it. Whether the client is to see it.
-    pub(in crate::client) fn proof_failed(&mut self, proof: Proof, fields: ErrorFields<'_>) -> bool {
+    pub(in crate::client) fn proof_failed(&mut self, proof: WriteCheckStep, fields: ErrorFields<'_>) -> bool {
         // The statement itself has failed, and its error been told.
         if self.conversation.message().has_failed() || fields.code() == b"25P02" {
             return false;
         }
         self.conversation.message_mut().withheld().clear();
-        if !matches!(proof, Proof::Trial | Proof::Declared) {
+        if !matches!(proof, WriteCheckStep::Trial | WriteCheckStep::Declared) {
             self.conversation.transaction_mut().fail_check();
         }
         true
     }
 
     /// ReadyForQuery has come behind a proof that failed in a block: as after a COMMIT that failed, there is no block any more.
-    pub(in crate::client) fn ends_unproved(&mut self, hide: Hide) -> bool {
+    pub(in crate::client) fn ends_unproved(&mut self, hide: Visibility) -> bool {
         if !self.conversation.transaction_mut().take_failed_check() || self.conversation.status() == TxStatus::Idle {
             return false;
         }
@@ -244,8 +248,8 @@ impl Session {
             return false;
         }
         frontend::write_query(self.io.for_server(), ROLLBACK.as_bytes());
-        let hide = if hide == Hide::All { Hide::All } else { Hide::AllButReady };
-        self.expect(Expected::hidden(What::Query(None), hide).with_proof(Proof::End));
+        let hide = if hide == Visibility::Hidden { Visibility::Hidden } else { Visibility::ReadyAndErrors };
+        self.expect(PendingReply::hidden(Request::Query(None), hide).in_write_check(WriteCheckStep::End));
         true
     }
 
@@ -276,7 +280,7 @@ impl Session {
 
     fn run_hidden(&mut self, words: &str) {
         if !self.lease.is_none() {
-            self.own_messages().hiding(Hide::All).query(words);
+            self.own_messages().hiding(Visibility::Hidden).query(words);
         }
     }
 
@@ -289,7 +293,7 @@ impl Session {
 
     /// Counts a refusal by what has refused it.
     pub(in crate::client) fn count_layer(&self, layer: Layer) {
-        self.core.hub.layers.count(layer);
+        self.core.proxy.layers.count(layer);
     }
 
     /// Wraps a function call, whose code nobody has read, in a block that is proved.
@@ -297,14 +301,16 @@ impl Session {
         self.prove_open_batch();
         self.note_doubt(None);
         if self.conversation.status() != TxStatus::Idle {
-            self.pass(header, Some(Expected::seen(What::Call)));
+            self.pass(header, Some(PendingReply::seen(Request::Call)));
             return;
         }
         self.begin_block();
         let whole = self.io.requests().message(header).to_vec();
         self.io.for_server().extend_from_slice(&whole);
         self.drop_bytes(header.total);
-        self.expect(Expected::hidden(What::Call, Hide::Ready).with_proof(Proof::Subject));
+        self.expect(
+            PendingReply::hidden(Request::Call, Visibility::WithoutReady).in_write_check(WriteCheckStep::Subject),
+        );
         self.prove_and_commit(self.conversation.transaction().doubt);
     }
 }
@@ -314,8 +320,8 @@ mod tests {
     use super::*;
     use crate::sql::{Analyzer, LexContext};
 
-    fn doubt(sql: &str) -> Doubt {
-        let mut doubt = Doubt::default();
+    fn doubt(sql: &str) -> PossibleWrites {
+        let mut doubt = PossibleWrites::default();
         let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
         analysis.statements.iter().for_each(|statement| doubt.add(statement));
         doubt

@@ -32,7 +32,7 @@ impl Session {
         }
         let tag = cached.analysis.statements.iter().find(|one| changes_schema(one))?.tag;
         let gate = self.db.setup().gate.clone();
-        let one = self.core.hub.moves.migrations().into_iter().find(|one| one.has(gate.place()))?;
+        let one = self.core.proxy.moves.migrations().into_iter().find(|one| one.has(gate.place()))?;
         let text = format!("cannot execute {tag} while database \"{}\" is being migrated", self.db.name);
         let detail = format!(
             "MIGRATE {} leads it from {} to {}, begun by {}, since {}. Changes of the schema are not replicated.",

@@ -21,7 +21,7 @@ impl Session {
             return None;
         }
         let (own, context) = (self.db.setup(), self.lex_context());
-        self.core.hub.databases.all().into_iter().find_map(|other| {
+        self.core.proxy.databases.all().into_iter().find_map(|other| {
             if !other.gate.state().mode.reports_read_only() {
                 return None;
             }

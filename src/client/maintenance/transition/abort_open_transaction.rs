@@ -13,7 +13,7 @@
 
 use super::what_ran::Ran;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::errors;
 use crate::client::maintenance::refuse::NO_SUCH_PORTAL;
 use crate::client::{End, Session};
@@ -115,7 +115,7 @@ impl Session {
     }
 
     fn send_sync(&mut self) {
-        self.own_messages().hiding(Hide::All).sync();
+        self.own_messages().hiding(Visibility::Hidden).sync();
         self.conversation.batch_mut().end();
     }
 
@@ -142,19 +142,24 @@ impl Session {
         }
         self.maintenance.breaking = AbortProgress::Sent(broken);
         for text in [ROLLBACK, ARM] {
-            self.send_query(text.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
+            self.send_query(text.as_bytes(), PendingReply::hidden(Request::Query(None), Visibility::Hidden));
         }
         self.forget_counts_from_before();
-        self.send_query(BEGIN.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
+        self.send_query(BEGIN.as_bytes(), PendingReply::hidden(Request::Query(None), Visibility::Hidden));
         frontend::write_query(self.io.for_server(), POISON.as_bytes());
-        self.expect(Expected::hidden(What::Query(None), Hide::All).refused_with(self.broken_off(broken.ran)));
+        self.expect(
+            PendingReply::hidden(Request::Query(None), Visibility::Hidden).refused_with(self.broken_off(broken.ran)),
+        );
     }
 
     /// A batch is open that the client has not ended.
     fn break_off_batch(&mut self, broken: Broken) {
         if !self.conversation.batch().skips() {
             frontend::write_execute(self.io.for_server(), NO_SUCH_PORTAL);
-            self.expect(Expected::hidden(What::Execute(None), Hide::All).refused_with(self.broken_off(broken.ran)));
+            self.expect(
+                PendingReply::hidden(Request::Execute(None), Visibility::Hidden)
+                    .refused_with(self.broken_off(broken.ran)),
+            );
         }
         self.send_sync();
     }
@@ -193,9 +198,9 @@ impl Session {
     /// Refuses such a COMMIT in a simple query.
     pub(in crate::client) fn refuse_commit(&mut self, header: Header, report: Report) {
         self.drop_bytes(header.total);
-        self.send_query(ROLLBACK.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
+        self.send_query(ROLLBACK.as_bytes(), PendingReply::hidden(Request::Query(None), Visibility::Hidden));
         // Outside of a block, so that none is open behind the error.
-        self.send_query(POISON.as_bytes(), Expected::seen(What::Query(None)).refused_with(report));
+        self.send_query(POISON.as_bytes(), PendingReply::seen(Request::Query(None)).refused_with(report));
     }
 
     /// Everything that was sent has been answered: the ticket goes back to the gate.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::what_ran::{Ran, ran};
 use crate::client::checkout::lease::Lease;
-use crate::client::conversation::pending_replies::Hide;
+use crate::client::conversation::pending_replies::Visibility;
 use crate::client::errors;
 use crate::client::maintenance::query_split::part_of;
 use crate::client::{End, Session};
@@ -99,7 +99,7 @@ impl Session {
         {
             return;
         }
-        self.own_messages().hiding(Hide::All).sync();
+        self.own_messages().hiding(Visibility::Hidden).sync();
         self.conversation.batch_mut().end();
     }
 

@@ -16,12 +16,12 @@ use super::closing::Closing;
 use super::transaction_history::Unjudged;
 use super::what_ran::Ran;
 use crate::client::checkout::lease::{InPlaceGuard, Lease};
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::{End, Session};
 use crate::gate::{DrainTo, Mode};
 use crate::protocol::{TxStatus, frontend};
 use crate::shared::Phase;
-use crate::shared::maintenance::catalog_state::Knowledge;
+use crate::shared::maintenance::catalog_state::CatalogState;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::hidden_writers::StatementReading;
 use crate::sql::own_statements::transaction::{ARM, FENCE, FENCE_EARLY, FENCE_WITHOUT_CURSORS};
@@ -120,7 +120,7 @@ impl Session {
             Lease::InPlace { guard: InPlaceGuard::Due, .. }
                 if in_block && self.conversation.transaction_mut().history.goes_on() =>
             {
-                self.own_messages().hiding(Hide::All).query(FENCE_EARLY);
+                self.own_messages().hiding(Visibility::Hidden).query(FENCE_EARLY);
             }
             _ => {}
         }
@@ -134,7 +134,7 @@ impl Session {
             server.read_only_set = Some(true);
         }
         frontend::write_query(self.io.for_server(), text.as_bytes());
-        self.expect(Expected::hidden(What::Fence, Hide::All));
+        self.expect(PendingReply::hidden(Request::Fence, Visibility::Hidden));
     }
 
     /// The server has executed the question: `tag` says what it found.
@@ -233,7 +233,7 @@ impl Session {
     /// Whether nothing that ran in a READ ONLY block leads to an unseen writer, as the catalog is now.
     fn ran_clean(&self) -> bool {
         let known = self.db.catalog.known();
-        let Knowledge::Known(unseen) = &**known else { return false };
+        let CatalogState::Known(unseen) = &**known else { return false };
         if unseen.is_empty_for(self.account.user()) {
             return true;
         }
@@ -242,7 +242,7 @@ impl Session {
             Some(Unjudged::Unknown) => return false,
             Some(Unjudged::Texts(texts, _)) => texts,
         };
-        let analyzer = self.core.hub.setup.load().analyzer.clone();
+        let analyzer = self.core.proxy.setup.load().analyzer.clone();
         let clean = |cached: &Cached, context, one: &Statement| {
             let by_name = |effect: &SessionEffect| matches!(effect, SessionEffect::Execute(_) | SessionEffect::Unknown);
             !one.refusal.is_ours()
@@ -272,10 +272,14 @@ impl Session {
     /// Whether the client's batch has not got beyond Parse, Describe and Close.
     fn has_only_parsed(&self) -> bool {
         let conversation = &self.conversation;
-        let harmless = |one: &Expected| {
+        let harmless = |one: &PendingReply| {
             matches!(
-                one.what(),
-                What::Parse(_) | What::OwnParse | What::Describe(Some(_)) | What::Close(_) | What::Say(_)
+                one.request(),
+                Request::Parse(_)
+                    | Request::OwnParse
+                    | Request::Describe(Some(_))
+                    | Request::Close(_)
+                    | Request::Local(_)
             )
         };
         conversation.batch().is_open()
@@ -289,7 +293,7 @@ impl Session {
 
     /// Ends a batch in which nothing ran. What it prepared is known, and stands wherever the client goes on.
     fn end_idle_batch(&mut self) {
-        self.own_messages().hiding(Hide::All).sync();
+        self.own_messages().hiding(Visibility::Hidden).sync();
         self.conversation.batch_mut().end();
         if self.conversation.status() == TxStatus::Idle {
             self.me.transaction_since.set(None);
@@ -299,16 +303,21 @@ impl Session {
 }
 
 /// Whether an answer is owed for what cannot end the block that it runs in.
-fn belongs_to_block(expected: &Expected) -> bool {
+fn belongs_to_block(expected: &PendingReply) -> bool {
     let stays = |cached: &Cached| {
         let ends = |one: &Statement| matches!(one.kind, Kind::Transaction(_) | Kind::Unknown);
         !cached.analysis.ambiguous && !cached.analysis.statements.iter().any(ends)
     };
-    match expected.what() {
-        What::Query(Some(cached)) => stays(cached),
-        What::Execute(Some(statement)) => stays(&statement.cached),
-        What::Parse(_) | What::OwnParse | What::Bind(_) | What::Describe(_) | What::Shape | What::Close(_) => true,
-        What::Sync | What::Say(_) | What::Parameters => true,
+    match expected.request() {
+        Request::Query(Some(cached)) => stays(cached),
+        Request::Execute(Some(statement)) => stays(&statement.cached),
+        Request::Parse(_)
+        | Request::OwnParse
+        | Request::Bind(_)
+        | Request::Describe(_)
+        | Request::Shape
+        | Request::Close(_) => true,
+        Request::Sync | Request::Local(_) | Request::Parameters => true,
         _ => false,
     }
 }

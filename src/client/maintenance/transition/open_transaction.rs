@@ -2,7 +2,7 @@
 //! been checked.
 
 use crate::client::maintenance::check::with_hold_cursor::Declared;
-use crate::client::maintenance::check::write_check::Doubt;
+use crate::client::maintenance::check::write_check::PossibleWrites;
 use crate::client::maintenance::read_only_block::EnclosingBlock;
 use crate::client::maintenance::transition::closing::Closing;
 use crate::client::maintenance::transition::fence::Fencing;
@@ -18,7 +18,7 @@ pub(in crate::client) struct OpenTransaction {
     /// Whether the gate closes while the session may write.
     pub(in crate::client::maintenance) closing: Closing,
     /// What it may have done unseen.
-    pub(in crate::client::maintenance) doubt: Doubt,
+    pub(in crate::client::maintenance) doubt: PossibleWrites,
     check: WriteCheck,
     /// Declarations of its cursors WITH HOLD whose queries have run and are checked with it.
     pub(in crate::client::maintenance) cursors: Option<Box<Declared>>,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Brought, Use, Way, can_run, runs};
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::prepared::protocol_names::Known;
 use crate::client::prepared::result_shape::{has_rows, other_rows};
 use crate::protocol::TxStatus;
@@ -127,7 +127,7 @@ impl Session {
                 Brought::Waits
             }
             (Some(_), None) => {
-                let asked = |one: &Expected| matches!(one.what(), What::Shape) && one.named() == Some(name);
+                let asked = |one: &PendingReply| matches!(one.request(), Request::Shape) && one.named() == Some(name);
                 if !self.conversation.replies().iter().any(asked) {
                     // Nobody knows since when it stands; asked now, it might fail.
                     self.stand(name, wanted, &statement, way);
@@ -145,7 +145,7 @@ impl Session {
         let there: Vec<Box<[u8]>> = server.named.names().map(Box::from).collect();
         server.prepared.clear();
         for id in ids {
-            self.close_own(server_name(id).as_bytes(), What::Close(id), None, way);
+            self.close_own(server_name(id).as_bytes(), Request::Close(id), None, way);
         }
         for name in there {
             if self.names.known(&name).is_none() {
@@ -169,11 +169,17 @@ impl Session {
                 // What cannot be prepared any more must not take the client's block with it. PREPARE is not undone by that.
                 let apart = way == Way::Simple && self.conversation.status() == TxStatus::Block;
                 if apart {
-                    self.send_query(SAVEPOINT.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
+                    self.send_query(
+                        SAVEPOINT.as_bytes(),
+                        PendingReply::hidden(Request::Query(None), Visibility::Hidden),
+                    );
                 }
                 self.stand(&name, wanted, &statement, way);
                 if apart {
-                    self.send_query(BACK_TO_SAVEPOINT.as_bytes(), Expected::hidden(What::Query(None), Hide::All));
+                    self.send_query(
+                        BACK_TO_SAVEPOINT.as_bytes(),
+                        PendingReply::hidden(Request::Query(None), Visibility::Hidden),
+                    );
                 }
             }
             last = self.nth_on_server(&name);

@@ -17,9 +17,9 @@ use std::rc::Rc;
 
 use super::protocol_names::{Inner, Known};
 use crate::client::Session;
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::Hide;
-use crate::client::maintenance::check::write_check::Doubt;
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::Visibility;
+use crate::client::maintenance::check::write_check::PossibleWrites;
 use crate::client::maintenance::query_split::{Part, part_of};
 use crate::protocol::frame::Header;
 use crate::protocol::{Report, TxStatus};
@@ -134,15 +134,15 @@ impl Session {
     }
 
     /// Makes the names that a simple query uses stand. Some: it has to wait, or has failed.
-    pub(in crate::client) fn names_for_query(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Handled> {
+    pub(in crate::client) fn names_for_query(&mut self, header: Header, cached: &Rc<Cached>) -> Option<Progress> {
         let uses = uses_names(cached) || self.hands_on_names(cached);
         if !uses || self.keeps_names() {
             return None;
         }
         // Which names there are is known once everything before has been answered.
-        if self.conversation.replies().iter().any(|one| one.hide() != Hide::All) {
+        if self.conversation.replies().iter().any(|one| one.visibility() != Visibility::Hidden) {
             self.awaits_answers();
-            return Some(Handled::Later);
+            return Some(Progress::AwaitReplies);
         }
         if self.conversation.status() == TxStatus::Failed {
             // Nothing can be prepared now; and nothing runs, but behind what ends the block.
@@ -151,10 +151,10 @@ impl Session {
         }
         let way = if self.conversation.batch().is_open() { Way::Amid } else { Way::Simple };
         match self.bring(cached, way, true) {
-            Brought::Ready if way == Way::Amid && self.awaits_answers() => Some(Handled::Later),
-            Brought::Waits if way == Way::Amid => self.awaits_answers().then_some(Handled::Later),
+            Brought::Ready if way == Way::Amid && self.awaits_answers() => Some(Progress::AwaitReplies),
+            Brought::Waits if way == Way::Amid => self.awaits_answers().then_some(Progress::AwaitReplies),
             Brought::Ready => None,
-            Brought::Waits => Some(Handled::Later),
+            Brought::Waits => Some(Progress::AwaitReplies),
             Brought::Refused(at, report) => {
                 self.names.forget_unnamed();
                 Some(self.poison(header, cached.clone(), at, report))
@@ -172,7 +172,7 @@ impl Session {
         }
         let (text, cut) = (&cached.text, first.span.end as usize);
         let parts = [part_of(text, 0, cut), part_of(text, cut, text.len())];
-        Some(parts.map(|text| Part::Plain(text, Doubt::default())))
+        Some(parts.map(|text| Part::Plain(text, PossibleWrites::default())))
     }
 
     /// A part of a message is about to be sent.
@@ -191,7 +191,7 @@ impl Session {
         header: Header,
         cached: &Cached,
         stage: Stage,
-    ) -> Option<Handled> {
+    ) -> Option<Progress> {
         // A plain statement uses none, unless it hands one on that SQL has made.
         if cached.analysis.is_plain() && !self.names.has_sql() {
             return None;
@@ -199,7 +199,7 @@ impl Session {
         self.used_names_for_batch(header, cached, stage)
     }
 
-    fn used_names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Handled> {
+    fn used_names_for_batch(&mut self, header: Header, cached: &Cached, stage: Stage) -> Option<Progress> {
         let uses = uses_names(cached) || self.hands_on_names(cached);
         // Of several statements the protocol takes none.
         if !uses || self.keeps_names() || cached.analysis.single().is_none() {
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// The same for a Bind or a Describe of a name that was not prepared by protocol.
-    pub(in crate::client) fn name_for_batch(&mut self, header: Header, name: &[u8]) -> Option<Handled> {
+    pub(in crate::client) fn name_for_batch(&mut self, header: Header, name: &[u8]) -> Option<Progress> {
         if self.keeps_names() || name.is_empty() {
             return None;
         }
@@ -228,10 +228,10 @@ impl Session {
         }
     }
 
-    fn in_batch(&mut self, header: Header, brought: Brought) -> Option<Handled> {
+    fn in_batch(&mut self, header: Header, brought: Brought) -> Option<Progress> {
         match brought {
             Brought::Ready => None,
-            Brought::Waits => self.awaits_answers().then_some(Handled::Later),
+            Brought::Waits => self.awaits_answers().then_some(Progress::AwaitReplies),
             Brought::Refused(_, report) => Some(self.fail_in_place(header, report)),
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::{Way, runs};
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility};
 use crate::client::prepared::protocol_names::Known;
 use crate::client::prepared::result_shape::{OVERTAKEN, has_rows};
 use crate::client::state::pins::Pin;
@@ -20,7 +20,7 @@ use crate::sql::{LexContext, Name, SessionEffect, Statement};
 impl Session {
     /// What the rows of a statement are that stands under the client's name: the answer has come.
     pub(in crate::client) fn note_own_shape(&mut self, shape: NonZeroU64) {
-        let Some(name) = self.conversation.replies().front().and_then(Expected::name_of_shape) else { return };
+        let Some(name) = self.conversation.replies().front().and_then(PendingReply::name_of_shape) else { return };
         let Some(server) = self.lease.server() else { return };
         let own = match (server.named.get(name), self.names.known(name)) {
             (Some(Stands::Sql(id)), Some(Known::Sql(inner))) => {
@@ -47,7 +47,7 @@ impl Session {
             let Some(server) = self.lease.server() else { return };
             if server.named.get(&name).is_some() && self.names.told(&name).is_none() {
                 frontend::write_target(self.io.for_server(), b'D', Target::Statement(&name));
-                self.expect_named(What::Shape, Some(&name), Way::Simple);
+                self.expect_named(Request::Shape, Some(&name), Way::Simple);
                 asks = true;
             }
         }
@@ -138,11 +138,13 @@ impl Session {
 
     /// Takes in an error of the server's for a message of ours that goes ahead of a simple query. False: it is none.
     pub(in crate::client) fn stand_failed(&mut self, body: &[u8]) -> bool {
-        let Some(expected) = self.conversation.replies().front().filter(|one| one.hide() == Hide::All) else {
+        let Some(expected) = self.conversation.replies().front().filter(|one| one.visibility() == Visibility::Hidden)
+        else {
             return false;
         };
         let Some(name) = expected.named().map(Box::<[u8]>::from) else { return false };
-        let (asks, simple) = (matches!(expected.what(), What::Shape), matches!(expected.what(), What::Query(None)));
+        let (asks, simple) =
+            (matches!(expected.request(), Request::Shape), matches!(expected.request(), Request::Query(None)));
         if let Some(server) = self.lease.server() {
             server.named.doubt(&name);
         }
@@ -168,7 +170,7 @@ impl Session {
 
     /// What the server said when a statement could not be made to stand, in place of the error that comes of that.
     pub(in crate::client) fn unstood(&mut self, code: &[u8]) -> Option<Vec<u8>> {
-        let client = self.conversation.replies().front().is_some_and(|one| one.hide() != Hide::All);
+        let client = self.conversation.replies().front().is_some_and(|one| one.visibility() != Visibility::Hidden);
         let named = self.conversation.names_mut().under_way.as_mut()?;
         if !client || !matches!(code, b"26000" | b"25P02") {
             return None;

@@ -2,7 +2,7 @@
 
 use super::Way;
 use crate::client::Session;
-use crate::client::conversation::pending_replies::{Expected, Hide, Proof, What};
+use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
 use crate::protocol::frontend;
 use crate::protocol::frontend::Target;
 use crate::server::state::client_names::Stands;
@@ -28,33 +28,33 @@ impl Session {
             server.prepared.remove(id);
         }
         if known || id.is_some() {
-            self.close_own(name, What::Close(0), Some(name), way);
+            self.close_own(name, Request::Close(0), Some(name), way);
         }
     }
 
-    pub(super) fn hide(way: Way) -> Hide {
+    pub(super) fn hide(way: Way) -> Visibility {
         match way {
-            Way::Batch => Hide::Success,
-            Way::Simple | Way::Amid => Hide::All,
+            Way::Batch => Visibility::ErrorsOnly,
+            Way::Simple | Way::Amid => Visibility::Hidden,
         }
     }
 
-    pub(super) fn expect_named(&mut self, what: What, name: Option<&[u8]>, way: Way) {
-        let expected = Expected::hidden(what, Self::hide(way));
+    pub(super) fn expect_named(&mut self, what: Request, name: Option<&[u8]>, way: Way) {
+        let expected = PendingReply::hidden(what, Self::hide(way));
         self.expect(match name {
             Some(name) => expected.of(name.into()),
             None => expected,
         });
     }
 
-    pub(super) fn close_own(&mut self, on_server: &[u8], what: What, name: Option<&[u8]>, way: Way) {
+    pub(super) fn close_own(&mut self, on_server: &[u8], what: Request, name: Option<&[u8]>, way: Way) {
         frontend::write_target(self.io.for_server(), b'C', Target::Statement(on_server));
         self.expect_named(what, name, way);
     }
 
     pub(super) fn parse_under(&mut self, name: &[u8], text: &[u8], oids: &[u8], stands: Stands, way: Way) {
         frontend::write_parse(self.io.for_server(), name, text, oids);
-        self.expect_named(What::Parse(0), Some(name), way);
+        self.expect_named(Request::Parse(0), Some(name), way);
         if let Some(server) = self.lease.server() {
             server.named.put(name, stands);
         }
@@ -68,7 +68,7 @@ impl Session {
         match (stands, way) {
             (Stands::Sql(_), Way::Simple) if others.is_empty() => {
                 frontend::write_query(self.io.for_server(), text);
-                self.expect_named(What::Query(None), Some(name), way);
+                self.expect_named(Request::Query(None), Some(name), way);
             }
             (Stands::Sql(_), _) => {
                 self.hidden_in(way, |session| session.set_as_parsed(&others));
@@ -93,16 +93,19 @@ impl Session {
     fn hidden_in(&mut self, way: Way, sends: impl FnOnce(&mut Self)) {
         let before = self.conversation.replies().len();
         sends(self);
-        self.conversation.replies_mut().added_since(before).for_each(|expected| expected.set_hide(Self::hide(way)));
+        self.conversation
+            .replies_mut()
+            .added_since(before)
+            .for_each(|expected| expected.set_visibility(Self::hide(way)));
     }
 
     /// Runs a PREPARE in the client's batch.
     pub(super) fn run_own_named(&mut self, text: &[u8], name: &[u8], way: Way) {
         let before = self.conversation.replies().len();
-        self.run_own(text, Proof::None, None);
+        self.run_own(text, WriteCheckStep::None, None);
         for expected in self.conversation.replies_mut().added_since(before) {
-            expected.set_hide(Self::hide(way));
-            if !matches!(expected.what(), What::Bind(_)) {
+            expected.set_visibility(Self::hide(way));
+            if !matches!(expected.request(), Request::Bind(_)) {
                 expected.set_named(name);
             }
         }
@@ -114,14 +117,14 @@ impl Session {
             return;
         }
         frontend::write_target(self.io.for_server(), b'D', Target::Statement(name));
-        self.expect_named(What::Shape, Some(name), way);
+        self.expect_named(Request::Shape, Some(name), way);
         self.end_own(way);
     }
 
     /// Ahead of a simple query, messages of the extended protocol end with a Sync.
     pub(super) fn end_own(&mut self, way: Way) {
         if way == Way::Simple {
-            self.own_messages().hiding(Hide::All).sync();
+            self.own_messages().hiding(Visibility::Hidden).sync();
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::{Part, aborted, cannot_be_changed, unknown};
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Say, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{LocalReply, PendingReply, Request};
 use crate::client::errors;
 use crate::client::request::extended_query::taken;
 use crate::client::{End, Session};
@@ -53,13 +53,13 @@ fn bound(rest: &[u8]) -> Option<(u16, bool)> {
 
 impl Session {
     /// Looks for settings of our own in a message of the extended protocol.
-    pub(in crate::client) fn own_extended(&mut self, header: Header) -> Result<Option<Handled>, End> {
+    pub(in crate::client) fn own_extended(&mut self, header: Header) -> Result<Option<Progress>, End> {
         if header.tag != b'P' && !self.names.has_own() {
             return Ok(None);
         }
         let Some((used, message)) = self.own_message(header)? else { return Ok(None) };
         if self.conversation.replies().readies() > 0 {
-            return Ok(Some(Handled::Later));
+            return Ok(Some(Progress::AwaitReplies));
         }
         let failed = self.conversation.status() == TxStatus::Failed && !self.lease.is_none();
         let part = match message {
@@ -77,9 +77,9 @@ impl Session {
                 }
                 self.drop_bytes(header.total);
                 let before = self.names.known(&name);
-                self.say(Expected::seen(What::Say(Say::ParseComplete)).renaming(&name, before));
+                self.say(PendingReply::seen(Request::Local(LocalReply::ParseComplete)).renaming(&name, before));
                 self.names.prepare_own(&name, statement);
-                return Ok(Some(Handled::Done));
+                return Ok(Some(Progress::Consumed));
             }
             Message::Bind { portal, name, statement } => {
                 let bind = frontend::bind(self.body(header))?;
@@ -104,7 +104,7 @@ impl Session {
             }
             Message::Close(name) => {
                 self.drop_bytes(header.total);
-                let mut said = Expected::seen(What::Say(Say::CloseComplete));
+                let mut said = PendingReply::seen(Request::Local(LocalReply::CloseComplete));
                 match name {
                     Named::Statement(name) => {
                         said = said.renaming(&name, self.names.known(&name));
@@ -113,7 +113,7 @@ impl Session {
                     Named::Portal(name) => self.names.forget_portal(&name),
                 }
                 self.say(said);
-                return Ok(Some(Handled::Done));
+                return Ok(Some(Progress::Consumed));
             }
             Message::DescribeStatement => Part::Statement(used),
             Message::DescribePortal => {
@@ -129,8 +129,8 @@ impl Session {
             },
         };
         self.drop_bytes(header.total);
-        self.say(Expected::seen(What::Say(Say::Own(part))));
-        Ok(Some(Handled::Done))
+        self.say(PendingReply::seen(Request::Local(LocalReply::Own(part))));
+        Ok(Some(Progress::Consumed))
     }
 
     /// What an Execute answers; that of a SET is carried out.
@@ -205,13 +205,13 @@ impl Session {
     }
 
     /// An error at this place of a batch.
-    fn own_error(&mut self, header: Header, report: Report) -> Handled {
+    fn own_error(&mut self, header: Header, report: Report) -> Progress {
         if self.has_right_lease() {
             self.conversation.batch_mut().go_on();
             return self.fail_in_place(header, report);
         }
         self.answer_error(header, &report);
-        Handled::Done
+        Progress::Consumed
     }
 }
 

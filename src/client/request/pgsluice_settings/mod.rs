@@ -11,8 +11,8 @@ mod batch;
 use std::rc::Rc;
 
 use crate::client::Session;
-use crate::client::conversation::client_messages::Handled;
-use crate::client::conversation::pending_replies::{Expected, Say, What};
+use crate::client::conversation::client_messages::Progress;
+use crate::client::conversation::pending_replies::{LocalReply, PendingReply, Request};
 use crate::client::errors;
 use crate::gate::print_timestamp;
 use crate::protocol::frame::Header;
@@ -34,7 +34,7 @@ const LONGEST_OPERATOR: usize = 300;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The whole answer to a simple query, with ReadyForQuery.
-    Whole(Own),
+    WholeBatch(Own),
     /// BindComplete.
     Bound,
     /// The answer to Describe of a statement.
@@ -109,19 +109,19 @@ impl Session {
     }
 
     /// Answers a simple query that uses settings of our own, or has it read anew in a form that the server can answer.
-    pub(in crate::client) fn own_query(&mut self, header: Header, cached: &Rc<Cached>) -> Handled {
+    pub(in crate::client) fn own_query(&mut self, header: Header, cached: &Rc<Cached>) -> Progress {
         let quiet = self.lease.is_none() || self.is_between_transactions();
         let used = self.own_use_of(cached);
         match (used, cached.analysis.single()) {
             (Some(OwnUse::Shows(own)), _) => {
                 self.drop_bytes(header.total);
-                self.say(Expected::seen(What::Say(Say::Own(Part::Whole(own)))));
+                self.say(PendingReply::seen(Request::Local(LocalReply::Own(Part::WholeBatch(own)))));
             }
             (Some(OwnUse::Sets(Own::Cluster)), Some(statement)) if quiet => {
                 match self.set_cluster(statement, &cached.text) {
                     Ok(()) => {
                         self.drop_bytes(header.total);
-                        self.say(Expected::seen(What::Say(Say::Own(Part::WholeSet(statement.tag)))));
+                        self.say(PendingReply::seen(Request::Local(LocalReply::Own(Part::WholeSet(statement.tag)))));
                     }
                     Err(report) => self.answer_error(header, &report),
                 }
@@ -137,7 +137,7 @@ impl Session {
                 self.io.requests_mut().replace(header.total, &message);
             }
         }
-        Handled::Done
+        Progress::Consumed
     }
 
     /// The text with a SELECT in place of each SHOW of ours, and in place of each SET one that fails in the same way.
@@ -169,7 +169,7 @@ impl Session {
     /// The statement of a simple query that the server's next word is about.
     fn under_way(&self) -> Option<&[u8]> {
         match self.conversation.replies().awaited() {
-            Some(What::Query(Some(cached))) => cached
+            Some(Request::Query(Some(cached))) => cached
                 .analysis
                 .statements
                 .get(self.conversation.message().statement_index())
@@ -181,7 +181,7 @@ impl Session {
     /// Whether the CommandComplete that has come is of a SELECT that stands for a SHOW.
     pub(in crate::client) fn completes_own(&self) -> bool {
         let among_others = match self.conversation.replies().awaited() {
-            Some(What::Query(Some(cached))) => cached.analysis.statements.len() > 1,
+            Some(Request::Query(Some(cached))) => cached.analysis.statements.len() > 1,
             _ => false,
         };
         among_others && self.under_way().is_some_and(|text| text.starts_with(settings::SHOWN.as_bytes()))
@@ -200,7 +200,7 @@ impl Session {
     /// Says an answer whose turn has come.
     pub(in crate::client) fn say_own(&mut self, part: Part) {
         match part {
-            Part::Whole(own) => {
+            Part::WholeBatch(own) => {
                 let status = self.conversation.status();
                 if status == TxStatus::Failed {
                     answer::report(self.io.for_client(), &aborted());

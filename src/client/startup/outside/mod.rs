@@ -16,11 +16,11 @@ use crate::auth::hba::RuleMethod;
 use crate::auth::{Credential, MAX_PASSWORD_BODY, code, password_of};
 use crate::net::Stream;
 use crate::protocol::{Report, backend};
-use crate::shared::Core;
+use crate::shared::WorkerState;
 
 /// Asks the client for its password and has it judged.
 pub(super) async fn prove(
-    core: &Rc<Core>,
+    core: &Rc<WorkerState>,
     stream: &mut Stream,
     rule: &Rule,
     candidate: &Candidate<'_>,
@@ -35,7 +35,7 @@ pub(super) async fn prove(
         Report::fatal(code, error.to_string())
     })?;
     // Whoever judges may be slow: only so many wait for it, and `client_login_timeout` ends the others' wait.
-    let turn = core.hub.judged_elsewhere.acquire().await;
+    let turn = core.proxy.judged_elsewhere.acquire().await;
     let judged = judge(rule, candidate, password).await;
     drop(turn);
     match judged {

@@ -148,7 +148,7 @@ pub async fn migrations(
     Asked(paging): Asked<Paging>,
 ) -> Result<Json<Page<Map<String, Value>>>, Problem> {
     let part = paging.read()?;
-    let (caller, _) = Caller::new(api.hub.clone(), identity.who);
+    let (caller, _) = Caller::new(api.proxy.clone(), identity.who);
     let table = commands::run(&caller, &Command::Show(Show::Migrations)).await?;
     let Some(table) = table else { return Err(Problem::not_found("there is no such list")) };
     let items = table.rows.iter().skip(part.0).take(part.1).map(|row| object(table.columns, row)).collect();

@@ -25,7 +25,7 @@ use crate::http::api::operations::crowded;
 use crate::http::api::views::{Missing, Refused};
 use crate::http::problem::Problem;
 use crate::moving::{Entry, Line, Progress};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Between two words on a move that goes on.
 const TICK: Duration = Duration::from_millis(500);
@@ -82,8 +82,8 @@ pub struct MoveView {
 }
 
 impl MoveView {
-    fn of(hub: &Hub, entry: Entry) -> Self {
-        let here = hub.databases.all().into_iter().filter(|database| entry.scope.has(database.gate.place()));
+    fn of(proxy: &ProxyState, entry: Entry) -> Self {
+        let here = proxy.databases.all().into_iter().filter(|database| entry.scope.has(database.gate.place()));
         let databases = here.map(|database| database.name.to_string()).take(NAMES).collect();
         let step = |line: Line| StepView {
             step: line.step.word(),
@@ -116,10 +116,10 @@ impl MoveView {
     }
 
     /// The move that a database takes part in now, or took part in a moment ago.
-    pub fn concerning(hub: &Hub, database: &ServerDatabase) -> Option<Self> {
-        let last = hub.moves.all().into_iter().find(|entry| entry.scope.has(database))?;
+    pub fn concerning(proxy: &ProxyState, database: &ServerDatabase) -> Option<Self> {
+        let last = proxy.moves.all().into_iter().find(|entry| entry.scope.has(database))?;
         let is_news = last.end.as_ref().is_none_or(|end| Timestamp::now().duration_since(end.at) < SHOWN);
-        is_news.then(|| Self::of(hub, last))
+        is_news.then(|| Self::of(proxy, last))
     }
 }
 
@@ -136,7 +136,7 @@ impl MoveView {
 pub async fn get(_: Reader, State(api): State<Arc<Api>>, which: Name, headers: HeaderMap) -> Result<Response, Problem> {
     let entry = find(&api, &which.0)?;
     if !wants_stream(&headers) {
-        return Ok(Json(MoveView::of(&api.hub, entry)).into_response());
+        return Ok(Json(MoveView::of(&api.proxy, entry)).into_response());
     }
     let place = api.long.clone().try_acquire_owned().map_err(|_| crowded())?;
     let (told, read) = mpsc::channel::<Result<Event, Infallible>>(2);
@@ -147,7 +147,7 @@ pub async fn get(_: Reader, State(api): State<Arc<Api>>, which: Name, headers: H
         while let Some(entry) = next {
             let progress = entry.progress();
             let name = if progress == Progress::Running { "progress" } else { progress.word() };
-            let text = serde_json::to_string(&MoveView::of(&api.hub, entry)).unwrap_or_default();
+            let text = serde_json::to_string(&MoveView::of(&api.proxy, entry)).unwrap_or_default();
             // Whoever has gone is not told.
             if told.send(Ok(Event::default().event(name).data(text))).await.is_err() || progress != Progress::Running {
                 return;
@@ -160,6 +160,6 @@ pub async fn get(_: Reader, State(api): State<Arc<Api>>, which: Name, headers: H
 }
 
 fn find(api: &Api, which: &str) -> Result<Entry, Problem> {
-    let found = find_move(&api.hub, which).map_err(|report| Problem::not_found(report.message))?;
+    let found = find_move(&api.proxy, which).map_err(|report| Problem::not_found(report.message))?;
     found.ok_or_else(|| Problem::not_found("there is no such move"))
 }

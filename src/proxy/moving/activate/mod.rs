@@ -17,7 +17,7 @@ use crate::moving::{Activate, End, Line, Move, MoveOf, Step};
 use crate::protocol::Report;
 use crate::proxy::moving::switchover::Servers;
 use crate::proxy::moving::{begin_of_clusters, life};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use run::{Run, Sides};
 
 /// How long it may take, if the command does not say.
@@ -70,9 +70,9 @@ impl Options {
 /// # Errors
 /// 3D000, 42704: there is no such database or server. 22023: the options. 55000: the cluster has one primary, or none is known. 55006:
 /// another move is under way.
-pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
+pub fn begin(proxy: &Arc<ProxyState>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
     let options = Options::read(&request.options)?;
-    let servers = servers_of(hub, request)?;
+    let servers = servers_of(proxy, request)?;
     let known = Activate {
         database: request.database.clone(),
         cluster: servers.cluster.name.clone(),
@@ -83,25 +83,25 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
         timeout: options.timeout,
     };
     if servers.from == servers.to {
-        let one = hub.moves.rehearse(known.into(), who);
+        let one = proxy.moves.rehearse(known.into(), who);
         one.tell(Line::step(Step::Check, Duration::ZERO, format!("{} is used already", servers.name(servers.to))));
         let ended = one.clone();
         life::start(&one, async move { ended.end(End::done()).await });
         return Ok(one);
     }
-    let sides = Sides::find(hub, &servers).ok_or_else(|| life::no_role(&servers.cluster))?;
+    let sides = Sides::find(proxy, &servers).ok_or_else(|| life::no_role(&servers.cluster))?;
     let one = if options.dry_run {
-        MoveOf::new(hub.moves.rehearse(known.clone().into(), who), known)
+        MoveOf::new(proxy.moves.rehearse(known.clone().into(), who), known)
     } else {
-        begin_of_clusters(hub, known, std::slice::from_ref(&servers.cluster), &request.database, who)?
+        begin_of_clusters(proxy, known, std::slice::from_ref(&servers.cluster), &request.database, who)?
     };
     let shared = one.shared().clone();
-    life::start(&shared, Run::new(hub.clone(), one, servers, sides).begin(options.dry_run));
+    life::start(&shared, Run::new(proxy.clone(), one, servers, sides).begin(options.dry_run));
     Ok(shared)
 }
 
-fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
-    let Some(database) = hub.databases.get(&request.database) else {
+fn servers_of(proxy: &ProxyState, request: &Request) -> Result<Servers, Report> {
+    let Some(database) = proxy.databases.get(&request.database) else {
         return Err(Report::error("3D000", format!("database \"{}\" does not exist", request.database)));
     };
     let cluster = database.setup().cluster.clone();
@@ -128,14 +128,14 @@ fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
 }
 
 /// Takes up one that an earlier life of the process has begun.
-pub(in crate::proxy::moving) async fn resume(hub: Arc<Hub>, one: MoveOf<Activate>) {
+pub(in crate::proxy::moving) async fn resume(proxy: Arc<ProxyState>, one: MoveOf<Activate>) {
     let known = one.known();
-    let find = |hub: &Arc<Hub>| {
-        let servers = Servers::known(hub, &known.cluster, &known.from, &known.to)?;
-        let sides = Sides::find(hub, &servers)?;
+    let find = |proxy: &Arc<ProxyState>| {
+        let servers = Servers::known(proxy, &known.cluster, &known.from, &known.to)?;
+        let sides = Sides::find(proxy, &servers)?;
         Some((servers, sides))
     };
-    if let Some((servers, sides)) = life::wait_for(&hub, one.shared(), find).await {
-        Run::new(hub, one, servers, sides).resume().await;
+    if let Some((servers, sides)) = life::wait_for(&proxy, one.shared(), find).await {
+        Run::new(proxy, one, servers, sides).resume().await;
     }
 }

@@ -12,7 +12,7 @@ use crate::proxy::moving::hold;
 use crate::proxy::moving::switchover::Servers;
 use crate::proxy::moving::switchover::steps::{Failure, bounded};
 use crate::proxy::moving::talk::{Talk, field};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::moving;
 
 /// Between two looks at what is about to change, or cannot be reached.
@@ -26,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(super) struct Run {
-    hub: Arc<Hub>,
+    proxy: Arc<ProxyState>,
     one: MoveOf<Activate>,
     servers: Servers,
     old: Talk,
@@ -45,21 +45,21 @@ pub(super) struct Sides {
 
 impl Sides {
     /// None if no role is configured.
-    pub(super) fn find(hub: &Arc<Hub>, servers: &Servers) -> Option<Self> {
-        let old = Talk::with(hub, &servers.cluster, servers.from)?;
-        let new = Talk::with(hub, &servers.cluster, servers.to)?;
+    pub(super) fn find(proxy: &Arc<ProxyState>, servers: &Servers) -> Option<Self> {
+        let old = Talk::with(proxy, &servers.cluster, servers.from)?;
+        let new = Talk::with(proxy, &servers.cluster, servers.to)?;
         Some(Self { old, new })
     }
 }
 
 impl Run {
-    pub(super) fn new(hub: Arc<Hub>, one: MoveOf<Activate>, servers: Servers, sides: Sides) -> Self {
+    pub(super) fn new(proxy: Arc<ProxyState>, one: MoveOf<Activate>, servers: Servers, sides: Sides) -> Self {
         let Sides { old, new } = sides;
-        let gates = hold::gates_of(&hub, std::slice::from_ref(&servers.cluster));
+        let gates = hold::gates_of(&proxy, std::slice::from_ref(&servers.cluster));
         let mut dbnames: Vec<String> = gates.iter().map(|gate| gate.place().dbname.clone()).collect();
         dbnames.sort();
         dbnames.dedup();
-        Self { hub, one, servers, old, new, dbnames, began: Instant::now(), may_go_back: true }
+        Self { proxy, one, servers, old, new, dbnames, began: Instant::now(), may_go_back: true }
     }
 
     /// Looks, and then goes through all of it.
@@ -129,7 +129,7 @@ impl Run {
     async fn until_drained(&mut self) -> Result<(), Failure> {
         let timeout = self.one.known().timeout;
         let until = Instant::now() + timeout;
-        let gates = hold::gates_of(&self.hub, std::slice::from_ref(&self.servers.cluster));
+        let gates = hold::gates_of(&self.proxy, std::slice::from_ref(&self.servers.cluster));
         let open = gates.iter().filter(|gate| !hold::is_closed_by_a_person(gate));
         let names: Vec<String> = open.map(|gate| gate.name().to_string()).collect();
         self.take(Step::Hold, Some(&names)).await?;
@@ -140,7 +140,7 @@ impl Run {
             on_timeout: OnTimeout::Revert,
         };
         let one = self.one.shared().clone();
-        let closed = async { hold::close(&self.hub, &one, &names, &terms).await.map_err(Failure::from) };
+        let closed = async { hold::close(&self.proxy, &one, &names, &terms).await.map_err(Failure::from) };
         bounded(&one, until, Step::Hold, closed).await?;
         self.tell(Step::Hold, format!("writes are held for {}", self.dbnames.join(", ")));
         self.take(Step::Down, None).await?;
@@ -150,7 +150,7 @@ impl Run {
         let old = self.servers.name(self.servers.from);
         self.tell(Step::Down, format!("{} on {old} are read-only from now on", self.dbnames.join(", ")));
         self.take(Step::Stat, None).await?;
-        let left = ask::none_left(&self.hub, &self.servers, &mut self.old, &self.dbnames);
+        let left = ask::none_left(&self.proxy, &self.servers, &mut self.old, &self.dbnames);
         let ended = bounded(&one, until, Step::Stat, left).await?;
         let text = if ended.is_empty() { String::new() } else { format!("; ended: {}", ended.join(", ")) };
         self.tell(Step::Stat, format!("no session is left on {old} that could write{text}"));
@@ -227,7 +227,7 @@ impl Run {
 
     async fn release(&mut self, step: Step) {
         let names = self.one.known().closed.clone();
-        while let Err(error) = hold::open(&self.hub, &names).await {
+        while let Err(error) = hold::open(&self.proxy, &names).await {
             tracing::error!(event = "move_not_released", "{error}");
             sleep(RETRY).await;
         }

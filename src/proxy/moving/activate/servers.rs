@@ -11,7 +11,7 @@ use crate::proxy::moving::switchover::Servers;
 use crate::proxy::moving::switchover::findings::back_ends;
 use crate::proxy::moving::switchover::steps::Failure;
 use crate::proxy::moving::talk::{Talk, field};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::{activate as sql, moving, servers as of_servers};
 
 /// Between two looks.
@@ -76,14 +76,14 @@ pub(super) async fn up(talk: &mut Talk, dbnames: &[String]) -> Result<(), String
 
 /// Ends what may still write on the server that is left, until nothing is there. Gives what was ended.
 pub(super) async fn none_left(
-    hub: &Arc<Hub>,
+    proxy: &Arc<ProxyState>,
     servers: &Servers,
     talk: &mut Talk,
     dbnames: &[String],
 ) -> Result<Vec<String>, Failure> {
     let mut ended = Vec::new();
     loop {
-        let ours = back_ends(hub, servers).await;
+        let ours = back_ends(proxy, servers).await;
         let rows = talk.rows(&sql::sessions(dbnames, &ours)).await.map_err(|error| {
             Failure::new("08006", format!("sessions on the active server cannot be looked at: {error}"))
         })?;

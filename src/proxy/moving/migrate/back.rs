@@ -35,7 +35,7 @@ impl Run {
         if reached >= Step::Fence {
             self.lift().await;
         }
-        while let Err(error) = hold::open(&self.hub, &known.closed).await {
+        while let Err(error) = hold::open(&self.proxy, &known.closed).await {
             tracing::error!(event = "move_not_released", "{error}");
             sleep(RETRY).await;
         }

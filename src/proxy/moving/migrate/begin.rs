@@ -9,10 +9,10 @@ use super::options::Options;
 use super::run::Run;
 use super::sides::Side;
 use crate::gate::{ServerDatabase, Who};
-use crate::moving::{Extent, Line, Migrate, Migration, Move, Scope, Status, Step, Way, What};
+use crate::moving::{Extent, Line, Migrate, Migration, Move, MoveKind, Scope, Status, Step, Way};
 use crate::protocol::Report;
 use crate::proxy::reroute::{configured_place, place_of};
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 
 /// Between two looks whether a server can be named.
 const RETRY: Duration = Duration::from_millis(200);
@@ -57,20 +57,24 @@ fn refuse<T>(text: String, hint: &str) -> Result<T, Report> {
 }
 
 /// The migration that a database is in.
-fn migration_of(hub: &Hub, database: &Database) -> Option<Migration> {
+fn migration_of(proxy: &ProxyState, database: &Database) -> Option<Migration> {
     let here = place_of(database);
-    hub.moves.migrations().into_iter().find(|one| one.has(&here))
+    proxy.moves.migrations().into_iter().find(|one| one.has(&here))
 }
 
 /// Where clients are led from and to; true: it goes on with what is there.
-fn ends(hub: &Hub, request: &Request, options: &Options) -> Result<(ServerDatabase, ServerDatabase, Way), Report> {
+fn ends(
+    proxy: &ProxyState,
+    request: &Request,
+    options: &Options,
+) -> Result<(ServerDatabase, ServerDatabase, Way), Report> {
     let name = &request.database;
-    let Some(database) = hub.databases.get(name) else {
+    let Some(database) = proxy.databases.get(name) else {
         return Err(Report::error("3D000", format!("database \"{name}\" does not exist")));
     };
-    let known = migration_of(hub, &database);
+    let known = migration_of(proxy, &database);
     match (&request.to, known) {
-        (Where::There(cluster), known) => there(hub, &database, cluster, known, options),
+        (Where::There(cluster), known) => there(proxy, &database, cluster, known, options),
         (Where::Back, Some(known)) if known.on_new => Ok((known.new, known.old, Way::Back)),
         (Where::Back, Some(known)) => refuse(
             format!("clients of \"{name}\" are on {} already", known.old),
@@ -88,14 +92,14 @@ fn ends(hub: &Hub, request: &Request, options: &Options) -> Result<(ServerDataba
 }
 
 fn there(
-    hub: &Hub,
+    proxy: &ProxyState,
     database: &Arc<Database>,
     cluster: &str,
     known: Option<Migration>,
     options: &Options,
 ) -> Result<(ServerDatabase, ServerDatabase, Way), Report> {
     let name = &database.name;
-    let Some((target, _)) = hub.databases.cluster(cluster) else {
+    let Some((target, _)) = proxy.databases.cluster(cluster) else {
         let report = Report::error("42704", format!("cluster \"{cluster}\" does not exist"));
         return Err(report.with_hint(Some("SHOW UPSTREAMS lists the clusters and their servers.".to_owned())));
     };
@@ -111,7 +115,7 @@ fn there(
         return Ok((known.old, known.new, Way::There));
     }
     let from = place_of(database);
-    if configured_place(hub, database) != from {
+    if configured_place(proxy, database) != from {
         let text = format!("clients of \"{name}\" are rerouted to {from}");
         return Err(Report::error("55006", text).with_hint(Some(format!("REROUTE {name} BACK comes first."))));
     }
@@ -137,11 +141,11 @@ fn there(
 /// # Errors
 /// 3D000, 42704: there is no such database or cluster. 22023: the options. 55000: there is nothing to do or no primary. 55006: another
 /// move is under way.
-pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
-    let options = Options::read(hub, request)?;
-    let (from, to, way) = ends(hub, request, &options)?;
+pub fn begin(proxy: &Arc<ProxyState>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
+    let options = Options::read(proxy, request)?;
+    let (from, to, way) = ends(proxy, request, &options)?;
     // Whoever takes away what is left may find one side gone for good.
-    let side = |place: &ServerDatabase| match Side::of(hub, place, None) {
+    let side = |place: &ServerDatabase| match Side::of(proxy, place, None) {
         Ok(side) => Ok(Some(side)),
         Err(_) if way == Way::Finish && options.extent == Extent::Force => Ok(None),
         Err(why) => Err(Report::error("55000", why)),
@@ -166,21 +170,21 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
         cancels: options.cancels,
         copy_timeout: options.copy_timeout,
     };
-    let what = What::Migrate(Box::new(known.clone()));
+    let what = MoveKind::Migrate(Box::new(known.clone()));
     let one = if options.dry_run {
-        hub.moves.rehearse(what, who)
+        proxy.moves.rehearse(what, who)
     } else {
-        let names = hub.gates.get(&request.database).map(|gate| gate.names()).unwrap_or_default();
+        let names = proxy.gates.get(&request.database).map(|gate| gate.names()).unwrap_or_default();
         let scope = Scope { clusters: Vec::new(), databases: vec![from, to] };
-        let begun = hub.moves.begin(what, scope, (&request.database, names), who);
+        let begun = proxy.moves.begin(what, scope, (&request.database, names), who);
         begun.map_err(|error| Report::error(error.sqlstate(), error.to_string()).with_hint(error.hint()))?
     };
     match (way, sides) {
         (Way::Finish, sides) => {
-            drop(tokio::spawn(super::finish::run(hub.clone(), one.clone(), sides, options.dry_run)));
+            drop(tokio::spawn(super::finish::run(proxy.clone(), one.clone(), sides, options.dry_run)));
         }
         (_, (Some(from), Some(to))) => {
-            let run = Run::new(hub.clone(), one.clone(), known, from, to);
+            let run = Run::new(proxy.clone(), one.clone(), known, from, to);
             drop(tokio::spawn(run.begin(options.accept, options.dry_run)));
         }
         _ => return Err(Report::error("55000", "a side cannot be named")),
@@ -189,14 +193,14 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
 }
 
 /// Takes up one that an earlier life of the process has begun.
-pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>) {
-    let hub = hub.clone();
+pub(in crate::proxy::moving) fn resume(proxy: &Arc<ProxyState>, one: Arc<Move>) {
+    let proxy = proxy.clone();
     tokio::spawn(async move {
-        let What::Migrate(known) = one.entry().what else { return };
+        let MoveKind::Migrate(known) = one.entry().what else { return };
         let began = Instant::now();
         let mut told = false;
         let (from, to) = loop {
-            let side = |place, server: &str| Side::of(&hub, place, Some(server));
+            let side = |place, server: &str| Side::of(&proxy, place, Some(server));
             let why = match (side(&known.from, &known.words.0), side(&known.to, &known.words.1)) {
                 (Ok(from), Ok(to)) => break (from, to),
                 (Err(why), _) | (_, Err(why)) => why,
@@ -210,8 +214,8 @@ pub(in crate::proxy::moving) fn resume(hub: &Arc<Hub>, one: Arc<Move>) {
             sleep(RETRY).await;
         };
         match known.way {
-            Way::Finish => super::finish::run(hub, one, (Some(from), Some(to)), false).await,
-            Way::There | Way::Back => Run::new(hub, one, *known, from, to).resume().await,
+            Way::Finish => super::finish::run(proxy, one, (Some(from), Some(to)), false).await,
+            Way::There | Way::Back => Run::new(proxy, one, *known, from, to).resume().await,
         }
     });
 }

@@ -38,7 +38,7 @@ impl Run {
         self.take(Step::CatchUp, |_| ()).await?;
         let ready = self.began + known.timeout;
         bounded(&one, ready, Step::CatchUp, self.make_ready(known.timeout)).await?;
-        let gate = self.hub.gates.get(&known.database);
+        let gate = self.proxy.gates.get(&known.database);
         let closes = gate.is_some_and(|gate| !hold::is_closed_by_a_person(&gate));
         let names: Vec<String> = closes.then(|| known.database.clone()).into_iter().collect();
         self.take(Step::Hold, |known| known.closed.clone_from(&names)).await?;
@@ -49,8 +49,8 @@ impl Run {
             drain_timeout: known.drain_timeout.min(known.timeout),
             on_timeout: if known.cancels { OnTimeout::Cancel } else { OnTimeout::Revert },
         };
-        let hub = self.hub.clone();
-        let closed = async { hold::close(&hub, &one, &names, &terms).await.map_err(Failure::from) };
+        let proxy = self.proxy.clone();
+        let closed = async { hold::close(&proxy, &one, &names, &terms).await.map_err(Failure::from) };
         bounded(&one, until, Step::Hold, closed).await?;
         let text = if names.is_empty() { "the database was closed already" } else { "writes are held" };
         self.tell(Step::Hold, text);
@@ -65,7 +65,7 @@ impl Run {
         let was_fenced = fence::is_down(&mut self.to).await?;
         self.take(Step::Verify, |known| known.was_fenced = was_fenced).await?;
         bounded(&one, until, Step::Verify, self.verify()).await?;
-        if let Some(name) = hold::find_open(&self.hub, &names) {
+        if let Some(name) = hold::find_open(&self.proxy, &names) {
             return Err(Failure::new("55000", format!("database \"{name}\" was opened meanwhile")));
         }
         self.take(Step::Repoint, |_| ()).await?;
@@ -83,7 +83,7 @@ impl Run {
 
     async fn fence(&mut self) -> Result<(), Failure> {
         fence::down(&mut self.from).await?;
-        let ended = fence::none_left(&self.hub, &mut self.from).await?;
+        let ended = fence::none_left(&self.proxy, &mut self.from).await?;
         let others = if ended.is_empty() { String::new() } else { format!("; ended: {}", ended.join(", ")) };
         self.tell(Step::Fence, format!("{} on {} is read-only{others}", self.from.place.dbname, self.from.server()));
         Ok(())
@@ -93,7 +93,7 @@ impl Run {
         loop {
             let position = fence::drained(&self.active, &mut self.from, &mut self.to).await?;
             // What has begun to write past the setting meanwhile is not lost silently.
-            let ended = fence::none_left(&self.hub, &mut self.from).await?;
+            let ended = fence::none_left(&self.proxy, &mut self.from).await?;
             if ended.is_empty() {
                 streams::all_followed(&self.active, &mut self.from, &mut self.to).await?;
                 self.tell(Step::Replay, format!("{} has everything up to {position}", self.to.server()));
@@ -147,7 +147,7 @@ impl Run {
         let who = self.one.entry().who;
         let mut told = false;
         let (left, notes) = loop {
-            let error = match by_move::lead(&self.hub, &known.database, &self.to.place, &who).await {
+            let error = match by_move::lead(&self.proxy, &known.database, &self.to.place, &who).await {
                 Ok(done) => break done,
                 Err(error) => error,
             };
@@ -164,7 +164,7 @@ impl Run {
             sleep(RETRY).await;
         };
         let (on_new, to, from) = (known.way == Way::There, self.to.place.clone(), self.from.place.clone());
-        let note = self.hub.moves.migrate(move |all| {
+        let note = self.proxy.moves.migrate(move |all| {
             for one in all.iter_mut().filter(|one| one.has(&to) && one.has(&from)) {
                 (one.on_new, one.since) = (on_new, jiff::Timestamp::now());
             }
@@ -177,14 +177,14 @@ impl Run {
         }
         let taken = self.take(Step::Release, |_| ()).await;
         self.log(taken);
-        while let Err(error) = hold::open(&self.hub, &known.closed).await {
+        while let Err(error) = hold::open(&self.proxy, &known.closed).await {
             tracing::error!(event = "move_not_released", "{error}");
             sleep(RETRY).await;
         }
         self.tell(Step::Release, if known.closed.is_empty() { "nothing was held" } else { "held writes go on there" });
         let taken = self.take(Step::Clean, |_| ()).await;
         self.log(taken);
-        by_move::leave(&self.hub, &left, known.drain_timeout).await;
+        by_move::leave(&self.proxy, &left, known.drain_timeout).await;
         self.drop_old_slot().await;
         self.end(true, None).await;
     }

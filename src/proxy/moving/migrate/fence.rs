@@ -12,7 +12,7 @@ use crate::proxy::moving::switchover::findings::{back_ends, is_opening};
 use crate::proxy::moving::switchover::steps::Failure;
 use crate::proxy::moving::talk::field;
 use crate::server::login::LoginError;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::{activate, migrate as sql, moving, servers as of_servers};
 
 /// Between two looks.
@@ -42,16 +42,16 @@ pub(super) async fn is_down(side: &mut Side) -> Result<bool, Failure> {
 }
 
 /// Ends sessions in the database that are not this proxy's, and those of operators; waits until they are gone. Gives them in words.
-pub(super) async fn none_left(hub: &Arc<Hub>, side: &mut Side) -> Result<Vec<String>, Failure> {
+pub(super) async fn none_left(proxy: &Arc<ProxyState>, side: &mut Side) -> Result<Vec<String>, Failure> {
     let servers = side.servers();
     let mut ended = Vec::new();
     let until = Instant::now() + PATIENCE;
     loop {
-        let ours = back_ends(hub, &servers).await;
+        let ours = back_ends(proxy, &servers).await;
         let rows = side.talk.rows(&sql::sessions(&ours)).await;
         let rows = rows.map_err(|error| failed(side, "sessions cannot be looked at", &error))?;
         // One that was opened meanwhile is ours, and so may be one that is young. One that has written is not.
-        let (ours, opening) = (back_ends(hub, &servers).await, is_opening(hub, &servers));
+        let (ours, opening) = (back_ends(proxy, &servers).await, is_opening(proxy, &servers));
         let mut unclear = false;
         let mut others = Vec::new();
         for row in &rows {

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::sides::{Side, names};
 use super::streams;
-use crate::moving::{End, Extent, Line, Move, MoveOf, Status, Step, What};
-use crate::shared::Hub;
+use crate::moving::{End, Extent, Line, Move, MoveKind, MoveOf, Status, Step};
+use crate::shared::ProxyState;
 
 /// Takes away everything of those two names. Gives what could not be taken away, and why.
 pub(super) async fn clean(
@@ -37,14 +37,14 @@ pub(super) async fn clean(
 }
 
 /// The command. The first of the sides is the one without clients.
-pub(super) async fn run(hub: Arc<Hub>, one: Arc<Move>, sides: (Option<Side>, Option<Side>), dry_run: bool) {
-    let What::Migrate(known) = one.entry().what else { return };
+pub(super) async fn run(proxy: Arc<ProxyState>, one: Arc<Move>, sides: (Option<Side>, Option<Side>), dry_run: bool) {
+    let MoveKind::Migrate(known) = one.entry().what else { return };
     let end = |done: bool, why: Option<String>| {
         let sqlstate = if done { "00000" } else { "55000" }.to_owned();
         End { at: Timestamp::now(), done, why, sqlstate }
     };
     let (mut without, mut with) = sides;
-    let record = hub.moves.migrations().into_iter().find(|record| record.has(&known.from) && record.has(&known.to));
+    let record = proxy.moves.migrations().into_iter().find(|record| record.has(&known.from) && record.has(&known.to));
     let (old, new) = match &record {
         Some(record) => (record.old.clone(), record.new.clone()),
         None => (known.to.clone(), known.from.clone()),
@@ -81,7 +81,7 @@ pub(super) async fn run(hub: Arc<Hub>, one: Arc<Move>, sides: (Option<Side>, Opt
             "It is left as it is: look for slots and subscriptions named \"{there}\" and \"{back}\"."
         )));
     }
-    let forgotten = hub.moves.migrate(move |all| all.retain(|one| one.old != old || one.new != new)).await;
+    let forgotten = proxy.moves.migrate(move |all| all.retain(|one| one.old != old || one.new != new)).await;
     if let Err(error) = forgotten {
         return one.end(End { sqlstate: error.sqlstate().to_owned(), ..end(false, Some(error.to_string())) }).await;
     }

@@ -7,7 +7,7 @@ use crate::config;
 use crate::config::parse_duration;
 use crate::moving::Extent;
 use crate::protocol::Report;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// How long it may take from `hold` until the other side is used.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -102,8 +102,8 @@ impl Options {
     }
 
     /// Reads what stands in WITH (…).
-    pub(super) fn read(hub: &Hub, request: &Request) -> Result<Self, Report> {
-        let maintenance = hub.databases.get(&request.database).map(|one| one.setup().settings.maintenance.clone());
+    pub(super) fn read(proxy: &ProxyState, request: &Request) -> Result<Self, Report> {
+        let maintenance = proxy.databases.get(&request.database).map(|one| one.setup().settings.maintenance.clone());
         let mut options = Self::usual(&maintenance.unwrap_or_default());
         for (place, (name, value)) in request.options.iter().enumerate() {
             let name = name.to_ascii_lowercase();

@@ -12,7 +12,7 @@ use super::{finish, streams};
 use crate::moving::{End, Extent, Line, Migrate, Migration, Move, MoveError, MoveOf, Status, Step, Way};
 use crate::proxy::moving::switchover::steps::{Failure, bounded};
 use crate::proxy::moving::talk::field;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::migrate as sql;
 
 /// Between two looks at a copy.
@@ -28,7 +28,7 @@ const PARTS: u64 = 10;
 
 /// See the module.
 pub(super) struct Run {
-    pub(super) hub: Arc<Hub>,
+    pub(super) proxy: Arc<ProxyState>,
     pub(super) one: Arc<Move>,
     /// The side that clients leave.
     pub(super) from: Side,
@@ -66,14 +66,14 @@ impl Progress {
 }
 
 impl Run {
-    pub(super) fn new(hub: Arc<Hub>, one: Arc<Move>, first: Migrate, from: Side, to: Side) -> Self {
+    pub(super) fn new(proxy: Arc<ProxyState>, one: Arc<Move>, first: Migrate, from: Side, to: Side) -> Self {
         let (there, back) = match first.way {
             Way::Back => names(&to.place, &from.place),
             Way::There | Way::Finish => names(&from.place, &to.place),
         };
         let (active, next) = if first.way == Way::Back { (back, there) } else { (there, back) };
         let noted = MoveOf::new(one.clone(), first);
-        Self { hub, one, from, to, active, next, noted, began: Instant::now() }
+        Self { proxy, one, from, to, active, next, noted, began: Instant::now() }
     }
 
     /// Looks, and then goes through all of it.
@@ -81,9 +81,9 @@ impl Run {
         let known = self.known();
         let lines = match known.way {
             Way::There => {
-                checks::there(&self.hub, &mut self.from, &mut self.to, (&self.active, &self.next), &accept).await
+                checks::there(&self.proxy, &mut self.from, &mut self.to, (&self.active, &self.next), &accept).await
             }
-            Way::Back | Way::Finish => checks::back(&self.hub, &mut self.from, &mut self.to, &self.active).await,
+            Way::Back | Way::Finish => checks::back(&self.proxy, &mut self.from, &mut self.to, &self.active).await,
         };
         let mut failed = Vec::new();
         for line in lines {
@@ -189,7 +189,7 @@ impl Run {
 
     /// Whether an earlier command has begun the migration.
     fn is_recorded(&self) -> bool {
-        self.hub.moves.migrations().iter().any(|one| one.has(&self.from.place) && one.has(&self.to.place))
+        self.proxy.moves.migrations().iter().any(|one| one.has(&self.from.place) && one.has(&self.to.place))
     }
 
     /// Makes whatever replication needs, in both directions, and has the other side get a copy.
@@ -200,7 +200,7 @@ impl Run {
             let (database, old, new) = (known.database, self.from.place.clone(), self.to.place.clone());
             let (who, since) = (self.one.entry().who, Timestamp::now());
             let record = Migration { database, old, new, on_new: false, who, since };
-            self.hub.moves.migrate(move |all| all.push(record)).await?;
+            self.proxy.moves.migrate(move |all| all.push(record)).await?;
         }
         streams::publish(&active, &mut self.from).await?;
         streams::publish(&next, &mut self.to).await?;
@@ -245,7 +245,8 @@ impl Run {
         }
         let (old, new) = (self.from.place.clone(), self.to.place.clone());
         if self.one.entry().lines.last().is_none_or(|line| line.status == Status::Ok) {
-            let forgotten = self.hub.moves.migrate(move |all| all.retain(|one| one.old != old || one.new != new)).await;
+            let forgotten =
+                self.proxy.moves.migrate(move |all| all.retain(|one| one.old != old || one.new != new)).await;
             if let Err(error) = forgotten {
                 tracing::error!(event = "move_not_saved", "{error}");
             }

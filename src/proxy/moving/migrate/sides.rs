@@ -7,7 +7,7 @@ use crate::gate::ServerDatabase;
 use crate::proxy::moving::switchover::Servers;
 use crate::proxy::moving::talk::Talk;
 use crate::proxy::setup::move_login;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::Cluster;
 
 /// How long a server may take for an answer that is not that of a moment.
@@ -29,19 +29,19 @@ pub(super) struct Side {
 
 impl Side {
     /// On that server, else on the cluster's primary. Fails if the cluster has none now, or no role could log in.
-    pub(super) fn of(hub: &Arc<Hub>, place: &ServerDatabase, server: Option<&str>) -> Result<Self, String> {
-        let Some((cluster, _)) = hub.databases.cluster(&place.cluster) else {
+    pub(super) fn of(proxy: &Arc<ProxyState>, place: &ServerDatabase, server: Option<&str>) -> Result<Self, String> {
+        let Some((cluster, _)) = proxy.databases.cluster(&place.cluster) else {
             return Err(format!("the configuration has no cluster \"{}\"", place.cluster));
         };
         let Some(at) = server.and_then(|server| cluster.find_server(server)).or_else(|| cluster.primary()) else {
             let why = if cluster.is_contested() { "several servers claim to be it" } else { "none is known" };
             return Err(format!("cluster \"{}\" has no primary now: {why}", place.cluster));
         };
-        let talk = |writes| Talk::in_database(hub, &cluster, at, &place.dbname, writes);
+        let talk = |writes| Talk::in_database(proxy, &cluster, at, &place.dbname, writes);
         let (Some(own), Some(plain)) = (talk(true), talk(false)) else {
             return Err(format!("no role is configured that could log in to cluster \"{}\"", place.cluster));
         };
-        let conninfo = conninfo(hub, &cluster, at, place);
+        let conninfo = conninfo(proxy, &cluster, at, place);
         Ok(Self { place: place.clone(), cluster, at, talk: own, plain, conninfo })
     }
 
@@ -73,10 +73,10 @@ fn quoted(value: &str) -> String {
 }
 
 /// A connection string of libpq's: what pgsluice itself uses, and then what the configuration says of it.
-fn conninfo(hub: &Arc<Hub>, cluster: &Cluster, at: usize, place: &ServerDatabase) -> String {
-    let setup = hub.setup.load();
+fn conninfo(proxy: &Arc<ProxyState>, cluster: &Cluster, at: usize, place: &ServerDatabase) -> String {
+    let setup = proxy.setup.load();
     let Some(config) = setup.config.clusters.get(&cluster.name) else { return String::new() };
-    let Some((_, tls)) = hub.databases.cluster(&cluster.name) else { return String::new() };
+    let Some((_, tls)) = proxy.databases.cluster(&cluster.name) else { return String::new() };
     let Some(login) = move_login(&setup, cluster, tls, at) else { return String::new() };
     let mut words = vec![
         format!("host={}", quoted(&login.address.host_words())),

@@ -10,7 +10,7 @@ use super::Servers;
 use super::findings::{back_ends, is_opening};
 use super::steps::Failure;
 use crate::proxy::moving::talk::{Talk, field};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::{moving, servers as of_servers};
 
 /// Between two looks.
@@ -82,16 +82,20 @@ pub(super) async fn is_fenced(talk: &mut Talk) -> Result<bool, crate::server::lo
 }
 
 /// Ends sessions that are not this proxy's, and those of operators; waits until they are gone. Gives them in words.
-pub(super) async fn end_others(hub: &Arc<Hub>, servers: &Servers, talk: &mut Talk) -> Result<Vec<String>, Failure> {
+pub(super) async fn end_others(
+    proxy: &Arc<ProxyState>,
+    servers: &Servers,
+    talk: &mut Talk,
+) -> Result<Vec<String>, Failure> {
     let mut ended = Vec::new();
     let until = Instant::now() + PATIENCE;
     loop {
-        let ours = back_ends(hub, servers).await;
+        let ours = back_ends(proxy, servers).await;
         let rows = talk.rows(&moving::others(&ours)).await.map_err(|error| {
             Failure::new("08006", format!("sessions on the old primary cannot be looked at: {error}"))
         })?;
         // One that was opened meanwhile is ours, and so may be one that is young. One that has written is not.
-        let (ours, opening) = (back_ends(hub, servers).await, is_opening(hub, servers));
+        let (ours, opening) = (back_ends(proxy, servers).await, is_opening(proxy, servers));
         let mut unclear = false;
         let mut others = Vec::new();
         for row in &rows {

@@ -8,7 +8,7 @@ use crate::config::RuleAction;
 use crate::proxy::moving::talk::{Talk, field};
 use crate::server::Pool;
 use crate::server::own_query::Row;
-use crate::shared::{Database, Hub};
+use crate::shared::{Database, ProxyState};
 use crate::sql::own_statements::moving;
 use crate::topology::Cluster;
 
@@ -79,16 +79,21 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) async fn gather(hub: &Arc<Hub>, servers: &Servers, primary: &mut Talk, target: &mut Talk) -> Self {
-        let ours = back_ends(hub, servers).await;
+    pub(super) async fn gather(
+        proxy: &Arc<ProxyState>,
+        servers: &Servers,
+        primary: &mut Talk,
+        target: &mut Talk,
+    ) -> Self {
+        let ours = back_ends(proxy, servers).await;
         let version = |at: usize| servers.cluster.upstreams.get(at).map_or(0, |upstream| upstream.version());
         let of_target = async {
             let answer = ask(target, moving::of_target(), version(servers.to)).await;
             (answer, target.row(moving::READ_ONLY).await.ok())
         };
         let of_primary = ask(primary, moving::of_primary(&ours), version(servers.from));
-        let (primary, (target, target_read_only), pinned) = tokio::join!(of_primary, of_target, pinned(hub, servers));
-        let allowing = allowing(hub, &servers.clusters(hub));
+        let (primary, (target, target_read_only), pinned) = tokio::join!(of_primary, of_target, pinned(proxy, servers));
+        let allowing = allowing(proxy, &servers.clusters(proxy));
         Self { primary, target, target_read_only, pinned, used: ours.len(), allowing }
     }
 }
@@ -101,25 +106,25 @@ async fn ask(talk: &mut Talk, sql: String, version: u64) -> Result<Server, Strin
 }
 
 /// The pools whose connections lead to the primary.
-fn pools(hub: &Hub, servers: &Servers) -> Vec<Arc<Pool>> {
+fn pools(proxy: &ProxyState, servers: &Servers) -> Vec<Arc<Pool>> {
     let addresses: Vec<_> = servers
-        .all(hub)
+        .all(proxy)
         .into_iter()
         .filter_map(|(cluster, from, _)| Some(cluster.upstreams.get(from?)?.address.clone()))
         .collect();
-    let pools = hub.databases.all().into_iter().flat_map(|database| database.pools());
+    let pools = proxy.databases.all().into_iter().flat_map(|database| database.pools());
     pools.filter(|pool| addresses.contains(&pool.login().address)).collect()
 }
 
 /// Whether a connection to the primary is just being opened: its process is not known yet.
-pub(in crate::proxy::moving) fn is_opening(hub: &Hub, servers: &Servers) -> bool {
-    pools(hub, servers).iter().any(|pool| pool.is_opening())
+pub(in crate::proxy::moving) fn is_opening(proxy: &ProxyState, servers: &Servers) -> bool {
+    pools(proxy, servers).iter().any(|pool| pool.is_opening())
 }
 
 /// The server processes behind this proxy's connections to the primary, but for those of operators, whom no gate keeps from writing.
-pub(in crate::proxy::moving) async fn back_ends(hub: &Hub, servers: &Servers) -> Vec<u32> {
-    let mut pids: BTreeSet<u32> = pools(hub, servers).iter().flat_map(|pool| pool.back_ends()).collect();
-    let operators = hub.on_every_core(|core| {
+pub(in crate::proxy::moving) async fn back_ends(proxy: &ProxyState, servers: &Servers) -> Vec<u32> {
+    let mut pids: BTreeSet<u32> = pools(proxy, servers).iter().flat_map(|pool| pool.back_ends()).collect();
+    let operators = proxy.on_every_core(|core| {
         let clients = core.clients();
         let theirs = clients.iter().filter(|client| client.operator);
         theirs.filter_map(|client| client.cancel.borrow().as_ref().map(|target| target.server.pid)).collect::<Vec<_>>()
@@ -130,18 +135,18 @@ pub(in crate::proxy::moving) async fn back_ends(hub: &Hub, servers: &Servers) ->
     pids.into_iter().collect()
 }
 
-fn allowing(hub: &Hub, clusters: &[Arc<Cluster>]) -> Vec<String> {
+fn allowing(proxy: &ProxyState, clusters: &[Arc<Cluster>]) -> Vec<String> {
     let allows = |database: &&Arc<Database>| {
         let setup = database.setup();
         let here = clusters.iter().any(|cluster| Arc::ptr_eq(cluster, &setup.cluster));
         here && setup.settings.maintenance.write_rules.iter().any(|rule| rule.action == RuleAction::Allow)
     };
-    hub.databases.all().iter().filter(allows).map(|database| database.name.to_string()).collect()
+    proxy.databases.all().iter().filter(allows).map(|database| database.name.to_string()).collect()
 }
 
-async fn pinned(hub: &Hub, servers: &Servers) -> BTreeMap<&'static str, usize> {
-    let clusters = servers.clusters(hub);
-    let reasons = hub.on_every_core(move |core| {
+async fn pinned(proxy: &ProxyState, servers: &Servers) -> BTreeMap<&'static str, usize> {
+    let clusters = servers.clusters(proxy);
+    let reasons = proxy.on_every_core(move |core| {
         let is_here = |client: &std::rc::Rc<crate::shared::Client>| {
             client.database.as_ref().is_some_and(|database| {
                 clusters.iter().any(|cluster| Arc::ptr_eq(cluster, &database.peek_setup().cluster))

@@ -20,7 +20,7 @@ use crate::gate::Who;
 use crate::moving::{Move, MoveOf, Step, Switchover};
 use crate::protocol::Report;
 use crate::proxy::moving::{begin_of_clusters, life};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::topology::Cluster;
 
 use options::Options;
@@ -51,8 +51,8 @@ pub(in crate::proxy::moving) struct Servers {
 
 impl Servers {
     /// Those that a move names, as far as the configuration still has them.
-    pub(in crate::proxy::moving) fn known(hub: &Hub, cluster: &str, from: &str, to: &str) -> Option<Self> {
-        let (cluster, _) = hub.databases.cluster(cluster)?;
+    pub(in crate::proxy::moving) fn known(proxy: &ProxyState, cluster: &str, from: &str, to: &str) -> Option<Self> {
+        let (cluster, _) = proxy.databases.cluster(cluster)?;
         let (from, to) = (cluster.find_server(from)?, cluster.find_server(to)?);
         Some(Self { cluster, from, to })
     }
@@ -63,19 +63,19 @@ impl Servers {
 
     /// Every cluster of the configuration that leads to the same primary, with its numbers of the two servers. One that does not know
     /// the target has only the first.
-    fn all(&self, hub: &Hub) -> Vec<(Arc<Cluster>, Option<usize>, Option<usize>)> {
+    fn all(&self, proxy: &ProxyState) -> Vec<(Arc<Cluster>, Option<usize>, Option<usize>)> {
         let number = |cluster: &Cluster, at: usize| {
             let words = self.cluster.upstreams.get(at)?.instance()?.words;
             cluster.upstreams.iter().position(|one| one.instance().is_some_and(|known| known.words == words))
         };
         let is_same = |other: &Arc<Cluster>| !Arc::ptr_eq(other, &self.cluster) && other.shares_primary(&self.cluster);
-        let others = hub.databases.clusters().into_iter().filter(is_same);
+        let others = proxy.databases.clusters().into_iter().filter(is_same);
         let others = others.map(|other| (other.clone(), number(&other, self.from), number(&other, self.to)));
         std::iter::once((self.cluster.clone(), Some(self.from), Some(self.to))).chain(others).collect()
     }
 
-    fn clusters(&self, hub: &Hub) -> Vec<Arc<Cluster>> {
-        self.all(hub).into_iter().map(|(cluster, ..)| cluster).collect()
+    fn clusters(&self, proxy: &ProxyState) -> Vec<Arc<Cluster>> {
+        self.all(proxy).into_iter().map(|(cluster, ..)| cluster).collect()
     }
 }
 
@@ -84,9 +84,9 @@ impl Servers {
 /// # Errors
 /// 3D000, 42704: there is no such database or server. 22023: the options. 55000: there is nothing to do or no primary. 55006: another
 /// move is under way.
-pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
-    let options = Options::read(hub, request)?;
-    let servers = servers_of(hub, request)?;
+pub fn begin(proxy: &Arc<ProxyState>, request: &Request, who: Who) -> Result<Arc<Move>, Report> {
+    let options = Options::read(proxy, request)?;
+    let servers = servers_of(proxy, request)?;
     let known = Switchover {
         database: request.database.clone(),
         cluster: servers.cluster.name.clone(),
@@ -99,19 +99,19 @@ pub fn begin(hub: &Arc<Hub>, request: &Request, who: Who) -> Result<Arc<Move>, R
         on_failure: options.on_failure,
         timeout: options.timeout,
     };
-    let tools = Tools::find(hub, &servers).ok_or_else(|| life::no_role(&servers.cluster))?;
+    let tools = Tools::find(proxy, &servers).ok_or_else(|| life::no_role(&servers.cluster))?;
     let one = if options.dry_run {
-        MoveOf::new(hub.moves.rehearse(known.clone().into(), who), known)
+        MoveOf::new(proxy.moves.rehearse(known.clone().into(), who), known)
     } else {
-        begin_of_clusters(hub, known, &servers.clusters(hub), &request.database, who)?
+        begin_of_clusters(proxy, known, &servers.clusters(proxy), &request.database, who)?
     };
     let shared = one.shared().clone();
-    life::start(&shared, Run::new(hub.clone(), one, servers, options, tools).begin());
+    life::start(&shared, Run::new(proxy.clone(), one, servers, options, tools).begin());
     Ok(shared)
 }
 
-fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
-    let Some(database) = hub.databases.get(&request.database) else {
+fn servers_of(proxy: &ProxyState, request: &Request) -> Result<Servers, Report> {
+    let Some(database) = proxy.databases.get(&request.database) else {
         return Err(Report::error("3D000", format!("database \"{}\" does not exist", request.database)));
     };
     let cluster = database.setup().cluster.clone();
@@ -141,15 +141,15 @@ fn servers_of(hub: &Hub, request: &Request) -> Result<Servers, Report> {
 }
 
 /// Takes up one that an earlier life of the process has begun.
-pub(in crate::proxy::moving) async fn resume(hub: Arc<Hub>, one: MoveOf<Switchover>) {
+pub(in crate::proxy::moving) async fn resume(proxy: Arc<ProxyState>, one: MoveOf<Switchover>) {
     let known = one.known();
     let options = Options::of(known);
-    let find = |hub: &Arc<Hub>| {
-        let servers = Servers::known(hub, &known.cluster, &known.from, &known.to)?;
-        let tools = Tools::find(hub, &servers)?;
+    let find = |proxy: &Arc<ProxyState>| {
+        let servers = Servers::known(proxy, &known.cluster, &known.from, &known.to)?;
+        let tools = Tools::find(proxy, &servers)?;
         Some((servers, tools))
     };
-    if let Some((servers, tools)) = life::wait_for(&hub, one.shared(), find).await {
-        Run::new(hub, one, servers, options, tools).resume().await;
+    if let Some((servers, tools)) = life::wait_for(&proxy, one.shared(), find).await {
+        Run::new(proxy, one, servers, options, tools).resume().await;
     }
 }

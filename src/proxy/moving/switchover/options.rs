@@ -8,7 +8,7 @@ use crate::config::parse_duration;
 use crate::gate::OnTimeout;
 use crate::moving::{OnFailure, Switchover};
 use crate::protocol::Report;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 const KNOWN: &str = "Options are timeout, hold_timeout, drain_timeout, on_timeout, on_failure, primary, system_identifier, version and dry_run.";
 /// How long it may take until the target is promoted.
@@ -82,8 +82,8 @@ impl Options {
     }
 
     /// Reads what stands in WITH (…).
-    pub(super) fn read(hub: &Hub, request: &Request) -> Result<Self, Report> {
-        let maintenance = hub.databases.get(&request.database).map(|one| one.setup().settings.maintenance.clone());
+    pub(super) fn read(proxy: &ProxyState, request: &Request) -> Result<Self, Report> {
+        let maintenance = proxy.databases.get(&request.database).map(|one| one.setup().settings.maintenance.clone());
         let mut options = Self::usual(&maintenance.unwrap_or_default());
         for (place, (name, value)) in request.options.iter().enumerate() {
             if request.options.iter().take(place).any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {

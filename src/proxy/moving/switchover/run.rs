@@ -15,7 +15,7 @@ use super::{Servers, checks, fence, promote};
 use crate::moving::{End, Line, MoveError, MoveOf, OnFailure, Retired, Status, Step, Switchover};
 use crate::proxy::moving::hold;
 use crate::proxy::moving::talk::{Talk, field};
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 
 /// Between two looks at what cannot be reached.
 const RETRY: Duration = Duration::from_millis(200);
@@ -30,7 +30,7 @@ const TELLS: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(super) struct Run {
-    hub: Arc<Hub>,
+    proxy: Arc<ProxyState>,
     one: MoveOf<Switchover>,
     servers: Servers,
     options: Options,
@@ -54,10 +54,10 @@ pub(super) struct Tools {
 
 impl Tools {
     /// None if no role is configured.
-    pub(super) fn find(hub: &Arc<Hub>, servers: &Servers) -> Option<Self> {
-        let old = Talk::with(hub, &servers.cluster, servers.from)?;
-        let target = Talk::with(hub, &servers.cluster, servers.to)?;
-        let setup = hub.setup.load_full();
+    pub(super) fn find(proxy: &Arc<ProxyState>, servers: &Servers) -> Option<Self> {
+        let old = Talk::with(proxy, &servers.cluster, servers.from)?;
+        let target = Talk::with(proxy, &servers.cluster, servers.to)?;
+        let setup = proxy.setup.load_full();
         let config = setup.config.clusters.get(&servers.cluster.name)?;
         let program = |words: &[String]| Program { words: words.to_vec(), patience: config.command_timeout };
         let (fence, promote) = (program(&config.fence_command), program(&config.promote_command));
@@ -82,14 +82,14 @@ impl Tools {
 
 impl Run {
     pub(super) fn new(
-        hub: Arc<Hub>,
+        proxy: Arc<ProxyState>,
         one: MoveOf<Switchover>,
         servers: Servers,
         options: Options,
         tools: Tools,
     ) -> Self {
         let Tools { old, target, fence, promote, values } = tools;
-        Self { hub, one, servers, options, old, target, fence, promote, values, began: Instant::now() }
+        Self { proxy, one, servers, options, old, target, fence, promote, values, began: Instant::now() }
     }
 
     /// Looks, and then goes through all of it.
@@ -119,7 +119,7 @@ impl Run {
     async fn look(&mut self) -> (Findings, Vec<Line>) {
         let mut looks = 1;
         loop {
-            let found = Findings::gather(&self.hub, &self.servers, &mut self.old, &mut self.target).await;
+            let found = Findings::gather(&self.proxy, &self.servers, &mut self.old, &mut self.target).await;
             let means = Means { fence: &self.fence, promote: &self.promote, role: self.old.role() };
             let lines = checks::all(&self.servers, &self.options, &means, &found);
             if !checks::may_pass(&lines) || looks == LOOKS {
@@ -182,7 +182,7 @@ impl Run {
         if !gone {
             bounded(&one, until, Step::Replay, self.nobody_writes(lsn)).await?;
         }
-        if let Some(name) = hold::find_open(&self.hub, &self.one.known().closed) {
+        if let Some(name) = hold::find_open(&self.proxy, &self.one.known().closed) {
             return Err(Failure::new("55000", format!("database \"{name}\" was opened meanwhile")));
         }
         self.take(Step::Promote, |known| known.lsn = Some(lsn)).await?;
@@ -191,7 +191,7 @@ impl Run {
 
     /// The gates that are open, each by one of its names. What a person has closed is left to them.
     fn names_to_close(&self) -> Vec<String> {
-        let gates = hold::gates_of(&self.hub, &self.servers.clusters(&self.hub));
+        let gates = hold::gates_of(&self.proxy, &self.servers.clusters(&self.proxy));
         let open = gates.iter().filter(|gate| !hold::is_closed_by_a_person(gate));
         open.map(|gate| gate.name().to_string()).collect()
     }
@@ -204,14 +204,14 @@ impl Run {
             on_timeout: self.options.on_timeout,
         };
         let one = self.one.shared().clone();
-        let closed = async { hold::close(&self.hub, &one, names, &terms).await.map_err(Failure::from) };
+        let closed = async { hold::close(&self.proxy, &one, names, &terms).await.map_err(Failure::from) };
         bounded(&one, until, Step::Hold, closed).await?;
         // Names that clients have made up meanwhile.
         let late: Vec<String> = self.names_to_close().into_iter().filter(|name| !names.contains(name)).collect();
         if !late.is_empty() {
             let all = [names, &late].concat();
             self.one.note(|known| known.closed = all).await?;
-            let closed = async { hold::close(&self.hub, &one, &late, &terms).await.map_err(Failure::from) };
+            let closed = async { hold::close(&self.proxy, &one, &late, &terms).await.map_err(Failure::from) };
             bounded(&one, until, Step::Hold, closed).await?;
         }
         let names = self.one.known().closed.clone();
@@ -225,7 +225,7 @@ impl Run {
 
     /// Whether the old primary has been stopped.
     async fn fence(&mut self) -> Result<bool, Failure> {
-        for (cluster, from, to) in self.servers.all(&self.hub) {
+        for (cluster, from, to) in self.servers.all(&self.proxy) {
             if let (Some(from), Some(to)) = (from, to) {
                 cluster.begin_handover(from, to);
             }
@@ -234,7 +234,7 @@ impl Run {
             return self.fence_by_program().await;
         }
         fence::raise(&mut self.old).await?;
-        let ended = fence::end_others(&self.hub, &self.servers, &mut self.old).await?;
+        let ended = fence::end_others(&self.proxy, &self.servers, &mut self.old).await?;
         let others = if ended.is_empty() { String::new() } else { format!("; ended: {}", ended.join(", ")) };
         let old = self.servers.name(self.servers.from);
         self.tell(Step::Fence, format!("{old} takes no writes any more: default_transaction_read_only is on{others}"));
@@ -271,7 +271,7 @@ impl Run {
 
     /// Nobody is at work there who has written something that the target may not have.
     async fn nobody_writes(&mut self, lsn: crate::gate::Lsn) -> Result<(), Failure> {
-        let ended = fence::end_others(&self.hub, &self.servers, &mut self.old).await?;
+        let ended = fence::end_others(&self.proxy, &self.servers, &mut self.old).await?;
         if !ended.is_empty() {
             let (old, target) = (&mut self.old, &mut self.target);
             promote::until_replayed(Some(old), target, Some(lsn)).await?;
@@ -372,7 +372,7 @@ impl Run {
     async fn repoint(&mut self) -> Result<(), String> {
         let mut told = false;
         // Asked each time: a RELOAD may have made other clusters of them.
-        while !self.servers.all(&self.hub).iter().all(|(cluster, _, to)| to.is_none_or(|to| cluster.look_for(to))) {
+        while !self.servers.all(&self.proxy).iter().all(|(cluster, _, to)| to.is_none_or(|to| cluster.look_for(to))) {
             if let Some(by) = self.one.shared().is_called_off()
                 && self.target.is_silent().await
             {
@@ -394,7 +394,7 @@ impl Run {
 
     /// The old primary is known not to be it any more.
     async fn lead_over(&mut self) {
-        let all = self.servers.all(&self.hub);
+        let all = self.servers.all(&self.proxy);
         let known = all.iter().filter_map(|(cluster, from, to)| Some((cluster, (*from)?, (*to)?)));
         let known: Vec<_> = known.collect();
         let (timeline, fenced) = (self.one.known().timeline, !self.fence.is_given());
@@ -411,7 +411,7 @@ impl Run {
                 list.push(one);
             }
         };
-        if let Err(error) = self.hub.moves.retire(note).await {
+        if let Err(error) = self.proxy.moves.retire(note).await {
             tracing::error!(event = "move_not_saved", "{error}");
         }
         known.iter().for_each(|(cluster, ..)| cluster.end_handover(Some(timeline)));
@@ -425,7 +425,7 @@ impl Run {
 
     async fn release(&mut self) {
         let names = self.one.known().closed.clone();
-        while let Err(error) = hold::open(&self.hub, &names).await {
+        while let Err(error) = hold::open(&self.proxy, &names).await {
             tracing::error!(event = "move_not_released", "{error}");
             sleep(RETRY).await;
         }
@@ -454,7 +454,7 @@ impl Run {
         if reached >= Step::Fence && !self.fence.is_given() {
             self.lift().await;
         }
-        for (cluster, ..) in self.servers.all(&self.hub).into_iter().filter(|_| reached >= Step::Fence) {
+        for (cluster, ..) in self.servers.all(&self.proxy).into_iter().filter(|_| reached >= Step::Fence) {
             cluster.end_handover(None);
         }
         let names = self.one.known().closed.clone();
@@ -463,7 +463,7 @@ impl Run {
             let line = Line::step(Step::Back, self.began.elapsed(), text).of(Status::Warn);
             self.one.shared().tell(line.with_remedy("Look at the servers; MAINTENANCE OFF opens."));
         } else {
-            while let Err(error) = hold::open(&self.hub, &names).await {
+            while let Err(error) = hold::open(&self.proxy, &names).await {
                 tracing::error!(event = "move_not_released", "{error}");
                 sleep(RETRY).await;
             }
@@ -495,7 +495,7 @@ impl Run {
                     list.retain(|known| known.cluster != later.cluster || known.server != later.server);
                     list.push(later);
                 };
-                if let Err(error) = self.hub.moves.retire(note).await {
+                if let Err(error) = self.proxy.moves.retire(note).await {
                     tracing::error!(event = "move_not_saved", "{error}");
                 }
                 return;
@@ -514,7 +514,7 @@ impl Run {
     async fn give_up_target(self, by: &str) {
         let timeline = self.one.known().timeline.saturating_add(1);
         let mut gone = Vec::new();
-        for (cluster, _, to) in self.servers.all(&self.hub) {
+        for (cluster, _, to) in self.servers.all(&self.proxy) {
             if let Some((to, upstream)) = to.and_then(|to| Some((to, cluster.upstreams.get(to)?))) {
                 cluster.retire_server(to, timeline);
                 let server = upstream.address.to_string();
@@ -525,7 +525,7 @@ impl Run {
             list.retain(|known| !gone.iter().any(|one| one.cluster == known.cluster && one.server == known.server));
             list.extend(gone);
         };
-        if let Err(error) = self.hub.moves.retire(note).await {
+        if let Err(error) = self.proxy.moves.retire(note).await {
             tracing::error!(event = "move_not_saved", "{error}");
         }
         let why = format!(

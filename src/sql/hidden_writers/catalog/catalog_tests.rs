@@ -17,13 +17,13 @@ fn plpgsql(oid: u32, name: &str, statement: &str) -> Row {
     function(oid, name, "plpgsql", "vx", "", &format!("BEGIN {statement}; END"))
 }
 
-fn names(found: &Unseen) -> Vec<&str> {
+fn names(found: &HiddenWriters) -> Vec<&str> {
     let mut names: Vec<_> = found.refused.function_oids.values().map(|name| &**name).collect();
     names.sort_unstable();
     names
 }
 
-fn unseen(rows: &[Row]) -> Unseen {
+fn unseen(rows: &[Row]) -> HiddenWriters {
     read(rows, &Analyzer::default()).unwrap()
 }
 
@@ -226,7 +226,7 @@ fn more_settings_than_there_is_room_for_bind_the_session() {
 }
 
 /// What is known of a statement in a database with these rows.
-fn risk(found: &Unseen, sql: &str) -> &'static str {
+fn risk(found: &HiddenWriters, sql: &str) -> &'static str {
     let analyzer = Analyzer::default();
     let analysis = analyzer.analyze(sql.as_bytes(), LexContext::default());
     let of = |one| found.risk(&StatementReading::new(&analyzer, sql.as_bytes(), LexContext::default(), one), &[]);
@@ -341,7 +341,7 @@ fn only_what_is_shown_to_write_nothing_is_clean() {
         assert_eq!(risk(&found, sql), "refused", "{sql}");
     }
     // Where nothing is doubtful a statement is not looked through.
-    assert_eq!(risk(&Unseen::default(), "SELECT lower(v) FROM t"), "clean");
+    assert_eq!(risk(&HiddenWriters::default(), "SELECT lower(v) FROM t"), "clean");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::sql::classify::analyzer::Analyzer;
 use crate::sql::classify::function_calls;
 use crate::sql::hidden_writers::mentions::{Depth, Mention, mentions};
 use crate::sql::hidden_writers::run_text::remote::leads_on;
-use crate::sql::hidden_writers::verdict::Unseen;
+use crate::sql::hidden_writers::verdict::HiddenWriters;
 use crate::sql::lex::lexer::Lexer;
 
 fn is_far(writer: &Writer) -> bool {
@@ -31,7 +31,7 @@ impl Graph {
     }
 
     /// Functions and views whose text runs something elsewhere that is not shown to write nothing.
-    pub(super) fn by_remote_text(&self, unseen: &Unseen, analyzer: &Analyzer) -> Vec<(Node, Rc<str>)> {
+    pub(super) fn by_remote_text(&self, unseen: &HiddenWriters, analyzer: &Analyzer) -> Vec<(Node, Rc<str>)> {
         let scope = analyzer.scope();
         let why = |text: &str| {
             let mut found = None;

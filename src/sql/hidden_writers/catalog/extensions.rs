@@ -4,7 +4,7 @@
 use super::Graph;
 use crate::sql::classify::analyzer::Analyzer;
 use crate::sql::hidden_writers::reach::Finding;
-use crate::sql::hidden_writers::verdict::Unseen;
+use crate::sql::hidden_writers::verdict::HiddenWriters;
 
 /// Sorted.
 const KNOWN: [&str; 66] = [
@@ -92,7 +92,7 @@ pub(in crate::sql::hidden_writers) fn writes_nothing(extension: &str, volatile: 
 
 impl Graph {
     /// Notes the functions that the refusal list names, and those that only have such a name, which are judged by what they do.
-    pub(super) fn note_namesakes(&self, unseen: &mut Unseen, analyzer: &Analyzer) {
+    pub(super) fn note_namesakes(&self, unseen: &mut HiddenWriters, analyzer: &Analyzer) {
         let list = analyzer.list();
         for one in self.routines.iter().filter(|one| list.function(one.name.as_bytes(), None).is_some()) {
             let real = match list.is_extensions(one.name.as_bytes()) {

@@ -28,8 +28,8 @@ use super::run_text::languages::{Queries, queries};
 use super::run_text::remote::Here;
 use super::side_effects::bodies;
 use super::side_effects::bodies::Left;
-use super::side_effects::catalog::{Leavings, Marks, What};
-use super::verdict::Unseen;
+use super::side_effects::catalog::{Marks, SideEffects, What};
+use super::verdict::HiddenWriters;
 use crate::sql::hidden_writers::catalog::keepers::Keepers;
 use crate::sql::hidden_writers::catalog::question::MOST_ROWS;
 
@@ -157,7 +157,7 @@ struct Graph {
 ///
 /// # Errors
 /// There are too many to be read.
-pub fn read(rows: &[Row], analyzer: &Analyzer) -> Result<Unseen, String> {
+pub fn read(rows: &[Row], analyzer: &Analyzer) -> Result<HiddenWriters, String> {
     let mut graph = Graph::of(rows, analyzer)?;
     graph.keepers.everybody = graph.reaches_far(analyzer);
     Ok(graph.resolve(analyzer))
@@ -167,7 +167,7 @@ pub fn read(rows: &[Row], analyzer: &Analyzer) -> Result<Unseen, String> {
 ///
 /// # Errors
 /// There are too many to be read.
-pub fn read_leavings(rows: &[Row], analyzer: &Analyzer) -> Result<(Leavings, Routing), String> {
+pub fn read_leavings(rows: &[Row], analyzer: &Analyzer) -> Result<(SideEffects, Routing), String> {
     let graph = Graph::of(rows, analyzer)?;
     Ok((graph.leavings(), graph.routing()))
 }
@@ -377,9 +377,9 @@ impl Graph {
     }
 
     /// All that leaves something behind in its session, each with all that it leaves.
-    fn leavings(&self) -> Leavings {
+    fn leavings(&self) -> SideEffects {
         let index = Index::new(self);
-        let mut leavings = Leavings::default();
+        let mut leavings = SideEffects::default();
         let mut known: Map<Node, Marks> = Map::default();
         let mut queue: Vec<(Node, Marks)> = Vec::new();
         for one in self.routines.iter().filter(|one| !one.left.is_nothing()) {
@@ -420,7 +420,7 @@ impl Graph {
         })
     }
 
-    fn resolve(&self, analyzer: &Analyzer) -> Unseen {
+    fn resolve(&self, analyzer: &Analyzer) -> HiddenWriters {
         let index = Index::new(self);
         let by_itself = |weak: bool| {
             let routines = self.routines.iter().filter_map(|one| Some(((b'f', one.oid), one.writer.clone()?)));
@@ -480,8 +480,8 @@ impl Graph {
         writing: &Map<Node, Rc<str>>,
         index: &Index<'_>,
         analyzer: &Analyzer,
-    ) -> Unseen {
-        let mut unseen = Unseen { here: self.here.clone(), ..Unseen::default() };
+    ) -> HiddenWriters {
+        let mut unseen = HiddenWriters { here: self.here.clone(), ..HiddenWriters::default() };
         self.note_namesakes(&mut unseen, analyzer);
         self.reach(doubtful, index, &mut unseen.asked);
         for one in self.routines.iter().filter(|one| !doubtful.contains_key(&(b'f', one.oid))) {

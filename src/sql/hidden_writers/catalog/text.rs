@@ -7,7 +7,7 @@ use super::{Graph, Index, Map, Node, Routine, in_schema};
 use crate::sql::hidden_writers::reach::operators;
 use crate::sql::hidden_writers::run_text::built::Built;
 use crate::sql::hidden_writers::run_text::calls::TRUSTED;
-use crate::sql::hidden_writers::verdict::Unseen;
+use crate::sql::hidden_writers::verdict::HiddenWriters;
 
 /// Nodes, each with why it is among them.
 type Roots = Vec<(Node, Rc<str>)>;
@@ -167,7 +167,12 @@ impl Graph {
     }
 
     /// Notes which functions run what they are given.
-    pub(super) fn text_is_given(&self, unseen: &mut Unseen, built: &Map<u32, Built>, allowed: &dyn Fn(Node) -> bool) {
+    pub(super) fn text_is_given(
+        &self,
+        unseen: &mut HiddenWriters,
+        built: &Map<u32, Built>,
+        allowed: &dyn Fn(Node) -> bool,
+    ) {
         if !self.reaches_in_place() {
             return;
         }

@@ -8,7 +8,7 @@ use crate::sql::classify::function_calls::{Connection, Remote};
 use crate::sql::hidden_writers::harmless::is_harmless;
 use crate::sql::hidden_writers::mentions::{Depth, Mention, mentions};
 use crate::sql::hidden_writers::reach::Finding;
-use crate::sql::hidden_writers::verdict::Unseen;
+use crate::sql::hidden_writers::verdict::HiddenWriters;
 use crate::sql::lex::lexer::Lexer;
 
 /// Where this database is, as far as connections say that lead back to it.
@@ -61,7 +61,7 @@ impl Here {
 
 /// Why a call of dblink's may lead to a writer by the text that it is given; None: it is no such call, or leads to none.
 pub(in crate::sql::hidden_writers) fn leads_on(
-    unseen: &Unseen,
+    unseen: &HiddenWriters,
     scope: Scope<'_>,
     (schema, name): (Option<&[u8]>, &[u8]),
     behind: &Lexer<'_>,
@@ -106,7 +106,7 @@ pub(in crate::sql::hidden_writers) fn leads_on(
 }
 
 /// Why something that a text names may write where nothing keeps it from writing.
-fn writes(unseen: &Unseen, scope: Scope<'_>, mention: &Mention<'_, '_>) -> Option<Finding> {
+fn writes(unseen: &HiddenWriters, scope: Scope<'_>, mention: &Mention<'_, '_>) -> Option<Finding> {
     if let Some(finding) = unseen.writing.named(mention) {
         return Some(finding.clone());
     }

@@ -78,7 +78,7 @@ impl Marked {
 
 /// One database's.
 #[derive(Debug, Default)]
-pub struct Leavings {
+pub struct SideEffects {
     functions: Marked,
     /// Functions of one row, which the notation of a field calls too.
     fields: Marked,
@@ -93,7 +93,7 @@ pub struct Leavings {
     settings: Vec<Name>,
 }
 
-impl Leavings {
+impl SideEffects {
     /// Whether there is nothing of the kind.
     pub fn is_empty(&self) -> bool {
         let named = [&self.functions, &self.fields, &self.read, &self.written, &self.types, &self.operators];

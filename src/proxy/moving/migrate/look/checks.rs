@@ -9,7 +9,7 @@ use crate::proxy::moving::migrate::sides::{PATIENCE, Side};
 use crate::proxy::moving::migrate::streams;
 use crate::proxy::moving::talk::field;
 use crate::server::own_query::Row;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::{migrate as sql, migrate_checks};
 
 /// Objects that are named.
@@ -91,7 +91,7 @@ impl Facts {
 
 /// Before clients are led to the new side. `names` are those of both directions of replication.
 pub(in crate::proxy::moving::migrate) async fn there(
-    hub: &Arc<Hub>,
+    proxy: &Arc<ProxyState>,
     old: &mut Side,
     new: &mut Side,
     names: (&str, &str),
@@ -123,7 +123,7 @@ pub(in crate::proxy::moving::migrate) async fn there(
     }
     lines.push(connection("connection", new, &old.conninfo, names.0).await);
     lines.push(connection("connection_back", old, &new.conninfo, names.1).await);
-    lines.push(members(hub, old));
+    lines.push(members(proxy, old));
     for line in &mut lines {
         if line.status == Status::Fail && ACCEPTABLE.contains(&line.name.as_str()) && accept.contains(&line.name) {
             line.status = Status::Warn;
@@ -135,7 +135,7 @@ pub(in crate::proxy::moving::migrate) async fn there(
 
 /// Before clients are led back.
 pub(in crate::proxy::moving::migrate) async fn back(
-    hub: &Arc<Hub>,
+    proxy: &Arc<ProxyState>,
     from: &mut Side,
     to: &mut Side,
     active: &str,
@@ -146,7 +146,7 @@ pub(in crate::proxy::moving::migrate) async fn back(
             return [("source", of_from.err()), ("target", of_to.err())].into_iter().filter_map(reach).collect();
         }
     };
-    let mut lines = vec![versions(&of_from, &of_to), prepared(&of_from), members(hub, from)];
+    let mut lines = vec![versions(&of_from, &of_to), prepared(&of_from), members(proxy, from)];
     let remedy = "Look at the log of the side that follows. Without replication there is no way back.";
     lines.push(match streams::slot(active, from).await {
         Ok(Some(slot)) if slot.lost => fail("replication", format!("slot \"{active}\" has lost its log"), remedy),
@@ -492,8 +492,8 @@ async fn connection(name: &str, subscriber: &mut Side, conninfo: &str, stream: &
 }
 
 /// Who writes past the gate is not held.
-fn members(hub: &Arc<Hub>, side: &Side) -> Line {
-    let lets = hub.databases.all().into_iter().filter(|database| {
+fn members(proxy: &Arc<ProxyState>, side: &Side) -> Line {
+    let lets = proxy.databases.all().into_iter().filter(|database| {
         let setup = database.setup();
         let here = *setup.gate.place() == side.place;
         here && setup

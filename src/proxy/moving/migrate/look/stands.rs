@@ -9,7 +9,7 @@ use crate::moving::Migration;
 use crate::proxy::moving::migrate::sides::{Side, names};
 use crate::proxy::moving::migrate::streams;
 use crate::proxy::moving::talk::field;
-use crate::shared::Hub;
+use crate::shared::ProxyState;
 use crate::sql::own_statements::migrate as sql;
 
 /// How long a server may take to say it.
@@ -28,18 +28,18 @@ pub struct Stands {
 }
 
 /// Asks both sides.
-pub async fn stands(hub: &Arc<Hub>, one: &Migration) -> Stands {
+pub async fn stands(proxy: &Arc<ProxyState>, one: &Migration) -> Stands {
     let (with, without) = one.sides();
     let (there, back) = names(&one.old, &one.new);
     let stream = if one.on_new { back } else { there };
     let mut found = Stands { state: String::new(), tables: None, ready: None, behind: None };
-    let asked = timeout(PATIENCE, ask(hub, (with, without), &stream, &mut found)).await;
+    let asked = timeout(PATIENCE, ask(proxy, (with, without), &stream, &mut found)).await;
     let why = match asked {
         Ok(Ok(())) => None,
         Ok(Err(why)) => Some(why),
         Err(_) => Some("a side does not answer".to_owned()),
     };
-    let moves = hub.moves.concerning(&one.old).map(|one| one.entry().what.step().word());
+    let moves = proxy.moves.concerning(&one.old).map(|one| one.entry().what.step().word());
     found.state = match (moves, why) {
         (Some(step), _) => format!("moving: {step}"),
         (None, Some(why)) => format!("broken: {why}"),
@@ -50,13 +50,13 @@ pub async fn stands(hub: &Arc<Hub>, one: &Migration) -> Stands {
 }
 
 async fn ask(
-    hub: &Arc<Hub>,
+    proxy: &Arc<ProxyState>,
     (with, without): (&crate::gate::ServerDatabase, &crate::gate::ServerDatabase),
     stream: &str,
     found: &mut Stands,
 ) -> Result<(), String> {
-    let mut publisher = Side::of(hub, with, None)?;
-    let mut subscriber = Side::of(hub, without, None)?;
+    let mut publisher = Side::of(proxy, with, None)?;
+    let mut subscriber = Side::of(proxy, without, None)?;
     let slot = streams::slot(stream, &mut publisher).await.map_err(|failure| failure.why)?;
     let slot = slot.ok_or_else(|| format!("there is no slot \"{stream}\""))?;
     found.behind = Some(slot.behind);

@@ -5,44 +5,44 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use crate::shared::{Database, Hub, Phase};
+use crate::shared::{Database, Phase, ProxyState};
 use crate::topology::monitor::Follower;
 use crate::topology::{Activity, Cluster};
 
-/// Tells the sessions of a hub.
-pub struct Turns(pub Weak<Hub>);
+/// Tells the sessions of the proxy's state.
+pub struct ServerChanges(pub Weak<ProxyState>);
 
-impl Follower for Turns {
+impl Follower for ServerChanges {
     fn identified<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            let Some(hub) = self.0.upgrade() else { return };
-            for gate in hub.databases.find_same_servers() {
-                super::maintenance::environment::tell_flip(&hub, gate).await;
+            let Some(proxy) = self.0.upgrade() else { return };
+            for gate in proxy.databases.find_same_servers() {
+                super::maintenance::environment::tell_flip(&proxy, gate).await;
             }
         })
     }
 
     fn moved(&self, cluster: &Arc<Cluster>, at: usize) {
-        let Some(hub) = self.0.upgrade() else { return };
+        let Some(proxy) = self.0.upgrade() else { return };
         if let Some(upstream) = cluster.upstreams.get(at) {
             upstream.watch.move_on();
         }
-        for database in of_cluster(&hub, cluster) {
+        for database in of_cluster(&proxy, cluster) {
             database.pools().iter().filter(|pool| pool.upstream == at).for_each(|pool| pool.reconnect());
         }
     }
 
     fn renewed(&self, cluster: &Arc<Cluster>, at: usize) {
-        let Some(hub) = self.0.upgrade() else { return };
-        for database in of_cluster(&hub, cluster) {
+        let Some(proxy) = self.0.upgrade() else { return };
+        for database in of_cluster(&proxy, cluster) {
             database.pools().iter().filter(|pool| pool.upstream == at).for_each(|pool| pool.make_welcome_stale());
         }
     }
 
     fn activity(&self, cluster: &Arc<Cluster>) -> Activity {
         let mut activity = Activity { begun: 0, open: 0 };
-        let Some(hub) = self.0.upgrade() else { return activity };
-        for database in of_cluster(&hub, cluster) {
+        let Some(proxy) = self.0.upgrade() else { return activity };
+        for database in of_cluster(&proxy, cluster) {
             // What is open is counted first: it has begun before it is open.
             activity.open += database.gate.in_flight() as u64;
             activity.begun += database.stats.totals().write_tickets + database.gate.ruled().1;
@@ -52,9 +52,9 @@ impl Follower for Turns {
 
     fn has_uncounted<'a>(&'a self, cluster: &'a Arc<Cluster>) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
         Box::pin(async move {
-            let Some(hub) = self.0.upgrade() else { return true };
-            let databases = of_cluster(&hub, cluster);
-            let uncounted = hub.on_every_core(move |core| {
+            let Some(proxy) = self.0.upgrade() else { return true };
+            let databases = of_cluster(&proxy, cluster);
+            let uncounted = proxy.on_every_core(move |core| {
                 let is_here = |client: &std::rc::Rc<crate::shared::Client>| {
                     client.operator && client.database.as_ref().is_some_and(|own| is_among(&databases, own))
                 };
@@ -66,28 +66,29 @@ impl Follower for Turns {
 
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, _: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            let Some(hub) = self.0.upgrade() else { return };
-            let databases = of_cluster(&hub, cluster);
+            let Some(proxy) = self.0.upgrade() else { return };
+            let databases = of_cluster(&proxy, cluster);
             for pool in databases.iter().flat_map(|database| database.pools()) {
                 pool.close_turned();
             }
             let cluster = cluster.clone();
-            hub.on_every_core(move |core| {
-                for client in core.clients() {
-                    let concerned = client.database.as_ref().is_some_and(|own| is_among(&databases, own));
-                    let waits = client.phase.get() == Phase::Waiting && !client.aim.get().is_good(&cluster);
-                    if concerned && (waits || client.cancel.borrow().is_some()) {
-                        client.ask_turn();
+            proxy
+                .on_every_core(move |core| {
+                    for client in core.clients() {
+                        let concerned = client.database.as_ref().is_some_and(|own| is_among(&databases, own));
+                        let waits = client.phase.get() == Phase::Waiting && !client.aim.get().is_good(&cluster);
+                        if concerned && (waits || client.cancel.borrow().is_some()) {
+                            client.ask_turn();
+                        }
                     }
-                }
-            })
-            .await;
+                })
+                .await;
         })
     }
 }
 
-fn of_cluster(hub: &Hub, cluster: &Arc<Cluster>) -> Vec<Arc<Database>> {
-    hub.databases.all().into_iter().filter(|database| Arc::ptr_eq(&database.setup().cluster, cluster)).collect()
+fn of_cluster(proxy: &ProxyState, cluster: &Arc<Cluster>) -> Vec<Arc<Database>> {
+    proxy.databases.all().into_iter().filter(|database| Arc::ptr_eq(&database.setup().cluster, cluster)).collect()
 }
 
 fn is_among(databases: &[Arc<Database>], own: &Arc<Database>) -> bool {
@@ -95,14 +96,15 @@ fn is_among(databases: &[Arc<Database>], own: &Arc<Database>) -> bool {
 }
 
 /// Has everybody who waits for a server connection of these databases choose again.
-pub async fn choose_again(hub: &Hub, databases: Vec<Arc<Database>>) {
-    hub.on_every_core(move |core| {
-        for client in core.clients() {
-            let concerned = client.database.as_ref().is_some_and(|own| is_among(&databases, own));
-            if concerned && client.phase.get() == Phase::Waiting {
-                client.ask_turn();
+pub async fn choose_again(proxy: &ProxyState, databases: Vec<Arc<Database>>) {
+    proxy
+        .on_every_core(move |core| {
+            for client in core.clients() {
+                let concerned = client.database.as_ref().is_some_and(|own| is_among(&databases, own));
+                if concerned && client.phase.get() == Phase::Waiting {
+                    client.ask_turn();
+                }
             }
-        }
-    })
-    .await;
+        })
+        .await;
 }
