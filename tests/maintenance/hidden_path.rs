@@ -220,7 +220,7 @@ fn what_only_has_the_name_of_a_writer_of_postgresqls_own_is_told_by_its_argument
         for (sql, wanted) in [
             ("SELECT lo_export(1)", ""),
             ("SELECT lo_unlink(1::oid, 2)", ""),
-            ("SELECT lo_export(1) FROM t", ""),
+            ("SELECT lo_export(1) FROM public.t", ""),
             ("SELECT lo_export(1::oid, '/nowhere/file')", "25006"),
             ("SELECT lo_unlink(1::oid)", "25006"),
             ("SELECT lo_export(1), lo_create(0)", "25006"),

@@ -60,6 +60,8 @@ struct Link {
     login: Login,
     /// Which transactions had ended when it was last asked.
     ended: Option<String>,
+    /// How often the database had been left when this was opened.
+    times_left: u64,
     at: usize,
     database: Arc<DatabaseSetup>,
     setup: Arc<Setup>,
@@ -108,12 +110,13 @@ fn may_be_by_trigger(code: &[u8]) -> bool {
 
 impl Link {
     async fn open(proxy: &ProxyState, database: &Database, at: usize) -> Result<Self, String> {
+        let times_left = database.catalog.times_left();
         let (setup, of) = (proxy.setup.load_full(), database.setup());
         let login = login(proxy, &setup, &of, &database.name, at)?;
         let version = of.cluster.upstreams.get(at).map_or(0, |upstream| upstream.version());
         let fresh = timeout(PATIENCE, log_in(&login, version)).await.map_err(|_| "it does not answer".to_owned())?;
         let fresh = fresh.map_err(|error| error.to_string())?;
-        Ok(Self { fresh, login, ended: None, at, database: of, setup })
+        Ok(Self { fresh, login, ended: None, times_left, at, database: of, setup })
     }
 
     /// What is asked of it, unless somebody is about to drop the database: then the server is told that nobody waits for an answer.
@@ -122,9 +125,10 @@ impl Link {
         database: &Database,
         asked: impl AsyncFnOnce(&mut Self) -> Result<T, String>,
     ) -> Result<T, String> {
+        let times = self.times_left;
         tokio::select! {
             answer = asked(self) => return answer,
-            () = database.catalog.left() => {}
+            () = database.catalog.left_since(times) => {}
         }
         let (pid, secret) = &self.fresh.key;
         let _ = cancel(&self.login, *pid, secret).await;
@@ -470,10 +474,11 @@ async fn attend(proxy: Weak<ProxyState>, database: Arc<Database>) {
                 sleep(LOOK).await;
             }
         };
+        let times = link.as_ref().map_or_else(|| database.catalog.times_left(), |link| link.times_left);
         tokio::select! {
             () = sleep(rest) => {}
             () = database.catalog.altered() => {}
-            () = database.catalog.left() => link = None,
+            () = database.catalog.left_since(times) => link = None,
             () = opened => {}
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::Se
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::catalog_changes::CatalogChanges;
 use crate::gate::CurrentGate;
@@ -53,7 +53,7 @@ pub struct Catalog {
     tried: AtomicBool,
     altered: Notify,
     /// Somebody is about to drop the database, or needs it to be empty.
-    left: Notify,
+    left: watch::Sender<u64>,
     /// Whether what is known is current.
     pub changes: CatalogChanges,
     /// Statements and log-ins that wait for an answer.
@@ -71,7 +71,7 @@ impl Default for Catalog {
             routes: AtomicBool::new(false),
             tried: AtomicBool::new(false),
             altered: Notify::new(),
-            left: Notify::new(),
+            left: watch::Sender::new(0),
             changes: CatalogChanges::default(),
             waiting: AtomicUsize::new(0),
         }
@@ -155,12 +155,18 @@ impl Catalog {
 
     /// A statement is about to run that fails while anybody is in the database: who asks it ends.
     pub fn leave(&self) {
-        self.left.notify_waiters();
+        self.left.send_modify(|times| *times += 1);
     }
 
-    /// Waits until one is.
-    pub async fn left(&self) {
-        self.left.notified().await;
+    /// How often that was so: what a connection to the database remembers from the time when it was opened.
+    pub fn times_left(&self) -> u64 {
+        *self.left.borrow()
+    }
+
+    /// Waits until it is so again, if it has not been since then.
+    pub async fn left_since(&self, times: u64) {
+        // The sender lives as long as this does.
+        let _ = self.left.subscribe().wait_for(|now| *now != times).await;
     }
 
     /// Whether it has not been asked yet.

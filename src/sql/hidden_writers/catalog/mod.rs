@@ -399,8 +399,8 @@ impl Graph {
         for (&(kind, oid), marks) in &known {
             if kind == b'f' {
                 let Some(one) = index.by_oid.get(&oid).and_then(|at| self.routines.get(*at)) else { continue };
-                let of_row = one.flags.contains('F');
-                leavings.add(What::Function { oid, schema: &one.schema, name: &one.name, of_row }, *marks);
+                let as_field = one.flags.contains('F');
+                leavings.add(What::Function { oid, schema: &one.schema, name: &one.name, as_field }, *marks);
             } else if kind == b'a' {
                 leavings.add(What::Everywhere, *marks);
             } else if let Some(Object { schema, name, .. }) = self.names.get(&(kind, oid)) {

@@ -124,10 +124,10 @@ impl SideEffects {
 
     pub(in crate::sql::hidden_writers) fn add(&mut self, what: What<'_>, marks: Marks) {
         match what {
-            What::Function { oid, schema, name, of_row } => {
+            What::Function { oid, schema, name, as_field } => {
                 self.by_oid.insert(oid, marks);
                 self.functions.add(schema, name, marks);
-                if of_row {
+                if as_field {
                     self.fields.add(schema, name, marks);
                 }
             }
@@ -216,7 +216,7 @@ pub(in crate::sql::hidden_writers) enum What<'a> {
         schema: &'a str,
         name: &'a str,
         /// The notation of a field calls it too.
-        of_row: bool,
+        as_field: bool,
     },
     /// Something else, by its kind, schema and name.
     Named(u8, &'a str, &'a str),
