@@ -163,7 +163,7 @@ impl Client {
     /// Asks one endpoint after the other. A request that may have been carried out is sent again only if it does no harm: those of
     /// this client all compare, or say the same again.
     async fn ask(&self, path: &str, body: Value) -> Result<Value, EtcdError> {
-        let mut last = EtcdError::Unreachable("no endpoint".into());
+        let mut last = None;
         for at in self.order() {
             let answer = match self.ask_one(at, path, &body).await {
                 // Without a token etcd may go by the certificate that its gateway shows, and refuse what that may not do.
@@ -178,19 +178,17 @@ impl Client {
                 answer => answer,
             };
             match answer {
-                // What is no etcd, or another one, is passed over as well.
-                Err(error @ (EtcdError::Unreachable(_) | EtcdError::Answer(_))) if last != EtcdError::Another => {
-                    last = error
-                }
-                Err(EtcdError::Unreachable(_) | EtcdError::Answer(_)) => {}
-                Err(EtcdError::Another) => last = EtcdError::Another,
+                // What is no etcd, or another one, is passed over as well. Another one is told of only if all have answered: the
+                // etcd that is meant may be among those that have not.
+                Err(error @ (EtcdError::Unreachable(_) | EtcdError::Answer(_))) => last = Some(error),
+                Err(EtcdError::Another) => last = last.or(Some(EtcdError::Another)),
                 answer => {
                     self.0.at.store(at, Relaxed);
                     return answer;
                 }
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| EtcdError::Unreachable("no endpoint".into())))
     }
 
     async fn authenticate(&self, at: usize) -> Result<(), EtcdError> {

@@ -84,6 +84,11 @@ impl Problem {
         Self { sqlstate: Some("22023"), ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
+    /// 422: each field is right by itself, and all together say nothing that can be done.
+    pub fn contradictory(detail: impl Into<Box<str>>) -> Self {
+        Self { sqlstate: Some("22023"), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
     /// 401
     pub fn unauthorized(detail: impl Into<Box<str>>) -> Self {
         let header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pgsluice\""))));

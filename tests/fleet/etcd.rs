@@ -133,6 +133,9 @@ fn an_endpoint_that_belongs_to_another_etcd_is_passed_over() {
     let etcd = Etcd::start(program, 3).expect("etcd");
     let mut stand = Stand::with(etcd, 2, &More { beside: other.ports(), ..More::default() });
     stand.etcd.kill(0);
+    pgsluice_fixtures::wait::until(LONG, "etcd to have a leader", || {
+        stand.etcd.ask(1, "/v3/kv/put", r#"{"key":"YQ==","value":"YQ=="}"#).contains("200 OK").then_some(())
+    });
     let rows = stand.members[0].console("MAINTENANCE ON app");
     assert_eq!((rows.len(), rows[0][1].as_str()), (3, "read_only"));
     stand.members[1].console("MAINTENANCE OFF app");

@@ -36,8 +36,8 @@ fn shell(stand: &Stand, args: &[&str]) -> (i32, String) {
 fn over_http_it_is_an_operation_and_from_a_shell_a_command_with_exit_codes() {
     let stand = Stand::new(10);
     let path = "/v1/databases/app/migrate";
-    assert_eq!(http(&stand, "POST", path, "{}").0, "400");
-    assert_eq!(http(&stand, "POST", path, "{\"to\": \"green\", \"back\": true}").0, "400");
+    assert_eq!(http(&stand, "POST", path, "{}").0, "422");
+    assert_eq!(http(&stand, "POST", path, "{\"to\": \"green\", \"back\": true}").0, "422");
     assert_eq!(http(&stand, "POST", path, "{\"to\": \"red\"}").0, "404");
     let (code, text) = shell(&stand, &["app", "to", "green", "--dry-run"]);
     assert!(code == 0 && text.contains("replica_identity"), "{code}: {text}");

@@ -119,10 +119,10 @@ impl Migrate {
 pub async fn migrate(request: Request, Given(given): Given<Option<Migrate>>) -> Result<Response, Problem> {
     let way = given.as_ref().and_then(Migrate::way);
     let (Some(given), Some(to)) = (given, way) else {
-        return Err(Problem::bad_request("the body says one of to, back and finish"));
+        return Err(Problem::contradictory("the body says one of to, back and finish"));
     };
     let Target::One(database) = request.target() else {
-        return Err(Problem::bad_request("a migration is of one database"));
+        return Err(Problem::not_found("a migration is of one database"));
     };
     let command = migrate::Request { database, to, options: given.pairs() };
     request.give(Command::Move(MoveCommand::Migrate(command))).await

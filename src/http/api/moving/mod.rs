@@ -131,7 +131,7 @@ pub struct Activate {
 pub async fn activate(request: Request, Given(given): Given<Option<Activate>>) -> Result<Response, Problem> {
     let Some(given) = given else { return Err(Problem::bad_request("the body does not say which server")) };
     let Target::One(database) = request.target() else {
-        return Err(Problem::bad_request("a server is activated for the cluster of one database"));
+        return Err(Problem::not_found("a server is activated for the cluster of one database"));
     };
     let flag = given.dry_run.map(|on| if on { "on" } else { "off" }.to_owned());
     let pairs = [("dry_run", flag), ("timeout", given.timeout)];
