@@ -7,7 +7,7 @@ use super::detail::{Counters, GateView, Who};
 use super::error::GateError;
 use super::hold::Holding;
 use super::server_database::ServerDatabase;
-use super::state::mode::{DrainTo, Mode, State};
+use super::state::mode::{DrainTo, Mode, NewTransaction, State, Writes};
 use super::state::register::{Closed, Lane, Register, WriteTicket};
 use super::store::state_file::Record;
 use arc_swap::ArcSwap;
@@ -318,6 +318,8 @@ impl Gate {
             self.register.flip(view.state);
             self.view.store(view.clone());
         } else {
+            let wait = NewTransaction::Guarded { writes: Writes::Hold };
+            self.holding.closes(view.state.mode.new_transaction() == wait);
             self.view.store(view.clone());
             self.register.flip(view.state);
         }

@@ -2,11 +2,11 @@
 //! unsent, so that nothing can be lost, sent twice, or sent after its client has gone; a flip wakes every session.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// How many writes of a database are held now.
+/// How many writes of a database are held now, and whether they were when its gate was closed last.
 #[derive(Debug, Default)]
-pub struct Holding(Arc<AtomicUsize>);
+pub struct Holding(Arc<AtomicUsize>, AtomicBool);
 
 impl Holding {
     /// A place, unless `most` are taken.
@@ -14,6 +14,16 @@ impl Holding {
         let more = |now: usize| (now < most).then_some(now + 1);
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
         Some(Held(self.0.clone()))
+    }
+
+    /// The gate closes, and writes wait, or do not.
+    pub(super) fn closes(&self, writes_wait: bool) {
+        self.1.store(writes_wait, Ordering::Release);
+    }
+
+    /// Whether writes wait, or waited when the gate was closed last.
+    pub fn is_usual(&self) -> bool {
+        self.1.load(Ordering::Acquire)
     }
 
     /// How many places are taken.

@@ -37,6 +37,12 @@ fn print(what: &str, pauses: &mut [Duration], seen: &mut Seen) {
     );
 }
 
+/// The middle one of these, which are sorted.
+fn percentile_of(times: &mut [u64]) -> u64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
 /// Killed when dropped.
 struct Running(Child);
 
@@ -74,10 +80,13 @@ fn a_hundred_switchovers_under_pgbench_and_verifying_writers() {
     let load = Load::start(&stand.proxy.tcp(), 4, 2);
     load.wait_for_more(50);
     let (mut primary, mut replica) = (0, 1);
-    let mut pauses = Vec::new();
+    let (mut pauses, mut steps) = (Vec::new(), std::collections::BTreeMap::<String, Vec<u64>>::new());
     for nth in 0..times {
         load.take_longest();
-        stand.switch_to(replica, "").fine();
+        let answer = stand.switch_to(replica, "").fine();
+        for row in answer.rows.iter().filter(|row| row[0] != "check") {
+            steps.entry(row[0].clone()).or_default().push(row[4].parse().expect("a time"));
+        }
         load.wait_for_more(20);
         pauses.push(load.take_longest());
         assert!(!stand.is_writable(primary) && stand.is_writable(replica), "switchover {nth}");
@@ -90,8 +99,11 @@ fn a_hundred_switchovers_under_pgbench_and_verifying_writers() {
     }
     let mut seen = load.stop();
     let said = std::fs::read_to_string(&log).expect("what pgbench said");
-    assert!(!said.contains("aborted") && !said.contains("ERROR"), "{said}");
     print("pgsluice", &mut pauses, &mut seen);
+    for (step, times) in &mut steps {
+        println!("{step}: p50 {} ms, longest {} ms", percentile_of(times), times.last().copied().unwrap_or_default());
+    }
+    assert!(!said.contains("aborted") && !said.contains("ERROR"), "{said}");
     assert!(seen.errors.is_empty() && seen.read_errors.is_empty());
     nothing_lost_or_doubled(&seen, stand.ids(primary));
 }

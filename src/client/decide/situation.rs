@@ -65,7 +65,10 @@ impl Session {
     /// What becomes of a query as a write, with the gate closed.
     fn write_of_query(&self, cached: &Cached, at: Connection) -> Option<WriteDisposition> {
         let closed = matches!(self.db.gate.state().mode.new_transaction(), NewTransaction::Guarded { .. });
-        if !closed || self.me.operator {
+        if !closed {
+            return (self.outlasts_hold() && self.holds_query(cached)).then_some(WriteDisposition::Hold);
+        }
+        if self.me.operator {
             return None;
         }
         if self.treats_writes() {

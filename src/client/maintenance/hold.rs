@@ -150,7 +150,18 @@ impl Session {
             TxStatus::Block => self.conversation.transaction().history().can_begin_anew() && self.names.no_portals(),
             TxStatus::Failed => false,
         };
-        quiet && place && self.maintenance.holding.over.is_none() && self.treats_writes()
+        let treated = self.treats_writes() || self.outlasts_hold();
+        quiet && place && self.maintenance.holding.over.is_none() && treated
+    }
+
+    /// Whether a block was begun to read only behind a gate that is open now and whose writes waited. Had the write come a moment
+    /// earlier, it would have waited too: it is begun anew like that one.
+    pub(in crate::client) fn outlasts_hold(&self) -> bool {
+        self.lease.in_maintenance()
+            && self.conversation.status() == TxStatus::Block
+            && !self.me.operator
+            && self.db.gate.state().mode.new_transaction() == NewTransaction::WriteCapable
+            && self.db.gate.holding.is_usual()
     }
 
     fn holds_statement(&self, statement: &Statement, cached: &Cached) -> bool {

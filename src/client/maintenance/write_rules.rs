@@ -55,6 +55,7 @@ impl Session {
     pub(in crate::client) fn disposition(&self, statement: &Statement, cached: &Cached) -> WriteDisposition {
         let otherwise = match self.db.gate.state().mode.new_transaction() {
             NewTransaction::Guarded { writes: Writes::Hold } => WriteDisposition::Hold,
+            _ if self.outlasts_hold() => WriteDisposition::Hold,
             _ => WriteDisposition::Reject,
         };
         let setup = self.db.setup();
