@@ -54,3 +54,22 @@ fn a_block_begun_behind_a_gate_that_held_writes_may_write_once_it_is_open() {
     stand.command("MAINTENANCE OFF app").fine();
     assert_eq!(ask(&mut client, "INSERT INTO written VALUES (0)").sqlstate, "25006");
 }
+
+/// Its settings go ahead of a block on a server connection that has others; the block can be begun anew all the same.
+#[test]
+fn a_block_whose_settings_were_sent_ahead_of_it_is_held_as_any_other() {
+    let stand = Stand::new();
+    let mut client = stand.client("app");
+    ask(&mut client, "SET work_mem = '3MB'").fine();
+    for id in 1..=3 {
+        stand.command("RECONNECT app").fine();
+        ask(&mut client, "BEGIN").fine();
+        stand.command("MAINTENANCE ON app WITH (writes hold)").fine();
+        client.send(&message::query(&format!("INSERT INTO written VALUES ({id})"))).unwrap();
+        stand.command("MAINTENANCE OFF app").fine();
+        let answer = Answer::of(&client.frames_until_ready(LONG).unwrap());
+        assert_eq!(answer.sqlstate, "", "{} {}", answer.message, answer.detail);
+        ask(&mut client, "COMMIT").fine();
+    }
+    assert_eq!(stand.ids(0), [1, 2, 3]);
+}

@@ -65,7 +65,7 @@ fn a_restart_without_the_servers_of_a_move_waits_for_them_and_the_move_can_be_gi
         let last = told.rows.last().unwrap();
         assert_eq!((&*last[3], &*last[1]), ("running", "hold"));
         assert_eq!(stand.command("MAINTENANCE ON app").sqlstate, "55006");
-        assert!(!stand.modes().contains(&"read_write".to_owned()), "{:?}", stand.modes());
+        // Whether the gates had begun to close when the process was killed is not known: at this step it goes back either way.
         if gives_up {
             stand.command("MAINTENANCE OFF *").fine();
             assert_eq!(stand.last_move(), ("hold".into(), "failed".into()));

@@ -352,7 +352,8 @@ impl Session {
         let status = self.conversation.with_transaction_left_open(status, &expected.request);
         self.conversation.set_status(status);
         self.note_reading_reported();
-        if matches!(self.conversation.lease.settling(), Settling::Sent) {
+        let settings_only = matches!(self.conversation.lease.settling(), Settling::Sent);
+        if settings_only {
             self.conversation.lease.set_settling(Settling::No);
         }
         if !matches!(self.conversation.lease.settling(), Settling::No) && expected.visibility == Visibility::Hidden {
@@ -364,7 +365,10 @@ impl Session {
         }
         let failed = self.conversation.take_failed();
         let shows = self.show_ready(header, &expected)?;
-        if status == TxStatus::Idle {
+        if settings_only && !self.conversation.replies.is_empty() {
+            // What was sent behind the settings is the client's: nothing of that has ended.
+            self.end_reports();
+        } else if status == TxStatus::Idle {
             self.end_transaction(failed);
         } else {
             self.follow_into_next()?;
