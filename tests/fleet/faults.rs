@@ -89,7 +89,7 @@ fn read(address: &Address, stop: &AtomicBool, up: &AtomicU64) -> (u64, Vec<Strin
             None => count += 1,
             Some(error) => {
                 connection = None;
-                if before % 2 == 0 && up.load(SeqCst) == before {
+                if before.is_multiple_of(2) && up.load(SeqCst) == before {
                     failed.push(error);
                 }
             }
