@@ -2,7 +2,7 @@
 //!
 //! [`switchover`] makes another server of a cluster its primary, [`activate`] has another one of several primaries used, [`migrate`]
 //! leads a database to another cluster. [`hold`] closes and opens gates for a move, [`talk`] asks the servers
-//! that it is about. A move runs as a task of its own ([`life`]): whoever gave the command follows it, and it goes on without them.
+//! that it is about, [`options`] reads what a command is given, [`lines`] words what is found. A move runs as a task of its own ([`life`]): whoever gave the command follows it, and it goes on without them.
 //! What can be refused is refused before a move is begun; one that was begun ends, whatever happens. What an
 //! earlier life of the process has left unfinished is taken up at the start ([`resume`]). [`retired`] looks after servers that were
 //! the primary before.
@@ -10,7 +10,9 @@
 pub mod activate;
 mod hold;
 mod life;
+mod lines;
 pub mod migrate;
+mod options;
 mod retired;
 pub mod switchover;
 mod talk;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::begin::{Request, Where};
 use crate::config;
-use crate::config::parse_duration;
 use crate::moving::Extent;
 use crate::protocol::Report;
+use crate::proxy::moving::options::{LONGEST, choice, flag, once, span, unknown, wrong};
 use crate::shared::ProxyState;
 
 /// How long it may take from `hold` until the other side is used.
@@ -17,8 +17,6 @@ const HOLD: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long copying and catching up may take.
 const COPY: Duration = Duration::from_secs(7 * 86_400);
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(86_400);
 const LONGEST_COPY: Duration = Duration::from_secs(30 * 86_400);
 /// How far sequences are raised beyond their last value.
 const MARGIN: u64 = 1000;
@@ -44,25 +42,6 @@ pub(super) struct Options {
 /// Whether an option needs no value.
 pub fn is_flag(name: &str) -> bool {
     ["dry_run", "prepare_only", "force"].iter().any(|flag| name.eq_ignore_ascii_case(flag))
-}
-
-fn wrong(option: &str, value: &str, hint: impl Into<String>) -> Report {
-    let value: String = value.chars().filter(|c| *c != '\0').take(80).collect();
-    Report::error("22023", format!("invalid value for option \"{option}\": \"{value}\"")).with_hint(Some(hint.into()))
-}
-
-fn span(option: &str, value: &str, longest: Duration, words: &str) -> Result<Duration, Report> {
-    let span = parse_duration(value).map_err(|why| wrong(option, value, why))?;
-    let fits = (SHORTEST..=longest).contains(&span);
-    fits.then_some(span).ok_or_else(|| wrong(option, value, format!("{option} is from 1 ms to {words}.")))
-}
-
-fn flag(option: &str, value: &str) -> Result<bool, Report> {
-    match value.trim().to_ascii_lowercase().as_str() {
-        "on" | "true" => Ok(true),
-        "off" | "false" => Ok(false),
-        _ => Err(wrong(option, value, "Available values: on, off.")),
-    }
 }
 
 /// Which options a way has.
@@ -107,14 +86,10 @@ impl Options {
         let mut options = Self::usual(&maintenance.unwrap_or_default());
         for (place, (name, value)) in request.options.iter().enumerate() {
             let name = name.to_ascii_lowercase();
-            let shown: String = name.chars().filter(|c| *c != '\0').take(80).collect();
-            if request.options.iter().take(place).any(|(earlier, _)| earlier.eq_ignore_ascii_case(&name)) {
-                return Err(Report::error("22023", format!("option \"{shown}\" specified more than once")));
-            }
+            once(&request.options, place, &name)?;
             let known = known(&request.to);
             if !known.contains(&name.as_str()) {
-                let report = Report::error("22023", format!("unrecognized option \"{shown}\""));
-                return Err(report.with_hint(Some(format!("Options are {}.", known.join(", ")))));
+                return Err(unknown(&name, format!("Options are {}.", known.join(", "))));
             }
             options.set(&name, value)?;
         }
@@ -128,11 +103,8 @@ impl Options {
             "drain_timeout" => self.drain_timeout = span(name, value, LONGEST, "24 h")?,
             "copy_timeout" => self.copy_timeout = span(name, value, LONGEST_COPY, "30 d")?,
             "on_timeout" => {
-                self.cancels = match value.trim().to_ascii_lowercase().as_str() {
-                    "cancel" => true,
-                    "revert" => false,
-                    _ => return Err(wrong(name, value, "Available values: cancel, revert.")),
-                };
+                let choices = [("cancel", true), ("revert", false)];
+                self.cancels = choice(name, value, &choices, "Available values: cancel, revert.")?;
             }
             "sequence_margin" => {
                 let margin = value.trim().parse().ok().filter(|margin| *margin <= MOST_MARGIN);

@@ -6,6 +6,7 @@ use super::options::Options;
 use super::program::Program;
 use super::{Servers, fence};
 use crate::moving::{Line, Status};
+use crate::proxy::moving::lines::{fail, listed, ok, warn};
 use crate::topology::{Role, Upstream};
 
 /// Settings whose value on the target should be no lower.
@@ -29,8 +30,6 @@ const MAY_DIFFER: [&str; 8] = [
 ];
 /// Checks that a replica fails for a moment when it begins to follow.
 const PASS: [&str; 2] = ["streaming", "lag"];
-/// Sessions and transactions that are named.
-const SHOWN: usize = 5;
 
 /// What decides how the old primary is fenced and the target promoted.
 pub(super) struct Means<'a> {
@@ -87,28 +86,6 @@ pub(super) fn all(servers: &Servers, options: &Options, means: &Means<'_>, found
 pub(super) fn may_pass(lines: &[Line]) -> bool {
     let mut failed = lines.iter().filter(|line| line.status == Status::Fail).peekable();
     failed.peek().is_some() && failed.all(|line| PASS.contains(&line.name.as_str()))
-}
-
-fn ok(name: &str, text: impl Into<String>) -> Line {
-    Line::check(name, Status::Ok, text)
-}
-
-fn warn(name: &str, text: impl Into<String>, remedy: impl Into<String>) -> Line {
-    Line::check(name, Status::Warn, text).with_remedy(remedy)
-}
-
-fn fail(name: &str, text: impl Into<String>, remedy: impl Into<String>) -> Line {
-    Line::check(name, Status::Fail, text).with_remedy(remedy)
-}
-
-fn listed(rows: impl Iterator<Item = String>) -> String {
-    let all: Vec<String> = rows.collect();
-    let more = all.len().saturating_sub(SHOWN);
-    let mut words = all.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        words.push_str(&format!(" and {more} more"));
-    }
-    words
 }
 
 /// What is about to be fenced, and whether the person who gave the command has named it.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Request;
 use crate::config;
-use crate::config::parse_duration;
 use crate::gate::OnTimeout;
 use crate::moving::{OnFailure, Switchover};
 use crate::protocol::Report;
+use crate::proxy::moving::options::{LONGEST, choice, flag, once, span, unknown};
 use crate::shared::ProxyState;
 
 const KNOWN: &str = "Options are timeout, hold_timeout, drain_timeout, on_timeout, on_failure, primary, system_identifier, version and dry_run.";
@@ -17,8 +17,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const HOLD: Duration = Duration::from_secs(60);
 /// How long open transactions may take to end, at most: others are held meanwhile.
 const DRAIN: Duration = Duration::from_secs(10);
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,25 +36,6 @@ pub(super) struct Options {
 /// Whether an option needs no value.
 pub fn is_flag(name: &str) -> bool {
     name.eq_ignore_ascii_case("dry_run")
-}
-
-fn wrong(option: &str, value: &str, hint: impl Into<String>) -> Report {
-    let value: String = value.chars().filter(|c| *c != '\0').take(80).collect();
-    Report::error("22023", format!("invalid value for option \"{option}\": \"{value}\"")).with_hint(Some(hint.into()))
-}
-
-fn span(option: &str, value: &str) -> Result<Duration, Report> {
-    let span = parse_duration(value).map_err(|why| wrong(option, value, why))?;
-    if (SHORTEST..=LONGEST).contains(&span) {
-        Ok(span)
-    } else {
-        Err(wrong(option, value, format!("{option} is from 1 ms to 24 h.")))
-    }
-}
-
-fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)], hint: &str) -> Result<T, Report> {
-    let found = choices.iter().find(|(word, _)| value.trim().eq_ignore_ascii_case(word));
-    found.map(|(_, choice)| *choice).ok_or_else(|| wrong(option, value, hint))
 }
 
 impl Options {
@@ -86,10 +65,7 @@ impl Options {
         let maintenance = proxy.databases.get(&request.database).map(|one| one.setup().settings.maintenance.clone());
         let mut options = Self::usual(&maintenance.unwrap_or_default());
         for (place, (name, value)) in request.options.iter().enumerate() {
-            if request.options.iter().take(place).any(|(earlier, _)| earlier.eq_ignore_ascii_case(name)) {
-                let shown: String = name.chars().take(80).collect();
-                return Err(Report::error("22023", format!("option \"{shown}\" specified more than once")));
-            }
+            once(&request.options, place, name)?;
             options.set(name, value)?;
         }
         Ok(options)
@@ -98,9 +74,9 @@ impl Options {
     fn set(&mut self, name: &str, value: &str) -> Result<(), Report> {
         let text = || Some(value.trim().to_owned()).filter(|text| !text.is_empty());
         match name.to_ascii_lowercase().as_str() {
-            "timeout" => self.timeout = span("timeout", value)?,
-            "hold_timeout" => self.hold_timeout = span("hold_timeout", value)?,
-            "drain_timeout" => self.drain_timeout = span("drain_timeout", value)?,
+            "timeout" => self.timeout = span("timeout", value, LONGEST, "24 h")?,
+            "hold_timeout" => self.hold_timeout = span("hold_timeout", value, LONGEST, "24 h")?,
+            "drain_timeout" => self.drain_timeout = span("drain_timeout", value, LONGEST, "24 h")?,
             "on_timeout" => {
                 let choices = [("cancel", OnTimeout::Cancel), ("revert", OnTimeout::Revert)];
                 self.on_timeout = choice("on_timeout", value, &choices, "Available values: cancel, revert.")?;
@@ -109,18 +85,11 @@ impl Options {
                 let choices = [("back", OnFailure::Back), ("revert", OnFailure::Back), ("hold", OnFailure::Hold)];
                 self.on_failure = choice("on_failure", value, &choices, "Available values: back, hold.")?;
             }
-            "dry_run" => {
-                let choices = [("on", true), ("true", true), ("off", false), ("false", false)];
-                self.dry_run = choice("dry_run", value, &choices, "Available values: on, off.")?;
-            }
+            "dry_run" => self.dry_run = flag("dry_run", value)?,
             "primary" => self.primary = text(),
             "system_identifier" => self.system_identifier = text(),
             "version" => self.version = text(),
-            _ => {
-                let shown: String = name.chars().filter(|c| *c != '\0').take(80).collect();
-                let report = Report::error("22023", format!("unrecognized option \"{shown}\""));
-                return Err(report.with_hint(Some(KNOWN.into())));
-            }
+            _ => return Err(unknown(name, KNOWN)),
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::checks::{fail, listed, ok, warn};
 use crate::moving::Line;
+use crate::proxy::moving::lines::{fail, listed, ok, warn};
 use crate::proxy::moving::talk::field;
 use crate::server::own_query::Row;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::catalog;
 use crate::moving::{Line, Status};
+use crate::proxy::moving::lines::{fail, listed, ok, warn};
 use crate::proxy::moving::migrate::sides::{PATIENCE, Side};
 use crate::proxy::moving::migrate::streams;
 use crate::proxy::moving::talk::field;
@@ -12,8 +13,6 @@ use crate::server::own_query::Row;
 use crate::shared::ProxyState;
 use crate::sql::own_statements::{migrate as sql, migrate_checks};
 
-/// Objects that are named.
-const SHOWN: usize = 5;
 /// A catalog that is longer is not compared (bytes).
 const LONGEST: usize = 64 << 20;
 /// How long it may take to read one.
@@ -37,28 +36,6 @@ const ACCEPTABLE: [&str; 14] = [
     "triggers",
     "subscriptions",
 ];
-
-pub(super) fn ok(name: &str, text: impl Into<String>) -> Line {
-    Line::check(name, Status::Ok, text)
-}
-
-pub(super) fn warn(name: &str, text: impl Into<String>, remedy: impl Into<String>) -> Line {
-    Line::check(name, Status::Warn, text).with_remedy(remedy)
-}
-
-pub(super) fn fail(name: &str, text: impl Into<String>, remedy: impl Into<String>) -> Line {
-    Line::check(name, Status::Fail, text).with_remedy(remedy)
-}
-
-pub(super) fn listed(rows: impl Iterator<Item = String>) -> String {
-    let all: Vec<String> = rows.collect();
-    let more = all.len().saturating_sub(SHOWN);
-    let mut words = all.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        words.push_str(&format!(" and {more} more"));
-    }
-    words
-}
 
 /// What a side says of itself.
 struct Facts(Vec<Row>);
