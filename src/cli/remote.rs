@@ -256,13 +256,18 @@ fn with_options(command: &str, on: &MaintenanceOn) -> String {
         ("reads", word(on.reads.map(|choice| choice.as_str()))),
         ("expire", duration(on.expire)),
     ];
+    let with = with_clause(&options);
+    let nowait = if on.nowait { " NOWAIT" } else { "" };
+    format!("{command} {}{with}{nowait}", name(&on.target.database))
+}
+
+/// WITH (…) of a command, as far as options are given; with a space before it.
+pub(super) fn with_clause(options: &[(&str, Option<String>)]) -> String {
     let given: Vec<_> = options
         .iter()
         .filter_map(|(name, value)| Some(format!("{name} {}", quote::console_literal(value.as_ref()?))))
         .collect();
-    let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
-    let nowait = if on.nowait { " NOWAIT" } else { "" };
-    format!("{command} {}{with}{nowait}", name(&on.target.database))
+    if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) }
 }
 
 /// An error or a notice as psql prints it.

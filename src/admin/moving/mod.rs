@@ -123,6 +123,7 @@ fn told(line: &Line) -> Report {
     Report { hint: line.remedy.clone(), ..report }
 }
 
+/// A line as a row of the answer, and of SHOW MOVE behind the move's number.
 fn row(line: &Line) -> [Cell; 7] {
     [
         line.step.word().into(),

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::row;
 use crate::admin::table::{Column, Table, columns};
 use crate::moving::Entry;
 use crate::protocol::Report;
@@ -67,16 +68,8 @@ pub(in crate::admin) fn steps(proxy: &ProxyState, which: Option<&str>) -> Result
     let mut table = Table::new(STEPS);
     let Some(entry) = find(proxy, which)? else { return Ok(table) };
     for line in &entry.lines {
-        table.push([
-            entry.id.into(),
-            line.step.word().into(),
-            line.name.clone().into(),
-            line.status.word().into(),
-            line.at.into(),
-            line.took_ms.into(),
-            line.detail.clone().into(),
-            line.remedy.clone().into(),
-        ]);
+        let [step, name, status, at, took, detail, remedy] = row(line);
+        table.push([entry.id.into(), step, name, status, at, took, detail, remedy]);
     }
     if let Some(since) = entry.running_since() {
         let step = entry.what.step();

@@ -111,11 +111,7 @@ impl Migrate {
             ("sequence_margin", self.sequence_margin.map(|margin| margin.to_string())),
             ("force", flag(self.force)),
         ];
-        let given: Vec<_> = options
-            .iter()
-            .filter_map(|(name, value)| Some(format!("{name} {}", quote::console_literal(value.as_ref()?))))
-            .collect();
-        let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
+        let with = remote::with_clause(&options);
         Ok(format!("MIGRATE {} {way}{with}", remote::name(&self.database)))
     }
 }

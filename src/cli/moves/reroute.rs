@@ -91,11 +91,7 @@ impl Reroute {
             ("timeout", self.timeout.map(show_duration)),
             ("dry_run", self.dry_run.then(|| "on".to_owned())),
         ];
-        let given: Vec<_> = options
-            .iter()
-            .filter_map(|(name, value)| Some(format!("{name} {}", quote::console_literal(value.as_ref()?))))
-            .collect();
-        let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
+        let with = remote::with_clause(&options);
         Ok(format!("REROUTE {} {way}{with}", quote::ident(&self.database)))
     }
 }

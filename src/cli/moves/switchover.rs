@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
-use crate::cli::ConsoleArgs;
 use crate::cli::maintenance::positive_duration;
+use crate::cli::{ConsoleArgs, remote};
 use crate::config::show_duration;
 use crate::sql::lex::quote;
 
@@ -72,12 +72,8 @@ impl Switchover {
             ("on_failure", self.on_failure.clone()),
             ("primary", self.primary.clone()),
         ];
-        let given: Vec<_> = options
-            .iter()
-            .filter_map(|(name, value)| Some(format!("{name} {}", quote::console_literal(value.as_ref()?))))
-            .collect();
-        let with = if given.is_empty() { String::new() } else { format!(" WITH ({})", given.join(", ")) };
-        let database = crate::cli::remote::name(&self.database);
+        let with = remote::with_clause(&options);
+        let database = remote::name(&self.database);
         Ok(format!("SWITCHOVER {database} TO {}{with}", quote::console_literal(to)))
     }
 }

@@ -31,6 +31,16 @@ const LAST_ROW: usize = 2_147_483_647;
 /// Characters of an Idempotency-Key.
 const LONGEST_KEY: usize = 255;
 
+/// What is given of a command's options, as it stands in WITH (…).
+pub fn given_options<const N: usize>(all: [(&str, Option<String>); N]) -> Vec<(String, String)> {
+    all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// A value that is on or off, as an option has it.
+pub fn flag(on: Option<bool>) -> Option<String> {
+    on.map(|on| if on { "on" } else { "off" }.to_owned())
+}
+
 /// The last part of a path that is a name.
 pub struct Name(pub String);
 

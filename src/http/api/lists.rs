@@ -23,7 +23,7 @@ use crate::http::access::{Identity, Reader};
 use crate::http::problem::Problem;
 
 /// Which rows. Each list has the columns that its entry in the document names.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Filter {
     database: Option<String>,
     user: Option<String>,
@@ -39,9 +39,11 @@ impl Filter {
     }
 }
 
-type Rows = Json<Page<Map<String, Value>>>;
+/// A part of a list.
+pub(super) type Rows = Json<Page<Map<String, Value>>>;
 
-async fn rows(
+/// The rows of a SHOW command that are wanted.
+pub(super) async fn rows(
     api: &Arc<Api>,
     identity: Identity,
     show: Show,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::{IntoParams, ToSchema};
 
-use super::asking::{Asked, Given, Name, Patience, key};
+use super::asking::{Asked, Given, Name, Patience, flag, given_options, key};
 use super::views::{Commanded, DatabaseView, Missing, OperationView, Refused, Shared};
 use crate::admin::language::command::{Command, GateCommand};
 use crate::gate::{Target, Verb, Wait, Who};
@@ -59,8 +59,7 @@ pub struct Options {
 impl Options {
     /// As they stand in WITH (…).
     fn pairs(self) -> Vec<(String, String)> {
-        let flag = self.accept_unchecked.map(|on| if on { "on" } else { "off" }.to_owned());
-        [
+        given_options([
             ("message", self.message),
             ("until", self.until),
             ("expire", self.expire),
@@ -69,11 +68,8 @@ impl Options {
             ("drain_timeout", self.drain_timeout),
             ("on_timeout", self.on_timeout),
             ("reads", self.reads),
-            ("accept_unchecked", flag),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect()
+            ("accept_unchecked", flag(self.accept_unchecked)),
+        ])
     }
 }
 
@@ -87,7 +83,7 @@ pub struct Unsaved {
 
 impl Unsaved {
     fn pairs(&self) -> Vec<(String, String)> {
-        self.unsaved.map(|on| ("unsaved".to_owned(), if on { "on" } else { "off" }.to_owned())).into_iter().collect()
+        given_options([("unsaved", flag(self.unsaved))])
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::asking::{Asked, Given, Name};
+use super::asking::{Asked, Given, Name, flag, given_options};
 use super::maintenance::Request;
 use super::views::{Commanded, Missing, Refused, object, row_schema};
 use crate::admin::commands;
@@ -74,14 +74,6 @@ impl ToSchema for RerouteRow {
     }
 }
 
-fn pairs<const N: usize>(all: [(&str, Option<String>); N]) -> Vec<(String, String)> {
-    all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-}
-
-fn flag(on: bool) -> String {
-    if on { "on" } else { "off" }.to_owned()
-}
-
 fn command(request: &Request, to: Destination, options: Vec<(String, String)>) -> Result<Command, Problem> {
     match request.target() {
         Target::One(database) => Ok(Command::Reroute(RerouteCommand { database, to, options })),
@@ -118,12 +110,12 @@ pub async fn look(
     request_body = To, responses(Commanded, Refused))]
 pub async fn to(request: Request, Given(given): Given<Option<To>>) -> Result<Response, Problem> {
     let Some(to) = given else { return Err(Problem::bad_request("the body names no cluster")) };
-    let options = pairs([
+    let options = given_options([
         ("dbname", to.dbname),
         ("writes", to.writes),
         ("message", to.message),
         ("timeout", to.timeout),
-        ("dry_run", to.dry_run.map(flag)),
+        ("dry_run", flag(to.dry_run)),
     ]);
     let command = command(&request, Destination::Cluster(to.cluster), options)?;
     request.give(command).await
@@ -141,7 +133,10 @@ pub async fn to(request: Request, Given(given): Given<Option<To>>) -> Result<Res
     responses(Commanded, Refused)
 )]
 pub async fn back(request: Request, Asked(back): Asked<Back>) -> Result<Response, Problem> {
-    let command =
-        command(&request, Destination::Back, pairs([("timeout", back.timeout), ("dry_run", back.dry_run.map(flag))]))?;
+    let command = command(
+        &request,
+        Destination::Back,
+        given_options([("timeout", back.timeout), ("dry_run", flag(back.dry_run))]),
+    )?;
     request.give(command).await
 }

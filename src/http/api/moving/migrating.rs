@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::admin::commands;
-use crate::admin::commands::Caller;
 use crate::admin::language::command::{Command, MoveCommand, Show};
 use crate::gate::Target;
 use crate::http::Api;
 use crate::http::access::Reader;
-use crate::http::api::asking::{Asked, Given, Paging};
+use crate::http::api::asking::{Asked, Given, Paging, flag, given_options};
+use crate::http::api::lists::{Filter, Rows, rows};
 use crate::http::api::maintenance::Request;
-use crate::http::api::views::{Commanded, Page, Refused, object, page_schema};
+use crate::http::api::views::{Commanded, Refused, page_schema};
 use crate::http::problem::Problem;
 use crate::proxy::moving::migrate;
 
@@ -89,8 +87,7 @@ impl Migrate {
 
     /// As they stand in WITH (…).
     fn pairs(self) -> Vec<(String, String)> {
-        let flag = |flag: Option<bool>| flag.map(|on| if on { "on" } else { "off" }.to_owned());
-        [
+        given_options([
             ("dry_run", flag(self.dry_run)),
             ("prepare_only", flag(self.prepare_only)),
             ("force", flag(self.force)),
@@ -102,10 +99,7 @@ impl Migrate {
             ("on_timeout", self.on_timeout),
             ("copy_timeout", self.copy_timeout),
             ("sequence_margin", self.sequence_margin.map(|margin| margin.to_string())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect()
+        ])
     }
 }
 
@@ -146,11 +140,6 @@ pub async fn migrations(
     Reader(identity): Reader,
     State(api): State<Arc<Api>>,
     Asked(paging): Asked<Paging>,
-) -> Result<Json<Page<Map<String, Value>>>, Problem> {
-    let part = paging.read()?;
-    let (caller, _) = Caller::new(api.proxy.clone(), identity.who);
-    let table = commands::run(&caller, &Command::Show(Show::Migrations)).await?;
-    let Some(table) = table else { return Err(Problem::not_found("there is no such list")) };
-    let items = table.rows.iter().skip(part.0).take(part.1).map(|row| object(table.columns, row)).collect();
-    Ok(Json(Page::new(items, table.rows.len(), part, "/v1/migrations", &[])))
+) -> Result<Rows, Problem> {
+    rows(&api, identity, Show::Migrations, "/v1/migrations", &paging, &Filter::default()).await
 }

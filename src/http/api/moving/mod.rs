@@ -7,22 +7,20 @@ pub mod progress;
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::admin::commands;
-use crate::admin::commands::Caller;
 use crate::admin::language::command::{Command, MoveCommand, Show};
 use crate::gate::Target;
 use crate::http::Api;
 use crate::http::access::Reader;
-use crate::http::api::asking::{Asked, Given, Paging};
+use crate::http::api::asking::{Asked, Given, Paging, flag, given_options};
+use crate::http::api::lists::{Filter, Rows, rows};
 use crate::http::api::maintenance::Request;
-use crate::http::api::views::{Commanded, Page, Refused, object, page_schema};
+use crate::http::api::views::{Commanded, Refused, page_schema};
 use crate::http::problem::Problem;
 use crate::proxy::moving::{activate, switchover};
 
@@ -70,9 +68,8 @@ pub struct Switchover {
 impl Switchover {
     /// As they stand in WITH (…).
     fn pairs(self) -> Vec<(String, String)> {
-        let flag = self.dry_run.map(|on| if on { "on" } else { "off" }.to_owned());
-        [
-            ("dry_run", flag),
+        given_options([
+            ("dry_run", flag(self.dry_run)),
             ("timeout", self.timeout),
             ("hold_timeout", self.hold_timeout),
             ("drain_timeout", self.drain_timeout),
@@ -81,10 +78,7 @@ impl Switchover {
             ("primary", self.primary),
             ("system_identifier", self.system_identifier),
             ("version", self.version),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect()
+        ])
     }
 }
 
@@ -133,9 +127,7 @@ pub async fn activate(request: Request, Given(given): Given<Option<Activate>>) -
     let Target::One(database) = request.target() else {
         return Err(Problem::not_found("a server is activated for the cluster of one database"));
     };
-    let flag = given.dry_run.map(|on| if on { "on" } else { "off" }.to_owned());
-    let pairs = [("dry_run", flag), ("timeout", given.timeout)];
-    let options = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let options = given_options([("dry_run", flag(given.dry_run)), ("timeout", given.timeout)]);
     let command = activate::Request { database, to: given.on, options };
     request.give(Command::Move(MoveCommand::Activate(command))).await
 }
@@ -158,11 +150,6 @@ pub async fn moves(
     Reader(identity): Reader,
     State(api): State<Arc<Api>>,
     Asked(paging): Asked<Paging>,
-) -> Result<Json<Page<Map<String, Value>>>, Problem> {
-    let part = paging.read()?;
-    let (caller, _) = Caller::new(api.proxy.clone(), identity.who);
-    let table = commands::run(&caller, &Command::Show(Show::Moves)).await?;
-    let Some(table) = table else { return Err(Problem::not_found("there is no such list")) };
-    let items = table.rows.iter().skip(part.0).take(part.1).map(|row| object(table.columns, row)).collect();
-    Ok(Json(Page::new(items, table.rows.len(), part, "/v1/moves", &[])))
+) -> Result<Rows, Problem> {
+    rows(&api, identity, Show::Moves, "/v1/moves", &paging, &Filter::default()).await
 }
