@@ -69,9 +69,7 @@ impl<'a> Index<'a> {
             };
             let calls = calls.filter(fits).map(|((_, user), _)| *user);
             let fields = self.fields.get(one.name.as_bytes()).into_iter().flatten().copied();
-            // `(value).name` calls a function of one argument, whatever the type of that is.
-            let as_field = one.flags.contains('F') && one.signature.takes(&Arguments::of_number(Some(1)));
-            return calls.chain(fields.filter(|_| as_field)).collect();
+            return calls.chain(fields.filter(|_| one.may_be_field())).collect();
         }
         let Some(Object { schema, name, letters }) = graph.names.get(&node) else { return Vec::new() };
         let name = name.as_bytes();

@@ -88,6 +88,13 @@ struct Routine {
     left: Left,
 }
 
+impl Routine {
+    /// Whether `(value).name` may call it, which PostgreSQL takes for a call with one argument, whatever the type of that is.
+    fn may_be_field(&self) -> bool {
+        self.signature.takes(&Arguments::of_number(Some(1)))
+    }
+}
+
 /// Why something is an unseen writer by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Writer {
@@ -399,7 +406,7 @@ impl Graph {
         for (&(kind, oid), marks) in &known {
             if kind == b'f' {
                 let Some(one) = index.by_oid.get(&oid).and_then(|at| self.routines.get(*at)) else { continue };
-                let as_field = one.flags.contains('F');
+                let as_field = one.may_be_field();
                 leavings.add(What::Function { oid, schema: &one.schema, name: &one.name, as_field }, *marks);
             } else if kind == b'a' {
                 leavings.add(What::Everywhere, *marks);
@@ -532,7 +539,7 @@ impl Graph {
                 let finding: Finding = Arc::from(format!("{}.{}() by {why}", one.schema, one.name));
                 reach.function_oids.insert(oid, one.name.as_str().into());
                 reach.functions.add_with(&one.schema, &one.name, one.signature.clone(), &finding);
-                if one.flags.contains('F') {
+                if one.may_be_field() {
                     reach.fields.add_with(&one.schema, &one.name, one.signature.clone(), &finding);
                 }
                 continue;

@@ -36,7 +36,6 @@ const FLAGS: &str = "\
  || CASE WHEN p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee \
         WHERE a.privilege_type = 'EXECUTE' AND (a.grantee = 0 OR NOT g.rolsuper)) THEN 'x' ELSE '' END \
  || CASE WHEN l.lanname = 'internal' AND EXISTS (SELECT FROM listed i WHERE i.refused AND i.prosrc = p.prosrc) THEN 'p' ELSE '' END \
- || CASE WHEN p.pronargs > 0 THEN 'F' ELSE '' END \
  || CASE WHEN EXISTS (SELECT FROM unnest(p.proconfig) s WHERE lower(s) LIKE 'track\\_counts=%' \
         AND lower(s) !~ '=(on|t|tr|tru|true|y|ye|yes|1)$') THEN 'c' ELSE '' END \
  || CASE WHEN p.prosecdef THEN 's' ELSE '' END \
