@@ -6,29 +6,32 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How many writes of a database are held now, and whether they were when its gate was closed last.
 #[derive(Debug, Default)]
-pub struct Holding(Arc<AtomicUsize>, AtomicBool);
+pub struct Holding {
+    taken: Arc<AtomicUsize>,
+    writes_waited: AtomicBool,
+}
 
 impl Holding {
     /// A place, unless `most` are taken.
     pub fn enter(&self, most: usize) -> Option<Held> {
         let more = |now: usize| (now < most).then_some(now + 1);
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Held(self.0.clone()))
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Held(self.taken.clone()))
     }
 
     /// The gate closes, and writes wait, or do not.
     pub(super) fn closes(&self, writes_wait: bool) {
-        self.1.store(writes_wait, Ordering::Release);
+        self.writes_waited.store(writes_wait, Ordering::Release);
     }
 
     /// Whether writes wait, or waited when the gate was closed last.
-    pub fn is_usual(&self) -> bool {
-        self.1.load(Ordering::Acquire)
+    pub fn writes_waited(&self) -> bool {
+        self.writes_waited.load(Ordering::Acquire)
     }
 
     /// How many places are taken.
     pub fn count(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+        self.taken.load(Ordering::Acquire)
     }
 }
 

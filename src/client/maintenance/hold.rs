@@ -161,7 +161,7 @@ impl Session {
             && self.conversation.status() == TxStatus::Block
             && !self.me.operator
             && self.db.gate.state().mode.new_transaction() == NewTransaction::WriteCapable
-            && self.db.gate.holding.is_usual()
+            && self.db.gate.holding.writes_waited()
     }
 
     fn holds_statement(&self, statement: &Statement, cached: &Cached) -> bool {
