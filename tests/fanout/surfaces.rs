@@ -1,31 +1,19 @@
 //! ACTIVATE over HTTP and from a shell.
 
-use std::process::Command;
+use std::path::Path;
 
-use pgsluice_fixtures::wait;
+use pgsluice_fixtures::{surfaces, wait};
 
 use crate::stand::{LONG, Stand, TOKEN};
 
 impl Stand {
     fn http(&self, method: &str, path: &str, body: &str) -> (String, serde_json::Value) {
-        let port = self.proxy.port_named("http").unwrap();
-        let output = Command::new("curl")
-            .args(["-s", "-X", method, "-H", &format!("Authorization: Bearer {TOKEN}"), "-w", "\n%{http_code}"])
-            .args(["-H", "Content-Type: application/json", "-H", "Prefer: respond-async", "-d", body])
-            .arg(format!("http://127.0.0.1:{port}{path}"))
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        (status.to_owned(), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
+        let (status, body) = surfaces::http(&self.proxy, TOKEN, method, path, body);
+        (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
     fn shell(&self, args: &[&str]) -> (i32, String) {
-        let admin = format!("postgres://dba@127.0.0.1:{}/pgsluice", self.proxy.port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgsluice"));
-        let output = command.arg("activate").args(args).args(["--admin", &admin]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        (output.status.code().unwrap_or(-1), text)
+        surfaces::shell(Path::new(env!("CARGO_BIN_EXE_pgsluice")), &self.proxy, "activate", args)
     }
 }
 

@@ -5,10 +5,11 @@ use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub use pgsluice_fixtures::answers::Answer;
 use pgsluice_fixtures::cluster::Mode;
 use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::raw::message;
-use pgsluice_fixtures::{Cluster, Frame, Login, Proxy, Raw, Role, Server, wait};
+use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Role, Server, wait};
 
 /// Longest wait for anything here.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -33,49 +34,6 @@ pub struct Stand {
     pub proxy: Proxy,
     pub cluster: Cluster,
     pub config: String,
-}
-
-/// The answer of a command.
-pub struct Answer {
-    pub sqlstate: String,
-    pub message: String,
-    pub detail: String,
-    pub hint: String,
-    pub rows: Vec<Vec<String>>,
-    pub notices: Vec<String>,
-}
-
-impl Answer {
-    pub fn of(frames: &[Frame]) -> Answer {
-        let error = frames.iter().find_map(Frame::error);
-        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        let field = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
-        let rows = frames.iter().filter(|frame| frame.tag == b'D');
-        let notices = frames.iter().filter(|frame| frame.tag == b'N').map(Frame::error_fields);
-        Answer {
-            sqlstate: text(error.as_ref().map(|error| error.code())),
-            message: text(error.as_ref().map(|error| error.message())),
-            detail: text(error.as_ref().and_then(|error| error.detail())),
-            hint: text(error.as_ref().and_then(|error| error.hint())),
-            rows: rows.map(|frame| frame.values().into_iter().map(field).collect()).collect(),
-            notices: notices.filter_map(|mut fields| fields.remove(&'M')).collect(),
-        }
-    }
-
-    /// The row of that name.
-    pub fn row(&self, name: &str) -> &[String] {
-        self.rows.iter().find(|row| row[1] == name).unwrap_or_else(|| panic!("no row {name}: {:?}", self.rows))
-    }
-
-    /// Its status.
-    pub fn status(&self, name: &str) -> &str {
-        &self.row(name)[2]
-    }
-
-    pub fn fine(self) -> Answer {
-        assert_eq!(self.sqlstate, "", "{}: {} {}", self.message, self.detail, self.hint);
-        self
-    }
 }
 
 impl Stand {

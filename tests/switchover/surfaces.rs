@@ -1,35 +1,20 @@
 //! The same command over HTTP and from a shell, and what events and notices tell of it.
 
+use std::path::Path;
 use std::process::Command;
 
-use pgsluice_fixtures::{Raw, wait};
+use pgsluice_fixtures::{Raw, surfaces, wait};
 
 use crate::stand::{LONG, Stand, TOKEN, ask};
 
-/// An HTTP request, by curl: status and body.
+/// An HTTP request: status and body.
 fn http(stand: &Stand, method: &str, path: &str, body: &str) -> (String, serde_json::Value) {
-    let port = stand.proxy.port_named("http").expect("a port");
-    let output = Command::new("curl")
-        .args(["-s", "-X", method, "-H", &format!("Authorization: Bearer {TOKEN}"), "-w", "\n%{http_code}"])
-        .args(["-H", "Content-Type: application/json", "-H", "Prefer: respond-async", "-d", body])
-        .arg(format!("http://127.0.0.1:{port}{path}"))
-        .output()
-        .expect("curl");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, status) = text.rsplit_once('\n').expect("a status");
-    (status.to_owned(), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
+    let (status, body) = surfaces::http(&stand.proxy, TOKEN, method, path, body);
+    (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
 }
 
 fn shell(stand: &Stand, args: &[&str]) -> (i32, String) {
-    let admin = format!("postgres://dba@127.0.0.1:{}/pgsluice", stand.proxy.port());
-    let output = Command::new(env!("CARGO_BIN_EXE_pgsluice"))
-        .arg("switchover")
-        .args(args)
-        .args(["--admin", &admin])
-        .output()
-        .expect("the program");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap_or(-1), text)
+    surfaces::shell(Path::new(env!("CARGO_BIN_EXE_pgsluice")), &stand.proxy, "switchover", args)
 }
 
 #[test]
