@@ -29,5 +29,5 @@ pub use crate::fleet::keys::Keys;
 pub use crate::fleet::machine::{Machine, Timing};
 pub use crate::fleet::records::{Ack, Backends, Before, Desired, Ended, Finding, How, MarkedBackend, Member, Place};
 pub use crate::fleet::steps::{Action, Errand, Fault, Input, Renewal};
-pub use crate::fleet::turns::{Mark, ServerChanges, Told, Turn};
+pub use crate::fleet::turns::{Mark, Told, Turn, Turns};
 pub use crate::fleet::view::{Change, View};

@@ -48,14 +48,14 @@ pub struct Told {
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ServerChanges {
+pub struct Turns {
     id: String,
     shown: watch::Receiver<Arc<Shown>>,
     tell: mpsc::Sender<Told>,
     patience: Duration,
 }
 
-impl ServerChanges {
+impl Turns {
     /// Those of a member. `patience`: a member that cannot hear of the others tells of an event itself once that is as old as that.
     pub fn new(id: &str, shown: watch::Receiver<Arc<Shown>>, tell: mpsc::Sender<Told>, patience: Duration) -> Self {
         Self { id: id.to_owned(), shown, tell, patience }

@@ -13,7 +13,7 @@ use super::queue::{Entry, Next, Queue};
 use super::request::Sender;
 use super::{Hook, Last};
 use crate::events::{Bus, Event, Kind, publish};
-use crate::fleet::{ServerChanges, Turn};
+use crate::fleet::{Turn, Turns};
 
 /// Before the second attempt; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub(super) struct Deliver {
     pub(super) positions: Arc<Positions>,
     pub(super) bus: Bus,
     /// None without a fleet.
-    pub(super) turns: Option<watch::Receiver<Option<ServerChanges>>>,
+    pub(super) turns: Option<watch::Receiver<Option<Turns>>>,
 }
 
 impl Deliver {

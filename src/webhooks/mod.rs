@@ -4,7 +4,7 @@
 //! hears of it, so that kill -9 loses none. [`Webhooks`] has a task for each receiver, which goes through the queue one event after the
 //! other ([`deliver`]) and notes how far it has come ([`positions`]). One that fails is tried again, further and further apart, and
 //! given up after `retry_for`: then it is dead, which is counted. What is behind it waits, so that a receiver sees the events
-//! of a database in their order. What a whole fleet has done one member tells for all ([`ServerChanges`](crate::fleet::ServerChanges)).
+//! of a database in their order. What a whole fleet has done one member tells for all ([`Turns`]).
 
 mod deliver;
 mod positions;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Webhook;
 use crate::events::Bus;
-use crate::fleet::ServerChanges;
+use crate::fleet::Turns;
 use crate::webhooks::positions::Positions;
 use crate::webhooks::queue::Queue;
 
@@ -32,7 +32,7 @@ pub struct Webhooks {
     positions: Arc<Positions>,
     running: Mutex<Vec<Running>>,
     /// In a fleet one member tells of what all have done.
-    turns: watch::Sender<Option<ServerChanges>>,
+    turns: watch::Sender<Option<Turns>>,
     in_fleet: bool,
 }
 
@@ -106,7 +106,7 @@ impl Webhooks {
     }
 
     /// From now on it is told by turns.
-    pub fn join_fleet(&self, turns: ServerChanges) {
+    pub fn join_fleet(&self, turns: Turns) {
         self.turns.send_replace(Some(turns));
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::maintenance::environment::Logins;
 use crate::config;
 use crate::etcd::{Client, Settings};
-use crate::fleet::{Handle, Input, Keys, Machine, Order, ServerChanges, Shown, Timing};
+use crate::fleet::{Handle, Input, Keys, Machine, Order, Shown, Timing, Turns};
 use crate::shared::ProxyState;
 
 pub use peers::addresses;
@@ -131,7 +131,7 @@ fn join(proxy: &Arc<ProxyState>, logins: Logins) -> Result<Option<Fleet>, String
         is_serving: AtomicBool::new(false),
     });
     let (tell, told) = mpsc::channel(ORDERS);
-    proxy.webhooks.join_fleet(ServerChanges::new(&id, seen.clone(), tell, timing.ttl * 3));
+    proxy.webhooks.join_fleet(Turns::new(&id, seen.clone(), tell, timing.ttl * 3));
     tokio::spawn(errands::keep_told(context.clone(), told));
     let _ = proxy.fleet.set(Handle { id, process, shown: seen, orders: give });
     gates::start_forbidden(proxy);
