@@ -34,6 +34,8 @@ fn a_server_is_shown_with_its_state_reason_timeline_system_identifier_and_room()
     }
     let mut app = stand.connect("app");
     fine(&mut app, "SELECT 1");
+    // Connections of the proxy's own may have been there when the places were counted first, and have gone since.
+    let _more: Vec<_> = (0..5).map(|_| stand.cluster.primary().connect("dba", "app").unwrap()).collect();
     wait::until(LONG, "one place less", || (room(&states(&stand)[0]) < room(&rows[0])).then_some(()));
 
     stand.cluster.primary().psql_in("postgres", "ALTER DATABASE app SET default_transaction_read_only = on").unwrap();
