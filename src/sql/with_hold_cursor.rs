@@ -6,8 +6,19 @@ use super::lex::lexer::Lexer;
 use super::lex::token_cursor::Cursor;
 use super::statement::Statement;
 
-/// Whether it is BINARY, and the text behind FOR. None: it is no DECLARE that can be read in one way.
-pub fn query_of<'a>(text: &'a [u8], context: LexContext, statement: &Statement) -> Option<(bool, &'a [u8])> {
+/// How a cursor is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Declaration<'a> {
+    /// It says BINARY.
+    pub binary: bool,
+    /// It says NO SCROLL: PostgreSQL refuses to go back in it.
+    pub forward_only: bool,
+    /// The text behind FOR.
+    pub query: &'a [u8],
+}
+
+/// What a DECLARE says. None: it is none that can be read in one way.
+pub fn declaration<'a>(text: &'a [u8], context: LexContext, statement: &Statement) -> Option<Declaration<'a>> {
     let (masked, _) = mask(text, context.encoding);
     let standard = context.strings != StandardStrings::Off;
     if context.strings == StandardStrings::Unknown && text.contains(&b'\\') {
@@ -20,15 +31,19 @@ pub fn query_of<'a>(text: &'a [u8], context: LexContext, statement: &Statement) 
     }
     // The name may be one of the words that follow.
     cursor.name()?;
-    let mut binary = false;
+    let (mut binary, mut forward_only) = (false, false);
     while !cursor.at(K::For) {
         if cursor.at_end() {
             return None;
         }
-        binary |= cursor.bump().text(&masked).eq_ignore_ascii_case(b"binary");
+        let word = cursor.bump().text(&masked);
+        binary |= word.eq_ignore_ascii_case(b"binary");
+        // NO stands ahead of SCROLL alone.
+        forward_only |= word.eq_ignore_ascii_case(b"no");
     }
     cursor.bump();
-    Some((binary, text.get(cursor.now.start as usize..statement.span.end as usize)?))
+    let query = text.get(cursor.now.start as usize..statement.span.end as usize)?;
+    Some(Declaration { binary, forward_only, query })
 }
 
 #[cfg(test)]
@@ -43,13 +58,15 @@ mod tests {
             ("DECLARE binary INSENSITIVE Binary CURSOR WITH HOLD FOR TABLE t", Some("TABLE t")),
             ("declare \"for\" no scroll cursor with hold for/* x */(select 1) -- y", Some("(select 1)")),
             ("DECLARE c CURSOR WITH HOLD FOR VALUES ('for'); ", Some("VALUES ('for')")),
+            ("DECLARE no SCROLL CURSOR WITH HOLD FOR SELECT 2", Some("SELECT 2")),
             ("DECLARE c CURSOR", None),
             ("SELECT 1 FOR UPDATE", None),
         ] {
             let analysis = Analyzer::default().analyze(sql.as_bytes(), LexContext::default());
-            let found = query_of(sql.as_bytes(), LexContext::default(), &analysis.statements[0]);
-            assert_eq!(found.map(|found| str::from_utf8(found.1).unwrap()), query, "{sql}");
-            assert_eq!(found.is_some_and(|found| found.0), sql.contains("Binary"), "{sql}");
+            let found = declaration(sql.as_bytes(), LexContext::default(), &analysis.statements[0]);
+            assert_eq!(found.map(|found| str::from_utf8(found.query).unwrap()), query, "{sql}");
+            assert_eq!(found.is_some_and(|found| found.binary), sql.contains("Binary"), "{sql}");
+            assert_eq!(found.is_some_and(|found| found.forward_only), sql.contains("no scroll"), "{sql}");
         }
     }
 }

@@ -339,3 +339,58 @@ fn a_cursor_with_hold_is_declared_among_other_statements_of_one_message() {
         }
     }
 }
+
+/// A cursor that cannot go back is refused in PostgreSQL's words; its rows come in their order, in the block and behind it.
+#[test]
+fn a_cursor_with_hold_that_says_no_scroll_goes_forward_only() {
+    let queries = [
+        "SELECT id, v FROM t ORDER BY id DESC",
+        "SELECT id FROM t WHERE false",
+        "SELECT count(*), counts() FROM t",
+        "SELECT FROM t",
+        "SELECT a.id AS n, b.id AS n FROM t a JOIN t b USING (id) ORDER BY 1",
+        "VALUES (1, 'a'), (2, NULL) LIMIT 2",
+    ];
+    let behind = [
+        "FETCH 2 FROM c",
+        "FETCH RELATIVE 1 FROM c",
+        "FETCH BACKWARD 1 FROM c",
+        "MOVE PRIOR IN c",
+        "FETCH c",
+        "SELECT name, is_holdable, is_binary, is_scrollable FROM pg_cursors",
+        "CLOSE c",
+    ];
+    for mode in ["transaction", "session"] {
+        let stand = stand(mode);
+        stand.on_primary();
+        for (at, rows) in queries.iter().enumerate() {
+            let binary = if at % 2 == 1 { "BINARY " } else { "" };
+            let declare = format!("DECLARE c {binary}INSENSITIVE NO SCROLL CURSOR WITH HOLD FOR {rows}");
+            let (mut app, mut direct) = (stand.app(), stand.direct(true));
+            let whole: &[&[&str]] = &[
+                &[&declare],
+                &["BEGIN", &declare, "FETCH 1 FROM c", "FETCH 0 FROM c", "ROLLBACK"],
+                &["BEGIN", &declare, "FETCH 1 FROM c", "COMMIT"],
+                &["BEGIN", &declare, "COMMIT"],
+            ];
+            for ahead in whole {
+                for sql in ahead.iter().chain(&behind) {
+                    assert_eq!(said(&query(&mut app, sql)), said(&query(&mut direct, sql)), "{mode}, {declare}: {sql}");
+                }
+            }
+            let messages = [parse("", &declare, &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+            assert_eq!(
+                said(&talk(&mut app, &messages, 1)),
+                said(&talk(&mut direct, &messages, 1)),
+                "{mode}, {declare}"
+            );
+            for sql in behind {
+                assert_eq!(
+                    said(&query(&mut app, sql)),
+                    said(&query(&mut direct, sql)),
+                    "{mode}, by messages, {declare}: {sql}"
+                );
+            }
+        }
+    }
+}

@@ -38,6 +38,9 @@ const READS: &[(&str, &str, &str)] = &[
     ("tab text", "EXECUTE replace('SELECT count(*) FROM $t$', '$t$', quote_ident(tab)) INTO r", "'t'"),
     ("tab text, descends bool", "EXECUTE 'SELECT id FROM ' || quote_ident(tab) || ' ORDER BY id ' || CASE WHEN descends THEN 'DESC' ELSE 'ASC' END || ' LIMIT 1'
         INTO r", "'t', true"),
+    ("a int", "DECLARE rel text := oid::regclass FROM pg_class WHERE relname = 't'; BEGIN EXECUTE 'SELECT count(*) FROM ' || rel INTO r; END", "1"),
+    ("a int", "DECLARE n text := quote_ident(relname) AS n FROM pg_class WHERE relname = 't'; BEGIN EXECUTE 'SELECT count(*) FROM ' || n INTO r; END", "1"),
+    ("a int", "q := format('SELECT count(*) FROM %I', relname) FROM pg_class WHERE relname = 't'; EXECUTE q INTO r", "1"),
     ("vacuum bool, cluster int", "vacuum := true; cluster := 2; IF vacuum THEN r := cluster; END IF", "true, 1"),
     ("a int", "DECLARE vacuum boolean; reindex int = 3; BEGIN vacuum := true; reindex = 4; r := reindex; END", "1"),
 ];
@@ -62,6 +65,8 @@ const ANYTHING: &[(&str, &str, &str)] = &[
     ("a int", "EXECUTE replace('ANAxLYZE t', 'x', '')", "1"),
     ("a int", "DECLARE a text := reverse('t EZYLANA'); BEGIN EXECUTE a; END", "1"),
     ("a int", "EXECUTE 'SELECT runs_' || a || '()'", "1"),
+    ("a int", "DECLARE a text := sql FROM commands; BEGIN EXECUTE a; END", "1"),
+    ("a int", "q := sql AS oid FROM commands; EXECUTE q", "1"),
 ];
 
 fn schema(all: &[(&str, &str, &str)], name: &str) -> String {

@@ -42,9 +42,17 @@ pub(in crate::client) struct Trial {
     /// As the client wrote it.
     pub(super) text: Vec<u8>,
     /// The same, as one that keeps its rows.
-    pub(super) once: Vec<u8>,
-    pub(super) name: Box<str>,
+    pub(super) once: Once,
     pub(super) tag: &'static str,
+}
+
+/// The declaration of a cursor that runs its query once.
+#[derive(Debug)]
+pub(in crate::client) struct Once {
+    pub(super) text: Vec<u8>,
+    pub(super) name: Box<str>,
+    /// It cannot go back.
+    pub(super) forward_only: bool,
 }
 
 impl Part {
@@ -383,7 +391,10 @@ mod tests {
         let tries = |one: &Statement| {
             let holds = one.effects.iter().any(|effect| matches!(effect, SessionEffect::DeclareWithHold(_)));
             let text = one.text(sql.as_bytes()).to_vec();
-            holds.then(|| Trial { text, once: Vec::new(), name: "c".into(), tag: one.tag })
+            holds.then(|| {
+                let once = Once { text: Vec::new(), name: "c".into(), forward_only: false };
+                Trial { text, once, tag: one.tag }
+            })
         };
         let parts = divide(sql.as_bytes(), &analysis.statements, open, false, true, &tries);
         let words = parts.iter().map(|part| match part {

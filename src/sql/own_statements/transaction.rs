@@ -1,6 +1,7 @@
 //! Statements around a client's transaction: blocks, savepoints, the guard, and what a client's state leaves behind.
 
 use crate::sql::lex::quote::{ident, literal};
+use crate::sql::with_hold_cursor::Declaration;
 
 /// Fails in every database and in every transaction (22012; in a failed one, as any statement, 25P02).
 pub const POISON: &str = "SELECT 1 OPERATOR(pg_catalog./) 0";
@@ -79,13 +80,22 @@ pub const HAS_ADVISORY_LOCK: &str = "SELECT 1 FROM pg_catalog.pg_locks \
 /// Makes a server process forget what its sequences last gave.
 pub const FORGET_SEQUENCES: &str = "DISCARD SEQUENCES;";
 
+/// The rows of a query that runs once.
+const ROWS: &str = "\n) SELECT * FROM pgsluice_rows";
+
+/// The same behind an empty row, which the count of them all stands ahead of. A join on the place alone keeps their order.
+const ROW_AHEAD: &str = "\n) SELECT kept.* FROM (VALUES (0), (1)) AS place(n) \
+    LEFT JOIN pgsluice_rows AS kept ON place.n OPERATOR(pg_catalog.=) 1 \
+    WHERE place.n OPERATOR(pg_catalog.<=) (SELECT pg_catalog.count(*) FROM pgsluice_rows)";
+
 /// Declares a cursor whose query runs once, however often the cursor is rewound: its rows are kept from the first run on, and COMMIT
-/// copies those.
-pub fn declare_run_once(cursor: &str, binary: bool, query: &[u8]) -> Vec<u8> {
+/// copies those. One that cannot be rewound has a row more ahead of the others, which is there only when all of them are.
+pub fn declare_run_once(cursor: &str, declared: Declaration<'_>) -> Vec<u8> {
     let cursor = ident(cursor);
-    let binary = if binary { "BINARY " } else { "" };
-    let head = format!("DECLARE {cursor} {binary}SCROLL CURSOR WITH HOLD FOR WITH pgsluice_rows AS MATERIALIZED (");
-    [head.as_bytes(), query, b"\n) SELECT * FROM pgsluice_rows"].concat()
+    let binary = if declared.binary { "BINARY " } else { "" };
+    let (scroll, rows) = if declared.forward_only { ("NO SCROLL", ROW_AHEAD) } else { ("SCROLL", ROWS) };
+    let head = format!("DECLARE {cursor} {binary}{scroll} CURSOR WITH HOLD FOR WITH pgsluice_rows AS MATERIALIZED (");
+    [head.as_bytes(), declared.query, rows.as_bytes()].concat()
 }
 
 /// Which declaration of a cursor this is, as one value: `pg_cursor()`'s row in words.
@@ -106,14 +116,16 @@ pub fn declaration_of(cursor: &str) -> String {
     )
 }
 
-/// Goes back ahead of a cursor's first row.
-pub fn rewind_cursor(cursor: &str) -> String {
-    format!("MOVE ABSOLUTE 0 IN {}", ident(cursor))
+/// Runs the query of a cursor that runs once to its end.
+pub fn run_cursor(cursor: &str, forward_only: bool) -> String {
+    let rows = if forward_only { "1" } else { "ALL" };
+    format!("MOVE FORWARD {rows} IN {}", ident(cursor))
 }
 
-/// Runs a cursor's query to its end.
-pub fn run_cursor(cursor: &str) -> String {
-    format!("MOVE FORWARD ALL IN {}", ident(cursor))
+/// Puts such a cursor ahead of its first row, where one that cannot be rewound stands already.
+pub fn rewind_cursor(cursor: &str, forward_only: bool) -> String {
+    let place = if forward_only { "RELATIVE" } else { "ABSOLUTE" };
+    format!("MOVE {place} 0 IN {}", ident(cursor))
 }
 
 /// Closes a cursor.
@@ -145,11 +157,14 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     let cursor = "my.Cursor \"1\"";
     all.push(("a client's cursor", format!("DECLARE {} CURSOR FOR VALUES (1)", ident(cursor))));
     all.push(("close_cursor", close_cursor(cursor)));
-    let once = declare_run_once(cursor, true, b"VALUES (1)");
-    all.push(("declare_run_once", String::from_utf8_lossy(&once).into_owned()));
-    all.push(("declaration_of", declaration_of(cursor)));
-    all.push(("run_cursor", run_cursor(cursor)));
-    all.push(("rewind_cursor", rewind_cursor(cursor)));
+    for (forward_only, what) in [(true, "declare_run_once, NO SCROLL"), (false, "declare_run_once")] {
+        let declared = Declaration { binary: true, forward_only, query: b"VALUES (1)" };
+        all.push((what, String::from_utf8_lossy(&declare_run_once(cursor, declared)).into_owned()));
+        all.push(("declaration_of", declaration_of(cursor)));
+        all.push(("run_cursor", run_cursor(cursor, forward_only)));
+        all.push(("rewind_cursor", rewind_cursor(cursor, forward_only)));
+        all.push(("close_cursor", close_cursor(cursor)));
+    }
     all.extend(super::named(&[("ROLLBACK", ROLLBACK), ("POISON", POISON)]));
     all
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::write_check::declares_hold;
 use crate::client::Session;
 use crate::client::conversation::pending_replies::{PendingReply, Request, Visibility, WriteCheckStep};
-use crate::client::maintenance::query_split::{Trial, part_of};
+use crate::client::maintenance::query_split::{Once, Trial, part_of};
 use crate::protocol::frame::Header;
 use crate::protocol::{TxStatus, frontend};
 use crate::shared::Statement as Prepared;
@@ -18,7 +18,7 @@ use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::transaction::{
     COMMIT, close_cursor, declaration_of, declare_run_once, rewind_cursor, run_cursor,
 };
-use crate::sql::with_hold_cursor::query_of;
+use crate::sql::with_hold_cursor::declaration;
 use crate::sql::{Kind, LexContext, SessionEffect, Statement, TransactionVerb};
 
 /// Most declarations that are known in a transaction.
@@ -46,11 +46,12 @@ fn held_name(statement: &Statement) -> Option<&str> {
     })
 }
 
-/// The cursor's name, and its declaration as one that runs its query once.
-fn run_once<'s>(statement: &'s Statement, text: &[u8], context: LexContext) -> Option<(&'s str, Vec<u8>)> {
+/// The cursor's declaration as one that runs its query once.
+fn run_once(statement: &Statement, text: &[u8], context: LexContext) -> Option<Once> {
     let name = held_name(statement)?;
-    let (binary, query) = query_of(text, context, statement)?;
-    Some((name, declare_run_once(name, binary, query)))
+    let declared = declaration(text, context, statement)?;
+    let text = declare_run_once(name, declared);
+    Some(Once { text, name: name.into(), forward_only: declared.forward_only })
 }
 
 impl Session {
@@ -83,9 +84,9 @@ impl Session {
         if !declares_hold(one) || all.len() < 2 {
             return None;
         }
-        let (name, once) = run_once(one, text, self.lex_context())?;
+        let once = run_once(one, text, self.lex_context())?;
         let (start, end) = (one.span.start as usize, one.span.end as usize);
-        Some(Trial { text: part_of(text, start, end), once, name: name.into(), tag: one.tag })
+        Some(Trial { text: part_of(text, start, end), once, tag: one.tag })
     }
 
     /// Tries a cursor that a simple query declares. False: it is no such query.
@@ -94,14 +95,14 @@ impl Session {
         let context = self.lex_context();
         let once =
             run_once(statement, &cached.text, context).filter(|_| self.conversation.status() != TxStatus::Failed);
-        let Some((name, once)) = once else { return false };
+        let Some(once) = once else { return false };
         self.drop_bytes(header.total);
         let own_block = self.conversation.status() == TxStatus::Idle;
         if own_block {
             self.begin_block();
         }
         self.conversation.transaction_mut().doubt.add(statement);
-        let trial = Trial { text: cached.text.to_vec(), once, name: name.into(), tag: statement.tag };
+        let trial = Trial { text: cached.text.to_vec(), once, tag: statement.tag };
         self.send_trial(
             &trial,
             cached.clone(),
@@ -117,41 +118,42 @@ impl Session {
 
     /// Sends the statements that declare a cursor and try it; `last` is for the last of them.
     pub(in crate::client) fn send_trial(&mut self, tried: &Trial, cached: Rc<Cached>, last: Visibility) {
-        let name = &*tried.name;
+        let (name, forward_only) = (&*tried.once.name, tried.once.forward_only);
         let declared = PendingReply::hidden(Request::Query(Some(cached)), Visibility::WithoutReady)
             .in_write_check(WriteCheckStep::Subject);
         self.send_query(&tried.text, declared);
         let trial = |hide| PendingReply::hidden(Request::Query(None), hide).in_write_check(WriteCheckStep::Trial);
         self.send_query(close_cursor(name).as_bytes(), trial(Visibility::Hidden));
-        self.send_query(&tried.once, trial(Visibility::Hidden));
+        self.send_query(&tried.once.text, trial(Visibility::Hidden));
         let declaration =
             PendingReply::hidden(Request::Query(None), Visibility::Hidden).in_write_check(WriteCheckStep::Declared);
         self.send_query(declaration_of(name).as_bytes(), declaration);
-        self.send_query(run_cursor(name).as_bytes(), trial(Visibility::Hidden));
+        self.send_query(run_cursor(name, forward_only).as_bytes(), trial(Visibility::Hidden));
         if let Some(question) = self.question_beside(self.conversation.transaction().doubt, Some(name)) {
             self.conversation.transaction_mut().check_sent();
             let unproven = self.unproven(tried.tag);
             self.send_query(question.as_bytes(), trial(Visibility::Hidden).refused_with(unproven));
         }
-        self.send_query(rewind_cursor(name).as_bytes(), trial(last));
+        self.send_query(rewind_cursor(name, forward_only).as_bytes(), trial(last));
     }
 
     /// Tries a cursor that an Execute declares. False: it does not.
     pub(in crate::client) fn try_executed_cursor(&mut self, header: Header, prepared: &Rc<Prepared>) -> bool {
         let Some(statement) = prepared.cached.analysis.single().filter(|_| self.must_prove()) else { return false };
         let once = run_once(statement, &prepared.cached.text, prepared.context());
-        let Some((name, once)) = once else { return false };
+        let Some(Once { text, name, forward_only }) = once else { return false };
+        let name = &*name;
         self.pass(header, Some(PendingReply::seen(Request::Execute(Some(prepared.clone())))));
         self.run_own(close_cursor(name).as_bytes(), WriteCheckStep::Trial, None);
-        self.run_own(&once, WriteCheckStep::Trial, None);
+        self.run_own(&text, WriteCheckStep::Trial, None);
         self.run_own(declaration_of(name).as_bytes(), WriteCheckStep::Declared, None);
-        self.run_own(run_cursor(name).as_bytes(), WriteCheckStep::Trial, None);
+        self.run_own(run_cursor(name, forward_only).as_bytes(), WriteCheckStep::Trial, None);
         if let Some(question) = self.question_beside(self.conversation.transaction().doubt, Some(name)) {
             self.conversation.transaction_mut().check_sent();
             let report = self.unproven(statement.tag);
             self.run_own(question.as_bytes(), WriteCheckStep::Trial, Some(report));
         }
-        self.run_own(rewind_cursor(name).as_bytes(), WriteCheckStep::Trial, None);
+        self.run_own(rewind_cursor(name, forward_only).as_bytes(), WriteCheckStep::Trial, None);
         self.conversation.transaction_mut().note_declares();
         true
     }

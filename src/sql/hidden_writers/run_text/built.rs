@@ -327,7 +327,10 @@ impl<'a> Reading<'_, 'a> {
         let mut others = whole.iter().filter(|pieces| elements(pieces).is_none()).count();
         for expression in all {
             let mut own = expression.clone();
-            let Some(pieces) = self.deeper(|reading| reading.expression(&mut own)) else { return Piece::Open };
+            // Behind an expression there may be a FROM: the two are a query without its SELECT.
+            let read = self.deeper(|reading| reading.expression(&mut own));
+            let read = read.or_else(|| self.deeper(|reading| reading.only_item(expression.clone())));
+            let Some(pieces) = read else { return Piece::Open };
             match (self.behind_itself(name, expression), &*pieces) {
                 (Some(mut rest), _) => match self.deeper(|reading| reading.expression(&mut rest)) {
                     Some(rest) => added.push(rest),
