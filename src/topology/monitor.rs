@@ -32,7 +32,7 @@ const QUICK_FOR: Duration = Duration::from_secs(60);
 /// The longest interval while a server is lost: clients that wait are served soon after it is back.
 const UNHURRIED: Duration = Duration::from_secs(1);
 
-/// Between two questions for a position that reads wait for.
+/// Between two questions for a position that reads wait for. The first one is asked at once.
 const SEEK: Duration = Duration::from_millis(10);
 
 /// Who has to know at once that a server is not what it was.
@@ -199,6 +199,7 @@ async fn until_look(
 ) -> Option<LoginError> {
     let upstream = cluster.upstreams.get(at)?;
     let due = tokio::time::Instant::now() + pause;
+    let mut seek_from = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = sleep_until(due) => return None,
@@ -206,8 +207,9 @@ async fn until_look(
             () = async { upstream.watch.hurried().await; sleep(Duration::from_millis(10)).await } => return None,
             // The server has closed it, or has something to say.
             () = async { spoken_to(connection.as_mut()).await; sleep(Duration::from_millis(10)).await } => return None,
-            () = async { upstream.watch.sought().await; sleep(SEEK).await } => {}
+            () = async { upstream.watch.sought().await; sleep_until(seek_from).await } => {}
         }
+        seek_from = tokio::time::Instant::now() + SEEK;
         let watched = connection.as_mut()?;
         let number = upstream.begin_look();
         let asked = timeout(patience, watched.fresh.rows(POSITION)).await;
@@ -231,6 +233,10 @@ async fn until_look(
         if role == Role::Primary && cluster.primary() == Some(at) {
             cluster.note_on_disk(field(2).parse().unwrap_or(Lsn(0)));
         }
+        tracing::debug!(
+            event = "monitor_position", cluster = %cluster.name, upstream = %upstream.address, number, lsn = %lsn,
+            "monitor position"
+        );
         if !cluster.note_position(at, number, role, lsn) {
             return None;
         }
