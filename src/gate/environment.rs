@@ -47,6 +47,12 @@ pub trait Field: Send + Sync + 'static {
     /// those that have not ended: with ever more force.
     fn cancel_open<'a>(&'a self, database: &'a str, epoch: Epoch, to: DrainTo) -> Job<'a, u64>;
 
+    /// The same for what has written or may write; what has only read is left alone. How many of those there are, as far as they have
+    /// answered. `first`: nobody has been asked since the gate closed.
+    fn stop_writing<'a>(&'a self, _database: &'a str, _first: bool) -> Job<'a, usize> {
+        Box::pin(async { 0 })
+    }
+
     /// Back ends of this proxy's own that nothing leads to any more, those of an earlier life of the process too, and that are
     /// still at work on the database. They are told to stop; the drain waits for the list to be empty. An error if there are any
     /// whose server cannot be asked: they may still commit, and the drain waits for them too.

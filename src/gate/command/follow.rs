@@ -13,7 +13,7 @@ use crate::gate::detail::{Counters, Quiesced, Switches, Who};
 use crate::gate::environment::Job;
 use crate::gate::gates::{Gates, World};
 use crate::gate::server_database::ServerDatabase;
-use crate::gate::state::mode::{DrainTo, Epoch, Mode, Writes};
+use crate::gate::state::mode::{Epoch, Mode};
 use crate::gate::store::state_file::Record;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -116,12 +116,14 @@ impl Gates {
         self.world().fleet_lost.load().as_deref().cloned()
     }
 
-    /// Breaks off what is being written there.
-    pub async fn cancel_writes(&self, gate: &Arc<Gate>) {
+    /// Breaks off what is being written there, and leaves alone what has only read. Whether nothing is open that may write.
+    pub async fn stop_writing(&self, gate: &Arc<Gate>, first: bool) -> bool {
         let (world, name) = (self.world(), gate.name());
-        let to = DrainTo::ReadOnly { writes: Writes::Reject };
-        let cancelled = world.field.cancel_open(&name, gate.state().epoch, to);
-        let _ = tokio::time::timeout(world.limits.field_timeout, cancelled).await;
+        // Counted first: what ends meanwhile is then one that is waited for once more.
+        let open = gate.in_flight();
+        let only_reads = world.field.stop_writing(&name, first);
+        let only_reads = tokio::time::timeout(world.limits.field_timeout, only_reads).await.unwrap_or(0);
+        open <= only_reads
     }
 
     /// Calls off what goes on there, if anything does.

@@ -181,8 +181,7 @@ impl Driver {
         publish!(proxy.events, warn, event, member = self.context.id.as_str(), error = error);
         let context = self.context.clone();
         tokio::spawn(async move {
-            gates::stop_writing(&proxy).await;
-            context.tell(Input::Quiet).await;
+            gates::stop_writing(&proxy, async || context.tell(Input::Quiet).await).await;
         });
     }
 

@@ -49,17 +49,25 @@ fn goes_on(proxy: &ProxyState, gate: &Arc<Gate>) -> bool {
     keeps || proxy.gates.is_opened_apart(gate)
 }
 
-/// Ends what is being written, and waits for that.
-pub(super) async fn stop_writing(proxy: &ProxyState) {
+/// Ends what is being written, until nothing is open or the fleet is there again. What has only read is left alone. `quiet`: told once,
+/// when nothing is left that may write.
+pub(super) async fn stop_writing(proxy: &ProxyState, quiet: impl AsyncFnOnce()) {
+    let (mut quiet, mut first) = (Some(quiet), true);
     loop {
         let gates = proxy.gates.all().into_iter();
-        let writing: Vec<_> = gates.filter(|gate| gate.in_flight() > 0 && !goes_on(proxy, gate)).collect();
-        if writing.is_empty() {
+        let open: Vec<_> = gates.filter(|gate| gate.in_flight() > 0 && !goes_on(proxy, gate)).collect();
+        let is_over = open.is_empty();
+        let mut is_quiet = true;
+        for gate in open {
+            is_quiet &= proxy.gates.stop_writing(&gate, first).await;
+        }
+        if is_quiet && let Some(quiet) = quiet.take() {
+            quiet().await;
+        }
+        if is_over || quiet.is_none() && proxy.gates.fleet_lost().is_none() {
             return;
         }
-        for gate in writing {
-            proxy.gates.cancel_writes(&gate).await;
-        }
+        first = false;
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -197,6 +197,24 @@ impl Field for World {
         })
     }
 
+    fn stop_writing<'a>(&'a self, database: &'a str, first: bool) -> Job<'a, usize> {
+        Box::pin(async move {
+            let Some((proxy, gate, _)) = self.databases(database) else { return 0 };
+            let counts = proxy.on_every_core(move |core| {
+                let clients = core.clients();
+                let open = clients.iter().filter(|client| may_be_of(client, &gate) && client.write_capable.get());
+                open.map(|client| {
+                    let only_reads = client.only_reads.get() && !first;
+                    client.only_reads.set(only_reads);
+                    client.ask(Ask::StopWriting);
+                    usize::from(only_reads && is_of(client, &gate))
+                })
+                .sum::<usize>()
+            });
+            counts.await.into_iter().sum()
+        })
+    }
+
     fn settle<'a>(&'a self, database: &'a str) -> Job<'a, Result<Settled, String>> {
         Box::pin(async move {
             let (proxy, _, databases) = self.databases(database).ok_or("no name of the configuration leads to it")?;

@@ -58,6 +58,8 @@ pub enum Ask {
     Cancel,
     /// Roll back the write-capable transaction that is open; the drain has timed out.
     RollBack,
+    /// The same, but for one that has only read: the fleet is lost.
+    StopWriting,
     /// Roll it back if its server is not the primary any more: it was asked for, and has not been done yet.
     BreakOff,
     /// See whether the server connection, or the wait for one, is still to the right server: it may have turned.
@@ -158,6 +160,8 @@ pub struct Client {
     pub transaction_since: Cell<Option<Instant>>,
     /// Whether its transaction is registered with the gate.
     pub write_capable: Cell<bool>,
+    /// Whether what it has open has only read, as far as it was asked ([`Ask::StopWriting`]).
+    pub only_reads: Cell<bool>,
     /// What runs, or ran last in this transaction.
     pub running: RefCell<Option<Running>>,
     /// Why it keeps its server connection, in words.
@@ -227,6 +231,7 @@ impl Client {
             prepared: Cell::new(0),
             transaction_since: Cell::new(None),
             write_capable: Cell::new(false),
+            only_reads: Cell::new(false),
             running: RefCell::default(),
             pinned: Cell::new(""),
             idle_limit: Cell::new(None),
@@ -374,6 +379,7 @@ impl Client {
             // Of what is under way; it is at rest.
             transaction_since: _,
             write_capable: _,
+            only_reads: _,
             running: _,
             cancelling: _,
             aim: _,

@@ -50,13 +50,18 @@ impl Session {
         {
             return;
         }
-        if matches!(self.gate_of_lease().state().mode, Mode::Draining { to: DrainTo::ReadOnly { .. } }) {
+        let due = match self.gate_of_lease().state().mode {
+            Mode::Draining { to: DrainTo::ReadOnly { .. } } => true,
+            Mode::ReadOnly { .. } => self.is_fleet_lost(),
+            _ => false,
+        };
+        if due {
             self.fence_or_end();
         }
     }
 
     #[cold]
-    fn fence_or_end(&mut self) {
+    pub(super) fn fence_or_end(&mut self) {
         if self.runs_read_only_for_good() {
             self.fenced();
             return;
@@ -152,6 +157,8 @@ impl Session {
             return;
         }
         match self.conversation.transaction().fencing {
+            // Others may soon count this proxy as gone: nothing is waited for.
+            Fencing::Written if self.is_fleet_lost() => self.break_off_written(),
             Fencing::Asked | Fencing::Fenced if self.conversation.status() == TxStatus::Failed => {
                 self.conversation.transaction_mut().fencing = Fencing::Written;
                 self.maintenance.breaking = abort_open_transaction::AbortProgress::of_failed(
