@@ -162,7 +162,12 @@ impl Link {
                 match ask {
                     Ask::End { report, .. } => return Poll::Ready(Err(Broken::End(report.into()))),
                     Ask::Cancel => cancelled = true,
-                    Ask::Flip | Ask::Notice(_) | Ask::RollBack | Ask::StopWriting | Ask::BreakOff | Ask::Turn => {}
+                    Ask::Flip
+                    | Ask::Notice(_)
+                    | Ask::RollBack
+                    | Ask::StopWriting { .. }
+                    | Ask::BreakOff
+                    | Ask::Turn => {}
                 }
             }
         }

@@ -20,6 +20,8 @@ pub struct Timing {
     /// Nothing is written that long behind the moment when the last renewal that was answered was *sent*: earlier than the lease can
     /// end, by a clock that is three tenths too slow.
     pub stop_after: Duration,
+    /// What may write, and is not known to have written, may end by itself for that long from then on.
+    pub calls: Duration,
     /// Before something that has failed is tried again.
     pub retry: Duration,
     /// After that long an errand counts as failed.
@@ -41,6 +43,7 @@ impl Timing {
             ttl,
             renew_every: ttl / 5,
             stop_after: ttl * 7 / 10,
+            calls: ttl / 10,
             retry: ttl / 25,
             patience: ttl,
             read_every: ttl * 2,
@@ -316,12 +319,13 @@ impl Machine {
     /// From now on nothing is written, and another lease is asked for.
     fn lose(&mut self, actions: &mut Vec<Action>) {
         self.standing = Standing::Out;
-        self.until = None;
+        let until = self.until.take();
         self.busy.remove(&Errand::Join);
         self.busy.remove(&Errand::Renew);
         if std::mem::take(&mut self.is_allowed) {
             self.is_quiet = false;
-            actions.push(Action::Forbid);
+            let calls_until = until.map_or(Duration::ZERO, |until| until + self.timing.calls);
+            actions.push(Action::Forbid { calls_until });
         }
     }
 
@@ -433,7 +437,11 @@ impl Machine {
         self.end(Errand::Renew, how == Renewal::Kept);
         match how {
             Renewal::Kept if self.lease().is_some() => self.extend(sent, actions),
-            Renewal::Gone => self.lose(actions),
+            Renewal::Gone => {
+                // There is no time left.
+                self.until = None;
+                self.lose(actions);
+            }
             Renewal::Kept | Renewal::Unknown => {}
         }
     }

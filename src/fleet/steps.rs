@@ -89,7 +89,10 @@ pub enum Action {
     /// Whatever is wanted is in force: databases may be written to whose modes allow it.
     Allow,
     /// The fleet is lost: nothing may be written. Answered by [`Input::Quiet`], once nothing is.
-    Forbid,
+    Forbid {
+        /// What may write, and is not known to have written, may end by itself until then.
+        calls_until: Duration,
+    },
     /// Put it in force, and drain if it closes.
     Follow(Box<Desired>),
     /// Every member has come to its end: the drain of that epoch is over.

@@ -11,6 +11,15 @@ use std::{fmt, future::Future, pin::Pin};
 /// A boxed future, so that the trait can be an object and the type of the world does not spread through the console.
 pub type Job<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// How [`Field::stop_writing`] is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spare {
+    /// Nobody has been asked since the gate closed.
+    pub first: bool,
+    /// What has called what may write, and is not known to have written, may come to its end by itself.
+    pub calls: bool,
+}
+
 /// The world as seen by a transition. Every call is bounded by the driver in time and may be dropped half way; a call may
 /// come again for the same epoch (after a restart or a retry).
 pub trait Field: Send + Sync + 'static {
@@ -48,8 +57,8 @@ pub trait Field: Send + Sync + 'static {
     fn cancel_open<'a>(&'a self, database: &'a str, epoch: Epoch, to: DrainTo) -> Job<'a, u64>;
 
     /// The same for what has written or may write; what has only read is left alone. How many of those there are, as far as they have
-    /// answered. `first`: nobody has been asked since the gate closed.
-    fn stop_writing<'a>(&'a self, _database: &'a str, _first: bool) -> Job<'a, usize> {
+    /// answered.
+    fn stop_writing<'a>(&'a self, _database: &'a str, _spare: Spare) -> Job<'a, usize> {
         Box::pin(async { 0 })
     }
 

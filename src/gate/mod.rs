@@ -51,7 +51,7 @@ pub use crate::gate::command::when::print as print_timestamp;
 pub use crate::gate::current::CurrentGate;
 pub use crate::gate::database::Gate;
 pub use crate::gate::detail::{Cause, Counters, GateView, OnTimeout, Quiesced, Reads, Switches, Terms, Who};
-pub use crate::gate::environment::{Field, ForeignWriter, Job, OpenTransaction, Settled};
+pub use crate::gate::environment::{Field, ForeignWriter, Job, OpenTransaction, Settled, Spare};
 pub use crate::gate::error::GateError;
 pub use crate::gate::gates::{Clock, Gates, Limits, Row};
 pub use crate::gate::hold::{Held, Holding};

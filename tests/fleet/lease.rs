@@ -1,5 +1,7 @@
 //! A member that cannot renew its lease: it stops in time, and others do not take its silence for its end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -179,4 +181,99 @@ fn a_database_that_keeps_goes_on_without_the_fleet() {
         if rows[0][5] == "lost" { Ok(()) } else { Err(format!("{rows:?}")) }
     });
     fine(&mut stand.members[0].connect("app"), "INSERT INTO w VALUES (0, 0, 1)");
+}
+
+/// Asks for what is read, again and again, until `stop`; what went wrong.
+fn read_on(
+    stand: &Stand,
+    member: usize,
+    rounds: Vec<Vec<u8>>,
+    stop: Arc<AtomicBool>,
+) -> thread::JoinHandle<Vec<String>> {
+    let mut raw = stand.members[member].connect("app");
+    thread::spawn(move || {
+        let mut failed = Vec::new();
+        while !stop.load(SeqCst) {
+            for round in &rounds {
+                match raw.round_trip(round, LONG) {
+                    Ok(frames) => failed.extend(
+                        frames
+                            .iter()
+                            .filter(|frame| frame.tag == b'E')
+                            .filter_map(Frame::error)
+                            .map(|error| error.to_string()),
+                    ),
+                    Err(error) => return vec![error.to_string()],
+                }
+            }
+        }
+        failed
+    })
+}
+
+/// A batch of the extended protocol that runs one statement.
+fn batch(sql: &str) -> Vec<u8> {
+    [message::parse("", sql, &[]), message::bind("", "", &[]), message::execute("", 0), message::sync()].concat()
+}
+
+#[test]
+fn reads_of_every_form_that_are_under_way_when_the_lease_is_lost_are_not_broken_off() {
+    let Some(program) = program() else { return };
+    let stand = Stand::start(program, 1, 2, "default_pool_size = 40\n", "");
+    let slow = "SELECT count(*) FROM w, pg_sleep(0.3)";
+    let query = |sql: &str| message::query(sql);
+    let forms: Vec<Vec<Vec<u8>>> = vec![
+        vec![query(slow)],
+        vec![batch(slow)],
+        vec![query("SELECT count(*) FROM w")],
+        vec![batch("SELECT count(*) FROM w")],
+        vec![query(&format!("SELECT 1; {slow}"))],
+        vec![query("BEGIN"), query(slow), query("SELECT count(*) FROM w"), query("COMMIT")],
+        vec![query("BEGIN"), batch(slow), batch("SELECT count(*) FROM w"), query("COMMIT")],
+        vec![query("BEGIN ISOLATION LEVEL REPEATABLE READ"), query("SELECT 1"), query(slow), query("COMMIT")],
+        vec![query("BEGIN READ ONLY"), query(slow), query("COMMIT")],
+        vec![query("COPY (SELECT count(*) FROM w, pg_sleep(0.3)) TO STDOUT")],
+        vec![query("SHOW work_mem"), query("SET work_mem = '4MB'"), query(slow)],
+    ];
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = forms.iter().map(|form| read_on(&stand, 1, form.clone(), stop.clone())).collect();
+    // Idle in its block when that comes: it has only read, or it has written.
+    let mut has_read = stand.members[1].connect("app");
+    fine(&mut has_read, "BEGIN");
+    fine(&mut has_read, "SELECT count(*) FROM w");
+    let mut has_written = stand.members[1].connect("app");
+    fine(&mut has_written, "BEGIN");
+    fine(&mut has_written, "INSERT INTO w VALUES (1, 0, 1)");
+    stand.members[1].cut_off(Fault::BlackHole);
+    let mut client = stand.members[1].connect("app");
+    let mut n = 10;
+    wait::until_ok(LONG, "it stops writing", || {
+        n += 1;
+        refused(&mut client, n)
+    });
+    // It goes on in its own snapshot, and cannot write.
+    fine(&mut has_read, "SELECT count(*) FROM w");
+    assert_eq!(fails(&mut has_read, "INSERT INTO w VALUES (1, 0, 2)").code(), "25006");
+    fine(&mut has_read, "ROLLBACK");
+    let committed = has_written.round_trip(&message::query("COMMIT"), LONG);
+    let committed = committed
+        .as_ref()
+        .is_ok_and(|frames| frames.iter().any(|frame| frame.tag == b'C' && frame.strings().concat() == "COMMIT"));
+    assert!(!committed);
+    stand.members[1].cut_off(Fault::None);
+    stand.wait_for_members(2);
+    wait::until_ok(LONG, "it writes again", || {
+        n += 1;
+        match refused(&mut client, n) {
+            Ok(detail) => Err(detail),
+            Err(_) => Ok(()),
+        }
+    });
+    stop.store(true, SeqCst);
+    for (reader, form) in readers.into_iter().zip(&forms) {
+        let failed = reader.join().unwrap();
+        let form: Vec<_> = form.iter().map(|message| String::from_utf8_lossy(message).into_owned()).collect();
+        assert!(failed.is_empty(), "{form:?}: {failed:?}");
+    }
+    assert_eq!(stand.sql("SELECT count(*) FROM w WHERE member = 1"), "0");
 }

@@ -74,7 +74,8 @@ pub(in crate::client) async fn end_work(me: &Rc<Client>, server: &mut Server, hu
         match timeout(pause.min(deadline - now), until_gone(me, server, &mut room)).await {
             Ok(News::Ended) => return,
             Ok(News::Asked) => {
-                let now = |ask: &Ask| matches!(ask, Ask::RollBack | Ask::StopWriting | Ask::End { now: true, .. });
+                let now =
+                    |ask: &Ask| matches!(ask, Ask::RollBack | Ask::StopWriting { .. } | Ask::End { now: true, .. });
                 if me.take_asks().iter().any(now) {
                     requests = requests.max(CANCELS);
                     deadline = deadline.min(Instant::now() + SHORT_PATIENCE);

@@ -340,7 +340,7 @@ impl Session {
                 }
                 Ask::Notice(report) => self.tell_notice(report),
                 Ask::RollBack => self.roll_back_for_gate()?,
-                Ask::StopWriting => self.stop_writing()?,
+                Ask::StopWriting { calls } => self.stop_writing(calls)?,
                 Ask::BreakOff => self.break_off_again()?,
                 Ask::Turn => self.after_turn()?,
                 // It has got its server connection meanwhile.

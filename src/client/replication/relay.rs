@@ -153,14 +153,14 @@ impl Relay {
                 Ask::End { report, now } if now || self.gate.ticket.is_none() => return Err(report.into()),
                 // The drain waits for the transaction, and breaks it off in the end.
                 Ask::End { .. } => {}
-                Ask::RollBack | Ask::StopWriting if self.gate.ticket.is_some() => {
+                Ask::RollBack | Ask::StopWriting { .. } if self.gate.ticket.is_some() => {
                     let view = self.gate.gate.view().under(&self.db.name);
                     return Err(errors::terminated(view.refusal_detail()).into());
                 }
                 Ask::Turn if self.gate.ticket.is_some() => _ = self.check_server()?,
                 Ask::Notice(Some(report)) if !self.busy => answer::report(&mut self.bytes.to_client, &report),
                 Ask::RollBack
-                | Ask::StopWriting
+                | Ask::StopWriting { .. }
                 | Ask::BreakOff
                 | Ask::Notice(_)
                 | Ask::Flip

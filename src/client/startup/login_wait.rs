@@ -72,9 +72,13 @@ impl Entering {
         }
         self.me.take_asks().into_iter().find_map(|ask| match ask {
             Ask::End { report, .. } => Some(report),
-            Ask::Flip | Ask::Notice(_) | Ask::Cancel | Ask::RollBack | Ask::StopWriting | Ask::BreakOff | Ask::Turn => {
-                None
-            }
+            Ask::Flip
+            | Ask::Notice(_)
+            | Ask::Cancel
+            | Ask::RollBack
+            | Ask::StopWriting { .. }
+            | Ask::BreakOff
+            | Ask::Turn => None,
         })
     }
 

@@ -463,7 +463,7 @@ impl World {
                 }
             }
             Action::Allow => self.nodes[at].is_allowed = true,
-            Action::Forbid => {
+            Action::Forbid { .. } => {
                 self.nodes[at].is_allowed = false;
                 self.nodes[at].guard_until = Duration::ZERO;
                 // What goes on at a server may take long to be broken off.

@@ -10,7 +10,7 @@ use crate::events::{Event, Kind, publish};
 use crate::gate::automatic::Automatic;
 use crate::gate::database::{Claim, Gate, Move};
 use crate::gate::detail::{Counters, Quiesced, Switches, Who};
-use crate::gate::environment::Job;
+use crate::gate::environment::{Job, Spare};
 use crate::gate::gates::{Gates, World};
 use crate::gate::server_database::ServerDatabase;
 use crate::gate::state::mode::{Epoch, Mode};
@@ -117,11 +117,11 @@ impl Gates {
     }
 
     /// Breaks off what is being written there, and leaves alone what has only read. Whether nothing is open that may write.
-    pub async fn stop_writing(&self, gate: &Arc<Gate>, first: bool) -> bool {
+    pub async fn stop_writing(&self, gate: &Arc<Gate>, spare: Spare) -> bool {
         let (world, name) = (self.world(), gate.name());
         // Counted first: what ends meanwhile is then one that is waited for once more.
         let open = gate.in_flight();
-        let only_reads = world.field.stop_writing(&name, first);
+        let only_reads = world.field.stop_writing(&name, spare);
         let only_reads = tokio::time::timeout(world.limits.field_timeout, only_reads).await.unwrap_or(0);
         open <= only_reads
     }

@@ -130,7 +130,7 @@ impl Driver {
                 }
             }
             Action::Allow => self.allow(),
-            Action::Forbid => self.forbid(),
+            Action::Forbid { calls_until } => self.forbid(calls_until),
             Action::Follow(desired) => self.followers.follow(*desired),
             Action::Passed(place, epoch, quiesced) => self.barriers.pass(place, epoch, quiesced),
             Action::PutAck(place, ack) => {
@@ -172,7 +172,7 @@ impl Driver {
         publish!(proxy.events, info, event, member = self.context.id.as_str());
     }
 
-    fn forbid(&self) {
+    fn forbid(&self, calls_until: Duration) {
         let Some(proxy) = self.context.proxy.upgrade() else { return };
         proxy.ledger.guard().extend(Duration::ZERO);
         gates::forbid(&proxy);
@@ -181,7 +181,7 @@ impl Driver {
         publish!(proxy.events, warn, event, member = self.context.id.as_str(), error = error);
         let context = self.context.clone();
         tokio::spawn(async move {
-            gates::stop_writing(&proxy, async || context.tell(Input::Quiet).await).await;
+            gates::stop_writing(&proxy, calls_until, async || context.tell(Input::Quiet).await).await;
         });
     }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::OnLoss;
-use crate::fleet::{Ack, Desired, Input, Place};
-use crate::gate::{Automatic, Cause, Closes, Drained, Fleet, Gate, Job, Lsn, Quiesced, ServerDatabase, Wanted, Who};
+use crate::fleet::{Ack, Desired, Input, Place, since_boot};
+use crate::gate::{
+    Automatic, Cause, Closes, Drained, Fleet, Gate, Job, Lsn, Quiesced, ServerDatabase, Spare, Wanted, Who,
+};
 use crate::shared::ProxyState;
 
 /// How often it is looked whether all has ended that was being written.
@@ -50,16 +52,17 @@ fn goes_on(proxy: &ProxyState, gate: &Arc<Gate>) -> bool {
 }
 
 /// Ends what is being written, until nothing is open or the fleet is there again. What has only read is left alone. `quiet`: told once,
-/// when nothing is left that may write.
-pub(super) async fn stop_writing(proxy: &ProxyState, quiet: impl AsyncFnOnce()) {
+/// when nothing is left that may write. `calls_until`: what may write, and is not known to have written, has until then.
+pub(super) async fn stop_writing(proxy: &ProxyState, calls_until: Duration, quiet: impl AsyncFnOnce()) {
     let (mut quiet, mut first) = (Some(quiet), true);
     loop {
         let gates = proxy.gates.all().into_iter();
         let open: Vec<_> = gates.filter(|gate| gate.in_flight() > 0 && !goes_on(proxy, gate)).collect();
         let is_over = open.is_empty();
+        let spare = Spare { first, calls: since_boot() < calls_until };
         let mut is_quiet = true;
         for gate in open {
-            is_quiet &= proxy.gates.stop_writing(&gate, first).await;
+            is_quiet &= proxy.gates.stop_writing(&gate, spare).await;
         }
         if is_quiet && let Some(quiet) = quiet.take() {
             quiet().await;

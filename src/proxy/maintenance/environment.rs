@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::guarantees::When;
 use super::settle::Desks;
-use crate::gate::{DrainTo, Epoch, Field, Gate, GateView, Job, Lsn, OpenTransaction, Settled};
+use crate::gate::{DrainTo, Epoch, Field, Gate, GateView, Job, Lsn, OpenTransaction, Settled, Spare};
 use crate::protocol::Report;
 use crate::server::KindTag;
 use crate::server::login::Login;
@@ -197,16 +197,16 @@ impl Field for World {
         })
     }
 
-    fn stop_writing<'a>(&'a self, database: &'a str, first: bool) -> Job<'a, usize> {
+    fn stop_writing<'a>(&'a self, database: &'a str, spare: Spare) -> Job<'a, usize> {
         Box::pin(async move {
             let Some((proxy, gate, _)) = self.databases(database) else { return 0 };
             let counts = proxy.on_every_core(move |core| {
                 let clients = core.clients();
                 let open = clients.iter().filter(|client| may_be_of(client, &gate) && client.write_capable.get());
                 open.map(|client| {
-                    let only_reads = client.only_reads.get() && !first;
+                    let only_reads = client.only_reads.get() && !spare.first;
                     client.only_reads.set(only_reads);
-                    client.ask(Ask::StopWriting);
+                    client.ask(Ask::StopWriting { calls: spare.calls });
                     usize::from(only_reads && is_of(client, &gate))
                 })
                 .sum::<usize>()

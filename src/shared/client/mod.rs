@@ -59,7 +59,10 @@ pub enum Ask {
     /// Roll back the write-capable transaction that is open; the drain has timed out.
     RollBack,
     /// The same, but for one that has only read: the fleet is lost.
-    StopWriting,
+    StopWriting {
+        /// Whether one is spared for now that has called what may write, and is not known to have written.
+        calls: bool,
+    },
     /// Roll it back if its server is not the primary any more: it was asked for, and has not been done yet.
     BreakOff,
     /// See whether the server connection, or the wait for one, is still to the right server: it may have turned.

@@ -20,17 +20,19 @@ impl Session {
         view.is_automatic() && view.in_force().is_some_and(|terms| terms.cause == Cause::FleetLost)
     }
 
-    /// See the module. Asked again and again until nothing is open.
-    pub(in crate::client) fn stop_writing(&mut self) -> Result<(), End> {
+    /// See the module. Asked again and again until nothing is open. `calls`: what may write, and is not known to have written, may
+    /// come to its end.
+    pub(in crate::client) fn stop_writing(&mut self, calls: bool) -> Result<(), End> {
         if !matches!(self.lease, Lease::Write { .. }) || self.gate_of_lease().state().mode == Mode::ReadWrite {
             return Ok(());
         }
         self.note_closing();
         self.fence_at_rest();
-        let only_reads = self.has_only_read();
+        let only_reads = self.is_at_most(Ran::Reads) && self.leads_to_no_writer();
         self.me.only_reads.set(only_reads);
+        let spared = only_reads || calls && self.is_at_most(Ran::Calls);
         let asked = self.conversation.transaction().fencing == Fencing::Asked;
-        if only_reads || asked || !matches!(self.lease, Lease::Write { .. }) { Ok(()) } else { self.break_off() }
+        if spared || asked || !matches!(self.lease, Lease::Write { .. }) { Ok(()) } else { self.break_off() }
     }
 
     /// A block between two statements is fenced, whatever has run in it: the server knows whether it has written.
@@ -45,26 +47,26 @@ impl Session {
         }
     }
 
-    /// Whether something is under way, and neither that nor what was before it in the transaction can have written.
-    fn has_only_read(&self) -> bool {
+    /// Whether something is under way, and neither that nor what was before it in the transaction can have done more than that.
+    fn is_at_most(&self, most: Ran) -> bool {
         let conversation = &self.conversation;
         let under_way = !conversation.replies().is_empty() || conversation.batch().is_open();
         under_way
             && self.maintenance.breaking == AbortProgress::No
             && conversation.transaction().fencing == Fencing::No
-            && conversation.transaction().history.ran() == Ran::Reads
+            && conversation.transaction().history.ran() <= most
             && !conversation.transaction().history.holds()
             && !conversation.in_copy()
-            && conversation.replies().iter().all(|reply| self.reads(reply))
     }
 
-    /// Whether what an answer is owed for leads to no writer, as far as the catalog tells.
-    fn reads(&self, reply: &PendingReply) -> bool {
-        match reply.request() {
+    /// Whether what answers are owed for leads to no writer, as far as the catalog tells.
+    fn leads_to_no_writer(&self) -> bool {
+        let reads = |reply: &PendingReply| match reply.request() {
             Request::Query(Some(cached)) => !self.needs_primary(cached, self.lex_context()),
             Request::Execute(Some(statement)) => !self.needs_primary(&statement.cached, statement.context()),
             _ => true,
-        }
+        };
+        self.conversation.replies().iter().all(reads)
     }
 
     /// A block was asked, and has written.
