@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::Extension;
+use axum::extract::{RawQuery, State};
 use axum::http::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +12,9 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::access::may_see_banner;
+use super::api::{Name, Tokened};
 use super::problem::Problem;
+use super::server::Peer;
 use crate::gate::{GateView, Mode};
 
 /// The mode of a database, as a visitor may know it: not who closed it.
@@ -94,29 +97,29 @@ fn escaped(text: &str) -> String {
     ),
     responses(
         (status = 200, description = "What to show", content((Banner = "application/json"), (String = "text/html"))),
-        (status = 401, description = "The banner is not public, and there is no token", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such database", body = Problem, content_type = "application/problem+json"),
+        Tokened,
     ),
     security((), ("token" = [])),
 )]
 pub async fn get(
     State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
+    Extension(peer): Extension<Peer>,
+    Name(name): Name,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let setup = api.proxy.setup.load();
     let config = &setup.config.http;
-    let mut response = if may_see_banner(&api, &headers) {
+    let mut response = match may_see_banner(&api, &peer, &headers) {
         // Names are not made up by asking for them: only a gate that is there already.
-        match api.proxy.gates.get(&name) {
+        Ok(()) => match api.proxy.gates.get(&name) {
             Some(gate) => {
                 answer(&Banner::of(&gate.view().under(&name.as_str().into())), wants_html(query.as_deref(), &headers))
             }
             None => Problem::no_database(&name).into_response(),
-        }
-    } else {
-        Problem::unauthorized("a token is needed").into_response()
+        },
+        Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
+use super::api::Tokened;
 use super::access::may_see_metrics;
 use super::problem::Problem;
+use super::server::Peer;
 use crate::metrics::{Form, gather};
 
 /// Metrics
@@ -19,15 +22,16 @@ use crate::metrics::{Form, gather};
     responses(
         (status = 200, description = "All of them", content(
             (String = "text/plain"), (String = "application/openmetrics-text"))),
-        (status = 401, description = "They are not public, and there is no token", body = Problem, content_type = "application/problem+json"),
+        Tokened,
     ),
     security((), ("token" = [])))]
-pub async fn get(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    let proxy = &api.proxy;
-    if !may_see_metrics(&api, &headers) {
-        return Problem::unauthorized("a token is needed").into_response();
-    }
+pub async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    may_see_metrics(&api, &peer, &headers)?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = Form::wanted(accept);
-    ([(CONTENT_TYPE, form.content_type())], gather(proxy).await.write(form)).into_response()
+    Ok(([(CONTENT_TYPE, form.content_type())], gather(&api.proxy).await.write(form)).into_response())
 }

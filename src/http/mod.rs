@@ -4,7 +4,7 @@
 //! [`server`] accepts: one request for each connection, a bounded number of connections, a bounded time for each step, so that
 //! whoever reaches the port can cost little. [`access`] says who may ask for what. [`api`] has a file for each resource, and
 //! [`operations`] what takes longer than a request. [`page`] is the status page, which uses nothing but the API. Errors are
-//! [`problem`]s.
+//! [`problem`]s. What a resource is not asked for is one ([`questions`]).
 //!
 //! A route and its place in the OpenAPI document are one line in [`api::routes`], so that neither can be without the other.
 //! Commands are run by `admin::commands`, as the console's are.
@@ -17,6 +17,7 @@ mod metrics;
 mod operations;
 mod page;
 mod problem;
+mod questions;
 mod server;
 mod stalls;
 
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 use crate::http::access::failures::Failures;
 use crate::http::operations::Operations;
 use crate::http::problem::Problem;
+use crate::http::questions::Questions;
 use crate::shared::ProxyState;
 
 /// Requests that wait for something, or are told of it for as long as it takes.
@@ -64,7 +66,9 @@ pub fn serve(proxy: Arc<ProxyState>, listeners: Vec<std::net::TcpListener>) -> i
         document: document.to_json().map_err(io::Error::other)?,
         proxy,
     });
+    let questions = Arc::new(Questions::of(&document));
     let router = router
+        .route_layer(from_fn_with_state(questions, questions::check))
         .merge(page::routes())
         .fallback(async || Problem::not_found("there is no such resource"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

@@ -30,8 +30,7 @@ pub struct Problem {
     #[schema(value_type = String)]
     pub detail: Box<str>,
     /// PostgreSQL's code for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sqlstate: Option<&'static str>,
+    pub sqlstate: &'static str,
     /// More about it: PostgreSQL's DETAIL.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -56,7 +55,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
-            sqlstate: None,
+            sqlstate: sqlstate(status),
             explanation: None,
             hint: None,
             operation: None,
@@ -81,23 +80,23 @@ impl Problem {
 
     /// 400
     pub fn bad_request(detail: impl Into<Box<str>>) -> Self {
-        Self { sqlstate: Some("22023"), ..Self::new(StatusCode::BAD_REQUEST, detail) }
+        Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
     /// 422: each field is right by itself, and all together say nothing that can be done.
     pub fn contradictory(detail: impl Into<Box<str>>) -> Self {
-        Self { sqlstate: Some("22023"), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
     /// 401
     pub fn unauthorized(detail: impl Into<Box<str>>) -> Self {
         let header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pgsluice\""))));
-        Self { sqlstate: Some("28000"), header, ..Self::new(StatusCode::UNAUTHORIZED, detail) }
+        Self { header, ..Self::new(StatusCode::UNAUTHORIZED, detail) }
     }
 
     /// 403
     pub fn forbidden(detail: impl Into<Box<str>>) -> Self {
-        Self { sqlstate: Some("42501"), ..Self::new(StatusCode::FORBIDDEN, detail) }
+        Self::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// A status that is over after a while.
@@ -132,10 +131,26 @@ fn status(code: &str) -> StatusCode {
     }
 }
 
+/// The SQLSTATE that stands for a status, where nothing says more.
+fn sqlstate(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => "22023",
+        StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => "28000",
+        StatusCode::FORBIDDEN => "42501",
+        StatusCode::NOT_FOUND => "42704",
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE => "0A000",
+        StatusCode::REQUEST_TIMEOUT => "57014",
+        StatusCode::CONFLICT => "55000",
+        StatusCode::PAYLOAD_TOO_LARGE => "54000",
+        StatusCode::SERVICE_UNAVAILABLE => "53400",
+        _ => "XX000",
+    }
+}
+
 impl From<Report> for Problem {
     fn from(report: Report) -> Self {
         Self {
-            sqlstate: Some(report.code),
+            sqlstate: report.code,
             explanation: report.detail.map(Into::into),
             hint: report.hint.map(Into::into),
             ..Self::new(status(report.code), report.message)

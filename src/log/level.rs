@@ -10,9 +10,9 @@ use super::{SERVER_CLOSED, SERVER_OPENED};
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// Parts of the program by the names of its folders, and what else has something to say.
-const PARTS: [&str; 16] = [
-    "admin", "auth", "cli", "client", "config", "events", "gate", "http", "log", "net", "proxy", "server", "shared",
-    "topology", "tls", "webhooks",
+const PARTS: [&str; 23] = [
+    "admin", "auth", "cli", "client", "config", "etcd", "events", "fleet", "gate", "http", "log", "metrics", "moving",
+    "net", "protocol", "proxy", "routing", "server", "shared", "sql", "tls", "topology", "webhooks",
 ];
 const OTHERS: [&str; 3] = ["hyper", "rustls", "tokio_rustls"];
 /// Parts in one value.
@@ -141,5 +141,14 @@ mod tests {
             let error = parse(wrong).err().unwrap();
             assert!(error.contains(why), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn each_folder_of_the_source_is_a_part() {
+        let source = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap().map(Result::unwrap);
+        let folders = source.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap());
+        let mut folders: Vec<String> = folders.collect();
+        folders.sort();
+        assert_eq!(folders, PARTS);
     }
 }

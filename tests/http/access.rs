@@ -130,6 +130,9 @@ fn a_client_certificate_has_the_role_of_its_name() {
     assert_eq!(ask(None, "GET", "/livez", "").status, 200);
     ask(None, "GET", "/v1/databases", "").is_problem(401, "28000");
     ask(Some("somebody"), "GET", "/v1/databases", "").is_problem(401, "28000");
+    ask(Some("somebody"), "GET", "/metrics", "").is_problem(401, "28000");
+    assert_eq!(ask(Some("looker"), "GET", "/metrics", "").status, 200);
+    assert_eq!(ask(Some("looker"), "GET", "/v1/databases/app/banner", "").status, 200);
     assert_eq!(ask(Some("looker"), "GET", "/v1/databases", "").status, 200);
     ask(Some("looker"), "PUT", "/v1/databases/app/maintenance", "").is_problem(403, "42501");
     let elsewhere = "Origin: https://elsewhere\r\n";

@@ -8,6 +8,7 @@ mod document;
 mod in_turn;
 mod many;
 mod odd_names;
+mod odd_requests;
 mod page;
 mod price;
 mod readiness;

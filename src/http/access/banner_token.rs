@@ -1,25 +1,13 @@
 //! The token of the banner and the metrics alone.
 
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
-use crate::config::{Config, Http};
+use crate::config::Http;
 
-/// Whether the banner is for everybody, or the request has the token: `Authorization: Bearer TOKEN`.
-pub fn may_see_banner(config: &Http, headers: &HeaderMap) -> bool {
-    config.banner_public || has_token(config, headers)
-}
-
-/// Whether the metrics are for everybody, or the request has the token.
-pub fn may_see_metrics(config: &Config, headers: &HeaderMap) -> bool {
-    config.metrics.public || has_token(&config.http, headers)
-}
-
-fn has_token(config: &Http, headers: &HeaderMap) -> bool {
-    let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+/// Whether it is this token.
+pub fn is_it(config: &Http, given: &[u8]) -> bool {
     let wanted = config.token.expose().as_bytes();
-    !wanted.is_empty() && given.is_some_and(|given| given.ct_eq(wanted).into())
+    !wanted.is_empty() && given.ct_eq(wanted).into()
 }
 
 /// What is behind the scheme, whose name may be written in any case.
@@ -36,17 +24,15 @@ mod tests {
 
     #[test]
     fn without_a_token_nobody_has_it() {
-        let headers = |text: &str| HeaderMap::from_iter([(AUTHORIZATION, text.parse().unwrap())]);
         let mut config = Http::default();
-        assert!(!may_see_banner(&config, &HeaderMap::new()) && !may_see_banner(&config, &headers("Bearer ")));
+        assert!(!is_it(&config, b"") && !is_it(&config, b"x"));
         config.token = Secret::new("s3cret");
+        let given = |text: &'static str| bearer(text.as_bytes()).is_some_and(|token| is_it(&config, token));
         for right in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
-            assert!(may_see_banner(&config, &headers(right)), "{right}");
+            assert!(given(right), "{right}");
         }
         for wrong in ["Bearer s3cre", "Bearer s3crets", "Basic s3cret", "s3cret", "Bearers3cret", "Bearer S3CRET"] {
-            assert!(!may_see_banner(&config, &headers(wrong)), "{wrong}");
+            assert!(!given(wrong), "{wrong}");
         }
-        config.banner_public = true;
-        assert!(may_see_banner(&config, &HeaderMap::new()));
     }
 }

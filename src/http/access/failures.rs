@@ -1,6 +1,7 @@
 //! Addresses that have sent wrong tokens: after some, they are not listened to for a while.
 //!
-//! What an address has shown to be right stays right, so that a program with a token that was replaced does not lock out the
+//! Of IPv6 it is the network that counts (64 bits), because each client has one for itself. What an address has shown to be right stays
+//! right, so that a program with a token that was replaced does not lock out the
 //! people behind the same proxy.
 
 use std::collections::HashMap;
@@ -27,6 +28,14 @@ struct Seen {
     proven: HashMap<(IpAddr, [u8; 32]), Instant>,
 }
 
+/// What one client can send from, as one address.
+fn origin(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::from((u128::from(address) & (u128::MAX << 64)).to_be_bytes()),
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Failures(Mutex<Seen>);
@@ -35,13 +44,14 @@ impl Failures {
     /// For how many seconds more nobody is listened to who comes from there.
     pub fn is_barred(&self, address: IpAddr) -> Option<u64> {
         let seen = self.seen();
-        let count = seen.failures.get(&address).filter(|count| count.failures >= MOST)?;
+        let count = seen.failures.get(&origin(address)).filter(|count| count.failures >= MOST)?;
         let left = PERIOD.checked_sub(count.since.elapsed())?;
         Some(left.as_secs() + 1)
     }
 
     /// A wrong token has come from there.
     pub fn note(&self, address: IpAddr) {
+        let address = origin(address);
         let now = Instant::now();
         let mut seen = self.seen();
         if seen.failures.len() >= KEPT && !seen.failures.contains_key(&address) {
@@ -95,6 +105,16 @@ mod tests {
         assert!(failures.is_barred(address(1)).is_some_and(|seconds| seconds <= 60));
         assert!(failures.is_barred(address(2)).is_none());
         assert!(failures.is_proven(address(1), &[1; 32]) && !failures.is_proven(address(2), &[1; 32]));
+    }
+
+    #[test]
+    fn all_addresses_of_a_network_of_ipv6_count_as_one() {
+        let failures = Failures::default();
+        for n in 0..MOST {
+            failures.note(format!("2001:db8:0:1::{n:x}").parse().unwrap());
+        }
+        assert!(failures.is_barred("2001:db8:0:1::ffff".parse().unwrap()).is_some());
+        assert!(failures.is_barred("2001:db8:0:2::1".parse().unwrap()).is_none());
     }
 
     #[test]

@@ -93,22 +93,57 @@ impl FromRequestParts<Arc<Api>> for Operator {
     }
 }
 
-/// Whether the request may see the banner: it is for everybody, or a token of the banner's or of any role is there.
-pub fn may_see_banner(api: &Api, headers: &HeaderMap) -> bool {
-    let config = &api.proxy.setup.load().config.http;
-    banner_token::may_see_banner(config, headers)
-        || bearer_of(headers).is_some_and(|token| known(config, token).is_some())
+/// The request may see the banner: it is for everybody, or the banner's token or the proof of any role is there.
+pub fn may_see_banner(api: &Api, peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
+    may_see(api, peer, headers, api.proxy.setup.load().config.http.banner_public)
 }
 
-/// Whether the request may see the metrics: likewise.
-pub fn may_see_metrics(api: &Api, headers: &HeaderMap) -> bool {
-    let config = &api.proxy.setup.load().config;
-    banner_token::may_see_metrics(config, headers)
-        || bearer_of(headers).is_some_and(|token| known(&config.http, token).is_some())
+/// The request may see the metrics: likewise.
+pub fn may_see_metrics(api: &Api, peer: &Peer, headers: &HeaderMap) -> Result<(), Problem> {
+    may_see(api, peer, headers, api.proxy.setup.load().config.metrics.public)
 }
 
-fn bearer_of(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(AUTHORIZATION).and_then(|value| banner_token::bearer(value.as_bytes()))
+fn may_see(api: &Api, peer: &Peer, headers: &HeaderMap, everybody: bool) -> Result<(), Problem> {
+    if everybody {
+        return Ok(());
+    }
+    let setup = api.proxy.setup.load();
+    let config = &setup.config.http;
+    match bearer_of(headers)? {
+        Some(token) => recognise(api, peer, token, || {
+            (banner_token::is_it(config, token) || known(config, token).is_some()).then_some(())
+        }),
+        None if certified(config, peer).is_some() => Ok(()),
+        None => Err(Problem::unauthorized("a token is needed")),
+    }
+}
+
+/// The token of the request. Of two it is not clear which is meant, and who has looked at which on the way.
+fn bearer_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let first = all.next();
+    if all.next().is_some() {
+        return Err(Problem::bad_request("the header Authorization is there more than once"));
+    }
+    Ok(first.and_then(|value| banner_token::bearer(value.as_bytes())))
+}
+
+/// Whom a token stands for, unless too many wrong ones have come from where it comes from.
+fn recognise<T>(api: &Api, peer: &Peer, token: &[u8], find: impl FnOnce() -> Option<T>) -> Result<T, Problem> {
+    let (address, hash) = (peer.address.ip().to_canonical(), TokenHash::hash(token));
+    if !api.failures.is_proven(address, &hash)
+        && let Some(seconds) = api.failures.is_barred(address)
+    {
+        let text = "too many wrong tokens have come from this address";
+        return Err(Problem::later(StatusCode::TOO_MANY_REQUESTS, text, seconds));
+    }
+    let Some(found) = find() else {
+        api.failures.note(address);
+        tracing::warn!(event = "http_log_in_failed", client = %peer.address, "a request with a wrong token");
+        return Err(Problem::unauthorized("the token is not valid"));
+    };
+    api.failures.prove(address, hash);
+    Ok(found)
 }
 
 /// Whose token it is. How long it takes does not tell how much of it is right, nor whose.
@@ -142,29 +177,20 @@ fn identify(api: &Api, parts: &Parts) -> Result<Identity, Problem> {
     };
     let setup = api.proxy.setup.load();
     let config = &setup.config.http;
-    let address = peer.address.ip().to_canonical();
     let who = |user: String| Who { user, address: Some(peer.address.to_string()) };
-    if let Some(token) = bearer_of(&parts.headers) {
-        let hash = TokenHash::hash(token);
-        let is_proven = api.failures.is_proven(address, &hash);
-        if !is_proven && let Some(seconds) = api.failures.is_barred(address) {
-            let text = "too many wrong tokens have come from this address";
-            return Err(Problem::later(StatusCode::TOO_MANY_REQUESTS, text, seconds));
-        }
-        let Some((name, role)) = known(config, token) else {
-            api.failures.note(address);
-            tracing::warn!(event = "http_log_in_failed", client = %peer.address, "a request with a wrong token");
-            return Err(Problem::unauthorized("the token is not valid"));
-        };
-        api.failures.prove(address, hash);
-        return Ok(Identity { who: who(name), role, proof: Proof::Token(hash) });
+    if let Some(token) = bearer_of(&parts.headers)? {
+        let (name, role) = recognise(api, peer, token, || known(config, token))?;
+        return Ok(Identity { who: who(name), role, proof: Proof::Token(TokenHash::hash(token)) });
     }
-    if let Some(name) = &peer.certificate
-        && let Some(role) = by_certificate(config, name)
-    {
+    if let Some((name, role)) = certified(config, peer) {
         return Ok(Identity { who: who(name.to_string()), role, proof: Proof::Certificate(name.clone()) });
     }
     Err(Problem::unauthorized("a token is needed"))
+}
+
+fn certified<'p>(config: &Http, peer: &'p Peer) -> Option<(&'p Arc<str>, Role)> {
+    let name = peer.certificate.as_ref()?;
+    Some((name, by_certificate(config, name)?))
 }
 
 /// A browser says so by itself, and sends a certificate by itself as well.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -80,6 +80,8 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for Given<T> {
 
     async fn from_request(request: Request<Body>, _: &Arc<Api>) -> Result<Self, Problem> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
+        let is_coded = codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         let bytes = match timeout(PATIENCE, to_bytes(request.into_body(), LARGEST)).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(_)) => return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 kB")),
@@ -91,6 +93,9 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for Given<T> {
         let is_json = kind.is_some_and(|kind| {
             kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
         });
+        if is_coded {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to come without Content-Encoding"));
+        }
         if !is_json {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json"));
         }
@@ -155,9 +160,13 @@ fn read_wait(text: &str) -> Option<Duration> {
 /// The key of a request that may be sent twice.
 ///
 /// # Errors
-/// It is empty, too long, or not plain text.
+/// It is empty, too long, or not plain text, or there are two.
 pub fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut all = headers.get_all("idempotency-key").iter();
+    let Some(value) = all.next() else { return Ok(None) };
+    if all.next().is_some() {
+        return Err(Problem::bad_request("the header Idempotency-Key is there more than once"));
+    }
     let plain = |key: &&str| key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let key = value.to_str().ok().filter(|key| (1..=LONGEST_KEY).contains(&key.len())).filter(plain);
     let wrong = || Problem::bad_request(format!("Idempotency-Key has 1 to {LONGEST_KEY} plain characters"));

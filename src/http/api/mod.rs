@@ -31,7 +31,8 @@ use utoipa_axum::routes;
 use super::access::{Reader, Role};
 use super::{Api, banner, health, metrics};
 
-pub use asking::Asked;
+pub use asking::{Asked, Name};
+pub use views::Tokened;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -42,6 +42,21 @@ pub enum Refused {
     Barred(Problem),
 }
 
+/// What may be said to whoever asks for what may be public, and is not.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the document")]
+pub enum Tokened {
+    /// The request is not understood
+    #[response(status = 400, content_type = "application/problem+json")]
+    NotUnderstood(Problem),
+    /// It is not public, and there is no token or certificate that is known
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unknown(Problem),
+    /// Too many wrong tokens have come from the address
+    #[response(status = 429, content_type = "application/problem+json")]
+    Barred(Problem),
+}
+
 /// What may be said to a request about a database or an operation.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "for the document")]
