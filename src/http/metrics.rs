@@ -9,8 +9,8 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
-use super::api::Tokened;
 use super::access::may_see_metrics;
+use super::api::Tokened;
 use super::problem::Problem;
 use super::server::Peer;
 use crate::metrics::{Form, gather};

@@ -52,7 +52,12 @@ fn names(operation: &Operation) -> Option<Vec<String>> {
 }
 
 /// Turns away requests that ask for what the resource does not know.
-pub async fn check(State(questions): State<Arc<Questions>>, path: MatchedPath, request: Request, next: Next) -> Response {
+pub async fn check(
+    State(questions): State<Arc<Questions>>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
         let Ok(Query(given)) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()) else {
             return Problem::bad_request("the query is not understood").into_response();

@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn each_folder_of_the_source_is_a_part() {
         let source = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap().map(Result::unwrap);
-        let folders = source.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap());
+        let folders =
+            source.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap());
         let mut folders: Vec<String> = folders.collect();
         folders.sort();
         assert_eq!(folders, PARTS);

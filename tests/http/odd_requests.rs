@@ -1,6 +1,5 @@
 //! Requests as no program of ours would make them.
 
-
 use crate::stand::{Answer, OPERATE, READ, Stand};
 
 const MAINTENANCE: &str = "/v1/databases/app/maintenance?wait=20s";

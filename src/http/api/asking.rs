@@ -94,7 +94,10 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for Given<T> {
             kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
         });
         if is_coded {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to come without Content-Encoding"));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the body has to come without Content-Encoding",
+            ));
         }
         if !is_json {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json"));
