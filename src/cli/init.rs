@@ -152,6 +152,11 @@ fn userlist(cluster: &Cluster, admin: &str) -> String {
 
 fn roles(cluster: &Cluster, verifier: &str) -> String {
     let database = quote::ident(&cluster.monitor_database);
+    // Of a name, psql takes "…=…" for a connection string unless the name is part of one.
+    let connect = format!(
+        "\"dbname='{}'\"",
+        cluster.monitor_database.replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\"\"")
+    );
     format!(
         "-- For a superuser of the server, once: psql -f roles.sql\n\
          -- It watches the servers, and sees what others do there; it reads no table.\n\
@@ -162,7 +167,8 @@ fn roles(cluster: &Cluster, verifier: &str) -> String {
          ALTER ROLE {MONITOR} LOGIN PASSWORD '{verifier}';\n\
          GRANT pg_monitor TO {MONITOR};\n\
          GRANT CONNECT ON DATABASE {database} TO {MONITOR};\n\
-         -- Which server it is, wherever an address leads.\n\
+         -- Which server it is, wherever an address leads. What is granted of a function holds in one database alone.\n\
+         \\connect -reuse-previous=on {connect}\n\
          GRANT EXECUTE ON FUNCTION pg_control_system() TO {MONITOR};\n"
     )
 }
@@ -201,6 +207,7 @@ mod tests {
         assert!(users.get("app").is_some() && users.get(ADMIN).is_some());
         let sql = std::fs::read_to_string(folder.path().join("new/roles.sql")).unwrap();
         assert!(sql.contains("PASSWORD 'SCRAM-SHA-256$4096:") && sql.contains("DATABASE \"shop x\""), "{sql}");
+        assert!(sql.contains("\\connect -reuse-previous=on \"dbname='shop x'\""), "{sql}");
         assert!(!sql.contains(config.clusters["main"].monitor_password.expose()));
         let again = run(&init("postgres://app@db/x", false));
         assert!(matches!(again, Err(Failure::Refused(why)) if why.contains("--force")));

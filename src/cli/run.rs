@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::exit::{Failure, complain, print};
 use super::{Cli, Command, MaintenanceCommand, Run, Source};
+use crate::auth::SecretKind;
 use crate::config::{Config, ConfigErrors, Overrides, SHORTEST_TOKEN, StateFile, TokenHash};
 use crate::proxy::lifecycle;
 use crate::proxy::takeover::program::inherited_link;
@@ -83,7 +84,7 @@ fn check(file: &std::path::Path) -> ExitCode {
     match Config::load(file) {
         Ok(config) => {
             config.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
-            let decoy = crate::auth::Decoy::random(crate::auth::SecretKind::Scram);
+            let decoy = crate::auth::Decoy::random(SecretKind::Scram);
             let read = decoy
                 .map_err(|error| error.to_string())
                 .and_then(|decoy| crate::proxy::setup::setup(config, &decoy).map_err(|error| error.to_string()));
@@ -92,6 +93,11 @@ fn check(file: &std::path::Path) -> ExitCode {
                     // A server or a certificate may know them.
                     let others_know = setup.config.asks_servers() || setup.rules.is_some();
                     for finding in setup.config.check_roles(|name| others_know || setup.userlist.get(name).is_some()) {
+                        complain(format_args!("warning: {finding}"));
+                    }
+                    let is_verifier =
+                        |name: &str| setup.userlist.get(name).is_some_and(|one| one.kind() == Some(SecretKind::Scram));
+                    for finding in setup.config.check_monitors(is_verifier) {
                         complain(format_args!("warning: {finding}"));
                     }
                     if let StateFile::Path(path) = &setup.config.process.state_file

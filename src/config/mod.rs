@@ -474,6 +474,26 @@ impl Config {
             })
             .collect()
     }
+
+    /// Warnings for clusters whose monitor has no password to log in with: `is_verifier` says that auth_file has a SCRAM verifier of
+    /// the role, by which others can be let in and nothing else.
+    pub fn check_monitors(&self, is_verifier: impl Fn(&str) -> bool) -> Vec<Finding> {
+        let file = self.file.as_ref().map_or(String::new(), |f| f.display().to_string());
+        let without = |cluster: &Cluster| cluster.monitor_password.is_empty() && is_verifier(&cluster.monitor_user);
+        self.clusters
+            .iter()
+            .filter(|(_, cluster)| without(cluster))
+            .map(|(name, cluster)| Finding {
+                file: file.clone(),
+                place: None,
+                key: format!("{}.monitor_password", Self::table_path("clusters", name)),
+                reason: format!(
+                    "none, and auth_file has a SCRAM verifier of {} in place of its password: a server that asks for one does not let the monitor in",
+                    crate::config::values::units::quoted(&cluster.monitor_user)
+                ),
+            })
+            .collect()
+    }
 }
 
 fn read_table<S: Settings>(above: &Reader<'_, '_>, name: &'static str, base: S) -> S {

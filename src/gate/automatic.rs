@@ -191,24 +191,24 @@ mod tests {
         let epoch = gate.state().epoch;
 
         let mut record = gate.desk().record.clone();
-        record.switches.maintenance = Some(terms(Cause::Operator));
+        record.switches.maintenance = Some(terms(Cause::Command));
         record.epoch = epoch.next();
         gate.publish(&mut record, Counters::default());
-        assert_eq!(modes(&gate), ("draining", Some(Cause::Operator)));
+        assert_eq!(modes(&gate), ("draining", Some(Cause::Command)));
         gate.set_automatic(Source::Servers, found(Closes::All), now);
-        assert_eq!(modes(&gate), ("draining", Some(Cause::Operator)));
+        assert_eq!(modes(&gate), ("draining", Some(Cause::Command)));
         record.switches.maintenance = None;
         record.epoch = record.epoch.next();
         gate.publish(&mut record, Counters::default());
         assert_eq!(modes(&gate), ("offline", Some(Cause::Degraded)), "OFF does not open what automation has closed");
 
-        record.switches.maintenance = Some(terms(Cause::Operator));
+        record.switches.maintenance = Some(terms(Cause::Command));
         record.epoch = record.epoch.next();
         gate.publish(&mut record, Counters::default());
         gate.set_automatic(Source::Servers, None, now);
         assert_eq!(
             modes(&gate),
-            ("draining", Some(Cause::Operator)),
+            ("draining", Some(Cause::Command)),
             "automation does not open what a person has closed"
         );
         record.switches.maintenance = None;
@@ -222,7 +222,7 @@ mod tests {
     fn an_epoch_stands_for_one_mode_also_if_automation_comes_between_a_plan_and_its_flip() {
         let gate = Gate::new("app", 1);
         let mut planned = gate.desk().record.clone();
-        planned.switches.offline = Some(terms(Cause::Operator));
+        planned.switches.offline = Some(terms(Cause::Command));
         planned.epoch = planned.epoch.next();
         gate.set_automatic(Source::Servers, found(Closes::Writes), Timestamp::UNIX_EPOCH);
         let automatic = gate.state();

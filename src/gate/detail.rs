@@ -36,8 +36,9 @@ impl fmt::Display for Who {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// A person said so.
-    Operator,
+    /// A person said so, by a command. Older versions call it `operator` where it is kept.
+    #[serde(rename = "operator")]
+    Command,
     /// The primary is lost.
     Degraded,
     /// The database is read-only by its own setting.
@@ -58,7 +59,7 @@ impl Cause {
     /// As SHOW MAINTENANCE and the log have it.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Operator => "operator",
+            Self::Command => "command",
             Self::Degraded => "primary_lost",
             Self::OwnSetting => "own_setting",
             Self::NoPrimary => "no_primary",
@@ -225,10 +226,10 @@ impl GateView {
     pub fn refusal_detail(&self) -> Option<String> {
         let terms = self.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
         let state = match terms.cause {
-            Cause::Operator | Cause::StateLost if self.is_copy() => {
+            Cause::Command | Cause::StateLost if self.is_copy() => {
                 "is in maintenance and is served by a read-only copy".to_owned()
             }
-            Cause::Operator | Cause::StateLost => "is in maintenance".to_owned(),
+            Cause::Command | Cause::StateLost => "is in maintenance".to_owned(),
             Cause::Rerouted => "is served by a read-only copy".to_owned(),
             Cause::Degraded => format!("is read-only: {}; reads are served by replicas", lost_since(terms)),
             Cause::OwnSetting => "is read-only by its own setting default_transaction_read_only".to_owned(),
@@ -251,7 +252,8 @@ impl GateView {
     /// HINT of a write refused with 25006.
     pub fn refusal_hint(&self) -> Option<String> {
         let terms = self.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
-        terms.until.map(|until| format!("Writes are expected back at {}.", when::print(until)))
+        let be = |until| if until < Timestamp::now() { "were" } else { "are" };
+        terms.until.map(|until| format!("Writes {} expected back at {}.", be(until), when::print(until)))
     }
 
     /// Primary message of FATAL 57P03 (a connection refused) and DETAIL of FATAL 57P01 (a session ended, whose primary message
@@ -268,7 +270,8 @@ impl GateView {
     /// HINT of 57P03 and 57P01.
     pub fn offline_hint(&self) -> Option<String> {
         let until = self.switches.offline.as_ref()?.until?;
-        Some(format!("It is expected back at {}.", when::print(until)))
+        let be = if until < Timestamp::now() { "was" } else { "is" };
+        Some(format!("It {be} expected back at {}.", when::print(until)))
     }
 
     fn with_message(&self, state: &str) -> String {
@@ -318,7 +321,7 @@ pub(crate) mod tests {
 
     #[test]
     fn texts() {
-        let mut seen = view(Switches { maintenance: Some(terms(Cause::Operator)), offline: None });
+        let mut seen = view(Switches { maintenance: Some(terms(Cause::Command)), offline: None });
         assert_eq!(seen.refusal_detail().unwrap(), "database \"app\" is in maintenance: upgrade to 18");
         assert_eq!(seen.refusal_hint().unwrap(), "Writes are expected back at 2026-12-01 14:00:00+00.");
         if let Some(terms) = &mut seen.switches.maintenance {
@@ -331,14 +334,14 @@ pub(crate) mod tests {
         let open = view(Switches::default());
         assert_eq!((open.refusal_detail(), open.refusal_hint()), (None, None));
 
-        let offline = view(Switches { maintenance: None, offline: Some(terms(Cause::Operator)) });
+        let offline = view(Switches { maintenance: None, offline: Some(terms(Cause::Command)) });
         assert_eq!(offline.offline_text(), "database \"app\" is offline: upgrade to 18");
         assert_eq!(offline.offline_hint().unwrap(), "It is expected back at 2026-12-01 14:00:00+00.");
     }
 
     #[test]
     fn the_causes_are_told_apart() {
-        let details: std::collections::BTreeSet<_> = [Cause::Operator, Cause::Degraded, Cause::OwnSetting]
+        let details: std::collections::BTreeSet<_> = [Cause::Command, Cause::Degraded, Cause::OwnSetting]
             .map(|cause| view(Switches { maintenance: Some(terms(cause)), offline: None }).refusal_detail())
             .into();
         assert_eq!(details.len(), 3);

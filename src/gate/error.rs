@@ -38,8 +38,8 @@ pub enum GateError {
     },
     /// 55P03: the drain timed out and the gate was set back (`on_timeout = revert`, or the cancel did not help in time).
     #[error(
-        "database \"{database}\": {verb} gave up after {} ms with {left} transactions still open{}",
-        .waited.as_millis(), unreachable(.in_the_way)
+        "database \"{database}\": {verb} gave up after {} ms with {left} {} still open{}",
+        .waited.as_millis(), if *.left == 1 { "transaction" } else { "transactions" }, unreachable(.in_the_way)
     )]
     StillBusy {
         /// The database.

@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(detail.as_deref(), Some("database \"app\" is served by a read-only copy: moving"));
 
         let mut record = gate.desk().record.clone();
-        record.switches.maintenance = Some(terms(Cause::Operator));
+        record.switches.maintenance = Some(terms(Cause::Command));
         record.epoch = record.epoch.next();
         gate.publish(&mut record, Counters::default());
         let detail = gate.view().refusal_detail();

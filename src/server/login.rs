@@ -283,7 +283,7 @@ impl Login {
         }
         let is_monitor = self.parameters.iter().any(|(_, value)| value == MONITOR);
         let remedy = if is_monitor {
-            "set monitor_password or add the role to auth_file"
+            "set monitor_password, or add the role to auth_file with its password (a SCRAM verifier does not log in anywhere)"
         } else {
             "add the role to auth_file, or set user and password of the database"
         };

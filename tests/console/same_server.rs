@@ -237,7 +237,7 @@ fn a_replica_in_a_cluster_of_its_own_is_no_other_name_of_its_primary() {
         (causes(&mut admin) == ["", "", "no_primary"]).then_some(())
     });
     rows(&mut admin, "MAINTENANCE ON app");
-    assert_eq!(causes(&mut admin), ["operator", "operator", "no_primary"]);
+    assert_eq!(causes(&mut admin), ["command", "command", "no_primary"]);
     rows(&mut admin, "MAINTENANCE OFF app");
     assert_eq!(causes(&mut admin), ["", "", "no_primary"]);
 }

@@ -105,7 +105,7 @@ fn writes_that_fail_lastingly_close_the_database_and_a_persons_mode_wins() {
     assert!(stand.proxy.log().contains("could not extend file"), "PostgreSQL's message");
     assert_eq!(fine(&mut app, "SELECT count(*) FROM t"), [["10"]]);
     stand.console("MAINTENANCE ON app WITH (message 'upgrade')");
-    wait_for_mode(&stand, "read_only", "operator");
+    wait_for_mode(&stand, "read_only", "command");
     stand.console("MAINTENANCE OFF app");
     wait_for_mode(&stand, "read_only", "writes_fail");
     stand.cluster.primary().psql_in("app", "DROP TRIGGER full_disk ON pgsluice.heartbeat").unwrap();

@@ -82,7 +82,7 @@ fn a_persons_mode_always_wins_and_neither_opens_what_the_other_has_closed() {
     stand.wait_for_roles(&["down", "replica"]);
     std::thread::sleep(Duration::from_millis(2500));
     assert!(refused(&mut app).contains("is in maintenance: upgrade"));
-    assert_eq!(maintenance(&stand)[1], "operator");
+    assert_eq!(maintenance(&stand)[1], "command");
     // A person's OFF opens only what a person has closed.
     stand.console("MAINTENANCE OFF app");
     assert!(refused(&mut app).contains("the primary is lost since "));

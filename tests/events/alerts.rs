@@ -30,6 +30,7 @@ impl Prometheus {
             .replace("for: 1m", "for: 0s")
             .replace("for: 30s", "for: 0s")
             .replace("> 30", "> 1")
+            .replace("> 20", "> 1")
             .replace("> 5", "> 1");
         fs::write(folder.join("alerts.yml"), quick).unwrap();
         let config = format!(

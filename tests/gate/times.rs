@@ -35,7 +35,7 @@ async fn revert_opens_again_and_says_what_was_in_the_way() {
     let started = Instant::now();
     let error = only(gates.maintenance_on(app(), with, who("bob"), Wait::Quiesced)).await.unwrap_err();
     assert_eq!((started.elapsed().as_secs(), error.sqlstate()), (7, "55P03"));
-    assert!(error.to_string().contains("1 transactions still open"), "{error}");
+    assert!(error.to_string().contains("1 transaction still open"), "{error}");
     assert!(error.detail().unwrap().contains("user \"writer\""));
     assert_eq!(gate.state(), State { mode: Mode::ReadWrite, epoch: Epoch(2) });
     assert!(fake.begin(&gate));

@@ -38,7 +38,7 @@ fn a_database_that_has_closed_by_itself_says_why_and_no_command_opens_it() {
     );
 
     assert_eq!(stand.command("PUT", "/v1/databases/app/maintenance?wait=30s", "{}").status, 200);
-    wait_for(&stand, "read_only", Some("operator"));
+    wait_for(&stand, "read_only", Some("command"));
     assert_eq!(stand.command("DELETE", "/v1/databases/app/maintenance?wait=30s", "").status, 200);
     wait_for(&stand, "read_only", Some("own_setting"));
     by_superuser("ALTER DATABASE app RESET default_transaction_read_only");

@@ -225,7 +225,8 @@ fn why_a_mode_changes_and_why_a_drain_gives_up_is_told() {
     line(&proxy, "mode", &["mode: read_write", "cause=\"MAINTENANCE OFF\"", "user=admin", "client=\"127.0.0.1:"]);
     rows(&mut console, "MAINTENANCE ON app WITH (expire '1s')");
     line(&proxy, "mode", &["mode: read_write", "cause=\"expire\""]);
-    rows(&mut console, "OFFLINE app");
+    // The line comes before the end of the command.
+    wait::until(SOON, "the end of what expire has begun", || console.query("OFFLINE app", SOON).ok());
     rows(&mut console, "ONLINE app");
     line(&proxy, "mode", &["mode: offline", "cause=\"OFFLINE\""]);
     line(&proxy, "mode", &["mode: read_write", "cause=\"ONLINE\""]);

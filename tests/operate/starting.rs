@@ -43,7 +43,7 @@ fn a_url_that_the_server_refuses_ends_with_the_servers_error() {
 fn clients_are_told_that_the_monitor_cannot_log_in() {
     for (password, why) in [
         ("monitor_password = \"wrong\"", "password authentication failed"),
-        ("", "none is configured: set monitor_password or add the role to auth_file"),
+        ("", "none is configured: set monitor_password, or add the role to auth_file"),
     ] {
         let config = config("", "").replace("monitor_password = \"postgres\"", password);
         let proxy = builder(&config).start().unwrap();

@@ -231,7 +231,7 @@ fn a_target_that_dies_leads_back_before_its_promotion_and_is_waited_for_after() 
 fn a_target_that_never_answers_again_can_be_given_up() {
     let stand = Stand::with("promote_command = [\"/bin/sh\", \"promote\"]\nmonitor_timeout = \"1s\"\n");
     let go = waits(&stand, "promote", "exit 0");
-    let switch = stand.begin_switch_to(1, "WITH (hold_timeout '1s')");
+    let switch = stand.begin_switch_to(1, "WITH (hold_timeout '6s')");
     stand.wait_for_step("promote");
     stand.server(1).kill_9();
     std::fs::write(go, "").unwrap();
@@ -254,7 +254,7 @@ fn a_new_primary_that_dies_before_it_has_taken_a_write_is_waited_for_or_given_up
         let reload = psql(&stand, 1, "select pg_reload_conf()");
         let promote = psql(&stand, 1, "select pg_promote(true)");
         script(stand.proxy.dir(), "promote", &format!("{stall}\n{reload}\nsleep 0.3\n{promote}"));
-        let switch = stand.begin_switch_to(1, "WITH (hold_timeout '1s')");
+        let switch = stand.begin_switch_to(1, "WITH (hold_timeout '6s')");
         stand.wait_for_step("verify");
         stand.server(1).kill_9();
         assert_eq!(stand.writes(1).sqlstate, "25006", "nothing is opened while nobody knows");

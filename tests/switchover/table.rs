@@ -227,7 +227,7 @@ impl Scene {
             self.slow = Some(slow);
         }
         let mut console = self.stand.console();
-        let options = "WITH (timeout '6s', drain_timeout '30s')";
+        let options = "WITH (timeout '10s', drain_timeout '30s')";
         let sql = format!("SWITCHOVER app TO '{}' {options}", self.stand.name(1));
         console.send(&message::query(&sql)).unwrap();
         self.console = Some(console);

@@ -117,7 +117,7 @@ fn replicas(cluster: &Cluster, findings: &mut Findings) {
             Role::Down => findings.warn(
                 CHECK,
                 format!("{address} cannot be reached: {}", upstream.error()),
-                "Start it, or take it out of upstreams.",
+                "See what it says: it may be stopped, out of reach, or refuse monitor_user. It gets nothing until it answers.",
             ),
             Role::Unknown => {
                 findings.warn(CHECK, format!("{address} has not been seen yet"), "Look again in a moment.")

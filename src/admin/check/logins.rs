@@ -54,7 +54,7 @@ pub(super) async fn check(database: &Database, findings: &mut Findings) {
         }
     }
     match (&*refused, tried) {
-        ([], 0) => findings.ok(CHECK, "none has been asked for yet"),
+        ([], 0) => findings.ok(CHECK, "no client has logged in yet, so that there is no role to try"),
         ([], tried) => findings.ok(CHECK, format!("{tried} tried, none refused")),
         (refused, _) => findings.warn(
             CHECK,

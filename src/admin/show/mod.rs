@@ -33,14 +33,15 @@ const LOG_LEVEL: &[Column] = columns![log_level Text];
 const STATE: &[Column] = columns![key Text, value Text];
 
 const HELP: &str = "
-\tMAINTENANCE ON db|* [WITH (message 'text', until 'time', writes reject, drain_timeout '30s',
-\t    on_timeout cancel|revert, reads any|replica|primary, expire '2h')] [NOWAIT]
-\tMAINTENANCE OFF db|*
+\tMAINTENANCE ON db|* [WITH (message 'text', until 'time', drain_timeout '30s', on_timeout revert|cancel,
+\t    reads any|replica|primary, writes reject|hold, hold_timeout '10s', expire '2h',
+\t    accept_unchecked, local)] [NOWAIT]
+\tMAINTENANCE OFF db|* [WITH (unsaved, local)]
 \tMAINTENANCE CHECK db|*
 \tMAINTENANCE ANNOUNCE db|* 'text'
 \tMAINTENANCE REHEARSE db|* FOR '10min'|STOP
 \tOFFLINE db|* [WITH (...)] [NOWAIT]
-\tONLINE db|*
+\tONLINE db|* [WITH (unsaved, local)]
 \tSWITCHOVER db TO host:port [WITH (timeout '30s', hold_timeout '1min', drain_timeout '10s',
 \t    on_timeout revert|cancel, on_failure back|hold, primary 'host:port', dry_run)]
 \tACTIVATE db ON host:port [WITH (timeout '30s', dry_run)]

@@ -12,17 +12,12 @@ use super::transition::{Transition, of_fleet};
 use crate::events::{Event, Kind, publish};
 use crate::gate::database::{Claim, Gate, Move};
 use crate::gate::detail::{Counters, Who};
-use crate::gate::environment::OpenTransaction;
 use crate::gate::error::GateError;
 use crate::gate::gates::{Gates, World};
 use crate::gate::state::mode::Mode;
 use crate::gate::store::state_file::Record;
-use crate::sql::{LexContext, normalised};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
-
-/// Bytes of a statement that an event shows.
-const SHOWN: usize = 200;
 
 /// The databases of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -391,33 +386,21 @@ pub(super) async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>,
 
 /// A transition that was not carried through, and whom it waited for in vain.
 fn publish_failure(world: &World, claim: &Claim, error: &GateError, fleet_epoch: Option<u64>) {
-    let kind = match error {
-        GateError::StillBusy { .. } => Kind::DrainGaveUp,
-        GateError::CalledOff { .. } => Kind::DrainCalledOff,
-        _ => Kind::TransitionFailed,
+    let (kind, message) = match error {
+        GateError::StillBusy { .. } => (Kind::DrainGaveUp, "the drain gave up, and the mode is what it was before"),
+        GateError::CalledOff { .. } => (Kind::DrainCalledOff, "the drain was called off"),
+        _ => (Kind::TransitionFailed, "the command failed, and the mode is what it was before"),
     };
-    let event = Event::new(kind, "the gate does not change").about_all(claim.gate.names()).by(&claim.mv.who.user);
+    let event = Event::new(kind, message).about_all(claim.gate.names()).by(&claim.mv.who.user);
     publish!(
         world.events,
         warn,
         of_fleet(event, claim, fleet_epoch),
         command = claim.mv.verb.to_string(),
         client = claim.mv.who.address.clone(),
-        detail = without_constants(error),
+        detail = error.detail(),
         error = error.to_string(),
     );
-}
-
-/// The detail of an error, for places that many can read: what a client's statement has compared or written is not shown there.
-fn without_constants(error: &GateError) -> Option<String> {
-    let GateError::StillBusy { in_the_way, .. } = error else { return error.detail() };
-    let hidden = |one: &OpenTransaction| {
-        let text = one.statement.as_ref().map(|text| normalised(text.as_bytes(), LexContext::default(), SHOWN));
-        OpenTransaction { statement: text, ..one.clone() }
-    };
-    let in_the_way: Vec<_> = in_the_way.iter().map(hidden).collect();
-    (!in_the_way.is_empty())
-        .then(|| format!("In the way: {}.", OpenTransaction::list(&in_the_way, OpenTransaction::SHOWN_IN_ERROR)))
 }
 
 /// Nothing closed is left without a task that brings it to quiesced.

@@ -250,7 +250,7 @@ mod tests {
     use crate::gate::detail::tests::terms;
 
     fn wanted(epoch: u64, closed: bool) -> Wanted {
-        let switches = Switches { maintenance: closed.then(|| terms(Cause::Operator)), offline: None };
+        let switches = Switches { maintenance: closed.then(|| terms(Cause::Command)), offline: None };
         let (place, who) = (ServerDatabase::named("app"), Who::proxy());
         Wanted { place, epoch, switches, since: Timestamp::UNIX_EPOCH, quiesced: None, verb: Verb::On, who }
     }

@@ -67,7 +67,7 @@ fn terms(old: Option<Terms>, order: &Order) -> Terms {
     };
     match old {
         // What only the proxy said is taken over as a whole.
-        Some(old) if old.cause == Cause::Operator => Terms {
+        Some(old) if old.cause == Cause::Command => Terms {
             message: message.over(old.message),
             until: until.over(old.until),
             expire_at: expire.over(old.expire_at),
@@ -79,7 +79,7 @@ fn terms(old: Option<Terms>, order: &Order) -> Terms {
             ..old
         },
         _ => Terms {
-            cause: Cause::Operator,
+            cause: Cause::Command,
             who: order.who.clone(),
             since: order.now,
             message: message.over(None),

@@ -120,7 +120,7 @@ pub struct Outcome {
     pub waited_ms: u64,
     /// Transactions that ended by themselves during the drain.
     pub finished: u64,
-    /// Transactions made read-only in their middle; 0 until fencing is built.
+    /// Transactions that had written nothing and were made read-only in their middle.
     pub fenced: u64,
     /// Transactions cancelled at drain_timeout.
     pub cancelled: u64,

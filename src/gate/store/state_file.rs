@@ -80,7 +80,7 @@ impl Record {
             return self.clone();
         }
         let terms = Terms {
-            cause: Cause::Operator,
+            cause: Cause::Command,
             who: Who::proxy(),
             since: now,
             message: None,

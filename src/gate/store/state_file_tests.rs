@@ -8,7 +8,7 @@ fn now() -> Timestamp {
 }
 
 fn closed(epoch: u64) -> Record {
-    let switches = Switches { maintenance: Some(terms(Cause::Operator)), offline: None };
+    let switches = Switches { maintenance: Some(terms(Cause::Command)), offline: None };
     Record { epoch: Epoch(epoch), since: now(), switches, ..Record::fresh(now()) }
 }
 

@@ -17,12 +17,9 @@ use crate::http::problem::Problem;
 use crate::log::millis;
 use crate::protocol::{Report, Severity};
 use crate::shared::ProxyState;
-use crate::sql::{LexContext, normalised};
 
 /// Transactions that are named of those that are waited for.
 const SHOWN: usize = 100;
-/// Bytes of a statement.
-const LONGEST: usize = 500;
 
 /// What may be said to a request of any kind.
 #[derive(IntoResponses)]
@@ -135,7 +132,7 @@ impl From<&OpenTransaction> for TransactionView {
             application_name: one.application_name.clone(),
             client_address: one.client_address.clone(),
             age_ms: millis(one.age),
-            statement: one.statement.as_ref().map(|text| normalised(text.as_bytes(), LexContext::default(), LONGEST)),
+            statement: one.statement.clone(),
             unreachable: one.unreachable,
         }
     }

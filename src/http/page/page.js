@@ -610,7 +610,9 @@ $("theme").addEventListener("click", () => theme({ system: "light", light: "dark
 $("sign-out").addEventListener("click", () => signedOut(""));
 $("sign-in-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const why = await signIn($("token").value);
+  const token = $("token").value;
+  $("token").value = "";
+  const why = await signIn(token);
   if (why !== null) set($("sign-in-error"), why);
 });
 $("search").addEventListener("input", () => {

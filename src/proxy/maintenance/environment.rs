@@ -11,6 +11,7 @@ use crate::server::KindTag;
 use crate::server::login::Login;
 use crate::shared::client::Ask;
 use crate::shared::{Client, Database, Phase, ProxyState, WorkerState};
+use crate::sql::{LexContext, normalised};
 use crate::topology::{Cluster, Role};
 
 /// Bytes of a statement that are shown to a person.
@@ -280,7 +281,10 @@ fn describe(client: &Client) -> OpenTransaction {
         application_name: client.application_name.borrow().clone(),
         client_address: if gone { format!("{address} (disconnected)") } else { address },
         age: client.transaction_since.get().map_or(Duration::ZERO, |since| since.elapsed()),
-        statement: client.running.borrow().as_ref().filter(|_| running).map(|statement| statement.text(SHOWN)),
+        statement: client.running.borrow().as_ref().filter(|_| running).map(|statement| {
+            // What it compares or writes is nobody's business who waits for its end.
+            normalised(statement.text(SHOWN).as_bytes(), LexContext::default(), SHOWN)
+        }),
         unreachable: false,
     }
 }
