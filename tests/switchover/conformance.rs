@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -53,30 +53,49 @@ impl Drop for Running {
     }
 }
 
+/// pgbench with 32 clients at a fixed rate, on top of the verifying writers.
+struct Bench {
+    running: Running,
+    log: PathBuf,
+}
+
+impl Bench {
+    fn start(stand: &Stand, port: u16) -> Self {
+        let pgbench = stand.cluster.installation().program("pgbench").expect("pgbench");
+        let server = stand.server(0).port().to_string();
+        let init = Command::new(&pgbench)
+            .args(["-i", "-q", "-s", "5", "-h", "127.0.0.1", "-p", &server, "-U", "app", "app"])
+            .output()
+            .expect("pgbench");
+        assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+        stand.cluster.wait_for_replay(LONG).expect("replay");
+        let log = stand.proxy.dir().join("pgbench.log");
+        let out = std::fs::File::create(&log).expect("a file");
+        let child = Command::new(&pgbench)
+            .args(["-n", "-c", "32", "-j", "2", "-T", "100000", "-P", "60", "-R", "300", "-h", "127.0.0.1"])
+            .args(["-p", &port.to_string(), "-U", "app", "app"])
+            .stdout(out.try_clone().expect("a file"))
+            .stderr(out)
+            .spawn()
+            .expect("pgbench");
+        Self { running: Running(child), log }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.running.0.try_wait().expect("its state").is_none()
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
 #[test]
 #[ignore = "takes a quarter of an hour: make conformance-switchover"]
 fn a_hundred_switchovers_under_pgbench_and_verifying_writers() {
     let times = count("PGSLUICE_TEST_SWITCHOVERS", 100);
     let stand = Stand::new();
-    let pgbench = stand.cluster.installation().program("pgbench").expect("pgbench");
-    let server = stand.server(0).port().to_string();
-    let init = Command::new(&pgbench)
-        .args(["-i", "-q", "-s", "5", "-h", "127.0.0.1", "-p", &server, "-U", "app", "app"])
-        .output()
-        .expect("pgbench");
-    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
-    stand.cluster.wait_for_replay(LONG).expect("replay");
-    let log = stand.proxy.dir().join("pgbench.log");
-    let out = std::fs::File::create(&log).expect("a file");
-    let mut bench = Running(
-        Command::new(&pgbench)
-            .args(["-n", "-c", "32", "-j", "2", "-T", "100000", "-P", "60", "-R", "300", "-h", "127.0.0.1"])
-            .args(["-p", &stand.proxy.port().to_string(), "-U", "app", "app"])
-            .stdout(out.try_clone().expect("a file"))
-            .stderr(out)
-            .spawn()
-            .expect("pgbench"),
-    );
+    let mut bench = Bench::start(&stand, stand.proxy.port());
     let load = Load::start(&stand.proxy.tcp(), 4, 2);
     load.wait_for_more(50);
     let (mut primary, mut replica) = (0, 1);
@@ -94,11 +113,10 @@ fn a_hundred_switchovers_under_pgbench_and_verifying_writers() {
         std::mem::swap(&mut primary, &mut replica);
         let roles = if primary == 0 { ["primary", "replica"] } else { ["replica", "primary"] };
         stand.wait_for_roles(&roles);
-        let ended = bench.0.try_wait().expect("its state");
-        assert!(ended.is_none(), "switchover {nth}: {}", std::fs::read_to_string(&log).unwrap_or_default());
+        assert!(bench.goes_on(), "switchover {nth}: {}", bench.said());
     }
     let mut seen = load.stop();
-    let said = std::fs::read_to_string(&log).expect("what pgbench said");
+    let said = bench.said();
     print("pgsluice", &mut pauses, &mut seen);
     for (step, times) in &mut steps {
         println!("{step}: p50 {} ms, longest {} ms", percentile_of(times), times.last().copied().unwrap_or_default());
@@ -120,7 +138,7 @@ fn configuration(folder: &Path, port: u16, server: u16) {
 
 #[test]
 #[ignore = "needs PgBouncer: make conformance-switchover"]
-fn the_same_by_a_script_with_pause_and_resume_of_pgbouncer() {
+fn a_hundred_beside_pause_and_resume_of_pgbouncer_by_a_script() {
     let times = count("PGSLUICE_TEST_PAUSES", 20);
     let stand = Stand::new();
     let folder = tempfile::tempdir().expect("a folder");
@@ -138,6 +156,7 @@ fn the_same_by_a_script_with_pause_and_resume_of_pgbouncer() {
     let address = Address::local(port.number());
     wait::until(LONG, "PgBouncer", || Raw::open(&address).ok());
     let mut console = Raw::connect(&address, &Login::new("dba", "pgbouncer")).expect("its console");
+    let mut bench = Bench::start(&stand, port.number());
     let load = Load::start(&address, 4, 2);
     load.wait_for_more(50);
     let (mut primary, mut replica) = (0, 1);
@@ -156,7 +175,9 @@ fn the_same_by_a_script_with_pause_and_resume_of_pgbouncer() {
         pauses.push(load.take_longest());
         stand.bring_back(primary, replica);
         std::mem::swap(&mut primary, &mut replica);
+        assert!(bench.goes_on(), "{}", bench.said());
     }
     let mut seen = load.stop();
     print("PgBouncer", &mut pauses, &mut seen);
+    nothing_lost_or_doubled(&seen, stand.ids(primary));
 }
