@@ -195,6 +195,8 @@ fn what_it_cannot_be_asked_for() {
         (format!("ACTIVATE bot TO {other}"), "42601"),
         (format!("ACTIVATE bot ON {other} WITH (speed 'high')"), "22023"),
         (format!("ACTIVATE bot ON {other} WITH (timeout 'soon')"), "22023"),
+        (format!("ACTIVATE bot ON {other} WITH (timeout '2d')"), "22023"),
+        (format!("ACTIVATE bot ON {other} WITH (dry_run, timeout '1s', Timeout '2s')"), "22023"),
         (format!("SWITCHOVER bot TO {other}"), "55000"),
     ] {
         assert_eq!(outcome(&mut console, &command), code, "{command}");

@@ -3,5 +3,6 @@
 mod activate;
 mod leftover;
 mod stand;
+mod stillebot;
 mod surfaces;
 mod together;

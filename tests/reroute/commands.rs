@@ -32,6 +32,8 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         ("REROUTE app TO b WITH (writes sometimes)", "22023"),
         ("REROUTE app TO b WITH (nosuch 1)", "22023"),
         ("REROUTE app BACK WITH (writes allow)", "22023"),
+        ("REROUTE app TO b WITH (timeout '2d')", "22023"),
+        ("REROUTE app TO b WITH (timeout '1s', TIMEOUT '2s')", "22023"),
         ("REROUTE app", "42601"),
         ("REROUTE app TO", "42601"),
         ("REROUTE * TO b", "42601"),

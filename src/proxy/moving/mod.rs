@@ -12,7 +12,7 @@ mod hold;
 mod life;
 mod lines;
 pub mod migrate;
-mod options;
+pub(in crate::proxy) mod options;
 mod retired;
 pub mod switchover;
 mod talk;
@@ -90,7 +90,7 @@ pub fn resume(proxy: &Arc<ProxyState>) {
         match what {
             MoveKind::Switchover(known) => life::start(&shared, switchover::resume(proxy, MoveOf::new(one, known))),
             MoveKind::Activate(known) => life::start(&shared, activate::resume(proxy, MoveOf::new(one, known))),
-            MoveKind::Migrate(_) => migrate::resume(&proxy, one),
+            MoveKind::Migrate(known) => life::start(&shared, migrate::resume(proxy, MoveOf::new(one, *known))),
         }
     }
     for row in proxy.gates.show() {

@@ -16,9 +16,10 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::maintenance::environment::tell_flip;
+use super::moving::options::{A_DAY, LONGEST, choice, dbname, flag, once, span, unknown, wrong};
 use super::server_changes::choose_again;
 use super::setup::monitor_logins;
-use crate::config::{parse_duration, show_duration};
+use crate::config::show_duration;
 use crate::events::{Event, Kind, publish};
 use crate::gate::{GateError, Reroute, ServerDatabase, Who, print_timestamp};
 use crate::protocol::{ErrorFields, Report};
@@ -35,8 +36,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take until the monitor knows what a server says of a database's own setting.
 const SETTINGS_PATIENCE: Duration = Duration::from_secs(3);
-/// Nobody means more.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Where clients are led.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +67,6 @@ impl Default for Options {
     }
 }
 
-fn invalid(name: &str, value: &str, hint: &str) -> Report {
-    let shown: String = value.chars().take(80).collect();
-    Report::error("22023", format!("invalid value for option \"{name}\": \"{shown}\"")).with_hint(Some(hint.to_owned()))
-}
-
 impl Options {
     /// Reads the pairs inside WITH (…); BACK has `timeout` and `dry_run` only.
     ///
@@ -80,52 +74,39 @@ impl Options {
     /// 22023: an option that it does not have, one that is given twice, or a value that is none.
     pub fn read(pairs: &[(String, String)], back: bool) -> Result<Self, Report> {
         let mut options = Self::default();
-        for (at, (name, value)) in pairs.iter().enumerate() {
-            let name = name.to_ascii_lowercase();
-            if pairs.iter().take(at).any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
-                return Err(Report::error("22023", format!("option \"{name}\" specified more than once")));
-            }
-            match name.as_str() {
-                "timeout" => {
-                    let hint = "A time with its unit, such as 30s, of at most 1d.";
-                    let time = if value == "0" { Ok(Duration::ZERO) } else { parse_duration(value) };
-                    let time = time.ok().filter(|time| *time <= LONGEST);
-                    options.timeout = time.ok_or_else(|| invalid(&name, value, hint))?;
-                }
-                "dry_run" => {
-                    options.dry_run = match value.to_ascii_lowercase().as_str() {
-                        "on" | "true" => true,
-                        "off" | "false" => false,
-                        _ => return Err(invalid(&name, value, "Available values: on, off.")),
-                    };
-                }
-                "dbname" if !back => {
-                    let plain = !value.is_empty() && value.len() < 64 && !value.contains('\0');
-                    let dbname = plain.then(|| value.clone());
-                    options.dbname = Some(dbname.ok_or_else(|| invalid(&name, value, "The name of a database."))?);
-                }
-                "message" if !back => {
-                    let fits =
-                        value.chars().count() <= crate::gate::LONGEST_MESSAGE && !value.contains(char::is_control);
-                    let hint = format!("One line of at most {} characters.", crate::gate::LONGEST_MESSAGE);
-                    let message = fits.then(|| Some(value.clone()).filter(|text| !text.is_empty()));
-                    options.message = message.ok_or_else(|| invalid(&name, value, &hint))?;
-                }
-                "writes" | "writable" if !back => {
-                    options.writable = match value.to_ascii_lowercase().as_str() {
-                        "allow" | "on" | "true" | "yes" | "1" => true,
-                        "reject" | "off" | "false" | "no" | "0" => false,
-                        _ => return Err(invalid(&name, value, "Either reject, which is the default, or allow.")),
-                    };
-                }
-                _ => {
-                    let has = if back { "timeout, dry_run" } else { "writes, dbname, message, timeout, dry_run" };
-                    let report = Report::error("22023", format!("unrecognized option \"{name}\""));
-                    return Err(report.with_hint(Some(format!("The options are {has}."))));
-                }
-            }
+        for (place, (name, value)) in pairs.iter().enumerate() {
+            once(pairs, place, name)?;
+            options.set(name, value, back)?;
         }
         Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str, back: bool) -> Result<(), Report> {
+        match name.to_ascii_lowercase().as_str() {
+            // Nobody is waited for.
+            "timeout" if value == "0" => self.timeout = Duration::ZERO,
+            "timeout" => self.timeout = span("timeout", value, LONGEST, A_DAY)?,
+            "dry_run" => self.dry_run = flag("dry_run", value)?,
+            "dbname" if !back => self.dbname = Some(dbname("dbname", value)?),
+            "message" if !back => {
+                let longest = crate::gate::LONGEST_MESSAGE;
+                if value.chars().count() > longest || value.contains(char::is_control) {
+                    return Err(wrong("message", value, format!("One line of at most {longest} characters.")));
+                }
+                self.message = Some(value.to_owned()).filter(|text| !text.is_empty());
+            }
+            "writes" | "writable" if !back => {
+                let allow = ["allow", "on", "true", "yes", "1"].map(|word| (word, true));
+                let reject = ["reject", "off", "false", "no", "0"].map(|word| (word, false));
+                let choices = [allow, reject].concat();
+                self.writable = choice(name, value, &choices, "Either reject, which is the default, or allow.")?;
+            }
+            _ => {
+                let has = if back { "timeout, dry_run" } else { "writes, dbname, message, timeout, dry_run" };
+                return Err(unknown(name, format!("The options are {has}.")));
+            }
+        }
+        Ok(())
     }
 
     /// Whether an option needs no value.

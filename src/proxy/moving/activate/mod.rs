@@ -11,10 +11,10 @@ mod servers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::parse_duration;
 use crate::gate::Who;
 use crate::moving::{Activate, End, Line, Move, MoveOf, Step};
 use crate::protocol::Report;
+use crate::proxy::moving::options::{A_DAY, LONGEST, flag, once, span, unknown};
 use crate::proxy::moving::switchover::Servers;
 use crate::proxy::moving::{begin_of_clusters, life};
 use crate::shared::ProxyState;
@@ -41,27 +41,17 @@ struct Options {
 }
 
 impl Options {
-    fn read(options: &[(String, String)]) -> Result<Self, Report> {
-        let mut read = Self { timeout: TIMEOUT, dry_run: false };
-        for (name, value) in options {
-            let wrong = |hint: String| {
-                Report::error("22023", format!("invalid value for option \"{name}\": \"{value}\""))
-                    .with_hint(Some(hint))
-            };
+    fn read(pairs: &[(String, String)]) -> Result<Self, Report> {
+        let mut options = Self { timeout: TIMEOUT, dry_run: false };
+        for (place, (name, value)) in pairs.iter().enumerate() {
+            once(pairs, place, name)?;
             match name.to_ascii_lowercase().as_str() {
-                "timeout" => read.timeout = parse_duration(value).map_err(wrong)?,
-                "dry_run" => match value.to_ascii_lowercase().as_str() {
-                    "on" | "true" => read.dry_run = true,
-                    "off" | "false" => read.dry_run = false,
-                    _ => return Err(wrong("Available values: on, off.".to_owned())),
-                },
-                _ => {
-                    let report = Report::error("22023", format!("unrecognized option \"{name}\""));
-                    return Err(report.with_hint(Some("Options are timeout and dry_run.".to_owned())));
-                }
+                "timeout" => options.timeout = span("timeout", value, LONGEST, A_DAY)?,
+                "dry_run" => options.dry_run = flag("dry_run", value)?,
+                _ => return Err(unknown(name, "Options are timeout and dry_run.")),
             }
         }
-        Ok(read)
+        Ok(options)
     }
 }
 
@@ -137,5 +127,33 @@ pub(in crate::proxy::moving) async fn resume(proxy: Arc<ProxyState>, one: MoveOf
     };
     if let Some((servers, sides)) = life::wait_for(&proxy, one.shared(), find).await {
         Run::new(proxy, one, servers, sides).resume().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Options, Report> {
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Options::read(&pairs)
+    }
+
+    #[test]
+    fn every_option_has_its_values_and_is_given_once() {
+        let options = read(&[("TIMEOUT", "5s"), ("dry_run", "On")]).unwrap();
+        assert_eq!((options.timeout, options.dry_run), (Duration::from_secs(5), true));
+        for pairs in [
+            &[("timeout", "soon")][..],
+            &[("timeout", "0")],
+            &[("timeout", "2d")],
+            &[("dry_run", "maybe")],
+            &[("hold_timeout", "1s")],
+        ] {
+            let error = read(pairs).err().unwrap();
+            assert!(error.code == "22023" && error.hint.is_some(), "{pairs:?}: {}", error.message);
+        }
+        let error = read(&[("timeout", "1s"), ("Timeout", "2s")]).err().unwrap();
+        assert!(error.code == "22023" && error.message.contains("more than once"), "{}", error.message);
     }
 }

@@ -1,23 +1,16 @@
 //! The command: what it is about, and whether it can begin.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
 
 use super::options::Options;
 use super::run::Run;
 use super::sides::Side;
 use crate::gate::{ServerDatabase, Who};
-use crate::moving::{Extent, Line, Migrate, Migration, Move, MoveKind, Scope, Status, Step, Way};
+use crate::moving::{Extent, Migrate, Migration, Move, MoveKind, MoveOf, Scope, Step, Way};
 use crate::protocol::Report;
+use crate::proxy::moving::life;
 use crate::proxy::reroute::{configured_place, place_of};
 use crate::shared::{Database, ProxyState};
-
-/// Between two looks whether a server can be named.
-const RETRY: Duration = Duration::from_millis(200);
-/// After this time a person is told what is waited for.
-const TELLS: Duration = Duration::from_secs(10);
 
 /// What becomes of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,11 +174,11 @@ pub fn begin(proxy: &Arc<ProxyState>, request: &Request, who: Who) -> Result<Arc
     };
     match (way, sides) {
         (Way::Finish, sides) => {
-            drop(tokio::spawn(super::finish::run(proxy.clone(), one.clone(), sides, options.dry_run)));
+            life::start(&one, super::finish::run(proxy.clone(), one.clone(), sides, options.dry_run));
         }
         (_, (Some(from), Some(to))) => {
             let run = Run::new(proxy.clone(), one.clone(), known, from, to);
-            drop(tokio::spawn(run.begin(options.accept, options.dry_run)));
+            life::start(&one, run.begin(options.accept, options.dry_run));
         }
         _ => return Err(Report::error("55000", "a side cannot be named")),
     }
@@ -193,29 +186,16 @@ pub fn begin(proxy: &Arc<ProxyState>, request: &Request, who: Who) -> Result<Arc
 }
 
 /// Takes up one that an earlier life of the process has begun.
-pub(in crate::proxy::moving) fn resume(proxy: &Arc<ProxyState>, one: Arc<Move>) {
-    let proxy = proxy.clone();
-    tokio::spawn(async move {
-        let MoveKind::Migrate(known) = one.entry().what else { return };
-        let began = Instant::now();
-        let mut told = false;
-        let (from, to) = loop {
-            let side = |place, server: &str| Side::of(&proxy, place, Some(server));
-            let why = match (side(&known.from, &known.words.0), side(&known.to, &known.words.1)) {
-                (Ok(from), Ok(to)) => break (from, to),
-                (Err(why), _) | (_, Err(why)) => why,
-            };
-            if !told && began.elapsed() > TELLS {
-                told = true;
-                // Its database stays closed: a person has to look.
-                let line = Line::step(known.step, began.elapsed(), format!("it does not go on: {why}"));
-                one.tell(line.of(Status::Warn).with_remedy("It goes on as soon as both clusters can be named."));
-            }
-            sleep(RETRY).await;
-        };
-        match known.way {
-            Way::Finish => super::finish::run(proxy, one, (Some(from), Some(to)), false).await,
-            Way::There | Way::Back => Run::new(proxy, one, *known, from, to).resume().await,
-        }
-    });
+pub(in crate::proxy::moving) async fn resume(proxy: Arc<ProxyState>, one: MoveOf<Migrate>) {
+    let known = one.known().clone();
+    let find = |proxy: &Arc<ProxyState>| {
+        let side = |place, server: &str| Side::of(proxy, place, Some(server)).ok();
+        Some((side(&known.from, &known.words.0)?, side(&known.to, &known.words.1)?))
+    };
+    let Some((from, to)) = life::wait_for(&proxy, one.shared(), find).await else { return };
+    let shared = one.shared().clone();
+    match known.way {
+        Way::Finish => super::finish::run(proxy, shared, (Some(from), Some(to)), false).await,
+        Way::There | Way::Back => Run::new(proxy, shared, known, from, to).resume().await,
+    }
 }

@@ -6,7 +6,7 @@ use super::begin::{Request, Where};
 use crate::config;
 use crate::moving::Extent;
 use crate::protocol::Report;
-use crate::proxy::moving::options::{LONGEST, choice, flag, once, span, unknown, wrong};
+use crate::proxy::moving::options::{A_DAY, LONGEST, choice, dbname, flag, once, span, unknown, wrong};
 use crate::shared::ProxyState;
 
 /// How long it may take from `hold` until the other side is used.
@@ -98,9 +98,9 @@ impl Options {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Report> {
         match name {
-            "timeout" => self.timeout = span(name, value, LONGEST, "24 h")?,
-            "hold_timeout" => self.hold_timeout = span(name, value, LONGEST, "24 h")?,
-            "drain_timeout" => self.drain_timeout = span(name, value, LONGEST, "24 h")?,
+            "timeout" => self.timeout = span(name, value, LONGEST, A_DAY)?,
+            "hold_timeout" => self.hold_timeout = span(name, value, LONGEST, A_DAY)?,
+            "drain_timeout" => self.drain_timeout = span(name, value, LONGEST, A_DAY)?,
             "copy_timeout" => self.copy_timeout = span(name, value, LONGEST_COPY, "30 d")?,
             "on_timeout" => {
                 let choices = [("cancel", true), ("revert", false)];
@@ -110,11 +110,7 @@ impl Options {
                 let margin = value.trim().parse().ok().filter(|margin| *margin <= MOST_MARGIN);
                 self.margin = margin.ok_or_else(|| wrong(name, value, "A number from 0 to 1000000000."))?;
             }
-            "dbname" => {
-                let plain = !value.is_empty() && value.len() < 64 && !value.contains('\0');
-                let dbname = plain.then(|| value.to_owned());
-                self.dbname = Some(dbname.ok_or_else(|| wrong(name, value, "The name of a database."))?);
-            }
+            "dbname" => self.dbname = Some(dbname(name, value)?),
             "accept" => self.accept = value.split(',').map(|one| one.trim().to_ascii_lowercase()).collect(),
             "prepare_only" if flag(name, value)? => self.extent = Extent::Prepare,
             "force" if flag(name, value)? => self.extent = Extent::Force,
