@@ -42,19 +42,27 @@ fn stillebot_changes_its_tables_step_by_step_as_its_document_has_it() {
     assert_eq!(outcome(&mut operator, "CREATE TABLE news (id int PRIMARY KEY, text text)"), "55000");
     assert_eq!(outcome(&mut operator, "CREATE TABLE IF NOT EXISTS w (id int)"), "CREATE TABLE");
     assert_eq!(stand.both("SELECT to_regclass('news') IS NULL"), ["t", "t"]);
+    drop(operator);
 
     // Both sides down: writes queue in the program, here in pgsluice.
     stand.console("MAINTENANCE ON bot WITH (writes hold)");
     dbctl(&stand, "on");
     stat_is_clear(&stand);
     assert_eq!(stand.both("SHOW default_transaction_read_only"), ["on", "on"]);
+    // The side that is used goes over as soon as one is seen to be down before the other: that is over.
+    wait::until(LONG, "both sides seen to be down", || {
+        let rows = stand.connect("dba", "pgsluice").query("SHOW UPSTREAMS", LONG).unwrap().remove(0).rows;
+        rows.iter().all(|row| row[14].as_deref().is_some_and(|names| names.contains("bot"))).then_some(())
+    });
     let slots = "SELECT bool_and(active) FROM pg_replication_slots";
     eventually(&stand, slots, "t");
     bot.send(&message::query("INSERT INTO w VALUES (2, 'queued')")).unwrap();
     let mut reader = stand.connect("bot", "bot");
     assert_eq!(outcome(&mut reader, "SELECT count(*) FROM w"), "SELECT 1");
 
-    // The change: on neither, if it fails on one of them; then on both.
+    // The change, in a session that begins now: on neither, if it fails on one of them; then on both.
+    let mut operator = stand.connect("dba", "bot");
+    assert_eq!(outcome(&mut operator, "SET pgsluice.fanout = on"), "SET");
     stand.servers[1].primary().psql_in("bot", "BEGIN READ WRITE; CREATE TABLE odd (id int); COMMIT").unwrap();
     assert_eq!(outcome(&mut operator, "CREATE TABLE news (id int); CREATE TABLE odd (id int)"), "42P07");
     assert_eq!(stand.both("SELECT to_regclass('news') IS NULL"), ["t", "t"]);

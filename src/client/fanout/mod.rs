@@ -29,6 +29,7 @@ use crate::protocol::{Report, TxStatus, answer, backend};
 use crate::shared::{ChangeUnderWay, Phase};
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::own_statements::fanout as sql;
+use crate::sql::own_statements::transaction::{ARM, DISARM, DISARM_TO_DEFAULT};
 use crate::sql::{FanoutUse, Kind, Own, OwnUse, Statement, TransactionVerb, fanout_use};
 
 /// A fan-out for as long as it is on.
@@ -522,11 +523,24 @@ impl FanOut {
                 Ok(heard) => heard.rows.into_iter().filter_map(|row| row.into_iter().next()?).collect::<Vec<_>>(),
                 Err(_) => continue,
             };
+            // It is refreshed outside of any block, which a database that is down does not let write.
+            let again = match side.ask(sql::READS_ONLY).await {
+                Ok(heard) if !names.is_empty() => {
+                    heard.rows.first().map(|row| row.first().is_some_and(|own| own.as_deref() == Some("t")))
+                }
+                _ => None,
+            };
+            if again.is_some() {
+                let _ = side.ask(DISARM).await;
+            }
             for name in names {
                 if let Err(failure) = side.ask(&sql::refresh(&name)).await {
                     let text = format!("subscription \"{name}\" on {} could not be refreshed", side.name);
                     told.push(Report::warning("01000", text).with_detail(Some(failure.summary())));
                 }
+            }
+            if let Some(own) = again {
+                let _ = side.ask(if own { ARM } else { DISARM_TO_DEFAULT }).await;
             }
         }
         told

@@ -45,7 +45,12 @@ pub(in crate::proxy) fn span(option: &str, value: &str, longest: Duration, words
 }
 
 /// One of some words, in whatever case.
-pub(in crate::proxy) fn choice<T: Copy>(option: &str, value: &str, choices: &[(&str, T)], hint: &str) -> Result<T, Report> {
+pub(in crate::proxy) fn choice<T: Copy>(
+    option: &str,
+    value: &str,
+    choices: &[(&str, T)],
+    hint: &str,
+) -> Result<T, Report> {
     let found = choices.iter().find(|(word, _)| value.trim().eq_ignore_ascii_case(word));
     found.map(|(_, choice)| *choice).ok_or_else(|| wrong(option, value, hint))
 }

@@ -52,6 +52,10 @@ pub fn set(name: &str, value: &str) -> String {
     format!("SELECT pg_catalog.set_config({}, {}, false)", literal(name), literal(value))
 }
 
+/// A row where the session's next transaction reads only by default: whether the session itself has set it so.
+pub const READS_ONLY: &str = "SELECT source OPERATOR(pg_catalog.=) 'session' FROM pg_catalog.pg_settings \
+    WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only' AND setting OPERATOR(pg_catalog.=) 'on'";
+
 /// Has a subscription take in tables that are new at its publisher. What is in them was put there by the unit itself.
 pub fn refresh(subscription: &str) -> String {
     format!("ALTER SUBSCRIPTION {} REFRESH PUBLICATION WITH (copy_data = false)", ident(subscription))
@@ -65,6 +69,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         ("fanout::SET_HERE", SET_HERE),
         ("fanout::LEFT", LEFT),
         ("fanout::SUBSCRIPTIONS", SUBSCRIPTIONS),
+        ("fanout::READS_ONLY", READS_ONLY),
     ])
     .into_iter()
     .chain([("fanout::outcome", outcome(1)), ("fanout::set", set("work_mem", "4MB"))])
