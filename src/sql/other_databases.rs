@@ -1,6 +1,7 @@
 //! Which databases a statement changes as objects of the whole server: by DROP, ALTER, COMMENT, GRANT or a role's settings there.
 //! It may do so from within any other database.
 
+use super::classify::readonly_exceptions::names_in_pieces;
 use super::lex::encoding::{LexContext, StandardStrings, mask};
 use super::lex::keyword::Keyword as K;
 use super::lex::lexer::{Lexer, Shape, Token};
@@ -34,6 +35,15 @@ fn has_word(text: &[u8], word: &[u8]) -> bool {
             && !is_part(at.checked_sub(1).and_then(|before| text.get(before)))
             && !is_part(text.get(at + word.len()))
     })
+}
+
+/// Whether a body may change databases in that way, by what it says or by constants that it puts together.
+pub fn may_change_databases(body: &str) -> bool {
+    const VERBS: [&[u8]; 6] = [b"alter", b"drop", b"comment", b"grant", b"revoke", b"label"];
+    let body = body.to_ascii_lowercase().replace("current_database", "").into_bytes();
+    let has = |word: &[u8]| names_in_pieces(&body, word);
+    has(b"database") && VERBS.iter().any(|verb| has(verb))
+        || has_word(&body, b"owned") && (has(b"drop") || has(b"reassign"))
 }
 
 /// Whether a statement names that database behind DATABASE.
@@ -104,6 +114,27 @@ mod tests {
     fn of(sql: &str, dbname: &str) -> bool {
         let analysis = crate::sql::analyze(sql.as_bytes(), LexContext::default());
         changes(&analysis, sql.as_bytes(), LexContext::default(), dbname.as_bytes()).is_some()
+    }
+
+    #[test]
+    fn a_body_may_change_databases() {
+        for body in [
+            "BEGIN ALTER DATABASE shop SET work_mem = '1MB'; END",
+            "BEGIN EXECUTE format('alter role %I in database %I reset all', $1, $2); END",
+            "BEGIN EXECUTE 'AL' || 'TER DATA' || 'BASE ' || $1 || ' reset all'; END",
+            "BEGIN EXECUTE 'ALTER DATABASE ' || quote_ident(current_database()) || ' RESET ALL'; END",
+            "BEGIN EXECUTE 'DROP OWNED BY ' || $1; END",
+        ] {
+            assert!(may_change_databases(body), "{body}");
+        }
+        for body in [
+            "BEGIN RETURN current_database(); END",
+            "BEGIN ALTER TABLE t ADD COLUMN d text DEFAULT current_database(); END",
+            "BEGIN RAISE 'the database is in maintenance'; END",
+            "BEGIN DROP TABLE IF EXISTS owners; END",
+        ] {
+            assert!(!may_change_databases(body), "{body}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A database whose gate is closed is not changed from within another one, as an object of the server.
 
 use crate::stand::{Stand, query, sqlstate, talk};
-use pgsluice_fixtures::raw::message::{bind, execute, parse, sync};
+use pgsluice_fixtures::raw::message::{bind, execute, function_call, parse, sync};
 
 /// What is known of the database in the catalog that all databases share.
 const SHARED: &str = "SELECT md5(concat((SELECT d::text FROM pg_database d WHERE datname = 'app'), \
@@ -28,6 +28,34 @@ const CHANGES: &[&str] = &[
     "DROP OWNED BY app",
 ];
 
+/// In `other`: each of these changes the database `app` by what it calls.
+const FUNCTIONS: &str = "
+CREATE FUNCTION alters() RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN ALTER DATABASE app SET work_mem = '7MB'; RETURN 1; END $$;
+CREATE FUNCTION alters_any(d text) RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('ALTER ROLE app IN DATABASE %I SET work_mem = %L', d, '7MB'); RETURN 1; END $$;
+CREATE FUNCTION alters_in_pieces() RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'COMMENT ON DATA' || 'BASE app IS NULL'; RETURN 1; END $$;
+CREATE FUNCTION in_sql() RETURNS void SECURITY DEFINER LANGUAGE sql AS 'GRANT CONNECT ON DATABASE app TO lesser';
+CREATE FUNCTION leads() RETURNS int LANGUAGE sql AS 'SELECT alters()';
+CREATE PROCEDURE by_call() LANGUAGE plpgsql AS $$ BEGIN PERFORM leads(); END $$;
+CREATE VIEW looks AS SELECT leads() AS x;
+CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM alters(); RETURN NEW; END $$;
+CREATE TABLE fired (i int); CREATE TRIGGER x BEFORE INSERT ON fired FOR EACH ROW EXECUTE FUNCTION fires();
+CREATE FUNCTION where_am_i() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_database(); END $$;
+GRANT ALL ON looks, fired TO app;
+";
+
+const BY_FUNCTIONS: &[&str] = &[
+    "SELECT alters()",
+    "SELECT alters_any('app')",
+    "SELECT alters_in_pieces()",
+    "SELECT in_sql()",
+    "SELECT leads()",
+    "CALL by_call()",
+    "SELECT * FROM looks",
+    "INSERT INTO fired VALUES (1)",
+    "EXECUTE prepared",
+    "DO $$ BEGIN PERFORM leads(); END $$",
+];
+
 /// Nothing of that.
 const HARMLESS: &[&str] = &[
     "ALTER DATABASE other SET work_mem = '7MB'",
@@ -36,6 +64,7 @@ const HARMLESS: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS app (database int)",
     "SELECT 'DROP DATABASE app'",
     "DO $$ BEGIN PERFORM current_database(), 'app'; END $$",
+    "SELECT where_am_i()",
 ];
 
 #[test]
@@ -47,7 +76,8 @@ fn a_database_with_a_closed_gate_is_not_changed_from_within_another() {
     }
     primary.psql_in("app", "GRANT lesser TO app").expect("a member");
     primary.psql_in("other", "CREATE TABLE app (i int); ALTER TABLE app OWNER TO app").expect("a table");
-    stand.configure("[databases.other]");
+    primary.psql_in("other", FUNCTIONS).expect("functions");
+    stand.configure("[databases.other]\n[databases.sessions]\ndbname = \"other\"\npool_mode = \"session\"");
     stand.console("RELOAD");
     stand.console("MAINTENANCE ON app");
     let shared = || stand.cluster.primary().psql_in("postgres", SHARED).expect("an observer");
@@ -64,7 +94,19 @@ fn a_database_with_a_closed_gate_is_not_changed_from_within_another() {
             assert_eq!(sqlstate(&talk(&mut client, &batch, 1)), "25006", "by messages, {sql}");
         }
     }
-    assert_eq!(shared(), before);
+    let number = stand.cluster.primary().psql_in("other", "SELECT 'leads'::regproc::oid").expect("its number");
+    for database in ["other", "sessions"] {
+        let mut client = stand.connect("app", "app", database);
+        query(&mut client, "PREPARE prepared AS SELECT leads()");
+        for sql in BY_FUNCTIONS {
+            assert_eq!(sqlstate(&query(&mut client, sql)), "25006", "{database}, {sql}");
+            let batch = [parse("", sql, &[]), bind("", "", &[]), execute("", 0), sync()].concat();
+            assert_eq!(sqlstate(&talk(&mut client, &batch, 1)), "25006", "{database}, by messages, {sql}");
+        }
+        let call = function_call(number.trim().parse().expect("a number"), &[]);
+        assert_eq!(sqlstate(&talk(&mut client, &call, 1)), "25006", "{database}, by its number");
+        assert_eq!(shared(), before, "{database}");
+    }
     for sql in HARMLESS {
         assert_eq!(sqlstate(&query(&mut client, sql)), "", "{sql}");
     }

@@ -21,6 +21,11 @@ fn is_of_server(code: &[u8]) -> bool {
     is_unavailable(code) || matches!(code, b"25006" | b"40001")
 }
 
+/// Whether somebody has asked for it.
+fn is_cancel(error: ErrorFields<'_>) -> bool {
+    error.code() == b"57014" && memchr::memmem::find(error.message(), b"statement timeout").is_none()
+}
+
 impl Session {
     /// Takes in an error of the server's, and tells the client of it if it is for it.
     pub(in crate::client) fn error_response(&mut self, body: &[u8]) -> Result<(), End> {
@@ -94,6 +99,14 @@ impl Session {
         error.code() != b"25006" && self.replay_elsewhere()
     }
 
+    /// A cancel request has met a statement of our own: it was meant for what the client has sent.
+    fn pass_cancel_again(&mut self) {
+        if self.conversation.replies.iter().skip(1).any(PendingReply::shows_error) {
+            drop(self.me.send_cancel());
+        }
+        self.bindings.pin(Pin::Settings);
+    }
+
     /// Counts a refusal that the client is told of by what has found it.
     fn count_refused_by(&self, write_check_step: WriteCheckStep, refusal: &Report) {
         match write_check_step {
@@ -133,6 +146,7 @@ impl Session {
                 self.close_lease();
                 return Err(report.into());
             }
+            _ if ours && is_cancel(ErrorFields::new(body)) => self.pass_cancel_again(),
             _ if ours && !ErrorFields::new(body).is_fatal() => {
                 tracing::warn!(event = "own_statement_failed", %database, %user, client = %self.me.address_words(), error = %ErrorFields::new(body).summary(), "a statement of the proxy's own failed");
                 self.bindings.pin(Pin::Settings);

@@ -33,6 +33,10 @@ impl Session {
         if self.db.rehearsal.is_on() {
             self.rehearse_function(oid);
         }
+        if let Some(report) = self.refused_call_elsewhere(oid) {
+            self.fail_call(header, report);
+            return Ok(Progress::Consumed);
+        }
         match decision {
             Decision::Refuse(_) => {
                 let report = self.refused("cannot execute a function call in a read-only transaction");

@@ -59,6 +59,11 @@ impl Session {
         if !self.db.catalog.leaves() || self.account.pool_mode() == PoolMode::Session {
             return;
         }
+        self.take_marks(self.marks_of_run(cached, context));
+    }
+
+    /// What a text leaves behind, with what it runs of what was prepared.
+    pub(in crate::client) fn marks_of_run(&self, cached: &Cached, context: LexContext) -> Marks {
         let mut marks = self.marks(cached, context);
         for effect in cached.analysis.statements.iter().flat_map(|one| &one.effects) {
             let SessionEffect::Execute(name) = effect else { continue };
@@ -74,7 +79,7 @@ impl Session {
             // It may have been prepared in this very text.
             marks.extend(self.marks_of_prepared(cached, context));
         }
-        self.take_marks(marks);
+        marks
     }
 
     /// A function is about to be called by number.

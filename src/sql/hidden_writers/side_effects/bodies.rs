@@ -12,6 +12,7 @@ use crate::sql::lex::keyword::Keyword as K;
 use crate::sql::lex::lexer::{Lexer, Shape, Token};
 use crate::sql::lex::literal::{decode, name};
 use crate::sql::lex::token_facts::scan;
+use crate::sql::other_databases::may_change_databases;
 use crate::sql::statement::{Kind, Name, SessionEffect, Statement};
 
 /// What is left behind of what can be asked for, and what else.
@@ -41,8 +42,10 @@ impl Kinds {
     pub const UNKNOWN: Self = Self(512);
     /// It signals server processes, which are not to be its own.
     pub const SIGNALS: Self = Self(1024);
+    /// It changes a database as an object of the server, which may be another one than its own.
+    pub const DATABASES: Self = Self(2048);
     /// How many bits there are.
-    pub(in crate::sql::hidden_writers) const BITS: u32 = 11;
+    pub(in crate::sql::hidden_writers) const BITS: u32 = 12;
 
     /// Whether all of that is in it.
     pub fn has(self, other: Self) -> bool {
@@ -56,7 +59,7 @@ impl Kinds {
 
     /// Whether something certainly binds the session.
     pub fn binds(self) -> bool {
-        let nothing = [Self::ENDS, Self::ANY_SETTING, Self::CREATES, Self::UNKNOWN, Self::SIGNALS];
+        let nothing = [Self::ENDS, Self::ANY_SETTING, Self::CREATES, Self::UNKNOWN, Self::SIGNALS, Self::DATABASES];
         self.0 & !nothing.iter().fold(0, |all, kind| all | kind.0) != 0
     }
 
@@ -79,7 +82,7 @@ pub struct Left {
 }
 
 /// More settings than these are [`Kinds::OTHER`].
-const MOST_NAMES: usize = 53;
+const MOST_NAMES: usize = 52;
 
 impl Left {
     /// Whether it is nothing.
@@ -191,12 +194,18 @@ pub(in crate::sql::hidden_writers) fn by_body(text: &str, scope: Scope<'_>) -> L
     for standard in readings {
         read(Lexer::new(text.as_bytes(), *standard), scope, Place::Body, &mut left);
     }
+    if may_change_databases(text) {
+        left.kind(Kinds::DATABASES);
+    }
     left
 }
 
 /// The same for a language that nobody here reads, by its words.
 pub(in crate::sql::hidden_writers) fn by_words(text: &str) -> Left {
     let mut left = Left::default();
+    if may_change_databases(text) {
+        left.kind(Kinds::DATABASES);
+    }
     let words = || text.split(|c: char| !(c.is_alphanumeric() || c == '_')).map(str::to_ascii_lowercase);
     let has = |wanted: &[&str]| words().any(|word| wanted.contains(&&*word));
     let creates = has(&["create"]);
