@@ -16,3 +16,4 @@ mod renewed;
 mod stand;
 mod states;
 mod sync_gateway;
+mod two_faults;

@@ -1,16 +1,13 @@
 //! Names that lead elsewhere, names with several addresses, and servers that are discovered. Names are those of a hosts file that only
 //! the proxy sees, for which this machine has to let it mount one.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use pgsluice_fixtures::hosts::Hosts;
 use pgsluice_fixtures::port::Port;
 use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Relay, Role, Server, wait};
 
@@ -19,43 +16,24 @@ use crate::stand::{LONG, fine, query, sqlstate};
 /// A proxy with a hosts file of its own.
 struct Named {
     proxy: Proxy,
-    hosts: PathBuf,
-    _dir: tempfile::TempDir,
+    hosts: Hosts,
 }
 
 impl Named {
     /// None: this machine does not let anybody mount.
-    fn start(hosts: &str, cluster: &str) -> Option<Named> {
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let file = dir.path().join("hosts");
-        fs::write(&file, hosts).unwrap();
-        let mounts = format!("mount --bind {} /etc/hosts", file.display());
-        let can =
-            Command::new("unshare").args(["-m", "sh", "-c", &mounts]).status().is_ok_and(|status| status.success());
-        if !can {
-            println!("this machine lets nobody mount a hosts file");
-            return None;
-        }
-        let binary = pgsluice_fixtures::proxy::binary(env!("CARGO_BIN_EXE_pgsluice"));
-        let wrapper = dir.path().join("pgsluice");
-        let script =
-            format!("#!/bin/sh\nexec unshare -m sh -c '{mounts} && exec {} \"$@\"' sh \"$@\"\n", binary.display());
-        fs::write(&wrapper, script).unwrap();
-        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    fn start(text: &str, cluster: &str) -> Option<Named> {
+        let hosts = Hosts::of(&pgsluice_fixtures::proxy::binary(env!("CARGO_BIN_EXE_pgsluice")), text)?;
         let config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nauth_type = \"trust\"\nadmin_users = [\"app\"]\n\
              [clusters.main]\nmonitor_user = \"monitor\"\nmonitor_interval = \"300ms\"\ndns_max_ttl = \"500ms\"\n{cluster}\n\
              [databases.app]\n"
         );
-        let proxy = Proxy::builder(wrapper).config(config).start().expect("a proxy");
-        Some(Named { proxy, hosts: file, _dir: dir })
+        let proxy = Proxy::builder(hosts.program()).config(config).start().expect("a proxy");
+        Some(Named { proxy, hosts })
     }
 
-    /// In place: what is mounted is this very file.
-    fn now(&self, hosts: &str) {
-        let mut file = fs::OpenOptions::new().write(true).truncate(true).open(&self.hosts).unwrap();
-        file.write_all(hosts.as_bytes()).unwrap();
+    fn now(&self, text: &str) {
+        self.hosts.now(text);
     }
 
     fn connect(&self, database: &str) -> Raw {

@@ -6,22 +6,32 @@ use std::time::{Duration, Instant};
 
 use pgsluice_fixtures::{Fault as Network, Mode};
 
-use crate::stand::{LONG, Stand, signal};
+use crate::stand::{LONG, Stand, World, signal};
 
 pub struct Fault {
     pub name: &'static str,
     /// A commit waits for the replica: what is acknowledged survives a promotion.
     pub synchronous: bool,
+    pub world: World,
     /// Does it, and gives the number of the server that takes writes behind it.
     pub act: fn(&Stand) -> usize,
 }
 
 const fn promoting(name: &'static str, act: fn(&Stand) -> usize) -> Fault {
-    Fault { name, synchronous: true, act }
+    Fault { name, synchronous: true, world: World::Plain, act }
 }
 
 const fn staying(name: &'static str, act: fn(&Stand) -> usize) -> Fault {
-    Fault { name, synchronous: false, act }
+    Fault { name, synchronous: false, world: World::Plain, act }
+}
+
+/// The files where the server looks for them, and it looks.
+fn certify(stand: &Stand, files: [&[u8]; 2]) {
+    let tls = stand.cluster.tls().expect("TLS");
+    for (path, bytes) in [&tls.server_cert, &tls.server_key].into_iter().zip(files) {
+        std::fs::write(path, bytes).expect("a certificate");
+    }
+    stand.primary().reload().expect("a reload");
 }
 
 fn promote(stand: &Stand) -> usize {
@@ -290,4 +300,51 @@ pub const ALL: &[Fault] = &[
         let _ = stand.primary().reload();
         0
     }),
+    promoting("primary stopped, replica promoted, the old one back by pg_rewind", |stand| {
+        stand.primary().stop(Mode::Fast).expect("a stop");
+        promote(stand);
+        let _ = stand.replica().psql_in("postgres", "SELECT pg_create_physical_replication_slot('primary')");
+        stand.replica().psql_in("postgres", "ALTER SYSTEM SET full_page_writes = on").expect("what pg_rewind asks for");
+        stand.replica().reload().expect("a reload");
+        stand.primary().rewind(stand.replica()).expect("a rewind");
+        stand.primary().follow(stand.replica()).expect("its settings");
+        stand.primary().start().expect("a start");
+        sleep(Duration::from_secs(2));
+        1
+    }),
+    Fault {
+        world: World::Tls,
+        ..staying("the primary's certificate expired, connections cut, renewed 3 s later", |stand| {
+            let tls = stand.cluster.tls().expect("TLS");
+            let read = |path: &std::path::Path| std::fs::read(path).expect("a file");
+            let good = [read(&tls.server_cert), read(&tls.server_key)];
+            let (cert, key) = tls.expired("expired").expect("a certificate");
+            certify(stand, [&read(&cert), &read(&key)]);
+            sleep(Duration::from_millis(300));
+            stand.relays[0].cut();
+            sleep(Duration::from_secs(3));
+            certify(stand, [&good[0], &good[1]]);
+            stand.lifted.set(Some(Instant::now()));
+            0
+        })
+    },
+    Fault {
+        world: World::Named(1, "127.0.0.1 db.test\n"),
+        ..promoting("primary stopped, replica promoted, the name leads there", |stand| {
+            stand.primary().stop(Mode::Fast).expect("a stop");
+            promote(stand);
+            stand.hosts.as_ref().expect("names").now("127.0.0.2 db.test\n");
+            1
+        })
+    },
+    Fault {
+        world: World::Named(0, "127.0.0.2 db.test\n127.0.0.1 db.test\n"),
+        ..staying("one of two addresses of the primary is dead", |stand| {
+            let beside = stand.beside.as_ref().expect("an address");
+            beside.set(Network::BlackHole);
+            beside.cut();
+            sleep(Duration::from_secs(3));
+            0
+        })
+    },
 ];

@@ -14,7 +14,7 @@ use stand::Stand;
 const SLACK_MS: u128 = 1_000;
 
 fn run(fault: &Fault) -> Result<String, String> {
-    let stand = Stand::new();
+    let Some(stand) = Stand::new(fault.world) else { return Ok(format!("{}: not on this machine", fault.name)) };
     let outcome = stand.under_load(fault);
     let mut wrong = Vec::new();
     if outcome.lost > 0 || outcome.doubled > 0 {

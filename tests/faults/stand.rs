@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use pgsluice_fixtures::hosts::Hosts;
 use pgsluice_fixtures::proxy::binary;
 use pgsluice_fixtures::{Cluster, Login, Proxy, Raw, Relay, Role, Server, wait};
 
@@ -21,9 +22,22 @@ pub struct Stand {
     // Before the cluster, so that it goes first.
     pub proxy: Proxy,
     pub relays: [Relay; 2],
+    /// Beside the relay to the primary, at another address of this machine.
+    pub beside: Option<Relay>,
+    pub hosts: Option<Hosts>,
     pub cluster: Cluster,
     /// When a fence was lifted: only from then on writes can be back.
     pub lifted: Cell<Option<Instant>>,
+}
+
+/// What a fault needs besides the servers.
+#[derive(Clone, Copy, PartialEq)]
+pub enum World {
+    Plain,
+    /// The proxy checks the servers' certificates.
+    Tls,
+    /// The proxy knows one name, which leads where this hosts file says: 127.0.0.2 is the server of that number.
+    Named(usize, &'static str),
 }
 
 /// What a fault has come to.
@@ -42,7 +56,8 @@ const SCHEMA: &str =
 GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;";
 
 impl Stand {
-    pub fn new() -> Stand {
+    /// None: this machine does not give what it takes.
+    pub fn new(world: World) -> Option<Stand> {
         let cluster = Cluster::builder()
             .replicas(1)
             .hba(["host all all 127.0.0.1/32 trust"])
@@ -55,23 +70,37 @@ impl Stand {
             ])
             .databases(["app"])
             .setting("wal_log_hints", "on")
+            .tls(world == World::Tls)
             .start()
             .expect("a cluster");
         let relays = [cluster.primary(), cluster.replica(0)].map(|server| Relay::to(server.port()).expect("a relay"));
-        let upstreams = relays.each_ref().map(|relay| format!("\"127.0.0.1:{}\"", relay.port()));
+        let mut program = binary(env!("CARGO_BIN_EXE_pgsluice"));
+        let (mut beside, mut hosts) = (None, None);
+        let mut upstreams = relays.each_ref().map(|relay| format!("\"127.0.0.1:{}\"", relay.port())).to_vec();
+        if let World::Named(target, text) = world {
+            let server = [cluster.primary(), cluster.replica(0)][target];
+            beside = Some(relays[0].beside("127.0.0.2", server.port()).expect("a relay"));
+            let file = Hosts::of(&program, text)?;
+            program = file.program().to_owned();
+            hosts = Some(file);
+            upstreams = vec![format!("\"db.test:{}\"", relays[0].port())];
+        }
+        let tls = cluster.tls().map_or(String::new(), |tls| {
+            format!("server_tls_sslmode = \"verify-full\"\nserver_tls_ca_file = \"{}\"\n", tls.ca_cert.display())
+        });
         let config = format!(
             "listen_port = {{port}}\nstate_file = \"{{dir}}/state.json\"\nworkers = 2\nauth_type = \"trust\"\n\
-             admin_users = [\"dba\"]\noperators = [\"dba\"]\nserver_connect_timeout = \"1s\"\n\
+             admin_users = [\"dba\"]\noperators = [\"dba\"]\nserver_connect_timeout = \"1s\"\n{tls}\
              [clusters.main]\nupstreams = [{}]\nmonitor_user = \"monitor\"\nmonitor_interval = \"300ms\"\n\
              monitor_timeout = \"1s\"\n[databases.app]\n[users.sess]\npool_mode = \"session\"\n",
             upstreams.join(", ")
         );
-        let proxy = Proxy::builder(binary(env!("CARGO_BIN_EXE_pgsluice"))).config(config).start().expect("a proxy");
+        let proxy = Proxy::builder(program).config(config).start().expect("a proxy");
         cluster.primary().psql_in("app", SCHEMA).expect("the schema");
         cluster.wait_for_replay(LONG).expect("a replica that follows");
-        let stand = Stand { proxy, relays, cluster, lifted: Cell::new(None) };
-        stand.wait_for_roles(&["primary", "replica"]);
-        stand
+        let stand = Stand { proxy, relays, beside, hosts, cluster, lifted: Cell::new(None) };
+        stand.wait_for_roles(if stand.hosts.is_some() { &["primary"] } else { &["primary", "replica"] });
+        Some(stand)
     }
 
     pub fn console(&self, sql: &str) -> Vec<Vec<String>> {
