@@ -202,6 +202,8 @@ impl Session {
                 self.me.enter(Phase::Held);
                 self.maintenance.holding.over = self.until_open().await?;
                 drop(place);
+                // Limits of what comes next, a wait for a server connection first of all, count from here.
+                self.io.note_time(Instant::now());
                 self.note_phase();
                 self.maintenance.holding.since = None;
                 if self.maintenance.holding.over == Some(Over::TransactionTimeout) {
