@@ -63,3 +63,22 @@ fn a_good_one_is_ok_and_the_example_is_good() {
     let example = run(&["example-config"]);
     assert!(example.status.success() && example.stdout.starts_with(b"#"));
 }
+
+#[test]
+fn that_the_folder_of_the_state_is_the_default_and_what_to_do_is_said_where_it_is_not_there() {
+    if std::path::Path::new("/var/lib/pgsluice").is_dir() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("t.toml"), GOOD.replace("state_file = ''\n", "")).expect("written");
+    let output = Command::new(binary(env!("CARGO_BIN_EXE_pgsluice")))
+        .args(["check-config", "t.toml"])
+        .current_dir(folder.path())
+        .output()
+        .expect("run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for text in ["no folder /var/lib/pgsluice", "by default", "state_file = \"...\""] {
+        assert!(said.contains(text), "{text} is not in {said}");
+    }
+}

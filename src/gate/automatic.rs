@@ -150,11 +150,9 @@ impl Gates {
         }
         let gate = gate.clone();
         world.clone().runtime.spawn(async move {
-            // The epoch is not to be used again after a restart. Without a disk it still holds.
             let record = gate.desk().record.clone();
-            if let Err(error) = world.save_settled(&gate, record).await {
-                let text = error.to_string();
-                publish!(world.events, error, Event::new(Kind::NotSaved, text).about_all(gate.names()));
+            if let Some(why) = world.save_or_keep(&gate, record).await {
+                publish!(world.events, error, Event::new(Kind::NotSaved, why).about_all(gate.names()));
             }
             let name = gate.name();
             let seen = world.field.flip_seen(&name, view);

@@ -147,6 +147,33 @@ impl World {
         Ok(written.unwrap_or_else(|_| Some("the process is stopping".into())))
     }
 
+    /// Makes a mode durable that the proxy has given itself, and that holds without a disk too: its epoch is not to be used again after
+    /// a restart. Says why it is in memory alone. A name that clients have made up gets no record of its own for it.
+    pub(crate) async fn save_or_keep(&self, gate: &Arc<Gate>, record: Record) -> Option<String> {
+        let configured = self.map().is_configured(gate);
+        let put = {
+            let gate = gate.clone();
+            move |document: &mut super::store::state_file::Document| {
+                if configured || document.has(&gate) {
+                    document.put(&[(gate, record)]);
+                }
+            }
+        };
+        let why = self.change(put.clone()).await.err()?.to_string();
+        let store = self.store.clone();
+        let kept = self.runtime.spawn_blocking(move || store.keep_unsaved(put, why)).await;
+        Some(kept.unwrap_or_else(|_| "the process is stopping".into()))
+    }
+
+    /// Writes what could not be saved before, if the disk takes it now; true if it has.
+    pub(crate) async fn save_again(&self) -> bool {
+        if !self.store.unsaved() {
+            return false;
+        }
+        let store = self.store.clone();
+        self.runtime.spawn_blocking(move || store.save_again()).await.unwrap_or(false)
+    }
+
     /// A database without a record of its own gets none for having been drained: clients may make up names.
     pub(crate) async fn save_settled(&self, gate: &Arc<Gate>, record: Record) -> Result<(), GateError> {
         let gate = gate.clone();
@@ -239,6 +266,11 @@ impl Gates {
     /// The other process has not taken over.
     pub fn take_back(&self) {
         self.world.store.take_back();
+    }
+
+    /// Saves what is in force and could not be saved, if the disk takes it now; true if it has.
+    pub async fn save_again(&self) -> bool {
+        self.world.save_again().await
     }
 
     /// The loud message, if the state was lost: every database is read_only now.

@@ -63,6 +63,12 @@ impl Map {
         }
     }
 
+    /// Whether a name of the configuration leads there.
+    pub(crate) fn is_configured(&self, gate: &Arc<Gate>) -> bool {
+        let mut names = self.names.values().filter(|entry| entry.origin == Origin::Configured);
+        names.any(|entry| Arc::ptr_eq(&entry.gate, gate))
+    }
+
     /// The gate that a person means. Names that are gone, and gates without a name, can be meant as long as they are closed.
     pub(crate) fn meant(&self, name: &str) -> Option<Arc<Gate>> {
         match self.names.get(name) {

@@ -187,8 +187,8 @@ impl Gates {
         let gate = gate.clone();
         world.clone().runtime.spawn(async move {
             let record = gate.desk().record.clone();
-            if let Err(error) = world.save_settled(&gate, record).await {
-                let event = Event::new(Kind::NotSaved, error.to_string()).about_all(gate.names());
+            if let Some(why) = world.save_or_keep(&gate, record).await {
+                let event = Event::new(Kind::NotSaved, why).about_all(gate.names());
                 publish!(world.events, error, event);
             }
             let name = gate.name();

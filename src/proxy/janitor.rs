@@ -15,6 +15,8 @@ use crate::shared::stats::Totals;
 use crate::shared::{CLIENTS_AT_ONCE, Client, Phase, ProxyState, WorkerState};
 
 const TICK: Duration = Duration::from_secs(1);
+/// How often a disk that has refused the state of the gates is tried again.
+const SAVE_AGAIN: Duration = Duration::from_secs(2);
 /// PgBouncer's words for it.
 const QUEUED: &str = "No server connection available in postgres backend, client being queued";
 
@@ -98,6 +100,16 @@ fn overdue(client: &Client, limits: &SessionSettings, waits_count: bool) -> Opti
             Some(Report::fatal("57P05", "terminating connection due to idle-session timeout"))
         }
         _ => None,
+    }
+}
+
+/// Saves the state of the gates as soon as the disk takes what it has refused.
+pub async fn watch_state(proxy: Arc<ProxyState>) {
+    loop {
+        tokio::time::sleep(SAVE_AGAIN).await;
+        if proxy.gates.save_again().await {
+            tracing::warn!(event = "state_saved", "the state of the gates is saved again, as it is in force");
+        }
     }
 }
 

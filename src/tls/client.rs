@@ -87,6 +87,12 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
+    /// Whether nothing is said without it.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.policy == ServerTlsPolicy::Always
+    }
+
     /// No TLS.
     #[must_use]
     pub fn disabled() -> Self {

@@ -40,13 +40,38 @@ fn a_disk_that_cannot_be_written_does_not_keep_the_gate_closed() {
     let frames = run(&mut console, "MAINTENANCE OFF app WITH (unsaved)");
     assert!(texts(&frames, b'N').iter().any(|text| text.contains("not saved")), "{frames:?}");
     rows(&mut app, WRITE);
-    // What could not be saved is saved with the next thing that can.
+    // What could not be saved is saved as soon as it can be.
     std::fs::remove_dir(&blocked).unwrap();
-    rows(&mut console, "MAINTENANCE ON *");
-    rows(&mut console, "MAINTENANCE OFF *");
+    wait::until(SOON, "the state is saved", || proxy.log().contains("state_saved").then_some(()));
     proxy.kill_9();
     proxy.start_again().unwrap();
     rows(&mut client(&proxy), WRITE);
+}
+
+#[test]
+fn no_epoch_is_given_twice_over_restarts_on_a_disk_that_cannot_be_written() {
+    let mut proxy = proxy();
+    let epoch = |proxy: &Proxy| -> u64 {
+        let shown = table(&mut console(proxy), "SHOW MAINTENANCE");
+        shown.value(&[("database", "app")], "epoch").parse().unwrap()
+    };
+    rows(&mut console(&proxy), "MAINTENANCE ON app");
+    let mut used = epoch(&proxy);
+    std::fs::create_dir(proxy.dir().join("state.json.new")).unwrap();
+    for _ in 0..3 {
+        run(&mut console(&proxy), "MAINTENANCE OFF app WITH (unsaved)");
+        run(&mut console(&proxy), "OFFLINE app");
+        let now = epoch(&proxy);
+        assert!(now > used, "{now} after {used}");
+        used = now;
+        proxy.kill_9();
+        proxy.start_again().unwrap();
+        // Closed again, as on disk, and with an epoch that nobody has seen.
+        assert_eq!(refusal(&mut client(&proxy), WRITE), "25006");
+        let now = epoch(&proxy);
+        assert!(now > used, "{now} after {used}");
+        used = now;
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgsluice_fixtures::cluster::Mode;
-use pgsluice_fixtures::{Login, Raw};
+use pgsluice_fixtures::{Login, Raw, wait};
 
 use crate::help::{WRITE, maintenance, reads_go_on, refused, until_refused, until_told, until_written, wait_for_mode};
 use crate::stand::{LONG, Later, SOON, Stand, detail, fine, query, sqlstate};
@@ -115,4 +115,28 @@ fn fatcat_a_site_of_replicas_only_is_read_only_from_the_start_until_one_is_promo
     until_written(&mut app, SOON);
     assert_eq!(fine(&mut app, "SELECT pg_is_in_recovery()"), [["f"]]);
     wait_for_mode(&stand, "read_write", "");
+}
+
+#[test]
+fn no_epoch_of_a_mode_that_the_proxy_gave_itself_is_given_again_after_a_restart() {
+    let mut stand = Stand::with("", AFTER, "", &[]);
+    let epoch = |stand: &Stand| -> u64 { stand.console("SHOW MAINTENANCE app")[0][2].parse().unwrap() };
+    let mut used = epoch(&stand);
+    for _ in 0..2 {
+        stand.cluster.primary().stop(Mode::Fast).unwrap();
+        wait_for_mode(&stand, "read_only", "primary_lost");
+        stand.cluster.primary().start().unwrap();
+        wait_for_mode(&stand, "read_write", "");
+        let now = epoch(&stand);
+        assert!(now >= used + 2, "{now} after {used}");
+        used = now;
+        wait::until(LONG, "the epoch is on disk", || {
+            let state = std::fs::read_to_string(stand.proxy.dir().join("state.json")).ok()?;
+            state.contains(&format!("\"epoch\": {now}")).then_some(())
+        });
+        stand.proxy.kill_9();
+        stand.proxy.start_again().unwrap();
+        stand.wait_for_roles(&["primary", "replica"]);
+        assert!(epoch(&stand) >= used);
+    }
 }

@@ -29,7 +29,8 @@ fn every_idle_client_of_a_crowd_is_told_of_each_flip() {
 
 #[test]
 fn a_write_that_was_held_for_long_has_all_its_other_time_limits_before_it_when_the_gate_opens() {
-    let limits = "default_pool_size = 1\nquery_wait_timeout = \"3s\"\nquery_timeout = \"3s\"\ntransaction_timeout = \"3s\"";
+    let limits =
+        "default_pool_size = 1\nquery_wait_timeout = \"3s\"\nquery_timeout = \"3s\"\ntransaction_timeout = \"3s\"";
     let stand = Stand::new(1, 1, limits, "");
     stand.superuser(0, "create table public.t (n int); grant all on public.t to public");
     let mut clients: Vec<Raw> = (0..3).map(|_| stand.client(0, 0)).collect();

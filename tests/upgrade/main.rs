@@ -1,5 +1,6 @@
 //! A new process takes over from the one that runs: whoever is connected stays, and nothing is lost.
 
+mod changed;
 mod counted;
 mod earlier;
 mod failures;

@@ -123,6 +123,11 @@ async fn take_over_lease(
     let at = cluster.upstreams.iter().position(|one| one.address.to_string() == server.place.address);
     let at = at.ok_or_else(|| format!("the server {} is not in the configuration", server.place.address))?;
     let pool = db.pool(user, at, credential).ok_or("there is no pool for its server connection")?;
+    if !pool.has_login_of(server) {
+        return Err(
+            "its server connection is to another database than the configuration names now, or has another role".into(),
+        );
+    }
     let conn = pool.take_over(server, socket, core.index).await?;
     lease_of(lease, conn, at, &cluster).ok_or_else(|| "its server connection is of another kind".to_owned())
 }

@@ -62,7 +62,11 @@ pub(crate) fn check_files(config: &Config, report: &Report<'_>) {
         if path.is_dir() {
             report.error("state_file", format!("{} is a folder, not a file", path.display()));
         } else if let Some(folder) = path.parent() {
-            is_folder("state_file", folder, report);
+            if report.line_of("state_file").is_none() && !folder.is_dir() {
+                report.error("state_file", format!("no folder {}, which {DEFAULT_STATE_FOLDER}", folder.display()));
+            } else {
+                is_folder("state_file", folder, report);
+            }
         }
     }
     let holds_secret = config.clusters.values().any(|c| !c.monitor_password.is_empty())
@@ -119,6 +123,11 @@ fn secret_file(key: &str, path: &Path, report: &Report<'_>) {
 fn others_read(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
 }
+
+/// What is said where the key is not written and its folder is not there.
+const DEFAULT_STATE_FOLDER: &str = "is where the state is kept by default: make it, owned by the user that pgsluice runs as \
+    (packages and their unit do), or name another file with state_file = \"...\"; \"\" keeps no state, and a restart then opens \
+    every gate that was closed";
 
 fn is_folder(key: &str, path: &Path, report: &Report<'_>) {
     // The parent of a bare file name is the current folder.

@@ -217,7 +217,8 @@ async fn run(
     let after_all = all.as_ref().map(|_| plan(&world.map().all, &order).after);
     let saved = world.save_all(after_all.clone(), records, order.options.unsaved).await;
     if let Ok(Some(why)) = &saved {
-        let text = format!("{} is not saved, and a restart closes the gate again: {why}", order.verb);
+        let text =
+            format!("{} is not saved, and until the disk takes it a restart closes the gate again: {why}", order.verb);
         let names = planned.iter().flat_map(|(_, _, claim)| claim.gate.names()).collect();
         publish!(world.events, error, Event::new(Kind::NotSaved, text).about_all(names).by(&order.who.user));
     }
@@ -371,7 +372,8 @@ pub(super) async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>,
     };
     let mut answer = transition.run().await;
     if let (Ok(outcome), Some(why)) = (&mut answer, start.unsaved) {
-        outcome.warning = Some(format!("this is not saved, a restart closes the gate again: {why}"));
+        outcome.warning =
+            Some(format!("this is not saved, and until the disk takes it a restart closes the gate again: {why}"));
     }
     let gate = claim.gate.clone();
     if let Err(error) = &answer {
@@ -438,8 +440,8 @@ pub(crate) fn close_now(world: &Arc<World>, gate: &Arc<Gate>, record: Record) {
     gate.publish(&mut record, Counters::default());
     let world = world.clone();
     world.clone().runtime.spawn(async move {
-        if let Err(error) = world.save(vec![(claim.gate.clone(), record.clone())]).await {
-            let event = Event::new(Kind::NotSaved, error.to_string()).about_all(claim.gate.names());
+        if let Some(why) = world.save_or_keep(&claim.gate, record.clone()).await {
+            let event = Event::new(Kind::NotSaved, why).about_all(claim.gate.names());
             publish!(world.events, error, event);
         }
         drive(world, Plan { after: record, changed: true, drive: true }, None, claim, Start::of_many()).await;

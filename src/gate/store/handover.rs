@@ -45,7 +45,10 @@ impl Store {
             (StateFile::Path(path), Some(lock)) => Place::File { path: path.clone(), lock: LockFile::inherited(lock) },
             _ => return Err(unusable("its state is kept elsewhere")),
         };
-        Ok(Store::new(place, document))
+        let unsaved = matches!(&place, Place::File { lock, .. } if lock.unsaved_epoch().is_some());
+        let store = Store::new(place, document);
+        store.unsaved.store(unsaved, SeqCst);
+        Ok(store)
     }
 
     /// Writes nothing from now on, and gives what the next process needs.
@@ -66,10 +69,8 @@ impl Store {
     /// The other process has not taken over: what has changed meanwhile is written.
     pub(crate) fn take_back(&self) {
         let held = self.in_force();
-        if self.frozen.swap(false, SeqCst)
-            && let Err(error) = self.write(&held, true)
-        {
-            tracing::error!(event = "state_not_saved", "the state could not be saved: {error}");
+        if self.frozen.swap(false, SeqCst) {
+            self.write_or_note(&held, true);
         }
     }
 }

@@ -216,12 +216,16 @@ impl Document {
         self.databases.remove(database);
     }
 
-    /// Puts all epochs beyond any that may have been used without being saved.
-    fn raise_epochs(&mut self, now: Timestamp) {
+    /// Puts all epochs beyond any that may have been used without being saved, of which `used` is known.
+    fn raise_epochs(&mut self, used: Epoch, now: Timestamp) {
         let kept = self.databases.values_mut().map(|kept| &mut kept.record);
         for record in kept.chain(self.by_name.values_mut()).chain([&mut self.all]) {
-            record.epoch = record.epoch.next().max(epoch_of_time(now)).min(Epoch::MAX);
+            record.epoch = record.epoch.max(used).next().max(epoch_of_time(now)).min(Epoch::MAX);
         }
+    }
+
+    fn highest_epoch(&self) -> Epoch {
+        self.records().map(|record| record.epoch).max().unwrap_or_default()
     }
 
     fn records(&self) -> impl Iterator<Item = &Record> {
@@ -270,10 +274,10 @@ fn epoch_of_time(now: Timestamp) -> Epoch {
 }
 
 /// Every database read_only, above any epoch that may have been used.
-fn lost(backup: Option<&Document>, now: Timestamp) -> Document {
-    let used = backup.iter().flat_map(|document| document.records()).map(|record| record.epoch).max();
+fn lost(backup: Option<&Document>, unsaved: Option<Epoch>, now: Timestamp) -> Document {
+    let saved = backup.map(Document::highest_epoch).unwrap_or_default();
     // The backup is one write older than what was lost, and a write raises an epoch by one.
-    let after_used = used.unwrap_or_default().next().next();
+    let after_used = saved.next().max(unsaved.unwrap_or_default()).next();
     let by_time = epoch_of_time(now);
     let terms = Terms {
         cause: Cause::StateLost,
@@ -317,6 +321,8 @@ pub(crate) struct Store {
     queue: Mutex<Batch>,
     /// Another process writes the file.
     pub(super) frozen: AtomicBool,
+    /// What is in force is not in the file.
+    pub(super) unsaved: AtomicBool,
 }
 
 type Change = Box<dyn FnOnce(&mut Document) + Send>;
@@ -336,7 +342,8 @@ impl fmt::Debug for Batch {
 
 impl Store {
     pub(super) fn new(place: Place, document: Document) -> Store {
-        Store { place, document: Mutex::new(document), queue: Mutex::default(), frozen: AtomicBool::new(false) }
+        let (frozen, unsaved) = (AtomicBool::new(false), AtomicBool::new(false));
+        Store { place, document: Mutex::new(document), queue: Mutex::default(), frozen, unsaved }
     }
 
     /// Opens, locks and reads; the second value is the loud message if the state was lost.
@@ -347,7 +354,7 @@ impl Store {
         };
         // A file of its own: the state file is another one after each rename.
         let lock = LockFile::lock(&beside(path, ".lock"), path)?;
-        let had_state = lock.remembers_a_state();
+        let (had_state, unsaved) = (lock.remembers_a_state(), lock.unsaved_epoch());
         let place = Place::File { path: path.clone(), lock };
         let (bak, damaged) = (beside(path, ".bak"), beside(path, ".damaged"));
         let reason = match read(path) {
@@ -365,7 +372,7 @@ impl Store {
             Found::Document(document) => Some(document),
             Found::Nothing | Found::Damaged(_) => None,
         };
-        let document = lost(backup.as_deref(), now);
+        let document = lost(backup.as_deref(), unsaved, now);
         let mut alarm = format!(
             "state file \"{}\" cannot be used: {reason}; EVERY DATABASE IS READ-ONLY from epoch {} on, until \
              MAINTENANCE OFF opens it",
@@ -378,7 +385,7 @@ impl Store {
         let kept = if path.exists() { fs::hard_link(path, unused(&damaged)) } else { Ok(()) };
         match kept.map_err(|e| e.to_string()).and_then(|()| store.write(&document, false)) {
             Ok(()) => {}
-            Err(e) => alarm.push_str(&format!("; this could not be saved: {e}")),
+            Err(e) => alarm.push_str(&format!("; this could not be saved: {}", store.note_unsaved(&document, e))),
         }
         Ok((store, Some(alarm)))
     }
@@ -386,11 +393,11 @@ impl Store {
     /// A file that can be read. If epochs have been used that are not in it, its own go beyond them.
     fn known(place: Place, mut document: Document, now: Timestamp) -> Store {
         let Place::File { path, lock } = &place else { return Store::new(place, document) };
-        if !lock.remembers_unsaved_epochs() {
+        let Some(used) = lock.unsaved_epoch() else {
             place.remember_a_state();
             return Store::new(place, document);
-        }
-        document.raise_epochs(now);
+        };
+        document.raise_epochs(used, now);
         tracing::warn!(
             event = "epochs_raised",
             "the state that was in force last could not be saved: state file \"{}\" is older, and epochs go on from {} so that \
@@ -399,9 +406,7 @@ impl Store {
             document.all.epoch
         );
         let store = Store::new(place, document.clone());
-        if let Err(error) = store.write(&document, true) {
-            tracing::warn!(event = "state_not_saved", "the state could not be saved: {error}");
-        }
+        store.write_or_note(&document, true);
         store
     }
 
@@ -414,9 +419,7 @@ impl Store {
                 "state file \"{}\" is not there: this is taken for the first start, with every gate open and epoch 0",
                 path.display()
             );
-            if let Err(error) = store.write(&document, false) {
-                tracing::warn!(event = "state_not_saved", "the state could not be saved: {error}");
-            }
+            store.write_or_note(&document, false);
         }
         store
     }
@@ -485,12 +488,46 @@ impl Store {
     pub(crate) fn change_unsaved(&self, change: impl FnOnce(&mut Document)) -> Option<String> {
         let mut document = self.in_force();
         change(&mut document);
-        let why = self.write(&document, true).err()?;
-        let Place::File { lock, .. } = &self.place else { return Some(why) };
-        Some(match lock.remember_unsaved_epochs() {
+        self.write(&document, true).err().map(|why| self.note_unsaved(&document, why))
+    }
+
+    /// As [`Store::change_unsaved`] where the disk has just refused it.
+    pub(crate) fn keep_unsaved(&self, change: impl FnOnce(&mut Document), why: String) -> String {
+        let mut document = self.in_force();
+        change(&mut document);
+        self.note_unsaved(&document, why)
+    }
+
+    /// Notes that a document is in force that could not be saved, and says why with what that means.
+    fn note_unsaved(&self, document: &Document, why: String) -> String {
+        let Place::File { lock, .. } = &self.place else { return why };
+        self.unsaved.store(true, SeqCst);
+        match lock.remember_unsaved_epoch(document.highest_epoch()) {
             Ok(()) => why,
             Err(error) => format!("{why}; nor could that be noted, so that a restart may give epochs twice: {error}"),
-        })
+        }
+    }
+
+    /// Writes what is in force whatever becomes of it.
+    pub(super) fn write_or_note(&self, document: &Document, backup: bool) {
+        if let Err(error) = self.write(document, backup) {
+            let why = self.note_unsaved(document, error);
+            tracing::error!(event = "state_not_saved", "the state could not be saved: {why}");
+        }
+    }
+
+    /// Whether what is in force is not in the file.
+    pub(crate) fn unsaved(&self) -> bool {
+        self.unsaved.load(SeqCst)
+    }
+
+    /// Writes what could not be saved before, if the disk takes it now. False: there is nothing, or it still does not.
+    pub(crate) fn save_again(&self) -> bool {
+        if !self.unsaved.load(SeqCst) || self.frozen.load(SeqCst) {
+            return false;
+        }
+        let document = self.in_force();
+        self.write(&document, true).is_ok()
     }
 
     pub(super) fn write(&self, document: &Document, backup: bool) -> Result<(), String> {
@@ -501,6 +538,7 @@ impl Store {
         let bytes = encode(document).map_err(|e| e.to_string())?;
         replace(path, &bytes, backup).map_err(|e| format!("\"{}\": {e}", path.display()))?;
         self.place.remember_a_state();
+        self.unsaved.store(false, SeqCst);
         Ok(())
     }
 }

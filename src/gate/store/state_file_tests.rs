@@ -273,3 +273,42 @@ fn epochs_that_could_not_be_saved_are_not_given_again_after_a_restart() {
     // It is saved now: nothing is raised any more.
     assert_eq!(record(&Store::open(&file, now()).unwrap().0, "app").epoch, used);
 }
+
+#[test]
+fn however_fast_unsaved_starts_follow_each_other_no_epoch_is_given_twice() {
+    let (_folder, path, file) = place();
+    written(&file);
+    fs::create_dir(beside(&path, ".new")).unwrap();
+    let mut used = Epoch(7);
+    for start in 0..4 {
+        // All of them within one second; the last two find a file that is gone.
+        if start == 2 {
+            fs::remove_file(&path).unwrap();
+        }
+        let (store, _) = Store::open(&file, now()).unwrap();
+        for _ in 0..3 {
+            let epoch = record(&store, "app").epoch.next();
+            assert!(epoch > used, "{epoch} after {used}");
+            used = epoch;
+            assert!(store.change_unsaved(move |d| put(d, "app", closed(epoch.0))).is_some());
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_saved_is_saved_once_the_disk_takes_it() {
+    let (_folder, path, file) = place();
+    written(&file);
+    let (store, _) = Store::open(&file, now()).unwrap();
+    assert!(!store.save_again(), "there is nothing");
+    fs::create_dir(beside(&path, ".new")).unwrap();
+    let open = Record { switches: Switches::default(), ..closed(8) };
+    let kept = open.clone();
+    store.keep_unsaved(move |d| put(d, "app", kept), "full".into());
+    assert!(store.unsaved() && !store.save_again());
+    fs::remove_dir(beside(&path, ".new")).unwrap();
+    assert!(store.save_again() && !store.unsaved());
+    drop(store);
+    // Neither the mode nor the epoch is another one after that.
+    assert_eq!(record(&Store::open(&file, now()).unwrap().0, "app"), open);
+}

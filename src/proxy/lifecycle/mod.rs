@@ -127,7 +127,7 @@ impl Proxy {
     async fn carry_out(&mut self, control: Control, upgrade: &mut Option<Task<Given>>) {
         match control {
             Control::Upgrade { program, tell } if upgrade.is_none() => {
-                *upgrade = Some(self.surroundings.give_away(program, tell));
+                *upgrade = Some(self.surroundings.give_away(program, self.running.is_set(), tell));
             }
             Control::Upgrade { tell, .. } => _ = tell.send(Err(UNDER_WAY.to_owned())),
             Control::Reload(tell) | Control::ReloadDatabase(_, tell) | Control::Set { tell, .. }

@@ -64,6 +64,11 @@ impl Running {
         }
     }
 
+    /// What SET has changed.
+    pub(super) fn is_set(&self) -> Vec<(String, String)> {
+        self.overrides.set.clone()
+    }
+
     /// Ends all that watches servers.
     pub(super) fn stop_watching(&self) {
         self.discovers.values().for_each(|(_, task)| task.abort());

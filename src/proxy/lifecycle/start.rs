@@ -32,7 +32,7 @@ use crate::webhooks::Webhooks;
 /// Starts all of it. When this returns, clients are served.
 pub(super) async fn start(
     config: Config,
-    overrides: Overrides,
+    mut overrides: Overrides,
     surfaces: Surfaces,
     arriving: &mut Option<Arriving>,
 ) -> Result<Proxy, StartError> {
@@ -40,6 +40,10 @@ pub(super) async fn start(
     let mut inheritance = match arriving.as_mut() {
         Some(arriving) => Some(arriving.begin().await.map_err(StartError::TakeOver)?),
         None => None,
+    };
+    let config = match &inheritance {
+        Some(given) => with_set(config, &given.begin.set, &mut overrides),
+        None => config,
     };
     let opened = Opened::open(&config, cores, inheritance.as_mut())?;
     let pid_file = match &inheritance {
@@ -72,6 +76,9 @@ pub(super) async fn start(
         control,
         lives: inheritance.as_ref().map_or(0, |given| given.begin.lives),
     });
+    if !overrides.set.is_empty() {
+        proxy.log_level.set(&proxy.setup.load().config.log);
+    }
     proxy.webhooks.apply(&proxy.setup.load().config.webhooks);
     let (discoveries, found) = mpsc::channel(8);
     let mut running = Running::new(proxy.clone(), base, overrides, discoveries);
@@ -101,6 +108,23 @@ pub(super) async fn start(
     };
     publish_ready(&proxy);
     Ok(Proxy { running, surroundings, fleet, workers: threads, background, asked, found, pid_file })
+}
+
+/// The configuration with what SET has changed in the process before, as far as it still can be.
+fn with_set(config: Config, set: &[(String, String)], overrides: &mut Overrides) -> Config {
+    let Some(path) = config.file.as_deref().filter(|_| !set.is_empty()) else { return config };
+    overrides.set = set.to_vec();
+    match Config::load_with(path, overrides) {
+        Ok(with_set) => with_set,
+        Err(why) => {
+            overrides.set.clear();
+            tracing::warn!(
+                event = "set_forgotten",
+                "what SET has changed does not go with the configuration as it is now: {why}"
+            );
+            config
+        }
+    }
 }
 
 /// How many workers there are to be.
@@ -163,6 +187,7 @@ fn look_after(proxy: &Arc<ProxyState>) -> Vec<Task<()>> {
         tokio::spawn(pool_care::watch_pools(proxy.clone())),
         tokio::spawn(janitor::watch_stats(proxy.clone())),
         tokio::spawn(janitor::watch_memory(proxy.clone())),
+        tokio::spawn(janitor::watch_state(proxy.clone())),
         tokio::spawn(certificates::watch(proxy.clone())),
         tokio::spawn(catalog::watch(Arc::downgrade(proxy))),
         tokio::spawn(heartbeat::watch(Arc::downgrade(proxy), logins(proxy))),

@@ -61,6 +61,8 @@ pub struct Giving {
     pub manager: Arc<ServiceManager>,
     /// The state file; None: in memory.
     pub state_file: Option<PathBuf>,
+    /// What SET has changed.
+    pub set: Vec<(String, String)>,
     /// Ends and starts what serves HTTP and `pgsluice upgrade`.
     pub surfaces: Arc<dyn Fn(bool) + Send + Sync>,
     /// Who is told how it went, once everything that is not busy has gone.
@@ -211,6 +213,7 @@ impl Giving {
             databases: names(&|database| database.clients() > 0),
             paused: names(&|database| database.is_paused()),
             all_paused: proxy.databases.are_paused(),
+            suspended: proxy.databases.are_suspended(),
             disabled: names(&|database| database.is_disabled()),
             rehearsals: all
                 .iter()
@@ -219,6 +222,7 @@ impl Giving {
             written: names(&|database| database.peek_setup().last_write.get().is_some()),
             sockets: self.sockets.count(),
             activated: self.sockets.activated,
+            set: self.set.clone(),
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Begin {
     pub paused: Vec<String>,
     /// Whether it holds all.
     pub all_paused: bool,
+    /// Whether that is a SUSPEND.
+    pub suspended: bool,
     /// Those that are disabled.
     pub disabled: Vec<String>,
     /// Those of which a rehearsal runs, and how long it goes on (ms).
@@ -60,6 +62,8 @@ pub struct Begin {
     pub sockets: usize,
     /// Whether the service manager has opened those of clients.
     pub activated: bool,
+    /// What SET has changed, by key, in that order.
+    pub set: Vec<(String, String)>,
 }
 
 /// What a socket that listens is for.

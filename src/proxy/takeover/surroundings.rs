@@ -184,14 +184,20 @@ impl Surroundings {
         Ok(())
     }
 
-    /// Has another process take over.
-    pub fn give_away(&self, program: Option<PathBuf>, tell: oneshot::Sender<Result<String, String>>) -> Task<Given> {
+    /// Has another process take over, with what SET has changed here.
+    pub fn give_away(
+        &self,
+        program: Option<PathBuf>,
+        set: Vec<(String, String)>,
+        tell: oneshot::Sender<Result<String, String>>,
+    ) -> Task<Given> {
         let giving = Giving {
             proxy: self.proxy.clone(),
             workers: self.workers.clone(),
             sockets: self.sockets.clone(),
             manager: self.manager.clone(),
             state_file: self.state_file.clone(),
+            set,
             surfaces: self.surfaces.clone(),
             tell: Some(tell),
             unanswered: std::collections::HashMap::new(),

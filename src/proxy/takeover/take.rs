@@ -227,8 +227,10 @@ impl Cancelling {
 pub fn prepare_databases(proxy: &ProxyState, begin: &Begin) {
     proxy.client_ids.store(begin.client_ids, SeqCst);
     proxy.databases.number_servers_from(begin.server_ids);
-    if begin.all_paused {
-        proxy.databases.pause_all();
+    match (begin.all_paused, begin.suspended) {
+        (_, true) => proxy.databases.suspend_all(),
+        (true, false) => proxy.databases.pause_all(),
+        (false, false) => {}
     }
     for name in begin.databases.iter().chain(&begin.paused).chain(&begin.disabled).chain(&begin.written) {
         let Some(database) = proxy.databases.get(name) else { continue };

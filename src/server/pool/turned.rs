@@ -64,6 +64,12 @@ impl Pool {
         (0..self.cores()).find_map(|core| self.queue(core).idle.pop())
     }
 
+    /// What makes a connection that is opened now another one than one that was opened before the configuration has changed.
+    pub(in crate::server) fn opens_with(&self) -> Vec<(String, String)> {
+        let query = ("connect_query".to_owned(), self.settings.connect_query.clone());
+        self.login().parameters.iter().cloned().chain([query]).collect()
+    }
+
     /// Makes a connection that another process hands over one of its own: it is as good as one that was opened now.
     pub(in crate::server) fn adopt(
         &self,

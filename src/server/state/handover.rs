@@ -66,6 +66,15 @@ pub struct HandedPlace {
     pub credential: Handed,
     /// Whether it was opened READ ONLY by default.
     pub guarded: bool,
+    /// The role and the database that it has logged in with; None: an earlier version does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<(String, String)>,
+    /// What else it was opened with; None likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened_with: Option<Vec<(String, String)>>,
+    /// It is to be closed as soon as it comes back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    closes: bool,
     /// Its number.
     id: u64,
     pid: u32,
@@ -118,6 +127,9 @@ impl Server {
             address: pool.login().address.to_string(),
             credential: (&pool.login().credential.get()).into(),
             guarded,
+            login: Some(pool.role_and_database()),
+            opened_with: Some(pool.opens_with()),
+            closes: pool.closes(self.generation),
             id: self.id,
             pid: self.key.0,
             secret: (&*self.key.1).into(),
@@ -217,6 +229,21 @@ impl AnyConn {
 }
 
 impl Pool {
+    fn role_and_database(&self) -> (String, String) {
+        (self.login().user.to_string(), self.login().dbname.clone())
+    }
+
+    /// Whether a connection of the process before this one is to the same database here, as the same role.
+    pub fn has_login_of(&self, handed: &HandedServer) -> bool {
+        handed.place.login.as_ref().is_none_or(|login| *login == self.role_and_database())
+    }
+
+    /// Whether it is closed as soon as it comes back: as after a RELOAD, if the configuration wants others now.
+    fn closes_handed(&self, handed: &HandedServer) -> bool {
+        let as_opened = handed.place.opened_with.as_ref().is_none_or(|opened| *opened == self.opens_with());
+        handed.place.closes || !self.has_login_of(handed) || !as_opened || self.login().tls.is_required()
+    }
+
     /// A connection that another process hands over, for this core.
     ///
     /// # Errors
@@ -234,6 +261,9 @@ impl Pool {
         let key = (place.pid, place.secret.0.clone());
         let fresh = Fresh { stream, parameters: Vec::new(), key, notices: Vec::new() };
         let mut server = self.adopt(fresh, permit, place.id, core, tag);
+        if self.closes_handed(handed) {
+            server.generation = server.generation.wrapping_sub(1);
+        }
         let now = Instant::now();
         server.opened = now.checked_sub(Duration::from_millis(place.age_ms)).unwrap_or(now);
         for (name, value) in &handed.vars {
