@@ -260,6 +260,11 @@ pub struct ProxyStateParts {
 }
 
 impl ProxyState {
+    /// How much is logged, if a person has said that while this runs.
+    pub fn log_level_by_set(&self) -> Option<String> {
+        Some(self.log_level.held()).filter(|held| *held != self.setup.load().config.log.log_level.to_string())
+    }
+
     /// Makes the proxy's state and, for each core, the queue of its jobs.
     pub fn new(parts: ProxyStateParts) -> (Arc<Self>, Vec<mpsc::Receiver<Job>>) {
         let (senders, receivers) = (0..parts.cores).map(|_| mpsc::channel(JOBS)).unzip();

@@ -209,6 +209,7 @@ impl Running {
             return Err("there is no configuration file".to_owned());
         };
         let before = self.overrides.set.clone();
+        let level = self.proxy.log_level_by_set();
         self.overrides.set(key, value);
         if let Err(errors) = Config::load_with(&path, &self.overrides)
             && errors.lack_other_keys()
@@ -217,7 +218,11 @@ impl Running {
             let told = errors.errors.iter().map(|error| format!("not in effect yet: {error}")).collect();
             return Ok(Reloaded { changed: 0, told });
         }
-        match self.take_over(None) {
+        let taken = self.take_over(None);
+        if let (Ok(_), Some(level)) = (&taken, level) {
+            let _ = self.proxy.log_level.set_by_words(&level);
+        }
+        match taken {
             // Likewise where the other one is still the former one's.
             Err(error) if key.contains("_tls_") && error.contains(DO_NOT_FIT) => {
                 Ok(Reloaded { changed: 0, told: vec![format!("not in effect yet: {error}")] })

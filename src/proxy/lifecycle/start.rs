@@ -77,6 +77,7 @@ pub(super) async fn start(
         lives: inheritance.as_ref().map_or(0, |given| given.begin.lives),
     });
     if !overrides.set.is_empty() {
+        // Such as log_connections, which came along after the log was begun.
         proxy.log_level.set(&proxy.setup.load().config.log);
     }
     proxy.webhooks.apply(&proxy.setup.load().config.webhooks);

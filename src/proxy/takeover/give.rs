@@ -223,6 +223,7 @@ impl Giving {
             sockets: self.sockets.count(),
             activated: self.sockets.activated,
             set: self.set.clone(),
+            log_level: proxy.log_level_by_set(),
         }
     }
 

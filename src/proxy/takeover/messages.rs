@@ -64,6 +64,8 @@ pub struct Begin {
     pub activated: bool,
     /// What SET has changed, by key, in that order.
     pub set: Vec<(String, String)>,
+    /// How much is logged, if SET has changed that.
+    pub log_level: Option<String>,
 }
 
 /// What a socket that listens is for.

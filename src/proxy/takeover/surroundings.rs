@@ -14,7 +14,7 @@ use super::give::{Given, Giving, former_ledger};
 use super::messages::ListensFor;
 use super::program::own_path;
 use super::sockets::Sockets;
-use super::take::{Arriving, Inheritance, await_servers, other_addresses, prepare_databases, rehearse_on};
+use super::take::{Arriving, Inheritance, await_servers, log_on, other_addresses, prepare_databases, rehearse_on};
 use crate::config::Config;
 use crate::events::{Event, Kind, publish};
 use crate::gate::{StateFile, StateSource};
@@ -156,6 +156,7 @@ impl Surroundings {
         let begin = inheritance.map(|given| given.begin).unwrap_or_default();
         prepare_databases(&self.proxy, &begin);
         rehearse_on(&self.proxy, &begin);
+        log_on(&self.proxy, &begin);
         let (former, cancels) = Former::new();
         let former = Arc::new(former);
         self.proxy.former.store(Some(former.clone()));

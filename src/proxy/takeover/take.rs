@@ -247,6 +247,13 @@ pub fn prepare_databases(proxy: &ProxyState, begin: &Begin) {
     }
 }
 
+/// What is logged is logged on.
+pub fn log_on(proxy: &ProxyState, begin: &Begin) {
+    if let Some(Err(why)) = begin.log_level.as_deref().map(|words| proxy.log_level.set_by_words(words)) {
+        tracing::warn!(event = "set_forgotten", "log_level is as in the configuration: {why}");
+    }
+}
+
 /// Rehearsals go on.
 pub fn rehearse_on(proxy: &ProxyState, begin: &Begin) {
     for (name, millis) in &begin.rehearsals {

@@ -70,7 +70,8 @@ impl Pool {
         self.login().parameters.iter().cloned().chain([query]).collect()
     }
 
-    /// Makes a connection that another process hands over one of its own: it is as good as one that was opened now.
+    /// Makes a connection that another process hands over one of its own: it is as good as one that was opened now, unless it
+    /// `closes` when it comes back.
     pub(in crate::server) fn adopt(
         &self,
         fresh: Fresh,
@@ -78,8 +79,9 @@ impl Pool {
         id: u64,
         core: usize,
         kind: KindTag,
+        closes: bool,
     ) -> Box<Server> {
-        let generation = self.generation.load(SeqCst);
+        let generation = self.generation.load(SeqCst).wrapping_sub(closes.into());
         let mut server = Server::new(fresh, permit, id, core, generation, kind, self.seed.clone());
         (server.turn, server.moves) = (self.settings.watch.turns(), self.settings.watch.moves());
         self.opened.fetch_add(1, SeqCst);

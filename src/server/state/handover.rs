@@ -260,10 +260,7 @@ impl Pool {
         let permit = self.permit_for_handed().ok_or("the pool is closed")?;
         let key = (place.pid, place.secret.0.clone());
         let fresh = Fresh { stream, parameters: Vec::new(), key, notices: Vec::new() };
-        let mut server = self.adopt(fresh, permit, place.id, core, tag);
-        if self.closes_handed(handed) {
-            server.generation = server.generation.wrapping_sub(1);
-        }
+        let mut server = self.adopt(fresh, permit, place.id, core, tag, self.closes_handed(handed));
         let now = Instant::now();
         server.opened = now.checked_sub(Duration::from_millis(place.age_ms)).unwrap_or(now);
         for (name, value) in &handed.vars {
