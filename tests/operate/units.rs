@@ -108,3 +108,44 @@ fn the_configuration_in_the_chart_is_one_that_is_taken() {
         assert_eq!(kinds, wanted, "{arguments:?}: {said}");
     }
 }
+
+/// What the image of the Dockerfile has for programs: glibc and libgcc.
+const IN_IMAGE: [&str; 7] =
+    ["linux-vdso", "ld-linux", "libc.so", "libm.so", "libgcc_s.so", "libpthread.so", "libdl.so"];
+
+#[test]
+fn the_program_runs_in_an_image_without_a_shell_that_has_nothing_but_glibc_and_libgcc() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let recipe = std::fs::read_to_string(own.join("contrib/docker/Dockerfile")).unwrap();
+    assert!(recipe.contains("FROM gcr.io/distroless/cc-") && recipe.contains("USER 65532"), "{recipe}");
+    let linked = Command::new("ldd").arg(pgsluice()).output().unwrap();
+    let linked = String::from_utf8(linked.stdout).unwrap();
+    let paths = linked.split_whitespace().filter(|word| word.starts_with('/'));
+    for line in linked.lines() {
+        assert!(IN_IMAGE.iter().any(|name| line.contains(name)), "{line}");
+    }
+    // As root it is tried: an empty root with these, and the program as the image's user.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = pgsluice().display().to_string();
+    for file in paths.chain([&*program]) {
+        let name = if file == program { "/usr/bin/pgsluice" } else { file };
+        let to = root.path().join(name.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(file, to).unwrap();
+    }
+    let within = |arguments: &[&str]| {
+        let mut command = Command::new("chroot");
+        command.arg("--userspec=65532:65532").arg(root.path()).arg("/usr/bin/pgsluice").args(arguments);
+        let done = command.output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    };
+    let (code, said) = within(&["--version"]);
+    assert!(code == Some(0) && said.contains("pgsluice"), "{said}");
+    // The health check says that nothing answers, and does not fail for a library or a file of its own.
+    let (code, said) = within(&["healthcheck", "http://127.0.0.1:1/livez"]);
+    assert!(code != Some(0) && said.to_lowercase().contains("refused"), "{said}");
+}
