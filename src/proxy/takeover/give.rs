@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout, timeout_at};
 
 use super::link::{Heard, Speaker, open};
-use super::messages::{Begin, FORMAT, ToFormer, ToNew, is_understood};
+use super::messages::{Begin, FORMAT, PauseOfAll, ToFormer, ToNew, is_understood};
 use super::program::Program;
 use super::sockets::Sockets;
 use crate::events::{Event, Kind, publish};
@@ -213,7 +213,7 @@ impl Giving {
             databases: names(&|database| database.clients() > 0),
             paused: names(&|database| database.is_paused()),
             all_paused: proxy.databases.are_paused(),
-            suspended: proxy.databases.are_suspended(),
+            pause: if proxy.databases.are_suspended() { PauseOfAll::Suspend } else { PauseOfAll::Pause },
             disabled: names(&|database| database.is_disabled()),
             rehearsals: all
                 .iter()

@@ -50,8 +50,8 @@ pub struct Begin {
     pub paused: Vec<String>,
     /// Whether it holds all.
     pub all_paused: bool,
-    /// Whether that is a SUSPEND.
-    pub suspended: bool,
+    /// Which command it was.
+    pub pause: PauseOfAll,
     /// Those that are disabled.
     pub disabled: Vec<String>,
     /// Those of which a rehearsal runs, and how long it goes on (ms).
@@ -66,6 +66,17 @@ pub struct Begin {
     pub set: Vec<(String, String)>,
     /// How much is logged, if SET has changed that.
     pub log_level: Option<String>,
+}
+
+/// Which command holds all databases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseOfAll {
+    /// PAUSE.
+    #[default]
+    Pause,
+    /// SUSPEND.
+    Suspend,
 }
 
 /// What a socket that listens is for.

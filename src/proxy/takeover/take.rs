@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::link::{Heard, Speaker, open};
-use super::messages::{Begin, FORMAT, Hello, ListensFor, OLDEST_FORMAT, ToFormer, ToNew};
+use super::messages::{Begin, FORMAT, Hello, ListensFor, OLDEST_FORMAT, PauseOfAll, ToFormer, ToNew};
 use super::sockets::Sockets;
 use crate::gate::InheritedState;
 use crate::protocol::Octets;
@@ -227,10 +227,10 @@ impl Cancelling {
 pub fn prepare_databases(proxy: &ProxyState, begin: &Begin) {
     proxy.client_ids.store(begin.client_ids, SeqCst);
     proxy.databases.number_servers_from(begin.server_ids);
-    match (begin.all_paused, begin.suspended) {
-        (_, true) => proxy.databases.suspend_all(),
-        (true, false) => proxy.databases.pause_all(),
-        (false, false) => {}
+    match begin.pause {
+        PauseOfAll::Suspend => proxy.databases.suspend_all(),
+        PauseOfAll::Pause if begin.all_paused => proxy.databases.pause_all(),
+        PauseOfAll::Pause => {}
     }
     for name in begin.databases.iter().chain(&begin.paused).chain(&begin.disabled).chain(&begin.written) {
         let Some(database) = proxy.databases.get(name) else { continue };
