@@ -75,14 +75,25 @@ pub(super) async fn run(caller: &Caller, command: &command::Control) -> Result<(
 async fn primary(caller: &Caller, name: &str, host: &str) -> Result<(), Report> {
     let unknown = || Report::error("42704", format!("cluster \"{name}\" does not exist"));
     let cluster = caller.proxy.databases.clusters().into_iter().find(|one| one.name == name).ok_or_else(unknown)?;
-    let at = cluster.decide(host).map_err(|error| {
+    let (at, rivals) = cluster.decide(host).map_err(|error| {
         let code = if matches!(error, NotDecided::Unknown(_)) { "42704" } else { "55000" };
         Report::error(code, error.to_string())
     })?;
     let server = cluster.upstreams.get(at).map(|one| one.address.to_string());
     let (of, is) = (name.to_owned(), server.clone().unwrap_or_default());
-    let forget = move |list: &mut Vec<_>| list.retain(|one: &Retired| one.cluster != of || one.server != is);
-    caller.proxy.moves.retire(forget).await.map_err(|error| Report::error(error.sqlstate(), error.to_string()))?;
+    let rivals: Vec<Retired> = rivals
+        .into_iter()
+        .filter_map(|(rival, timeline)| Some((cluster.upstreams.get(rival)?.address.to_string(), timeline)))
+        .map(|(server, timeline)| Retired { cluster: of.clone(), server, timeline, fenced: false })
+        .collect();
+    // A restart, and a process that takes over, have to know it as well.
+    let decided = move |list: &mut Vec<Retired>| {
+        list.retain(|one| {
+            one.cluster != of || one.server != is && rivals.iter().all(|rival| rival.server != one.server)
+        });
+        list.extend(rivals);
+    };
+    caller.proxy.moves.retire(decided).await.map_err(|error| Report::error(error.sqlstate(), error.to_string()))?;
     let event = Event::new(Kind::PrimaryDecided, "the primary is decided by hand");
     let event = event.about_server(name, server).by(&caller.who.user);
     publish!(caller.proxy.events, warn, event, client = caller.address());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::entry::{End, Entry, Line, MoveKind, Retired, Scope, Status};
+use super::entry::{End, Entry, LatestPrimary, Line, MoveKind, Retired, Scope, Status};
 use super::error::MoveError;
 use super::journal::{Document, Journal};
 use super::migration::Migration;
@@ -174,6 +174,27 @@ impl Moves {
         }
         let written = self.journal.clone().change(move |document| change(&mut document.retired)).await;
         written.map_err(MoveError::Journal)
+    }
+
+    /// How far the primary of a cluster had come when it was last noted.
+    pub fn latest_primary(&self, cluster: &str) -> Option<LatestPrimary> {
+        self.journal.document().primaries.into_iter().find(|one| one.cluster == cluster)
+    }
+
+    /// Notes how far the primary of a cluster has come, where that is news.
+    ///
+    /// # Errors
+    /// [`MoveError::Journal`]
+    pub async fn note_primary(&self, latest: LatestPrimary) -> Result<(), MoveError> {
+        // The process that has taken over writes the journal now, and sees the same servers.
+        if self.handed_over.load(SeqCst) || self.latest_primary(&latest.cluster).as_ref() == Some(&latest) {
+            return Ok(());
+        }
+        let note = move |document: &mut Document| {
+            document.primaries.retain(|one| one.cluster != latest.cluster);
+            document.primaries.push(latest);
+        };
+        self.journal.clone().change(note).await.map_err(MoveError::Journal)
     }
 
     /// Databases that have two sides, from the first MIGRATE until FINISH.

@@ -465,6 +465,18 @@ pub struct Retired {
     pub fenced: bool,
 }
 
+/// How far the primary of a cluster has come: a server on an older timeline is one of before, whatever it says, unless all others
+/// follow it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatestPrimary {
+    /// The cluster's name.
+    pub cluster: String,
+    /// PostgreSQL's identifier of the data: that of another one says nothing.
+    pub system_identifier: String,
+    /// The timeline of the last server that was used as the primary.
+    pub timeline: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Retired};
+use super::entry::{Entry, LatestPrimary, Retired};
 use super::migration::Migration;
 use crate::gate::{StateFile, sealed};
 
@@ -29,6 +29,9 @@ pub(super) struct Document {
     /// Servers that are the primary no longer.
     #[serde(default)]
     pub(super) retired: Vec<Retired>,
+    /// How far the primary of each cluster has come.
+    #[serde(default)]
+    pub(super) primaries: Vec<LatestPrimary>,
     /// Databases that have two sides.
     #[serde(default)]
     pub(super) migrations: Vec<Migration>,

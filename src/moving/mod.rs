@@ -18,7 +18,7 @@ mod migration;
 
 pub use crate::moving::desk::{Move, Moves};
 pub use crate::moving::entry::{
-    Activate, End, Entry, Line, MoveKind, OnFailure, Progress, Retired, Scope, Status, Step, Switchover,
+    Activate, End, Entry, LatestPrimary, Line, MoveKind, OnFailure, Progress, Retired, Scope, Status, Step, Switchover,
 };
 pub use crate::moving::error::MoveError;
 pub use crate::moving::kind::MoveOf;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
+use crate::moving::LatestPrimary;
 use crate::shared::{Database, Phase, ProxyState};
 use crate::topology::monitor::Follower;
 use crate::topology::{Activity, Cluster};
@@ -67,6 +68,7 @@ impl Follower for ServerChanges {
     fn turned<'a>(&'a self, cluster: &'a Arc<Cluster>, _: usize) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             let Some(proxy) = self.0.upgrade() else { return };
+            note_primary(&proxy, cluster).await;
             let databases = of_cluster(&proxy, cluster);
             for pool in databases.iter().flat_map(|database| database.pools()) {
                 pool.close_turned();
@@ -84,6 +86,18 @@ impl Follower for ServerChanges {
                 })
                 .await;
         })
+    }
+}
+
+/// A restart beside a primary of before has to know that it is one.
+async fn note_primary(proxy: &ProxyState, cluster: &Cluster) {
+    let Some((system_identifier, timeline)) = cluster.latest_primary().filter(|_| !cluster.has_several_primaries())
+    else {
+        return;
+    };
+    let latest = LatestPrimary { cluster: cluster.name.clone(), system_identifier, timeline };
+    if let Err(error) = proxy.moves.note_primary(latest).await {
+        tracing::warn!(event = "primary_not_noted", cluster = cluster.name, "{error}");
     }
 }
 

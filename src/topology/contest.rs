@@ -4,9 +4,10 @@
 //! is lost by leaving them. A person may decide as well. Else nobody does, and nothing is written to any of them.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::SeqCst;
 
 use super::cluster::Cluster;
-use super::election::Leader;
+use super::election::{Claim, Leader, Objection};
 use super::server::{Role, Upstream};
 use crate::events::{Kind, publish};
 
@@ -69,11 +70,65 @@ impl Cluster {
         self.elect_again()
     }
 
-    /// A person says which one is the primary. Holds until it makes no claim any more, or no other does.
+    /// A server of that data was the primary on that timeline, in an earlier life of the process too: one that is on an older timeline
+    /// and was not chosen since does not count.
+    pub fn remember_primary(&self, system_identifier: String, timeline: u32) {
+        self.newest.fetch_max(timeline, SeqCst);
+        *self.remembered.lock().unwrap_or_else(PoisonError::into_inner) = Some((system_identifier, timeline));
+    }
+
+    /// The data and the timeline of the server that is used as the primary now; None where nobody may be asked, or none is used.
+    pub fn latest_primary(&self) -> Option<(String, u32)> {
+        let primary = self.upstreams.get(self.primary()?)?;
+        primary.system_identifier().zip(Some(primary.timeline()).filter(|timeline| *timeline != 0))
+    }
+
+    /// Whether an earlier life of the process has seen a primary that was further than that server is.
+    fn is_of_before(&self, claim: &Claim) -> bool {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some((identifier, timeline)), Some(one)) = (&*remembered, self.upstreams.get(claim.at)) else {
+            return false;
+        };
+        let is_same = one.system_identifier().is_none_or(|known| known == *identifier);
+        is_same && !one.was_chosen() && (1..*timeline).contains(&claim.timeline)
+    }
+
+    /// The claims, with what counts against them by what an earlier life of the process has seen.
+    pub(super) fn with_objections_of_before(&self, mut claims: Vec<Claim>) -> Vec<Claim> {
+        for claim in claims.iter_mut().filter(|claim| claim.doubt == Objection::None) {
+            if self.is_of_before(claim) {
+                claim.doubt = Objection::Returned;
+            }
+        }
+        claims
+    }
+
+    /// The claims, with nothing counted against the only one where all other servers are replicas that are no further than it: whoever
+    /// was promoted in its place has been made a replica again, and what it had written is given up.
+    pub(super) fn without_outlived_objections(&self, mut claims: Vec<Claim>) -> Vec<Claim> {
+        if let [claim] = claims.as_mut_slice()
+            && claim.doubt != Objection::None
+            && self.is_followed_by_all(claim.at, claim.timeline)
+        {
+            claim.doubt = Objection::None;
+        }
+        claims
+    }
+
+    /// Whether all others are replicas that receive that timeline, or an older one.
+    fn is_followed_by_all(&self, at: usize, timeline: u32) -> bool {
+        let others = || self.upstreams.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, one)| one);
+        let receives = |one: &Upstream| one.facts().follows.is_some_and(|received| received <= timeline);
+        let follows = |one: &Upstream| one.role() == Role::Replica && receives(one);
+        others().all(follows)
+    }
+
+    /// A person says which one is the primary. The claims of the others do not count from now on, up to the timelines that they are
+    /// on, and nothing of what happened before counts against it. Gives its number, and those timelines by the others' numbers.
     ///
     /// # Errors
     /// There is nothing to decide.
-    pub fn decide(&self, host: &str) -> Result<usize, NotDecided> {
+    pub fn decide(&self, host: &str) -> Result<(usize, Vec<(usize, u32)>), NotDecided> {
         let is = |one: &Upstream| one.address.to_string() == host || one.address.host_words() == host;
         let at = self.upstreams.iter().position(|one| is(one) && one.role() == Role::Primary);
         let Some(at) = at else {
@@ -86,10 +141,23 @@ impl Cluster {
         }
         if let Some(upstream) = self.upstreams.get(at) {
             upstream.forget_retirement();
+            upstream.note_superseded(false);
+            // What was further is given up.
+            upstream.settle();
         }
+        // One that is away may come back with the claim that it made before, in an earlier life of this process too.
+        let newest = self.newest.load(SeqCst);
+        let may_claim = |(other, one): &(usize, &Upstream)| *other != at && one.role() != Role::Replica;
+        let rivals = self.upstreams.iter().enumerate().filter(may_claim);
+        let rivals =
+            rivals.map(|(other, one)| (other, if one.role() == Role::Primary { one.timeline() } else { newest }));
+        let rivals: Vec<(usize, u32)> =
+            rivals.filter(|(_, timeline)| *timeline != 0 && !self.has_several_primaries()).collect();
+        rivals.iter().for_each(|(other, timeline)| self.retire_server(*other, *timeline));
+        // For those whose timeline is not known.
         *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
         self.elect_again();
-        Ok(at)
+        Ok((at, rivals))
     }
 }
 
@@ -100,7 +168,7 @@ mod tests {
     use super::*;
     use crate::server::Address;
     use crate::topology::cluster::tests::{cluster, look};
-    use crate::topology::server::{Instance, Look};
+    use crate::topology::server::{Facts, Instance, Look};
     use crate::topology::state::Silence;
 
     fn activity(begun: u64, open: u64) -> Activity {
@@ -150,12 +218,89 @@ mod tests {
         assert_eq!(cluster.decide("h:2"), Err(NotDecided::NoClaim("h:2".into())));
         assert_eq!(cluster.decide("x"), Err(NotDecided::Unknown("x".into())));
         cluster.seen(1, &look(Role::Primary, 100));
-        assert_eq!((cluster.decide("h:2"), cluster.primary()), (Ok(1), Some(1)));
+        assert_eq!((cluster.decide("h:2"), cluster.primary()), (Ok((1, vec![(0, 1)])), Some(1)));
         cluster.seen(0, &look(Role::Primary, 101));
         assert_eq!(cluster.primary(), Some(1));
-        assert_eq!((cluster.decide("h:1"), cluster.primary()), (Ok(0), Some(0)), "and may think better of it");
+        assert_eq!(
+            (cluster.decide("h:1"), cluster.primary()),
+            (Ok((0, vec![(1, 1)])), Some(0)),
+            "and may think better of it"
+        );
+        cluster.lost(1, "gone", Silence::Gone);
+        cluster.seen(1, &look(Role::Primary, 102));
+        assert_eq!(cluster.primary(), Some(0), "it makes the same claim again");
         cluster.seen(1, &look(Role::Replica, 100));
         cluster.seen(1, &look(Role::Primary, 100));
         assert!(cluster.is_contested(), "what was decided was about another contest");
+    }
+
+    #[test]
+    fn one_that_was_promoted_and_is_a_replica_again_leaves_nothing_against_the_primary_of_before() {
+        let back = |cluster: &Cluster, timeline| {
+            cluster.lost(1, "gone", Silence::Gone);
+            cluster.seen(0, &look(Role::Primary, 100));
+            assert_eq!(cluster.primary(), None, "nobody knows what the other one has taken");
+            cluster.upstreams[1].put_facts(Facts { follows: Some(timeline), ..Facts::default() });
+            cluster.seen(1, &look(Role::Replica, 100));
+            cluster.seen(0, &look(Role::Primary, 100));
+            cluster.primary()
+        };
+        let settled = || {
+            let cluster = contested(activity(5, 0), ["7", "7"]);
+            cluster.settle_contest(1);
+            cluster
+        };
+        assert_eq!(back(&settled(), 1), Some(0));
+        assert_eq!(back(&settled(), 2), None, "it follows somebody else");
+        // The primary of before was away while the other one was promoted.
+        let failed_over = || {
+            let cluster = cluster(&[(Role::Primary, 100), (Role::Replica, 100)]);
+            cluster.lost(0, "gone", Silence::Gone);
+            cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 100) });
+            cluster.seen(0, &look(Role::Primary, 100));
+            assert_eq!(cluster.primary(), Some(1));
+            cluster
+        };
+        assert_eq!(back(&failed_over(), 1), Some(0));
+        // Or a person decides while the other one is gone.
+        let cluster = failed_over();
+        cluster.lost(1, "gone", Silence::Gone);
+        assert_eq!(cluster.decide("h"), Ok((0, vec![(1, 2)])));
+        assert_eq!(cluster.primary(), Some(0));
+        cluster.seen(1, &Look { timeline: 2, ..look(Role::Primary, 100) });
+        assert_eq!(cluster.primary(), Some(0), "what it claimed before does not count");
+        cluster.seen(1, &Look { timeline: 2, ..look(Role::Replica, 100) });
+        cluster.seen(1, &Look { timeline: 3, ..look(Role::Primary, 100) });
+        assert!(cluster.is_contested(), "it was promoted once more");
+    }
+
+    #[test]
+    fn a_restart_remembers_how_far_the_primary_had_come() {
+        let fresh = |servers: &[(&str, Role, u32)]| {
+            let addresses = (1..).map(|port| Address::Tcp { host: "h".into(), port }).take(servers.len()).collect();
+            let cluster = Cluster::new("c".into(), addresses, 0, Duration::ZERO, None);
+            cluster.remember_primary("7".into(), 2);
+            for (at, (identifier, role, timeline)) in servers.iter().enumerate() {
+                let words = format!("{identifier} {at}");
+                cluster.upstreams[at].put_instance(Some(Instance { words, primary: *role == Role::Primary }));
+                cluster.upstreams[at].put_facts(Facts { follows: Some(*timeline), ..Facts::default() });
+                cluster.seen(at, &Look { timeline: *timeline, ..look(*role, 100) });
+            }
+            cluster
+        };
+        let (primary, replica) = (Role::Primary, Role::Replica);
+        assert_eq!(fresh(&[("7", primary, 1), ("7", primary, 2)]).primary(), Some(1));
+        assert_eq!(
+            fresh(&[("7", primary, 1), ("7", replica, 2)]).primary(),
+            None,
+            "it waits for somebody else's promotion"
+        );
+        assert_eq!(fresh(&[("7", primary, 1), ("7", replica, 1)]).primary(), Some(0), "the other one was given up");
+        assert_eq!(fresh(&[("8", primary, 1), ("7", replica, 2)]).primary(), Some(0), "other data");
+        assert_eq!(fresh(&[("7", primary, 1)]).primary(), Some(0), "there is no other one");
+        let cluster = fresh(&[("7", primary, 1), ("7", Role::Down, 0)]);
+        assert_eq!((cluster.primary(), cluster.latest_primary()), (None, None));
+        assert_eq!(cluster.decide("h:1"), Ok((0, vec![(1, 2)])));
+        assert_eq!(cluster.latest_primary(), Some(("7".into(), 1)));
     }
 }

@@ -120,6 +120,8 @@ pub struct Upstream {
     before: Mutex<Option<Activity>>,
     /// It still claims to be the primary, and another one is.
     superseded: AtomicBool,
+    /// It has been the primary in this life of the process.
+    chosen: AtomicBool,
     error: Mutex<String>,
     instance: Mutex<Option<Instance>>,
     /// It refuses the monitor, and will until its configuration or ours changes.
@@ -157,6 +159,7 @@ impl Upstream {
             replica: AtomicBool::new(false),
             before: Mutex::default(),
             superseded: AtomicBool::new(false),
+            chosen: AtomicBool::new(false),
             error: Mutex::default(),
             instance: Mutex::default(),
             refused: AtomicBool::new(false),
@@ -381,6 +384,12 @@ impl Upstream {
     /// It has been chosen as the primary: whether it was away before does not count any more.
     pub(super) fn settle(&self) {
         self.returned.store(false, SeqCst);
+        self.chosen.store(true, SeqCst);
+    }
+
+    /// Whether it has been chosen before, in this life of the process.
+    pub(super) fn was_chosen(&self) -> bool {
+        self.chosen.load(SeqCst)
     }
 
     /// Notes a role; gives the one before.
@@ -389,6 +398,10 @@ impl Upstream {
         self.watch.note_replica(role == Role::Replica);
         if before != role {
             self.superseded.store(false, SeqCst);
+            if role == Role::Replica {
+                // Whatever it claims from now on is another claim.
+                self.forget_retirement();
+            }
             self.returned.store(before == Role::Down && role == Role::Primary, SeqCst);
         }
         before

@@ -8,6 +8,7 @@ mod promoted;
 mod promotion;
 mod reads;
 mod refused;
+mod remembered;
 mod sockets;
 mod stand;
 mod waiters;

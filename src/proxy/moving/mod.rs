@@ -55,9 +55,12 @@ fn begin_of_clusters<K: Clone + Into<MoveKind>>(
     Ok(MoveOf::new(begun, known))
 }
 
-/// Tells a cluster that is new here what moves have left: which of its servers are the primary no longer, and which is about to
-/// become it.
+/// Tells a cluster that is new here what moves, failovers and people's decisions have left: which of its servers are the primary no
+/// longer, and which is about to become it.
 pub fn prepare(moves: &Moves, cluster: &Cluster) {
+    if let Some(latest) = moves.latest_primary(&cluster.name) {
+        cluster.remember_primary(latest.system_identifier, latest.timeline);
+    }
     for retired in moves.retired().iter().filter(|retired| retired.cluster == cluster.name) {
         if let Some(at) = cluster.find_server(&retired.server) {
             cluster.retire_server(at, retired.timeline);

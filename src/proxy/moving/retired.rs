@@ -1,4 +1,5 @@
-//! Servers that were the primary before a move. One that carries our fence is rid of it as soon as it is a replica: were it promoted
+//! Servers that were the primary before a move, or before a person has decided for another one. Nothing is kept of one that is a
+//! replica. One that carries our fence is rid of it as soon as it is a replica: were it promoted
 //! one day by somebody else, nobody could write to it.
 
 use std::sync::{Arc, Weak};
@@ -20,9 +21,27 @@ pub async fn watch_retired(proxy: Weak<ProxyState>) {
     loop {
         sleep(LOOK).await;
         let Some(proxy) = proxy.upgrade() else { return };
-        for retired in proxy.moves.retired().into_iter().filter(|retired| retired.fenced) {
-            look_after(&proxy, retired).await;
+        for retired in proxy.moves.retired() {
+            if retired.fenced {
+                look_after(&proxy, retired).await;
+            } else if is_replica(&proxy, &retired) {
+                forget(&proxy, retired).await;
+            }
         }
+    }
+}
+
+fn is_replica(proxy: &ProxyState, retired: &Retired) -> bool {
+    let Some((cluster, _)) = proxy.databases.cluster(&retired.cluster) else { return false };
+    let known = cluster.find_server(&retired.server).and_then(|at| cluster.upstreams.get(at));
+    known.is_some_and(|upstream| upstream.role() == Role::Replica)
+}
+
+/// A replica may be promoted one day, to a timeline of that number even if the one of before was given up.
+async fn forget(proxy: &ProxyState, retired: Retired) {
+    let forgotten = move |known: &mut Vec<Retired>| known.retain(|one| *one != retired);
+    if let Err(error) = proxy.moves.retire(forgotten).await {
+        tracing::warn!(event = "retirement_not_forgotten", "{error}");
     }
 }
 

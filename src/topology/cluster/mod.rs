@@ -60,7 +60,9 @@ pub struct Cluster {
     pub roles: Roles,
     leader: AtomicUsize,
     /// The newest timeline of any server that was the only primary.
-    newest: AtomicU32,
+    pub(super) newest: AtomicU32,
+    /// The data and the timeline of the last primary of an earlier life of the process.
+    pub(super) remembered: Mutex<Option<(String, u32)>>,
     floor: Floor,
     /// A read waits for a position of the primary.
     pub(super) sought: AtomicBool,
@@ -122,6 +124,7 @@ impl Cluster {
             roles: Roles::default(),
             leader: AtomicUsize::new(NO_LEADER),
             newest: AtomicU32::new(0),
+            remembered: Mutex::default(),
             floor: Floor::default(),
             sought: AtomicBool::new(false),
             last_writes: Mutex::default(),
@@ -452,7 +455,8 @@ impl Cluster {
     fn claims(&self, before: Leader) -> Vec<Claim> {
         let served = self.served_databases.load();
         let all = self.upstreams.iter().enumerate().filter_map(|(at, upstream)| upstream.claim(at, &served));
-        let all = self.without_its_predecessor(all.collect());
+        let all = self.without_outlived_objections(self.with_objections_of_before(all.collect()));
+        let all = self.without_its_predecessor(all);
         let claims = || all.iter().copied();
         let known = match before {
             Leader::One(at) | Leader::Contested(at) => Some(at),
