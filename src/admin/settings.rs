@@ -92,6 +92,54 @@ pub fn is_configuration(name: &str) -> bool {
     Config::has_key(name)
 }
 
+/// What drivers and psql set in passing, beside [`REPORTED`] and [`ASKED`]; words that begin a SET of another form, too.
+const SET_IN_PASSING: &[&str] = &[
+    "application_name",
+    "bytea_output",
+    "characteristics",
+    "client_min_messages",
+    "constraints",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "jit",
+    "lc_messages",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "lock_timeout",
+    "log_min_duration_statement",
+    "log_statement",
+    "names",
+    "role",
+    "row_security",
+    "schema",
+    "session_authorization",
+    "authorization",
+    "time",
+    "timezone",
+    "transaction",
+    "transaction_timeout",
+    "tcp_user_timeout",
+    "synchronous_commit",
+    "work_mem",
+    "xml",
+    "xmloption",
+    "geqo",
+    "escape_string_warning",
+    "backslash_quote",
+    "default_transaction_deferrable",
+    "transaction_deferrable",
+    "session_replication_role",
+    "ssl_renegotiation_limit",
+];
+
+/// Whether a setting is one of sessions of PostgreSQL, which means nothing here; with a point in its name it is anybody's own.
+pub fn belongs_to_sessions(name: &str) -> bool {
+    let in_passing = || SET_IN_PASSING.iter().any(|known| known.eq_ignore_ascii_case(name));
+    name.contains('.') || setting(name).is_some() || in_passing()
+}
+
 /// A SELECT of one value, as drivers send it to see whether a connection lives and whom it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scalar {

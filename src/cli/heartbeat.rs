@@ -60,6 +60,7 @@ async fn make(init: &HeartbeatInit) -> Result<(), Failure> {
             dbname: settings.monitor_database.clone(),
             parameters: vec![("application_name".to_owned(), "pgsluice heartbeat init".to_owned())],
             timeout: Timeouts::default().server_connect_timeout,
+            own: Arc::default(),
         };
         let place = login.address.to_string();
         let done = match login.run(&[]).await {

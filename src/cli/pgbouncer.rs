@@ -81,7 +81,9 @@ fn start(line: &Line, args: Vec<OsString>) -> ExitCode {
         if silent {
             return Failure::Usage("-d needs a logfile or syslog in the configuration".to_owned()).report();
         }
-        return in_background(args).unwrap_or_else(|error| Failure::Other(format!("-d: {error}")).report());
+        let log =
+            log.logfile.as_ref().map_or("the system's log (syslog)".to_owned(), |path| path.display().to_string());
+        return in_background(args, &log).unwrap_or_else(|error| Failure::Other(format!("-d: {error}")).report());
     }
     if line.quiet && silent {
         log.logfile = Some("/dev/null".into());
@@ -93,7 +95,7 @@ fn start(line: &Line, args: Vec<OsString>) -> ExitCode {
 }
 
 /// Starts the same without `-d`, in a process group of its own, and returns once that is ready or has given up.
-fn in_background(args: Vec<OsString>) -> std::io::Result<ExitCode> {
+fn in_background(args: Vec<OsString>, log: &str) -> std::io::Result<ExitCode> {
     let folder = std::env::temp_dir().join(format!("pgsluice-daemon-{}", std::process::id()));
     std::fs::create_dir(&folder)?;
     let socket = UnixDatagram::bind(folder.join("notify"))?;
@@ -129,7 +131,7 @@ fn in_background(args: Vec<OsString>) -> std::io::Result<ExitCode> {
             break ExitCode::SUCCESS;
         }
         if let Some(status) = child.try_wait()? {
-            complain(format_args!("pgsluice: the process in the background has ended: {status}"));
+            complain(format_args!("pgsluice: the process in the background has ended: {status}; {log} says why"));
             break ExitCode::FAILURE;
         }
     };

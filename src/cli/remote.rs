@@ -139,6 +139,10 @@ impl Link {
                 login.user
             ))),
             Err(LoginError::Auth(error)) => Err(Failure::Refused(format!("cannot log in to {place}: {error}"))),
+            Err(LoginError::Io(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let hint = "run this as root or as the service's user, or name another console with --admin";
+                Err(Failure::Unreachable(format!("cannot connect to {place}: {error}\nHINT:  {hint}")))
+            }
             Err(error) => Err(Failure::Unreachable(format!("cannot connect to {place}: {error}"))),
         }
     }
@@ -214,6 +218,7 @@ fn console(url: &str) -> Result<Console, String> {
         dbname: dbname.to_owned(),
         parameters: Vec::new(),
         timeout,
+        own: Arc::default(),
     };
     Ok(Console { login, password_from })
 }

@@ -376,9 +376,9 @@ impl Config {
         Self::general_keys().any(|key| key.name == name) || pgbouncer::is_known(name)
     }
 
-    /// The key that a name is a slip of, and no setting of PostgreSQL's is.
-    pub fn near_key(name: &str) -> Option<&'static str> {
-        checks::nearest::slip(name, Self::general_keys().map(|key| key.name))
+    /// The key that a name is most likely meant for.
+    pub fn nearest_key(name: &str) -> Option<&'static str> {
+        checks::nearest::nearest(name, Self::general_keys().map(|key| key.name))
     }
 
     /// Why a key cannot be changed while the process runs, if so.

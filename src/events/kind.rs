@@ -71,7 +71,7 @@ kinds! {
     DrainEnded "drain_ended";
     /// A drain has timed out, and the gate is open again; `detail` says for whom it has waited.
     DrainGaveUp "drain_gave_up";
-    /// A drain was called off by a command.
+    /// A drain was called off by a person, or by another command.
     DrainCalledOff "drain_called_off";
     /// A command could not be carried out.
     TransitionFailed "transition_failed";

@@ -224,6 +224,11 @@ impl GateView {
 
     /// DETAIL of a write refused with 25006; None in read_write.
     pub fn refusal_detail(&self) -> Option<String> {
+        self.state_words().map(|words| format!("database \"{}\" {words}", self.database))
+    }
+
+    /// The same without the database's name: "is in maintenance", with the message.
+    pub fn state_words(&self) -> Option<String> {
         let terms = self.in_force().filter(|_| self.state.mode != Mode::ReadWrite)?;
         let state = match terms.cause {
             Cause::Command | Cause::StateLost if self.is_copy() => {
@@ -231,11 +236,16 @@ impl GateView {
             }
             Cause::Command | Cause::StateLost => "is in maintenance".to_owned(),
             Cause::Rerouted => "is served by a read-only copy".to_owned(),
+            Cause::Degraded if !self.state.mode.admits_connections() => {
+                format!("is offline: {}, and no replica can serve reads", lost_since(terms))
+            }
             Cause::Degraded => format!("is read-only: {}; reads are served by replicas", lost_since(terms)),
             Cause::OwnSetting => "is read-only by its own setting default_transaction_read_only".to_owned(),
             Cause::NoPrimary => "is read-only: its servers are replicas, and no primary is known".to_owned(),
             Cause::FleetLost => "is read-only: this proxy cannot reach the fleet".to_owned(),
-            Cause::WritesFail => format!("is read-only: its heartbeat cannot write since {}", when::print(terms.since)),
+            Cause::WritesFail => {
+                format!("is read-only: its heartbeat has not been able to write since {}", when::print(terms.since))
+            }
         };
         Some(self.with_message(&state))
     }
@@ -263,7 +273,7 @@ impl GateView {
             Some(Automatic { closes: Closes::All, terms, .. }) => {
                 format!("database \"{}\" is offline: {}", self.database, lost_since(terms))
             }
-            _ => self.with_message("is offline"),
+            _ => format!("database \"{}\" {}", self.database, self.with_message("is offline")),
         }
     }
 
@@ -276,14 +286,14 @@ impl GateView {
 
     fn with_message(&self, state: &str) -> String {
         match self.in_force().and_then(|terms| terms.message.as_deref()) {
-            Some(message) => format!("database \"{}\" {state}: {message}", self.database),
-            None => format!("database \"{}\" {state}", self.database),
+            Some(message) => format!("{state}: {message}"),
+            None => state.to_owned(),
         }
     }
 }
 
 fn lost_since(terms: &Terms) -> String {
-    format!("the primary is lost since {}", when::print(terms.since))
+    format!("the primary has been lost since {}", when::print(terms.since))
 }
 
 #[cfg(test)]

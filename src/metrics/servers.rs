@@ -5,7 +5,7 @@ use crate::shared::ProxyState;
 use crate::topology::{Role, Upstream};
 
 /// The words of the roles.
-const ROLES: [&str; 4] = ["primary", "replica", "down", "unknown"];
+const ROLES: [&str; 5] = ["primary", "replica", "down", "unknown", "retired"];
 
 pub(super) fn add(families: &mut Families, proxy: &ProxyState) {
     let clusters = proxy.databases.clusters();
@@ -16,12 +16,17 @@ pub(super) fn add(families: &mut Families, proxy: &ProxyState) {
         .iter()
         .flat_map(|cluster| cluster.upstreams.iter().map(|server| (of(&cluster.name, server), server)))
         .collect();
+    let is_retired: Vec<bool> = clusters
+        .iter()
+        .flat_map(|cluster| (0..cluster.upstreams.len()).map(|at| cluster.is_retired_server(at)))
+        .collect();
     families.gauge("pgsluice_server_role", "1 for the role that a server has.", |out| {
-        for (labels, server) in &servers {
+        for ((labels, server), retired) in servers.iter().zip(&is_retired) {
+            let is = if *retired { "retired" } else { server.role().word() };
             for role in ROLES {
                 let mut labels = labels.clone();
                 labels.push(("role", role.to_owned()));
-                out.flag(labels, server.role().word() == role);
+                out.flag(labels, is == role);
             }
         }
     });

@@ -193,6 +193,7 @@ fn login_of(
         dbname: role.dbname,
         parameters: vec![("application_name".into(), application.into())],
         timeout: config.monitor_timeout,
+        own: upstream.own_processes(),
     }
 }
 

@@ -19,6 +19,7 @@ use super::own_query::parameter;
 use super::pool::Permit;
 use super::state::advertised_backend::Presence;
 use super::state::client_names::Named;
+use super::state::own_processes::OwnProcess;
 use super::state::session_vars::{Seed, Vars, reported_name};
 use crate::net::Stream;
 use crate::protocol::frame::{HEADER, peek_back};
@@ -239,6 +240,7 @@ pub struct Server {
     pub permit: Permit,
     pub(super) seed: Arc<Seed>,
     pub(super) _presence: Presence,
+    pub(super) _own: Option<OwnProcess>,
 }
 
 impl Server {
@@ -296,6 +298,7 @@ impl Server {
             target: None,
             permit,
             seed,
+            _own: fresh.own,
         });
         for (name, value) in &fresh.parameters {
             server.reported(name, value);

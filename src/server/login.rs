@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::Address;
+use super::state::own_processes::{OwnProcess, OwnProcesses};
 use crate::auth::client::ChannelBinding;
 use crate::auth::{Credential, LoginStep, ServerLogin};
 use crate::net::{Socket, Stream, TcpOptions};
@@ -47,6 +48,8 @@ pub struct Login {
     pub parameters: Vec<(String, String)>,
     /// How long it may take in all.
     pub timeout: Duration,
+    /// Where it is noted that the connection is ours.
+    pub own: Arc<OwnProcesses>,
 }
 
 /// What proves a role. A person may change a password while pgsluice runs: the newest is used.
@@ -85,6 +88,8 @@ pub struct Fresh {
     pub key: (u32, Vec<u8>),
     /// Notices and warnings, as the server wrote them; at most [`MOST_NOTICES`].
     pub notices: Vec<Vec<u8>>,
+    /// Notes that it is ours, while it is open.
+    pub own: Option<OwnProcess>,
 }
 
 /// Notices at a log-in that are kept, and the longest of them (bytes).
@@ -223,7 +228,7 @@ impl Login {
         stream.write_all(&out).await?;
 
         let mut login = ServerLogin::new(&self.user, self.credential.get()).with_channel_binding(binding(&stream));
-        let mut fresh = Fresh { stream, parameters: Vec::new(), key: (0, Vec::new()), notices: Vec::new() };
+        let mut fresh = Fresh { stream, parameters: Vec::new(), key: (0, Vec::new()), notices: Vec::new(), own: None };
         let mut input = Vec::with_capacity(1024);
         let mut authenticated = false;
         loop {
@@ -256,6 +261,7 @@ impl Login {
                 b'K' if authenticated => {
                     let (pid, secret) = frame::take_u32(body)?;
                     fresh.key = (pid, secret.to_vec());
+                    fresh.own = Some(self.own.enter(pid));
                 }
                 b'Z' if authenticated => {
                     // Anything behind the first ReadyForQuery was not asked for.

@@ -118,6 +118,10 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, pace: Pace,
     let mut failed: Option<LoginError> = None;
     let mut resolved = Instant::now();
     let interval = pace.interval;
+    if upstream.instance().is_some_and(|known| known.primary) {
+        // It is known from another configuration: who shares it is found out for this one as well.
+        follower.identified().await;
+    }
     loop {
         let Some(login) = ways.current() else {
             // The first client to log in brings a role.

@@ -12,6 +12,7 @@ use super::election::{Claim, Objection};
 use super::own_settings::OwnSettings;
 use super::state::{Outage, Silence};
 use crate::gate::Lsn;
+use crate::server::state::own_processes::OwnProcesses;
 use crate::server::{Address, Watch};
 
 /// What an upstream is, as far as is known.
@@ -128,6 +129,7 @@ pub struct Upstream {
     refused: AtomicBool,
     /// Up to this timeline it is not the primary, whatever it says.
     retired: AtomicU32,
+    own: ArcSwap<OwnProcesses>,
 }
 
 /// Counts a transaction among those that run on a server, for as long as it lives.
@@ -164,7 +166,13 @@ impl Upstream {
             instance: Mutex::default(),
             refused: AtomicBool::new(false),
             retired: AtomicU32::new(0),
+            own: ArcSwap::default(),
         }
+    }
+
+    /// Its processes that serve connections of ours.
+    pub fn own_processes(&self) -> Arc<OwnProcesses> {
+        self.own.load_full()
     }
 
     /// Its role.
@@ -309,6 +317,39 @@ impl Upstream {
     /// The number of a look that begins now.
     pub fn begin_look(&self) -> u64 {
         self.looks.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Looks are numbered from there on.
+    pub(super) fn begin_looks_behind(&self, number: u64) {
+        self.looks.store(number, SeqCst);
+        self.looked.store(number, SeqCst);
+    }
+
+    /// Takes over what is known of the same server by another configuration. That it has refused the monitor is forgotten: that one
+    /// may be let in.
+    pub(super) fn inherit(&self, known: &Self) {
+        self.own.store(known.own_processes());
+        let outage = known.outage();
+        if known.role() == Role::Unknown || outage.is_some_and(|outage| outage.kind == Silence::Refuses) {
+            return;
+        }
+        let copy = |mine: &AtomicU64, of: &AtomicU64| mine.store(of.load(SeqCst), SeqCst);
+        copy(&self.lsn, &known.lsn);
+        copy(&self.lag_bytes, &known.lag_bytes);
+        copy(&self.lag_ms, &known.lag_ms);
+        copy(&self.version, &known.version);
+        let copy = |mine: &AtomicBool, of: &AtomicBool| mine.store(of.load(SeqCst), SeqCst);
+        copy(&self.read_only, &known.read_only);
+        copy(&self.replica, &known.replica);
+        self.timeline.store(known.timeline(), SeqCst);
+        self.facts.store(known.facts());
+        self.put_instance(known.instance());
+        self.put_error(&known.error());
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = outage;
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = known.before_promotion();
+        self.put_role(known.role());
+        copy(&self.superseded, &known.superseded);
+        copy(&self.returned, &known.returned);
     }
 
     /// The look of that number has come to an end, whatever it has found.

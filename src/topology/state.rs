@@ -33,6 +33,8 @@ pub enum State {
     Lost(Loss),
     /// It claims to be the primary, and so does another one.
     Contested,
+    /// A move has left it: another server is the primary in its place, whatever it says.
+    Retired,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             Self::Lost(Loss::Transient) => "lost (transient)",
             Self::Lost(Loss::Lasting) => "lost (lasting)",
             Self::Contested => "contested",
+            Self::Retired => "retired",
         }
     }
 }
@@ -95,6 +98,9 @@ impl Cluster {
     /// What a server is now.
     pub fn state_of(&self, at: usize, now: Instant) -> State {
         let Some(upstream) = self.upstreams.get(at) else { return State::Unknown };
+        if self.is_retired_server(at) {
+            return State::Retired;
+        }
         if self.is_disputed(at) {
             return State::Contested;
         }
@@ -120,6 +126,10 @@ impl Cluster {
             State::Primary => "it is not in recovery".to_owned(),
             State::Replica => "it is in recovery".to_owned(),
             State::ReadOnly => "default_transaction_read_only is on for the server".to_owned(),
+            State::Retired if upstream.is_read_only() => {
+                "left by a switchover, read-only; start it as a replica".to_owned()
+            }
+            State::Retired => "left by a switchover, and it takes writes: stop it, or start it as a replica".to_owned(),
             State::Contested => "another server claims to be the primary too".to_owned(),
             State::Unknown | State::Starting | State::Lost(_) => match upstream.outage() {
                 Some(outage) => format!("{error} (since {})", crate::gate::print_timestamp(outage.when)),

@@ -42,7 +42,7 @@ fn who_may_do_what() {
     let wrong = Raw::connect(&proxy.tcp(), &Login::new("admin", "pgsluice").password("wrong")).unwrap_err();
     assert_eq!(wrong.sqlstate(), Some("28P01"));
     let mut stats = raw(&proxy, "stats", "pgbouncer");
-    rows(&mut stats, "SHOW STATS; SHOW POOLS; SHOW MAINTENANCE; SELECT 1; SET x = 1");
+    rows(&mut stats, "SHOW STATS; SHOW POOLS; SHOW MAINTENANCE; SELECT 1; SET search_path = x");
     for sql in ["PAUSE", "RELOAD", "SHUTDOWN", "KILL app", "MAINTENANCE ON app", "ONLINE app", "MAINTENANCE CHECK app"]
     {
         assert_eq!(refusal(&mut stats, sql), "42501", "{sql}");

@@ -101,7 +101,7 @@ fn writes_that_fail_lastingly_close_the_database_and_a_persons_mode_wins() {
     wait_for_mode(&stand, "read_only", "writes_fail");
     assert!(begun.elapsed() >= Duration::from_millis(1200), "a moment is not lasting");
     let detail = until_refused(&mut app, LONG);
-    assert!(detail.contains("its heartbeat cannot write since "), "{detail}");
+    assert!(detail.contains("its heartbeat has not been able to write since "), "{detail}");
     assert!(stand.proxy.log().contains("could not extend file"), "PostgreSQL's message");
     assert_eq!(fine(&mut app, "SELECT count(*) FROM t"), [["10"]]);
     stand.console("MAINTENANCE ON app WITH (message 'upgrade')");

@@ -25,7 +25,7 @@ fn a_primary_lost_for_good_leaves_reads_on_replicas_and_writes_are_back_with_the
     let (_, frames) = waits.by(Instant::now() + LONG);
     assert!(lost.elapsed() >= Duration::from_millis(1200), "a moment is not a lasting loss");
     assert_eq!(sqlstate(&frames), "25006");
-    assert!(detail(&frames).contains("the primary is lost since "), "{}", detail(&frames));
+    assert!(detail(&frames).contains("the primary has been lost since "), "{}", detail(&frames));
     wait_for_mode(&stand, "read_only", "primary_lost");
     assert!(maintenance(&stand)[2].contains("reads are served by replicas"));
     until_told(&mut idle, "on");
@@ -34,7 +34,7 @@ fn a_primary_lost_for_good_leaves_reads_on_replicas_and_writes_are_back_with_the
     for raw in [&mut app, &mut session, &mut stand.connect("late")] {
         reads_go_on(raw);
         assert_eq!(fine(raw, "SELECT pg_is_in_recovery()"), [["t"]]);
-        assert!(refused(raw).contains("the primary is lost since "));
+        assert!(refused(raw).contains("the primary has been lost since "));
     }
     let log = stand.proxy.log();
     assert!(log.lines().any(|line| line.contains("WARN") && line.contains("degraded")), "{log}");
@@ -62,9 +62,19 @@ fn without_a_replica_new_clients_are_told_at_once_and_those_that_are_there_live_
     let begun = Instant::now();
     let refusal = Raw::connect(&stand.proxy.tcp(), &Login::new("app", "app")).err().unwrap();
     assert_eq!(refusal.sqlstate(), Some("57P03"), "{refusal}");
-    assert!(refusal.to_string().contains("the primary is lost since"), "{refusal}");
+    assert!(refusal.to_string().contains("the primary has been lost since"), "{refusal}");
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(sqlstate(&query(&mut app, "SELECT 1")), "57P03");
+    // Who wants to open it is told what it is, and nothing of replicas that are not there.
+    let mut console = Raw::connect(&stand.proxy.tcp(), &Login::new("dba", "pgsluice")).unwrap();
+    let frames = query(&mut console, "MAINTENANCE OFF app");
+    let told = frames
+        .iter()
+        .filter(|frame| frame.tag == b'N')
+        .map(|frame| frame.error_fields().get(&'M').cloned().unwrap_or_default());
+    let told = told.collect::<Vec<_>>().join("\n");
+    assert!(told.contains("database \"app\": it is offline: the primary has been lost since "), "{told}");
+    assert!(!told.contains("read-only") && !told.contains("served by replicas"), "{told}");
     stand.cluster.primary().start().unwrap();
     wait_for_mode(&stand, "read_write", "");
     fine(&mut app, WRITE);
@@ -85,7 +95,7 @@ fn a_persons_mode_always_wins_and_neither_opens_what_the_other_has_closed() {
     assert_eq!(maintenance(&stand)[1], "command");
     // A person's OFF opens only what a person has closed.
     stand.console("MAINTENANCE OFF app");
-    assert!(refused(&mut app).contains("the primary is lost since "));
+    assert!(refused(&mut app).contains("the primary has been lost since "));
     assert_eq!(maintenance(&stand)[..2], ["read_only", "primary_lost"]);
     stand.console("MAINTENANCE ON app WITH (drain_timeout '1s') NOWAIT");
     stand.cluster.primary().start().unwrap();

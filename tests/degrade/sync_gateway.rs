@@ -98,7 +98,7 @@ fn sync_gateway_a_database_whose_servers_are_lost_goes_offline_by_itself_with_a_
     stand.cluster.primary().stop(Mode::Fast).unwrap();
     wait_for_mode(&stand, "offline", "primary_lost");
     let asked = Instant::now();
-    assert!(refused(&stand, "app").contains("the primary is lost since"));
+    assert!(refused(&stand, "app").contains("the primary has been lost since"));
     assert!(asked.elapsed().as_secs() < 2, "at once");
     let log = stand.proxy.log();
     assert!(log.lines().any(|line| line.contains("WARN") && line.contains("degraded")), "{log}");

@@ -209,3 +209,35 @@ fn a_role_that_holds_no_connection_is_told_at_once_that_the_server_is_full() {
     drop(hoard);
     wait::until_ok(LONG, "room again", || Raw::connect(&stand.proxy.tcp(), &Login::new("late", "app")).map(drop));
 }
+
+/// A RELOAD brings a role or a password that no server takes: what was known of the servers serves clients on.
+#[test]
+fn a_reload_that_has_the_monitor_refused_takes_no_server_from_anybody() {
+    for of_monitor in ["monitor_user = \"nosuch\"", "monitor_user = \"monitor\"\nmonitor_password = \"wrong\""] {
+        let mut stand = Stand::with("query_wait_timeout = \"5s\"\n", "", "reads = \"prefer_replica\"", &[]);
+        let ports = [stand.cluster.primary().port(), stand.cluster.replica(0).port()];
+        for server in stand.cluster.servers() {
+            let file = server.data_dir().join("pg_hba.conf");
+            let rules = fs::read_to_string(&file).unwrap();
+            fs::write(&file, format!("host all monitor 127.0.0.1/32 scram-sha-256\n{rules}")).unwrap();
+            server.reload().unwrap();
+        }
+        stand.rewrite(&ports, &[("monitor_user = \"monitor\"", of_monitor)]);
+        stand.console("RELOAD");
+        for _ in 0..10 {
+            let mut app = stand.connect("app");
+            fine(&mut app, "INSERT INTO w(who) VALUES ('after')");
+            assert_eq!(fine(&mut app, "SELECT count(*) FROM t"), [["10"]]);
+            assert_eq!(stand.roles(), ["primary", "replica"], "{of_monitor}");
+        }
+        let has = |name: &str| stand.console("SHOW EVENTS").iter().any(|row| row.iter().any(|field| field == name));
+        wait::until(LONG, "the event", || has("monitor_refused").then_some(()));
+        assert!(!has("server_lost"), "{:?}", stand.console("SHOW EVENTS"));
+        let told = stand.console("SHOW UPSTREAMS");
+        assert!(told.iter().all(|row| !row[8].is_empty()), "{told:?}");
+        // What is really gone is gone.
+        stand.cluster.primary().stop(pgsluice_fixtures::cluster::Mode::Fast).unwrap();
+        stand.wait_for_roles(&["down", "replica"]);
+        stand.cluster.primary().start().unwrap();
+    }
+}

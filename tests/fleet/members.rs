@@ -147,3 +147,26 @@ fn a_reload_leaves_the_fleet_as_it_is_and_says_that_it_takes_a_restart() {
     let names: Vec<_> = rows[1..].iter().map(|row| row[13].as_str()).collect();
     assert_eq!(names, ["m0", "m1"]);
 }
+
+#[test]
+fn a_check_says_who_answers_and_which_right_a_fleet_needs() {
+    let Some(program) = program() else { return };
+    let mut stand = Stand::start(program, 1, 2, "", "");
+    let found = |stand: &Stand, what: &str| {
+        let rows = stand.members[0].console("MAINTENANCE CHECK app");
+        rows.into_iter().filter(|row| row[1] == what).map(|row| format!("{}: {} {}", row[2], row[3], row[4])).collect()
+    };
+    let fleet: Vec<String> = found(&stand, "fleet");
+    assert_eq!(fleet, ["ok: all 2 members answer: m0, m1; this one is m0 "]);
+    let rights: Vec<String> = found(&stand, "monitor's rights");
+    assert!(rights.iter().any(|row| row.starts_with("ok: ") && row.contains("may end")), "{rights:?}");
+    stand.sql("REVOKE pg_signal_backend FROM monitor");
+    let rights: Vec<String> = found(&stand, "monitor's rights");
+    assert!(rights.iter().any(|row| row.starts_with("fail: ") && row.contains("pg_signal_backend")), "{rights:?}");
+    // One that is gone without a word is told of.
+    stand.members[1].proxy.kill_9();
+    wait::until(LONG, "the row", || {
+        let fleet: Vec<String> = found(&stand, "fleet");
+        fleet.iter().any(|row| row.starts_with("ok: all 1 members") || row.contains("m1 has gone")).then_some(())
+    });
+}

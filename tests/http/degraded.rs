@@ -46,7 +46,7 @@ fn a_database_that_has_closed_by_itself_says_why_and_no_command_opens_it() {
 
     stand.cluster.primary().kill_9();
     let lost = wait_for(&stand, "read_only", Some("primary_lost"));
-    assert!(lost["reason"].as_str().unwrap().contains("the primary is lost since"), "{lost}");
+    assert!(lost["reason"].as_str().unwrap().contains("the primary has been lost since"), "{lost}");
     assert_eq!(ready("/readyz").status, 200, "{:?}", ready("/readyz"));
     stand.cluster.replica(0).kill_9();
     wait_for(&stand, "offline", Some("primary_lost"));

@@ -178,7 +178,7 @@ fn what_a_client_sets_in_its_start_up_packet_does_not_change_what_is_asked() {
 
 #[test]
 fn log_ins_of_one_user_share_questions_and_few_connections() {
-    let stand = Stand::new(&format!("{SUPERUSER_ASKS}default_pool_size = 5\n"), "");
+    let stand = Stand::new(&format!("{SUPERUSER_ASKS}default_pool_size = 5\nadmin_users = [\"listed\"]\n"), "");
     stand.log_statements();
     let address = stand.proxy.tcp();
     let storm = |names: usize, password: &str| {
@@ -199,6 +199,17 @@ fn log_ins_of_one_user_share_questions_and_few_connections() {
     assert_eq!(storm(200, "x"), 0);
     let most = stand.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgsluice auth_query'");
     assert!(matches!(most.trim(), "1" | "2"), "{most} connections");
+    // Those are pgsluice's own, as its monitor is; who takes their names is not.
+    let past = || {
+        let mut console = stand.log_in(&Login::new("listed", "pgsluice").password("listed-pw")).unwrap();
+        let rows = pgsluice_fixtures::answers::fine(&mut console, "MAINTENANCE CHECK app");
+        rows.into_iter().find(|row| row[1] == "sessions past pgsluice").unwrap()
+    };
+    assert_eq!(past()[2..4], ["ok", "none"]);
+    let named = Login::new("scram", "app").password("scram-pw").parameter("application_name", "pgsluice monitor");
+    let taken = Raw::connect(&stand.cluster.primary().tcp(), &named).unwrap();
+    assert!(past()[3].contains("application \"pgsluice monitor\""), "{:?}", past());
+    drop(taken);
 }
 
 #[test]

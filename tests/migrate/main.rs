@@ -4,7 +4,6 @@
 mod checks;
 mod failures;
 mod load;
-mod mirror;
 mod stand;
 mod surfaces;
 mod upgrade;

@@ -14,6 +14,8 @@ fn a_dry_run_tells_each_check_with_its_remedy_and_changes_nothing() {
         assert_eq!(answer.status(name), "ok", "{:?}", answer.row(name));
     }
     assert!(answer.rows.iter().all(|row| row[0] == "check"), "{:?}", answer.rows);
+    let twice = answer.notices.iter().find(|notice| notice.starts_with("streaming: "));
+    assert_eq!(twice, None, "the table has it");
     assert_eq!(
         (stand.roles(), stand.modes()),
         (vec!["primary".into(), "replica".into()], vec!["read_write".into(); 2])
@@ -47,6 +49,9 @@ fn a_check_that_fails_refuses_the_command_and_says_what_to_do() {
     ] {
         assert!(answer.hint.contains(words), "{}", answer.hint);
     }
+    // What has failed, and no row beside it: without pg_monitor the role does not see the target's WAL receiver either.
+    let failed: Vec<_> = answer.detail.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+    assert_eq!(failed, ["rights", "streaming"], "{}", answer.detail);
     assert!(stand.writes(1).sqlstate.is_empty() && stand.is_writable(0));
 
     stand.server(0).psql_in("postgres", "ALTER ROLE switcher SUPERUSER").unwrap();

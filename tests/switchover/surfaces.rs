@@ -47,7 +47,7 @@ fn over_http_it_is_an_operation_and_from_a_shell_a_command_with_exit_codes() {
     assert!(rows.iter().any(|row| row["step"] == "promote" && row["status"] == "ok"), "{done}");
     let (_, moves) = http(&stand, "GET", "/v1/moves", "");
     assert_eq!((&moves["items"][0]["state"], &moves["items"][0]["to"]), (&"done".into(), &replica.as_str().into()));
-    stand.wait_for_roles(&["contested", "primary"]);
+    stand.wait_for_roles(&["retired", "primary"]);
     stand.bring_back(0, 1);
     stand.wait_for_roles(&["replica", "primary"]);
     let (code, text) = shell(&stand, &["app", "TO", &primary]);
@@ -156,4 +156,33 @@ fn each_step_is_a_notice_and_an_event() {
     assert!(has("move_began") && has("move_ended"));
     let answer = stand.switch_to(1, "");
     assert_eq!(answer.sqlstate, "55000", "{}", answer.message);
+}
+
+#[test]
+fn what_a_switchover_has_left_is_retired_wherever_it_is_shown_and_nothing_was_called_off() {
+    let stand = Stand::new();
+    stand.switch_to(1, "").fine();
+    stand.wait_for_roles(&["retired", "primary"]);
+    wait::until_ok(LONG, "the reason", || {
+        let row = stand.command("SHOW UPSTREAMS").fine().rows.swap_remove(0);
+        let is = (row[9].as_str(), row[10].contains("left by a switchover, read-only; start it as a replica"));
+        if is == ("retired", true) { Ok(()) } else { Err(format!("{row:?}")) }
+    });
+    let check = stand.command("MAINTENANCE CHECK app").fine().rows;
+    let row = |name: &str| check.iter().find(|row| row[1] == name).unwrap_or_else(|| panic!("{name}: {check:?}"));
+    assert_eq!((&*row("primary")[2], &*row("primary")[3]), ("ok", &*stand.name(1)));
+    let left = row("replica");
+    assert!(left[2] == "warn" && left[3].contains("retired") && left[4].contains("replica"), "{left:?}");
+    let (_, metrics) = surfaces::http(&stand.proxy, TOKEN, "GET", "/metrics", "");
+    let value = |role: &str, server: usize| {
+        let labels = format!("server=\"{}\",role=\"{role}\"}}", stand.name(server));
+        let line = metrics.lines().find(|line| line.starts_with("pgsluice_server_role") && line.contains(&labels));
+        line.unwrap_or_else(|| panic!("{labels}: {metrics}")).ends_with(" 1")
+    };
+    assert_eq!([value("primary", 0), value("retired", 0), value("primary", 1)], [false, true, true]);
+    let (_, status) = http(&stand, "GET", "/v1/upstreams", "");
+    assert!(status.to_string().contains("retired") && !status.to_string().contains("contested"), "{status}");
+    let events = stand.command("SHOW EVENTS").fine().rows;
+    let named = |name: &str| events.iter().any(|row| row.iter().any(|field| field == name));
+    assert!(!named("drain_called_off") && !named("primary_contested"), "{events:?}");
 }

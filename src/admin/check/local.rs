@@ -1,6 +1,6 @@
 //! What this process knows by itself: its state file, the gate, the monitor's view of the servers, its sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,41 @@ pub(super) async fn state_file(proxy: &ProxyState, findings: &mut Findings) {
     }
 }
 
+/// Whether the members of the fleet answer: a flip waits for each that could still write.
+pub(super) fn fleet(proxy: &ProxyState, findings: &mut Findings) {
+    const CHECK: &str = "fleet";
+    let Some(fleet) = proxy.fleet.get() else { return };
+    let shown = fleet.now();
+    let view = &shown.view;
+    if !shown.is_member {
+        let why = if shown.error.is_empty() { "it has no lease" } else { shown.error.as_str() };
+        findings.fail(
+            CHECK,
+            format!("this member, {}, is not in it: {why}", fleet.id),
+            "Let it reach etcd (fleet.endpoints): until then no command goes through, and nothing is written here.",
+        );
+        return;
+    }
+    let left: BTreeSet<&str> = view.unfenced().map(|((id, _), _)| id.as_str()).collect();
+    let left: Vec<String> =
+        left.into_iter().map(|id| format!("{id} has gone and may have left writes at work")).collect();
+    let behind = view.members.values().flat_map(|member| {
+        let waits =
+            view.desired.iter().filter(|(place, _)| !member.apart.contains(*place)).filter(|(_, (_, desired))| {
+                desired.is_draining() && !view.ack(&desired.place, desired.epoch, member).is_some_and(|ack| ack.passed)
+            });
+        waits.map(|(place, _)| format!("{} has not acknowledged the mode of {place}", member.id)).collect::<Vec<_>>()
+    });
+    let silent: Vec<String> = left.into_iter().chain(behind).collect();
+    let members: Vec<&str> = view.members.keys().map(String::as_str).collect();
+    findings.warn_of(
+        CHECK,
+        &silent,
+        &format!("all {} members answer: {}; this one is {}", members.len(), members.join(", "), fleet.id),
+        "SHOW FLEET tells more: MAINTENANCE ON waits for each of them, or until its lease is over.",
+    );
+}
+
 /// Whether the gate is open, and nobody moves it.
 pub(super) fn gate(proxy: &ProxyState, database: &Database, findings: &mut Findings) {
     const CHECK: &str = "gate";
@@ -56,7 +91,8 @@ pub(super) fn gate(proxy: &ProxyState, database: &Database, findings: &mut Findi
 /// The servers as the monitor sees them; gives the primary.
 pub(super) fn servers(database: &Database, findings: &mut Findings) -> Option<usize> {
     let cluster = database.setup().cluster.clone();
-    let claim = cluster.upstreams.iter().filter(|upstream| upstream.role() == Role::Primary).count();
+    let claims = |at: &usize| cluster.claims_to_be_primary(*at) && !cluster.is_retired_server(*at);
+    let claim = (0..cluster.upstreams.len()).filter(claims).count();
     let primary = cluster.primary();
     match primary.and_then(|at| cluster.upstreams.get(at)) {
         Some(upstream) if upstream.is_read_only() => findings.warn(
@@ -102,10 +138,16 @@ pub(super) fn servers(database: &Database, findings: &mut Findings) -> Option<us
 fn replicas(cluster: &Cluster, findings: &mut Findings) {
     const CHECK: &str = "replica";
     const LATE: &str = "Let it catch up: until it has replayed the last write, the primary serves the reads.";
+    const RETIRED: &str = "Stop it, and start it as a replica of the new primary: the last row of SHOW MOVE says how.";
     let mut found = false;
-    for upstream in &cluster.upstreams {
+    for (at, upstream) in cluster.upstreams.iter().enumerate() {
         let address = &upstream.address;
         match upstream.role() {
+            Role::Primary if cluster.is_retired_server(at) => {
+                let reason = cluster.reason_of(at, std::time::Instant::now());
+                findings.warn(CHECK, format!("{address} is retired: {reason}"), RETIRED);
+                continue;
+            }
             Role::Primary => continue,
             Role::Replica => {
                 let (bytes, time) = (upstream.lag_bytes(), upstream.lag());

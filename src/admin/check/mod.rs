@@ -103,6 +103,7 @@ pub(super) async fn run(caller: &Caller, target: &Target) -> Result<Table, Repor
         let mut findings = Findings::default();
         crate::admin::check::local::names(&proxy, &database, &names, &mut findings);
         crate::admin::check::local::state_file(&proxy, &mut findings).await;
+        crate::admin::check::local::fleet(&proxy, &mut findings);
         crate::admin::check::local::gate(&proxy, &database, &mut findings);
         let primary = crate::admin::check::local::servers(&database, &mut findings);
         if let Some(at) = primary {

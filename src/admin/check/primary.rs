@@ -10,6 +10,7 @@ use crate::proxy::setup::monitor_login;
 use crate::server::own_query::Row;
 use crate::shared::{Database, ProxyState};
 use crate::sql::own_statements::servers;
+use crate::topology::Upstream;
 
 /// Sessions that are looked at, those with the oldest transactions first.
 const MOST: usize = 500;
@@ -30,18 +31,34 @@ pub(super) async fn check(proxy: &ProxyState, database: &Database, at: usize, se
     let ours = our_pids(proxy, database, at, seen);
     let facts = Facts::read(&rows, &ours);
     findings.ok("primary answers", format!("PostgreSQL {}", facts.version));
-    if facts.sees_all {
-        findings.ok("monitor's rights", format!("\"{}\" sees the activity of all", facts.user));
-    } else {
-        findings.warn(
-            "monitor's rights",
-            format!("\"{}\" does not see the activity of others: what follows is incomplete", facts.user),
-            "GRANT pg_monitor to it.",
-        );
-    }
+    rights(&facts, proxy.fleet.get().is_some(), findings);
     transactions(database, &facts, findings);
     foreign(&facts, findings);
     prepared(&facts, findings);
+}
+
+/// In a fleet it ends, too, what a member that has gone has left at work.
+fn rights(facts: &Facts, in_fleet: bool, findings: &mut Findings) {
+    const CHECK: &str = "monitor's rights";
+    let user = &facts.user;
+    if facts.sees_all {
+        findings.ok(CHECK, format!("\"{user}\" sees the activity of all"));
+    } else {
+        findings.warn(
+            CHECK,
+            format!("\"{user}\" does not see the activity of others: what follows is incomplete"),
+            "GRANT pg_monitor to it.",
+        );
+    }
+    if in_fleet && facts.may_signal {
+        findings.ok(CHECK, format!("\"{user}\" may end what a member that has gone has left at work"));
+    } else if in_fleet {
+        findings.fail(
+            CHECK,
+            format!("\"{user}\" may not end what a member that has gone has left at work: a flip would wait for it"),
+            "GRANT pg_signal_backend to it: a fleet needs that.",
+        );
+    }
 }
 
 fn transactions(database: &Database, facts: &Facts, findings: &mut Findings) {
@@ -112,6 +129,7 @@ struct Facts {
     version: String,
     user: String,
     sees_all: bool,
+    may_signal: bool,
     most_prepared: String,
     sessions: Vec<Session>,
     workers: Vec<String>,
@@ -152,6 +170,7 @@ impl Facts {
                 "server" => {
                     (facts.version, facts.user) = (field(1), field(2));
                     (facts.sees_all, facts.most_prepared) = (field(3) == "true", field(4));
+                    facts.may_signal = field(5) == "true";
                 }
                 "session" => facts.sessions.push(Session {
                     ours: field(1).parse().is_ok_and(|pid| ours.contains(&pid)),
@@ -175,20 +194,25 @@ impl Facts {
     }
 }
 
-/// Backends of this primary that serve this proxy.
+/// Processes of this primary that serve this proxy: pools, the monitor, and whatever else asks it. Other clusters may lead to the
+/// same server.
 fn our_pids(proxy: &ProxyState, database: &Database, at: usize, seen: &Seen) -> HashSet<u32> {
     let cluster = database.setup().cluster.clone();
+    let Some(primary) = cluster.upstreams.get(at) else { return HashSet::new() };
+    let words = primary.instance().map(|known| known.words);
+    let is_it = |one: &&Upstream| {
+        one.address == primary.address || words.is_some() && one.instance().map(|known| known.words) == words
+    };
     let mut pids: HashSet<u32> = HashSet::new();
+    for cluster in proxy.databases.clusters() {
+        pids.extend(cluster.upstreams.iter().filter(is_it).flat_map(|one| one.own_processes().pids()));
+    }
+    // A connection of before a RELOAD, to a server that had another address then.
     let same = |name: &str| {
         proxy.databases.get(name).is_some_and(|other| std::sync::Arc::ptr_eq(&other.setup().cluster, &cluster))
     };
     let held = seen.clients.iter().filter_map(|client| client.server.as_ref());
     pids.extend(held.filter(|held| held.pool.upstream == at && same(&held.pool.database)).map(|held| held.facts.pid));
-    for pool in proxy.databases.all().iter().filter(|one| same(&one.name)).flat_map(|one| one.pools()) {
-        if pool.upstream == at {
-            pool.each_idle(|conn| _ = pids.insert(conn.peek().facts.pid));
-        }
-    }
     pids
 }
 

@@ -455,9 +455,13 @@ impl Parser<'_> {
             }
             return Ok(Command::Control(Control::Set(name, self.value()?)));
         }
-        if let Some(near) = Config::near_key(&name) {
-            let report = Report::error("42704", format!("unrecognized configuration parameter \"{name}\""));
-            return Err(report.with_hint(Some(format!("Did you mean \"{near}\"?"))));
+        if !settings::belongs_to_sessions(&name) {
+            let detail = format!("unrecognized configuration parameter \"{name}\"");
+            let hint = match Config::nearest_key(&name) {
+                Some(near) => format!("Did you mean \"{near}\"?"),
+                None => "SHOW CONFIG lists what can be set.".to_owned(),
+            };
+            return Err(Report::error("08P01", "SET failed").with_detail(Some(detail)).with_hint(Some(hint)));
         }
         self.rest();
         Ok(Command::Polite(Polite::Other("SET")))

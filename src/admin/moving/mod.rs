@@ -6,7 +6,7 @@ use super::commands::{Caller, quoted_name};
 use super::language::command::MoveCommand;
 use super::table::{Cell, Column, Table, columns};
 use crate::gate::{Target, Verb, Who};
-use crate::moving::{Entry, Line, Move, Status};
+use crate::moving::{Entry, Line, Move, Status, Step};
 use crate::protocol::{Report, Severity};
 use crate::proxy::moving::{activate, migrate, switchover};
 use crate::shared::ProxyState;
@@ -20,7 +20,6 @@ pub(super) const LINES: &[Column] =
 /// Columns of SHOW MIGRATIONS.
 pub(super) const MIGRATIONS: &[Column] = columns![
     database Text, old Text, new Text, clients Text, since Time, who Text, state Text, tables Int8, ready Int8, behind_bytes Int8,
-    mirrored Int8, differences Int8,
 ];
 
 /// Begins a move and follows it. It goes on when this is dropped.
@@ -81,7 +80,8 @@ async fn follow(caller: &Caller, one: &Move) -> Result<Table, Report> {
     loop {
         one.news(seen).await;
         let entry = one.entry();
-        for line in entry.lines.iter().skip(seen) {
+        // What only looks is over at once, and its answer has all rows.
+        for line in entry.lines.iter().skip(seen).filter(|_| !entry.is_rehearsal()) {
             caller.tell(told(line)).await;
         }
         seen = entry.lines.len();
@@ -102,9 +102,14 @@ fn answer(one: &Move, entry: &Entry) -> Option<Result<Table, Report>> {
     let why = end.why.clone().unwrap_or_default();
     let remedies: Vec<_> =
         entry.lines.iter().filter(|line| line.status == Status::Fail).filter_map(|line| line.remedy.clone()).collect();
-    let last = entry.lines.last().map(|line| format!("{}: {}", line.name, line.detail));
+    let words = |line: &Line| format!("{}: {}", line.name, line.detail);
+    let refused = entry.lines.iter().filter(|line| line.step == Step::Check && line.status == Status::Fail);
+    let refused: Vec<_> = refused.map(words).collect();
+    // What has failed later is told by the last step that was taken.
+    let is_refused = entry.what.step() == Step::Check && !refused.is_empty();
+    let detail = if is_refused { Some(refused.join("\n")) } else { entry.lines.last().map(words) };
     let report = Report::error(code(&end.sqlstate), format!("{} has failed: {why}", entry.what));
-    Some(Err(report.with_detail(last).with_hint(Some(remedies.join(" ")).filter(|hint| !hint.is_empty()))))
+    Some(Err(report.with_detail(detail).with_hint(Some(remedies.join(" ")).filter(|hint| !hint.is_empty()))))
 }
 
 /// A report has one of those that are known.
@@ -153,8 +158,6 @@ pub(super) async fn show_migrations(proxy: &Arc<ProxyState>) -> Table {
             stands.tables.into(),
             stands.ready.into(),
             stands.behind.into(),
-            stands.mirrored.map(|(compared, _)| compared).into(),
-            stands.mirrored.map(|(_, different)| different).into(),
         ]);
     }
     table

@@ -36,7 +36,7 @@ fn row(cluster: &Cluster, at: usize, upstream: &Upstream) -> [Cell; 15] {
     [
         cluster.name.as_str().into(),
         upstream.address.to_string().into(),
-        if cluster.is_disputed(at) { "contested" } else { role.word() }.into(),
+        cluster.role_word(at).into(),
         when(seen, upstream.lsn().to_string().into()),
         when(up, upstream.lag_bytes().into()),
         when(up, u64::try_from(upstream.lag().as_millis()).unwrap_or(u64::MAX).into()),

@@ -221,8 +221,11 @@ fn http(config: &Config, report: &Report<'_>) {
     let http = &config.http;
     let by_certificate = !http.read_certificates.is_empty() || !http.operate_certificates.is_empty();
     let nobody = http.token.is_empty() && http.read_tokens.is_empty() && http.operate_tokens.is_empty();
-    if http.listen.0.is_some() && !http.banner_public && nobody && !by_certificate {
-        report.warn("http.listen", "nobody can read the banners: give a token, or set banner_public");
+    let public = http.banner_public || config.metrics.public;
+    if http.listen.0.is_some() && !public && nobody && !by_certificate {
+        let text =
+            "nothing but health can be read: give read_tokens for the API, or set banner_public or metrics.public";
+        report.warn("http.listen", text);
     }
     if http.tls && config.client_tls.client_tls_sslmode == SslMode::Disable {
         report.error(
@@ -309,7 +312,7 @@ fn one_cluster(config: &Config, path: &str, cluster: &Cluster, report: &Report<'
     if cluster.monitor_user.is_empty() {
         report.warn(
             &join(path, "monitor_user"),
-            "none: the servers are watched through a role that pools use; MAINTENANCE CHECK says what it does not see",
+            "not set: the servers are watched through a role that pools use; MAINTENANCE CHECK says what it does not see",
         );
     }
     if cluster.monitor_database.is_empty() {

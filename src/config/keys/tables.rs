@@ -75,21 +75,23 @@ settings! {
     pub struct Http titled "HTTP: health, the banner for web sites, the API and the status page" {
         /// Where the endpoint listens, such as "127.0.0.1:6433". Empty: there is no endpoint.
         listen: HttpListen = HttpListen(None), { restart: true };
-        /// Everybody who reaches the endpoint may read the banners: mode, message and until. false: only with the token.
+        /// Everybody who reaches the endpoint may read the banners: mode, message and until. false: only with token, or as one who
+        /// may look.
         banner_public: bool = false;
-        /// The token for the banners alone, which requests carry in a header, Authorization: Bearer TOKEN. Empty: there is none.
+        /// The token for the banners and the metrics alone, which requests carry in a header, Authorization: Bearer TOKEN. Empty:
+        /// there is none.
         token: Secret = Secret::default();
         /// The endpoint speaks TLS, with client_tls_key_file and client_tls_cert_file. It needs a client_tls_sslmode other than
         /// "disable". With client_tls_ca_file, certificates of clients are asked for.
         tls: bool = false, { restart: true };
-        /// Tokens of those who may look: databases, pools, clients, servers. Each is "NAME:HASH"; the hash of a token is made by
+        /// Tokens of those who may look: databases, pools, clients, servers, metrics. Each is "NAME:HASH"; the hash of a token is made by
         /// pgsluice hash-token, and the name stands in the log and wherever a command is shown.
         read_tokens: Vec<TokenHash> = Vec::new();
-        /// Tokens of those who may also open and close the gate.
+        /// Tokens of those who may also give every command of the API: open and close the gate, and move databases.
         operate_tokens: Vec<TokenHash> = Vec::new();
         /// Names of client certificates (CN) that may look. It needs tls and client_tls_ca_file.
         read_certificates: Vec<String> = Vec::new();
-        /// Names of client certificates (CN) that may also open and close the gate.
+        /// Names of client certificates (CN) that may also give every command of the API, as those of operate_tokens.
         operate_certificates: Vec<String> = Vec::new();
         /// The site whose pages may read the banner (Access-Control-Allow-Origin). Empty: only pages of the same site.
         banner_origin: String = "*".into();
@@ -99,7 +101,7 @@ settings! {
 settings! {
     /// Metrics for Prometheus, at `/metrics` of the HTTP endpoint.
     pub struct Metrics titled "Metrics for Prometheus, at /metrics of the HTTP endpoint" {
-        /// Everybody who reaches the endpoint may read the metrics. false: only with the token.
+        /// Everybody who reaches the endpoint may read the metrics. false: only with http.token, or as one who may look.
         public: bool = false;
         /// Give what pgbouncer_exporter gives beside it, under its names, so that its dashboards work.
         pgbouncer_names: bool = false;

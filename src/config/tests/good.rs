@@ -179,5 +179,11 @@ fn the_http_endpoint() {
     assert_eq!((shown("http.listen"), shown("http.token")), (Some("[::1]:6433"), Some("********")));
     let closed = with("[http]\nlisten = '*:6433'");
     let warned = warnings(&closed);
-    assert!(warned.len() == 1 && warned[0].contains("nobody can read the banners"), "{warned:?}");
+    assert!(warned.len() == 1 && warned[0].contains("nothing but health can be read"), "{warned:?}");
+    for more in [
+        "[http]\nlisten = '[::1]:6433'\nbanner_public = true",
+        "[http]\nlisten = '[::1]:6433'\n[metrics]\npublic = true",
+    ] {
+        assert!(with(more).warnings.is_empty(), "{:?}", with(more).warnings);
+    }
 }

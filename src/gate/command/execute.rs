@@ -388,6 +388,13 @@ pub(super) async fn drive(world: Arc<World>, plan: Plan, before: Option<Record>,
 
 /// A transition that was not carried through, and whom it waited for in vain.
 fn publish_failure(world: &World, claim: &Claim, error: &GateError, fleet_epoch: Option<u64>) {
+    let own = &claim.mv.who;
+    if matches!(error, GateError::CalledOff { by, .. } if by == own && own.address.is_none()) {
+        // A move has what it needs, and opens before the rest is known: nobody has called anything off.
+        let databases: Vec<_> = claim.gate.names().iter().map(ToString::to_string).collect();
+        tracing::debug!(event = "drain_not_needed", databases = databases.join(", "), "{error}");
+        return;
+    }
     let (kind, message) = match error {
         GateError::StillBusy { .. } => (Kind::DrainGaveUp, "the drain gave up, and the mode is what it was before"),
         GateError::CalledOff { .. } => (Kind::DrainCalledOff, "the drain was called off"),

@@ -420,7 +420,7 @@ impl Transition<'_> {
     fn outcome(&self, foreign_writers: Vec<ForeignWriter>, warning: Option<String>) -> Outcome {
         let view = self.claim.gate.view();
         let counters = self.claim.counters;
-        let stays_closed = || view.refusal_detail().filter(|_| view.is_automatic());
+        let stays_closed = || view.state_words().filter(|_| view.is_automatic()).map(|words| format!("it {words}"));
         let warning = warning.or_else(stays_closed);
         Outcome {
             database: view.database.to_string(),

@@ -329,7 +329,7 @@ fn servers(cluster: &topology::Cluster) -> Vec<ServerView> {
         let error = upstream.error();
         ServerView {
             address: upstream.address.to_string(),
-            role: if cluster.is_disputed(at) { "contested" } else { role.word() },
+            role: cluster.role_word(at),
             lag_ms: up.then(|| millis(upstream.lag())),
             lag_bytes: up.then(|| upstream.lag_bytes()),
             in_use: upstream.busy(),

@@ -90,6 +90,9 @@ impl Running {
                 continue;
             }
             let (cluster, tls) = cluster(name, config, &self.proxy.events)?;
+            if let Some(known) = self.clusters.get(name) {
+                cluster.inherit(&known.cluster);
+            }
             moving::prepare(&self.proxy.moves, &cluster);
             next.insert(name.clone(), Watched { config: config.clone(), cluster, tls, monitors: Vec::new() });
         }

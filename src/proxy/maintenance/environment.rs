@@ -112,6 +112,7 @@ impl Field for World {
         Box::pin(async move {
             let Some((proxy, gate, databases)) = self.databases(database) else { return };
             if view.state.mode.reports_read_only() {
+                databases.iter().for_each(|database| database.kept_out.begin(view.state.epoch));
                 databases.iter().for_each(|database| _ = database.close_idle_unguarded());
             } else {
                 super::guarantees::let_all_log_in(&databases);

@@ -162,6 +162,7 @@ impl Server {
             target: _,
             seed: _,
             _presence: _,
+            _own: _,
             // One that ends, or runs something, is not handed over.
             left_running: _,
             ends: _,
@@ -259,7 +260,8 @@ impl Pool {
         let tag = if place.guarded { KindTag::Guarded } else { KindTag::Unguarded };
         let permit = self.permit_for_handed().ok_or("the pool is closed")?;
         let key = (place.pid, place.secret.0.clone());
-        let fresh = Fresh { stream, parameters: Vec::new(), key, notices: Vec::new() };
+        let own = Some(self.login().own.enter(place.pid));
+        let fresh = Fresh { stream, parameters: Vec::new(), key, notices: Vec::new(), own };
         let mut server = self.adopt(fresh, permit, place.id, core, tag, self.closes_handed(handed));
         let now = Instant::now();
         server.opened = now.checked_sub(Duration::from_millis(place.age_ms)).unwrap_or(now);

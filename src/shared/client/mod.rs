@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::handover::client::HandedIdentity;
-use super::mirrors::Sample;
 use super::prepared_statement::Statement;
 use crate::log::millis;
 use crate::protocol::Report;
@@ -180,8 +179,6 @@ pub struct Client {
     pub aim: Cell<Aim>,
     /// Whether it goes to the process that takes over.
     pub moves: Cell<Moves>,
-    /// A read that is handed over to be mirrored, once its answer has come.
-    pub sample: Cell<Option<Box<Sample>>>,
     asks: RefCell<Vec<Ask>>,
     asked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -245,7 +242,6 @@ impl Client {
             cancelling: Cell::new(0),
             aim: Cell::new(Aim::Any),
             moves: Cell::new(Moves::No),
-            sample: Cell::default(),
             asks: RefCell::default(),
             asked: Cell::new(false),
             waker: RefCell::default(),
@@ -394,7 +390,6 @@ impl Client {
             asks: _,
             asked: _,
             waker: _,
-            sample: _,
         } = self;
         HandedIdentity {
             id: *id,

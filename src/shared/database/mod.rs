@@ -212,6 +212,7 @@ impl Database {
                 dbname: setup.settings.server_dbname(&self.name).to_owned(),
                 parameters: first_settings(&setup.settings),
                 timeout: setup.opening.timeout,
+                own: server.own_processes(),
             },
             connect_query: setup.settings.connect_query.clone(),
             size: session.pool_size as usize,

@@ -1,7 +1,7 @@
 //! What a closed gate has kept out, or let through by a rule: counted by user, application and statement while it is closed.
 //!
-//! Nothing of it is on the way of a statement that passes. What is counted belongs to one epoch: the first that is counted in a
-//! later one begins anew, so that the numbers of a maintenance can still be read when it is over.
+//! Nothing of it is on the way of a statement that passes. What is counted belongs to one epoch: each closing begins anew, and so
+//! does the first that is counted in a later epoch. The numbers of a maintenance can still be read when it is over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -130,6 +130,11 @@ impl KeptOut {
         self.of(epoch).dropped += 1;
     }
 
+    /// The gate has closed: what an earlier closing has kept out is forgotten.
+    pub fn begin(&self, epoch: Epoch) {
+        drop(self.of(epoch));
+    }
+
     /// What was counted.
     pub fn summary(&self) -> Summary {
         let notes = self.notes();
@@ -200,6 +205,18 @@ impl KeptOut {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn each_closing_begins_anew_also_if_it_keeps_nothing_out() {
+        let kept = KeptOut::default();
+        kept.begin(Epoch(1));
+        kept.count_error(Epoch(1), "57P03");
+        kept.begin(Epoch(1));
+        assert_eq!(kept.summary().errors.len(), 1);
+        kept.begin(Epoch(3));
+        let summary = kept.summary();
+        assert_eq!((summary.epoch, summary.errors.len()), (Epoch(3), 0));
+    }
+
     use super::*;
 
     fn write(fate: Fate, statement: usize) -> KeptOutWrite {

@@ -150,6 +150,7 @@ impl Place {
                 dbname: self.key.dbname.clone(),
                 parameters: Vec::new(),
                 timeout: self.timeout,
+                own: upstream.own_processes(),
             };
             match login.run(&more).await {
                 Ok(fresh) => return Ok((at, fresh)),

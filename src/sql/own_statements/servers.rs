@@ -82,7 +82,8 @@ pub fn check(dbname: &str, most: usize) -> String {
     format!(
         "SELECT 'server', pg_catalog.current_setting('server_version'), current_user::pg_catalog.text, \
          pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::pg_catalog.text, \
-         pg_catalog.current_setting('max_prepared_transactions'), NULL, NULL, NULL, NULL \
+         pg_catalog.current_setting('max_prepared_transactions'), \
+         pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'USAGE')::pg_catalog.text, NULL, NULL, NULL \
          UNION ALL (SELECT 'session', pid::pg_catalog.text, usename::pg_catalog.text, application_name, \
          coalesce(pg_catalog.host(client_addr), 'local'), \
          pg_catalog.round({age_of_transaction}::pg_catalog.numeric, 3)::pg_catalog.text, state, \
@@ -93,8 +94,7 @@ pub fn check(dbname: &str, most: usize) -> String {
          ::pg_catalog.text[]))::pg_catalog.text \
          FROM pg_catalog.pg_stat_activity a WHERE datname OPERATOR(pg_catalog.=) {name} \
          AND backend_type OPERATOR(pg_catalog.=) 'client backend' \
-         AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
-         AND application_name OPERATOR(pg_catalog.<>) 'pgsluice monitor' ORDER BY xact_start NULLS LAST LIMIT {most}) \
+         AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() ORDER BY xact_start NULLS LAST LIMIT {most}) \
          UNION ALL SELECT 'worker', pid::pg_catalog.text, backend_type, NULL, NULL, NULL, NULL, NULL, NULL \
          FROM pg_catalog.pg_stat_activity WHERE datname OPERATOR(pg_catalog.=) {name} \
          AND backend_type OPERATOR(pg_catalog.~~) 'logical replication %worker' \

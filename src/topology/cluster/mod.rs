@@ -1,5 +1,6 @@
 //! The servers of a cluster, and which of them takes writes.
 
+mod inherit;
 mod replica_choice;
 pub mod written;
 
@@ -222,6 +223,20 @@ impl Cluster {
     pub fn is_disputed(&self, at: usize) -> bool {
         let claims = self.upstreams.get(at).is_some_and(|upstream| upstream.role() == Role::Primary);
         claims && self.leader() != Leader::One(at)
+    }
+
+    /// Whether a move has left a server that still says it is the primary.
+    pub fn is_retired_server(&self, at: usize) -> bool {
+        self.is_disputed(at) && self.upstreams.get(at).is_some_and(Upstream::is_retired)
+    }
+
+    /// A server's role, as a person and a monitoring system are told it.
+    pub fn role_word(&self, at: usize) -> &'static str {
+        match self.upstreams.get(at).map(Upstream::role) {
+            Some(Role::Primary) if self.is_retired_server(at) => "retired",
+            Some(Role::Primary) if self.is_disputed(at) => "contested",
+            role => role.unwrap_or(Role::Unknown).word(),
+        }
     }
 
     /// What a connection to a server that was the primary may be used for now; None for a server that the cluster does not have.
