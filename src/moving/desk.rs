@@ -297,6 +297,16 @@ impl Move {
         self.news.send_modify(|(lines, _)| *lines = entry.lines.len());
     }
 
+    /// What was told since it ended is on disk when this returns.
+    pub async fn keep(&self) {
+        let entry = self.entry();
+        if entry.end.is_some()
+            && let Err(error) = self.save(entry).await
+        {
+            tracing::error!(event = "move_not_saved", "{error}");
+        }
+    }
+
     /// Something has become of it.
     pub async fn end(&self, end: End) {
         let entry = self.change(|entry| entry.end = Some(end.clone()));

@@ -192,6 +192,8 @@ pub enum Step {
     Copy,
     /// It follows until it is nearly there.
     CatchUp,
+    /// Reads are asked on both sides, and the answers compared.
+    Mirror,
     /// Writes are held, and open transactions may end.
     Hold,
     /// The databases are read-only on the server that is left.
@@ -232,6 +234,7 @@ impl Step {
             Self::Prepare => "prepare",
             Self::Copy => "copy",
             Self::CatchUp => "catch_up",
+            Self::Mirror => "mirror",
             Self::Hold => "hold",
             Self::Down => "down",
             Self::Stat => "stat",
@@ -257,6 +260,7 @@ impl Step {
             Self::Prepare => "making publications and subscriptions",
             Self::Copy => "waiting until the other side has a copy",
             Self::CatchUp => "waiting until the other side is nearly there",
+            Self::Mirror => "comparing what both sides answer to reads",
             Self::Sequences => "raising the sequences of the other side",
             Self::Reverse => "turning replication round",
             Self::Clean => "taking away what replication has left",

@@ -33,6 +33,18 @@ pub enum Extent {
     Force,
 }
 
+/// Reads are asked on both sides before the cut, and the answers compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirroring {
+    /// How many of ten thousand reads.
+    pub share: u32,
+    /// How long, before the cut.
+    #[serde(with = "millis")]
+    pub time: Duration,
+    /// Different answers are in nobody's way.
+    pub accepted: bool,
+}
+
 /// A command of a migration, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Migrate {
@@ -70,6 +82,9 @@ pub struct Migrate {
     /// How long copying and catching up may take.
     #[serde(with = "millis")]
     pub copy_timeout: Duration,
+    /// Whether reads are compared before the cut.
+    #[serde(default)]
+    pub mirror: Option<Mirroring>,
 }
 
 /// A database that has two sides, from the first MIGRATE until FINISH.

@@ -22,4 +22,4 @@ pub use crate::moving::entry::{
 };
 pub use crate::moving::error::MoveError;
 pub use crate::moving::kind::MoveOf;
-pub use crate::moving::migration::{Extent, Migrate, Migration, Way};
+pub use crate::moving::migration::{Extent, Migrate, Migration, Mirroring, Way};

@@ -197,6 +197,14 @@ pub fn write_target(out: &mut Vec<u8>, tag: u8, target: Target<'_>) {
     });
 }
 
+/// A Describe of the portal of that name.
+pub fn write_describe(out: &mut Vec<u8>, portal: &[u8]) {
+    message(out, b'D', |out| {
+        out.push(b'P');
+        bytes(out, portal);
+    });
+}
+
 /// Appends a Sync.
 pub fn write_sync(out: &mut Vec<u8>) {
     message(out, b'S', |_| ());

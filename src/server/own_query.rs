@@ -21,7 +21,43 @@ pub struct Answer {
     pub tag: String,
 }
 
+/// What a statement gives, with its rows as the server wrote them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawAnswer {
+    /// Names of columns and OIDs of their types.
+    pub columns: Vec<(String, u32)>,
+    /// Bodies of DataRow messages.
+    pub rows: Vec<Vec<u8>>,
+}
+
 impl Fresh {
+    /// Sends these messages, the last of which asks for a ReadyForQuery, and gives what comes, no more than `most` bytes of it.
+    ///
+    /// # Errors
+    /// As [`Self::rows`], or the answer is longer. Then the connection is of no use any more.
+    pub async fn raw_answer(&mut self, out: &[u8], mut most: usize) -> Result<RawAnswer, LoginError> {
+        self.stream.write_all(out).await?;
+        let (mut answer, mut refusal) = (RawAnswer::default(), None);
+        let mut input = Vec::with_capacity(1024);
+        loop {
+            let header = next_frame_within(&mut self.stream, &mut input, most).await?;
+            most = most.checked_sub(header.total).ok_or(WireError::Length)?;
+            let body = input.get(HEADER..header.total).unwrap_or_default();
+            match header.tag {
+                b'T' => answer.columns = columns(body)?,
+                b'D' => answer.rows.push(body.to_vec()),
+                b'E' => refusal = Some(LoginError::Refused(body.to_vec())),
+                b'Z' => break,
+                _ => {}
+            }
+            if header.tag == b'E' && ErrorFields::new(body).is_fatal() {
+                break;
+            }
+            input.drain(..header.total);
+        }
+        refusal.map_or(Ok(answer), Err)
+    }
+
     /// Runs a statement of pgsluice's own, under PostgreSQL's own search_path, and gives the rows.
     ///
     /// # Errors

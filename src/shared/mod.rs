@@ -12,6 +12,7 @@ pub mod database;
 pub mod handover;
 pub mod login_reply_cache;
 pub mod maintenance;
+pub mod mirrors;
 mod pauses;
 pub mod prepared_statement;
 mod recent_callers;
@@ -157,6 +158,8 @@ pub struct ProxyState {
     pub log_level: Level,
     /// Which statements are slow enough to be logged.
     pub slow_statements: SlowStatements,
+    /// Reads of which a sample is mirrored.
+    pub mirrors: mirrors::Mirrors,
     /// What clients have been refused, for the log.
     pub refused_statements: RefusedStatements,
     /// Connections that could not be accepted since too many files are open, for the log.
@@ -281,6 +284,7 @@ impl ProxyState {
             ledger: parts.ledger,
             log_level: parts.log_level,
             slow_statements,
+            mirrors: mirrors::Mirrors::default(),
             events: parts.events,
             webhooks: parts.webhooks,
             moves: parts.moves,

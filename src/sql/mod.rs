@@ -22,6 +22,7 @@ mod live_tests;
 pub mod other_databases;
 pub mod own_statements;
 mod pgsluice_settings;
+mod row_order;
 mod statement;
 pub mod tree;
 pub mod with_hold_cursor;
@@ -32,6 +33,7 @@ pub use crate::sql::classify::analyzer::{Analyzer, MAX_STATEMENTS, MAX_TEXT_BYTE
 pub use crate::sql::classify::readonly_exceptions::{ListError, RefusalList, Why, names_in_pieces};
 pub use crate::sql::lex::encoding::{Encoding, LexContext, StandardStrings};
 pub use crate::sql::pgsluice_settings::{FanoutUse, Own, OwnUse, fanout_use, is_ours, may_use_own, own_use, set_name};
+pub use crate::sql::row_order::{RowOrder, row_order};
 pub use crate::sql::statement::{
     Analysis, CopyDirection, Isolation, Kind, Name, Process, Proven, Reason, Refusal, SessionEffect, Statement,
     TransactionModes, TransactionVerb,

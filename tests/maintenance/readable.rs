@@ -41,6 +41,12 @@ const READS: &[(&str, &str, &str)] = &[
     ("a int", "DECLARE rel text := oid::regclass FROM pg_class WHERE relname = 't'; BEGIN EXECUTE 'SELECT count(*) FROM ' || rel INTO r; END", "1"),
     ("a int", "DECLARE n text := quote_ident(relname) AS n FROM pg_class WHERE relname = 't'; BEGIN EXECUTE 'SELECT count(*) FROM ' || n INTO r; END", "1"),
     ("a int", "q := format('SELECT count(*) FROM %I', relname) FROM pg_class WHERE relname = 't'; EXECUTE q INTO r", "1"),
+    ("sort text, dir text", "EXECUTE format('SELECT id FROM t ORDER BY %I %s LIMIT 1', sort, CASE dir WHEN 'desc' THEN 'DESC' ELSE 'ASC' END) INTO r", "'id', 'desc'"),
+    ("tab text", "DECLARE sql constant text := 'SELECT count(*) FROM %I'; BEGIN EXECUTE format(sql, tab) INTO r; END", "'t'"),
+    ("a int", "q := $q$ SELECT v FROM t WHERE id = %s $q$; q := format(q, a); EXECUTE q INTO r", "1"),
+    ("tab text", "q := 'SELECT count(*) FROM :tab'; q := replace(q, ':tab', quote_ident(tab)); EXECUTE q INTO r", "'t'"),
+    ("lowest int, tab text", "IF lowest IS NULL THEN lowest := 0; END IF; EXECUTE format('SELECT count(*) FROM %I WHERE id > %s', tab, lowest) INTO r", "1, 't'"),
+    ("tab text", "IF tab IS NULL THEN tab := 't'; END IF; EXECUTE 'SELECT count(*) FROM ' || quote_ident(tab) INTO r", "'t'"),
     ("vacuum bool, cluster int", "vacuum := true; cluster := 2; IF vacuum THEN r := cluster; END IF", "true, 1"),
     ("a int", "DECLARE vacuum boolean; reindex int = 3; BEGIN vacuum := true; reindex = 4; r := reindex; END", "1"),
 ];
@@ -65,15 +71,38 @@ const ANYTHING: &[(&str, &str, &str)] = &[
     ("a int", "EXECUTE replace('ANAxLYZE t', 'x', '')", "1"),
     ("a int", "DECLARE a text := reverse('t EZYLANA'); BEGIN EXECUTE a; END", "1"),
     ("a int", "EXECUTE 'SELECT runs_' || a || '()'", "1"),
+    ("s text", "IF s IS NULL THEN s := 'SELECT 1'; END IF; EXECUTE s", "reverse('t EZYLANA')"),
+    ("s text", "s := coalesce(s, 'SELECT 1'); EXECUTE s", "reverse('t EZYLANA')"),
+    ("s text", "s := s || ' '; EXECUTE s", "reverse('t EZYLANA')"),
+    ("INOUT s text, OUT n int", "IF false THEN s := 'SELECT 1'; n := 1; END IF; EXECUTE s", "reverse('t EZYLANA')"),
+    (
+        "text",
+        "DECLARE s ALIAS FOR $1; BEGIN IF s IS NULL THEN s := 'SELECT 1'; END IF; EXECUTE s; END",
+        "reverse('t EZYLANA')",
+    ),
+    ("s text", "DECLARE y ALIAS FOR $1; BEGIN y := (SELECT sql FROM commands); EXECUTE s; END", "'SELECT 1'"),
+    ("s text", "DECLARE y ALIAS FOR $1; BEGIN y := (SELECT sql FROM commands); EXECUTE $1; END", "'SELECT 1'"),
+    ("s text", "q := '%s'; q := format(q, s); EXECUTE q", "reverse('t EZYLANA')"),
+    (
+        "s text",
+        "q := 'SELECT 1 AS %I'; FOR i IN 1 .. 2 LOOP q := format(q, s, 'x'); END LOOP; EXECUTE q",
+        "'x%2$s; ANA' || 'LYZE t; SELECT 1 AS x'",
+    ),
+    (
+        "s text",
+        "q := 'SELECT 1 AS %I'; q := format(q, s, 'x'); q := format(q, reverse(';t EZYLANA;')); EXECUTE q",
+        "'x%s'",
+    ),
     ("a int", "DECLARE a text := sql FROM commands; BEGIN EXECUTE a; END", "1"),
     ("a int", "q := sql AS oid FROM commands; EXECUTE q", "1"),
 ];
 
 fn schema(all: &[(&str, &str, &str)], name: &str) -> String {
     let one = |(at, (parameters, body, _)): (usize, &(&str, &str, &str))| {
+        let (returns, ends) = if parameters.contains("OUT ") { ("", "") } else { ("RETURNS text", "RETURN r;") };
         format!(
-            "CREATE FUNCTION {name}_{at}({parameters}) RETURNS text LANGUAGE plpgsql AS $f$
-             DECLARE r text; q text; x record; k text; v text; cols text[]; BEGIN {body}; RETURN r; END $f$;"
+            "CREATE FUNCTION {name}_{at}({parameters}) {returns} LANGUAGE plpgsql AS $f$
+             DECLARE r text; q text; x record; k text; v text; cols text[]; BEGIN {body}; {ends} END $f$;"
         )
     };
     all.iter().enumerate().map(one).collect()

@@ -4,6 +4,7 @@
 mod checks;
 mod failures;
 mod load;
+mod mirror;
 mod stand;
 mod surfaces;
 mod upgrade;

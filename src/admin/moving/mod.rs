@@ -20,6 +20,7 @@ pub(super) const LINES: &[Column] =
 /// Columns of SHOW MIGRATIONS.
 pub(super) const MIGRATIONS: &[Column] = columns![
     database Text, old Text, new Text, clients Text, since Time, who Text, state Text, tables Int8, ready Int8, behind_bytes Int8,
+    mirrored Int8, differences Int8,
 ];
 
 /// Begins a move and follows it. It goes on when this is dropped.
@@ -158,6 +159,8 @@ pub(super) async fn show_migrations(proxy: &Arc<ProxyState>) -> Table {
             stands.tables.into(),
             stands.ready.into(),
             stands.behind.into(),
+            stands.mirrored.map(|(compared, _)| compared).into(),
+            stands.mirrored.map(|(_, different)| different).into(),
         ]);
     }
     table

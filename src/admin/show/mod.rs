@@ -47,7 +47,7 @@ const HELP: &str = "
 \tACTIVATE db ON host:port [WITH (timeout '30s', dry_run)]
 \tMIGRATE db TO cluster [WITH (timeout '30s', hold_timeout '1min', drain_timeout '10s',
 \t    on_timeout revert|cancel, copy_timeout '7d', dbname 'name', sequence_margin '1000',
-\t    accept 'check,...', prepare_only, dry_run)]
+\t    accept 'check,...', mirror '1%', mirror_time '10s', prepare_only, dry_run)]
 \tMIGRATE db BACK|FINISH [WITH (...)]
 \tSHOW MIGRATIONS
 \tSHOW MOVES

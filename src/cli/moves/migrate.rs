@@ -78,6 +78,14 @@ pub struct Migrate {
     #[arg(long, value_name = "NUMBER")]
     sequence_margin: Option<u64>,
 
+    /// A share of the reads that is asked on both sides before the cut, such as 1%: the answers are compared.
+    #[arg(long, value_name = "SHARE")]
+    mirror: Option<String>,
+
+    /// For how long, before the cut.
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    mirror_time: Option<Duration>,
+
     /// With finish: a side that cannot be reached is left as it is.
     #[arg(long)]
     force: bool,
@@ -109,6 +117,8 @@ impl Migrate {
             ("on_timeout", self.on_timeout.clone()),
             ("copy_timeout", duration(self.copy_timeout)),
             ("sequence_margin", self.sequence_margin.map(|margin| margin.to_string())),
+            ("mirror", self.mirror.clone()),
+            ("mirror_time", duration(self.mirror_time)),
             ("force", flag(self.force)),
         ];
         let with = remote::with_clause(&options);

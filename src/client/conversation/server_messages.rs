@@ -514,6 +514,9 @@ impl Session {
             if self.core.proxy.slow_statements.is_slow(took) {
                 self.log_slow(took);
             }
+            if self.core.proxy.mirrors.is_any() {
+                self.hand_sample_over();
+            }
         }
         if self.conversation.status() == TxStatus::Idle {
             stats.xacts.add(1);

@@ -130,7 +130,14 @@ impl Session {
             || self.lease.in_maintenance()
                 && self.may_pass_clean(&statement.cached, statement.context(), &statement.oids);
         // Of a connection that was just taken the settings may have to come first.
-        may_pass && self.conversation.replies().is_empty() && self.send_whole(&batch, statement)
+        if !may_pass || !self.conversation.replies().is_empty() {
+            return false;
+        }
+        if self.core.proxy.mirrors.is_any() {
+            let values = self.io.requests().unread().get(batch.values.clone()).unwrap_or_default();
+            self.keep_sample(&statement.cached, statement.context(), &statement.oids, values);
+        }
+        self.send_whole(&batch, statement)
     }
 
     /// False: the statement has to be made to stand on the server first.

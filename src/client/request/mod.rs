@@ -5,6 +5,7 @@ pub(in crate::client) mod extended_query;
 pub(in crate::client) mod fast_path;
 mod function_call;
 mod leave_replica;
+mod mirrored;
 pub(in crate::client) mod pgsluice_settings;
 pub(in crate::client) mod read_ahead;
 mod simple_query;

@@ -253,6 +253,9 @@ impl Session {
         if self.db.rehearsal.is_on() {
             self.rehearse(&cached);
         }
+        if self.core.proxy.mirrors.is_any() {
+            self.keep_sample(&cached, self.lex_context(), &[], &[]);
+        }
         self.note_sent(&cached, self.lex_context());
         self.note_left(&cached, self.lex_context());
         self.note_sequences(&cached, false);

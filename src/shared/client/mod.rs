@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::handover::client::HandedIdentity;
+use super::mirrors::Sample;
 use super::prepared_statement::Statement;
 use crate::log::millis;
 use crate::protocol::Report;
@@ -179,6 +180,8 @@ pub struct Client {
     pub aim: Cell<Aim>,
     /// Whether it goes to the process that takes over.
     pub moves: Cell<Moves>,
+    /// A read that is handed over to be mirrored, once its answer has come.
+    pub sample: Cell<Option<Box<Sample>>>,
     asks: RefCell<Vec<Ask>>,
     asked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -242,6 +245,7 @@ impl Client {
             cancelling: Cell::new(0),
             aim: Cell::new(Aim::Any),
             moves: Cell::new(Moves::No),
+            sample: Cell::default(),
             asks: RefCell::default(),
             asked: Cell::new(false),
             waker: RefCell::default(),
@@ -390,6 +394,7 @@ impl Client {
             asks: _,
             asked: _,
             waker: _,
+            sample: _,
         } = self;
         HandedIdentity {
             id: *id,

@@ -12,7 +12,6 @@ pub mod activate;
 pub mod fanout;
 pub mod heartbeat;
 pub mod migrate;
-pub mod migrate_checks;
 pub mod moving;
 pub mod roles;
 pub mod servers;
@@ -30,7 +29,8 @@ pub fn all() -> Vec<(&'static str, String)> {
     all.extend(crate::sql::own_statements::moving::all());
     all.extend(crate::sql::own_statements::activate::all());
     all.extend(crate::sql::own_statements::migrate::all());
-    all.extend(crate::sql::own_statements::migrate_checks::all());
+    all.extend(crate::sql::own_statements::migrate::checks::all());
+    all.extend(crate::sql::own_statements::migrate::mirror::all());
     all.extend(crate::sql::own_statements::fanout::all());
     all.extend(crate::sql::own_statements::roles::all());
     all.extend(crate::sql::own_statements::settings::all());

@@ -69,6 +69,14 @@ pub struct Migrate {
     #[serde(default)]
     #[schema(pattern = r"^[1-9][0-9]{0,1}(ms|s|min|h|d)$")]
     copy_timeout: Option<String>,
+    /// A share of the reads that is asked on both sides before the cut, such as `1%`; the answers are compared.
+    #[serde(default)]
+    #[schema(pattern = r"^([1-9][0-9]?|100|[1-9]?[0-9]\.[0-9][1-9])%$")]
+    mirror: Option<String>,
+    /// For how long, before the cut, such as `1min`.
+    #[serde(default)]
+    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    mirror_time: Option<String>,
     /// How far sequences are raised beyond their last value.
     #[serde(default)]
     #[schema(maximum = 1_000_000_000)]
@@ -98,6 +106,8 @@ impl Migrate {
             ("drain_timeout", self.drain_timeout),
             ("on_timeout", self.on_timeout),
             ("copy_timeout", self.copy_timeout),
+            ("mirror", self.mirror),
+            ("mirror_time", self.mirror_time),
             ("sequence_margin", self.sequence_margin.map(|margin| margin.to_string())),
         ])
     }

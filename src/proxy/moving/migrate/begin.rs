@@ -162,6 +162,7 @@ pub fn begin(proxy: &Arc<ProxyState>, request: &Request, who: Who) -> Result<Arc
         drain_timeout: options.drain_timeout,
         cancels: options.cancels,
         copy_timeout: options.copy_timeout,
+        mirror: options.mirroring(),
     };
     let what = MoveKind::Migrate(Box::new(known.clone()));
     let one = if options.dry_run {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::run::Run;
-use super::{fence, streams};
+use super::{fence, mirror, streams};
 use crate::gate::OnTimeout;
 use crate::moving::{Step, Way};
 use crate::proxy::moving::hold;
@@ -36,6 +36,8 @@ impl Run {
         let known = self.known();
         let one = self.one.clone();
         self.take(Step::CatchUp, |_| ()).await?;
+        // Its sessions would be ended by the fence.
+        mirror::end(&self.proxy, &known.from).await;
         let ready = self.began + known.timeout;
         bounded(&one, ready, Step::CatchUp, self.make_ready(known.timeout)).await?;
         let gate = self.proxy.gates.get(&known.database);

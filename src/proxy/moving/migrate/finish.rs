@@ -64,6 +64,7 @@ pub(super) async fn run(proxy: Arc<ProxyState>, one: Arc<Move>, sides: (Option<S
     if let Err(error) = taken.await {
         return one.end(End { sqlstate: error.sqlstate().to_owned(), ..end(false, Some(error.to_string())) }).await;
     }
+    super::mirror::end(&proxy, &old).await;
     let (old_side, new_side) =
         if known.from == old { (without.as_mut(), with.as_mut()) } else { (with.as_mut(), without.as_mut()) };
     let errors = clean(&there, &back, old_side, new_side).await;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::begin::{Request, Where};
 use crate::config;
-use crate::moving::Extent;
+use crate::moving::{Extent, Mirroring};
 use crate::protocol::Report;
 use crate::proxy::moving::options::{A_DAY, LONGEST, choice, dbname, flag, once, span, unknown, wrong};
 use crate::shared::ProxyState;
+use crate::shared::mirrors::WHOLE;
 
 /// How long it may take from `hold` until the other side is used.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,6 +22,9 @@ const LONGEST_COPY: Duration = Duration::from_secs(30 * 86_400);
 /// How far sequences are raised beyond their last value.
 const MARGIN: u64 = 1000;
 const MOST_MARGIN: u64 = 1_000_000_000;
+
+/// How long reads are compared before the cut.
+const MIRROR: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,10 @@ pub(super) struct Options {
     pub(super) extent: Extent,
     /// Checks whose failure a person accepts.
     pub(super) accept: Vec<String>,
+    /// How many of ten thousand reads are compared.
+    pub(super) share: Option<u32>,
+    /// For how long, before the cut.
+    pub(super) mirror_time: Duration,
 }
 
 /// Whether an option needs no value.
@@ -56,6 +64,8 @@ fn known(to: &Where) -> &'static [&'static str] {
             "sequence_margin",
             "dbname",
             "accept",
+            "mirror",
+            "mirror_time",
             "prepare_only",
             "dry_run",
         ],
@@ -64,7 +74,24 @@ fn known(to: &Where) -> &'static [&'static str] {
     }
 }
 
+/// A share such as `1%` or `0.25 %`, in hundredths of a percent.
+fn share(name: &str, value: &str) -> Result<u32, Report> {
+    let number = value.trim().trim_end_matches('%').trim_end();
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
+    let sound = !whole.is_empty() && whole.len() <= 3 && part.len() <= 2 && is_number(whole) && is_number(part);
+    let share = sound.then(|| format!("{whole}{part:0<2}").parse().ok()).flatten();
+    let share = share.filter(|share| (1..=WHOLE).contains(share));
+    share.ok_or_else(|| wrong(name, value, "A share of the reads, from 0.01% to 100%."))
+}
+
 impl Options {
+    /// What the journal keeps of the comparison.
+    pub(super) fn mirroring(&self) -> Option<Mirroring> {
+        let accepted = self.accept.iter().any(|one| one == "mirror");
+        self.share.map(|share| Mirroring { share, time: self.mirror_time, accepted })
+    }
+
     fn usual(maintenance: &config::Maintenance) -> Self {
         Self {
             timeout: TIMEOUT,
@@ -77,6 +104,8 @@ impl Options {
             dry_run: false,
             extent: Extent::Whole,
             accept: Vec::new(),
+            share: None,
+            mirror_time: MIRROR,
         }
     }
 
@@ -112,6 +141,8 @@ impl Options {
             }
             "dbname" => self.dbname = Some(dbname(name, value)?),
             "accept" => self.accept = value.split(',').map(|one| one.trim().to_ascii_lowercase()).collect(),
+            "mirror" => self.share = Some(share(name, value)?),
+            "mirror_time" => self.mirror_time = span(name, value, LONGEST, A_DAY)?,
             "prepare_only" if flag(name, value)? => self.extent = Extent::Prepare,
             "force" if flag(name, value)? => self.extent = Extent::Force,
             "prepare_only" | "force" => {}
@@ -134,15 +165,32 @@ mod tests {
             ("on_timeout", "Cancel"),
             ("sequence_margin", "0"),
             ("accept", "indexes, Large_Objects"),
+            ("mirror", "2.5 %"),
+            ("mirror_time", "1min"),
             ("dry_run", "on"),
         ] {
             options.set(name, value).unwrap();
         }
         assert_eq!((options.timeout, options.margin, options.cancels), (Duration::from_secs(5), 0, true));
         assert_eq!(options.accept, ["indexes", "large_objects"]);
-        for (name, value) in
-            [("timeout", "soon"), ("timeout", "2d"), ("sequence_margin", "-1"), ("force", "maybe"), ("dbname", "")]
-        {
+        assert_eq!((options.share, options.mirror_time), (Some(250), Duration::from_secs(60)));
+        for (text, expected) in [("1%", 100), ("0.01%", 1), ("100%", 10_000), ("7", 700)] {
+            assert_eq!(share("mirror", text).unwrap(), expected, "{text}");
+        }
+        for (name, value) in [
+            ("timeout", "soon"),
+            ("timeout", "2d"),
+            ("sequence_margin", "-1"),
+            ("force", "maybe"),
+            ("dbname", ""),
+            ("mirror", "0%"),
+            ("mirror", "101%"),
+            ("mirror", "0.001%"),
+            ("mirror", "-1%"),
+            ("mirror", "all"),
+            ("mirror", ""),
+            ("mirror_time", "0"),
+        ] {
             let error = options.set(name, value).unwrap_err();
             assert!(error.code == "22023" && error.hint.is_some(), "{name} {value}");
         }

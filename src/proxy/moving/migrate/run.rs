@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::look::checks;
 use super::sides::{Side, names};
-use super::{finish, streams};
+use super::{finish, mirror, streams};
 use crate::moving::{End, Extent, Line, Migrate, Migration, Move, MoveError, MoveOf, Status, Step, Way};
 use crate::proxy::moving::switchover::steps::{Failure, bounded};
 use crate::proxy::moving::talk::field;
@@ -85,8 +85,11 @@ impl Run {
             }
             Way::Back | Way::Finish => checks::back(&self.proxy, &mut self.from, &mut self.to, &self.active).await,
         };
+        let accepted = accept.iter().any(|one| one == "mirror");
+        // Of one that an earlier command has begun.
+        let mirrored = mirror::check(&self.proxy, &known.from, accepted).filter(|_| known.way == Way::There);
         let mut failed = Vec::new();
-        for line in lines {
+        for line in lines.into_iter().chain(mirrored) {
             if line.status == Status::Fail {
                 failed.push(format!("{}: {}", line.name, line.detail));
             }
@@ -170,6 +173,9 @@ impl Run {
                 ));
                 return self.end(false, Some(failure)).await;
             }
+            if let Err(failure) = self.mirror(&known).await {
+                return self.end(false, Some(failure)).await;
+            }
             if known.extent == Extent::Prepare {
                 return self.end(true, None).await;
             }
@@ -185,6 +191,33 @@ impl Run {
             }
         }
         self.cut().await;
+    }
+
+    /// Has reads compared, if that is asked for: until the cut or, where there is one now, for a time.
+    async fn mirror(&mut self, known: &Migrate) -> Result<(), Failure> {
+        let Some(mirroring) = known.mirror else { return Ok(()) };
+        mirror::begin(&self.proxy, &self.one, (&known.from, &known.to), mirroring.share);
+        if known.extent == Extent::Prepare {
+            let text = "reads are compared from now on, until the cut or FINISH";
+            self.tell(Step::Mirror, text);
+            return Ok(());
+        }
+        self.take(Step::Mirror, |_| ()).await?;
+        let one = self.one.clone();
+        let until = self.began + mirroring.time;
+        let waited = async {
+            sleep_until(until).await;
+            Ok(())
+        };
+        bounded(&one, until + TELLS, Step::Mirror, waited).await?;
+        let Some(line) = mirror::check(&self.proxy, &known.from, mirroring.accepted) else { return Ok(()) };
+        let (failed, why) = (line.status == Status::Fail, line.detail.clone());
+        self.one.tell(Line { step: Step::Mirror, ..line });
+        if failed {
+            let hint = "Replication stays, and reads are compared until the next MIGRATE or FINISH";
+            return Err(Failure::new("55000", format!("the new side answers otherwise: {why}. {hint}")));
+        }
+        Ok(())
     }
 
     /// Whether an earlier command has begun the migration.

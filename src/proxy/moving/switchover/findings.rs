@@ -20,6 +20,14 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// One that says this: rows with their kind first, and what the role may do.
+    #[cfg(test)]
+    pub(super) fn saying(rows: &[&[&str]], rights: &[(&str, &str)]) -> Self {
+        let row = |row: &&[&str]| row.iter().map(|word| Some((*word).to_owned())).collect();
+        let right = |(what, may): &(&str, &str)| ((*what).to_owned(), (*may).to_owned());
+        Self { rows: rows.iter().map(row).collect(), rights: rights.iter().map(right).collect() }
+    }
+
     /// Rows of that kind, without the kind.
     pub(super) fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a [Option<String>]> {
         self.rows.iter().filter(move |row| field(row, 0) == kind).map(|row| row.get(1..).unwrap_or_default())

@@ -217,8 +217,8 @@ impl Graph {
     }
 }
 
-/// A body behind declarations of its parameters, of which each line has the place, the type and the name. In SQL the name of a column
-/// goes before that of a parameter.
+/// A body behind declarations of its parameters, of which each line has the place, the type and the name: what is given is the first
+/// value of a name. In SQL the name of a column goes before that of a parameter.
 pub(super) fn with_parameters<'t>(language: &str, parameters: &str, body: &'t str) -> Cow<'t, str> {
     let mut declared = String::new();
     for line in parameters.lines() {
@@ -228,7 +228,8 @@ pub(super) fn with_parameters<'t>(language: &str, parameters: &str, body: &'t st
             declared.push_str(&format!("\"${at}\" {kind}; "));
         }
         if language == "plpgsql" && !name.is_empty() {
-            declared.push_str(&format!("{name} {kind}; "));
+            let first = at.filter(|at| *at != "-").map(|at| format!(" := \"${at}\"")).unwrap_or_default();
+            declared.push_str(&format!("{name} {kind}{first}; "));
         }
     }
     match (declared.is_empty(), language) {

@@ -154,7 +154,7 @@ impl<'a> Reading<'_, 'a> {
             Shape::Str(_) => vec![Piece::Text(decode(token, text))],
             Shape::Number => vec![Piece::Text(token.text(text).to_vec())],
             Shape::Param if self.builder.place == Place::Constant => return None,
-            Shape::Param => vec![self.by_type(token.text(text)).unwrap_or(Piece::Given)],
+            Shape::Param => vec![self.parameter(token.text(text))],
             Shape::Punct(b'(') => {
                 let mut inside = lexer.clone();
                 let mut ahead = lexer.clone();
@@ -270,6 +270,39 @@ impl<'a> Reading<'_, 'a> {
         }])
     }
 
+    /// What is given, unless something else is put into it.
+    fn parameter(&mut self, name: &[u8]) -> Piece {
+        let changes = matches!(self.builder.variables().of_name(name), Known::Filled | Known::Assigned(..));
+        let given = |own: &mut Self| if changes { own.variable(name.to_vec()) } else { Piece::Given };
+        self.by_type(name).unwrap_or_else(|| given(self))
+    }
+
+    /// The constant that the first argument of a call is: a variable that has no other value, or had none before this very call,
+    /// which makes the next of it.
+    pub(super) fn constant_variable(&mut self, mut lexer: Lexer<'a>) -> Option<Vec<u8>> {
+        let token = self.next(&mut lexer)?;
+        let alone = matches!(self.next(&mut lexer)?.shape, Shape::Punct(b',' | b')'));
+        let own = name(token, lexer.text());
+        if !alone || !token.is_name() || self.builder.place != Place::Body {
+            return None;
+        }
+        let Known::Assigned(all, []) = self.builder.variables().of_name(&own) else { return None };
+        let (mut found, mut others) = (None, 0_usize);
+        let values = all.to_vec();
+        for mut value in values {
+            let (token, behind) = (self.next(&mut value)?, self.next(&mut value)?);
+            if !token.is_str() || !ends(behind, value.text()) {
+                others += 1;
+            } else if let constant = decode(token, value.text())
+                && found.replace(constant.clone()).is_some_and(|known| known != constant)
+            {
+                return None;
+            }
+        }
+        let once = self.under_way.contains(&own) && others == 1 && !self.builder.variables().loops;
+        found.filter(|_| others == 0 || once)
+    }
+
     /// What a variable or parameter is by its type.
     fn by_type(&self, name: &[u8]) -> Option<Piece> {
         Some(match self.builder.variables().kind(name)? {
@@ -347,6 +380,9 @@ impl<'a> Reading<'_, 'a> {
             let more = added.into_iter().flat_map(|one| elements(&one).unwrap_or_else(|| vec![one]));
             arrays.extend(more);
             return Piece::Array(arrays);
+        }
+        if whole.iter().all(|pieces| matches!(&**pieces, [Piece::Given])) {
+            return Piece::Given;
         }
         let grows = !added.is_empty() && !bases.is_empty() && bases.len() + added.len() == whole.len();
         if grows { grown(&bases, &added) } else { one_of(&whole) }

@@ -218,3 +218,35 @@ fn what_types_queries_and_aggregates_make_is_known() {
         assert_eq!(executed(body), Built::Open, "{body}");
     }
 }
+
+#[test]
+fn a_constant_that_is_made_into_another_text_once_is_known() {
+    for body in [
+        "DECLARE p constant text := 'SELECT count(*) FROM %I'; BEGIN EXECUTE format(p, n); END",
+        "DECLARE q text; BEGIN q := $q$ SELECT v FROM t WHERE id = %s $q$; q := format(q, 1); EXECUTE q; END",
+        "BEGIN q := 'SELECT count(*) FROM :tab'; q := replace(q, ':tab', quote_ident(n)); EXECUTE q; END",
+        "BEGIN EXECUTE format('SELECT 1 ORDER BY %I %s', s, CASE d WHEN 'desc' THEN 'DESC' ELSE 'ASC' END); END",
+    ] {
+        assert!(executed(body) <= Built::Quoted, "{body}");
+    }
+    let parameters = "DECLARE \"$1\" text; sort text := \"$1\"; \"$2\" text; dir text := \"$2\"; DECLARE r text; q text; x record; BEGIN ";
+    for body in [
+        "EXECUTE format('SELECT 1 ORDER BY %I %s LIMIT 1', sort, CASE dir WHEN 'desc' THEN 'DESC' ELSE 'ASC' END) INTO r",
+        "q := 'SELECT count(*) FROM :tab'; q := replace(q, ':tab', quote_ident(sort)); EXECUTE q INTO r",
+    ] {
+        let body = format!("{parameters}{body}; RETURN r; END");
+        assert!(executed(&body) <= Built::Quoted, "{body}");
+    }
+    for body in [
+        "BEGIN FOR i IN 1 .. 2 LOOP q := 'SELECT 1 AS %I'; q := format(q, s, t); END LOOP; EXECUTE q; END",
+        "BEGIN q := 'SELECT 1 AS %I'; q := format(q, s, t); q := format(q, u); EXECUTE q; END",
+        "BEGIN q := s; q := format(q, u); EXECUTE q; END",
+        "BEGIN EXECUTE format('SELECT %I %s', s, CASE d WHEN 'a' THEN '(1)' ELSE '' END); END",
+        "DECLARE y ALIAS FOR $1; BEGIN EXECUTE $1; END",
+        "DECLARE y ALIAS FOR $1; BEGIN EXECUTE y; END",
+    ] {
+        assert_eq!(executed(body), Built::Open, "{body}");
+    }
+    let body = "DECLARE \"$1\" text; s text := \"$1\"; BEGIN IF a THEN s := 'SELECT 1'; END IF; EXECUTE s; END";
+    assert_eq!(executed(body), Built::Given);
+}

@@ -10,7 +10,14 @@ use crate::sql::lex::lexer::{Lexer, Token};
 impl<'a> Reading<'_, 'a> {
     /// What one of the functions makes that are known to put nothing else into a text.
     pub(super) fn call(&mut self, function: &[u8], lexer: &mut Lexer<'a>) -> Option<Vec<Piece>> {
-        let arguments = self.deeper(|own| own.list(lexer))?;
+        let constant = match function {
+            b"format" | b"replace" => self.constant_variable(lexer.clone()),
+            _ => None,
+        };
+        let mut arguments = self.deeper(|own| own.list(lexer))?;
+        if let (Some(text), Some(first)) = (constant, arguments.first_mut()) {
+            *first = Some(vec![Piece::Text(text)]);
+        }
         if matches!(function, b"string_agg" | b"array_agg") {
             self.skip_clauses_of_aggregate(lexer)?;
         }

@@ -179,7 +179,11 @@ fn built_and_balanced(pieces: &[Piece]) -> (Built, bool) {
         let before = at.checked_sub(1).and_then(|at| full.get(at)).copied();
         let behind = full.get(at + 1).copied();
         let edges = if let Piece::Variable(_, _, edges) = piece { edges } else { &unknown_edges };
-        let alone = |ahead: &[u8]| !hides_context(ahead) && stands_alone(before, behind, *edges);
+        let words = || is_behind_name(at.checked_sub(2).and_then(|at| full.get(at)).copied(), before, piece);
+        let alone = |ahead: &[u8]| {
+            !hides_context(ahead)
+                && (stands_alone(before, behind, *edges) || words() && stands_alone(None, behind, *edges))
+        };
         match piece {
             Piece::Open | Piece::Array(_) => return open,
             Piece::Number => {
@@ -264,6 +268,13 @@ fn hides_context(ahead: &[u8]) -> bool {
         .any(|two| matches!(two, [b'$', next] if *next == b'$' || next.is_ascii_alphabetic() || *next == b'_'));
     let find = |what: &[u8]| memchr::memmem::find(ahead, what).is_some();
     dollar || find(b"\\") || find(b"--") || find(b"/*")
+}
+
+/// Whether it is one of several constants, a blank behind a quoted name: `"id" DESC`.
+fn is_behind_name(name: Option<&Piece>, blank: Option<&Piece>, piece: &Piece) -> bool {
+    let constant = matches!(piece, Piece::Variable(Built::Constant, true, edges) if !edges.call && !edges.name);
+    let apart = matches!(blank, Some(Piece::Text(text)) if !text.is_empty() && text.trim_ascii().is_empty());
+    constant && apart && matches!(name, Some(Piece::Quoted(_)))
 }
 
 /// Whether what begins and ends so stands between constants so that no word reaches beyond it.

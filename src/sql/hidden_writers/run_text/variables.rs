@@ -32,6 +32,7 @@ pub(in crate::sql::hidden_writers) struct Selected<'a> {
 
 /// See the module.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact about a body, and they hold together")]
 pub(in crate::sql::hidden_writers) struct Variables<'a> {
     assigned: HashMap<Vec<u8>, Vec<Lexer<'a>>, RandomState>,
     selected: HashMap<Vec<u8>, Vec<Selected<'a>>, RandomState>,
@@ -43,6 +44,8 @@ pub(in crate::sql::hidden_writers) struct Variables<'a> {
     filled: HashSet<Vec<u8>, RandomState>,
     /// It has a query on tables, so that a name may be a column.
     pub reads_tables: bool,
+    /// What stands in it may run more than once.
+    pub loops: bool,
 }
 
 /// Names that have their values from elsewhere.
@@ -119,6 +122,7 @@ impl<'a> Reader<'_, 'a> {
         if matches!(token.keyword, K::From | K::Join | K::Update | K::Merge) {
             self.found.reads_tables = true;
         }
+        self.found.loops |= word(b"loop");
         if word(b"use_column") {
             (self.found.reads_tables, self.found.columns_first) = (true, true);
         }
@@ -217,10 +221,10 @@ impl<'a> Reader<'_, 'a> {
                 self.found.assigned.entry(target).or_default().push(expression);
             }
         } else if self.declares && self.length == 2 && token.text(text).eq_ignore_ascii_case(b"alias") {
+            // What is put into one of the two is in both.
             let of = ahead.next();
-            if of.is_name() {
-                self.found.filled.extend([target, name(of, text)]);
-            }
+            let other = if of.is_name() { name(of, text) } else { of.text(text).to_vec() };
+            self.found.filled.extend([target, other]);
         } else if self.length == 2 && !self.declares && matches!(token.shape, Shape::Punct(b'.' | b'[')) {
             self.element(target, behind.clone());
         }

@@ -11,7 +11,8 @@ use crate::proxy::moving::migrate::streams;
 use crate::proxy::moving::talk::field;
 use crate::server::own_query::Row;
 use crate::shared::ProxyState;
-use crate::sql::own_statements::{migrate as sql, migrate_checks};
+use crate::sql::own_statements::migrate as sql;
+use crate::sql::own_statements::migrate::checks as migrate_checks;
 
 /// A catalog that is longer is not compared (bytes).
 const LONGEST: usize = 64 << 20;

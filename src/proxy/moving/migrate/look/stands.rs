@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::moving::Migration;
+use crate::proxy::moving::migrate::mirror;
 use crate::proxy::moving::migrate::sides::{Side, names};
 use crate::proxy::moving::migrate::streams;
 use crate::proxy::moving::talk::field;
@@ -25,6 +26,8 @@ pub struct Stands {
     pub ready: Option<u64>,
     /// Bytes of the log that the side without clients lacks.
     pub behind: Option<u64>,
+    /// Reads that were compared, and those with different answers; None: reads are not mirrored.
+    pub mirrored: Option<(u64, u64)>,
 }
 
 /// Asks both sides.
@@ -32,7 +35,8 @@ pub async fn stands(proxy: &Arc<ProxyState>, one: &Migration) -> Stands {
     let (with, without) = one.sides();
     let (there, back) = names(&one.old, &one.new);
     let stream = if one.on_new { back } else { there };
-    let mut found = Stands { state: String::new(), tables: None, ready: None, behind: None };
+    let mirrored = mirror::counts(proxy, &one.old);
+    let mut found = Stands { state: String::new(), tables: None, ready: None, behind: None, mirrored };
     let asked = timeout(PATIENCE, ask(proxy, (with, without), &stream, &mut found)).await;
     let why = match asked {
         Ok(Ok(())) => None,

@@ -181,7 +181,7 @@ pub fn has_rows(tables: &[String]) -> String {
 }
 
 /// One of each.
-pub(super) fn all() -> Vec<(&'static str, String)> {
+pub(in crate::sql::own_statements) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("migrate_checks::catalog", catalog()),
         ("migrate_checks::facts", facts()),

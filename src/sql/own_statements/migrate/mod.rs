@@ -1,10 +1,13 @@
 //! Statements of a MIGRATE on the two servers: replication between them, the fence of one database, sequences.
 
+pub mod checks;
+pub mod mirror;
+
 use std::fmt::Display;
 
 use crate::sql::lex::quote::{ident, literal};
 
-/// The position up to which everything is written out that was committed before [`WRITTEN`](super::moving::WRITTEN).
+/// The position up to which everything is written out that was committed before [`WRITTEN`](crate::sql::own_statements::moving::WRITTEN).
 pub const FLUSHED: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()";
 
 /// Makes a publication of all tables.
@@ -240,7 +243,7 @@ pub fn has_confirmed(name: &str, position: impl Display) -> String {
 
 /// One of each that changes nothing.
 pub(super) fn all() -> Vec<(&'static str, String)> {
-    let mut all = super::named(&[("migrate::FLUSHED", FLUSHED), ("migrate::IS_DOWN", IS_DOWN)]);
+    let mut all = crate::sql::own_statements::named(&[("migrate::FLUSHED", FLUSHED), ("migrate::IS_DOWN", IS_DOWN)]);
     all.extend([
         ("migrate::publication", publication("it's")),
         ("migrate::slot", slot("it's")),
