@@ -126,10 +126,7 @@ impl Cluster {
             State::Primary => "it is not in recovery".to_owned(),
             State::Replica => "it is in recovery".to_owned(),
             State::ReadOnly => "default_transaction_read_only is on for the server".to_owned(),
-            State::Retired if upstream.is_read_only() => {
-                "left by a switchover, read-only; start it as a replica".to_owned()
-            }
-            State::Retired => "left by a switchover, and it takes writes: stop it, or start it as a replica".to_owned(),
+            State::Retired => "left by a switchover, read-only; start it as a replica".to_owned(),
             State::Contested => "another server claims to be the primary too".to_owned(),
             State::Unknown | State::Starting | State::Lost(_) => match upstream.outage() {
                 Some(outage) => format!("{error} (since {})", crate::gate::print_timestamp(outage.when)),

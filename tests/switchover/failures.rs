@@ -265,7 +265,7 @@ fn a_new_primary_that_dies_before_it_has_taken_a_write_is_waited_for_or_given_up
             assert!(stand.writes(2).sqlstate.is_empty() && stand.is_writable(0));
             // It comes back as the primary that it was made, and is not taken for it.
             stand.server(1).start().unwrap();
-            wait::until(LONG, "two that claim it", || (stand.roles()[1] == "retired").then_some(()));
+            wait::until(LONG, "two that claim it", || (stand.roles()[1] == "contested").then_some(()));
             assert!(stand.writes(3).sqlstate.is_empty());
             assert_eq!(stand.ids(0), [2, 3]);
         } else {

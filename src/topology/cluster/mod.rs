@@ -225,9 +225,9 @@ impl Cluster {
         claims && self.leader() != Leader::One(at)
     }
 
-    /// Whether a move has left a server that still says it is the primary.
+    /// Whether a move has left a server, read-only, that still says it is the primary. One that takes writes is contested.
     pub fn is_retired_server(&self, at: usize) -> bool {
-        self.is_disputed(at) && self.upstreams.get(at).is_some_and(Upstream::is_retired)
+        self.is_disputed(at) && self.upstreams.get(at).is_some_and(|one| one.is_retired() && one.is_read_only())
     }
 
     /// A server's role, as a person and a monitoring system are told it.
