@@ -108,7 +108,7 @@ settings! {
 
 settings! {
     /// Who may come in, and who may do what.
-    pub struct Auth titled "Who may come in" {
+    pub struct Auth titled "Authentication" {
         /// How clients prove who they are.
         auth_type: AuthType = AuthType::ScramSha256;
         /// For auth_type "hba": which method holds for whom, in the format of PostgreSQL's pg_hba.conf.
@@ -193,7 +193,7 @@ settings! {
 
 settings! {
     /// How long things may take.
-    pub struct Timeouts titled "How long things may take" {
+    pub struct Timeouts titled "Timeouts" {
         /// How long a client waits for a server connection. After that it is disconnected.
         query_wait_timeout: Timeout = Timeout::secs(120);
         /// How long a client waits for a server connection before it gets a NOTICE that it does. 0: none is sent.
