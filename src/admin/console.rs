@@ -23,6 +23,7 @@ use crate::log::millis;
 use crate::protocol::{Report, TxStatus, answer, backend, frontend};
 use crate::shared::client::Identity;
 use crate::shared::{Client, Phase, WorkerState};
+use crate::sql::{LexContext, normalised};
 
 /// Bytes of a command that failed that are logged.
 const LOGGED: usize = 200;
@@ -282,7 +283,8 @@ impl Console {
 
     fn log_failure(&self, failed: &Failed, text: Option<&[u8]>) {
         let Failed::Told(report) = failed else { return };
-        let command = text.map(|text| String::from_utf8_lossy(text.get(..LOGGED).unwrap_or(text)).into_owned());
+        let command = text.map(|text| normalised(text, LexContext::default(), LOGGED));
+        let command = text.map(|text| normalised(text, LexContext::default(), LOGGED));
         tracing::warn!(
             event = "console_command_failed", user = %self.me.user, client = %self.me.address_words(), command,
             sqlstate = report.code, detail = report.detail.as_deref(), error = report.message, "console command failed"

@@ -27,7 +27,7 @@ fn a_fence_on_a_primary_that_is_then_lost_holds_on_the_new_one_until_it_is_lifte
     stand.cluster.primary().stop(Mode::Fast).unwrap();
     wait_for_mode(&stand, "read_only", "primary_lost");
     reads_go_on(&mut app);
-    assert!(refused(&mut app).contains("the primary is lost since"));
+    assert!(refused(&mut app).contains("the primary has been lost since"));
     stand.cluster.replica(0).promote().unwrap();
     // The setting was replicated with everything else.
     wait_for_mode(&stand, "read_only", "own_setting");
