@@ -283,7 +283,7 @@ impl Console {
 
     fn log_failure(&self, failed: &Failed, text: Option<&[u8]>) {
         let Failed::Told(report) = failed else { return };
-        let command = text.map(|text| normalised(text, LexContext::default(), LOGGED));
+        // What somebody has typed here by mistake may hold data or a password.
         let command = text.map(|text| normalised(text, LexContext::default(), LOGGED));
         tracing::warn!(
             event = "console_command_failed", user = %self.me.user, client = %self.me.address_words(), command,

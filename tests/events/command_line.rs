@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use pgsluice_fixtures::{Proxy, wait};
 use serde_json::{Value, json};
 
-use crate::stand::{SOON, config, console, proxy_with, raw, rows, shown};
+use crate::stand::{SOON, builder, config, config_for, console, proxy_with, raw, rows, shown};
 
 fn command(proxy: &Proxy, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgsluice"));
@@ -114,11 +114,21 @@ fn drawn(told: &[u8]) -> String {
 
 /// Runs it in a terminal of 80 columns, with these keys typed as soon as it shows `shown`.
 fn in_terminal(proxy: &Proxy, args: &[&str], shown: &str, then: impl FnOnce() -> &'static str) -> (i32, String) {
+    in_terminal_of((80, 40), proxy, args, shown, then)
+}
+
+fn in_terminal_of(
+    (columns, lines): (u16, u16),
+    proxy: &Proxy,
+    args: &[&str],
+    shown: &str,
+    then: impl FnOnce() -> &'static str,
+) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("screen");
     let program = command(proxy, args);
     let words: Vec<_> = args.iter().map(|word| format!("'{word}'")).collect();
-    let line = format!("stty cols 80 rows 40; '{}' {}", env!("CARGO_BIN_EXE_pgsluice"), words.join(" "));
+    let line = format!("stty cols {columns} rows {lines}; '{}' {}", env!("CARGO_BIN_EXE_pgsluice"), words.join(" "));
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--flush", "--command", &line]).arg(&log).env("TERM", "xterm");
     script.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -184,4 +194,52 @@ fn bash_completes_what_the_command_line_has_and_man_shows_its_pages() {
     assert!(Command::new(program).arg("man").arg(folder.path()).status().unwrap().success());
     let page = std::fs::read_to_string(folder.path().join("pgsluice-maintenance-on.1")).unwrap();
     assert!(page.contains("\\-\\-drain\\-timeout"), "{page}");
+}
+
+#[test]
+fn a_check_that_fails_is_a_code_of_its_own_in_either_form_and_one_that_only_warns_is_none() {
+    // Nobody listens on that port.
+    let lost = builder(&config_for(&[1], "", "")).start().unwrap();
+    for form in ["text", "json"] {
+        let output = run(&lost, &["maintenance", "check", "app", "--output", form]);
+        assert_eq!(code(&output), 6, "{output:?}");
+        assert!(
+            text(&output).contains("primary") && text(&output).contains("fail"),
+            "the checks are shown: {output:?}"
+        );
+        assert_eq!(code(&run(&lost, &["maintenance", "check", "nosuch", "--output", form])), 4);
+    }
+    let proxy = proxy_with(&config("", ""));
+    let output = run(&proxy, &["maintenance", "check", "app"]);
+    assert!(code(&output) == 0 && text(&output).contains("warn"), "{output:?}");
+}
+
+#[test]
+fn the_live_screens_fit_terminals_of_any_size() {
+    let proxy = proxy_with(&config("", ""));
+    rows(
+        &mut console(&proxy),
+        "MAINTENANCE ON app WITH (message 'moving house, which takes longer than anybody wants')",
+    );
+    for size in [(80, 24), (40, 10), (20, 10), (20, 3), (9, 2)] {
+        for screen in [&["maintenance", "watch"][..], &["maintenance", "watch", "app"], &["top"]] {
+            let (code, told) = in_terminal_of(size, &proxy, screen, "pgsluice", || "q");
+            assert_eq!(code, 0, "{size:?} {screen:?}: {told}");
+            assert!(!told.contains("panicked") && told.contains("\u{1b}[?1049l"), "{size:?} {screen:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn each_shell_has_a_completion_that_knows_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pgsluice")).args(["completion", shell]).output().unwrap();
+        assert_eq!(code(&output), 0, "{output:?}");
+        let words =
+            ["maintenance", "rehearse", "announce", "watch", "offline", "online", "events", "top", "drain-timeout"];
+        for word in words.into_iter().chain(["output", "switchover", "migrate", "completion"]) {
+            assert!(text(&output).contains(word), "{shell} does not complete {word}");
+        }
+    }
+    assert_eq!(code(&Command::new(env!("CARGO_BIN_EXE_pgsluice")).args(["completion", "csh"]).output().unwrap()), 2);
 }

@@ -170,6 +170,27 @@ fn a_reload_adds_and_takes_away_receivers_and_those_that_stay_go_on() {
 }
 
 #[test]
+fn of_two_receivers_one_that_hangs_does_not_keep_the_other_from_anything_over_kill_9() {
+    let (hangs, takes) = (Receiver::start(), Receiver::start());
+    hangs.is_to(Manner::Hangs);
+    let of = |receiver: &Receiver| hook(receiver, "events = [\"announcement\"]");
+    let mut proxy = proxy_with(&config("", &format!("{}{}", of(&hangs), of(&takes))));
+    let expected: Vec<String> = (0..30).map(|n| format!("number {n}")).collect();
+    for ten in expected.chunks(10) {
+        let mut console = console(&proxy);
+        ten.iter().for_each(|text| announce(&mut console, text));
+        proxy.kill_9();
+        proxy.start_again().unwrap();
+    }
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    until_taken(&takes, &expected);
+    assert_eq!(texts(&hangs), Vec::<String>::new());
+    hangs.is_to(Manner::Takes);
+    until_taken(&hangs, &expected);
+    assert!(hangs.all().iter().chain(&takes.all()).all(|one| one.is_signed(SECRET)));
+}
+
+#[test]
 fn a_webhook_that_is_wrong_is_not_taken_over() {
     let receiver = Receiver::start();
     let url = receiver.url();
