@@ -23,7 +23,7 @@ help:
 	@echo '  make conformance-ownership nobody is told what another has asked: ten minutes of chaos through the release binary'
 	@echo '  make conformance-limits   500 databases and 2,500 clients on 200 server connections, 5,000 looping clients, a flip and lists beside 10,000, and what a scrape costs'
 	@echo '  make conformance-soak     30 minutes with a flip every 7 seconds, a replica and killed clients (PGSLUICE_TEST_SOAK_SECONDS)'
-	@echo '  make conformance-faults   42 faults of servers and networks under load, beside a driver that knows all servers: docs/FAULTS.md'
+	@echo '  make conformance-faults   43 faults of servers and networks under load, beside a driver that knows all servers: docs/FAULTS.md'
 	@echo '  make conformance-fleet    200 flips over five members, some killed, stopped or cut off; 20 members with 2,000 clients'
 	@echo '  make conformance-simulation  members of a fleet under simulated faults, half an hour (PGSLUICE_TEST_SIMULATION_SECONDS)'
 	@echo '  make conformance-replicas a million reads of what a session itself wrote, while the replica stops and goes on at random'

@@ -171,3 +171,37 @@ fn a_refusal_of_the_server_tells_what_it_is_before_the_monitor_looks_again() {
     until_refused(&mut app, SOON);
     wait_for_mode(&stand, "read_only", "own_setting");
 }
+
+/// PostgreSQL answers a commit that is cancelled while it waits for a standby as if all was well, with a warning.
+#[test]
+fn a_commit_that_waits_for_a_standby_which_was_promoted_is_not_acknowledged() {
+    let mut stand = Stand::new("");
+    let ports = [stand.cluster.primary().port(), stand.cluster.replica(0).port()];
+    let (mut plain, mut block) = (stand.connect("app"), stand.connect("app"));
+    fine(&mut block, "BEGIN");
+    fine(&mut block, WRITE);
+    stand.cluster.wait_for_replay(LONG).unwrap();
+    stand.rewrite(&ports, &[("monitor_interval = \"300ms\"", "monitor_interval = \"8s\"")]);
+    stand.console("RELOAD");
+    stand.wait_for_roles(&["primary", "replica"]);
+    let primary = stand.cluster.primary();
+    primary.psql("ALTER SYSTEM SET synchronous_standby_names = '*'").unwrap();
+    primary.reload().unwrap();
+    let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
+    primary.wait_until(synchronous, "1", LONG).unwrap();
+    stand.cluster.replica(0).promote().unwrap();
+    plain.send(&message::query(WRITE)).unwrap();
+    block.send(&message::query("COMMIT")).unwrap();
+    primary.wait_until("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", "2", LONG).unwrap();
+    for raw in [plain, block] {
+        let mut raw = raw;
+        let frames = raw.frames_until_closed(LONG).unwrap();
+        assert!(frames.iter().all(|frame| frame.tag != b'C'), "{frames:?}");
+        assert_eq!(sqlstate(&frames), "57P01");
+    }
+    stand.wait_for_roles(&["contested", "contested"]);
+    assert_eq!(stand.written_on_the_new_one(), Vec::<String>::new());
+    // Its commits wait for a standby for good.
+    primary.stop(Mode::Immediate).unwrap();
+    until_written(&mut stand.connect("late"), LONG);
+}

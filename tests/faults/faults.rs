@@ -300,6 +300,14 @@ pub const ALL: &[Fault] = &[
         let _ = stand.primary().reload();
         0
     }),
+    promoting("replica promoted, the old primary alive, stopped 2 s later", |stand| {
+        promote(stand);
+        sleep(Duration::from_secs(2));
+        // Commits that wait for a standby which has gone hold a fast stop up.
+        stand.primary().stop(Mode::Immediate).expect("a stop");
+        stand.lifted.set(Some(Instant::now()));
+        1
+    }),
     promoting("primary stopped, replica promoted, the old one back by pg_rewind", |stand| {
         stand.primary().stop(Mode::Fast).expect("a stop");
         promote(stand);

@@ -16,7 +16,7 @@ use crate::client::errors;
 use crate::client::state::pins::Pin;
 use crate::client::{End, Session};
 use crate::gate::{Gate, Mode};
-use crate::protocol::{Report, frontend};
+use crate::protocol::{ErrorFields, Report, frontend};
 use crate::server::{Pool, Server};
 use crate::shared::client::Ask;
 use crate::shared::database::DatabaseSetup;
@@ -219,6 +219,12 @@ impl Session {
         self.has_turned() && matches!(self.standing(), Standing::Contested | Standing::Replaced)
     }
 
+    /// Whether a statement's commit waited for a standby until it was broken off: the server takes it for committed, which nothing
+    /// else may. `notice` says so.
+    pub(in crate::client) fn is_committed_alone(&mut self, notice: ErrorFields<'_>) -> bool {
+        notice.get(b'R') == Some(b"SyncRepWaitForLSN") && self.must_not_commit()
+    }
+
     /// Whether the connection may write, and its server has turned since it was known to be the primary. Costs no more than a look
     /// at a number.
     #[inline(always)]
@@ -293,7 +299,7 @@ impl Session {
     }
 
     /// The end of a session whose server connection is lost to it.
-    fn ends_with_server(&self, standing: Standing) -> End {
+    pub(in crate::client) fn ends_with_server(&self, standing: Standing) -> End {
         terminated(detail_of(standing)).into()
     }
 

@@ -8,7 +8,7 @@ use crate::client::maintenance::query_split::Part;
 use crate::client::state::function_side_effects::Question;
 use crate::client::{End, Session, Settling};
 use crate::protocol::frame::{Header, peek_back, run_of};
-use crate::protocol::{TxStatus, backend};
+use crate::protocol::{ErrorFields, TxStatus, backend};
 use crate::server::own_query::parameter;
 use crate::sql::cache::verdicts::Cached;
 use crate::sql::{Kind, TransactionVerb};
@@ -127,6 +127,14 @@ impl Session {
                 && matches!(self.conversation.replies.front(), Some(PendingReply { request: Request::Sync, .. })) =>
             {
                 return Err(End::ClientGone);
+            }
+            b'N' if self.has_turned() => {
+                let body = body.to_vec();
+                if self.is_committed_alone(ErrorFields::new(&body)) {
+                    let standing = self.standing();
+                    return Err(self.ends_with_server(standing));
+                }
+                self.note_reply(header);
             }
             b'W' => return Ok(Err(io::Error::new(io::ErrorKind::Unsupported, "COPY BOTH outside of replication"))),
             b'R' | b'K' | b'v' => return Ok(Err(broken(crate::protocol::WireError::UnknownBackend(header.tag)))),
