@@ -163,11 +163,13 @@ fn with_etcd_down_modes_stay_nothing_flips_but_locally_and_nothing_is_opened_whe
         if rows.iter().filter(|row| row[5] == "member").count() == 2 { Ok(()) } else { Err(format!("{rows:?}")) }
     });
     assert_eq!(refused(&mut clients[1], 3).unwrap(), "database \"app\" is in maintenance: by hand");
-    // The next command for all ends that.
-    stand.members[0].console("MAINTENANCE OFF app");
-    wait::until_ok(LONG, "m1 writes", || match refused(&mut clients[1], 4) {
-        Ok(detail) => Err(detail),
-        Err(_) => Ok(()),
+    // The next command for all ends that, once the member that it is given to knows of the other's own.
+    wait::until_ok(LONG, "m1 writes", || {
+        stand.members[0].console("MAINTENANCE OFF app");
+        match refused(&mut clients[1], 4) {
+            Ok(detail) => Err(detail),
+            Err(_) => Ok(()),
+        }
     });
 }
 

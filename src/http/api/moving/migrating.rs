@@ -51,15 +51,15 @@ pub struct Migrate {
     accept: Option<String>,
     /// How long writes may be held until the other side is used, such as `30s`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     timeout: Option<String>,
     /// How long a held write waits, such as `1min`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     hold_timeout: Option<String>,
     /// How long open transactions may take to end, such as `10s`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     drain_timeout: Option<String>,
     /// `revert` or `cancel`: what happens if they do not.
     #[serde(default)]
@@ -75,7 +75,7 @@ pub struct Migrate {
     mirror: Option<String>,
     /// For how long, before the cut, such as `1min`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     mirror_time: Option<String>,
     /// How far sequences are raised beyond their last value.
     #[serde(default)]

@@ -36,15 +36,15 @@ pub struct Switchover {
     dry_run: Option<bool>,
     /// How long it may take until the target is promoted, such as `30s`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     timeout: Option<String>,
     /// How long a held write waits, such as `1min`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     hold_timeout: Option<String>,
     /// How long open transactions may take to end, such as `10s`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     drain_timeout: Option<String>,
     /// `revert` or `cancel`: what happens if they do not.
     #[serde(default)]
@@ -111,7 +111,7 @@ pub struct Activate {
     dry_run: Option<bool>,
     /// How long it may take until the other server takes writes, such as `30s`.
     #[serde(default)]
-    #[schema(pattern = r"^[1-9][0-9]{0,3}(ms|s|min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
     timeout: Option<String>,
 }
 
