@@ -115,8 +115,7 @@ pub async fn watch(cluster: Arc<Cluster>, at: usize, logins: Logins, pace: Pace,
     let mut connection: Option<Watched> = None;
     let mut alone_since: Option<Instant> = None;
     let mut ways = Ways::new(logins);
-    let mut failed: Option<LoginError> = None;
-    let mut resolved = Instant::now();
+    let (mut failed, mut resolved) = (None::<LoginError>, Instant::now());
     let interval = pace.interval;
     if upstream.instance().is_some_and(|known| known.primary) {
         // It is known from another configuration: who shares it is found out for this one as well.
