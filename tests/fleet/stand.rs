@@ -169,7 +169,9 @@ impl Stand {
                 let rows = member.console("SHOW FLEET");
                 let names: std::collections::BTreeSet<_> =
                     rows.iter().filter(|row| row[5] == "member").map(|row| row[0].clone()).collect();
-                if names.len() == count { Ok(()) } else { Err(format!("{rows:?}\n{}", member.proxy.log())) }
+                // Whoever is the first to join is not at once the one that leads.
+                let leads = rows.iter().filter(|row| row[6] == "t").count() == 1;
+                if names.len() == count && leads { Ok(()) } else { Err(format!("{rows:?}\n{}", member.proxy.log())) }
             });
         }
     }

@@ -1,7 +1,7 @@
 //! Reads are mirrored: what clients read on the old side is asked on both sides again, and the answers compared.
 //!
 //! Clients hand samples over when they have their answers ([`crate::shared::mirrors`]), and never wait. A few workers ask both sides
-//! ([`ask`]), as the client's role, in READ ONLY transactions. Where answers differ ([`compare`]), the old side is asked before and
+//! ([`ask`]), as the client's role, in READ ONLY transactions. Where answers differ ([`mod@compare`]), the old side is asked before and
 //! after the new one, which has applied everything by then: an answer that changes meanwhile says nothing. What is different is
 //! listed in the move, without anybody's data. It ends before the cut, with FINISH, and with the process.
 
