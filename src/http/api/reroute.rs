@@ -41,7 +41,7 @@ pub struct To {
     #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     message: Option<String>,
     /// How long transactions may take to end where they began, such as `30s`.
-    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
+    #[schema(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min|0)$")]
     timeout: Option<String>,
     /// Only looks whether it could be done: nothing is changed.
     #[serde(default)]
@@ -53,7 +53,7 @@ pub struct To {
 #[into_params(parameter_in = Query)]
 pub struct Back {
     /// How long transactions may take to end where they began, such as `30s`.
-    #[param(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min)$")]
+    #[param(pattern = r"^([1-9][0-9]{0,3}(ms|s)|[1-9][0-9]{0,2}min|0)$")]
     timeout: Option<String>,
     /// Only looks whether it could be done: nothing is changed.
     dry_run: Option<bool>,
