@@ -457,7 +457,7 @@ impl End {
     }
 }
 
-/// A server that was the primary until a move made another one it. Up to its timeline it is not the primary, whatever it says.
+/// A server that was the primary until a move made another one it, or a person decided for another one. Up to its timeline it is not the primary, whatever it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
     /// The cluster's name.

@@ -35,27 +35,18 @@ impl Fresh {
     ///
     /// # Errors
     /// As [`Self::rows`], or the answer is longer. Then the connection is of no use any more.
-    pub async fn raw_answer(&mut self, out: &[u8], mut most: usize) -> Result<RawAnswer, LoginError> {
-        self.stream.write_all(out).await?;
-        let (mut answer, mut refusal) = (RawAnswer::default(), None);
-        let mut input = Vec::with_capacity(1024);
-        loop {
-            let header = next_frame_within(&mut self.stream, &mut input, most).await?;
-            most = most.checked_sub(header.total).ok_or(WireError::Length)?;
-            let body = input.get(HEADER..header.total).unwrap_or_default();
-            match header.tag {
+    pub async fn raw_answer(&mut self, out: &[u8], most: usize) -> Result<RawAnswer, LoginError> {
+        let mut answer = RawAnswer::default();
+        let take = |tag, body: &[u8]| {
+            match tag {
                 b'T' => answer.columns = columns(body)?,
                 b'D' => answer.rows.push(body.to_vec()),
-                b'E' => refusal = Some(LoginError::Refused(body.to_vec())),
-                b'Z' => break,
                 _ => {}
             }
-            if header.tag == b'E' && ErrorFields::new(body).is_fatal() {
-                break;
-            }
-            input.drain(..header.total);
-        }
-        refusal.map_or(Ok(answer), Err)
+            Ok(())
+        };
+        self.exchange(out, most, most, take).await?;
+        Ok(answer)
     }
 
     /// Runs a statement of pgsluice's own, under PostgreSQL's own search_path, and gives the rows.
@@ -119,21 +110,40 @@ impl Fresh {
         &mut self,
         out: &[u8],
         longest: usize,
-        mut most: usize,
+        most: usize,
         mut notice: impl FnMut(ErrorFields<'_>),
     ) -> Result<Answer, LoginError> {
-        self.stream.write_all(out).await?;
-        let (mut answer, mut refusal) = (Answer::default(), None);
-        let mut input = Vec::with_capacity(1024);
-        loop {
-            let header = next_frame_within(&mut self.stream, &mut input, longest).await?;
-            most = most.checked_sub(header.total).ok_or(WireError::Length)?;
-            let body = input.get(HEADER..header.total).unwrap_or_default();
-            match header.tag {
+        let mut answer = Answer::default();
+        let take = |tag, body: &[u8]| {
+            match tag {
                 b'T' => (answer.columns, answer.types) = columns(body)?.into_iter().unzip(),
                 b'D' => answer.rows.push(row(body)?),
                 b'C' => answer.tag = String::from_utf8_lossy(take_str(body)?.0).into_owned(),
                 b'N' => notice(ErrorFields::new(body)),
+                _ => {}
+            }
+            Ok(())
+        };
+        self.exchange(out, longest, most, take).await?;
+        Ok(answer)
+    }
+
+    /// Sends that and gives all that comes to `take`, by its tag and body, up to ReadyForQuery; an error is what is given back then. No
+    /// message may be longer than `longest`, nor all together than `most`.
+    async fn exchange(
+        &mut self,
+        out: &[u8],
+        longest: usize,
+        mut most: usize,
+        mut take: impl FnMut(u8, &[u8]) -> Result<(), WireError>,
+    ) -> Result<(), LoginError> {
+        self.stream.write_all(out).await?;
+        let (mut input, mut refusal) = (Vec::with_capacity(1024), None);
+        loop {
+            let header = next_frame_within(&mut self.stream, &mut input, longest.min(most)).await?;
+            most = most.checked_sub(header.total).ok_or(WireError::Length)?;
+            let body = input.get(HEADER..header.total).unwrap_or_default();
+            match header.tag {
                 b'E' => {
                     let fatal = ErrorFields::new(body).is_fatal();
                     refusal = Some(LoginError::Refused(body.to_vec()));
@@ -142,11 +152,11 @@ impl Fresh {
                     }
                 }
                 b'Z' => break,
-                _ => {}
+                tag => take(tag, body)?,
             }
             input.drain(..header.total);
         }
-        refusal.map_or(Ok(answer), Err)
+        refusal.map_or(Ok(()), Err)
     }
 }
 

@@ -74,7 +74,8 @@ impl Cluster {
     /// and was not chosen since does not count.
     pub fn remember_primary(&self, system_identifier: String, timeline: u32) {
         self.newest.fetch_max(timeline, SeqCst);
-        *self.remembered.lock().unwrap_or_else(PoisonError::into_inner) = Some((system_identifier, timeline));
+        // It is told once, before anybody uses the cluster.
+        let _ = self.remembered.set((system_identifier, timeline));
     }
 
     /// The data and the timeline of the server that is used as the primary now; None where nobody may be asked, or none is used.
@@ -85,8 +86,7 @@ impl Cluster {
 
     /// Whether an earlier life of the process has seen a primary that was further than that server is.
     fn is_of_before(&self, claim: &Claim) -> bool {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some((identifier, timeline)), Some(one)) = (&*remembered, self.upstreams.get(claim.at)) else {
+        let Some(((identifier, timeline), one)) = self.remembered.get().zip(self.upstreams.get(claim.at)) else {
             return false;
         };
         let is_same = one.system_identifier().is_none_or(|known| known == *identifier);
@@ -142,17 +142,18 @@ impl Cluster {
         if let Some(upstream) = self.upstreams.get(at) {
             upstream.forget_retirement();
             upstream.note_superseded(false);
-            // What was further is given up.
             upstream.settle();
         }
-        // One that is away may come back with the claim that it made before, in an earlier life of this process too.
-        let newest = self.newest.load(SeqCst);
-        let may_claim = |(other, one): &(usize, &Upstream)| *other != at && one.role() != Role::Replica;
-        let rivals = self.upstreams.iter().enumerate().filter(may_claim);
-        let rivals =
-            rivals.map(|(other, one)| (other, if one.role() == Role::Primary { one.timeline() } else { newest }));
-        let rivals: Vec<(usize, u32)> =
-            rivals.filter(|(_, timeline)| *timeline != 0 && !self.has_several_primaries()).collect();
+        let last_claim = |(other, one): (usize, &Upstream)| {
+            let timeline = match one.role() {
+                Role::Replica => return None,
+                Role::Primary => one.timeline(),
+                // It may come back with what it claimed before, in an earlier life of this process too.
+                Role::Unknown | Role::Down => self.newest.load(SeqCst),
+            };
+            (other != at && timeline != 0 && !self.has_several_primaries()).then_some((other, timeline))
+        };
+        let rivals: Vec<(usize, u32)> = self.upstreams.iter().enumerate().filter_map(last_claim).collect();
         rivals.iter().for_each(|(other, timeline)| self.retire_server(*other, *timeline));
         // For those whose timeline is not known.
         *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);

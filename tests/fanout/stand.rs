@@ -122,6 +122,13 @@ pub fn outcome(client: &mut Raw, sql: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Runs statements one after the other, each of which has to come to that outcome.
+pub fn go_through(client: &mut Raw, steps: &[(&str, &str)]) {
+    for (sql, expected) in steps {
+        assert_eq!(outcome(client, sql), *expected, "{sql}");
+    }
+}
+
 /// What notices and errors say, DETAIL too.
 pub fn words(frames: &[Frame]) -> String {
     let mut all = String::new();

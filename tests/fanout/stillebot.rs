@@ -4,7 +4,7 @@
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::wait;
 
-use crate::stand::{LONG, Stand, outcome};
+use crate::stand::{LONG, Stand, go_through, outcome};
 
 /// What `dbctl down` and `dbctl up` do to the database of each server.
 fn dbctl(stand: &Stand, on: &str) {
@@ -67,15 +67,16 @@ fn stillebot_changes_its_tables_step_by_step_as_its_document_has_it() {
     assert_eq!(outcome(&mut operator, "CREATE TABLE news (id int); CREATE TABLE odd (id int)"), "42P07");
     assert_eq!(stand.both("SELECT to_regclass('news') IS NULL"), ["t", "t"]);
     stand.servers[1].primary().psql_in("bot", "BEGIN READ WRITE; DROP TABLE odd; COMMIT").unwrap();
-    for (sql, expected) in [
-        ("BEGIN", "BEGIN"),
-        ("CREATE TABLE news (id int PRIMARY KEY, text text)", "CREATE TABLE"),
-        ("ALTER TABLE w ADD COLUMN at timestamptz", "ALTER TABLE"),
-        ("GRANT ALL ON news TO bot", "GRANT"),
-        ("COMMIT", "COMMIT"),
-    ] {
-        assert_eq!(outcome(&mut operator, sql), expected, "{sql}");
-    }
+    go_through(
+        &mut operator,
+        &[
+            ("BEGIN", "BEGIN"),
+            ("CREATE TABLE news (id int PRIMARY KEY, text text)", "CREATE TABLE"),
+            ("ALTER TABLE w ADD COLUMN at timestamptz", "ALTER TABLE"),
+            ("GRANT ALL ON news TO bot", "GRANT"),
+            ("COMMIT", "COMMIT"),
+        ],
+    );
     assert_eq!(stand.both("SELECT count(*) FROM pg_prepared_xacts"), ["0", "0"]);
     // Twice is as once, and without a word.
     assert_eq!(outcome(&mut operator, "CREATE TABLE IF NOT EXISTS news (id int)"), "CREATE TABLE");

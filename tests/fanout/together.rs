@@ -3,7 +3,7 @@
 use pgsluice_fixtures::raw::message;
 use pgsluice_fixtures::{Login, Raw, wait};
 
-use crate::stand::{LONG, Stand, frames, outcome, words};
+use crate::stand::{LONG, Stand, frames, go_through, outcome, words};
 
 const EXISTS: &str = "SELECT to_regclass('news') IS NOT NULL";
 
@@ -53,27 +53,29 @@ fn what_fails_on_one_server_is_done_on_none() {
         assert_eq!(stand.both(EXISTS), ["f", "f"], "{sql}");
     }
     // In a block, which fails as a whole, and goes on from a savepoint.
-    for (sql, expected) in [
-        ("BEGIN", "BEGIN"),
-        ("CREATE TABLE news (id int)", "CREATE TABLE"),
-        ("SAVEPOINT s", "SAVEPOINT"),
-        ("CREATE TABLE only_there (id int)", "42P07"),
-        ("SELECT 1", "25P02"),
-        ("ROLLBACK TO s", "ROLLBACK"),
-        ("COMMENT ON TABLE news IS 'both'", "COMMENT"),
-        ("COMMIT", "COMMIT"),
-    ] {
-        assert_eq!(outcome(&mut operator, sql), expected, "{sql}");
-    }
+    go_through(
+        &mut operator,
+        &[
+            ("BEGIN", "BEGIN"),
+            ("CREATE TABLE news (id int)", "CREATE TABLE"),
+            ("SAVEPOINT s", "SAVEPOINT"),
+            ("CREATE TABLE only_there (id int)", "42P07"),
+            ("SELECT 1", "25P02"),
+            ("ROLLBACK TO s", "ROLLBACK"),
+            ("COMMENT ON TABLE news IS 'both'", "COMMENT"),
+            ("COMMIT", "COMMIT"),
+        ],
+    );
     assert_eq!(stand.both("SELECT obj_description('news'::regclass)"), ["both", "both"]);
-    for (sql, expected) in [
-        ("BEGIN", "BEGIN"),
-        ("DROP TABLE news", "DROP TABLE"),
-        ("CREATE TABLE only_there (id int)", "42P07"),
-        ("COMMIT", "ROLLBACK"),
-    ] {
-        assert_eq!(outcome(&mut operator, sql), expected, "{sql}");
-    }
+    go_through(
+        &mut operator,
+        &[
+            ("BEGIN", "BEGIN"),
+            ("DROP TABLE news", "DROP TABLE"),
+            ("CREATE TABLE only_there (id int)", "42P07"),
+            ("COMMIT", "ROLLBACK"),
+        ],
+    );
     assert_eq!(stand.both(EXISTS), ["t", "t"]);
     // Only its commit fails, on one of them.
     let check = "CREATE FUNCTION complain() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no'; END$$; \
@@ -98,9 +100,10 @@ fn with_the_gate_open_only_what_changes_nothing_succeeds() {
     assert!(words(&told).contains("MAINTENANCE ON bot"), "{}", words(&told));
     assert_eq!(outcome(&mut operator, "CREATE TABLE IF NOT EXISTS w (id int)"), "CREATE TABLE");
     assert_eq!(outcome(&mut operator, "SELECT 1"), "SELECT 1");
-    for (sql, expected) in [("BEGIN", "BEGIN"), ("CREATE TABLE news (id int)", "CREATE TABLE"), ("COMMIT", "55000")] {
-        assert_eq!(outcome(&mut operator, sql), expected, "{sql}");
-    }
+    go_through(
+        &mut operator,
+        &[("BEGIN", "BEGIN"), ("CREATE TABLE news (id int)", "CREATE TABLE"), ("COMMIT", "55000")],
+    );
     assert_eq!(stand.both(EXISTS), ["f", "f"]);
     stand.console("MAINTENANCE ON bot");
     assert_eq!(outcome(&mut operator, "CREATE TABLE news (id int)"), "CREATE TABLE");
@@ -177,14 +180,10 @@ fn who_may_not_and_what_cannot_is_told() {
     let parse = [message::parse("", "SELECT 1", &[]), message::sync()].concat();
     let told = operator.round_trip(&parse, LONG).unwrap();
     assert_eq!(told.iter().find_map(|frame| frame.error()).unwrap().code(), "0A000");
-    for (sql, expected) in [("BEGIN", "BEGIN"), ("SET pgsluice.fanout = off", "25001"), ("ROLLBACK", "ROLLBACK")] {
-        assert_eq!(outcome(&mut operator, sql), expected, "{sql}");
-    }
+    go_through(&mut operator, &[("BEGIN", "BEGIN"), ("SET pgsluice.fanout = off", "25001"), ("ROLLBACK", "ROLLBACK")]);
     assert_eq!(outcome(&mut operator, "SET pgsluice.fanout = off"), "SET");
     assert_eq!(outcome(&mut operator, "SELECT 2"), "SELECT 1");
-    for (sql, expected) in [("BEGIN", "BEGIN"), ("SET pgsluice.fanout = on", "25001"), ("ROLLBACK", "ROLLBACK")] {
-        assert_eq!(outcome(&mut operator, sql), expected, "{sql}");
-    }
+    go_through(&mut operator, &[("BEGIN", "BEGIN"), ("SET pgsluice.fanout = on", "25001"), ("ROLLBACK", "ROLLBACK")]);
     // The first has left, so that another one may.
     assert_eq!(outcome(&mut stand.connect("dba", "bot"), "SET pgsluice.fanout = on"), "SET");
 }

@@ -1,8 +1,7 @@
 //! Addresses that have sent wrong tokens: after some, they are not listened to for a while.
 //!
-//! Of IPv6 it is the network that counts (64 bits), because each client has one for itself. What an address has shown to be right stays
-//! right, so that a program with a token that was replaced does not lock out the
-//! people behind the same proxy.
+//! Of IPv6 it is the network that counts (64 bits), because each client has one for itself. What an address has shown to be right
+//! stays right, so that a program with a token that was replaced does not lock out the people behind the same proxy.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -6,10 +6,8 @@ use crate::config::parse_duration;
 use crate::protocol::Report;
 
 const SHORTEST: Duration = Duration::from_millis(1);
-/// How long anything may take that clients wait for: [`A_DAY`] in words.
-pub(in crate::proxy) const LONGEST: Duration = Duration::from_secs(86_400);
-/// That, in words.
-pub(in crate::proxy) const A_DAY: &str = "24 h";
+/// How long anything may take that clients wait for.
+const LONGEST: Duration = Duration::from_secs(86_400);
 /// Characters of an option that an error repeats.
 const SHOWN: usize = 80;
 
@@ -42,6 +40,11 @@ pub(in crate::proxy) fn span(option: &str, value: &str, longest: Duration, words
     let span = parse_duration(value).map_err(|why| wrong(option, value, why))?;
     let fits = (SHORTEST..=longest).contains(&span);
     fits.then_some(span).ok_or_else(|| wrong(option, value, format!("{option} is from 1 ms to {words}.")))
+}
+
+/// A time for which clients may have to wait: a day at most.
+pub(in crate::proxy) fn wait(option: &str, value: &str) -> Result<Duration, Report> {
+    span(option, value, LONGEST, "24 h")
 }
 
 /// One of some words, in whatever case.

@@ -1,6 +1,5 @@
-//! Servers that were the primary before a move, or before a person has decided for another one. Nothing is kept of one that is a
-//! replica. One that carries our fence is rid of it as soon as it is a replica: were it promoted
-//! one day by somebody else, nobody could write to it.
+//! Servers that were the primary before a move, or before a person decided for another one. Nothing is kept of one that is a replica.
+//! One that carries our fence is rid of it then: were it promoted one day by somebody else, nobody could write to it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use super::switchover::fence;
 use super::talk::Talk;
 use crate::moving::Retired;
 use crate::shared::ProxyState;
-use crate::topology::Role;
+use crate::topology::{Cluster, Role, Upstream};
 
 /// How often they are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,19 +21,16 @@ pub async fn watch_retired(proxy: Weak<ProxyState>) {
         sleep(LOOK).await;
         let Some(proxy) = proxy.upgrade() else { return };
         for retired in proxy.moves.retired() {
+            let Some((cluster, _)) = proxy.databases.cluster(&retired.cluster) else { continue };
+            let Some(at) = cluster.find_server(&retired.server) else { continue };
+            let Some(role) = cluster.upstreams.get(at).map(Upstream::role) else { continue };
             if retired.fenced {
-                look_after(&proxy, retired).await;
-            } else if is_replica(&proxy, &retired) {
+                look_after(&proxy, (&cluster, at, role), retired).await;
+            } else if role == Role::Replica {
                 forget(&proxy, retired).await;
             }
         }
     }
-}
-
-fn is_replica(proxy: &ProxyState, retired: &Retired) -> bool {
-    let Some((cluster, _)) = proxy.databases.cluster(&retired.cluster) else { return false };
-    let known = cluster.find_server(&retired.server).and_then(|at| cluster.upstreams.get(at));
-    known.is_some_and(|upstream| upstream.role() == Role::Replica)
 }
 
 /// A replica may be promoted one day, to a timeline of that number even if the one of before was given up.
@@ -45,27 +41,21 @@ async fn forget(proxy: &ProxyState, retired: Retired) {
     }
 }
 
-async fn look_after(proxy: &Arc<ProxyState>, retired: Retired) {
-    let Some((cluster, _)) = proxy.databases.cluster(&retired.cluster) else { return };
+async fn look_after(proxy: &Arc<ProxyState>, (cluster, at, role): (&Arc<Cluster>, usize, Role), retired: Retired) {
     let busy =
         proxy.moves.all().into_iter().any(|entry| entry.end.is_none() && entry.scope.clusters.contains(&cluster.name));
-    let Some((at, upstream)) =
-        cluster.find_server(&retired.server).and_then(|at| Some((at, cluster.upstreams.get(at)?)))
-    else {
-        return;
-    };
     // Timeline 0: it is the primary, and could not be reached when a move went back.
-    let may = match upstream.role() {
+    let may = match role {
         Role::Replica => true,
         Role::Primary => retired.timeline == 0,
         Role::Unknown | Role::Down => false,
     };
-    let Some(mut talk) = Talk::with(proxy, &cluster, at).filter(|_| may && !busy) else { return };
+    let Some(mut talk) = Talk::with(proxy, cluster, at).filter(|_| may && !busy) else { return };
     if let Err(why) = fence::lift(&mut talk).await {
-        tracing::warn!(event = "fence_not_lifted", upstream = %upstream.address, "{why}");
+        tracing::warn!(event = "fence_not_lifted", upstream = %retired.server, "{why}");
         return;
     }
-    tracing::info!(event = "fence_lifted", upstream = %upstream.address, "default_transaction_read_only is reset");
+    tracing::info!(event = "fence_lifted", upstream = %retired.server, "default_transaction_read_only is reset");
     let lifted = move |known: &mut Vec<Retired>| {
         let is_it = |one: &&mut Retired| one.cluster == retired.cluster && one.server == retired.server;
         known.iter_mut().filter(is_it).for_each(|one| one.fenced = false);

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::maintenance::environment::tell_flip;
-use super::moving::options::{A_DAY, LONGEST, choice, dbname, flag, once, span, unknown, wrong};
+use super::moving::options::{choice, dbname, flag, once, unknown, wait, wrong};
 use super::server_changes::choose_again;
 use super::setup::monitor_logins;
 use crate::config::show_duration;
@@ -85,7 +85,7 @@ impl Options {
         match name.to_ascii_lowercase().as_str() {
             // Nobody is waited for.
             "timeout" if value == "0" => self.timeout = Duration::ZERO,
-            "timeout" => self.timeout = span("timeout", value, LONGEST, A_DAY)?,
+            "timeout" => self.timeout = wait("timeout", value)?,
             "dry_run" => self.dry_run = flag("dry_run", value)?,
             "dbname" if !back => self.dbname = Some(dbname("dbname", value)?),
             "message" if !back => {

@@ -1,5 +1,5 @@
 //! Server processes that serve connections of this proxy, by the ids that the server has given: whoever looks at the server's
-//! sessions tells its own from others by them. A name anybody could take.
+//! sessions tells its own from others by them. Anybody could take a name.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,13 @@ struct Known {
     closed: Instant,
 }
 
+impl Known {
+    /// Whether it may be there.
+    fn is_there(&self) -> bool {
+        self.open > 0 || self.closed.elapsed() < LINGERS
+    }
+}
+
 /// Counts one among them for as long as it lives.
 #[derive(Debug)]
 pub struct OwnProcess {
@@ -30,15 +37,14 @@ impl OwnProcesses {
     /// A connection to the process of that id is open.
     pub fn enter(self: &Arc<Self>, pid: u32) -> OwnProcess {
         let mut known = self.known();
-        known.retain(|_, one| one.open > 0 || one.closed.elapsed() < LINGERS);
+        known.retain(|_, one| one.is_there());
         known.entry(pid).or_insert_with(|| Known { open: 0, closed: Instant::now() }).open += 1;
         OwnProcess { of: self.clone(), pid }
     }
 
     /// Their ids.
     pub fn pids(&self) -> HashSet<u32> {
-        let is_there = |one: &Known| one.open > 0 || one.closed.elapsed() < LINGERS;
-        self.known().iter().filter(|(_, one)| is_there(one)).map(|(pid, _)| *pid).collect()
+        self.known().iter().filter(|(_, one)| one.is_there()).map(|(pid, _)| *pid).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<u32, Known>> {

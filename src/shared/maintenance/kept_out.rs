@@ -205,6 +205,8 @@ impl KeptOut {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn each_closing_begins_anew_also_if_it_keeps_nothing_out() {
         let kept = KeptOut::default();
@@ -216,8 +218,6 @@ mod tests {
         let summary = kept.summary();
         assert_eq!((summary.epoch, summary.errors.len()), (Epoch(3), 0));
     }
-
-    use super::*;
 
     fn write(fate: Fate, statement: usize) -> KeptOutWrite {
         let statement = Some(statement.to_string());

@@ -6,7 +6,7 @@ pub mod written;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -63,7 +63,7 @@ pub struct Cluster {
     /// The newest timeline of any server that was the only primary.
     pub(super) newest: AtomicU32,
     /// The data and the timeline of the last primary of an earlier life of the process.
-    pub(super) remembered: Mutex<Option<(String, u32)>>,
+    pub(super) remembered: OnceLock<(String, u32)>,
     floor: Floor,
     /// A read waits for a position of the primary.
     pub(super) sought: AtomicBool,
@@ -125,7 +125,7 @@ impl Cluster {
             roles: Roles::default(),
             leader: AtomicUsize::new(NO_LEADER),
             newest: AtomicU32::new(0),
-            remembered: Mutex::default(),
+            remembered: OnceLock::new(),
             floor: Floor::default(),
             sought: AtomicBool::new(false),
             last_writes: Mutex::default(),

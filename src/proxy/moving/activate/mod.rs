@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::gate::Who;
 use crate::moving::{Activate, End, Line, Move, MoveOf, Step};
 use crate::protocol::Report;
-use crate::proxy::moving::options::{A_DAY, LONGEST, flag, once, span, unknown};
+use crate::proxy::moving::options::{flag, once, unknown, wait};
 use crate::proxy::moving::switchover::Servers;
 use crate::proxy::moving::{begin_of_clusters, life};
 use crate::shared::ProxyState;
@@ -46,7 +46,7 @@ impl Options {
         for (place, (name, value)) in pairs.iter().enumerate() {
             once(pairs, place, name)?;
             match name.to_ascii_lowercase().as_str() {
-                "timeout" => options.timeout = span("timeout", value, LONGEST, A_DAY)?,
+                "timeout" => options.timeout = wait("timeout", value)?,
                 "dry_run" => options.dry_run = flag("dry_run", value)?,
                 _ => return Err(unknown(name, "Options are timeout and dry_run.")),
             }

@@ -6,7 +6,7 @@ use super::begin::{Request, Where};
 use crate::config;
 use crate::moving::{Extent, Mirroring};
 use crate::protocol::Report;
-use crate::proxy::moving::options::{A_DAY, LONGEST, choice, dbname, flag, once, span, unknown, wrong};
+use crate::proxy::moving::options::{choice, dbname, flag, once, span, unknown, wait, wrong};
 use crate::shared::ProxyState;
 use crate::shared::mirrors::WHOLE;
 
@@ -127,9 +127,9 @@ impl Options {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Report> {
         match name {
-            "timeout" => self.timeout = span(name, value, LONGEST, A_DAY)?,
-            "hold_timeout" => self.hold_timeout = span(name, value, LONGEST, A_DAY)?,
-            "drain_timeout" => self.drain_timeout = span(name, value, LONGEST, A_DAY)?,
+            "timeout" => self.timeout = wait(name, value)?,
+            "hold_timeout" => self.hold_timeout = wait(name, value)?,
+            "drain_timeout" => self.drain_timeout = wait(name, value)?,
             "copy_timeout" => self.copy_timeout = span(name, value, LONGEST_COPY, "30 d")?,
             "on_timeout" => {
                 let choices = [("cancel", true), ("revert", false)];
@@ -142,7 +142,7 @@ impl Options {
             "dbname" => self.dbname = Some(dbname(name, value)?),
             "accept" => self.accept = value.split(',').map(|one| one.trim().to_ascii_lowercase()).collect(),
             "mirror" => self.share = Some(share(name, value)?),
-            "mirror_time" => self.mirror_time = span(name, value, LONGEST, A_DAY)?,
+            "mirror_time" => self.mirror_time = wait(name, value)?,
             "prepare_only" if flag(name, value)? => self.extent = Extent::Prepare,
             "force" if flag(name, value)? => self.extent = Extent::Force,
             "prepare_only" | "force" => {}

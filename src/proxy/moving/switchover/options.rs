@@ -7,7 +7,7 @@ use crate::config;
 use crate::gate::OnTimeout;
 use crate::moving::{OnFailure, Switchover};
 use crate::protocol::Report;
-use crate::proxy::moving::options::{A_DAY, LONGEST, choice, flag, once, span, unknown};
+use crate::proxy::moving::options::{choice, flag, once, unknown, wait};
 use crate::shared::ProxyState;
 
 const KNOWN: &str = "Options are timeout, hold_timeout, drain_timeout, on_timeout, on_failure, primary, system_identifier, version and dry_run.";
@@ -74,9 +74,9 @@ impl Options {
     fn set(&mut self, name: &str, value: &str) -> Result<(), Report> {
         let text = || Some(value.trim().to_owned()).filter(|text| !text.is_empty());
         match name.to_ascii_lowercase().as_str() {
-            "timeout" => self.timeout = span("timeout", value, LONGEST, A_DAY)?,
-            "hold_timeout" => self.hold_timeout = span("hold_timeout", value, LONGEST, A_DAY)?,
-            "drain_timeout" => self.drain_timeout = span("drain_timeout", value, LONGEST, A_DAY)?,
+            "timeout" => self.timeout = wait("timeout", value)?,
+            "hold_timeout" => self.hold_timeout = wait("hold_timeout", value)?,
+            "drain_timeout" => self.drain_timeout = wait("drain_timeout", value)?,
             "on_timeout" => {
                 let choices = [("cancel", OnTimeout::Cancel), ("revert", OnTimeout::Revert)];
                 self.on_timeout = choice("on_timeout", value, &choices, "Available values: cancel, revert.")?;
